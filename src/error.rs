@@ -1,0 +1,222 @@
+//! Errors, sorted by who is at fault, and the one place that maps them to the wire.
+//!
+//! | who | type | what the peer sees |
+//! |---|---|---|
+//! | peer, one message | [`Refusal`] | an LHTTP error message; the connection stays (PROTOCOL.md §6) |
+//! | peer, the WebSocket itself | [`Fault`] | a close frame with an RFC 6455 §7.4 code |
+//! | peer, an HTTP request | [`HttpFault`] | an HTTP status |
+//! | caller of this library | [`StartError`], [`PublishError`] | nothing: the caller gets it as a value |
+
+use std::{borrow::Cow, fmt, net::SocketAddr};
+
+/// The fixed words of PROTOCOL.md §6, each with its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// 400: the message does not start with `LHTTP/1.0`, and there is no raw handler.
+    NotLhttp,
+    /// 400: the first line is not `LHTTP/1.0 command`, or does not end.
+    BadStartLine,
+    /// 400: a header line is malformed, or the head has no empty line behind it.
+    BadHeader,
+    /// 400: a channel or pattern is not one.
+    BadChannel,
+    /// 400: the offsets or a part of a multipart body are wrong.
+    BadMultipart,
+    /// 400: an `upstream` value is not `METHOD URL`.
+    BadUpstream,
+    /// 401: a token is needed.
+    Unauthorized,
+    /// 403: what was given does not allow it.
+    Forbidden,
+    /// 413: over the message limit, in a way that leaves the connection usable.
+    MessageTooBig,
+    /// 431: the head is over its byte or header limit.
+    HeadTooBig,
+    /// 429: the connection holds as many subscriptions as it may.
+    TooManySubscriptions,
+    /// 429: too many messages in too short a time.
+    RateLimited,
+    /// 502: the upstream server could not be reached, or broke off.
+    UpstreamFailed,
+    /// 503: the upstream queue is full.
+    UpstreamBusy,
+    /// 504: the upstream server took too long.
+    UpstreamTimeout,
+}
+
+impl Reason {
+    /// The error message's `code`.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::NotLhttp
+            | Self::BadStartLine
+            | Self::BadHeader
+            | Self::BadChannel
+            | Self::BadMultipart
+            | Self::BadUpstream => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::MessageTooBig => 413,
+            Self::TooManySubscriptions | Self::RateLimited => 429,
+            Self::HeadTooBig => 431,
+            Self::UpstreamFailed => 502,
+            Self::UpstreamBusy => 503,
+            Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// The error message's `reason`: a fixed word for programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NotLhttp => "not-lhttp",
+            Self::BadStartLine => "bad-start-line",
+            Self::BadHeader => "bad-header",
+            Self::BadChannel => "bad-channel",
+            Self::BadMultipart => "bad-multipart",
+            Self::BadUpstream => "bad-upstream",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::MessageTooBig => "message-too-big",
+            Self::HeadTooBig => "head-too-big",
+            Self::TooManySubscriptions => "too-many-subscriptions",
+            Self::RateLimited => "rate-limited",
+            Self::UpstreamFailed => "upstream-failed",
+            Self::UpstreamBusy => "upstream-busy",
+            Self::UpstreamTimeout => "upstream-timeout",
+        }
+    }
+}
+
+/// One message is refused: the peer gets an LHTTP error message, nothing of the message happens, and the connection
+/// stays open (PROTOCOL.md §6).
+///
+/// Filters make their own with [`Refusal::new`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    code: u16,
+    reason: Cow<'static, str>,
+    sentence: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal in a filter's own words: `code` follows HTTP's classes, `reason` is one word for programs, `sentence`
+    /// is for people.
+    ///
+    /// Control characters would break the message's lines; in `reason` they are replaced by `-`.
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, sentence: impl Into<Cow<'static, str>>) -> Self {
+        let mut reason = reason.into();
+        if reason.contains(|c: char| c.is_control()) {
+            reason = Cow::Owned(reason.replace(|c: char| c.is_control(), "-"));
+        }
+        Self { code, reason, sentence: sentence.into() }
+    }
+
+    /// A refusal with one of the protocol's own words.
+    pub fn because(reason: Reason, sentence: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: reason.code(), reason: Cow::Borrowed(reason.word()), sentence: sentence.into() }
+    }
+
+    /// The code, after HTTP's classes.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// The fixed word for programs.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The sentence for people.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.code, self.reason, self.sentence)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A WebSocket connection must end, with this close code and reason (RFC 6455 §7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The close code: 1002, 1007, 1009, 1001, 1008, 1011 or 1013.
+    pub code: u16,
+    /// The close reason, at most 123 bytes.
+    pub reason: &'static str,
+}
+
+impl Fault {
+    /// 1001: the server is stopping.
+    pub const GOING_AWAY: Self = Self { code: 1001, reason: "server is stopping" };
+    /// 1007: a text message that is not UTF-8 (RFC 6455 §8.1).
+    pub const NOT_UTF8: Self = Self { code: 1007, reason: "text is not UTF-8" };
+    /// 1008: nothing was heard for the idle timeout.
+    pub const IDLE: Self = Self { code: 1008, reason: "idle" };
+    /// 1009: a frame or a message over the message limit.
+    pub const TOO_BIG: Self = Self { code: 1009, reason: "message is too big" };
+    /// 1011: a processor or filter panicked.
+    pub const PANICKED: Self = Self { code: 1011, reason: "internal error" };
+    /// 1013: the peer reads more slowly than its channels publish, and its outbox is full.
+    pub const SLOW_CONSUMER: Self = Self { code: 1013, reason: "slow consumer" };
+
+    /// 1002 with its reason (RFC 6455 §7.4.1).
+    pub const fn protocol(reason: &'static str) -> Self {
+        Self { code: 1002, reason }
+    }
+}
+
+/// An HTTP request cannot be served: the status and one sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpFault {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The response's body.
+    pub sentence: &'static str,
+}
+
+impl HttpFault {
+    /// A fault with this status and sentence.
+    pub const fn new(status: u16, sentence: &'static str) -> Self {
+        Self { status, sentence }
+    }
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on: busy, not ours, or not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A setting has no meaning, or two contradict each other.
+    #[error("{0}")]
+    Config(String),
+    /// The system refused a thread, a poll or a waker.
+    #[error("cannot start a core: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Why a publish from outside the cores was not taken. Nothing of it happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// A channel, the command or a header is not valid; the refusal says which.
+    #[error("{0}")]
+    Invalid(Refusal),
+    /// The core's inbox is full: it is behind. Try again later.
+    #[error("the server's inbox is full")]
+    Full,
+    /// The server has stopped.
+    #[error("the server has stopped")]
+    Stopped,
+}

@@ -1,0 +1,4 @@
+//! lhttp: a publish/subscribe server for LHTTP over WebSocket.
+
+pub mod error;
+pub(crate) mod protocol;

@@ -1,0 +1,1 @@
+//! The protocol as values: bytes in, values out. No sockets, threads, clocks or logging here.
