@@ -1,1 +1,3 @@
+//! The lhttp daemon.
+
 fn main() {}
