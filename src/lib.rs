@@ -2,3 +2,6 @@
 
 pub mod error;
 pub(crate) mod protocol;
+
+pub use error::{PublishError, Refusal, StartError};
+pub use protocol::{message::Message, multipart::Part};

@@ -1,0 +1,52 @@
+//! LHTTP messages (PROTOCOL.md §1): the head that is parsed in place, and the owned message that programs build.
+
+mod head;
+mod owned;
+
+pub(crate) use head::{Control, Head, HeadLimits, find_ack};
+pub use owned::Message;
+
+/// The first bytes of every LHTTP message.
+pub(crate) const VERSION: &[u8] = b"LHTTP/1.0";
+/// The longest command, in bytes.
+pub(crate) const COMMAND_BYTES_MAX: usize = 64;
+/// The longest header name, in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 64;
+/// The longest `ack` token, in bytes (PROTOCOL.md §2).
+pub(crate) const ACK_BYTES_MAX: usize = 64;
+
+/// Whether a message is LHTTP at all; what is not goes to the raw handler.
+pub(crate) fn is_lhttp(payload: &[u8]) -> bool {
+    payload.starts_with(VERSION)
+}
+
+/// Whether these bytes are a command: 1 to 64 visible ASCII characters.
+pub(crate) fn is_command(command: &[u8]) -> bool {
+    (1..=COMMAND_BYTES_MAX).contains(&command.len()) && command.iter().all(u8::is_ascii_graphic)
+}
+
+/// Whether these bytes are a header's name: 1 to 64 token characters (RFC 9110 §5.6.2).
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.iter().all(|&byte| is_token(byte))
+}
+
+/// Whether this byte may stand in a header's value: anything but control characters; tabs may.
+pub(crate) const fn is_value_byte(byte: u8) -> bool {
+    (byte >= 0x20 && byte != 0x7f) || byte == b'\t'
+}
+
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+/// The value without the spaces and tabs around it.
+pub(crate) fn trim(value: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let Some(start) = value.iter().position(|byte| !is_blank(byte)) else { return &[] };
+    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    &value[start..end]
+}

@@ -1,0 +1,380 @@
+//! A message's head, parsed in place: spans into the payload, kept in a table that is used again for each message.
+
+use crate::{
+    error::{Reason, Refusal},
+    protocol::message::{ACK_BYTES_MAX, COMMAND_BYTES_MAX, NAME_BYTES_MAX, VERSION, is_token, is_value_byte, trim},
+};
+
+/// The limits of a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    /// Bytes from the start line to the empty line, both included.
+    pub(crate) head_bytes_max: usize,
+    /// Header lines.
+    pub(crate) headers_max: usize,
+}
+
+/// The headers that the server acts on (PROTOCOL.md §2, and `upstream-reply` of §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Control {
+    Subscribe,
+    Publish,
+    Unsubscribe,
+    Upstream,
+    Multipart,
+    Ack,
+    NoEcho,
+    UpstreamReply,
+}
+
+impl Control {
+    /// The control header of this name, in any case.
+    pub(crate) fn of(name: &[u8]) -> Option<Self> {
+        let (word, control): (&[u8], _) = match (name.len(), name.first()? | 0x20) {
+            (7, b'p') => (b"publish", Self::Publish),
+            (9, b's') => (b"subscribe", Self::Subscribe),
+            (11, b'u') => (b"unsubscribe", Self::Unsubscribe),
+            (8, b'u') => (b"upstream", Self::Upstream),
+            (9, b'm') => (b"multipart", Self::Multipart),
+            (3, b'a') => (b"ack", Self::Ack),
+            (7, b'n') => (b"no-echo", Self::NoEcho),
+            (14, b'u') => (b"upstream-reply", Self::UpstreamReply),
+            _ => return None,
+        };
+        name.eq_ignore_ascii_case(word).then_some(control)
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Bytes `start..end` of the payload.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    fn of(self, payload: &[u8]) -> &[u8] {
+        &payload[self.start as usize..self.end as usize]
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: Span,
+    value: Span,
+    control: Option<Control>,
+}
+
+/// The head of one message. The payload that it was parsed from is passed to each call again, so that the table can
+/// live as long as the core and allocate nothing per message.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    command: Span,
+    lines: Vec<Line>,
+    controls: u8,
+    body: u32,
+}
+
+impl Head {
+    /// Parses the head of `payload`, which starts with [`VERSION`] (see [`super::is_lhttp`]) and whose head is known to
+    /// be UTF-8 when `is_text`.
+    ///
+    /// # Errors
+    /// `bad-start-line`, `bad-header`, `head-too-big`; the table's content is unspecified then.
+    pub(crate) fn parse(&mut self, payload: &[u8], is_text: bool, limits: HeadLimits) -> Result<(), Refusal> {
+        self.lines.clear();
+        self.controls = 0;
+        let window = &payload[..payload.len().min(limits.head_bytes_max)];
+        let mut at = self.start_line(window, payload.len())?;
+        loop {
+            match window.get(at..at + 2) {
+                Some(b"\r\n") => break,
+                Some(_) => {}
+                None => return Err(unfinished(window, payload.len(), Reason::BadHeader)),
+            }
+            if self.lines.len() == limits.headers_max {
+                let sentence = format!("the head has more than {} headers", limits.headers_max);
+                return Err(Refusal::because(Reason::HeadTooBig, sentence));
+            }
+            at = self.header_line(window, at, payload.len())?;
+        }
+        self.body = (at + 2) as u32;
+        if !is_text && simdutf8::basic::from_utf8(&window[..at]).is_err() {
+            return Err(bad_header("the head is not UTF-8"));
+        }
+        Ok(())
+    }
+
+    fn start_line(&mut self, window: &[u8], payload_len: usize) -> Result<usize, Refusal> {
+        let start = VERSION.len() + 1;
+        let rest = window.get(start..).unwrap_or_default();
+        let len = rest.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(rest.len());
+        if window.get(VERSION.len()).is_some_and(|&space| space != b' ') || len > COMMAND_BYTES_MAX {
+            return Err(bad_start_line());
+        }
+        match rest.get(len..len + 2) {
+            Some(b"\r\n") if len > 0 => {
+                self.command = Span::new(start, start + len);
+                Ok(start + len + 2)
+            }
+            Some(_) => Err(bad_start_line()),
+            None if matches!(rest.get(len..), Some([] | [b'\r'])) => {
+                Err(unfinished(window, payload_len, Reason::BadStartLine))
+            }
+            None => Err(bad_start_line()),
+        }
+    }
+
+    /// Parses the header line at `at` and returns where the next line starts.
+    fn header_line(&mut self, window: &[u8], at: usize, payload_len: usize) -> Result<usize, Refusal> {
+        let line = &window[at..];
+        let name_len = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
+        match line.get(name_len) {
+            Some(b':') if (1..=NAME_BYTES_MAX).contains(&name_len) => {}
+            None if name_len <= NAME_BYTES_MAX => return Err(unfinished(window, payload_len, Reason::BadHeader)),
+            _ => {
+                return Err(bad_header(
+                    "a header line does not start with a name of 1 to 64 token characters and a colon",
+                ));
+            }
+        }
+        let raw = &line[name_len + 1..];
+        let raw_len = raw.iter().position(|&byte| !is_value_byte(byte)).unwrap_or(raw.len());
+        match raw.get(raw_len..raw_len + 2) {
+            Some(b"\r\n") => {}
+            None if matches!(raw.get(raw_len..), Some([] | [b'\r'])) => {
+                return Err(unfinished(window, payload_len, Reason::BadHeader));
+            }
+            _ => return Err(bad_header("a header's value has a control character, or its line does not end in CR LF")),
+        }
+        let value = trim(&raw[..raw_len]);
+        // `trim` gives a part of `raw`; where it starts follows from the two addresses' distance.
+        let value_start =
+            at + name_len + 1 + if value.is_empty() { 0 } else { value.as_ptr() as usize - raw.as_ptr() as usize };
+        let control = Control::of(&line[..name_len]);
+        if let Some(control) = control {
+            if control == Control::Ack && !(1..=ACK_BYTES_MAX).contains(&value.len()) {
+                return Err(bad_header("an ack token has 1 to 64 bytes"));
+            }
+            self.controls |= control.bit();
+        }
+        let name = Span::new(at, at + name_len);
+        self.lines.push(Line { name, value: Span::new(value_start, value_start + value.len()), control });
+        Ok(at + name_len + 1 + raw_len + 2)
+    }
+
+    /// The command.
+    pub(crate) fn command<'p>(&self, payload: &'p [u8]) -> &'p [u8] {
+        self.command.of(payload)
+    }
+
+    /// All headers, as written, values trimmed.
+    pub(crate) fn headers<'p>(&self, payload: &'p [u8]) -> impl Iterator<Item = (&'p [u8], &'p [u8])> {
+        self.lines.iter().map(|line| (line.name.of(payload), line.value.of(payload)))
+    }
+
+    /// Where the body starts.
+    pub(crate) fn body_start(&self) -> usize {
+        self.body as usize
+    }
+
+    /// The body.
+    pub(crate) fn body<'p>(&self, payload: &'p [u8]) -> &'p [u8] {
+        &payload[self.body_start()..]
+    }
+
+    /// Whether the message has this control header.
+    pub(crate) fn has(&self, control: Control) -> bool {
+        self.controls & control.bit() != 0
+    }
+
+    /// Whether the message has any control header.
+    pub(crate) fn has_controls(&self) -> bool {
+        self.controls != 0
+    }
+
+    /// The values of a control header, in order; empty without a scan when there is none.
+    pub(crate) fn values<'p>(&self, payload: &'p [u8], control: Control) -> impl Iterator<Item = &'p [u8]> {
+        let lines = if self.has(control) { &self.lines[..] } else { &[] };
+        lines.iter().filter(move |line| line.control == Some(control)).map(|line| line.value.of(payload))
+    }
+}
+
+/// The `ack` token of a message whose head may be broken, so that the error can carry it (PROTOCOL.md §2).
+pub(crate) fn find_ack(payload: &[u8], limits: HeadLimits) -> Option<&[u8]> {
+    let window = &payload[..payload.len().min(limits.head_bytes_max)];
+    let head = &window[..memchr::memmem::find(window, b"\r\n\r\n").unwrap_or(window.len())];
+    let mut starts = memchr::memmem::find_iter(head, b"\r\n").map(|end| end + 2);
+    starts.find_map(|start| {
+        let line = &head[start..];
+        let line = &line[..memchr::memmem::find(line, b"\r\n").unwrap_or(line.len())];
+        let (name, value) = line.split_at(memchr::memchr(b':', line)?);
+        let value = trim(&value[1..]);
+        let is_sound = (1..=ACK_BYTES_MAX).contains(&value.len())
+            && value.iter().all(|&byte| is_value_byte(byte))
+            && std::str::from_utf8(value).is_ok();
+        (Control::of(name) == Some(Control::Ack) && is_sound).then_some(value)
+    })
+}
+
+/// The head runs to the end of what there is: either the message is cut off or the head is over its limit.
+fn unfinished(window: &[u8], payload_len: usize, reason: Reason) -> Refusal {
+    if payload_len > window.len() {
+        let sentence = format!("the head is longer than {} bytes", window.len());
+        return Refusal::because(Reason::HeadTooBig, sentence);
+    }
+    match reason {
+        Reason::BadStartLine => bad_start_line(),
+        _ => bad_header("the head has no empty line behind it"),
+    }
+}
+
+fn bad_start_line() -> Refusal {
+    let sentence = "the first line is not \"LHTTP/1.0 command\" with one space, 1 to 64 visible characters and CR LF";
+    Refusal::because(Reason::BadStartLine, sentence)
+}
+
+fn bad_header(sentence: &'static str) -> Refusal {
+    Refusal::because(Reason::BadHeader, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 8192, headers_max: 64 };
+
+    fn parse(payload: &[u8]) -> Result<Head, &'static str> {
+        let mut head = Head::default();
+        match head.parse(payload, false, LIMITS) {
+            Ok(()) => Ok(head),
+            Err(refusal) => Err(match refusal.reason() {
+                "bad-start-line" => "bad-start-line",
+                "bad-header" => "bad-header",
+                "head-too-big" => "head-too-big",
+                other => panic!("{other}"),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_whole_message_is_read_as_written() {
+        let payload = b"LHTTP/1.0 chat\r\nContent-Type:json\r\nPUBLISH: \t a b \r\nx:y:z\r\n\r\nbody\r\n\r\nmore";
+        let head = parse(payload).unwrap();
+        assert_eq!(head.command(payload), b"chat");
+        assert_eq!(head.body(payload), b"body\r\n\r\nmore");
+        let headers: Vec<_> = head.headers(payload).collect();
+        assert_eq!(headers, [(&b"Content-Type"[..], &b"json"[..]), (b"PUBLISH", b"a b"), (b"x", b"y:z")]);
+        assert!(head.has(Control::Publish) && !head.has(Control::Subscribe));
+        assert_eq!(head.values(payload, Control::Publish).collect::<Vec<_>>(), [b"a b"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_head_has_its_word() {
+        let long_command = [b"LHTTP/1.0 ".as_slice(), &[b'c'; 65], b"\r\n\r\n"].concat();
+        let long_name = [b"LHTTP/1.0 c\r\n".as_slice(), &[b'n'; 65], b":v\r\n\r\n"].concat();
+        let many = [b"LHTTP/1.0 c\r\n".as_slice(), &b"n:v\r\n".repeat(65), b"\r\n"].concat();
+        let big = [b"LHTTP/1.0 c\r\nn:".as_slice(), &[b'v'; 9000], b"\r\n\r\n"].concat();
+        for (payload, word) in [
+            (&b"LHTTP/1.0"[..], "bad-start-line"),
+            (b"LHTTP/1.0 ", "bad-start-line"),
+            (b"LHTTP/1.0 chat", "bad-start-line"),
+            (b"LHTTP/1.0 chat\r", "bad-start-line"),
+            (b"LHTTP/1.0\r\n\r\n", "bad-start-line"),
+            (b"LHTTP/1.0 \r\n\r\n", "bad-start-line"),
+            (b"LHTTP/1.0  chat\r\n\r\n", "bad-start-line"),
+            (b"LHTTP/1.0 chat \r\n\r\n", "bad-start-line"),
+            (b"LHTTP/1.0 chat\n\n", "bad-start-line"),
+            (b"LHTTP/1.01 chat\r\n\r\n", "bad-start-line"),
+            (&long_command, "bad-start-line"),
+            (b"LHTTP/1.0 chat\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\n\r", "bad-header"),
+            (b"LHTTP/1.0 chat\r\na:b", "bad-header"),
+            (b"LHTTP/1.0 chat\r\na:b\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\na:b\n\r\n\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\na:b\rc\r\n\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\na:\x01\r\n\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\n:b\r\n\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\na b:c\r\n\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\nnocolon\r\n\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\na:\xff\r\n\r\n", "bad-header"),
+            (b"LHTTP/1.0 chat\r\nack:\r\n\r\n", "bad-header"),
+            (&long_name, "bad-header"),
+            (&many, "head-too-big"),
+            (&big, "head-too-big"),
+        ] {
+            assert_eq!(parse(payload).err(), Some(word), "{}", payload.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_limits_themselves_are_allowed() {
+        let many = [b"LHTTP/1.0 c\r\n".as_slice(), &b"n:v\r\n".repeat(64), b"\r\n"].concat();
+        assert!(parse(&many).is_ok());
+        let frame = b"LHTTP/1.0 c\r\nn:\r\n\r\n".len();
+        let full = [b"LHTTP/1.0 c\r\nn:".as_slice(), &vec![b'v'; 8192 - frame], b"\r\n\r\nbody"].concat();
+        assert!(parse(&full).is_ok());
+        let over = [b"LHTTP/1.0 c\r\nn:".as_slice(), &vec![b'v'; 8193 - frame], b"\r\n\r\nbody"].concat();
+        assert_eq!(parse(&over).err(), Some("head-too-big"));
+    }
+
+    #[test]
+    fn the_ack_of_a_broken_head_is_found() {
+        let find = |payload| find_ack(payload, LIMITS);
+        assert_eq!(find(b"LHTTP/1.0 c\r\nbroken\r\nACK: 7 \r\n\r\nack:no"), Some(&b"7"[..]));
+        assert_eq!(find(b"LHTTP/1.0 c\r\nack:8"), Some(&b"8"[..]));
+        assert_eq!(find(b"LHTTP/1.0 c\r\nx:y\r\n\r\n\r\nack:8"), None);
+        assert_eq!(find(b"LHTTP/1.0 c\r\nack:\x01\r\n\r\n"), None);
+    }
+
+    /// The rules of PROTOCOL.md §1, read off one by one with no regard to speed.
+    fn oracle(payload: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>)> {
+        let end = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&payload[..end]).ok()?;
+        let mut lines = head.split("\r\n");
+        let command = lines.next()?.strip_prefix("LHTTP/1.0 ")?;
+        if !super::super::is_command(command.as_bytes()) {
+            return None;
+        }
+        let mut headers = Vec::new();
+        for line in lines {
+            let (name, value) = line.split_once(':')?;
+            let value = value.trim_matches([' ', '\t']);
+            if !super::super::is_name(name.as_bytes()) || value.bytes().any(|b| !is_value_byte(b)) {
+                return None;
+            }
+            if name.eq_ignore_ascii_case("ack") && (value.is_empty() || value.len() > 64) {
+                return None;
+            }
+            headers.push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        }
+        (headers.len() <= 64).then(|| (command.into(), headers, payload[end + 4..].to_vec()))
+    }
+
+    proptest! {
+        #[test]
+        fn heads_are_read_as_the_rules_read(tail in proptest::collection::vec(prop_oneof![
+            Just(b"\r\n".to_vec()), Just(b"ack:".to_vec()), Just(b"a:b".to_vec()), Just(b":".to_vec()),
+            Just(b" ".to_vec()), Just(b"publish".to_vec()), Just("é".as_bytes().to_vec()), Just(b"\r".to_vec()),
+            Just(b"\r\n\r\n".to_vec()), any::<u8>().prop_map(|byte| vec![byte]),
+        ], 0..12)) {
+            let payload = [b"LHTTP/1.0 c".to_vec(), tail.concat()].concat();
+            let ours = parse(&payload).ok().map(|head| {
+                let headers = head.headers(&payload).map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+                (head.command(&payload).to_vec(), headers, head.body(&payload).to_vec())
+            });
+            prop_assert_eq!(ours, oracle(&payload), "{}", payload.escape_ascii());
+        }
+    }
+}

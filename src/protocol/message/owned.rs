@@ -1,0 +1,170 @@
+//! The message that a program builds or changes.
+
+use crate::{
+    error::{Reason, Refusal},
+    protocol::message::{VERSION, is_command, is_name, is_value_byte},
+};
+
+/// An LHTTP message (PROTOCOL.md §1) that a program builds: to answer with, or to publish.
+///
+/// Whatever can be wrong with one is refused when it is put in, so a `Message` can always be sent.
+///
+/// ```
+/// # fn main() -> Result<(), lhttp::Refusal> {
+/// let message = lhttp::Message::new("chat")?.header("content-type", "json")?.body("{}");
+/// assert_eq!(message.encode(), b"LHTTP/1.0 chat\r\ncontent-type:json\r\n\r\n{}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    command: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Message {
+    /// A message with this command, no headers and an empty body.
+    ///
+    /// # Errors
+    /// `bad-start-line` when the command is not 1 to 64 visible ASCII characters.
+    pub fn new(command: impl Into<String>) -> Result<Self, Refusal> {
+        let mut message = Self { command: String::new(), headers: Vec::new(), body: Vec::new() };
+        message.set_command(command)?;
+        Ok(message)
+    }
+
+    /// The same message with one more header.
+    ///
+    /// # Errors
+    /// `bad-header`, see [`Message::add_header`].
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Result<Self, Refusal> {
+        self.add_header(name, value)?;
+        Ok(self)
+    }
+
+    /// The same message with this body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.set_body(body);
+        self
+    }
+
+    /// Replaces the command.
+    ///
+    /// # Errors
+    /// `bad-start-line` when it is not 1 to 64 visible ASCII characters; the old one stays.
+    pub fn set_command(&mut self, command: impl Into<String>) -> Result<(), Refusal> {
+        let command = command.into();
+        if !is_command(command.as_bytes()) {
+            return Err(Refusal::because(Reason::BadStartLine, "a command is 1 to 64 visible ASCII characters"));
+        }
+        self.command = command;
+        Ok(())
+    }
+
+    /// Adds a header behind the others.
+    ///
+    /// # Errors
+    /// `bad-header` when the name is not 1 to 64 token characters (RFC 9110 §5.6.2) or the value has a control
+    /// character.
+    pub fn add_header(&mut self, name: impl Into<String>, value: impl Into<String>) -> Result<(), Refusal> {
+        let (name, value) = (name.into(), value.into());
+        if !is_name(name.as_bytes()) {
+            return Err(Refusal::because(Reason::BadHeader, "a header's name is 1 to 64 token characters"));
+        }
+        if !value.bytes().all(is_value_byte) {
+            return Err(Refusal::because(Reason::BadHeader, "a header's value has a control character"));
+        }
+        self.headers.push((name, value));
+        Ok(())
+    }
+
+    /// Replaces the first header of this name, in any case, and removes the others of it; adds it when there is none.
+    ///
+    /// # Errors
+    /// `bad-header`, see [`Message::add_header`]; nothing is changed then.
+    pub fn set_header(&mut self, name: impl Into<String>, value: impl Into<String>) -> Result<(), Refusal> {
+        self.add_header(name, value)?;
+        let added = self.headers.pop().expect("it was just added");
+        match self.headers.iter().position(|(name, _)| name.eq_ignore_ascii_case(&added.0)) {
+            Some(first) => {
+                let mut at = 0;
+                self.headers.retain(|(name, _)| {
+                    at += 1;
+                    at <= first + 1 || !name.eq_ignore_ascii_case(&added.0)
+                });
+                self.headers[first] = added;
+            }
+            None => self.headers.push(added),
+        }
+        Ok(())
+    }
+
+    /// Removes all headers of this name, in any case; true when there was one.
+    pub fn remove_header(&mut self, name: &str) -> bool {
+        let before = self.headers.len();
+        self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.headers.len() < before
+    }
+
+    /// Replaces the body.
+    pub fn set_body(&mut self, body: impl Into<Vec<u8>>) {
+        self.body = body.into();
+    }
+
+    /// The message as it goes over the wire, without the WebSocket frame around it.
+    pub fn encode(&self) -> Vec<u8> {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + 3).sum::<usize>();
+        let mut out = Vec::with_capacity(VERSION.len() + 1 + self.command.len() + 4 + headers + self.body.len());
+        self.encode_to(&mut out);
+        out
+    }
+
+    pub(crate) fn encode_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(VERSION);
+        out.push(b' ');
+        out.extend_from_slice(self.command.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in &self.headers {
+            out.extend_from_slice(name.as_bytes());
+            out.push(b':');
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&self.body);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(message: &Message) -> Vec<(&str, &str)> {
+        message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    #[test]
+    fn setting_a_header_replaces_all_of_its_name_in_place() {
+        let mut message = Message::new("c").unwrap();
+        for (name, value) in [("a", "1"), ("B", "2"), ("b", "3"), ("c", "4"), ("b", "5")] {
+            message.add_header(name, value).unwrap();
+        }
+        message.set_header("b", "new").unwrap();
+        assert_eq!(names(&message), [("a", "1"), ("b", "new"), ("c", "4")]);
+        message.set_header("d", "6").unwrap();
+        assert!(message.remove_header("A") && !message.remove_header("A"));
+        assert_eq!(names(&message), [("b", "new"), ("c", "4"), ("d", "6")]);
+    }
+
+    #[test]
+    fn nothing_can_be_put_in_that_would_add_a_line() {
+        let mut message = Message::new("c").unwrap();
+        assert_eq!(Message::new("a b").unwrap_err().reason(), "bad-start-line");
+        assert_eq!(message.set_command("a\r\nx:y").unwrap_err().reason(), "bad-start-line");
+        assert_eq!(message.add_header("a:b", "c").unwrap_err().reason(), "bad-header");
+        assert_eq!(message.add_header("a", "b\r\nc:d").unwrap_err().reason(), "bad-header");
+        assert_eq!(message.set_header("a", "b\n").unwrap_err().reason(), "bad-header");
+        assert_eq!(message.encode(), b"LHTTP/1.0 c\r\n\r\n");
+    }
+}
