@@ -77,33 +77,34 @@ pub(crate) fn tokens(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 struct Shape {
     /// A whole token is `*` or `>`.
     wild: bool,
+    /// A whole token is `>`.
+    tail: bool,
     /// A whole token before the last one is `>`.
     tail_inside: bool,
 }
 
 /// The shape of a name, or `None` if its length, a byte or a token is not legal.
 fn shape(name: &[u8]) -> Option<Shape> {
-    if name.len() > CHANNEL_BYTES_MAX {
+    // Without a way out the compiler checks many bytes at a time; almost all names are fine.
+    let forbidden = name.iter().fold(false, |found, &byte| found | is_forbidden(byte));
+    if forbidden || name.len() > CHANNEL_BYTES_MAX {
         return None;
     }
     let mut shape = Shape::default();
-    let mut start = 0;
-    for (at, &byte) in name.iter().enumerate() {
-        if byte == b'.' {
-            let token = &name[start..at];
-            if token.is_empty() {
-                return None;
+    for token in tokens(name) {
+        // A tail that another token follows.
+        shape.tail_inside |= shape.tail;
+        match token {
+            b"" => return None,
+            b"*" => shape.wild = true,
+            b">" => {
+                shape.wild = true;
+                shape.tail = true;
             }
-            shape.wild |= token == b"*" || token == b">";
-            shape.tail_inside |= token == b">";
-            start = at + 1;
-        } else if is_forbidden(byte) {
-            return None;
+            _ => {}
         }
     }
-    let token = &name[start..];
-    shape.wild |= token == b"*" || token == b">";
-    (!token.is_empty()).then_some(shape)
+    Some(shape)
 }
 
 /// Whether a byte may not occur in a name: the space would end the name in a header, a control character the line.
