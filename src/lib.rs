@@ -1,5 +1,7 @@
 //! lhttp: a publish/subscribe server for LHTTP over WebSocket.
 
+#[allow(dead_code)]
+pub(crate) mod engine;
 pub mod error;
 pub(crate) mod protocol;
 

@@ -1,6 +1,9 @@
 //! The protocol as values: bytes in, values out. No sockets, threads, clocks or logging here.
 
+pub(crate) mod channel;
 pub(crate) mod frame;
+pub(crate) mod handshake;
+pub(crate) mod http;
 pub(crate) mod message;
 pub(crate) mod multipart;
 pub(crate) mod utf8;

@@ -1,0 +1,128 @@
+//! A hash table from names to small ids, where the names live with what the ids stand for.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+
+/// Below this capacity a table is not worth shrinking.
+const KEPT_ENTRIES: usize = 64;
+
+/// Finds ids by the hash of their name; the caller compares the names.
+///
+/// An entry keeps 32 bits of its hash. So a probe that meets another name's entry almost never has to look at that name
+/// (a cache miss or two), and growing the table never reads a name at all, however many there are. The hash is seeded
+/// anew for each index: a peer cannot choose names that collide.
+pub(super) struct Index {
+    table: HashTable<Entry>,
+    state: RandomState,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u32,
+    id: u32,
+}
+
+impl Index {
+    /// An empty index. It allocates with the first entry.
+    pub(super) fn new() -> Self {
+        Self { table: HashTable::new(), state: RandomState::default() }
+    }
+
+    /// The hash of a name below `parent`, the same for all of this index's life.
+    pub(super) fn hash(&self, parent: u32, name: &[u8]) -> u32 {
+        let mut hasher = self.state.build_hasher();
+        hasher.write_u32(parent);
+        hasher.write(name);
+        hasher.finish() as u32
+    }
+
+    /// The id of this hash that `is_it` accepts. Cost: one probe, whatever the size of the table.
+    pub(super) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        self.table.find(spread(hash), |entry| entry.hash == hash && is_it(entry.id)).map(|entry| entry.id)
+    }
+
+    /// Adds an id whose name is not in the index yet.
+    pub(super) fn insert(&mut self, hash: u32, id: u32) {
+        self.table.insert_unique(spread(hash), Entry { hash, id }, |entry| spread(entry.hash));
+    }
+
+    /// Removes an id that was added with this hash. True if the table has become so empty that it gave memory back,
+    /// which happens once per many removals: a good moment for the caller to do the same.
+    pub(super) fn remove(&mut self, hash: u32, id: u32) -> bool {
+        let found = self.table.find_entry(spread(hash), |entry| entry.id == id);
+        debug_assert!(found.is_ok(), "id {id} is not in the index");
+        if let Ok(entry) = found {
+            entry.remove();
+        }
+        let (len, capacity) = (self.table.len(), self.table.capacity());
+        let shrinks = capacity > KEPT_ENTRIES && len < capacity / 8;
+        if shrinks {
+            self.table.shrink_to(2 * len, |entry| spread(entry.hash));
+        }
+        shrinks
+    }
+
+    /// The number of ids.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// The table takes the place from a hash's low bits and the tag from its top 7. With the 32 bits repeated the two are
+/// independent up to 2^25 entries; beyond, tags merely tell less.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_by_hash_and_name_until_removed() {
+        let mut index = Index::new();
+        let hash = |index: &Index, id: u32| index.hash(0, &id.to_le_bytes());
+        for id in 0..10_000 {
+            index.insert(hash(&index, id), id);
+        }
+        assert_eq!(index.len(), 10_000);
+        for id in 0..10_000 {
+            assert_eq!(index.find(hash(&index, id), |found| found == id), Some(id));
+        }
+        for id in 0..9_990 {
+            index.remove(hash(&index, id), id);
+            assert_eq!(index.find(hash(&index, id), |found| found == id), None);
+        }
+        for id in 9_990..10_000 {
+            assert_eq!(index.find(hash(&index, id), |found| found == id), Some(id));
+        }
+    }
+
+    #[test]
+    fn names_of_one_hash_are_told_apart_by_the_caller() {
+        let mut index = Index::new();
+        index.insert(7, 1);
+        index.insert(7, 2);
+        assert_eq!(index.find(7, |id| id == 2), Some(2));
+        index.remove(7, 2);
+        assert_eq!(index.find(7, |id| id == 2), None);
+        assert_eq!(index.find(7, |id| id == 1), Some(1));
+    }
+
+    #[test]
+    fn an_emptied_index_gives_its_memory_back() {
+        let mut index = Index::new();
+        (0..10_000).for_each(|id| index.insert(index.hash(0, &u32::to_le_bytes(id)), id));
+        let shrunk = (0..10_000).filter(|&id| index.remove(index.hash(0, &u32::to_le_bytes(id)), id)).count();
+        assert!(index.table.capacity() <= KEPT_ENTRIES);
+        assert!((1..10).contains(&shrunk), "shrunk {shrunk} times");
+    }
+
+    #[test]
+    fn two_indexes_hash_differently() {
+        let (one, other) = (Index::new(), Index::new());
+        assert!((0..8).any(|parent| one.hash(parent, b"name") != other.hash(parent, b"name")));
+    }
+}

@@ -1,0 +1,284 @@
+//! One core's deadlines: a wheel of coarse ticks. It never reads a clock; time is what the caller says since the core
+//! started.
+
+use std::time::Duration;
+
+/// How late a deadline may be noticed. Pings, idle and handshake timeouts are seconds; a coarse tick lets the deadlines
+/// of thousands of connections share a wake-up.
+const TICK_MILLIS: u64 = 32;
+
+/// Ticks around the wheel: 65.5 s, so that the default idle timeout of 60 s is noted once. 48 KiB a core.
+const BUCKETS: u64 = 2048;
+
+/// A bucket that had more room than this gives it back when it fires (128 bytes).
+const KEPT_ENTRIES: usize = 16;
+
+/// Deadlines of connections, to be called in this order each turn: [`expire`](Self::expire), any number of
+/// [`schedule`](Self::schedule), then [`next`](Self::next) for how long to sleep.
+///
+/// There is no cancelling, because almost no deadline is ever met: traffic moves it first. An entry that comes out is a
+/// hint to look: its owner compares the generation (the slot may be another connection's by now) and the real deadline,
+/// and schedules again if that lies ahead. So moving a deadline *back* costs nothing at all; moving one *forward* means
+/// scheduling a second entry. An entry costs 8 bytes.
+pub(crate) struct Timers {
+    /// The first tick that has not fired. Tick n fires when n × [`TICK_MILLIS`] have passed. Invariant: all entries are
+    /// in ticks from this one to the one before it a round later, so that a bucket stands for one tick only.
+    cursor: u64,
+    /// Tick n's entries are in bucket n modulo [`BUCKETS`].
+    buckets: Box<[Vec<Entry>]>,
+    /// A bit for each bucket that has entries.
+    occupied: [u64; (BUCKETS / 64) as usize],
+    len: usize,
+}
+
+/// A connection and the generation of its slot.
+type Entry = (u32, u32);
+
+impl Timers {
+    /// No deadlines, at a time since the core's start.
+    pub(crate) fn new(now: Duration) -> Self {
+        let buckets = (0..BUCKETS).map(|_| Vec::new()).collect();
+        Self { cursor: tick_passed(now) + 1, buckets, occupied: [0; (BUCKETS / 64) as usize], len: 0 }
+    }
+
+    /// Notes that a connection wants to be looked at when `at` (since the core's start) has come. Cost: a push.
+    ///
+    /// The entry comes out of the first [`expire`](Self::expire) with a `now` of `at` and at most one tick more; if `at`
+    /// is past, a tick from now at the latest. If `at` is more than the wheel's round ahead, it comes out a round after
+    /// the last `expire`, early, and its owner schedules it again.
+    pub(crate) fn schedule(&mut self, slot: u32, generation: u32, at: Duration) {
+        let tick = tick_due(at).clamp(self.cursor, self.cursor + BUCKETS - 1);
+        let bucket = (tick % BUCKETS) as usize;
+        self.buckets[bucket].push((slot, generation));
+        self.occupied[bucket / 64] |= 1 << (bucket % 64);
+        self.len += 1;
+    }
+
+    /// Appends all entries that are due to `out`, earlier ticks first, as (slot, generation). Cost: by what comes out,
+    /// however far `now` has jumped; next to nothing within a tick.
+    pub(crate) fn expire(&mut self, now: Duration, out: &mut Vec<Entry>) {
+        let passed = tick_passed(now);
+        while let Some(tick) = self.first_tick().filter(|&tick| tick <= passed) {
+            let bucket = (tick % BUCKETS) as usize;
+            let entries = &mut self.buckets[bucket];
+            self.len -= entries.len();
+            out.append(entries);
+            if entries.capacity() > KEPT_ENTRIES {
+                *entries = Vec::new();
+            }
+            self.occupied[bucket / 64] &= !(1 << (bucket % 64));
+            self.cursor = tick + 1;
+        }
+        self.cursor = self.cursor.max(passed + 1);
+    }
+
+    /// The first time at which [`expire`](Self::expire) will have something; `None` if there are no entries. Cost: a
+    /// look at 33 words at most.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.first_tick().map(|tick| Duration::from_millis(tick * TICK_MILLIS))
+    }
+
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The first tick that has entries.
+    fn first_tick(&self) -> Option<u64> {
+        if self.len == 0 {
+            return None;
+        }
+        let words = self.occupied.len();
+        let start = (self.cursor % BUCKETS) as usize;
+        // The word of the cursor comes first without the bits before it, and last once more with them.
+        let ahead = |step: usize| if step == 0 { u64::MAX << (start % 64) } else { u64::MAX };
+        let bucket = (0..=words).find_map(|step| {
+            let word = (start / 64 + step) % words;
+            let bits = self.occupied[word] & ahead(step);
+            (bits != 0).then(|| word as u64 * 64 + u64::from(bits.trailing_zeros()))
+        })?;
+        Some(self.cursor + (bucket + BUCKETS - start as u64) % BUCKETS)
+    }
+}
+
+/// The last tick that has come at this time.
+fn tick_passed(now: Duration) -> u64 {
+    (now.as_secs().saturating_mul(1000).saturating_add(u64::from(now.subsec_millis()))) / TICK_MILLIS
+}
+
+/// The first tick that comes when this deadline has passed.
+fn tick_due(at: Duration) -> u64 {
+    let millis = u64::from(at.subsec_nanos().div_ceil(1_000_000));
+    at.as_secs().saturating_mul(1000).saturating_add(millis).div_ceil(TICK_MILLIS)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+    const ROUND: Duration = Duration::from_millis(TICK_MILLIS * BUCKETS);
+
+    fn expire(timers: &mut Timers, now: Duration) -> Vec<Entry> {
+        let mut out = Vec::new();
+        timers.expire(now, &mut out);
+        out
+    }
+
+    #[test]
+    fn deadlines_come_out_in_order_and_never_early() {
+        let start = Duration::from_secs(5);
+        let mut timers = Timers::new(start);
+        assert_eq!((timers.next(), timers.len()), (None, 0));
+        timers.schedule(2, 0, start + Duration::from_secs(25));
+        timers.schedule(1, 7, start + Duration::from_secs(10));
+        assert!(expire(&mut timers, start + Duration::from_nanos(9_999_999_999)).is_empty());
+        assert_eq!(expire(&mut timers, start + Duration::from_secs(10) + TICK), [(1, 7)]);
+        assert_eq!(expire(&mut timers, start + Duration::from_secs(60)), [(2, 0)]);
+        assert_eq!((timers.next(), timers.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_past_deadline_comes_out_a_tick_later() {
+        let now = Duration::from_secs(100);
+        let mut timers = Timers::new(now);
+        timers.schedule(1, 1, Duration::ZERO);
+        timers.schedule(2, 1, now);
+        assert!(timers.next().expect("two entries") <= now + TICK);
+        assert_eq!(expire(&mut timers, now + TICK), [(1, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_round_comes_out_early_and_can_be_scheduled_again() {
+        let mut timers = Timers::new(Duration::ZERO);
+        let mut rounds = 0;
+        let at = 3 * ROUND + Duration::from_secs(1);
+        timers.schedule(1, 1, at);
+        loop {
+            let now = timers.next().expect("an entry");
+            assert_eq!(expire(&mut timers, now), [(1, 1)]);
+            if now >= at {
+                assert!(now < at + TICK);
+                break;
+            }
+            rounds += 1;
+            timers.schedule(1, 1, at);
+        }
+        assert_eq!(rounds, 3);
+        timers.schedule(1, 1, Duration::MAX);
+        assert!(timers.next().expect("an entry") <= at + TICK + ROUND);
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_fires_everything_once() {
+        let mut timers = Timers::new(Duration::ZERO);
+        (0..5_000).for_each(|slot| timers.schedule(slot, 0, Duration::from_millis(u64::from(slot) * 10)));
+        let century = Duration::from_secs(100 * 365 * 86_400);
+        assert_eq!(expire(&mut timers, century), (0..5_000).map(|slot| (slot, 0)).collect::<Vec<_>>());
+        assert_eq!((timers.len(), timers.next()), (0, None));
+        timers.schedule(1, 0, century + Duration::from_secs(1));
+        assert!(expire(&mut timers, century).is_empty());
+        assert_eq!(expire(&mut timers, century + Duration::from_secs(1) + TICK), [(1, 0)]);
+        assert!(expire(&mut timers, Duration::ZERO).is_empty(), "a time before the last changes nothing");
+    }
+
+    #[test]
+    fn a_bucket_that_was_large_gives_its_memory_back() {
+        let mut timers = Timers::new(Duration::ZERO);
+        (0..10_000).for_each(|slot| timers.schedule(slot, 0, Duration::from_secs(1)));
+        assert_eq!(expire(&mut timers, Duration::from_secs(2)).len(), 10_000);
+        assert!(timers.buckets.iter().all(|bucket| bucket.capacity() <= KEPT_ENTRIES));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Schedule(Duration),
+        Advance(Duration),
+        /// To just before the next entry, and then to it.
+        Follow,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let ahead = prop_oneof![
+            Just(Duration::ZERO),
+            (0..200_000_000u64).prop_map(Duration::from_nanos),
+            (0..70_000u64).prop_map(Duration::from_millis),
+            (0..400u64).prop_map(Duration::from_secs),
+        ];
+        prop_oneof![
+            3 => ahead.clone().prop_map(Step::Schedule),
+            1 => ahead.prop_map(Step::Advance),
+            1 => Just(Step::Follow),
+        ]
+    }
+
+    /// The oracle: all deadlines in a list.
+    struct Model {
+        timers: Timers,
+        now: Duration,
+        scheduled: u32,
+        /// Entry, deadline, and the earliest time at which it may come out.
+        pending: Vec<(Entry, Duration, Duration)>,
+    }
+
+    impl Model {
+        fn schedule(&mut self, at: Duration) {
+            let entry = (self.scheduled, self.scheduled ^ 0xffff);
+            self.scheduled += 1;
+            self.timers.schedule(entry.0, entry.1, at);
+            self.pending.push((entry, at, at.min(self.now + ROUND - TICK)));
+        }
+
+        fn advance(&mut self, now: Duration) {
+            let out = expire(&mut self.timers, now);
+            self.now = self.now.max(now);
+            for entry in &out {
+                let position = self.pending.iter().position(|(pending, ..)| pending == entry);
+                let (_, _, earliest) = self.pending.swap_remove(position.expect("scheduled, and not yet out"));
+                assert!(earliest <= now, "{earliest:?} came out at {now:?}");
+            }
+            for (entry, at, _) in &self.pending {
+                assert!(now < *at + TICK, "{entry:?} was due at {at:?} and is not out at {now:?}");
+            }
+        }
+
+        fn check(&self) {
+            assert_eq!(self.timers.len(), self.pending.len());
+            assert_eq!(self.timers.next().is_none(), self.pending.is_empty());
+            let marked: u32 = self.timers.occupied.iter().map(|word| word.count_ones()).sum();
+            assert_eq!(marked as usize, self.timers.buckets.iter().filter(|bucket| !bucket.is_empty()).count());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_wheel_agrees_with_a_list(
+            start in (0..1_000_000u64).prop_map(Duration::from_millis),
+            steps in prop::collection::vec(step(), 1..80),
+        ) {
+            let mut model = Model { timers: Timers::new(start), now: start, scheduled: 0, pending: Vec::new() };
+            for step in steps {
+                match step {
+                    Step::Schedule(ahead) => model.schedule(model.now + ahead),
+                    Step::Advance(by) => model.advance(model.now + by),
+                    Step::Follow => {
+                        let Some(next) = model.timers.next() else { continue };
+                        prop_assert!(next > model.now, "time that has come is not ahead");
+                        let before = model.timers.len();
+                        model.advance(next - Duration::from_nanos(1));
+                        prop_assert_eq!(model.timers.len(), before, "nothing comes out before the next entry");
+                        model.advance(next);
+                        prop_assert!(model.timers.len() < before, "something comes out with the next entry");
+                    }
+                }
+                model.check();
+            }
+            while let Some(next) = model.timers.next() {
+                model.advance(next);
+            }
+            prop_assert!(model.pending.is_empty());
+        }
+    }
+}
