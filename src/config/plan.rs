@@ -62,9 +62,10 @@ impl Config {
             }
             return Ok(list.iter().copied().map(Some).collect());
         }
-        let cores = self.cores.unwrap_or(machine.parallel.min(CORES_MAX));
-        if cores > machine.parallel {
-            return Err(format!("cores: {cores} are more than this process may use, {}", machine.parallel));
+        let most = machine.parallel.min(CORES_MAX);
+        let cores = self.cores.unwrap_or(most);
+        if cores > most {
+            return Err(format!("cores: {cores} is more than this process may use, which is {most}"));
         }
         // Only whoever takes every CPU may choose: were two servers with `cores = 1` both pinned to the first CPU (two
         // containers with a quota do not see each other), the others would idle.
@@ -130,6 +131,9 @@ mod tests {
     fn a_big_machine_runs_as_many_cores_as_a_peer_set_holds() {
         let all: Vec<usize> = (0..128).collect();
         assert_eq!(Config::default().place(&cpus(&all, 128)).unwrap().len(), CORES_MAX);
+        let config = Config { cores: Some(CORES_MAX + 1), ..Config::default() };
+        let error = config.place(&cpus(&all, 128)).unwrap_err();
+        assert!(error.contains("cores: 64") && error.contains("63"), "{error}");
     }
 
     #[test]

@@ -21,8 +21,7 @@ const CPU_NUMBERS: usize = 1024;
 /// assert!(key.matches(b"hunter2") && !key.matches(b"hunter3"));
 /// assert_eq!(format!("{key:?}"), "Secret(…)");
 /// ```
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -47,6 +46,19 @@ impl From<&str> for Secret {
 impl From<String> for Secret {
     fn from(key: String) -> Self {
         Self(key)
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.0.as_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        // Serde's own error would show the value, and a key without its quotes is still a key.
+        String::deserialize(source).map(Self).map_err(|_| D::Error::custom("a key is a text in quotes"))
     }
 }
 

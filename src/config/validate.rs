@@ -42,7 +42,6 @@ impl Config {
     fn check_cores(&self) -> Result<(), String> {
         match (self.cores, &self.cpu_list) {
             (Some(_), Some(_)) => Err("cores and cpu-list contradict each other: give one of them".to_owned()),
-            (Some(cores), None) if cores > CORES_MAX => Err(format!("cores: {cores} is more than {CORES_MAX}")),
             (Some(cores), None) => at_least_one("cores", cores),
             (None, Some(list)) if list.is_empty() => Err("cpu-list: it names no CPU".to_owned()),
             (None, Some(list)) if list.len() > CORES_MAX => {
