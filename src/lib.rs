@@ -1,5 +1,6 @@
 //! lhttp: a publish/subscribe server for LHTTP over WebSocket.
 
+pub mod config;
 #[allow(dead_code)]
 pub(crate) mod engine;
 pub mod error;

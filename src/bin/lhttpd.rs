@@ -1,3 +1,0 @@
-//! The lhttp daemon.
-
-fn main() {}

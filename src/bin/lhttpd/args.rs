@@ -1,0 +1,165 @@
+//! The flags. Each is optional, so that what is not given comes from the file, and then from the defaults.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use lhttp::config::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration};
+use log::LevelFilter;
+
+// clap's help text is these comments: each says what it does, its unit, and its default.
+
+/// A publish/subscribe server for LHTTP over WebSocket, with one event loop per core.
+///
+/// Sizes are bytes or such as 64KiB, times are seconds or such as 500ms, 25s, 2m.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lhttpd",
+    version,
+    after_help = "Each flag is also a key of the TOML file, without the dashes in front (listen = \"127.0.0.1:8081\").\n\
+        A flag wins over LHTTP_PUBLISH_KEY, that over the file, and the file over the default.\n\
+        SIGTERM and SIGINT stop the server gracefully; a second one ends it at once."
+)]
+pub(crate) struct Args {
+    /// Listen on this address, IP:PORT; may be given several times; port 0 takes a free one [default: 0.0.0.0:8081]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<SocketAddr>,
+
+    /// Run this many cores, a thread with an event loop each [default: as many as this process may use]
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
+
+    /// Run one core pinned to each of these CPUs, such as 0,2 or 0-3, instead of --cores
+    #[arg(long, value_name = "CPUS", value_parser = cpu_list, conflicts_with = "cores")]
+    cpu_list: Option<CpuList>,
+
+    /// Read options from this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Check the options, say what they come to on this machine, and exit
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Most bytes of one message, head and body; past it the connection is closed with 1009 [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_message: Option<usize>,
+
+    /// Most bytes of a message's head; past it the message is refused [default: 8KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_head: Option<usize>,
+
+    /// Most headers of one message; past it the message is refused [default: 64]
+    #[arg(long, value_name = "N")]
+    max_headers: Option<usize>,
+
+    /// Most connections at once; past it new ones get 503 [default: what open files and memory allow]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<usize>,
+
+    /// Most bytes that wait for one connection's peer to read; past it the connection is closed with 1013 [default: 1MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    outbox_max: Option<usize>,
+
+    /// Most bytes that wait in the whole process; past it the worst connections are closed with 1013 [default: a quarter
+    /// of the memory allowed]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory_budget: Option<u64>,
+
+    /// Most channels and patterns that one connection subscribes to; past it a subscribe is refused [default: 1000]
+    #[arg(long, value_name = "N")]
+    max_subscriptions: Option<usize>,
+
+    /// Close a connection that is silent for this long; 0 never does [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    idle_timeout: Option<Duration>,
+
+    /// Ping a connection that is silent for this long; 0 never does [default: 25s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    ping_interval: Option<Duration>,
+
+    /// Close a new connection whose first request is not whole after this long [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    handshake_timeout: Option<Duration>,
+
+    /// When stopping, go on sending what waits for at most this long [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    drain: Option<Duration>,
+
+    /// Let POST /publish in only with `Authorization: Bearer KEY`; others on this machine can see flags, so prefer the
+    /// environment variable LHTTP_PUBLISH_KEY or the file [default: everyone may publish]
+    #[arg(long, value_name = "KEY")]
+    publish_key: Option<Secret>,
+
+    /// Log to stderr what is at least this serious: off, error, warn, info, debug, trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<LevelFilter>,
+}
+
+impl Args {
+    /// Lays what was given over `config`.
+    pub(crate) fn lay_over(self, config: &mut Config) {
+        if !self.listen.is_empty() {
+            config.listen = self.listen;
+        }
+        // `--cores` and `--cpu-list` are two ways to say one thing: either replaces what the file says of both.
+        if self.cores.is_some() || self.cpu_list.is_some() {
+            config.cores = self.cores;
+            config.cpu_list = self.cpu_list.map(|list| list.0);
+        }
+        set(&mut config.message_bytes_max, self.max_message);
+        set(&mut config.head_bytes_max, self.max_head);
+        set(&mut config.headers_max, self.max_headers);
+        set(&mut config.connections_max, self.max_connections.map(Some));
+        set(&mut config.outbox_bytes_max, self.outbox_max);
+        set(&mut config.memory_budget_bytes, self.memory_budget.map(Some));
+        set(&mut config.subscriptions_max, self.max_subscriptions);
+        set(&mut config.idle_timeout, self.idle_timeout);
+        set(&mut config.ping_interval, self.ping_interval);
+        set(&mut config.handshake_timeout, self.handshake_timeout);
+        set(&mut config.drain_timeout, self.drain);
+        set(&mut config.publish_key, self.publish_key.map(Some));
+    }
+}
+
+/// The value of one `--cpu-list`. Clap takes a bare `Vec` for a flag that is given several times.
+#[derive(Clone, Debug)]
+struct CpuList(Vec<usize>);
+
+fn cpu_list(text: &str) -> Result<CpuList, String> {
+    parse_cpu_list(text).map(CpuList)
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    usize::try_from(parse_bytes(text)?).map_err(|_| format!("{text} is more than this machine can address"))
+}
+
+fn set<T>(field: &mut T, given: Option<T>) {
+    if let Some(value) = given {
+        *field = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_key_is_not_shown_with_the_flags() {
+        let args = Args::parse_from(["lhttpd", "--publish-key", "hunter2"]);
+        assert!(!format!("{args:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn cores_on_the_command_line_replace_a_cpu_list_of_the_file() {
+        let mut config = Config { cpu_list: Some(vec![0]), ..Config::default() };
+        Args::parse_from(["lhttpd", "--cores", "1"]).lay_over(&mut config);
+        assert_eq!((config.cores, config.cpu_list), (Some(1), None));
+    }
+}

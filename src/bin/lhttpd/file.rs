@@ -1,0 +1,74 @@
+//! The configuration file: a [`Config`] and the log level, which is the daemon's own.
+
+use std::{fs, path::Path};
+
+use lhttp::config::Config;
+use log::LevelFilter;
+
+/// What a file says; what it does not say is the default.
+#[derive(Debug, Default)]
+pub(crate) struct File {
+    pub(crate) config: Config,
+    pub(crate) log: Option<LevelFilter>,
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// One sentence that names the file, and the line or the key at fault.
+pub(crate) fn read(path: &Path) -> Result<File, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| {
+        let line = error
+            .span()
+            .map_or(1, |span| text.as_bytes()[..span.start.min(text.len())].split(|&byte| byte == b'\n').count());
+        format!("line {line}: {}", one_line(error.message()))
+    })?;
+    // The level is taken out first: every other key must be one that the library knows.
+    let log = table.remove("log").map(|value| level(&value)).transpose()?;
+    let config = table.try_into().map_err(|error| one_line(&error.to_string()))?;
+    Ok(File { config, log })
+}
+
+fn level(value: &toml::Value) -> Result<LevelFilter, String> {
+    let parsed = value.as_str().and_then(|word| word.parse().ok());
+    parsed.ok_or_else(|| "log: this is not a level, write off, error, warn, info, debug or trace".to_owned())
+}
+
+/// The error with its lines joined: what goes to stderr is one line that a log keeps together.
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_holds_the_config_and_the_log_level() {
+        let file = parse("cores = 1\nlog = \"debug\"\n").unwrap();
+        assert_eq!((file.config.cores, file.log), (Some(1), Some(LevelFilter::Debug)));
+        assert_eq!(parse("").unwrap().log, None);
+    }
+
+    #[test]
+    fn an_error_names_the_line_or_the_key_and_is_one_line() {
+        for (text, shown) in [
+            ("cores = 1\ncores = 2", "line 2: "),
+            ("\n\nlisten =", "line 3: "),
+            ("cors = 1", "cors"),
+            ("max-head = \"much\"", "max-head"),
+            ("listen = [\"127.0.0.1:1\", \"x\"]", "listen"),
+            ("log = \"loud\"", "log: "),
+            ("log = 3", "log: "),
+            ("[tls]\nkey = 1", "tls"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(shown) && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The lhttp daemon: flags, a file and the environment become a [`Config`], signals become a graceful stop; the rest is
+//! the library.
+
+mod args;
+mod file;
+
+use std::{
+    env,
+    fmt::Display,
+    io::{self, Write},
+    process::{self, ExitCode},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use bytesize::ByteSize;
+use clap::Parser;
+use lhttp::{
+    Server,
+    config::{Config, Plan, Secret, raise_fd_limit},
+    server::Stopper,
+};
+use log::{LevelFilter, info, warn};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level::signal_name,
+};
+
+use self::args::Args;
+
+/// The environment variable that sets `publish-key` without showing it in the list of processes.
+const KEY_VARIABLE: &str = "LHTTP_PUBLISH_KEY";
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            say(&sentence);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the server until a signal stops it.
+///
+/// # Errors
+/// One sentence for people.
+fn run(args: Args) -> Result<(), String> {
+    let check = args.check;
+    let (config, level) = configure(args)?;
+    env_logger::Builder::new().filter_level(level).init();
+    if let Err(error) = raise_fd_limit() {
+        warn!("cannot raise the limit of open files: {error}");
+    }
+    let plan = config.resolve().map_err(|error| error.to_string())?;
+    if check {
+        // A closed stdout is no reason to call a valid configuration invalid.
+        let _ = writeln!(io::stdout(), "configuration is valid: {}", limits(&config, &plan));
+        return Ok(());
+    }
+    serve(config, &plan)
+}
+
+/// The file, then the environment, then the flags, each over the one before.
+fn configure(args: Args) -> Result<(Config, LevelFilter), String> {
+    let file = args.config.as_deref().map_or_else(|| Ok(file::File::default()), file::read)?;
+    let level = args.log.or(file.log).unwrap_or(LevelFilter::Info);
+    let mut config = file.config;
+    match env::var(KEY_VARIABLE) {
+        Ok(key) => config.publish_key = Some(Secret::from(key)),
+        Err(env::VarError::NotPresent) => {}
+        Err(env::VarError::NotUnicode(_)) => return Err(format!("{KEY_VARIABLE} is not UTF-8")),
+    }
+    args.lay_over(&mut config);
+    Ok((config, level))
+}
+
+/// Starts the server, says where it listens, and waits for its end.
+fn serve(config: Config, plan: &Plan) -> Result<(), String> {
+    // Before the server starts: a signal that comes meanwhile waits here instead of killing a half-started server.
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot catch signals: {error}"))?;
+    let handle = Server::builder().config(config.clone()).start().map_err(|error| error.to_string())?;
+    say(&format!("listening on {}: {}", listed(handle.local_addrs()), limits(&config, plan)));
+
+    let asked = Arc::new(AtomicBool::new(false));
+    stop_on_signals(signals, handle.stopper(), &config, Arc::clone(&asked))?;
+    handle.join();
+    if !asked.load(Ordering::Acquire) {
+        return Err("every core has ended although nobody asked for it".to_owned());
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// On the first signal the server drains; on the second the process ends at once, with the exit code that a shell gives
+/// to a process which the signal killed.
+fn stop_on_signals(
+    mut signals: Signals,
+    stopper: Stopper,
+    config: &Config,
+    asked: Arc<AtomicBool>,
+) -> Result<(), String> {
+    let drain = config.drain_timeout;
+    let watch = move || {
+        let mut signals = signals.forever();
+        if let Some(signal) = signals.next() {
+            let (name, time) = (signal_name(signal).unwrap_or("a signal"), humantime::format_duration(drain));
+            info!("{name}: draining for at most {time}; a second signal ends at once");
+            asked.store(true, Ordering::Release);
+            stopper.stop(drain);
+        }
+        if let Some(signal) = signals.next() {
+            say("ended at once, what was not sent is lost");
+            process::exit(128 + signal);
+        }
+    };
+    let spawned = thread::Builder::new().name("signals".to_owned()).spawn(watch);
+    spawned.map(drop).map_err(|error| format!("cannot start the thread that waits for signals: {error}"))
+}
+
+/// What the options come to, in one line.
+fn limits(config: &Config, plan: &Plan) -> String {
+    let cores = plan.cpus.len();
+    let pinned: Vec<usize> = plan.cpus.iter().copied().flatten().collect();
+    let pins = if pinned.is_empty() { String::new() } else { format!(" on CPU {}", listed(&pinned)) };
+    format!(
+        "{cores} {}{pins}, {} connections, messages of {}, outboxes of {}, {} of backlog in all, publish key {}",
+        if cores == 1 { "core" } else { "cores" },
+        plan.connections_max,
+        ByteSize(config.message_bytes_max as u64),
+        ByteSize(config.outbox_bytes_max as u64),
+        ByteSize(plan.memory_budget_bytes),
+        if config.publish_key.is_some() { "set" } else { "not set" },
+    )
+}
+
+fn listed<T: Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// One line on stderr, whatever the log level. Unlike `eprintln!` it does not panic when stderr is closed.
+fn say(sentence: &str) {
+    let _ = writeln!(io::stderr(), "lhttpd: {sentence}");
+}

@@ -1,0 +1,185 @@
+//! Every option and limit of a server: its unit, its default, what it costs in memory, and what happens at it.
+//!
+//! A [`Config`] is plain data. It comes from [`Config::default`], from TOML (the keys are the daemon's flags without
+//! the dashes in front), or from a struct literal:
+//!
+//! ```
+//! use lhttp::config::Config;
+//!
+//! let config = Config { message_bytes_max: 16 * 1024, ..Config::default() };
+//! assert!(config.validate().is_ok());
+//! ```
+//!
+//! [`Config::resolve`] lays it over the machine it runs on and gives the [`Plan`]: which CPUs, how many connections,
+//! how many bytes.
+
+mod machine;
+mod plan;
+mod units;
+mod validate;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+pub use self::{
+    machine::raise_fd_limit,
+    plan::Plan,
+    units::{Secret, parse_bytes, parse_cpu_list, parse_duration},
+};
+
+/// The port that is listened on unless another is given.
+pub const PORT: u16 = 8081;
+
+/// The most cores one server can have: a set of peers is one machine word, and one bit stays free for a bridge.
+pub const CORES_MAX: usize = 63;
+
+/// What a server may use, and where its limits are. See the [module](self) for where it comes from.
+///
+/// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. An unknown key
+/// is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// `listen`: the addresses to listen on, each on every core. Port 0 takes a free port, one per address.
+    /// In TOML one text or a list of them. Default: `0.0.0.0:8081`.
+    ///
+    /// An address that is busy or not this machine's keeps the server from starting.
+    #[serde(deserialize_with = "units::addresses")]
+    pub listen: Vec<SocketAddr>,
+
+    /// `cores`: how many cores (threads with an event loop each) to run, 1 to [`CORES_MAX`]. Default: as many as this
+    /// process may use, which is the smaller of its affinity set and its CPU quota.
+    ///
+    /// 0, or more than this process may use, keeps the server from starting. Each core costs about 16 file descriptors
+    /// and a read buffer. Cores are pinned only when they take every CPU of the affinity set: two servers with
+    /// `cores = 1` on one machine must not end up on the same CPU.
+    pub cores: Option<usize>,
+
+    /// `cpu-list`: run one core pinned to each of these CPUs, instead of `cores`. In TOML a text such as `"0,2"` or
+    /// `"0-3"`, or a list of numbers. Default: not set.
+    ///
+    /// A CPU twice, or one that this process may not use, keeps the server from starting.
+    #[serde(deserialize_with = "units::cpu_list")]
+    pub cpu_list: Option<Vec<usize>>,
+
+    /// `max-message`: bytes of a whole message, head and body (PROTOCOL.md §1), also of a body sent to `/publish`.
+    /// Default: 64 KiB; at most [`Config::MESSAGE_BYTES_CEILING`].
+    ///
+    /// A connection has at most one unfinished message, so it holds at most this much of its peer's. Past it the
+    /// connection is closed with 1009, before the payload is read; an HTTP request gets 413.
+    #[serde(rename = "max-message", deserialize_with = "units::bytes")]
+    pub message_bytes_max: usize,
+
+    /// `max-head`: bytes of a message's head, from its start line to its empty line, and of an HTTP request's head.
+    /// Default: 8 KiB.
+    ///
+    /// Past it the message is refused with `head-too-big`; an HTTP request gets 431 and its connection is closed. Costs
+    /// nothing of its own: heads are parsed where they lie.
+    #[serde(rename = "max-head", deserialize_with = "units::bytes")]
+    pub head_bytes_max: usize,
+
+    /// `max-headers`: header lines of one message, or of one HTTP request. Default: 64; at most
+    /// [`Config::HEADERS_CEILING`].
+    ///
+    /// Past it the same happens as past `max-head`.
+    #[serde(rename = "max-headers")]
+    pub headers_max: usize,
+
+    /// `max-connections`: connections open at once, over all cores. Default: what file descriptors and memory allow,
+    /// see [`Plan::connections_max`].
+    ///
+    /// Past it a new connection gets `503` with `Retry-After` and is closed. More than the file descriptors allow keeps
+    /// the server from starting.
+    #[serde(rename = "max-connections")]
+    pub connections_max: Option<usize>,
+
+    /// `outbox-max`: bytes that wait in one connection's outbox because its peer does not read them. Default: 1 MiB.
+    ///
+    /// Past it the connection is closed with 1013. What several outboxes wait for is held once, so a stalled audience of
+    /// one channel costs its backlog once; a connection whose peer keeps up costs nothing.
+    #[serde(rename = "outbox-max", deserialize_with = "units::bytes")]
+    pub outbox_bytes_max: usize,
+
+    /// `memory-budget`: bytes of messages that the whole process keeps for peers that do not read them, or that have not
+    /// been read whole. Each core has an equal share. Default: a quarter of the memory that the cgroup or the machine
+    /// allows.
+    ///
+    /// A core over its share closes its worst offenders with 1013 first.
+    #[serde(deserialize_with = "units::bytes_or_none", rename = "memory-budget")]
+    pub memory_budget_bytes: Option<u64>,
+
+    /// `max-subscriptions`: channels and patterns that one connection holds. Default: 1000.
+    ///
+    /// Past it the subscribing message is refused with `too-many-subscriptions`, and nothing of it happens.
+    #[serde(rename = "max-subscriptions")]
+    pub subscriptions_max: usize,
+
+    /// `idle-timeout`: a connection of which nothing was heard for this long, not even a pong, is closed with 1008.
+    /// Default: 60 s. Zero: never.
+    #[serde(deserialize_with = "units::duration")]
+    pub idle_timeout: Duration,
+
+    /// `ping-interval`: a connection of which nothing was heard for this long gets a ping, so that a living peer's pong
+    /// keeps it (and the path to it) open. Default: 25 s. Zero: no pings.
+    ///
+    /// It must be shorter than `idle-timeout` when both are on.
+    #[serde(deserialize_with = "units::duration")]
+    pub ping_interval: Duration,
+
+    /// `handshake-timeout`: how long a new connection has until its first request is whole, and an HTTP request until
+    /// its body is. Default: 10 s; never zero.
+    ///
+    /// Past it the connection is closed.
+    #[serde(deserialize_with = "units::duration")]
+    pub handshake_timeout: Duration,
+
+    /// `drain`: how long a stopping server goes on flushing its outboxes. Default: 10 s. Zero: it stops at once.
+    ///
+    /// What is not flushed by then is lost.
+    #[serde(rename = "drain", deserialize_with = "units::duration")]
+    pub drain_timeout: Duration,
+
+    /// `publish-key`: `POST /publish` then wants `Authorization: Bearer KEY`: 401 without it, 403 with another. Visible
+    /// ASCII. Default: not set, everyone who reaches the port may publish.
+    pub publish_key: Option<Secret>,
+}
+
+impl Config {
+    /// The most that `max-message` can be, in bytes: 1 GiB.
+    pub const MESSAGE_BYTES_CEILING: usize = 1 << 30;
+
+    /// The most that `max-headers` can be.
+    pub const HEADERS_CEILING: usize = 1024;
+
+    /// The most that any of the times can be: a year. It keeps every deadline within what a clock can count to.
+    pub const TIMEOUT_CEILING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))],
+            cores: None,
+            cpu_list: None,
+            message_bytes_max: 64 << 10,
+            head_bytes_max: 8 << 10,
+            headers_max: 64,
+            connections_max: None,
+            outbox_bytes_max: 1 << 20,
+            memory_budget_bytes: None,
+            subscriptions_max: 1000,
+            idle_timeout: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(25),
+            handshake_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+            publish_key: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What a configuration accepts, what it refuses, and in which words.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The sentence with which `config` is refused.
+fn refusal(config: Config) -> String {
+    config.validate().expect_err("this configuration must be refused").to_string()
+}
+
+#[test]
+fn the_defaults_are_valid_and_an_empty_file_is_the_defaults() {
+    Config::default().validate().unwrap();
+    assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+}
+
+#[test]
+fn every_option_can_be_set_in_toml() {
+    let text = r#"
+        listen = ["127.0.0.1:0", "[::1]:9000"]
+        cores = 2
+        cpu-list = "0,2-3"
+        max-message = "16KiB"
+        max-head = 1024
+        max-headers = 10
+        max-connections = 100
+        outbox-max = "2 MiB"
+        memory-budget = "64MiB"
+        max-subscriptions = 5
+        idle-timeout = "1m 30s"
+        ping-interval = 30
+        handshake-timeout = "500ms"
+        drain = "0s"
+        publish-key = "hunter2"
+    "#;
+    let expected = Config {
+        listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:9000".parse().unwrap()],
+        cores: Some(2),
+        cpu_list: Some(vec![0, 2, 3]),
+        message_bytes_max: 16 << 10,
+        head_bytes_max: 1024,
+        headers_max: 10,
+        connections_max: Some(100),
+        outbox_bytes_max: 2 << 20,
+        memory_budget_bytes: Some(64 << 20),
+        subscriptions_max: 5,
+        idle_timeout: Duration::from_secs(90),
+        ping_interval: Duration::from_secs(30),
+        handshake_timeout: Duration::from_millis(500),
+        drain_timeout: Duration::ZERO,
+        publish_key: Some(Secret::from("hunter2")),
+    };
+    assert_eq!(toml::from_str::<Config>(text).unwrap(), expected);
+}
+
+#[test]
+fn a_list_may_be_one_text_or_a_list() {
+    let one: Config = toml::from_str("listen = \"127.0.0.1:1\"\ncpu-list = [4, 0]").unwrap();
+    assert_eq!(one.listen, ["127.0.0.1:1".parse().unwrap()]);
+    assert_eq!(one.cpu_list, Some(vec![4, 0]));
+}
+
+#[test]
+fn what_toml_cannot_mean_is_an_error_that_shows_it() {
+    for (text, shown) in [
+        ("max-messages = 1", "max-messages"),
+        ("max-message = \"64 potatoes\"", "64 potatoes"),
+        ("max-message = -1", "-1"),
+        ("max-message = true", "a size such as"),
+        ("idle-timeout = \"soon\"", "soon"),
+        ("idle-timeout = 1.5", "a time such as"),
+        ("listen = \"localhost\"", "localhost"),
+        ("listen = 8081", "an address such as"),
+        ("cpu-list = \"0,x\"", "0,x"),
+        ("cpu-list = \"3-1\"", "3-1"),
+        ("cpu-list = \"1024\"", "CPU 1024"),
+        ("cores = -1", "-1"),
+    ] {
+        let error = toml::from_str::<Config>(text).expect_err(text).to_string();
+        assert!(error.contains(shown), "{text}: {error}");
+    }
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused_by_name() {
+    let seconds = Duration::from_secs;
+    let address = Config::default().listen[0];
+    let base = Config::default;
+    for (config, named) in [
+        (Config { listen: vec![], ..base() }, "listen:"),
+        (Config { listen: vec![address, address], ..base() }, "listen:"),
+        (Config { cores: Some(0), ..base() }, "cores:"),
+        (Config { cores: Some(1), cpu_list: Some(vec![0]), ..base() }, "cpu-list"),
+        (Config { cpu_list: Some(vec![]), ..base() }, "cpu-list:"),
+        (Config { cpu_list: Some(vec![0, 1, 0]), ..base() }, "cpu-list:"),
+        (Config { cpu_list: Some((0..64).collect()), ..base() }, "cpu-list:"),
+        (Config { message_bytes_max: 0, ..base() }, "max-message:"),
+        (Config { message_bytes_max: (1 << 30) + 1, outbox_bytes_max: 2 << 30, ..base() }, "max-message:"),
+        (Config { head_bytes_max: 0, ..base() }, "max-head:"),
+        (Config { message_bytes_max: 4 << 10, ..base() }, "max-head:"),
+        (Config { outbox_bytes_max: (64 << 10) + 9, ..base() }, "outbox-max:"),
+        (Config { memory_budget_bytes: Some((1 << 20) - 1), ..base() }, "memory-budget:"),
+        (Config { headers_max: 0, ..base() }, "max-headers:"),
+        (Config { headers_max: 1025, ..base() }, "max-headers:"),
+        (Config { subscriptions_max: 0, ..base() }, "max-subscriptions:"),
+        (Config { connections_max: Some(0), ..base() }, "max-connections:"),
+        (Config { ping_interval: seconds(60), ..base() }, "ping-interval:"),
+        (Config { handshake_timeout: Duration::ZERO, ..base() }, "handshake-timeout:"),
+        (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
+        (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
+        (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
+    ] {
+        let sentence = refusal(config);
+        assert!(sentence.contains(named), "{named} {sentence}");
+        assert!(!sentence.contains('\n'), "{sentence:?}");
+    }
+}
+
+#[test]
+fn limits_that_just_fit_are_accepted() {
+    let base = Config::default;
+    for config in [
+        Config { listen: vec!["127.0.0.1:0".parse().unwrap(); 2], ..base() },
+        Config { cores: Some(63), ..base() },
+        Config { message_bytes_max: 8 << 10, ..base() },
+        Config { outbox_bytes_max: (64 << 10) + 10, ..base() },
+        Config { memory_budget_bytes: Some(1 << 20), ..base() },
+        Config { ping_interval: Duration::ZERO, idle_timeout: Duration::from_nanos(1), ..base() },
+        Config { idle_timeout: Duration::ZERO, ..base() },
+        Config { drain_timeout: Duration::ZERO, ..base() },
+    ] {
+        config.validate().unwrap();
+    }
+}
+
+#[test]
+fn the_key_is_in_no_debug_output() {
+    let config = Config { publish_key: Some("hunter2".into()), ..Config::default() };
+    assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
+}
+
+#[test]
+fn a_key_without_its_quotes_is_refused_and_not_shown() {
+    let table: toml::Table = toml::from_str("publish-key = 4711").unwrap();
+    let error = table.try_into::<Config>().unwrap_err().to_string();
+    assert!(error.contains("publish-key") && !error.contains("4711"), "{error}");
+}
+
+#[test]
+fn a_key_matches_itself_only() {
+    let key = Secret::from("hunter2");
+    assert!(key.matches(b"hunter2"));
+    for wrong in [&b""[..], b"hunter", b"hunter22", b"Hunter2", b"hunter2\0"] {
+        assert!(!key.matches(wrong), "{wrong:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_a_parser_panic(text in "[ -~µ]{0,24}", list in "[0-9,-]{0,12}") {
+        for text in [&text, &list] {
+            let _ = (parse_bytes(text), parse_duration(text));
+            if let Ok(cpus) = parse_cpu_list(text) {
+                prop_assert!(cpus.iter().all(|cpu| *cpu < 1024));
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_mean_what_they_say(number in 0u64..1 << 20) {
+        prop_assert_eq!(parse_bytes(&number.to_string()), Ok(number));
+        prop_assert_eq!(parse_bytes(&format!("{number}KiB")), Ok(number << 10));
+        prop_assert_eq!(parse_bytes(&format!("{number} MiB")), Ok(number << 20));
+        prop_assert_eq!(parse_duration(&number.to_string()), Ok(Duration::from_secs(number)));
+        prop_assert_eq!(parse_duration(&format!("{number}ms")), Ok(Duration::from_millis(number)));
+    }
+}

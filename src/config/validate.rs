@@ -1,0 +1,142 @@
+//! What no machine could make sense of: values out of range, and options that contradict each other.
+
+use std::{fmt::Display, time::Duration};
+
+use bytesize::ByteSize;
+
+use super::{CORES_MAX, Config};
+use crate::error::StartError;
+
+/// The longest header of a frame that a server sends (RFC 6455 §5.2: 2 bytes and a 64-bit length, no mask).
+const FRAME_HEADER_BYTES_MAX: usize = 10;
+
+impl Config {
+    /// Checks the values by themselves and against each other. What depends on the machine is checked by
+    /// [`Config::resolve`], which calls this first.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] with one sentence that names the option as the daemon spells it.
+    pub fn validate(&self) -> Result<(), StartError> {
+        self.check_listen()
+            .and_then(|()| self.check_cores())
+            .and_then(|()| self.check_sizes())
+            .and_then(|()| self.check_counts())
+            .and_then(|()| self.check_times())
+            .and_then(|()| self.check_key())
+            .map_err(StartError::Config)
+    }
+
+    fn check_listen(&self) -> Result<(), String> {
+        if self.listen.is_empty() {
+            return Err("listen: no address is given".to_owned());
+        }
+        // Port 0 twice is two free ports; any other address twice would be bound twice without an error, since the
+        // cores share a port anyway.
+        let fixed: Vec<_> = self.listen.iter().filter(|address| address.port() != 0).collect();
+        match first_repeated(&fixed) {
+            Some(address) => Err(format!("listen: {address} is given twice")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_cores(&self) -> Result<(), String> {
+        match (self.cores, &self.cpu_list) {
+            (Some(_), Some(_)) => Err("cores and cpu-list contradict each other: give one of them".to_owned()),
+            (Some(cores), None) => at_least_one("cores", cores),
+            (None, Some(list)) if list.is_empty() => Err("cpu-list: it names no CPU".to_owned()),
+            (None, Some(list)) if list.len() > CORES_MAX => {
+                Err(format!("cpu-list: {} CPUs are more than {CORES_MAX}", list.len()))
+            }
+            (None, Some(list)) => match first_repeated(list) {
+                Some(cpu) => Err(format!("cpu-list: CPU {cpu} is given twice")),
+                None => Ok(()),
+            },
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn check_sizes(&self) -> Result<(), String> {
+        at_least_one("max-message", self.message_bytes_max)?;
+        at_least_one("max-head", self.head_bytes_max)?;
+        let message = size(self.message_bytes_max);
+        let outbox = size(self.outbox_bytes_max);
+        if self.message_bytes_max > Self::MESSAGE_BYTES_CEILING {
+            let ceiling = size(Self::MESSAGE_BYTES_CEILING);
+            return Err(format!("max-message: {message} is more than {ceiling}"));
+        }
+        if self.head_bytes_max > self.message_bytes_max {
+            let head = size(self.head_bytes_max);
+            return Err(format!("max-head: {head} is more than a whole message may have, max-message {message}"));
+        }
+        if self.outbox_bytes_max < self.message_bytes_max + FRAME_HEADER_BYTES_MAX {
+            return Err(format!(
+                "outbox-max: {outbox} cannot hold one message of max-message {message} and its frame header"
+            ));
+        }
+        match self.memory_budget_bytes {
+            Some(budget) if budget < self.outbox_bytes_max as u64 => {
+                Err(format!("memory-budget: {} is less than one outbox, outbox-max {outbox}", ByteSize(budget)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_counts(&self) -> Result<(), String> {
+        at_least_one("max-headers", self.headers_max)?;
+        if self.headers_max > Self::HEADERS_CEILING {
+            return Err(format!("max-headers: {} is more than {}", self.headers_max, Self::HEADERS_CEILING));
+        }
+        at_least_one("max-subscriptions", self.subscriptions_max)?;
+        self.connections_max.map_or(Ok(()), |connections| at_least_one("max-connections", connections))
+    }
+
+    fn check_times(&self) -> Result<(), String> {
+        let times = [
+            ("idle-timeout", self.idle_timeout),
+            ("ping-interval", self.ping_interval),
+            ("handshake-timeout", self.handshake_timeout),
+            ("drain", self.drain_timeout),
+        ];
+        if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {
+            return Err(format!("{name}: {} is more than a year", time(given)));
+        }
+        if self.handshake_timeout.is_zero() {
+            return Err("handshake-timeout: it must be more than 0".to_owned());
+        }
+        let both = !self.ping_interval.is_zero() && !self.idle_timeout.is_zero();
+        if both && self.ping_interval >= self.idle_timeout {
+            return Err(format!(
+                "ping-interval: {} must be less than idle-timeout {}, or no pong can come in time",
+                time(self.ping_interval),
+                time(self.idle_timeout)
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_key(&self) -> Result<(), String> {
+        match &self.publish_key {
+            Some(key) if !key.is_header_safe() => {
+                Err("publish-key: it must be visible ASCII without spaces, at least one character".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn at_least_one(name: &str, value: usize) -> Result<(), String> {
+    if value == 0 { Err(format!("{name}: it must be at least 1")) } else { Ok(()) }
+}
+
+/// Lists here are addresses and CPUs, a handful: comparing each with those before it is the plainest way.
+fn first_repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(index, item)| items[..*index].contains(item)).map(|(_, item)| item)
+}
+
+fn size(bytes: usize) -> impl Display {
+    ByteSize(bytes as u64)
+}
+
+fn time(given: Duration) -> impl Display {
+    humantime::format_duration(given)
+}
