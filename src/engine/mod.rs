@@ -1,6 +1,17 @@
 //! One core: what a single pinned thread owns and does. Plain owned data, no lock, nothing that blocks.
 
+pub(crate) mod arena;
+pub(crate) mod connection;
+pub(crate) mod core;
+pub(crate) mod counters;
+pub(crate) mod hub;
+pub(crate) mod inbox;
 mod index;
+pub(crate) mod listener;
+pub(crate) mod outbox;
 pub(crate) mod patterns;
+pub(crate) mod reactor;
+pub(crate) mod relay;
+pub(crate) mod session;
 pub(crate) mod subscriptions;
 pub(crate) mod timers;

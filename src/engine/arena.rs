@@ -1,0 +1,162 @@
+//! The bytes that a core is about to send: each frame once, however many connections it goes to.
+//!
+//! Frames are appended to the *turn*, one buffer that stays hot in the cache and is empty again when the turn is
+//! flushed. What sockets refused is moved out of it into *segments*, shared by all who still wait for it, so a stalled
+//! audience costs its backlog once.
+
+use slab::Slab;
+
+/// A segment is closed to further bytes when it has reached this size, so that memory comes back piece by piece.
+pub(crate) const SEGMENT_BYTES: usize = 64 * 1024;
+/// The turn's buffer is given back when one giant message made it larger than this.
+const TURN_CAPACITY_MAX: usize = 1024 * 1024;
+
+/// Bytes that outlive their turn.
+#[derive(Debug)]
+struct Segment {
+    bytes: Vec<u8>,
+    /// Backlog ranges that lie in it. A segment without holds is freed, or cleared when it is the open one.
+    holds: u32,
+}
+
+/// A range of a segment, held by one backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) segment: u32,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Range {
+    pub(crate) fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
+/// All the bytes of one core that wait to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Arena {
+    turn: Vec<u8>,
+    segments: Slab<Segment>,
+    /// The segment that the next shared backlog is appended to.
+    open: Option<u32>,
+    segment_bytes: usize,
+}
+
+impl Arena {
+    /// This turn's bytes so far; append to it, and give the range to [`super::outbox::Outboxes::push`].
+    pub(crate) fn turn(&self) -> &Vec<u8> {
+        &self.turn
+    }
+
+    pub(crate) fn turn_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.turn
+    }
+
+    pub(crate) fn bytes(&self, range: Range) -> &[u8] {
+        &self.segments[range.segment as usize].bytes[range.start as usize..range.end as usize]
+    }
+
+    /// The memory that backlogs take, in bytes.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.segment_bytes
+    }
+
+    /// Ends the turn: nobody refers to its bytes any more.
+    pub(crate) fn end_turn(&mut self) {
+        self.turn.clear();
+        if self.turn.capacity() > TURN_CAPACITY_MAX {
+            self.turn = Vec::new();
+        }
+    }
+
+    /// Appends the whole turn to the open segment and returns where its first byte is now. The segment has no hold from
+    /// this alone: see [`Arena::hold`].
+    pub(crate) fn share_turn(&mut self) -> (u32, u32) {
+        let turn = std::mem::take(&mut self.turn);
+        let has_room = |id: &u32| self.segments[*id as usize].bytes.len() + turn.len() <= SEGMENT_BYTES;
+        let id = match self.open.filter(has_room) {
+            Some(id) => id,
+            None => {
+                self.close_open();
+                let id = self.segments.insert(Segment { bytes: Vec::new(), holds: 0 }) as u32;
+                self.open = Some(id);
+                id
+            }
+        };
+        let base = self.segments[id as usize].bytes.len() as u32;
+        self.append(id, &turn);
+        self.turn = turn;
+        (id, base)
+    }
+
+    /// Copies one range of the turn for one holder alone. `last` is the holder's newest range: it is extended when it
+    /// ends a segment of the holder's own that has room. Otherwise the new range, already held, is returned.
+    pub(crate) fn copy_out(&mut self, start: u32, end: u32, last: Option<&mut Range>) -> Option<Range> {
+        let turn = std::mem::take(&mut self.turn);
+        let bytes = &turn[start as usize..end as usize];
+        let own = last.filter(|last| {
+            let segment = &self.segments[last.segment as usize];
+            Some(last.segment) != self.open
+                && segment.holds == 1
+                && segment.bytes.len() == last.end as usize
+                && segment.bytes.len() + bytes.len() <= SEGMENT_BYTES
+        });
+        let new = match own {
+            Some(last) => {
+                self.append(last.segment, bytes);
+                last.end += end - start;
+                None
+            }
+            None => Some(self.insert(bytes.to_vec())),
+        };
+        self.turn = turn;
+        new
+    }
+
+    /// A segment of one holder, with these bytes.
+    pub(crate) fn insert(&mut self, bytes: Vec<u8>) -> Range {
+        let end = bytes.len() as u32;
+        self.segment_bytes += bytes.capacity();
+        let segment = self.segments.insert(Segment { bytes, holds: 1 }) as u32;
+        Range { segment, start: 0, end }
+    }
+
+    pub(crate) fn hold(&mut self, segment: u32) {
+        self.segments[segment as usize].holds += 1;
+    }
+
+    pub(crate) fn release(&mut self, segment: u32) {
+        let entry = &mut self.segments[segment as usize];
+        entry.holds -= 1;
+        if entry.holds == 0 {
+            if self.open == Some(segment) {
+                self.open = None;
+            }
+            self.segment_bytes -= entry.bytes.capacity();
+            self.segments.remove(segment as usize);
+        }
+    }
+
+    fn append(&mut self, id: u32, bytes: &[u8]) {
+        let segment = &mut self.segments[id as usize];
+        let before = segment.bytes.capacity();
+        segment.bytes.extend_from_slice(bytes);
+        self.segment_bytes += segment.bytes.capacity() - before;
+    }
+
+    /// No more is appended to the open segment: its slack goes back.
+    fn close_open(&mut self) {
+        let Some(id) = self.open.take() else { return };
+        let segment = &mut self.segments[id as usize];
+        let before = segment.bytes.capacity();
+        segment.bytes.shrink_to_fit();
+        self.segment_bytes -= before - segment.bytes.capacity();
+    }
+
+    /// Segments alive, for the tests that prove that all are freed.
+    #[cfg(test)]
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+}

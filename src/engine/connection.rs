@@ -1,0 +1,81 @@
+//! A core's sockets, by slot.
+
+use std::io::{self, IoSlice, Read, Write};
+
+use mio::net::TcpStream;
+
+use crate::engine::{outbox::Sink, subscriptions::Slot};
+
+/// One socket: 8 bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    pub(crate) stream: Option<TcpStream>,
+    /// It is on the list of those that may have something to read.
+    pub(crate) is_ready: bool,
+    /// The peer has shut its side: a short read is not the end of what can be read.
+    pub(crate) is_read_closed: bool,
+    /// It was accepted only to be told 503.
+    pub(crate) is_turned_away: bool,
+}
+
+/// All sockets of a core.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    connections: Vec<Connection>,
+}
+
+impl Connections {
+    pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream, is_turned_away: bool) {
+        let slot = slot as usize;
+        if self.connections.len() <= slot {
+            self.connections.resize_with(slot + 1, Connection::default);
+        }
+        self.connections[slot] = Connection { stream: Some(stream), is_turned_away, ..Connection::default() };
+    }
+
+    /// Closes a socket. Gives what is left of the connection.
+    pub(crate) fn remove(&mut self, slot: Slot) -> Connection {
+        std::mem::take(&mut self.connections[slot as usize])
+    }
+
+    pub(crate) fn get(&mut self, slot: Slot) -> &mut Connection {
+        &mut self.connections[slot as usize]
+    }
+
+    /// Reads once into `buffer`.
+    pub(crate) fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.connections[slot as usize].stream {
+            Some(stream) => retry(|| stream.read(buffer)),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub(crate) fn shut(&mut self, slot: Slot) {
+        if let Some(stream) = &self.connections[slot as usize].stream {
+            // It fails when the peer has reset the connection, which the next read says.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    }
+}
+
+impl Sink for Connections {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let Some(stream) = &mut self.connections[slot as usize].stream else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        match slices {
+            [one] => retry(|| stream.write(one)),
+            _ => retry(|| stream.write_vectored(slices)),
+        }
+    }
+}
+
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A core's thread: turn after turn, none of which blocks.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+use crate::engine::{
+    counters::Shared,
+    hub::{Application, Hub},
+    inbox::{Inbox, Letter, Wake},
+    reactor::Reactor,
+    session::ConnectionKey,
+    subscriptions::Slot,
+};
+
+/// The one buffer that a core reads into, in bytes.
+const READ_BYTES: usize = 128 * 1024;
+/// Reads of one connection in one turn; what is left waits for the next, so that one publisher does not starve others.
+const READS_PER_TURN: usize = 4;
+/// Letters taken in one turn.
+const LETTERS_PER_TURN: usize = 4096;
+/// How long a core that cannot hand over its batches sleeps at most.
+const RELAY_RETRY: Duration = Duration::from_millis(1);
+/// How long clients have, after all was sent, to answer the goodbye of a stopping server.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Both directions of the link between two cores.
+pub(crate) struct Link {
+    /// The peer's number.
+    pub(crate) peer: u32,
+    pub(crate) batches_in: Receiver<Vec<u8>>,
+    pub(crate) batches_out: Sender<Vec<u8>>,
+    pub(crate) wake: Arc<Wake>,
+}
+
+/// A core, ready to run on its thread.
+pub(crate) struct Core {
+    pub(crate) hub: Hub,
+    pub(crate) app: Box<dyn Application>,
+    pub(crate) reactor: Reactor,
+    pub(crate) links: Vec<Link>,
+    pub(crate) inbox: Inbox,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What a core that is stopping waits for.
+struct Drain {
+    /// Then it ends, whatever is left.
+    deadline: Duration,
+}
+
+impl Core {
+    /// Runs until it is asked to stop and has drained.
+    ///
+    /// # Errors
+    /// The poll failed, which nothing can mend.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let start = Instant::now();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut drain: Option<Drain> = None;
+        loop {
+            let deadline = self.next_deadline(start.elapsed(), drain.as_ref());
+            self.reactor.poll(start.elapsed(), deadline)?;
+            let now = start.elapsed();
+            self.turn(now, &mut buffer);
+            if let Some(time) = self.inbox.stop_asked() {
+                let drain = drain.get_or_insert_with(|| {
+                    self.hub.drain(&mut *self.app);
+                    Drain { deadline: now + time }
+                });
+                self.send(&mut Vec::new());
+                let (is_sent, is_empty) = self.hub.drained();
+                if is_sent {
+                    drain.deadline = drain.deadline.min(now + FAREWELL);
+                }
+                if is_empty || now >= drain.deadline {
+                    self.shared.store(self.hub.refresh_stats());
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn next_deadline(&self, now: Duration, drain: Option<&Drain>) -> Option<Duration> {
+        if !self.inbox.is_empty() && !self.hub.must_wait() {
+            return Some(now);
+        }
+        let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);
+        let drain = drain.map(|drain| drain.deadline);
+        self.hub.next_deadline().into_iter().chain(retry).chain(drain).min()
+    }
+
+    /// One turn: all that has come is taken in, then all that came of it goes out.
+    fn turn(&mut self, now: Duration, buffer: &mut [u8]) {
+        self.hub.set_now(now);
+        self.inbox.wake().clear();
+        self.reactor.sort_events(&mut self.hub);
+        self.take_batches();
+        self.take_letters();
+        self.reactor.accept(&mut self.hub, now);
+        let mut resumed = Vec::new();
+        self.hub.resume(&mut *self.app, &mut resumed);
+        for slot in resumed {
+            self.reactor.make_ready(self.hub.key(slot));
+        }
+        for key in std::mem::take(&mut self.reactor.ready) {
+            if self.hub.is_current(key) {
+                self.reactor.connections.get(key.slot).is_ready = false;
+                self.read(key, buffer);
+            }
+        }
+        self.hub.expire(&mut *self.app);
+        self.send(&mut Vec::new());
+        self.hub.stats.turns += 1;
+        self.shared.store(self.hub.refresh_stats());
+    }
+
+    fn take_batches(&mut self) {
+        for index in 0..self.links.len() {
+            while let Ok(batch) = self.links[index].batches_in.try_recv() {
+                self.hub.relayed(self.links[index].peer, &batch);
+                self.flush_if_full();
+            }
+        }
+    }
+
+    fn take_letters(&mut self) {
+        for _ in 0..LETTERS_PER_TURN {
+            if self.hub.must_wait() {
+                break;
+            }
+            let Some(letter) = self.inbox.take() else { break };
+            match letter {
+                Letter::Publish { channels, payload } => {
+                    let names = channels.split(|&byte| byte == b' ');
+                    let is_text = simdutf8::basic::from_utf8(&payload).is_ok();
+                    self.hub.publish(names, is_text, &payload, None);
+                }
+                Letter::Send { key, is_text, payload } if self.hub.is_current(key) => {
+                    let is_text = is_text && simdutf8::basic::from_utf8(&payload).is_ok();
+                    self.hub.send(key.slot, is_text, &payload);
+                }
+                Letter::Close { key, code, reason } if self.hub.is_current(key) => {
+                    self.hub.close(&mut *self.app, key.slot, code, &reason);
+                }
+                Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
+            }
+            self.flush_if_full();
+        }
+    }
+
+    /// Reads a connection until it has nothing more, or its share of the turn is used up.
+    fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
+        for _ in 0..READS_PER_TURN {
+            if !self.hub.wants_input(key.slot) {
+                return; // it is put on the ready list again when it resumes
+            }
+            let len = match self.reactor.connections.read(key.slot, buffer) {
+                Ok(0) => return self.hub.end_of_input(&mut *self.app, key.slot),
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.hub.lost(&mut *self.app, key.slot),
+            };
+            let mut used = 0;
+            while used < len {
+                used += self.hub.receive(&mut *self.app, key.slot, &mut buffer[used..len]);
+                self.flush_if_full();
+            }
+            // Under edge triggering a short read has emptied the socket, unless the end is there too.
+            if len < buffer.len() && !self.reactor.connections.get(key.slot).is_read_closed {
+                return;
+            }
+        }
+        self.reactor.make_ready(key);
+    }
+
+    fn flush_if_full(&mut self) {
+        if self.hub.is_full() {
+            self.hub.flush(&mut *self.app, &mut self.reactor.connections);
+        }
+    }
+
+    /// Ends a turn: batches first, so that peers work while this core writes.
+    fn send(&mut self, slots: &mut Vec<Slot>) {
+        for link in &self.links {
+            let Some(batch) = self.hub.take_batch(link.peer) else { continue };
+            match link.batches_out.try_send(batch) {
+                Ok(()) => link.wake.notify(),
+                Err(TrySendError::Full(batch)) => self.hub.give_back_batch(link.peer, batch),
+                Err(TrySendError::Disconnected(_)) => {} // the peer has stopped, and so will this core
+            }
+        }
+        self.hub.flush(&mut *self.app, &mut self.reactor.connections);
+        self.hub.take_shut(slots);
+        for slot in slots.drain(..) {
+            self.reactor.connections.shut(slot);
+        }
+        self.hub.reap(slots);
+        self.reactor.close(slots);
+    }
+}

@@ -1,0 +1,86 @@
+//! What a core counts: plain numbers on the message path, copied once a turn to where other threads can read them.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// What a server has done since it started, all cores together.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        /// One core's numbers, for other threads to read. Only the core writes them.
+        #[derive(Debug, Default)]
+        pub(crate) struct Shared {
+            $($name: AtomicU64,)+
+        }
+
+        impl Shared {
+            /// Copies a core's numbers here: plain stores, for there is one writer.
+            pub(crate) fn store(&self, stats: &Stats) {
+                $(self.$name.store(stats.$name, Ordering::Relaxed);)+
+            }
+
+            /// Adds this core's numbers to a sum.
+            pub(crate) fn add_to(&self, stats: &mut Stats) {
+                $(stats.$name += self.$name.load(Ordering::Relaxed);)+
+            }
+        }
+
+        /// One line of `name=number`, for a log.
+        impl fmt::Display for Stats {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut space = "";
+                $(write!(f, "{space}{}={}", stringify!($name), self.$name)?; space = " ";)+
+                let _ = space;
+                Ok(())
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections open now.
+    connections,
+    /// Connections accepted.
+    accepted,
+    /// Connections turned away with 503, because `max-connections` were open or the server was stopping.
+    turned_away,
+    /// Times that `accept` ran out of file descriptors.
+    out_of_fds,
+    /// Subscriptions held now.
+    subscriptions,
+    /// Channels and patterns known now: those with a subscriber here or on a peer core.
+    channels,
+    /// Messages received over WebSocket.
+    received,
+    /// HTTP requests received.
+    requests,
+    /// Messages published: once for each channel named.
+    published,
+    /// Messages delivered: once for each subscription that a publish met.
+    delivered,
+    /// Messages refused with an error.
+    refused,
+    /// Connections closed for breaking the WebSocket protocol or a size limit (1002, 1007, 1009).
+    faults,
+    /// Connections closed with 1013 because their outbox was full.
+    slow_consumers,
+    /// Connections closed with 1013 because their core was over its share of `memory-budget`.
+    over_budget,
+    /// Connections closed because nothing was heard of them, or their handshake took too long.
+    timed_out,
+    /// Connections closed with 1011 because a processor or a filter panicked.
+    panics,
+    /// Times that a publisher had to wait for a link to a peer core.
+    paused,
+    /// Bytes of backlogs and unfinished messages kept now.
+    kept_bytes,
+    /// Turns in which something happened.
+    turns,
+}

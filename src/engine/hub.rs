@@ -1,0 +1,308 @@
+//! A whole core without its sockets: bytes and the time go in, ranges to write come out.
+//!
+//! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
+//! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
+//! [`Hub::flush`]; [`Hub::take_batch`] for each peer; and [`Hub::reap`] before a slot may be used again. So several
+//! hubs and the links between them run in one test, in virtual time, from a seed.
+
+mod acks;
+mod closing;
+mod http;
+mod publish;
+mod websocket;
+
+use std::{net::SocketAddr, time::Duration};
+
+use slab::Slab;
+
+use crate::{
+    config::{Config, Secret},
+    engine::{
+        counters::Stats,
+        outbox::{Flushed, Outboxes},
+        relay::Relays,
+        session::{ConnectionKey, Phase, Session},
+        subscriptions::{Slot, Subscriptions},
+        timers::Timers,
+    },
+    error::Refusal,
+    protocol::{http::RequestHead, message::HeadLimits},
+};
+
+use self::{
+    acks::Acks,
+    publish::{Resolved, Run},
+};
+
+/// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
+pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
+
+/// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
+pub(crate) trait Application {
+    /// A handshake was accepted, and the answer to it is queued.
+    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: SocketAddr);
+
+    /// A whole message has come; text is UTF-8.
+    fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]);
+
+    /// The body of a `POST /publish` has come; gives the number of channels that it went to.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing was published then.
+    fn on_publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal>;
+
+    /// A connection that was open ends, for whatever reason. Called once.
+    fn on_close(&mut self, hub: &mut Hub, slot: Slot);
+}
+
+/// The limits that a core keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) message_bytes_max: usize,
+    pub(crate) head: HeadLimits,
+    pub(crate) outbox_bytes_max: usize,
+    /// This core's share of the process's budget.
+    pub(crate) kept_bytes_max: usize,
+    pub(crate) subscriptions_max: usize,
+    /// In milliseconds, as the two below; zero is never.
+    pub(crate) idle_timeout: u64,
+    pub(crate) ping_interval: u64,
+    pub(crate) handshake_timeout: u64,
+    pub(crate) publish_key: Option<Secret>,
+}
+
+impl Limits {
+    /// The limits of one of `cores` cores.
+    pub(crate) fn new(config: &Config, memory_budget_bytes: u64, cores: usize) -> Self {
+        let millis = |duration: Duration| duration.as_millis() as u64;
+        Self {
+            message_bytes_max: config.message_bytes_max,
+            head: HeadLimits { head_bytes_max: config.head_bytes_max, headers_max: config.headers_max },
+            outbox_bytes_max: config.outbox_bytes_max,
+            kept_bytes_max: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores,
+            subscriptions_max: config.subscriptions_max,
+            idle_timeout: millis(config.idle_timeout),
+            ping_interval: millis(config.ping_interval),
+            handshake_timeout: millis(config.handshake_timeout),
+            publish_key: config.publish_key.clone(),
+        }
+    }
+}
+
+/// The state of one core.
+pub(crate) struct Hub {
+    pub(crate) limits: Limits,
+    /// Milliseconds since the core's start.
+    now: u64,
+    sessions: Slab<Session>,
+    next_generation: u32,
+    subscriptions: Subscriptions,
+    outboxes: Outboxes,
+    relays: Relays,
+    timers: Timers,
+    resolved: Resolved,
+    run: Run,
+    acks: Acks,
+    /// Connections whose input waits for a congested link.
+    paused: Vec<ConnectionKey>,
+    /// Connections that are over, for [`Hub::reap`].
+    ended: Vec<Slot>,
+    /// Connections whose sending side is to be shut, for [`Hub::take_shut`].
+    shut: Vec<Slot>,
+    flushed: Flushed,
+    /// Payloads are put together here before their frame's header is known.
+    scratch: Vec<u8>,
+    /// What sessions keep of unfinished input, in bytes.
+    incoming_bytes: usize,
+    is_draining: bool,
+    pub(crate) stats: Stats,
+}
+
+impl Hub {
+    /// Core `own` of `cores`, at time zero.
+    pub(crate) fn new(own: u32, cores: u32, limits: Limits) -> Self {
+        Self {
+            limits,
+            now: 0,
+            sessions: Slab::new(),
+            next_generation: 0,
+            subscriptions: Subscriptions::new(),
+            outboxes: Outboxes::default(),
+            relays: Relays::new(own, cores),
+            timers: Timers::new(Duration::ZERO),
+            resolved: Resolved::default(),
+            run: Run::default(),
+            acks: Acks::default(),
+            paused: Vec::new(),
+            ended: Vec::new(),
+            shut: Vec::new(),
+            flushed: Flushed::default(),
+            scratch: Vec::new(),
+            incoming_bytes: 0,
+            is_draining: false,
+            stats: Stats::default(),
+        }
+    }
+
+    /// The time since the core's start, as all that follows sees it.
+    pub(crate) fn set_now(&mut self, now: Duration) {
+        self.now = now.as_millis() as u64;
+    }
+
+    /// A connection was accepted.
+    pub(crate) fn open(&mut self, peer: SocketAddr) -> ConnectionKey {
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let slot = self.sessions.insert(Session::new(generation, peer, self.now)) as Slot;
+        self.outboxes.open(slot);
+        self.schedule(slot, self.now + self.limits.handshake_timeout);
+        self.stats.accepted += 1;
+        ConnectionKey { slot, generation }
+    }
+
+    /// Takes what a connection sent, and gives how many of the bytes were used: fewer than all only when the turn is
+    /// full and wants to be flushed before the rest is given again.
+    pub(crate) fn receive(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = &mut bytes[used..];
+            used += match self.sessions[slot as usize].phase {
+                Phase::Http => self.receive_http(app, slot, rest),
+                Phase::Open | Phase::Closing => self.receive_frames(app, slot, rest),
+                Phase::Lingering | Phase::Ended => rest.len(),
+            };
+            if used == bytes.len() || self.is_full() {
+                break;
+            }
+        }
+        self.recount(slot);
+        used
+    }
+
+    /// Lets paused connections go on if the links allow it: what they had sent is taken, and `resumed` gets those that
+    /// may be read again.
+    pub(crate) fn resume(&mut self, app: &mut dyn Application, resumed: &mut Vec<Slot>) {
+        if self.paused.is_empty() || self.must_wait() {
+            return;
+        }
+        for key in std::mem::take(&mut self.paused) {
+            if self.must_wait() || self.is_full() {
+                self.paused.push(key);
+                continue;
+            }
+            let Some(session) = self.session(key) else { continue };
+            session.is_paused = false;
+            let mut bytes = session.take_partial();
+            let used = self.receive(app, key.slot, &mut bytes);
+            if used < bytes.len() {
+                self.keep_for_later(key.slot, &bytes[used..]);
+            }
+            if !self.sessions[key.slot as usize].is_paused {
+                resumed.push(key.slot);
+            }
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub(crate) fn writable(&mut self, slot: Slot) {
+        self.outboxes.writable(slot);
+    }
+
+    /// Whether the turn should be flushed before more is read.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outboxes.turn_len() >= TURN_BYTES_MAX
+    }
+
+    /// What is to be handed to a peer at the end of the turn.
+    pub(crate) fn take_batch(&mut self, peer: u32) -> Option<Vec<u8>> {
+        self.relays.take(peer)
+    }
+
+    /// The link to a peer is full.
+    pub(crate) fn give_back_batch(&mut self, peer: u32, batch: Vec<u8>) {
+        self.relays.give_back(peer, batch);
+    }
+
+    /// Whether something waits for a link.
+    pub(crate) fn has_batches(&self) -> bool {
+        self.relays.has_batches()
+    }
+
+    /// Whether publishers must wait: for a link that is full, or for too many acknowledgements on their way.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.relays.is_congested() || self.acks.is_full()
+    }
+
+    /// Whether the connection is read: it is not paused.
+    pub(crate) fn wants_input(&self, slot: Slot) -> bool {
+        !self.sessions[slot as usize].is_paused
+    }
+
+    /// The connection that has this slot, if it is still the one that is meant.
+    pub(crate) fn is_current(&self, key: ConnectionKey) -> bool {
+        self.sessions.get(key.slot as usize).is_some_and(|session| session.generation == key.generation)
+    }
+
+    /// The key of the connection in a slot.
+    pub(crate) fn key(&self, slot: Slot) -> ConnectionKey {
+        ConnectionKey { slot, generation: self.sessions[slot as usize].generation }
+    }
+
+    /// Whether messages of this connection still have effects.
+    pub(crate) fn is_open(&self, slot: Slot) -> bool {
+        self.sessions[slot as usize].phase == Phase::Open
+    }
+
+    /// The first time at which [`Hub::expire`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// The numbers that are read off the state rather than counted.
+    pub(crate) fn refresh_stats(&mut self) -> &Stats {
+        self.stats.connections = self.sessions.len() as u64;
+        self.stats.subscriptions = self.subscriptions.len() as u64;
+        self.stats.channels = self.subscriptions.audiences() as u64;
+        self.stats.kept_bytes = self.kept_bytes() as u64;
+        &self.stats
+    }
+
+    fn session(&mut self, key: ConnectionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.slot as usize).filter(|session| session.generation == key.generation)
+    }
+
+    /// Bytes that peers have not read, or not sent whole.
+    fn kept_bytes(&self) -> usize {
+        self.outboxes.backlog_bytes() + self.incoming_bytes
+    }
+
+    /// The input waits until links have room: its unused bytes are kept, and nothing is read until then.
+    fn pause(&mut self, slot: Slot, unused: &[u8]) {
+        self.keep_for_later(slot, unused);
+        self.stats.paused += 1;
+    }
+
+    fn keep_for_later(&mut self, slot: Slot, unused: &[u8]) {
+        let session = &mut self.sessions[slot as usize];
+        session.put_partial(unused);
+        session.is_paused = true;
+        self.recount(slot);
+        self.paused.push(self.key(slot));
+    }
+
+    /// Brings the sum of what sessions keep up to date with this one.
+    fn recount(&mut self, slot: Slot) {
+        let session = &mut self.sessions[slot as usize];
+        let bytes = session.incoming_bytes();
+        self.incoming_bytes = self.incoming_bytes + bytes - session.counted as usize;
+        session.counted = bytes as u32;
+    }
+
+    fn schedule(&mut self, slot: Slot, at: u64) {
+        let generation = self.sessions[slot as usize].generation;
+        self.timers.schedule(slot, generation, Duration::from_millis(at));
+    }
+}
+
+#[cfg(test)]
+mod tests;

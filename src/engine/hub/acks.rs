@@ -1,0 +1,112 @@
+//! Acknowledgements and errors: what a message's sender hears of it (PROTOCOL.md §2, §6).
+
+use std::collections::VecDeque;
+
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::{
+    engine::{hub::Hub, session::ConnectionKey, subscriptions::Slot},
+    error::Refusal,
+    protocol::frame,
+};
+
+/// Acknowledgements that wait for peers at once, on one core; past it publishers wait. Each costs about 64 bytes.
+const WAITING_MAX: usize = 16 * 1024;
+
+/// Acknowledgements of subscriptions that are not live yet.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    waiting: VecDeque<Ack>,
+}
+
+#[derive(Debug)]
+struct Ack {
+    key: ConnectionKey,
+    /// The interest that every peer must have answered.
+    live_at: u64,
+    token: Box<[u8]>,
+}
+
+impl Acks {
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= WAITING_MAX
+    }
+}
+
+impl Hub {
+    /// Tells the sender of a message that it was refused.
+    pub(crate) fn refuse(&mut self, slot: Slot, refusal: &Refusal, ack: Option<&[u8]>) {
+        self.stats.refused += 1;
+        let mut payload = std::mem::take(&mut self.scratch);
+        payload.clear();
+        payload.extend_from_slice(b"LHTTP/1.0 error\r\ncode:");
+        payload.extend_from_slice(refusal.code().to_string().as_bytes());
+        payload.extend_from_slice(b"\r\nreason:");
+        payload.extend_from_slice(refusal.reason().as_bytes());
+        if let Some(token) = ack {
+            payload.extend_from_slice(b"\r\nack:");
+            payload.extend_from_slice(token);
+        }
+        payload.extend_from_slice(b"\r\n\r\n");
+        payload.extend_from_slice(refusal.sentence().as_bytes());
+        self.send(slot, true, &payload);
+        self.scratch = payload;
+    }
+
+    /// Acknowledges a message when the interest `live_at` is answered by all peers; 0 is at once.
+    pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], live_at: u64) {
+        if live_at <= self.relays.live() {
+            self.send_ack(slot, token);
+        } else {
+            let ack = Ack { key: self.key(slot), live_at, token: token.into() };
+            self.acks.waiting.push_back(ack);
+        }
+    }
+
+    /// Peers have answered: what has become live is acknowledged, in the order in which it was asked for.
+    pub(super) fn acknowledge_live(&mut self) {
+        let live = self.relays.live();
+        for _ in 0..self.acks.waiting.len() {
+            let Some(ack) = self.acks.waiting.pop_front() else { break };
+            if ack.live_at > live {
+                self.acks.waiting.push_back(ack);
+            } else if self.is_current(ack.key) && self.is_open(ack.key.slot) {
+                self.send_ack(ack.key.slot, &ack.token);
+            }
+        }
+    }
+
+    /// Sends one payload to one connection, in order with what else it gets. After its close frame nothing is sent.
+    pub(crate) fn send(&mut self, slot: Slot, is_text: bool, payload: &[u8]) {
+        if self.is_open(slot) {
+            self.push_frame(slot, |turn| frame::encode(turn, data(is_text), payload));
+        }
+    }
+
+    fn send_ack(&mut self, slot: Slot, token: &[u8]) {
+        const START: &[u8] = b"LHTTP/1.0 ack\r\nack:";
+        const END: &[u8] = b"\r\n\r\n";
+        if self.is_open(slot) {
+            self.push_frame(slot, |turn| {
+                frame::encode_header(turn, data(true), START.len() + token.len() + END.len());
+                turn.extend_from_slice(START);
+                turn.extend_from_slice(token);
+                turn.extend_from_slice(END);
+            });
+        }
+    }
+
+    /// Appends a frame to the turn, for one connection.
+    pub(super) fn push_frame(&mut self, slot: Slot, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.apply_run();
+        let start = self.outboxes.turn_len() as u32;
+        encode(self.outboxes.turn());
+        let end = self.outboxes.turn_len() as u32;
+        self.outboxes.push(slot, start, end);
+    }
+}
+
+/// The opcode of a whole data message.
+pub(super) fn data(is_text: bool) -> OpCode {
+    OpCode::Data(if is_text { Data::Text } else { Data::Binary })
+}

@@ -1,0 +1,286 @@
+//! HTTP input: the handshake, `/publish` and `/healthz` (PROTOCOL.md §3).
+
+use crate::{
+    engine::{
+        hub::{Application, Hub},
+        session::{self, Framing, Incoming, Phase, Request},
+        subscriptions::Slot,
+    },
+    error::{HttpFault, Refusal},
+    protocol::{
+        handshake,
+        http::{
+            self, Body, CONTINUE, ChunkedBody, HeaderSlots, Persistence, RequestHead, TEXT, bearer_token, parse_head,
+            write_fault, write_response, write_response_head,
+        },
+    },
+};
+
+const JSON: &str = "application/json";
+const SPEAKS: HttpFault = HttpFault::new(426, "this port speaks LHTTP over WebSocket, and HTTP at POST /publish\n");
+const NOT_FOUND: HttpFault = HttpFault::new(404, "there is only /publish and /healthz here, and WebSocket anywhere\n");
+const NEEDS_LENGTH: HttpFault = HttpFault::new(411, "POST /publish needs a Content-Length or chunks\n");
+const TOO_BIG: HttpFault = HttpFault::new(413, "the message is over the limit\n");
+const NEEDS_KEY: HttpFault = HttpFault::new(401, "POST /publish needs Authorization: Bearer KEY\n");
+const WRONG_KEY: HttpFault = HttpFault::new(403, "this is not the key\n");
+const DRAINING: HttpFault = HttpFault::new(503, "draining");
+
+/// How the handling of a head ended.
+enum Handled {
+    /// The request was answered; its body, if any, was within this many bytes behind the head.
+    Answered(usize),
+    /// Its body is still to come.
+    NeedsBody(session::Body),
+    /// It has to wait for links; nothing of it was used.
+    MustWait,
+}
+
+impl Hub {
+    /// Takes requests from `bytes` until one upgrades, and gives how many bytes were used.
+    pub(super) fn receive_http(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while self.sessions[slot as usize].phase == Phase::Http && !self.sessions[slot as usize].is_paused {
+            let Some(Incoming::Http(request)) = self.sessions[slot as usize].incoming.as_deref_mut() else { break };
+            let is_idle = request.partial.is_empty() && request.body.is_none();
+            let has_whole_body = matches!(&request.body, Some(session::Body { framing: Framing::Length(0), .. }));
+            if (used == bytes.len() && !has_whole_body) || self.is_full() {
+                break;
+            }
+            if is_idle {
+                self.sessions[slot as usize].heard = self.now; // a request begins
+            }
+            match self.receive_request(app, slot, &bytes[used..]) {
+                Ok(more) => used += more,
+                Err((fault, extra)) => {
+                    self.answer_fault(app, slot, fault, extra);
+                    return bytes.len();
+                }
+            }
+        }
+        if self.sessions[slot as usize].phase == Phase::Http { used } else { used.min(bytes.len()) }
+    }
+
+    /// Takes as much of one request as there is.
+    fn receive_request(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> Result<usize, Faulty> {
+        let request = self.request(slot);
+        if let Some(body) = request.body.take() {
+            return self.receive_body(app, slot, body, bytes);
+        }
+        let mut kept = std::mem::take(&mut request.partial);
+        let head_bytes_max = self.limits.head.head_bytes_max;
+        let before = kept.len();
+        if before > 0 {
+            kept.extend_from_slice(&bytes[..bytes.len().min(head_bytes_max.saturating_sub(before))]);
+        }
+        let mut slots = HeaderSlots::new();
+        let window = if before > 0 { &kept[..] } else { bytes };
+        let Some((head, head_bytes)) = parse_head(window, head_bytes_max, &mut slots).map_err(plain)? else {
+            if before == 0 {
+                kept = bytes.to_vec();
+            }
+            self.request(slot).partial = kept;
+            return Ok(bytes.len());
+        };
+        let used = head_bytes - before;
+        match self.handle(app, slot, &head, &bytes[used..])? {
+            Handled::Answered(body_bytes) => Ok(used + body_bytes),
+            Handled::NeedsBody(body) => {
+                self.request(slot).body = Some(body);
+                Ok(used)
+            }
+            Handled::MustWait => {
+                let mut unused = kept[..before].to_vec();
+                unused.extend_from_slice(bytes);
+                self.pause(slot, &unused);
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn handle(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        head: &RequestHead<'_, '_>,
+        rest: &[u8],
+    ) -> Result<Handled, Faulty> {
+        if head.path == "/publish" && head.method == "POST" && !handshake::is_upgrade(head) {
+            return self.handle_publish(app, slot, head, rest);
+        }
+        self.stats.requests += 1;
+        if handshake::is_upgrade(head) {
+            self.upgrade(app, slot, head)?;
+            return Ok(Handled::Answered(0));
+        }
+        let fault = match (head.path, head.method) {
+            ("/healthz", "GET" | "HEAD") if self.is_draining => return Err((DRAINING, &[("Retry-After", "1")])),
+            ("/healthz", "GET" | "HEAD") => HttpFault::new(200, "ok"),
+            ("/healthz", _) => return Err((HttpFault::new(405, "ask with GET\n"), &[("Allow", "GET, HEAD")])),
+            ("/publish", _) => return Err((HttpFault::new(405, "publish with POST\n"), &[("Allow", "POST")])),
+            ("/", "GET" | "HEAD") => SPEAKS,
+            _ => NOT_FOUND,
+        };
+        let extra = if fault.status == 426 { handshake::UPGRADE_REQUIRED } else { &[] };
+        if !matches!(head.body, Body::None | Body::Length(0)) {
+            return Err((fault, extra)); // rather than read a body over that nobody asked for
+        }
+        let persistence = head.persistence;
+        let body = fault.sentence.as_bytes();
+        if head.method == "HEAD" {
+            self.push_http(slot, |turn| write_response_head(turn, fault.status, extra, TEXT, body.len(), persistence));
+        } else {
+            self.push_http(slot, |turn| write_response(turn, fault.status, extra, TEXT, body, persistence));
+        }
+        self.answered(app, slot, persistence);
+        Ok(Handled::Answered(0))
+    }
+
+    fn handle_publish(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        head: &RequestHead<'_, '_>,
+        rest: &[u8],
+    ) -> Result<Handled, Faulty> {
+        if self.must_wait() {
+            return Ok(Handled::MustWait);
+        }
+        self.stats.requests += 1;
+        self.check_key(head)?;
+        if self.is_draining {
+            return Err(plain(DRAINING));
+        }
+        let framing = match head.body {
+            Body::None => return Err(plain(NEEDS_LENGTH)),
+            Body::Length(len) if len > self.limits.message_bytes_max as u64 => return Err(plain(TOO_BIG)),
+            Body::Length(len) if len as usize <= rest.len() => {
+                let len = len as usize;
+                self.publish_body(app, slot, &rest[..len], head.persistence);
+                return Ok(Handled::Answered(len));
+            }
+            Body::Length(len) => Framing::Length(len as usize),
+            Body::Chunked => Framing::Chunked(ChunkedBody::default()),
+        };
+        if head.expect_continue && rest.is_empty() {
+            self.push_http(slot, |turn| turn.extend_from_slice(CONTINUE));
+        }
+        Ok(Handled::NeedsBody(session::Body { framing, bytes: Vec::new(), persistence: head.persistence }))
+    }
+
+    fn receive_body(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        mut body: session::Body,
+        bytes: &[u8],
+    ) -> Result<usize, Faulty> {
+        let (used, is_whole) = match &mut body.framing {
+            Framing::Length(missing) => {
+                let used = bytes.len().min(*missing);
+                body.bytes.extend_from_slice(&bytes[..used]);
+                *missing -= used;
+                (used, *missing == 0)
+            }
+            Framing::Chunked(chunks) => {
+                chunks.decode(bytes, &mut body.bytes, self.limits.message_bytes_max).map_err(plain)?
+            }
+        };
+        if !is_whole {
+            self.request(slot).body = Some(body);
+        } else if self.must_wait() {
+            body.framing = Framing::Length(0);
+            self.request(slot).body = Some(body);
+            self.pause(slot, &bytes[used..]);
+            return Ok(bytes.len());
+        } else {
+            self.publish_body(app, slot, &body.bytes, body.persistence);
+        }
+        Ok(used)
+    }
+
+    fn publish_body(&mut self, app: &mut dyn Application, slot: Slot, body: &[u8], persistence: Persistence) {
+        match app.on_publish(self, body) {
+            Ok(1) => self.push_http(slot, |turn| {
+                write_response(turn, 200, &[], JSON, b"{\"channels\":1}", persistence);
+            }),
+            Ok(channels) => {
+                let body = format!("{{\"channels\":{channels}}}");
+                self.push_http(slot, |turn| write_response(turn, 200, &[], JSON, body.as_bytes(), persistence));
+            }
+            Err(refusal) => self.answer_refusal(slot, &refusal, persistence),
+        }
+        self.answered(app, slot, persistence);
+    }
+
+    fn answer_refusal(&mut self, slot: Slot, refusal: &Refusal, persistence: Persistence) {
+        self.stats.refused += 1;
+        let body = format!("{}: {}\n", refusal.reason(), refusal.sentence());
+        self.push_http(slot, |turn| write_response(turn, refusal.code(), &[], TEXT, body.as_bytes(), persistence));
+    }
+
+    /// The key is compared in constant time, so that it cannot be found byte by byte.
+    fn check_key(&self, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
+        let Some(key) = &self.limits.publish_key else { return Ok(()) };
+        match bearer_token(head) {
+            None => Err((NEEDS_KEY, &[("WWW-Authenticate", "Bearer")])),
+            Some(token) if key.matches(token) => Ok(()),
+            Some(_) => Err(plain(WRONG_KEY)),
+        }
+    }
+
+    fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
+        if self.is_draining {
+            return Err((DRAINING, &[("Retry-After", "1")]));
+        }
+        let accepted = handshake::check(head).map_err(|refused| (refused.fault, refused.extra))?;
+        self.push_http(slot, |turn| handshake::write_accepted(turn, &accepted));
+        self.outboxes.upgrade(slot);
+        let session = &mut self.sessions[slot as usize];
+        session.phase = Phase::Open;
+        session.heard = self.now;
+        let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };
+        app.on_open(self, slot, head, request.peer);
+        Ok(())
+    }
+
+    /// A request that cannot be served ends the connection: where the next one would start is not known.
+    fn answer_fault(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        fault: HttpFault,
+        extra: &[(&'static str, &'static str)],
+    ) {
+        self.push_http(slot, |turn| write_fault(turn, fault, extra));
+        self.leave(app, slot, Phase::Lingering);
+    }
+
+    fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
+        if persistence == http::Persistence::Close {
+            self.leave(app, slot, Phase::Lingering);
+        } else {
+            self.request(slot).is_reused = true;
+            self.sessions[slot as usize].heard = self.now;
+        }
+    }
+
+    /// Appends bytes that are no frame to the turn, for one connection.
+    pub(super) fn push_http(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push_frame(slot, write);
+    }
+
+    /// The request that a connection in [`Phase::Http`] has.
+    fn request(&mut self, slot: Slot) -> &mut Request {
+        match self.sessions[slot as usize].incoming.as_deref_mut() {
+            Some(Incoming::Http(request)) => request,
+            _ => unreachable!("a connection keeps its request until it upgrades"),
+        }
+    }
+}
+
+/// A fault and the headers that go with its status.
+type Faulty = (HttpFault, &'static [(&'static str, &'static str)]);
+
+fn plain(fault: HttpFault) -> Faulty {
+    (fault, &[])
+}

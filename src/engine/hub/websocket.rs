@@ -1,0 +1,177 @@
+//! WebSocket input: frames, fragments, control frames (RFC 6455 §5, §6.2).
+
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use crate::{
+    engine::{
+        hub::{Application, Hub},
+        session::Phase,
+        subscriptions::Slot,
+    },
+    error::Fault,
+    protocol::{
+        frame::{self, Header},
+        utf8::Utf8,
+    },
+};
+
+impl Hub {
+    /// Takes frames from `bytes`, unmasked where they lie; what is left of an unfinished one is kept. Gives the number
+    /// of bytes used.
+    pub(super) fn receive_frames(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> usize {
+        self.sessions[slot as usize].heard = match self.sessions[slot as usize].phase {
+            Phase::Open => self.now,
+            _ => self.sessions[slot as usize].heard, // closing has its own deadline
+        };
+        match self.take_frames(app, slot, bytes) {
+            Ok(used) => used,
+            Err(fault) => {
+                self.stats.faults += 1;
+                self.fail(app, slot, fault);
+                bytes.len()
+            }
+        }
+    }
+
+    fn take_frames(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> Result<usize, Fault> {
+        let mut used = self.finish_partial(app, slot, bytes)?;
+        while used < bytes.len() && self.reads_frames(slot) {
+            let rest = &mut bytes[used..];
+            let header = frame::decode(rest, self.limits.message_bytes_max)?;
+            let Some(header) = header.filter(|header| header.len + header.payload_len <= rest.len()) else {
+                self.sessions[slot as usize].fragments_mut().partial.extend_from_slice(rest);
+                return Ok(bytes.len());
+            };
+            if matches!(header.opcode, OpCode::Data(_)) && self.must_wait() {
+                self.pause(slot, rest);
+                return Ok(bytes.len());
+            }
+            let len = header.len + header.payload_len;
+            self.take_frame(app, slot, header, &mut rest[header.len..len])?;
+            used += len;
+            if self.is_full() {
+                return Ok(used);
+            }
+        }
+        Ok(if self.reads_frames(slot) { used } else { bytes.len() })
+    }
+
+    /// Completes the frame that is kept, if there is one, with the first of `bytes`; gives how many it took.
+    fn finish_partial(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
+        let Some(fragments) = self.sessions[slot as usize].fragments() else { return Ok(0) };
+        if fragments.partial.is_empty() {
+            return Ok(0);
+        }
+        let mut partial = std::mem::take(&mut fragments.partial);
+        let mut used = 0;
+        let header = loop {
+            let header = frame::decode(&partial, self.limits.message_bytes_max)?;
+            let missing = match &header {
+                Some(header) => header.len + header.payload_len - partial.len(),
+                None => 1,
+            };
+            if let Some(header) = header
+                && missing == 0
+            {
+                break header;
+            }
+            let more = &bytes[used..bytes.len().min(used + missing)];
+            if more.is_empty() {
+                self.sessions[slot as usize].fragments_mut().partial = partial;
+                return Ok(used);
+            }
+            partial.extend_from_slice(more);
+            used += more.len();
+        };
+        if matches!(header.opcode, OpCode::Data(_)) && self.must_wait() {
+            partial.extend_from_slice(&bytes[used..]);
+            self.pause(slot, &partial);
+            return Ok(bytes.len());
+        }
+        self.take_frame(app, slot, header, &mut partial[header.len..])?;
+        self.sessions[slot as usize].tidy();
+        Ok(used)
+    }
+
+    fn reads_frames(&self, slot: Slot) -> bool {
+        matches!(self.sessions[slot as usize].phase, Phase::Open | Phase::Closing)
+    }
+
+    /// A whole frame has come.
+    fn take_frame(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        header: Header,
+        payload: &mut [u8],
+    ) -> Result<(), Fault> {
+        frame::unmask(payload, header.mask);
+        let is_open = self.is_open(slot);
+        match header.opcode {
+            OpCode::Control(Control::Close) => self.closed_by_peer(app, slot, payload),
+            OpCode::Control(Control::Ping) if is_open => {
+                self.push_frame(slot, |turn| frame::encode(turn, OpCode::Control(Control::Pong), payload));
+                Ok(())
+            }
+            OpCode::Data(kind) if is_open => self.take_data(app, slot, kind, header.is_final, payload),
+            _ => Ok(()), // a pong: that it was heard is noted already. Or our close frame is on its way.
+        }
+    }
+
+    fn take_data(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        kind: Data,
+        is_final: bool,
+        payload: &[u8],
+    ) -> Result<(), Fault> {
+        let is_fragmented = self.sessions[slot as usize].fragments().is_some_and(|fragments| fragments.kind.is_some());
+        if (kind == Data::Continue) != is_fragmented {
+            return Err(Fault::protocol("continuation is out of order"));
+        }
+        if is_final && !is_fragmented {
+            let is_text = kind == Data::Text;
+            if is_text && simdutf8::basic::from_utf8(payload).is_err() {
+                return Err(Fault::NOT_UTF8);
+            }
+            self.stats.received += 1;
+            app.on_message(self, slot, is_text, payload);
+            return Ok(());
+        }
+        self.take_fragment(app, slot, kind, is_final, payload)
+    }
+
+    fn take_fragment(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        kind: Data,
+        is_final: bool,
+        payload: &[u8],
+    ) -> Result<(), Fault> {
+        let message_bytes_max = self.limits.message_bytes_max;
+        let fragments = self.sessions[slot as usize].fragments_mut();
+        let is_text = *fragments.kind.get_or_insert(kind) == Data::Text;
+        if fragments.message.len() + payload.len() > message_bytes_max {
+            return Err(Fault::TOO_BIG);
+        }
+        if is_text && !fragments.utf8.feed(payload) {
+            return Err(Fault::NOT_UTF8);
+        }
+        fragments.message.extend_from_slice(payload);
+        if !is_final {
+            return Ok(());
+        }
+        if is_text && !fragments.utf8.is_complete() {
+            return Err(Fault::NOT_UTF8);
+        }
+        let message = std::mem::take(&mut fragments.message);
+        fragments.kind = None;
+        fragments.utf8 = Utf8::default();
+        self.sessions[slot as usize].tidy();
+        self.stats.received += 1;
+        app.on_message(self, slot, is_text, &message);
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! What other threads have to say to a core: publishes, answers, the wish to stop.
+//!
+//! A letter is delivered by the core that owns the connection, between two turns. Whoever posts it never waits: a full
+//! inbox is an error that the caller sees.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::{engine::session::ConnectionKey, error::PublishError};
+
+/// Letters that one inbox holds.
+const LETTERS_MAX: usize = 64 * 1024;
+/// Bytes of payloads that one inbox holds.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// One thing for a core to do.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// Publish to checked channels, joined by spaces.
+    Publish {
+        /// The channels.
+        channels: Box<[u8]>,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// Send to one connection, if it is still there.
+    Send {
+        /// Which.
+        key: ConnectionKey,
+        /// Whether it goes as text, if it can.
+        is_text: bool,
+        /// The message.
+        payload: Vec<u8>,
+    },
+    /// Close one connection, if it is still there.
+    Close {
+        /// Which.
+        key: ConnectionKey,
+        /// The close code.
+        code: u16,
+        /// The close reason.
+        reason: Box<str>,
+    },
+}
+
+impl Letter {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publish { channels, payload } => channels.len() + payload.len(),
+            Self::Send { payload, .. } => payload.len(),
+            Self::Close { reason, .. } => reason.len(),
+        }
+    }
+}
+
+/// Gets a core out of its poll.
+#[derive(Debug)]
+pub(crate) struct Wake {
+    waker: mio::Waker,
+    is_due: AtomicBool,
+}
+
+impl Wake {
+    pub(crate) fn new(waker: mio::Waker) -> Self {
+        Self { waker, is_due: AtomicBool::new(false) }
+    }
+
+    /// Makes sure that the core looks at its inputs after this: one system call for all that call it until then.
+    pub(crate) fn notify(&self) {
+        // Both sides swap, so either this one sees that the core has looked, or the core sees what came before this.
+        if !self.is_due.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            log::error!("cannot wake a core: {error}");
+        }
+    }
+
+    /// The core is about to look at its inputs.
+    pub(crate) fn clear(&self) {
+        self.is_due.swap(false, Ordering::AcqRel);
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    wake: Arc<Wake>,
+    /// Bytes of the letters that are in the inbox.
+    bytes: AtomicUsize,
+    /// 0: nobody asked to stop; else 1 + the milliseconds to drain.
+    stop: AtomicU64,
+}
+
+/// The core's end.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    letters: Receiver<Letter>,
+    state: Arc<State>,
+}
+
+/// Everybody else's end.
+#[derive(Clone, Debug)]
+pub(crate) struct Mailbox {
+    letters: Sender<Letter>,
+    state: Arc<State>,
+}
+
+/// A pair of ends, for the core that `wake` wakes.
+pub(crate) fn inbox(wake: Arc<Wake>) -> (Mailbox, Inbox) {
+    let (sender, receiver) = bounded(LETTERS_MAX);
+    let state = Arc::new(State { wake, bytes: AtomicUsize::new(0), stop: AtomicU64::new(0) });
+    (Mailbox { letters: sender, state: Arc::clone(&state) }, Inbox { letters: receiver, state })
+}
+
+impl Mailbox {
+    /// Posts a letter.
+    ///
+    /// # Errors
+    /// The inbox is full, or the core has ended.
+    pub(crate) fn post(&self, letter: Letter) -> Result<(), PublishError> {
+        let bytes = letter.bytes();
+        let before = self.state.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let posted = if before > 0 && before + bytes > BYTES_MAX {
+            Err(PublishError::Full)
+        } else {
+            self.letters.try_send(letter).map_err(|error| match error {
+                TrySendError::Full(_) => PublishError::Full,
+                TrySendError::Disconnected(_) => PublishError::Stopped,
+            })
+        };
+        if posted.is_err() {
+            self.state.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        } else {
+            self.state.wake.notify();
+        }
+        posted
+    }
+
+    /// Asks the core to stop after draining for at most this long. The first wish counts.
+    pub(crate) fn stop(&self, drain: Duration) {
+        let millis = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX - 1).min(u64::MAX - 1);
+        let _ = self.state.stop.compare_exchange(0, millis + 1, Ordering::AcqRel, Ordering::Relaxed);
+        self.state.wake.notify();
+    }
+}
+
+impl Inbox {
+    /// The next letter, if there is one.
+    pub(crate) fn take(&self) -> Option<Letter> {
+        let letter = self.letters.try_recv().ok()?;
+        self.state.bytes.fetch_sub(letter.bytes(), Ordering::Relaxed);
+        Some(letter)
+    }
+
+    /// Whether a letter waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    /// How long the core is to drain, once somebody has asked it to stop.
+    pub(crate) fn stop_asked(&self) -> Option<Duration> {
+        self.state.stop.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
+    }
+
+    /// What wakes this core.
+    pub(crate) fn wake(&self) -> &Wake {
+        &self.state.wake
+    }
+}
+
+/// The waker of a core that polls `registry`.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn waker(registry: &mio::Registry, token: mio::Token) -> io::Result<Arc<Wake>> {
+    Ok(Arc::new(Wake::new(mio::Waker::new(registry, token)?)))
+}

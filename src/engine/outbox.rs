@@ -1,0 +1,373 @@
+//! What each connection is still to be sent: ranges of the arena, never bytes.
+//!
+//! Within a turn an outbox is a last range and a chain of the ranges before it, in one table for all connections; a
+//! range that starts where the last one ends extends it. [`Outboxes::flush`] gives every dirty connection one vectored
+//! write. Only what its socket refuses becomes a [`Backlog`].
+
+mod backlog;
+
+use std::io::{self, IoSlice};
+
+use crate::{
+    engine::{arena::Arena, subscriptions::Slot},
+    protocol::frame::server_frame_len,
+};
+
+use self::backlog::Backlog;
+
+/// Ranges that go into one write; more take another write.
+const SLICES_MAX: usize = 64;
+/// The end of a chain.
+const NONE: u32 = u32::MAX;
+/// All bytes are opaque: the connection still speaks HTTP.
+const ALL: u32 = u32::MAX;
+
+/// Where an outbox's bytes go.
+pub(crate) trait Sink {
+    /// Writes some of `slices` to the connection without blocking.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing now; anything else means that the connection is lost.
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// One connection's outbox.
+#[derive(Debug)]
+struct Outbox {
+    /// The newest range of this turn; empty when `end` is 0, for a range never ends at 0.
+    start: u32,
+    end: u32,
+    /// The ranges of this turn before it, newest first.
+    chain: u32,
+    /// Leading bytes that are no WebSocket frames, but what HTTP answered before the upgrade; [`ALL`] until then.
+    opaque: u32,
+    backlog: Option<Box<Backlog>>,
+}
+
+const EMPTY: Outbox = Outbox { start: 0, end: 0, chain: NONE, opaque: ALL, backlog: None };
+
+impl Outbox {
+    /// `sent` more bytes are gone.
+    fn sent(&mut self, sent: usize) {
+        if self.opaque != ALL {
+            self.opaque = self.opaque.saturating_sub(sent as u32);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    start: u32,
+    end: u32,
+    previous: u32,
+}
+
+/// A range of the turn that its socket refused.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    slot: Slot,
+    start: u32,
+    end: u32,
+}
+
+/// What a flush found out, for the hub to act on.
+#[derive(Debug, Default)]
+pub(crate) struct Flushed {
+    /// Connections whose outbox has become empty.
+    pub(crate) emptied: Vec<Slot>,
+    /// Connections that have a backlog, newly or still, and got more in this turn.
+    pub(crate) backlogged: Vec<Slot>,
+    /// Connections whose socket is broken.
+    pub(crate) broken: Vec<Slot>,
+}
+
+/// The outboxes of all connections of a core, and the arena that they share.
+#[derive(Debug, Default)]
+pub(crate) struct Outboxes {
+    arena: Arena,
+    outboxes: Vec<Outbox>,
+    chain: Vec<Link>,
+    dirty: Vec<Slot>,
+    refused: Vec<Refused>,
+    ranges: Vec<(u32, u32)>,
+}
+
+impl Outboxes {
+    /// Makes room for a connection.
+    pub(crate) fn open(&mut self, slot: Slot) {
+        if self.outboxes.len() <= slot as usize {
+            self.outboxes.resize_with(slot as usize + 1, || EMPTY);
+        }
+    }
+
+    /// Forgets all that was to be sent to a connection.
+    pub(crate) fn close(&mut self, slot: Slot) {
+        let outbox = std::mem::replace(&mut self.outboxes[slot as usize], EMPTY);
+        if let Some(backlog) = outbox.backlog {
+            backlog.release(&mut self.arena);
+        }
+    }
+
+    /// This turn's bytes: append a frame, then push its range to those who get it.
+    pub(crate) fn turn(&mut self) -> &mut Vec<u8> {
+        self.arena.turn_mut()
+    }
+
+    pub(crate) fn turn_len(&self) -> usize {
+        self.arena.turn().len()
+    }
+
+    /// These bytes of the turn.
+    pub(crate) fn turn_bytes(&self, start: u32, end: u32) -> &[u8] {
+        &self.arena.turn()[start as usize..end as usize]
+    }
+
+    /// The connection is to get bytes `start..end` of the turn, which are whole frames.
+    pub(crate) fn push(&mut self, slot: Slot, start: u32, end: u32) {
+        let outbox = &mut self.outboxes[slot as usize];
+        if outbox.end == start && start != 0 {
+            outbox.end = end;
+            return;
+        }
+        if outbox.end == 0 {
+            self.dirty.push(slot);
+        } else {
+            self.chain.push(Link { start: outbox.start, end: outbox.end, previous: outbox.chain });
+            outbox.chain = self.chain.len() as u32 - 1;
+        }
+        outbox.start = start;
+        outbox.end = end;
+    }
+
+    /// The connection speaks WebSocket from here on: what it is still to be sent is HTTP, what follows is frames.
+    pub(crate) fn upgrade(&mut self, slot: Slot) {
+        let outbox = &mut self.outboxes[slot as usize];
+        let mut outstanding = outbox.end - outbox.start + outbox.backlog.as_ref().map_or(0, |backlog| backlog.len as u32);
+        let mut at = outbox.chain;
+        while at != NONE {
+            let link = self.chain[at as usize];
+            outstanding += link.end - link.start;
+            at = link.previous;
+        }
+        outbox.opaque = outstanding;
+    }
+
+    /// The socket takes bytes again: the next flush tries.
+    pub(crate) fn writable(&mut self, slot: Slot) {
+        let outbox = &mut self.outboxes[slot as usize];
+        if let Some(backlog) = &mut outbox.backlog
+            && backlog.is_blocked
+        {
+            backlog.is_blocked = false;
+            if outbox.end == 0 {
+                self.dirty.push(slot);
+            }
+        }
+    }
+
+    /// Whether nothing is left to be sent.
+    pub(crate) fn is_empty(&self, slot: Slot) -> bool {
+        let outbox = &self.outboxes[slot as usize];
+        outbox.end == 0 && outbox.backlog.is_none()
+    }
+
+    /// What the socket refused so far, in bytes.
+    pub(crate) fn backlog_len(&self, slot: Slot) -> usize {
+        self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.len)
+    }
+
+    /// Drops a connection's backlog but for the rest of a frame that is partly sent, so that a close frame may follow.
+    /// To be called between turns only.
+    pub(crate) fn truncate(&mut self, slot: Slot) {
+        let outbox = &mut self.outboxes[slot as usize];
+        if let Some(backlog) = &mut outbox.backlog
+            && outbox.opaque != ALL
+        {
+            backlog.truncate(outbox.opaque as usize, &mut self.arena);
+        }
+    }
+
+    /// The memory that all backlogs take, in bytes.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.arena.backlog_bytes()
+    }
+
+    /// Whether a flush has anything to do.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Sends what was pushed, one write a connection, and ends the turn.
+    pub(crate) fn flush(&mut self, sink: &mut impl Sink, flushed: &mut Flushed) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for &slot in &dirty {
+            match self.flush_one(slot, sink) {
+                Ok(true) => flushed.emptied.push(slot),
+                Ok(false) => {}
+                Err(_) => flushed.broken.push(slot),
+            }
+        }
+        dirty.clear();
+        self.dirty = dirty;
+        self.settle(flushed);
+        self.chain.clear();
+        self.arena.end_turn();
+    }
+
+    /// Whether the outbox is empty now. On an error it keeps what it had: the hub closes the connection.
+    fn flush_one(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
+        let outbox = &mut self.outboxes[slot as usize];
+        if outbox.end == 0 && outbox.backlog.is_none() {
+            return Ok(false); // closed since it was marked
+        }
+        if outbox.chain == NONE && outbox.backlog.is_none() {
+            // The common case: one range, one plain write.
+            let (start, end) = (outbox.start, outbox.end);
+            let bytes = &self.arena.turn()[start as usize..end as usize];
+            let sent = written(sink.write(slot, &[IoSlice::new(bytes)]))?;
+            outbox.start = 0;
+            outbox.end = 0;
+            if sent == bytes.len() {
+                outbox.sent(sent);
+                return Ok(true);
+            }
+            self.ranges.clear();
+            self.ranges.push((start, end));
+            self.refuse(slot, 0, sent);
+            return Ok(false);
+        }
+        self.gather(slot);
+        let outbox = &mut self.outboxes[slot as usize];
+        if let Some(backlog) = &mut outbox.backlog {
+            if !backlog.write(slot, sink, &mut outbox.opaque, &mut self.arena)? {
+                self.refuse(slot, 0, 0);
+                return Ok(false);
+            }
+            outbox.backlog = None;
+        }
+        self.write_ranges(slot, sink)
+    }
+
+    /// Moves the outbox's ranges of this turn into `self.ranges`, oldest first.
+    fn gather(&mut self, slot: Slot) {
+        let outbox = &mut self.outboxes[slot as usize];
+        self.ranges.clear();
+        if outbox.end == 0 {
+            return;
+        }
+        self.ranges.push((outbox.start, outbox.end));
+        while outbox.chain != NONE {
+            let link = self.chain[outbox.chain as usize];
+            self.ranges.push((link.start, link.end));
+            outbox.chain = link.previous;
+        }
+        self.ranges.reverse();
+        outbox.start = 0;
+        outbox.end = 0;
+    }
+
+    fn write_ranges(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
+        let mut first = 0;
+        while first < self.ranges.len() {
+            let batch = &self.ranges[first..self.ranges.len().min(first + SLICES_MAX)];
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut len = 0;
+            for (slice, &(start, end)) in slices.iter_mut().zip(batch) {
+                *slice = IoSlice::new(&self.arena.turn()[start as usize..end as usize]);
+                len += slice.len();
+            }
+            let sent = written(sink.write(slot, &slices[..batch.len()]))?;
+            if sent < len {
+                self.refuse(slot, first, sent);
+                return Ok(false);
+            }
+            first += batch.len();
+            self.outboxes[slot as usize].sent(sent);
+        }
+        Ok(true)
+    }
+
+    /// Of `self.ranges`, those from `first` on were refused after `sent` bytes.
+    fn refuse(&mut self, slot: Slot, first: usize, mut sent: usize) {
+        let outbox = &mut self.outboxes[slot as usize];
+        let mut backlog = outbox.backlog.take().unwrap_or_default();
+        backlog.is_blocked = true;
+        for &(start, end) in &self.ranges[first..] {
+            let len = (end - start) as usize;
+            if sent >= len {
+                sent -= len;
+                outbox.sent(len);
+                continue;
+            }
+            if sent > 0 {
+                let bytes = &self.arena.turn()[start as usize..end as usize];
+                backlog.frame_rest = rest_of_frame(bytes, sent, &mut outbox.opaque, 0);
+            }
+            backlog.len += len - sent;
+            self.refused.push(Refused { slot, start: start + sent as u32, end });
+            sent = 0;
+        }
+        outbox.backlog = Some(backlog);
+    }
+
+    /// Gives what was refused in this turn a place that outlives it: shared if several wait for much of the turn, else
+    /// a copy of one's own, so that a small rest does not pin a big segment.
+    fn settle(&mut self, flushed: &mut Flushed) {
+        if self.refused.is_empty() {
+            return;
+        }
+        let wanted: usize = self.refused.iter().map(|refused| (refused.end - refused.start) as usize).sum();
+        let shared = (wanted >= self.arena.turn().len() / 2).then(|| self.arena.share_turn());
+        for refused in self.refused.drain(..) {
+            let Some(backlog) = &mut self.outboxes[refused.slot as usize].backlog else { continue };
+            match shared {
+                Some((segment, base)) => backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena),
+                None => backlog.copy(refused.start, refused.end, &mut self.arena),
+            }
+            if flushed.backlogged.last() != Some(&refused.slot) {
+                flushed.backlogged.push(refused.slot);
+            }
+        }
+    }
+
+    /// Asserts what must hold between turns.
+    #[cfg(test)]
+    pub(crate) fn invariants(&self) {
+        assert!(self.refused.is_empty() && self.chain.is_empty() && self.dirty.is_empty());
+        let mut held = 0;
+        for outbox in &self.outboxes {
+            assert!(outbox.end == 0 && outbox.chain == NONE);
+            if let Some(backlog) = &outbox.backlog {
+                backlog.invariants(&self.arena);
+                held += 1;
+            }
+        }
+        assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
+    }
+}
+
+/// `WouldBlock` is no error here, but zero bytes.
+fn written(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    }
+}
+
+/// `sent` bytes of `bytes` are gone: how many are left of the frame that this cut? The first `frame_rest` bytes end a
+/// frame that was cut before; the first `opaque` are none.
+fn rest_of_frame(bytes: &[u8], sent: usize, opaque: &mut u32, frame_rest: usize) -> usize {
+    if *opaque == ALL {
+        return 0;
+    }
+    let skipped = sent.min(*opaque as usize);
+    *opaque -= skipped as u32;
+    let mut boundary = skipped + frame_rest;
+    while boundary < sent {
+        boundary += server_frame_len(&bytes[boundary..]);
+    }
+    boundary - sent
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! What a socket refused: ranges of segments, in order.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+};
+
+use crate::engine::{
+    arena::{Arena, Range},
+    outbox::{SLICES_MAX, Sink, rest_of_frame, written},
+    subscriptions::Slot,
+};
+
+/// One connection's backlog. It exists only while there is one.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    ranges: VecDeque<Range>,
+    /// Bytes in `ranges`, those of the running turn included.
+    pub(super) len: usize,
+    /// Bytes at the front that finish a frame which is partly sent.
+    pub(super) frame_rest: usize,
+    /// The socket said no; it is tried again when it says that it is writable.
+    pub(super) is_blocked: bool,
+}
+
+impl Backlog {
+    pub(super) fn share(&mut self, segment: u32, start: u32, end: u32, arena: &mut Arena) {
+        if let Some(last) = self.ranges.back_mut()
+            && last.segment == segment
+            && last.end == start
+        {
+            last.end = end;
+            return;
+        }
+        arena.hold(segment);
+        self.ranges.push_back(Range { segment, start, end });
+    }
+
+    pub(super) fn copy(&mut self, start: u32, end: u32, arena: &mut Arena) {
+        if let Some(range) = arena.copy_out(start, end, self.ranges.back_mut()) {
+            self.ranges.push_back(range);
+        }
+    }
+
+    /// Writes as much as the socket takes; true when nothing is left.
+    pub(super) fn write(
+        &mut self,
+        slot: Slot,
+        sink: &mut impl Sink,
+        opaque: &mut u32,
+        arena: &mut Arena,
+    ) -> io::Result<bool> {
+        while !self.is_blocked && !self.ranges.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut len = 0;
+            let count = self.ranges.len().min(SLICES_MAX);
+            for (slice, &range) in slices.iter_mut().zip(&self.ranges) {
+                *slice = IoSlice::new(arena.bytes(range));
+                len += slice.len();
+            }
+            let sent = written(sink.write(slot, &slices[..count]))?;
+            self.is_blocked = sent < len;
+            self.advance(sent, opaque, arena);
+        }
+        Ok(self.ranges.is_empty())
+    }
+
+    /// Forgets `sent` bytes, and keeps track of where frames end.
+    fn advance(&mut self, mut sent: usize, opaque: &mut u32, arena: &mut Arena) {
+        self.len -= sent;
+        while sent > 0 {
+            let front = self.ranges.front_mut().expect("no more is sent than there is");
+            let taken = sent.min(front.len());
+            self.frame_rest = rest_of_frame(arena.bytes(*front), taken, opaque, self.frame_rest);
+            front.start += taken as u32;
+            sent -= taken;
+            if front.start == front.end {
+                arena.release(front.segment);
+                self.ranges.pop_front();
+            }
+        }
+    }
+
+    /// Keeps only the `opaque` bytes at the front and the rest of a frame that is partly sent.
+    pub(super) fn truncate(&mut self, opaque: usize, arena: &mut Arena) {
+        let mut kept = opaque + self.frame_rest;
+        self.len = kept;
+        self.ranges.retain_mut(|range| {
+            let len = range.len().min(kept);
+            kept -= len;
+            range.end = range.start + len as u32;
+            if len == 0 {
+                arena.release(range.segment);
+            }
+            len > 0
+        });
+        self.ranges.shrink_to_fit();
+    }
+
+    pub(super) fn release(self, arena: &mut Arena) {
+        for range in self.ranges {
+            arena.release(range.segment);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn invariants(&self, arena: &Arena) {
+        let len: usize = self.ranges.iter().map(|range| arena.bytes(*range).len()).sum();
+        assert_eq!(self.len, len);
+        assert!(self.frame_rest <= self.ranges.front().map_or(0, |front| front.len()));
+    }
+}

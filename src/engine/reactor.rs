@@ -1,0 +1,207 @@
+//! A core's sockets and its poll: accepting, and which connections have something to read.
+
+use std::{
+    io::{self, Write},
+    net::Shutdown,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
+
+use crate::engine::{connection::Connections, hub::Hub, session::ConnectionKey, subscriptions::Slot};
+
+/// The token of the core's waker.
+pub(crate) const WAKER: Token = Token(usize::MAX);
+/// Listeners have the tokens below it. A connection's token is its slot and its generation, and slots stay far below.
+const LISTENERS: usize = usize::MAX - 1;
+
+/// Events taken from one poll; more come with the next.
+const EVENTS_MAX: usize = 1024;
+/// Connections accepted in one turn; more in the next.
+const ACCEPTS_PER_TURN: usize = 128;
+/// Connections over the limit that one core says goodbye to properly at once; more are closed without ceremony.
+const TURNED_AWAY_MAX: usize = 8;
+/// How long accepting waits when there is no file descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What a connection over the limit is told when there are too many of those.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// What one turn's poll said, beside the connections that it put on the ready list.
+pub(crate) struct Reactor {
+    poll: Poll,
+    events: Events,
+    listeners: Vec<TcpListener>,
+    pub(crate) connections: Connections,
+    /// Connections that may have something to read.
+    pub(crate) ready: Vec<ConnectionKey>,
+    /// A listener may have more to accept.
+    accepts: bool,
+    /// When to try again after running out of file descriptors.
+    accept_retry: Option<Duration>,
+    turned_away: usize,
+    /// Connections open on all cores.
+    open: Arc<AtomicUsize>,
+    connections_max: usize,
+}
+
+impl Reactor {
+    /// A reactor that listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn new(
+        poll: Poll,
+        mut listeners: Vec<TcpListener>,
+        open: Arc<AtomicUsize>,
+        connections_max: usize,
+    ) -> io::Result<Self> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
+        }
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            listeners,
+            connections: Connections::default(),
+            ready: Vec::new(),
+            accepts: true,
+            accept_retry: None,
+            turned_away: 0,
+            open,
+            connections_max,
+        })
+    }
+
+    /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do.
+    pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<()> {
+        let is_busy = !self.ready.is_empty() || (self.accepts && self.accept_retry.is_none());
+        let deadline = deadline.into_iter().chain(self.accept_retry).min();
+        let timeout = if is_busy { Some(Duration::ZERO) } else { deadline.map(|at| at.saturating_sub(now)) };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Sorts the events of the last poll: the hub hears who is writable, the ready list gets who is readable.
+    pub(crate) fn sort_events(&mut self, hub: &mut Hub) {
+        for event in &self.events {
+            match event.token() {
+                WAKER => {}
+                token if token.0 > LISTENERS - self.listeners.len() => self.accepts = true,
+                token => sort_event(event, key(token), hub, &mut self.connections, &mut self.ready),
+            }
+        }
+    }
+
+    /// Puts a connection on the ready list, once.
+    pub(crate) fn make_ready(&mut self, key: ConnectionKey) {
+        let connection = self.connections.get(key.slot);
+        if !std::mem::replace(&mut connection.is_ready, true) {
+            self.ready.push(key);
+        }
+    }
+
+    /// Accepts what has come, within the turn's share.
+    pub(crate) fn accept(&mut self, hub: &mut Hub, now: Duration) {
+        if self.accept_retry.is_some_and(|at| now < at) || !self.accepts {
+            return;
+        }
+        self.accept_retry = None;
+        let mut left = ACCEPTS_PER_TURN;
+        for index in 0..self.listeners.len() {
+            while left > 0 {
+                match self.listeners[index].accept() {
+                    Ok((stream, peer)) => {
+                        left -= 1;
+                        self.admit(hub, stream, peer);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if is_out_of_fds(&error) => {
+                        // The edge is spent, so this is tried again by time, and `accepts` stays set.
+                        hub.stats.out_of_fds += 1;
+                        self.accept_retry = Some(now + ACCEPT_RETRY);
+                        return;
+                    }
+                    Err(error) => log::debug!("a connection was gone before it was accepted: {error}"),
+                }
+            }
+        }
+        self.accepts = left == 0;
+    }
+
+    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
+        let is_over = self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max;
+        if is_over && self.turned_away >= TURNED_AWAY_MAX {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            hub.stats.turned_away += 1;
+            let _ = stream.write(BUSY);
+            let _ = stream.shutdown(Shutdown::Write);
+            return;
+        }
+        let key = hub.open(peer);
+        let registered = self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
+        self.connections.insert(key.slot, stream, is_over);
+        if is_over {
+            self.turned_away += 1;
+            hub.turn_away(key.slot);
+        }
+        if let Err(error) = registered {
+            log::error!("cannot poll a connection: {error}");
+            hub.abandon(key.slot);
+        }
+    }
+
+    /// Closes the sockets of the connections that are over.
+    pub(crate) fn close(&mut self, ended: &mut Vec<Slot>) {
+        for slot in ended.drain(..) {
+            let connection = self.connections.remove(slot);
+            self.turned_away -= usize::from(connection.is_turned_away);
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            self.accept_retry = None; // a file descriptor is free again
+        }
+    }
+}
+
+fn sort_event(
+    event: &Event,
+    key: ConnectionKey,
+    hub: &mut Hub,
+    connections: &mut Connections,
+    ready: &mut Vec<ConnectionKey>,
+) {
+    if !hub.is_current(key) {
+        return; // closed in an earlier turn, and perhaps its slot has another connection
+    }
+    if event.is_writable() {
+        hub.writable(key.slot);
+    }
+    if event.is_readable() || event.is_read_closed() || event.is_error() {
+        let connection = connections.get(key.slot);
+        connection.is_read_closed |= event.is_read_closed() || event.is_error();
+        if !std::mem::replace(&mut connection.is_ready, true) {
+            ready.push(key);
+        }
+    }
+}
+
+fn token(key: ConnectionKey) -> Token {
+    Token((key.generation as usize) << 32 | key.slot as usize)
+}
+
+fn key(token: Token) -> ConnectionKey {
+    ConnectionKey { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
+}
+
+fn is_out_of_fds(error: &io::Error) -> bool {
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM: the same on every Linux.
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
+}

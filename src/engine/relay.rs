@@ -1,0 +1,249 @@
+//! What cores say to each other: publishes, interest, and answers to interest (DESIGN.md, "How cores know").
+//!
+//! A turn's items for one peer are concatenated into one batch, one `Vec` and one channel item a turn. Batches of a link
+//! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a
+//! connection reach every core in the order in which they were sent.
+
+use crate::{engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
+
+/// A batch that the link has not taken grows to this size, in bytes; then the core stops reading from its publishers.
+pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+const PUBLISH: u8 = 0;
+const INTEREST: u8 = 1;
+const NO_INTEREST: u8 = 2;
+const ANSWERED: u8 = 3;
+
+/// One thing that a core says to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item<'b> {
+    /// A frame for the peer's subscribers of these channels.
+    Publish {
+        /// The channels, for [`names`].
+        channels: &'b [u8],
+        /// A whole server frame.
+        frame: &'b [u8],
+    },
+    /// The sender has its first subscriber here, or its last one is gone.
+    Interest {
+        /// The channel or pattern.
+        name: &'b [u8],
+        /// Which of the two it is.
+        kind: Kind,
+        /// Whether it has subscribers now.
+        interested: bool,
+    },
+    /// The peer's replica holds as many `Interest`s of ours (those with `interested`) as this says, and all before.
+    Answered(u64),
+}
+
+/// Takes the next item off a batch.
+///
+/// # Panics
+/// On what [`Relays`] did not write; batches never come from outside the process.
+pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
+    let tag = *batch.split_off_first()?;
+    Some(match tag {
+        PUBLISH => {
+            let channels = take_long(batch);
+            Item::Publish { channels, frame: take_long(batch) }
+        }
+        ANSWERED => Item::Answered(u64::from_le_bytes(*take_array(batch))),
+        tag => {
+            let kind = if take_array::<1>(batch)[0] == 0 { Kind::Exact } else { Kind::Pattern };
+            Item::Interest { name: take_short(batch), kind, interested: tag == INTEREST }
+        }
+    })
+}
+
+/// The channels of an [`Item::Publish`].
+pub(crate) fn names(mut channels: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || (!channels.is_empty()).then(|| take_short(&mut channels)))
+}
+
+fn take_array<'b, const N: usize>(batch: &mut &'b [u8]) -> &'b [u8; N] {
+    batch.split_off(..N).and_then(<[u8]>::first_chunk).expect("a batch ends at an item's end")
+}
+
+fn take_short<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
+    let len = usize::from(take_array::<1>(batch)[0]);
+    batch.split_off(..len).expect("a batch ends at an item's end")
+}
+
+fn take_long<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
+    let len = u32::from_le_bytes(*take_array(batch)) as usize;
+    batch.split_off(..len).expect("a batch ends at an item's end")
+}
+
+fn put_short(batch: &mut Vec<u8>, bytes: &[u8]) {
+    batch.push(bytes.len() as u8);
+    batch.extend_from_slice(bytes);
+}
+
+/// One peer, as this core sees it.
+#[derive(Debug, Default)]
+struct Peer {
+    /// What it will be told at the end of the turn.
+    batch: Vec<u8>,
+    /// How many of our interests it has answered.
+    answered: u64,
+    /// How many of its interests have reached us.
+    heard: u64,
+    /// Whether it is still to be told `heard`.
+    owes_answer: bool,
+}
+
+/// A core's side of the links to all its peers.
+#[derive(Debug)]
+pub(crate) struct Relays {
+    /// By the peer's number; none for the core itself.
+    peers: Vec<Option<Peer>>,
+    /// Interests that were sent to every peer so far.
+    announced: u64,
+    /// A bit for each peer whose batch is over [`BATCH_BYTES_MAX`].
+    congested: u64,
+}
+
+impl Relays {
+    /// The links of core `own` among `cores`.
+    ///
+    /// # Panics
+    /// If there are more than [`PEERS_MAX`].
+    pub(crate) fn new(own: u32, cores: u32) -> Self {
+        assert!(cores <= PEERS_MAX, "{cores} cores, at most {PEERS_MAX}");
+        let peers = (0..cores).map(|peer| (peer != own).then(Peer::default)).collect();
+        Self { peers, announced: 0, congested: 0 }
+    }
+
+    /// Tells every peer of our interest, and gives the number that [`Relays::live`] must reach until it is live.
+    pub(crate) fn announce(&mut self, name: &[u8], kind: Kind) -> u64 {
+        self.tell_interest(INTEREST, name, kind);
+        self.announced += 1;
+        self.announced
+    }
+
+    /// Tells every peer that our last subscriber is gone.
+    pub(crate) fn withdraw(&mut self, name: &[u8], kind: Kind) {
+        self.tell_interest(NO_INTEREST, name, kind);
+    }
+
+    fn tell_interest(&mut self, tag: u8, name: &[u8], kind: Kind) {
+        for peer in self.peers.iter_mut().flatten() {
+            peer.batch.extend_from_slice(&[tag, u8::from(kind == Kind::Pattern)]);
+            put_short(&mut peer.batch, name);
+        }
+    }
+
+    /// Hands a frame to one peer for its subscribers of these channels.
+    pub(crate) fn publish<'n>(&mut self, peer: u32, channels: impl Iterator<Item = &'n [u8]>, frame: &[u8]) {
+        let Some(peer) = &mut self.peers[peer as usize] else { return };
+        let batch = &mut peer.batch;
+        batch.push(PUBLISH);
+        let at = batch.len();
+        batch.extend_from_slice(&[0; 4]);
+        channels.for_each(|name| put_short(batch, name));
+        let len = (batch.len() - at - 4) as u32;
+        batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
+        batch.extend_from_slice(&(frame.len() as u32).to_le_bytes());
+        batch.extend_from_slice(frame);
+    }
+
+    /// A peer's interest has reached our replica: it is answered at the end of the turn.
+    pub(crate) fn heard_interest(&mut self, peer: u32) {
+        if let Some(peer) = &mut self.peers[peer as usize] {
+            peer.heard += 1;
+            peer.owes_answer = true;
+        }
+    }
+
+    /// A peer has answered.
+    pub(crate) fn answered(&mut self, peer: u32, count: u64) {
+        if let Some(peer) = &mut self.peers[peer as usize] {
+            peer.answered = count;
+        }
+    }
+
+    /// All interests up to this number are live: every peer has answered them.
+    pub(crate) fn live(&self) -> u64 {
+        self.peers.iter().flatten().map(|peer| peer.answered).min().unwrap_or(u64::MAX)
+    }
+
+    /// What is to be sent to a peer at the end of a turn, if anything. When the link is full, give it back.
+    pub(crate) fn take(&mut self, peer: u32) -> Option<Vec<u8>> {
+        let entry = self.peers[peer as usize].as_mut()?;
+        if std::mem::take(&mut entry.owes_answer) {
+            entry.batch.push(ANSWERED);
+            entry.batch.extend_from_slice(&entry.heard.to_le_bytes());
+        }
+        self.congested &= !(1 << peer);
+        (!entry.batch.is_empty()).then(|| std::mem::take(&mut entry.batch))
+    }
+
+    /// The link to a peer is full: its batch goes on growing.
+    pub(crate) fn give_back(&mut self, peer: u32, batch: Vec<u8>) {
+        let Some(entry) = &mut self.peers[peer as usize] else { return };
+        if batch.len() > BATCH_BYTES_MAX {
+            self.congested |= 1 << peer;
+        }
+        entry.batch = batch;
+    }
+
+    /// Whether a link is so far behind that publishers must wait.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.congested != 0
+    }
+
+    /// Whether a peer is still to be told something.
+    pub(crate) fn has_batches(&self) -> bool {
+        self.peers.iter().flatten().any(|peer| peer.owes_answer || !peer.batch.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_read_as_it_was_written() {
+        let mut relays = Relays::new(0, 3);
+        assert_eq!(relays.announce(b"a.b", Kind::Exact), 1);
+        assert_eq!(relays.announce(b"a.>", Kind::Pattern), 2);
+        relays.withdraw(b"a.b", Kind::Exact);
+        relays.publish(2, [&b"x"[..], b"yy"].into_iter(), b"frame");
+        relays.heard_interest(2);
+        relays.heard_interest(2);
+        let batch = relays.take(2).unwrap();
+        let mut rest = &batch[..];
+        let mut items = std::iter::from_fn(|| next(&mut rest));
+        let interest = |name, kind, interested| Some(Item::Interest { name, kind, interested });
+        assert_eq!(items.next(), interest(b"a.b", Kind::Exact, true));
+        assert_eq!(items.next(), interest(b"a.>", Kind::Pattern, true));
+        assert_eq!(items.next(), interest(b"a.b", Kind::Exact, false));
+        let Some(Item::Publish { channels, frame: b"frame" }) = items.next() else { panic!("no publish") };
+        assert_eq!(names(channels).collect::<Vec<_>>(), [&b"x"[..], b"yy"]);
+        assert_eq!(items.next(), Some(Item::Answered(2)));
+        assert_eq!(items.next(), None);
+        assert!(relays.take(2).is_none() && relays.take(1).is_some() && relays.take(0).is_none());
+    }
+
+    #[test]
+    fn an_interest_is_live_when_every_peer_has_answered() {
+        let mut relays = Relays::new(1, 3);
+        let number = relays.announce(b"a", Kind::Exact);
+        relays.answered(0, number);
+        assert!(relays.live() < number);
+        relays.answered(2, number);
+        assert!(relays.live() >= number);
+        assert_eq!(Relays::new(0, 1).live(), u64::MAX, "a single core has nobody to wait for");
+    }
+
+    #[test]
+    fn a_full_link_congests_until_it_takes_its_batch() {
+        let mut relays = Relays::new(0, 2);
+        relays.publish(1, [&b"x"[..]].into_iter(), &vec![0; BATCH_BYTES_MAX]);
+        let batch = relays.take(1).unwrap();
+        relays.give_back(1, batch);
+        assert!(relays.is_congested());
+        assert!(relays.take(1).is_some() && !relays.is_congested());
+    }
+}
