@@ -9,6 +9,9 @@ pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The content type of sentences for people.
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
+/// What the head of a usual response takes at most, so that `out` grows once for all of it.
+const RESPONSE_HEAD_BYTES: usize = 160;
+
 /// Appends a whole response: [`write_response_head`], then the body.
 ///
 /// Allocates nothing but what `out` needs to grow.
@@ -20,6 +23,7 @@ pub(crate) fn write_response(
     body: &[u8],
     persistence: Persistence,
 ) {
+    out.reserve(RESPONSE_HEAD_BYTES + body.len());
     write_response_head(out, status, extra, content_type, body.len(), persistence);
     out.extend_from_slice(body);
 }

@@ -117,10 +117,13 @@ fn extensions_and_trailers_together_are_bounded() {
     let max = CHUNK_OVERHEAD_BYTES_MAX as usize;
     let extended = |bytes: usize| format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(bytes - 1)).into_bytes();
     let trailed = |bytes: usize| format!("0\r\nX:{}\r\n\r\n", "t".repeat(bytes - 2)).into_bytes();
-    for served in [extended(max), trailed(max)] {
+    let padded = |bytes: usize| format!("1{};\r\nx\r\n0\r\n\r\n", " ".repeat(bytes - 1)).into_bytes();
+    for served in [extended(max), trailed(max), padded(max)] {
         assert!(decode_pieces([&served[..]], BODY_BYTES_MAX).is_ok_and(|found| found.is_some()));
     }
-    for refused in [extended(max + 1), trailed(max + 1), "1;e\r\nx\r\n".repeat(max / 2 + 1).into_bytes()] {
+    for refused in
+        [extended(max + 1), trailed(max + 1), padded(max + 1), "1;e\r\nx\r\n".repeat(max / 2 + 1).into_bytes()]
+    {
         assert_eq!(decode_pieces([&refused[..]], 1 << 20), Err(OVERHEAD_TOO_BIG));
         assert_eq!(decode_pieces(refused.chunks(7), 1 << 20), Err(OVERHEAD_TOO_BIG));
     }
