@@ -176,6 +176,7 @@ fn a_handshake_with_a_body_is_400() {
 fn a_request_asks_for_a_websocket_by_its_name_or_its_key_and_not_by_a_proxys_connection_line() {
     assert!(asks(&EXAMPLE));
     assert!(asks(&["POST /publish HTTP/1.1", "Host: a", "UPGRADE: x, WebSocket"]));
+    assert!(asks(&["GET / HTTP/1.1", "Host: a", "Upgrade: websocket", "Upgrade: h2c"]));
     assert!(asks(&["GET / HTTP/1.1", "Host: a", "sec-websocket-key:"]));
     assert!(!asks(&["GET / HTTP/1.1", "Host: a"]));
     assert!(!asks(&["POST /publish HTTP/1.1", "Host: a", "Connection: upgrade"]));
