@@ -1,0 +1,199 @@
+//! Request heads: httparse reads the lines, `fields` judges what they say together.
+
+use std::mem::MaybeUninit;
+
+use httparse::{Error, Header, Request, Status};
+
+use super::fields::Fields;
+use crate::error::HttpFault;
+
+/// How many header lines a request may have; the next one is answered with 431.
+pub(crate) const HEADER_LINES_MAX: usize = 64;
+
+const HEAD_TOO_BIG: HttpFault = HttpFault::new(431, "the request's head is over the limit");
+const TOO_MANY_LINES: HttpFault = HttpFault::new(431, "the request has more than 64 header lines");
+const UNKNOWN_VERSION: HttpFault = HttpFault::new(505, "this server speaks HTTP/1.1 and HTTP/1.0");
+const BAD_REQUEST_LINE: HttpFault = HttpFault::new(400, "the first line is not: METHOD TARGET HTTP/1.1");
+const BAD_HEADER: HttpFault = HttpFault::new(400, "a header line is malformed");
+const BAD_LINE_END: HttpFault = HttpFault::new(400, "a line of the head does not end in CRLF");
+const BAD_TARGET: HttpFault = HttpFault::new(400, "the request target is neither a path nor a URL");
+
+/// Room for the header lines of one head: 2 KiB of stack that is never filled in advance, so making one costs nothing.
+pub(crate) struct HeaderSlots<'b>([MaybeUninit<Header<'b>>; HEADER_LINES_MAX]);
+
+impl HeaderSlots<'_> {
+    /// Empty room; the same can serve one head after the other.
+    pub(crate) const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; HEADER_LINES_MAX])
+    }
+}
+
+/// A request without its body, borrowed from the buffer that it lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequestHead<'h, 'b> {
+    /// The method as sent: methods compare exactly.
+    pub(crate) method: &'b str,
+    /// The request target as sent.
+    pub(crate) target: &'b str,
+    /// The target's path without its query: `/publish` of `/publish?x=1` and of `http://host/publish`. It is not
+    /// percent-decoded. Of `OPTIONS *` it is `*`, of a `CONNECT` the whole target.
+    pub(crate) path: &'b str,
+    /// The header lines in order; values without the blanks around them.
+    pub(crate) headers: &'h [Header<'b>],
+    /// 1 for HTTP/1.1, 0 for HTTP/1.0.
+    pub(crate) minor_version: u8,
+    /// What follows the head.
+    pub(crate) body: Body,
+    /// Whether another request may follow, and how the response must put that.
+    pub(crate) persistence: Persistence,
+    /// The client waits for [`CONTINUE`](super::CONTINUE) before it sends the body. Never set when there is no body to
+    /// wait for, nor with HTTP/1.0 (RFC 9110 §10.1.1).
+    pub(crate) expect_continue: bool,
+    /// It asks for a WebSocket, rightly or not: [`handshake::is_upgrade`](crate::protocol::handshake::is_upgrade).
+    pub(crate) names_websocket: bool,
+}
+
+/// What follows a request's head (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// Neither length nor chunks were announced, so there is nothing; a method that needs a body is answered with 411.
+    None,
+    /// That many bytes (`Content-Length`), 0 included. Not yet held against any limit.
+    Length(u64),
+    /// Chunks, for [`ChunkedBody`](super::ChunkedBody).
+    Chunked,
+}
+
+/// What becomes of the connection after a response (RFC 9112 §9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// It is closed, and the response says so.
+    Close,
+    /// It stays, as HTTP/1.1 does when nothing is said.
+    Keep,
+    /// It stays, and the response says so, because an HTTP/1.0 client would not expect it.
+    KeepSaid,
+}
+
+impl<'b> RequestHead<'_, 'b> {
+    /// The first value of this header; names compare without case.
+    pub(crate) fn header(&self, name: &str) -> Option<&'b [u8]> {
+        self.header_values(name).next()
+    }
+
+    /// The values of this header, line by line; names compare without case.
+    pub(crate) fn header_values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+        self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+}
+
+/// Parses the request head at the start of `bytes`, and gives it with its length in bytes. `None`: more bytes are
+/// needed. Empty lines in front of it are taken as part of it (RFC 9112 §2.2).
+///
+/// It looks at no byte behind the head, however much is pipelined there, and allocates nothing. A head that is not
+/// whole yet is parsed from its start each time, which `head_bytes_max` bounds. Once a prefix is an error, it stays
+/// that error whatever follows.
+///
+/// # Errors
+/// 400 for what RFC 9112 forbids and all that makes two readers see two different requests (see `fields`; also
+/// whitespace before a colon, folded lines, a bare CR or LF), 417 for an unknown expectation, 431 for more than
+/// `head_bytes_max` or [`HEADER_LINES_MAX`], 505 for another version of HTTP. The connection is to be closed.
+pub(crate) fn parse_head<'h, 'b>(
+    bytes: &'b [u8],
+    head_bytes_max: usize,
+    slots: &'h mut HeaderSlots<'b>,
+) -> Result<Option<(RequestHead<'h, 'b>, usize)>, HttpFault> {
+    let window = &bytes[..bytes.len().min(head_bytes_max)];
+    let mut request = Request::new(&mut []);
+    let head_bytes = match request.parse_with_uninit_headers(window, &mut slots.0) {
+        Ok(Status::Complete(head_bytes)) => head_bytes,
+        Ok(Status::Partial) if bytes.len() < head_bytes_max => return Ok(None),
+        Ok(Status::Partial) => return Err(HEAD_TOO_BIG),
+        Err(error) => return Err(syntax_fault(error, window)),
+    };
+    if !lines_end_in_crlf(&window[..head_bytes]) {
+        return Err(BAD_LINE_END);
+    }
+    let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
+        return Err(BAD_REQUEST_LINE);
+    };
+    let path = path_of(method, target).ok_or(BAD_TARGET)?;
+    let headers: &'h [Header<'b>] = request.headers;
+    let fields = Fields::gather(headers)?;
+    let body = fields.body(minor_version)?;
+    let head = RequestHead {
+        method,
+        target,
+        path,
+        headers,
+        minor_version,
+        body,
+        persistence: fields.persistence(minor_version),
+        expect_continue: fields.expects_continue && minor_version == 1 && !matches!(body, Body::None | Body::Length(0)),
+        names_websocket: fields.names_websocket,
+    };
+    Ok(Some((head, head_bytes)))
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1), the scheme without case. None when the header is
+/// missing, repeated, empty or of another scheme. Compare it in constant time.
+pub(crate) fn bearer_token<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
+    let mut values = head.header_values("authorization");
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, rest) = value.split_at_checked(b"Bearer".len())?;
+    let token = rest.trim_ascii_start();
+    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer") && rest.starts_with(b" ") && !token.is_empty();
+    is_bearer.then_some(token)
+}
+
+fn syntax_fault(error: Error, window: &[u8]) -> HttpFault {
+    match error {
+        Error::TooManyHeaders => TOO_MANY_LINES,
+        // httparse says `Version` for any other word too; only what looks like a version of HTTP is an unknown one.
+        Error::Version => {
+            match window.split(|byte| *byte == b' ').nth(2).and_then(|word| word.strip_prefix(b"HTTP/")) {
+                Some([b'0'..=b'9', ..]) => UNKNOWN_VERSION,
+                _ => BAD_REQUEST_LINE,
+            }
+        }
+        Error::HeaderName | Error::HeaderValue => BAD_HEADER,
+        Error::NewLine => BAD_LINE_END,
+        Error::Token | Error::Status => BAD_REQUEST_LINE,
+    }
+}
+
+/// httparse lets a bare LF end a line; others read it as part of the line, and so see another request. A bare CR it
+/// rejects, so that each CR has its LF, and as many CR as LF means that each LF has its CR. Counting costs less than
+/// looking in front of each LF.
+fn lines_end_in_crlf(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).count() == memchr::memchr_iter(b'\r', head).count()
+}
+
+/// The path of a target in the four forms of RFC 9112 §3.2, or None when it is in none of them.
+fn path_of<'b>(method: &str, target: &'b str) -> Option<&'b str> {
+    if target.starts_with('/') {
+        return Some(without_query(target));
+    }
+    if method == "CONNECT" || (method == "OPTIONS" && target == "*") {
+        return Some(target);
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    let authority_bytes = memchr::memchr3(b'/', b'?', b'#', rest.as_bytes()).unwrap_or(rest.len());
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || !scheme.bytes().all(is_scheme) {
+        return None;
+    }
+    match &rest[authority_bytes..] {
+        _ if authority_bytes == 0 => None,
+        path if path.starts_with('/') => Some(without_query(path)),
+        _ => Some("/"),
+    }
+}
+
+fn without_query(path: &str) -> &str {
+    // Most paths are shorter than a vector search's start.
+    path.bytes().position(|byte| matches!(byte, b'?' | b'#')).map_or(path, |end| &path[..end])
+}
+
+#[cfg(test)]
+mod tests;
