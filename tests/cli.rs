@@ -1,0 +1,438 @@
+//! The daemon as its user meets it: flags, the file, what it says, how it ends. Every test runs the real binary.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{self, Child, Command, ExitStatus, Output, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tungstenite::{Message, WebSocket, client};
+
+/// Longer than anything here takes on a busy machine; only a failing test waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const FLAGS: [&str; 20] = [
+    "--listen",
+    "--cores",
+    "--cpu-list",
+    "--config",
+    "--check",
+    "--max-message",
+    "--max-head",
+    "--max-headers",
+    "--max-connections",
+    "--outbox-max",
+    "--memory-budget",
+    "--max-subscriptions",
+    "--idle-timeout",
+    "--ping-interval",
+    "--handshake-timeout",
+    "--drain",
+    "--publish-key",
+    "--log",
+    "--help",
+    "--version",
+];
+
+#[test]
+fn the_help_lists_every_flag_and_the_readme_every_option() {
+    let help = succeeds(&["--help"]);
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for flag in FLAGS {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "--help lacks {flag}");
+        assert!(["--help", "--version"].contains(&flag) || readme.contains(&format!("`{flag}")), "README lacks {flag}");
+    }
+}
+
+#[test]
+fn the_help_and_the_readme_tell_the_defaults_that_hold() {
+    let help = succeeds(&["--help"]);
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let default = lhttp::config::Config::default();
+    let size = |bytes: usize| bytesize::ByteSize(bytes as u64).to_string().replace(".0 ", "");
+    let time = |given: Duration| format!("{}s", given.as_secs());
+    for (flag, value) in [
+        ("--listen", default.listen[0].to_string()),
+        ("--max-message", size(default.message_bytes_max)),
+        ("--max-head", size(default.head_bytes_max)),
+        ("--max-headers", default.headers_max.to_string()),
+        ("--outbox-max", size(default.outbox_bytes_max)),
+        ("--max-subscriptions", default.subscriptions_max.to_string()),
+        ("--idle-timeout", time(default.idle_timeout)),
+        ("--ping-interval", time(default.ping_interval)),
+        ("--handshake-timeout", time(default.handshake_timeout)),
+        ("--drain", time(default.drain_timeout)),
+    ] {
+        let of_flag = help.split_once(&format!("{flag} ")).unwrap_or_else(|| panic!("--help lacks {flag}")).1;
+        let told = of_flag.split_once("[default: ").map(|(_, rest)| rest.split(']').next().unwrap_or_default());
+        assert_eq!(told, Some(value.as_str()), "{flag}");
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{flag}"))).unwrap_or_default();
+        assert!(row.contains(&value), "README's row of {flag} does not say {value}: {row:?}");
+    }
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    assert_eq!(succeeds(&["--version"]).trim(), concat!("lhttpd ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_flag_that_cannot_be_read_is_a_usage_error() {
+    for (args, named) in [
+        (&["--listen", "localhost"][..], "--listen"),
+        (&["--cores", "two"], "--cores"),
+        (&["--max-message", "64 potatoes"], "64 potatoes"),
+        (&["--idle-timeout", "soon"], "soon"),
+        (&["--log", "loud"], "--log"),
+        (&["--cores", "1", "--cpu-list", "0"], "--cpu-list"),
+        (&["--cpu-list", "1024"], "CPU 1024"),
+        (&["--no-such-flag"], "--no-such-flag"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(named), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_one_sentence_and_not_a_crash() {
+    for (args, named) in [
+        (&["--cores", "0"][..], "cores"),
+        (&["--cores", "9999"], "cores: 9999"),
+        (&["--cpu-list", "0,0"], "twice"),
+        (&["--cpu-list", "1023"], "CPU 1023"),
+        (&["--max-message", "2GiB", "--outbox-max", "3GiB"], "max-message"),
+        (&["--max-message", "1KiB"], "max-head"),
+        (&["--outbox-max", "1KiB"], "outbox-max"),
+        (&["--memory-budget", "1KiB"], "memory-budget"),
+        (&["--max-connections", "0"], "max-connections"),
+        (&["--max-connections", "999999999999"], "max-connections"),
+        (&["--ping-interval", "61s"], "ping-interval"),
+        (&["--handshake-timeout", "0"], "handshake-timeout"),
+        (&["--publish-key", ""], "publish-key"),
+    ] {
+        assert_refused(args, named);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_its_fault() {
+    let scratch = Scratch::new();
+    for (content, named) in [
+        ("max-mesage = 1", "max-mesage"),
+        ("cores = 0", "cores"),
+        ("cores = \"many\"", "cores"),
+        ("max-message = \"much\"", "max-message"),
+        ("listen = \"here\"", "listen"),
+        ("log = \"loud\"", "log"),
+        ("cores = 1\ncpu-list = \"0\"", "cpu-list"),
+        ("\n\ncores =", "line 3"),
+    ] {
+        let path = scratch.file(content);
+        assert_refused(&["--config", &path], named);
+    }
+    assert_refused(&["--config", "/no/such/file.toml"], "/no/such/file.toml");
+    assert_refused(&["--config", &scratch.0.to_string_lossy()], &scratch.0.to_string_lossy());
+}
+
+#[test]
+fn check_says_what_the_options_come_to_and_starts_nothing() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = busy.local_addr().unwrap().to_string();
+    let args = ["--check", "--listen", &listen, "--cores", "1", "--max-connections", "321", "--memory-budget", "5MiB"];
+    let said = succeeds(&args);
+    assert!(said.starts_with("configuration is valid"), "{said}");
+    for part in ["1 core", "321 connections", "5.0 MiB", "publish key not set"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert_refused(&["--check", "--cores", "0"], "cores");
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+    let scratch = Scratch::new();
+    let path = scratch.file("cpu-list = \"0\"\nmax-connections = 100\nmax-message = \"32KiB\"\noutbox-max = 131072\n");
+    let said = succeeds(&["--check", "--config", &path, "--max-connections", "200", "--cores", "1"]);
+    for part in ["1 core", "200 connections", "messages of 32.0 KiB", "outboxes of 128.0 KiB"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
+    let mut server = Server::start_with(&["--log", "trace"], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
+    assert!(server.line.contains("publish key set"), "{}", server.line);
+    assert_eq!(publish(server.address, ""), 401);
+    assert_eq!(publish(server.address, "Authorization: Bearer hunter3\r\n"), 403);
+    assert_eq!(publish(server.address, "Authorization: Bearer hunter2\r\n"), 200);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.rest();
+    assert!(!log.contains("hunter"), "{log}");
+}
+
+#[test]
+fn a_busy_port_is_one_sentence_that_names_it() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    assert_refused(&["--listen", &address, "--cores", "1"], &address);
+}
+
+#[test]
+fn two_servers_do_not_share_a_port_unnoticed() {
+    let first = Server::start(&[]);
+    let address = first.address.to_string();
+    assert_refused(&["--listen", &address, "--cores", "1"], &address);
+}
+
+#[test]
+fn the_first_line_says_the_real_address_the_cores_and_the_limits() {
+    let server = Server::start(&["--listen", "127.0.0.1:0", "--cores", "1", "--max-connections", "77"]);
+    let ports = server.line.matches("127.0.0.1:").count();
+    assert_eq!(ports, 2, "two addresses were asked for: {}", server.line);
+    for part in ["1 core", "77 connections", "64.0 KiB", "1.0 MiB"] {
+        assert!(server.line.contains(part), "no {part:?} in {}", server.line);
+    }
+    TcpStream::connect(server.address).unwrap();
+}
+
+#[test]
+fn sigterm_and_sigint_end_an_idle_server_with_success() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::start(&[]);
+        // The drain time is a bound and not a wait: an idle server is gone long before its 10 s.
+        let asked = Instant::now();
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(0), "SIG{signal}");
+        assert!(asked.elapsed() < Duration::from_secs(8), "SIG{signal} took {:?}", asked.elapsed());
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_the_end_up_for_the_drain_time_only() {
+    let mut server = Server::start(&["--outbox-max", "64MiB", "--drain", "300ms", "--log", "info"]);
+    let _stalled = stall(server.address);
+    let asked = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let taken = asked.elapsed();
+    assert!(taken >= Duration::from_millis(300), "{taken:?}: the client was not stalled, this shows nothing");
+    assert!(taken < Duration::from_secs(10), "{taken:?}");
+}
+
+#[test]
+fn a_second_signal_ends_a_draining_server_at_once() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut server = Server::start(&["--outbox-max", "64MiB", "--drain", "1h", "--log", "info"]);
+        let _stalled = stall(server.address);
+        server.signal(signal);
+        server.wait_for_line("draining");
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(code), "SIG{signal}");
+    }
+}
+
+#[test]
+fn a_closed_stderr_does_not_stop_the_server() {
+    let mut server = Server::start(&["--log", "trace"]);
+    server.close_stderr();
+    assert_eq!(publish(server.address, ""), 200);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// A connection that is subscribed and does not read, with more waiting for it than the kernel takes.
+fn stall(address: SocketAddr) -> WebSocket<TcpStream> {
+    let mut stalled = connect(address);
+    stalled.send(Message::text("LHTTP/1.0 c\r\nsubscribe:room\r\nack:live\r\n\r\n")).unwrap();
+    assert!(stalled.read().unwrap().to_text().unwrap().contains("ack:live"));
+
+    let mut publisher = connect(address);
+    let message = format!("LHTTP/1.0 c\r\npublish:room\r\n\r\n{}", "x".repeat(60 << 10));
+    for _ in 0..400 {
+        publisher.write(Message::text(message.as_str())).unwrap();
+    }
+    publisher.send(Message::text("LHTTP/1.0 c\r\npublish:room\r\nack:done\r\n\r\n")).unwrap();
+    assert!(publisher.read().unwrap().to_text().unwrap().contains("ack:done"));
+    stalled
+}
+
+fn connect(address: SocketAddr) -> WebSocket<TcpStream> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    client(format!("ws://{address}/"), stream).unwrap().0
+}
+
+/// The status that `POST /publish` gets with these extra header lines.
+fn publish(address: SocketAddr, headers: &str) -> u16 {
+    let body = "LHTTP/1.0 c\r\npublish:room\r\n\r\nhi";
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head = format!("POST /publish HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{headers}\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut status_line = String::new();
+    BufReader::new(stream).read_line(&mut status_line).unwrap();
+    status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status_line:?}"))
+}
+
+/// A running daemon; ends with the test, however that ends.
+struct Server {
+    process: Process,
+    address: SocketAddr,
+    /// The start-up line.
+    line: String,
+    /// What comes on stderr after it, line by line; ends with the process. `None` once it is closed.
+    lines: Option<Receiver<String>>,
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = daemon(&["--listen", "127.0.0.1:0"]);
+        command.args(args).envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Process(command.spawn().unwrap());
+        let stderr = BufReader::new(process.0.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Self { process, address: unknown, line: String::new(), lines: Some(lines) };
+        server.line = server.wait_for_line("listening on ");
+        let rest = server.line.split_once("listening on ").unwrap().1;
+        let address = rest.split([',', ' ']).next().unwrap().trim_end_matches(':');
+        server.address = address.parse().unwrap_or_else(|_| panic!("no address in {:?}", server.line));
+        server
+    }
+
+    fn wait_for_line(&self, part: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let lines = self.lines.as_ref().unwrap();
+        let mut seen = Vec::new();
+        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if line.contains(part) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("no line with {part:?} on stderr, only {seen:#?}");
+    }
+
+    /// All that is left on stderr of a process that has ended.
+    fn rest(&mut self) -> String {
+        self.lines.take().unwrap().iter().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The reading end of the pipe is closed at the next line, since nobody wants that line.
+    fn close_stderr(&mut self) {
+        self.lines = None;
+    }
+
+    /// The shell's own `kill`: no package is needed for it.
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.process.0.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        self.process.wait_for_exit()
+    }
+}
+
+/// A child process that is killed when the test ends before it.
+struct Process(Child);
+
+impl Process {
+    /// Polls, since std has no wait with a deadline.
+    fn wait_for_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the process has not ended after {PATIENCE:?}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn daemon(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lhttpd"));
+    command.args(args).env_remove("LHTTP_PUBLISH_KEY").env("RUST_BACKTRACE", "1");
+    command
+}
+
+/// Runs the daemon to its end, which must come soon. What it prints here fits a pipe, so it is read afterwards.
+fn run(args: &[&str]) -> Output {
+    let child = daemon(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut process = Process(child);
+    let status = process.wait_for_exit();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    process.0.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    process.0.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+    Output { status, stdout, stderr }
+}
+
+/// Its stdout, after it ended well.
+fn succeeds(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// It ends with code 1 and exactly one line on stderr, which contains `named`.
+fn assert_refused(args: &[&str], named: &str) {
+    let output = run(args);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+    assert!(said.starts_with("lhttpd: ") && said.contains(named), "{args:?}: no {named:?} in {said:?}");
+    assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder of this test's own, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("lhttp-cli-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = env::temp_dir().join(name);
+        fs::create_dir(&folder).unwrap();
+        Self(folder)
+    }
+
+    /// Writes a configuration file and gives its path.
+    fn file(&self, content: &str) -> String {
+        let path = self.0.join("lhttpd.toml");
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,238 @@
+//! The style that a machine can check: sizes of files, the direction of `use`, words that must not be there.
+
+use std::{fs, path::Path};
+
+/// Lines of a file in `src`. There are no exceptions.
+const LINES_MAX: usize = 400;
+
+/// The layers, lowest first; a module uses its own layer and those below it, never one above.
+const LAYERS: [&[&str]; 7] =
+    [&["error", "config"], &["protocol"], &["engine"], &["extension"], &["edge"], &["server"], &["ffi"]];
+
+/// What `protocol/` must not use of std, except for [`ADDRESSES`]: it sees bytes and returns values.
+const IMPURE: [&str; 5] = ["net", "time", "thread", "fs", "process"];
+
+/// Addresses are values; sockets are not.
+const ADDRESSES: [&str; 4] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr", "net::SocketAddr"];
+
+/// Helpers that poll for a condition are called so, and only they may sleep.
+const POLLING_PREFIX: &str = "wait_";
+
+#[test]
+fn no_source_file_is_longer_than_it_can_be_held_in_a_head() {
+    let long = |file: &File| {
+        let lines = file.text.lines().count();
+        (lines > LINES_MAX).then(|| format!("{}: {lines} lines, at most {LINES_MAX}", file.path))
+    };
+    assert_none(rust_files(&["src"]).iter().filter_map(long).collect());
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Put together here, so that this file does not hold them.
+    let words = [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("XX", "X:")];
+    assert_none(lines_with(&all_files(), &words));
+}
+
+#[test]
+fn no_unsafe_code_stands_outside_the_c_interface() {
+    let files: Vec<File> = rust_files(&["src", "tests", "examples", "benches"]);
+    let found = files.iter().filter(|file| file.path != "src/ffi.rs").flat_map(|file| {
+        let is_unsafe = |line: &str| words(line).any(|word| word == concat!("un", "safe"));
+        code_lines(&file.text)
+            .filter(move |(_, line)| is_unsafe(line))
+            .map(|(number, _)| format!("{}:{number}", file.path))
+    });
+    assert_none(found.collect());
+}
+
+#[test]
+fn tests_wait_for_conditions_and_the_server_never_sleeps() {
+    let mut found = Vec::new();
+    for file in rust_files(&["src", "tests", "examples"]) {
+        let mut function = String::new();
+        for (number, line) in code_lines(&file.text) {
+            let mut before = words(line).zip(words(line).skip(1));
+            if let Some((_, name)) = before.find(|(keyword, _)| *keyword == "fn") {
+                function = name.to_owned();
+            }
+            if line.contains(concat!("sle", "ep(")) && !function.starts_with(POLLING_PREFIX) {
+                found.push(format!(
+                    "{}:{number}: sleeps in fn {function}, not in a {POLLING_PREFIX}… helper",
+                    file.path
+                ));
+            }
+        }
+    }
+    assert_none(found);
+}
+
+#[test]
+fn a_layer_uses_only_those_below_it() {
+    let rank = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
+    let mut found = Vec::new();
+    for file in rust_files(&["src"]) {
+        let inside = file.path.trim_start_matches("src/").trim_end_matches(".rs");
+        let module = inside.split('/').next().unwrap_or_default();
+        if ["lib", "bin"].contains(&module) {
+            continue;
+        }
+        let Some(own) = rank(module) else {
+            found.push(format!("{}: {module} is in no layer of tests/tidy.rs", file.path));
+            continue;
+        };
+        for path in paths(&code(&file.text), "crate") {
+            let target = path.split("::").next().unwrap_or_default();
+            match rank(target) {
+                Some(layer) if layer <= own => {}
+                Some(_) => found.push(format!("{}: uses crate::{path}, which is above it", file.path)),
+                None => found.push(format!("{}: uses crate::{path}; name it by its module", file.path)),
+            }
+        }
+    }
+    assert_none(found);
+}
+
+#[test]
+fn the_protocol_sees_bytes_and_no_sockets_clocks_or_threads() {
+    let mut found = Vec::new();
+    for file in rust_files(&["src/protocol", "src/protocol.rs"]) {
+        for path in paths(&code(&file.text), "std") {
+            let module = path.split("::").next().unwrap_or_default();
+            if IMPURE.contains(&module) && !ADDRESSES.iter().any(|allowed| path.starts_with(allowed)) {
+                found.push(format!("{}: uses std::{path}", file.path));
+            }
+        }
+    }
+    assert_none(found);
+}
+
+#[test]
+fn nothing_tells_of_the_machine_it_was_written_on() {
+    let home = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+    let mirrors = [concat!("index", "-url"), concat!("replace", "-with"), concat!("_auth", "Token")];
+    let mut found = lines_with(&all_files(), &home);
+    found.extend(lines_with(&all_files(), &mirrors));
+    for file in all_files() {
+        // Lock files name where a package came from: the public registries, or a fresh clone cannot build.
+        let public = match file.path.rsplit('/').next() {
+            Some("Cargo.lock") => ("source = ", "\"registry+https://github.com/rust-lang/crates.io-index\""),
+            Some("package-lock.json") => ("\"resolved\": ", "\"https://registry.npmjs.org/"),
+            _ => continue,
+        };
+        for (number, line) in file.text.lines().enumerate() {
+            let value = line.trim().strip_prefix(public.0);
+            if value.is_some_and(|value| !value.starts_with(public.1)) {
+                found.push(format!("{}:{}: {line}", file.path, number + 1));
+            }
+        }
+    }
+    assert_none(found);
+}
+
+#[test]
+fn a_use_tree_is_read_whole() {
+    let code = "use crate::{error::{Fault, Reason as R}, config::Config,\n  protocol};\nlet x = crate::engine::hub::Hub::new();\nfn f() -> mycrate::X;";
+    let expected = ["error::Fault", "error::Reason as R", "config::Config", "protocol", "engine::hub::Hub::new"];
+    assert_eq!(paths(code, "crate"), expected);
+    assert_eq!(paths("use std::net::*;", "std"), ["net::*"]);
+}
+
+/// A file of the repository, its path from the root with `/`.
+struct File {
+    path: String,
+    text: String,
+}
+
+/// Everything that is text and ours: not what is built, downloaded or hidden (but for the CI's folder).
+fn all_files() -> Vec<File> {
+    let mut files = Vec::new();
+    collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
+    assert!(files.iter().any(|file| file.path == "src/lib.rs"), "the repository was not found");
+    files
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<File>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let hidden = name.starts_with('.') && name != ".ci";
+        if hidden || ["target", "node_modules"].contains(&name.as_str()) {
+            continue;
+        }
+        let path = format!("{prefix}{name}");
+        if entry.file_type().unwrap().is_dir() {
+            collect(&entry.path(), &format!("{path}/"), files);
+        } else if let Ok(text) = fs::read_to_string(entry.path()) {
+            files.push(File { path, text });
+        }
+    }
+}
+
+fn rust_files(places: &[&str]) -> Vec<File> {
+    let inside = |path: &str| {
+        places.iter().any(|place| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    };
+    all_files().into_iter().filter(|file| file.path.ends_with(".rs") && inside(&file.path)).collect()
+}
+
+fn lines_with(files: &[File], parts: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files {
+        for (number, line) in file.text.lines().enumerate() {
+            if parts.iter().any(|part| line.contains(part)) {
+                found.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// The lines that are not comments, with their numbers.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+fn code(text: &str) -> String {
+    code_lines(text).map(|(_, line)| line).collect::<Vec<_>>().join("\n")
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// Every path below `root::` that `code` names, braces resolved.
+fn paths(code: &str, root: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let start = format!("{root}::");
+    for (at, _) in code.match_indices(&start) {
+        let joined = code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:$".contains(c));
+        if !joined {
+            expand("", &code[at + start.len()..], &mut found);
+        }
+    }
+    found
+}
+
+/// Reads one use tree from the start of `rest`, adds its paths, and gives what follows it.
+fn expand<'a>(prefix: &str, rest: &'a str, found: &mut Vec<String>) -> &'a str {
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || "_:* \n".contains(c))).unwrap_or(rest.len());
+    let path = rest[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    let Some(mut rest) = rest[end..].strip_prefix('{') else {
+        if !path.is_empty() {
+            found.push(format!("{prefix}{path}"));
+        }
+        return &rest[end..];
+    };
+    let prefix = format!("{prefix}{path}");
+    loop {
+        rest = expand(&prefix, rest, found);
+        match rest.strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return rest.trim_start_matches(|c| c != '}').strip_prefix('}').unwrap_or_default(),
+        }
+    }
+}
+
+fn assert_none(found: Vec<String>) {
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
