@@ -1,10 +1,17 @@
 //! lhttp: a publish/subscribe server for LHTTP over WebSocket.
 
 pub mod config;
-#[allow(dead_code)]
 pub(crate) mod engine;
 pub mod error;
+mod extension;
 pub(crate) mod protocol;
+pub mod server;
 
-pub use error::{PublishError, Refusal, StartError};
-pub use protocol::{message::Message, multipart::Part};
+pub use self::{
+    config::Config,
+    engine::counters::Stats,
+    error::{PublishError, Refusal, StartError},
+    extension::{ConnectionId, Context, Filter, Processor, Publisher, Replier},
+    protocol::{message::Message, multipart::Part},
+    server::{Builder, Handle, Server},
+};

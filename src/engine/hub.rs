@@ -38,7 +38,7 @@ use self::{
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
 
 /// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
-pub(crate) trait Application {
+pub(crate) trait Application: Send {
     /// A handshake was accepted, and the answer to it is queued.
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: SocketAddr);
 
@@ -221,6 +221,11 @@ impl Hub {
     /// The link to a peer is full.
     pub(crate) fn give_back_batch(&mut self, peer: u32, batch: Vec<u8>) {
         self.relays.give_back(peer, batch);
+    }
+
+    /// Whether something waits for a flush: closing connections may make others speak.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.outboxes.is_dirty() || self.run.end != 0
     }
 
     /// Whether something waits for a link.

@@ -142,7 +142,8 @@ impl Outboxes {
     /// The connection speaks WebSocket from here on: what it is still to be sent is HTTP, what follows is frames.
     pub(crate) fn upgrade(&mut self, slot: Slot) {
         let outbox = &mut self.outboxes[slot as usize];
-        let mut outstanding = outbox.end - outbox.start + outbox.backlog.as_ref().map_or(0, |backlog| backlog.len as u32);
+        let mut outstanding =
+            outbox.end - outbox.start + outbox.backlog.as_ref().map_or(0, |backlog| backlog.len as u32);
         let mut at = outbox.chain;
         while at != NONE {
             let link = self.chain[at as usize];
@@ -321,7 +322,9 @@ impl Outboxes {
         for refused in self.refused.drain(..) {
             let Some(backlog) = &mut self.outboxes[refused.slot as usize].backlog else { continue };
             match shared {
-                Some((segment, base)) => backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena),
+                Some((segment, base)) => {
+                    backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena)
+                }
                 None => backlog.copy(refused.start, refused.end, &mut self.arena),
             }
             if flushed.backlogged.last() != Some(&refused.slot) {

@@ -29,7 +29,8 @@ const TURNED_AWAY_MAX: usize = 8;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What a connection over the limit is told when there are too many of those.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// What one turn's poll said, beside the connections that it put on the ready list.
 pub(crate) struct Reactor {
@@ -148,7 +149,8 @@ impl Reactor {
             return;
         }
         let key = hub.open(peer);
-        let registered = self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
+        let registered =
+            self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
         self.connections.insert(key.slot, stream, is_over);
         if is_over {
             self.turned_away += 1;

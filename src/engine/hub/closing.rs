@@ -105,8 +105,10 @@ impl Hub {
             self.schedule(slot, now + CLOSE_TIMEOUT);
         }
         self.recount(slot);
-        if phase == Phase::Ended && self.outboxes.is_empty(slot) {
-            self.ended.push(slot);
+        match phase {
+            Phase::Ended if self.outboxes.is_empty(slot) => self.ended.push(slot),
+            Phase::Lingering if self.outboxes.is_empty(slot) => self.shut.push(slot),
+            _ => {}
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Resolved {
 pub(super) struct Run {
     start: u32,
     /// 0 when there is no run.
-    end: u32,
+    pub(super) end: u32,
     /// The connection that does not get them, because its message said `no-echo`.
     except: Option<Slot>,
     frames: u64,
@@ -46,6 +46,11 @@ impl Hub {
         }
         let sentence = format!("a connection may hold {} subscriptions", self.limits.subscriptions_max);
         Err(Refusal::because(Reason::TooManySubscriptions, sentence))
+    }
+
+    /// How many subscriptions more the connection may hold.
+    pub(crate) fn subscriptions_left(&self, slot: Slot) -> usize {
+        self.limits.subscriptions_max.saturating_sub(self.subscriptions.count(slot))
     }
 
     /// Whether a connection is subscribed to this name.

@@ -120,7 +120,28 @@ impl Message {
         out
     }
 
+    /// The command.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// The headers, in order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The body.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(crate) fn encode_to(&self, out: &mut Vec<u8>) {
+        self.encode_head_to(out);
+        out.extend_from_slice(&self.body);
+    }
+
+    /// Appends all but the body.
+    pub(crate) fn encode_head_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(VERSION);
         out.push(b' ');
         out.extend_from_slice(self.command.as_bytes());
@@ -132,7 +153,6 @@ impl Message {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&self.body);
     }
 }
 

@@ -1,0 +1,242 @@
+//! What a processor or filter sees and can do.
+
+use std::{any::Any, cell::RefCell, net::SocketAddr};
+
+use crate::{
+    engine::inbox::Mailbox,
+    error::{Reason, Refusal},
+    extension::{
+        effects::Effects,
+        profile::{ConnectionId, Profile},
+        publisher::encode_publish,
+        replier::Replier,
+        request::Request,
+    },
+    protocol::{
+        channel::{self, Kind},
+        frame::is_close_code,
+        message::Message,
+        multipart::{self, Part},
+    },
+};
+
+/// One message (or the opening or end of a connection), and what can be done about it. It lives on the core that owns
+/// the connection, for the time of one call.
+///
+/// Sending, publishing and subscribing take effect after the call, in the order in which they were asked for, and not at
+/// all if the message turns out to be unsound or the call panics.
+pub struct Context<'a> {
+    pub(super) request: Request<'a>,
+    pub(super) is_text: bool,
+    pub(super) profile: &'a mut Profile,
+    pub(super) effects: RefCell<&'a mut Effects>,
+    pub(super) mailbox: &'a Mailbox,
+    /// Subscriptions that the connection may still make.
+    pub(super) subscriptions_left: usize,
+}
+
+/// The message.
+impl<'a> Context<'a> {
+    /// The command; empty when there is no LHTTP message.
+    pub fn command(&self) -> &str {
+        self.request.command()
+    }
+
+    /// The first header of this name, in any case. Cost: a scan of the headers.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// All headers in order, repeated ones too; names as written, values without the blanks around them.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.request.headers()
+    }
+
+    /// The body; of a message that is not LHTTP, all of it.
+    pub fn body(&self) -> &[u8] {
+        self.request.body()
+    }
+
+    /// Whether it came as text (then all of it is UTF-8), not as binary.
+    pub fn is_text(&self) -> bool {
+        self.is_text
+    }
+
+    /// The parts of a multipart body (PROTOCOL.md §4); none if there is no `multipart` header, and none from the first
+    /// one on that is malformed, which only a changed message can have.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let body = self.body();
+        let values = self.headers().filter(|(name, _)| name.eq_ignore_ascii_case("multipart"));
+        values.flat_map(move |(_, value)| multipart::parts(value.as_bytes(), body).map_while(Result::ok))
+    }
+
+    /// Replaces the command of what is forwarded to subscribers and of what [`Context::send`] answers.
+    ///
+    /// # Errors
+    /// `bad-start-line`, see [`Message::set_command`].
+    pub fn set_command(&mut self, command: &str) -> Result<(), Refusal> {
+        self.change()?.set_command(command)
+    }
+
+    /// Adds a header to what is forwarded and to what [`Context::send`] answers. A control header is acted on like the
+    /// client's own.
+    ///
+    /// # Errors
+    /// `bad-header`, see [`Message::add_header`].
+    pub fn add_header(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+        self.change()?.add_header(name, value)
+    }
+
+    /// Replaces all headers of this name by one, as [`Context::add_header`] adds one.
+    ///
+    /// # Errors
+    /// `bad-header`, see [`Message::add_header`].
+    pub fn set_header(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
+        self.change()?.set_header(name, value)
+    }
+
+    /// Removes all headers of this name; true when there was one. A control header that is removed is not acted on.
+    pub fn remove_header(&mut self, name: &str) -> bool {
+        self.header(name).is_some() && self.change().is_ok_and(|message| message.remove_header(name))
+    }
+
+    /// Replaces the body of what is forwarded to subscribers.
+    ///
+    /// # Errors
+    /// There is no LHTTP message.
+    pub fn set_body(&mut self, body: impl Into<Vec<u8>>) -> Result<(), Refusal> {
+        self.change()?.set_body(body);
+        Ok(())
+    }
+
+    fn change(&mut self) -> Result<&mut Message, Refusal> {
+        let none = || Refusal::because(Reason::NotLhttp, "there is no LHTTP message to change");
+        self.request.to_mut().ok_or_else(none)
+    }
+}
+
+/// What can be done.
+impl Context<'_> {
+    /// Answers with the request's command and headers, as they are now, and this body (the seed's `Send`). An answer to
+    /// a message that is not LHTTP is the body alone. Text stays text if the body is UTF-8, else it goes as binary.
+    pub fn send(&self, body: impl AsRef<[u8]>) {
+        let mut effects = self.effects.borrow_mut();
+        effects.send(self.is_text, |out| self.request.encode_with_body(body.as_ref(), out));
+    }
+
+    /// Answers with a message of its own.
+    pub fn reply(&self, message: &Message) {
+        self.effects.borrow_mut().send(self.is_text, |out| message.encode_to(out));
+    }
+
+    /// Subscribes this connection to a channel or pattern.
+    ///
+    /// # Errors
+    /// `bad-channel`, `too-many-subscriptions`.
+    pub fn subscribe(&self, channel: &str) -> Result<(), Refusal> {
+        let kind = check_subscribe(channel)?;
+        let mut effects = self.effects.borrow_mut();
+        if effects.subscriptions() >= self.subscriptions_left {
+            return Err(Refusal::because(Reason::TooManySubscriptions, "the connection holds as many as it may"));
+        }
+        effects.subscribe(channel, kind);
+        Ok(())
+    }
+
+    /// Ends a subscription; of what was never subscribed it has no effect.
+    ///
+    /// # Errors
+    /// `bad-channel`.
+    pub fn unsubscribe(&self, channel: &str) -> Result<(), Refusal> {
+        let kind = check_subscribe(channel)?;
+        self.effects.borrow_mut().unsubscribe(channel, kind);
+        Ok(())
+    }
+
+    /// Publishes a message of its own, as [`Publisher::publish`](crate::Publisher::publish) does.
+    ///
+    /// # Errors
+    /// `bad-channel`, `bad-start-line`, `bad-header`.
+    pub fn publish(
+        &self,
+        channels: &[&str],
+        command: &str,
+        headers: &[(&str, &str)],
+        body: impl AsRef<[u8]>,
+    ) -> Result<(), Refusal> {
+        let payload = encode_publish(channels, command, headers, body.as_ref())?;
+        self.effects.borrow_mut().publish(channels, |out| out.extend_from_slice(&payload));
+        Ok(())
+    }
+
+    /// Closes this connection with a code of RFC 6455 §7.4 and a reason, of which the first 123 bytes are sent. What was
+    /// sent before arrives before. A code that must not be sent becomes 1000.
+    pub fn close(&self, code: u16, reason: &str) {
+        let code = if is_close_code(code) { code } else { 1000 };
+        self.effects.borrow_mut().close(code, reason);
+    }
+
+    /// A handle that answers this connection later, from any thread.
+    pub fn replier(&self) -> Replier {
+        let mut head = Vec::new();
+        self.request.encode_with_body(&[], &mut head);
+        if let Request::Raw(_) = self.request {
+            head.clear();
+        }
+        Replier::new(self.mailbox.clone(), self.profile.id, self.is_text, head)
+    }
+}
+
+/// The connection.
+impl Context<'_> {
+    /// Which connection this is.
+    pub fn connection_id(&self) -> ConnectionId {
+        self.profile.id
+    }
+
+    /// The address of the connection's other end.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.profile.peer
+    }
+
+    /// The path that the handshake asked for, without its query.
+    pub fn path(&self) -> &str {
+        let target = &*self.profile.target;
+        target.split_once('?').map_or(target, |(path, _)| path)
+    }
+
+    /// The query of the handshake's target, without its `?`; not percent-decoded.
+    pub fn query(&self) -> Option<&str> {
+        self.profile.target.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The first header of the handshake request with this name, in any case.
+    pub fn handshake_header(&self, name: &str) -> Option<&str> {
+        self.profile.header(name)
+    }
+
+    /// All headers of the handshake request that are UTF-8, in order.
+    pub fn handshake_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.profile.headers()
+    }
+
+    /// Keeps a value with this connection, in place of the one that was there: whose it is, what it may do. It is
+    /// dropped with the connection, behind the last `on_close`.
+    pub fn set_user<T: Any + Send>(&mut self, value: T) {
+        self.profile.user = Some(Box::new(value));
+    }
+
+    /// The value kept with this connection, if it is of this type.
+    pub fn user<T: Any>(&self) -> Option<&T> {
+        self.profile.user.as_ref()?.downcast_ref()
+    }
+
+    /// The value kept with this connection, to change it.
+    pub fn user_mut<T: Any>(&mut self) -> Option<&mut T> {
+        self.profile.user.as_mut()?.downcast_mut()
+    }
+}
+
+fn check_subscribe(channel: &str) -> Result<Kind, Refusal> {
+    channel::check_subscribe(channel.as_bytes())
+}

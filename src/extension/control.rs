@@ -1,0 +1,163 @@
+//! The control headers (PROTOCOL.md §2): a message is checked whole, then carried out.
+
+use smallvec::SmallVec;
+
+use crate::{
+    engine::{hub::Hub, subscriptions::Slot},
+    error::{Reason, Refusal},
+    protocol::{
+        channel::{self, Kind},
+        message::{Control, Head},
+        multipart,
+    },
+};
+
+/// A message and the head that was parsed from it.
+#[derive(Clone, Copy)]
+pub(super) struct Parsed<'m> {
+    pub(super) head: &'m Head,
+    pub(super) payload: &'m [u8],
+    pub(super) is_text: bool,
+}
+
+impl<'m> Parsed<'m> {
+    /// The names in all headers of one kind, in order.
+    fn names(self, control: Control) -> impl Iterator<Item = &'m [u8]> {
+        self.head.values(self.payload, control).flat_map(channel::split)
+    }
+}
+
+/// Checks all that a message asks for, before any of it is carried out.
+///
+/// # Errors
+/// What is wrong; the message must have no effect then.
+pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Refusal> {
+    let Parsed { head, payload, .. } = message;
+    if !head.has_controls() {
+        return Ok(());
+    }
+    if head.has(Control::Multipart) {
+        head.values(payload, Control::Multipart).try_for_each(|value| multipart::check(value, head.body(payload)))?;
+    }
+    if head.has(Control::Subscribe) {
+        check_subscribe(hub, slot, message)?;
+    }
+    check_publish(hub, message)?;
+    if head.has(Control::Unsubscribe) {
+        check_values(message, Control::Unsubscribe)?;
+        message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
+    }
+    if head.has(Control::Upstream) {
+        head.values(payload, Control::Upstream).try_for_each(check_upstream)?;
+    }
+    Ok(())
+}
+
+/// Checks the channels that a message is published to, and gives their number.
+///
+/// # Errors
+/// `bad-channel`.
+fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
+    if !message.head.has(Control::Publish) {
+        return Ok(0);
+    }
+    check_values(message, Control::Publish)?;
+    let mut count = 0;
+    for name in message.names(Control::Publish) {
+        count += 1;
+        if !hub.is_known(name) {
+            channel::check_publish(name)?;
+        }
+    }
+    Ok(count)
+}
+
+/// Publishes a message that came over HTTP, where only its `publish` headers count (PROTOCOL.md §3). Gives the number of
+/// channels.
+///
+/// # Errors
+/// `bad-channel`, `bad-header`.
+pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
+    let channels = check_publish(hub, message)?;
+    if channels == 0 {
+        return Err(Refusal::because(Reason::BadHeader, "the message has no publish header"));
+    }
+    hub.publish(message.names(Control::Publish), message.is_text, message.payload, None);
+    Ok(channels)
+}
+
+fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Refusal> {
+    check_values(message, Control::Subscribe)?;
+    let mut new: SmallVec<[&[u8]; 8]> = SmallVec::new();
+    for name in message.names(Control::Subscribe) {
+        let kind = channel::check_subscribe(name)?;
+        if !hub.is_subscribed(slot, name, kind) {
+            new.push(name);
+        }
+    }
+    // Twice is once, also against the limit.
+    if hub.check_subscriptions(slot, new.len()).is_err() {
+        new.sort_unstable();
+        new.dedup();
+        hub.check_subscriptions(slot, new.len())?;
+    }
+    Ok(())
+}
+
+/// A header that names no channel at all means nothing.
+fn check_values(message: Parsed<'_>, control: Control) -> Result<(), Refusal> {
+    if message.head.values(message.payload, control).any(<[u8]>::is_empty) {
+        return Err(Refusal::because(
+            Reason::BadChannel,
+            "a subscribe, publish or unsubscribe header names no channel",
+        ));
+    }
+    Ok(())
+}
+
+/// No upstream is allowed unless a prefix was given (PROTOCOL.md §5), and none can be given yet.
+fn check_upstream(value: &[u8]) -> Result<(), Refusal> {
+    let bad = || Refusal::because(Reason::BadUpstream, "an upstream header is \"METHOD URL\"");
+    let value = std::str::from_utf8(value).map_err(|_| bad())?;
+    let (method, url) = value.split_once(' ').ok_or_else(bad)?;
+    let scheme_is_known = ["http://", "https://"].iter().any(|scheme| {
+        url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) && url.len() > scheme.len()
+    });
+    let method_is_token = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    if !method_is_token || !scheme_is_known || url.contains([' ', '\t']) {
+        return Err(bad());
+    }
+    let sentence = "this server fetches no upstream URL: no prefix is allowed with --upstream-allow";
+    Err(Refusal::because(Reason::Forbidden, sentence))
+}
+
+/// Carries out what [`check`] found sound, in the order of PROTOCOL.md §2.
+pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
+    let Parsed { head, payload, is_text } = message;
+    if !head.has_controls() {
+        return;
+    }
+    let mut live_at = 0;
+    if head.has(Control::Subscribe) {
+        for name in message.names(Control::Subscribe) {
+            live_at = live_at.max(hub.subscribe(slot, name, kind(name)));
+        }
+    }
+    if head.has(Control::Publish) {
+        let no_echo = head.values(payload, Control::NoEcho).any(|value| value == b"true");
+        hub.publish(message.names(Control::Publish), is_text, payload, no_echo.then_some(slot));
+    }
+    if head.has(Control::Unsubscribe) {
+        for name in message.names(Control::Unsubscribe) {
+            hub.unsubscribe(slot, name, kind(name));
+        }
+    }
+    for token in head.values(payload, Control::Ack) {
+        hub.acknowledge(slot, token, live_at);
+    }
+}
+
+/// What a name that was checked is.
+fn kind(name: &[u8]) -> Kind {
+    channel::check_subscribe(name).unwrap_or(Kind::Exact)
+}

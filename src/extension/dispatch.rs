@@ -1,0 +1,300 @@
+//! From a core's messages to filters, processors and control headers.
+
+use std::{
+    cell::RefCell,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::{
+    engine::{
+        hub::{Application, Hub},
+        inbox::Mailbox,
+        subscriptions::Slot,
+    },
+    error::{Fault, Reason, Refusal},
+    extension::{
+        Extensions, Processor,
+        context::Context,
+        control::{self, Parsed},
+        effects::Effects,
+        profile::{ConnectionId, Profile},
+        request::Request,
+    },
+    protocol::{
+        http::RequestHead,
+        message::{Head, Message, find_ack, is_lhttp},
+    },
+};
+
+/// The close code of a connection that a filter does not want (RFC 6455 §7.4.1).
+const POLICY: u16 = 1008;
+
+/// Why a message is not carried out.
+enum Stop {
+    /// The client hears why.
+    Refused(Refusal),
+    /// Code of ours or the user's panicked: the connection pays for it.
+    Panicked,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The application of one core.
+pub(crate) struct Dispatch {
+    core: u32,
+    extensions: Arc<Extensions>,
+    mailbox: Mailbox,
+    /// By slot; empty for a server that has no extensions.
+    profiles: Vec<Option<Box<Profile>>>,
+    head: Head,
+    effects: Effects,
+}
+
+impl Dispatch {
+    /// The application of core number `core`, which `mailbox` reaches.
+    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox) -> Self {
+        Self { core, extensions, mailbox, profiles: Vec::new(), head: Head::default(), effects: Effects::default() }
+    }
+
+    /// A whole LHTTP message: checked, then carried out.
+    fn message(
+        &mut self,
+        hub: &mut Hub,
+        slot: Slot,
+        head: &mut Head,
+        is_text: bool,
+        payload: &[u8],
+    ) -> Result<(), Stop> {
+        head.parse(payload, is_text, hub.limits.head)?;
+        if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
+            let parsed = Parsed { head, payload, is_text };
+            control::check(hub, slot, parsed)?;
+            control::carry_out(hub, slot, parsed);
+            return Ok(());
+        }
+        self.effects.clear();
+        let filtered = self.filter(hub, slot, Parsed { head, payload, is_text })?;
+        let payload = filtered.as_deref().unwrap_or(payload);
+        if filtered.is_some() {
+            check_size(hub, payload)?;
+            head.parse(payload, false, hub.limits.head)?;
+        }
+        control::check(hub, slot, Parsed { head, payload, is_text })?;
+        let processed = self.process(hub, slot, Parsed { head, payload, is_text })?;
+        let payload = processed.as_deref().unwrap_or(payload);
+        if processed.is_some() {
+            check_size(hub, payload)?;
+            head.parse(payload, false, hub.limits.head)?;
+            control::check(hub, slot, Parsed { head, payload, is_text })?;
+        }
+        let is_changed = filtered.is_some() || processed.is_some();
+        let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
+        let parsed = Parsed { head, payload, is_text };
+        self.commit(hub, slot);
+        control::carry_out(hub, slot, parsed);
+        self.filter_after(hub, slot, parsed)
+    }
+
+    fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {
+        if self.extensions.processors.is_empty() { None } else { self.extensions.processors.get(command) }
+    }
+
+    /// Runs the before-filters and gives the message that they made of it, if they changed it.
+    fn filter(&mut self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<Option<Vec<u8>>, Stop> {
+        let extensions = Arc::clone(&self.extensions);
+        let mut changed = None;
+        for filter in &extensions.filters {
+            let request = changed.map_or(Request::Borrowed(parsed), Request::Changed);
+            let result;
+            (changed, result) =
+                self.call(hub, slot, request, parsed.is_text, |context| filter.before_request(context))?;
+            result?;
+        }
+        Ok(changed.map(|message| message.encode()))
+    }
+
+    /// Runs the command's processor, if it has one, and gives the message that it made of it, if it changed it.
+    fn process(&mut self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<Option<Vec<u8>>, Stop> {
+        let Some(processor) = self.processor(parsed.head.command(parsed.payload)).cloned() else {
+            return Ok(None);
+        };
+        let mut changed = None;
+        let opened = &mut self.profile(slot).opened;
+        if !opened.iter().any(|other| Arc::ptr_eq(other, &processor)) {
+            opened.push(Arc::clone(&processor));
+            let request = Request::Borrowed(parsed);
+            (changed, ()) = self.call(hub, slot, request, parsed.is_text, |context| processor.on_open(context))?;
+        }
+        let request = changed.map_or(Request::Borrowed(parsed), Request::Changed);
+        let (changed, ()) = self.call(hub, slot, request, parsed.is_text, |context| processor.on_message(context))?;
+        Ok(changed.map(|message| message.encode()))
+    }
+
+    fn filter_after(&mut self, hub: &mut Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Stop> {
+        let extensions = Arc::clone(&self.extensions);
+        for filter in &extensions.filters {
+            let request = Request::Borrowed(parsed);
+            self.call(hub, slot, request, parsed.is_text, |context| filter.after_request(context))?;
+        }
+        self.commit(hub, slot);
+        Ok(())
+    }
+
+    /// Calls the user's code. Gives the message if it was changed, and what the call returned.
+    fn call<R>(
+        &mut self,
+        hub: &Hub,
+        slot: Slot,
+        request: Request<'_>,
+        is_text: bool,
+        call: impl FnOnce(&mut Context<'_>) -> R,
+    ) -> Result<(Option<Message>, R), Stop> {
+        let Some(Some(profile)) = self.profiles.get_mut(slot as usize) else { return Err(Stop::Panicked) };
+        let mut context = Context {
+            request,
+            is_text,
+            profile,
+            effects: RefCell::new(&mut self.effects),
+            mailbox: &self.mailbox,
+            subscriptions_left: hub.subscriptions_left(slot),
+        };
+        // What the user's code leaves half done when it panics is its own; ours is the effects, which are dropped.
+        match catch_unwind(AssertUnwindSafe(|| call(&mut context))) {
+            Ok(result) => Ok((context.request.into_changed(), result)),
+            Err(_) => Err(Stop::Panicked),
+        }
+    }
+
+    /// Carries out what the user's code has asked for.
+    fn commit(&mut self, hub: &mut Hub, slot: Slot) {
+        let mut effects = std::mem::take(&mut self.effects);
+        effects.commit(self, hub, slot);
+        self.effects = effects;
+    }
+
+    /// Acts on a message that is not carried out.
+    fn stopped(&mut self, hub: &mut Hub, slot: Slot, stop: Stop, ack: Option<&[u8]>) {
+        self.effects.clear();
+        match stop {
+            Stop::Refused(refusal) => hub.refuse(slot, &refusal, ack),
+            Stop::Panicked => {
+                log::error!("a processor or filter panicked; connection {} is closed", self.id(hub, slot));
+                hub.stats.panics += 1;
+                hub.close(self, slot, Fault::PANICKED.code, Fault::PANICKED.reason);
+            }
+        }
+    }
+
+    fn id(&self, hub: &Hub, slot: Slot) -> ConnectionId {
+        ConnectionId::new(self.core, hub.key(slot))
+    }
+
+    /// The profile of an open connection; [`Dispatch::on_open`] made it.
+    fn profile(&mut self, slot: Slot) -> &mut Profile {
+        self.profiles[slot as usize].as_mut().expect("an open connection of a server with extensions has a profile")
+    }
+}
+
+impl Application for Dispatch {
+    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: SocketAddr) {
+        if self.extensions.is_empty() {
+            return;
+        }
+        if self.profiles.len() <= slot as usize {
+            self.profiles.resize_with(slot as usize + 1, || None);
+        }
+        self.profiles[slot as usize] = Some(Box::new(Profile::new(self.id(hub, slot), peer, head)));
+        let extensions = Arc::clone(&self.extensions);
+        self.effects.clear();
+        for filter in &extensions.filters {
+            let stop = match self.call(hub, slot, Request::None, true, |context| filter.on_open(context)) {
+                Ok((_, Ok(()))) => continue,
+                Ok((_, Err(refusal))) => Stop::Refused(refusal),
+                Err(stop) => stop,
+            };
+            let reason = if let Stop::Refused(refusal) = &stop { refusal.reason().to_owned() } else { String::new() };
+            self.stopped(hub, slot, stop, None);
+            hub.close(self, slot, POLICY, &reason);
+            return;
+        }
+        self.commit(hub, slot);
+    }
+
+    fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
+        let (result, is_raw) = if is_lhttp(payload) {
+            let mut head = std::mem::take(&mut self.head);
+            let result = self.message(hub, slot, &mut head, is_text, payload);
+            self.head = head;
+            (result, false)
+        } else {
+            (self.raw(hub, slot, is_text, payload), true)
+        };
+        if let Err(stop) = result {
+            let ack = if is_raw { None } else { find_ack(payload, hub.limits.head) };
+            self.stopped(hub, slot, stop, ack);
+        }
+    }
+
+    fn on_publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal> {
+        if !is_lhttp(body) {
+            return Err(not_lhttp());
+        }
+        let is_text = simdutf8::basic::from_utf8(body).is_ok();
+        self.head.parse(body, is_text, hub.limits.head)?;
+        let parsed = Parsed { head: &self.head, payload: body, is_text };
+        control::publish(hub, parsed)
+    }
+
+    fn on_close(&mut self, hub: &mut Hub, slot: Slot) {
+        let Some(opened) =
+            self.profiles.get_mut(slot as usize).and_then(Option::as_mut).map(|profile| &mut profile.opened)
+        else {
+            return;
+        };
+        let (opened, extensions) = (std::mem::take(opened), Arc::clone(&self.extensions));
+        self.effects.clear();
+        let mut calls: Vec<Box<dyn FnOnce(&mut Context<'_>)>> = Vec::new();
+        calls.extend(
+            opened.iter().map(|processor| Box::new(|context: &mut Context<'_>| processor.on_close(context)) as _),
+        );
+        calls.extend(
+            extensions.filters.iter().map(|filter| Box::new(|context: &mut Context<'_>| filter.on_close(context)) as _),
+        );
+        for call in calls {
+            if self.call(hub, slot, Request::None, true, call).is_err() {
+                hub.stats.panics += 1; // it is closed already
+            }
+        }
+        self.commit(hub, slot);
+        self.profiles[slot as usize] = None;
+    }
+}
+
+impl Dispatch {
+    /// A message that is not LHTTP.
+    fn raw(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) -> Result<(), Stop> {
+        let Some(handler) = self.extensions.raw.clone() else { return Err(not_lhttp().into()) };
+        self.effects.clear();
+        self.call(hub, slot, Request::Raw(payload), is_text, |context| handler(context))?;
+        self.commit(hub, slot);
+        Ok(())
+    }
+}
+
+/// A processor or filter may have made the message larger than a client's may be.
+fn check_size(hub: &Hub, payload: &[u8]) -> Result<(), Refusal> {
+    if payload.len() <= hub.limits.message_bytes_max {
+        return Ok(());
+    }
+    Err(Refusal::because(Reason::MessageTooBig, "a processor or filter made the message too big"))
+}
+
+fn not_lhttp() -> Refusal {
+    Refusal::because(Reason::NotLhttp, "the message does not start with LHTTP/1.0")
+}

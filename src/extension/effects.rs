@@ -1,0 +1,100 @@
+//! What a processor or a filter asked for, kept until the message is known to be sound.
+
+use crate::{
+    engine::{
+        hub::{Application, Hub},
+        subscriptions::Slot,
+    },
+    protocol::channel::{self, Kind},
+};
+
+/// Bytes `.0..​.1` of [`Effects::bytes`].
+type Span = (usize, usize);
+
+enum Effect {
+    Send { is_text: bool, payload: Span },
+    Publish { channels: Span, is_text: bool, payload: Span },
+    Subscribe { name: Span, kind: Kind },
+    Unsubscribe { name: Span, kind: Kind },
+    Close { code: u16, reason: Span },
+}
+
+/// Effects in order. Its memory is used again for each message.
+#[derive(Default)]
+pub(super) struct Effects {
+    list: Vec<Effect>,
+    bytes: Vec<u8>,
+}
+
+impl Effects {
+    pub(super) fn clear(&mut self) {
+        self.list.clear();
+        self.bytes.clear();
+    }
+
+    /// The subscriptions that are asked for.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.list.iter().filter(|effect| matches!(effect, Effect::Subscribe { .. })).count()
+    }
+
+    /// Sends what `write` appends.
+    pub(super) fn send(&mut self, is_text: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        let payload = self.put(write);
+        let is_text = is_text && self.is_utf8(payload);
+        self.list.push(Effect::Send { is_text, payload });
+    }
+
+    /// Publishes what `write` appends to checked channels.
+    pub(super) fn publish(&mut self, channels: &[&str], write: impl FnOnce(&mut Vec<u8>)) {
+        let channels = self.put(|bytes| bytes.extend_from_slice(channels.join(" ").as_bytes()));
+        let payload = self.put(write);
+        let is_text = self.is_utf8(payload);
+        self.list.push(Effect::Publish { channels, is_text, payload });
+    }
+
+    pub(super) fn subscribe(&mut self, name: &str, kind: Kind) {
+        let name = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
+        self.list.push(Effect::Subscribe { name, kind });
+    }
+
+    pub(super) fn unsubscribe(&mut self, name: &str, kind: Kind) {
+        let name = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
+        self.list.push(Effect::Unsubscribe { name, kind });
+    }
+
+    pub(super) fn close(&mut self, code: u16, reason: &str) {
+        let reason = self.put(|bytes| bytes.extend_from_slice(reason.as_bytes()));
+        self.list.push(Effect::Close { code, reason });
+    }
+
+    /// Carries everything out, in order.
+    pub(super) fn commit(&mut self, app: &mut dyn Application, hub: &mut Hub, slot: Slot) {
+        let bytes = |span: Span| &self.bytes[span.0..span.1];
+        for effect in &self.list {
+            match *effect {
+                Effect::Send { is_text, payload } => hub.send(slot, is_text, bytes(payload)),
+                Effect::Publish { channels, is_text, payload } => {
+                    hub.publish(channel::split(bytes(channels)), is_text, bytes(payload), None);
+                }
+                Effect::Subscribe { name, kind } => {
+                    hub.subscribe(slot, bytes(name), kind);
+                }
+                Effect::Unsubscribe { name, kind } => hub.unsubscribe(slot, bytes(name), kind),
+                Effect::Close { code, reason } => {
+                    hub.close(app, slot, code, std::str::from_utf8(bytes(reason)).unwrap_or_default());
+                }
+            }
+        }
+        self.clear();
+    }
+
+    fn put(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        (start, self.bytes.len())
+    }
+
+    fn is_utf8(&self, span: Span) -> bool {
+        simdutf8::basic::from_utf8(&self.bytes[span.0..span.1]).is_ok()
+    }
+}

@@ -1,0 +1,69 @@
+//! What is kept about a connection for processors and filters. A server without any keeps nothing.
+
+use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
+
+use crate::{
+    engine::{session::ConnectionKey, subscriptions::Slot},
+    extension::Processor,
+    protocol::http::RequestHead,
+};
+
+/// Names one connection of one server; it is never used again while the server runs (within four billion connections a
+/// core).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    core: u32,
+    generation: u32,
+    slot: Slot,
+}
+
+impl ConnectionId {
+    pub(super) fn new(core: u32, key: ConnectionKey) -> Self {
+        Self { core, generation: key.generation, slot: key.slot }
+    }
+
+    pub(super) fn key(self) -> ConnectionKey {
+        ConnectionKey { slot: self.slot, generation: self.generation }
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.core, self.slot, self.generation)
+    }
+}
+
+/// One connection. Costs its handshake's bytes and about 150 more.
+pub(super) struct Profile {
+    pub(super) id: ConnectionId,
+    pub(super) peer: SocketAddr,
+    pub(super) target: Box<str>,
+    /// The handshake's header lines, `name:value` and a line feed each; no header has a line feed.
+    pub(super) headers: Box<[u8]>,
+    pub(super) user: Option<Box<dyn Any + Send>>,
+    /// The processors that have seen this connection.
+    pub(super) opened: Vec<Arc<dyn Processor>>,
+}
+
+impl Profile {
+    pub(super) fn new(id: ConnectionId, peer: SocketAddr, head: &RequestHead<'_, '_>) -> Self {
+        let mut headers = Vec::new();
+        for header in head.headers {
+            headers.extend_from_slice(header.name.as_bytes());
+            headers.push(b':');
+            headers.extend_from_slice(header.value);
+            headers.push(b'\n');
+        }
+        let headers = headers.into_boxed_slice();
+        Self { id, peer, target: head.target.into(), headers, user: None, opened: Vec::new() }
+    }
+
+    /// The first header of the handshake with this name, if it is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.split_once(':'))
+    }
+}

@@ -1,0 +1,85 @@
+//! The message in a context: borrowed as it came, owned from the first change on.
+
+use crate::{extension::control::Parsed, protocol::message::Message};
+
+/// The message that is being handled.
+pub(super) enum Request<'m> {
+    /// There is none: a connection opens or closes.
+    None,
+    /// It is not LHTTP.
+    Raw(&'m [u8]),
+    /// As it came.
+    Borrowed(Parsed<'m>),
+    /// As a processor or filter changed it.
+    Changed(Message),
+}
+
+impl Request<'_> {
+    pub(super) fn command(&self) -> &str {
+        match self {
+            Self::None | Self::Raw(_) => "",
+            Self::Borrowed(parsed) => text(parsed.head.command(parsed.payload)),
+            Self::Changed(message) => message.command(),
+        }
+    }
+
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let (borrowed, changed) = match self {
+            Self::None | Self::Raw(_) => (None, None),
+            Self::Borrowed(parsed) => (Some(parsed.head.headers(parsed.payload)), None),
+            Self::Changed(message) => (None, Some(message.headers())),
+        };
+        let borrowed = borrowed.into_iter().flatten().map(|(name, value)| (text(name), text(value)));
+        borrowed.chain(changed.into_iter().flatten())
+    }
+
+    pub(super) fn body(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Raw(payload) => payload,
+            Self::Borrowed(parsed) => parsed.head.body(parsed.payload),
+            Self::Changed(message) => message.body_bytes(),
+        }
+    }
+
+    /// The message to change; none if there is none that could be.
+    pub(super) fn to_mut(&mut self) -> Option<&mut Message> {
+        if let Self::Borrowed(_) = self {
+            let mut message = Message::new(self.command()).ok()?;
+            for (name, value) in self.headers() {
+                message.add_header(name, value).ok()?;
+            }
+            message.set_body(self.body());
+            *self = Self::Changed(message);
+        }
+        match self {
+            Self::Changed(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The message, if it was changed.
+    pub(super) fn into_changed(self) -> Option<Message> {
+        if let Self::Changed(message) = self { Some(message) } else { None }
+    }
+
+    /// Appends the message with another body: what `send` answers.
+    pub(super) fn encode_with_body(&self, body: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::None | Self::Raw(_) => out.extend_from_slice(body),
+            Self::Borrowed(parsed) => {
+                out.extend_from_slice(&parsed.payload[..parsed.head.body_start()]);
+                out.extend_from_slice(body);
+            }
+            Self::Changed(message) => {
+                message.encode_head_to(out);
+                out.extend_from_slice(body);
+            }
+        }
+    }
+}
+
+/// A head is UTF-8: it was checked when it was parsed.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}

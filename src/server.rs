@@ -1,0 +1,294 @@
+//! The server: from a configuration to running cores, and the handle to them.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicUsize},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use core_affinity::CoreId;
+use crossbeam_channel::bounded;
+use mio::{Poll, net::TcpListener};
+
+use crate::{
+    config::{Config, Plan},
+    engine::{
+        core::{Core, Link},
+        counters::{Shared, Stats},
+        hub::{Hub, Limits},
+        inbox::{Inbox, Mailbox, Wake, inbox, waker},
+        listener::listen,
+        reactor::{Reactor, WAKER},
+    },
+    error::StartError,
+    extension::{Context, Dispatch, Extensions, Filter, Processor, Publisher},
+};
+
+/// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
+/// then their publishers wait.
+const BATCHES_PER_LINK: usize = 4;
+
+/// An LHTTP server. Start with [`Server::builder`].
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// A server with default options, nothing plugged in, and the address `0.0.0.0:8081`.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+/// Puts a server together.
+#[derive(Default)]
+pub struct Builder {
+    config: Config,
+    has_listen: bool,
+    extensions: Extensions,
+}
+
+impl Builder {
+    /// Takes all options from here; what was set before is forgotten.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self.has_listen = true;
+        self
+    }
+
+    /// Listens on this address, besides those that were given before; the first call replaces the default one. Port 0
+    /// takes a free port, see [`Handle::local_addrs`].
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        if !std::mem::replace(&mut self.has_listen, true) {
+            self.config.listen.clear();
+        }
+        self.config.listen.push(address);
+        self
+    }
+
+    /// How many cores to run; see [`Config::cores`].
+    pub fn cores(mut self, cores: usize) -> Self {
+        self.config.cores = Some(cores);
+        self
+    }
+
+    /// Handles the messages with this command (the seed's `Regist`). A second processor for it takes the place of the
+    /// first.
+    pub fn processor(mut self, command: impl Into<Vec<u8>>, processor: impl Processor + 'static) -> Self {
+        self.extensions.processors.insert(command.into(), Arc::new(processor));
+        self
+    }
+
+    /// Sees every connection and message, behind the filters that were given before.
+    pub fn filter(mut self, filter: impl Filter + 'static) -> Self {
+        self.extensions.filters.push(Arc::new(filter));
+        self
+    }
+
+    /// Handles messages that are not LHTTP: [`Context::body`] is all of such a message, [`Context::send`] answers with
+    /// bytes as they are. Without a handler their sender gets error 400 `not-lhttp`.
+    pub fn raw(mut self, handler: impl Fn(&mut Context<'_>) + Send + Sync + 'static) -> Self {
+        self.extensions.raw = Some(Arc::new(handler));
+        self
+    }
+
+    /// Starts the cores, each on a thread of its own, and returns when all of them listen.
+    ///
+    /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
+    ///
+    /// # Errors
+    /// [`StartError`]: an option that means nothing, an address that cannot be listened on, or the system's refusal.
+    pub fn start(self) -> Result<Handle, StartError> {
+        let plan = self.config.resolve()?;
+        let cores = plan.cpus.len();
+        let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for &address in &self.config.listen {
+            let of_address = listen(address, cores)?;
+            addresses.push(of_address[0].local_addr()?);
+            for (of_core, listener) in listeners.iter_mut().zip(of_address) {
+                of_core.push(listener);
+            }
+        }
+        let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;
+        let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
+        let shared: Vec<_> = (0..cores).map(|_| Arc::new(Shared::default())).collect();
+        let mut handle = Handle {
+            addresses,
+            message_bytes_max: self.config.message_bytes_max,
+            mailboxes,
+            shared,
+            next_publisher: AtomicUsize::new(0),
+            threads: Vec::new(),
+        };
+        for (number, core) in self.assemble(&plan, ends, listeners, &handle.shared)?.into_iter().enumerate() {
+            handle.threads.push(spawn(number, core, plan.cpus[number])?);
+        }
+        Ok(handle)
+    }
+
+    /// Puts the cores together, and links each with each.
+    fn assemble(
+        self,
+        plan: &Plan,
+        ends: Vec<End>,
+        listeners: Vec<Vec<TcpListener>>,
+        shared: &[Arc<Shared>],
+    ) -> Result<Vec<Core>, StartError> {
+        let extensions = Arc::new(self.extensions);
+        let open = Arc::new(AtomicUsize::new(0));
+        let wakes: Vec<_> = ends.iter().map(|end| Arc::clone(&end.wake)).collect();
+        let limits = Limits::new(&self.config, plan.memory_budget_bytes, ends.len());
+        let mut cores = Vec::with_capacity(ends.len());
+        let links = link(&wakes);
+        for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
+            cores.push(Core {
+                hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
+                app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox)),
+                reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
+                links,
+                inbox: end.inbox,
+                shared: Arc::clone(&shared[number]),
+            });
+        }
+        Ok(cores)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What a core is reached by.
+struct End {
+    poll: Poll,
+    wake: Arc<Wake>,
+    mailbox: Mailbox,
+    inbox: Inbox,
+}
+
+impl End {
+    fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let wake = waker(poll.registry(), WAKER)?;
+        let (mailbox, inbox) = inbox(Arc::clone(&wake));
+        Ok(Self { poll, wake, mailbox, inbox })
+    }
+}
+
+/// The links of each core to each other.
+fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
+    let mut links: Vec<Vec<Link>> = wakes.iter().map(|_| Vec::new()).collect();
+    for one in 0..wakes.len() {
+        for other in one + 1..wakes.len() {
+            let (to_other, from_one) = bounded(BATCHES_PER_LINK);
+            let (to_one, from_other) = bounded(BATCHES_PER_LINK);
+            let wake = |core: usize| Arc::clone(&wakes[core]);
+            links[one].push(Link {
+                peer: other as u32,
+                batches_in: from_other,
+                batches_out: to_other,
+                wake: wake(other),
+            });
+            links[other].push(Link { peer: one as u32, batches_in: from_one, batches_out: to_one, wake: wake(one) });
+        }
+    }
+    links
+}
+
+fn spawn(number: usize, core: Core, cpu: Option<usize>) -> io::Result<JoinHandle<()>> {
+    let run = move || {
+        if let Some(id) = cpu
+            && !core_affinity::set_for_current(CoreId { id })
+        {
+            log::warn!("core {number} cannot be pinned to CPU {id}, it runs wherever the system puts it");
+        }
+        if let Err(error) = core.run() {
+            log::error!("core {number} has ended: {error}");
+        }
+    };
+    thread::Builder::new().name(format!("lhttp-core-{number}")).spawn(run)
+}
+
+/// A running server. Dropping it stops the server at once, and waits until it has.
+#[derive(Debug)]
+pub struct Handle {
+    addresses: Vec<SocketAddr>,
+    message_bytes_max: usize,
+    mailboxes: Vec<Mailbox>,
+    shared: Vec<Arc<Shared>>,
+    next_publisher: AtomicUsize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// The addresses listened on, in the order given, with the ports that were taken for 0.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// How many cores run.
+    pub fn cores(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// A way to publish from any thread. Each call gives one that goes in by another core in turn.
+    pub fn publisher(&self) -> Publisher {
+        let turn = self.next_publisher.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Publisher::new(self.mailboxes[turn % self.mailboxes.len()].clone(), self.message_bytes_max)
+    }
+
+    /// What the server has done so far. Each core's numbers are those of its last turn.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.shared.iter().for_each(|shared| shared.add_to(&mut stats));
+        stats
+    }
+
+    /// Begins to stop: new clients are turned away, `/healthz` says 503, every client is told 1001, and for at most
+    /// `drain` what is queued is still sent. Returns at once; see [`Handle::join`]. Only the first call counts.
+    pub fn stop(&self, drain: Duration) {
+        self.stopper().stop(drain);
+    }
+
+    /// A handle that can only stop the server, for a thread that waits for signals.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { mailboxes: self.mailboxes.clone() }
+    }
+
+    /// Waits until the server has stopped, which somebody must ask for.
+    pub fn join(mut self) {
+        self.join_threads();
+    }
+
+    fn join_threads(&mut self) {
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a core has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+        self.join_threads();
+    }
+}
+
+/// Stops a server, from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    mailboxes: Vec<Mailbox>,
+}
+
+impl Stopper {
+    /// See [`Handle::stop`].
+    pub fn stop(&self, drain: Duration) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.stop(drain));
+    }
+}
