@@ -1,4 +1,71 @@
-//! lhttp: a publish/subscribe server for LHTTP over WebSocket.
+//! A publish/subscribe server for LHTTP, an HTTP-like protocol over WebSocket, that gets the most out of one small
+//! machine: one event loop per core, nothing shared between them, every message encoded once.
+//!
+//! ```no_run
+//! use lhttp::{Context, Processor, Server};
+//!
+//! struct Echo;
+//!
+//! impl Processor for Echo {
+//!     fn on_message(&self, context: &mut Context<'_>) {
+//!         context.send(context.body());
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), lhttp::StartError> {
+//!     Server::builder().processor("echo", Echo).start()?.join();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! That serves `ws://0.0.0.0:8081`. A client says, in one WebSocket message each,
+//!
+//! ```text
+//! LHTTP/1.0 chat\r\nsubscribe:room\r\n\r\n
+//! LHTTP/1.0 chat\r\npublish:room\r\ncontent-type:json\r\n\r\n{"hello": "room"}
+//! LHTTP/1.0 echo\r\n\r\nhello server
+//! ```
+//!
+//! and everyone who is subscribed to `room` gets the second message as it was sent. Subscribing and publishing need no
+//! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `multipart`, `ack` and `no-echo` work in a
+//! message with any command. What a program adds is in [`Processor`] (what a command means), [`Filter`] (what every
+//! message goes through) and [`Publisher`] (publishing from outside). The daemon `lhttpd` is this library with a command
+//! line, and [`Config`] is every option of it.
+//!
+//! # The picture
+//!
+//! ```text
+//!                  the kernel spreads new connections (SO_REUSEPORT)
+//!                     │                                   │
+//!       ┌─────────────▼─────────────┐       ┌─────────────▼─────────────┐
+//!       │ core 0: one thread        │ relay │ core 1: one thread        │
+//!       │ reactor (mio) → hub       │◄─────►│ reactor (mio) → hub       │
+//!       └──▲────────────────────────┘       └──▲────────────────────────┘
+//!          │ letters, one wake a turn          │
+//!     Publisher, Replier: any thread of the program
+//! ```
+//!
+//! A connection lives and dies on one core. A core runs in *turns* that never block: it polls, reads what has come,
+//! decodes and routes it, hands batches to its peers, and writes once to each connection that is owed something.
+//!
+//! # The life of a publish
+//!
+//! 1. The **reactor** reads into the core's one buffer. An idle connection owns none.
+//! 2. A whole frame is found and unmasked where it lies; of an unfinished one the bytes are put aside.
+//! 3. Command and headers are parsed in place. Filters, the multipart check and the command's processor see the message;
+//!    then all that it asks for is checked, before any of it is done.
+//! 4. The channel is looked up once, for exact subscriptions and patterns, and for the *interest* of other cores.
+//! 5. The frame is appended once to the core's **arena**. Each subscriber's **outbox** gets a range of it; a range that
+//!    starts where the last one ends extends it, and messages in a row for one channel are one range.
+//! 6. Cores that have told their interest in the channel get the frame in their batch of this turn.
+//! 7. At the end of the turn every connection with a range gets one write, straight from the arena. What a socket refuses
+//!    is kept, shared by all who wait for it; past `outbox-max` the connection is closed with 1013.
+//!
+//! # Layers
+//!
+//! `error, config ← protocol ← engine ← extension ← server ← lhttpd`: each uses only what is to the left of it. The
+//! protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets or clock, so several of
+//! them and the links between them run in one test, from a seed.
 
 pub mod config;
 pub(crate) mod engine;
@@ -13,5 +80,5 @@ pub use self::{
     error::{PublishError, Refusal, StartError},
     extension::{ConnectionId, Context, Filter, Processor, Publisher, Replier},
     protocol::{message::Message, multipart::Part},
-    server::{Builder, Handle, Server},
+    server::{Builder, Handle, Server, Stopper},
 };

@@ -65,6 +65,7 @@ impl Index {
     }
 
     /// The number of ids.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

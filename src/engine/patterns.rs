@@ -99,6 +99,7 @@ impl Patterns {
     }
 
     /// The number of patterns.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -112,6 +113,7 @@ impl Patterns {
     ///
     /// # Panics
     /// If it does not hold.
+    #[cfg(test)]
     pub(crate) fn invariants(&self) {
         let (mut ids, mut stars) = (0, 0);
         for (key, node) in &self.nodes {

@@ -224,22 +224,8 @@ impl Subscriptions {
         }
     }
 
-    /// Forgets all interest of a peer that is gone. Cost: all audiences.
-    ///
-    /// # Panics
-    /// If `peer` is not below [`PEERS_MAX`].
-    pub(crate) fn clear_peer(&mut self, peer: u32) {
-        assert!(peer < PEERS_MAX, "peer {peer} of at most {PEERS_MAX}");
-        let bit = 1 << peer;
-        let theirs = |(id, audience): (usize, &Audience)| (audience.peers & bit != 0).then_some(id as u32);
-        let interested: Vec<u32> = self.audiences.iter().filter_map(theirs).collect();
-        for id in interested {
-            self.audiences[id as usize].peers &= !bit;
-            self.free_if_unused(id);
-        }
-    }
-
-    /// The names that have a local subscriber: what a peer that joins must be told. Cost: all audiences.
+    /// The names that have a local subscriber. Cost: all audiences.
+    #[cfg(test)]
     pub(crate) fn local(&self) -> impl Iterator<Item = (&[u8], Kind)> {
         let subscribed = self.audiences.iter().filter(|(_, audience)| !audience.subscribers.is_empty());
         subscribed.map(|(_, audience)| (&*audience.name, audience.kind))
@@ -268,10 +254,11 @@ impl Subscriptions {
         self.audiences.len()
     }
 
-    /// Checks what must always hold; for tests and debug builds. Cost: everything, several times.
+    /// Checks what must always hold. Cost: everything, several times.
     ///
     /// # Panics
     /// If it does not hold.
+    #[cfg(test)]
     pub(crate) fn invariants(&self) {
         for (slot, list) in self.held.iter().enumerate() {
             for (position, held) in list.iter().enumerate() {

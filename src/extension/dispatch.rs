@@ -259,17 +259,14 @@ impl Application for Dispatch {
         };
         let (opened, extensions) = (std::mem::take(opened), Arc::clone(&self.extensions));
         self.effects.clear();
-        let mut calls: Vec<Box<dyn FnOnce(&mut Context<'_>)>> = Vec::new();
-        calls.extend(
-            opened.iter().map(|processor| Box::new(|context: &mut Context<'_>| processor.on_close(context)) as _),
-        );
-        calls.extend(
-            extensions.filters.iter().map(|filter| Box::new(|context: &mut Context<'_>| filter.on_close(context)) as _),
-        );
-        for call in calls {
-            if self.call(hub, slot, Request::None, true, call).is_err() {
-                hub.stats.panics += 1; // it is closed already
-            }
+        // It is closed already, so a panic has nothing left to cost it.
+        for processor in &opened {
+            let called = self.call(hub, slot, Request::None, true, |context| processor.on_close(context));
+            hub.stats.panics += u64::from(called.is_err());
+        }
+        for filter in &extensions.filters {
+            let called = self.call(hub, slot, Request::None, true, |context| filter.on_close(context));
+            hub.stats.panics += u64::from(called.is_err());
         }
         self.commit(hub, slot);
         self.profiles[slot as usize] = None;

@@ -48,6 +48,7 @@ pub(crate) fn check_subscribe(name: &[u8]) -> Result<Kind, Refusal> {
 ///
 /// Both must have passed their check. This is the definition that the pattern trie is held against; a publish to many
 /// patterns goes through the trie.
+#[cfg(test)]
 pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
     let mut channel = tokens(channel);
     for wanted in tokens(pattern) {

@@ -13,8 +13,6 @@ use crate::error::Fault;
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
-/// The longest header that a server writes, in bytes: two, and eight of length.
-pub(crate) const SERVER_HEADER_BYTES_MAX: usize = 10;
 
 /// The header of a client's frame, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -279,11 +279,6 @@ impl Hub {
         (is_sent, self.sessions.is_empty())
     }
 
-    /// Whether the core is stopping.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining
-    }
-
     /// Connections whose sending side is to be shut now.
     pub(crate) fn take_shut(&mut self, shut: &mut Vec<Slot>) {
         shut.append(&mut self.shut);

@@ -117,9 +117,11 @@ fn interest_of_peers_keeps_an_audience_without_local_subscribers() {
     table.set_interest(5, b"a", Kind::Exact, false);
     table.set_interest(5, b"nobody", Kind::Exact, false);
     assert_eq!(reached(&table, "a"), (vec![], 1 << 1 | 1 << 63));
-    table.clear_peer(63);
+    for name in ["a", "*"] {
+        table.set_interest(63, name.as_bytes(), kind(name), false);
+    }
     assert_eq!((reached(&table, "a"), table.audiences()), ((vec![], 1 << 1), 1));
-    table.clear_peer(1);
+    table.set_interest(1, b"*", Kind::Pattern, false);
     assert_everything_is_freed(&table);
 }
 
@@ -239,8 +241,11 @@ impl Model {
                 }
             }
             Step::ClearPeer(peer) => {
-                table.clear_peer(peer);
-                self.interest.retain(|(other, _)| *other != peer);
+                let theirs = |(other, name): &(u32, String)| (*other == peer).then(|| name.clone());
+                for name in self.interest.iter().filter_map(theirs).collect::<Vec<_>>() {
+                    table.set_interest(peer, name.as_bytes(), kind(&name), false);
+                    self.interest.remove(&(peer, name));
+                }
             }
         }
     }

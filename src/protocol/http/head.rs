@@ -77,6 +77,7 @@ pub(crate) enum Persistence {
 
 impl<'b> RequestHead<'_, 'b> {
     /// The first value of this header; names compare without case.
+    #[cfg(test)]
     pub(crate) fn header(&self, name: &str) -> Option<&'b [u8]> {
         self.header_values(name).next()
     }

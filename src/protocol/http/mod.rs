@@ -17,8 +17,8 @@ mod head;
 mod response;
 
 pub(crate) use self::{
-    chunked::{CHUNK_OVERHEAD_BYTES_MAX, ChunkedBody},
+    chunked::ChunkedBody,
     fields::{list_contains, members},
-    head::{Body, HEADER_LINES_MAX, HeaderSlots, Persistence, RequestHead, bearer_token, parse_head},
+    head::{Body, HeaderSlots, Persistence, RequestHead, bearer_token, parse_head},
     response::{CONTINUE, TEXT, write_fault, write_response, write_response_head},
 };
