@@ -338,8 +338,11 @@ mod tests {
         assert_eq!(find(b"LHTTP/1.0 c\r\nack:\x01\r\n\r\n"), None);
     }
 
+    /// Command, headers, body.
+    type Whole = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>);
+
     /// The rules of PROTOCOL.md §1, read off one by one with no regard to speed.
-    fn oracle(payload: &[u8]) -> Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>)> {
+    fn oracle(payload: &[u8]) -> Option<Whole> {
         let end = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&payload[..end]).ok()?;
         let mut lines = head.split("\r\n");
