@@ -23,7 +23,7 @@ pub(super) struct Parsed<'m> {
 impl<'m> Parsed<'m> {
     /// The names in all headers of one kind, in order.
     fn names(self, control: Control) -> impl Iterator<Item = &'m [u8]> {
-        self.head.values(self.payload, control).flat_map(channel::split)
+        self.head.names(self.payload, control)
     }
 }
 
@@ -44,7 +44,6 @@ pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Re
     }
     check_publish(hub, message)?;
     if head.has(Control::Unsubscribe) {
-        check_values(message, Control::Unsubscribe)?;
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
     }
     if head.has(Control::Upstream) {
@@ -61,7 +60,6 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     if !message.head.has(Control::Publish) {
         return Ok(0);
     }
-    check_values(message, Control::Publish)?;
     let mut count = 0;
     for name in message.names(Control::Publish) {
         count += 1;
@@ -87,7 +85,6 @@ pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refus
 }
 
 fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Refusal> {
-    check_values(message, Control::Subscribe)?;
     let mut new: SmallVec<[&[u8]; 8]> = SmallVec::new();
     for name in message.names(Control::Subscribe) {
         let kind = channel::check_subscribe(name)?;
@@ -100,17 +97,6 @@ fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Ref
         new.sort_unstable();
         new.dedup();
         hub.check_subscriptions(slot, new.len())?;
-    }
-    Ok(())
-}
-
-/// A header that names no channel at all means nothing.
-fn check_values(message: Parsed<'_>, control: Control) -> Result<(), Refusal> {
-    if message.head.values(message.payload, control).any(<[u8]>::is_empty) {
-        return Err(Refusal::because(
-            Reason::BadChannel,
-            "a subscribe, publish or unsubscribe header names no channel",
-        ));
     }
     Ok(())
 }

@@ -53,13 +53,49 @@ pub(crate) struct Dispatch {
     /// By slot; empty for a server that has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
+    plain: Plain,
     effects: Effects,
+}
+
+/// The last head that did nothing but publish. What a head means depends on its bytes alone, so a message that starts
+/// with the very same ones, as most of a busy publisher do, is neither parsed nor checked again.
+#[derive(Default)]
+struct Plain {
+    /// The head up to its empty line; none yet when it is empty.
+    bytes: Vec<u8>,
+    head: Head,
+}
+
+/// A longer head is not kept: comparing it would cost as much as parsing it.
+const PLAIN_BYTES_MAX: usize = 256;
+
+impl Plain {
+    fn matches(&self, payload: &[u8]) -> bool {
+        !self.bytes.is_empty() && payload.starts_with(&self.bytes)
+    }
+
+    /// Keeps a head that was found sound; `head` gets the table of the one before.
+    fn keep(&mut self, head: &mut Head, payload: &[u8]) {
+        if head.only_publishes() && head.body_start() <= PLAIN_BYTES_MAX {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&payload[..head.body_start()]);
+            std::mem::swap(&mut self.head, head);
+        }
+    }
 }
 
 impl Dispatch {
     /// The application of core number `core`, which `mailbox` reaches.
     pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox) -> Self {
-        Self { core, extensions, mailbox, profiles: Vec::new(), head: Head::default(), effects: Effects::default() }
+        Self {
+            core,
+            extensions,
+            mailbox,
+            profiles: Vec::new(),
+            head: Head::default(),
+            plain: Plain::default(),
+            effects: Effects::default(),
+        }
     }
 
     /// A whole LHTTP message: checked, then carried out.
@@ -76,6 +112,7 @@ impl Dispatch {
             let parsed = Parsed { head, payload, is_text };
             control::check(hub, slot, parsed)?;
             control::carry_out(hub, slot, parsed);
+            self.plain.keep(head, payload);
             return Ok(());
         }
         self.effects.clear();
@@ -227,6 +264,10 @@ impl Application for Dispatch {
     }
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
+        if self.plain.matches(payload) {
+            control::carry_out(hub, slot, Parsed { head: &self.plain.head, payload, is_text });
+            return;
+        }
         let (result, is_raw) = if is_lhttp(payload) {
             let mut head = std::mem::take(&mut self.head);
             let result = self.message(hub, slot, &mut head, is_text, payload);

@@ -35,18 +35,39 @@ pub(crate) const fn is_value_byte(byte: u8) -> bool {
     (byte >= 0x20 && byte != 0x7f) || byte == b'\t'
 }
 
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+/// Whether this byte may stand in a header's name. A table, because names are read byte by byte.
+fn is_token(byte: u8) -> bool {
+    const TOKENS: [bool; 256] = {
+        let mut tokens = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            tokens[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let marks = b"!#$%&'*+-.^_`|~";
+        let mut at = 0;
+        while at < marks.len() {
+            tokens[marks[at] as usize] = true;
+            at += 1;
+        }
+        tokens
+    };
+    TOKENS[usize::from(byte)]
 }
 
 /// The value without the spaces and tabs around it.
 pub(crate) fn trim(value: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let Some(start) = value.iter().position(|byte| !is_blank(byte)) else { return &[] };
-    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
-    &value[start..end]
+    let mut value = trim_start(value);
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// The value without the spaces and tabs before it.
+pub(crate) fn trim_start(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    value
 }

@@ -6,4 +6,5 @@ pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod message;
 pub(crate) mod multipart;
+pub(crate) mod scan;
 pub(crate) mod utf8;

@@ -124,7 +124,9 @@ impl Hub {
                 relayed.push((name, self.resolved.peers));
             }
         }
-        if let Some((start, end)) = frame {
+        if let Some((start, end)) = frame
+            && !relayed.is_empty()
+        {
             self.relay(&relayed, start, end);
         }
     }

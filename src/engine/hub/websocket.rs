@@ -105,7 +105,7 @@ impl Hub {
         header: Header,
         payload: &mut [u8],
     ) -> Result<(), Fault> {
-        frame::unmask(payload, header.mask);
+        let is_ascii = frame::unmask(payload, header.mask);
         let is_open = self.is_open(slot);
         match header.opcode {
             OpCode::Control(Control::Close) => self.closed_by_peer(app, slot, payload),
@@ -113,33 +113,33 @@ impl Hub {
                 self.push_frame(slot, |turn| frame::encode(turn, OpCode::Control(Control::Pong), payload));
                 Ok(())
             }
-            OpCode::Data(kind) if is_open => self.take_data(app, slot, kind, header.is_final, payload),
+            OpCode::Data(kind) if is_open && header.is_final && kind != Data::Continue => {
+                self.take_message(app, slot, kind, payload, is_ascii)
+            }
+            OpCode::Data(kind) if is_open => self.take_fragment(app, slot, kind, header.is_final, payload),
             _ => Ok(()), // a pong: that it was heard is noted already. Or our close frame is on its way.
         }
     }
 
-    fn take_data(
+    /// A message in one frame.
+    fn take_message(
         &mut self,
         app: &mut dyn Application,
         slot: Slot,
         kind: Data,
-        is_final: bool,
         payload: &[u8],
+        is_ascii: bool,
     ) -> Result<(), Fault> {
-        let is_fragmented = self.sessions[slot as usize].fragments().is_some_and(|fragments| fragments.kind.is_some());
-        if (kind == Data::Continue) != is_fragmented {
-            return Err(Fault::protocol("continuation is out of order"));
+        if self.sessions[slot as usize].fragments().is_some_and(|fragments| fragments.kind.is_some()) {
+            return Err(Fault::protocol("a message begins inside of another"));
         }
-        if is_final && !is_fragmented {
-            let is_text = kind == Data::Text;
-            if is_text && simdutf8::basic::from_utf8(payload).is_err() {
-                return Err(Fault::NOT_UTF8);
-            }
-            self.stats.received += 1;
-            app.on_message(self, slot, is_text, payload);
-            return Ok(());
+        let is_text = kind == Data::Text;
+        if is_text && !is_ascii && simdutf8::basic::from_utf8(payload).is_err() {
+            return Err(Fault::NOT_UTF8);
         }
-        self.take_fragment(app, slot, kind, is_final, payload)
+        self.stats.received += 1;
+        app.on_message(self, slot, is_text, payload);
+        Ok(())
     }
 
     fn take_fragment(
@@ -152,6 +152,9 @@ impl Hub {
     ) -> Result<(), Fault> {
         let message_bytes_max = self.limits.message_bytes_max;
         let fragments = self.sessions[slot as usize].fragments_mut();
+        if (kind == Data::Continue) != fragments.kind.is_some() {
+            return Err(Fault::protocol("continuation is out of order"));
+        }
         let is_text = *fragments.kind.get_or_insert(kind) == Data::Text;
         if fragments.message.len() + payload.len() > message_bytes_max {
             return Err(Fault::TOO_BIG);
