@@ -169,7 +169,7 @@ impl Hub {
             used += match self.sessions[slot as usize].phase {
                 Phase::Http => self.receive_http(app, slot, rest),
                 Phase::Open | Phase::Closing => self.receive_frames(app, slot, rest),
-                Phase::Lingering | Phase::Ended => rest.len(),
+                Phase::Lingering | Phase::Ended | Phase::Over => rest.len(),
             };
             if used == bytes.len() || self.is_full() {
                 break;

@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// Where a connection is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a connection is in its life. It only moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// It speaks HTTP, and may upgrade.
     Http,
@@ -24,8 +24,10 @@ pub(crate) enum Phase {
     /// Nothing of what it sends is read any more; when the outbox is empty our side is shut, and we wait for its end so
     /// that the last bytes are not lost to a reset.
     Lingering,
-    /// Both sides have said goodbye: it is dropped when the outbox is empty.
+    /// Both sides have said goodbye: it is over when the outbox is empty.
     Ended,
+    /// It is over: its slot waits to be reaped, and nothing may be sent to it any more.
+    Over,
 }
 
 /// One connection.

@@ -62,6 +62,7 @@ impl Hub {
 
     /// The socket is broken, or the connection has had its time: it ends at once.
     pub(crate) fn lost(&mut self, app: &mut dyn Application, slot: Slot) {
+        self.apply_run();
         self.outboxes.close(slot);
         self.leave(app, slot, Phase::Ended);
     }
@@ -82,9 +83,11 @@ impl Hub {
     /// Moves a connection towards its end. The first time it loses its subscriptions, and the application hears of it.
     pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase) {
         let was_open = self.is_open(slot);
+        if was_open {
+            self.unsubscribe_all(slot); // first, so that nothing more goes into its outbox
+        }
         self.move_on(slot, phase);
         if was_open {
-            self.unsubscribe_all(slot);
             app.on_close(self, slot);
         }
     }
@@ -93,22 +96,31 @@ impl Hub {
     fn move_on(&mut self, slot: Slot, phase: Phase) {
         let now = self.now;
         let session = &mut self.sessions[slot as usize];
-        let before = std::mem::replace(&mut session.phase, phase);
-        if before == Phase::Ended {
-            return;
-        }
-        if phase != Phase::Closing {
+        let before = session.phase;
+        session.phase = phase.max(before);
+        if session.phase != Phase::Closing {
             session.incoming = None;
         }
-        if matches!(before, Phase::Http | Phase::Open) {
+        if before <= Phase::Open {
             session.heard = now;
             self.schedule(slot, now + CLOSE_TIMEOUT);
         }
         self.recount(slot);
+        if self.outboxes.is_empty(slot) {
+            self.emptied(slot);
+        }
+    }
+
+    /// Nothing is left to be sent: a connection that only waited for that goes on.
+    fn emptied(&mut self, slot: Slot) {
+        let phase = &mut self.sessions[slot as usize].phase;
         match phase {
-            Phase::Ended if self.outboxes.is_empty(slot) => self.ended.push(slot),
-            Phase::Lingering if self.outboxes.is_empty(slot) => self.shut.push(slot),
-            _ => {}
+            Phase::Lingering => self.shut.push(slot),
+            Phase::Ended => {
+                *phase = Phase::Over;
+                self.ended.push(slot);
+            }
+            Phase::Http | Phase::Open | Phase::Closing | Phase::Over => {}
         }
     }
 
@@ -121,11 +133,7 @@ impl Hub {
             self.lost(app, slot);
         }
         for slot in flushed.emptied.drain(..) {
-            match self.sessions[slot as usize].phase {
-                Phase::Lingering => self.shut.push(slot),
-                Phase::Ended => self.ended.push(slot),
-                Phase::Http | Phase::Open | Phase::Closing => {}
-            }
+            self.emptied(slot);
         }
         for slot in flushed.backlogged.drain(..) {
             if self.outboxes.backlog_len(slot) > self.limits.outbox_bytes_max {
@@ -152,7 +160,7 @@ impl Hub {
                 self.lost(app, slot);
                 true
             }
-            Phase::Closing | Phase::Lingering | Phase::Ended => false,
+            Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,
         }
     }
 
@@ -212,6 +220,7 @@ impl Hub {
                 None
             }
             Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_TIMEOUT - silent),
+            Phase::Over => None,
         };
         if let Some(wait) = next {
             self.schedule(slot, now + wait);

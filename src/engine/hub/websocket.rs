@@ -37,7 +37,7 @@ impl Hub {
         let mut used = self.finish_partial(app, slot, bytes)?;
         while used < bytes.len() && self.reads_frames(slot) {
             let rest = &mut bytes[used..];
-            let header = frame::decode(rest, self.limits.message_bytes_max)?;
+            let header = self.decode(slot, rest)?;
             let Some(header) = header.filter(|header| header.len + header.payload_len <= rest.len()) else {
                 self.sessions[slot as usize].fragments_mut().partial.extend_from_slice(rest);
                 return Ok(bytes.len());
@@ -65,7 +65,7 @@ impl Hub {
         let mut partial = std::mem::take(&mut fragments.partial);
         let mut used = 0;
         let header = loop {
-            let header = frame::decode(&partial, self.limits.message_bytes_max)?;
+            let header = self.decode(slot, &partial)?;
             let missing = match &header {
                 Some(header) => header.len + header.payload_len - partial.len(),
                 None => 1,
@@ -91,6 +91,19 @@ impl Hub {
         self.take_frame(app, slot, header, &mut partial[header.len..])?;
         self.sessions[slot as usize].tidy();
         Ok(used)
+    }
+
+    /// Reads a frame's header, and holds the message's length against the limit before the payload is there.
+    fn decode(&mut self, slot: Slot, bytes: &[u8]) -> Result<Option<Header>, Fault> {
+        let limit = self.limits.message_bytes_max;
+        let header = frame::decode(bytes, limit)?;
+        if let Some(Header { opcode: OpCode::Data(_), payload_len, .. }) = header
+            && let Some(fragments) = self.sessions[slot as usize].fragments()
+            && fragments.message.len() + payload_len > limit
+        {
+            return Err(Fault::TOO_BIG);
+        }
+        Ok(header)
     }
 
     fn reads_frames(&self, slot: Slot) -> bool {
@@ -150,15 +163,11 @@ impl Hub {
         is_final: bool,
         payload: &[u8],
     ) -> Result<(), Fault> {
-        let message_bytes_max = self.limits.message_bytes_max;
         let fragments = self.sessions[slot as usize].fragments_mut();
         if (kind == Data::Continue) != fragments.kind.is_some() {
             return Err(Fault::protocol("continuation is out of order"));
         }
         let is_text = *fragments.kind.get_or_insert(kind) == Data::Text;
-        if fragments.message.len() + payload.len() > message_bytes_max {
-            return Err(Fault::TOO_BIG);
-        }
         if is_text && !fragments.utf8.feed(payload) {
             return Err(Fault::NOT_UTF8);
         }

@@ -42,7 +42,7 @@ impl Backlog {
         }
     }
 
-    /// Writes as much as the socket takes; true when nothing is left.
+    /// Writes as much as the socket takes; true when nothing is left, also of what was refused in this turn.
     pub(super) fn write(
         &mut self,
         slot: Slot,
@@ -62,7 +62,7 @@ impl Backlog {
             self.is_blocked = sent < len;
             self.advance(sent, opaque, arena);
         }
-        Ok(self.ranges.is_empty())
+        Ok(self.len == 0)
     }
 
     /// Forgets `sent` bytes, and keeps track of where frames end.
