@@ -150,6 +150,7 @@ impl Builder {
                 links,
                 inbox: end.inbox,
                 shared: Arc::clone(&shared[number]),
+                spare: Vec::new(),
             });
         }
         Ok(cores)

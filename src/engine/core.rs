@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) links: Vec<Link>,
     pub(crate) inbox: Inbox,
     pub(crate) shared: Arc<Shared>,
+    /// The ready list's other half, empty between turns: its memory is used again.
+    pub(crate) spare: Vec<ConnectionKey>,
 }
 
 /// What a core that is stopping waits for.
@@ -107,12 +109,15 @@ impl Core {
         for slot in resumed {
             self.reactor.make_ready(self.hub.key(slot));
         }
-        for key in std::mem::take(&mut self.reactor.ready) {
+        // A connection that is put back meanwhile lands on the other list, which is read in the next turn.
+        let mut ready = std::mem::replace(&mut self.reactor.ready, std::mem::take(&mut self.spare));
+        for key in ready.drain(..) {
             if self.hub.is_current(key) {
                 self.reactor.connections.get(key.slot).is_ready = false;
                 self.read(key, buffer);
             }
         }
+        self.spare = ready;
         self.hub.expire(&mut *self.app);
         self.send(&mut Vec::new());
         self.hub.stats.turns += 1;
