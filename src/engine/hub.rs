@@ -309,5 +309,37 @@ impl Hub {
     }
 }
 
+/// For tests: what must hold between turns.
+#[cfg(test)]
+impl Hub {
+    pub(crate) fn invariants(&self) {
+        self.subscriptions.invariants();
+        self.outboxes.invariants();
+        let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
+        assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
+        for (slot, session) in &self.sessions {
+            let backlog = self.outboxes.backlog_len(slot as Slot);
+            assert!(session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max, "an outbox over its limit");
+            assert!(!session.is_paused || self.paused.contains(&self.key(slot as Slot)), "nobody resumes slot {slot}");
+            let held = self.subscriptions.count(slot as Slot);
+            assert!(session.phase == Phase::Open || held == 0, "slot {slot} has ended with {held} subscriptions");
+        }
+    }
+
+    /// Asserts that nothing is left of all the connections that there were.
+    pub(crate) fn assert_empty(&self) {
+        self.invariants();
+        assert!(self.sessions.is_empty(), "{} sessions are left", self.sessions.len());
+        assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
+        assert_eq!((self.kept_bytes(), self.outboxes.segments()), (0, 0));
+        assert!(self.paused.is_empty() && self.acks.is_empty() && !self.relays.has_batches());
+    }
+
+    /// Whether connections are paused.
+    pub(crate) fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests;

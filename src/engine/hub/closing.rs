@@ -62,8 +62,13 @@ impl Hub {
 
     /// The socket is broken, or the connection has had its time: it ends at once.
     pub(crate) fn lost(&mut self, app: &mut dyn Application, slot: Slot) {
+        self.apply_run();
+        let only_waits = self.sessions[slot as usize].phase == Phase::Ended && !self.outboxes.is_empty(slot);
         self.outboxes.close(slot);
         self.leave(app, slot, Phase::Ended);
+        if only_waits {
+            self.ended.push(slot); // it was over already, but for what the peer was still to be sent
+        }
     }
 
     /// A connection was accepted that is one too many: it is told so, and lingers to hear it.
@@ -81,6 +86,7 @@ impl Hub {
 
     /// Moves a connection towards its end. The first time it loses its subscriptions, and the application hears of it.
     pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase) {
+        self.apply_run(); // what was published before still goes to it, and whether its outbox is empty depends on that
         let was_open = self.is_open(slot);
         self.move_on(slot, phase);
         if was_open {
