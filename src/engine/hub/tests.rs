@@ -1,6 +1,8 @@
 //! A hub without a core: what one turn may bring in any order.
 
 mod ending;
+mod order;
+mod pausing;
 
 use std::{
     io::{self, IoSlice},
