@@ -193,6 +193,7 @@ impl Hub {
             let Some(session) = self.session(key) else { continue };
             session.is_paused = false;
             let mut bytes = session.take_partial();
+            session.tidy();
             let used = self.receive(app, key.slot, &mut bytes);
             if used < bytes.len() {
                 self.keep_for_later(key.slot, &bytes[used..]);
@@ -223,9 +224,10 @@ impl Hub {
         self.relays.give_back(peer, batch);
     }
 
-    /// Whether something waits for a flush: closing connections may make others speak.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.outboxes.is_dirty() || self.run.end != 0
+    /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
+    /// connections may make others speak), or paused connections may go on.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.outboxes.is_dirty() || self.run.end != 0 || (!self.paused.is_empty() && !self.must_wait())
     }
 
     /// Whether something waits for a link.

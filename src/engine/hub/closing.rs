@@ -208,7 +208,10 @@ impl Hub {
     }
 
     fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
-        let (now, session) = (self.now, &self.sessions[slot as usize]);
+        let (now, session) = (self.now, &mut self.sessions[slot as usize]);
+        if session.is_paused && matches!(session.phase, Phase::Http | Phase::Open) {
+            session.heard = now; // it is us who do not listen
+        }
         let silent = now.saturating_sub(session.heard);
         let next = match session.phase {
             Phase::Http => self.look_at_request(app, slot, silent),
