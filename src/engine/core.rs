@@ -88,7 +88,7 @@ impl Core {
     }
 
     fn next_deadline(&self, now: Duration, drain: Option<&Drain>) -> Option<Duration> {
-        if self.hub.is_dirty() || (!self.inbox.is_empty() && !self.hub.must_wait()) {
+        if self.hub.wants_turn() || (!self.inbox.is_empty() && !self.hub.must_wait()) {
             return Some(now);
         }
         let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);

@@ -193,6 +193,7 @@ impl Hub {
             let Some(session) = self.session(key) else { continue };
             session.is_paused = false;
             let mut bytes = session.take_partial();
+            session.tidy();
             let used = self.receive(app, key.slot, &mut bytes);
             if used < bytes.len() {
                 self.keep_for_later(key.slot, &bytes[used..]);
@@ -223,9 +224,10 @@ impl Hub {
         self.relays.give_back(peer, batch);
     }
 
-    /// Whether something waits for a flush: closing connections may make others speak.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.outboxes.is_dirty() || self.run.end != 0
+    /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
+    /// connections may make others speak), or paused connections may go on.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.outboxes.is_dirty() || self.run.end != 0 || (!self.paused.is_empty() && !self.must_wait())
     }
 
     /// Whether something waits for a link.
@@ -306,6 +308,41 @@ impl Hub {
     fn schedule(&mut self, slot: Slot, at: u64) {
         let generation = self.sessions[slot as usize].generation;
         self.timers.schedule(slot, generation, Duration::from_millis(at));
+    }
+}
+
+/// For tests: what must hold between turns.
+#[cfg(test)]
+impl Hub {
+    pub(crate) fn invariants(&self) {
+        self.subscriptions.invariants();
+        self.outboxes.invariants();
+        let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
+        assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
+        for (slot, session) in &self.sessions {
+            let backlog = self.outboxes.backlog_len(slot as Slot);
+            assert!(
+                session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max,
+                "an outbox over its limit"
+            );
+            assert!(!session.is_paused || self.paused.contains(&self.key(slot as Slot)), "nobody resumes slot {slot}");
+            let held = self.subscriptions.count(slot as Slot);
+            assert!(session.phase == Phase::Open || held == 0, "slot {slot} has ended with {held} subscriptions");
+        }
+    }
+
+    /// Asserts that nothing is left of all the connections that there were.
+    pub(crate) fn assert_empty(&self) {
+        self.invariants();
+        assert!(self.sessions.is_empty(), "{} sessions are left", self.sessions.len());
+        assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
+        assert_eq!((self.kept_bytes(), self.outboxes.segments()), (0, 0));
+        assert!(self.paused.is_empty() && self.acks.is_empty() && !self.relays.has_batches());
+    }
+
+    /// Whether connections are paused.
+    pub(crate) fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
     }
 }
 

@@ -82,6 +82,7 @@ impl Hub {
 
     /// Moves a connection towards its end. The first time it loses its subscriptions, and the application hears of it.
     pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase) {
+        self.apply_run(); // what was published before still goes to it, and whether its outbox is empty depends on that
         let was_open = self.is_open(slot);
         if was_open {
             self.unsubscribe_all(slot); // first, so that nothing more goes into its outbox
@@ -210,7 +211,10 @@ impl Hub {
     }
 
     fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
-        let (now, session) = (self.now, &self.sessions[slot as usize]);
+        let (now, session) = (self.now, &mut self.sessions[slot as usize]);
+        if session.is_paused && matches!(session.phase, Phase::Http | Phase::Open) {
+            session.heard = now; // it is us who do not listen
+        }
         let silent = now.saturating_sub(session.heard);
         let next = match session.phase {
             Phase::Http => self.look_at_request(app, slot, silent),

@@ -210,7 +210,9 @@ impl Hub {
 
     /// Bytes `start..end` of the turn are for the resolved channel.
     fn deliver(&mut self, start: u32, end: u32, except: Option<Slot>) {
-        if self.run.end == start && self.run.end != 0 && self.run.except == except {
+        // A connection may be in several audiences: it gets both copies of a message before the next one.
+        let is_simple = self.resolved.audiences.len() == 1;
+        if self.run.end == start && self.run.end != 0 && self.run.except == except && is_simple {
             self.run.end = end;
             self.run.frames += 1;
         } else {

@@ -1,1 +1,102 @@
+//! A hub without a core: what one turn may bring in any order.
 
+mod ending;
+mod order;
+mod pausing;
+
+use std::{
+    io::{self, IoSlice},
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use super::*;
+use crate::{
+    engine::outbox::Sink,
+    protocol::{channel::Kind, frame},
+};
+
+const KEY: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+/// Publishes every message to the channel `echo`, and otherwise does nothing.
+struct Plain;
+
+impl Application for Plain {
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+
+    fn on_message(&mut self, hub: &mut Hub, _: Slot, is_text: bool, payload: &[u8]) {
+        hub.publish([&b"echo"[..]].into_iter(), is_text, payload, None);
+    }
+
+    fn on_publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal> {
+        hub.publish([&b"echo"[..]].into_iter(), true, body, None);
+        Ok(1)
+    }
+
+    fn on_close(&mut self, _: &mut Hub, _: Slot) {}
+}
+
+/// The peers of a hub: what they were sent, and whether they take it.
+#[derive(Default)]
+struct Peers {
+    received: Vec<Vec<u8>>,
+    stalled: Vec<Slot>,
+    broken: Vec<Slot>,
+}
+
+impl Sink for Peers {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.broken.contains(&slot) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if self.stalled.contains(&slot) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.received.resize_with(self.received.len().max(slot as usize + 1), Vec::new);
+        let received = &mut self.received[slot as usize];
+        let before = received.len();
+        slices.iter().for_each(|slice| received.extend_from_slice(slice));
+        Ok(received.len() - before)
+    }
+}
+
+fn limits() -> Limits {
+    Limits::new(&Config::default(), 1 << 30, 1)
+}
+
+/// A connection that has upgraded, and has been sent the answer.
+fn open(hub: &mut Hub, peers: &mut Peers) -> Slot {
+    let slot = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
+    receive(hub, slot, KEY.as_bytes());
+    hub.flush(&mut Plain, peers);
+    assert!(hub.is_open(slot));
+    slot
+}
+
+fn receive(hub: &mut Hub, slot: Slot, bytes: &[u8]) {
+    let mut bytes = bytes.to_vec();
+    let mut used = 0;
+    while used < bytes.len() {
+        used += hub.receive(&mut Plain, slot, &mut bytes[used..]);
+        if hub.is_full() {
+            hub.flush(&mut Plain, &mut Peers::default());
+        }
+    }
+}
+
+/// A client's text frame with a mask of zeros.
+fn text(payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame::encode(&mut frame, acks::data(true), payload);
+    let mask_at = frame.len() - payload.len();
+    frame[1] |= 0x80;
+    frame.splice(mask_at..mask_at, [0; 4]);
+    frame
+}
+
+/// The end of a turn, with the slots that are closed then.
+fn end_turn(hub: &mut Hub, peers: &mut Peers) -> Vec<Slot> {
+    hub.flush(&mut Plain, peers);
+    let mut ended = Vec::new();
+    hub.reap(&mut ended);
+    ended
+}

@@ -81,20 +81,21 @@ impl Backlog {
         }
     }
 
-    /// Keeps only the `opaque` bytes at the front and the rest of a frame that is partly sent.
+    /// Keeps only the `opaque` bytes at the front and the rest of a frame that is partly sent: in a segment of their own,
+    /// so that they pin no big one.
     pub(super) fn truncate(&mut self, opaque: usize, arena: &mut Arena) {
-        let mut kept = opaque + self.frame_rest;
-        self.len = kept;
-        self.ranges.retain_mut(|range| {
-            let len = range.len().min(kept);
-            kept -= len;
-            range.end = range.start + len as u32;
-            if len == 0 {
-                arena.release(range.segment);
-            }
-            len > 0
-        });
-        self.ranges.shrink_to_fit();
+        let mut kept = Vec::with_capacity(opaque + self.frame_rest);
+        for range in self.ranges.drain(..) {
+            let missing = opaque + self.frame_rest - kept.len();
+            let bytes = arena.bytes(range);
+            kept.extend_from_slice(&bytes[..bytes.len().min(missing)]);
+            arena.release(range.segment);
+        }
+        self.len = kept.len();
+        self.ranges = VecDeque::new();
+        if !kept.is_empty() {
+            self.ranges.push_back(arena.insert(kept));
+        }
     }
 
     pub(super) fn release(self, arena: &mut Arena) {
