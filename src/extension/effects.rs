@@ -8,7 +8,7 @@ use crate::{
     protocol::channel::{self, Kind},
 };
 
-/// Bytes `.0..​.1` of [`Effects::bytes`].
+/// Where something lies in [`Effects::bytes`]: from the first to before the second.
 type Span = (usize, usize);
 
 enum Effect {
@@ -24,17 +24,27 @@ enum Effect {
 pub(super) struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
+    /// Subscriptions among them that the connection does not hold yet.
+    subscriptions: usize,
 }
 
 impl Effects {
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
+        self.subscriptions = 0;
     }
 
-    /// The subscriptions that are asked for.
+    /// How many subscriptions are asked for that the connection does not hold yet.
     pub(super) fn subscriptions(&self) -> usize {
-        self.list.iter().filter(|effect| matches!(effect, Effect::Subscribe { .. })).count()
+        self.subscriptions
+    }
+
+    /// Whether a subscription to this name is asked for.
+    pub(super) fn subscribes(&self, wanted: &str) -> bool {
+        self.list.iter().any(
+            |effect| matches!(*effect, Effect::Subscribe { name, .. } if self.bytes[name.0..name.1] == *wanted.as_bytes()),
+        )
     }
 
     /// Sends what `write` appends.
@@ -52,7 +62,8 @@ impl Effects {
         self.list.push(Effect::Publish { channels, is_text, payload });
     }
 
-    pub(super) fn subscribe(&mut self, name: &str, kind: Kind) {
+    pub(super) fn subscribe(&mut self, name: &str, kind: Kind, is_new: bool) {
+        self.subscriptions += usize::from(is_new);
         let name = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
         self.list.push(Effect::Subscribe { name, kind });
     }

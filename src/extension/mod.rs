@@ -12,7 +12,10 @@ mod request;
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::error::Refusal;
+use crate::{
+    error::{Refusal, StartError},
+    protocol::message::Message,
+};
 
 pub use self::{context::Context, profile::ConnectionId, publisher::Publisher, replier::Replier};
 
@@ -94,14 +97,48 @@ pub trait Filter: Send + Sync {
         Ok(())
     }
 
-    /// A message has been carried out.
+    /// A message has been carried out. Changing it now changes only what [`Context::send`] answers. Not called for a
+    /// message that was refused, nor for one whose processor closed the connection.
     fn after_request(&self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// A connection has ended. Called once, for each that had opened.
+    /// A connection has ended. Called once for each, also for one that a filter's `on_open` did not want. As in
+    /// [`Processor::on_close`], nothing can be sent to it any more.
     fn on_close(&self, context: &mut Context<'_>) {
         let _ = context;
+    }
+}
+
+impl<P: Processor + ?Sized> Processor for Arc<P> {
+    fn on_open(&self, context: &mut Context<'_>) {
+        P::on_open(self, context);
+    }
+
+    fn on_message(&self, context: &mut Context<'_>) {
+        P::on_message(self, context);
+    }
+
+    fn on_close(&self, context: &mut Context<'_>) {
+        P::on_close(self, context);
+    }
+}
+
+impl<F: Filter + ?Sized> Filter for Arc<F> {
+    fn on_open(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        F::on_open(self, context)
+    }
+
+    fn before_request(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        F::before_request(self, context)
+    }
+
+    fn after_request(&self, context: &mut Context<'_>) {
+        F::after_request(self, context);
+    }
+
+    fn on_close(&self, context: &mut Context<'_>) {
+        F::on_close(self, context);
     }
 }
 
@@ -118,6 +155,18 @@ pub(crate) struct Extensions {
 pub(crate) type RawHandler = dyn Fn(&mut Context<'_>) + Send + Sync;
 
 impl Extensions {
+    /// # Errors
+    /// No message could have the command of one of the processors.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        for command in self.processors.keys().map(|command| String::from_utf8_lossy(command)) {
+            if let Err(refusal) = Message::new(&*command) {
+                let sentence = format!("a processor has the command {command:?}: {}", refusal.sentence());
+                return Err(StartError::Config(sentence));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there is nothing to call, so that nothing need be kept about connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.processors.is_empty() && self.filters.is_empty() && self.raw.is_none()
