@@ -28,7 +28,8 @@ impl Processor for Upload {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:8081".to_owned()).parse()?;
-    let config = Config { message_bytes_max: 16 << 20, ..Config::default() };
+    // An outbox must hold a message of the largest size.
+    let config = Config { message_bytes_max: 16 << 20, outbox_bytes_max: 17 << 20, ..Config::default() };
     let server = Server::builder().config(config).listen(address).processor("upload", Upload).start()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.join();
