@@ -60,8 +60,9 @@ pub trait Processor: Send + Sync {
     }
 }
 
-/// Sees every connection and every message, whatever its command (the seed's header filters). All methods let
-/// everything pass unless they are written. Filters run in the order in which they were registered, on the core that
+/// Sees every connection and every LHTTP message that can be parsed, whatever its command (the seed's header filters).
+/// All methods let everything pass unless they are written. It does not see messages that are not LHTTP, nor what is
+/// published with `POST /publish` or a [`Publisher`]. Filters run in the order in which they were registered, on the core that
 /// owns the connection: like a [`Processor`] they must not block.
 ///
 /// ```
@@ -88,7 +89,7 @@ pub trait Filter: Send + Sync {
         Ok(())
     }
 
-    /// A message has come, before anything else is done with it.
+    /// A message has come, before anything else is done with it. Its control headers may still be unsound.
     ///
     /// # Errors
     /// The client gets this as an error message, and nothing of the message happens.
