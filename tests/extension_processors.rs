@@ -154,6 +154,63 @@ fn a_processor_that_refuses_undoes_the_message_and_the_connection_stays() {
     client.expect("LHTTP/1.0 no\r\npublish:room\r\n\r\n");
 }
 
+/// Greets, and refuses what the header `refuse` says.
+struct Greets(Log);
+
+impl Processor for Greets {
+    fn on_open(&self, context: &mut Context<'_>) {
+        self.0.push("open");
+        context.send("welcome");
+        context.subscribe("personal").unwrap();
+        context.set_header("stamp", "open").unwrap();
+        if context.header("refuse") == Some("open") {
+            context.refuse(Refusal::new(400, "open", "no"));
+        }
+    }
+
+    fn on_message(&self, context: &mut Context<'_>) {
+        self.0.push(format!("message {:?}", context.header("stamp")));
+        context.send("answer");
+        if context.header("refuse") == Some("message") {
+            context.refuse(Refusal::new(400, "message", "no"));
+        }
+    }
+
+    fn on_close(&self, _: &mut Context<'_>) {
+        self.0.push("close");
+    }
+}
+
+#[test]
+fn what_on_open_asks_for_outlives_a_message_that_is_refused() {
+    let log = Log::default();
+    let server = start(|builder| builder.processor("a", Greets(log.clone())));
+    let mut client = Client::connect(server.local_addrs()[0]);
+    client.say("LHTTP/1.0 a\r\nrefuse:message\r\nsubscribe:other\r\n\r\n");
+    client.expect("LHTTP/1.0 a\r\nrefuse:message\r\nsubscribe:other\r\n\r\nwelcome");
+    client.expect_error(400, "message", None);
+    client.say("LHTTP/1.0 a\r\npublish:personal other\r\n\r\n");
+    client.expect("LHTTP/1.0 a\r\npublish:personal other\r\n\r\nanswer");
+    client.expect("LHTTP/1.0 a\r\npublish:personal other\r\n\r\n");
+    client.expect_nothing();
+    client.close();
+    log.wait_for(&["open", r#"message Some("open")"#, "message None", "close"]);
+}
+
+#[test]
+fn a_refusal_in_on_open_refuses_the_message_and_opens_once_all_the_same() {
+    let log = Log::default();
+    let server = start(|builder| builder.processor("a", Greets(log.clone())));
+    let mut client = Client::connect(server.local_addrs()[0]);
+    client.say("LHTTP/1.0 a\r\nrefuse:open\r\n\r\n");
+    client.expect_error(400, "open", None);
+    client.say("LHTTP/1.0 a\r\npublish:personal\r\n\r\n");
+    client.expect("LHTTP/1.0 a\r\npublish:personal\r\n\r\nanswer");
+    client.expect_nothing();
+    client.close();
+    log.wait_for(&["open", "message None", "close"]);
+}
+
 #[test]
 fn a_processor_closes_its_connection_behind_what_it_sent() {
     let log = Log::default();

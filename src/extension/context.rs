@@ -174,7 +174,8 @@ impl Context<'_> {
     }
 
     /// Refuses the message, as a filter does by returning an error: the client gets the error and nothing of the
-    /// message happens, nor anything that was asked for in this context. Of several refusals the last one counts.
+    /// message happens, nor anything that was asked for in this context. Of several refusals the last one counts. A
+    /// processor that refuses in `on_open` is not opened again, and hears of the connection's end all the same.
     ///
     /// It is for processors and the handler of messages that are not LHTTP. In [`Filter::after_request`] and in
     /// `on_close` it has no effect, for there is nothing left to refuse.

@@ -131,8 +131,9 @@ impl Dispatch {
         let opened = &mut self.profile(slot).opened;
         if !opened.iter().any(|other| Arc::ptr_eq(other, &processor)) {
             opened.push(Arc::clone(&processor));
-            let request = Request::Borrowed(parsed);
+            let (request, start) = (Request::Borrowed(parsed), self.effects.len());
             (changed, ()) = self.call(hub, slot, request, parsed.is_text, |context| processor.on_open(context))?;
+            self.effects.opened_from(start);
         }
         let request = changed.map_or(Request::Borrowed(parsed), Request::Changed);
         let (changed, ()) = self.call(hub, slot, request, parsed.is_text, |context| processor.on_message(context))?;
@@ -200,10 +201,15 @@ impl Dispatch {
 
     /// Acts on a message that is not carried out.
     fn stopped(&mut self, hub: &mut Hub, slot: Slot, stop: Stop, ack: Option<&[u8]>) {
-        self.effects.clear();
         match stop {
-            Stop::Refused(refusal) => hub.refuse(slot, &refusal, ack),
+            Stop::Refused(refusal) => {
+                // A processor is opened once, so what that asked for would else be lost for ever.
+                self.effects.keep_opening();
+                self.commit(hub, slot);
+                hub.refuse(slot, &refusal, ack);
+            }
             Stop::Panicked => {
+                self.effects.clear();
                 log::error!("a processor or filter panicked; connection {} is closed", self.id(hub, slot));
                 hub.stats.panics += 1;
                 hub.close(self, slot, Fault::PANICKED.code, Fault::PANICKED.reason);

@@ -1,5 +1,7 @@
 //! What a processor or a filter asked for, kept until the message is known to be sound.
 
+use std::ops::Range;
+
 use crate::{
     engine::{
         hub::{Application, Hub},
@@ -26,6 +28,8 @@ pub(super) struct Effects {
     bytes: Vec<u8>,
     /// Subscriptions among them that the connection does not hold yet.
     subscriptions: usize,
+    /// Those of the list that a processor's `on_open` asked for.
+    opening: Range<usize>,
 }
 
 impl Effects {
@@ -33,6 +37,24 @@ impl Effects {
         self.list.clear();
         self.bytes.clear();
         self.subscriptions = 0;
+        self.opening = 0..0;
+    }
+
+    /// How many effects there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Notes that all effects from number `start` on are those of an `on_open`.
+    pub(super) fn opened_from(&mut self, start: usize) {
+        self.opening = start..self.list.len();
+    }
+
+    /// Forgets all but what an `on_open` asked for.
+    pub(super) fn keep_opening(&mut self) {
+        self.list.truncate(self.opening.end);
+        self.list.drain(..self.opening.start);
+        self.opening = 0..self.list.len();
     }
 
     /// How many subscriptions are asked for that the connection does not hold yet.

@@ -43,7 +43,8 @@ pub(crate) use self::dispatch::Dispatch;
 /// }
 /// ```
 pub trait Processor: Send + Sync {
-    /// A connection uses this command for the first time; [`Processor::on_message`] follows.
+    /// A connection uses this command for the first time; [`Processor::on_message`] follows, with the same message. What
+    /// is asked for here takes effect even if that message is refused then.
     fn on_open(&self, context: &mut Context<'_>) {
         let _ = context;
     }
