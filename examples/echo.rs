@@ -3,9 +3,9 @@
 //!
 //! `cargo run --example echo -- 127.0.0.1:8081`
 
-use std::{env, net::SocketAddr};
+use std::{env, error::Error};
 
-use lhttp::{Context, Processor, Server};
+use lhttp::{Config, Context, Processor, Server};
 
 struct Echo;
 
@@ -15,13 +15,16 @@ impl Processor for Echo {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address: SocketAddr = env::args().nth(1).unwrap_or("127.0.0.1:8081".to_owned()).parse()?;
-    let mut config = lhttp::Config { listen: vec![address], ..lhttp::Config::default() };
-    config.message_bytes_max = 32 << 20; // test suites send large messages
-    config.outbox_bytes_max = 64 << 20;
-    let server =
-        Server::builder().config(config).processor("chat", Echo).raw(|context| context.send(context.body())).start()?;
+fn main() -> Result<(), Box<dyn Error>> {
+    let address = env::args().nth(1).unwrap_or("127.0.0.1:8081".to_owned()).parse()?;
+    // Test suites send large messages.
+    let config = Config { message_bytes_max: 32 << 20, outbox_bytes_max: 64 << 20, ..Config::default() };
+    let server = Server::builder()
+        .config(config)
+        .listen(address)
+        .processor("chat", Echo)
+        .raw(|context| context.send(context.body()))
+        .start()?;
     println!("listening on {}", server.local_addrs()[0]);
     server.join();
     Ok(())

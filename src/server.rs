@@ -50,10 +50,11 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Takes all options from here; what was set before is forgotten.
+    /// Takes all options from here; what was set before is forgotten. If the addresses are the default ones, the next
+    /// [`Builder::listen`] replaces them.
     pub fn config(mut self, config: Config) -> Self {
+        self.has_listen = config.listen != Config::default().listen;
         self.config = config;
-        self.has_listen = true;
         self
     }
 
@@ -73,10 +74,10 @@ impl Builder {
         self
     }
 
-    /// Handles the messages with this command (the seed's `Regist`). A second processor for it takes the place of the
-    /// first.
-    pub fn processor(mut self, command: impl Into<Vec<u8>>, processor: impl Processor + 'static) -> Self {
-        self.extensions.processors.insert(command.into(), Arc::new(processor));
+    /// Handles the messages with this command (the seed's `Regist`), which compares exactly. A second processor for it
+    /// takes the place of the first. The program keeps a way to a processor's state by giving an `Arc` of it.
+    pub fn processor(mut self, command: impl Into<String>, processor: impl Processor + 'static) -> Self {
+        self.extensions.processors.insert(command.into().into_bytes(), Arc::new(processor));
         self
     }
 
@@ -98,8 +99,10 @@ impl Builder {
     /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
     ///
     /// # Errors
-    /// [`StartError`]: an option that means nothing, an address that cannot be listened on, or the system's refusal.
+    /// [`StartError`]: an option or a processor's command that means nothing, an address that cannot be listened on, or
+    /// the system's refusal.
     pub fn start(self) -> Result<Handle, StartError> {
+        self.extensions.check()?;
         let plan = self.config.resolve()?;
         let cores = plan.cpus.len();
         let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();

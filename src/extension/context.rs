@@ -3,7 +3,7 @@
 use std::{any::Any, cell::RefCell, net::SocketAddr};
 
 use crate::{
-    engine::inbox::Mailbox,
+    engine::{hub::Hub, inbox::Mailbox, subscriptions::Slot},
     error::{Reason, Refusal},
     extension::{
         effects::Effects,
@@ -31,8 +31,11 @@ pub struct Context<'a> {
     pub(super) profile: &'a mut Profile,
     pub(super) effects: RefCell<&'a mut Effects>,
     pub(super) mailbox: &'a Mailbox,
-    /// Subscriptions that the connection may still make.
-    pub(super) subscriptions_left: usize,
+    /// What the core knows of the connection, which nothing changes during the call.
+    pub(super) hub: &'a Hub,
+    pub(super) slot: Slot,
+    /// What [`Context::refuse`] was given.
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// The message.
@@ -136,10 +139,11 @@ impl Context<'_> {
     pub fn subscribe(&self, channel: &str) -> Result<(), Refusal> {
         let kind = check_subscribe(channel)?;
         let mut effects = self.effects.borrow_mut();
-        if effects.subscriptions() >= self.subscriptions_left {
-            return Err(Refusal::because(Reason::TooManySubscriptions, "the connection holds as many as it may"));
+        let is_new = !self.hub.is_subscribed(self.slot, channel.as_bytes(), kind) && !effects.subscribes(channel);
+        if is_new {
+            self.hub.check_subscriptions(self.slot, effects.subscriptions() + 1)?;
         }
-        effects.subscribe(channel, kind);
+        effects.subscribe(channel, kind, is_new);
         Ok(())
     }
 
@@ -156,7 +160,7 @@ impl Context<'_> {
     /// Publishes a message of its own, as [`Publisher::publish`](crate::Publisher::publish) does.
     ///
     /// # Errors
-    /// `bad-channel`, `bad-start-line`, `bad-header`.
+    /// `bad-channel`, `bad-start-line`, `bad-header`, `message-too-big`.
     pub fn publish(
         &self,
         channels: &[&str],
@@ -164,9 +168,21 @@ impl Context<'_> {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Result<(), Refusal> {
-        let payload = encode_publish(channels, command, headers, body.as_ref())?;
+        let payload = encode_publish(channels, command, headers, body.as_ref(), self.hub.limits.message_bytes_max)?;
         self.effects.borrow_mut().publish(channels, |out| out.extend_from_slice(&payload));
         Ok(())
+    }
+
+    /// Refuses the message, as a filter does by returning an error: the client gets the error and nothing of the
+    /// message happens, nor anything that was asked for in this context. Of several refusals the last one counts. A
+    /// processor that refuses in `on_open` is not opened again, and hears of the connection's end all the same.
+    ///
+    /// It is for processors and the handler of messages that are not LHTTP. In [`Filter::after_request`] and in
+    /// `on_close` it has no effect, for there is nothing left to refuse.
+    ///
+    /// [`Filter::after_request`]: crate::Filter::after_request
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
     }
 
     /// Closes this connection with a code of RFC 6455 §7.4 and a reason, of which the first 123 bytes are sent. What was
@@ -180,9 +196,6 @@ impl Context<'_> {
     pub fn replier(&self) -> Replier {
         let mut head = Vec::new();
         self.request.encode_with_body(&[], &mut head);
-        if let Request::Raw(_) = self.request {
-            head.clear();
-        }
         Replier::new(self.mailbox.clone(), self.profile.id, self.is_text, head)
     }
 }

@@ -27,11 +27,11 @@ impl<'m> Parsed<'m> {
     }
 }
 
-/// Checks all that a message asks for, before any of it is carried out.
+/// Checks all that a message asks for, before any of it is carried out. `pending` subscriptions are made before its own.
 ///
 /// # Errors
 /// What is wrong; the message must have no effect then.
-pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Refusal> {
+pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -> Result<(), Refusal> {
     let Parsed { head, payload, .. } = message;
     if !head.has_controls() {
         return Ok(());
@@ -40,7 +40,7 @@ pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Re
         head.values(payload, Control::Multipart).try_for_each(|value| multipart::check(value, head.body(payload)))?;
     }
     if head.has(Control::Subscribe) {
-        check_subscribe(hub, slot, message)?;
+        check_subscribe(hub, slot, message, pending)?;
     }
     check_publish(hub, message)?;
     if head.has(Control::Unsubscribe) {
@@ -84,7 +84,7 @@ pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refus
     Ok(channels)
 }
 
-fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Refusal> {
+fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -> Result<(), Refusal> {
     let mut new: SmallVec<[&[u8]; 8]> = SmallVec::new();
     for name in message.names(Control::Subscribe) {
         let kind = channel::check_subscribe(name)?;
@@ -93,10 +93,10 @@ fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Ref
         }
     }
     // Twice is once, also against the limit.
-    if hub.check_subscriptions(slot, new.len()).is_err() {
+    if hub.check_subscriptions(slot, pending + new.len()).is_err() {
         new.sort_unstable();
         new.dedup();
-        hub.check_subscriptions(slot, new.len())?;
+        hub.check_subscriptions(slot, pending + new.len())?;
     }
     Ok(())
 }

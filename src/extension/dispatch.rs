@@ -110,7 +110,7 @@ impl Dispatch {
         head.parse(payload, is_text, hub.limits.head)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed)?;
+            control::check(hub, slot, parsed, 0)?;
             control::carry_out(hub, slot, parsed);
             self.plain.keep(head, payload);
             return Ok(());
@@ -122,20 +122,23 @@ impl Dispatch {
             check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
-        control::check(hub, slot, Parsed { head, payload, is_text })?;
+        control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
         let processed = self.process(hub, slot, Parsed { head, payload, is_text })?;
         let payload = processed.as_deref().unwrap_or(payload);
         if processed.is_some() {
             check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
-            control::check(hub, slot, Parsed { head, payload, is_text })?;
+        }
+        if processed.is_some() || self.effects.subscriptions() > 0 {
+            control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
         }
         let is_changed = filtered.is_some() || processed.is_some();
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
         let parsed = Parsed { head, payload, is_text };
         self.commit(hub, slot);
         control::carry_out(hub, slot, parsed);
-        self.filter_after(hub, slot, parsed)
+        // The filters have heard already that a connection is closed which the processor has closed.
+        if hub.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {
@@ -165,8 +168,9 @@ impl Dispatch {
         let opened = &mut self.profile(slot).opened;
         if !opened.iter().any(|other| Arc::ptr_eq(other, &processor)) {
             opened.push(Arc::clone(&processor));
-            let request = Request::Borrowed(parsed);
+            let (request, start) = (Request::Borrowed(parsed), self.effects.len());
             (changed, ()) = self.call(hub, slot, request, parsed.is_text, |context| processor.on_open(context))?;
+            self.effects.opened_from(start);
         }
         let request = changed.map_or(Request::Borrowed(parsed), Request::Changed);
         let (changed, ()) = self.call(hub, slot, request, parsed.is_text, |context| processor.on_message(context))?;
@@ -177,7 +181,10 @@ impl Dispatch {
         let extensions = Arc::clone(&self.extensions);
         for filter in &extensions.filters {
             let request = Request::Borrowed(parsed);
-            self.call(hub, slot, request, parsed.is_text, |context| filter.after_request(context))?;
+            match self.call(hub, slot, request, parsed.is_text, |context| filter.after_request(context)) {
+                Ok(_) | Err(Stop::Refused(_)) => {} // it is too late to refuse
+                Err(stop) => return Err(stop),
+            }
         }
         self.commit(hub, slot);
         Ok(())
@@ -199,11 +206,16 @@ impl Dispatch {
             profile,
             effects: RefCell::new(&mut self.effects),
             mailbox: &self.mailbox,
-            subscriptions_left: hub.subscriptions_left(slot),
+            hub,
+            slot,
+            refusal: None,
         };
         // What the user's code leaves half done when it panics is its own; ours is the effects, which are dropped.
         match catch_unwind(AssertUnwindSafe(|| call(&mut context))) {
-            Ok(result) => Ok((context.request.into_changed(), result)),
+            Ok(result) => match context.refusal.take() {
+                None => Ok((context.request.into_changed(), result)),
+                Some(refusal) => Err(Stop::Refused(refusal)),
+            },
             Err(_) => Err(Stop::Panicked),
         }
     }
@@ -215,12 +227,26 @@ impl Dispatch {
         self.effects = effects;
     }
 
+    /// Carries out what one `on_close` has asked for.
+    fn commit_closed(&mut self, hub: &mut Hub, slot: Slot, called: Result<(Option<Message>, ()), Stop>) {
+        if let Err(Stop::Panicked) = called {
+            hub.stats.panics += 1; // the connection is closed already, which is all that a panic costs it
+            self.effects.clear();
+        }
+        self.commit(hub, slot);
+    }
+
     /// Acts on a message that is not carried out.
     fn stopped(&mut self, hub: &mut Hub, slot: Slot, stop: Stop, ack: Option<&[u8]>) {
-        self.effects.clear();
         match stop {
-            Stop::Refused(refusal) => hub.refuse(slot, &refusal, ack),
+            Stop::Refused(refusal) => {
+                // A processor is opened once, so what that asked for would else be lost for ever.
+                self.effects.keep_opening();
+                self.commit(hub, slot);
+                hub.refuse(slot, &refusal, ack);
+            }
             Stop::Panicked => {
+                self.effects.clear();
                 log::error!("a processor or filter panicked; connection {} is closed", self.id(hub, slot));
                 hub.stats.panics += 1;
                 hub.close(self, slot, Fault::PANICKED.code, Fault::PANICKED.reason);
@@ -300,16 +326,14 @@ impl Application for Dispatch {
         };
         let (opened, extensions) = (std::mem::take(opened), Arc::clone(&self.extensions));
         self.effects.clear();
-        // It is closed already, so a panic has nothing left to cost it.
         for processor in &opened {
             let called = self.call(hub, slot, Request::None, true, |context| processor.on_close(context));
-            hub.stats.panics += u64::from(called.is_err());
+            self.commit_closed(hub, slot, called);
         }
         for filter in &extensions.filters {
             let called = self.call(hub, slot, Request::None, true, |context| filter.on_close(context));
-            hub.stats.panics += u64::from(called.is_err());
+            self.commit_closed(hub, slot, called);
         }
-        self.commit(hub, slot);
         self.profiles[slot as usize] = None;
     }
 }

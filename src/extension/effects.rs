@@ -1,5 +1,7 @@
 //! What a processor or a filter asked for, kept until the message is known to be sound.
 
+use std::ops::Range;
+
 use crate::{
     engine::{
         hub::{Application, Hub},
@@ -8,7 +10,7 @@ use crate::{
     protocol::channel::{self, Kind},
 };
 
-/// Bytes `.0..​.1` of [`Effects::bytes`].
+/// Where something lies in [`Effects::bytes`]: from the first to before the second.
 type Span = (usize, usize);
 
 enum Effect {
@@ -24,17 +26,47 @@ enum Effect {
 pub(super) struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
+    /// Subscriptions among them that the connection does not hold yet.
+    subscriptions: usize,
+    /// Those of the list that a processor's `on_open` asked for.
+    opening: Range<usize>,
 }
 
 impl Effects {
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
+        self.subscriptions = 0;
+        self.opening = 0..0;
     }
 
-    /// The subscriptions that are asked for.
+    /// How many effects there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Notes that all effects from number `start` on are those of an `on_open`.
+    pub(super) fn opened_from(&mut self, start: usize) {
+        self.opening = start..self.list.len();
+    }
+
+    /// Forgets all but what an `on_open` asked for.
+    pub(super) fn keep_opening(&mut self) {
+        self.list.truncate(self.opening.end);
+        self.list.drain(..self.opening.start);
+        self.opening = 0..self.list.len();
+    }
+
+    /// How many subscriptions are asked for that the connection does not hold yet.
     pub(super) fn subscriptions(&self) -> usize {
-        self.list.iter().filter(|effect| matches!(effect, Effect::Subscribe { .. })).count()
+        self.subscriptions
+    }
+
+    /// Whether a subscription to this name is asked for.
+    pub(super) fn subscribes(&self, wanted: &str) -> bool {
+        self.list.iter().any(
+            |effect| matches!(*effect, Effect::Subscribe { name, .. } if self.bytes[name.0..name.1] == *wanted.as_bytes()),
+        )
     }
 
     /// Sends what `write` appends.
@@ -52,7 +84,8 @@ impl Effects {
         self.list.push(Effect::Publish { channels, is_text, payload });
     }
 
-    pub(super) fn subscribe(&mut self, name: &str, kind: Kind) {
+    pub(super) fn subscribe(&mut self, name: &str, kind: Kind, is_new: bool) {
+        self.subscriptions += usize::from(is_new);
         let name = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
         self.list.push(Effect::Subscribe { name, kind });
     }

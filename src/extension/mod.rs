@@ -12,7 +12,10 @@ mod request;
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::error::Refusal;
+use crate::{
+    error::{Refusal, StartError},
+    protocol::message::Message,
+};
 
 pub use self::{context::Context, profile::ConnectionId, publisher::Publisher, replier::Replier};
 
@@ -40,7 +43,8 @@ pub(crate) use self::dispatch::Dispatch;
 /// }
 /// ```
 pub trait Processor: Send + Sync {
-    /// A connection uses this command for the first time; [`Processor::on_message`] follows.
+    /// A connection uses this command for the first time; [`Processor::on_message`] follows, with the same message. What
+    /// is asked for here takes effect even if that message is refused then.
     fn on_open(&self, context: &mut Context<'_>) {
         let _ = context;
     }
@@ -57,8 +61,9 @@ pub trait Processor: Send + Sync {
     }
 }
 
-/// Sees every connection and every message, whatever its command (the seed's header filters). All methods let
-/// everything pass unless they are written. Filters run in the order in which they were registered, on the core that
+/// Sees every connection and every LHTTP message that can be parsed, whatever its command (the seed's header filters).
+/// All methods let everything pass unless they are written. It does not see messages that are not LHTTP, nor what is
+/// published with `POST /publish` or a [`Publisher`]. Filters run in the order in which they were registered, on the core that
 /// owns the connection: like a [`Processor`] they must not block.
 ///
 /// ```
@@ -85,7 +90,7 @@ pub trait Filter: Send + Sync {
         Ok(())
     }
 
-    /// A message has come, before anything else is done with it.
+    /// A message has come, before anything else is done with it. Its control headers may still be unsound.
     ///
     /// # Errors
     /// The client gets this as an error message, and nothing of the message happens.
@@ -94,14 +99,48 @@ pub trait Filter: Send + Sync {
         Ok(())
     }
 
-    /// A message has been carried out.
+    /// A message has been carried out. Changing it now changes only what [`Context::send`] answers. Not called for a
+    /// message that was refused, nor for one whose processor closed the connection.
     fn after_request(&self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// A connection has ended. Called once, for each that had opened.
+    /// A connection has ended. Called once for each, also for one that a filter's `on_open` did not want. As in
+    /// [`Processor::on_close`], nothing can be sent to it any more.
     fn on_close(&self, context: &mut Context<'_>) {
         let _ = context;
+    }
+}
+
+impl<P: Processor + ?Sized> Processor for Arc<P> {
+    fn on_open(&self, context: &mut Context<'_>) {
+        P::on_open(self, context);
+    }
+
+    fn on_message(&self, context: &mut Context<'_>) {
+        P::on_message(self, context);
+    }
+
+    fn on_close(&self, context: &mut Context<'_>) {
+        P::on_close(self, context);
+    }
+}
+
+impl<F: Filter + ?Sized> Filter for Arc<F> {
+    fn on_open(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        F::on_open(self, context)
+    }
+
+    fn before_request(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        F::before_request(self, context)
+    }
+
+    fn after_request(&self, context: &mut Context<'_>) {
+        F::after_request(self, context);
+    }
+
+    fn on_close(&self, context: &mut Context<'_>) {
+        F::on_close(self, context);
     }
 }
 
@@ -118,6 +157,18 @@ pub(crate) struct Extensions {
 pub(crate) type RawHandler = dyn Fn(&mut Context<'_>) + Send + Sync;
 
 impl Extensions {
+    /// # Errors
+    /// No message could have the command of one of the processors.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        for command in self.processors.keys().map(|command| String::from_utf8_lossy(command)) {
+            if let Err(refusal) = Message::new(&*command) {
+                let sentence = format!("a processor has the command {command:?}: {}", refusal.sentence());
+                return Err(StartError::Config(sentence));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there is nothing to call, so that nothing need be kept about connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.processors.is_empty() && self.filters.is_empty() && self.raw.is_none()

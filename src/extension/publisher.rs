@@ -44,12 +44,8 @@ impl Publisher {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Result<(), PublishError> {
-        let payload = encode_publish(channels, command, headers, body.as_ref()).map_err(PublishError::Invalid)?;
-        if payload.len() > self.message_bytes_max {
-            let sentence =
-                format!("the message has {} bytes, at most {} are allowed", payload.len(), self.message_bytes_max);
-            return Err(PublishError::Invalid(Refusal::because(Reason::MessageTooBig, sentence)));
-        }
+        let payload = encode_publish(channels, command, headers, body.as_ref(), self.message_bytes_max)
+            .map_err(PublishError::Invalid)?;
         let channels = channels.join(" ").into_bytes().into_boxed_slice();
         self.mailbox.post(Letter::Publish { channels, payload })
     }
@@ -67,6 +63,7 @@ pub(super) fn encode_publish(
     command: &str,
     headers: &[(&str, &str)],
     body: &[u8],
+    message_bytes_max: usize,
 ) -> Result<Vec<u8>, Refusal> {
     if channels.is_empty() {
         return Err(Refusal::because(Reason::BadChannel, "there is no channel to publish to"));
@@ -77,5 +74,10 @@ pub(super) fn encode_publish(
         message.add_header(*name, *value)?;
     }
     message.set_body(body);
-    Ok(message.encode())
+    let payload = message.encode();
+    if payload.len() > message_bytes_max {
+        let sentence = format!("the message has {} bytes, at most {message_bytes_max} are allowed", payload.len());
+        return Err(Refusal::because(Reason::MessageTooBig, sentence));
+    }
+    Ok(payload)
 }

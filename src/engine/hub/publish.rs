@@ -48,11 +48,6 @@ impl Hub {
         Err(Refusal::because(Reason::TooManySubscriptions, sentence))
     }
 
-    /// How many subscriptions more the connection may hold.
-    pub(crate) fn subscriptions_left(&self, slot: Slot) -> usize {
-        self.limits.subscriptions_max.saturating_sub(self.subscriptions.count(slot))
-    }
-
     /// Whether a connection is subscribed to this name.
     pub(crate) fn is_subscribed(&self, slot: Slot, name: &[u8], kind: Kind) -> bool {
         self.subscriptions.is_subscribed(slot, name, kind)

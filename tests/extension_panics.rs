@@ -1,0 +1,129 @@
+//! Code of the user's that panics: its connection is closed with 1011 and counted, and nobody else notices.
+
+mod support;
+
+use lhttp::{Context, Filter, Processor, Refusal};
+use support::{Client, Log, ON_PURPOSE, silence_panics_on_purpose, start, wait_until};
+
+/// Panics in the hook that it is named after.
+struct Panics(&'static str);
+
+impl Panics {
+    fn at(&self, hook: &str, context: &Context<'_>) {
+        if self.0 == hook {
+            context.send("no");
+            context.publish(&["room"], "no", &[], "").unwrap();
+            std::panic::panic_any(ON_PURPOSE);
+        }
+    }
+}
+
+impl Processor for Panics {
+    fn on_open(&self, context: &mut Context<'_>) {
+        self.at("processor open", context);
+    }
+
+    fn on_message(&self, context: &mut Context<'_>) {
+        self.at("processor message", context);
+    }
+
+    fn on_close(&self, context: &mut Context<'_>) {
+        self.at("processor close", context);
+    }
+}
+
+impl Filter for Panics {
+    fn on_open(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        // The test's other clients must live.
+        if context.path() == "/panic" {
+            self.at("filter open", context);
+        }
+        Ok(())
+    }
+
+    fn before_request(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
+        if context.command() == "panic" {
+            self.at("filter before", context);
+        }
+        Ok(())
+    }
+
+    fn after_request(&self, context: &mut Context<'_>) {
+        if context.command() == "panic" {
+            self.at("filter after", context);
+        }
+    }
+
+    fn on_close(&self, context: &mut Context<'_>) {
+        if context.path() == "/panic" {
+            self.at("filter close", context);
+        }
+    }
+}
+
+#[test]
+fn a_panic_closes_its_connection_alone_and_nothing_of_the_message_happens() {
+    silence_panics_on_purpose();
+    for hook in ["processor open", "processor message", "filter before", "raw"] {
+        let raw = move |context: &mut Context<'_>| Panics(hook).at("raw", context);
+        let server = start(|builder| builder.filter(Panics(hook)).processor("panic", Panics(hook)).raw(raw));
+        let mut other = Client::connect(server.local_addrs()[0]);
+        other.subscribe("room");
+        let mut client = Client::connect(server.local_addrs()[0]);
+        client.say("LHTTP/1.0 x\r\nsubscribe:mine\r\n\r\n");
+        client.say(if hook == "raw" { "raw" } else { "LHTTP/1.0 panic\r\npublish:room\r\nack:7\r\n\r\n" });
+        assert_eq!(client.expect_close(1011), "internal error", "{hook}");
+        other.expect_nothing();
+        wait_until(|| server.stats().connections == 1);
+        assert_eq!((server.stats().panics, server.stats().subscriptions), (1, 1), "{hook}");
+    }
+}
+
+#[test]
+fn a_panic_in_on_open_turns_the_connection_away() {
+    silence_panics_on_purpose();
+    let server = start(|builder| builder.filter(Panics("filter open")));
+    let mut other = Client::connect(server.local_addrs()[0]);
+    other.subscribe("room");
+    let mut client = Client::connect_to(server.local_addrs()[0], "/panic", &[]);
+    client.expect_close(1011);
+    other.expect_nothing();
+    assert_eq!(server.stats().panics, 1);
+}
+
+#[test]
+fn a_panic_after_the_message_was_carried_out_undoes_only_what_it_asked_for() {
+    silence_panics_on_purpose();
+    let server = start(|builder| builder.filter(Panics("filter after")));
+    let mut other = Client::connect(server.local_addrs()[0]);
+    other.subscribe("room");
+    let mut client = Client::connect(server.local_addrs()[0]);
+    client.say("LHTTP/1.0 panic\r\npublish:room\r\n\r\n");
+    client.expect_close(1011);
+    other.expect("LHTTP/1.0 panic\r\npublish:room\r\n\r\n");
+    other.expect_nothing();
+    assert_eq!(server.stats().panics, 1);
+}
+
+#[test]
+fn a_panic_in_on_close_undoes_what_it_asked_for_and_the_others_still_hear_of_the_end() {
+    silence_panics_on_purpose();
+    for hook in ["processor close", "filter close"] {
+        let log = Log::default();
+        let recorder = || support::Recorder::new("ok", &log);
+        let server = start(|builder| {
+            let builder = builder.filter(Panics(hook)).filter(recorder());
+            builder.processor("panic", Panics(hook)).processor("ok", recorder())
+        });
+        let mut other = Client::connect(server.local_addrs()[0]);
+        other.subscribe("room");
+        let mut client = Client::connect_to(server.local_addrs()[0], "/panic", &[]);
+        client.say("LHTTP/1.0 panic\r\n\r\n");
+        client.say("LHTTP/1.0 ok\r\n\r\n");
+        client.expect_nothing();
+        client.close();
+        other.expect_nothing();
+        assert_eq!(log.lines().iter().filter(|line| *line == "ok close").count(), 2, "{hook}: {:?}", log.lines());
+        assert_eq!(server.stats().panics, 1, "{hook}");
+    }
+}
