@@ -1,0 +1,132 @@
+//! What a stalled audience and a large idle one cost.
+
+mod common;
+
+use common::{
+    client::{Client, close_parts},
+    daemon::Daemon,
+    frame::{self, CLOSE, FIN, TEXT},
+    message::chat,
+    on_one_and_two_cores,
+};
+
+on_one_and_two_cores!(
+    three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody,
+    a_slow_subscriber_of_short_messages_is_closed_and_one_that_reads_is_not,
+    an_idle_subscribed_connection_costs_at_most_600_bytes,
+    connections_that_come_and_go_leave_no_memory_behind,
+);
+
+const STALLED: usize = 300;
+/// 20 MB in messages of 1 KiB.
+const MESSAGES: usize = 20_000;
+const BODY_BYTES: usize = 1024;
+/// Published at once; the reading subscriber has taken them all before the next, so it is never behind by more.
+const BATCH: usize = 200;
+
+fn numbered(number: usize, length: usize) -> String {
+    chat(&["publish:room"], &format!("{number:0length$}"))
+}
+
+/// Publishes `messages` in batches that `reader` takes in one after the other; calls `between` after each.
+fn publish_to_a_reader(
+    publisher: &mut Client,
+    reader: &mut Client,
+    (messages, length): (usize, usize),
+    mut between: impl FnMut(),
+) {
+    for start in (0..messages).step_by(BATCH) {
+        let numbers = start..(start + BATCH).min(messages);
+        let batch: Vec<u8> =
+            numbers.clone().flat_map(|number| frame::masked(FIN | TEXT, numbered(number, length).as_bytes())).collect();
+        publisher.send_raw(&batch);
+        numbers.for_each(|number| reader.expect_text(&numbered(number, length)));
+        between();
+    }
+}
+
+/// Reads what a stalled subscriber has missed: a beginning of all messages, then 1013 and the end.
+#[track_caller]
+fn expect_prefix_then_1013(mut client: Client, length: usize) {
+    for number in 0.. {
+        let frame = client.try_recv().expect("the server ends in time");
+        let frame = frame.unwrap_or_else(|| panic!("an end without a close frame, after {number} messages"));
+        if frame.opcode == CLOSE {
+            assert_eq!(close_parts(&frame).0, 1013, "{frame:?}");
+            let _ = client.try_send_raw(&frame::masked(FIN | CLOSE, &1013_u16.to_be_bytes()));
+            client.expect_end();
+            return;
+        }
+        assert_eq!(frame.payload, numbered(number, length).as_bytes(), "a gap before {number}");
+    }
+}
+
+fn three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody(cores: usize) {
+    let mut daemon = Daemon::start(cores, &[]);
+    let mut stalled: Vec<_> = (0..STALLED).map(|_| Client::connect_with_small_window(daemon.port())).collect();
+    stalled.iter_mut().for_each(|client| client.subscribe_acked("room"));
+    let mut reader = Client::connect(daemon.port());
+    reader.subscribe_acked("room");
+    let mut publisher = Client::connect(daemon.port());
+
+    let before = daemon.rss();
+    let mut most = 0;
+    publish_to_a_reader(&mut publisher, &mut reader, (MESSAGES, BODY_BYTES), || most = most.max(daemon.rss()));
+    let growth = most.saturating_sub(before);
+    println!("{} KiB more at most", growth >> 10);
+    assert!(growth < 100_000_000, "{growth} bytes more");
+    reader.expect_nothing_before_ack();
+    for client in stalled {
+        expect_prefix_then_1013(client, BODY_BYTES);
+    }
+    daemon.assert_healthy();
+}
+
+fn a_slow_subscriber_of_short_messages_is_closed_and_one_that_reads_is_not(cores: usize) {
+    let daemon = Daemon::start(cores, &["--outbox-max", "128KiB"]);
+    let mut slow = Client::connect_with_small_window(daemon.port());
+    slow.subscribe_acked("room");
+    let mut reader = Client::connect(daemon.port());
+    reader.subscribe_acked("room");
+    let mut publisher = Client::connect(daemon.port());
+    publish_to_a_reader(&mut publisher, &mut reader, (100_000, 64), || {});
+    expect_prefix_then_1013(slow, 64);
+    reader.expect_nothing_before_ack();
+}
+
+fn subscribed(port: u16, number: usize) -> Client {
+    let mut client = Client::connect(port);
+    // Rooms of twenty, as in a chat.
+    client.subscribe_acked(&format!("room-{}", number / 20));
+    client
+}
+
+fn an_idle_subscribed_connection_costs_at_most_600_bytes(cores: usize) {
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be read and raised");
+    let daemon = Daemon::start(cores, &[]);
+    let warm: Vec<_> = (0..500).map(|number| subscribed(daemon.port(), number)).collect();
+    let before = daemon.rss();
+    const MORE: usize = 4000;
+    let more: Vec<_> = (500..500 + MORE).map(|number| subscribed(daemon.port(), number)).collect();
+    let each = daemon.rss().saturating_sub(before) / MORE;
+    println!("{each} bytes for each of {} connections", warm.len() + more.len());
+    assert!(each <= 600, "{each} bytes each");
+}
+
+fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {
+    let daemon = Daemon::start(cores, &[]);
+    let come_and_go = |round: usize| {
+        let mut clients: Vec<_> = (0..100).map(|_| Client::connect(daemon.port())).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            // Channels of their own, a pattern, and half a message left behind.
+            client.subscribe_acked(&format!("own.{round}.{number} own.{round}.* other.{number}.>"));
+            client.say(&chat(&[&format!("publish:own.{round}.{number}")], &"x".repeat(2000)));
+            client.send_raw(&frame::masked(FIN | TEXT, &[b'x'; 2000])[..1500]);
+        }
+    };
+    (0..10).for_each(come_and_go);
+    let before = daemon.rss();
+    (10..60).for_each(come_and_go);
+    let growth = daemon.rss().saturating_sub(before);
+    assert!(growth < 2 << 20, "{growth} bytes more after 5,000 connections");
+}
