@@ -126,8 +126,8 @@ fn stream_and_answers() -> (Vec<u8>, Vec<frame::Frame>) {
         let message = chat(&["publish:room"], &"ü".repeat(length / 2));
         bytes.extend(frame::masked(FIN | TEXT, message.as_bytes()));
         answer(TEXT, message.as_bytes());
-        bytes.extend(frame::masked(FIN | PING, message.get(..20).expect("ASCII").as_bytes()));
-        answer(PONG, message[..20].as_bytes());
+        bytes.extend(frame::masked(FIN | PING, &message.as_bytes()[..20]));
+        answer(PONG, &message.as_bytes()[..20]);
         let (first, rest) = message.as_bytes().split_at(message.len() - 1);
         bytes.extend(frame::masked(BINARY, first));
         bytes.extend(frame::masked(FIN | PONG, b"unasked"));
