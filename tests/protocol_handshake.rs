@@ -6,7 +6,7 @@ use common::{
     client::Client,
     daemon::Daemon,
     frame::{self, FIN, TEXT},
-    http::{ACCEPT, Http, KEY, Response, handshake},
+    http::{ACCEPT, Http, KEY, Response, handshake, publish_request},
     message::chat,
     on_one_and_two_cores,
 };
@@ -21,6 +21,7 @@ on_one_and_two_cores!(
     frames_that_come_with_the_handshake_are_served,
     a_handshake_may_come_byte_by_byte,
     a_handshake_is_the_same_wherever_it_is_cut,
+    a_connection_that_was_used_for_http_can_become_a_websocket,
     tungstenites_client_can_subscribe_and_publish,
 );
 
@@ -153,6 +154,16 @@ fn a_handshake_is_the_same_wherever_it_is_cut(cores: usize) {
         assert_eq!(http.response().status, 101, "cut at {cut}");
         http.into_client().expect_ack("1");
     }
+}
+
+fn a_connection_that_was_used_for_http_can_become_a_websocket(cores: usize) {
+    let daemon = Daemon::start(cores, &[]);
+    let mut http = Http::connect(daemon.port());
+    assert_eq!(http.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    let message = chat(&["publish:nobody"], "");
+    assert_eq!(http.ask(publish_request(message, "")).status, 200);
+    let response = http.ask(handshake("/", ""));
+    assert_granted((http, response));
 }
 
 fn tungstenites_client_can_subscribe_and_publish(cores: usize) {

@@ -131,6 +131,7 @@ fn malformed_chunks_get_400_and_end_the_connection(cores: usize) {
         format!("{size}\n{message}\r\n0\r\n\r\n"),
         format!("{size}\r\n{message}0\r\n\r\n"),
         format!("{size}\r\n{message}!!\r\n0\r\n\r\n"),
+        format!("{size}\r\n{message}!!0\r\n\r\n"),
         format!("{}{size}\r\n{message}\r\n0\r\n\r\n", "0".repeat(40)),
         format!("1{}\r\n{message}\r\n0\r\n\r\n", "0".repeat(17)),
     ]

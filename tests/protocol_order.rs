@@ -11,6 +11,7 @@ on_one_and_two_cores!(
     an_acknowledged_subscription_receives_the_next_publish_from_anywhere,
     an_acknowledged_pattern_receives_the_next_publish_from_anywhere,
     an_acknowledged_unsubscription_receives_nothing_more,
+    whoever_takes_the_place_of_a_lost_connection_inherits_nothing,
     each_of_many_messages_sent_at_once_is_acknowledged_once,
 );
 
@@ -125,4 +126,23 @@ fn each_of_many_messages_sent_at_once_is_acknowledged_once(cores: usize) {
         .collect();
     tokens.sort_unstable();
     assert_eq!(tokens, (0..500).collect::<Vec<_>>());
+}
+
+fn whoever_takes_the_place_of_a_lost_connection_inherits_nothing(cores: usize) {
+    let mut daemon = Daemon::start(cores, &[]);
+    let mut publisher = Client::connect(daemon.port());
+    for round in 0..300 {
+        let mut lost = Client::connect(daemon.port());
+        // It goes while its acknowledgement may still wait for another core, and its deliveries for the next turn.
+        lost.say(&chat(&[&format!("subscribe:lost lost.{round} *.{round}"), "ack:lost"], ""));
+        publisher.say(&chat(&[&format!("publish:lost lost.{round}")], &"for the lost one".repeat(round)));
+        drop(lost);
+        let mut next = Client::connect(daemon.port());
+        next.subscribe_acked("end");
+        publisher.say(&chat(&[&format!("publish:lost lost.{round}")], "for the lost one"));
+        publisher.say(&chat(&["publish:end"], ""));
+        next.expect_text(&chat(&["publish:end"], ""));
+        next.expect_nothing_before_ack();
+    }
+    daemon.assert_healthy();
 }
