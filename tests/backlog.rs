@@ -5,7 +5,7 @@ mod common;
 use std::collections::VecDeque;
 
 use common::{
-    client::Client,
+    client::{Client, assert_same},
     daemon::Daemon,
     frame::{BINARY, FIN, Frame, TEXT},
     message::chat,
@@ -45,14 +45,8 @@ impl Reader {
             let expected = self.expected.pop_front().expect("counted");
             self.expected_bytes -= expected.payload.len();
             let got = self.client.recv();
-            // Not `assert_eq`: two long texts say less than where they part.
-            let same = got.payload.iter().zip(&expected.payload).take_while(|(got, expected)| got == expected).count();
-            assert!(
-                got == expected,
-                "opcode {:#x}, the same up to byte {same} of {}",
-                got.opcode,
-                expected.payload.len()
-            );
+            assert_eq!((got.fin, got.opcode), (true, expected.opcode));
+            assert_same(&got.payload, &expected.payload, "a message");
         }
     }
 }
@@ -71,6 +65,8 @@ fn random_readers_that_fall_behind_get_what_a_naive_queue_holds(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut publisher = Client::connect(daemon.port());
     let mut readers: Vec<_> = (0..12).map(|_| Reader::new(&daemon, &mut rng)).collect();
+    let mut on_every_core: Vec<_> = (0..8).map(|_| Client::connect(daemon.port())).collect();
+    on_every_core.iter_mut().for_each(|client| client.subscribe_acked("sync"));
     for _ in 0..600 {
         let (opcode, channel, message) = random_message(&mut rng);
         publisher.send_frame(FIN | opcode, &message);
@@ -85,8 +81,12 @@ fn random_readers_that_fall_behind_get_what_a_naive_queue_holds(cores: usize) {
         }
         let chosen = rng.random_range(0..readers.len());
         match rng.random_range(0..40) {
-            // It goes with all its backlog; another one comes.
-            0 => readers[chosen] = Reader::new(&daemon, &mut rng),
+            // It goes with all its backlog; another one comes, when what was published before cannot reach it any more.
+            0 => {
+                publisher.say(&chat(&["publish:sync"], ""));
+                on_every_core.iter_mut().for_each(|client| client.expect_text(&chat(&["publish:sync"], "")));
+                readers[chosen] = Reader::new(&daemon, &mut rng);
+            }
             1..20 => readers[chosen].read(rng.random_range(0..20)),
             _ => {}
         }

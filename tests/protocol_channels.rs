@@ -128,62 +128,82 @@ fn random_channel(rng: &mut StdRng, wild: bool) -> String {
     tokens.join(".")
 }
 
+/// A client and its oracle: it receives a publish once for each of `patterns` that matches.
+struct Subscriber {
+    client: Client,
+    patterns: Vec<String>,
+}
+
+/// Every subscriber has this one besides, so that all know when a publish has reached all cores.
+const SYNC: &str = "sync";
+
+impl Subscriber {
+    fn new(daemon: &Daemon) -> Self {
+        let mut client = Client::connect(daemon.port());
+        client.subscribe_acked(SYNC);
+        Self { client, patterns: Vec::new() }
+    }
+
+    fn subscribe(&mut self, pattern: String) {
+        self.client.subscribe_acked(&pattern);
+        self.patterns.retain(|known| *known != pattern);
+        self.patterns.push(pattern);
+    }
+
+    #[track_caller]
+    fn expect_each_match(&mut self, channel: &str, message: &str) {
+        let matching = self.patterns.iter().filter(|pattern| text_matches(pattern, channel)).count();
+        (0..matching + usize::from(channel == SYNC)).for_each(|_| self.client.expect_text(message));
+    }
+}
+
+/// Publishes to `channel` and then to [`SYNC`]; without that, a subscription of the next round might overtake a publish
+/// that nobody waited for, and rightly receive it.
+fn publish_and_count(publisher: &mut Client, channel: &str, subscribers: &mut [Subscriber]) {
+    for channel in [channel, SYNC] {
+        let message = chat(&[&format!("publish:{channel}")], "");
+        publisher.say(&message);
+        subscribers.iter_mut().for_each(|subscriber| subscriber.expect_each_match(channel, &message));
+    }
+}
+
 fn each_matching_subscription_delivers_once_as_a_naive_matcher_says(cores: usize) {
     let mut rng = seeded_rng();
     let daemon = Daemon::start(cores, &[]);
     let mut publisher = Client::connect(daemon.port());
-    let mut subscribers: Vec<(Client, Vec<String>)> = (0..8)
-        .map(|_| {
-            let mut patterns: Vec<_> = (0..rng.random_range(1..30)).map(|_| random_channel(&mut rng, true)).collect();
-            patterns.sort();
-            patterns.dedup();
-            let mut client = Client::connect(daemon.port());
-            client.subscribe_acked(&format!("{} end-of-test", patterns.join(" ")));
-            // A pattern may match the sentinel; the oracle must know that too.
-            patterns.push("end-of-test".into());
-            (client, patterns)
-        })
-        .collect();
+    let mut subscribers: Vec<_> = (0..8).map(|_| Subscriber::new(&daemon)).collect();
+    for subscriber in &mut subscribers {
+        let mut patterns: Vec<_> = (0..rng.random_range(1..30)).map(|_| random_channel(&mut rng, true)).collect();
+        patterns.sort();
+        patterns.dedup();
+        subscriber.client.subscribe_acked(&patterns.join(" "));
+        subscriber.patterns = patterns;
+    }
     for _ in 0..100 {
         let channel = random_channel(&mut rng, false);
         publish_and_count(&mut publisher, &channel, &mut subscribers);
     }
-    publish_and_count(&mut publisher, "end-of-test", &mut subscribers);
-    subscribers.iter_mut().for_each(|(client, _)| client.expect_nothing_before_ack());
-}
-
-fn publish_and_count(publisher: &mut Client, channel: &str, subscribers: &mut [(Client, Vec<String>)]) {
-    let message = chat(&[&format!("publish:{channel}")], "");
-    publisher.say(&message);
-    for (client, patterns) in subscribers {
-        for _ in patterns.iter().filter(|pattern| text_matches(pattern, channel)) {
-            client.expect_text(&message);
-        }
-    }
+    subscribers.iter_mut().for_each(|subscriber| subscriber.client.expect_nothing_before_ack());
 }
 
 fn subscriptions_that_come_and_go_deliver_as_a_naive_matcher_says(cores: usize) {
     let mut rng = seeded_rng();
     let daemon = Daemon::start(cores, &[]);
     let mut publisher = Client::connect(daemon.port());
-    let mut subscribers: Vec<(Client, Vec<String>)> =
-        (0..4).map(|_| (Client::connect(daemon.port()), Vec::new())).collect();
+    let mut subscribers: Vec<_> = (0..4).map(|_| Subscriber::new(&daemon)).collect();
     for _ in 0..300 {
         let chosen = rng.random_range(0..subscribers.len());
-        let (client, patterns) = &mut subscribers[chosen];
+        let subscriber = &mut subscribers[chosen];
         if rng.random_range(0..20) == 0 {
-            (*client, *patterns) = (Client::connect(daemon.port()), Vec::new());
-        } else if rng.random_range(0..2) == 0 || patterns.is_empty() {
-            let pattern = random_channel(&mut rng, true);
-            client.subscribe_acked(&pattern);
-            patterns.retain(|known| *known != pattern);
-            patterns.push(pattern);
+            *subscriber = Subscriber::new(&daemon);
+        } else if rng.random_range(0..2) == 0 || subscriber.patterns.is_empty() {
+            subscriber.subscribe(random_channel(&mut rng, true));
         } else {
-            let gone = patterns.swap_remove(rng.random_range(0..patterns.len()));
-            client.say_acked(&format!("unsubscribe:{gone}"));
+            let gone = subscriber.patterns.swap_remove(rng.random_range(0..subscriber.patterns.len()));
+            subscriber.client.say_acked(&format!("unsubscribe:{gone}"));
         }
         let channel = random_channel(&mut rng, false);
         publish_and_count(&mut publisher, &channel, &mut subscribers);
     }
-    subscribers.iter_mut().for_each(|(client, _)| client.expect_nothing_before_ack());
+    subscribers.iter_mut().for_each(|subscriber| subscriber.client.expect_nothing_before_ack());
 }

@@ -20,6 +20,7 @@ on_one_and_two_cores!(
     text_that_is_not_utf8_gets_1007,
     a_close_reason_that_is_not_utf8_gets_1007,
     a_header_that_announces_a_terabyte_gets_1009_at_once_and_no_memory,
+    a_last_fragment_that_goes_over_the_limit_gets_1009_before_its_payload,
     a_violation_behind_good_messages_does_not_take_them_back,
     a_violation_ends_its_connection_alone,
     a_sender_of_far_too_much_still_reads_why_it_was_closed,
@@ -157,12 +158,16 @@ fn a_header_that_announces_a_terabyte_gets_1009_at_once_and_no_memory(cores: usi
             assert_closed(&daemon, &frame::masked_with_length(opcode, 64, announced, &[b'x'; 26]), 1009);
         }
     }
-    let mut client = Client::connect(daemon.port());
-    client.send_frame(TEXT, &[b'x'; 40_000]);
-    client.send_raw(&frame::masked_with_length(FIN | CONTINUATION, 16, 25_537, b""));
-    client.expect_closed_with(1009);
     let grown = daemon.rss().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes more than before");
+}
+
+fn a_last_fragment_that_goes_over_the_limit_gets_1009_before_its_payload(cores: usize) {
+    let daemon = Daemon::start(cores, &[]);
+    let last = frame::masked_with_length(FIN | CONTINUATION, 16, 25_537, b"");
+    assert_closed(&daemon, &[frame::masked(TEXT, &[b'x'; 40_000]), last].concat(), 1009);
+    let unfinished = frame::masked_with_length(CONTINUATION, 16, 65_535, b"");
+    assert_closed(&daemon, &[frame::masked(BINARY, b"xy"), unfinished].concat(), 1009);
 }
 
 fn a_violation_behind_good_messages_does_not_take_them_back(cores: usize) {

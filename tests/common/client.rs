@@ -183,3 +183,18 @@ pub(crate) fn close_parts(frame: &Frame) -> (u16, String) {
     let (code, reason) = frame.payload.split_first_chunk().expect("a close frame with a code");
     (u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).expect("a close reason is UTF-8"))
 }
+
+/// Fails the test unless both are the same bytes; says where they part, since two long texts side by side do not.
+#[track_caller]
+pub(crate) fn assert_same(got: &[u8], expected: &[u8], what: &str) {
+    let same = got.iter().zip(expected).take_while(|(got, expected)| got == expected).count();
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[same..bytes.len().min(same + 60)]).into_owned();
+    assert!(
+        got == expected,
+        "{what}: {} bytes instead of {}, the same up to byte {same}, then {:?} instead of {:?}",
+        got.len(),
+        expected.len(),
+        shown(got),
+        shown(expected)
+    );
+}

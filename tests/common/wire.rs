@@ -23,14 +23,15 @@ impl Wire {
         Self::from_stream(TcpStream::connect(("127.0.0.1", port)).expect("the daemon accepts"))
     }
 
-    /// A connection whose two ends take in only some ten KiB that the test does not read.
+    /// A connection whose two ends take in only some hundred KiB that the test does not read.
     ///
-    /// On the loopback the sender's buffer would hold 2.6 MB: 20 segments of 64 KiB and their overhead. Small segments
-    /// keep that small too.
+    /// On the loopback the sender's buffer would hold 2.6 MB: 20 segments of 64 KiB and their overhead. Segments as on
+    /// an Ethernet keep that small too. A receive buffer of a few segments would be smaller still, but then TCP drops
+    /// some and waits seconds for its persist timer.
     pub(crate) fn connect_with_small_window(port: u16) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("a small receive buffer");
-        socket.set_tcp_mss(536).expect("small segments");
+        socket.set_recv_buffer_size(32 << 10).expect("a small receive buffer");
+        socket.set_tcp_mss(1448).expect("small segments");
         socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("the daemon accepts");
         Self::from_stream(socket.into())
     }
