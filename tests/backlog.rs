@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, thread};
 
 use common::{
     client::{Client, assert_same},
@@ -15,6 +15,7 @@ use rand::{RngExt, rngs::StdRng};
 
 on_one_and_two_cores!(
     random_readers_that_fall_behind_get_what_a_naive_queue_holds,
+    readers_at_their_own_pace_get_every_byte_of_a_long_stream,
     a_large_message_reaches_many_slow_readers_whole,
     a_reader_that_catches_up_again_and_again_is_never_a_slow_consumer,
 );
@@ -97,6 +98,39 @@ fn random_readers_that_fall_behind_get_what_a_naive_queue_holds(cores: usize) {
         reader.read(usize::MAX);
         reader.client.expect_text(&end);
     }
+}
+
+/// Message `number` of a stream that publisher and readers know: its length and content differ from its neighbours'.
+fn streamed(number: usize, pattern: &str) -> String {
+    let (start, length) = (number * 37 % 20_000, [0, 30, 700, 5_000, 20_000][number * number % 7 % 5]);
+    chat(&["publish:room"], &format!("{number} {}", &pattern[start..start + length]))
+}
+
+fn readers_at_their_own_pace_get_every_byte_of_a_long_stream(cores: usize) {
+    const MESSAGES: usize = 4_000;
+    // All that is published fits into each outbox, so that nobody can be too slow.
+    let daemon = Daemon::start(cores, &["--outbox-max", "256MiB", "--memory-budget", "1GiB"]);
+    let pattern: String =
+        (0..40_000).map(|place: u32| char::from(b'a' + (place.wrapping_mul(place) >> 7) as u8 % 26)).collect();
+    let mut readers: Vec<_> = (0..6).map(|_| Client::connect_with_small_window(daemon.port())).collect();
+    readers.iter_mut().for_each(|client| client.subscribe_acked("room"));
+    thread::scope(|scope| {
+        for mut client in readers {
+            let pattern = &pattern;
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    assert_same(
+                        &client.recv().payload,
+                        streamed(number, pattern).as_bytes(),
+                        &format!("message {number}"),
+                    );
+                }
+            });
+        }
+        let mut publisher = Client::connect(daemon.port());
+        (0..MESSAGES).for_each(|number| publisher.say(&streamed(number, &pattern)));
+        publisher.expect_nothing_before_ack();
+    });
 }
 
 fn a_large_message_reaches_many_slow_readers_whole(cores: usize) {

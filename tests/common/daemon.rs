@@ -77,6 +77,11 @@ impl Daemon {
         kib * 1024
     }
 
+    /// How many files it has open, sockets above all.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon runs").count()
+    }
+
     /// The CPU time it has used, user and system, in the kernel's ticks of 10 ms.
     pub(crate) fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the daemon runs");

@@ -41,7 +41,12 @@ pub(crate) fn masked(first_byte: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn masked_with_length(first_byte: u8, bits: u8, length: u64, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first_byte, MASKED, bits, length);
     frame.extend(MASK);
-    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    // Four bytes at a time: the tests that publish megabytes are built without optimization.
+    let (words, rest) = payload.as_chunks::<4>();
+    for word in words {
+        frame.extend((u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(MASK)).to_ne_bytes());
+    }
+    frame.extend(rest.iter().zip(MASK).map(|(byte, mask)| byte ^ mask));
     frame
 }
 
