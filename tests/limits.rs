@@ -143,7 +143,8 @@ fn a_client_that_answers_pings_stays_and_one_that_does_not_gets_1008(cores: usiz
         }
     };
     assert_eq!((close.opcode, &close.payload[..2]), (CLOSE, &1008_u16.to_be_bytes()[..]), "{close:?}");
-    // It does not answer the close either; the server does not wait for that for ever.
+    // It does not answer the close either; the server waits for that some seconds and not for ever.
+    silent.set_timeout(Duration::from_secs(20));
     silent.expect_end();
 }
 

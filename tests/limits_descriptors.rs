@@ -60,9 +60,9 @@ fn connections_that_break_leave_no_descriptor(cores: usize) {
     assert_nothing_stays(cores, |daemon| {
         for round in 0..40 {
             let mut client = Client::connect(daemon.port());
-            client.subscribe_acked("own");
+            client.subscribe_acked(&format!("own.{round}"));
             // What it has not read makes its end a reset; what it published may still be on its way to itself.
-            (0..round).for_each(|_| client.say(&chat(&["publish:own"], "mine")));
+            (0..round).for_each(|_| client.say(&chat(&[&format!("publish:own.{round}")], "mine")));
             client.send_raw(&frame::masked(FIN | TEXT, b"LHTTP/1.0 chat")[..round % 15]);
         }
     });
