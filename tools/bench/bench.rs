@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use clap::Args;
@@ -48,6 +49,8 @@ pub(crate) struct TargetArgs {
 /// A server under test, ended when this is dropped if it was started for it.
 #[derive(Debug)]
 pub(crate) struct Target {
+    /// What reports call it.
+    pub(crate) name: &'static str,
     pub(crate) dialect: Dialect,
     pub(crate) address: SocketAddr,
     pid: Option<u32>,
@@ -78,7 +81,8 @@ impl Bench {
             None => self.start(arguments.server, &[]),
             Some(url) => {
                 let address = resolve(url)?;
-                Ok(Target { dialect: arguments.server, address, pid: arguments.pid, _server: None })
+                let name = arguments.server.server();
+                Ok(Target { name, dialect: arguments.server, address, pid: arguments.pid, _server: None })
             }
         }
     }
@@ -86,7 +90,18 @@ impl Bench {
     /// Starts a server on its CPU; `arguments` are more arguments for lhttpd.
     pub(crate) fn start(&self, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
         let server = Server::start(dialect, &self.programs, arguments, self.cpus.server)?;
-        Ok(Target { dialect, address: server.address, pid: Some(server.pid()), _server: Some(server) })
+        Ok(Target::new(dialect.server(), dialect, server))
+    }
+
+    /// Starts nginx, which does `post` only.
+    pub(crate) fn start_nginx(&self) -> Result<Target, Failure> {
+        let server = Server::start_nginx(&self.programs, self.cpus.server)?;
+        Ok(Target::new("nginx", Dialect::Lhttp, server))
+    }
+
+    /// How long a poll with nothing else to do may wait.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.wait.patience()
     }
 
     /// A generator for `target`.
@@ -96,9 +111,18 @@ impl Bench {
 }
 
 impl Target {
+    fn new(name: &'static str, dialect: Dialect, server: Server) -> Self {
+        Self { name, dialect, address: server.address, pid: Some(server.pid()), _server: Some(server) }
+    }
+
     /// What the server has used so far, if its process is known.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.pid.and_then(procfs::usage_at_rest)
+    }
+
+    /// The server's resident memory now, if its process is known.
+    pub(crate) fn rss_bytes(&self) -> Option<u64> {
+        self.pid.and_then(procfs::rss_bytes)
     }
 }
 

@@ -39,6 +39,13 @@ pub(crate) enum Wait {
     Sleep,
 }
 
+impl Wait {
+    /// How long a poll with nothing else to do may wait.
+    pub(crate) fn patience(self) -> Option<Duration> {
+        Some(if self == Self::Spin { Duration::ZERO } else { Duration::from_millis(100) })
+    }
+}
+
 /// All connections to one server.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -57,7 +64,7 @@ pub(crate) struct Load {
 }
 
 /// What one connection is to publish: whole frames, written over and over out of one block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Flow {
     /// The connection's index.
     pub(crate) connection: usize,
@@ -205,15 +212,20 @@ impl Load {
         Ok(true)
     }
 
-    /// Writes one prepared message whole.
-    pub(crate) fn write(&mut self, index: usize, bytes: &[u8]) -> Result<(), Failure> {
+    /// Writes one prepared message whole; `on_stamp` hears of what arrives if the socket makes it wait.
+    pub(crate) fn write(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        mut on_stamp: Option<&mut dyn FnMut(u64)>,
+    ) -> Result<(), Failure> {
         let mut at = 0;
         let deadline = Instant::now() + SILENCE;
         while at < bytes.len() {
             match self.connections[index].stream.write(&bytes[at..]) {
                 Ok(taken) => at += taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
-                    self.turn(Some(Duration::ZERO), None)?;
+                    self.turn(Some(Duration::ZERO), on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _))?;
                 }
                 Err(error) => return Err(Failure::io("writing to the server")(error)),
             }
@@ -223,7 +235,7 @@ impl Load {
 
     /// How long a turn with nothing else to do may wait.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        Some(if self.wait == Wait::Spin { Duration::ZERO } else { Duration::from_millis(100) })
+        self.wait.patience()
     }
 
     /// One turn: waits for events for up to `timeout`, reads all that is there, and counts it.

@@ -8,6 +8,7 @@ mod connection;
 mod dialect;
 mod failure;
 mod floor;
+mod http_load;
 mod load;
 mod modes;
 mod procfs;
@@ -29,6 +30,11 @@ use crate::{
     modes::{
         broadcast::{self, BurstArgs, FanoutArgs, RoomsArgs},
         compare::{self, CompareArgs},
+        idle::{self, IdleArgs},
+        post::{self, PostArgs},
+        rate::{self, RateArgs},
+        rtt::{self, RttArgs},
+        slow::{self, SlowArgs},
     },
     report::{Outcome, Output},
     servers::Programs,
@@ -77,6 +83,16 @@ enum Mode {
     Fanout(Single<FanoutArgs>),
     /// Many channels with members each: deliveries a second
     Rooms(Single<RoomsArgs>),
+    /// One message at a time: the round trip's percentiles
+    Rtt(Single<RttArgs>),
+    /// Messages at a fixed rate: percentiles of the latency, counted from when each was due
+    Rate(Single<RateArgs>),
+    /// Open, subscribed connections: memory and CPU time for each
+    Idle(Single<IdleArgs>),
+    /// Messages published over HTTP: requests a second
+    Post(Single<PostArgs>),
+    /// Readers that have stopped reading beside healthy ones: what they cost, and how they end
+    Slow(Single<SlowArgs>),
     /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table
     Compare {
         #[command(flatten)]
@@ -122,6 +138,11 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
         Mode::Burst(single) => single.run(interrupted, broadcast::burst),
         Mode::Fanout(single) => single.run(interrupted, broadcast::fanout),
         Mode::Rooms(single) => single.run(interrupted, broadcast::rooms),
+        Mode::Rtt(single) => single.run(interrupted, rtt::run),
+        Mode::Rate(single) => single.run(interrupted, rate::run),
+        Mode::Idle(single) => single.run(interrupted, idle::run),
+        Mode::Post(single) => single.run(interrupted, |bench, target, args| post::run(bench, target, &args)),
+        Mode::Slow(single) => single.run(interrupted, slow::run),
         Mode::Compare { work, common } => {
             let bench = Bench::new(common.placement, common.programs, interrupted);
             compare::run(&bench, &work, &common.output)

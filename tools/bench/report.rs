@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{dialect::Dialect, failure::Failure, procfs};
+use crate::{failure::Failure, procfs};
 
 /// Where the figures go.
 #[derive(Args, Clone, Debug, Default)]
@@ -56,9 +56,9 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn new(mode: &'static str, dialect: Dialect, settings: &[(&str, Value)]) -> Self {
+    pub(crate) fn new(mode: &'static str, server: &str, settings: &[(&str, Value)]) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let server = dialect.server().to_owned();
+        let server = server.to_owned();
         Self { mode, server, settings, figures: BTreeMap::new(), text: String::new() }
     }
 
@@ -124,7 +124,7 @@ pub(crate) fn show(name: &str, value: f64) -> String {
     let has = |unit: &str| name.ends_with(unit);
     if has("_per_s") {
         scaled(&[(1e6, " M/s"), (1e3, " k/s")], " /s")
-    } else if has("_bytes") || has("_bytes_per_connection") {
+    } else if has("_bytes") || has("bytes_per_connection") {
         scaled(&[(1024.0 * 1024.0, " MiB")], " B")
     } else if has("_ms") {
         digits(value) + " ms"

@@ -191,7 +191,7 @@ impl Work {
             ("write", json!(self.write)),
             ("wait", json!(bench.wait)),
         ];
-        let mut outcome = Outcome::new(mode, target.dialect, &settings);
+        let mut outcome = Outcome::new(mode, target.name, &settings);
         let times_ms: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
         outcome.set("median_ms", median(&times_ms));
         outcome.set("min_ms", quantile(&times_ms, 0.0));
