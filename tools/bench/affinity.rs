@@ -21,16 +21,9 @@ pub(crate) fn on_cpu<T: Send>(cpu: usize, action: impl FnOnce() -> T + Send) -> 
     })
 }
 
-/// The CPUs on which the generator and the server run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpus {
-    pub(crate) generator: usize,
-    pub(crate) server: usize,
-}
-
-/// Chooses the CPUs and moves the calling thread to the generator's. A doubt about them is a warning on stderr, not an
-/// error: the figures still mean something.
-pub(crate) fn arrange(generator: Option<usize>, server: Option<usize>) -> Cpus {
+/// Chooses two CPUs, moves the calling thread to the generator's and gives the server's. A doubt about them is a
+/// warning on stderr, not an error: the figures still mean something.
+pub(crate) fn arrange(generator: Option<usize>, server: Option<usize>) -> usize {
     let ids: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let first = ids.first().copied().unwrap_or(0);
     let server = server.unwrap_or_else(|| ids.iter().copied().find(|id| Some(*id) != generator).unwrap_or(first));
@@ -41,5 +34,5 @@ pub(crate) fn arrange(generator: Option<usize>, server: Option<usize>) -> Cpus {
     if !pin(generator) {
         eprintln!("warning: the system does not let this run on CPU {generator}");
     }
-    Cpus { generator, server }
+    server
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 
 use crate::{
-    affinity::{self, Cpus},
+    affinity,
     dialect::Dialect,
     failure::Failure,
     load::{Load, Wait},
@@ -60,7 +60,7 @@ pub(crate) struct Target {
 /// A thread that is ready to measure.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    pub(crate) cpus: Cpus,
+    server_cpu: usize,
     pub(crate) wait: Wait,
     pub(crate) programs: Programs,
     pub(crate) interrupted: Arc<AtomicBool>,
@@ -71,8 +71,8 @@ impl Bench {
     /// Pins this thread and raises its limit of file descriptors.
     pub(crate) fn new(placement: Placement, programs: Programs, interrupted: Arc<AtomicBool>) -> Self {
         let _ = rlimit::increase_nofile_limit(u64::MAX);
-        let cpus = affinity::arrange(placement.cpu, placement.server_cpu);
-        Self { cpus, wait: placement.wait, programs, interrupted, progress: ProgressLine::new() }
+        let server_cpu = affinity::arrange(placement.cpu, placement.server_cpu);
+        Self { server_cpu, wait: placement.wait, programs, interrupted, progress: ProgressLine::new() }
     }
 
     /// The server that the arguments name, started if it is not running.
@@ -89,13 +89,13 @@ impl Bench {
 
     /// Starts a server on its CPU; `arguments` are more arguments for lhttpd.
     pub(crate) fn start(&self, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
-        let server = Server::start(dialect, &self.programs, arguments, self.cpus.server)?;
+        let server = Server::start(dialect, &self.programs, arguments, self.server_cpu)?;
         Ok(Target::new(dialect.server(), dialect, server))
     }
 
     /// Starts nginx, which does `post` only.
     pub(crate) fn start_nginx(&self) -> Result<Target, Failure> {
-        let server = Server::start_nginx(&self.programs, self.cpus.server)?;
+        let server = Server::start_nginx(&self.programs, self.server_cpu)?;
         Ok(Target::new("nginx", Dialect::Lhttp, server))
     }
 
@@ -106,7 +106,12 @@ impl Bench {
 
     /// A generator for `target`.
     pub(crate) fn load(&self, target: &Target) -> Result<Load, Failure> {
-        Load::new(target.dialect, target.address, self.wait, Arc::clone(&self.interrupted))
+        self.load_waiting(target, self.wait)
+    }
+
+    /// A generator for `target` that waits in another way than the others.
+    pub(crate) fn load_waiting(&self, target: &Target, wait: Wait) -> Result<Load, Failure> {
+        Load::new(target.dialect, target.address, wait, Arc::clone(&self.interrupted))
     }
 }
 

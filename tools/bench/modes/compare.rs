@@ -6,16 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use serde::Serialize;
 
-use super::works::{self, Row, Work};
+use super::works::{self, Contender, Row, Work};
 use crate::{
     bench::Bench,
-    dialect::Dialect,
     failure::Failure,
     report::{Machine, Outcome, Output, median, show},
 };
-
-/// The columns, in order.
-const SERVERS: [Dialect; 4] = [Dialect::Lhttp, Dialect::Nats, Dialect::Bun, Dialect::Floor];
 
 /// How `compare` is run.
 #[derive(Args, Clone, Debug)]
@@ -28,7 +24,7 @@ pub(crate) struct CompareArgs {
     pub(crate) only: Vec<String>,
     /// Only these servers
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
-    pub(crate) servers: Vec<Dialect>,
+    pub(crate) servers: Vec<Contender>,
     /// A small share of the work, to see that everything runs; its figures mean little
     #[arg(long)]
     pub(crate) quick: bool,
@@ -54,9 +50,9 @@ struct RowResult {
     title: &'static str,
     figure: &'static str,
     /// The median over the rounds, by server.
-    values: BTreeMap<Dialect, f64>,
+    values: BTreeMap<Contender, f64>,
     /// How many times better lhttpd is than each of the others.
-    ratios: BTreeMap<Dialect, f64>,
+    ratios: BTreeMap<Contender, f64>,
     goals: Vec<Goal>,
 }
 
@@ -80,7 +76,7 @@ pub(crate) fn run(bench: &Bench, args: &CompareArgs, output: &Output) -> Result<
     let mut runs = Runs::default();
     for round in 1..=args.rounds {
         for work in &works {
-            for server in SERVERS {
+            for server in Contender::ALL {
                 if args.servers.is_empty() || args.servers.contains(&server) {
                     bench.progress.show(&format!("round {round} of {}: {} on {server}", args.rounds, work.title));
                     runs.one(bench, work, server)?;
@@ -108,7 +104,7 @@ pub(crate) fn run(bench: &Bench, args: &CompareArgs, output: &Output) -> Result<
 
 #[derive(Default)]
 struct Runs {
-    outcomes: Vec<(&'static str, Dialect, Outcome)>,
+    outcomes: Vec<(&'static str, Contender, Outcome)>,
     left_out: BTreeSet<String>,
     failures: Vec<String>,
 }
@@ -116,7 +112,7 @@ struct Runs {
 impl Runs {
     /// Does a work on a server that lives as long as that. What is not installed, or fails, is noted; only an
     /// interruption ends the comparison.
-    fn one(&mut self, bench: &Bench, work: &Work, server: Dialect) -> Result<(), Failure> {
+    fn one(&mut self, bench: &Bench, work: &Work, server: Contender) -> Result<(), Failure> {
         if !work.servers.contains(&server) {
             return Ok(());
         }
@@ -134,17 +130,17 @@ impl Runs {
 
     fn row(&self, work: &Work, row: &Row) -> RowResult {
         let mut values = BTreeMap::new();
-        for server in SERVERS {
+        for server in Contender::ALL {
             let runs = self.outcomes.iter().filter(|(title, of, _)| *title == work.title && *of == server);
             let figures: Vec<f64> = runs.filter_map(|(_, _, run)| run.figures.get(row.figure).copied()).collect();
             if !figures.is_empty() {
                 values.insert(server, median(&figures));
             }
         }
-        let ours = values.get(&Dialect::Lhttp).copied();
+        let ours = values.get(&Contender::Lhttp).copied();
         let better = |theirs: f64| ours.map(|ours| if row.more_is_better { ours / theirs } else { theirs / ours });
-        let others = values.iter().filter(|(server, _)| **server != Dialect::Lhttp);
-        let ratios: BTreeMap<Dialect, f64> =
+        let others = values.iter().filter(|(server, _)| **server != Contender::Lhttp);
+        let ratios: BTreeMap<Contender, f64> =
             others.filter_map(|(server, theirs)| Some((*server, better(*theirs)?))).collect();
         let mut goals: Vec<Goal> = Vec::new();
         for (server, at_least) in row.goals {
@@ -154,6 +150,10 @@ impl Runs {
         if let Some(at_most) = row.at_most {
             let met = ours.map(|ours| ours <= at_most);
             goals.push(Goal { text: format!("≤ {}", show(row.figure, at_most)), met });
+        }
+        if let Some(at_least) = row.at_least {
+            let met = ours.map(|ours| ours >= at_least);
+            goals.push(Goal { text: format!("≥ {}", show(row.figure, at_least)), met });
         }
         RowResult { title: row.title, figure: row.figure, values, ratios, goals }
     }
@@ -169,10 +169,10 @@ fn text(comparison: &Comparison) -> String {
         ),
         String::new(),
     ];
-    let columns = SERVERS.into_iter().filter(|server| {
-        *server == Dialect::Lhttp || comparison.rows.iter().any(|row| row.values.contains_key(server))
+    let columns = Contender::ALL.into_iter().filter(|server| {
+        *server == Contender::Lhttp || comparison.rows.iter().any(|row| row.values.contains_key(server))
     });
-    let columns: Vec<Dialect> = columns.collect();
+    let columns: Vec<Contender> = columns.collect();
     let mut table = vec![
         ["work".to_owned()].into_iter().chain(columns.iter().map(ToString::to_string)).chain(["goal".into()]).collect(),
     ];
@@ -184,7 +184,7 @@ fn text(comparison: &Comparison) -> String {
     lines.join("\n")
 }
 
-fn cells(row: &RowResult, columns: &[Dialect]) -> Vec<String> {
+fn cells(row: &RowResult, columns: &[Contender]) -> Vec<String> {
     let mut cells = vec![row.title.to_owned()];
     for server in columns {
         let value = row.values.get(server).map_or_else(|| "–".into(), |value| show(row.figure, *value));

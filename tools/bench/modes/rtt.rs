@@ -10,6 +10,7 @@ use crate::{
     bench::{Bench, Target},
     dialect::Role,
     failure::Failure,
+    load::Wait,
     report::Outcome,
 };
 
@@ -25,11 +26,15 @@ pub(crate) struct RttArgs {
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
+    /// Another way to wait than the one given for all modes.
+    #[arg(skip)]
+    pub(crate) wait: Option<Wait>,
 }
 
 /// Runs `rtt`.
 pub(crate) fn run(bench: &Bench, target: &Target, args: RttArgs) -> Result<Outcome, Failure> {
-    let mut load = bench.load(target)?;
+    let wait = args.wait.unwrap_or(bench.wait);
+    let mut load = bench.load_waiting(target, wait)?;
     let connection = load.open(&[Role::both("room")], args.body, |_| {})?;
     let message = target.dialect.publish("room", &vec![b'x'; args.body], [0x12, 0x34, 0x56, 0x78]);
     let mut histogram = super::latency_histogram();
@@ -43,7 +48,7 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: RttArgs) -> Result<Outco
         let arrived = load.deliveries + 1;
         load.write(connection, &message.bytes, None)?;
         while load.deliveries < arrived {
-            load.turn(load.patience(), None)?;
+            load.turn(wait.patience(), None)?;
             if start.elapsed() > ROUND_TRIP_MAX {
                 return Err(load.missing(number as u64, (warm_up + args.n) as u64));
             }
@@ -56,17 +61,17 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: RttArgs) -> Result<Outco
         }
     }
     let after = target.usage();
-    Ok(outcome(bench, target, args, &histogram, super::cpu_ns_each(before, after, args.n as f64)))
+    Ok(outcome(target, args, wait, &histogram, super::cpu_ns_each(before, after, args.n as f64)))
 }
 
 fn outcome(
-    bench: &Bench,
     target: &Target,
     args: RttArgs,
+    wait: Wait,
     histogram: &Histogram<u64>,
     cpu_ns_each: Option<f64>,
 ) -> Outcome {
-    let settings = [("round_trips", json!(args.n)), ("body_bytes", json!(args.body)), ("wait", json!(bench.wait))];
+    let settings = [("round_trips", json!(args.n)), ("body_bytes", json!(args.body)), ("wait", json!(wait))];
     let mut outcome = Outcome::new("rtt", target.name, &settings);
     outcome.set_percentiles(histogram);
     outcome.set_known("server_ns_per_delivery", cpu_ns_each);
