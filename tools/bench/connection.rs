@@ -1,7 +1,7 @@
 //! One connection to a server: from connect over the handshake to its count.
 
 use std::{
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
@@ -12,6 +12,8 @@ use crate::dialect::{Dialect, Progress, Role, counter::Counter};
 
 /// So many connections share a source address before the next one is taken: Linux hands out 28,232 ports by default.
 const PORTS_PER_ADDRESS: usize = 28_000;
+/// `connect` on a non-blocking socket is under way (Linux's number; the standard library has no stable name for it).
+const EINPROGRESS: i32 = 115;
 /// What a server says to a connection that only publishes is kept up to here, to show it if deliveries are missing.
 const WORDS_BYTES_MAX: usize = 300;
 
@@ -87,24 +89,22 @@ impl Connection {
 
     /// Writes what is left of the opening or of pongs.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        while self.writable && !self.unsent.is_empty() {
-            let written = self.write_some(0)?;
-            self.unsent.drain(..written);
+        let mut taken = 0;
+        while self.writable && taken < self.unsent.len() {
+            match self.stream.write(&self.unsent[taken..]) {
+                Ok(more) => taken += more,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    self.writable = false;
+                }
+                Err(error) => return Err(error),
+            }
         }
+        self.unsent.drain(..taken);
         if self.unsent.is_empty() {
+            // Most connections never write again.
             self.unsent = Vec::new();
         }
         Ok(())
-    }
-
-    fn write_some(&mut self, from: usize) -> io::Result<usize> {
-        match self.stream.write(&self.unsent[from..]) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
-                self.writable = false;
-                Ok(0)
-            }
-            result => result,
-        }
     }
 
     /// Takes in what was read. Returns how many deliveries ended in it.
@@ -152,6 +152,3 @@ impl Connection {
         Ok(if self.subscribes { self.counter.messages - before } else { 0 })
     }
 }
-
-/// `connect` on a non-blocking socket is under way (Linux's number; the standard library has no stable name for it).
-const EINPROGRESS: i32 = 115;

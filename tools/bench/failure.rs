@@ -1,6 +1,6 @@
 //! Why a measurement gave no figure.
 
-use std::io;
+use std::{io, time::Duration};
 
 use thiserror::Error;
 
@@ -14,8 +14,8 @@ pub(crate) enum Failure {
     #[error("the server is not usable: {0}")]
     Server(String),
     /// Not every message arrived.
-    #[error("{arrived} of {expected} deliveries arrived, then nothing for {silence_s} s{hint}")]
-    Missing { arrived: u64, expected: u64, silence_s: u64, hint: String },
+    #[error("{arrived} of {expected} deliveries arrived, then nothing for {silence:?}{hint}")]
+    Missing { arrived: u64, expected: u64, silence: Duration, hint: String },
     /// A server to compare with is not there.
     #[error("{0}")]
     NotInstalled(String),

@@ -27,33 +27,8 @@ const LISTENER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 256 * 1024;
 const FIRST_LINE_BYTES_MAX: usize = 300;
 
-/// Runs the relay until interrupted.
-pub(crate) fn run(address: SocketAddr, interrupted: &AtomicBool) -> Result<(), Failure> {
-    let mut relay = Relay::listen(address).map_err(Failure::io(format!("cannot listen on {address}")))?;
-    let mut events = Events::with_capacity(1024);
-    while !interrupted.load(Ordering::Relaxed) {
-        match relay.poll.poll(&mut events, Some(Duration::from_secs(1))) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            result => result.map_err(Failure::io("epoll"))?,
-        }
-        for event in &events {
-            if event.token() == LISTENER {
-                relay.accept().map_err(Failure::io("accepting a connection"))?;
-                continue;
-            }
-            let key = event.token().0;
-            if event.is_writable() {
-                relay.resume_writing(key);
-            }
-            if event.is_readable() {
-                relay.read(key);
-            }
-        }
-    }
-    Ok(())
-}
-
-struct Relay {
+/// The relay: one thread, one epoll.
+pub(crate) struct Relay {
     poll: Poll,
     listener: TcpListener,
     connections: Slab<Connection>,
@@ -85,7 +60,8 @@ struct Room {
 }
 
 impl Relay {
-    fn listen(address: SocketAddr) -> io::Result<Self> {
+    /// Listens on `address`.
+    pub(crate) fn listen(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -98,6 +74,37 @@ impl Relay {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let (connections, rooms, names) = (Slab::new(), Vec::new(), HashMap::new());
         Ok(Self { poll, listener, connections, rooms, names, buffer: vec![0; READ_BYTES] })
+    }
+
+    /// Where it listens.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Relays until interrupted.
+    pub(crate) fn run(mut self, interrupted: &AtomicBool) -> Result<(), Failure> {
+        let mut events = Events::with_capacity(1024);
+        while !interrupted.load(Ordering::Relaxed) {
+            match self.poll.poll(&mut events, Some(Duration::from_secs(1))) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.map_err(Failure::io("epoll"))?,
+            }
+            for event in &events {
+                if event.token() == LISTENER {
+                    self.accept().map_err(Failure::io("accepting a connection"))?;
+                    continue;
+                }
+                let key = event.token().0;
+                if event.is_writable() {
+                    self.resume_writing(key);
+                }
+                if event.is_readable() {
+                    self.read(key, event.is_read_closed());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -116,7 +123,8 @@ impl Relay {
         }
     }
 
-    fn read(&mut self, key: usize) {
+    /// Relays what a connection sent. `ended`: its end has been announced, which is not announced again.
+    fn read(&mut self, key: usize, ended: bool) {
         loop {
             let Some(connection) = self.connections.get_mut(key) else { return };
             if let Some(room) = connection.room
@@ -137,7 +145,7 @@ impl Relay {
                 Some(_) => {}
             }
             // A short read emptied the socket; an end that comes later is an event of its own.
-            if length < READ_BYTES {
+            if length < READ_BYTES && !ended {
                 return;
             }
         }
@@ -214,7 +222,8 @@ impl Relay {
             // Reading can close a publisher, which shortens the list.
             let Some(&key) = self.rooms[room].publishers.get(index) else { break };
             if self.connections[key].unread {
-                self.read(key);
+                // Up to `WouldBlock` or the end: an end may have been announced while it waited.
+                self.read(key, true);
             }
         }
     }

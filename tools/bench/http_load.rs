@@ -34,7 +34,6 @@ struct HttpConnection {
     under_way: usize,
     /// Bytes of begun requests that the socket has not taken.
     unsent: usize,
-    connected: bool,
     responses: Responses,
 }
 
@@ -53,7 +52,7 @@ impl HttpLoad {
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-            Ok(HttpConnection { stream, under_way: 0, unsent: 0, connected: true, responses: Responses::default() })
+            Ok(HttpConnection { stream, under_way: 0, unsent: 0, responses: Responses::default() })
         });
         let connections = connections.collect::<io::Result<Vec<_>>>();
         Ok(Self {
@@ -90,7 +89,7 @@ impl HttpLoad {
             }
             for event in &events {
                 if event.is_readable() {
-                    answered += self.read(event.token().0)?;
+                    answered += self.read(event.token().0, event.is_read_closed())?;
                 }
                 to_begin -= self.fill(event.token().0, to_begin)?;
             }
@@ -124,15 +123,15 @@ impl HttpLoad {
     }
 
     /// Reads what is there and says how many responses ended in it.
-    fn read(&mut self, index: usize) -> Result<usize, Failure> {
+    fn read(&mut self, index: usize, ended: bool) -> Result<usize, Failure> {
         let connection = &mut self.connections[index];
         let mut answered = 0;
-        while connection.connected {
+        loop {
             match connection.stream.read(&mut self.buffer) {
                 Ok(0) => return Err(Failure::Server("it closed a keep-alive connection".into())),
                 Ok(length) => {
                     answered += connection.responses.feed(&self.buffer[..length]).map_err(Failure::Server)?;
-                    if length < self.buffer.len() {
+                    if length < self.buffer.len() && !ended {
                         break;
                     }
                 }

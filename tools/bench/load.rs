@@ -24,7 +24,7 @@ use crate::{
 const READ_BYTES: usize = 256 * 1024;
 /// So many connections are being opened at a time, which no listen backlog refuses.
 const OPENING_MAX: usize = 128;
-/// Deliveries are missing when none came for so long.
+/// What [`Load::silence`] is at first.
 const SILENCE: Duration = Duration::from_secs(10);
 /// With one write each, so many messages are written before the deliveries are looked at.
 const WRITES_PER_TURN: usize = 32;
@@ -52,6 +52,10 @@ pub(crate) struct Load {
     pub(crate) connections: Vec<Connection>,
     /// Deliveries to all subscribers so far.
     pub(crate) deliveries: u64,
+    /// Bytes of flows written so far.
+    pub(crate) bytes_written: u64,
+    /// Deliveries are missing when none came for so long.
+    pub(crate) silence: Duration,
     dialect: Dialect,
     address: SocketAddr,
     wait: Wait,
@@ -88,6 +92,8 @@ impl Load {
         Ok(Self {
             connections: Vec::new(),
             deliveries: 0,
+            bytes_written: 0,
+            silence: SILENCE,
             dialect,
             address,
             wait,
@@ -127,9 +133,12 @@ impl Load {
             if oldest != before {
                 last_change = Instant::now();
                 on_progress(oldest - first);
-            } else if last_change.elapsed() > SILENCE {
+            } else if last_change.elapsed() > self.silence {
                 let (open, wanted) = (oldest - first, roles.len());
-                return Err(Failure::Server(format!("{open} of {wanted} connections opened, then none for 10 s")));
+                return Err(Failure::Server(format!(
+                    "{open} of {wanted} connections opened, then none for {:?}",
+                    self.silence
+                )));
             }
         }
         Ok(first)
@@ -177,7 +186,7 @@ impl Load {
             }
             if self.deliveries != progress.1 {
                 progress = (Instant::now(), self.deliveries);
-            } else if progress.0.elapsed() > SILENCE {
+            } else if progress.0.elapsed() > self.silence {
                 return Err(self.missing(arrived, expected));
             }
         }
@@ -201,7 +210,10 @@ impl Load {
                 break;
             }
             match connection.stream.write(&flow.block[at..end]) {
-                Ok(taken) => *written += taken,
+                Ok(taken) => {
+                    *written += taken;
+                    self.bytes_written += taken as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     connection.writable = false;
                     return Ok(false);
@@ -220,7 +232,7 @@ impl Load {
         mut on_stamp: Option<&mut dyn FnMut(u64)>,
     ) -> Result<(), Failure> {
         let mut at = 0;
-        let deadline = Instant::now() + SILENCE;
+        let deadline = Instant::now() + self.silence;
         while at < bytes.len() {
             match self.connections[index].stream.write(&bytes[at..]) {
                 Ok(taken) => at += taken,
@@ -307,6 +319,6 @@ impl Load {
         if let Some(connection) = self.connections.iter().find(|connection| !connection.words.is_empty()) {
             hint += &format!("; it said to a publisher: {:?}", String::from_utf8_lossy(&connection.words));
         }
-        Failure::Missing { arrived, expected, silence_s: SILENCE.as_secs(), hint }
+        Failure::Missing { arrived, expected, silence: self.silence, hint }
     }
 }

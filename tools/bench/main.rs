@@ -14,6 +14,8 @@ mod modes;
 mod procfs;
 mod report;
 mod servers;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::SocketAddr,
@@ -27,6 +29,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::{
     bench::{Bench, Placement, Target, TargetArgs},
     failure::Failure,
+    floor::Relay,
     modes::{
         broadcast::{self, BurstArgs, FanoutArgs, RoomsArgs},
         compare::{self, CompareArgs},
@@ -152,7 +155,8 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
             if cpu.is_some_and(|cpu| !affinity::pin(cpu)) {
                 eprintln!("warning: the system does not let this run on CPU {}", cpu.unwrap_or_default());
             }
-            floor::run(listen, &interrupted)
+            let relay = Relay::listen(listen).map_err(Failure::io(format!("cannot listen on {listen}")))?;
+            relay.run(&interrupted)
         }
     }
 }

@@ -238,3 +238,43 @@ fn scratch_directory() -> Result<PathBuf, Failure> {
     fs::create_dir_all(&directory).map_err(Failure::io(format!("cannot make {}", directory.display())))?;
     Ok(directory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_ends_at_once_is_an_error_with_its_words_and_leaves_no_files() {
+        let files = scratch_directory().expect("a directory");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo the port is taken >&2; exit 3"]);
+        let address = free_address().expect("a port");
+        let error = Server::spawn("sh", Ok(command), address, files.clone(), 0).expect_err("it does not listen");
+        let text = error.to_string();
+        assert!(text.contains("exit status: 3") && text.contains("the port is taken"), "{text}");
+        assert!(!files.exists());
+    }
+
+    #[test]
+    fn a_dropped_server_is_gone() {
+        let files = scratch_directory().expect("a directory");
+        // The port is this test's own, so the server need not listen itself.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        let address = listener.local_addr().expect("an address");
+        let server = Server::spawn("sleep", Ok(command), address, files.clone(), 0).expect("it runs");
+        let process = PathBuf::from(format!("/proc/{}", server.pid()));
+        assert!(process.exists());
+        drop(server);
+        assert!(!process.exists() && !files.exists());
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_the_way_to_get_it() {
+        let programs = Programs { nats: Some("/nowhere/nats-server".into()), ..Programs::default() };
+        let error = Server::start(Dialect::Nats, &programs, &[], 0).expect_err("it is not there");
+        assert!(matches!(&error, Failure::NotInstalled(_)), "{error:?}");
+        assert!(error.to_string().contains("/nowhere/nats-server") && error.to_string().contains("--nats"), "{error}");
+    }
+}

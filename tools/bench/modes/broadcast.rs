@@ -32,13 +32,13 @@ pub(crate) enum Writes {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct BurstArgs {
     /// How many messages
-    #[arg(short, default_value_t = 10_000, value_name = "N")]
+    #[arg(short, default_value_t = 10_000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
     /// How often it is measured
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
     /// How the messages are handed to the kernel
     #[arg(long, value_enum, default_value_t = Writes::All)]
@@ -49,16 +49,16 @@ pub(crate) struct BurstArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct FanoutArgs {
     /// How many subscribers
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) subs: usize,
     /// How many messages a round
-    #[arg(short, default_value_t = 200, value_name = "N")]
+    #[arg(short, default_value_t = 200, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
     /// How often it is measured
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
 }
 
@@ -66,19 +66,19 @@ pub(crate) struct FanoutArgs {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RoomsArgs {
     /// How many channels
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rooms: usize,
     /// Subscribers of each channel
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) members: usize,
     /// How many messages a channel a round
-    #[arg(short, default_value_t = 100, value_name = "N")]
+    #[arg(short, default_value_t = 100, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
     /// How often it is measured
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompareArgs {
     /// How often each work is done on each server, each time on a newly started one
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
     /// Only these works: burst, fanout, rooms, rate, rtt, idle, post
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]

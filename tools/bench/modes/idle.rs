@@ -21,19 +21,11 @@ const SPARE_DESCRIPTORS: u64 = 64;
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct IdleArgs {
     /// How many connections
-    #[arg(short, default_value_t = 10_000, value_name = "N")]
+    #[arg(short, default_value_t = 10_000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// How many of them share a channel
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) per_channel: usize,
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("must be at least 1".into()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 /// Runs `idle`.

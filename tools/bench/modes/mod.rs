@@ -22,3 +22,12 @@ fn latency_histogram() -> Histogram<u64> {
 fn cpu_ns_each(before: Option<Usage>, after: Option<Usage>, count: f64) -> Option<f64> {
     Some(after?.cpu_ns.saturating_sub(before?.cpu_ns) as f64 / count)
 }
+
+/// Parses an argument of which there cannot be none.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}

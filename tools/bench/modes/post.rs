@@ -14,7 +14,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PostArgs {
     /// How many requests a round
-    #[arg(short, default_value_t = 100_000, value_name = "N")]
+    #[arg(short, default_value_t = 100_000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// How many keep-alive connections
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -26,7 +26,7 @@ pub(crate) struct PostArgs {
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
     /// How often it is measured
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
     /// GET this path instead: drives any HTTP server
     #[arg(long, value_name = "PATH")]

@@ -23,7 +23,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RateArgs {
     /// How many subscribers
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) subs: usize,
     /// Messages a second
     #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

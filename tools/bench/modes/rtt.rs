@@ -21,7 +21,7 @@ const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RttArgs {
     /// How many round trips, after a tenth as many that do not count
-    #[arg(short, default_value_t = 20_000, value_name = "N")]
+    #[arg(short, default_value_t = 20_000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]

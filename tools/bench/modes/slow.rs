@@ -30,10 +30,10 @@ pub(crate) struct SlowArgs {
     #[arg(long, default_value_t = 300, value_name = "N")]
     pub(crate) stalled: usize,
     /// How many subscribers do
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) healthy: usize,
     /// How many MB are published
-    #[arg(long, default_value_t = 20, value_name = "MB")]
+    #[arg(long, default_value_t = 20, value_name = "MB", value_parser = super::at_least_one)]
     pub(crate) mb: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 1000, value_name = "BYTES")]
@@ -111,7 +111,7 @@ fn publish(bench: &Bench, load: &mut Load, target: &Target, args: SlowArgs) -> R
     let rss_before = target.rss_bytes();
     let (mut rss_peak, mut parts_ms) = (rss_before, Vec::new());
     for part in 0..parts {
-        parts_ms.push(load.publish(&[flow.clone()], (frames * args.healthy) as u64)?.as_secs_f64() * 1e3);
+        parts_ms.push(load.publish(std::slice::from_ref(&flow), (frames * args.healthy) as u64)?.as_secs_f64() * 1e3);
         rss_peak = rss_peak.max(target.rss_bytes());
         bench.progress.show(&format!("slow: part {part} of {parts}"));
     }
