@@ -268,8 +268,11 @@ impl Load {
             let connection = &mut self.connections[event.token().0];
             if event.is_writable() {
                 connection.writable = true;
-                // A failure shows itself again in the read that follows.
-                let _ = connection.flush();
+                if let Err(error) = connection.flush()
+                    && connection.phase != Phase::Ready
+                {
+                    self.fault = Some(format!("a connection to {} failed: {error}", self.address));
+                }
             }
             if event.is_readable() && !connection.paused && connection.phase != Phase::Closed {
                 let ended = event.is_read_closed();
@@ -303,7 +306,7 @@ impl Load {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
                     if connection.phase != Phase::Ready {
-                        self.fault = Some(format!("a connection failed: {error}"));
+                        self.fault = Some(format!("a connection to {} failed: {error}", self.address));
                     }
                     connection.phase = Phase::Closed;
                 }

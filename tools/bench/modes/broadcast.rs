@@ -10,7 +10,7 @@ use crate::{
     bench::{Bench, Target},
     dialect::{Dialect, Role},
     failure::Failure,
-    load::Flow,
+    load::{Flow, Wait},
     procfs,
     report::{Outcome, median, quantile},
 };
@@ -87,13 +87,15 @@ pub(crate) fn burst(bench: &Bench, target: &Target, args: BurstArgs) -> Result<O
     let work = Work { rooms: 1, members: 1, messages: args.n, body: args.body, rounds: args.rounds, write: args.write };
     let mut outcome = work.run("burst", bench, target)?;
     let writes = if args.write == Writes::All { "large writes" } else { "one write each" };
+    let seconds = outcome.figures["median_ms"] / 1e3;
+    // Two digits that mean something.
+    let decimals = (1.0 - seconds.log10().floor()).clamp(2.0, 9.0) as usize;
     outcome.text = format!(
-        "{server}: fast, publish {n} messages using {seconds:.4}s (single-core CPU)\n\
+        "{server}: fast, publish {n} messages using {seconds:.decimals$}s (single-core CPU)\n\
          {n} messages of {body} bytes, {writes}: median {median}, min {min}, p90 {p90} of {rounds} rounds\n{usage}",
         server = outcome.server,
         n = args.n,
         body = args.body,
-        seconds = outcome.figures["median_ms"] / 1e3,
         median = outcome.show("median_ms"),
         min = outcome.show("min_ms"),
         p90 = outcome.show("p90_ms"),
@@ -173,7 +175,10 @@ impl Work {
         let (own_after, after) = (procfs::own_cpu_ns(), target.usage());
         let deliveries = expected as f64 * self.rounds as f64;
         let mut outcome = self.outcome(mode, bench, target, &times, expected);
-        outcome.set("generator_ns_per_delivery", (own_after - own_before) as f64 / deliveries);
+        if bench.wait == Wait::Sleep {
+            // A generator that polls is never at rest; its CPU time says nothing.
+            outcome.set("generator_ns_per_delivery", (own_after - own_before) as f64 / deliveries);
+        }
         if let (Some(before), Some(after)) = (before, after) {
             outcome.set("server_ns_per_delivery", (after.cpu_ns - before.cpu_ns) as f64 / deliveries);
             outcome.set("rss_bytes", after.rss_bytes as f64);

@@ -32,15 +32,17 @@ pub(crate) struct RateArgs {
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     pub(crate) secs: f64,
     /// Bytes of a message's body, at least 16 for the time stamp
-    #[arg(long, default_value_t = 64, value_name = "BYTES")]
+    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = with_room_for_a_stamp)]
     pub(crate) body: usize,
+}
+
+fn with_room_for_a_stamp(text: &str) -> Result<usize, String> {
+    let bytes = super::at_least_one(text)?;
+    if bytes < STAMP_BYTES { Err(format!("must be at least {STAMP_BYTES}")) } else { Ok(bytes) }
 }
 
 /// Runs `rate`.
 pub(crate) fn run(bench: &Bench, target: &Target, args: RateArgs) -> Result<Outcome, Failure> {
-    if args.body < STAMP_BYTES {
-        return Err(Failure::Usage(format!("a body of {} bytes has no room for the time stamp", args.body)));
-    }
     let mut load = bench.load(target)?;
     let mut roles = vec![Role::subscriber("room"); args.subs];
     roles.push(Role::publisher("room"));
