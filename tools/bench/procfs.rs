@@ -10,6 +10,8 @@ use std::{
 pub(crate) struct Usage {
     /// CPU time of all its living threads.
     pub(crate) cpu_ns: u64,
+    /// For how long they were ready to run while another process had the CPU.
+    pub(crate) delayed_ns: u64,
     /// Resident memory. Kernel memory (socket buffers) is not in it.
     pub(crate) rss_bytes: u64,
 }
@@ -18,26 +20,27 @@ pub(crate) struct Usage {
 /// figure that is still moving is read again, for at most 200 ms. `None` if there is no such process.
 pub(crate) fn usage_at_rest(pid: u32) -> Option<Usage> {
     let deadline = Instant::now() + Duration::from_millis(200);
-    let mut last = cpu_ns(pid)?;
+    let mut last = scheduled_ns(pid)?;
     loop {
         thread::sleep(Duration::from_millis(5));
-        let now = cpu_ns(pid)?;
+        let now = scheduled_ns(pid)?;
         if now == last || Instant::now() > deadline {
-            return Some(Usage { cpu_ns: now, rss_bytes: rss_bytes(pid)? });
+            return Some(Usage { cpu_ns: now.0, delayed_ns: now.1, rss_bytes: rss_bytes(pid)? });
         }
         last = now;
     }
 }
 
-/// CPU time of all threads of `pid`: the first field of each one's schedstat, which is exact to the nanosecond where
-/// `stat` counts in ticks of 10 ms.
-fn cpu_ns(pid: u32) -> Option<u64> {
+/// CPU time and delay of all threads of `pid`: the first two fields of each one's schedstat, which are exact to the
+/// nanosecond where `stat` counts in ticks of 10 ms.
+fn scheduled_ns(pid: u32) -> Option<(u64, u64)> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let times = threads.flatten().filter_map(|thread| {
         let line = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
+        let mut fields = line.split_whitespace().map_while(|field| field.parse::<u64>().ok());
+        Some((fields.next()?, fields.next()?))
     });
-    Some(times.sum())
+    Some(times.fold((0, 0), |(cpu, delayed), time| (cpu + time.0, delayed + time.1)))
 }
 
 /// CPU time of the calling thread.

@@ -16,6 +16,9 @@ use serde_json::{Map, Value};
 
 use crate::{failure::Failure, procfs};
 
+/// A server that waits longer for its CPU is measured together with its neighbours.
+const DELAYED_PERCENT_MAX: f64 = 5.0;
+
 /// Where the figures go.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Output {
@@ -105,7 +108,16 @@ impl Outcome {
             ("rss_bytes", "resident"),
         ];
         let known = parts.iter().filter(|(name, _)| self.figures.contains_key(name));
-        known.map(|(name, what)| format!("{} {what}", self.show(name))).collect::<Vec<_>>().join(", ")
+        let mut line = known.map(|(name, what)| format!("{} {what}", self.show(name))).collect::<Vec<_>>().join(", ");
+        if let Some(delayed) = self.delayed() {
+            line += &format!("\nnote: other processes had the server's CPU for {delayed:.0} % of the time it needed");
+        }
+        line
+    }
+
+    /// The share of its time, in percent, for which the server waited for its CPU, if that is enough to spoil figures.
+    pub(crate) fn delayed(&self) -> Option<f64> {
+        self.figures.get("server_delayed_percent").copied().filter(|percent| *percent >= DELAYED_PERCENT_MAX)
     }
 }
 

@@ -173,16 +173,15 @@ impl Work {
             times.push(load.publish(&flows, expected)?);
         }
         let (own_after, after) = (procfs::own_cpu_ns(), target.usage());
-        let deliveries = expected as f64 * self.rounds as f64;
         let mut outcome = self.outcome(mode, bench, target, &times, expected);
         if bench.wait == Wait::Sleep {
             // A generator that polls is never at rest; its CPU time says nothing.
-            outcome.set("generator_ns_per_delivery", (own_after - own_before) as f64 / deliveries);
+            outcome.set(
+                "generator_ns_per_delivery",
+                (own_after - own_before) as f64 / (expected as usize * self.rounds) as f64,
+            );
         }
-        if let (Some(before), Some(after)) = (before, after) {
-            outcome.set("server_ns_per_delivery", (after.cpu_ns - before.cpu_ns) as f64 / deliveries);
-            outcome.set("rss_bytes", after.rss_bytes as f64);
-        }
+        super::set_usage(&mut outcome, "server_ns_per_delivery", before, after, expected as usize * self.rounds);
         Ok(outcome)
     }
 
@@ -201,6 +200,7 @@ impl Work {
         outcome.set("median_ms", median(&times_ms));
         outcome.set("min_ms", quantile(&times_ms, 0.0));
         outcome.set("p90_ms", quantile(&times_ms, 0.9));
+        outcome.set("best_deliveries_per_s", expected as f64 / (quantile(&times_ms, 0.0) / 1e3));
         outcome.set("deliveries_per_s", expected as f64 / (median(&times_ms) / 1e3));
         outcome
     }

@@ -179,6 +179,14 @@ fn text(comparison: &Comparison) -> String {
     table.extend(comparison.rows.iter().map(|row| cells(row, &columns)));
     lines.extend(aligned(&table));
     lines.push(String::new());
+    let delayed: Vec<f64> = comparison.outcomes.iter().filter_map(Outcome::delayed).collect();
+    if let Some(most) = delayed.iter().copied().max_by(f64::total_cmp) {
+        let (count, all) = (delayed.len(), comparison.outcomes.len());
+        lines.push(format!(
+            "The machine was busy: in {count} of {all} runs the server waited for its CPU, up to {most:.0} % of its \
+             time. Rely on CPU time and best rounds then."
+        ));
+    }
     lines.extend(comparison.left_out.iter().map(|why| format!("Left out: {why}.")));
     lines.extend(comparison.failures.iter().map(|what| format!("Failed: {what}.")));
     lines.join("\n")

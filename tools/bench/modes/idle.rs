@@ -49,11 +49,10 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: IdleArgs) -> Result<Outc
     let settings = [("connections", json!(args.n)), ("per_channel", json!(args.per_channel))];
     let mut outcome = Outcome::new("idle", target.name, &settings);
     outcome.set("connects_per_s", args.n as f64 / seconds);
-    outcome.set_known("cpu_us_per_connect", super::cpu_ns_each(before, after, args.n as f64).map(|ns| ns / 1e3));
+    super::set_usage(&mut outcome, "cpu_us_per_connect", before, after, args.n);
     if let (Some(before), Some(after)) = (before, after) {
         let growth = after.rss_bytes.saturating_sub(before.rss_bytes) as f64;
         outcome.set("bytes_per_connection", growth / args.n as f64);
-        outcome.set("rss_bytes", after.rss_bytes as f64);
     }
     outcome.text = format!(
         "{}: {} a connection\n{} connections, {} subscribers a channel: {} connects, {} of server CPU each, {} resident",

@@ -66,8 +66,7 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: &PostArgs) -> Result<Out
     outcome.set("requests_per_s", median(&rates));
     outcome.set("min_requests_per_s", quantile(&rates, 0.0));
     outcome.set("max_requests_per_s", quantile(&rates, 1.0));
-    let requests = (args.n * args.rounds) as f64;
-    outcome.set_known("server_ns_per_request", super::cpu_ns_each(before, after, requests));
+    super::set_usage(&mut outcome, "server_ns_per_request", before, after, args.n * args.rounds);
     outcome.text = format!(
         "{}: {} requests\n{} connections, {} under way on each: min {}, max {}; {} of server CPU each",
         target.name,

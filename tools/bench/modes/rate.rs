@@ -62,8 +62,7 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: RateArgs) -> Result<Outc
     ];
     let mut outcome = Outcome::new("rate", target.name, &settings);
     outcome.set_percentiles(&histogram);
-    outcome.set_known("server_ns_per_delivery", super::cpu_ns_each(before, after, (messages * args.subs) as f64));
-    outcome.set_known("rss_bytes", after.map(|after| after.rss_bytes as f64));
+    super::set_usage(&mut outcome, "server_ns_per_delivery", before, after, messages * args.subs);
     outcome.text = format!(
         "{}: {} messages/s to {} subscribers: p99 {}\nfrom due to received, {} deliveries: {}\n{}",
         target.name,

@@ -11,6 +11,7 @@ use crate::{
     dialect::Role,
     failure::Failure,
     load::Wait,
+    procfs::Usage,
     report::Outcome,
 };
 
@@ -61,7 +62,7 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: RttArgs) -> Result<Outco
         }
     }
     let after = target.usage();
-    Ok(outcome(target, args, wait, &histogram, super::cpu_ns_each(before, after, args.n as f64)))
+    Ok(outcome(target, args, wait, &histogram, (before, after)))
 }
 
 fn outcome(
@@ -69,12 +70,12 @@ fn outcome(
     args: RttArgs,
     wait: Wait,
     histogram: &Histogram<u64>,
-    cpu_ns_each: Option<f64>,
+    (before, after): (Option<Usage>, Option<Usage>),
 ) -> Outcome {
     let settings = [("round_trips", json!(args.n)), ("body_bytes", json!(args.body)), ("wait", json!(wait))];
     let mut outcome = Outcome::new("rtt", target.name, &settings);
     outcome.set_percentiles(histogram);
-    outcome.set_known("server_ns_per_delivery", cpu_ns_each);
+    super::set_usage(&mut outcome, "server_ns_per_delivery", before, after, args.n);
     outcome.text = format!(
         "{}: round trip {}\n{} messages of {} bytes, one at a time: {}\n{}",
         target.name,

@@ -138,7 +138,11 @@ fn broadcasts(share: usize) -> Vec<Work> {
             title,
             servers: RELAYS,
             run: on_new_server(&[], move |bench, target| broadcast::fanout(bench, target, args)),
-            rows: vec![more(title, "deliveries_per_s", goals), cpu(&[])],
+            rows: vec![
+                more(title, "deliveries_per_s", goals),
+                more("– the best round", "best_deliveries_per_s", &[]),
+                cpu(&[]),
+            ],
         }
     };
     let rooms = RoomsArgs { rooms: 50, members: 20, n: 100 / share, body: 64, rounds: 10 / share };
