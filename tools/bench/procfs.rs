@@ -56,6 +56,15 @@ pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
         .or_else(|| kilobytes(&format!("/proc/{pid}/status"), "VmRSS:"))
 }
 
+/// What all TCP sockets of this machine hold in the kernel, which no process is charged for.
+pub(crate) fn tcp_memory_bytes() -> Option<u64> {
+    const PAGE_BYTES: u64 = 4096;
+    let text = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let (_, pages) = line.rsplit_once("mem ")?;
+    Some(pages.trim().parse::<u64>().ok()? * PAGE_BYTES)
+}
+
 fn kilobytes(path: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -15,6 +15,7 @@ use crate::{
     dialect::Role,
     failure::Failure,
     load::{Flow, Load},
+    procfs,
     report::{Outcome, quantile},
 };
 
@@ -64,6 +65,7 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: SlowArgs) -> Result<Outc
     let growth = |rss: Option<u64>| Some(rss?.saturating_sub(before?) as f64);
     outcome.set_known("rss_growth_peak_bytes", growth(published.rss_peak));
     outcome.set_known("rss_growth_end_bytes", growth(after.map(|usage| usage.rss_bytes)));
+    outcome.set_known("kernel_growth_peak_bytes", published.kernel_growth_peak.map(|bytes| bytes as f64));
     outcome.set("healthy_deliveries", published.deliveries as f64);
     outcome.set("part_p50_ms", quantile(&published.parts_ms, 0.5));
     outcome.set("part_max_ms", quantile(&published.parts_ms, 1.0));
@@ -71,12 +73,13 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: SlowArgs) -> Result<Outc
     outcome.set("still_open", ends.get("still open").copied().unwrap_or(0) as f64);
     let ends: Vec<String> = ends.iter().map(|(end, count)| format!("{count} {end}")).collect();
     outcome.text = format!(
-        "{}: {} stalled readers cost {} at most, {} in the end\n{} MB published; the {} healthy readers got all {} \
+        "{}: {} stalled readers cost the server {} at most, {} in the end, and the kernel {}\n{} MB published; the {} healthy readers got all {} \
          deliveries; each {} KiB took {} ({} at most)\nstalled readers, when they read on: {}",
         target.name,
         args.stalled,
         outcome.show("rss_growth_peak_bytes"),
         outcome.show("rss_growth_end_bytes"),
+        outcome.show("kernel_growth_peak_bytes"),
         args.mb,
         args.healthy,
         published.deliveries,
@@ -93,6 +96,8 @@ struct Published {
     parts_ms: Vec<f64>,
     rss_before: Option<u64>,
     rss_peak: Option<u64>,
+    /// How much more the kernel held in socket buffers at most.
+    kernel_growth_peak: Option<u64>,
 }
 
 /// Publishes part after part, each when the healthy readers have the one before.
@@ -109,13 +114,16 @@ fn publish(bench: &Bench, load: &mut Load, target: &Target, args: SlowArgs) -> R
     let parts = (args.mb * 1_000_000).div_ceil(frames * args.body.max(1));
     let before = load.deliveries;
     let rss_before = target.rss_bytes();
-    let (mut rss_peak, mut parts_ms) = (rss_before, Vec::new());
+    let kernel_before = procfs::tcp_memory_bytes();
+    let (mut rss_peak, mut kernel_peak, mut parts_ms) = (rss_before, kernel_before, Vec::new());
     for part in 0..parts {
         parts_ms.push(load.publish(std::slice::from_ref(&flow), (frames * args.healthy) as u64)?.as_secs_f64() * 1e3);
         rss_peak = rss_peak.max(target.rss_bytes());
+        kernel_peak = kernel_peak.max(procfs::tcp_memory_bytes());
         bench.progress.show(&format!("slow: part {part} of {parts}"));
     }
-    Ok(Published { deliveries: load.deliveries - before, parts_ms, rss_before, rss_peak })
+    let kernel_growth_peak = kernel_peak.zip(kernel_before).map(|(peak, before)| peak - before);
+    Ok(Published { deliveries: load.deliveries - before, parts_ms, rss_before, rss_peak, kernel_growth_peak })
 }
 
 /// Lets the stalled readers read what is left for them, and says how many ended how.
