@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// So many runs of a comparison failed; its report says why.
+    #[error("{0} runs failed")]
+    Runs(usize),
     /// SIGINT or SIGTERM.
     #[error("interrupted")]
     Interrupted,

@@ -38,7 +38,8 @@ struct Comparison {
     quick: bool,
     /// Which servers are missing, and why.
     left_out: Vec<String>,
-    failures: Vec<String>,
+    /// What failed, and how often.
+    failures: BTreeMap<String, usize>,
     rows: Vec<RowResult>,
     /// Every single run.
     outcomes: Vec<Outcome>,
@@ -99,14 +100,14 @@ pub(crate) fn run(bench: &Bench, args: &CompareArgs, output: &Output) -> Result<
     if comparison.failures.is_empty() {
         return Ok(());
     }
-    Err(Failure::Server(format!("{} of the runs failed", comparison.failures.len())))
+    Err(Failure::Runs(comparison.failures.values().sum()))
 }
 
 #[derive(Default)]
 struct Runs {
     outcomes: Vec<(&'static str, Contender, Outcome)>,
     left_out: BTreeSet<String>,
-    failures: Vec<String>,
+    failures: BTreeMap<String, usize>,
 }
 
 impl Runs {
@@ -123,7 +124,11 @@ impl Runs {
             Err(Failure::NotInstalled(why)) => {
                 self.left_out.insert(why);
             }
-            Err(failure) => self.failures.push(format!("{} on {server}: {failure}", work.title)),
+            Err(failure) => {
+                // A server's last words can be several lines.
+                let words = failure.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+                *self.failures.entry(format!("{} on {server}: {words}", work.title)).or_insert(0) += 1;
+            }
         }
         Ok(())
     }
@@ -133,8 +138,9 @@ impl Runs {
         for server in Contender::ALL {
             let runs = self.outcomes.iter().filter(|(title, of, _)| *title == work.title && *of == server);
             let figures: Vec<f64> = runs.filter_map(|(_, _, run)| run.figures.get(row.figure).copied()).collect();
-            if !figures.is_empty() {
-                values.insert(server, median(&figures));
+            let best = if row.more_is_better { f64::max } else { f64::min };
+            if let Some(best) = figures.iter().copied().reduce(best) {
+                values.insert(server, if row.best { best } else { median(&figures) });
             }
         }
         let ours = values.get(&Contender::Lhttp).copied();
@@ -188,7 +194,9 @@ fn text(comparison: &Comparison) -> String {
         ));
     }
     lines.extend(comparison.left_out.iter().map(|why| format!("Left out: {why}.")));
-    lines.extend(comparison.failures.iter().map(|what| format!("Failed: {what}.")));
+    let rounds = comparison.rounds;
+    let failures = comparison.failures.iter();
+    lines.extend(failures.map(|(what, count)| format!("Failed in {count} of {rounds} rounds: {what}")));
     lines.join("\n")
 }
 

@@ -89,6 +89,8 @@ pub(crate) struct Row {
     /// The figure's name in an [`Outcome`].
     pub(crate) figure: &'static str,
     pub(crate) more_is_better: bool,
+    /// Of several runs the best one's counts, not the middle one's: what others on the machine did falls out.
+    pub(crate) best: bool,
     /// How many times better than another server lhttpd is to be.
     pub(crate) goals: &'static [(Contender, f64)],
     /// What lhttpd's own figure is not to exceed.
@@ -98,11 +100,15 @@ pub(crate) struct Row {
 }
 
 fn less(title: &'static str, figure: &'static str, goals: &'static [(Contender, f64)]) -> Row {
-    Row { title, figure, more_is_better: false, goals, at_most: None, at_least: None }
+    Row { title, figure, more_is_better: false, best: false, goals, at_most: None, at_least: None }
 }
 
 fn more(title: &'static str, figure: &'static str, goals: &'static [(Contender, f64)]) -> Row {
-    Row { title, figure, more_is_better: true, goals, at_most: None, at_least: None }
+    Row { title, figure, more_is_better: true, best: false, goals, at_most: None, at_least: None }
+}
+
+fn best(row: Row) -> Row {
+    Row { best: true, ..row }
 }
 
 fn at_most(row: Row, limit: f64) -> Row {
@@ -128,7 +134,7 @@ fn broadcasts(share: usize) -> Vec<Work> {
             title,
             servers: RELAYS,
             run: on_new_server(&[], move |bench, target| broadcast::burst(bench, target, args)),
-            rows: vec![less(title, "median_ms", goals), less("– the best round", "min_ms", &[]), cpu(&[])],
+            rows: vec![less(title, "median_ms", goals), best(less("– the best round", "min_ms", &[])), cpu(&[])],
         }
     };
     let fanout = |title, subs, n, goals| {
@@ -140,7 +146,7 @@ fn broadcasts(share: usize) -> Vec<Work> {
             run: on_new_server(&[], move |bench, target| broadcast::fanout(bench, target, args)),
             rows: vec![
                 more(title, "deliveries_per_s", goals),
-                more("– the best round", "best_deliveries_per_s", &[]),
+                best(more("– the best round", "best_deliveries_per_s", &[])),
                 cpu(&[]),
             ],
         }
