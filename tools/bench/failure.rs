@@ -16,6 +16,9 @@ pub(crate) enum Failure {
     /// Not every message arrived.
     #[error("{arrived} of {expected} deliveries arrived, then nothing for {silence:?}{hint}")]
     Missing { arrived: u64, expected: u64, silence: Duration, hint: String },
+    /// More messages arrived than were published to their subscribers.
+    #[error("{arrived} deliveries arrived where {expected} were due")]
+    Surplus { arrived: u64, expected: u64 },
     /// A server to compare with is not there.
     #[error("{0}")]
     NotInstalled(String),

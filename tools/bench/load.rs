@@ -159,9 +159,14 @@ impl Load {
     /// byte written to the last delivery.
     ///
     /// # Errors
-    /// Fewer or more deliveries than expected, and whatever else goes wrong.
+    /// Fewer or more deliveries than expected (also more than the publish before was to give), and whatever else goes
+    /// wrong.
     pub(crate) fn publish(&mut self, flows: &[Flow], expected: u64) -> Result<Duration, Failure> {
         let before = self.deliveries;
+        self.turn(Some(Duration::ZERO), None)?;
+        if self.deliveries != before {
+            return Err(Failure::Surplus { arrived: self.deliveries, expected: before });
+        }
         let mut written = vec![0; flows.len()];
         let mut unfinished = flows.len();
         let mut progress = (Instant::now(), before);
@@ -182,7 +187,7 @@ impl Load {
             let arrived = self.deliveries - before;
             if arrived >= expected && unfinished == 0 {
                 let time = start.elapsed();
-                return if arrived == expected { Ok(time) } else { Err(self.missing(arrived, expected)) };
+                return if arrived == expected { Ok(time) } else { Err(Failure::Surplus { arrived, expected }) };
             }
             if self.deliveries != progress.1 {
                 progress = (Instant::now(), self.deliveries);
@@ -315,7 +320,7 @@ impl Load {
         }
     }
 
-    /// The error for a wrong number of deliveries, with what the server may have said about it.
+    /// The error for deliveries that do not come, with what the server may have said about it.
     pub(crate) fn missing(&self, arrived: u64, expected: u64) -> Failure {
         let closed = self.connections.iter().filter(|connection| connection.phase == Phase::Closed).count();
         let mut hint = if closed > 0 { format!("; the server closed {closed} connections") } else { String::new() };

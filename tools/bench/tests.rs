@@ -15,6 +15,7 @@ use std::{
 use tungstenite::{Message, WebSocket};
 
 use crate::{
+    connection::Connection,
     dialect::{Dialect, Role},
     failure::Failure,
     floor,
@@ -110,8 +111,19 @@ fn a_relay_goes_on_where_a_stalled_subscriber_made_it_stop() {
     assert_eq!(load.deliveries, whole);
 }
 
-/// Serves one subscriber and one publisher of `room`, and forgets every message whose number `forget` names.
-fn forgetful_lhttpd(listener: TcpListener, forget: impl Fn(usize) -> bool) -> Result<(), tungstenite::Error> {
+#[test]
+fn source_addresses_change_before_an_address_runs_out_of_ports() {
+    let relay = Relay::start();
+    let source = |index| {
+        let role = Role::subscriber("room");
+        let connection = Connection::start(relay.address, index, Dialect::Floor, &role, 64).expect("it connects");
+        connection.stream.local_addr().expect("an address").ip().to_string()
+    };
+    assert_eq!([0, 27_999, 28_000, 56_000].map(source), ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+}
+
+/// Serves one subscriber and one publisher of `room`, and delivers each message as often as `times` says of its number.
+fn careless_lhttpd(listener: TcpListener, times: impl Fn(usize) -> usize) -> Result<(), tungstenite::Error> {
     let accept = || -> Result<WebSocket<TcpStream>, tungstenite::Error> {
         let (stream, _) = listener.accept()?;
         tungstenite::accept(stream).map_err(|error| tungstenite::Error::Io(io::Error::other(error.to_string())))
@@ -126,8 +138,8 @@ fn forgetful_lhttpd(listener: TcpListener, forget: impl Fn(usize) -> bool) -> Re
         if number == 0 {
             subscriber.send(Message::Ping("hm".into()))?;
         }
-        if !forget(number) {
-            subscriber.send(message)?;
+        for _ in 0..times(number) {
+            subscriber.send(message.clone())?;
         }
         if number == 0 {
             assert_eq!(subscriber.read()?, Message::Pong("hm".into()), "a ping is answered");
@@ -136,15 +148,25 @@ fn forgetful_lhttpd(listener: TcpListener, forget: impl Fn(usize) -> bool) -> Re
     Ok(())
 }
 
-fn burst_at_forgetful_lhttpd(forget: impl Fn(usize) -> bool + Send + 'static) -> Result<Duration, Failure> {
+/// Two bursts of 200 messages.
+fn bursts_at_careless_lhttpd(times: impl Fn(usize) -> usize + Send + 'static) -> Result<Duration, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let server = thread::spawn(move || forgetful_lhttpd(listener, forget));
+    let sent = (0..200).map(&times).sum::<usize>() as u64;
+    let server = thread::spawn(move || careless_lhttpd(listener, times));
     let mut load = Load::new(Dialect::Lhttp, address, Wait::Sleep, Arc::default()).expect("epoll");
     load.silence = Duration::from_millis(300);
     load.open(&[Role::subscriber("room")], 64, |_| {}).expect("it subscribes");
     load.open(&[Role::publisher("room")], 64, |_| {}).expect("it opens");
-    let result = load.publish(&[flow(Dialect::Lhttp, "room", 1, 200, 64)], 200);
+    let flows = [flow(Dialect::Lhttp, "room", 1, 200, 64)];
+    let mut result = load.publish(&flows, 200);
+    if result.is_ok() {
+        // What comes too much may come late.
+        while load.deliveries < sent {
+            load.turn(Some(Duration::from_secs(5)), None).expect("it delivers");
+        }
+        result = load.publish(&flows, 200);
+    }
     drop(load);
     // It ends when its publisher is gone, with an error that says so.
     server.join().expect("its assertions hold").expect_err("it serves until then");
@@ -153,11 +175,17 @@ fn burst_at_forgetful_lhttpd(forget: impl Fn(usize) -> bool + Send + 'static) ->
 
 #[test]
 fn a_burst_is_measured_when_every_message_arrives() {
-    burst_at_forgetful_lhttpd(|_| false).expect("all arrive");
+    bursts_at_careless_lhttpd(|_| 1).expect("all arrive");
 }
 
 #[test]
 fn a_single_missing_message_is_an_error_and_no_figure() {
-    let result = burst_at_forgetful_lhttpd(|number| number == 150);
+    let result = bursts_at_careless_lhttpd(|number| usize::from(number != 150));
     assert!(matches!(result, Err(Failure::Missing { arrived: 199, expected: 200, .. })), "{result:?}");
+}
+
+#[test]
+fn a_message_that_comes_twice_is_an_error_and_no_figure() {
+    let result = bursts_at_careless_lhttpd(|number| if number == 150 { 2 } else { 1 });
+    assert!(matches!(result, Err(Failure::Surplus { arrived: 201, expected: 200 })), "{result:?}");
 }
