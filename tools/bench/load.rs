@@ -322,8 +322,13 @@ impl Load {
 
     /// The error for deliveries that do not come, with what the server may have said about it.
     pub(crate) fn missing(&self, arrived: u64, expected: u64) -> Failure {
-        let closed = self.connections.iter().filter(|connection| connection.phase == Phase::Closed).count();
-        let mut hint = if closed > 0 { format!("; the server closed {closed} connections") } else { String::new() };
+        let closed = self.connections.iter().filter(|connection| connection.phase == Phase::Closed);
+        let codes: Vec<Option<u16>> = closed.map(|connection| connection.counter.close_code).collect();
+        let mut hint = match codes.first() {
+            Some(Some(code)) => format!("; the server closed {} connections, the first with code {code}", codes.len()),
+            Some(None) => format!("; the server cut off {} connections", codes.len()),
+            None => String::new(),
+        };
         if let Some(connection) = self.connections.iter().find(|connection| !connection.words.is_empty()) {
             hint += &format!("; it said to a publisher: {:?}", String::from_utf8_lossy(&connection.words));
         }
