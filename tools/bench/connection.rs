@@ -8,7 +8,7 @@ use std::{
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::dialect::{Dialect, Progress, Role, counter::Counter};
+use crate::dialect::{Dialect, Progress, Role, counter::Counter, websocket};
 
 /// So many connections share a source address before the next one is taken: Linux hands out 28,232 ports by default.
 const PORTS_PER_ADDRESS: usize = 28_000;
@@ -45,7 +45,7 @@ pub(crate) struct Connection {
     pub(crate) words: Vec<u8>,
     dialect: Dialect,
     received: Vec<u8>,
-    /// Opening bytes and pongs that the socket has not taken yet.
+    /// Opening bytes and replies that the socket has not taken yet.
     unsent: Vec<u8>,
     joining: Vec<u8>,
 }
@@ -87,7 +87,7 @@ impl Connection {
         })
     }
 
-    /// Writes what is left of the opening or of pongs.
+    /// Writes what is left of the opening or of replies.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let mut taken = 0;
         while self.writable && taken < self.unsent.len() {
@@ -144,10 +144,19 @@ impl Connection {
         }
         let before = self.counter.messages;
         self.counter.feed(bytes, on_stamp)?;
-        if !self.counter.pongs.is_empty() {
-            self.unsent.append(&mut self.counter.pongs);
+        if self.counter.close_code.is_some() {
+            // The server waits for the answer before it lets go (RFC 6455 §5.5.1); whether it gets it matters to
+            // nobody here.
+            self.counter.replies = websocket::masked(websocket::CLOSE, &[], [0x11, 0x22, 0x33, 0x44]).bytes;
+            self.phase = Phase::Closed;
+        }
+        if !self.counter.replies.is_empty() {
+            self.unsent.append(&mut self.counter.replies);
             self.writable = true;
-            self.flush().map_err(|error| error.to_string())?;
+            match self.flush() {
+                Err(error) if self.phase != Phase::Closed => return Err(error.to_string()),
+                _ => {}
+            }
         }
         Ok(if self.subscribes { self.counter.messages - before } else { 0 })
     }

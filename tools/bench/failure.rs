@@ -1,6 +1,6 @@
 //! Why a measurement gave no figure.
 
-use std::{io, time::Duration};
+use std::io;
 
 use thiserror::Error;
 
@@ -14,8 +14,8 @@ pub(crate) enum Failure {
     #[error("the server is not usable: {0}")]
     Server(String),
     /// Not every message arrived.
-    #[error("{arrived} of {expected} deliveries arrived, then nothing for {silence:?}{hint}")]
-    Missing { arrived: u64, expected: u64, silence: Duration, hint: String },
+    #[error("{arrived} of {expected} deliveries arrived; {why}")]
+    Missing { arrived: u64, expected: u64, why: String },
     /// More messages arrived than were published to their subscribers.
     #[error("{arrived} deliveries arrived where {expected} were due")]
     Surplus { arrived: u64, expected: u64 },

@@ -52,6 +52,8 @@ pub(crate) struct Load {
     pub(crate) connections: Vec<Connection>,
     /// Deliveries to all subscribers so far.
     pub(crate) deliveries: u64,
+    /// Subscribers whose connections the server has ended.
+    pub(crate) lost: usize,
     /// Bytes of flows written so far.
     pub(crate) bytes_written: u64,
     /// Deliveries are missing when none came for so long.
@@ -92,6 +94,7 @@ impl Load {
         Ok(Self {
             connections: Vec::new(),
             deliveries: 0,
+            lost: 0,
             bytes_written: 0,
             silence: SILENCE,
             dialect,
@@ -162,7 +165,7 @@ impl Load {
     /// Fewer or more deliveries than expected (also more than the publish before was to give), and whatever else goes
     /// wrong.
     pub(crate) fn publish(&mut self, flows: &[Flow], expected: u64) -> Result<Duration, Failure> {
-        let before = self.deliveries;
+        let (before, lost) = (self.deliveries, self.lost);
         self.turn(Some(Duration::ZERO), None)?;
         if self.deliveries != before {
             return Err(Failure::Surplus { arrived: self.deliveries, expected: before });
@@ -191,7 +194,7 @@ impl Load {
             }
             if self.deliveries != progress.1 {
                 progress = (Instant::now(), self.deliveries);
-            } else if progress.0.elapsed() > self.silence {
+            } else if self.lost > lost || progress.0.elapsed() > self.silence {
                 return Err(self.missing(arrived, expected));
             }
         }
@@ -295,7 +298,7 @@ impl Load {
     /// Reads until the socket is empty: a short read says so without another system call, unless its end is near.
     pub(crate) fn read(&mut self, index: usize, ended: bool, mut on_stamp: Option<&mut dyn FnMut(u64)>) {
         let connection = &mut self.connections[index];
-        loop {
+        while connection.phase != Phase::Closed {
             match connection.stream.read(&mut self.buffer) {
                 Ok(0) => connection.phase = Phase::Closed,
                 Ok(length) => {
@@ -304,11 +307,11 @@ impl Load {
                         Ok(deliveries) => self.deliveries += deliveries,
                         Err(fault) => self.fault = Some(fault),
                     }
-                    if length == self.buffer.len() || ended {
-                        continue;
+                    if length < self.buffer.len() && !ended {
+                        break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
                     if connection.phase != Phase::Ready {
                         self.fault = Some(format!("a connection to {} failed: {error}", self.address));
@@ -316,22 +319,22 @@ impl Load {
                     connection.phase = Phase::Closed;
                 }
             }
-            return;
         }
+        self.lost += usize::from(connection.phase == Phase::Closed && connection.subscribes);
     }
 
     /// The error for deliveries that do not come, with what the server may have said about it.
     pub(crate) fn missing(&self, arrived: u64, expected: u64) -> Failure {
         let closed = self.connections.iter().filter(|connection| connection.phase == Phase::Closed);
         let codes: Vec<Option<u16>> = closed.map(|connection| connection.counter.close_code).collect();
-        let mut hint = match codes.first() {
-            Some(Some(code)) => format!("; the server closed {} connections, the first with code {code}", codes.len()),
-            Some(None) => format!("; the server cut off {} connections", codes.len()),
-            None => String::new(),
+        let mut why = match codes.first() {
+            Some(Some(code)) => format!("the server closed {} connections, the first with code {code}", codes.len()),
+            Some(None) => format!("the server cut off {} connections", codes.len()),
+            None => format!("then nothing came for {:?}", self.silence),
         };
         if let Some(connection) = self.connections.iter().find(|connection| !connection.words.is_empty()) {
-            hint += &format!("; it said to a publisher: {:?}", String::from_utf8_lossy(&connection.words));
+            why += &format!("; it said to a publisher: {:?}", String::from_utf8_lossy(&connection.words));
         }
-        Failure::Missing { arrived, expected, silence: self.silence, hint }
+        Failure::Missing { arrived, expected, why }
     }
 }

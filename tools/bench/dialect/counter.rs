@@ -15,8 +15,8 @@ pub(crate) struct Counter {
     pub(crate) messages: u64,
     /// The code of a close frame that arrived (1005 if it had none, RFC 6455 §7.1.5).
     pub(crate) close_code: Option<u16>,
-    /// Masked pong frames that answer the pings seen; whoever owns the socket sends and clears them.
-    pub(crate) pongs: Vec<u8>,
+    /// Masked frames that answer the control frames seen; whoever owns the socket sends and clears them.
+    pub(crate) replies: Vec<u8>,
     kind: Kind,
     walker: Walker,
     control: Vec<u8>,
@@ -53,7 +53,7 @@ impl Counter {
         Self {
             messages: 0,
             close_code: None,
-            pongs: Vec::new(),
+            replies: Vec::new(),
             kind,
             walker: Walker::default(),
             control: Vec::new(),
@@ -115,7 +115,7 @@ impl Counter {
             }
             websocket::PING => {
                 let pong = websocket::masked(websocket::PONG, &payload, [0x5a, 0xc3, 0x21, 0x99]);
-                self.pongs.extend_from_slice(&pong.bytes);
+                self.replies.extend_from_slice(&pong.bytes);
             }
             _ => {}
         }

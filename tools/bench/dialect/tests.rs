@@ -24,7 +24,7 @@ fn count(mut counter: Counter, bytes: &[u8], cuts: &[usize], stamped: bool) -> (
         let mut on_stamp = |stamp| stamps.push(stamp);
         counter.feed(&bytes[pair[0]..pair[1]], stamped.then_some(&mut on_stamp as _)).expect("valid bytes");
     }
-    (counter.messages, stamps, counter.close_code, counter.pongs.len())
+    (counter.messages, stamps, counter.close_code, counter.replies.len())
 }
 
 fn stamped_body(stamp: u64, body_bytes: usize) -> Vec<u8> {
