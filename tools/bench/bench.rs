@@ -1,0 +1,148 @@
+//! What every mode needs: the server to drive, and where this thread and the server run.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use clap::Args;
+
+use crate::{
+    affinity,
+    dialect::Dialect,
+    failure::Failure,
+    load::{Load, Wait},
+    procfs::{self, Usage},
+    report::ProgressLine,
+    servers::{Programs, Server},
+};
+
+/// Which CPUs are used, and how this waits.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Placement {
+    /// The CPU that this generator runs on [default: one that is not the server's]
+    #[arg(long, value_name = "N")]
+    pub(crate) cpu: Option<usize>,
+    /// The CPU that a server started by this runs on [default: the first]
+    #[arg(long, value_name = "N")]
+    pub(crate) server_cpu: Option<usize>,
+    /// What the generator does while it waits
+    #[arg(long, value_enum, default_value_t = Wait::Spin)]
+    pub(crate) wait: Wait,
+}
+
+/// Which server is driven.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TargetArgs {
+    /// The server to start, or the kind of server at --url
+    #[arg(long, value_enum, default_value_t = Dialect::Lhttp)]
+    pub(crate) server: Dialect,
+    /// A server that is running already, instead of starting one
+    #[arg(long, value_name = "ws://HOST:PORT")]
+    pub(crate) url: Option<String>,
+    /// The process of the server at --url, for its CPU time and memory
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub(crate) pid: Option<u32>,
+}
+
+/// A server under test, ended when this is dropped if it was started for it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// What reports call it.
+    pub(crate) name: &'static str,
+    pub(crate) dialect: Dialect,
+    pub(crate) address: SocketAddr,
+    pid: Option<u32>,
+    _server: Option<Server>,
+}
+
+/// A thread that is ready to measure.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    server_cpu: usize,
+    pub(crate) wait: Wait,
+    pub(crate) programs: Programs,
+    pub(crate) interrupted: Arc<AtomicBool>,
+    pub(crate) progress: ProgressLine,
+}
+
+impl Bench {
+    /// Pins this thread and raises its limit of file descriptors.
+    pub(crate) fn new(placement: Placement, programs: Programs, interrupted: Arc<AtomicBool>) -> Self {
+        let _ = rlimit::increase_nofile_limit(u64::MAX);
+        let server_cpu = affinity::arrange(placement.cpu, placement.server_cpu);
+        Self { server_cpu, wait: placement.wait, programs, interrupted, progress: ProgressLine::new() }
+    }
+
+    /// The server that the arguments name, started if it is not running.
+    pub(crate) fn target(&self, arguments: &TargetArgs) -> Result<Target, Failure> {
+        match &arguments.url {
+            None => self.start(arguments.server, &[]),
+            Some(url) => {
+                let address = resolve(url)?;
+                let name = arguments.server.server();
+                Ok(Target { name, dialect: arguments.server, address, pid: arguments.pid, _server: None })
+            }
+        }
+    }
+
+    /// Starts a server on its CPU; `arguments` are more arguments for lhttpd.
+    pub(crate) fn start(&self, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
+        let server = Server::start(dialect, &self.programs, arguments, self.server_cpu)?;
+        Ok(Target::new(dialect.server(), dialect, server))
+    }
+
+    /// Starts nginx, which does `post` only.
+    pub(crate) fn start_nginx(&self) -> Result<Target, Failure> {
+        let server = Server::start_nginx(&self.programs, self.server_cpu)?;
+        Ok(Target::new("nginx", Dialect::Lhttp, server))
+    }
+
+    /// How long a poll with nothing else to do may wait.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.wait.patience()
+    }
+
+    /// A generator for `target`.
+    pub(crate) fn load(&self, target: &Target) -> Result<Load, Failure> {
+        self.load_waiting(target, self.wait)
+    }
+
+    /// A generator for `target` that waits in another way than the others.
+    pub(crate) fn load_waiting(&self, target: &Target, wait: Wait) -> Result<Load, Failure> {
+        Load::new(target.dialect, target.address, wait, Arc::clone(&self.interrupted))
+    }
+}
+
+impl Target {
+    fn new(name: &'static str, dialect: Dialect, server: Server) -> Self {
+        Self { name, dialect, address: server.address, pid: Some(server.pid()), _server: Some(server) }
+    }
+
+    /// What the server has used so far, if its process is known.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        self.pid.and_then(procfs::usage_at_rest)
+    }
+
+    /// The server's resident memory now, if its process is known.
+    pub(crate) fn rss_bytes(&self) -> Option<u64> {
+        self.pid.and_then(procfs::rss_bytes)
+    }
+}
+
+/// The address in a URL such as `ws://127.0.0.1:8080/`; the path does not matter to any of these servers.
+pub(crate) fn resolve(url: &str) -> Result<SocketAddr, Failure> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    if url.starts_with("wss://") || url.starts_with("https://") {
+        return Err(Failure::Usage(format!("{url}: TLS is not spoken here")));
+    }
+    let with_port = if authority.rsplit(']').next().unwrap_or_default().contains(':') {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
+    let mut addresses = with_port.to_socket_addrs().map_err(Failure::io(format!("cannot resolve {url}")))?;
+    addresses.next().ok_or_else(|| Failure::Usage(format!("{url} has no address")))
+}

@@ -1,0 +1,22 @@
+// Publish/subscribe with what Bun brings along, for `lhttp-bench`: "S<channel>\n" subscribes, "P<channel>\n<body>"
+// goes to the channel's subscribers as it is. Nothing that costs time is switched on, and nothing is dropped.
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port: Number(process.argv[2]),
+  fetch(request, server) {
+    if (!server.upgrade(request)) return new Response("WebSocket only\n", { status: 426 });
+  },
+  websocket: {
+    perMessageDeflate: false,
+    idleTimeout: 0,
+    sendPings: false,
+    backpressureLimit: 1 << 30,
+    closeOnBackpressureLimit: false,
+    message(connection, message) {
+      const channel = message.slice(1, message.indexOf("\n"));
+      if (message.charCodeAt(0) === 80) return void server.publish(channel, message);
+      connection.subscribe(channel);
+      connection.send("A");
+    },
+  },
+});

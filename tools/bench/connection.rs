@@ -1,0 +1,163 @@
+//! One connection to a server: from connect over the handshake to its count.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::dialect::{Dialect, Progress, Role, counter::Counter, websocket};
+
+/// So many connections share a source address before the next one is taken: Linux hands out 28,232 ports by default.
+const PORTS_PER_ADDRESS: usize = 28_000;
+/// `connect` on a non-blocking socket is under way (Linux's number; the standard library has no stable name for it).
+const EINPROGRESS: i32 = 115;
+/// What a server says to a connection that only publishes is kept up to here, to show it if deliveries are missing.
+const WORDS_BYTES_MAX: usize = 300;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Connecting, or waiting for the answer to the handshake.
+    Opening,
+    /// Waiting for the subscription to be live.
+    Joining,
+    /// Usable.
+    Ready,
+    /// The server ended it, or it broke.
+    Closed,
+}
+
+/// One non-blocking connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) phase: Phase,
+    pub(crate) counter: Counter,
+    pub(crate) subscribes: bool,
+    /// Nothing is read from it (a stalled reader).
+    pub(crate) paused: bool,
+    /// The socket may take bytes: set by a writable event, cleared by a refused write.
+    pub(crate) writable: bool,
+    /// What the server said to a connection that only publishes.
+    pub(crate) words: Vec<u8>,
+    dialect: Dialect,
+    received: Vec<u8>,
+    /// Opening bytes and replies that the socket has not taken yet.
+    unsent: Vec<u8>,
+    joining: Vec<u8>,
+}
+
+impl Connection {
+    /// Starts to connect. `index` is the connection's number, which chooses its source address on loopback.
+    pub(crate) fn start(
+        address: SocketAddr,
+        index: usize,
+        dialect: Dialect,
+        role: &Role,
+        body_bytes: usize,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let (IpAddr::V4(host), share @ 1..) = (address.ip(), index / PORTS_PER_ADDRESS)
+            && host.is_loopback()
+        {
+            let source = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + share as u32);
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
+            _ => {}
+        }
+        Ok(Self {
+            stream: TcpStream::from_std(socket.into()),
+            phase: Phase::Opening,
+            counter: dialect.counter(&role.channel, body_bytes),
+            subscribes: role.subscribes,
+            paused: false,
+            writable: false,
+            words: Vec::new(),
+            dialect,
+            received: Vec::new(),
+            unsent: dialect.opening(role, &address.to_string()),
+            joining: dialect.joining(role),
+        })
+    }
+
+    /// Writes what is left of the opening or of replies.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let mut taken = 0;
+        while self.writable && taken < self.unsent.len() {
+            match self.stream.write(&self.unsent[taken..]) {
+                Ok(more) => taken += more,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    self.writable = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsent.drain(..taken);
+        if self.unsent.is_empty() {
+            // Most connections never write again.
+            self.unsent = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Takes in what was read. Returns how many deliveries ended in it.
+    ///
+    /// # Errors
+    /// What the server did wrong.
+    pub(crate) fn received(&mut self, bytes: &[u8], on_stamp: Option<&mut dyn FnMut(u64)>) -> Result<u64, String> {
+        if self.phase == Phase::Ready {
+            return self.count(bytes, on_stamp);
+        }
+        self.received.extend_from_slice(bytes);
+        if self.phase == Phase::Opening {
+            let Progress::Done(taken) = self.dialect.opened(&self.received)? else { return Ok(0) };
+            self.received.drain(..taken);
+            self.unsent = std::mem::take(&mut self.joining);
+            if self.unsent.is_empty() {
+                self.phase = Phase::Ready;
+            } else {
+                self.phase = Phase::Joining;
+                self.writable = true;
+                self.flush().map_err(|error| error.to_string())?;
+            }
+        }
+        if self.phase == Phase::Joining {
+            let Progress::Done(taken) = self.dialect.joined(&self.received)? else { return Ok(0) };
+            self.received.drain(..taken);
+            self.phase = Phase::Ready;
+        }
+        let rest = std::mem::take(&mut self.received);
+        self.count(&rest, on_stamp)
+    }
+
+    fn count(&mut self, bytes: &[u8], on_stamp: Option<&mut dyn FnMut(u64)>) -> Result<u64, String> {
+        if !self.subscribes {
+            let room = WORDS_BYTES_MAX.saturating_sub(self.words.len());
+            self.words.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        }
+        let before = self.counter.messages;
+        self.counter.feed(bytes, on_stamp)?;
+        if self.counter.close_code.is_some() {
+            // The server waits for the answer before it lets go (RFC 6455 §5.5.1); whether it gets it matters to
+            // nobody here.
+            self.counter.replies = websocket::masked(websocket::CLOSE, &[], [0x11, 0x22, 0x33, 0x44]).bytes;
+            self.phase = Phase::Closed;
+        }
+        if !self.counter.replies.is_empty() {
+            self.unsent.append(&mut self.counter.replies);
+            self.writable = true;
+            match self.flush() {
+                Err(error) if self.phase != Phase::Closed => return Err(error.to_string()),
+                _ => {}
+            }
+        }
+        Ok(if self.subscribes { self.counter.messages - before } else { 0 })
+    }
+}

@@ -1,0 +1,109 @@
+//! The NATS client protocol inside of WebSocket frames. Every publish goes in a frame of its own, as every WebSocket
+//! client of NATS does it; the server may pack and cut what it delivers as it likes.
+
+use super::{
+    Progress, Role,
+    counter::StampReader,
+    websocket::{self, MaskedFrame, Walker},
+};
+
+/// A protocol line of the server's is never longer, except `INFO`, which comes before anything is counted.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// `CONNECT`, `SUB` if wanted, and a `PING` whose `PONG` says that both hold.
+pub(crate) fn joining(role: &Role) -> Vec<u8> {
+    let subscribe = if role.subscribes { format!("SUB {} 1\r\n", role.channel) } else { String::new() };
+    let connect = r#"CONNECT {"verbose":false,"pedantic":false,"echo":true,"lang":"lhttp-bench","version":"1"}"#;
+    let operations = format!("{connect}\r\n{subscribe}PING\r\n");
+    websocket::masked(websocket::BINARY, operations.as_bytes(), [0x12, 0x9b, 0x3c, 0x77]).bytes
+}
+
+/// Done once the `PONG` is there.
+pub(crate) fn joined(received: &[u8]) -> Result<Progress, String> {
+    let mut walker = Walker::default();
+    let mut input = received;
+    let mut text = Vec::new();
+    while let Some(piece) = walker.next(&mut input)? {
+        text.extend_from_slice(piece.bytes);
+    }
+    if let Some(at) = text.windows(4).position(|four| four == b"-ERR") {
+        return Err(format!("it answered {}", String::from_utf8_lossy(&text[at..])));
+    }
+    Ok(if text.ends_with(b"PONG\r\n") { Progress::Done(received.len()) } else { Progress::More })
+}
+
+/// One `PUB` in one masked binary frame, and where in its payload the body starts.
+pub(crate) fn publish(channel: &str, body: &[u8], mask: [u8; 4]) -> (MaskedFrame, usize) {
+    let mut operation = format!("PUB {channel} {}\r\n", body.len()).into_bytes();
+    let body_at = operation.len();
+    operation.extend_from_slice(body);
+    operation.extend_from_slice(b"\r\n");
+    (websocket::masked(websocket::BINARY, &operation, mask), body_at)
+}
+
+/// Counts `MSG` operations in a stream that comes in arbitrary cuts.
+#[derive(Debug, Default)]
+pub(crate) struct Operations {
+    /// An unfinished protocol line.
+    line: Vec<u8>,
+    /// Bytes of the current message that are still to come, with the CRLF behind it.
+    remaining: usize,
+}
+
+impl Operations {
+    /// How many messages end in `input`.
+    ///
+    /// # Errors
+    /// The server sent `-ERR`, or what is no NATS operation.
+    pub(crate) fn feed(
+        &mut self,
+        mut input: &[u8],
+        stamp: &mut StampReader,
+        on_stamp: &mut Option<&mut dyn FnMut(u64)>,
+    ) -> Result<u64, String> {
+        let mut messages = 0;
+        while !input.is_empty() {
+            if self.remaining > 0 {
+                let (piece, rest) = input.split_at(self.remaining.min(input.len()));
+                if let Some(on_stamp) = on_stamp {
+                    stamp.feed(piece, *on_stamp);
+                }
+                self.remaining -= piece.len();
+                messages += u64::from(self.remaining == 0);
+                input = rest;
+                continue;
+            }
+            let Some(end) = memchr::memchr(b'\n', input) else {
+                self.line.extend_from_slice(input);
+                if self.line.len() > LINE_BYTES_MAX {
+                    return Err("it sent an endless protocol line".into());
+                }
+                break;
+            };
+            let (line, rest) = input.split_at(end + 1);
+            input = rest;
+            self.remaining = if self.line.is_empty() {
+                message_bytes(line)?
+            } else {
+                self.line.extend_from_slice(line);
+                let whole = std::mem::take(&mut self.line);
+                message_bytes(&whole)?
+            };
+            stamp.start();
+        }
+        Ok(messages)
+    }
+}
+
+/// The size that a `MSG subject sid size` line announces, with its CRLF; 0 for the other operations.
+fn message_bytes(line: &[u8]) -> Result<usize, String> {
+    if !line.starts_with(b"MSG ") {
+        let known = [&b"PING"[..], b"PONG", b"+OK", b"INFO"].iter().any(|name| line.starts_with(name));
+        return if known { Ok(0) } else { Err(format!("it sent {:?}", String::from_utf8_lossy(line))) };
+    }
+    let digits = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let size = digits.iter().try_fold(0_usize, |size, digit| {
+        digit.is_ascii_digit().then(|| size * 10 + usize::from(digit - b'0')).filter(|size| *size < 1 << 30)
+    });
+    size.map(|size| size + 2).ok_or_else(|| format!("it sent {:?}", String::from_utf8_lossy(line)))
+}

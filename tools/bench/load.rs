@@ -1,0 +1,340 @@
+//! The generator: one thread, one epoll, every connection to the server under test.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use mio::{Events, Interest, Poll, Token};
+use serde::Serialize;
+
+use crate::{
+    connection::{Connection, Phase},
+    dialect::{Dialect, Role},
+    failure::Failure,
+};
+
+/// One read takes up to this much.
+const READ_BYTES: usize = 256 * 1024;
+/// So many connections are being opened at a time, which no listen backlog refuses.
+const OPENING_MAX: usize = 128;
+/// What [`Load::silence`] is at first.
+const SILENCE: Duration = Duration::from_secs(10);
+/// With one write each, so many messages are written before the deliveries are looked at.
+const WRITES_PER_TURN: usize = 32;
+
+/// What the generator does while it has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wait {
+    /// Polls on. The server never pays for waking the generator's CPU, as it would not with clients on other machines.
+    Spin,
+    /// Sleeps in epoll, as an idle client does.
+    Sleep,
+}
+
+impl Wait {
+    /// How long a poll with nothing else to do may wait.
+    pub(crate) fn patience(self) -> Option<Duration> {
+        Some(if self == Self::Spin { Duration::ZERO } else { Duration::from_millis(100) })
+    }
+}
+
+/// All connections to one server.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) connections: Vec<Connection>,
+    /// Deliveries to all subscribers so far.
+    pub(crate) deliveries: u64,
+    /// Subscribers whose connections the server has ended.
+    pub(crate) lost: usize,
+    /// Bytes of flows written so far.
+    pub(crate) bytes_written: u64,
+    /// Deliveries are missing when none came for so long.
+    pub(crate) silence: Duration,
+    dialect: Dialect,
+    address: SocketAddr,
+    wait: Wait,
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    interrupted: Arc<AtomicBool>,
+    /// The first fault that a server committed.
+    fault: Option<String>,
+}
+
+/// What one connection is to publish: whole frames, written over and over out of one block.
+#[derive(Clone, Debug)]
+pub(crate) struct Flow {
+    /// The connection's index.
+    pub(crate) connection: usize,
+    /// Whole frames, all of `frame_bytes`.
+    pub(crate) block: Arc<[u8]>,
+    pub(crate) frame_bytes: usize,
+    /// How many frames to write.
+    pub(crate) frames: usize,
+    /// One write each instead of as large as they get.
+    pub(crate) one_each: bool,
+}
+
+impl Load {
+    /// A generator with no connection yet.
+    pub(crate) fn new(
+        dialect: Dialect,
+        address: SocketAddr,
+        wait: Wait,
+        interrupted: Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            connections: Vec::new(),
+            deliveries: 0,
+            lost: 0,
+            bytes_written: 0,
+            silence: SILENCE,
+            dialect,
+            address,
+            wait,
+            poll: Poll::new().map_err(Failure::io("epoll"))?,
+            events: Events::with_capacity(1024),
+            buffer: vec![0; READ_BYTES],
+            interrupted,
+            fault: None,
+        })
+    }
+
+    /// Opens a connection for each role and returns when all of them are usable: every subscription is live. Their
+    /// indices follow each other from the one returned. `on_progress` hears how many are.
+    pub(crate) fn open(
+        &mut self,
+        roles: &[Role],
+        body_bytes: usize,
+        mut on_progress: impl FnMut(usize),
+    ) -> Result<usize, Failure> {
+        let first = self.connections.len();
+        let mut oldest = first;
+        let mut last_change = Instant::now();
+        while oldest < first + roles.len() {
+            while self.connections.len() < (oldest + OPENING_MAX).min(first + roles.len()) {
+                let index = self.connections.len();
+                self.start_connection(index, &roles[index - first], body_bytes)?;
+            }
+            let before = oldest;
+            self.turn(Some(Duration::from_millis(100)), None)?;
+            while oldest < self.connections.len() && self.connections[oldest].phase != Phase::Opening {
+                match self.connections[oldest].phase {
+                    Phase::Ready => oldest += 1,
+                    Phase::Closed => return Err(Failure::Server("it closed a connection that was opening".into())),
+                    _ => break,
+                }
+            }
+            if oldest != before {
+                last_change = Instant::now();
+                on_progress(oldest - first);
+            } else if last_change.elapsed() > self.silence {
+                let (open, wanted) = (oldest - first, roles.len());
+                return Err(Failure::Server(format!(
+                    "{open} of {wanted} connections opened, then none for {:?}",
+                    self.silence
+                )));
+            }
+        }
+        Ok(first)
+    }
+
+    fn start_connection(&mut self, index: usize, role: &Role, body_bytes: usize) -> Result<(), Failure> {
+        let mut connection = Connection::start(self.address, index, self.dialect, role, body_bytes)
+            .map_err(Failure::io(format!("cannot connect to {}", self.address)))?;
+        self.poll
+            .registry()
+            .register(&mut connection.stream, Token(index), Interest::READABLE | Interest::WRITABLE)
+            .map_err(Failure::io("epoll"))?;
+        self.connections.push(connection);
+        Ok(())
+    }
+
+    /// Writes all `flows` while counting, until `expected` more deliveries arrived; gives the time from the first
+    /// byte written to the last delivery.
+    ///
+    /// # Errors
+    /// Fewer or more deliveries than expected (also more than the publish before was to give), and whatever else goes
+    /// wrong.
+    pub(crate) fn publish(&mut self, flows: &[Flow], expected: u64) -> Result<Duration, Failure> {
+        let (before, lost) = (self.deliveries, self.lost);
+        self.turn(Some(Duration::ZERO), None)?;
+        if self.deliveries != before {
+            return Err(Failure::Surplus { arrived: self.deliveries, expected: before });
+        }
+        let mut written = vec![0; flows.len()];
+        let mut unfinished = flows.len();
+        let mut progress = (Instant::now(), before);
+        let start = Instant::now();
+        loop {
+            let mut blocked = true;
+            if unfinished > 0 {
+                unfinished = 0;
+                for (flow, written) in flows.iter().zip(&mut written) {
+                    let total = flow.frames * flow.frame_bytes;
+                    if *written < total {
+                        blocked &= !self.push(flow, written)?;
+                        unfinished += usize::from(*written < total);
+                    }
+                }
+            }
+            self.turn(if unfinished > 0 && !blocked { Some(Duration::ZERO) } else { self.patience() }, None)?;
+            let arrived = self.deliveries - before;
+            if arrived >= expected && unfinished == 0 {
+                let time = start.elapsed();
+                return if arrived == expected { Ok(time) } else { Err(Failure::Surplus { arrived, expected }) };
+            }
+            if self.deliveries != progress.1 {
+                progress = (Instant::now(), self.deliveries);
+            } else if self.lost > lost || progress.0.elapsed() > self.silence {
+                return Err(self.missing(arrived, expected));
+            }
+        }
+    }
+
+    /// Writes what the socket takes of a flow, within a turn's share. Says whether it took all that it was offered.
+    fn push(&mut self, flow: &Flow, written: &mut usize) -> Result<bool, Failure> {
+        let connection = &mut self.connections[flow.connection];
+        if connection.phase != Phase::Ready {
+            return Err(Failure::Server("it closed a publisher's connection".into()));
+        }
+        if !connection.writable {
+            return Ok(false);
+        }
+        let total = flow.frames * flow.frame_bytes;
+        for _ in 0..if flow.one_each { WRITES_PER_TURN } else { 1 } {
+            let at = *written % flow.block.len();
+            let end = if flow.one_each { at - at % flow.frame_bytes + flow.frame_bytes } else { flow.block.len() };
+            let end = end.min(at + total - *written);
+            if at == end {
+                break;
+            }
+            match connection.stream.write(&flow.block[at..end]) {
+                Ok(taken) => {
+                    *written += taken;
+                    self.bytes_written += taken as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.writable = false;
+                    return Ok(false);
+                }
+                Err(error) => return Err(Failure::io("writing to the server")(error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes one prepared message whole; `on_stamp` hears of what arrives if the socket makes it wait.
+    pub(crate) fn write(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        mut on_stamp: Option<&mut dyn FnMut(u64)>,
+    ) -> Result<(), Failure> {
+        let mut at = 0;
+        let deadline = Instant::now() + self.silence;
+        while at < bytes.len() {
+            match self.connections[index].stream.write(&bytes[at..]) {
+                Ok(taken) => at += taken,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    self.turn(Some(Duration::ZERO), on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _))?;
+                }
+                Err(error) => return Err(Failure::io("writing to the server")(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a turn with nothing else to do may wait.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.wait.patience()
+    }
+
+    /// One turn: waits for events for up to `timeout`, reads all that is there, and counts it.
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        mut on_stamp: Option<&mut dyn FnMut(u64)>,
+    ) -> Result<(), Failure> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted);
+        }
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result.map_err(Failure::io("epoll"))?,
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let connection = &mut self.connections[event.token().0];
+            if event.is_writable() {
+                connection.writable = true;
+                if let Err(error) = connection.flush()
+                    && connection.phase != Phase::Ready
+                {
+                    self.fault = Some(format!("a connection to {} failed: {error}", self.address));
+                }
+            }
+            if event.is_readable() && !connection.paused && connection.phase != Phase::Closed {
+                let ended = event.is_read_closed();
+                // The option is borrowed anew for each connection.
+                self.read(event.token().0, ended, on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _));
+            }
+        }
+        self.events = events;
+        match self.fault.take() {
+            Some(fault) => Err(Failure::Server(fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads until the socket is empty: a short read says so without another system call, unless its end is near.
+    pub(crate) fn read(&mut self, index: usize, ended: bool, mut on_stamp: Option<&mut dyn FnMut(u64)>) {
+        let connection = &mut self.connections[index];
+        while connection.phase != Phase::Closed {
+            match connection.stream.read(&mut self.buffer) {
+                Ok(0) => connection.phase = Phase::Closed,
+                Ok(length) => {
+                    let stamps = on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _);
+                    match connection.received(&self.buffer[..length], stamps) {
+                        Ok(deliveries) => self.deliveries += deliveries,
+                        Err(fault) => self.fault = Some(fault),
+                    }
+                    if length < self.buffer.len() && !ended {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    if connection.phase != Phase::Ready {
+                        self.fault = Some(format!("a connection to {} failed: {error}", self.address));
+                    }
+                    connection.phase = Phase::Closed;
+                }
+            }
+        }
+        self.lost += usize::from(connection.phase == Phase::Closed && connection.subscribes);
+    }
+
+    /// The error for deliveries that do not come, with what the server may have said about it.
+    pub(crate) fn missing(&self, arrived: u64, expected: u64) -> Failure {
+        let closed = self.connections.iter().filter(|connection| connection.phase == Phase::Closed);
+        let codes: Vec<Option<u16>> = closed.map(|connection| connection.counter.close_code).collect();
+        let mut why = match codes.first() {
+            Some(Some(code)) => format!("the server closed {} connections, the first with code {code}", codes.len()),
+            Some(None) => format!("the server cut off {} connections", codes.len()),
+            None => format!("then nothing came for {:?}", self.silence),
+        };
+        if let Some(connection) = self.connections.iter().find(|connection| !connection.words.is_empty()) {
+            why += &format!("; it said to a publisher: {:?}", String::from_utf8_lossy(&connection.words));
+        }
+        Failure::Missing { arrived, expected, why }
+    }
+}

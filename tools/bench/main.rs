@@ -1,0 +1,176 @@
+//! `lhttp-bench` measures lhttpd and, with the same work, what one would otherwise take. It speaks to a server over
+//! the wire only, from one thread on a CPU of its own, and counts every delivery: a figure for messages that did not
+//! arrive is never printed.
+
+mod affinity;
+mod bench;
+mod connection;
+mod dialect;
+mod failure;
+mod floor;
+mod http_load;
+mod load;
+mod modes;
+mod procfs;
+mod report;
+mod servers;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use clap::{Args, Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{
+    bench::{Bench, Placement, Target, TargetArgs},
+    failure::Failure,
+    floor::Relay,
+    modes::{
+        broadcast::{self, BurstArgs, FanoutArgs, RoomsArgs},
+        compare::{self, CompareArgs},
+        idle::{self, IdleArgs},
+        post::{self, PostArgs},
+        rate::{self, RateArgs},
+        rtt::{self, RttArgs},
+        slow::{self, SlowArgs},
+    },
+    report::{Outcome, Output},
+    servers::Programs,
+};
+
+/// Measure lhttpd, alone or beside other servers; without a command: burst
+#[derive(Parser, Debug)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "Each run starts lhttpd from beside this program, pinned to another CPU than its own, unless \
+--url names a server that is running. Deliveries are counted, and missing ones are an error. With NATS every PUB goes \
+in a WebSocket frame of its own, as its WebSocket clients send it, and as every other server here gets it; what NATS \
+delivers may be packed.")]
+struct Cli {
+    #[command(subcommand)]
+    mode: Option<Mode>,
+    #[command(flatten)]
+    burst: Single<BurstArgs>,
+}
+
+/// A mode that drives one server.
+#[derive(Args, Debug)]
+struct Single<A: Args> {
+    #[command(flatten)]
+    work: A,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Debug)]
+struct Common {
+    #[command(flatten)]
+    placement: Placement,
+    #[command(flatten)]
+    programs: Programs,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Subcommand, Debug)]
+enum Mode {
+    /// One publisher, one subscriber: the time for all messages to arrive
+    Burst(Single<BurstArgs>),
+    /// One publisher, many subscribers: deliveries a second
+    Fanout(Single<FanoutArgs>),
+    /// Many channels with members each: deliveries a second
+    Rooms(Single<RoomsArgs>),
+    /// One message at a time: the round trip's percentiles
+    Rtt(Single<RttArgs>),
+    /// Messages at a fixed rate: percentiles of the latency, counted from when each was due
+    Rate(Single<RateArgs>),
+    /// Open, subscribed connections: memory and CPU time for each
+    Idle(Single<IdleArgs>),
+    /// Messages published over HTTP: requests a second
+    Post(Single<PostArgs>),
+    /// Readers that have stopped reading beside healthy ones: what they cost, and how they end
+    Slow(Single<SlowArgs>),
+    /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table
+    Compare {
+        #[command(flatten)]
+        work: CompareArgs,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Run the relay of raw bytes that `compare` takes as the kernel's limit
+    Floor {
+        /// Where it listens
+        #[arg(long, value_name = "ADDR")]
+        listen: SocketAddr,
+        /// The CPU that it runs on
+        #[arg(long, value_name = "N")]
+        cpu: Option<usize>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second signal ends the process at once; the first lets it end its servers.
+        let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)));
+        if let Err(error) = registered {
+            eprintln!("lhttp-bench: cannot handle signals: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    match run(cli, interrupted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(failure) => {
+            eprintln!("lhttp-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
+    match cli.mode.unwrap_or(Mode::Burst(cli.burst)) {
+        Mode::Burst(single) => single.run(interrupted, broadcast::burst),
+        Mode::Fanout(single) => single.run(interrupted, broadcast::fanout),
+        Mode::Rooms(single) => single.run(interrupted, broadcast::rooms),
+        Mode::Rtt(single) => single.run(interrupted, rtt::run),
+        Mode::Rate(single) => single.run(interrupted, rate::run),
+        Mode::Idle(single) => single.run(interrupted, idle::run),
+        Mode::Post(single) => single.run(interrupted, |bench, target, args| post::run(bench, target, &args)),
+        Mode::Slow(single) => single.run(interrupted, slow::run),
+        Mode::Compare { work, common } => {
+            let bench = Bench::new(common.placement, common.programs, interrupted);
+            compare::run(&bench, &work, &common.output)
+        }
+        Mode::Floor { listen, cpu } => {
+            let _ = rlimit::increase_nofile_limit(u64::MAX);
+            if cpu.is_some_and(|cpu| !affinity::pin(cpu)) {
+                eprintln!("warning: the system does not let this run on CPU {}", cpu.unwrap_or_default());
+            }
+            let relay = Relay::listen(listen).map_err(Failure::io(format!("cannot listen on {listen}")))?;
+            relay.run(&interrupted)
+        }
+    }
+}
+
+impl<A: Args> Single<A> {
+    fn run(
+        self,
+        interrupted: Arc<AtomicBool>,
+        mode: impl FnOnce(&Bench, &Target, A) -> Result<Outcome, Failure>,
+    ) -> Result<(), Failure> {
+        let bench = Bench::new(self.common.placement, self.common.programs, interrupted);
+        let target = bench.target(&self.target)?;
+        let outcome = mode(&bench, &target, self.work)?;
+        bench.progress.show("");
+        self.common.output.write(&outcome, &outcome.text)
+    }
+}

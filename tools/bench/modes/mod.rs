@@ -1,0 +1,40 @@
+//! The works that a server can be put to, a file each.
+
+use hdrhistogram::Histogram;
+
+use crate::{procfs::Usage, report::Outcome};
+
+pub(crate) mod broadcast;
+pub(crate) mod compare;
+pub(crate) mod idle;
+pub(crate) mod post;
+pub(crate) mod rate;
+pub(crate) mod rtt;
+pub(crate) mod slow;
+mod works;
+
+/// Nanoseconds, up to a minute, with three digits.
+fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000_000, 3).expect("the bounds are valid")
+}
+
+/// Adds what the server used between two moments: its CPU time for each of `count` events under the name `figure`,
+/// and how busy others kept its CPU.
+fn set_usage(outcome: &mut Outcome, figure: &'static str, before: Option<Usage>, after: Option<Usage>, count: usize) {
+    let (Some(before), Some(after)) = (before, after) else { return };
+    let cpu_ns = after.cpu_ns.saturating_sub(before.cpu_ns) as f64;
+    let delayed_ns = after.delayed_ns.saturating_sub(before.delayed_ns) as f64;
+    let unit_ns = if figure.starts_with("cpu_us") { 1e3 } else { 1.0 };
+    outcome.set(figure, cpu_ns / unit_ns / count as f64);
+    outcome.set("server_delayed_percent", 100.0 * delayed_ns / (cpu_ns + delayed_ns).max(1.0));
+    outcome.set("rss_bytes", after.rss_bytes as f64);
+}
+
+/// Parses an argument of which there cannot be none.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,113 @@
+//! `rate`: latency at a given load. Messages are due at fixed times, whether or not the one before has arrived, and
+//! each latency counts from then: a stall counts against everything that it delays.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    bench::{Bench, Target},
+    dialect::{Role, counter::STAMP_BYTES},
+    failure::Failure,
+    load::Load,
+    report::Outcome,
+};
+
+/// Deliveries are missing when so long after the last publish not all are there.
+const TAIL_MAX: Duration = Duration::from_secs(10);
+/// What comes before the measurement, at the same rate.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How `rate` is run.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct RateArgs {
+    /// How many subscribers
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::at_least_one)]
+    pub(crate) subs: usize,
+    /// Messages a second
+    #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// For how long
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    pub(crate) secs: f64,
+    /// Bytes of a message's body, at least 16 for the time stamp
+    #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = with_room_for_a_stamp)]
+    pub(crate) body: usize,
+}
+
+fn with_room_for_a_stamp(text: &str) -> Result<usize, String> {
+    let bytes = super::at_least_one(text)?;
+    if bytes < STAMP_BYTES { Err(format!("must be at least {STAMP_BYTES}")) } else { Ok(bytes) }
+}
+
+/// Runs `rate`.
+pub(crate) fn run(bench: &Bench, target: &Target, args: RateArgs) -> Result<Outcome, Failure> {
+    let mut load = bench.load(target)?;
+    let mut roles = vec![Role::subscriber("room"); args.subs];
+    roles.push(Role::publisher("room"));
+    load.open(&roles, args.body, |open| bench.progress.show(&format!("rate: {open} of {} connections", roles.len())))?;
+    paced(bench, &mut load, target, args, WARM_UP.as_secs_f64(), &mut |_| {})?;
+    let before = target.usage();
+    let mut histogram = super::latency_histogram();
+    let messages =
+        paced(bench, &mut load, target, args, args.secs, &mut |latency| histogram.saturating_record(latency))?;
+    let after = target.usage();
+
+    let settings = [
+        ("subscribers", json!(args.subs)),
+        ("rate_per_s", json!(args.rate)),
+        ("secs", json!(args.secs)),
+        ("body_bytes", json!(args.body)),
+    ];
+    let mut outcome = Outcome::new("rate", target.name, &settings);
+    outcome.set_percentiles(&histogram);
+    super::set_usage(&mut outcome, "server_ns_per_delivery", before, after, messages * args.subs);
+    outcome.text = format!(
+        "{}: {} messages/s to {} subscribers: p99 {}\nfrom due to received, {} deliveries: {}\n{}",
+        target.name,
+        args.rate,
+        args.subs,
+        outcome.show("p99_us"),
+        histogram.len(),
+        outcome.show_percentiles(),
+        outcome.show_server()
+    );
+    Ok(outcome)
+}
+
+/// Publishes at the rate for `secs` and waits for the last delivery; `on_latency` hears each one's nanoseconds. Gives
+/// the number of messages. The generator polls without sleeping: a timer of whole milliseconds could not keep the pace.
+fn paced(
+    bench: &Bench,
+    load: &mut Load,
+    target: &Target,
+    args: RateArgs,
+    secs: f64,
+    on_latency: &mut dyn FnMut(u64),
+) -> Result<usize, Failure> {
+    let messages = (f64::from(args.rate) * secs) as usize;
+    let expected = (messages * args.subs) as u64;
+    let mut message = target.dialect.publish("room", &vec![b'x'; args.body], [0x12, 0x34, 0x56, 0x78]);
+    let before = load.deliveries;
+    let start = Instant::now();
+    let due_ns = |number: usize| (number as u64) * 1_000_000_000 / u64::from(args.rate);
+    let mut on_stamp = |stamp: u64| on_latency((start.elapsed().as_nanos() as u64).saturating_sub(stamp));
+    let mut next = 0;
+    while next < messages || load.deliveries - before < expected {
+        let now = start.elapsed();
+        if next < messages && now.as_nanos() as u64 >= due_ns(next) {
+            message.stamp(due_ns(next));
+            load.write(args.subs, &message.bytes, Some(&mut on_stamp))?;
+            next += 1;
+            if next % args.rate as usize == 0 {
+                bench.progress.show(&format!("rate: {:.0} of {secs:.0} s", now.as_secs_f64()));
+            }
+        }
+        load.turn(Some(Duration::ZERO), Some(&mut on_stamp))?;
+        if now > Duration::from_secs_f64(secs) + TAIL_MAX {
+            return Err(load.missing(load.deliveries - before, expected));
+        }
+    }
+    Ok(messages)
+}

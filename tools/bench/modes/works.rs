@@ -1,0 +1,255 @@
+//! The works that `compare` has every server do, and what lhttpd set out to reach in each.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use self::Contender::{Bun, Floor, Lhttp, Nats, Nginx};
+use super::{
+    broadcast::{self, BurstArgs, FanoutArgs, RoomsArgs, Writes},
+    idle::{self, IdleArgs},
+    post::{self, PostArgs},
+    rate::{self, RateArgs},
+    rtt::{self, RttArgs},
+};
+use crate::{
+    bench::{Bench, Target},
+    dialect::Dialect,
+    failure::Failure,
+    load::Wait,
+    report::Outcome,
+};
+
+/// What can stand in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Contender {
+    /// lhttpd
+    Lhttp,
+    /// nats-server with its WebSocket listener
+    Nats,
+    /// Bun's WebSocket publish
+    Bun,
+    /// The relay of raw bytes
+    Floor,
+    /// nginx that answers an empty 200; for post only
+    Nginx,
+}
+
+impl Contender {
+    /// All, in the order of the columns.
+    pub(crate) const ALL: [Self; 5] = [Self::Lhttp, Self::Nats, Self::Bun, Self::Floor, Self::Nginx];
+
+    fn start(self, bench: &Bench, lhttpd_arguments: &[&str]) -> Result<Target, Failure> {
+        let dialect = match self {
+            Self::Lhttp => Dialect::Lhttp,
+            Self::Nats => Dialect::Nats,
+            Self::Bun => Dialect::Bun,
+            Self::Floor => Dialect::Floor,
+            Self::Nginx => return bench.start_nginx(),
+        };
+        bench.start(dialect, lhttpd_arguments)
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Lhttp => "lhttpd",
+            Self::Nats => "nats-server",
+            Self::Bun => "Bun",
+            Self::Floor => "floor",
+            Self::Nginx => "nginx",
+        })
+    }
+}
+
+/// Those that relay messages between connections.
+const RELAYS: &[Contender] = &[Lhttp, Nats, Bun, Floor];
+
+/// Does a work on a newly started server.
+type Run = Box<dyn Fn(&Bench, Contender) -> Result<Outcome, Failure>>;
+
+/// One work, and the lines of the table that it gives.
+pub(crate) struct Work {
+    /// The name that `--only` takes.
+    pub(crate) group: &'static str,
+    /// Unlike every other work's.
+    pub(crate) title: &'static str,
+    /// Those that can do it.
+    pub(crate) servers: &'static [Contender],
+    pub(crate) run: Run,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One line of the table.
+pub(crate) struct Row {
+    pub(crate) title: &'static str,
+    /// The figure's name in an [`Outcome`].
+    pub(crate) figure: &'static str,
+    pub(crate) more_is_better: bool,
+    /// Of several runs the best one's counts, not the middle one's: what others on the machine did falls out.
+    pub(crate) best: bool,
+    /// How many times better than another server lhttpd is to be.
+    pub(crate) goals: &'static [(Contender, f64)],
+    /// What lhttpd's own figure is not to exceed.
+    pub(crate) at_most: Option<f64>,
+    /// What lhttpd's own figure is to reach.
+    pub(crate) at_least: Option<f64>,
+}
+
+fn less(title: &'static str, figure: &'static str, goals: &'static [(Contender, f64)]) -> Row {
+    Row { title, figure, more_is_better: false, best: false, goals, at_most: None, at_least: None }
+}
+
+fn more(title: &'static str, figure: &'static str, goals: &'static [(Contender, f64)]) -> Row {
+    Row { title, figure, more_is_better: true, best: false, goals, at_most: None, at_least: None }
+}
+
+fn best(row: Row) -> Row {
+    Row { best: true, ..row }
+}
+
+fn at_most(row: Row, limit: f64) -> Row {
+    Row { at_most: Some(limit), ..row }
+}
+
+/// Every work of the comparison; `quick` makes each a tenth.
+pub(crate) fn all(quick: bool) -> Vec<Work> {
+    let share = if quick { 10 } else { 1 };
+    let mut works = broadcasts(share);
+    works.extend(latencies(share));
+    works.extend(connections(share));
+    works.extend(posts(share));
+    works
+}
+
+fn broadcasts(share: usize) -> Vec<Work> {
+    let cpu = |goals| less("– server CPU a delivery", "server_ns_per_delivery", goals);
+    let burst = |title, write, goals| {
+        let args = BurstArgs { n: 10_000 / share, body: 64, rounds: 20 / share, write };
+        Work {
+            group: "burst",
+            title,
+            servers: RELAYS,
+            run: on_new_server(&[], move |bench, target| broadcast::burst(bench, target, args)),
+            rows: vec![less(title, "median_ms", goals), best(less("– the best round", "min_ms", &[])), cpu(&[])],
+        }
+    };
+    let fanout = |title, subs, n, goals| {
+        let args = FanoutArgs { subs, n: n / share, body: 64, rounds: 10 / share };
+        Work {
+            group: "fanout",
+            title,
+            servers: RELAYS,
+            run: on_new_server(&[], move |bench, target| broadcast::fanout(bench, target, args)),
+            rows: vec![
+                more(title, "deliveries_per_s", goals),
+                best(more("– the best round", "best_deliveries_per_s", &[])),
+                cpu(&[]),
+            ],
+        }
+    };
+    let rooms = RoomsArgs { rooms: 50, members: 20, n: 100 / share, body: 64, rounds: 10 / share };
+    vec![
+        burst("burst 10,000, large writes", Writes::All, &[(Nats, 4.0), (Bun, 6.0), (Floor, 0.4)]),
+        burst("burst 10,000, one write each", Writes::One, &[(Nats, 1.0), (Bun, 1.0), (Floor, 0.9)]),
+        fanout("fanout 1→100, 1,000 messages", 100, 1000, &[(Nats, 8.0), (Bun, 4.0), (Floor, 0.6)]),
+        fanout("fanout 1→1000, 200 messages", 1000, 200, &[(Nats, 10.0), (Bun, 4.0), (Floor, 0.6)]),
+        Work {
+            group: "rooms",
+            title: "rooms 50×20",
+            servers: RELAYS,
+            run: on_new_server(&[], move |bench, target| broadcast::rooms(bench, target, rooms)),
+            rows: vec![more("rooms 50×20, 100 messages each", "deliveries_per_s", &[]), cpu(&[(Bun, 2.0)])],
+        },
+    ]
+}
+
+fn latencies(share: usize) -> Vec<Work> {
+    let cpu = || less("– server CPU a delivery", "server_ns_per_delivery", &[]);
+    let rate = RateArgs { subs: 100, rate: 2000, secs: 10.0 / share as f64, body: 64 };
+    let mut works = vec![Work {
+        group: "rate",
+        title: "rate 2,000/s→100",
+        servers: RELAYS,
+        run: on_new_server(&[], move |bench, target| rate::run(bench, target, rate)),
+        rows: vec![
+            less("rate 2,000/s→100, p99", "p99_us", &[(Nats, 1.0), (Bun, 1.0)]),
+            less("– p50", "p50_us", &[]),
+            cpu(),
+        ],
+    }];
+    let titles = [
+        (Wait::Spin, "rtt, client polls: p50", "rtt, client polls, lhttpd with --busy-poll 50: p50"),
+        (Wait::Sleep, "rtt, client sleeps: p50", "rtt, client sleeps, lhttpd with --busy-poll 50: p50"),
+    ];
+    for (wait, plain, busy) in titles {
+        let rtt = RttArgs { n: 20_000 / share, body: 64, wait: Some(wait) };
+        works.push(Work {
+            group: "rtt",
+            title: plain,
+            servers: RELAYS,
+            run: on_new_server(&[], move |bench, target| rtt::run(bench, target, rtt)),
+            rows: vec![
+                less(plain, "p50_us", &[(Nats, 1.0), (Bun, 1.0), (Floor, 0.9)]),
+                less("– p99", "p99_us", &[(Nats, 1.0), (Bun, 1.0), (Floor, 0.9)]),
+                cpu(),
+            ],
+        });
+        works.push(Work {
+            group: "rtt",
+            title: busy,
+            servers: &[Lhttp, Floor],
+            run: on_new_server(&["--busy-poll", "50"], move |bench, target| rtt::run(bench, target, rtt)),
+            rows: vec![less(busy, "p50_us", &[(Floor, 2.5)]), cpu()],
+        });
+    }
+    works
+}
+
+fn connections(share: usize) -> Vec<Work> {
+    let idle = IdleArgs { n: 10_000 / share, per_channel: 100 };
+    let memory = less("idle, subscribed, a connection", "bytes_per_connection", &[(Nats, 20.0), (Bun, 4.0)]);
+    vec![Work {
+        group: "idle",
+        title: "idle",
+        servers: &[Lhttp, Nats, Bun],
+        run: on_new_server(&[], move |bench, target| idle::run(bench, target, idle)),
+        rows: vec![
+            at_most(memory, 500.0),
+            at_most(less("– server CPU a connect", "cpu_us_per_connect", &[]), 45.0),
+            more("– connects", "connects_per_s", &[]),
+        ],
+    }]
+}
+
+fn posts(share: usize) -> Vec<Work> {
+    let post = |title, pipeline, row: Row| {
+        let args = PostArgs { n: 100_000 / share, conns: 32, pipeline, body: 64, rounds: 5, plain_get: None };
+        Work {
+            group: "post",
+            title,
+            servers: &[Lhttp, Nginx],
+            run: on_new_server(&[], move |bench, target| post::run(bench, target, &args)),
+            rows: vec![row, less("– server CPU a request", "server_ns_per_request", &[])],
+        }
+    };
+    let pipelined = more("POST, 16 pipelined", "requests_per_s", &[]);
+    vec![
+        post("post", 1, more("POST, one at a time", "requests_per_s", &[(Nginx, 1.0)])),
+        post("post, pipelined", 16, Row { at_least: Some(150_000.0), ..pipelined }),
+    ]
+}
+
+/// Starts a server, does the work on it, ends it.
+fn on_new_server(
+    lhttpd_arguments: &'static [&'static str],
+    work: impl Fn(&Bench, &Target) -> Result<Outcome, Failure> + 'static,
+) -> Run {
+    Box::new(move |bench, contender| {
+        let target = contender.start(bench, lhttpd_arguments)?;
+        work(bench, &target)
+    })
+}

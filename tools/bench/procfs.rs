@@ -1,0 +1,90 @@
+//! What Linux says about a process: CPU time in nanoseconds, and resident memory.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+/// A server's use of the machine at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// CPU time of all its living threads.
+    pub(crate) cpu_ns: u64,
+    /// For how long they were ready to run while another process had the CPU.
+    pub(crate) delayed_ns: u64,
+    /// Resident memory. Kernel memory (socket buffers) is not in it.
+    pub(crate) rss_bytes: u64,
+}
+
+/// The usage of process `pid` once it rests: the scheduler accounts a thread's time when it stops running, so a
+/// figure that is still moving is read again, for at most 200 ms. `None` if there is no such process.
+pub(crate) fn usage_at_rest(pid: u32) -> Option<Usage> {
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let mut last = scheduled_ns(pid)?;
+    loop {
+        thread::sleep(Duration::from_millis(5));
+        let now = scheduled_ns(pid)?;
+        if now == last || Instant::now() > deadline {
+            return Some(Usage { cpu_ns: now.0, delayed_ns: now.1, rss_bytes: rss_bytes(pid)? });
+        }
+        last = now;
+    }
+}
+
+/// CPU time and delay of all threads of `pid`: the first two fields of each one's schedstat, which are exact to the
+/// nanosecond where `stat` counts in ticks of 10 ms.
+fn scheduled_ns(pid: u32) -> Option<(u64, u64)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let times = threads.flatten().filter_map(|thread| {
+        let line = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let mut fields = line.split_whitespace().map_while(|field| field.parse::<u64>().ok());
+        Some((fields.next()?, fields.next()?))
+    });
+    Some(times.fold((0, 0), |(cpu, delayed), time| (cpu + time.0, delayed + time.1)))
+}
+
+/// CPU time of the calling thread.
+pub(crate) fn own_cpu_ns() -> u64 {
+    let line = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    line.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0)
+}
+
+/// Resident memory from `smaps_rollup`, which walks the page tables; `status` sums counters that lag behind. Where
+/// the former may not be read, the latter has to do.
+pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
+    kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
+        .or_else(|| kilobytes(&format!("/proc/{pid}/status"), "VmRSS:"))
+}
+
+/// What all TCP sockets of this machine hold in the kernel, which no process is charged for.
+pub(crate) fn tcp_memory_bytes() -> Option<u64> {
+    const PAGE_BYTES: u64 = 4096;
+    let text = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let (_, pages) = line.rsplit_once("mem ")?;
+    Some(pages.trim().parse::<u64>().ok()? * PAGE_BYTES)
+}
+
+fn kilobytes(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+/// The CPU's name, for the head of a report.
+pub(crate) fn cpu_model() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
+    model.map_or_else(|| "unknown CPU".into(), |(_, name)| name.to_owned())
+}
+
+/// How many CPUs the machine has.
+pub(crate) fn cpus_online() -> usize {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count()
+}
+
+/// The kernel's release.
+pub(crate) fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
+}
