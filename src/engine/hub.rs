@@ -321,7 +321,10 @@ impl Hub {
         assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
         for (slot, session) in &self.sessions {
             let backlog = self.outboxes.backlog_len(slot as Slot);
-            assert!(session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max, "an outbox over its limit");
+            assert!(
+                session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max,
+                "an outbox over its limit"
+            );
             assert!(!session.is_paused || self.paused.contains(&self.key(slot as Slot)), "nobody resumes slot {slot}");
             let held = self.subscriptions.count(slot as Slot);
             assert!(session.phase == Phase::Open || held == 0, "slot {slot} has ended with {held} subscriptions");
@@ -335,6 +338,11 @@ impl Hub {
         assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
         assert_eq!((self.kept_bytes(), self.outboxes.segments()), (0, 0));
         assert!(self.paused.is_empty() && self.acks.is_empty() && !self.relays.has_batches());
+    }
+
+    /// Makes links full earlier.
+    pub(crate) fn set_batch_bytes_max(&mut self, bytes: usize) {
+        self.relays.batch_bytes_max = bytes;
     }
 
     /// Whether connections are paused.

@@ -49,7 +49,7 @@ pub(crate) struct Client {
     pub(crate) closed: Option<Option<u16>>,
     pub(crate) is_over: bool,
     /// On their way to the server.
-    pub(crate) to_send: VecDeque<u8>,
+    pub(crate) to_send: Vec<u8>,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) asked: HashMap<String, Asked>,
     pub(crate) pongs: VecDeque<Vec<u8>>,
@@ -79,7 +79,7 @@ impl Client {
             ended: None,
             closed: None,
             is_over: false,
-            to_send: VecDeque::new(),
+            to_send: Vec::new(),
             intervals: Vec::new(),
             asked: HashMap::new(),
             pongs: VecDeque::new(),
@@ -98,7 +98,7 @@ impl Client {
     }
 
     pub(crate) fn upgrade(&mut self) {
-        self.to_send.extend(frames::HANDSHAKE.as_bytes());
+        self.to_send.extend_from_slice(frames::HANDSHAKE.as_bytes());
         self.responses.push_back((101, None));
     }
 
@@ -108,9 +108,7 @@ impl Client {
     }
 
     pub(crate) fn send_message(&mut self, rng: &mut impl Rng, is_text: bool, payload: &[u8]) {
-        let mut bytes = Vec::new();
-        self.pongs.extend(frames::push_message(&mut bytes, rng, is_text, payload));
-        self.to_send.extend(bytes);
+        self.pongs.extend(frames::push_message(&mut self.to_send, rng, is_text, payload));
     }
 
     pub(crate) fn send_ping(&mut self, rng: &mut impl Rng) {
@@ -120,9 +118,7 @@ impl Client {
     }
 
     pub(crate) fn send_control(&mut self, rng: &mut impl Rng, control: Control, payload: &[u8]) {
-        let mut bytes = Vec::new();
-        frames::push_control(&mut bytes, rng, control, payload);
-        self.to_send.extend(bytes);
+        frames::push_control(&mut self.to_send, rng, control, payload);
     }
 
     /// Takes what the server has sent.

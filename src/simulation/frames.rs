@@ -6,6 +6,8 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
+use crate::protocol::frame::unmask;
+
 /// A request that upgrades.
 pub(crate) const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: simulated\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
@@ -13,7 +15,9 @@ pub(crate) const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: simulated\r\nUpg
 pub(crate) fn push_frame(out: &mut Vec<u8>, is_final: bool, opcode: OpCode, mask: [u8; 4], payload: &[u8]) {
     let header = FrameHeader { is_final, opcode, mask: Some(mask), ..FrameHeader::default() };
     header.format(payload.len() as u64, out).expect("a Vec takes it");
-    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    let start = out.len();
+    out.extend_from_slice(payload);
+    unmask(&mut out[start..], mask); // which is what masks, too
 }
 
 /// Appends a control frame.

@@ -21,8 +21,8 @@ use crate::{
     extension::{Dispatch, Extensions},
 };
 
-/// Batches on their way from one node to another.
-const BATCHES_PER_LINK: usize = 4;
+/// Batches on their way from one node to another: few, so that links are full often.
+const BATCHES_PER_LINK: usize = 2;
 /// As in `engine/core.rs`.
 const READS_PER_TURN: usize = 4;
 /// As in `engine/core.rs`.
@@ -32,7 +32,7 @@ const RELAY_RETRY: Duration = Duration::from_millis(1);
 #[derive(Default)]
 pub(crate) struct Socket {
     /// From the client, not read yet.
-    pub(crate) inbound: VecDeque<u8>,
+    pub(crate) inbound: Vec<u8>,
     /// The client will send no more.
     pub(crate) is_finished: bool,
     pub(crate) is_reset: bool,
@@ -256,7 +256,8 @@ impl Node {
                 return;
             }
             let len = socket.inbound.len().min(buffer.len());
-            socket.inbound.drain(..len).zip(&mut *buffer).for_each(|(byte, place)| *place = byte);
+            buffer[..len].copy_from_slice(&socket.inbound[..len]);
+            socket.inbound.drain(..len);
             let is_finished = socket.is_finished;
             let mut used = 0;
             while used < len {

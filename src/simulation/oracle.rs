@@ -79,10 +79,9 @@ pub(crate) fn check(client: &Client, publications: &[Publication]) {
             (true, _) => (0, 0),
             (_, true) if publication.no_echo => (0, 0),
             (_, true) => (publication.own, publication.own),
-            _ => (
-                sum(&|interval| interval.is_certain(publication)),
-                sum(&|interval| interval.is_possible(publication)),
-            ),
+            _ => {
+                (sum(&|interval| interval.is_certain(publication)), sum(&|interval| interval.is_possible(publication)))
+            }
         };
         let is_due = publication.is_certain && publication.settled <= client.caught_up;
         let least = if is_due { least } else { 0 };

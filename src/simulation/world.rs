@@ -43,17 +43,21 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut limits = Limits::new(&Config::default(), u64::MAX, 1);
         limits.outbox_bytes_max = *[3_000, 30_000, 1 << 20].choose(&mut rng).expect("some");
-        let is_tight = rng.random_bool(0.1);
+        let is_tight = rng.random_bool(0.15);
         if is_tight {
-            limits.kept_bytes_max = 20_000;
+            limits.kept_bytes_max = 6_000;
         }
         let nodes: u32 = rng.random_range(1..=4);
         let is_short = rng.random_bool(0.5);
         let writes = |own: u32| is_short.then(|| StdRng::seed_from_u64(seed + u64::from(own)));
         let node = |own| Node::new(own, nodes, limits.clone(), mailbox.clone(), writes(own));
-        let nodes: Vec<Node> = (0..nodes).map(node).collect();
+        let mut nodes: Vec<Node> = (0..nodes).map(node).collect();
+        if rng.random_bool(0.5) {
+            nodes.iter_mut().for_each(|node| node.hub.set_batch_bytes_max(200));
+        }
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
-        let body_bytes_max = if buffer.len() < 5_000 { 200 } else { *[40, 300, 60_000].choose(&mut rng).expect("some") };
+        let body_bytes_max =
+            if buffer.len() < 5_000 { 200 } else { *[40, 300, 60_000].choose(&mut rng).expect("some") };
         Self {
             rng,
             now: Duration::ZERO,
@@ -75,7 +79,7 @@ impl World {
             self.connect();
         }
         for _ in 0..self.rng.random_range(2..6) {
-            for _ in 0..self.rng.random_range(20..120) {
+            for _ in 0..self.rng.random_range(20..250) {
                 self.step();
             }
             self.settle();
@@ -114,12 +118,12 @@ impl World {
         let node = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..100) {
             0..3 if self.clients.len() < 20 => self.connect(),
-            0..5 => self.frozen[node] = self.rng.random_range(1..60),
-            5..8 => self.post_letter(node),
-            8..50 => self.act(),
+            0..4 => self.frozen[node] = self.rng.random_range(1..150),
+            4..7 => self.post_letter(node),
+            7..50 => self.act(),
             50..75 => self.network(),
             _ => {
-                self.turn_if_due(node, false);
+                self.turn_if_due(node, false); // rarely, so that turns are full
             }
         }
         self.frozen.iter_mut().for_each(|steps| *steps = steps.saturating_sub(1));
@@ -220,13 +224,14 @@ impl World {
         let client = &mut self.clients[index];
         if self.rng.random_bool(0.5) {
             let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", payload.len());
-            client.to_send.extend(head.as_bytes());
-            client.to_send.extend(&payload);
+            client.to_send.extend_from_slice(head.as_bytes());
+            client.to_send.extend_from_slice(&payload);
         } else {
             client.to_send.extend(b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
             for chunk in payload.chunks(self.rng.random_range(1..2000)) {
                 client.to_send.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
-                client.to_send.extend(chunk.iter().chain(b"\r\n"));
+                client.to_send.extend_from_slice(chunk);
+                client.to_send.extend(b"\r\n");
             }
             client.to_send.extend(b"0\r\n\r\n");
         }
@@ -249,7 +254,7 @@ impl World {
         let mut payload = format!("LHTTP/1.0 m\r\n{publish}{head}\r\n{} ", self.publications.len()).into_bytes();
         let len = self.rng.random_range(0..self.body_bytes_max);
         let filler: &[u8] = if is_text { "é€".as_bytes() } else { &[0xff, 0, 0x80] };
-        payload.extend(filler.iter().cycle().take(len / filler.len() * filler.len()));
+        payload.extend_from_slice(&filler.repeat(len / filler.len()));
         self.publications.push(Publication {
             publisher,
             channels,
@@ -348,7 +353,8 @@ impl World {
         }
         let sent = client.to_send.len().min(most);
         if sent > 0 {
-            socket.inbound.extend(client.to_send.drain(..sent));
+            socket.inbound.extend_from_slice(&client.to_send[..sent]);
+            client.to_send.drain(..sent);
             (socket.readable, has_moved) = (true, true);
         }
         let is_finished = client.to_send.is_empty() && (client.ended.is_some() || socket.is_shut);
