@@ -73,6 +73,8 @@ pub mod error;
 mod extension;
 pub(crate) mod protocol;
 pub mod server;
+#[cfg(test)]
+mod simulation;
 
 pub use self::{
     config::Config,

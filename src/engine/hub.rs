@@ -340,6 +340,11 @@ impl Hub {
         assert!(self.paused.is_empty() && self.acks.is_empty() && !self.relays.has_batches());
     }
 
+    /// Makes links full earlier.
+    pub(crate) fn set_batch_bytes_max(&mut self, bytes: usize) {
+        self.relays.batch_bytes_max = bytes;
+    }
+
     /// Whether connections are paused.
     pub(crate) fn has_paused(&self) -> bool {
         !self.paused.is_empty()

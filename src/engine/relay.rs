@@ -100,8 +100,10 @@ pub(crate) struct Relays {
     peers: Vec<Option<Peer>>,
     /// Interests that were sent to every peer so far.
     announced: u64,
-    /// A bit for each peer whose batch is over [`BATCH_BYTES_MAX`].
+    /// A bit for each peer whose batch is over `batch_bytes_max`.
     congested: u64,
+    /// [`BATCH_BYTES_MAX`], but for tests.
+    pub(crate) batch_bytes_max: usize,
 }
 
 impl Relays {
@@ -112,7 +114,7 @@ impl Relays {
     pub(crate) fn new(own: u32, cores: u32) -> Self {
         assert!(cores <= PEERS_MAX, "{cores} cores, at most {PEERS_MAX}");
         let peers = (0..cores).map(|peer| (peer != own).then(Peer::default)).collect();
-        Self { peers, announced: 0, congested: 0 }
+        Self { peers, announced: 0, congested: 0, batch_bytes_max: BATCH_BYTES_MAX }
     }
 
     /// Tells every peer of our interest, and gives the number that [`Relays::live`] must reach until it is live.
@@ -182,7 +184,7 @@ impl Relays {
     /// The link to a peer is full: its batch goes on growing.
     pub(crate) fn give_back(&mut self, peer: u32, batch: Vec<u8>) {
         let Some(entry) = &mut self.peers[peer as usize] else { return };
-        if batch.len() > BATCH_BYTES_MAX {
+        if batch.len() > self.batch_bytes_max {
             self.congested |= 1 << peer;
         }
         entry.batch = batch;

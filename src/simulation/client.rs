@@ -1,0 +1,214 @@
+//! One client: what it has asked for, what it was told, and what it may complain of.
+
+use std::collections::{HashMap, VecDeque};
+
+use rand::{Rng, RngExt};
+use tungstenite::protocol::frame::coding::Control;
+
+use super::{
+    frames::{self, Incoming, Reader},
+    oracle::{Interval, Publication},
+};
+
+/// How a client ends its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With a close frame.
+    Close,
+    /// By shutting its side of the connection.
+    Finish,
+    /// By breaking it.
+    Reset,
+}
+
+/// What an answer will be the answer to.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A message that is sound; the subscriptions with these indices are live with its acknowledgement, these over.
+    Sound { live: Vec<usize>, over: Vec<usize> },
+    /// One that must be refused.
+    Unsound,
+}
+
+/// A client.
+pub(crate) struct Client {
+    pub(crate) number: usize,
+    pub(crate) node: usize,
+    pub(crate) socket: usize,
+    pub(crate) is_http: bool,
+    /// It reads nothing.
+    pub(crate) is_stalled: bool,
+    /// It was stalled when time went by, so the server may have given it up.
+    pub(crate) was_silent: bool,
+    /// A socket of its has refused bytes, so the server may have found it slow.
+    pub(crate) was_slow: bool,
+    /// The server may end the connection for reasons that are not the client's.
+    pub(crate) is_expendable: bool,
+    pub(crate) ended: Option<End>,
+    /// The server's close frame has come, with this code.
+    pub(crate) closed: Option<Option<u16>>,
+    pub(crate) is_over: bool,
+    /// On their way to the server.
+    pub(crate) to_send: Vec<u8>,
+    pub(crate) intervals: Vec<Interval>,
+    pub(crate) asked: HashMap<String, Asked>,
+    pub(crate) pongs: VecDeque<Vec<u8>>,
+    /// To come over HTTP: status, and the body if it is known.
+    pub(crate) responses: VecDeque<(u16, Option<String>)>,
+    /// How often it has received which publication.
+    pub(crate) received: HashMap<usize, usize>,
+    /// By publisher, the publication that it has received last.
+    last: HashMap<usize, usize>,
+    /// The time at which it had received all that there was for it.
+    pub(crate) caught_up: u64,
+    reader: Reader,
+    tokens: usize,
+}
+
+impl Client {
+    pub(crate) fn new(number: usize, node: usize, socket: usize, is_http: bool) -> Self {
+        Self {
+            number,
+            node,
+            socket,
+            is_http,
+            is_stalled: false,
+            was_silent: false,
+            was_slow: false,
+            is_expendable: false,
+            ended: None,
+            closed: None,
+            is_over: false,
+            to_send: Vec::new(),
+            intervals: Vec::new(),
+            asked: HashMap::new(),
+            pongs: VecDeque::new(),
+            responses: VecDeque::new(),
+            received: HashMap::new(),
+            last: HashMap::new(),
+            caught_up: 0,
+            reader: Reader::default(),
+            tokens: 0,
+        }
+    }
+
+    /// Whether it may go on sending.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.ended.is_none() && self.closed.is_none() && !self.is_over
+    }
+
+    pub(crate) fn upgrade(&mut self) {
+        self.to_send.extend_from_slice(frames::HANDSHAKE.as_bytes());
+        self.responses.push_back((101, None));
+    }
+
+    pub(crate) fn token(&mut self) -> String {
+        self.tokens += 1;
+        format!("t{}-{}", self.number, self.tokens)
+    }
+
+    pub(crate) fn send_message(&mut self, rng: &mut impl Rng, is_text: bool, payload: &[u8]) {
+        self.pongs.extend(frames::push_message(&mut self.to_send, rng, is_text, payload));
+    }
+
+    pub(crate) fn send_ping(&mut self, rng: &mut impl Rng) {
+        let payload = vec![rng.random(); rng.random_range(0..=125)];
+        self.send_control(rng, Control::Ping, &payload);
+        self.pongs.push_back(payload);
+    }
+
+    pub(crate) fn send_control(&mut self, rng: &mut impl Rng, control: Control, payload: &[u8]) {
+        frames::push_control(&mut self.to_send, rng, control, payload);
+    }
+
+    /// Takes what the server has sent.
+    pub(crate) fn receive(&mut self, bytes: &[u8], rng: &mut impl Rng, clock: u64, publications: &[Publication]) {
+        self.reader.feed(bytes);
+        while let Some(incoming) = self.reader.next() {
+            match incoming {
+                Incoming::Response(status, body) => self.response(status, &body),
+                Incoming::Message { is_text, payload } => self.message(is_text, &payload, clock, publications),
+                Incoming::Ping(payload) if self.is_alive() => self.send_control(rng, Control::Pong, &payload),
+                Incoming::Ping(_) => {}
+                Incoming::Pong(payload) => assert_eq!(self.pongs.pop_front(), Some(payload), "{}", self.number),
+                Incoming::Close(code) => self.closed(code, rng),
+            }
+        }
+    }
+
+    fn response(&mut self, status: u16, body: &[u8]) {
+        if status == 408 {
+            assert!(self.was_silent);
+            return;
+        }
+        let (expected, content) = self.responses.pop_front().expect("a response to nothing");
+        assert_eq!(status, expected);
+        if let Some(content) = content {
+            assert_eq!(String::from_utf8_lossy(body), content);
+        }
+    }
+
+    fn message(&mut self, is_text: bool, payload: &[u8], clock: u64, publications: &[Publication]) {
+        let answer = |word: &str| payload.starts_with(format!("LHTTP/1.0 {word}\r\n").as_bytes());
+        if answer("ack") || answer("error") {
+            let text = std::str::from_utf8(payload).expect("our own words");
+            let token = text.split_once("\r\nack:").and_then(|(_, rest)| rest.split_once("\r\n")).expect("a token").0;
+            match self.asked.remove(token).expect("an answer to nothing, or twice") {
+                Asked::Sound { live, over } => {
+                    assert!(answer("ack"), "{text}");
+                    live.into_iter().for_each(|index| self.intervals[index].live_at(clock));
+                    over.into_iter().for_each(|index| self.intervals[index].over_at(clock));
+                }
+                Asked::Unsound => assert!(answer("error"), "what is unsound was carried out"),
+            }
+            return;
+        }
+        let body = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+        let digits = payload[body..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let number: usize = std::str::from_utf8(&payload[body..body + digits]).unwrap().parse().expect("a number");
+        let publication = &publications[number];
+        assert!(publication.payload == payload && publication.is_text == is_text, "publication {number} was changed");
+        *self.received.entry(number).or_default() += 1;
+        let last = self.last.insert(publication.publisher, number).unwrap_or(0);
+        assert!(last <= number, "client {} got {number} of {} after {last}", self.number, publication.publisher);
+    }
+
+    fn closed(&mut self, code: Option<u16>, rng: &mut impl Rng) {
+        let is_expected = match code {
+            Some(1000) => self.ended == Some(End::Close),
+            Some(1001) => true,
+            Some(1008) => self.was_silent,
+            Some(1013) => self.was_slow || self.is_expendable,
+            _ => false,
+        };
+        assert!(is_expected, "client {} was closed with {code:?}", self.number);
+        if self.is_alive() && rng.random_bool(0.7) {
+            self.send_control(rng, Control::Close, &code.unwrap_or(1000).to_be_bytes());
+            self.ended = Some(End::Close);
+        }
+        self.closed = Some(code);
+    }
+
+    /// The server has shut its side, and all of it was read.
+    pub(crate) fn end_of_input(&mut self) {
+        self.is_over = true;
+        let is_lost = self.ended == Some(End::Reset) || self.was_silent || self.is_expendable || self.was_slow;
+        let is_told = self.closed.is_some() || self.ended == Some(End::Finish);
+        assert!(is_lost || is_told, "client {} was left without a word", self.number);
+        assert!(is_lost || self.reader.is_at_boundary(), "client {} was left inside a frame", self.number);
+    }
+
+    /// Everything has come to rest, and nothing is on its way to this client.
+    pub(crate) fn at_rest(&mut self, clock: u64) {
+        for interval in &mut self.intervals {
+            interval.at_rest(clock);
+        }
+        if self.is_alive() && !self.is_stalled {
+            self.caught_up = clock;
+            assert!(self.reader.is_at_boundary(), "client {} waits for the rest of a frame", self.number);
+            assert!(self.pongs.is_empty(), "client {} misses pongs", self.number);
+            assert!(self.asked.is_empty(), "client {} misses answers: {:?}", self.number, self.asked);
+            assert!(self.responses.is_empty(), "client {} misses responses", self.number);
+        }
+    }
+}
