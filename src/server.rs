@@ -217,7 +217,8 @@ fn spawn(number: usize, core: Core, cpu: Option<usize>) -> io::Result<JoinHandle
     thread::Builder::new().name(format!("lhttp-core-{number}")).spawn(run)
 }
 
-/// A running server. Dropping it stops the server at once, and waits until it has.
+/// A running server. Dropping it stops the server, at once unless [`Handle::stop`] has given it time, and waits until it
+/// has.
 #[derive(Debug)]
 pub struct Handle {
     addresses: Vec<SocketAddr>,

@@ -127,3 +127,28 @@ fn a_panic_in_on_close_undoes_what_it_asked_for_and_the_others_still_hear_of_the
         assert_eq!(server.stats().panics, 1, "{hook}");
     }
 }
+
+#[test]
+fn a_panic_in_the_destructor_of_a_kept_value_harms_nobody() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(ON_PURPOSE);
+        }
+    }
+    silence_panics_on_purpose();
+    let arm = support::on_message(|context| context.set_user(Bomb));
+    let server = start(|builder| builder.processor("arm", arm));
+    let mut other = Client::connect(server.local_addrs()[0]);
+    let mut client = Client::connect(server.local_addrs()[0]);
+    client.say("LHTTP/1.0 arm\r\n\r\n");
+    client.expect_nothing();
+    client.close();
+    other.expect_nothing();
+    wait_until(|| server.stats().panics == 1);
+    // Replacing the value drops it within the call, which costs the connection.
+    other.say("LHTTP/1.0 arm\r\n\r\n");
+    other.say("LHTTP/1.0 arm\r\n\r\n");
+    other.expect_close(1011);
+    Client::connect(server.local_addrs()[0]).expect_nothing();
+}

@@ -122,6 +122,10 @@ impl<'a> Context<'a> {
 impl Context<'_> {
     /// Answers with the request's command and headers, as they are now, and this body (the seed's `Send`). An answer to
     /// a message that is not LHTTP is the body alone. Text stays text if the body is UTF-8, else it goes as binary.
+    ///
+    /// Answers wait in the connection's outbox like all that it gets: one that is larger than
+    /// [`outbox_bytes_max`](crate::Config::outbox_bytes_max) closes it with 1013, unless its socket takes most of it at
+    /// once.
     pub fn send(&self, body: impl AsRef<[u8]>) {
         let mut effects = self.effects.borrow_mut();
         effects.send(self.is_text, |out| self.request.encode_with_body(body.as_ref(), out));

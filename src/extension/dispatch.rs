@@ -334,7 +334,10 @@ impl Application for Dispatch {
             let called = self.call(hub, slot, Request::None, true, |context| filter.on_close(context));
             self.commit_closed(hub, slot, called);
         }
-        self.profiles[slot as usize] = None;
+        // The value that the user keeps there may have a destructor of the user's.
+        let profile = self.profiles[slot as usize].take();
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(profile)));
+        hub.stats.panics += u64::from(dropped.is_err());
     }
 }
 

@@ -36,7 +36,8 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError::Invalid`] with what is wrong (also `message-too-big`), [`PublishError::Full`] when the core is
-    /// behind (try again later), [`PublishError::Stopped`]. Nothing was published then.
+    /// behind (try again later), [`PublishError::Stopped`]. Nothing was published then. What a server takes while it
+    /// stops may reach nobody.
     pub fn publish(
         &self,
         channels: &[&str],
