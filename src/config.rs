@@ -28,7 +28,7 @@ use serde::Deserialize;
 pub use self::{
     machine::raise_fd_limit,
     plan::Plan,
-    units::{Secret, parse_bytes, parse_cpu_list, parse_duration},
+    units::{Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
 };
 
 /// The port that is listened on unless another is given.
@@ -143,6 +143,30 @@ pub struct Config {
     #[serde(rename = "drain", deserialize_with = "units::duration")]
     pub drain_timeout: Duration,
 
+    /// `busy-poll`: how long a core goes on looking for more after something has happened before it sleeps, in
+    /// microseconds. Default: 0, it sleeps at once.
+    ///
+    /// A machine that wakes a sleeping CPU slowly (a virtual one does) answers sooner when it is still awake, and whoever
+    /// sends to it has less to do. The price is up to this much CPU time after each burst of activity; on a single CPU it
+    /// is taken from the machine's other programs.
+    #[serde(deserialize_with = "units::micros")]
+    pub busy_poll: Duration,
+
+    /// `coalesce`: how long a core holds back what it has to send while messages come one by one in close succession,
+    /// so that several share a write, in microseconds. Default: 30. Zero: never.
+    ///
+    /// A lone message is never held back, and neither is the answer in a ping-pong, but for a few trials.
+    #[serde(deserialize_with = "units::micros")]
+    pub coalesce: Duration,
+
+    /// `send-buffer`: bytes that the kernel keeps for one connection whose peer does not read, beside its outbox.
+    /// Default: 128 KiB; the kernel takes about twice that for its own accounting. Zero: the kernel decides, and takes
+    /// up to 4 MiB.
+    ///
+    /// It bounds how fast one connection can be sent to, at one buffer a round trip.
+    #[serde(rename = "send-buffer", deserialize_with = "units::bytes")]
+    pub send_buffer_bytes: usize,
+
     /// `publish-key`: `POST /publish` then wants `Authorization: Bearer KEY`: 401 without it, 403 with another. Visible
     /// ASCII. Default: not set, everyone who reaches the port may publish.
     pub publish_key: Option<Secret>,
@@ -155,7 +179,10 @@ impl Config {
     /// The most that `max-headers` can be.
     pub const HEADERS_CEILING: usize = 1024;
 
-    /// The most that any of the times can be: a year. It keeps every deadline within what a clock can count to.
+    /// The most that `busy-poll` and `coalesce` can be: 10 ms.
+    pub const HOLD_CEILING: Duration = Duration::from_millis(10);
+
+    /// The most that any of the other times can be: a year. It keeps every deadline within what a clock can count to.
     pub const TIMEOUT_CEILING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 }
 
@@ -176,6 +203,9 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             handshake_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
+            busy_poll: Duration::ZERO,
+            coalesce: Duration::from_micros(30),
+            send_buffer_bytes: 128 << 10,
             publish_key: None,
         }
     }

@@ -20,6 +20,7 @@ use crate::{
         hub::{Hub, Limits},
         inbox::{Inbox, Mailbox, Wake, inbox, waker},
         listener::listen,
+        pace::Pace,
         reactor::{Reactor, WAKER},
     },
     error::StartError,
@@ -108,7 +109,7 @@ impl Builder {
         let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for &address in &self.config.listen {
-            let of_address = listen(address, cores)?;
+            let of_address = listen(address, cores, self.config.send_buffer_bytes)?;
             addresses.push(of_address[0].local_addr()?);
             for (of_core, listener) in listeners.iter_mut().zip(of_address) {
                 of_core.push(listener);
@@ -154,6 +155,8 @@ impl Builder {
                 inbox: end.inbox,
                 shared: Arc::clone(&shared[number]),
                 spare: Vec::new(),
+                pace: Pace::new(self.config.coalesce),
+                busy_poll: self.config.busy_poll,
             });
         }
         Ok(cores)

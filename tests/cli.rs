@@ -19,7 +19,7 @@ use tungstenite::{Message, WebSocket, client};
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 20] = [
+const FLAGS: [&str; 23] = [
     "--listen",
     "--cores",
     "--cpu-list",
@@ -36,6 +36,9 @@ const FLAGS: [&str; 20] = [
     "--ping-interval",
     "--handshake-timeout",
     "--drain",
+    "--busy-poll",
+    "--coalesce",
+    "--send-buffer",
     "--publish-key",
     "--log",
     "--help",
@@ -70,6 +73,9 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--ping-interval", time(default.ping_interval)),
         ("--handshake-timeout", time(default.handshake_timeout)),
         ("--drain", time(default.drain_timeout)),
+        ("--busy-poll", default.busy_poll.as_micros().to_string()),
+        ("--coalesce", default.coalesce.as_micros().to_string()),
+        ("--send-buffer", size(default.send_buffer_bytes)),
     ] {
         let of_flag = help.split_once(&format!("{flag} ")).unwrap_or_else(|| panic!("--help lacks {flag}")).1;
         let told = of_flag.split_once("[default: ").map(|(_, rest)| rest.split(']').next().unwrap_or_default());

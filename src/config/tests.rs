@@ -34,6 +34,9 @@ fn every_option_can_be_set_in_toml() {
         ping-interval = 30
         handshake-timeout = "500ms"
         drain = "0s"
+        busy-poll = 50
+        coalesce = "1ms"
+        send-buffer = 0
         publish-key = "hunter2"
     "#;
     let expected = Config {
@@ -51,6 +54,9 @@ fn every_option_can_be_set_in_toml() {
         ping_interval: Duration::from_secs(30),
         handshake_timeout: Duration::from_millis(500),
         drain_timeout: Duration::ZERO,
+        busy_poll: Duration::from_micros(50),
+        coalesce: Duration::from_millis(1),
+        send_buffer_bytes: 0,
         publish_key: Some(Secret::from("hunter2")),
     };
     assert_eq!(toml::from_str::<Config>(text).unwrap(), expected);
@@ -70,6 +76,7 @@ fn what_toml_cannot_mean_is_an_error_that_shows_it() {
         ("max-message = \"64 potatoes\"", "64 potatoes"),
         ("max-message = -1", "-1"),
         ("max-message = true", "a size such as"),
+        ("busy-poll = \"long\"", "long"),
         ("idle-timeout = \"soon\"", "soon"),
         ("idle-timeout = 1.5", "a time such as"),
         ("listen = \"localhost\"", "localhost"),

@@ -90,6 +90,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("{text:?} is not a time: write seconds, or such as 500ms, 25s or 2m"))
 }
 
+/// A short time: `50us`, `1ms`, or a plain number of microseconds.
+///
+/// # Errors
+/// One sentence that shows what was given.
+pub fn parse_micros(text: &str) -> Result<Duration, String> {
+    if let Ok(micros) = text.parse::<u64>() {
+        return Ok(Duration::from_micros(micros));
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is not a short time: write microseconds, or such as 50us or 1ms"))
+}
+
 /// CPU numbers and ranges of them, `0,2` or `0-3,8`, in the order given. Whether they exist and repeat is for
 /// [`Config::resolve`](super::Config::resolve) to say.
 ///
@@ -124,6 +136,11 @@ pub(super) fn bytes_or_none<'de, D: Deserializer<'de>>(source: D) -> Result<Opti
 /// For serde: a time, as a number of seconds or a text.
 pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     source.deserialize_any(Scalar { expecting: "a time such as 25 or \"25s\"", parse: parse_duration })
+}
+
+/// For serde: a short time, as a number of microseconds or a text.
+pub(super) fn micros<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+    source.deserialize_any(Scalar { expecting: "a short time such as 50 or \"50us\"", parse: parse_micros })
 }
 
 /// For serde: one address, or a list of them.

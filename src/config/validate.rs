@@ -103,6 +103,10 @@ impl Config {
         if self.handshake_timeout.is_zero() {
             return Err("handshake-timeout: it must be more than 0".to_owned());
         }
+        let short = [("busy-poll", self.busy_poll), ("coalesce", self.coalesce)];
+        if let Some((name, given)) = short.into_iter().find(|(_, given)| *given > Self::HOLD_CEILING) {
+            return Err(format!("{name}: {} is more than {}", time(given), time(Self::HOLD_CEILING)));
+        }
         let both = !self.ping_interval.is_zero() && !self.idle_timeout.is_zero();
         if both && self.ping_interval >= self.idle_timeout {
             return Err(format!(

@@ -12,6 +12,7 @@ use crate::engine::{
     counters::Shared,
     hub::{Application, Hub},
     inbox::{Inbox, Letter, Wake},
+    pace::Pace,
     reactor::Reactor,
     session::ConnectionKey,
     subscriptions::Slot,
@@ -47,6 +48,10 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     /// The ready list's other half, empty between turns: its memory is used again.
     pub(crate) spare: Vec<ConnectionKey>,
+    /// When a flush is worth to wait for.
+    pub(crate) pace: Pace,
+    /// How long to poll without sleeping after something happened.
+    pub(crate) busy_poll: Duration,
 }
 
 /// What a core that is stopping waits for.
@@ -64,11 +69,17 @@ impl Core {
         let start = Instant::now();
         let mut buffer = vec![0; READ_BYTES];
         let mut drain: Option<Drain> = None;
+        let mut awake_until = Duration::ZERO;
         loop {
-            let deadline = self.next_deadline(start.elapsed(), drain.as_ref());
-            self.reactor.poll(start.elapsed(), deadline)?;
             let now = start.elapsed();
-            self.turn(now, &mut buffer);
+            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, drain.as_ref()) };
+            let had_events = self.reactor.poll(now, deadline)?;
+            let now = start.elapsed();
+            let had_input = self.turn(now, &mut buffer) || had_events;
+            if had_input {
+                awake_until = now + self.busy_poll;
+            }
+            self.end_turn(now, had_input);
             if let Some(time) = self.inbox.stop_asked() {
                 let drain = drain.get_or_insert_with(|| {
                     self.hub.drain(&mut *self.app);
@@ -87,8 +98,16 @@ impl Core {
         }
     }
 
+    /// How long to sleep at most. Peers need not make a system call to wake this core until this says that it may sleep.
     fn next_deadline(&self, now: Duration, drain: Option<&Drain>) -> Option<Duration> {
-        if self.hub.wants_turn() || (!self.inbox.is_empty() && !self.hub.must_wait()) {
+        if self.hub.wants_turn() {
+            return Some(now);
+        }
+        self.inbox.wake().clear();
+        let has_letters = !self.inbox.is_empty() && !self.hub.must_wait();
+        let has_batches = self.links.iter().any(|link| !link.batches_in.is_empty());
+        let is_to_stop = drain.is_none() && self.inbox.stop_asked().is_some();
+        if has_letters || has_batches || is_to_stop {
             return Some(now);
         }
         let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);
@@ -96,13 +115,12 @@ impl Core {
         self.hub.next_deadline().into_iter().chain(retry).chain(drain).min()
     }
 
-    /// One turn: all that has come is taken in, then all that came of it goes out.
-    fn turn(&mut self, now: Duration, buffer: &mut [u8]) {
+    /// Takes in all that has come. Says whether anything did, sockets aside.
+    fn turn(&mut self, now: Duration, buffer: &mut [u8]) -> bool {
         self.hub.set_now(now);
-        self.inbox.wake().clear();
         self.reactor.sort_events(&mut self.hub);
-        self.take_batches();
-        self.take_letters();
+        let had_batches = self.take_batches();
+        let had_letters = self.take_letters();
         self.reactor.accept(&mut self.hub, now);
         let mut resumed = Vec::new();
         self.hub.resume(&mut *self.app, &mut resumed);
@@ -118,27 +136,42 @@ impl Core {
             }
         }
         self.spare = ready;
-        self.hub.expire(&mut *self.app);
-        self.send(&mut Vec::new());
-        self.hub.stats.turns += 1;
-        self.shared.store(self.hub.refresh_stats());
+        let had_deadlines = self.hub.expire(&mut *self.app);
+        had_batches || had_letters || had_deadlines
     }
 
-    fn take_batches(&mut self) {
+    /// Sends what came of the turn, unless it is better to wait for more.
+    fn end_turn(&mut self, now: Duration, had_input: bool) {
+        if self.hub.is_dirty() && !self.hub.is_draining() && !self.pace.flushes(now, had_input) {
+            return;
+        }
+        self.send(&mut Vec::new());
+        if had_input {
+            self.hub.stats.turns += 1;
+            self.shared.store(self.hub.refresh_stats());
+        }
+    }
+
+    fn take_batches(&mut self) -> bool {
+        let mut had_batches = false;
         for index in 0..self.links.len() {
             while let Ok(batch) = self.links[index].batches_in.try_recv() {
+                had_batches = true;
                 self.hub.relayed(self.links[index].peer, &batch);
                 self.flush_if_full();
             }
         }
+        had_batches
     }
 
-    fn take_letters(&mut self) {
+    fn take_letters(&mut self) -> bool {
+        let mut had_letters = false;
         for _ in 0..LETTERS_PER_TURN {
             if self.hub.must_wait() {
                 break;
             }
             let Some(letter) = self.inbox.take() else { break };
+            had_letters = true;
             match letter {
                 Letter::Publish { channels, payload } => {
                     let names = channels.split(|&byte| byte == b' ');
@@ -156,6 +189,7 @@ impl Core {
             }
             self.flush_if_full();
         }
+        had_letters
     }
 
     /// Reads a connection until it has nothing more, or its share of the turn is used up.

@@ -224,10 +224,20 @@ impl Hub {
         self.relays.give_back(peer, batch);
     }
 
+    /// Whether something waits to be sent.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.outboxes.is_dirty() || self.run.end != 0
+    }
+
+    /// Whether every client was told to go.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
     /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
     /// connections may make others speak), or paused connections may go on.
     pub(crate) fn wants_turn(&self) -> bool {
-        self.outboxes.is_dirty() || self.run.end != 0 || (!self.paused.is_empty() && !self.must_wait())
+        self.is_dirty() || (!self.paused.is_empty() && !self.must_wait())
     }
 
     /// Whether something waits for a link.

@@ -15,11 +15,15 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// [`StartError::Listen`] when the address is busy, also if another server would share it.
-pub(crate) fn listen(address: SocketAddr, cores: usize) -> Result<Vec<TcpListener>, StartError> {
-    listen_on(address, cores).map_err(|source| StartError::Listen { address, source })
+pub(crate) fn listen(
+    address: SocketAddr,
+    cores: usize,
+    send_buffer_bytes: usize,
+) -> Result<Vec<TcpListener>, StartError> {
+    listen_on(address, cores, send_buffer_bytes).map_err(|source| StartError::Listen { address, source })
 }
 
-fn listen_on(mut address: SocketAddr, cores: usize) -> io::Result<Vec<TcpListener>> {
+fn listen_on(mut address: SocketAddr, cores: usize, send_buffer_bytes: usize) -> io::Result<Vec<TcpListener>> {
     let is_shared = cores > 1;
     if is_shared && address.port() != 0 {
         // SO_REUSEPORT would let a second server of the same user take half of the connections: without it the bind
@@ -29,6 +33,10 @@ fn listen_on(mut address: SocketAddr, cores: usize) -> io::Result<Vec<TcpListene
     let mut listeners = Vec::with_capacity(cores);
     for _ in 0..cores {
         let socket = bind(address, is_shared)?;
+        if send_buffer_bytes > 0 {
+            // Accepted sockets inherit it. Left to itself, Linux lets each grow to 4 MiB when its peer does not read.
+            socket.set_send_buffer_size(send_buffer_bytes)?;
+        }
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         address = listener.local_addr()?; // the port, when it was 0

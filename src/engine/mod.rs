@@ -9,6 +9,7 @@ pub(crate) mod inbox;
 mod index;
 pub(crate) mod listener;
 pub(crate) mod outbox;
+pub(crate) mod pace;
 pub(crate) mod patterns;
 pub(crate) mod reactor;
 pub(crate) mod relay;

@@ -78,17 +78,18 @@ impl Reactor {
         })
     }
 
-    /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do.
-    pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<()> {
+    /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do. Says whether
+    /// anything has.
+    pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<bool> {
         let is_busy = !self.ready.is_empty() || (self.accepts && self.accept_retry.is_none());
         let deadline = deadline.into_iter().chain(self.accept_retry).min();
         let timeout = if is_busy { Some(Duration::ZERO) } else { deadline.map(|at| at.saturating_sub(now)) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
-                Ok(())
+                Ok(false)
             }
-            result => result,
+            result => result.map(|()| is_busy || !self.events.is_empty()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use lhttp::config::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration};
+use lhttp::config::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros};
 use log::LevelFilter;
 
 // clap's help text is these comments: each says what it does, its unit, and its default.
@@ -85,6 +85,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     drain: Option<Duration>,
 
+    /// After something happened, look for more for this many microseconds before sleeping: answers come sooner, for CPU
+    /// time [default: 0]
+    #[arg(long, value_name = "MICROS", value_parser = parse_micros)]
+    busy_poll: Option<Duration>,
+
+    /// Hold writes back for up to this many microseconds while messages come one by one in close succession [default: 30]
+    #[arg(long, value_name = "MICROS", value_parser = parse_micros)]
+    coalesce: Option<Duration>,
+
+    /// Bytes that the kernel keeps for one connection whose peer does not read; 0 lets it decide [default: 128KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    send_buffer: Option<usize>,
+
     /// Let POST /publish in only with `Authorization: Bearer KEY`; others on this machine can see flags, so prefer the
     /// environment variable LHTTP_PUBLISH_KEY or the file [default: everyone may publish]
     #[arg(long, value_name = "KEY")]
@@ -117,6 +130,9 @@ impl Args {
         set(&mut config.ping_interval, self.ping_interval);
         set(&mut config.handshake_timeout, self.handshake_timeout);
         set(&mut config.drain_timeout, self.drain);
+        set(&mut config.busy_poll, self.busy_poll);
+        set(&mut config.coalesce, self.coalesce);
+        set(&mut config.send_buffer_bytes, self.send_buffer);
         set(&mut config.publish_key, self.publish_key.map(Some));
     }
 }

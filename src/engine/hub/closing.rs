@@ -199,15 +199,17 @@ impl Hub {
         }
     }
 
-    /// Looks at the deadlines that have come.
-    pub(crate) fn expire(&mut self, app: &mut dyn Application) {
+    /// Looks at the deadlines that have come, and says whether there were any.
+    pub(crate) fn expire(&mut self, app: &mut dyn Application) -> bool {
         let mut due = Vec::new();
         self.timers.expire(Duration::from_millis(self.now), &mut due);
+        let had_any = !due.is_empty();
         for (slot, generation) in due {
             if self.sessions.get(slot as usize).is_some_and(|session| session.generation == generation) {
                 self.look_at(app, slot);
             }
         }
+        had_any
     }
 
     fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
