@@ -25,6 +25,8 @@ on_one_and_two_cores!(
     the_root_says_what_this_port_speaks,
     an_unknown_path_gets_404,
     a_head_request_gets_no_body,
+    a_client_that_shuts_its_side_still_gets_its_answers,
+    a_request_target_may_have_a_query_or_be_a_url,
 );
 
 /// A subscriber of `room` and a connection to publish over HTTP.
@@ -292,4 +294,27 @@ fn a_head_request_gets_no_body(cores: usize) {
     }
     assert_eq!(http.ask("HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status, 426);
     http.expect_end();
+}
+
+fn a_client_that_shuts_its_side_still_gets_its_answers(cores: usize) {
+    let daemon = Daemon::start(cores, &[]);
+    for _ in 0..20 {
+        let (mut listener, mut poster) = listener_and_poster(&daemon);
+        let message = chat(&["publish:room"], "and nothing more");
+        poster.send([publish_request(&message, ""), publish_request(&message, "")].concat());
+        poster.wire().finish_sending();
+        assert_published(&poster.response(), 1);
+        assert_published(&poster.response(), 1);
+        poster.expect_end();
+        listener.expect_text(&message);
+        listener.expect_text(&message);
+    }
+}
+
+fn a_request_target_may_have_a_query_or_be_a_url(cores: usize) {
+    let daemon = Daemon::start(cores, &[]);
+    for target in ["/healthz?from=balancer", "http://localhost/healthz", "http://localhost:8081/healthz?x"] {
+        let response = Http::connect(daemon.port()).ask(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(response.status, 200, "{target}: {response:?}");
+    }
 }

@@ -17,6 +17,7 @@ on_one_and_two_cores!(
     a_close_is_echoed_with_its_code_and_the_connection_ends,
     nothing_is_carried_out_after_a_close,
     a_peer_that_goes_without_a_close_is_gone,
+    what_was_sent_before_an_end_is_carried_out,
     bytes_that_come_one_by_one_are_served,
     a_frame_is_the_same_wherever_it_is_cut,
     random_cuts_of_one_stream_give_the_same_deliveries,
@@ -113,6 +114,22 @@ fn a_peer_that_goes_without_a_close_is_gone(cores: usize) {
     witness.say(&chat(&["publish:room"], "still here"));
     witness.expect_text(&chat(&["publish:room"], "still here"));
     daemon.assert_healthy();
+}
+
+fn what_was_sent_before_an_end_is_carried_out(cores: usize) {
+    let daemon = Daemon::start(cores, &[]);
+    let mut witness = echo_client(&daemon);
+    for round in 0..100 {
+        let mut client = Client::connect(daemon.port());
+        let message = |number| chat(&["publish:room"], &format!("{round} {number}"));
+        let frames = (0..20).map(|number| frame::masked(FIN | TEXT, message(number).as_bytes()));
+        client.send_raw(&frames.collect::<Vec<_>>().concat());
+        if round % 2 == 0 {
+            client.send_frame(FIN | CLOSE, &frame::close_payload(1000, b""));
+        }
+        drop(client);
+        (0..20).for_each(|number| witness.expect_text(&message(number)));
+    }
 }
 
 /// A stream of valid frames of every kind, and what an echo client gets for it.
