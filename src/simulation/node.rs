@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Batches on their way from one node to another: few, so that links are full often.
-const BATCHES_PER_LINK: usize = 2;
+const BATCHES_PER_LINK: usize = 1;
 /// As in `engine/core.rs`.
 const READS_PER_TURN: usize = 4;
 /// As in `engine/core.rs`.

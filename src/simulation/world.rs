@@ -29,6 +29,7 @@ pub(crate) struct World {
     nodes: Vec<Node>,
     /// Nodes that do not get the CPU for so many steps.
     frozen: Vec<usize>,
+    freeze_max: usize,
     clients: Vec<Client>,
     publications: Vec<Publication>,
     /// The first publication that may still be on its way.
@@ -53,8 +54,9 @@ impl World {
         let node = |own| Node::new(own, nodes, limits.clone(), mailbox.clone(), writes(own));
         let mut nodes: Vec<Node> = (0..nodes).map(node).collect();
         if rng.random_bool(0.5) {
-            nodes.iter_mut().for_each(|node| node.hub.set_batch_bytes_max(200));
+            nodes.iter_mut().for_each(|node| node.hub.set_batch_bytes_max(0));
         }
+        let freeze_max = *[2, 100, 400].choose(&mut rng).expect("some");
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
         let body_bytes_max =
             if buffer.len() < 5_000 { 200 } else { *[40, 300, 60_000].choose(&mut rng).expect("some") };
@@ -63,6 +65,7 @@ impl World {
             now: Duration::ZERO,
             clock: 0,
             frozen: vec![0; nodes.len()],
+            freeze_max,
             nodes,
             clients: Vec::new(),
             publications: Vec::new(),
@@ -118,7 +121,7 @@ impl World {
         let node = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..100) {
             0..3 if self.clients.len() < 20 => self.connect(),
-            0..4 => self.frozen[node] = self.rng.random_range(1..150),
+            0..4 => self.frozen[node] = self.rng.random_range(1..self.freeze_max),
             4..7 => self.post_letter(node),
             7..50 => self.act(),
             50..75 => self.network(),

@@ -3,6 +3,7 @@
 mod ending;
 mod order;
 mod pausing;
+mod splits;
 
 use std::{
     io::{self, IoSlice},
