@@ -3,6 +3,7 @@
 mod ending;
 mod order;
 mod pausing;
+mod slow;
 mod splits;
 
 use std::{
