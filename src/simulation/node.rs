@@ -157,8 +157,11 @@ impl Node {
         self.sort_events();
         for peer in 0..self.links.len() {
             while let Some(batch) = self.links[peer].as_mut().and_then(VecDeque::pop_front) {
-                self.hub.relayed(peer as u32, &batch);
-                self.flush_if_full();
+                let mut used = 0;
+                while used < batch.len() {
+                    used += self.hub.relayed(peer as u32, &batch[used..]);
+                    self.flush_if_full();
+                }
             }
         }
         self.take_letters();
