@@ -157,8 +157,11 @@ impl Core {
         for index in 0..self.links.len() {
             while let Ok(batch) = self.links[index].batches_in.try_recv() {
                 had_batches = true;
-                self.hub.relayed(self.links[index].peer, &batch);
-                self.flush_if_full();
+                let mut used = 0;
+                while used < batch.len() {
+                    used += self.hub.relayed(self.links[index].peer, &batch[used..]);
+                    self.flush_if_full();
+                }
             }
         }
         had_batches

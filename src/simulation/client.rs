@@ -19,6 +19,8 @@ pub(crate) enum End {
     Finish,
     /// By breaking it.
     Reset,
+    /// By breaking a rule.
+    Fault,
 }
 
 /// What an answer will be the answer to.
@@ -36,6 +38,8 @@ pub(crate) struct Client {
     pub(crate) node: usize,
     pub(crate) socket: usize,
     pub(crate) is_http: bool,
+    /// It never says the whole of its first request.
+    pub(crate) is_dawdling: bool,
     /// It reads nothing.
     pub(crate) is_stalled: bool,
     /// It was stalled when time went by, so the server may have given it up.
@@ -72,6 +76,7 @@ impl Client {
             node,
             socket,
             is_http,
+            is_dawdling: false,
             is_stalled: false,
             was_silent: false,
             was_slow: false,
@@ -100,6 +105,11 @@ impl Client {
     pub(crate) fn upgrade(&mut self) {
         self.to_send.extend_from_slice(frames::HANDSHAKE.as_bytes());
         self.responses.push_back((101, None));
+    }
+
+    pub(crate) fn dawdle(&mut self, bytes: usize) {
+        self.to_send.extend_from_slice(&frames::HANDSHAKE.as_bytes()[..bytes]);
+        self.is_dawdling = true;
     }
 
     pub(crate) fn token(&mut self) -> String {
@@ -177,6 +187,7 @@ impl Client {
         let is_expected = match code {
             Some(1000) => self.ended == Some(End::Close),
             Some(1001) => true,
+            Some(1002) => self.ended == Some(End::Fault),
             Some(1008) => self.was_silent,
             Some(1013) => self.was_slow || self.is_expendable,
             _ => false,

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Batches on their way from one node to another: few, so that links are full often.
-const BATCHES_PER_LINK: usize = 2;
+const BATCHES_PER_LINK: usize = 1;
 /// As in `engine/core.rs`.
 const READS_PER_TURN: usize = 4;
 /// As in `engine/core.rs`.
@@ -157,8 +157,11 @@ impl Node {
         self.sort_events();
         for peer in 0..self.links.len() {
             while let Some(batch) = self.links[peer].as_mut().and_then(VecDeque::pop_front) {
-                self.hub.relayed(peer as u32, &batch);
-                self.flush_if_full();
+                let mut used = 0;
+                while used < batch.len() {
+                    used += self.hub.relayed(peer as u32, &batch[used..]);
+                    self.flush_if_full();
+                }
             }
         }
         self.take_letters();

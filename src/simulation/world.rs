@@ -5,9 +5,9 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    client::{Asked, Client, End},
+    client::{Client, End},
     node::Node,
-    oracle::{self, Interval, Publication},
+    oracle::{self, Publication},
 };
 use crate::{
     config::Config,
@@ -15,26 +15,22 @@ use crate::{
 };
 use tungstenite::protocol::frame::coding::Control;
 
-const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
-const PATTERNS: [&str; 5] = [">", "a.*", "*", "*.b", "b.>"];
-/// Publishers that are no clients are numbered from here, by node.
-const LETTERS: usize = 1_000_000;
-
 /// All of it.
 pub(crate) struct World {
-    rng: StdRng,
+    pub(super) rng: StdRng,
     now: Duration,
     /// Counts what happens, in order.
-    clock: u64,
-    nodes: Vec<Node>,
+    pub(super) clock: u64,
+    pub(super) nodes: Vec<Node>,
     /// Nodes that do not get the CPU for so many steps.
     frozen: Vec<usize>,
-    clients: Vec<Client>,
-    publications: Vec<Publication>,
+    freeze_max: usize,
+    pub(super) clients: Vec<Client>,
+    pub(super) publications: Vec<Publication>,
     /// The first publication that may still be on its way.
     unsettled: usize,
     buffer: Vec<u8>,
-    body_bytes_max: usize,
+    pub(super) body_bytes_max: usize,
     is_tight: bool,
 }
 
@@ -53,8 +49,9 @@ impl World {
         let node = |own| Node::new(own, nodes, limits.clone(), mailbox.clone(), writes(own));
         let mut nodes: Vec<Node> = (0..nodes).map(node).collect();
         if rng.random_bool(0.5) {
-            nodes.iter_mut().for_each(|node| node.hub.set_batch_bytes_max(200));
+            nodes.iter_mut().for_each(|node| node.hub.set_batch_bytes_max(0));
         }
+        let freeze_max = *[2, 100, 400].choose(&mut rng).expect("some");
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
         let body_bytes_max =
             if buffer.len() < 5_000 { 200 } else { *[40, 300, 60_000].choose(&mut rng).expect("some") };
@@ -63,6 +60,7 @@ impl World {
             now: Duration::ZERO,
             clock: 0,
             frozen: vec![0; nodes.len()],
+            freeze_max,
             nodes,
             clients: Vec::new(),
             publications: Vec::new(),
@@ -118,7 +116,7 @@ impl World {
         let node = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..100) {
             0..3 if self.clients.len() < 20 => self.connect(),
-            0..4 => self.frozen[node] = self.rng.random_range(1..150),
+            0..4 => self.frozen[node] = self.rng.random_range(1..self.freeze_max),
             4..7 => self.post_letter(node),
             7..50 => self.act(),
             50..75 => self.network(),
@@ -135,7 +133,9 @@ impl World {
         let is_http = self.rng.random_bool(0.15);
         let mut client = Client::new(self.clients.len(), node, socket, is_http);
         client.is_expendable = self.is_tight;
-        if !is_http {
+        if !is_http && self.rng.random_bool(0.1) {
+            client.dawdle(self.rng.random_range(0..100));
+        } else if !is_http {
             client.upgrade();
         }
         self.clients.push(client);
@@ -144,7 +144,7 @@ impl World {
     /// A client does something.
     fn act(&mut self) {
         let Some(index) = (0..self.clients.len()).collect::<Vec<_>>().choose(&mut self.rng).copied() else { return };
-        if !self.clients[index].is_alive() {
+        if !self.clients[index].is_alive() || self.clients[index].is_dawdling {
             return;
         }
         if self.clients[index].is_http {
@@ -162,148 +162,11 @@ impl World {
             90..95 if self.clients[index].is_stalled => self.resume(index),
             90..95 => self.stall(index),
             95..97 => {
-                let end = *[End::Close, End::Finish, End::Reset].choose(&mut self.rng).expect("some");
+                let end = *[End::Close, End::Finish, End::Reset, End::Fault].choose(&mut self.rng).expect("some");
                 self.end(index, end);
             }
             _ => {}
         }
-    }
-
-    /// A message with any of the control headers.
-    fn send_message(&mut self, index: usize) {
-        let (mut head, mut live, mut over) = (String::new(), Vec::new(), Vec::new());
-        if self.rng.random_bool(0.3) {
-            let names = self.names();
-            head += &format!("subscribe:{}\r\n", names.join(" "));
-            live = self.subscribe(index, names);
-        }
-        let channels = if self.rng.random_bool(0.7) { self.channels() } else { Vec::new() };
-        let client = &self.clients[index];
-        let open = client.intervals.iter().filter(|interval| interval.left.is_none());
-        let own = open.map(|interval| interval.matches(&channels)).sum();
-        if self.rng.random_bool(0.15) {
-            let names = self.names();
-            head += &format!("Unsubscribe: {}\r\n", names.join("  "));
-            over = self.unsubscribe(index, &names);
-        }
-        let no_echo = self.rng.random_bool(0.2);
-        if no_echo {
-            head += "no-echo:true\r\n";
-        }
-        if self.rng.random_bool(0.5) {
-            let token = self.clients[index].token();
-            head += &format!("ack:{token}\r\n");
-            self.clients[index].asked.insert(token, Asked::Sound { live, over });
-        }
-        let (is_text, payload) = self.publication(index, &head, channels);
-        let publication = self.publications.last_mut().expect("just made");
-        (publication.own, publication.no_echo) = (own, no_echo);
-        self.clients[index].send_message(&mut self.rng, is_text, &payload);
-    }
-
-    /// A message of which nothing may happen.
-    fn send_unsound(&mut self, index: usize) {
-        let token = self.clients[index].token();
-        let flaw = *["subscribe:a..b", "unsubscribe:a.>.b", "publish:*", "multipart:5 3", "upstream:GET http://x/"]
-            .choose(&mut self.rng)
-            .expect("some");
-        let head = format!("ack:{token}\r\nsubscribe:zzz\r\n{flaw}\r\n");
-        let channels = self.channels();
-        let (is_text, payload) = self.publication(index, &head, channels);
-        self.publications.last_mut().expect("just made").is_unsound = true;
-        self.clients[index].asked.insert(token, Asked::Unsound);
-        self.clients[index].send_message(&mut self.rng, is_text, &payload);
-    }
-
-    /// A message over HTTP.
-    fn post(&mut self, index: usize) {
-        let channels = self.channels();
-        let count = channels.len();
-        let (is_text, payload) = self.publication(index, "", channels);
-        self.publications.last_mut().expect("just made").is_text = is_text || std::str::from_utf8(&payload).is_ok();
-        let client = &mut self.clients[index];
-        if self.rng.random_bool(0.5) {
-            let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", payload.len());
-            client.to_send.extend_from_slice(head.as_bytes());
-            client.to_send.extend_from_slice(&payload);
-        } else {
-            client.to_send.extend(b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-            for chunk in payload.chunks(self.rng.random_range(1..2000)) {
-                client.to_send.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
-                client.to_send.extend_from_slice(chunk);
-                client.to_send.extend(b"\r\n");
-            }
-            client.to_send.extend(b"0\r\n\r\n");
-        }
-        client.responses.push_back((200, Some(format!("{{\"channels\":{count}}}"))));
-    }
-
-    /// Something is published from another thread.
-    fn post_letter(&mut self, node: usize) {
-        let channels = self.channels();
-        let (_, payload) = self.publication(LETTERS + node, "", channels.clone());
-        let publication = self.publications.last_mut().expect("just made");
-        publication.is_text = std::str::from_utf8(&payload).is_ok();
-        self.nodes[node].letters.push_back((channels.join(" ").into_bytes(), payload));
-    }
-
-    /// Makes up a message and notes it; without channels it is one that must not reach anybody.
-    fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
-        let is_text = self.rng.random_bool(0.6);
-        let publish = if channels.is_empty() { String::new() } else { format!("publish:{}\r\n", channels.join(" ")) };
-        let mut payload = format!("LHTTP/1.0 m\r\n{publish}{head}\r\n{} ", self.publications.len()).into_bytes();
-        let len = self.rng.random_range(0..self.body_bytes_max);
-        let filler: &[u8] = if is_text { "é€".as_bytes() } else { &[0xff, 0, 0x80] };
-        payload.extend_from_slice(&filler.repeat(len / filler.len()));
-        self.publications.push(Publication {
-            publisher,
-            channels,
-            payload: payload.clone(),
-            is_text,
-            no_echo: false,
-            is_unsound: false,
-            sent: self.clock,
-            settled: u64::MAX,
-            is_certain: false,
-            own: 0,
-        });
-        (is_text, payload)
-    }
-
-    fn channels(&mut self) -> Vec<String> {
-        let count = if self.rng.random_bool(0.8) { 1 } else { self.rng.random_range(2..4) };
-        CHANNELS.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
-    }
-
-    fn names(&mut self) -> Vec<String> {
-        let count = self.rng.random_range(1..3);
-        let names: Vec<&str> = CHANNELS.iter().chain(&PATTERNS).copied().collect();
-        names.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
-    }
-
-    fn subscribe(&mut self, index: usize, names: Vec<String>) -> Vec<usize> {
-        let clock = self.clock;
-        let intervals = &mut self.clients[index].intervals;
-        let mut found = Vec::new();
-        for name in names {
-            let open = intervals.iter().position(|interval| interval.name == name && interval.left.is_none());
-            found.push(open.unwrap_or_else(|| {
-                intervals.push(Interval::new(name, clock));
-                intervals.len() - 1
-            }));
-        }
-        found
-    }
-
-    fn unsubscribe(&mut self, index: usize, names: &[String]) -> Vec<usize> {
-        let mut found = Vec::new();
-        for (position, interval) in self.clients[index].intervals.iter_mut().enumerate() {
-            if interval.left.is_none() && names.contains(&interval.name) {
-                interval.left = Some(self.clock);
-                found.push(position);
-            }
-        }
-        found
     }
 
     fn stall(&mut self, index: usize) {
@@ -322,9 +185,12 @@ impl World {
         if !self.clients[index].is_alive() {
             return;
         }
-        let end = if self.clients[index].is_http && end == End::Close { End::Finish } else { end };
-        if end == End::Close {
-            self.clients[index].send_control(&mut self.rng, Control::Close, &1000u16.to_be_bytes());
+        let client = &mut self.clients[index];
+        let end = if (client.is_http || client.is_dawdling) && end == End::Close { End::Finish } else { end };
+        match end {
+            End::Close => client.send_control(&mut self.rng, Control::Close, &1000u16.to_be_bytes()),
+            End::Fault => client.to_send.extend([0xf1, 0x80, 0, 0, 0, 0]), // reserved bits
+            End::Finish | End::Reset => {}
         }
         self.clients[index].ended = Some(end);
         self.resume(index);
@@ -387,6 +253,10 @@ impl World {
             return false;
         }
         self.nodes[node].turn(self.now, &mut self.buffer);
+        let hub = &self.nodes[node].hub;
+        if hub.is_dirty() && !hub.is_draining() && self.rng.random_bool(0.2) {
+            return true; // the flush is held back, and another turn comes first
+        }
         for peer in (0..self.nodes.len()).filter(|&peer| peer != node) {
             let Some(batch) = self.nodes[node].hub.take_batch(peer as u32) else { continue };
             if let Err(batch) = self.nodes[peer].take_in(node, batch) {
@@ -440,7 +310,7 @@ impl World {
 
     fn pass_time(&mut self, seconds: u64) {
         for client in &mut self.clients {
-            client.was_silent |= client.is_stalled || client.is_http;
+            client.was_silent |= client.is_stalled || client.is_http || client.is_dawdling;
         }
         for _ in 0..seconds {
             self.now += Duration::from_secs(1);

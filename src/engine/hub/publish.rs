@@ -137,10 +137,14 @@ impl Hub {
         }
     }
 
-    /// Takes a batch of a peer.
-    pub(crate) fn relayed(&mut self, peer: u32, mut batch: &[u8]) {
+    /// Takes a batch of a peer, and gives how many of its bytes were used: fewer than all only when the turn is full and
+    /// wants to be flushed before the rest is given again.
+    pub(crate) fn relayed(&mut self, peer: u32, batch: &[u8]) -> usize {
         let mut is_answered = false;
-        while let Some(item) = relay::next(&mut batch) {
+        let mut rest = batch;
+        while !self.is_full()
+            && let Some(item) = relay::next(&mut rest)
+        {
             match item {
                 Item::Publish { channels, frame } => self.deliver_relayed(channels, frame),
                 Item::Interest { name, kind, interested } => {
@@ -159,6 +163,7 @@ impl Hub {
         if is_answered {
             self.acknowledge_live();
         }
+        batch.len() - rest.len()
     }
 
     fn deliver_relayed(&mut self, channels: &[u8], frame: &[u8]) {

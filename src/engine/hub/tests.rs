@@ -3,6 +3,8 @@
 mod ending;
 mod order;
 mod pausing;
+mod slow;
+mod splits;
 
 use std::{
     io::{self, IoSlice},

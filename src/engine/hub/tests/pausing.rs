@@ -3,6 +3,30 @@
 use super::*;
 use crate::engine::relay::{BATCH_BYTES_MAX, Relays};
 
+#[test]
+fn a_batch_that_is_larger_than_a_turn_is_taken_in_pieces() {
+    let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
+    let subscriber = open(&mut hub, &mut peers);
+    hub.subscribe(subscriber, b"echo", Kind::Exact);
+    peers.received[subscriber as usize].clear();
+    let (mut peer, mut expected) = (Relays::new(1, 2), Vec::new());
+    for number in 0..30u8 {
+        let start = expected.len();
+        frame::encode(&mut expected, acks::data(true), &vec![b'a' + number; 50_000]);
+        peer.publish(0, [&b"echo"[..]].into_iter(), &expected[start..]);
+    }
+    let batch = peer.take(0).expect("thirty publishes");
+    let (mut used, mut pieces) = (0, 0);
+    while used < batch.len() {
+        used += hub.relayed(1, &batch[used..]);
+        assert!(hub.outboxes.turn_len() <= TURN_BYTES_MAX + 50_004);
+        end_turn(&mut hub, &mut peers);
+        pieces += 1;
+    }
+    assert_eq!(pieces, 5);
+    assert!(peers.received[subscriber as usize] == expected);
+}
+
 /// A hub whose link to its peer, which is interested in `echo`, is full; and a publisher that waits for it.
 fn congested(peers: &mut Peers) -> (Hub, Slot) {
     let mut hub = Hub::new(0, 2, limits());

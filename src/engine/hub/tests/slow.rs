@@ -1,0 +1,53 @@
+//! Subscribers that do not read.
+
+use super::*;
+
+#[test]
+fn a_stalled_audience_is_closed_and_costs_its_backlog_once_while_a_reader_gets_everything() {
+    const AUDIENCE: usize = 300;
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let (publisher, reader) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    hub.subscribe(reader, b"echo", Kind::Exact);
+    for _ in 0..AUDIENCE {
+        let slot = open(&mut hub, &mut peers);
+        hub.subscribe(slot, b"echo", Kind::Exact);
+        peers.stalled.push(slot);
+    }
+    peers.received.iter_mut().for_each(Vec::clear);
+    let (mut expected, mut most) = (Vec::new(), 0);
+    for number in 0..200u8 {
+        let payload = vec![b'a' + number % 26; 20_000];
+        frame::encode(&mut expected, acks::data(true), &payload);
+        receive(&mut hub, publisher, &text(&payload));
+        end_turn(&mut hub, &mut peers);
+        hub.invariants();
+        most = most.max(hub.kept_bytes());
+    }
+    assert!(most < 3 << 19, "{most} bytes for a limit of 1 MiB");
+    assert_eq!(hub.stats.slow_consumers, AUDIENCE as u64);
+    assert!(peers.received[reader as usize] == expected, "the reader has lost something");
+    assert!(hub.kept_bytes() < 10_000, "only close frames are left, not {} bytes", hub.kept_bytes());
+    for slot in std::mem::take(&mut peers.stalled) {
+        hub.writable(slot);
+        end_turn(&mut hub, &mut peers);
+        let received = &peers.received[slot as usize];
+        assert_eq!(received[..4], [0x88, 15, 0x03, 0xf5], "1013 is all that it is told");
+        assert_eq!(received.len(), frame::server_frame_len(received));
+    }
+    assert_eq!((hub.kept_bytes(), hub.outboxes.segments()), (0, 0));
+}
+
+#[test]
+fn a_core_over_its_budget_closes_those_that_cost_the_most() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    hub.limits.kept_bytes_max = 100_000;
+    let slots: Vec<Slot> = (0..4).map(|_| open(&mut hub, &mut peers)).collect();
+    peers.stalled.clone_from(&slots);
+    for (&slot, len) in slots.iter().zip([30_000, 20_000, 50_000, 10_000]) {
+        hub.send(slot, true, &vec![b'x'; len]);
+        end_turn(&mut hub, &mut peers);
+    }
+    assert_eq!(slots.iter().map(|&slot| hub.is_open(slot)).collect::<Vec<_>>(), [true, true, false, true]);
+    assert_eq!((hub.stats.over_budget, hub.stats.slow_consumers), (1, 0));
+    hub.invariants();
+}

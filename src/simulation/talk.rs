@@ -1,0 +1,153 @@
+//! What clients say, and what is noted of it for the oracle.
+
+use rand::{RngExt, seq::IndexedRandom};
+
+use super::{
+    client::Asked,
+    oracle::{Interval, Publication},
+    world::World,
+};
+
+const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
+const PATTERNS: [&str; 5] = [">", "a.*", "*", "*.b", "b.>"];
+/// Publishers that are no clients are numbered from here, by node.
+const LETTERS: usize = 1_000_000;
+
+impl World {
+    /// A message with any of the control headers.
+    pub(super) fn send_message(&mut self, index: usize) {
+        let (mut head, mut live, mut over) = (String::new(), Vec::new(), Vec::new());
+        if self.rng.random_bool(0.3) {
+            let names = self.names();
+            head += &format!("subscribe:{}\r\n", names.join(" "));
+            live = self.subscribe(index, names);
+        }
+        let channels = if self.rng.random_bool(0.7) { self.channels() } else { Vec::new() };
+        let client = &self.clients[index];
+        let open = client.intervals.iter().filter(|interval| interval.left.is_none());
+        let own = open.map(|interval| interval.matches(&channels)).sum();
+        if self.rng.random_bool(0.15) {
+            let names = self.names();
+            head += &format!("Unsubscribe: {}\r\n", names.join("  "));
+            over = self.unsubscribe(index, &names);
+        }
+        let no_echo = self.rng.random_bool(0.2);
+        if no_echo {
+            head += "no-echo:true\r\n";
+        }
+        if self.rng.random_bool(0.5) {
+            let token = self.clients[index].token();
+            head += &format!("ack:{token}\r\n");
+            self.clients[index].asked.insert(token, Asked::Sound { live, over });
+        }
+        let (is_text, payload) = self.publication(index, &head, channels);
+        let publication = self.publications.last_mut().expect("just made");
+        (publication.own, publication.no_echo) = (own, no_echo);
+        self.clients[index].send_message(&mut self.rng, is_text, &payload);
+    }
+
+    /// A message of which nothing may happen.
+    pub(super) fn send_unsound(&mut self, index: usize) {
+        let token = self.clients[index].token();
+        let flaw = *["subscribe:a..b", "unsubscribe:a.>.b", "publish:*", "multipart:5 3", "upstream:GET http://x/"]
+            .choose(&mut self.rng)
+            .expect("some");
+        let head = format!("ack:{token}\r\nsubscribe:zzz\r\n{flaw}\r\n");
+        let channels = self.channels();
+        let (is_text, payload) = self.publication(index, &head, channels);
+        self.publications.last_mut().expect("just made").is_unsound = true;
+        self.clients[index].asked.insert(token, Asked::Unsound);
+        self.clients[index].send_message(&mut self.rng, is_text, &payload);
+    }
+
+    /// A message over HTTP.
+    pub(super) fn post(&mut self, index: usize) {
+        let channels = self.channels();
+        let count = channels.len();
+        let (is_text, payload) = self.publication(index, "", channels);
+        self.publications.last_mut().expect("just made").is_text = is_text || std::str::from_utf8(&payload).is_ok();
+        let client = &mut self.clients[index];
+        if self.rng.random_bool(0.5) {
+            let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", payload.len());
+            client.to_send.extend_from_slice(head.as_bytes());
+            client.to_send.extend_from_slice(&payload);
+        } else {
+            client.to_send.extend(b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+            for chunk in payload.chunks(self.rng.random_range(1..2000)) {
+                client.to_send.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
+                client.to_send.extend_from_slice(chunk);
+                client.to_send.extend(b"\r\n");
+            }
+            client.to_send.extend(b"0\r\n\r\n");
+        }
+        client.responses.push_back((200, Some(format!("{{\"channels\":{count}}}"))));
+    }
+
+    /// Something is published from another thread.
+    pub(super) fn post_letter(&mut self, node: usize) {
+        let channels = self.channels();
+        let (_, payload) = self.publication(LETTERS + node, "", channels.clone());
+        let publication = self.publications.last_mut().expect("just made");
+        publication.is_text = std::str::from_utf8(&payload).is_ok();
+        self.nodes[node].letters.push_back((channels.join(" ").into_bytes(), payload));
+    }
+
+    /// Makes up a message and notes it; without channels it is one that must not reach anybody.
+    fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
+        let is_text = self.rng.random_bool(0.6);
+        let publish = if channels.is_empty() { String::new() } else { format!("publish:{}\r\n", channels.join(" ")) };
+        let mut payload = format!("LHTTP/1.0 m\r\n{publish}{head}\r\n{} ", self.publications.len()).into_bytes();
+        let len = self.rng.random_range(0..self.body_bytes_max);
+        let filler: &[u8] = if is_text { "é€".as_bytes() } else { &[0xff, 0, 0x80] };
+        payload.extend_from_slice(&filler.repeat(len / filler.len()));
+        self.publications.push(Publication {
+            publisher,
+            channels,
+            payload: payload.clone(),
+            is_text,
+            no_echo: false,
+            is_unsound: false,
+            sent: self.clock,
+            settled: u64::MAX,
+            is_certain: false,
+            own: 0,
+        });
+        (is_text, payload)
+    }
+
+    fn channels(&mut self) -> Vec<String> {
+        let count = if self.rng.random_bool(0.8) { 1 } else { self.rng.random_range(2..4) };
+        CHANNELS.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        let count = self.rng.random_range(1..3);
+        let names: Vec<&str> = CHANNELS.iter().chain(&PATTERNS).copied().collect();
+        names.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
+    }
+
+    fn subscribe(&mut self, index: usize, names: Vec<String>) -> Vec<usize> {
+        let clock = self.clock;
+        let intervals = &mut self.clients[index].intervals;
+        let mut found = Vec::new();
+        for name in names {
+            let open = intervals.iter().position(|interval| interval.name == name && interval.left.is_none());
+            found.push(open.unwrap_or_else(|| {
+                intervals.push(Interval::new(name, clock));
+                intervals.len() - 1
+            }));
+        }
+        found
+    }
+
+    fn unsubscribe(&mut self, index: usize, names: &[String]) -> Vec<usize> {
+        let mut found = Vec::new();
+        for (position, interval) in self.clients[index].intervals.iter_mut().enumerate() {
+            if interval.left.is_none() && names.contains(&interval.name) {
+                interval.left = Some(self.clock);
+                found.push(position);
+            }
+        }
+        found
+    }
+}
