@@ -17,7 +17,7 @@ use crate::engine::{counters::Stats, inbox};
 use self::world::World;
 
 /// Seeds of one run: about ten seconds in a debug build.
-const SEEDS: Range<u64> = 0..110;
+const SEEDS: Range<u64> = 0..160;
 
 /// Says which seed it was.
 struct Seed(u64);

@@ -176,6 +176,15 @@ impl Outboxes {
         }
     }
 
+    /// The next flush tries all that got something, also those whose sockets have not said that they take bytes again.
+    pub(crate) fn retry(&mut self) {
+        for &slot in &self.dirty {
+            if let Some(backlog) = &mut self.outboxes[slot as usize].backlog {
+                backlog.is_blocked = false;
+            }
+        }
+    }
+
     /// Whether nothing is left to be sent.
     pub(crate) fn is_empty(&self, slot: Slot) -> bool {
         let outbox = &self.outboxes[slot as usize];
@@ -344,28 +353,6 @@ impl Outboxes {
                 flushed.backlogged.push(refused.slot);
             }
         }
-    }
-
-    /// Segments that hold backlogs.
-    #[cfg(test)]
-    pub(crate) fn segments(&self) -> usize {
-        self.arena.segments()
-    }
-
-    /// Asserts what must hold when a flush has ended.
-    #[cfg(test)]
-    pub(crate) fn invariants(&self) {
-        assert!(self.refused.is_empty());
-        let mut held = 0;
-        for (slot, outbox) in self.outboxes.iter().enumerate() {
-            let marks = self.dirty.iter().filter(|&&dirty| dirty as usize == slot).count();
-            assert!(marks <= 1 && (marks == 1 || outbox.end == 0));
-            if let Some(backlog) = &outbox.backlog {
-                backlog.invariants(&self.arena);
-                held += 1;
-            }
-        }
-        assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
     }
 }
 

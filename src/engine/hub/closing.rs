@@ -128,6 +128,11 @@ impl Hub {
     /// Sends what the turn has collected and acts on what came of it.
     pub(crate) fn flush(&mut self, app: &mut dyn Application, sink: &mut impl Sink) {
         self.apply_run();
+        if self.is_full() {
+            // A turn of many publishers goes on after this: who reads as fast as they publish must not wait for the next
+            // poll, or its backlog would pass the limit meanwhile. It costs a system call for each that does not read.
+            self.outboxes.retry();
+        }
         let mut flushed = std::mem::take(&mut self.flushed);
         self.outboxes.flush(sink, &mut flushed);
         for slot in flushed.broken.drain(..) {

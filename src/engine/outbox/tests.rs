@@ -12,6 +12,29 @@ const SLOTS: u32 = 5;
 /// A socket that takes whatever it is given.
 const ENDLESS: usize = usize::MAX;
 
+/// For the tests of all that has outboxes.
+impl Outboxes {
+    /// Segments that hold backlogs.
+    pub(crate) fn segments(&self) -> usize {
+        self.arena.segments()
+    }
+
+    /// Asserts what must hold when a flush has ended.
+    pub(crate) fn invariants(&self) {
+        assert!(self.refused.is_empty());
+        let mut held = 0;
+        for (slot, outbox) in self.outboxes.iter().enumerate() {
+            let marks = self.dirty.iter().filter(|&&dirty| dirty as usize == slot).count();
+            assert!(marks <= 1 && (marks == 1 || outbox.end == 0));
+            if let Some(backlog) = &outbox.backlog {
+                backlog.invariants(&self.arena);
+                held += 1;
+            }
+        }
+        assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Frames with payloads of these lengths go, in one range, to each slot as many times as it is named.

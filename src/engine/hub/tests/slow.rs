@@ -51,3 +51,29 @@ fn a_core_over_its_budget_closes_those_that_cost_the_most() {
     assert_eq!((hub.stats.over_budget, hub.stats.slow_consumers), (1, 0));
     hub.invariants();
 }
+
+/// A socket that is full after this many bytes, and empty again when the next write comes.
+struct Draining(usize);
+
+impl Sink for Draining {
+    fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(slices.iter().map(|slice| slice.len()).sum::<usize>().min(self.0))
+    }
+}
+
+#[test]
+fn a_reader_that_keeps_up_is_not_slow_however_much_one_turn_brings() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let (publisher, reader) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    hub.subscribe(reader, b"echo", Kind::Exact);
+    let mut socket = Draining(300_000);
+    for _ in 0..200 {
+        let mut bytes = text(&[b'x'; 50_000]);
+        hub.receive(&mut Plain, publisher, &mut bytes);
+        if hub.is_full() {
+            hub.flush(&mut Plain, &mut socket);
+        }
+    }
+    assert!(hub.is_open(reader), "10 MB in one turn, and the socket took them as they came");
+    assert!(hub.kept_bytes() < 300_000);
+}
