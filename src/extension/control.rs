@@ -130,8 +130,8 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
         }
     }
     if head.has(Control::Publish) {
-        let no_echo = head.values(payload, Control::NoEcho).any(|value| value == b"true");
-        hub.publish(message.names(Control::Publish), is_text, payload, no_echo.then_some(slot));
+        let except = is_no_echo(head, payload).then_some(slot);
+        hub.publish(message.names(Control::Publish), is_text, payload, except);
     }
     if head.has(Control::Unsubscribe) {
         for name in message.names(Control::Unsubscribe) {
@@ -141,6 +141,11 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
     for token in head.values(payload, Control::Ack) {
         hub.acknowledge(slot, token, live_at);
     }
+}
+
+/// Whether the sender is not to receive what it publishes.
+pub(super) fn is_no_echo(head: &Head, payload: &[u8]) -> bool {
+    head.values(payload, Control::NoEcho).any(|value| value == b"true")
 }
 
 /// What a name that was checked is.

@@ -24,7 +24,7 @@ use crate::{
     },
     protocol::{
         http::RequestHead,
-        message::{Head, Message, find_ack, is_lhttp},
+        message::{Control, Head, Message, find_ack, is_lhttp},
     },
 };
 
@@ -64,6 +64,9 @@ struct Plain {
     /// The head up to its empty line; none yet when it is empty.
     bytes: Vec<u8>,
     head: Head,
+    /// What [`Hub::last_channel`] said of its channel; 0 when it has several.
+    channel: u64,
+    no_echo: bool,
 }
 
 /// A longer head is not kept: comparing it would cost as much as parsing it.
@@ -80,7 +83,20 @@ impl Plain {
             self.bytes.clear();
             self.bytes.extend_from_slice(&payload[..head.body_start()]);
             std::mem::swap(&mut self.head, head);
+            self.channel = 0;
+            self.no_echo = control::is_no_echo(&self.head, payload);
         }
+    }
+
+    /// Carries out a message that has this head.
+    fn carry_out(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
+        let except = self.no_echo.then_some(slot);
+        if hub.publish_again(self.channel, is_text, payload, except) {
+            return;
+        }
+        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text });
+        let has_one = self.head.names(payload, Control::Publish).nth(1).is_none();
+        self.channel = if has_one { hub.last_channel() } else { 0 };
     }
 }
 
@@ -291,7 +307,7 @@ impl Application for Dispatch {
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
         if self.plain.matches(payload) {
-            control::carry_out(hub, slot, Parsed { head: &self.plain.head, payload, is_text });
+            self.plain.carry_out(hub, slot, is_text, payload);
             return;
         }
         let (result, is_raw) = if is_lhttp(payload) {

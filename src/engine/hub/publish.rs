@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     is_valid: bool,
+    /// Counts the channels resolved, so that this one can be recognised by its number.
+    number: u64,
     name: Vec<u8>,
     audiences: SmallVec<[AudienceId; 8]>,
     /// A bit for each interested peer.
@@ -33,6 +35,12 @@ pub(super) struct Run {
     /// The connection that does not get them, because its message said `no-echo`.
     except: Option<Slot>,
     frames: u64,
+}
+
+impl Resolved {
+    fn reaches_anyone(&self) -> bool {
+        self.has_subscribers || self.peers != 0
+    }
 }
 
 impl Hub {
@@ -102,16 +110,12 @@ impl Hub {
         for name in names {
             self.stats.published += 1;
             self.resolve(name);
-            if !self.resolved.has_subscribers && self.resolved.peers == 0 {
+            if !self.resolved.reaches_anyone() {
                 continue;
             }
             let (start, end) = match frame {
                 Some(frame) => frame,
-                None => {
-                    let start = self.outboxes.turn_len() as u32;
-                    frame::encode(self.outboxes.turn(), data(is_text), payload);
-                    (start, self.outboxes.turn_len() as u32)
-                }
+                None => self.encode(is_text, payload),
             };
             frame = Some((start, end));
             self.deliver(start, end, except);
@@ -124,6 +128,38 @@ impl Hub {
         {
             self.relay(&relayed, start, end);
         }
+    }
+
+    /// The number of the channel that was published to last, for [`Hub::publish_again`].
+    pub(crate) fn last_channel(&self) -> u64 {
+        self.resolved.number
+    }
+
+    /// Publishes to the one channel that has this number, if that was the last one and nobody has come or gone since:
+    /// without a look at its name. False if nothing was done.
+    pub(crate) fn publish_again(&mut self, number: u64, is_text: bool, payload: &[u8], except: Option<Slot>) -> bool {
+        if !self.resolved.is_valid || self.resolved.number != number {
+            return false;
+        }
+        self.stats.published += 1;
+        if self.resolved.reaches_anyone() {
+            let (start, end) = self.encode(is_text, payload);
+            self.deliver(start, end, except);
+            let mut peers = self.resolved.peers;
+            while peers != 0 {
+                let names = std::iter::once(&self.resolved.name[..]);
+                self.relays.publish(peers.trailing_zeros(), names, self.outboxes.turn_bytes(start, end));
+                peers &= peers - 1;
+            }
+        }
+        true
+    }
+
+    /// Appends a message to the turn, and gives its range.
+    fn encode(&mut self, is_text: bool, payload: &[u8]) -> (u32, u32) {
+        let start = self.outboxes.turn_len() as u32;
+        frame::encode(self.outboxes.turn(), data(is_text), payload);
+        (start, self.outboxes.turn_len() as u32)
     }
 
     /// Hands a frame to each peer that is interested in one of the channels, with those that it is interested in.
@@ -200,6 +236,7 @@ impl Hub {
             resolved.has_subscribers |= !self.subscriptions.subscribers(audience).is_empty();
         }
         resolved.is_valid = true;
+        resolved.number += 1;
     }
 
     /// A subscription is about to change: the audiences may not stand for the same after it.
