@@ -130,6 +130,11 @@ impl Session {
         self.fragments().expect("it was just made")
     }
 
+    /// Whether it is open and nothing is unfinished.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.phase == Phase::Open && self.incoming.is_none()
+    }
+
     /// Takes the bytes that were kept of unfinished input.
     pub(crate) fn take_partial(&mut self) -> Vec<u8> {
         match self.incoming.as_deref_mut() {

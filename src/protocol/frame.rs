@@ -74,6 +74,36 @@ pub(crate) fn decode(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<He
     Ok(Some(Header { is_final, opcode, mask: *mask, len, payload_len: payload_len as usize }))
 }
 
+/// A data message in a single frame, all of it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    pub(crate) is_text: bool,
+    pub(crate) mask: [u8; 4],
+    /// Where the payload starts.
+    pub(crate) start: usize,
+    /// Where it ends, and the next frame starts.
+    pub(crate) end: usize,
+}
+
+/// The message at the start of `bytes`, if it is whole, in a single frame and shorter than 64 KiB: then it breaks no rule
+/// that [`decode`] knows, but perhaps the length limit. `None` says nothing but that [`decode`] must look.
+#[inline]
+pub(crate) fn whole(bytes: &[u8]) -> Option<Whole> {
+    let &[first, second, high, low, ..] = bytes else { return None };
+    let (len, mask_at) = match second {
+        0x80..0xfe => (usize::from(second & 0x7f), 2),
+        0xfe => (usize::from(u16::from_be_bytes([high, low])), 4),
+        _ => return None,
+    };
+    let is_short_form = mask_at == 2 || len >= 126;
+    let (start, end) = (mask_at + 4, mask_at + 4 + len);
+    if !matches!(first, 0x81 | 0x82) || !is_short_form || end > bytes.len() {
+        return None;
+    }
+    let mask = *bytes[mask_at..start].first_chunk()?;
+    Some(Whole { is_text: first == 0x81, mask, start, end })
+}
+
 #[inline]
 fn opcode(first: u8) -> Result<OpCode, Fault> {
     if first & 0x70 != 0 {
@@ -260,6 +290,19 @@ mod tests {
                 prop_assert_eq!(theirs.mask, Some(ours.mask));
                 prop_assert_eq!(payload_len as usize, ours.payload_len);
                 prop_assert_eq!(cursor.position() as usize, ours.len);
+            }
+        }
+
+        #[test]
+        fn a_whole_message_is_what_decoding_says(bytes in proptest::collection::vec(prop_oneof![
+            2 => prop_oneof![Just(0x81u8), Just(0x82), Just(0x80), Just(0x85), Just(0xfe), Just(0)], 1 => any::<u8>(),
+        ], 0..200)) {
+            if let Some(whole) = whole(&bytes) {
+                let header = decode(&bytes, MAX).unwrap().unwrap();
+                let kind = if whole.is_text { Data::Text } else { Data::Binary };
+                prop_assert_eq!((header.is_final, header.opcode), (true, OpCode::Data(kind)));
+                let range = (header.len, header.len + header.payload_len);
+                prop_assert_eq!((whole.mask, (whole.start, whole.end)), (header.mask, range));
             }
         }
 
