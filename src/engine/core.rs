@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -79,7 +80,11 @@ impl Core {
             if had_input {
                 awake_until = now + self.busy_poll;
             }
-            self.end_turn(now, had_input);
+            self.end_turn(had_input);
+            if let Some(until) = self.pace.rest(start.elapsed(), self.hub.take_messages()) {
+                // Not polling, and off the CPU: whoever sends is not slowed down by being listened to.
+                thread::sleep(until.saturating_sub(start.elapsed()));
+            }
             if let Some(time) = self.inbox.stop_asked() {
                 let drain = drain.get_or_insert_with(|| {
                     self.hub.drain(&mut *self.app);
@@ -140,11 +145,8 @@ impl Core {
         had_batches || had_letters || had_deadlines
     }
 
-    /// Sends what came of the turn, unless it is better to wait for more.
-    fn end_turn(&mut self, now: Duration, had_input: bool) {
-        if self.hub.is_dirty() && !self.hub.is_draining() && !self.pace.flushes(now, had_input) {
-            return;
-        }
+    /// Sends what came of the turn.
+    fn end_turn(&mut self, had_input: bool) {
         self.send(&mut Vec::new());
         if had_input {
             self.hub.stats.turns += 1;

@@ -115,6 +115,8 @@ pub(crate) struct Hub {
     /// What sessions keep of unfinished input, in bytes.
     incoming_bytes: usize,
     is_draining: bool,
+    /// What [`Hub::take_messages`] has counted already.
+    messages_seen: u64,
     pub(crate) stats: Stats,
 }
 
@@ -140,6 +142,7 @@ impl Hub {
             scratch: Vec::new(),
             incoming_bytes: 0,
             is_draining: false,
+            messages_seen: 0,
             stats: Stats::default(),
         }
     }
@@ -224,20 +227,16 @@ impl Hub {
         self.relays.give_back(peer, batch);
     }
 
-    /// Whether something waits to be sent.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.outboxes.is_dirty() || self.run.end != 0
-    }
-
-    /// Whether every client was told to go.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining
+    /// How many messages and requests came since this was asked last.
+    pub(crate) fn take_messages(&mut self) -> u64 {
+        let count = self.stats.received + self.stats.requests;
+        count - std::mem::replace(&mut self.messages_seen, count)
     }
 
     /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
     /// connections may make others speak), or paused connections may go on.
     pub(crate) fn wants_turn(&self) -> bool {
-        self.is_dirty() || (!self.paused.is_empty() && !self.must_wait())
+        self.outboxes.is_dirty() || self.run.end != 0 || (!self.paused.is_empty() && !self.must_wait())
     }
 
     /// Whether something waits for a link.

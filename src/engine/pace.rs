@@ -1,14 +1,19 @@
-//! When a core flushes: at once, or a little later because more is about to come.
+//! When a core looks for more: at once, or a little later because then there is more.
 //!
-//! Under a stream of single messages a core would make one write for each, and a write costs several times what the
-//! message does. So while turns follow each other closely, the flush is held back for a few tens of microseconds and
-//! several turns share it. A hold that collected nothing was in vain: the next ones are skipped, twice as many each time,
-//! so that a ping-pong, whose other side waits for the very flush that is held, pays almost nothing. A lone message is
-//! never held: what came before it is too long ago.
+//! Under a stream of single messages a core would make one read and one write for each, and each of them costs several
+//! times what the message does: in system calls, in waking a CPU that has just gone to sleep, and in sockets that two
+//! CPUs pull to and fro. So when small turns follow each other closely, a core sleeps for a few tens of microseconds
+//! behind what it has sent, and takes what has come meanwhile together. A rest that brought next to nothing was in vain:
+//! the next ones are skipped, twice as many each time, so that a ping-pong pays almost nothing. What a turn brought is
+//! never held back, and before a lone message there is no rest: what came before it is too long ago.
 
 use std::time::Duration;
 
-/// Turns that are flushed at once after the first hold in vain.
+/// A rest that brings fewer messages was in vain.
+const WORTH_MIN: u64 = 3;
+/// A turn with more messages is large enough as it is.
+const SMALL_MAX: u64 = 256;
+/// Turns without a rest after the first one in vain.
 const SKIP_MIN: u32 = 8;
 /// After many in a row.
 const SKIP_MAX: u32 = 8 * 1024;
@@ -16,50 +21,39 @@ const SKIP_MAX: u32 = 8 * 1024;
 /// Decides, turn by turn.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// The longest time that a flush is held back; zero is never.
+    /// How long a rest is; zero is never.
     window: Duration,
-    /// Since when the running hold lasts.
-    held_since: Option<Duration>,
-    /// Whether the running hold has collected more than it began with.
-    is_worth_it: bool,
-    last_flush: Option<Duration>,
+    /// The turn that ends now came after a rest.
+    has_rested: bool,
+    last_turn: Option<Duration>,
+    /// Turns without a rest.
     skip: u32,
+    /// How many it will be after the next rest in vain.
     skip_next: u32,
 }
 
 impl Pace {
     pub(crate) fn new(window: Duration) -> Self {
-        Self { window, held_since: None, is_worth_it: false, last_flush: None, skip: 0, skip_next: SKIP_MIN }
+        Self { window, has_rested: false, last_turn: None, skip: 0, skip_next: SKIP_MIN }
     }
 
-    /// Whether to flush now, at the end of a turn that took something in or did not (`had_input`), or to let the next turn
-    /// come first, without sleeping. To be asked only when something waits to be sent.
-    pub(crate) fn flushes(&mut self, now: Duration, had_input: bool) -> bool {
-        let Some(since) = self.held_since else { return !self.begins_hold(now) };
-        self.is_worth_it |= had_input;
-        if now.saturating_sub(since) < self.window {
-            return false;
+    /// Until when to rest behind a turn that has taken in and sent this many messages. `None` is not at all.
+    pub(crate) fn rest(&mut self, now: Duration, messages: u64) -> Option<Duration> {
+        if messages == 0 && !self.has_rested {
+            return None;
         }
-        self.end_hold();
-        self.last_flush = Some(now);
-        true
-    }
-
-    fn begins_hold(&mut self, now: Duration) -> bool {
-        let is_busy = self.last_flush.is_some_and(|last| now.saturating_sub(last) < self.window);
-        if is_busy && self.skip == 0 {
-            self.held_since = Some(now);
-            self.is_worth_it = false;
-            return true;
+        let is_close = self.last_turn.replace(now).is_some_and(|last| now.saturating_sub(last) < self.window * 2);
+        if std::mem::take(&mut self.has_rested) {
+            self.learn(messages);
         }
+        let rests = is_close && messages <= SMALL_MAX && self.skip == 0 && !self.window.is_zero();
         self.skip = self.skip.saturating_sub(1);
-        self.last_flush = Some(now);
-        false
+        self.has_rested = rests;
+        rests.then_some(now + self.window)
     }
 
-    fn end_hold(&mut self) {
-        self.held_since = None;
-        if self.is_worth_it {
+    fn learn(&mut self, messages: u64) {
+        if messages >= WORTH_MIN {
             self.skip_next = SKIP_MIN;
         } else {
             self.skip = self.skip_next;
@@ -79,41 +73,55 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_message_is_never_held() {
+    fn there_is_no_rest_before_a_lone_message() {
         let mut pace = Pace::new(WINDOW);
-        assert!((0..1000).all(|turn| pace.flushes(micros(turn * 40), true)));
-        assert!((0..1000).all(|turn| Pace::new(Duration::ZERO).flushes(micros(turn), true)));
+        assert!((0..1000).all(|turn| pace.rest(micros(turn * 60), 1).is_none()));
+        let mut never = Pace::new(Duration::ZERO);
+        assert!((0..1000).all(|turn| never.rest(micros(turn), 1).is_none()));
     }
 
     #[test]
-    fn a_stream_of_messages_shares_its_flushes() {
+    fn there_is_no_rest_between_large_turns() {
         let mut pace = Pace::new(WINDOW);
-        let flushes = (0..3000).filter(|&turn| pace.flushes(micros(turn), true)).count();
-        assert!((90..110).contains(&flushes), "{flushes} flushes in 3000 µs");
+        assert!((0..1000).all(|turn| pace.rest(micros(turn), SMALL_MAX + 1).is_none()));
     }
 
     #[test]
-    fn a_ping_pong_is_held_ever_more_rarely() {
+    fn a_stream_of_messages_shares_its_turns() {
         let mut pace = Pace::new(WINDOW);
-        let (mut now, mut held) = (0, 0);
-        for _ in 0..100_000 {
-            now += 15; // the other side answers each flush after this time
-            let mut had_input = true;
-            while !pace.flushes(micros(now), had_input) {
-                had_input = false;
-                now += 1;
-                held += 1;
+        let (mut now, mut taken, mut turns) = (0, 0, 0);
+        while now < 3000 {
+            now += 1; // a message comes every microsecond
+            turns += 1;
+            if let Some(until) = pace.rest(micros(now), now - taken) {
+                taken = now;
+                now = until.as_micros() as u64;
+            } else {
+                taken = now;
             }
         }
-        assert!(held < 1000, "held for {held} µs in {now} µs");
+        assert!((90..110).contains(&turns), "{turns} turns in 3000 µs");
     }
 
     #[test]
-    fn no_hold_is_longer_than_the_window() {
+    fn a_ping_pong_rests_ever_more_rarely() {
         let mut pace = Pace::new(WINDOW);
-        assert!(pace.flushes(micros(100), true));
-        assert!(!pace.flushes(micros(101), true));
-        assert!(!pace.flushes(micros(130), true));
-        assert!(pace.flushes(micros(131), true));
+        let (mut now, mut rests) = (micros(0), 0);
+        for _ in 0..100_000 {
+            now += micros(15); // the other side answers each message after this time
+            if let Some(until) = pace.rest(now, 1) {
+                rests += 1;
+                now = until;
+            }
+        }
+        assert!(rests < 30, "{rests} rests in {now:?}");
+    }
+
+    #[test]
+    fn a_stream_that_comes_back_rests_again() {
+        let mut pace = Pace::new(WINDOW);
+        assert!((0..20).filter(|turn| pace.rest(micros(turn * 15), 1).is_some()).count() < 5);
+        let rests = (0..100).filter(|turn| pace.rest(micros(1000 + turn * 31), 20).is_some()).count();
+        assert!(rests > 50, "{rests} rests in 100 turns");
     }
 }

@@ -253,10 +253,6 @@ impl World {
             return false;
         }
         self.nodes[node].turn(self.now, &mut self.buffer);
-        let hub = &self.nodes[node].hub;
-        if hub.is_dirty() && !hub.is_draining() && self.rng.random_bool(0.2) {
-            return true; // the flush is held back, and another turn comes first
-        }
         for peer in (0..self.nodes.len()).filter(|&peer| peer != node) {
             let Some(batch) = self.nodes[node].hub.take_batch(peer as u32) else { continue };
             if let Err(batch) = self.nodes[peer].take_in(node, batch) {

@@ -90,7 +90,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MICROS", value_parser = parse_micros)]
     busy_poll: Option<Duration>,
 
-    /// Hold writes back for up to this many microseconds while messages come one by one in close succession [default: 30]
+    /// While messages come one by one in close succession, rest for this many microseconds between turns, so that several
+    /// share a read and a write; 0 never does [default: 50]
     #[arg(long, value_name = "MICROS", value_parser = parse_micros)]
     coalesce: Option<Duration>,
 
