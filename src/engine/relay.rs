@@ -1,4 +1,4 @@
-//! What cores say to each other: publishes, interest, and answers to interest (DESIGN.md, "How cores know").
+//! What cores say to each other: publishes, interest, and answers to interest.
 //!
 //! A turn's items for one peer are concatenated into one batch, one `Vec` and one channel item a turn. Batches of a link
 //! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a

@@ -1,4 +1,4 @@
-//! Who is subscribed to what: one core's table, and its replica of the peers' interest (DESIGN.md, "How cores know").
+//! Who is subscribed to what: one core's table, and its replica of the peers' interest.
 //!
 //! ```text
 //! held: by connection                audiences: by id
