@@ -82,8 +82,7 @@ impl Core {
             }
             self.end_turn(had_input);
             if let Some(until) = self.pace.rest(start.elapsed(), self.hub.take_messages()) {
-                // Not polling, and off the CPU: whoever sends is not slowed down by being listened to.
-                thread::sleep(until.saturating_sub(start.elapsed()));
+                wait_between_turns(until.saturating_sub(start.elapsed()));
             }
             if let Some(time) = self.inbox.stop_asked() {
                 let drain = drain.get_or_insert_with(|| {
@@ -246,4 +245,9 @@ impl Core {
         self.hub.reap(slots);
         self.reactor.close(slots);
     }
+}
+
+/// Not polling, and off the CPU: whoever sends is not slowed down by being listened to.
+fn wait_between_turns(rest: Duration) {
+    thread::sleep(rest);
 }
