@@ -127,7 +127,7 @@ impl Builder {
             threads: Vec::new(),
         };
         for (number, core) in self.assemble(&plan, ends, listeners, &handle.shared)?.into_iter().enumerate() {
-            handle.threads.push(spawn(number, core, plan.cpus[number])?);
+            handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper())?);
         }
         Ok(handle)
     }
@@ -206,8 +206,9 @@ fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
     links
 }
 
-fn spawn(number: usize, core: Core, cpu: Option<usize>) -> io::Result<JoinHandle<()>> {
+fn spawn(number: usize, core: Core, cpu: Option<usize>, stopper: Stopper) -> io::Result<JoinHandle<()>> {
     let run = move || {
+        let _guard = StopWithCore(stopper);
         if let Some(id) = cpu
             && !core_affinity::set_for_current(CoreId { id })
         {
@@ -218,6 +219,16 @@ fn spawn(number: usize, core: Core, cpu: Option<usize>) -> io::Result<JoinHandle
         }
     };
     thread::Builder::new().name(format!("lhttp-core-{number}")).spawn(run)
+}
+
+/// A server that has lost a core would go on with part of its connections dead: it stops instead, so that whoever watches
+/// over it can start it again.
+struct StopWithCore(Stopper);
+
+impl Drop for StopWithCore {
+    fn drop(&mut self) {
+        self.0.stop(Duration::ZERO); // without effect when the core has ended because it was asked to
+    }
 }
 
 /// A running server. Dropping it stops the server, at once unless [`Handle::stop`] has given it time, and waits until it
