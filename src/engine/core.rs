@@ -20,7 +20,7 @@ use crate::engine::{
 };
 
 /// The one buffer that a core reads into, in bytes.
-const READ_BYTES: usize = 128 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 /// Reads of one connection in one turn; what is left waits for the next, so that one publisher does not starve others.
 const READS_PER_TURN: usize = 4;
 /// Letters taken in one turn.
