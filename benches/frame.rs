@@ -9,6 +9,9 @@ use lhttp::bench::{Decoded, MASK_NONE, push_client_frame, push_server_frame, tak
 /// Frames in the buffer, and the bytes of each payload.
 const BUFFERS: [(usize, usize); 4] = [(1, 64), (1000, 64), (1000, 16), (16, 4096)];
 
+/// Steps in one sample. It is fixed because divan would choose it by the first step, which finds cold caches.
+const STEPS: u32 = 100;
+
 fn main() {
     decoding_removes_the_mask();
     divan::main();
@@ -25,12 +28,12 @@ fn decoding_removes_the_mask() {
     }
 }
 
-#[divan::bench(args = BUFFERS)]
+#[divan::bench(args = BUFFERS, sample_size = STEPS)]
 fn decode_whole(bencher: Bencher<'_, '_>, buffer: (usize, usize)) {
     decode(bencher, buffer, take_whole);
 }
 
-#[divan::bench(args = BUFFERS)]
+#[divan::bench(args = BUFFERS, sample_size = STEPS)]
 fn decode_any(bencher: Bencher<'_, '_>, buffer: (usize, usize)) {
     decode(bencher, buffer, take_any);
 }
@@ -43,7 +46,7 @@ fn decode(bencher: Bencher<'_, '_>, (frames, payload_len): (usize, usize), take:
     bencher.counter(ItemsCount::new(frames)).bench_local(|| assert_eq!(take(black_box(&mut bytes)), expected));
 }
 
-#[divan::bench(args = [16, 64, 4096, 65_536])]
+#[divan::bench(args = [16, 64, 4096, 65_536], sample_size = STEPS)]
 fn encode(bencher: Bencher<'_, '_>, payload_len: usize) {
     let payload = vec![b'x'; payload_len];
     let header_len = match payload_len {
