@@ -67,6 +67,9 @@
 //! protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets or clock, so several of
 //! them and the links between them run in one test, from a seed.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod config;
 pub(crate) mod engine;
 pub mod error;

@@ -1,0 +1,282 @@
+//! The crate's insides for `benches/`, and for nothing else: not part of the public API, and compiled only with the
+//! feature `bench`, which is off by default.
+//!
+//! Each type here is a fixture, built once, with the steps that are measured. A step does what the engine does with the
+//! same functions, and returns what its benchmark asserts.
+
+use std::{
+    io::{self, IoSlice},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use smallvec::SmallVec;
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Data, OpCode},
+};
+
+use crate::{
+    config::Config,
+    engine::{
+        hub::{Hub, Limits},
+        inbox,
+        outbox::Sink,
+        subscriptions::{AudienceId, Slot, Subscriptions},
+    },
+    error::Refusal,
+    extension::{Dispatch, Extensions},
+    protocol::{
+        channel, frame,
+        message::{Control, Head},
+    },
+};
+
+/// A request that upgrades.
+const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+/// The mask that leaves a payload as it is. Removing it takes the same time as any other, and the same bytes can be
+/// given again.
+pub const MASK_NONE: [u8; 4] = [0; 4];
+
+fn limits() -> Limits {
+    Limits::new(&Config::default(), 1 << 30, 1)
+}
+
+/// Parses heads into one table, as a core does; the limits are the defaults.
+#[derive(Debug)]
+pub struct HeadParser {
+    head: Head,
+    limits: Limits,
+}
+
+/// What is in a message that [`HeadParser`] has parsed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Parsed<'p> {
+    /// Its command.
+    pub command: &'p [u8],
+    /// Header lines.
+    pub headers: usize,
+    /// Channels that it is published to.
+    pub channels: usize,
+    /// Its body.
+    pub body: &'p [u8],
+}
+
+impl HeadParser {
+    /// A parser with an empty table.
+    #[expect(clippy::new_without_default, reason = "fixtures are built by new")]
+    pub fn new() -> Self {
+        Self { head: Head::default(), limits: limits() }
+    }
+
+    /// Parses a text message.
+    ///
+    /// # Errors
+    /// What the client would be told.
+    pub fn parse<'p>(&mut self, payload: &'p [u8]) -> Result<Parsed<'p>, Refusal> {
+        self.head.parse(payload, true, self.limits.head)?;
+        Ok(Parsed {
+            command: self.head.command(payload),
+            headers: self.head.headers(payload).count(),
+            channels: self.head.names(payload, Control::Publish).count(),
+            body: self.head.body(payload),
+        })
+    }
+}
+
+/// How many messages a buffer holds, and the bytes of their payloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// Whole messages.
+    pub messages: usize,
+    /// Payload bytes of all of them.
+    pub payload_bytes: usize,
+    /// All of them are ASCII.
+    pub is_ascii: bool,
+}
+
+/// Appends a client's text frame.
+pub fn push_client_frame(out: &mut Vec<u8>, mask: [u8; 4], payload: &[u8]) {
+    let header = FrameHeader { opcode: OpCode::Data(Data::Text), mask: Some(mask), ..FrameHeader::default() };
+    header.format(payload.len() as u64, out).expect("a Vec takes it");
+    let start = out.len();
+    out.extend_from_slice(payload);
+    frame::unmask(&mut out[start..], mask); // which is what masks, too
+}
+
+/// Appends a server's text frame.
+pub fn push_server_frame(out: &mut Vec<u8>, payload: &[u8]) {
+    frame::encode(out, OpCode::Data(Data::Text), payload);
+}
+
+/// Finds and unmasks the messages of one frame each at the start of `bytes`, as the engine's loop for them does.
+pub fn take_whole(bytes: &mut [u8]) -> Decoded {
+    let (mut decoded, mut used) = (Decoded { is_ascii: true, ..Decoded::default() }, 0);
+    while let Some(whole) = frame::whole(&bytes[used..]) {
+        let payload = &mut bytes[used + whole.start..used + whole.end];
+        decoded.is_ascii &= frame::unmask(payload, whole.mask);
+        decoded.messages += 1;
+        decoded.payload_bytes += payload.len();
+        used += whole.end;
+    }
+    decoded
+}
+
+/// As [`take_whole`], in the way that takes any frame.
+///
+/// # Panics
+/// If a frame breaks a rule.
+pub fn take_any(bytes: &mut [u8]) -> Decoded {
+    let (mut decoded, mut used) = (Decoded { is_ascii: true, ..Decoded::default() }, 0);
+    while let Some(header) = frame::decode(&bytes[used..], usize::MAX).expect("a sound frame") {
+        let start = used + header.len;
+        let Some(payload) = bytes.get_mut(start..start + header.payload_len) else { break };
+        decoded.is_ascii &= frame::unmask(payload, header.mask);
+        decoded.messages += 1;
+        decoded.payload_bytes += header.payload_len;
+        used = start + header.payload_len;
+    }
+    decoded
+}
+
+/// A core's table of subscriptions.
+pub struct Table {
+    subscriptions: Subscriptions,
+    found: SmallVec<[AudienceId; 8]>,
+}
+
+impl Table {
+    /// An empty table.
+    #[expect(clippy::new_without_default, reason = "fixtures are built by new")]
+    pub fn new() -> Self {
+        Self { subscriptions: Subscriptions::new(), found: SmallVec::new() }
+    }
+
+    /// Subscribes a connection to a channel or pattern.
+    ///
+    /// # Panics
+    /// If the name is neither.
+    pub fn subscribe(&mut self, connection: u32, name: &[u8]) {
+        let kind = channel::check_subscribe(name).expect("a channel or pattern");
+        self.subscriptions.subscribe(connection, name, kind);
+    }
+
+    /// The number of channels and patterns.
+    pub fn len(&self) -> usize {
+        self.subscriptions.audiences()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Looks a channel up, and gives the number of its subscribers; patterns do not count.
+    pub fn lookup(&self, channel: &[u8]) -> Option<usize> {
+        self.subscriptions.find(channel).map(|audience| self.subscriptions.subscribers(audience).len())
+    }
+
+    /// How many channels and patterns match a channel.
+    pub fn matching(&mut self, channel: &[u8]) -> usize {
+        self.subscriptions.find_all(channel, &mut self.found);
+        self.found.len()
+    }
+}
+
+/// Sockets that take everything at once and keep none of it.
+#[derive(Default)]
+struct Drain {
+    bytes: u64,
+    writes: u64,
+}
+
+impl Sink for Drain {
+    fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.bytes += len as u64;
+        self.writes += 1;
+        Ok(len)
+    }
+}
+
+/// One core without its sockets: a publisher, and connections that are subscribed to its channel.
+pub struct FanOut {
+    hub: Hub,
+    app: Dispatch,
+    sockets: Drain,
+    publisher: Slot,
+    /// The publisher's frames, not masked: see [`MASK_NONE`].
+    burst: Vec<u8>,
+    /// Keeps the mailbox's waker alive.
+    _poll: mio::Poll,
+}
+
+/// What came of one burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Messages, once for each subscriber.
+    pub messages: u64,
+    /// Bytes that were written to sockets, frame headers included.
+    pub bytes: u64,
+    /// Writes to sockets.
+    pub writes: u64,
+}
+
+impl FanOut {
+    /// A hub with so many subscribers, and a burst of so many messages that are `message` each and publish to `room`.
+    ///
+    /// # Panics
+    /// If the system has no descriptor left for a poll.
+    pub fn new(subscribers: usize, messages: usize, message: &[u8]) -> Self {
+        let poll = mio::Poll::new().expect("a poll");
+        let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
+        let (mailbox, _) = inbox::inbox(wake);
+        let app = Dispatch::new(0, Arc::new(Extensions::default()), mailbox);
+        let mut burst = Vec::new();
+        (0..messages).for_each(|_| push_client_frame(&mut burst, MASK_NONE, message));
+        let hub = Hub::new(0, 1, limits());
+        let mut fan_out = Self { hub, app, sockets: Drain::default(), publisher: 0, burst, _poll: poll };
+        fan_out.publisher = fan_out.connect();
+        let mut subscribe = Vec::new();
+        push_client_frame(&mut subscribe, MASK_NONE, b"LHTTP/1.0 chat\r\nsubscribe:room\r\n\r\n");
+        for _ in 0..subscribers {
+            let slot = fan_out.connect();
+            fan_out.receive(slot, &mut subscribe);
+        }
+        fan_out.flush();
+        fan_out
+    }
+
+    /// One turn: takes the burst from the publisher and writes what it comes to.
+    pub fn turn(&mut self) -> Delivered {
+        let before = self.hub.stats.delivered;
+        self.sockets = Drain::default();
+        let mut burst = std::mem::take(&mut self.burst);
+        self.receive(self.publisher, &mut burst);
+        self.burst = burst;
+        self.flush();
+        let Drain { bytes, writes } = self.sockets;
+        Delivered { messages: self.hub.stats.delivered - before, bytes, writes }
+    }
+
+    fn connect(&mut self) -> Slot {
+        let slot = self.hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
+        self.receive(slot, &mut HANDSHAKE.as_bytes().to_vec());
+        slot
+    }
+
+    fn receive(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let mut used = 0;
+        while used < bytes.len() {
+            used += self.hub.receive(&mut self.app, slot, &mut bytes[used..]);
+            if self.hub.is_full() {
+                self.flush();
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hub.flush(&mut self.app, &mut self.sockets);
+    }
+}
