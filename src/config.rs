@@ -161,7 +161,8 @@ pub struct Config {
     pub coalesce: Duration,
 
     /// `send-buffer`: bytes that the kernel keeps for one connection whose peer does not read, beside its outbox.
-    /// Default: 128 KiB; the kernel takes about twice that for its own accounting. Zero: the kernel decides, and takes
+    /// Default: 256 KiB; the kernel takes up to twice that for its own accounting, and no more than its own
+    /// `net.core.wmem_max`. Zero: the kernel decides, and takes
     /// up to 4 MiB.
     ///
     /// It bounds how fast one connection can be sent to, at one buffer a round trip.
@@ -206,7 +207,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
             coalesce: Duration::from_micros(50),
-            send_buffer_bytes: 128 << 10,
+            send_buffer_bytes: 256 << 10,
             publish_key: None,
         }
     }

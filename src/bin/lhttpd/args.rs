@@ -95,7 +95,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MICROS", value_parser = parse_micros)]
     coalesce: Option<Duration>,
 
-    /// Bytes that the kernel keeps for one connection whose peer does not read; 0 lets it decide [default: 128KiB]
+    /// Bytes that the kernel keeps for one connection whose peer does not read; 0 lets it decide [default: 256KiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     send_buffer: Option<usize>,
 
