@@ -161,9 +161,8 @@ pub struct Config {
     pub coalesce: Duration,
 
     /// `send-buffer`: bytes that the kernel keeps for one connection whose peer does not read, beside its outbox.
-    /// Default: 256 KiB; the kernel takes up to twice that for its own accounting, and no more than its own
-    /// `net.core.wmem_max`. Zero: the kernel decides, and takes
-    /// up to 4 MiB.
+    /// Default: 256 KiB; the kernel takes up to twice that for its own accounting, and no more than its
+    /// `net.core.wmem_max`. Zero: the kernel decides, and takes up to 4 MiB.
     ///
     /// It bounds how fast one connection can be sent to, at one buffer a round trip.
     #[serde(rename = "send-buffer", deserialize_with = "units::bytes")]

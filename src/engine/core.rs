@@ -85,6 +85,7 @@ impl Core {
                 wait_between_turns(until.saturating_sub(start.elapsed()));
             }
             if let Some(time) = self.inbox.stop_asked() {
+                let now = start.elapsed(); // the turn may have begun before anybody asked
                 let drain = drain.get_or_insert_with(|| {
                     self.hub.drain(&mut *self.app);
                     Drain { deadline: now + time }
