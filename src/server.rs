@@ -208,7 +208,7 @@ fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
 
 fn spawn(number: usize, core: Core, cpu: Option<usize>, stopper: Stopper) -> io::Result<JoinHandle<()>> {
     let run = move || {
-        let _guard = StopWithCore(stopper);
+        let guard = StopWithCore(stopper);
         if let Some(id) = cpu
             && !core_affinity::set_for_current(CoreId { id })
         {
@@ -216,6 +216,7 @@ fn spawn(number: usize, core: Core, cpu: Option<usize>, stopper: Stopper) -> io:
         }
         if let Err(error) = core.run() {
             log::error!("core {number} has ended: {error}");
+            guard.0.stop(Duration::ZERO);
         }
     };
     thread::Builder::new().name(format!("lhttp-core-{number}")).spawn(run)
@@ -227,7 +228,10 @@ struct StopWithCore(Stopper);
 
 impl Drop for StopWithCore {
     fn drop(&mut self) {
-        self.0.stop(Duration::ZERO); // without effect when the core has ended because it was asked to
+        // Not when the core has ended because it was asked to: the others may not have heard yet how long they may drain.
+        if thread::panicking() {
+            self.0.stop(Duration::ZERO);
+        }
     }
 }
 
