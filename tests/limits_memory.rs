@@ -115,7 +115,8 @@ fn a_slow_subscriber_of_short_messages_is_closed_and_one_that_reads_is_not(cores
 fn past_the_memory_budget_the_worst_offenders_are_closed_first(cores: usize) {
     const LARGE: usize = 700_000 / BODY_BYTES;
     const SMALL: usize = 250_000 / BODY_BYTES;
-    let mut daemon = Daemon::start(cores, &[&NO_PINGS[..], &["--memory-budget", "3MiB"]].concat());
+    let mut daemon =
+        Daemon::start(cores, &[&NO_PINGS[..], &["--memory-budget", "3MiB", "--send-buffer", "64KiB"]].concat());
     let mut publisher = Client::connect(daemon.port());
     let publish = |publisher: &mut Client, channel: &str, messages: usize| {
         let message = chat(&[&format!("publish:{channel}")], &" ".repeat(BODY_BYTES));
