@@ -71,6 +71,7 @@
 #[doc(hidden)]
 pub mod bench;
 pub mod config;
+mod edge;
 pub(crate) mod engine;
 pub mod error;
 mod extension;

@@ -17,6 +17,7 @@ use crate::engine::{
     reactor::Reactor,
     session::ConnectionKey,
     subscriptions::Slot,
+    uplink::BridgeLink,
 };
 
 /// The one buffer that a core reads into, in bytes.
@@ -41,10 +42,13 @@ pub(crate) struct Link {
 
 /// A core, ready to run on its thread.
 pub(crate) struct Core {
+    pub(crate) number: u32,
     pub(crate) hub: Hub,
     pub(crate) app: Box<dyn Application>,
     pub(crate) reactor: Reactor,
     pub(crate) links: Vec<Link>,
+    /// The link to the bridge, if there are other nodes.
+    pub(crate) bridge: Option<BridgeLink>,
     pub(crate) inbox: Inbox,
     pub(crate) shared: Arc<Shared>,
     /// The ready list's other half, empty between turns: its memory is used again.
@@ -96,6 +100,7 @@ impl Core {
                     drain.deadline = drain.deadline.min(now + FAREWELL);
                 }
                 if is_empty || now >= drain.deadline {
+                    self.hand_to_bridge();
                     self.shared.store(self.hub.refresh_stats());
                     return Ok(());
                 }
@@ -110,7 +115,8 @@ impl Core {
         }
         self.inbox.wake().clear();
         let has_letters = !self.inbox.is_empty() && !self.hub.must_wait();
-        let has_batches = self.links.iter().any(|link| !link.batches_in.is_empty());
+        let has_batches = self.links.iter().any(|link| !link.batches_in.is_empty())
+            || self.bridge.as_ref().is_some_and(|bridge| bridge.waiting() > 0);
         let is_to_stop = drain.is_none() && self.inbox.stop_asked().is_some();
         if has_letters || has_batches || is_to_stop {
             return Some(now);
@@ -166,7 +172,24 @@ impl Core {
                 }
             }
         }
-        had_batches
+        had_batches | self.take_from_bridge()
+    }
+
+    /// Takes what the bridge had sent when this began: it may go on sending as fast as this core can take it.
+    fn take_from_bridge(&mut self) -> bool {
+        let waiting = self.bridge.as_ref().map_or(0, BridgeLink::waiting);
+        for _ in 0..waiting {
+            let Some((peer, batch)) = self.bridge.as_ref().and_then(|bridge| Some((bridge.peer, bridge.take()?)))
+            else {
+                break;
+            };
+            let mut used = 0;
+            while used < batch.len() {
+                used += self.hub.relayed(peer, &batch[used..]);
+                self.flush_if_full();
+            }
+        }
+        waiting > 0
     }
 
     fn take_letters(&mut self) -> bool {
@@ -224,6 +247,7 @@ impl Core {
 
     fn flush_if_full(&mut self) {
         if self.hub.is_full() {
+            self.hand_to_bridge(); // its batches stay about as large as a full turn
             self.hub.flush(&mut *self.app, &mut self.reactor.connections);
         }
     }
@@ -238,6 +262,7 @@ impl Core {
                 Err(TrySendError::Disconnected(_)) => {} // the peer has stopped, and so will this core
             }
         }
+        self.hand_to_bridge();
         self.hub.flush(&mut *self.app, &mut self.reactor.connections);
         self.hub.take_shut(slots);
         for slot in slots.drain(..) {
@@ -245,6 +270,14 @@ impl Core {
         }
         self.hub.reap(slots);
         self.reactor.close(slots);
+    }
+}
+
+impl Core {
+    fn hand_to_bridge(&mut self) {
+        let Some(bridge) = &self.bridge else { return };
+        let interest = self.hub.take_interest();
+        bridge.uplink.send(self.number, interest, self.hub.take_batch(bridge.peer));
     }
 }
 

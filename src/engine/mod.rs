@@ -16,3 +16,4 @@ pub(crate) mod relay;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
 pub(crate) mod timers;
+pub(crate) mod uplink;

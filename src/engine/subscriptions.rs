@@ -170,6 +170,11 @@ impl Subscriptions {
         self.find_hashed(self.channels.hash(0, channel), channel).map(AudienceId)
     }
 
+    /// The audience of this very name; a pattern is not matched but looked up.
+    pub(crate) fn find_name(&self, name: &[u8], kind: Kind) -> Option<AudienceId> {
+        self.lookup(name, kind).map(AudienceId)
+    }
+
     /// Replaces `out` by the audience of a channel and those of all patterns that match it, each once. Cost: as
     /// [`find`](Self::find) while there are no patterns, then [`Patterns::matching`]; no allocation for up to eight.
     ///

@@ -137,6 +137,16 @@ pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     seen & 0x8080_8080_8080_8080 == 0
 }
 
+/// The payload of a whole frame that was encoded here.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    let header = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    frame.get(header..).unwrap_or_default()
+}
+
 /// Appends the header of an unfragmented, unmasked frame.
 #[inline]
 pub(crate) fn encode_header(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize) {

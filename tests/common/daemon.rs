@@ -69,6 +69,13 @@ impl Daemon {
         self.stderr.lock().expect("no reader panicked").clone()
     }
 
+    /// Waits until it has written this to stderr.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, part: &str) {
+        let written = wait_until(|| self.stderr().contains(part), PATIENCE);
+        assert!(written, "lhttpd does not write {part:?}; stderr:\n{}", self.stderr());
+    }
+
     /// Its resident memory in bytes, to the page.
     pub(crate) fn rss(&self) -> usize {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("the daemon runs");

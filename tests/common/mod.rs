@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod frame;
 pub(crate) mod http;
 pub(crate) mod message;
+pub(crate) mod nats;
 pub(crate) mod wire;
 
 use std::{
