@@ -283,7 +283,8 @@ impl Subscriptions {
         assert_eq!(self.patterns.len(), self.audiences.len() - exact, "a freed pattern is still in the trie");
         self.patterns.invariants();
         // Every held entry has its subscriber, so equal sums mean that every subscriber has its held entry.
-        assert_eq!(self.len, self.held.iter().map(SmallVec::len).sum(), "subscriptions are counted wrongly");
+        let held: usize = self.held.iter().map(SmallVec::len).sum();
+        assert_eq!(self.len, held, "subscriptions are counted wrongly");
         let subscribers: usize = self.audiences.iter().map(|(_, audience)| audience.subscribers.len()).sum();
         assert_eq!(self.len, subscribers, "an audience has a subscriber that does not hold it");
     }
