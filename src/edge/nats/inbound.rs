@@ -20,7 +20,7 @@ use crate::{
     protocol::channel::Kind,
 };
 
-use super::{Shared, lock, watch};
+use super::{Shared, link::Link, lock, watch};
 
 /// Messages taken from one subscription before others get their turn.
 const MESSAGES_PER_TURN: usize = 1024;
@@ -32,6 +32,9 @@ pub(super) struct Inbound {
     cores: Vec<Outgoing>,
     /// A frame that is larger would close who gets it.
     frame_bytes_max: usize,
+    /// What the subjects of answers to barriers begin with.
+    inbox: String,
+    link: Arc<Link>,
     received: u64,
     dropped: u64,
     /// A channel of which a message was dropped since this was asked last.
@@ -44,9 +47,9 @@ struct Outgoing {
 }
 
 impl Inbound {
-    pub(super) fn new(downlinks: Vec<Downlink>, frame_bytes_max: usize) -> Self {
+    pub(super) fn new(downlinks: Vec<Downlink>, frame_bytes_max: usize, inbox: String, link: Arc<Link>) -> Self {
         let cores = downlinks.into_iter().map(|downlink| Outgoing { downlink, batch: Vec::new() }).collect();
-        Self { cores, frame_bytes_max, received: 0, dropped: 0, dropped_of: None }
+        Self { cores, frame_bytes_max, inbox, link, received: 0, dropped: 0, dropped_of: None }
     }
 
     /// Tells a core that its interest up to this number is live.
@@ -72,8 +75,8 @@ impl Inbound {
     /// One message for the subscribers of a name, on these cores. Past a core's limit it is dropped there.
     fn deliver(&mut self, mut cores: u64, name: &str, kind: Kind, message: &Message) {
         let (subject, payload) = (message.subject.as_str(), &message.payload[..]);
-        if subject.starts_with(watch::RESERVED) {
-            return; // barriers of other nodes, seen by who is subscribed to everything
+        if subject.starts_with('_') && self.is_own(subject) {
+            return;
         }
         self.received += 1;
         let size = name.len() + payload.len() + OVERHEAD_BYTES;
@@ -92,6 +95,16 @@ impl Inbound {
             self.dropped += 1;
             self.dropped_of.get_or_insert_with(|| subject.into());
         }
+    }
+
+    /// Whether a message is the bridge's own: not for clients, though they may be subscribed to everything. A server
+    /// that answers a barrier picks any one of our subscriptions which the answer's subject matches.
+    fn is_own(&self, subject: &str) -> bool {
+        if let Some(number) = subject.strip_prefix(&self.inbox) {
+            number.parse().iter().for_each(|&number| self.link.barrier_answered(number));
+            return true;
+        }
+        subject.starts_with(watch::RESERVED)
     }
 
     /// Hands the cores what there is for them.

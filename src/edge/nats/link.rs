@@ -33,6 +33,8 @@ pub(super) struct Link {
     taken_at_cut: AtomicU64,
     /// Messages (barriers too) that were handed to the client.
     handed: AtomicU64,
+    /// The number of the last barrier that was answered.
+    barrier: AtomicU64,
     /// Why the last attempt to connect failed.
     failure: Mutex<Option<String>>,
     /// Something of this, or of what the server is to confirm, has changed.
@@ -91,6 +93,27 @@ impl Link {
     /// Messages that the client keeps.
     pub(super) fn unsent(&self) -> u64 {
         self.handed().saturating_sub(self.taken())
+    }
+
+    /// The barrier with this number was answered.
+    pub(super) fn barrier_answered(&self, number: u64) {
+        self.barrier.fetch_max(number, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits until the barrier with this number is answered, or the connection is lost. Says whether it was answered.
+    pub(super) async fn wait_for_barrier(&self, number: u64, epoch: u64) -> bool {
+        while self.barrier.load(Ordering::Relaxed) < number && self.epoch() == epoch {
+            self.changed.notified().await;
+        }
+        self.epoch() == epoch
+    }
+
+    /// Waits until this connection is lost.
+    pub(super) async fn wait_for_cut(&self, epoch: u64) {
+        while self.epoch() == epoch {
+            self.changed.notified().await;
+        }
     }
 
     /// An attempt to connect has failed.

@@ -190,13 +190,13 @@ async fn run(
     };
     link.started(client.statistics());
     publish_bytes_max.store(client.max_payload(), Ordering::Relaxed);
-    let cores = downlinks.len();
+    let (cores, inbox) = (downlinks.len(), format!("{}.", client.new_inbox()));
     let shared = Arc::new(Shared {
         client,
-        link,
+        link: Arc::clone(&link),
         uplink,
         table: Mutex::new(Table::new(cores)),
-        inbound: Mutex::new(Inbound::new(downlinks, options.frame_bytes_max)),
+        inbound: Mutex::new(Inbound::new(downlinks, options.frame_bytes_max, inbox.clone(), Arc::clone(&link))),
         publishes,
         at_hand: AtomicU64::new(0),
         interest,
@@ -210,7 +210,7 @@ async fn run(
     tasks.spawn(outbound::run(Arc::clone(&shared)));
     tasks.spawn(interest::run(Arc::clone(&shared)));
     tasks.spawn(inbound::run(Arc::clone(&shared)));
-    tasks.spawn(watch::run(Arc::clone(&shared), options.shown()));
+    tasks.spawn(watch::run(Arc::clone(&shared), options.shown(), inbox));
     tokio::select! {
         Some(Err(error)) = tasks.join_next() => panic!("a task of the NATS bridge has ended: {error}"),
         () = stop.wait() => shared.finish().await,

@@ -19,7 +19,9 @@ use super::Shared;
 /// Publishes the cores' batches, one after the other. While NATS does not take them this waits, and the uplink fills.
 pub(super) async fn run(shared: Arc<Shared>) {
     loop {
-        let Some(batch) = shared.uplink.take() else {
+        // In an outage all is left in the uplink, which drops what is oldest; the client would keep that.
+        let next = if shared.link.is_up() { shared.uplink.take() } else { None };
+        let Some(batch) = next else {
             shared.publishes.notified().await;
             continue;
         };

@@ -84,7 +84,6 @@ struct Watch {
     shared: Arc<Shared>,
     servers: String,
     inbox: String,
-    answers: Subscriber,
     barriers: u64,
     /// Which of the two subjects is used.
     is_restricted: bool,
@@ -101,16 +100,15 @@ struct Drops {
 }
 
 /// Watches for ever.
-pub(super) async fn run(shared: Arc<Shared>, servers: String) {
-    let inbox = shared.client.new_inbox();
+pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
     // The command waits in the client until it is connected.
-    let answers = match shared.client.subscribe(format!("{inbox}.*")).await {
+    let answers = match shared.client.subscribe(format!("{inbox}*")).await {
         Ok(answers) => answers,
         Err(error) => panic!("the NATS client does not take its own inbox: {error}"),
     };
+    tokio::spawn(hear(Arc::clone(&shared.link), inbox.clone(), answers));
     let drops = Drops { sent: 0, received: 0, at: None };
-    let mut watch =
-        Watch { shared, servers, inbox, answers, barriers: 0, is_restricted: false, is_online: false, drops };
+    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_restricted: false, is_online: false, drops };
     loop {
         watch.wait_until_up().await;
         let epoch = watch.shared.link.epoch();
@@ -141,6 +139,7 @@ impl Watch {
     fn connected(&mut self) {
         let max_payload = self.shared.client.max_payload();
         self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
+        self.shared.publishes.notify_one();
         let dropped = self.shared.uplink.dropped() - self.drops.sent;
         self.drops.sent += dropped;
         match dropped {
@@ -200,9 +199,11 @@ impl Watch {
         let shared = Arc::clone(&self.shared);
         let sent = tokio::select! {
             sent = timeout(BARRIER_TIMEOUT, self.send_barrier()) => sent,
-            () = cut(&shared.link, epoch) => return Barrier::Cut,
+            () = shared.link.wait_for_cut(epoch) => return Barrier::Cut,
         };
-        let Ok(reply) = sent else { return Barrier::Unanswered };
+        if sent.is_err() {
+            return Barrier::Unanswered;
+        }
         // What holds at the moment at which the barrier has its place in the client's queue.
         let number = shared.link.hand();
         let subscribed = {
@@ -210,36 +211,27 @@ impl Watch {
             progress.barriers.push(number);
             progress.subscribed.clone()
         };
-        let answered = tokio::select! {
-            answered = timeout(BARRIER_TIMEOUT, self.answer(&reply)) => answered.is_ok(),
-            () = cut(&shared.link, epoch) => false,
-        };
-        if shared.link.epoch() != epoch {
-            return Barrier::Cut; // what was sent before the cut may be lost, though this was answered after it
+        match timeout(BARRIER_TIMEOUT, shared.link.wait_for_barrier(self.barriers, epoch)).await {
+            Ok(true) => {
+                lock(&shared.progress).confirm(number);
+                self.tell_answers(subscribed);
+                Barrier::Confirmed
+            }
+            // What was sent before the cut may be lost, though this be answered after it.
+            Ok(false) => Barrier::Cut,
+            Err(_) => Barrier::Unanswered,
         }
-        if !answered {
-            return Barrier::Unanswered;
-        }
-        lock(&shared.progress).confirm(number);
-        self.tell_answers(subscribed);
-        Barrier::Confirmed
     }
 
-    async fn send_barrier(&mut self) -> String {
+    async fn send_barrier(&mut self) {
         self.barriers += 1;
-        let reply = format!("{}.{}", self.inbox, self.barriers);
+        let reply = format!("{}{}", self.inbox, self.barriers);
         let subject = if self.is_restricted { BARRIER_OF_THE_RESTRICTED } else { BARRIER };
         if let Err(error) =
-            self.shared.client.publish_with_reply(Subject::from_static(subject), reply.clone(), Bytes::new()).await
+            self.shared.client.publish_with_reply(Subject::from_static(subject), reply, Bytes::new()).await
         {
             log::debug!("NATS: a barrier is not taken: {error}");
         }
-        reply
-    }
-
-    /// Waits for the answer to this barrier; older ones may come late.
-    async fn answer(&mut self, reply: &str) {
-        while self.answers.next().await.is_some_and(|message| message.subject.as_str() != reply) {}
     }
 
     /// The server has not answered although it is there: stopped, overloaded, or it does not let this user ask.
@@ -301,9 +293,11 @@ impl Watch {
     }
 }
 
-/// Waits until this connection is lost.
-async fn cut(link: &Link, epoch: u64) {
-    while link.epoch() == epoch {
-        link.changed.notified().await;
+/// Hears the answers to barriers.
+async fn hear(link: Arc<Link>, inbox: String, mut answers: Subscriber) {
+    while let Some(answer) = answers.next().await {
+        if let Some(Ok(number)) = answer.subject.strip_prefix(&inbox).map(str::parse) {
+            link.barrier_answered(number);
+        }
     }
 }
