@@ -75,7 +75,9 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     let nats = NatsServer::start(&[]);
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
-    let block = on_message(move |_| drop(held.lock().expect("nobody panics").recv()));
+    let block = on_message(move |_| {
+        let _ = held.lock().expect("nobody panics").recv();
+    });
     let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 16 << 20, ..Config::default() };
     let node = node(&nats, |builder| builder.config(config).processor("block", block));
     let release = release; // dropped before the node, whose core it holds up

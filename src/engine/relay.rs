@@ -103,11 +103,13 @@ pub(crate) fn put_answered(batch: &mut Vec<u8>, count: u64) {
 }
 
 /// Appends an [`Item::Absent`].
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
 pub(crate) fn put_absent(batch: &mut Vec<u8>) {
     batch.push(ABSENT);
 }
 
 /// Appends an [`Item::Delivery`] of this payload.
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
 pub(crate) fn put_delivery(batch: &mut Vec<u8>, name: &[u8], kind: Kind, is_text: bool, payload: &[u8]) {
     batch.extend_from_slice(&[DELIVERY, u8::from(kind == Kind::Pattern)]);
     put_short(batch, name);
