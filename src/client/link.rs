@@ -185,10 +185,14 @@ impl Link {
                     let _ = self.socket.flush();
                     return Received::Ended(farewell(frame.as_ref()));
                 }
+                // A ping is answered at once, since this may have been the last call for a while.
                 Ok(_) => {
-                    let _ = self.heard(Payload::Binary(Vec::new()));
-                    if Instant::now() >= deadline {
-                        return Received::Nothing;
+                    self.heard_now();
+                    let now = Instant::now();
+                    match self.flush(now) {
+                        Sent::Ended(why) => return Received::Ended(why),
+                        _ if now >= deadline => return Received::Nothing,
+                        _ => {}
                     }
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -264,9 +268,13 @@ impl Link {
     }
 
     fn heard(&mut self, payload: Payload) -> Received {
+        self.heard_now();
+        Received::Payload(payload)
+    }
+
+    fn heard_now(&mut self) {
         self.heard = Instant::now();
         self.pinged = None;
-        Received::Payload(payload)
     }
 
     /// When to look next whether the server is still there.
