@@ -243,9 +243,11 @@ impl Client {
         match self.link.take() {
             Some(link) => link.close(later(self.options.timeout)).map_err(ClientError::Lost),
             None if self.outbox.is_empty() => Ok(()),
-            None => {
-                Err(ClientError::NotConnected(format!("{} messages were not sent: {}", self.outbox.len(), self.why)))
-            }
+            None => Err(ClientError::NotConnected(format!(
+                "{1}; messages that were not sent: {0}",
+                self.outbox.len(),
+                self.why
+            ))),
         }
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn line(message: &Message) -> String {
     match parts {
         Some(parts) if !parts.is_empty() => {
             let shown = parts.iter().map(|part| match part.header("filename") {
-                Some(name) => format!("{} ({} bytes)", harmless(name), part.body().len()),
+                Some(name) => format!("{} ({})", harmless(name), size(part.body())),
                 None => body(part.body()),
             });
             line.push_str(&shown.collect::<Vec<_>>().join(", "));
@@ -62,7 +62,14 @@ pub(crate) fn state_line(state: &State) -> String {
 fn body(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => harmless(text),
-        Err(_) => format!("({} bytes)", bytes.len()),
+        Err(_) => format!("({})", size(bytes)),
+    }
+}
+
+fn size(bytes: &[u8]) -> String {
+    match bytes.len() {
+        1 => "1 byte".to_owned(),
+        length => format!("{length} bytes"),
     }
 }
 
