@@ -20,7 +20,7 @@
 //!
 //! A client has no thread of its own: everything it does, it does inside its calls. So it must be polled: a server closes
 //! a connection that answers no ping (lhttpd after 60 s) or does not read what it is sent. A program that has other things
-//! to do gives the client a thread. A signal ends [`Client::poll`] early, with nothing.
+//! to do gives the client a thread. While there is a connection, a signal ends [`Client::poll`] early, with nothing.
 //!
 //! # When the connection ends
 //!
@@ -116,8 +116,8 @@ impl Client {
     /// reconnect until they are unsubscribed.
     ///
     /// # Errors
-    /// Every [`ClientError`] but `Lost`. When the answer is not known (`TimedOut`), messages may come, but
-    /// the subscription is not renewed; subscribing again is harmless.
+    /// Every [`ClientError`] but `Lost`. When the answer is not known (`TimedOut`, `InboxFull`), messages may come,
+    /// but the subscription is not renewed; subscribing again is harmless.
     pub fn subscribe(&mut self, channels: &str) -> Result<(), ClientError> {
         self.change("subscribe", channels)?;
         self.subscriptions.extend(names(channels));
@@ -179,7 +179,7 @@ impl Client {
             Sent::Taken => Ok(()),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => {
-                self.lost(why);
+                self.broken(why);
                 self.queue(payload)
             }
         }
@@ -195,8 +195,8 @@ impl Client {
 
     /// Waits until something has happened, or until the timeout, and gives it; zero only takes what has come.
     ///
-    /// Without a connection it waits for the next attempt to be due and makes it. It gives nothing early when a signal
-    /// comes.
+    /// Without a connection it waits for the next attempt to be due and makes it. While there is one, it gives nothing early
+    /// when a signal comes.
     ///
     /// # Errors
     /// [`ClientError::Closed`] when the connection has ended and the client was told not to reconnect, after all that had

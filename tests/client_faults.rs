@@ -301,3 +301,24 @@ fn a_handshake_that_is_refused_says_how() {
     let error = Client::builder(&url).connect().unwrap_err();
     assert!(matches!(&error, ClientError::NotConnected(why) if why.contains("503")), "{error:?}");
 }
+
+#[test]
+fn a_server_that_closes_while_much_is_sent_fails_the_call() {
+    let daemon = Daemon::start(1, &[]);
+    let url = format!("ws://127.0.0.1:{}", daemon.port());
+    let mut client =
+        Client::builder(url).timeout(PATIENCE).outbox_bytes_max(32 << 20).reconnect(false).connect().unwrap();
+    // Far more than the kernel takes from a client whose server has stopped reading.
+    let lost = client.publish("room", chat(vec![b'x'; 16 << 20])).unwrap_err();
+    assert!(matches!(&lost, ClientError::Lost(_)), "{lost:?}");
+    assert!(matches!(event(&mut client), Event::State(State::Closed { .. })));
+    assert!(matches!(client.publish("room", chat("")), Err(ClientError::Closed(_))));
+}
+
+#[test]
+fn a_client_can_be_handed_to_a_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Client>();
+    is_send::<Event>();
+    is_send::<ClientError>();
+}

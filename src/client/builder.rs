@@ -145,7 +145,8 @@ impl Builder {
     }
 
     /// How many bytes may wait to be sent, because there is no connection or the socket is full; default 1 MiB. At the
-    /// limit a send fails with [`ClientError::OutboxFull`], and the message is not taken.
+    /// limit a send fails with [`ClientError::OutboxFull`], and the message is not taken; so one message can have no more
+    /// than that either.
     pub fn outbox_bytes_max(mut self, bytes: usize) -> Self {
         self.options.outbox_bytes_max = bytes;
         self

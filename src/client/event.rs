@@ -28,6 +28,7 @@ pub enum Event {
 
 /// A connection's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// Connected. When this is polled after a reconnect, the subscriptions have been renewed.
     Open,

@@ -304,6 +304,8 @@ impl Link {
 
     /// The connection is over: tells the server why if the fault is in what it sent, and gives the reason.
     fn fail(&mut self, error: &Error) -> String {
+        // Nothing can be sent any more, but something may be left to be read.
+        self.unsent = false;
         let code = match error {
             Error::Capacity(_) => Some(CloseCode::Size),
             Error::Utf8(_) => Some(CloseCode::Invalid),

@@ -59,7 +59,7 @@ impl Client {
         match link.send(&Payload::from(message.encode()), deadline) {
             Sent::Taken => self.wait_for_answer(&token, deadline),
             Sent::Full => Err(ClientError::OutboxFull),
-            Sent::Ended(why) => Err(self.lost(why)),
+            Sent::Ended(why) => Err(self.broken(why)),
         }
     }
 
@@ -177,7 +177,7 @@ impl Client {
         match link.send(&Payload::from(message.encode()), later(self.options.timeout)) {
             Sent::Taken => {}
             Sent::Full => return Err(self.lost("the server does not read".to_owned())),
-            Sent::Ended(why) => return Err(self.lost(why)),
+            Sent::Ended(why) => return Err(self.broken(why)),
         }
         if let Some(renewal) = &mut self.renewal {
             renewal.asked.insert(token, channels);
@@ -215,13 +215,26 @@ impl Client {
             match link.send(payload, later(self.options.timeout)) {
                 Sent::Taken => {}
                 Sent::Full => return Ok(()),
-                Sent::Ended(why) => return Err(self.lost(why)),
+                Sent::Ended(why) => return Err(self.broken(why)),
             }
             if let Some(sent) = self.outbox.pop_front() {
                 self.outbox_bytes -= sent.as_bytes().len();
             }
         }
         Ok(())
+    }
+
+    /// The connection is over, as a write has shown: what had come before is still there to be read, and often a close
+    /// frame that says more.
+    pub(super) fn broken(&mut self, why: String) -> ClientError {
+        while let Some(link) = &mut self.link {
+            match link.receive(Instant::now()) {
+                Received::Payload(payload) => drop(self.sort(payload, None)),
+                Received::Ended(better) => return self.lost(better),
+                Received::Nothing | Received::Interrupted => break,
+            }
+        }
+        self.lost(why)
     }
 
     /// The connection is over.

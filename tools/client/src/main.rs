@@ -2,6 +2,7 @@
 
 mod args;
 mod failure;
+mod input;
 mod interactive;
 mod publish;
 mod show;
@@ -17,9 +18,13 @@ use self::{
     failure::{Failure, notice},
 };
 
+/// What may wait to be sent: the longest body, and a head far longer than servers take.
+const OUTBOX_BYTES_MAX: usize = input::BODY_BYTES_MAX + (1 << 20);
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mut client = Client::builder(&args.url).connect_timeout(args.connect_timeout);
+    let mut client =
+        Client::builder(&args.url).connect_timeout(args.connect_timeout).outbox_bytes_max(OUTBOX_BYTES_MAX);
     if let Some(file) = &args.ca {
         client = client.ca_file(file);
     }

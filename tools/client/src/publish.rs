@@ -1,10 +1,7 @@
 //! `pub`: publishes a text, a file, or lines.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, Read},
-    path::Path,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::Duration,
 };
@@ -17,14 +14,12 @@ use lhttp::{
 use crate::{
     args::Pub,
     failure::{Failure, notice},
+    input::{self, read_body},
     show,
 };
 
-/// The longest body that is read from a file or a line: far above what servers take, and not all of the memory.
-pub(crate) const BODY_BYTES_MAX: u64 = 64 << 20;
-
 /// Lines that are read ahead of the acknowledgements.
-const LINES_AHEAD_MAX: usize = 64;
+const LINES_AHEAD_MAX: usize = 16;
 
 /// While no line comes the server's pings are answered so often; lhttpd pings after 25 s.
 const PING_ANSWER_INTERVAL: Duration = Duration::from_secs(5);
@@ -49,26 +44,10 @@ pub(crate) fn run(args: &Pub, client: Builder) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads a whole file, `-` being standard input.
-pub(crate) fn read_body(file: &Path) -> Result<Vec<u8>, Failure> {
-    let wrong = |why: &str| Failure::Usage(format!("{}: {why}", file.display()));
-    let source: Box<dyn Read> = match file.to_str() {
-        Some("-") => Box::new(io::stdin()),
-        _ => Box::new(File::open(file).map_err(|error| wrong(&error.to_string()))?),
-    };
-    let mut body = Vec::new();
-    let read = source.take(BODY_BYTES_MAX + 1).read_to_end(&mut body);
-    read.map_err(|error| wrong(&error.to_string()))?;
-    if body.len() as u64 > BODY_BYTES_MAX {
-        return Err(wrong(&format!("it has more than {BODY_BYTES_MAX} bytes")));
-    }
-    Ok(body)
-}
-
 fn publish_lines(client: &mut Client, channel: &str, message: &Message) -> Result<(), Failure> {
     let (sender, lines) = mpsc::sync_channel(LINES_AHEAD_MAX);
     // It ends with standard input, or with the process.
-    thread::spawn(move || read_lines(&sender));
+    thread::spawn(move || input::lines().all(|line| sender.send(line).is_ok()));
     let mut number = 0_u64;
     while let Some(line) = next_line(client, &lines)? {
         number += 1;
@@ -97,29 +76,3 @@ fn next_line(client: &mut Client, lines: &Receiver<Line>) -> Result<Option<Line>
 
 /// A line without its end, or why there is none.
 type Line = Result<Vec<u8>, Failure>;
-
-/// Sends the lines of standard input until it ends or nobody wants them.
-fn read_lines(lines: &SyncSender<Line>) {
-    let mut input = io::stdin().lock();
-    loop {
-        let mut line = Vec::new();
-        let read = input.by_ref().take(BODY_BYTES_MAX + 1).read_until(b'\n', &mut line);
-        let line = match read {
-            Ok(0) => return,
-            Ok(bytes) if bytes as u64 > BODY_BYTES_MAX => {
-                Err(Failure::Usage(format!("it has more than {BODY_BYTES_MAX} bytes")))
-            }
-            Ok(_) => {
-                if line.last() == Some(&b'\n') {
-                    line.pop();
-                }
-                Ok(line)
-            }
-            Err(error) => Err(Failure::Usage(format!("standard input cannot be read: {error}"))),
-        };
-        let last = line.is_err();
-        if lines.send(line).is_err() || last {
-            return;
-        }
-    }
-}

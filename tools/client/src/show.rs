@@ -56,6 +56,7 @@ pub(crate) fn state_line(state: &State) -> String {
             format!("not connected: {}; trying again in {:.1} s", harmless(why), retry_in.as_secs_f64())
         }
         State::Closed { why } => format!("closed: {}", harmless(why)),
+        _ => "the connection is in a state that this program does not know".to_owned(),
     }
 }
 

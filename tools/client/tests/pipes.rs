@@ -1,8 +1,10 @@
 //! `sub`, `pub` and the chat through pipes, as scripts use them.
 
 mod common;
+#[path = "../../../tests/tls/mod.rs"]
+mod tls;
 
-use std::{fs, net::TcpListener, time::Instant};
+use std::{fs, net::TcpListener, os::unix::process::ExitStatusExt, time::Instant};
 
 use common::{Folder, PATIENCE, Running, Server, body, expect_code, message, program, run};
 use lhttp::{Message, client::Client};
@@ -214,6 +216,62 @@ fn the_help_tells_the_exit_codes_and_the_readme_the_same() {
     ] {
         assert!(help.lines().any(|line| line.trim().starts_with(&code.to_string()) && line.ends_with(words)), "{code}");
         assert!(readme.contains(&format!("| {code} | {words} |")), "{code}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_it_like_any_program_with_whole_lines() {
+    let server = Server::start();
+    let (mut running, mut writer) = subscribed(&server, &["room"]);
+    writer.publish("room", chat("the last")).unwrap();
+    assert_eq!(line(&mut running), "[room] the last");
+    let status = running.interrupt();
+    assert_eq!((status.code(), status.signal()), (None, Some(2)));
+}
+
+#[test]
+fn sub_goes_on_after_its_server_was_restarted() {
+    let server = Server::start();
+    let port = server.port();
+    let (mut running, writer) = subscribed(&server, &["room"]);
+    drop((writer, server));
+    let server = Server::start_on(port);
+    std::thread::scope(|scope| {
+        let heard = scope.spawn(|| while line(&mut running) != "[room] here again" {});
+        let mut writer = server.subscriber("elsewhere");
+        // It reconnects when it does; until then nobody hears it.
+        while !heard.is_finished() {
+            writer.publish("room", chat("here again")).expect("the server takes it");
+        }
+    });
+}
+
+#[test]
+fn a_server_with_a_certificate_is_talked_to() {
+    let (authority, other) = (tls::Authority::new("tool"), tls::Authority::new("tool-other"));
+    for (trusted, code) in [(&authority, 0), (&other, 3)] {
+        let port = tls::serve(authority.server_config("127.0.0.1"));
+        let mut command = program();
+        command.arg(format!("wss://127.0.0.1:{port}")).arg("--ca").arg(&trusted.file).args(["pub", "room", "hi"]);
+        let (_, err) = expect_code(&run(command, b""), code);
+        assert_eq!(err.contains("certificate"), code != 0, "{err}");
+    }
+}
+
+#[test]
+fn lines_and_files_that_cannot_be_read_are_said() {
+    let server = Server::start();
+    let mut long = vec![b'x'; (1 << 20) + 2];
+    long.splice(0..0, *b"fine\n");
+    let (_, err) = expect_code(&server.run(&["pub", "room"], &long), 2);
+    assert!(err.contains("line 2: it has more than 1048576 bytes"), "{err}");
+    let (_, err) = expect_code(&server.run(&[], b"\xff\n/sub room\r\n"), 2);
+    assert!(err.contains("line 1: it is not UTF-8") && err.contains("subscribed to room"), "{err}");
+    for args in [&["pub", "room"][..], &[]] {
+        let mut command = server.program(args);
+        command.stdin(fs::File::open("/").unwrap());
+        let (_, err) = expect_code(&command.output().unwrap(), 2);
+        assert!(err.contains("line 1: it cannot be read"), "{err}");
     }
 }
 

@@ -130,3 +130,32 @@ fn many_messages_at_once_and_lines_between_them_do_not_block_each_other() {
     session.send_line("/quit").unwrap();
     session.exp_eof().unwrap();
 }
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_is_read_like_a_script() {
+    let server = Server::start();
+    let mut command = program();
+    command.arg(server.url()).env("TERM", "dumb");
+    let mut session = spawn(command);
+    session.send_line("/sub room").unwrap();
+    session.exp_string("subscribed to room").unwrap();
+    publish(&server, "plain");
+    session.exp_string("[room] plain").unwrap();
+    session.send_control('d').unwrap();
+    session.exp_eof().unwrap();
+}
+
+#[test]
+fn lines_that_are_typed_ahead_are_kept() {
+    let (server, state) = (Server::start(), Folder::new());
+    let mut reader = server.subscriber("typed");
+    let mut session = chat(&server, &state);
+    let lines: String = (0..20).map(|number| format!("/pub typed {number}\n")).collect();
+    session.send(&lines).unwrap();
+    session.flush().unwrap();
+    for number in 0..20 {
+        assert_eq!(body(&mut reader), number.to_string());
+    }
+    session.send_line("/quit").unwrap();
+    session.exp_eof().unwrap();
+}

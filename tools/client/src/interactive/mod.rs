@@ -7,7 +7,7 @@ mod network;
 mod terminal;
 
 use std::{
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,13 +16,16 @@ use std::{
     thread,
 };
 
-use lhttp::client::Builder;
+use lhttp::client::{Builder, Client};
 
 use self::{
     command::{Command, HELP, Reader, Wish},
     network::Network,
 };
-use crate::failure::{Failure, notice};
+use crate::{
+    failure::{Failure, notice},
+    input::lines,
+};
 
 /// Commands that wait for the server. A script waits for room; a person is told that there is none.
 const COMMANDS_MAX: usize = 64;
@@ -69,7 +72,7 @@ impl Screen for Plain {
 
 /// Carries out the lines of standard input, one after the other; goes on after one that fails, and ends with the first
 /// failure.
-fn run_script(client: lhttp::client::Client) -> Result<(), Failure> {
+fn run_script(client: Client) -> Result<(), Failure> {
     let (commands, received) = mpsc::sync_channel(COMMANDS_MAX);
     // Reading blocks, so that thread is the one that is left behind when nobody reads the output any more.
     thread::spawn(move || read_script(&commands));
@@ -78,11 +81,11 @@ fn run_script(client: lhttp::client::Client) -> Result<(), Failure> {
 
 fn read_script(commands: &SyncSender<Result<Command, Failure>>) {
     let mut reader = Reader::default();
-    for (number, line) in (1_u64..).zip(io::stdin().lock().lines()) {
-        let wish = match line {
-            Ok(line) => reader.read(&line),
-            Err(error) => Err(format!("it cannot be read: {error}")),
-        };
+    for (number, line) in (1_u64..).zip(lines()) {
+        let wish = line.and_then(|line| {
+            let line = String::from_utf8(line).map_err(|_| Failure::Usage("it is not UTF-8".to_owned()))?;
+            reader.read(line.trim_end_matches('\r')).map_err(Failure::Usage)
+        });
         let command = match wish {
             Ok(Wish::Nothing) => continue,
             Ok(Wish::Quit) => return,
@@ -91,7 +94,7 @@ fn read_script(commands: &SyncSender<Result<Command, Failure>>) {
                 continue;
             }
             Ok(Wish::Command(command)) => Ok(command),
-            Err(why) => Err(Failure::Usage(why).at(&format!("line {number}"))),
+            Err(failure) => Err(failure.at(&format!("line {number}"))),
         };
         if commands.send(command).is_err() {
             return;

@@ -18,7 +18,7 @@ use lhttp::{
 use super::{Screen, command::Command};
 use crate::{
     failure::Failure,
-    publish::read_body,
+    input::read_body,
     show::{self, harmless},
 };
 

@@ -19,6 +19,7 @@ use super::{
     command::{HELP, Reader, Wish},
     is_open,
     network::Network,
+    run_script,
 };
 use crate::failure::{Failure, notice};
 
@@ -45,7 +46,8 @@ pub(super) fn run(url: &str, client: Client) -> Result<(), Failure> {
     let config =
         Config::builder().auto_add_history(true).max_history_size(HISTORY_LINES_MAX).map_err(unusable)?.build();
     let mut editor = LineEditor::with_config(config).map_err(unusable)?;
-    let printer = editor.create_external_printer().map_err(unusable)?;
+    // A terminal that cannot move its cursor (TERM=dumb).
+    let Ok(printer) = editor.create_external_printer() else { return run_script(client) };
     let history = history_file();
     if let Some(file) = &history {
         // There is none before the first time.

@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::PathBuf,
-    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -117,7 +117,7 @@ pub(crate) fn body(client: &mut Client) -> String {
 /// The program while it runs; killed at the end of the test.
 pub(crate) struct Running {
     child: Child,
-    out: BufReader<ChildStdout>,
+    out: Option<BufReader<ChildStdout>>,
     stdin: Option<ChildStdin>,
 }
 
@@ -125,7 +125,7 @@ impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
-        let out = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let out = child.stdout.take().map(BufReader::new);
         let stdin = child.stdin.take();
         Self { child, out, stdin }
     }
@@ -133,7 +133,7 @@ impl Running {
     /// The next line of its output, without its end; waits for it.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
-        self.out.read_line(&mut line).expect("the output can be read");
+        self.out.as_mut().expect("stdout is open").read_line(&mut line).expect("the output can be read");
         line.trim_end_matches('\n').to_owned()
     }
 
@@ -147,14 +147,28 @@ impl Running {
     }
 
     /// Nobody reads its output any more. Gives its exit code.
-    pub(crate) fn stop_reading(self) -> Option<i32> {
-        let Self { mut child, out, stdin: _stdin } = self;
-        drop(out);
-        child.wait().expect("the program ends").code()
+    pub(crate) fn stop_reading(mut self) -> Option<i32> {
+        self.out = None;
+        self.child.wait().expect("the program ends").code()
+    }
+
+    /// Sends it SIGINT and waits for its end.
+    pub(crate) fn interrupt(&mut self) -> ExitStatus {
+        let kill = format!("kill -INT {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().expect("sh runs").success());
+        self.child.wait().expect("the program ends")
     }
 
     pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("the program ends").code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
