@@ -71,21 +71,22 @@ impl Core {
         let mut buffer = vec![0; READ_BYTES];
         let mut drain: Option<Drain> = None;
         let mut awake_until = Duration::ZERO;
+        // Read once a turn, behind the poll: a turn is short beside any deadline.
+        let mut now = start.elapsed();
         loop {
-            let now = start.elapsed();
-            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, drain.as_ref()) };
+            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, drain.as_ref())? };
             let had_events = self.reactor.poll(now, deadline)?;
-            let now = start.elapsed();
+            now = start.elapsed();
             let had_input = self.turn(now, &mut buffer) || had_events;
             if had_input {
                 awake_until = now + self.busy_poll;
             }
             self.end_turn(had_input);
-            if let Some(until) = self.pace.rest(start.elapsed(), self.hub.take_messages()) {
+            if let Some(until) = self.pace.rest(now, self.hub.take_messages()) {
                 wait_between_turns(until.saturating_sub(start.elapsed()));
             }
             if let Some(time) = self.inbox.stop_asked() {
-                let now = start.elapsed(); // the turn may have begun before anybody asked
+                now = start.elapsed(); // the turn may have begun before anybody asked
                 let drain = drain.get_or_insert_with(|| {
                     self.hub.drain(&mut *self.app);
                     Drain { deadline: now + time }
@@ -103,21 +104,25 @@ impl Core {
         }
     }
 
-    /// How long to sleep at most. Peers need not make a system call to wake this core until this says that it may sleep.
-    fn next_deadline(&self, now: Duration, drain: Option<&Drain>) -> Option<Duration> {
+    /// How long to sleep at most, unless the alarm goes off. Peers need not make a system call to wake this core until
+    /// this says that it may sleep.
+    fn next_deadline(&mut self, now: Duration, drain: Option<&Drain>) -> io::Result<Option<Duration>> {
         if self.hub.wants_turn() {
-            return Some(now);
+            return Ok(Some(now));
         }
         self.inbox.wake().clear();
         let has_letters = !self.inbox.is_empty() && !self.hub.must_wait();
         let has_batches = self.links.iter().any(|link| !link.batches_in.is_empty());
         let is_to_stop = drain.is_none() && self.inbox.stop_asked().is_some();
         if has_letters || has_batches || is_to_stop {
-            return Some(now);
+            return Ok(Some(now));
+        }
+        if let Some(deadline) = self.hub.next_deadline() {
+            self.reactor.wake_at(now, deadline)?;
         }
         let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);
         let drain = drain.map(|drain| drain.deadline);
-        self.hub.next_deadline().into_iter().chain(retry).chain(drain).min()
+        Ok(retry.into_iter().chain(drain).min())
     }
 
     /// Takes in all that has come. Says whether anything did, sockets aside.

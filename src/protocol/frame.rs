@@ -121,8 +121,8 @@ fn opcode(first: u8) -> Result<OpCode, Fault> {
 /// hand: most text is, and needs no further check for UTF-8.
 #[inline]
 pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
-    let [a, b, c, d] = mask;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let narrow = u32::from_ne_bytes(mask);
+    let wide = u64::from(narrow) << 32 | u64::from(narrow);
     let mut seen = 0;
     let (words, tail) = payload.as_chunks_mut::<8>();
     for word in words {
@@ -130,8 +130,14 @@ pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
         seen |= plain;
         *word = plain.to_ne_bytes();
     }
-    for (at, byte) in tail.iter_mut().enumerate() {
-        *byte ^= mask[at % 4];
+    let (half, tail) = tail.as_chunks_mut::<4>();
+    for word in half {
+        let plain = u32::from_ne_bytes(*word) ^ narrow;
+        seen |= u64::from(plain);
+        *word = plain.to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(mask) {
+        *byte ^= key;
         seen |= u64::from(*byte);
     }
     seen & 0x8080_8080_8080_8080 == 0
