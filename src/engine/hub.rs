@@ -8,10 +8,11 @@
 mod acks;
 mod closing;
 mod http;
+mod pages;
 mod publish;
 mod websocket;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use slab::Slab;
 
@@ -26,7 +27,10 @@ use crate::{
         timers::Timers,
     },
     error::Refusal,
-    protocol::{http::RequestHead, message::HeadLimits},
+    protocol::{
+        http::{Pages, RequestHead},
+        message::HeadLimits,
+    },
 };
 
 use self::{
@@ -92,6 +96,8 @@ impl Limits {
 /// The state of one core.
 pub(crate) struct Hub {
     pub(crate) limits: Limits,
+    /// What it serves in place of LHTTP, on a server of pages.
+    pub(crate) pages: Option<Arc<Pages>>,
     /// Milliseconds since the core's start.
     now: u64,
     sessions: Slab<Session>,
@@ -125,6 +131,7 @@ impl Hub {
     pub(crate) fn new(own: u32, cores: u32, limits: Limits) -> Self {
         Self {
             limits,
+            pages: None,
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
