@@ -1,0 +1,180 @@
+// Who gets which message.
+//
+// The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
+// that matches it, and does not mark them: all copies are the same bytes, and copies of other messages may come between
+// them. So each copy is given to one such pair, in a fixed order: the first copy to the first pair, the next to the
+// second. When all pairs have had theirs, the same bytes are a new message.
+//
+// While a subscription is on its way (sent, not acknowledged) or on its way out, the server may send a copy for it or
+// not. Such a pair comes last, and is no longer waited for once the acknowledgement is there: the server sends that
+// behind the last copy in question.
+
+import { isPattern, matches } from "./channel.js";
+
+/** Copies that are waited for: messages, and bytes or UTF-16 units of them. Past either the oldest are given up. */
+const INCOMPLETE_MESSAGES_MAX = 65_536;
+const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
+
+/** What we are subscribed to under one name, whoever of ours wants it. */
+export class Subscription {
+  /** @param {string} name */
+  constructor(name) {
+    this.name = name;
+    this.tokens = name.split(".");
+    this.isPattern = isPattern(name);
+    /** @type {Set<import("./room.js").Room>} */
+    this.rooms = new Set();
+    /** Whether the server has confirmed it on this connection. */
+    this.isLive = false;
+    /** Whether the last room has gone and the server has not confirmed that yet. */
+    this.isLeaving = false;
+  }
+}
+
+/** @typedef {{ subscription: Subscription, channel: string }} Copy */
+/** @typedef {{ certain: Copy[], uncertain: Copy[] }} Copies */
+
+/** All subscriptions of a client. */
+export class Subscriptions {
+  /** @type {Map<string, Subscription>} */
+  #exact = new Map();
+  /** @type {Map<string, Subscription>} */
+  #patterns = new Map();
+  /**
+   * Messages of which more copies are to come, by their bytes, the oldest first.
+   * @type {Map<string, Copies>}
+   */
+  #incomplete = new Map();
+  #incompleteSize = 0;
+
+  /** @param {string} name */
+  find(name) {
+    return this.#exact.get(name) ?? this.#patterns.get(name);
+  }
+
+  /** @returns {Subscription[]} */
+  all() {
+    return [...this.#exact.values(), ...this.#patterns.values()];
+  }
+
+  /**
+   * Takes the place of one that is leaving under the same name: to the server the two are one.
+   * @param {string} name
+   */
+  add(name) {
+    const subscription = new Subscription(name);
+    (subscription.isPattern ? this.#patterns : this.#exact).set(name, subscription);
+    return subscription;
+  }
+
+  /** @param {Subscription} subscription */
+  remove(subscription) {
+    if (this.find(subscription.name) === subscription) {
+      (subscription.isPattern ? this.#patterns : this.#exact).delete(subscription.name);
+    }
+    this.settle(subscription);
+  }
+
+  /**
+   * The server has confirmed something about this subscription: no copy that was uncertain is still to come.
+   * @param {Subscription} subscription
+   */
+  settle(subscription) {
+    for (const [key, copies] of this.#incomplete) {
+      copies.uncertain = copies.uncertain.filter((copy) => copy.subscription !== subscription);
+      if (copies.certain.length + copies.uncertain.length === 0) this.#forget(key);
+    }
+  }
+
+  /** The connection is gone, and with it all subscriptions as the server knew them, and all copies. */
+  disconnected() {
+    this.#incomplete.clear();
+    this.#incompleteSize = 0;
+    for (const subscription of this.all()) {
+      subscription.isLive = false;
+      if (subscription.isLeaving) this.remove(subscription);
+    }
+  }
+
+  /**
+   * Says whom this copy of a message is for; undefined if for nobody.
+   * @param {string | Uint8Array} data The message as it came.
+   * @param {readonly string[]} channels What it was published to.
+   * @returns {Copy | undefined}
+   */
+  assign(data, channels) {
+    if (this.#incomplete.size === 0 && channels.length === 1 && this.#patterns.size === 0) {
+      const subscription = this.#exact.get(channels[0]);
+      return subscription && { subscription, channel: channels[0] };
+    }
+    const key = keyOf(data);
+    const copies = this.#incomplete.get(key) ?? this.#expected(channels);
+    const copy = copies.certain.shift() ?? copies.uncertain.shift();
+    if (copies.certain.length + copies.uncertain.length > 0) {
+      this.#remember(key, copies);
+    } else {
+      this.#forget(key);
+    }
+    return copy;
+  }
+
+  /**
+   * @param {readonly string[]} channels
+   * @returns {Copies}
+   */
+  #expected(channels) {
+    /** @type {Copies} */
+    const copies = { certain: [], uncertain: [] };
+    for (const channel of channels) {
+      for (const subscription of this.#matching(channel)) {
+        const isCertain = subscription.isLive && !subscription.isLeaving;
+        (isCertain ? copies.certain : copies.uncertain).push({ subscription, channel });
+      }
+    }
+    // What arrives is wanted rather than on its way out.
+    copies.uncertain.sort((a, b) => Number(a.subscription.isLeaving) - Number(b.subscription.isLeaving));
+    return copies;
+  }
+
+  /** @param {string} channel */
+  *#matching(channel) {
+    const exact = this.#exact.get(channel);
+    if (exact) yield exact;
+    const tokens = channel.split(".");
+    for (const pattern of this.#patterns.values()) {
+      if (matches(pattern.tokens, tokens)) yield pattern;
+    }
+  }
+
+  /**
+   * @param {string} key
+   * @param {Copies} copies
+   */
+  #remember(key, copies) {
+    if (this.#incomplete.has(key)) return;
+    this.#incomplete.set(key, copies);
+    this.#incompleteSize += key.length;
+    while (this.#incomplete.size > INCOMPLETE_MESSAGES_MAX || this.#incompleteSize > INCOMPLETE_SIZE_MAX) {
+      this.#forget(/** @type {string} */ (this.#incomplete.keys().next().value));
+    }
+  }
+
+  /** @param {string} key */
+  #forget(key) {
+    if (this.#incomplete.delete(key)) this.#incompleteSize -= key.length;
+  }
+}
+
+/**
+ * Two messages have the same key if they have the same bytes and the same type of frame.
+ * @param {string | Uint8Array} data
+ */
+function keyOf(data) {
+  if (typeof data === "string") return data;
+  // No text frame starts with U+0000: what is not LHTTP never comes here.
+  let key = "\0";
+  for (let at = 0; at < data.length; at += 8192) {
+    key += String.fromCharCode(...data.subarray(at, at + 8192));
+  }
+  return key;
+}
