@@ -86,6 +86,6 @@ pub use self::{
     engine::counters::Stats,
     error::{PublishError, Refusal, StartError},
     extension::{ConnectionId, Context, Filter, Processor, Publisher, Replier},
-    protocol::{message::Message, multipart::Part},
+    protocol::{http::Page, message::Message, multipart::Part},
     server::{Builder, Handle, Server, Stopper},
 };

@@ -27,6 +27,7 @@ use crate::{
     },
     error::StartError,
     extension::{Context, Dispatch, Extensions, Filter, Processor, Publisher},
+    protocol::http::{Page, Pages},
 };
 
 /// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
@@ -50,6 +51,7 @@ pub struct Builder {
     config: Config,
     has_listen: bool,
     extensions: Extensions,
+    pages: Vec<Page>,
 }
 
 impl Builder {
@@ -97,15 +99,32 @@ impl Builder {
         self
     }
 
+    /// Serves this page, besides those that were given before, **and nothing else**: a server with pages has neither
+    /// WebSocket nor `/publish` nor `/healthz`. It is a second server of the same process, on a port of its own, with the
+    /// same limits, timeouts and reading of HTTP as the first; `lhttpd --demo` is one.
+    ///
+    /// ```no_run
+    /// use lhttp::{Page, Server};
+    ///
+    /// let page = Page::new("/", "text/plain; charset=utf-8", b"hello".as_slice());
+    /// let pages = Server::builder().listen("127.0.0.1:9090".parse().unwrap()).cores(1).page(page).start()?;
+    /// # Ok::<(), lhttp::StartError>(())
+    /// ```
+    pub fn page(mut self, page: Page) -> Self {
+        self.pages.push(page);
+        self
+    }
+
     /// Starts the cores, each on a thread of its own, and returns when all of them listen.
     ///
     /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
     ///
     /// # Errors
-    /// [`StartError`]: an option or a processor's command that means nothing, an address that cannot be listened on, or
+    /// [`StartError`]: an option, a page or a processor's command that means nothing, an address that cannot be listened on, or
     /// the system's refusal.
-    pub fn start(self) -> Result<Handle, StartError> {
+    pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
+        let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
         let plan = self.config.resolve()?;
         let bridge = self.config.nats.is_some().then(|| Bridge::prepare(&self.config)).transpose()?;
         let cores = plan.cpus.len();
@@ -133,7 +152,7 @@ impl Builder {
             threads: Vec::new(),
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
-        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared)?;
+        let mut assembled = self.assemble(&plan, limits, pages, ends, listeners, &handle.shared)?;
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
             handle.start_bridge(bridge, downlinks)?;
@@ -149,6 +168,7 @@ impl Builder {
         self,
         plan: &Plan,
         limits: Limits,
+        pages: Option<Arc<Pages>>,
         ends: Vec<End>,
         listeners: Vec<Vec<TcpListener>>,
         shared: &[Arc<Shared>],
@@ -159,10 +179,12 @@ impl Builder {
         let mut cores = Vec::with_capacity(ends.len());
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
+            let mut hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
+            hub.pages = pages.clone();
             cores.push(Core {
                 number: number as u32,
                 bridge: None,
-                hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
+                hub,
                 app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox)),
                 reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
                 links,

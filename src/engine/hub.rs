@@ -8,6 +8,7 @@
 mod acks;
 mod closing;
 mod http;
+mod pages;
 mod publish;
 mod websocket;
 
@@ -33,7 +34,10 @@ use crate::{
         timers::Timers,
     },
     error::Refusal,
-    protocol::{http::RequestHead, message::HeadLimits},
+    protocol::{
+        http::{Pages, RequestHead},
+        message::HeadLimits,
+    },
 };
 
 use self::{
@@ -102,6 +106,8 @@ impl Limits {
 /// The state of one core.
 pub(crate) struct Hub {
     pub(crate) limits: Limits,
+    /// What it serves in place of LHTTP, on a server of pages.
+    pub(crate) pages: Option<Arc<Pages>>,
     /// Milliseconds since the core's start.
     now: u64,
     sessions: Slab<Session>,
@@ -135,6 +141,7 @@ impl Hub {
     pub(crate) fn new(own: u32, cores: u32, limits: Limits) -> Self {
         Self {
             limits,
+            pages: None,
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,

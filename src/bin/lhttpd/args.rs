@@ -133,6 +133,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     nats_buffer: Option<usize>,
 
+    /// Serve a chat room on this address, IP:PORT, to try the server out with a browser; port 0 takes a free one [default:
+    /// no chat room]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) demo: Option<SocketAddr>,
+
     /// Log to stderr what is at least this serious: off, error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LevelFilter>,

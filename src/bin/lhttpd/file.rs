@@ -1,6 +1,6 @@
-//! The configuration file: a [`Config`] and the log level, which is the daemon's own.
+//! The configuration file: a [`Config`], and the log level and the demo, which are the daemon's own.
 
-use std::{fs, path::Path};
+use std::{fs, net::SocketAddr, path::Path};
 
 use lhttp::config::Config;
 use log::LevelFilter;
@@ -10,6 +10,7 @@ use log::LevelFilter;
 pub(crate) struct File {
     pub(crate) config: Config,
     pub(crate) log: Option<LevelFilter>,
+    pub(crate) demo: Option<SocketAddr>,
 }
 
 /// Reads the file at `path`.
@@ -28,15 +29,21 @@ fn parse(text: &str) -> Result<File, String> {
             .map_or(1, |span| text.as_bytes()[..span.start.min(text.len())].split(|&byte| byte == b'\n').count());
         format!("line {line}: {}", one_line(error.message()))
     })?;
-    // The level is taken out first: every other key must be one that the library knows.
+    // These are taken out first: every other key must be one that the library knows.
     let log = table.remove("log").map(|value| level(&value)).transpose()?;
+    let demo = table.remove("demo").map(|value| address(&value)).transpose()?;
     let config = table.try_into().map_err(|error| one_line(&error.to_string()))?;
-    Ok(File { config, log })
+    Ok(File { config, log, demo })
 }
 
 fn level(value: &toml::Value) -> Result<LevelFilter, String> {
     let parsed = value.as_str().and_then(|word| word.parse().ok());
     parsed.ok_or_else(|| "log: this is not a level, write off, error, warn, info, debug or trace".to_owned())
+}
+
+fn address(value: &toml::Value) -> Result<SocketAddr, String> {
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| "demo: this is not an address such as \"127.0.0.1:9090\"".to_owned())
 }
 
 /// The error with its lines joined: what goes to stderr is one line that a log keeps together.
@@ -49,8 +56,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_the_config_and_the_log_level() {
-        let file = parse("cores = 1\nlog = \"debug\"\n").unwrap();
+    fn a_file_holds_the_config_the_log_level_and_the_demo() {
+        let file = parse("cores = 1\nlog = \"debug\"\ndemo = \"127.0.0.1:9090\"\n").unwrap();
+        assert_eq!(file.demo, Some(SocketAddr::from(([127, 0, 0, 1], 9090))));
         assert_eq!((file.config.cores, file.log), (Some(1), Some(LevelFilter::Debug)));
         assert_eq!(parse("").unwrap().log, None);
     }
@@ -65,6 +73,8 @@ mod tests {
             ("listen = [\"127.0.0.1:1\", \"x\"]", "listen"),
             ("log = \"loud\"", "log: "),
             ("log = 3", "log: "),
+            ("demo = \"localhost\"", "demo: "),
+            ("demo = 9090", "demo: "),
             ("[tls]\nkey = 1", "tls"),
         ] {
             let error = parse(text).expect_err(text);

@@ -2,12 +2,14 @@
 //! the library.
 
 mod args;
+mod demo;
 mod file;
 
 use std::{
     env,
     fmt::Display,
     io::{self, Write},
+    net::SocketAddr,
     process::{self, ExitCode},
     sync::{
         Arc,
@@ -51,8 +53,8 @@ fn main() -> ExitCode {
 /// One sentence for people.
 fn run(args: Args) -> Result<(), String> {
     let check = args.check;
-    let (config, level) = configure(args)?;
-    env_logger::Builder::new().filter_level(level).init();
+    let Setting { config, log, demo } = configure(args)?;
+    env_logger::Builder::new().filter_level(log).init();
     if let Err(error) = raise_fd_limit() {
         warn!("cannot raise the limit of open files: {error}");
     }
@@ -62,13 +64,21 @@ fn run(args: Args) -> Result<(), String> {
         let _ = writeln!(io::stdout(), "configuration is valid: {}", limits(&config, &plan));
         return Ok(());
     }
-    serve(config, &plan)
+    serve(config, &plan, demo)
+}
+
+/// What the daemon runs with.
+struct Setting {
+    config: Config,
+    log: LevelFilter,
+    demo: Option<SocketAddr>,
 }
 
 /// The file, then the environment, then the flags, each over the one before.
-fn configure(args: Args) -> Result<(Config, LevelFilter), String> {
+fn configure(args: Args) -> Result<Setting, String> {
     let file = args.config.as_deref().map_or_else(|| Ok(file::File::default()), file::read)?;
-    let level = args.log.or(file.log).unwrap_or(LevelFilter::Info);
+    let log = args.log.or(file.log).unwrap_or(LevelFilter::Info);
+    let demo = args.demo.or(file.demo);
     let mut config = file.config;
     match env::var(KEY_VARIABLE) {
         Ok(key) => config.publish_key = Some(Secret::from(key)),
@@ -76,19 +86,25 @@ fn configure(args: Args) -> Result<(Config, LevelFilter), String> {
         Err(env::VarError::NotUnicode(_)) => return Err(format!("{KEY_VARIABLE} is not UTF-8")),
     }
     args.lay_over(&mut config);
-    Ok((config, level))
+    Ok(Setting { config, log, demo })
 }
 
 /// Starts the server, says where it listens, and waits for its end.
-fn serve(config: Config, plan: &Plan) -> Result<(), String> {
+fn serve(config: Config, plan: &Plan, demo: Option<SocketAddr>) -> Result<(), String> {
     // Before the server starts: a signal that comes meanwhile waits here instead of killing a half-started server.
     let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot catch signals: {error}"))?;
     let handle = Server::builder().config(config.clone()).start().map_err(|error| error.to_string())?;
+    // Before anything is said: a demo that cannot start is one line, and not a server that runs without it.
+    let demo = demo.map(|address| demo::start(address, handle.local_addrs())).transpose()?;
     say(&format!("listening on {}: {}", listed(handle.local_addrs()), limits(&config, plan)));
+    if let Some(demo) = &demo {
+        say(&format!("demo: open {}", demo::url(demo.local_addrs()[0])));
+    }
 
     let asked = Arc::new(AtomicBool::new(false));
     stop_on_signals(signals, handle.stopper(), &config, Arc::clone(&asked))?;
     handle.join();
+    drop(demo); // it serves as long as the server does
     if !asked.load(Ordering::Acquire) {
         return Err("every core has ended although nobody asked for it".to_owned());
     }

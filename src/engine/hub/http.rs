@@ -26,7 +26,7 @@ const WRONG_KEY: HttpFault = HttpFault::new(403, "this is not the key\n");
 const DRAINING: HttpFault = HttpFault::new(503, "draining");
 
 /// How the handling of a head ended.
-enum Handled {
+pub(super) enum Handled {
     /// The request was answered; its body, if any, was within this many bytes behind the head.
     Answered(usize),
     /// Its body is still to come.
@@ -104,6 +104,9 @@ impl Hub {
         head: &RequestHead<'_, '_>,
         rest: &[u8],
     ) -> Result<Handled, Faulty> {
+        if let Some(pages) = self.pages.clone() {
+            return self.serve_page(app, slot, head, &pages);
+        }
         if head.path == "/publish" && head.method == "POST" && !handshake::is_upgrade(head) {
             return self.handle_publish(app, slot, head, rest);
         }
@@ -121,18 +124,30 @@ impl Hub {
             _ => NOT_FOUND,
         };
         let extra = if fault.status == 426 { handshake::UPGRADE_REQUIRED } else { &[] };
-        if !matches!(head.body, Body::None | Body::Length(0)) {
-            return Err((fault, extra)); // rather than read a body over that nobody asked for
+        if has_body(head) {
+            return Err((fault, extra));
         }
+        self.respond(app, slot, head, (fault.status, extra, TEXT, fault.sentence.as_bytes()));
+        Ok(Handled::Answered(0))
+    }
+
+    /// Answers a request that has no body: status, headers, content type, content.
+    pub(super) fn respond(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        head: &RequestHead<'_, '_>,
+        (status, extra, content_type, body): (u16, &[(&str, &str)], &str, &[u8]),
+    ) {
         let persistence = head.persistence;
-        let body = fault.sentence.as_bytes();
         if head.method == "HEAD" {
-            self.push_http(slot, |turn| write_response_head(turn, fault.status, extra, TEXT, body.len(), persistence));
+            self.push_http(slot, |turn| {
+                write_response_head(turn, status, extra, content_type, body.len(), persistence)
+            });
         } else {
-            self.push_http(slot, |turn| write_response(turn, fault.status, extra, TEXT, body, persistence));
+            self.push_http(slot, |turn| write_response(turn, status, extra, content_type, body, persistence));
         }
         self.answered(app, slot, persistence);
-        Ok(Handled::Answered(0))
     }
 
     fn handle_publish(
@@ -284,8 +299,16 @@ impl Hub {
     }
 }
 
+/// Whether a body follows that nobody asked for: the connection is closed rather than that it is read over.
+pub(super) fn has_body(head: &RequestHead<'_, '_>) -> bool {
+    !matches!(head.body, Body::None | Body::Length(0))
+}
+
+/// Headers that go with a status.
+pub(super) type Extra = &'static [(&'static str, &'static str)];
+
 /// A fault and the headers that go with its status.
-type Faulty = (HttpFault, &'static [(&'static str, &'static str)]);
+pub(super) type Faulty = (HttpFault, Extra);
 
 fn plain(fault: HttpFault) -> Faulty {
     (fault, &[])

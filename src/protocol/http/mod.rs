@@ -14,11 +14,15 @@
 mod chunked;
 mod fields;
 mod head;
+mod page;
 mod response;
+
+pub use self::page::Page;
 
 pub(crate) use self::{
     chunked::ChunkedBody,
     fields::{list_contains, members},
     head::{Body, HeaderSlots, Persistence, RequestHead, bearer_token, parse_head},
+    page::Pages,
     response::{CONTINUE, TEXT, write_fault, write_response, write_response_head},
 };

@@ -1,0 +1,134 @@
+// One Chromium for all tests of a file, and people who sit in front of it.
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { after } from "node:test";
+
+import { chromium } from "playwright-core";
+
+/** How long anything on a page may take. */
+const PATIENCE = 20_000;
+
+/** What Chromium says by itself of a server that is gone. */
+const REFUSED = /^WebSocket connection to .* failed/;
+
+function executable() {
+  if (process.env.CHROMIUM) return process.env.CHROMIUM;
+  const folders = (process.env.PATH ?? "").split(delimiter);
+  const names = folders.flatMap((folder) =>
+    ["chromium", "chromium-browser", "google-chrome"].map((name) => join(folder, name)),
+  );
+  const found = names.find((name) => existsSync(name));
+  if (!found) throw new Error("there is no Chromium: install it (Debian: apt-get install chromium), or set CHROMIUM");
+  return found;
+}
+
+const browser = await chromium.launch({
+  executablePath: executable(),
+  // Chromium's sandbox does not work for root, nor in most containers; what is opened here is our own.
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+});
+after(() => browser.close());
+
+/**
+ * A person with a browser of their own, who has opened the chat room and given a name.
+ * @param {import("node:test").TestContext} context At its end, nothing may have gone wrong on the page.
+ * @param {string} url
+ * @param {string} name
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function visit(context, url, name, options = {}) {
+  const person = await arrive(context, url, options);
+  await person.page.fill("#name", name);
+  await person.page.keyboard.press("Enter");
+  await person.state("open");
+  return person;
+}
+
+/**
+ * The same, before the name is given.
+ * @param {import("node:test").TestContext} context
+ * @param {string} url
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function arrive(context, url, options = {}) {
+  const own = await browser.newContext({ locale: "en-GB", viewport: { width: 1120, height: 720 }, ...options });
+  own.setDefaultTimeout(PATIENCE);
+  const page = await own.newPage();
+  /** @type {string[]} */
+  const faults = [];
+  // A violation of the content security policy is an error on the console too.
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type()) && !REFUSED.test(message.text())) faults.push(message.text());
+  });
+  page.on("pageerror", (error) => faults.push(`${error.stack}`));
+  page.on("response", (response) => {
+    if (response.status() >= 400) faults.push(`${response.status()} for ${response.url()}`);
+  });
+  context.after(async () => {
+    await own.close();
+    assert.deepEqual(faults, [], "what went wrong on the page");
+  });
+  await page.goto(url);
+  return new Person(page);
+}
+
+/** What a person does and sees. */
+export class Person {
+  /** @param {import("playwright-core").Page} page */
+  constructor(page) {
+    this.page = page;
+    /** The lines of the room that is shown. */
+    this.lines = page.locator(".log:visible .line");
+  }
+
+  /** @param {string} text */
+  async say(text) {
+    await this.page.fill("#message", text);
+    await this.page.press("#message", "Enter");
+  }
+
+  /**
+   * @param {string} room
+   * @param {string} [name] What the page makes of it.
+   */
+  async join(room, name = room) {
+    await this.page.fill("#room", room);
+    await this.page.press("#room", "Enter");
+    await this.shows(name);
+  }
+
+  /** Waits until this room is the one that is shown. */
+  async shows(room) {
+    await this.page.locator("#title", { hasText: new RegExp(`^${room}$`) }).waitFor();
+  }
+
+  /** Waits until a line with exactly this text is there, and gives it. */
+  async sees(text) {
+    const said = this.page.getByText(text, { exact: true });
+    const line = this.lines.filter({ has: said }).first();
+    await line.waitFor();
+    return line;
+  }
+
+  /** All texts in the room that is shown. */
+  texts() {
+    return this.page.locator(".log:visible .text").allTextContents();
+  }
+
+  /** Waits for a state of the connection. */
+  async state(state) {
+    await this.page.waitForSelector(`body[data-state="${state}"]`);
+  }
+
+  /**
+   * Waits until something holds on the page.
+   * @template T
+   * @param {(argument: T) => unknown} condition
+   * @param {T} [argument]
+   */
+  async until(condition, argument) {
+    await this.page.waitForFunction(condition, argument);
+  }
+}

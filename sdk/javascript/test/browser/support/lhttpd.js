@@ -1,0 +1,74 @@
+// A real lhttpd with its chat room, and what happens to servers: it is killed, and comes back on the same ports.
+
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+/** How long it may take to start. */
+const PATIENCE = 20_000;
+
+const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../../../../target", import.meta.url));
+const binary = process.env.LHTTPD ?? `${target}/debug/lhttpd`;
+
+export class Lhttpd {
+  #child;
+  #address = "127.0.0.1:0";
+  #demo = "127.0.0.1:0";
+
+  /**
+   * Starts one on free ports, which is killed when the test ends.
+   * @param {import("node:test").TestContext} context
+   */
+  static async start(context) {
+    if (!existsSync(binary)) throw new Error(`there is no ${binary}: run "cargo build", or set LHTTPD`);
+    const server = new Lhttpd();
+    context.after(() => server.kill());
+    await server.start();
+    return server;
+  }
+
+  /** Where the chat room is, with a `/` at the end. */
+  get url() {
+    return `http://${this.#demo}/`;
+  }
+
+  /** Starts it, again on the ports that it had before. */
+  async start() {
+    const args = ["--listen", this.#address, "--demo", this.#demo, "--cores", "1"];
+    const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
+    this.#child = child;
+    const lines = createInterface({ input: child.stderr });
+    const said = [];
+    await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`lhttpd does not start: ${said.join("\n")}`)), PATIENCE);
+      child.once("exit", (code) => reject(new Error(`lhttpd ended with ${code}: ${said.join("\n")}`)));
+      lines.on("line", (line) => {
+        said.push(line);
+        this.#address = /listening on (\S+?):? /.exec(line)?.[1] ?? this.#address;
+        this.#demo = /demo: open http:\/\/(\S+)\//.exec(line)?.[1] ?? this.#demo;
+        if (!line.includes("demo: open")) return;
+        clearTimeout(timer);
+        resolve(undefined);
+      });
+    });
+  }
+
+  /** Ends it at once, as a power cut would. */
+  async kill() {
+    const child = this.#child;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  /**
+   * Publishes as a program would, with `POST /publish`.
+   * @param {string} message
+   */
+  async publish(message) {
+    const answer = await fetch(`http://${this.#address}/publish`, { method: "POST", body: message });
+    return answer.status;
+  }
+}

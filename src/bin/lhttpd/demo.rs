@@ -1,0 +1,144 @@
+//! The chat room of `--demo`: its page and the JavaScript SDK, built in, on a port of their own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use lhttp::{Handle, Page, Server, config::Config};
+
+/// Connections at once. With the listener, the poll and the waker they fit the file descriptors that a server of
+/// [`Config::connections_max`] leaves free, so that the demo takes none from the server's own clients.
+const CONNECTIONS_MAX: usize = 32;
+
+/// Bytes that wait for browsers to read them, over all connections: many times all pages together.
+const BACKLOG_BYTES_MAX: u64 = 2 << 20;
+
+/// Where index.html has the server's address, which only the running server knows.
+const SERVER_MARK: &str = "SERVER_ADDRESS";
+
+/// The files: path, content type, content.
+const FILES: [(&str, &str, &str); 6] = [
+    ("/style.css", "text/css; charset=utf-8", include_str!("../../../sdk/javascript/demo/style.css")),
+    ("/chat.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/chat.js")),
+    ("/page.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/page.js")),
+    ("/icon.svg", "image/svg+xml; charset=utf-8", include_str!("../../../sdk/javascript/demo/icon.svg")),
+    ("/people.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/people.js")),
+    ("/lhttp.mjs", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/dist/lhttp.mjs")),
+];
+
+const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
+
+/// Serves the chat room on `address`, with the server that listens on `listening`, until the handle is dropped.
+///
+/// # Errors
+/// One sentence for people.
+pub(crate) fn start(address: SocketAddr, listening: &[SocketAddr]) -> Result<Handle, String> {
+    let (host, port) = reach(address, listening);
+    let index = INDEX.replace(SERVER_MARK, &format!("{}:{port}", host.map_or_else(String::new, shown)));
+    // Browsers have no way to write an IPv6 address, nor "the page's own host", with another port in a policy.
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src ws://*:{port}; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    let index = Page::new("/", "text/html; charset=utf-8", index.into_bytes()).policy(policy);
+    let mut server = Server::builder().config(config(address)).page(index);
+    for (path, content_type, content) in FILES {
+        server = server.page(Page::new(path, content_type, content.as_bytes()));
+    }
+    server.start().map_err(|error| format!("demo: {error}"))
+}
+
+/// What to open in a browser on this machine: no browser can go to 0.0.0.0.
+pub(crate) fn url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    format!("http://{address}/")
+}
+
+/// One core that is pinned nowhere else than the system would put it, and bounds that suit a few browsers.
+fn config(address: SocketAddr) -> Config {
+    Config {
+        listen: vec![address],
+        cores: Some(1),
+        connections_max: Some(CONNECTIONS_MAX),
+        memory_budget_bytes: Some(BACKLOG_BYTES_MAX),
+        ..Config::default()
+    }
+}
+
+/// Where the page at `demo` finds the server: a port, and a host unless it is the page's own.
+fn reach(demo: SocketAddr, listening: &[SocketAddr]) -> (Option<IpAddr>, u16) {
+    let covers = |address: &&SocketAddr| address.ip() == demo.ip() || address.ip().is_unspecified();
+    // An address of the same family comes first: a browser that has opened [::1] does not find 0.0.0.0 there.
+    let own = listening.iter().filter(covers).max_by_key(|address| address.is_ipv4() == demo.is_ipv4());
+    match own.or(listening.first()) {
+        Some(address) if own.is_some() => (None, address.port()),
+        // The page can be opened at any of the machine's addresses, this one among them.
+        Some(address) if demo.ip().is_unspecified() && address.ip().is_loopback() => (None, address.port()),
+        Some(address) => (Some(address.ip()), address.port()),
+        None => (None, lhttp::config::PORT),
+    }
+}
+
+fn shown(host: IpAddr) -> String {
+    match host {
+        IpAddr::V4(host) => host.to_string(),
+        IpAddr::V6(host) => format!("[{host}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(demo: &str, listening: &[&str]) -> String {
+        let listening: Vec<SocketAddr> = listening.iter().map(|address| address.parse().unwrap()).collect();
+        let (host, port) = reach(demo.parse().unwrap(), &listening);
+        format!("{}:{port}", host.map_or_else(String::new, shown))
+    }
+
+    #[test]
+    fn the_page_talks_to_its_own_host_when_the_server_is_there() {
+        for (demo, listening, expected) in [
+            ("127.0.0.1:9090", &["0.0.0.0:8081"][..], ":8081"),
+            ("127.0.0.1:9090", &["127.0.0.1:8081"], ":8081"),
+            ("127.0.0.1:9090", &["[::1]:8082", "127.0.0.1:8081"], ":8081"),
+            ("[::1]:9090", &["0.0.0.0:8081", "[::]:8082"], ":8082"),
+            ("10.0.0.5:9090", &["127.0.0.1:8081", "10.0.0.5:8082"], ":8082"),
+            ("0.0.0.0:9090", &["127.0.0.1:8081"], ":8081"),
+        ] {
+            assert_eq!(reached(demo, listening), expected, "{demo} {listening:?}");
+        }
+    }
+
+    #[test]
+    fn the_page_is_told_the_host_of_a_server_on_another_interface() {
+        assert_eq!(reached("127.0.0.1:9090", &["10.0.0.5:8081"]), "10.0.0.5:8081");
+        assert_eq!(reached("127.0.0.1:9090", &["[fd00::5]:8081"]), "[fd00::5]:8081");
+        assert_eq!(reached("0.0.0.0:9090", &["10.0.0.5:8081"]), "10.0.0.5:8081");
+    }
+
+    #[test]
+    fn the_url_is_one_that_a_browser_can_open() {
+        for (address, expected) in [
+            ("127.0.0.1:9090", "http://127.0.0.1:9090/"),
+            ("0.0.0.0:9090", "http://127.0.0.1:9090/"),
+            ("[::]:9090", "http://[::1]:9090/"),
+            ("10.0.0.5:80", "http://10.0.0.5:80/"),
+        ] {
+            assert_eq!(url(address.parse().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn the_page_has_one_place_for_the_servers_address() {
+        assert_eq!(INDEX.matches(SERVER_MARK).count(), 1);
+    }
+
+    #[test]
+    fn what_the_page_loads_is_served() {
+        for part in INDEX.split(['"']).filter(|part| part.starts_with("./")) {
+            assert!(FILES.iter().any(|(path, ..)| *path == &part[1..]), "{part} is not served");
+        }
+        config("127.0.0.1:0".parse().unwrap()).validate().unwrap();
+    }
+}
