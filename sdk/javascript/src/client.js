@@ -1,0 +1,365 @@
+// The client: what a program calls, and what it is made of.
+
+import { checkPublish, checkSubscribe } from "./channel.js";
+import { Connection } from "./connection.js";
+import { Emitter, throwLater } from "./emitter.js";
+import { LhttpError } from "./error.js";
+import { Exchange, closed } from "./exchange.js";
+import { headerPair, headerPairs } from "./headers.js";
+import { DEFAULT_COMMAND, Message, cameOn, decodeMessage, encodeMessage } from "./message.js";
+import { choice, readOptions, time } from "./options.js";
+import { Membership } from "./membership.js";
+import { Room } from "./room.js";
+import { Subscription } from "./subscriptions.js";
+import { utf8Length } from "./text.js";
+import { limit } from "./waiting.js";
+
+/** The events that can be listened to. */
+const EVENTS = ["state", "message", "error"];
+
+/**
+ * Connects, and stays connected until `close()`.
+ * @param {string | URL} url
+ * @param {import("../index.d.ts").ConnectOptions} [options]
+ */
+export function connect(url, options) {
+  return new Client(url, options);
+}
+
+/** What a heartbeat is called: a processor of this name would be called with it. */
+const HEARTBEAT_COMMAND = "lhttp-ping";
+
+/** An answer to `request`. */
+export class Reply extends Message {
+  /** @param {Message} message */
+  constructor(message) {
+    super(message.command, message.headers, message.body);
+    /** The HTTP status that the upstream answered with. */
+    this.status = Number(message.header("upstream-status"));
+  }
+
+  /** Whether the status is one of success. */
+  get ok() {
+    return this.status >= 200 && this.status < 300;
+  }
+}
+
+export class Client {
+  #options;
+  #connection;
+  #exchange;
+  #membership;
+  #emitter = new Emitter();
+  #tokens = 0;
+
+  /**
+   * @param {string | URL} url
+   * @param {import("../index.d.ts").ConnectOptions} [options]
+   */
+  constructor(url, options) {
+    this.#options = readOptions(options);
+    this.#exchange = new Exchange(() => this.#connection, this.#options);
+    this.#membership = new Membership({
+      isUp: () => this.#connection.isUp,
+      ask: (command, headers) => this.#ask(command, headers),
+      failed: (error) => this.#failed(error),
+      drop: (why) => this.#connection.drop(why),
+    });
+    this.#connection = new Connection(url, this.#options, {
+      opened: () => this.#opened(),
+      received: (data) => this.#received(data),
+      silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
+      lost: (error) => this.#lost(error),
+      changed: (change) => this.#emitter.emit("state", change),
+    });
+  }
+
+  /** `connecting`, `open`, `waiting` or `closed`. */
+  get state() {
+    return this.#connection.state;
+  }
+
+  /** When the next try starts while `waiting`, in milliseconds since 1970. */
+  get retryAt() {
+    return this.#connection.retryAt;
+  }
+
+  /** What waits to be sent. */
+  get queued() {
+    return this.#exchange.queued;
+  }
+
+  /**
+   * @param {"state" | "message" | "error"} event
+   * @param {(event: any) => void} listener
+   * @returns {() => void} Ends it.
+   */
+  on(event, listener) {
+    if (!EVENTS.includes(event)) throw new TypeError(`there is no event ${JSON.stringify(event)}`);
+    return this.#emitter.on(event, listener);
+  }
+
+  /**
+   * Resolves when there is a connection and all subscriptions are live on it: at once, if so now.
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async ready(options = {}) {
+    options.signal?.throwIfAborted();
+    if (this.state === "open") return;
+    if (this.state === "closed") throw closed();
+    await new Promise((resolve, reject) => {
+      const off = this.on("state", ({ state }) => {
+        if (state !== "open" && state !== "closed") return;
+        finish();
+        if (state === "open") resolve(undefined);
+        else reject(closed());
+      });
+      const stop = limit(options, (error) => {
+        finish();
+        reject(error);
+      });
+      const finish = () => {
+        off();
+        stop();
+      };
+    });
+  }
+
+  /**
+   * @param {string} name
+   * @param {(message: Message) => unknown} [handler]
+   * @param {import("../index.d.ts").SubscribeOptions} [options]
+   * @returns {Promise<Room>}
+   */
+  async subscribe(name, handler, options = {}) {
+    checkSubscribe(name);
+    if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
+    const { command = DEFAULT_COMMAND } = options;
+    const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
+    // Refused here rather than on each connection.
+    encodeMessage(command, headers);
+    options.signal?.throwIfAborted();
+    if (this.state === "closed") throw closed();
+    const subscription = new Subscription(name, command, headers);
+    return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
+  }
+
+  /**
+   * @param {Room} room
+   * @param {import("./subscriptions.js").Subscription} subscription
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   */
+  leave(room, subscription, options = {}) {
+    return this.#membership.leave(room, subscription, options);
+  }
+
+  /**
+   * @param {string | readonly string[]} channels
+   * @param {import("../index.d.ts").Body} [body]
+   * @param {import("../index.d.ts").PublishOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async publish(channels, body = "", options = {}) {
+    const names = typeof channels === "string" ? [channels] : [...channels];
+    if (names.length === 0) throw new LhttpError(400, "bad-channel", "there is no channel");
+    names.forEach(checkPublish);
+    const headers = [headerPair("publish", names.join(" "))];
+    if (options.noEcho) headers.push(headerPair("no-echo", "true"));
+    headers.push(...callersHeaders(options.headers, ["publish", "no-echo", "ack"]));
+    const token = options.ack === false ? undefined : this.#token();
+    await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
+  }
+
+  /**
+   * @param {string} upstream
+   * @param {import("../index.d.ts").RequestOptions} [options]
+   * @returns {Promise<Reply>}
+   */
+  async request(upstream, options = {}) {
+    if (!/^[A-Za-z-]+ https?:\/\/[^\s]+$/i.test(upstream)) {
+      throw new LhttpError(400, "bad-upstream", 'a request is "METHOD URL", the URL with http: or https:');
+    }
+    const headers = [headerPair("upstream", upstream), headerPair("upstream-reply", "true")];
+    headers.push(...callersHeaders(options.headers, ["upstream", "upstream-reply", "ack"]));
+    const { body = "" } = options;
+    const timeout = this.#options.requestTimeout;
+    const token = this.#token();
+    return new Reply(await this.#submit(options, { headers, body, token, timeout, wantsReply: true }));
+  }
+
+  /**
+   * @param {string} command
+   * @param {import("../index.d.ts").HeadersInit | null} [headers]
+   * @param {import("../index.d.ts").Body} [body]
+   */
+  send(command, headers, body) {
+    const data = encodeMessage(command, headerPairs(headers), body);
+    const bytes = this.#checkSize(data);
+    // It may be lost with the connection, and nobody asked to hear of that.
+    const unheard = () => {};
+    this.#exchange.submit(
+      { data, bytes, token: undefined, timeout: 0, retry: false, wantsReply: false, resolve: unheard, reject: unheard },
+      this.#options.offline,
+    );
+  }
+
+  /** Ends everything; what was not sent or not answered is rejected with `closed`. */
+  close() {
+    if (this.state === "closed") return;
+    this.#connection.close();
+    this.#exchange.close();
+    this.#membership.close();
+  }
+
+  /**
+   * A handler threw, or its promise was rejected: the caller's own fault, and not to be lost.
+   * @param {unknown} error
+   */
+  handlerFailed(error) {
+    if (this.#emitter.has("error")) this.#emitter.emit("error", error);
+    else throwLater(error);
+  }
+
+  /**
+   * @param {import("../index.d.ts").SendOptions} options
+   * @param {{ headers: import("./headers.js").Header[], body: import("../index.d.ts").Body, token: string | undefined,
+   *   timeout: number, wantsReply?: boolean }} what
+   * @returns {Promise<any>}
+   */
+  #submit(options, { headers, body, token, timeout, wantsReply = false }) {
+    const { command = DEFAULT_COMMAND, signal, retry = false } = options;
+    signal?.throwIfAborted();
+    const offline = choice("offline", options.offline, this.#options.offline);
+    // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
+    const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
+    const data = encodeMessage(command, allHeaders, body);
+    const bytes = this.#checkSize(data);
+    return new Promise((resolve, reject) => {
+      let stop = () => {};
+      /** @type {import("./exchange.js").Operation} */
+      const operation = {
+        data,
+        bytes,
+        token,
+        timeout,
+        retry,
+        wantsReply,
+        resolve: (answer) => (stop(), resolve(answer)),
+        reject: (error) => (stop(), reject(error)),
+      };
+      stop = limit(
+        { signal, timeout: options.timeout === undefined ? undefined : time("timeout", options.timeout, 0) },
+        (error) => {
+          this.#exchange.forget(operation);
+          reject(error);
+        },
+      );
+      try {
+        this.#exchange.submit(operation, offline);
+      } catch (error) {
+        operation.reject(error);
+      }
+    });
+  }
+
+  /**
+   * Sends at once, before all that waits, and resolves on the acknowledgement.
+   * @param {string} command
+   * @param {import("./headers.js").Header[]} headers
+   * @returns {Promise<void>}
+   */
+  #ask(command, headers) {
+    const token = this.#token();
+    const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
+    return new Promise((resolve, reject) => {
+      const timeout = this.#options.ackTimeout;
+      this.#exchange.sendNow({ data, bytes: 0, token, timeout, retry: false, wantsReply: false, resolve, reject });
+    });
+  }
+
+  async #opened() {
+    const isCurrent = await this.#membership.rejoin();
+    if (!isCurrent) return;
+    this.#connection.ready();
+    this.#exchange.flush();
+    this.#membership.rejoined();
+  }
+
+  /** @param {LhttpError} error */
+  #lost(error) {
+    this.#membership.lost();
+    this.#exchange.lost(error);
+    if (this.state === "closed") this.#membership.close();
+  }
+
+  /** @param {string | Uint8Array} data */
+  #received(data) {
+    const message = decodeMessage(data);
+    if (!message) return this.#emitter.emit("message", new Message("", [], data));
+    const { channels } = message;
+    // Only the server speaks without a publish header: what others publish is never an answer to us.
+    if (channels.length === 0) {
+      if (!this.#answer(message)) this.#emitter.emit("message", message);
+      return;
+    }
+    const copy = this.#membership.assign(data, channels);
+    const received = copy ? cameOn(message, copy.channel) : message;
+    for (const room of [...(copy?.subscription.rooms ?? [])]) room.deliver(received);
+    this.#emitter.emit("message", received);
+  }
+
+  /**
+   * Takes what answers something of ours. False if it does not.
+   * @param {Message} message
+   */
+  #answer(message) {
+    const token = message.header("ack");
+    if (message.command === "error") {
+      const code = Number(message.header("code"));
+      const error = new LhttpError(code, message.header("reason") ?? "", message.text());
+      if (!this.#exchange.answered(token, { error })) this.#failed(error);
+      return true;
+    }
+    if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, { reply: message });
+    if (message.command !== "ack") return false;
+    this.#exchange.answered(token, {});
+    return true;
+  }
+
+  /** @param {LhttpError} error What no caller waits for. */
+  #failed(error) {
+    if (this.#emitter.has("error")) this.#emitter.emit("error", error);
+    else console.error(`lhttp: ${error.code} ${error.reason}: ${error.message}`);
+  }
+
+  /** @param {string | Uint8Array} data */
+  #checkSize(data) {
+    const bytes = typeof data === "string" ? utf8Length(data) : data.length;
+    const { messageBytesMax } = this.#options;
+    if (bytes > messageBytesMax) {
+      throw new LhttpError(413, "message-too-big", `a message of ${bytes} bytes, more than ${messageBytesMax}`);
+    }
+    return bytes;
+  }
+
+  #token() {
+    this.#tokens += 1;
+    return this.#tokens.toString(36);
+  }
+}
+
+/**
+ * A caller's headers, without those that the client sets.
+ * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
+ * @param {readonly string[]} taken
+ */
+function callersHeaders(headers, taken) {
+  const pairs = headerPairs(headers);
+  for (const [name] of pairs) {
+    if (taken.includes(name.toLowerCase())) {
+      throw new LhttpError(400, "bad-header", `the client sets the header "${name}" itself`);
+    }
+  }
+  return pairs;
+}

@@ -1,0 +1,50 @@
+/** Listeners by event; those of one event are called in the order in which they came. */
+export class Emitter {
+  /** @type {Map<string, Set<(event: any) => void>>} */
+  #listeners = new Map();
+
+  /**
+   * Calls `listener` on each such event, until the function that this returns is called.
+   * @param {string} event
+   * @param {(event: any) => void} listener
+   * @returns {() => void}
+   */
+  on(event, listener) {
+    // Wrapped, so that a function that listens twice is called twice and each of its two ends on its own.
+    const own = (/** @type {any} */ value) => listener(value);
+    let listeners = this.#listeners.get(event);
+    if (!listeners) this.#listeners.set(event, (listeners = new Set()));
+    listeners.add(own);
+    return () => void listeners.delete(own);
+  }
+
+  /** @param {string} event */
+  has(event) {
+    return (this.#listeners.get(event)?.size ?? 0) > 0;
+  }
+
+  /**
+   * Calls all listeners; one that throws does not keep the others from being called.
+   * @param {string} event
+   * @param {any} value
+   */
+  emit(event, value) {
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) {
+      try {
+        listener(value);
+      } catch (error) {
+        throwLater(error);
+      }
+    }
+  }
+}
+
+/**
+ * Throws where nobody of ours is in the way: to `window.onerror` or `uncaughtException`, as from any event handler.
+ * @param {unknown} error
+ */
+export function throwLater(error) {
+  setTimeout(() => {
+    throw error;
+  });
+}

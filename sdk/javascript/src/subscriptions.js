@@ -1,0 +1,190 @@
+// Who gets which message.
+//
+// The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
+// that matches it, and does not mark them: all copies are the same bytes, and copies of other messages may come between
+// them. So each copy is given to one such pair, in a fixed order: the first copy to the first pair, the next to the
+// second. When all pairs have had theirs, the same bytes are a new message.
+//
+// While a subscription is on its way (sent, not acknowledged) or on its way out, the server may send a copy for it or
+// not. Such a pair comes last, and is no longer waited for once the acknowledgement is there: the server sends that
+// behind the last copy in question.
+
+import { isPattern, matches } from "./channel.js";
+
+/** Copies that are waited for: messages, and bytes or UTF-16 units of them. Past either the oldest are given up. */
+const INCOMPLETE_MESSAGES_MAX = 65_536;
+const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
+
+/** What we are subscribed to under one name, whoever of ours wants it. */
+export class Subscription {
+  /**
+   * @param {string} name
+   * @param {string} command What the message is called that asks for it.
+   * @param {import("./headers.js").Header[]} headers What else goes with that message.
+   */
+  constructor(name, command, headers) {
+    this.name = name;
+    this.command = command;
+    this.headers = headers;
+    this.tokens = name.split(".");
+    this.isPattern = isPattern(name);
+    /** @type {Set<import("./room.js").Room>} */
+    this.rooms = new Set();
+    /**
+     * How the server knows it, on the connection that there is now: not at all, because there is none or it refused;
+     * asked for and not answered; confirmed; given up by the last room, and that not confirmed.
+     * @type {"wanted" | "asked" | "live" | "leaving"}
+     */
+    this.status = "wanted";
+    /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
+    this.wasLive = false;
+  }
+}
+
+/** @typedef {{ subscription: Subscription, channel: string }} Copy */
+/** @typedef {{ certain: Copy[], uncertain: Copy[] }} Copies */
+
+/** All subscriptions of a client. */
+export class Subscriptions {
+  /** @type {Map<string, Subscription>} */
+  #exact = new Map();
+  /** @type {Map<string, Subscription>} */
+  #patterns = new Map();
+  /**
+   * Messages of which more copies are to come, by their bytes, the oldest first.
+   * @type {Map<string, Copies>}
+   */
+  #incomplete = new Map();
+  #incompleteSize = 0;
+
+  /** @param {string} name */
+  find(name) {
+    return this.#exact.get(name) ?? this.#patterns.get(name);
+  }
+
+  /** @returns {Subscription[]} */
+  all() {
+    return [...this.#exact.values(), ...this.#patterns.values()];
+  }
+
+  /**
+   * Takes the place of one that is leaving under the same name: to the server the two are one.
+   * @param {Subscription} subscription
+   */
+  add(subscription) {
+    (subscription.isPattern ? this.#patterns : this.#exact).set(subscription.name, subscription);
+  }
+
+  /** @param {Subscription} subscription */
+  remove(subscription) {
+    if (this.find(subscription.name) === subscription) {
+      (subscription.isPattern ? this.#patterns : this.#exact).delete(subscription.name);
+    }
+    this.settle(subscription);
+  }
+
+  /**
+   * The server has confirmed something about this subscription: no copy that was uncertain is still to come.
+   * @param {Subscription} subscription
+   */
+  settle(subscription) {
+    for (const [key, copies] of this.#incomplete) {
+      copies.uncertain = copies.uncertain.filter((copy) => copy.subscription !== subscription);
+      if (sizeOf(copies) === 0) this.#forget(key);
+    }
+  }
+
+  /** The connection is gone, and with it all subscriptions as the server knew them, and all copies. */
+  disconnected() {
+    this.#incomplete.clear();
+    this.#incompleteSize = 0;
+    for (const subscription of this.all()) {
+      if (subscription.status === "leaving") this.remove(subscription);
+      subscription.status = "wanted";
+    }
+  }
+
+  /**
+   * Says whom this copy of a message is for; undefined if for nobody.
+   * @param {string | Uint8Array} data The message as it came.
+   * @param {readonly string[]} channels What it was published to.
+   * @returns {Copy | undefined}
+   */
+  assign(data, channels) {
+    const isAlone = this.#incomplete.size === 0;
+    const expected = isAlone ? this.#expected(channels) : undefined;
+    // Mostly there is but one copy, and the message need not be known again.
+    if (expected && sizeOf(expected) < 2) return expected.certain[0] ?? expected.uncertain[0];
+    const key = keyOf(data);
+    const copies = expected ?? this.#incomplete.get(key) ?? this.#expected(channels);
+    const copy = copies.certain.shift() ?? copies.uncertain.shift();
+    if (sizeOf(copies) > 0) this.#remember(key, copies);
+    else this.#forget(key);
+    return copy;
+  }
+
+  /**
+   * @param {readonly string[]} channels
+   * @returns {Copies}
+   */
+  #expected(channels) {
+    /** @type {Copies} */
+    const copies = { certain: [], uncertain: [] };
+    for (const channel of channels) {
+      for (const subscription of this.#matching(channel)) {
+        (subscription.status === "live" ? copies.certain : copies.uncertain).push({ subscription, channel });
+      }
+    }
+    // What arrives is wanted rather than on its way out.
+    const isLeaving = (/** @type {Copy} */ { subscription }) => Number(subscription.status === "leaving");
+    copies.uncertain.sort((one, other) => isLeaving(one) - isLeaving(other));
+    return copies;
+  }
+
+  /** @param {string} channel */
+  *#matching(channel) {
+    const exact = this.#exact.get(channel);
+    if (exact) yield exact;
+    const tokens = channel.split(".");
+    for (const pattern of this.#patterns.values()) {
+      if (matches(pattern.tokens, tokens)) yield pattern;
+    }
+  }
+
+  /**
+   * @param {string} key
+   * @param {Copies} copies
+   */
+  #remember(key, copies) {
+    if (this.#incomplete.has(key)) return;
+    this.#incomplete.set(key, copies);
+    this.#incompleteSize += key.length;
+    while (this.#incomplete.size > INCOMPLETE_MESSAGES_MAX || this.#incompleteSize > INCOMPLETE_SIZE_MAX) {
+      this.#forget(/** @type {string} */ (this.#incomplete.keys().next().value));
+    }
+  }
+
+  /** @param {string} key */
+  #forget(key) {
+    if (this.#incomplete.delete(key)) this.#incompleteSize -= key.length;
+  }
+}
+
+/** @param {Copies} copies */
+function sizeOf({ certain, uncertain }) {
+  return certain.length + uncertain.length;
+}
+
+/**
+ * Two messages have the same key if they have the same bytes and the same type of frame.
+ * @param {string | Uint8Array} data
+ */
+function keyOf(data) {
+  if (typeof data === "string") return data;
+  // No text frame starts with U+0000: what is not LHTTP never comes here.
+  let key = "\0";
+  for (let at = 0; at < data.length; at += 8192) {
+    key += String.fromCharCode(...data.subarray(at, at + 8192));
+  }
+  return key;
+}
