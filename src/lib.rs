@@ -63,9 +63,9 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← engine ← extension ← edge ← server ← lhttpd`, and `protocol ← client`: each uses only what is to
-//! the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets or
-//! clock, so several of them and the links between them run in one test, from a seed.
+//! `error, config ← protocol ← engine ← extension ← edge ← server ← lhttpd`, and `protocol ← client`: each uses only what
+//! is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
+//! or clock, so several of them and the links between them run in one test, from a seed.
 
 #[cfg(feature = "bench")]
 #[doc(hidden)]
