@@ -28,7 +28,7 @@ use std::{
 use serde::Deserialize;
 
 #[cfg(feature = "nats")]
-pub(crate) use self::nats::Login;
+pub(crate) use self::nats::{Login, NatsServer};
 pub use self::{
     machine::raise_fd_limit,
     plan::Plan,

@@ -41,8 +41,8 @@
 //!       │ core 0: one thread        │ relay │ core 1: one thread        │
 //!       │ reactor (mio) → hub       │◄─────►│ reactor (mio) → hub       │
 //!       └──▲────────────────────────┘       └──▲────────────────────────┘
-//!          │ letters, one wake a turn          │
-//!     Publisher, Replier: any thread of the program
+//!          │ letters, batches, one wake a turn │
+//!     Publisher, Replier: any thread of the program; the NATS bridge to other nodes: a thread of its own
 //! ```
 //!
 //! A connection lives and dies on one core. A core runs in *turns* that never block: it polls, reads what has come,
@@ -63,9 +63,9 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← engine ← extension ← server ← lhttpd`, and `protocol ← client`: each uses only what is to
-//! the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets or
-//! clock, so several of them and the links between them run in one test, from a seed.
+//! `error, config ← protocol ← engine ← extension ← edge ← server ← lhttpd`, and `protocol ← client`: each uses only what
+//! is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
+//! or clock, so several of them and the links between them run in one test, from a seed.
 
 #[cfg(feature = "bench")]
 #[doc(hidden)]

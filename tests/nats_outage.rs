@@ -143,12 +143,12 @@ fn who_waits_for_a_confirmation_when_the_connection_is_lost_hears_of_it() {
     let way = Way::to(nats.port());
     let node = node(&way.url());
     wait_until_online(&node);
-    nats.signal("STOP");
+    nats.pause();
     let mut client = Client::connect(address(&node));
     client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
     way.cut();
     client.expect(OFFLINE);
-    nats.signal("CONT");
+    nats.go_on();
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_server_that_is_stopped_keeps_nobody_waiting_for_long() {
     let node = node(&nats.url());
     wait_until_online(&node);
     let mut client = Client::connect(address(&node));
-    nats.signal("STOP");
+    nats.pause();
     let asked = Instant::now();
     assert_eq!(subscribe(&mut client, "room"), OFFLINE);
     assert!(asked.elapsed() < std::time::Duration::from_secs(6), "{:?}", asked.elapsed());
@@ -288,7 +288,7 @@ fn a_server_that_is_stopped_keeps_nobody_waiting_for_long() {
         client.say(&message);
         client.expect(&message);
     }
-    nats.signal("CONT");
+    nats.go_on();
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
     raw.publish("room", b"again");

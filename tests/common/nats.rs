@@ -123,8 +123,24 @@ impl NatsServer {
         self.wait_until_ready();
     }
 
-    /// Sends a signal, `STOP` or `CONT`.
-    pub(crate) fn signal(&self, name: &str) {
+    /// Has it do nothing, with all of its threads, until [`NatsServer::go_on`].
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+        let is_stopped = |task: io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(task.expect("a thread").path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        };
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let stopped = || fs::read_dir(&tasks).expect("it is there").all(is_stopped);
+        assert!(wait_until(stopped, PATIENCE), "nats-server does not stop");
+    }
+
+    /// Ends [`NatsServer::pause`].
+    pub(crate) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").arg("-c").arg(kill).status().expect("sh runs").success());
     }

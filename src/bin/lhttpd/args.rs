@@ -104,8 +104,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY")]
     publish_key: Option<Secret>,
 
-    /// Connect to other nodes through one of these NATS servers, [nats://|tls://][user:password@|token@]host[:port]; a
-    /// password is better kept in a file [default: this node is alone]
+    /// Connect to other nodes through one of these NATS servers, nats://host:port or tls://host:port, with user:password@
+    /// or token@ before the host; a password is better kept in a file [default: this node is alone]
     #[arg(long, value_name = "URL[,URL...]")]
     nats: Option<Secret>,
 

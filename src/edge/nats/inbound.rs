@@ -69,7 +69,7 @@ impl Inbound {
 
     /// Messages dropped so far.
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped + self.link.overflowed()
     }
 
     /// One message for the subscribers of a name, on these cores. Past a core's limit it is dropped there.
@@ -124,7 +124,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let (received, dropped) = {
             let mut inbound = lock(&shared.inbound);
             inbound.send();
-            (inbound.received, inbound.dropped)
+            (inbound.received, inbound.dropped())
         };
         shared.count(|counts| {
             counts.nats_received = received;

@@ -35,6 +35,8 @@ pub(super) struct Link {
     handed: AtomicU64,
     /// The number of the last barrier that was answered.
     barrier: AtomicU64,
+    /// Messages that the client has dropped, since a receiver was behind; at least so many.
+    overflowed: AtomicU64,
     /// Why the last attempt to connect failed.
     failure: Mutex<Option<String>>,
     /// Something of this, or of what the server is to confirm, has changed.
@@ -114,6 +116,17 @@ impl Link {
         while self.epoch() == epoch {
             self.changed.notified().await;
         }
+    }
+
+    /// The client has dropped a message.
+    pub(super) fn overflow(&self) {
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// How many messages the client has dropped, at least.
+    pub(super) fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
     }
 
     /// An attempt to connect has failed.

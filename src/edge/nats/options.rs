@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event};
+use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, ServerAddr};
 
-use crate::config::{Config, Login, Secret};
+use crate::config::{Config, Login, NatsServer, Secret};
 
 use super::link::{Link, random};
 
@@ -20,7 +20,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the bridge needs of the configuration.
 pub(crate) struct Options {
-    addresses: Vec<String>,
+    addresses: Vec<ServerAddr>,
     connect: ConnectOptions,
     pub(super) frame_bytes_max: usize,
 }
@@ -44,14 +44,17 @@ impl Options {
             connect = connect.add_root_certificates(path.clone()).require_tls(true);
         }
         let scheme = |is_tls: bool| if is_tls { "tls" } else { "nats" };
-        let addresses =
-            servers.iter().map(|server| format!("{}://{}", scheme(server.is_tls), server.address)).collect();
+        let address = |server: &NatsServer| {
+            let url = format!("{}://{}", scheme(server.is_tls), server.address);
+            url.parse::<ServerAddr>().map_err(|_| format!("nats: {} is not an address", server.address))
+        };
+        let addresses = servers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { addresses, connect, frame_bytes_max: config.outbox_bytes_max })
     }
 
     /// The servers, for the log.
     pub(super) fn shown(&self) -> String {
-        self.addresses.join(", ")
+        self.addresses.iter().map(ServerAddr::as_url_str).collect::<Vec<_>>().join(", ")
     }
 
     /// Makes the client, which goes on to connect by itself.
@@ -85,6 +88,7 @@ impl Options {
 fn note(link: &Link, event: Event) {
     match event {
         Event::ClientError(ClientError::Other(reason)) => link.failed(reason),
+        Event::SlowConsumer(_) => link.overflow(),
         Event::ServerError(error) => log::warn!("NATS: the server says: {error}"),
         _ => link.changed.notify_one(),
     }

@@ -275,7 +275,8 @@ impl Watch {
             (inbound.dropped() - self.drops.received, inbound.take_dropped_of())
         };
         let sent = self.shared.uplink.dropped() - self.drops.sent;
-        if let Some(channel) = channel {
+        if received > 0 {
+            let channel = channel.as_deref().unwrap_or("some channel");
             log::warn!(
                 "NATS: {received} messages from other nodes were dropped, for a core was behind; one of them on {channel}"
             );
