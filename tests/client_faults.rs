@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     net::{TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -321,4 +322,73 @@ fn a_client_can_be_handed_to_a_thread() {
     is_send::<Client>();
     is_send::<Event>();
     is_send::<ClientError>();
+}
+
+#[test]
+fn a_call_that_finds_no_connection_within_its_timeout_has_sent_nothing() {
+    let daemon = Daemon::start(1, &[]);
+    let url = format!("ws://127.0.0.1:{}", daemon.port());
+    let mut client = Client::builder(url).timeout(SOON).reconnect_delay(SOON / 10, SOON / 10).connect().unwrap();
+    drop(daemon);
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    let start = Instant::now();
+    let error = client.publish("room", chat("")).unwrap_err();
+    assert!(matches!(&error, ClientError::NotConnected(why) if !why.is_empty()), "{error:?}");
+    assert!((SOON..PATIENCE).contains(&start.elapsed()));
+    assert!(matches!(client.subscribe("room"), Err(ClientError::NotConnected(_))));
+    // There is nothing to end, so that is done at once.
+    client.unsubscribe("room").unwrap();
+    assert_eq!(client.subscriptions().count(), 0);
+}
+
+#[test]
+fn through_restarts_nothing_comes_twice_or_out_of_order() {
+    const LAST: &str = "the last";
+    let mut daemon = Some(Daemon::start(1, &[]));
+    let port = daemon.as_ref().expect("it runs").port();
+    let connect = || {
+        let builder = Client::builder(format!("ws://127.0.0.1:{port}")).timeout(PATIENCE);
+        builder.reconnect_delay(Duration::from_millis(1), Duration::from_millis(20)).connect().expect("it listens")
+    };
+    let (mut reader, mut writer) = (connect(), connect());
+    reader.subscribe("room").unwrap();
+    let (restarted, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let mut written = 0_u64;
+    let seen = thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut seen = Vec::new();
+            loop {
+                let Event::Message(message) = event(&mut reader) else { continue };
+                match std::str::from_utf8(message.body_bytes()).expect("a text") {
+                    LAST => break,
+                    number => seen.push(number.parse::<u64>().expect("a number")),
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+            seen
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let last = restarted.load(Ordering::SeqCst);
+                let message = chat(if last { LAST.to_owned() } else { written.to_string() });
+                // Every third waits for its answer; what is lost is lost, but never repeated.
+                let _ = match written % 3 {
+                    0 => writer.publish("room", message),
+                    _ => writer.publish_unacked("room", message),
+                };
+                while let Ok(Some(_)) = writer.poll(Duration::ZERO) {}
+                written += 1;
+            }
+        });
+        for _ in 0..4 {
+            common::let_pass(Duration::from_millis(150));
+            drop(daemon.take());
+            daemon = Some(Daemon::start_on(port, 1, &[]));
+        }
+        common::let_pass(Duration::from_millis(150));
+        restarted.store(true, Ordering::SeqCst);
+        reading.join().expect("the reader")
+    });
+    assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
+    assert!(seen.len() > 100, "{} messages came", seen.len());
 }

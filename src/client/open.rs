@@ -125,7 +125,8 @@ impl Client {
     /// Makes attempts until there is a connection.
     fn wait_for_open(&mut self, deadline: Instant) -> Result<(), ClientError> {
         while self.link.is_none() {
-            if !self.wait_for_retry(deadline)? {
+            // An attempt without any time would only replace the reason by "timed out".
+            if !self.wait_for_retry(deadline)? || Instant::now() >= deadline {
                 return Err(ClientError::NotConnected(self.why.clone()));
             }
             self.attempt(deadline.min(later(self.options.connect_timeout)));
