@@ -14,17 +14,21 @@
 //! how many bytes.
 
 mod machine;
+mod nats;
 mod plan;
 mod units;
 mod validate;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
 use serde::Deserialize;
 
+#[cfg(feature = "nats")]
+pub(crate) use self::nats::Login;
 pub use self::{
     machine::raise_fd_limit,
     plan::Plan,
@@ -171,6 +175,39 @@ pub struct Config {
     /// `publish-key`: `POST /publish` then wants `Authorization: Bearer KEY`: 401 without it, 403 with another. Visible
     /// ASCII. Default: not set, everyone who reaches the port may publish.
     pub publish_key: Option<Secret>,
+
+    /// `nats`: the URLs of the NATS servers that connect this node to others (PROTOCOL.md §7), separated by commas:
+    /// `[nats://|tls://][user:password@|token@]host[:port]`, the port is 4222 unless given. Default: not set, this node is
+    /// alone.
+    ///
+    /// Any one of them is connected to; the server starts and serves its own clients when none is there. A URL that is
+    /// none keeps it from starting, as does a build without the cargo feature `nats`.
+    pub nats: Option<Secret>,
+
+    /// `nats-creds`: the credentials file (a user JWT and its NKey seed) to log in with. Default: not set.
+    ///
+    /// It is read once. One that cannot be used keeps the server from starting.
+    pub nats_creds: Option<PathBuf>,
+
+    /// `nats-nkey`: a file that holds the NKey seed to log in with. Default: not set.
+    pub nats_nkey: Option<PathBuf>,
+
+    /// `nats-user`: the name to log in with, beside `nats-password-file`. Default: not set.
+    pub nats_user: Option<String>,
+
+    /// `nats-password-file`: a file whose first line is the password of `nats-user`. Default: not set.
+    pub nats_password_file: Option<PathBuf>,
+
+    /// `nats-tls-ca`: a PEM file with the certificates of the authorities that the NATS servers' are checked against; the
+    /// connection must be TLS then. Default: not set, the system's authorities, for servers that want TLS.
+    pub nats_tls_ca: Option<PathBuf>,
+
+    /// `nats-buffer`: bytes of publishes that wait for NATS, over all cores, while it is away or slow. Default: 8 MiB; at
+    /// least [`Config::NATS_BUFFER_BYTES_MIN`] and twice `max-message`.
+    ///
+    /// What does not fit pushes out what is oldest, counted in [`Stats`](crate::Stats).
+    #[serde(rename = "nats-buffer", deserialize_with = "units::bytes")]
+    pub nats_buffer_bytes: usize,
 }
 
 impl Config {
@@ -182,6 +219,9 @@ impl Config {
 
     /// The most that `busy-poll` and `coalesce` can be: 10 ms.
     pub const HOLD_CEILING: Duration = Duration::from_millis(10);
+
+    /// The least that `nats-buffer` can be: 512 KiB, which holds what a core sends at once.
+    pub const NATS_BUFFER_BYTES_MIN: usize = 512 << 10;
 
     /// The most that any of the other times can be: a year. It keeps every deadline within what a clock can count to.
     pub const TIMEOUT_CEILING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -208,6 +248,13 @@ impl Default for Config {
             coalesce: Duration::from_micros(50),
             send_buffer_bytes: 256 << 10,
             publish_key: None,
+            nats: None,
+            nats_creds: None,
+            nats_nkey: None,
+            nats_user: None,
+            nats_password_file: None,
+            nats_tls_ca: None,
+            nats_buffer_bytes: 8 << 20,
         }
     }
 }

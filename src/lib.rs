@@ -29,7 +29,7 @@
 //! and everyone who is subscribed to `room` gets the second message as it was sent. Subscribing and publishing need no
 //! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `multipart`, `ack` and `no-echo` work in a
 //! message with any command. What a program adds is in [`Processor`] (what a command means), [`Filter`] (what every
-//! message goes through) and [`Publisher`] (publishing from outside). The daemon `lhttpd` is this library with a command
+//! message goes through) and [`Publisher`] (publishing from outside). [`client`] is the other end. The daemon `lhttpd` is this library with a command
 //! line, and [`Config`] is every option of it.
 //!
 //! # The picture
@@ -63,14 +63,16 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← engine ← extension ← server ← lhttpd`: each uses only what is to the left of it. The
-//! protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets or clock, so several of
-//! them and the links between them run in one test, from a seed.
+//! `error, config ← protocol ← engine ← extension ← server ← lhttpd`, and `protocol ← client`: each uses only what is to
+//! the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets or
+//! clock, so several of them and the links between them run in one test, from a seed.
 
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+pub mod client;
 pub mod config;
+mod edge;
 pub(crate) mod engine;
 pub mod error;
 mod extension;

@@ -14,6 +14,7 @@ use mio::{Poll, net::TcpListener};
 
 use crate::{
     config::{Config, Plan},
+    edge::nats::{Bridge, Prepared},
     engine::{
         core::{Core, Link},
         counters::{Shared, Stats},
@@ -22,6 +23,7 @@ use crate::{
         listener::listen,
         pace::Pace,
         reactor::{Reactor, WAKER},
+        uplink::{Downlink, Uplink, link_bridge},
     },
     error::StartError,
     extension::{Context, Dispatch, Extensions, Filter, Processor, Publisher},
@@ -118,12 +120,13 @@ impl Builder {
     /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
     ///
     /// # Errors
-    /// [`StartError`]: an option, a page or a processor's command that means nothing, an address that cannot be listened on, or
-    /// the system's refusal.
+    /// [`StartError`]: an option, a page or a processor's command that means nothing, an address that cannot be listened
+    /// on, or the system's refusal.
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
         let plan = self.config.resolve()?;
+        let bridge = self.config.nats.is_some().then(|| Bridge::prepare(&self.config)).transpose()?;
         let cores = plan.cpus.len();
         let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
@@ -137,7 +140,10 @@ impl Builder {
         let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
         let shared: Vec<_> = (0..cores).map(|_| Arc::new(Shared::default())).collect();
+        let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
         let mut handle = Handle {
+            bridge: None,
+            publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses,
             message_bytes_max: self.config.message_bytes_max,
             mailboxes,
@@ -145,7 +151,14 @@ impl Builder {
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
         };
-        for (number, core) in self.assemble(&plan, pages, ends, listeners, &handle.shared)?.into_iter().enumerate() {
+        let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
+        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared)?;
+        assembled.iter_mut().for_each(|core| core.hub.pages = pages.clone());
+        let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
+        if let Some(bridge) = bridge {
+            handle.start_bridge(bridge, downlinks)?;
+        }
+        for (number, core) in assembled.into_iter().enumerate() {
             handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper())?);
         }
         Ok(handle)
@@ -155,7 +168,7 @@ impl Builder {
     fn assemble(
         self,
         plan: &Plan,
-        pages: Option<Arc<Pages>>,
+        limits: Limits,
         ends: Vec<End>,
         listeners: Vec<Vec<TcpListener>>,
         shared: &[Arc<Shared>],
@@ -163,14 +176,13 @@ impl Builder {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
         let wakes: Vec<_> = ends.iter().map(|end| Arc::clone(&end.wake)).collect();
-        let limits = Limits::new(&self.config, plan.memory_budget_bytes, ends.len());
         let mut cores = Vec::with_capacity(ends.len());
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
-            let mut hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
-            hub.pages = pages.clone();
             cores.push(Core {
-                hub,
+                number: number as u32,
+                bridge: None,
+                hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
                 app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox)),
                 reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
                 links,
@@ -228,6 +240,16 @@ fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
     links
 }
 
+/// The links of each core to the bridge; gives the bridge's ends.
+fn link_bridges(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> {
+    let link = |core: &mut Core| {
+        let (downlink, link) = link_bridge(uplink, core.hub.add_bridge(), core.inbox.shared_wake());
+        core.bridge = Some(link);
+        downlink
+    };
+    cores.iter_mut().map(link).collect()
+}
+
 fn spawn(number: usize, core: Core, cpu: Option<usize>, stopper: Stopper) -> io::Result<JoinHandle<()>> {
     let run = move || {
         let guard = StopWithCore(stopper);
@@ -261,6 +283,8 @@ impl Drop for StopWithCore {
 /// has.
 #[derive(Debug)]
 pub struct Handle {
+    bridge: Option<Bridge>,
+    publish_bytes_max: Arc<AtomicUsize>,
     addresses: Vec<SocketAddr>,
     message_bytes_max: usize,
     mailboxes: Vec<Mailbox>,
@@ -283,7 +307,8 @@ impl Handle {
     /// A way to publish from any thread. Each call gives one that goes in by another core in turn.
     pub fn publisher(&self) -> Publisher {
         let turn = self.next_publisher.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Publisher::new(self.mailboxes[turn % self.mailboxes.len()].clone(), self.message_bytes_max)
+        let mailbox = self.mailboxes[turn % self.mailboxes.len()].clone();
+        Publisher::new(mailbox, self.message_bytes_max, Arc::clone(&self.publish_bytes_max))
     }
 
     /// What the server has done so far. Each core's numbers are those of its last turn.
@@ -309,11 +334,23 @@ impl Handle {
         self.join_threads();
     }
 
+    /// Starts the bridge's thread before the cores', which are pinned to their CPUs.
+    fn start_bridge(&mut self, bridge: Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
+        let (shared, stopper) = (Arc::new(Shared::default()), self.stopper());
+        self.shared.push(Arc::clone(&shared));
+        let limit = Arc::clone(&self.publish_bytes_max);
+        self.bridge = Some(Bridge::start(bridge, downlinks, shared, limit, move || stopper.stop(Duration::ZERO))?);
+        Ok(())
+    }
+
     fn join_threads(&mut self) {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 log::error!("a core has panicked");
             }
+        }
+        if let Some(bridge) = &mut self.bridge {
+            bridge.stop(); // behind the cores, whose last messages it is to send
         }
     }
 }

@@ -19,7 +19,7 @@ use tungstenite::{Message, WebSocket, client};
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 24] = [
+const FLAGS: [&str; 31] = [
     "--listen",
     "--cores",
     "--cpu-list",
@@ -40,6 +40,13 @@ const FLAGS: [&str; 24] = [
     "--coalesce",
     "--send-buffer",
     "--publish-key",
+    "--nats",
+    "--nats-creds",
+    "--nats-nkey",
+    "--nats-user",
+    "--nats-password-file",
+    "--nats-tls-ca",
+    "--nats-buffer",
     "--demo",
     "--log",
     "--help",
@@ -77,6 +84,7 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--busy-poll", default.busy_poll.as_micros().to_string()),
         ("--coalesce", default.coalesce.as_micros().to_string()),
         ("--send-buffer", size(default.send_buffer_bytes)),
+        ("--nats-buffer", size(default.nats_buffer_bytes)),
     ] {
         let of_flag = help.split_once(&format!("{flag} ")).unwrap_or_else(|| panic!("--help lacks {flag}")).1;
         let told = of_flag.split_once("[default: ").map(|(_, rest)| rest.split(']').next().unwrap_or_default());
@@ -126,6 +134,7 @@ fn a_value_that_makes_no_sense_is_one_sentence_and_not_a_crash() {
         (&["--ping-interval", "61s"], "ping-interval"),
         (&["--handshake-timeout", "0"], "handshake-timeout"),
         (&["--publish-key", ""], "publish-key"),
+        (&["--nats-creds", "x"], "nats-creds"),
     ] {
         assert_refused(args, named);
     }
@@ -186,6 +195,38 @@ fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
     assert_eq!(server.wait().code(), Some(0));
     let log = server.rest();
     assert!(!log.contains("hunter"), "{log}");
+}
+
+#[test]
+#[cfg(feature = "nats")]
+fn nats_options_that_make_no_sense_are_one_sentence_without_the_secret() {
+    let scratch = Scratch::new();
+    let (empty, wrong) = (scratch.file(""), scratch.named("wrong", "hunter2"));
+    let url = "nats://u:hunter2@127.0.0.1";
+    for (args, named) in [
+        (&["--nats", "http://u:hunter2@h"][..], "nats:"),
+        (&["--nats", "nats://u:hunter2@h:x"], "port"),
+        (&["--nats", url, "--nats-buffer", "1KiB"], "nats-buffer"),
+        (&["--nats", url, "--nats-creds", &wrong], "one way"),
+        (&["--nats", "h", "--nats-user", "u"], "nats-password-file"),
+        (&["--nats", "h", "--nats-user", "u", "--nats-password-file", "/no/such/file"], "/no/such/file"),
+        (&["--nats", "h", "--nats-user", "u", "--nats-password-file", &empty], "empty"),
+        (&["--nats", "h", "--nats-creds", &wrong], "nats-creds"),
+        (&["--nats", "h", "--nats-nkey", &wrong], "nats-nkey"),
+        (&["--nats", "h", "--nats-tls-ca", &wrong], "nats-tls-ca"),
+    ] {
+        let output = run(&[&["--listen", "127.0.0.1:0", "--cores", "1"], args].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains(named) && !said.contains("hunter2"), "{args:?}: {said:?}");
+        assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "nats"))]
+fn a_build_without_the_bridge_says_so() {
+    assert_refused(&["--nats", "nats://127.0.0.1"], "cargo feature nats");
 }
 
 #[test]
@@ -453,7 +494,12 @@ impl Scratch {
 
     /// Writes a configuration file and gives its path.
     fn file(&self, content: &str) -> String {
-        let path = self.0.join("lhttpd.toml");
+        self.named("lhttpd.toml", content)
+    }
+
+    /// Writes a file and gives its path.
+    fn named(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
         fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }

@@ -73,6 +73,13 @@ export interface OperationOptions {
   timeout?: number;
 }
 
+export interface SubscribeOptions extends OperationOptions {
+  /** The command of the message that subscribes, on each connection anew. Default: `chat`. */
+  command?: string;
+  /** What goes with it, such as a token. The first subscription to a name says both; those who share it follow. */
+  headers?: HeadersInit | null;
+}
+
 export interface SendOptions extends OperationOptions {
   /** Default: `chat`. */
   command?: string;
@@ -123,9 +130,10 @@ export class Client {
 
   /**
    * Calls `handler` with each message of a channel, or of all channels that a pattern matches. Resolves when the server
-   * has confirmed it; while there is no connection, it waits for one. Rejects with the server's `LhttpError`.
+   * has confirmed it; while there is no connection, it waits for one. Rejects with the server's `LhttpError`. Without a
+   * handler the room is to be iterated over: `for await (const message of room)`.
    */
-  subscribe(name: string, handler: (message: Message) => unknown, options?: OperationOptions): Promise<Room>;
+  subscribe(name: string, handler?: (message: Message) => unknown, options?: SubscribeOptions): Promise<Room>;
 
   /** Publishes to one channel or several. Resolves when the server has confirmed it. */
   publish(channels: string | readonly string[], body?: Body, options?: PublishOptions): Promise<void>;
@@ -154,11 +162,16 @@ export class Room {
   publish(body: Body, options?: PublishOptions): Promise<void>;
   /** Ends it: the handler is not called again. */
   unsubscribe(options?: OperationOptions): Promise<void>;
+  /**
+   * The messages, from the subscription on; leaving the loop unsubscribes. At most 1 000 wait to be read; past it the
+   * loop ends with `queue-full`.
+   */
+  [Symbol.asyncIterator](): AsyncGenerator<Message, void, undefined>;
 }
 
 /** A message that came. */
 export class Message {
-  private constructor();
+  protected constructor();
   readonly command: string;
   /** In the order of the message, names as written, values trimmed. */
   readonly headers: [name: string, value: string][];

@@ -38,6 +38,13 @@ fn every_option_can_be_set_in_toml() {
         coalesce = "1ms"
         send-buffer = 0
         publish-key = "hunter2"
+        nats = "nats://a, tls://u:p@b:4223"
+        nats-creds = "/creds"
+        nats-nkey = "/nkey"
+        nats-user = "u"
+        nats-password-file = "/password"
+        nats-tls-ca = "/ca"
+        nats-buffer = "1MiB"
     "#;
     let expected = Config {
         listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:9000".parse().unwrap()],
@@ -58,6 +65,13 @@ fn every_option_can_be_set_in_toml() {
         coalesce: Duration::from_millis(1),
         send_buffer_bytes: 0,
         publish_key: Some(Secret::from("hunter2")),
+        nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
+        nats_creds: Some("/creds".into()),
+        nats_nkey: Some("/nkey".into()),
+        nats_user: Some("u".to_owned()),
+        nats_password_file: Some("/password".into()),
+        nats_tls_ca: Some("/ca".into()),
+        nats_buffer_bytes: 1 << 20,
     };
     assert_eq!(toml::from_str::<Config>(text).unwrap(), expected);
 }
@@ -119,6 +133,8 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
         (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
         (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
+        (Config { nats: Some("".into()), ..base() }, "nats:"),
+        (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),
     ] {
         let sentence = refusal(config);
         assert!(sentence.contains(named), "{named} {sentence}");

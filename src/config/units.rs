@@ -31,6 +31,11 @@ impl Secret {
         self.0.as_bytes().ct_eq(given).into()
     }
 
+    /// The key itself, for whom it is meant.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the key can stand in an `Authorization` header: visible ASCII, at least one byte.
     pub(super) fn is_header_safe(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic())

@@ -23,6 +23,7 @@ impl Config {
             .and_then(|()| self.check_counts())
             .and_then(|()| self.check_times())
             .and_then(|()| self.check_key())
+            .and_then(|()| self.check_nats())
             .map_err(StartError::Config)
     }
 

@@ -17,6 +17,7 @@ use crate::engine::{
     reactor::Reactor,
     session::ConnectionKey,
     subscriptions::Slot,
+    uplink::BridgeLink,
 };
 
 /// The one buffer that a core reads into, in bytes.
@@ -41,10 +42,13 @@ pub(crate) struct Link {
 
 /// A core, ready to run on its thread.
 pub(crate) struct Core {
+    pub(crate) number: u32,
     pub(crate) hub: Hub,
     pub(crate) app: Box<dyn Application>,
     pub(crate) reactor: Reactor,
     pub(crate) links: Vec<Link>,
+    /// The link to the bridge, if there are other nodes.
+    pub(crate) bridge: Option<BridgeLink>,
     pub(crate) inbox: Inbox,
     pub(crate) shared: Arc<Shared>,
     /// The ready list's other half, empty between turns: its memory is used again.
@@ -71,21 +75,22 @@ impl Core {
         let mut buffer = vec![0; READ_BYTES];
         let mut drain: Option<Drain> = None;
         let mut awake_until = Duration::ZERO;
+        // Read once a turn, behind the poll: a turn is short beside any deadline.
+        let mut now = start.elapsed();
         loop {
-            let now = start.elapsed();
-            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, drain.as_ref()) };
+            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, drain.as_ref())? };
             let had_events = self.reactor.poll(now, deadline)?;
-            let now = start.elapsed();
+            now = start.elapsed();
             let had_input = self.turn(now, &mut buffer) || had_events;
             if had_input {
                 awake_until = now + self.busy_poll;
             }
             self.end_turn(had_input);
-            if let Some(until) = self.pace.rest(start.elapsed(), self.hub.take_messages()) {
+            if let Some(until) = self.pace.rest(now, self.hub.take_messages()) {
                 wait_between_turns(until.saturating_sub(start.elapsed()));
             }
             if let Some(time) = self.inbox.stop_asked() {
-                let now = start.elapsed(); // the turn may have begun before anybody asked
+                now = start.elapsed(); // the turn may have begun before anybody asked
                 let drain = drain.get_or_insert_with(|| {
                     self.hub.drain(&mut *self.app);
                     Drain { deadline: now + time }
@@ -96,6 +101,7 @@ impl Core {
                     drain.deadline = drain.deadline.min(now + FAREWELL);
                 }
                 if is_empty || now >= drain.deadline {
+                    self.hand_to_bridge();
                     self.shared.store(self.hub.refresh_stats());
                     return Ok(());
                 }
@@ -103,21 +109,26 @@ impl Core {
         }
     }
 
-    /// How long to sleep at most. Peers need not make a system call to wake this core until this says that it may sleep.
-    fn next_deadline(&self, now: Duration, drain: Option<&Drain>) -> Option<Duration> {
+    /// How long to sleep at most, unless the alarm goes off. Peers need not make a system call to wake this core until
+    /// this says that it may sleep.
+    fn next_deadline(&mut self, now: Duration, drain: Option<&Drain>) -> io::Result<Option<Duration>> {
         if self.hub.wants_turn() {
-            return Some(now);
+            return Ok(Some(now));
         }
         self.inbox.wake().clear();
         let has_letters = !self.inbox.is_empty() && !self.hub.must_wait();
-        let has_batches = self.links.iter().any(|link| !link.batches_in.is_empty());
+        let has_batches = self.links.iter().any(|link| !link.batches_in.is_empty())
+            || self.bridge.as_ref().is_some_and(|bridge| bridge.waiting() > 0);
         let is_to_stop = drain.is_none() && self.inbox.stop_asked().is_some();
         if has_letters || has_batches || is_to_stop {
-            return Some(now);
+            return Ok(Some(now));
+        }
+        if let Some(deadline) = self.hub.next_deadline() {
+            self.reactor.wake_at(now, deadline)?;
         }
         let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);
         let drain = drain.map(|drain| drain.deadline);
-        self.hub.next_deadline().into_iter().chain(retry).chain(drain).min()
+        Ok(retry.into_iter().chain(drain).min())
     }
 
     /// Takes in all that has come. Says whether anything did, sockets aside.
@@ -166,7 +177,24 @@ impl Core {
                 }
             }
         }
-        had_batches
+        had_batches | self.take_from_bridge()
+    }
+
+    /// Takes what the bridge had sent when this began: it may go on sending as fast as this core can take it.
+    fn take_from_bridge(&mut self) -> bool {
+        let waiting = self.bridge.as_ref().map_or(0, BridgeLink::waiting);
+        for _ in 0..waiting {
+            let Some((peer, batch)) = self.bridge.as_ref().and_then(|bridge| Some((bridge.peer, bridge.take()?)))
+            else {
+                break;
+            };
+            let mut used = 0;
+            while used < batch.len() {
+                used += self.hub.relayed(peer, &batch[used..]);
+                self.flush_if_full();
+            }
+        }
+        waiting > 0
     }
 
     fn take_letters(&mut self) -> bool {
@@ -224,6 +252,7 @@ impl Core {
 
     fn flush_if_full(&mut self) {
         if self.hub.is_full() {
+            self.hand_to_bridge(); // its batches stay about as large as a full turn
             self.hub.flush(&mut *self.app, &mut self.reactor.connections);
         }
     }
@@ -238,6 +267,7 @@ impl Core {
                 Err(TrySendError::Disconnected(_)) => {} // the peer has stopped, and so will this core
             }
         }
+        self.hand_to_bridge();
         self.hub.flush(&mut *self.app, &mut self.reactor.connections);
         self.hub.take_shut(slots);
         for slot in slots.drain(..) {
@@ -245,6 +275,14 @@ impl Core {
         }
         self.hub.reap(slots);
         self.reactor.close(slots);
+    }
+}
+
+impl Core {
+    fn hand_to_bridge(&mut self) {
+        let Some(bridge) = &self.bridge else { return };
+        let interest = self.hub.take_interest();
+        bridge.uplink.send(self.number, interest, self.hub.take_batch(bridge.peer));
     }
 }
 

@@ -83,4 +83,18 @@ counters! {
     kept_bytes,
     /// Turns in which something happened.
     turns,
+    /// Messages given to NATS for other nodes: once for each channel named.
+    nats_published,
+    /// Messages received from NATS: once for each channel or pattern of this node that they matched.
+    nats_received,
+    /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them.
+    nats_publish_dropped,
+    /// Messages from NATS that were dropped: a core was behind, or they are larger than an outbox.
+    nats_receive_dropped,
+    /// Messages that were on their way to NATS when the connection was lost: they may not have arrived.
+    nats_possibly_lost,
+    /// Times that a connection to NATS was lost.
+    nats_disconnects,
+    /// Channels and patterns that this node is subscribed to at NATS now.
+    nats_subscriptions,
 }

@@ -12,7 +12,14 @@ mod pages;
 mod publish;
 mod websocket;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use slab::Slab;
 
@@ -73,6 +80,8 @@ pub(crate) struct Limits {
     pub(crate) ping_interval: u64,
     pub(crate) handshake_timeout: u64,
     pub(crate) publish_key: Option<Secret>,
+    /// The largest message that may be published; other nodes may take less than this one. The bridge sets it.
+    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
 }
 
 impl Limits {
@@ -89,6 +98,7 @@ impl Limits {
             ping_interval: millis(config.ping_interval),
             handshake_timeout: millis(config.handshake_timeout),
             publish_key: config.publish_key.clone(),
+            publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }
 }
@@ -152,6 +162,16 @@ impl Hub {
             messages_seen: 0,
             stats: Stats::default(),
         }
+    }
+
+    /// Adds the bridge to other nodes as one more peer, and gives its number.
+    pub(crate) fn add_bridge(&mut self) -> u32 {
+        self.relays.add_bridge()
+    }
+
+    /// The most bytes that a message which is published may have.
+    pub(crate) fn publish_bytes_max(&self) -> usize {
+        self.limits.publish_bytes_max.load(Ordering::Relaxed)
     }
 
     /// The time since the core's start, as all that follows sees it.
@@ -227,6 +247,11 @@ impl Hub {
     /// What is to be handed to a peer at the end of the turn.
     pub(crate) fn take_batch(&mut self, peer: u32) -> Option<Vec<u8>> {
         self.relays.take(peer)
+    }
+
+    /// What the bridge is to be told of this core's interest at the end of the turn.
+    pub(crate) fn take_interest(&mut self) -> Option<Vec<u8>> {
+        self.relays.take_interest()
     }
 
     /// The link to a peer is full.

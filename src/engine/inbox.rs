@@ -169,6 +169,11 @@ impl Inbox {
         self.state.stop.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
     }
 
+    /// What wakes this core, to keep.
+    pub(crate) fn shared_wake(&self) -> Arc<Wake> {
+        Arc::clone(&self.state.wake)
+    }
+
     /// What wakes this core.
     pub(crate) fn wake(&self) -> &Wake {
         &self.state.wake

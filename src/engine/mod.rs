@@ -1,5 +1,6 @@
 //! One core: what a single pinned thread owns and does. Plain owned data, no lock, nothing that blocks.
 
+mod alarm;
 pub(crate) mod arena;
 pub(crate) mod connection;
 pub(crate) mod core;
@@ -16,3 +17,4 @@ pub(crate) mod relay;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
 pub(crate) mod timers;
+pub(crate) mod uplink;

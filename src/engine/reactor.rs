@@ -12,12 +12,14 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
 
-use crate::engine::{connection::Connections, hub::Hub, session::ConnectionKey, subscriptions::Slot};
+use crate::engine::{alarm::Alarm, connection::Connections, hub::Hub, session::ConnectionKey, subscriptions::Slot};
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
+/// The token of its alarm.
+const ALARM: Token = Token(usize::MAX - 1);
 /// Listeners have the tokens below it. A connection's token is its slot and its generation, and slots stay far below.
-const LISTENERS: usize = usize::MAX - 1;
+const LISTENERS: usize = usize::MAX - 2;
 
 /// Events taken from one poll; more come with the next.
 const EVENTS_MAX: usize = 1024;
@@ -35,6 +37,7 @@ const BUSY: &[u8] =
 /// What one turn's poll said, beside the connections that it put on the ready list.
 pub(crate) struct Reactor {
     poll: Poll,
+    alarm: Alarm,
     events: Events,
     listeners: Vec<TcpListener>,
     pub(crate) connections: Connections,
@@ -65,6 +68,7 @@ impl Reactor {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
         }
         Ok(Self {
+            alarm: Alarm::new(poll.registry(), ALARM)?,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             listeners,
@@ -76,6 +80,12 @@ impl Reactor {
             open,
             connections_max,
         })
+    }
+
+    /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
+    /// given to each poll.
+    pub(crate) fn wake_at(&mut self, now: Duration, deadline: Duration) -> io::Result<()> {
+        self.alarm.wake_at(now, deadline)
     }
 
     /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do. Says whether
@@ -97,7 +107,7 @@ impl Reactor {
     pub(crate) fn sort_events(&mut self, hub: &mut Hub) {
         for event in &self.events {
             match event.token() {
-                WAKER => {}
+                WAKER | ALARM => {}
                 token if token.0 > LISTENERS - self.listeners.len() => self.accepts = true,
                 token => sort_event(event, key(token), hub, &mut self.connections, &mut self.ready),
             }

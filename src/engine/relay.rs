@@ -4,7 +4,12 @@
 //! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a
 //! connection reach every core in the order in which they were sent.
 
-use crate::{engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::{
+    engine::subscriptions::PEERS_MAX,
+    protocol::{channel::Kind, frame},
+};
 
 /// A batch that the link has not taken grows to this size, in bytes; then the core stops reading from its publishers.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -13,6 +18,11 @@ const PUBLISH: u8 = 0;
 const INTEREST: u8 = 1;
 const NO_INTEREST: u8 = 2;
 const ANSWERED: u8 = 3;
+const DELIVERY: u8 = 4;
+const ABSENT: u8 = 5;
+
+/// What a peer that is absent has answered: everything, so that nobody waits for it.
+const ALL: u64 = u64::MAX;
 
 /// One thing that a core says to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +45,19 @@ pub(crate) enum Item<'b> {
     },
     /// The peer's replica holds as many `Interest`s of ours (those with `interested`) as this says, and all before.
     Answered(u64),
+    /// From the bridge: a frame for the subscribers of this very name, and for nobody else. Another node's publish comes
+    /// once for each name of this node that it matches.
+    Delivery {
+        /// The channel or pattern.
+        name: &'b [u8],
+        /// Which of the two it is.
+        kind: Kind,
+        /// A whole server frame.
+        frame: &'b [u8],
+    },
+    /// The peer cannot answer for now, and nobody is to wait for it: the bridge has lost the other nodes. Its next
+    /// `Answered` ends that.
+    Absent,
 }
 
 /// Takes the next item off a batch.
@@ -49,11 +72,52 @@ pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
             Item::Publish { channels, frame: take_long(batch) }
         }
         ANSWERED => Item::Answered(u64::from_le_bytes(*take_array(batch))),
+        ABSENT => Item::Absent,
+        DELIVERY => {
+            let kind = take_kind(batch);
+            let name = take_short(batch);
+            Item::Delivery { name, kind, frame: take_long(batch) }
+        }
         tag => {
-            let kind = if take_array::<1>(batch)[0] == 0 { Kind::Exact } else { Kind::Pattern };
+            let kind = take_kind(batch);
             Item::Interest { name: take_short(batch), kind, interested: tag == INTEREST }
         }
     })
+}
+
+/// How many messages a batch for the bridge holds: one for each channel of each publish.
+pub(crate) fn messages(mut batch: &[u8]) -> u64 {
+    let mut count = 0;
+    while let Some(item) = next(&mut batch) {
+        if let Item::Publish { channels, .. } = item {
+            count += names(channels).count() as u64;
+        }
+    }
+    count
+}
+
+/// Appends an [`Item::Answered`].
+pub(crate) fn put_answered(batch: &mut Vec<u8>, count: u64) {
+    batch.push(ANSWERED);
+    batch.extend_from_slice(&count.to_le_bytes());
+}
+
+/// Appends an [`Item::Absent`].
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+pub(crate) fn put_absent(batch: &mut Vec<u8>) {
+    batch.push(ABSENT);
+}
+
+/// Appends an [`Item::Delivery`] of this payload.
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+pub(crate) fn put_delivery(batch: &mut Vec<u8>, name: &[u8], kind: Kind, is_text: bool, payload: &[u8]) {
+    batch.extend_from_slice(&[DELIVERY, u8::from(kind == Kind::Pattern)]);
+    put_short(batch, name);
+    let at = batch.len();
+    batch.extend_from_slice(&[0; 4]);
+    frame::encode(batch, OpCode::Data(if is_text { Data::Text } else { Data::Binary }), payload);
+    let len = (batch.len() - at - 4) as u32;
+    batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
 }
 
 /// The channels of an [`Item::Publish`].
@@ -65,6 +129,10 @@ fn take_array<'b, const N: usize>(batch: &mut &'b [u8]) -> &'b [u8; N] {
     batch.split_off(..N).and_then(<[u8]>::first_chunk).expect("a batch ends at an item's end")
 }
 
+fn take_kind(batch: &mut &[u8]) -> Kind {
+    if take_array::<1>(batch)[0] == 0 { Kind::Exact } else { Kind::Pattern }
+}
+
 fn take_short<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
     let len = usize::from(take_array::<1>(batch)[0]);
     batch.split_off(..len).expect("a batch ends at an item's end")
@@ -73,6 +141,11 @@ fn take_short<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
 fn take_long<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
     let len = u32::from_le_bytes(*take_array(batch)) as usize;
     batch.split_off(..len).expect("a batch ends at an item's end")
+}
+
+fn put_interest(batch: &mut Vec<u8>, tag: u8, name: &[u8], kind: Kind) {
+    batch.extend_from_slice(&[tag, u8::from(kind == Kind::Pattern)]);
+    put_short(batch, name);
 }
 
 fn put_short(batch: &mut Vec<u8>, bytes: &[u8]) {
@@ -104,6 +177,17 @@ pub(crate) struct Relays {
     congested: u64,
     /// [`BATCH_BYTES_MAX`], but for tests.
     pub(crate) batch_bytes_max: usize,
+    /// The peer that is the bridge to other nodes.
+    bridge: Option<Bridge>,
+    /// A bit for the bridge, if there is one: it wants every publish.
+    bridge_bit: u64,
+}
+
+/// The bridge takes its publishes from [`Peer::batch`] as others do, but may lose some of them; interest it may not lose.
+#[derive(Debug)]
+struct Bridge {
+    number: u32,
+    interest: Vec<u8>,
 }
 
 impl Relays {
@@ -114,7 +198,37 @@ impl Relays {
     pub(crate) fn new(own: u32, cores: u32) -> Self {
         assert!(cores <= PEERS_MAX, "{cores} cores, at most {PEERS_MAX}");
         let peers = (0..cores).map(|peer| (peer != own).then(Peer::default)).collect();
-        Self { peers, announced: 0, congested: 0, batch_bytes_max: BATCH_BYTES_MAX }
+        Self { peers, announced: 0, congested: 0, batch_bytes_max: BATCH_BYTES_MAX, bridge: None, bridge_bit: 0 }
+    }
+
+    /// Adds the bridge as one more peer, absent at first, and gives its number.
+    ///
+    /// # Panics
+    /// If there are [`PEERS_MAX`] already.
+    pub(crate) fn add_bridge(&mut self) -> u32 {
+        let number = self.peers.len() as u32;
+        assert!(number < PEERS_MAX && self.bridge.is_none(), "a bridge beside {number} peers");
+        self.peers.push(Some(Peer { answered: ALL, ..Peer::default() }));
+        self.bridge = Some(Bridge { number, interest: Vec::new() });
+        self.bridge_bit = 1 << number;
+        number
+    }
+
+    /// A bit for each peer that wants every publish: the bridge's, or none.
+    pub(crate) fn always_interested(&self) -> u64 {
+        self.bridge_bit
+    }
+
+    /// Whether there are other nodes, and the bridge has lost them.
+    pub(crate) fn is_offline(&self) -> bool {
+        let bridge = self.bridge.as_ref().and_then(|bridge| self.peers[bridge.number as usize].as_ref());
+        bridge.is_some_and(|peer| peer.answered == ALL)
+    }
+
+    /// What the bridge is to be told of our interest at the end of a turn, if anything.
+    pub(crate) fn take_interest(&mut self) -> Option<Vec<u8>> {
+        let interest = &mut self.bridge.as_mut()?.interest;
+        (!interest.is_empty()).then(|| std::mem::take(interest))
     }
 
     /// Tells every peer of our interest, and gives the number that [`Relays::live`] must reach until it is live.
@@ -130,9 +244,12 @@ impl Relays {
     }
 
     fn tell_interest(&mut self, tag: u8, name: &[u8], kind: Kind) {
-        for peer in self.peers.iter_mut().flatten() {
-            peer.batch.extend_from_slice(&[tag, u8::from(kind == Kind::Pattern)]);
-            put_short(&mut peer.batch, name);
+        let cores = self.bridge.as_ref().map_or(self.peers.len(), |bridge| bridge.number as usize);
+        for peer in self.peers[..cores].iter_mut().flatten() {
+            put_interest(&mut peer.batch, tag, name, kind);
+        }
+        if let Some(bridge) = &mut self.bridge {
+            put_interest(&mut bridge.interest, tag, name, kind);
         }
     }
 
@@ -165,17 +282,21 @@ impl Relays {
         }
     }
 
+    /// A peer is not to be waited for until it answers again.
+    pub(crate) fn absent(&mut self, peer: u32) {
+        self.answered(peer, ALL);
+    }
+
     /// All interests up to this number are live: every peer has answered them.
     pub(crate) fn live(&self) -> u64 {
-        self.peers.iter().flatten().map(|peer| peer.answered).min().unwrap_or(u64::MAX)
+        self.peers.iter().flatten().map(|peer| peer.answered).min().unwrap_or(ALL)
     }
 
     /// What is to be sent to a peer at the end of a turn, if anything. When the link is full, give it back.
     pub(crate) fn take(&mut self, peer: u32) -> Option<Vec<u8>> {
         let entry = self.peers[peer as usize].as_mut()?;
         if std::mem::take(&mut entry.owes_answer) {
-            entry.batch.push(ANSWERED);
-            entry.batch.extend_from_slice(&entry.heard.to_le_bytes());
+            put_answered(&mut entry.batch, entry.heard);
         }
         self.congested &= !(1 << peer);
         (!entry.batch.is_empty()).then(|| std::mem::take(&mut entry.batch))
@@ -198,6 +319,7 @@ impl Relays {
     /// Whether a peer is still to be told something.
     pub(crate) fn has_batches(&self) -> bool {
         self.peers.iter().flatten().any(|peer| peer.owes_answer || !peer.batch.is_empty())
+            || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty())
     }
 }
 

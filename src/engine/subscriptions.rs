@@ -170,6 +170,11 @@ impl Subscriptions {
         self.find_hashed(self.channels.hash(0, channel), channel).map(AudienceId)
     }
 
+    /// The audience of this very name; a pattern is not matched but looked up.
+    pub(crate) fn find_name(&self, name: &[u8], kind: Kind) -> Option<AudienceId> {
+        self.lookup(name, kind).map(AudienceId)
+    }
+
     /// Replaces `out` by the audience of a channel and those of all patterns that match it, each once. Cost: as
     /// [`find`](Self::find) while there are no patterns, then [`Patterns::matching`]; no allocation for up to eight.
     ///
@@ -278,7 +283,8 @@ impl Subscriptions {
         assert_eq!(self.patterns.len(), self.audiences.len() - exact, "a freed pattern is still in the trie");
         self.patterns.invariants();
         // Every held entry has its subscriber, so equal sums mean that every subscriber has its held entry.
-        assert_eq!(self.len, self.held.iter().map(SmallVec::len).sum(), "subscriptions are counted wrongly");
+        let held: usize = self.held.iter().map(SmallVec::len).sum();
+        assert_eq!(self.len, held, "subscriptions are counted wrongly");
         let subscribers: usize = self.audiences.iter().map(|(_, audience)| audience.subscribers.len()).sum();
         assert_eq!(self.len, subscribers, "an audience has a subscriber that does not hold it");
     }

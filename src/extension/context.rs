@@ -6,6 +6,7 @@ use crate::{
     engine::{hub::Hub, inbox::Mailbox, subscriptions::Slot},
     error::{Reason, Refusal},
     extension::{
+        control::check_publish_size,
         effects::Effects,
         profile::{ConnectionId, Profile},
         publisher::encode_publish,
@@ -173,6 +174,7 @@ impl Context<'_> {
         body: impl AsRef<[u8]>,
     ) -> Result<(), Refusal> {
         let payload = encode_publish(channels, command, headers, body.as_ref(), self.hub.limits.message_bytes_max)?;
+        check_publish_size(payload.len(), self.hub.publish_bytes_max())?;
         self.effects.borrow_mut().publish(channels, |out| out.extend_from_slice(&payload));
         Ok(())
     }

@@ -55,11 +55,12 @@ pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) 
 /// Checks the channels that a message is published to, and gives their number.
 ///
 /// # Errors
-/// `bad-channel`.
+/// `bad-channel`, `message-too-big`.
 fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     if !message.head.has(Control::Publish) {
         return Ok(0);
     }
+    check_publish_size(message.payload.len(), hub.publish_bytes_max())?;
     let mut count = 0;
     for name in message.names(Control::Publish) {
         count += 1;
@@ -70,11 +71,23 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     Ok(count)
 }
 
+/// Checks that every node takes a message of this size: NATS has a limit of its own (PROTOCOL.md §7).
+///
+/// # Errors
+/// `message-too-big`.
+pub(super) fn check_publish_size(len: usize, publish_bytes_max: usize) -> Result<(), Refusal> {
+    if len <= publish_bytes_max {
+        return Ok(());
+    }
+    let sentence = format!("the message has {len} bytes, and NATS carries at most {publish_bytes_max}");
+    Err(Refusal::because(Reason::MessageTooBig, sentence))
+}
+
 /// Publishes a message that came over HTTP, where only its `publish` headers count (PROTOCOL.md §3). Gives the number of
 /// channels.
 ///
 /// # Errors
-/// `bad-channel`, `bad-header`.
+/// `bad-channel`, `bad-header`, `message-too-big`.
 pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     let channels = check_publish(hub, message)?;
     if channels == 0 {

@@ -306,7 +306,7 @@ impl Application for Dispatch {
     }
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        if self.plain.matches(payload) {
+        if payload.len() <= hub.publish_bytes_max() && self.plain.matches(payload) {
             self.plain.carry_out(hub, slot, is_text, payload);
             return;
         }

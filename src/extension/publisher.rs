@@ -1,10 +1,17 @@
 //! Publishing from any thread.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use crate::{
     engine::inbox::{Letter, Mailbox},
     error::{PublishError, Reason, Refusal},
+    extension::control::check_publish_size,
     protocol::{channel, message::Message},
 };
 
@@ -23,11 +30,13 @@ use crate::{
 pub struct Publisher {
     mailbox: Mailbox,
     message_bytes_max: usize,
+    /// The same as the cores'.
+    publish_bytes_max: Arc<AtomicUsize>,
 }
 
 impl Publisher {
-    pub(crate) fn new(mailbox: Mailbox, message_bytes_max: usize) -> Self {
-        Self { mailbox, message_bytes_max }
+    pub(crate) fn new(mailbox: Mailbox, message_bytes_max: usize, publish_bytes_max: Arc<AtomicUsize>) -> Self {
+        Self { mailbox, message_bytes_max, publish_bytes_max }
     }
 
     /// Publishes one message to all these channels: `command`, a `publish` header that names them, `headers` behind it,
@@ -46,6 +55,9 @@ impl Publisher {
         body: impl AsRef<[u8]>,
     ) -> Result<(), PublishError> {
         let payload = encode_publish(channels, command, headers, body.as_ref(), self.message_bytes_max)
+            .and_then(|payload| {
+                check_publish_size(payload.len(), self.publish_bytes_max.load(Ordering::Relaxed)).map(|()| payload)
+            })
             .map_err(PublishError::Invalid)?;
         let channels = channels.join(" ").into_bytes().into_boxed_slice();
         self.mailbox.post(Letter::Publish { channels, payload })

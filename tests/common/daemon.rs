@@ -30,6 +30,13 @@ impl Daemon {
         Self::launch(command.args(base_args(cores)).args(args))
     }
 
+    /// The same on a port that must be free, such as that of a daemon that was killed.
+    pub(crate) fn start_on(port: u16, cores: usize, args: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        let listen = format!("127.0.0.1:{port}");
+        Self::launch(command.args(["--listen", &listen, "--cores", &cores.to_string()]).args(args))
+    }
+
     /// The same, with at most `fds` open files, which the daemon cannot raise.
     pub(crate) fn start_with_fds(cores: usize, fds: u32, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
@@ -67,6 +74,13 @@ impl Daemon {
     /// What it has written to stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().expect("no reader panicked").clone()
+    }
+
+    /// Waits until it has written this to stderr.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, part: &str) {
+        let written = wait_until(|| self.stderr().contains(part), PATIENCE);
+        assert!(written, "lhttpd does not write {part:?}; stderr:\n{}", self.stderr());
     }
 
     /// Its resident memory in bytes, to the page.

@@ -10,6 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod frame;
 pub(crate) mod http;
 pub(crate) mod message;
+pub(crate) mod nats;
 pub(crate) mod wire;
 
 use std::{
@@ -25,6 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Makes two tests of each function `fn name(cores: usize)`: one against a daemon of one core, one of two.
 ///
 /// A function that is left out of the list is dead code, so the compiler notices.
+#[allow(unused_macros)]
 macro_rules! on_one_and_two_cores {
     ($($name:ident),+ $(,)?) => {
         $(mod $name {
@@ -42,6 +44,7 @@ macro_rules! on_one_and_two_cores {
         })+
     };
 }
+#[allow(unused_imports)]
 pub(crate) use on_one_and_two_cores;
 
 /// True if this machine can run a daemon of so many cores (it refuses more than there are); says so if not.

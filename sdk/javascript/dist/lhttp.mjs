@@ -237,6 +237,8 @@ class Connection {
   #isUp = false;
   #openedAt = 0;
   #heardAt = 0;
+  /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
+  #heard = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} What ends the state: a connect that takes too long, a wait. */
   #stateTimer = undefined;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -309,19 +311,23 @@ class Connection {
   #connect() {
     clearTimeout(this.#stateTimer);
     this.#become({ state: "connecting" });
+    // A listener may have closed it.
+    if (this.#isClosed()) return;
     const { WebSocket, protocols, connectTimeout } = this.#options;
-    this.#stateTimer = setTimeout(() => this.#down(`no connection within ${connectTimeout} ms`), connectTimeout);
     const socket = protocols === undefined ? new WebSocket(this.#url) : new WebSocket(this.#url, protocols);
     this.#socket = socket;
+    this.#stateTimer = setTimeout(() => this.#down(`no connection within ${connectTimeout} ms`), connectTimeout);
     socket.binaryType = "arraybuffer";
     // A socket that was given up may still call back: it is no longer ours then.
     socket.onopen = () => void (this.#socket === socket && this.#up());
     socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
+    // Browsers do not say what went wrong, other WebSockets do; the close event always follows.
+    let fault = "";
+    socket.onerror = (event) => void (fault = /** @type {ErrorEvent} */ (event).message ?? "");
     socket.onclose = ({ code, reason }) => {
-      if (this.#socket === socket) this.#down(`closed with ${code}${reason ? ` (${reason})` : ""}`, code);
+      const why = reason || fault;
+      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, code);
     };
-    // The close event that follows says as much as is known.
-    socket.onerror = () => {};
   }
 
   #up() {
@@ -335,6 +341,7 @@ class Connection {
   /** @param {unknown} data */
   #received(data) {
     this.#heardAt = Date.now();
+    this.#heard += 1;
     if (typeof data === "string") return this.#hooks.received(data);
     const bytes = asBytes(data);
     if (bytes) this.#hooks.received(bytes);
@@ -371,6 +378,10 @@ class Connection {
     this.#become({ state: "waiting", retryIn, attempt: this.#backoff.attempts, error, closeCode });
   }
 
+  #isClosed() {
+    return this.state === "closed";
+  }
+
   /** Lets go of the socket and of what watches it. */
   #release() {
     clearTimeout(this.#stateTimer);
@@ -401,11 +412,11 @@ class Connection {
 
   #probe() {
     const { timeout } = this.#options.heartbeat;
-    const asked = Date.now();
+    const before = this.#heard;
     clearTimeout(this.#heartbeat);
     this.#hooks.silent();
     this.#heartbeat = setTimeout(() => {
-      if (this.#heardAt >= asked) return this.#watch();
+      if (this.#heard > before) return this.#watch();
       this.#down(`no answer within ${timeout} ms`);
     }, timeout);
   }
@@ -957,16 +968,16 @@ class Message {
     const offsets = this.header("multipart");
     return offsets === undefined ? [] : readMultipart(offsets, this.bytes(), typeof this.body === "string");
   }
+}
 
-  /**
-   * The same message as a copy that came on `channel`.
-   * @param {string} channel
-   */
-  on(channel) {
-    const copy = new Message(this.command, this.headers, this.body);
-    copy.channel = channel;
-    return copy;
-  }
+/**
+ * Says on which channel a message came.
+ * @param {Message} message
+ * @param {string} channel
+ */
+function cameOn(message, channel) {
+  message.channel = channel;
+  return message;
 }
 
 /**
@@ -1127,17 +1138,27 @@ const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
 
 /** What we are subscribed to under one name, whoever of ours wants it. */
 class Subscription {
-  /** @param {string} name */
-  constructor(name) {
+  /**
+   * @param {string} name
+   * @param {string} command What the message is called that asks for it.
+   * @param {import("./headers.js").Header[]} headers What else goes with that message.
+   */
+  constructor(name, command, headers) {
     this.name = name;
+    this.command = command;
+    this.headers = headers;
     this.tokens = name.split(".");
     this.isPattern = isPattern(name);
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
-    /** Whether the server has confirmed it on this connection. */
-    this.isLive = false;
-    /** Whether the last room has gone and the server has not confirmed that yet. */
-    this.isLeaving = false;
+    /**
+     * How the server knows it, on the connection that there is now: not at all, because there is none or it refused;
+     * asked for and not answered; confirmed; given up by the last room, and that not confirmed.
+     * @type {"wanted" | "asked" | "live" | "leaving"}
+     */
+    this.status = "wanted";
+    /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
+    this.wasLive = false;
   }
 }
 
@@ -1169,12 +1190,10 @@ class Subscriptions {
 
   /**
    * Takes the place of one that is leaving under the same name: to the server the two are one.
-   * @param {string} name
+   * @param {Subscription} subscription
    */
-  add(name) {
-    const subscription = new Subscription(name);
-    (subscription.isPattern ? this.#patterns : this.#exact).set(name, subscription);
-    return subscription;
+  add(subscription) {
+    (subscription.isPattern ? this.#patterns : this.#exact).set(subscription.name, subscription);
   }
 
   /** @param {Subscription} subscription */
@@ -1192,7 +1211,7 @@ class Subscriptions {
   settle(subscription) {
     for (const [key, copies] of this.#incomplete) {
       copies.uncertain = copies.uncertain.filter((copy) => copy.subscription !== subscription);
-      if (copies.certain.length + copies.uncertain.length === 0) this.#forget(key);
+      if (sizeOf(copies) === 0) this.#forget(key);
     }
   }
 
@@ -1201,8 +1220,8 @@ class Subscriptions {
     this.#incomplete.clear();
     this.#incompleteSize = 0;
     for (const subscription of this.all()) {
-      subscription.isLive = false;
-      if (subscription.isLeaving) this.remove(subscription);
+      if (subscription.status === "leaving") this.remove(subscription);
+      subscription.status = "wanted";
     }
   }
 
@@ -1213,18 +1232,15 @@ class Subscriptions {
    * @returns {Copy | undefined}
    */
   assign(data, channels) {
-    if (this.#incomplete.size === 0 && channels.length === 1 && this.#patterns.size === 0) {
-      const subscription = this.#exact.get(channels[0]);
-      return subscription && { subscription, channel: channels[0] };
-    }
+    const isAlone = this.#incomplete.size === 0;
+    const expected = isAlone ? this.#expected(channels) : undefined;
+    // Mostly there is but one copy, and the message need not be known again.
+    if (expected && sizeOf(expected) < 2) return expected.certain[0] ?? expected.uncertain[0];
     const key = keyOf(data);
-    const copies = this.#incomplete.get(key) ?? this.#expected(channels);
+    const copies = expected ?? this.#incomplete.get(key) ?? this.#expected(channels);
     const copy = copies.certain.shift() ?? copies.uncertain.shift();
-    if (copies.certain.length + copies.uncertain.length > 0) {
-      this.#remember(key, copies);
-    } else {
-      this.#forget(key);
-    }
+    if (sizeOf(copies) > 0) this.#remember(key, copies);
+    else this.#forget(key);
     return copy;
   }
 
@@ -1237,12 +1253,12 @@ class Subscriptions {
     const copies = { certain: [], uncertain: [] };
     for (const channel of channels) {
       for (const subscription of this.#matching(channel)) {
-        const isCertain = subscription.isLive && !subscription.isLeaving;
-        (isCertain ? copies.certain : copies.uncertain).push({ subscription, channel });
+        (subscription.status === "live" ? copies.certain : copies.uncertain).push({ subscription, channel });
       }
     }
     // What arrives is wanted rather than on its way out.
-    copies.uncertain.sort((a, b) => Number(a.subscription.isLeaving) - Number(b.subscription.isLeaving));
+    const isLeaving = (/** @type {Copy} */ { subscription }) => Number(subscription.status === "leaving");
+    copies.uncertain.sort((one, other) => isLeaving(one) - isLeaving(other));
     return copies;
   }
 
@@ -1273,6 +1289,11 @@ class Subscriptions {
   #forget(key) {
     if (this.#incomplete.delete(key)) this.#incompleteSize -= key.length;
   }
+}
+
+/** @param {Copies} copies */
+function sizeOf({ certain, uncertain }) {
+  return certain.length + uncertain.length;
 }
 
 /**
@@ -1371,8 +1392,10 @@ class Membership {
   #subscriptions = new Subscriptions();
   /** Counts connections, so that an answer from an old one is known. */
   #epoch = 0;
-  /** @type {WeakMap<Subscription, import("./waiting.js").Deferred<void>>} Those whose first answer is waited for. */
-  #joining = new WeakMap();
+  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} Those whose confirmation is waited for. */
+  #joining = new Map();
+  /** Whether the connection is new and not to be used yet: nobody is told of a subscription before. */
+  #isRejoining = false;
 
   /** @param {Line} line */
   constructor(line) {
@@ -1380,25 +1403,18 @@ class Membership {
   }
 
   /**
-   * @param {string} name
+   * @param {Subscription} subscription Taken if there is none of this name yet.
    * @param {(subscription: Subscription) => import("./room.js").Room} makeRoom
    * @param {import("../index.d.ts").OperationOptions} limits
    */
-  async join(name, makeRoom, limits) {
-    const found = this.#subscriptions.find(name);
-    const isNew = !found || found.isLeaving;
-    const subscription = isNew ? this.#subscriptions.add(name) : found;
+  async join(subscription, makeRoom, limits) {
+    const found = this.#subscriptions.find(subscription.name);
+    if (found && found.status !== "leaving") subscription = found;
+    else this.#subscriptions.add(subscription);
     const room = makeRoom(subscription);
     subscription.rooms.add(room);
-    if (isNew) {
-      const joining = deferred();
-      // Who gave up waiting is not to hear of it as an unhandled rejection.
-      joining.promise.catch(() => {});
-      this.#joining.set(subscription, joining);
-      if (this.#line.isUp()) void this.#subscribe([subscription]);
-    }
     try {
-      await within(this.#joining.get(subscription)?.promise ?? Promise.resolve(), limits);
+      await within(this.#joined(subscription), limits);
     } catch (error) {
       room.unsubscribe().catch(() => {});
       throw error;
@@ -1414,38 +1430,45 @@ class Membership {
   async leave(room, subscription, limits) {
     const wasIn = subscription.rooms.delete(room);
     if (!wasIn || subscription.rooms.size > 0) return;
-    if (this.#subscriptions.find(subscription.name) !== subscription) return;
-    if (!this.#line.isUp()) return this.#subscriptions.remove(subscription);
-    subscription.isLeaving = true;
-    const done = this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]).then(
-      () => this.#subscriptions.remove(subscription),
-      (error) => {
-        this.#subscriptions.remove(subscription);
-        // With the connection the subscription has gone too.
-        if (error.reason !== "connection-lost" && error.reason !== "closed") throw error;
-      },
-    );
-    done.catch(() => {});
-    await within(done, limits);
+    // Whoever still waited has left.
+    this.#joining.delete(subscription);
+    const isKnown = subscription.status === "live" || subscription.status === "asked";
+    if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
+    subscription.status = "leaving";
+    await within(this.#unsubscribe(subscription), limits);
   }
 
   /** Subscribes again to everything, on a new connection; false if that was lost meanwhile. */
   async rejoin() {
     const epoch = this.#epoch;
-    const wanted = this.#subscriptions.all();
+    this.#isRejoining = true;
+    const wanted = this.#subscriptions.all().filter(({ status }) => status === "wanted");
     await Promise.all(batches(wanted).map((batch) => this.#subscribe(batch)));
     return epoch === this.#epoch;
   }
 
+  /** The connection may be used: those who wait for what is live now go on. */
+  rejoined() {
+    this.#isRejoining = false;
+    for (const subscription of [...this.#joining.keys()]) {
+      if (subscription.status === "live") this.#tell(subscription);
+    }
+  }
+
   /** The connection is gone. */
   lost() {
+    this.#isRejoining = false;
     this.#epoch += 1;
     this.#subscriptions.disconnected();
   }
 
   close() {
     this.lost();
-    for (const subscription of this.#subscriptions.all()) this.#joining.get(subscription)?.reject(closed());
+    for (const subscription of this.#subscriptions.all()) {
+      this.#joining.get(subscription)?.reject(closed());
+      this.#joining.delete(subscription);
+      for (const room of subscription.rooms) room.end();
+    }
   }
 
   /**
@@ -1457,85 +1480,154 @@ class Membership {
   }
 
   /**
+   * Resolves when the subscription is live.
+   * @param {Subscription} subscription
+   * @returns {Promise<void>}
+   */
+  #joined(subscription) {
+    if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
+    let joining = this.#joining.get(subscription);
+    if (!joining) {
+      joining = deferred();
+      this.#joining.set(subscription, joining);
+      // Who gave up waiting is not to hear of it as an unhandled rejection.
+      joining.promise.catch(() => {});
+    }
+    if (subscription.status === "wanted" && this.#line.isUp()) void this.#subscribe([subscription]);
+    return joining.promise;
+  }
+
+  /**
    * Never rejects: each subscription's fate is told to those who wait for it.
-   * @param {Subscription[]} batch
+   * @param {Subscription[]} batch All with the same command and headers.
    * @returns {Promise<void>}
    */
   async #subscribe(batch) {
     const epoch = this.#epoch;
+    const [{ command, headers }] = batch;
+    const names = batch.map(({ name }) => name).join(" ");
+    for (const subscription of batch) subscription.status = "asked";
+    /** @type {LhttpError | undefined} */
+    let refusal;
     try {
-      await this.#line.ask(DEFAULT_COMMAND, [headerPair("subscribe", batch.map(({ name }) => name).join(" "))]);
+      await this.#line.ask(command, [headerPair("subscribe", names), ...headers]);
     } catch (error) {
-      if (epoch !== this.#epoch) return;
-      // A message is refused whole: one by one the others still go through.
-      if (batch.length > 1 && error.code > 0) {
-        await Promise.all(batch.map((subscription) => this.#subscribe([subscription])));
-        return;
-      }
-      return this.#refused(batch, error);
+      refusal = /** @type {LhttpError} */ (error);
     }
     if (epoch !== this.#epoch) return;
+    // A message is refused whole: one by one the others still go through.
+    if (refusal && refusal.code > 0 && batch.length > 1) {
+      const asked = batch.filter(({ status }) => status === "asked");
+      await Promise.all(asked.map((subscription) => this.#subscribe([subscription])));
+      return;
+    }
     for (const subscription of batch) {
-      subscription.isLive = true;
-      this.#subscriptions.settle(subscription);
-      this.#joining.get(subscription)?.resolve();
-      this.#joining.delete(subscription);
+      // It may have been given up meanwhile; then its own answer is to come.
+      if (subscription.status !== "asked") continue;
+      if (refusal) this.#refused(subscription, refusal);
+      else this.#confirmed(subscription);
     }
   }
 
+  /** @param {Subscription} subscription */
+  #confirmed(subscription) {
+    subscription.status = "live";
+    subscription.wasLive = true;
+    this.#subscriptions.settle(subscription);
+    if (!this.#isRejoining) this.#tell(subscription);
+  }
+
+  /** @param {Subscription} subscription */
+  #tell(subscription) {
+    this.#joining.get(subscription)?.resolve();
+    this.#joining.delete(subscription);
+  }
+
   /**
-   * @param {Subscription[]} batch
+   * @param {Subscription} subscription
    * @param {LhttpError} error
    */
-  #refused(batch, error) {
-    for (const subscription of batch) {
-      const joining = this.#joining.get(subscription);
-      if (joining) {
-        // Those who wait leave, each on its own.
-        this.#joining.delete(subscription);
-        if (error.code > 0) this.#subscriptions.remove(subscription);
-        joining.reject(error);
-      } else if (error.code > 0) {
-        const { name } = subscription;
-        const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
-        this.#line.failed(new LhttpError(error.code, error.reason, sentence, { cause: error }));
-      } else {
-        // No answer: without its subscriptions a connection is no good.
-        this.#line.drop("no answer to a subscription");
-        return;
-      }
+  #refused(subscription, error) {
+    if (error.code > 0) {
+      subscription.status = "wanted";
+      this.#subscriptions.settle(subscription);
+      if (subscription.wasLive) this.#line.failed(notAgain(subscription, error));
+      else this.#subscriptions.remove(subscription);
+    }
+    // Those who wait leave, each on its own.
+    this.#joining.get(subscription)?.reject(error);
+    this.#joining.delete(subscription);
+    // No answer: a connection without its subscriptions is no good.
+    if (error.code === 0 && subscription.wasLive) this.#line.drop("no answer to a subscription");
+  }
+
+  /** @param {Subscription} subscription */
+  async #unsubscribe(subscription) {
+    try {
+      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]);
+    } catch (error) {
+      const { reason } = /** @type {LhttpError} */ (error);
+      // With the connection the subscription has gone too.
+      if (reason !== "connection-lost" && reason !== "closed") throw error;
+    } finally {
+      this.#subscriptions.remove(subscription);
     }
   }
 }
 
-/** @param {readonly Subscription[]} subscriptions */
+/**
+ * @param {Subscription} subscription
+ * @param {LhttpError} error
+ */
+function notAgain({ name }, error) {
+  const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
+ * Subscriptions that one message can ask for.
+ * @param {readonly Subscription[]} subscriptions
+ */
 function batches(subscriptions) {
+  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by what they share. */
+  const open = new Map();
   /** @type {Subscription[][]} */
   const all = [];
-  let bytes = Infinity;
   for (const subscription of subscriptions) {
-    const length = utf8Length(subscription.name) + 1;
-    if (bytes + length > BATCH_BYTES_MAX) {
-      all.push([]);
-      bytes = 0;
+    const shared = JSON.stringify([subscription.command, subscription.headers]);
+    const bytes = utf8Length(subscription.name) + 1;
+    let current = open.get(shared);
+    if (!current || current.bytes + bytes > BATCH_BYTES_MAX) {
+      current = { batch: [], bytes: 0 };
+      open.set(shared, current);
+      all.push(current.batch);
     }
-    all[all.length - 1].push(subscription);
-    bytes += length;
+    current.batch.push(subscription);
+    current.bytes += bytes;
   }
   return all;
 }
 
-/** What one call of `subscribe` gave: one handler's share in a subscription. */
+/** Messages that wait in a room to be iterated over; one more ends the iteration with an error. */
+const UNREAD_MAX = 1_000;
+
+/** What one call of `subscribe` gave: one handler's share in a subscription, or messages to iterate over. */
 class Room {
   #client;
   #subscription;
   #handler;
   #isOpen = true;
+  /** @type {import("./message.js").Message[]} */
+  #unread = [];
+  /** @type {LhttpError | undefined} What ends the iteration when all messages before are read. */
+  #overflow = undefined;
+  /** @type {import("./waiting.js").Deferred<void> | undefined} What an iteration that has read all waits for. */
+  #more = undefined;
 
   /**
    * @param {import("./client.js").Client} client
    * @param {import("./subscriptions.js").Subscription} subscription
-   * @param {(message: import("./message.js").Message) => unknown} handler
+   * @param {((message: import("./message.js").Message) => unknown) | undefined} handler
    */
   constructor(client, subscription, handler) {
     this.#client = client;
@@ -1550,7 +1642,7 @@ class Room {
 
   /** Whether the server confirmed the subscription, on the connection that there is now. */
   get isLive() {
-    return this.#isOpen && this.#subscription.isLive;
+    return this.#isOpen && this.#subscription.status === "live";
   }
 
   /**
@@ -1563,21 +1655,26 @@ class Room {
   }
 
   /**
-   * Ends it: the handler is not called again. The server hears of it when the last handler of this channel has gone;
-   * then this resolves when it has confirmed, or the connection is lost, which ends it too.
+   * Ends it: the handler is not called again, an iteration ends. The server hears of it when the last handler of this
+   * channel has gone; then this resolves when it has confirmed, or the connection is lost, which ends it too.
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
   unsubscribe(options) {
-    this.#isOpen = false;
+    this.end();
     return this.#client.leave(this, this.#subscription, options);
   }
 
-  /**
-   * @param {import("./message.js").Message} message
-   */
+  /** Takes no more messages. */
+  end() {
+    this.#isOpen = false;
+    this.#more?.resolve();
+  }
+
+  /** @param {import("./message.js").Message} message */
   deliver(message) {
     if (!this.#isOpen) return;
+    if (!this.#handler) return this.#keep(message);
     try {
       const result = /** @type {any} */ (this.#handler(message));
       if (typeof result?.then === "function") {
@@ -1586,6 +1683,37 @@ class Room {
     } catch (error) {
       this.#client.handlerFailed(error);
     }
+  }
+
+  /**
+   * The messages of a room without a handler, from the subscription on. Leaving the loop unsubscribes.
+   * @returns {AsyncGenerator<import("./message.js").Message, void, undefined>}
+   */
+  async *[Symbol.asyncIterator]() {
+    if (this.#handler) throw new TypeError("this room has a handler: subscribe without one to iterate");
+    try {
+      for (;;) {
+        const message = this.#unread.shift();
+        if (message) yield message;
+        else if (this.#overflow) throw this.#overflow;
+        else if (!this.#isOpen) return;
+        else await (this.#more = deferred()).promise;
+      }
+    } finally {
+      // What becomes of it is no business of the loop's.
+      this.unsubscribe().catch(() => {});
+    }
+  }
+
+  /** @param {import("./message.js").Message} message */
+  #keep(message) {
+    if (this.#unread.length < UNREAD_MAX) {
+      this.#unread.push(message);
+    } else {
+      this.#overflow = new LhttpError(0, "queue-full", `more than ${UNREAD_MAX} messages of "${this.name}" are unread`);
+      this.unsubscribe().catch(() => {});
+    }
+    this.#more?.resolve();
   }
 }
 
@@ -1603,6 +1731,9 @@ const EVENTS = ["state", "message", "error"];
 function connect(url, options) {
   return new Client(url, options);
 }
+
+/** What a heartbeat is called: a processor of this name would be called with it. */
+const HEARTBEAT_COMMAND = "lhttp-ping";
 
 /** An answer to `request`. */
 class Reply extends Message {
@@ -1643,7 +1774,7 @@ class Client {
     this.#connection = new Connection(url, this.#options, {
       opened: () => this.#opened(),
       received: (data) => this.#received(data),
-      silent: () => void this.#ask("ping", []).catch(() => {}),
+      silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
       lost: (error) => this.#lost(error),
       changed: (change) => this.#emitter.emit("state", change),
     });
@@ -1703,16 +1834,21 @@ class Client {
 
   /**
    * @param {string} name
-   * @param {(message: Message) => unknown} handler
-   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @param {(message: Message) => unknown} [handler]
+   * @param {import("../index.d.ts").SubscribeOptions} [options]
    * @returns {Promise<Room>}
    */
   async subscribe(name, handler, options = {}) {
     checkSubscribe(name);
-    if (typeof handler !== "function") throw new TypeError("a handler is a function");
+    if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
+    const { command = DEFAULT_COMMAND } = options;
+    const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
+    // Refused here rather than on each connection.
+    encodeMessage(command, headers);
     options.signal?.throwIfAborted();
     if (this.state === "closed") throw closed();
-    return this.#membership.join(name, (subscription) => new Room(this, subscription, handler), options);
+    const subscription = new Subscription(name, command, headers);
+    return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
   }
 
   /**
@@ -1801,7 +1937,8 @@ class Client {
     const { command = DEFAULT_COMMAND, signal, retry = false } = options;
     signal?.throwIfAborted();
     const offline = choice("offline", options.offline, this.#options.offline);
-    const allHeaders = token === undefined ? headers : [...headers, headerPair("ack", token)];
+    // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
+    const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
     const data = encodeMessage(command, allHeaders, body);
     const bytes = this.#checkSize(data);
     return new Promise((resolve, reject) => {
@@ -1817,10 +1954,13 @@ class Client {
         resolve: (answer) => (stop(), resolve(answer)),
         reject: (error) => (stop(), reject(error)),
       };
-      stop = limit({ signal, timeout: time("timeout", options.timeout, undefined) }, (error) => {
-        this.#exchange.forget(operation);
-        reject(error);
-      });
+      stop = limit(
+        { signal, timeout: options.timeout === undefined ? undefined : time("timeout", options.timeout, 0) },
+        (error) => {
+          this.#exchange.forget(operation);
+          reject(error);
+        },
+      );
       try {
         this.#exchange.submit(operation, offline);
       } catch (error) {
@@ -1837,7 +1977,7 @@ class Client {
    */
   #ask(command, headers) {
     const token = this.#token();
-    const data = encodeMessage(command, [...headers, headerPair("ack", token)]);
+    const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
     return new Promise((resolve, reject) => {
       const timeout = this.#options.ackTimeout;
       this.#exchange.sendNow({ data, bytes: 0, token, timeout, retry: false, wantsReply: false, resolve, reject });
@@ -1849,6 +1989,7 @@ class Client {
     if (!isCurrent) return;
     this.#connection.ready();
     this.#exchange.flush();
+    this.#membership.rejoined();
   }
 
   /** @param {LhttpError} error */
@@ -1869,7 +2010,7 @@ class Client {
       return;
     }
     const copy = this.#membership.assign(data, channels);
-    const received = copy ? message.on(copy.channel) : message;
+    const received = copy ? cameOn(message, copy.channel) : message;
     for (const room of [...(copy?.subscription.rooms ?? [])]) room.deliver(received);
     this.#emitter.emit("message", received);
   }

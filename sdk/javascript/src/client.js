@@ -6,10 +6,11 @@ import { Emitter, throwLater } from "./emitter.js";
 import { LhttpError } from "./error.js";
 import { Exchange, closed } from "./exchange.js";
 import { headerPair, headerPairs } from "./headers.js";
-import { DEFAULT_COMMAND, Message, decodeMessage, encodeMessage } from "./message.js";
+import { DEFAULT_COMMAND, Message, cameOn, decodeMessage, encodeMessage } from "./message.js";
 import { choice, readOptions, time } from "./options.js";
 import { Membership } from "./membership.js";
 import { Room } from "./room.js";
+import { Subscription } from "./subscriptions.js";
 import { utf8Length } from "./text.js";
 import { limit } from "./waiting.js";
 
@@ -24,6 +25,9 @@ const EVENTS = ["state", "message", "error"];
 export function connect(url, options) {
   return new Client(url, options);
 }
+
+/** What a heartbeat is called: a processor of this name would be called with it. */
+const HEARTBEAT_COMMAND = "lhttp-ping";
 
 /** An answer to `request`. */
 export class Reply extends Message {
@@ -64,7 +68,7 @@ export class Client {
     this.#connection = new Connection(url, this.#options, {
       opened: () => this.#opened(),
       received: (data) => this.#received(data),
-      silent: () => void this.#ask("ping", []).catch(() => {}),
+      silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
       lost: (error) => this.#lost(error),
       changed: (change) => this.#emitter.emit("state", change),
     });
@@ -124,16 +128,21 @@ export class Client {
 
   /**
    * @param {string} name
-   * @param {(message: Message) => unknown} handler
-   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @param {(message: Message) => unknown} [handler]
+   * @param {import("../index.d.ts").SubscribeOptions} [options]
    * @returns {Promise<Room>}
    */
   async subscribe(name, handler, options = {}) {
     checkSubscribe(name);
-    if (typeof handler !== "function") throw new TypeError("a handler is a function");
+    if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
+    const { command = DEFAULT_COMMAND } = options;
+    const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
+    // Refused here rather than on each connection.
+    encodeMessage(command, headers);
     options.signal?.throwIfAborted();
     if (this.state === "closed") throw closed();
-    return this.#membership.join(name, (subscription) => new Room(this, subscription, handler), options);
+    const subscription = new Subscription(name, command, headers);
+    return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
   }
 
   /**
@@ -222,7 +231,8 @@ export class Client {
     const { command = DEFAULT_COMMAND, signal, retry = false } = options;
     signal?.throwIfAborted();
     const offline = choice("offline", options.offline, this.#options.offline);
-    const allHeaders = token === undefined ? headers : [...headers, headerPair("ack", token)];
+    // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
+    const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
     const data = encodeMessage(command, allHeaders, body);
     const bytes = this.#checkSize(data);
     return new Promise((resolve, reject) => {
@@ -238,10 +248,13 @@ export class Client {
         resolve: (answer) => (stop(), resolve(answer)),
         reject: (error) => (stop(), reject(error)),
       };
-      stop = limit({ signal, timeout: time("timeout", options.timeout, undefined) }, (error) => {
-        this.#exchange.forget(operation);
-        reject(error);
-      });
+      stop = limit(
+        { signal, timeout: options.timeout === undefined ? undefined : time("timeout", options.timeout, 0) },
+        (error) => {
+          this.#exchange.forget(operation);
+          reject(error);
+        },
+      );
       try {
         this.#exchange.submit(operation, offline);
       } catch (error) {
@@ -258,7 +271,7 @@ export class Client {
    */
   #ask(command, headers) {
     const token = this.#token();
-    const data = encodeMessage(command, [...headers, headerPair("ack", token)]);
+    const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
     return new Promise((resolve, reject) => {
       const timeout = this.#options.ackTimeout;
       this.#exchange.sendNow({ data, bytes: 0, token, timeout, retry: false, wantsReply: false, resolve, reject });
@@ -270,6 +283,7 @@ export class Client {
     if (!isCurrent) return;
     this.#connection.ready();
     this.#exchange.flush();
+    this.#membership.rejoined();
   }
 
   /** @param {LhttpError} error */
@@ -290,7 +304,7 @@ export class Client {
       return;
     }
     const copy = this.#membership.assign(data, channels);
-    const received = copy ? message.on(copy.channel) : message;
+    const received = copy ? cameOn(message, copy.channel) : message;
     for (const room of [...(copy?.subscription.rooms ?? [])]) room.deliver(received);
     this.#emitter.emit("message", received);
   }

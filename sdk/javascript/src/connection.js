@@ -30,6 +30,8 @@ export class Connection {
   #isUp = false;
   #openedAt = 0;
   #heardAt = 0;
+  /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
+  #heard = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} What ends the state: a connect that takes too long, a wait. */
   #stateTimer = undefined;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -102,19 +104,23 @@ export class Connection {
   #connect() {
     clearTimeout(this.#stateTimer);
     this.#become({ state: "connecting" });
+    // A listener may have closed it.
+    if (this.#isClosed()) return;
     const { WebSocket, protocols, connectTimeout } = this.#options;
-    this.#stateTimer = setTimeout(() => this.#down(`no connection within ${connectTimeout} ms`), connectTimeout);
     const socket = protocols === undefined ? new WebSocket(this.#url) : new WebSocket(this.#url, protocols);
     this.#socket = socket;
+    this.#stateTimer = setTimeout(() => this.#down(`no connection within ${connectTimeout} ms`), connectTimeout);
     socket.binaryType = "arraybuffer";
     // A socket that was given up may still call back: it is no longer ours then.
     socket.onopen = () => void (this.#socket === socket && this.#up());
     socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
+    // Browsers do not say what went wrong, other WebSockets do; the close event always follows.
+    let fault = "";
+    socket.onerror = (event) => void (fault = /** @type {ErrorEvent} */ (event).message ?? "");
     socket.onclose = ({ code, reason }) => {
-      if (this.#socket === socket) this.#down(`closed with ${code}${reason ? ` (${reason})` : ""}`, code);
+      const why = reason || fault;
+      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, code);
     };
-    // The close event that follows says as much as is known.
-    socket.onerror = () => {};
   }
 
   #up() {
@@ -128,6 +134,7 @@ export class Connection {
   /** @param {unknown} data */
   #received(data) {
     this.#heardAt = Date.now();
+    this.#heard += 1;
     if (typeof data === "string") return this.#hooks.received(data);
     const bytes = asBytes(data);
     if (bytes) this.#hooks.received(bytes);
@@ -164,6 +171,10 @@ export class Connection {
     this.#become({ state: "waiting", retryIn, attempt: this.#backoff.attempts, error, closeCode });
   }
 
+  #isClosed() {
+    return this.state === "closed";
+  }
+
   /** Lets go of the socket and of what watches it. */
   #release() {
     clearTimeout(this.#stateTimer);
@@ -194,11 +205,11 @@ export class Connection {
 
   #probe() {
     const { timeout } = this.#options.heartbeat;
-    const asked = Date.now();
+    const before = this.#heard;
     clearTimeout(this.#heartbeat);
     this.#hooks.silent();
     this.#heartbeat = setTimeout(() => {
-      if (this.#heardAt >= asked) return this.#watch();
+      if (this.#heard > before) return this.#watch();
       this.#down(`no answer within ${timeout} ms`);
     }, timeout);
   }

@@ -140,6 +140,7 @@ export class Context {
       .split(/[ \t]+/)
       .filter(Boolean)
       .forEach(checkSubscribe);
+    delete this.resp.headers[header];
     this.setCommand(command === undefined || command === null || command === "" ? "chat" : command);
     for (const name in headers) this.addHeader(name, headers[name]);
     this.#send({ [header]: channel }, body);
@@ -211,7 +212,7 @@ export class OldMessage {
   /** @param {Record<string, unknown>} [control] Headers of this one message. */
   encode(control = {}) {
     const bytes = asBytes(this.body);
-    const headers = headerPairs({ ...this.headers, .../** @type {any} */ (control) });
+    const headers = headerPairs({ .../** @type {any} */ (control), ...this.headers });
     return encodeMessage(this.command, headers, bytes ?? String(this.body));
   }
 }

@@ -26,8 +26,10 @@ export class Membership {
   #subscriptions = new Subscriptions();
   /** Counts connections, so that an answer from an old one is known. */
   #epoch = 0;
-  /** @type {WeakMap<Subscription, import("./waiting.js").Deferred<void>>} Those whose first answer is waited for. */
-  #joining = new WeakMap();
+  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} Those whose confirmation is waited for. */
+  #joining = new Map();
+  /** Whether the connection is new and not to be used yet: nobody is told of a subscription before. */
+  #isRejoining = false;
 
   /** @param {Line} line */
   constructor(line) {
@@ -35,25 +37,18 @@ export class Membership {
   }
 
   /**
-   * @param {string} name
+   * @param {Subscription} subscription Taken if there is none of this name yet.
    * @param {(subscription: Subscription) => import("./room.js").Room} makeRoom
    * @param {import("../index.d.ts").OperationOptions} limits
    */
-  async join(name, makeRoom, limits) {
-    const found = this.#subscriptions.find(name);
-    const isNew = !found || found.isLeaving;
-    const subscription = isNew ? this.#subscriptions.add(name) : found;
+  async join(subscription, makeRoom, limits) {
+    const found = this.#subscriptions.find(subscription.name);
+    if (found && found.status !== "leaving") subscription = found;
+    else this.#subscriptions.add(subscription);
     const room = makeRoom(subscription);
     subscription.rooms.add(room);
-    if (isNew) {
-      const joining = deferred();
-      // Who gave up waiting is not to hear of it as an unhandled rejection.
-      joining.promise.catch(() => {});
-      this.#joining.set(subscription, joining);
-      if (this.#line.isUp()) void this.#subscribe([subscription]);
-    }
     try {
-      await within(this.#joining.get(subscription)?.promise ?? Promise.resolve(), limits);
+      await within(this.#joined(subscription), limits);
     } catch (error) {
       room.unsubscribe().catch(() => {});
       throw error;
@@ -69,38 +64,45 @@ export class Membership {
   async leave(room, subscription, limits) {
     const wasIn = subscription.rooms.delete(room);
     if (!wasIn || subscription.rooms.size > 0) return;
-    if (this.#subscriptions.find(subscription.name) !== subscription) return;
-    if (!this.#line.isUp()) return this.#subscriptions.remove(subscription);
-    subscription.isLeaving = true;
-    const done = this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]).then(
-      () => this.#subscriptions.remove(subscription),
-      (error) => {
-        this.#subscriptions.remove(subscription);
-        // With the connection the subscription has gone too.
-        if (error.reason !== "connection-lost" && error.reason !== "closed") throw error;
-      },
-    );
-    done.catch(() => {});
-    await within(done, limits);
+    // Whoever still waited has left.
+    this.#joining.delete(subscription);
+    const isKnown = subscription.status === "live" || subscription.status === "asked";
+    if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
+    subscription.status = "leaving";
+    await within(this.#unsubscribe(subscription), limits);
   }
 
   /** Subscribes again to everything, on a new connection; false if that was lost meanwhile. */
   async rejoin() {
     const epoch = this.#epoch;
-    const wanted = this.#subscriptions.all();
+    this.#isRejoining = true;
+    const wanted = this.#subscriptions.all().filter(({ status }) => status === "wanted");
     await Promise.all(batches(wanted).map((batch) => this.#subscribe(batch)));
     return epoch === this.#epoch;
   }
 
+  /** The connection may be used: those who wait for what is live now go on. */
+  rejoined() {
+    this.#isRejoining = false;
+    for (const subscription of [...this.#joining.keys()]) {
+      if (subscription.status === "live") this.#tell(subscription);
+    }
+  }
+
   /** The connection is gone. */
   lost() {
+    this.#isRejoining = false;
     this.#epoch += 1;
     this.#subscriptions.disconnected();
   }
 
   close() {
     this.lost();
-    for (const subscription of this.#subscriptions.all()) this.#joining.get(subscription)?.reject(closed());
+    for (const subscription of this.#subscriptions.all()) {
+      this.#joining.get(subscription)?.reject(closed());
+      this.#joining.delete(subscription);
+      for (const room of subscription.rooms) room.end();
+    }
   }
 
   /**
@@ -112,70 +114,130 @@ export class Membership {
   }
 
   /**
+   * Resolves when the subscription is live.
+   * @param {Subscription} subscription
+   * @returns {Promise<void>}
+   */
+  #joined(subscription) {
+    if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
+    let joining = this.#joining.get(subscription);
+    if (!joining) {
+      joining = deferred();
+      this.#joining.set(subscription, joining);
+      // Who gave up waiting is not to hear of it as an unhandled rejection.
+      joining.promise.catch(() => {});
+    }
+    if (subscription.status === "wanted" && this.#line.isUp()) void this.#subscribe([subscription]);
+    return joining.promise;
+  }
+
+  /**
    * Never rejects: each subscription's fate is told to those who wait for it.
-   * @param {Subscription[]} batch
+   * @param {Subscription[]} batch All with the same command and headers.
    * @returns {Promise<void>}
    */
   async #subscribe(batch) {
     const epoch = this.#epoch;
+    const [{ command, headers }] = batch;
+    const names = batch.map(({ name }) => name).join(" ");
+    for (const subscription of batch) subscription.status = "asked";
+    /** @type {LhttpError | undefined} */
+    let refusal;
     try {
-      await this.#line.ask(DEFAULT_COMMAND, [headerPair("subscribe", batch.map(({ name }) => name).join(" "))]);
+      await this.#line.ask(command, [headerPair("subscribe", names), ...headers]);
     } catch (error) {
-      if (epoch !== this.#epoch) return;
-      // A message is refused whole: one by one the others still go through.
-      if (batch.length > 1 && error.code > 0) {
-        await Promise.all(batch.map((subscription) => this.#subscribe([subscription])));
-        return;
-      }
-      return this.#refused(batch, error);
+      refusal = /** @type {LhttpError} */ (error);
     }
     if (epoch !== this.#epoch) return;
+    // A message is refused whole: one by one the others still go through.
+    if (refusal && refusal.code > 0 && batch.length > 1) {
+      const asked = batch.filter(({ status }) => status === "asked");
+      await Promise.all(asked.map((subscription) => this.#subscribe([subscription])));
+      return;
+    }
     for (const subscription of batch) {
-      subscription.isLive = true;
-      this.#subscriptions.settle(subscription);
-      this.#joining.get(subscription)?.resolve();
-      this.#joining.delete(subscription);
+      // It may have been given up meanwhile; then its own answer is to come.
+      if (subscription.status !== "asked") continue;
+      if (refusal) this.#refused(subscription, refusal);
+      else this.#confirmed(subscription);
     }
   }
 
+  /** @param {Subscription} subscription */
+  #confirmed(subscription) {
+    subscription.status = "live";
+    subscription.wasLive = true;
+    this.#subscriptions.settle(subscription);
+    if (!this.#isRejoining) this.#tell(subscription);
+  }
+
+  /** @param {Subscription} subscription */
+  #tell(subscription) {
+    this.#joining.get(subscription)?.resolve();
+    this.#joining.delete(subscription);
+  }
+
   /**
-   * @param {Subscription[]} batch
+   * @param {Subscription} subscription
    * @param {LhttpError} error
    */
-  #refused(batch, error) {
-    for (const subscription of batch) {
-      const joining = this.#joining.get(subscription);
-      if (joining) {
-        // Those who wait leave, each on its own.
-        this.#joining.delete(subscription);
-        if (error.code > 0) this.#subscriptions.remove(subscription);
-        joining.reject(error);
-      } else if (error.code > 0) {
-        const { name } = subscription;
-        const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
-        this.#line.failed(new LhttpError(error.code, error.reason, sentence, { cause: error }));
-      } else {
-        // No answer: without its subscriptions a connection is no good.
-        this.#line.drop("no answer to a subscription");
-        return;
-      }
+  #refused(subscription, error) {
+    if (error.code > 0) {
+      subscription.status = "wanted";
+      this.#subscriptions.settle(subscription);
+      if (subscription.wasLive) this.#line.failed(notAgain(subscription, error));
+      else this.#subscriptions.remove(subscription);
+    }
+    // Those who wait leave, each on its own.
+    this.#joining.get(subscription)?.reject(error);
+    this.#joining.delete(subscription);
+    // No answer: a connection without its subscriptions is no good.
+    if (error.code === 0 && subscription.wasLive) this.#line.drop("no answer to a subscription");
+  }
+
+  /** @param {Subscription} subscription */
+  async #unsubscribe(subscription) {
+    try {
+      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]);
+    } catch (error) {
+      const { reason } = /** @type {LhttpError} */ (error);
+      // With the connection the subscription has gone too.
+      if (reason !== "connection-lost" && reason !== "closed") throw error;
+    } finally {
+      this.#subscriptions.remove(subscription);
     }
   }
 }
 
-/** @param {readonly Subscription[]} subscriptions */
+/**
+ * @param {Subscription} subscription
+ * @param {LhttpError} error
+ */
+function notAgain({ name }, error) {
+  const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
+ * Subscriptions that one message can ask for.
+ * @param {readonly Subscription[]} subscriptions
+ */
 function batches(subscriptions) {
+  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by what they share. */
+  const open = new Map();
   /** @type {Subscription[][]} */
   const all = [];
-  let bytes = Infinity;
   for (const subscription of subscriptions) {
-    const length = utf8Length(subscription.name) + 1;
-    if (bytes + length > BATCH_BYTES_MAX) {
-      all.push([]);
-      bytes = 0;
+    const shared = JSON.stringify([subscription.command, subscription.headers]);
+    const bytes = utf8Length(subscription.name) + 1;
+    let current = open.get(shared);
+    if (!current || current.bytes + bytes > BATCH_BYTES_MAX) {
+      current = { batch: [], bytes: 0 };
+      open.set(shared, current);
+      all.push(current.batch);
     }
-    all[all.length - 1].push(subscription);
-    bytes += length;
+    current.batch.push(subscription);
+    current.bytes += bytes;
   }
   return all;
 }

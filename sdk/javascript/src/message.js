@@ -68,16 +68,16 @@ export class Message {
     const offsets = this.header("multipart");
     return offsets === undefined ? [] : readMultipart(offsets, this.bytes(), typeof this.body === "string");
   }
+}
 
-  /**
-   * The same message as a copy that came on `channel`.
-   * @param {string} channel
-   */
-  on(channel) {
-    const copy = new Message(this.command, this.headers, this.body);
-    copy.channel = channel;
-    return copy;
-  }
+/**
+ * Says on which channel a message came.
+ * @param {Message} message
+ * @param {string} channel
+ */
+export function cameOn(message, channel) {
+  message.channel = channel;
+  return message;
 }
 
 /**

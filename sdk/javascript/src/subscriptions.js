@@ -17,17 +17,27 @@ const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
 
 /** What we are subscribed to under one name, whoever of ours wants it. */
 export class Subscription {
-  /** @param {string} name */
-  constructor(name) {
+  /**
+   * @param {string} name
+   * @param {string} command What the message is called that asks for it.
+   * @param {import("./headers.js").Header[]} headers What else goes with that message.
+   */
+  constructor(name, command, headers) {
     this.name = name;
+    this.command = command;
+    this.headers = headers;
     this.tokens = name.split(".");
     this.isPattern = isPattern(name);
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
-    /** Whether the server has confirmed it on this connection. */
-    this.isLive = false;
-    /** Whether the last room has gone and the server has not confirmed that yet. */
-    this.isLeaving = false;
+    /**
+     * How the server knows it, on the connection that there is now: not at all, because there is none or it refused;
+     * asked for and not answered; confirmed; given up by the last room, and that not confirmed.
+     * @type {"wanted" | "asked" | "live" | "leaving"}
+     */
+    this.status = "wanted";
+    /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
+    this.wasLive = false;
   }
 }
 
@@ -59,12 +69,10 @@ export class Subscriptions {
 
   /**
    * Takes the place of one that is leaving under the same name: to the server the two are one.
-   * @param {string} name
+   * @param {Subscription} subscription
    */
-  add(name) {
-    const subscription = new Subscription(name);
-    (subscription.isPattern ? this.#patterns : this.#exact).set(name, subscription);
-    return subscription;
+  add(subscription) {
+    (subscription.isPattern ? this.#patterns : this.#exact).set(subscription.name, subscription);
   }
 
   /** @param {Subscription} subscription */
@@ -82,7 +90,7 @@ export class Subscriptions {
   settle(subscription) {
     for (const [key, copies] of this.#incomplete) {
       copies.uncertain = copies.uncertain.filter((copy) => copy.subscription !== subscription);
-      if (copies.certain.length + copies.uncertain.length === 0) this.#forget(key);
+      if (sizeOf(copies) === 0) this.#forget(key);
     }
   }
 
@@ -91,8 +99,8 @@ export class Subscriptions {
     this.#incomplete.clear();
     this.#incompleteSize = 0;
     for (const subscription of this.all()) {
-      subscription.isLive = false;
-      if (subscription.isLeaving) this.remove(subscription);
+      if (subscription.status === "leaving") this.remove(subscription);
+      subscription.status = "wanted";
     }
   }
 
@@ -103,18 +111,15 @@ export class Subscriptions {
    * @returns {Copy | undefined}
    */
   assign(data, channels) {
-    if (this.#incomplete.size === 0 && channels.length === 1 && this.#patterns.size === 0) {
-      const subscription = this.#exact.get(channels[0]);
-      return subscription && { subscription, channel: channels[0] };
-    }
+    const isAlone = this.#incomplete.size === 0;
+    const expected = isAlone ? this.#expected(channels) : undefined;
+    // Mostly there is but one copy, and the message need not be known again.
+    if (expected && sizeOf(expected) < 2) return expected.certain[0] ?? expected.uncertain[0];
     const key = keyOf(data);
-    const copies = this.#incomplete.get(key) ?? this.#expected(channels);
+    const copies = expected ?? this.#incomplete.get(key) ?? this.#expected(channels);
     const copy = copies.certain.shift() ?? copies.uncertain.shift();
-    if (copies.certain.length + copies.uncertain.length > 0) {
-      this.#remember(key, copies);
-    } else {
-      this.#forget(key);
-    }
+    if (sizeOf(copies) > 0) this.#remember(key, copies);
+    else this.#forget(key);
     return copy;
   }
 
@@ -127,12 +132,12 @@ export class Subscriptions {
     const copies = { certain: [], uncertain: [] };
     for (const channel of channels) {
       for (const subscription of this.#matching(channel)) {
-        const isCertain = subscription.isLive && !subscription.isLeaving;
-        (isCertain ? copies.certain : copies.uncertain).push({ subscription, channel });
+        (subscription.status === "live" ? copies.certain : copies.uncertain).push({ subscription, channel });
       }
     }
     // What arrives is wanted rather than on its way out.
-    copies.uncertain.sort((a, b) => Number(a.subscription.isLeaving) - Number(b.subscription.isLeaving));
+    const isLeaving = (/** @type {Copy} */ { subscription }) => Number(subscription.status === "leaving");
+    copies.uncertain.sort((one, other) => isLeaving(one) - isLeaving(other));
     return copies;
   }
 
@@ -163,6 +168,11 @@ export class Subscriptions {
   #forget(key) {
     if (this.#incomplete.delete(key)) this.#incompleteSize -= key.length;
   }
+}
+
+/** @param {Copies} copies */
+function sizeOf({ certain, uncertain }) {
+  return certain.length + uncertain.length;
 }
 
 /**

@@ -104,6 +104,35 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEY")]
     publish_key: Option<Secret>,
 
+    /// Connect to other nodes through one of these NATS servers, [nats://|tls://][user:password@|token@]host[:port]; a
+    /// password is better kept in a file [default: this node is alone]
+    #[arg(long, value_name = "URL[,URL...]")]
+    nats: Option<Secret>,
+
+    /// Log in to NATS with this credentials file
+    #[arg(long, value_name = "FILE")]
+    nats_creds: Option<PathBuf>,
+
+    /// Log in to NATS with the NKey seed in this file
+    #[arg(long, value_name = "FILE")]
+    nats_nkey: Option<PathBuf>,
+
+    /// Log in to NATS with this name and --nats-password-file
+    #[arg(long, value_name = "NAME")]
+    nats_user: Option<String>,
+
+    /// Log in to NATS with the password in this file's first line
+    #[arg(long, value_name = "FILE")]
+    nats_password_file: Option<PathBuf>,
+
+    /// Speak TLS to NATS, and trust the authorities in this PEM file only
+    #[arg(long, value_name = "FILE")]
+    nats_tls_ca: Option<PathBuf>,
+
+    /// Most bytes of messages that wait for NATS while it is away; past it the oldest are dropped [default: 8MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    nats_buffer: Option<usize>,
+
     /// Serve a chat room on this address, IP:PORT, to try the server out with a browser; port 0 takes a free one [default:
     /// no chat room]
     #[arg(long, value_name = "ADDR")]
@@ -140,6 +169,13 @@ impl Args {
         set(&mut config.coalesce, self.coalesce);
         set(&mut config.send_buffer_bytes, self.send_buffer);
         set(&mut config.publish_key, self.publish_key.map(Some));
+        set(&mut config.nats, self.nats.map(Some));
+        set(&mut config.nats_creds, self.nats_creds.map(Some));
+        set(&mut config.nats_nkey, self.nats_nkey.map(Some));
+        set(&mut config.nats_user, self.nats_user.map(Some));
+        set(&mut config.nats_password_file, self.nats_password_file.map(Some));
+        set(&mut config.nats_tls_ca, self.nats_tls_ca.map(Some));
+        set(&mut config.nats_buffer_bytes, self.nats_buffer);
     }
 }
 

@@ -61,7 +61,7 @@ impl Hub {
     /// Acknowledges a message when the interest `live_at` is answered by all peers; 0 is at once.
     pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], live_at: u64) {
         if live_at <= self.relays.live() {
-            self.send_ack(slot, token);
+            self.send_ack(slot, token, live_at);
         } else {
             let ack = Ack { key: self.key(slot), live_at, token: token.into() };
             self.acks.waiting.push_back(ack);
@@ -76,7 +76,7 @@ impl Hub {
             if ack.live_at > live {
                 self.acks.waiting.push_back(ack);
             } else if self.is_current(ack.key) && self.is_open(ack.key.slot) {
-                self.send_ack(ack.key.slot, &ack.token);
+                self.send_ack(ack.key.slot, &ack.token, ack.live_at);
             }
         }
     }
@@ -88,15 +88,18 @@ impl Hub {
         }
     }
 
-    fn send_ack(&mut self, slot: Slot, token: &[u8]) {
+    /// A subscription (its message has a `live_at`) that only this node knows of says so.
+    fn send_ack(&mut self, slot: Slot, token: &[u8], live_at: u64) {
         const START: &[u8] = b"LHTTP/1.0 ack\r\nack:";
         const END: &[u8] = b"\r\n\r\n";
+        const OFFLINE_END: &[u8] = b"\r\ncluster:offline\r\n\r\n";
+        let end = if live_at > 0 && self.relays.is_offline() { OFFLINE_END } else { END };
         if self.is_open(slot) {
             self.push_frame(slot, |turn| {
-                frame::encode_header(turn, data(true), START.len() + token.len() + END.len());
+                frame::encode_header(turn, data(true), START.len() + token.len() + end.len());
                 turn.extend_from_slice(START);
                 turn.extend_from_slice(token);
-                turn.extend_from_slice(END);
+                turn.extend_from_slice(end);
             });
         }
     }

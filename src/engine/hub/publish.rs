@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     is_valid: bool,
+    /// Set when it is not the whole of a channel but one name, to which the bridge delivers; `is_valid` is false then.
+    only: Option<Kind>,
     /// Counts the channels resolved, so that this one can be recognised by its number.
     number: u64,
     name: Vec<u8>,
@@ -194,6 +196,11 @@ impl Hub {
                     self.relays.answered(peer, count);
                     is_answered = true;
                 }
+                Item::Delivery { name, kind, frame } => self.deliver_to(name, kind, frame),
+                Item::Absent => {
+                    self.relays.absent(peer);
+                    is_answered = true;
+                }
             }
         }
         if is_answered {
@@ -219,6 +226,26 @@ impl Hub {
         }
     }
 
+    /// Delivers a frame of another node to the subscribers of one name alone.
+    fn deliver_to(&mut self, name: &[u8], kind: Kind, frame: &[u8]) {
+        if self.resolved.only != Some(kind) || self.resolved.name != name {
+            self.forget_resolved();
+            let resolved = &mut self.resolved;
+            resolved.only = Some(kind);
+            resolved.name.clear();
+            resolved.name.extend_from_slice(name);
+            resolved.audiences.clear();
+            resolved.audiences.extend(self.subscriptions.find_name(name, kind));
+            let has_subscribers = |&audience: &AudienceId| !self.subscriptions.subscribers(audience).is_empty();
+            resolved.has_subscribers = resolved.audiences.iter().any(has_subscribers);
+        }
+        if self.resolved.has_subscribers {
+            let start = self.outboxes.turn_len() as u32;
+            self.outboxes.turn().extend_from_slice(frame);
+            self.deliver(start, self.outboxes.turn_len() as u32, None);
+        }
+    }
+
     /// Looks a checked channel up, unless the last publish did.
     fn resolve(&mut self, name: &[u8]) {
         if self.resolved.is_valid && self.resolved.name == name {
@@ -229,7 +256,8 @@ impl Hub {
         resolved.name.clear();
         resolved.name.extend_from_slice(name);
         self.subscriptions.find_all(name, &mut resolved.audiences);
-        resolved.peers = 0;
+        resolved.only = None;
+        resolved.peers = self.relays.always_interested();
         resolved.has_subscribers = false;
         for &audience in &resolved.audiences {
             resolved.peers |= self.subscriptions.peers(audience);
@@ -243,6 +271,7 @@ impl Hub {
     fn forget_resolved(&mut self) {
         self.apply_run();
         self.resolved.is_valid = false;
+        self.resolved.only = None;
     }
 
     /// Bytes `start..end` of the turn are for the resolved channel.

@@ -2,10 +2,13 @@
 
 use crate::{
     error::{Reason, Refusal},
-    protocol::message::{VERSION, is_command, is_name, is_value_byte},
+    protocol::{
+        message::{Head, HeadLimits, VERSION, is_command, is_lhttp, is_name, is_value_byte},
+        multipart::{self, Part},
+    },
 };
 
-/// An LHTTP message (PROTOCOL.md §1) that a program builds: to answer with, or to publish.
+/// An LHTTP message (PROTOCOL.md §1) that a program builds, to answer with or to publish, or that a client receives.
 ///
 /// Whatever can be wrong with one is refused when it is put in, so a `Message` can always be sent.
 ///
@@ -32,6 +35,36 @@ impl Message {
         let mut message = Self { command: String::new(), headers: Vec::new(), body: Vec::new() };
         message.set_command(command)?;
         Ok(message)
+    }
+
+    /// The message that these bytes are, as they went over the wire. Costs an allocation for each header.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), lhttp::Refusal> {
+    /// let message = lhttp::Message::parse(b"LHTTP/1.0 chat\r\npublish:room\r\n\r\nhi")?;
+    /// assert_eq!((message.command(), message.header_value("Publish"), message.body_bytes()), ("chat", Some("room"), &b"hi"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `not-lhttp`, `bad-start-line`, `bad-header`: PROTOCOL.md §1. There is no limit but the bytes given.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
+        if !is_lhttp(bytes) {
+            return Err(Refusal::because(Reason::NotLhttp, "the message does not start with \"LHTTP/1.0\""));
+        }
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(Refusal::because(Reason::MessageTooBig, "a message has less than 4 GiB"));
+        }
+        let mut head = Head::default();
+        head.parse(bytes, false, HeadLimits { head_bytes_max: bytes.len(), headers_max: usize::MAX })?;
+        // The head is UTF-8, so nothing is replaced here.
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Self {
+            command: text(head.command(bytes)),
+            headers: head.headers(bytes).map(|(name, value)| (text(name), text(value))).collect(),
+            body: head.body(bytes).to_vec(),
+        })
     }
 
     /// The same message with one more header.
@@ -114,10 +147,15 @@ impl Message {
 
     /// The message as it goes over the wire, without the WebSocket frame around it.
     pub fn encode(&self) -> Vec<u8> {
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + 3).sum::<usize>();
-        let mut out = Vec::with_capacity(VERSION.len() + 1 + self.command.len() + 4 + headers + self.body.len());
+        let mut out = Vec::with_capacity(self.encoded_len());
         self.encode_to(&mut out);
         out
+    }
+
+    /// How long [`Message::encode`]'s result is, in bytes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + 3).sum::<usize>();
+        VERSION.len() + 1 + self.command.len() + 4 + headers + self.body.len()
     }
 
     /// The command.
@@ -128,6 +166,49 @@ impl Message {
     /// The headers, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of the first header of this name, in any case.
+    pub fn header_value(&self, name: &str) -> Option<&str> {
+        self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// Appends a part to a multipart body (PROTOCOL.md §4), and its offset to the `multipart` header, which is added with
+    /// the first part. What the body held before stays in front of the parts.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), lhttp::Refusal> {
+    /// let mut message = lhttp::Message::new("upload")?;
+    /// message.add_part(&[("filename", "a.txt")], b"one")?;
+    /// message.add_part(&[], b"two")?;
+    /// assert_eq!(message.encode(), b"LHTTP/1.0 upload\r\nmultipart:0 21\r\n\r\nfilename:a.txt\r\n\r\none\r\ntwo");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `bad-header`, see [`Message::add_header`]; nothing is changed then.
+    pub fn add_part(&mut self, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Refusal> {
+        // A message with these headers and no start line is a part.
+        let mut part = Self::new("part")?;
+        for &(name, value) in headers {
+            part.add_header(name, value)?;
+        }
+        let start = self.body.len();
+        let offsets = match self.header_value("multipart") {
+            Some(offsets) => format!("{offsets} {start}"),
+            None => start.to_string(),
+        };
+        self.set_header("multipart", offsets)?;
+        part.encode_lines_to(&mut self.body);
+        self.body.extend_from_slice(body);
+        Ok(())
+    }
+
+    /// The parts of a multipart body (PROTOCOL.md §4); none without a `multipart` header. It ends behind the first part
+    /// that is wrong, which can only be if the peer did not check them.
+    pub fn parts(&self) -> impl Iterator<Item = Result<Part<'_>, Refusal>> {
+        self.header_value("multipart").into_iter().flat_map(|offsets| multipart::parts(offsets.as_bytes(), &self.body))
     }
 
     /// The body.
@@ -146,6 +227,11 @@ impl Message {
         out.push(b' ');
         out.extend_from_slice(self.command.as_bytes());
         out.extend_from_slice(b"\r\n");
+        self.encode_lines_to(out);
+    }
+
+    /// Appends the headers and the empty line.
+    fn encode_lines_to(&self, out: &mut Vec<u8>) {
         for (name, value) in &self.headers {
             out.extend_from_slice(name.as_bytes());
             out.push(b':');

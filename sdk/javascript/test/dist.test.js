@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { test } from "node:test";
+
+import { build } from "../build.js";
+import * as source from "../src/index.js";
+
+const read = (path) => readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
+
+test("dist is what the build makes of src", () => {
+  const files = build();
+  assert.deepEqual(readdirSync(new URL("../dist/", import.meta.url)).sort(), Object.keys(files).sort());
+  for (const [name, text] of Object.entries(files)) {
+    assert.ok(read(`dist/${name}`) === text, `dist/${name} is old: npm run build`);
+  }
+});
+
+test("the module exports what the types declare", async () => {
+  const types = read("index.d.ts");
+  const declared = [...types.matchAll(/^export (?:class|function) (\w+)/gm)].map(([, name]) => name).sort();
+  assert.deepEqual(Object.keys(await import("lhttp-client")).sort(), declared);
+  assert.deepEqual(Object.keys(source).sort(), declared);
+  assert.ok(declared.length > 5);
+});
+
+test("the types declare each class's public members, and no others", () => {
+  const types = read("index.d.ts");
+  for (const [, name, body] of types.matchAll(/^export class (\w+)[^{]*\{\n([\s\S]*?)^\}/gm)) {
+    if (name === "LhttpError") continue;
+    const declared = new Set([...body.matchAll(/^  (?:readonly )?([a-z]\w*)(?:\(|:)/gm)].map(([, member]) => member));
+    // Those that only the client's own modules call are not for callers.
+    const internal = { Client: ["leave", "handlerFailed"], Room: ["deliver", "end"] }[name] ?? [];
+    const methods = Object.getOwnPropertyNames(source[name].prototype).filter((member) => member !== "constructor");
+    for (const method of methods) {
+      assert.equal(declared.has(method), !internal.includes(method), `${name}.${method}`);
+    }
+    assert.ok(declared.size > 0, name);
+  }
+});

@@ -1,0 +1,173 @@
+// The classic script in a context of its own, as a page has it, with pages that were written for the old SDK.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { createContext, runInContext } from "node:vm";
+
+import { WebSocket } from "ws";
+
+import { collector } from "./support/events.js";
+import { fakeWebSocket } from "./support/fake-socket.js";
+import { startLhttpd } from "./support/lhttpd.js";
+
+const script = readFileSync(new URL("../dist/lhttp.js", import.meta.url), "utf8");
+
+/** A page that has loaded the script. */
+function page(globals = {}) {
+  const context = createContext({ WebSocket, TextEncoder, TextDecoder, console, setTimeout, clearTimeout, ...globals });
+  runInContext(script, context, { filename: "lhttp.js" });
+  return context;
+}
+
+/** The chat of the old demo: what is published comes from `say`, what arrives goes to `show`. */
+const CHAT = `
+  var lhttp_client = new Lhttp(url);
+  lhttp_client.on_message = function (context) {
+    if (context.getBody() != "") show(context.getBody());
+  };
+  lhttp_client.on_open = function (context) {
+    context.subscribe("chatroom", "chat", null, "");
+    opened();
+  };
+  lhttp_client.on_close = function (context) { closed(context); };
+  function say(text) { lhttp_client.context.publish("chatroom", "chat", null, text); }
+`;
+
+test("two pages of the old demo chat through a real server", async (context) => {
+  const { url } = await startLhttpd(context);
+  const pages = await Promise.all(
+    [1, 2].map(async () => {
+      const show = collector();
+      const opened = collector();
+      const one = page({ url, show, opened, closed: () => {} });
+      context.after(() => runInContext("lhttp_client.conn.close()", one));
+      runInContext(CHAT, one);
+      await opened.until(1);
+      return { one, show };
+    }),
+  );
+  const [mike, jack] = pages;
+  // Its own message comes back behind its subscription.
+  mike.one.say("hello: \r\n\r\n jack");
+  await mike.show.until(1);
+  jack.one.say("hello mike");
+  await Promise.all(pages.map(({ show }) => show.until(1)));
+  await Promise.all([mike.show.until(2), jack.show.until(1)]);
+  assert.deepEqual(mike.show.items, ["hello: \r\n\r\n jack", "hello mike"]);
+  assert.equal(jack.show.items.at(-1), "hello mike");
+});
+
+test("a context sends what the old one sent, without the channels of messages before", () => {
+  const Socket = fakeWebSocket();
+  const one = page({ WebSocket: Socket });
+  runInContext('var lhttp = new Lhttp("ws://localhost:8081/chat"); var context = lhttp.context;', one);
+  Socket.last.readyState = 1;
+  const sent = (code) => {
+    runInContext(code, one);
+    return Socket.last.sent.splice(0);
+  };
+  assert.deepEqual(sent('context.subscribe("room", "chat", null, "")'), ["LHTTP/1.0 chat\r\nsubscribe:room\r\n\r\n"]);
+  assert.deepEqual(sent('context.publish("room", "say", {from: "mike"}, 7)'), [
+    "LHTTP/1.0 say\r\npublish:room\r\nfrom:mike\r\n\r\n7",
+  ]);
+  // What was added stays; the channel of the message before does not.
+  assert.deepEqual(sent('context.unsubscribe("room", "chat", null, "")'), [
+    "LHTTP/1.0 chat\r\nunsubscribe:room\r\nfrom:mike\r\n\r\n",
+  ]);
+  assert.deepEqual(sent('context.unsubscribe("room")'), ["LHTTP/1.0 chat\r\nunsubscribe:room\r\nfrom:mike\r\n\r\n"]);
+  assert.deepEqual(sent('context.addHeader("to", "jack"); context.setCommand("mail"); context.send("hi")'), [
+    "LHTTP/1.0 mail\r\nfrom:mike\r\nto:jack\r\n\r\nhi",
+  ]);
+  assert.throws(() => sent('context.publish("room", "chat", {from: "a\\r\\nsubscribe:>"}, "x")'), {
+    reason: "bad-header",
+  });
+  assert.throws(() => sent('context.publish("a..b", "chat", null, "x")'), { reason: "bad-channel" });
+});
+
+test("a context reads command, headers, body and parts", () => {
+  const Socket = fakeWebSocket();
+  const one = page({ WebSocket: Socket });
+  const seen = collector();
+  Object.assign(one, { seen });
+  runInContext('var lhttp = new Lhttp("ws://localhost/"); lhttp.on_message = function (c) { seen(c); };', one);
+  Socket.last.receive(
+    "LHTTP/1.0 up\r\nFrom: mike \r\nurl:http://a:1\r\nmultipart:0 14\r\n\r\nk1:v1\r\n\r\nbody1k2:v2\r\n\r\nbody2",
+  );
+  Socket.last.receive(new TextEncoder().encode("LHTTP/1.0 bin\r\n\r\nü").buffer);
+  Socket.last.receive("not LHTTP");
+  const [up, binary, raw] = seen.items;
+  assert.equal(up.getCommand(), "up");
+  assert.equal(up.getBody(), "k1:v1\r\n\r\nbody1k2:v2\r\n\r\nbody2");
+  // The old SDK gave all headers, whichever was asked for.
+  assert.equal(up.getHeader("url").From, "mike");
+  assert.deepEqual(Object.keys(up.getHeader()), ["From", "url", "multipart"]);
+  // Its guide promises the one that was asked for.
+  assert.equal(`${up.getHeader("from")}`, "mike");
+  assert.ok(up.getHeader("url") == "http://a:1" && up.getHeader("absent") == "");
+  assert.deepEqual(
+    [...up.getMultipart()].map(({ headers, body }) => [headers.k1 ?? headers.k2, body]),
+    [
+      ["v1", "body1"],
+      ["v2", "body2"],
+    ],
+  );
+  assert.deepEqual([binary.getCommand(), binary.getBody(), [...binary.getBytes()]], ["bin", "ü", [195, 188]]);
+  assert.deepEqual([raw.getCommand(), raw.getBody(), raw.req.rawMessage], ["", "", "not LHTTP"]);
+  // A method taken out of its context still knows it, as it did.
+  const { getBody } = binary;
+  assert.equal(getBody(), "ü");
+});
+
+test("a handler answers with the command of what it got", () => {
+  const Socket = fakeWebSocket();
+  const one = page({ WebSocket: Socket });
+  runInContext(
+    'var lhttp = new Lhttp("ws://localhost/"); lhttp.on_message = function (c) { c.send("hello, there!"); };',
+    one,
+  );
+  Socket.last.readyState = 1;
+  Socket.last.receive("LHTTP/1.0 greet\r\npublish:room\r\n\r\nhi");
+  assert.deepEqual(Socket.last.sent, ["LHTTP/1.0 greet\r\n\r\nhello, there!"]);
+});
+
+test("every callback gets a context, and may be set or left out", () => {
+  const Socket = fakeWebSocket();
+  const one = page({ WebSocket: Socket });
+  runInContext('var calls = []; var lhttp = new Lhttp("ws://localhost/");', one);
+  const everything = () => {
+    Socket.last.open();
+    Socket.last.receive("LHTTP/1.0 c\r\n\r\n");
+    Socket.last.onerror({});
+    Socket.last.break();
+  };
+  everything();
+  runInContext(
+    '["open", "message", "error", "close"].forEach(function (name) {' +
+      ' lhttp["on_" + name] = function (c) { calls.push(name + " " + (c instanceof Context)); }; });',
+    one,
+  );
+  everything();
+  assert.deepEqual([...one.calls], ["open true", "message true", "error true", "close true"]);
+  // It does not reconnect: such pages do that themselves.
+  assert.equal(Socket.made.length, 1);
+});
+
+test("the script brings the new API too, and takes no name from a page that has it", async (context) => {
+  const { url } = await startLhttpd(context);
+  const one = page({ url, Message: "the page's own" });
+  assert.equal(one.Message, "the page's own");
+  assert.equal(one.PROTOCOL_AND_VER, "LHTTP/1.0");
+  const got = collector();
+  Object.assign(one, { got });
+  context.after(() => runInContext("lhttp.close()", one));
+  await runInContext(
+    `var lhttp = Lhttp.connect(url);
+    (async function () {
+      const room = await lhttp.subscribe("room", got);
+      await room.publish("hi");
+    })()`,
+    one,
+  );
+  assert.equal((await got.until(1))[0].body, "hi");
+});

@@ -1,0 +1,55 @@
+// Each example of the README, run as a program of its own against a real lhttpd.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { createContext, runInContext } from "node:vm";
+
+import { WebSocket } from "ws";
+
+import { collector } from "./support/events.js";
+import { startLhttpd } from "./support/lhttpd.js";
+
+const read = (path) => readFileSync(new URL(path, import.meta.url), "utf8");
+const readme = read("../README.md");
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** The code between fences of this language. */
+const examples = (text, language) =>
+  [...text.matchAll(new RegExp("^```" + language + "\\n([\\s\\S]*?)^```$", "gm"))].map(([, code]) => code);
+
+test("each example of the README runs and prints what it says", async (context) => {
+  const { port } = await startLhttpd(context);
+  const expected = [
+    "mike: hi\n",
+    "",
+    'open \n400 bad-channel channel "a..b" has an empty token\nclosed \n',
+    "über.bin 3\n",
+  ];
+  const all = examples(readme, "js");
+  assert.equal(all.length, expected.length);
+  // What Node 22 has by itself.
+  const globals = 'import { WebSocket as GlobalWebSocket } from "ws"; globalThis.WebSocket = GlobalWebSocket;';
+  for (const [index, code] of all.entries()) {
+    const program = `${globals}\n${code.replaceAll(":8081", `:${port}`)}`;
+    const run = spawnSync(process.execPath, ["--input-type=module", "-e", program], { cwd: root, timeout: 20_000 });
+    assert.deepEqual([run.stdout.toString(), run.stderr.toString(), run.status], [expected[index], "", 0], code);
+  }
+});
+
+test("the page of the README chats", async (context) => {
+  const { port } = await startLhttpd(context);
+  const [html] = examples(readme, "html");
+  const [, code] = html.match(/<script>([\s\S]*?)<\/script>/);
+  const log = collector();
+  const page = createContext({ WebSocket, TextEncoder, TextDecoder, setTimeout, clearTimeout, console: { log } });
+  runInContext(read("../dist/lhttp.js"), page);
+  runInContext(code.replaceAll(":8081", `:${port}`), page);
+  context.after(() => runInContext("lhttp_client.conn.close()", page));
+  // Behind the page's own handler, which subscribes: the message comes back to it.
+  await new Promise((resolve) => runInContext("lhttp_client.conn", page).addEventListener("open", resolve));
+  runInContext('say("hi")', page);
+  assert.deepEqual(await log.until(1), ["hi"]);
+});

@@ -1,0 +1,24 @@
+// Not run: the compiler holds the types against how they are used.
+
+import { LhttpError, connect, multipart, type Message, type Room, type StateChange } from "lhttp-client";
+
+export async function uses(): Promise<void> {
+  const lhttp = connect("ws://localhost:8081", { backoff: { max: 5_000 }, offline: "fail", WebSocket: class {} });
+  const off: () => void = lhttp.on("state", ({ state, retryIn }: StateChange) => void (state === "waiting" && retryIn));
+  lhttp.on("message", (message) => void message.header("from")?.length);
+  lhttp.on("error", (error) => void (error instanceof LhttpError ? error.reason : error.message));
+  const room: Room = await lhttp.subscribe("room", (message: Message) => void message.text());
+  const parts = multipart([{ headers: { a: 1 }, body: new Uint8Array(1) }, { body: "x" }]);
+  await room.publish(parts, { noEcho: true, command: "say", headers: [["a", "b"]] });
+  await lhttp.publish(["a", "b"], "hi", { signal: AbortSignal.timeout(1_000), retry: true });
+  const { status, ok } = await lhttp.request("GET http://host/", { timeout: 1 });
+  for await (const { channel, body } of await lhttp.subscribe("a.*")) void [channel?.length, body.length, status, ok];
+  lhttp.send("chat", { publish: "a" }, "hi");
+  // @ts-expect-error there is no such event
+  lhttp.on("open", () => {});
+  // @ts-expect-error a state is one of four
+  void (lhttp.state === "opened");
+  off();
+  await room.unsubscribe();
+  lhttp.close();
+}

@@ -1,0 +1,113 @@
+//! Which of the messages that come are the server's answers to ours.
+
+use crate::{
+    client::event::{Event, Payload},
+    error::Refusal,
+    protocol::message::{Message, is_lhttp},
+};
+
+/// What a payload from the server is to a client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// An acknowledgement with this token.
+    Ack(String),
+    /// An error (PROTOCOL.md §6), and the token of the message that it is about, if that had one.
+    Refused { token: Option<String>, refusal: Refusal },
+    /// Anything else.
+    Event(Event),
+}
+
+impl From<Payload> for Incoming {
+    fn from(payload: Payload) -> Self {
+        // The server's own answers have no `publish` header, and whatever came through a channel has one: nobody can forge
+        // an answer by publishing it.
+        let Some(message) = parse(&payload) else { return Self::Event(Event::Raw(payload)) };
+        let token = message.header_value("ack").map(str::to_owned);
+        match (message.command(), token) {
+            _ if message.header_value("publish").is_some() => Self::Event(Event::Message(message)),
+            ("ack", Some(token)) => Self::Ack(token),
+            ("error", token) => match refusal(&message) {
+                Some(refusal) => Self::Refused { token, refusal },
+                None => Self::Event(Event::Message(message)),
+            },
+            _ => Self::Event(Event::Message(message)),
+        }
+    }
+}
+
+/// The message, if it is LHTTP and whole.
+fn parse(payload: &Payload) -> Option<Message> {
+    let bytes = payload.as_bytes();
+    if is_lhttp(bytes) { Message::parse(bytes).ok() } else { None }
+}
+
+fn refusal(error: &Message) -> Option<Refusal> {
+    let code = error.header_value("code")?.parse().ok()?;
+    let reason = error.header_value("reason")?.to_owned();
+    Some(Refusal::new(code, reason, String::from_utf8_lossy(error.body_bytes()).into_owned()))
+}
+
+/// Makes `ack` tokens that nobody can guess. Subscribers see a publish's token, so a counter would tell them the next.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    /// What all of this client's tokens start with.
+    prefix: String,
+}
+
+impl Tokens {
+    pub(super) fn new() -> Self {
+        Self { prefix: format!("{:08x}-", rand::random::<u32>()) }
+    }
+
+    pub(super) fn next(&self) -> String {
+        format!("{}{:016x}", self.prefix, rand::random::<u64>())
+    }
+
+    /// Whether the token is this client's: an answer to it that no call waits for is a late one.
+    pub(super) fn is_ours(&self, token: &str) -> bool {
+        token.starts_with(&self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(text: &str) -> Incoming {
+        Incoming::from(Payload::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn an_answer_is_told_from_what_was_published() {
+        assert_eq!(incoming("LHTTP/1.0 ack\r\nack:t\r\n\r\n"), Incoming::Ack("t".to_owned()));
+        let refused = incoming("LHTTP/1.0 error\r\ncode:400\r\nreason:bad-channel\r\nack:t\r\n\r\nno");
+        let refusal = Refusal::new(400, "bad-channel", "no");
+        assert_eq!(refused, Incoming::Refused { token: Some("t".to_owned()), refusal });
+        for published in ["ack\r\npublish:room\r\nack:t", "error\r\nPublish:room\r\ncode:400\r\nreason:x\r\nack:t"] {
+            let text = format!("LHTTP/1.0 {published}\r\n\r\n");
+            assert!(matches!(incoming(&text), Incoming::Event(Event::Message(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_whole_lhttp_is_kept_as_it_is() {
+        for text in ["hello", "", "LHTTP/1.0", "LHTTP/1.0 broken\r\n", "LHTTP/1.0 a\r\nb\r\n\r\n"] {
+            assert_eq!(incoming(text), Incoming::Event(Event::Raw(Payload::Text(text.to_owned()))));
+        }
+        let bytes = Payload::Binary(vec![0xff, 0]);
+        assert_eq!(Incoming::from(bytes.clone()), Incoming::Event(Event::Raw(bytes)));
+    }
+
+    #[test]
+    fn an_error_without_its_code_is_only_a_message() {
+        assert!(matches!(incoming("LHTTP/1.0 error\r\nreason:x\r\n\r\n"), Incoming::Event(Event::Message(_))));
+    }
+
+    #[test]
+    fn tokens_differ_and_are_known_again() {
+        let tokens = Tokens::new();
+        let (first, second) = (tokens.next(), tokens.next());
+        assert!(first != second && first.len() <= 64 && tokens.is_ours(&first));
+        assert!(!tokens.is_ours("x") && !Tokens::new().is_ours(&first));
+    }
+}

@@ -1,0 +1,75 @@
+//! When to try again: exponential back-off with full jitter, so that the clients of a restarted server do not all come at
+//! once.
+
+use std::time::{Duration, Instant};
+
+/// A connection that has lasted so long was a good one: the next wait is short again.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// The waits between attempts to connect.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    delay_min: Duration,
+    delay_max: Duration,
+    /// Attempts in a row that gave no steady connection.
+    attempts: u32,
+}
+
+impl Backoff {
+    pub(super) fn new(delay_min: Duration, delay_max: Duration) -> Self {
+        Self { delay_min, delay_max: delay_max.max(delay_min), attempts: 0 }
+    }
+
+    /// How long to wait before the next attempt: a random time below a ceiling that doubles with every attempt.
+    pub(super) fn next_delay(&mut self) -> Duration {
+        let ceiling = self.ceiling();
+        self.attempts = self.attempts.saturating_add(1);
+        ceiling.mul_f64(rand::random::<f64>())
+    }
+
+    /// A connection that was opened then has ended.
+    pub(super) fn ended(&mut self, opened: Instant) {
+        if opened.elapsed() >= STEADY {
+            self.attempts = 0;
+        }
+    }
+
+    fn ceiling(&self) -> Duration {
+        // 2^20 times any delay is above any limit that makes sense.
+        self.delay_min.saturating_mul(1 << self.attempts.min(20)).min(self.delay_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ceiling_doubles_up_to_the_limit_and_every_delay_is_below_it() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        for millis in [100, 200, 400, 800, 1000, 1000] {
+            assert_eq!(backoff.ceiling(), Duration::from_millis(millis));
+            assert!(backoff.next_delay() <= Duration::from_millis(millis));
+        }
+        backoff.attempts = u32::MAX;
+        assert!(backoff.next_delay() <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_delays_are_spread_over_the_whole_range() {
+        let delays = (0..200).map(|_| Backoff::new(Duration::from_secs(1), Duration::from_secs(1)).next_delay());
+        let early = delays.filter(|delay| *delay < Duration::from_millis(500)).count();
+        // Each is early with probability 1/2: outside of this range is less likely than 1 in 10^20.
+        assert!((30..170).contains(&early), "{early} of 200");
+    }
+
+    #[test]
+    fn only_a_connection_that_lasted_makes_the_next_wait_short() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(9));
+        let _: Vec<Duration> = (0..3).map(|_| backoff.next_delay()).collect();
+        backoff.ended(Instant::now());
+        assert_eq!(backoff.ceiling(), Duration::from_millis(800));
+        backoff.ended(Instant::now().checked_sub(STEADY).expect("the machine has been up for 5 seconds"));
+        assert_eq!(backoff.ceiling(), Duration::from_millis(100));
+    }
+}

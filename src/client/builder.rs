@@ -1,0 +1,174 @@
+//! Every option of a client.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::{Client, ClientError, link::Target};
+
+/// The options, with their defaults. Their docs are on the [`Builder`]'s methods.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) connect_timeout: Duration,
+    pub(super) timeout: Duration,
+    pub(super) reconnect: bool,
+    pub(super) reconnect_delay_min: Duration,
+    pub(super) reconnect_delay_max: Duration,
+    pub(super) ping_interval: Duration,
+    pub(super) pong_timeout: Duration,
+    pub(super) message_bytes_max: usize,
+    pub(super) inbox_messages_max: usize,
+    pub(super) inbox_bytes_max: usize,
+    pub(super) outbox_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            headers: Vec::new(),
+            ca_file: None,
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
+            reconnect: true,
+            reconnect_delay_min: Duration::from_millis(250),
+            reconnect_delay_max: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(20),
+            pong_timeout: Duration::from_secs(10),
+            message_bytes_max: 16 << 20,
+            inbox_messages_max: 10_000,
+            inbox_bytes_max: 16 << 20,
+            outbox_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// How a client connects and what its limits are. Every option has a default that suits a client on the same network.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use lhttp::client::Client;
+///
+/// # fn main() -> Result<(), lhttp::client::ClientError> {
+/// let client = Client::builder("ws://127.0.0.1:8081").timeout(Duration::from_secs(2)).connect()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens before connect"]
+pub struct Builder {
+    url: String,
+    options: Options,
+}
+
+impl Builder {
+    pub(super) fn new(url: String) -> Self {
+        Self { url, options: Options::default() }
+    }
+
+    /// Adds a header to the handshake's HTTP request, such as `authorization`. May be given several times.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// For `wss://`: trusts the certificates in this PEM file and no others. Default: those that the system trusts.
+    /// Without the feature `tls` it has no effect, for there is no `wss://`.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.ca_file = Some(path.into());
+        self
+    }
+
+    /// How long one attempt to connect may take, handshakes included; default 10 s. Resolving a host name takes as long as
+    /// the system lets it.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// How long [`Client::subscribe`], [`Client::unsubscribe`], [`Client::publish`] and [`Client::send_acked`] wait for
+    /// their answer, reconnecting included; default 10 s. Also how long the other calls wait for a socket that is full.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// Whether a connection that ended is made again; default true. If not, what the inbox holds can still be polled, and
+    /// then every call fails with [`ClientError::Closed`].
+    pub fn reconnect(mut self, reconnect: bool) -> Self {
+        self.options.reconnect = reconnect;
+        self
+    }
+
+    /// Before an attempt to reconnect the client waits a random time below a ceiling: `min` before the first attempt (250
+    /// ms by default), twice as much before each further one, at most `max` (30 s by default). A connection that lasted 5 s
+    /// starts again with `min`.
+    pub fn reconnect_delay(mut self, min: Duration, max: Duration) -> Self {
+        self.options.reconnect_delay_min = min;
+        self.options.reconnect_delay_max = max;
+        self
+    }
+
+    /// After so long a silence the server is pinged; default 20 s, 0 never does. A connection that does not answer within
+    /// the [`pong_timeout`](Self::pong_timeout) is given up. Both can only be seen to inside a call.
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.options.ping_interval = interval;
+        self
+    }
+
+    /// How long a pinged server may go on being silent; default 10 s.
+    pub fn pong_timeout(mut self, timeout: Duration) -> Self {
+        self.options.pong_timeout = timeout;
+        self
+    }
+
+    /// The longest message that is taken from the server, in bytes; default 16 MiB. A longer one ends the connection with
+    /// 1009.
+    pub fn message_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.message_bytes_max = bytes;
+        self
+    }
+
+    /// How many events may wait to be polled while other calls wait for their answers; default 10,000. At the limit those
+    /// calls fail with [`ClientError::InboxFull`] until some have been polled; nothing is dropped.
+    pub fn inbox_messages_max(mut self, messages: usize) -> Self {
+        self.options.inbox_messages_max = messages;
+        self
+    }
+
+    /// The same limit in bytes of their bodies and heads; default 16 MiB. The message that reaches it is still kept.
+    pub fn inbox_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.inbox_bytes_max = bytes;
+        self
+    }
+
+    /// How many bytes may wait to be sent, because there is no connection or the socket is full; default 1 MiB. At the
+    /// limit a send fails with [`ClientError::OutboxFull`], and the message is not taken; so one message can have no more
+    /// than that either.
+    pub fn outbox_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.outbox_bytes_max = bytes;
+        self
+    }
+
+    /// Connects, and waits until that is done.
+    ///
+    /// # Errors
+    /// [`ClientError::Config`] when the URL, a header or the CA file is of no use; [`ClientError::NotConnected`] when the
+    /// server cannot be reached or does not shake hands. A client that connected once reconnects on its own.
+    pub fn connect(self) -> Result<Client, ClientError> {
+        let target = Target::new(&self.url, &self.options).map_err(ClientError::Config)?;
+        let deadline = later(self.options.connect_timeout);
+        let mut client = Client::new(target, self.options);
+        client.first_connect(deadline)?;
+        Ok(client)
+    }
+}
+
+/// `timeout` from now; for what no clock can tell, a century.
+pub(super) fn later(timeout: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + CENTURY)
+}

@@ -1,0 +1,79 @@
+//! What can go wrong with a client, and what is known then about the message.
+
+use crate::error::Refusal;
+
+/// Why a call of a [`Client`](super::Client) failed. Each variant says what has become of the message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The URL, a header or the CA file cannot be used. Nothing was tried.
+    #[error("{0}")]
+    Config(String),
+    /// There was no connection to be had. Nothing was sent.
+    #[error("not connected: {0}")]
+    NotConnected(String),
+    /// The connection ended before the answer. Whether the server has done it is not known.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+    /// The server refused the message: nothing of it has happened.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// A channel, a header or the message itself is not valid. Nothing was sent.
+    #[error("{0}")]
+    Invalid(Refusal),
+    /// No answer came within the timeout. Whether the server has done it is not known.
+    #[error("no answer within the timeout")]
+    TimedOut,
+    /// Too many bytes wait to be sent ([`Builder::outbox_bytes_max`](super::Builder::outbox_bytes_max)). This message was
+    /// not taken; those that wait are kept.
+    #[error("too much waits to be sent: the outbox is full")]
+    OutboxFull,
+    /// Too much waits to be polled ([`Builder::inbox_messages_max`](super::Builder::inbox_messages_max)). Nothing that came
+    /// was lost; when the call had sent its message already, whether the server has done it is not known.
+    #[error("too much waits to be polled: the inbox is full")]
+    InboxFull,
+    /// The client was told not to reconnect, and its connection has ended.
+    #[error("closed: {0}")]
+    Closed(String),
+}
+
+impl ClientError {
+    /// The code of an LHTTP error (PROTOCOL.md §6), such as 403, if the server, or this client on its behalf, refused the
+    /// message; else none.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused(refusal) | Self::Invalid(refusal) => Some(refusal.code()),
+            _ => None,
+        }
+    }
+
+    /// A fixed word for programs: the refusal's, such as `bad-channel`, or `config`, `not-connected`, `lost`, `timed-out`,
+    /// `outbox-full`, `inbox-full`, `closed`.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused(refusal) | Self::Invalid(refusal) => refusal.reason(),
+            Self::Config(_) => "config",
+            Self::NotConnected(_) => "not-connected",
+            Self::Lost(_) => "lost",
+            Self::TimedOut => "timed-out",
+            Self::OutboxFull => "outbox-full",
+            Self::InboxFull => "inbox-full",
+            Self::Closed(_) => "closed",
+        }
+    }
+
+    /// One sentence for people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Refused(refusal) | Self::Invalid(refusal) => refusal.sentence().to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl From<Refusal> for ClientError {
+    /// A message that this program could not even build.
+    fn from(refusal: Refusal) -> Self {
+        Self::Invalid(refusal)
+    }
+}

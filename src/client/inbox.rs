@@ -1,0 +1,93 @@
+//! Events that wait to be polled.
+
+use std::collections::VecDeque;
+
+use super::event::{Event, State};
+
+/// A bounded queue. Whoever fills it looks at [`Inbox::is_full`] first and waits or fails; what comes in all the same is
+/// kept, so nothing is ever lost here.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    events: VecDeque<Event>,
+    /// The sum of [`bytes`] of all events.
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+impl Inbox {
+    pub(super) fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { events: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.events.len() >= self.messages_max || self.bytes >= self.bytes_max
+    }
+
+    pub(super) fn push(&mut self, event: Event) {
+        // Of waits that follow each other only the last one tells anything: a program that does not poll while its server
+        // is away finds one event, not one for every attempt.
+        if let (Event::State(State::Waiting { .. }), Some(last @ Event::State(State::Waiting { .. }))) =
+            (&event, self.events.back_mut())
+        {
+            *last = event;
+            return;
+        }
+        self.bytes += bytes(&event);
+        self.events.push_back(event);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.bytes -= bytes(&event);
+        Some(event)
+    }
+}
+
+/// What an event holds in memory, nearly: what came over the wire.
+fn bytes(event: &Event) -> usize {
+    match event {
+        Event::Message(message) => message.encoded_len(),
+        Event::Raw(payload) => payload.as_bytes().len(),
+        Event::Refused(_) | Event::SubscriptionLost { .. } | Event::State(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Payload;
+
+    fn raw(text: &str) -> Event {
+        Event::Raw(Payload::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn it_is_full_at_either_limit_and_empties_in_order() {
+        let mut inbox = Inbox::new(3, 10);
+        inbox.push(raw("12345"));
+        inbox.push(raw("1234"));
+        assert!(!inbox.is_full());
+        inbox.push(raw("1"));
+        assert!(inbox.is_full());
+        assert_eq!(inbox.pop(), Some(raw("12345")));
+        assert!(!inbox.is_full());
+        inbox.push(raw("123456"));
+        assert!(inbox.is_full());
+        assert_eq!([inbox.pop(), inbox.pop(), inbox.pop()], [Some(raw("1234")), Some(raw("1")), Some(raw("123456"))]);
+        assert_eq!((inbox.pop(), inbox.bytes), (None, 0));
+    }
+
+    #[test]
+    fn waits_that_follow_each_other_are_one_event() {
+        let waiting =
+            |why: &str| Event::State(State::Waiting { retry_in: std::time::Duration::ZERO, why: why.to_owned() });
+        let mut inbox = Inbox::new(9, 9);
+        inbox.push(waiting("first"));
+        inbox.push(waiting("second"));
+        inbox.push(Event::State(State::Open));
+        inbox.push(waiting("third"));
+        let all: Vec<_> = std::iter::from_fn(|| inbox.pop()).collect();
+        assert_eq!(all, [waiting("second"), Event::State(State::Open), waiting("third")]);
+    }
+}

@@ -1,0 +1,352 @@
+//! One connection: the WebSocket, its pings, and how it ends.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use tungstenite::{
+    Error, HandshakeError, Message, WebSocket,
+    client::IntoClientRequest,
+    error::{CapacityError, ProtocolError},
+    http::{HeaderName, HeaderValue, Uri},
+    protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+};
+
+#[cfg(feature = "tls")]
+use super::tls::Trust;
+use super::{
+    builder::Options,
+    event::Payload,
+    stream::{Socket, Stream},
+};
+
+/// Read at a time; a message may be longer.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// Written at a time.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// How long to read before the socket is tried again that did not take all that was written.
+const UNSENT_RETRY: Duration = Duration::from_millis(20);
+
+/// Where to connect, taken apart and checked once.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    uri: Uri,
+    host: String,
+    port: u16,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    #[cfg(feature = "tls")]
+    trust: Option<Trust>,
+}
+
+impl Target {
+    pub(super) fn new(url: &str, options: &Options) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|_| format!("{url:?} is not a URL"))?;
+        let secure = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") => true,
+            _ => return Err(format!("{url:?} is not a URL that starts with ws:// or wss://")),
+        };
+        if secure && cfg!(not(feature = "tls")) {
+            return Err("wss:// needs the feature tls, which this program was built without".to_owned());
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| format!("{url:?} names no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let headers = options.headers.iter().map(|(name, value)| {
+            let wrong = || format!("{name:?} cannot be a header of the handshake with this value");
+            let name = name.parse::<HeaderName>().map_err(|_| wrong())?;
+            Ok((name, value.parse::<HeaderValue>().map_err(|_| wrong())?))
+        });
+        let headers = headers.collect::<Result<_, String>>()?;
+        #[cfg(feature = "tls")]
+        let trust = if secure { Some(Trust::new(options.ca_file.as_deref())?) } else { None };
+        Ok(Self {
+            uri,
+            host,
+            port,
+            headers,
+            #[cfg(feature = "tls")]
+            trust,
+        })
+    }
+
+    fn stream(&self, deadline: Instant) -> Result<Stream, String> {
+        let socket = Socket::connect(&self.host, self.port, deadline)?;
+        #[cfg(feature = "tls")]
+        if let Some(trust) = &self.trust {
+            return trust.wrap(&self.host, socket);
+        }
+        Ok(Stream::Plain(socket))
+    }
+}
+
+/// What reading gave.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A whole message.
+    Payload(Payload),
+    /// Nothing until the deadline.
+    Nothing,
+    /// Nothing until a signal came.
+    Interrupted,
+    /// The connection is over, for this reason.
+    Ended(String),
+}
+
+/// What became of something to send.
+#[derive(Debug)]
+pub(super) enum Sent {
+    /// With the kernel, or in this connection's own bounded buffer.
+    Taken,
+    /// That buffer is full: it was not taken.
+    Full,
+    /// The connection is over, for this reason.
+    Ended(String),
+}
+
+/// A connection after its handshake.
+#[derive(Debug)]
+pub(super) struct Link {
+    socket: WebSocket<Stream>,
+    opened: Instant,
+    /// When the server was heard last.
+    heard: Instant,
+    /// When it was asked for a sign of life, since it was heard last.
+    pinged: Option<Instant>,
+    ping_interval: Duration,
+    pong_timeout: Duration,
+    /// The socket did not take all that was written.
+    unsent: bool,
+}
+
+impl Link {
+    /// Connects and shakes hands, all before the deadline.
+    pub(super) fn connect(target: &Target, options: &Options, deadline: Instant) -> Result<Self, String> {
+        let mut request = target.uri.clone().into_client_request().map_err(|error| sentence(&error))?;
+        for (name, value) in &target.headers {
+            request.headers_mut().append(name, value.clone());
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_write_buffer_size(WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1)))
+            .max_message_size(Some(options.message_bytes_max))
+            .max_frame_size(Some(options.message_bytes_max));
+        let stream = target.stream(deadline)?;
+        let mut shaken = tungstenite::client::client_with_config(request, stream, Some(config));
+        loop {
+            match shaken {
+                Ok((socket, _)) => {
+                    let now = Instant::now();
+                    return Ok(Self {
+                        socket,
+                        opened: now,
+                        heard: now,
+                        pinged: None,
+                        ping_interval: options.ping_interval,
+                        pong_timeout: options.pong_timeout,
+                        unsent: false,
+                    });
+                }
+                // A signal came: go on.
+                Err(HandshakeError::Interrupted(rest)) if Instant::now() < deadline => shaken = rest.handshake(),
+                Err(HandshakeError::Interrupted(_)) => {
+                    return Err("the server did not answer the handshake in time".to_owned());
+                }
+                Err(HandshakeError::Failure(error)) => return Err(sentence(&error)),
+            }
+        }
+    }
+
+    /// When the handshake was done.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Waits for a message until the deadline; answers pings, and asks for a sign of life when nothing is heard.
+    pub(super) fn receive(&mut self, deadline: Instant) -> Received {
+        loop {
+            let mut wake = self.next_check().map_or(deadline, |check| check.min(deadline));
+            if self.unsent {
+                if let Sent::Ended(why) = self.flush(Instant::now()) {
+                    return Received::Ended(why);
+                }
+                // One thread cannot wait for reading and writing at once.
+                wake = wake.min(Instant::now() + UNSENT_RETRY);
+            }
+            self.socket.get_mut().set_deadline(wake);
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return self.heard(Payload::Text(text.as_str().to_owned())),
+                Ok(Message::Binary(bytes)) => return self.heard(Payload::Binary(bytes.into())),
+                Ok(Message::Close(frame)) => {
+                    // The answering close frame goes out if it can at once; there is nothing more to wait for.
+                    self.socket.get_mut().set_deadline(Instant::now());
+                    let _ = self.socket.flush();
+                    return Received::Ended(farewell(frame.as_ref()));
+                }
+                // A ping is answered at once, since this may have been the last call for a while.
+                Ok(_) => {
+                    self.heard_now();
+                    let now = Instant::now();
+                    match self.flush(now) {
+                        Sent::Ended(why) => return Received::Ended(why),
+                        _ if now >= deadline => return Received::Nothing,
+                        _ => {}
+                    }
+                }
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(end) = self.check_life() {
+                        return end;
+                    }
+                    let now = Instant::now();
+                    if now >= deadline {
+                        return Received::Nothing;
+                    }
+                    if now < wake && !self.unsent {
+                        return Received::Interrupted;
+                    }
+                }
+                Err(error) => return Received::Ended(self.fail(&error)),
+            }
+        }
+    }
+
+    /// Sends a message, waiting until the deadline for the socket to take it.
+    pub(super) fn send(&mut self, payload: &Payload, deadline: Instant) -> Sent {
+        let message = match payload {
+            Payload::Text(text) => Message::text(text.as_str()),
+            Payload::Binary(bytes) => Message::binary(bytes.clone()),
+        };
+        self.write(message, deadline)
+    }
+
+    fn write(&mut self, message: Message, deadline: Instant) -> Sent {
+        self.socket.get_mut().set_deadline(deadline);
+        match self.socket.write(message) {
+            Ok(()) => self.flush(deadline),
+            // It is in the buffer; the next call goes on with it.
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.unsent = true;
+                Sent::Taken
+            }
+            Err(Error::WriteBufferFull(_)) => Sent::Full,
+            Err(error) => Sent::Ended(self.fail(&error)),
+        }
+    }
+
+    fn flush(&mut self, deadline: Instant) -> Sent {
+        self.socket.get_mut().set_deadline(deadline);
+        match self.socket.flush() {
+            Ok(()) => self.unsent = false,
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => self.unsent = true,
+            Err(error) => return Sent::Ended(self.fail(&error)),
+        }
+        Sent::Taken
+    }
+
+    /// Sends what is in the buffer, says goodbye, and waits until the deadline for the server to do the same.
+    ///
+    /// # Errors
+    /// Why not everything could be sent.
+    pub(super) fn close(mut self, deadline: Instant) -> Result<(), String> {
+        self.socket.get_mut().set_deadline(deadline);
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        while let Err(error) = self.socket.close(Some(frame.clone())) {
+            match error {
+                Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
+                error => return Err(sentence(&error)),
+            }
+        }
+        loop {
+            match self.socket.read() {
+                Ok(_) if Instant::now() < deadline => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn heard(&mut self, payload: Payload) -> Received {
+        self.heard_now();
+        Received::Payload(payload)
+    }
+
+    fn heard_now(&mut self) {
+        self.heard = Instant::now();
+        self.pinged = None;
+    }
+
+    /// When to look next whether the server is still there.
+    fn next_check(&self) -> Option<Instant> {
+        match self.pinged {
+            Some(pinged) => pinged.checked_add(self.pong_timeout),
+            None if self.ping_interval.is_zero() => None,
+            None => self.heard.checked_add(self.ping_interval),
+        }
+    }
+
+    /// Nothing could be read: pings if it is time to, and gives up if the last ping was long ago.
+    fn check_life(&mut self) -> Option<Received> {
+        let now = Instant::now();
+        if self.next_check().is_none_or(|check| now < check) {
+            return None;
+        }
+        if self.pinged.is_some() {
+            return Some(Received::Ended(format!("nothing was heard for {:?}", now - self.heard)));
+        }
+        self.pinged = Some(now);
+        match self.write(Message::Ping(Vec::new().into()), now) {
+            Sent::Taken | Sent::Full => None,
+            Sent::Ended(why) => Some(Received::Ended(why)),
+        }
+    }
+
+    /// The connection is over: tells the server why if the fault is in what it sent, and gives the reason.
+    fn fail(&mut self, error: &Error) -> String {
+        // Nothing can be sent any more, but something may be left to be read.
+        self.unsent = false;
+        let code = match error {
+            Error::Capacity(_) => Some(CloseCode::Size),
+            Error::Utf8(_) => Some(CloseCode::Invalid),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+            Error::Protocol(_) => Some(CloseCode::Protocol),
+            _ => None,
+        };
+        if let Some(code) = code {
+            self.socket.get_mut().set_deadline(Instant::now());
+            let _ = self.socket.close(Some(CloseFrame { code, reason: "".into() }));
+        }
+        sentence(error)
+    }
+}
+
+/// What a close frame says, as a sentence without control characters.
+fn farewell(frame: Option<&CloseFrame>) -> String {
+    match frame {
+        Some(frame) if frame.reason.is_empty() => format!("the server closed with {}", u16::from(frame.code)),
+        Some(frame) => {
+            let reason: String = frame.reason.chars().filter(|c| !c.is_control()).collect();
+            format!("the server closed with {}: {reason}", u16::from(frame.code))
+        }
+        None => "the server closed".to_owned(),
+    }
+}
+
+fn sentence(error: &Error) -> String {
+    match error {
+        Error::Http(response) => format!("the server answered {} instead of shaking hands", response.status()),
+        Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the server ended the connection".to_owned()
+        }
+        Error::Io(error) => error.to_string(),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete) => {
+            "the server ended the connection".to_owned()
+        }
+        Error::ConnectionClosed | Error::AlreadyClosed => "the connection was closed".to_owned(),
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            format!("a message of {size} bytes came, and {max_size} are allowed")
+        }
+        error => error.to_string(),
+    }
+}

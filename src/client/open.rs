@@ -1,0 +1,260 @@
+//! Being connected: attempts, renewed subscriptions, and the wait for an acknowledgement.
+
+use std::{collections::HashMap, thread, time::Instant};
+
+use super::{
+    Client, ClientError, Event, State,
+    answer::Incoming,
+    builder::later,
+    event::Payload,
+    link::{Link, Received, Sent},
+};
+use crate::{error::Refusal, protocol::message::Message};
+
+/// The longest `subscribe` value that renews subscriptions, so that a message's head stays well below the server's limit
+/// (8 KiB by default, PROTOCOL.md §1). One channel has 255 bytes at most.
+const RENEWAL_BYTES_MAX: usize = 2048;
+
+/// The subscriptions that a new connection has asked for and the server has not answered yet.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    /// Their channels, by the token of the message that asked for them.
+    asked: HashMap<String, String>,
+    /// When the connection is given up as a bad one.
+    deadline: Instant,
+}
+
+impl Client {
+    /// The first connection, which must succeed.
+    pub(super) fn first_connect(&mut self, deadline: Instant) -> Result<(), ClientError> {
+        let link = Link::connect(&self.target, &self.options, deadline).map_err(ClientError::NotConnected)?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Sends a message with a token, and waits for the answer. `again`: if the connection is lost in between, the message
+    /// is sent once more, for it does no harm twice.
+    pub(super) fn acked(&mut self, mut message: Message, again: bool) -> Result<(), ClientError> {
+        let deadline = later(self.options.timeout);
+        loop {
+            if self.inbox.is_full() {
+                return Err(ClientError::InboxFull);
+            }
+            self.wait_for_open(deadline)?;
+            match self.ask(&mut message, deadline) {
+                Err(ClientError::Lost(_)) if again && self.options.reconnect => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends a message over the link there is, and waits for the answer.
+    fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<(), ClientError> {
+        let token = self.tokens.next();
+        message.set_header("ack", token.as_str())?;
+        self.send_outbox()?;
+        let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else {
+            return Err(ClientError::OutboxFull);
+        };
+        match link.send(&Payload::from(message.encode()), deadline) {
+            Sent::Taken => self.wait_for_answer(&token, deadline),
+            Sent::Full => Err(ClientError::OutboxFull),
+            Sent::Ended(why) => Err(self.broken(why)),
+        }
+    }
+
+    fn wait_for_answer(&mut self, token: &str, deadline: Instant) -> Result<(), ClientError> {
+        loop {
+            match self.receive(deadline) {
+                Received::Payload(payload) => match self.sort(payload, Some(token)) {
+                    Some(answer) => return answer.map_err(ClientError::Refused),
+                    None if self.inbox.is_full() => return Err(ClientError::InboxFull),
+                    None => {}
+                },
+                Received::Nothing => return Err(ClientError::TimedOut),
+                Received::Interrupted => {}
+                Received::Ended(why) => return Err(ClientError::Lost(why)),
+            }
+        }
+    }
+
+    /// Waits for a message until the deadline. When the connection has ended, that is noted already.
+    pub(super) fn receive(&mut self, deadline: Instant) -> Received {
+        let Some(link) = &mut self.link else { return Received::Ended(self.why.clone()) };
+        let renewal_deadline = self.renewal.as_ref().map(|renewal| renewal.deadline);
+        let received = match link.receive(renewal_deadline.map_or(deadline, |renewal| renewal.min(deadline))) {
+            Received::Nothing if renewal_deadline.is_some_and(|renewal| renewal <= Instant::now()) => {
+                Received::Ended("the server did not renew the subscriptions in time".to_owned())
+            }
+            received => received,
+        };
+        if let Received::Ended(why) = &received {
+            self.lost(why.clone());
+        }
+        received
+    }
+
+    /// Gives the answer to the token that is waited for; everything else goes into the inbox, except acknowledgements that
+    /// come too late for their call.
+    pub(super) fn sort(&mut self, payload: Payload, awaited: Option<&str>) -> Option<Result<(), Refusal>> {
+        let (token, answer) = match Incoming::from(payload) {
+            Incoming::Event(event) => {
+                self.inbox.push(event);
+                return None;
+            }
+            Incoming::Ack(token) => (Some(token), Ok(())),
+            Incoming::Refused { token, refusal } => (token, Err(refusal)),
+        };
+        if awaited.is_some() && awaited == token.as_deref() {
+            return Some(answer);
+        }
+        let renewed = token.as_ref().and_then(|token| self.renewal.as_mut()?.asked.remove(token));
+        match (renewed, answer, token) {
+            (Some(channels), answer, _) => self.renewed(&channels, answer.err()),
+            (None, Err(refusal), _) => self.inbox.push(Event::Refused(refusal)),
+            // The program has set this token itself and waits for it itself.
+            (None, Ok(()), Some(token)) if !self.tokens.is_ours(&token) => {
+                let ack = Message::new("ack").and_then(|ack| ack.header("ack", token));
+                ack.into_iter().for_each(|ack| self.inbox.push(Event::Message(ack)));
+            }
+            (None, Ok(()), _) => {}
+        }
+        None
+    }
+
+    /// Makes attempts until there is a connection.
+    fn wait_for_open(&mut self, deadline: Instant) -> Result<(), ClientError> {
+        while self.link.is_none() {
+            if !self.wait_for_retry(deadline)? {
+                return Err(ClientError::NotConnected(self.why.clone()));
+            }
+            self.attempt(deadline.min(later(self.options.connect_timeout)));
+        }
+        Ok(())
+    }
+
+    /// Waits until the next attempt is due; false if the deadline is earlier.
+    pub(super) fn wait_for_retry(&mut self, deadline: Instant) -> Result<bool, ClientError> {
+        if !self.options.reconnect {
+            return Err(ClientError::Closed(self.why.clone()));
+        }
+        thread::sleep(self.retry_at.min(deadline).saturating_duration_since(Instant::now()));
+        Ok(self.retry_at <= deadline)
+    }
+
+    /// Tries to connect, then sends what renews the subscriptions, and behind it what waits.
+    pub(super) fn attempt(&mut self, deadline: Instant) {
+        match Link::connect(&self.target, &self.options, deadline) {
+            Ok(link) => self.link = Some(link),
+            Err(why) => return self.wait_again(why),
+        }
+        self.renewal = Some(Renewal { asked: HashMap::new(), deadline: later(self.options.timeout) });
+        // Both fail only when the connection is lost again; then the next attempt starts anew.
+        let _ = self.renew_all().and_then(|()| self.send_outbox());
+        self.end_renewal();
+    }
+
+    fn renew_all(&mut self) -> Result<(), ClientError> {
+        let mut groups = vec![String::new()];
+        for channel in &self.subscriptions {
+            match groups.last_mut() {
+                Some(group) if group.is_empty() => group.push_str(channel),
+                Some(group) if group.len() + channel.len() < RENEWAL_BYTES_MAX => {
+                    group.push(' ');
+                    group.push_str(channel);
+                }
+                _ => groups.push(channel.clone()),
+            }
+        }
+        groups.into_iter().filter(|group| !group.is_empty()).try_for_each(|group| self.renew(group))
+    }
+
+    fn renew(&mut self, channels: String) -> Result<(), ClientError> {
+        let token = self.tokens.next();
+        let message =
+            Message::new("subscribe")?.header("subscribe", channels.as_str())?.header("ack", token.as_str())?;
+        let Some(link) = &mut self.link else { return Ok(()) };
+        match link.send(&Payload::from(message.encode()), later(self.options.timeout)) {
+            Sent::Taken => {}
+            Sent::Full => return Err(self.lost("the server does not read".to_owned())),
+            Sent::Ended(why) => return Err(self.broken(why)),
+        }
+        if let Some(renewal) = &mut self.renewal {
+            renewal.asked.insert(token, channels);
+        }
+        Ok(())
+    }
+
+    /// The server has answered a group. It takes or refuses them together; if it refuses, they are asked for one by one,
+    /// and those that it refuses alone are given up.
+    fn renewed(&mut self, channels: &str, refusal: Option<Refusal>) {
+        match refusal {
+            None => {}
+            Some(_) if channels.contains(' ') => {
+                // Fails only when the connection is lost again.
+                let _ = channels.split(' ').try_for_each(|channel| self.renew(channel.to_owned()));
+            }
+            Some(refusal) => {
+                self.subscriptions.remove(channels);
+                self.inbox.push(Event::SubscriptionLost { channel: channels.to_owned(), refusal });
+            }
+        }
+        self.end_renewal();
+    }
+
+    /// With the last answer the connection counts as open.
+    fn end_renewal(&mut self) {
+        if self.renewal.take_if(|renewal| renewal.asked.is_empty()).is_some() {
+            self.inbox.push(Event::State(State::Open));
+        }
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(super) fn send_outbox(&mut self) -> Result<(), ClientError> {
+        while let (Some(link), Some(payload)) = (&mut self.link, self.outbox.front()) {
+            match link.send(payload, later(self.options.timeout)) {
+                Sent::Taken => {}
+                Sent::Full => return Ok(()),
+                Sent::Ended(why) => return Err(self.broken(why)),
+            }
+            if let Some(sent) = self.outbox.pop_front() {
+                self.outbox_bytes -= sent.as_bytes().len();
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection is over, as a write has shown: what had come before is still there to be read, and often a close
+    /// frame that says more.
+    pub(super) fn broken(&mut self, why: String) -> ClientError {
+        while let Some(link) = &mut self.link {
+            match link.receive(Instant::now()) {
+                Received::Payload(payload) => drop(self.sort(payload, None)),
+                Received::Ended(better) => return self.lost(better),
+                Received::Nothing | Received::Interrupted => break,
+            }
+        }
+        self.lost(why)
+    }
+
+    /// The connection is over.
+    pub(super) fn lost(&mut self, why: String) -> ClientError {
+        if let Some(link) = self.link.take() {
+            self.renewal = None;
+            self.backoff.ended(link.opened());
+            self.wait_again(why.clone());
+        }
+        ClientError::Lost(why)
+    }
+
+    /// There is no connection: says when the next attempt is due.
+    fn wait_again(&mut self, why: String) {
+        self.why.clone_from(&why);
+        if !self.options.reconnect {
+            return self.inbox.push(Event::State(State::Closed { why }));
+        }
+        let retry_in = self.backoff.next_delay();
+        self.retry_at = later(retry_in);
+        self.inbox.push(Event::State(State::Waiting { retry_in, why }));
+    }
+}

@@ -1,0 +1,127 @@
+//! A socket whose every read and write ends at a deadline, with TLS over it or not.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    time::Instant,
+};
+
+/// A socket that waits until its deadline and no longer; then it says `WouldBlock`. It says so too when a signal has
+/// interrupted a wait, so that a program's call can come back early to look at its flag.
+#[derive(Debug)]
+pub(super) struct Socket {
+    tcp: TcpStream,
+    deadline: Instant,
+}
+
+impl Socket {
+    /// Connects to the first address of `host` that accepts before the deadline. Name resolution is the system's and
+    /// takes as long as that takes.
+    pub(super) fn connect(host: &str, port: u16, deadline: Instant) -> Result<Self, String> {
+        let addresses = (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
+        let mut failure = format!("{host} has no address");
+        for address in addresses {
+            match Self::connect_to(address, deadline) {
+                Ok(tcp) => return Ok(Self { tcp, deadline }),
+                Err(error) => failure = format!("cannot connect to {address}: {error}"),
+            }
+        }
+        Err(failure)
+    }
+
+    fn connect_to(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let tcp = TcpStream::connect_timeout(&address, remaining)?;
+        // A message is one write; waiting for more would only delay it.
+        tcp.set_nodelay(true)?;
+        Ok(tcp)
+    }
+
+    /// Does one read or write that ends at the deadline. One past it takes what there is, without waiting.
+    fn until_deadline<T>(
+        &mut self,
+        set_timeout: impl Fn(&TcpStream, Option<std::time::Duration>) -> io::Result<()>,
+        mut transfer: impl FnMut(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        let result = if remaining.is_zero() {
+            self.tcp.set_nonblocking(true)?;
+            let result = transfer(&mut self.tcp);
+            self.tcp.set_nonblocking(false)?;
+            result
+        } else {
+            set_timeout(&self.tcp, Some(remaining))?;
+            transfer(&mut self.tcp)
+        };
+        result.map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted | io::ErrorKind::TimedOut => io::ErrorKind::WouldBlock.into(),
+            _ => error,
+        })
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.until_deadline(TcpStream::set_read_timeout, |tcp| tcp.read(buffer))
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.until_deadline(TcpStream::set_write_timeout, |tcp| tcp.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the WebSocket runs over.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Plain(Socket),
+    #[cfg(feature = "tls")]
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, Socket>>),
+}
+
+impl Stream {
+    /// When the next reads and writes give up.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+        match self {
+            Self::Plain(socket) => socket.deadline = deadline,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.sock.deadline = deadline,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}

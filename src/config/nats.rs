@@ -1,0 +1,195 @@
+//! Where the NATS servers are and who this node is to them. What is secret in it never shows itself.
+
+use std::{path::PathBuf, str::FromStr};
+
+use super::{Config, Secret};
+
+/// The port of a URL that names none.
+const PORT: u16 = 4222;
+
+/// One NATS server, from `[nats://|tls://][user:password@|token@]host[:port]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NatsServer {
+    /// Host and port, and nothing that is secret; an IPv6 address is in brackets.
+    pub(crate) address: String,
+    /// The URL asks for TLS.
+    pub(crate) is_tls: bool,
+    pub(crate) login: Option<Login>,
+}
+
+/// How this node proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// A name and a password.
+    Password(String, Secret),
+    /// A token.
+    Token(Secret),
+    /// A name, and the file that holds the password.
+    PasswordFile(String, PathBuf),
+    /// A credentials file: a user JWT and its NKey seed.
+    Credentials(PathBuf),
+    /// A file that holds an NKey seed.
+    Nkey(PathBuf),
+}
+
+impl FromStr for NatsServer {
+    type Err = String;
+
+    /// The sentence does not show what was given, for a secret may be in it.
+    fn from_str(url: &str) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+        let is_tls = match scheme {
+            "nats" => false,
+            "tls" => true,
+            _ => return Err("nats: a URL begins with nats:// or tls://".to_owned()),
+        };
+        let (login, host) = match rest.rsplit_once('@') {
+            Some((login, host)) => (Some(Login::parse(login)?), host),
+            None => (None, rest),
+        };
+        let host = host.strip_suffix('/').unwrap_or(host);
+        let colon = host.rfind(':').filter(|&colon| !host[colon..].contains(']'));
+        let (name, port) = colon.map_or((host, None), |colon| (&host[..colon], Some(&host[colon + 1..])));
+        let port =
+            port.map_or(Ok(PORT), |port| port.parse::<u16>().map_err(|_| "nats: a port is a number up to 65535"))?;
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+        let is_bracketed = name.starts_with('[') && name.ends_with(']');
+        if name.is_empty() || !name.bytes().all(is_host) || (name.contains(':') && !is_bracketed) || port == 0 {
+            return Err(
+                "nats: a URL is [nats://][user:password@]host[:port], several are separated by commas".to_owned()
+            );
+        }
+        Ok(Self { address: format!("{name}:{port}"), is_tls, login })
+    }
+}
+
+impl Login {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(match text.split_once(':') {
+            Some((user, password)) => Self::Password(percent_decode(user)?, Secret::from(percent_decode(password)?)),
+            None => Self::Token(Secret::from(percent_decode(text)?)),
+        })
+    }
+}
+
+/// RFC 3986 §2.1.
+fn percent_decode(text: &str) -> Result<String, String> {
+    let bad = || "nats: a percent sign in a URL is followed by two hexadecimal digits".to_owned();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let (digits, after) = after.split_at_checked(2).ok_or_else(bad)?;
+            let digits = std::str::from_utf8(digits).map_err(|_| bad())?;
+            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| bad())?);
+            rest = after;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| bad())
+}
+
+impl Config {
+    /// The NATS servers, none if there is no bridge.
+    ///
+    /// # Errors
+    /// One sentence, without any secret.
+    pub(crate) fn nats_servers(&self) -> Result<Vec<NatsServer>, String> {
+        let Some(urls) = &self.nats else { return Ok(Vec::new()) };
+        urls.expose().split(',').map(|url| url.trim().parse()).collect()
+    }
+
+    /// How this node proves who it is, if it does.
+    ///
+    /// # Errors
+    /// There is more than one way.
+    pub(crate) fn nats_login(&self) -> Result<Option<Login>, String> {
+        let mut logins: Vec<Login> = self.nats_servers()?.into_iter().filter_map(|server| server.login).collect();
+        logins.dedup();
+        logins.extend(self.nats_creds.clone().map(Login::Credentials));
+        logins.extend(self.nats_nkey.clone().map(Login::Nkey));
+        match (&self.nats_user, &self.nats_password_file) {
+            (Some(user), Some(file)) => logins.push(Login::PasswordFile(user.clone(), file.clone())),
+            (None, None) => {}
+            _ => return Err("nats-user and nats-password-file: give both or none".to_owned()),
+        }
+        if logins.len() > 1 {
+            let sentence =
+                "nats: give one way to log in: the same user in all URLs, or nats-user, nats-creds or nats-nkey";
+            return Err(sentence.to_owned());
+        }
+        Ok(logins.pop())
+    }
+
+    /// Checks the options of the bridge against each other.
+    pub(super) fn check_nats(&self) -> Result<(), String> {
+        let needs_url = [
+            ("nats-creds", self.nats_creds.is_some()),
+            ("nats-nkey", self.nats_nkey.is_some()),
+            ("nats-user", self.nats_user.is_some()),
+            ("nats-password-file", self.nats_password_file.is_some()),
+            ("nats-tls-ca", self.nats_tls_ca.is_some()),
+        ];
+        if self.nats.is_none() {
+            let alone = needs_url.into_iter().find(|(_, is_given)| *is_given);
+            return alone.map_or(Ok(()), |(name, _)| Err(format!("{name}: it means nothing without nats")));
+        }
+        if !cfg!(feature = "nats") {
+            return Err("nats: this lhttpd was built without its NATS bridge (cargo feature nats)".to_owned());
+        }
+        self.nats_login()?;
+        let least = Self::NATS_BUFFER_BYTES_MIN.max(2 * self.message_bytes_max);
+        if self.nats_buffer_bytes < least {
+            return Err(format!("nats-buffer: it must be at least {least} bytes: 512 KiB, and twice max-message"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_and_who() {
+        let server = |url: &str| url.parse::<NatsServer>().unwrap();
+        let plain = |address: &str| NatsServer { address: address.to_owned(), is_tls: false, login: None };
+        assert_eq!(server("localhost"), plain("localhost:4222"));
+        assert_eq!(server("nats://10.0.0.1:4223/"), plain("10.0.0.1:4223"));
+        assert_eq!(server("[::1]"), plain("[::1]:4222"));
+        assert_eq!(server("nats://[::1]:1"), plain("[::1]:1"));
+        let login = Some(Login::Password("a".to_owned(), "p@:w".into()));
+        assert_eq!(server("tls://a:p%40:w@h"), NatsServer { address: "h:4222".to_owned(), is_tls: true, login });
+        assert_eq!(server("nats://t0ken@h").login, Some(Login::Token("t0ken".into())));
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_and_not_shown() {
+        for url in [
+            "",
+            "http://hunter2@h",
+            "nats://u:hunter2@",
+            "u:hunter2@h:99999",
+            "u:hunter2%zz@h",
+            "hunter2 x",
+            "h:0",
+            "a:b:c",
+        ] {
+            let error = url.parse::<NatsServer>().expect_err(url);
+            assert!(error.starts_with("nats: ") && !error.contains("hunter2"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn there_is_one_way_to_log_in() {
+        let config = |nats: &str| Config { nats: Some(nats.into()), ..Config::default() };
+        assert_eq!(config("nats://a,nats://b").nats_login(), Ok(None));
+        assert!(config("nats://u:p@a,nats://u:p@b").nats_login().unwrap().is_some());
+        assert!(config("nats://u:p@a,nats://u:q@b").nats_login().is_err());
+        assert!(Config { nats_creds: Some("x".into()), ..config("nats://u:p@a") }.nats_login().is_err());
+        assert!(Config { nats_user: Some("u".into()), ..config("a") }.nats_login().is_err());
+        assert!(!format!("{:?}", config("nats://u:hunter2@a").nats_login()).contains("hunter2"));
+    }
+}

@@ -1,0 +1,7 @@
+//! What can block, each on a helper thread of its own: a core never waits for it.
+
+#[cfg(feature = "nats")]
+pub(crate) mod nats;
+#[cfg(not(feature = "nats"))]
+#[path = "no_nats.rs"]
+pub(crate) mod nats;

@@ -1,0 +1,162 @@
+//! Messages from NATS on their way to the cores.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_nats::{Message, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+use tokio::task::unconstrained;
+
+use crate::{
+    engine::{
+        relay,
+        uplink::{DOWNLINK_BYTES_MAX, Downlink},
+    },
+    protocol::channel::Kind,
+};
+
+use super::{Shared, link::Link, lock, watch};
+
+/// Messages taken from one subscription before others get their turn.
+const MESSAGES_PER_TURN: usize = 1024;
+/// What a delivery takes beside its name and payload, at most: tag, kind, two lengths and a frame header.
+const OVERHEAD_BYTES: usize = 1 + 1 + 1 + 4 + 10;
+
+/// What is to be sent to the cores.
+pub(super) struct Inbound {
+    cores: Vec<Outgoing>,
+    /// A frame that is larger would close who gets it.
+    frame_bytes_max: usize,
+    /// What the subjects of answers to barriers begin with.
+    inbox: String,
+    link: Arc<Link>,
+    received: u64,
+    dropped: u64,
+    /// A channel of which a message was dropped since this was asked last.
+    dropped_of: Option<Box<str>>,
+}
+
+struct Outgoing {
+    downlink: Downlink,
+    batch: Vec<u8>,
+}
+
+impl Inbound {
+    pub(super) fn new(downlinks: Vec<Downlink>, frame_bytes_max: usize, inbox: String, link: Arc<Link>) -> Self {
+        let cores = downlinks.into_iter().map(|downlink| Outgoing { downlink, batch: Vec::new() }).collect();
+        Self { cores, frame_bytes_max, inbox, link, received: 0, dropped: 0, dropped_of: None }
+    }
+
+    /// Tells a core that its interest up to this number is live.
+    pub(super) fn answer(&mut self, core: usize, count: u64) {
+        relay::put_answered(&mut self.cores[core].batch, count);
+    }
+
+    /// Tells all cores not to wait for answers.
+    pub(super) fn be_absent(&mut self) {
+        self.cores.iter_mut().for_each(|core| relay::put_absent(&mut core.batch));
+    }
+
+    /// Channels of which messages were dropped since this was asked last, for the log: one of them.
+    pub(super) fn take_dropped_of(&mut self) -> Option<Box<str>> {
+        self.dropped_of.take()
+    }
+
+    /// Messages dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// One message for the subscribers of a name, on these cores. Past a core's limit it is dropped there.
+    fn deliver(&mut self, mut cores: u64, name: &str, kind: Kind, message: &Message) {
+        let (subject, payload) = (message.subject.as_str(), &message.payload[..]);
+        if subject.starts_with('_') && self.is_own(subject) {
+            return;
+        }
+        self.received += 1;
+        let size = name.len() + payload.len() + OVERHEAD_BYTES;
+        let is_text = simdutf8::basic::from_utf8(payload).is_ok();
+        let mut is_dropped = size > self.frame_bytes_max;
+        while cores != 0 && !is_dropped {
+            let core = &mut self.cores[cores.trailing_zeros() as usize];
+            cores &= cores - 1;
+            if core.downlink.bytes() + core.batch.len() + size > DOWNLINK_BYTES_MAX.max(size) {
+                is_dropped = true;
+            } else {
+                relay::put_delivery(&mut core.batch, name.as_bytes(), kind, is_text, payload);
+            }
+        }
+        if is_dropped {
+            self.dropped += 1;
+            self.dropped_of.get_or_insert_with(|| subject.into());
+        }
+    }
+
+    /// Whether a message is the bridge's own: not for clients, though they may be subscribed to everything. A server
+    /// that answers a barrier picks any one of our subscriptions which the answer's subject matches.
+    fn is_own(&self, subject: &str) -> bool {
+        if let Some(number) = subject.strip_prefix(&self.inbox) {
+            number.parse().iter().for_each(|&number| self.link.barrier_answered(number));
+            return true;
+        }
+        subject.starts_with(watch::RESERVED)
+    }
+
+    /// Hands the cores what there is for them.
+    fn send(&mut self) {
+        for core in &mut self.cores {
+            if !core.batch.is_empty() {
+                core.downlink.send(std::mem::take(&mut core.batch));
+            }
+        }
+    }
+}
+
+/// The courier: one batch and one wake for each core, of all that the receivers have put together meanwhile.
+pub(super) async fn run(shared: Arc<Shared>) {
+    loop {
+        shared.deliveries.notified().await;
+        let (received, dropped) = {
+            let mut inbound = lock(&shared.inbound);
+            inbound.send();
+            (inbound.received, inbound.dropped)
+        };
+        shared.count(|counts| {
+            counts.nats_received = received;
+            counts.nats_receive_dropped = dropped;
+        });
+    }
+}
+
+/// Receives what one subscription brings, until it is aborted.
+///
+/// It never waits for anything but messages, and does not yield to the client while there are any in its queue: so that
+/// queue does not fill, and nothing is dropped there, out of our sight.
+pub(super) async fn receive(
+    shared: Arc<Shared>,
+    name: Box<str>,
+    kind: Kind,
+    cores: Arc<AtomicU64>,
+    subscriber: Subscriber,
+) {
+    let mut subscriber = pin!(subscriber);
+    let receiving = async {
+        while let Some(message) = subscriber.next().await {
+            let cores = cores.load(Ordering::Relaxed);
+            let mut inbound = lock(&shared.inbound);
+            inbound.deliver(cores, &name, kind, &message);
+            for _ in 1..MESSAGES_PER_TURN {
+                let Some(Some(message)) = subscriber.next().now_or_never() else { break };
+                inbound.deliver(cores, &name, kind, &message);
+            }
+            drop(inbound);
+            shared.deliveries.notify_one();
+        }
+    };
+    unconstrained(receiving).await;
+}

@@ -1,0 +1,168 @@
+//! Whether the connection is up, how much was handed to it, and how much of that was taken.
+//!
+//! The client's events cannot be relied on, since it drops them in a burst. What can be: it asks for a delay before each
+//! attempt to connect, in the task that has just found the connection broken, and it counts its connections. In between it
+//! takes no commands, so what it had taken by then is exactly what may be lost.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::Statistics;
+use tokio::sync::Notify;
+
+use super::lock;
+
+/// The shortest delay before an attempt to connect.
+const DELAY_MIN: Duration = Duration::from_millis(50);
+/// The longest, but for the jitter of up to as much again.
+const DELAY_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    statistics: OnceLock<Arc<Statistics>>,
+    /// Times that the client has begun to connect; the first is its start.
+    outages: AtomicU64,
+    /// Messages that the client had taken when it began to connect last.
+    taken_at_cut: AtomicU64,
+    /// Messages (barriers too) that were handed to the client.
+    handed: AtomicU64,
+    /// The number of the last barrier that was answered.
+    barrier: AtomicU64,
+    /// Why the last attempt to connect failed.
+    failure: Mutex<Option<String>>,
+    /// Something of this, or of what the server is to confirm, has changed.
+    pub(super) changed: Notify,
+}
+
+impl Link {
+    /// The client's own numbers, before it does anything.
+    pub(super) fn started(&self, statistics: Arc<Statistics>) {
+        let _ = self.statistics.set(statistics);
+    }
+
+    /// The client is about to try to connect; `attempt` counts since it was connected. Gives how long it shall wait.
+    pub(super) fn attempt(&self, attempt: usize) -> Duration {
+        if attempt == 1 {
+            self.taken_at_cut.store(self.taken(), Ordering::Relaxed);
+            self.outages.fetch_add(1, Ordering::Relaxed);
+            self.changed.notify_one();
+        }
+        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+        let delay = (DELAY_MIN * 2u32.pow(doublings)).min(DELAY_MAX);
+        delay + delay.mul_f64(random() as f64 / u64::MAX as f64)
+    }
+
+    /// Which connection this is, or which outage: it changes when a connection is lost.
+    pub(super) fn epoch(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client is connected, as far as it knows.
+    pub(super) fn is_up(&self) -> bool {
+        let connects = self.statistics.get().map_or(0, |statistics| statistics.connects.load(Ordering::Relaxed));
+        connects == self.epoch() && connects > 0
+    }
+
+    /// A message was handed to the client; gives its number, from 1.
+    pub(super) fn hand(&self) -> u64 {
+        self.handed.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Messages that were handed to the client.
+    pub(super) fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Relaxed)
+    }
+
+    /// Messages that the client has taken, to write them to its socket. The others it keeps over an outage.
+    pub(super) fn taken(&self) -> u64 {
+        self.statistics.get().map_or(0, |statistics| statistics.out_messages.load(Ordering::Relaxed))
+    }
+
+    /// Messages that the client had taken when the connection was lost last.
+    pub(super) fn taken_at_cut(&self) -> u64 {
+        self.taken_at_cut.load(Ordering::Relaxed)
+    }
+
+    /// Messages that the client keeps.
+    pub(super) fn unsent(&self) -> u64 {
+        self.handed().saturating_sub(self.taken())
+    }
+
+    /// The barrier with this number was answered.
+    pub(super) fn barrier_answered(&self, number: u64) {
+        self.barrier.fetch_max(number, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Waits until the barrier with this number is answered, or the connection is lost. Says whether it was answered.
+    pub(super) async fn wait_for_barrier(&self, number: u64, epoch: u64) -> bool {
+        while self.barrier.load(Ordering::Relaxed) < number && self.epoch() == epoch {
+            self.changed.notified().await;
+        }
+        self.epoch() == epoch
+    }
+
+    /// Waits until this connection is lost.
+    pub(super) async fn wait_for_cut(&self, epoch: u64) {
+        while self.epoch() == epoch {
+            self.changed.notified().await;
+        }
+    }
+
+    /// An attempt to connect has failed.
+    pub(super) fn failed(&self, reason: String) {
+        *lock(&self.failure) = Some(reason);
+        self.changed.notify_one();
+    }
+
+    /// Why, once.
+    pub(super) fn take_failure(&self) -> Option<String> {
+        lock(&self.failure).take()
+    }
+}
+
+/// A number that differs from process to process and call to call; nothing secret hangs on it.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_with_jitter_between_their_bounds() {
+        let link = Link::default();
+        for attempt in 1..100 {
+            let delay = link.attempt(attempt);
+            assert!(delay >= DELAY_MIN && delay <= 2 * DELAY_MAX, "{attempt}: {delay:?}");
+        }
+        assert!(link.attempt(50) >= DELAY_MAX);
+        let delays: Vec<_> = (0..10).map(|_| link.attempt(60)).collect();
+        assert!(delays.iter().any(|delay| *delay != delays[0]), "no jitter: {delays:?}");
+    }
+
+    #[test]
+    fn an_outage_begins_with_the_first_attempt_and_ends_with_a_connection() {
+        let (link, statistics) = (Link::default(), Arc::new(Statistics::default()));
+        link.started(Arc::clone(&statistics));
+        assert!(!link.is_up());
+        link.attempt(1);
+        link.attempt(2);
+        assert!(!link.is_up());
+        statistics.connects.fetch_add(1, Ordering::Relaxed);
+        assert!(link.is_up());
+        statistics.out_messages.fetch_add(7, Ordering::Relaxed);
+        let epoch = link.epoch();
+        link.attempt(1);
+        assert!(!link.is_up() && link.epoch() != epoch);
+        assert_eq!(link.taken_at_cut(), 7);
+    }
+}

@@ -1,0 +1,129 @@
+//! From the configuration to the client's options. What is secret in them is read here and given to the client alone.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event};
+
+use crate::config::{Config, Login, Secret};
+
+use super::link::{Link, random};
+
+/// Commands on their way to the client's own task.
+const CLIENT_CAPACITY: usize = 256;
+/// Messages that the client keeps for one subscription; it takes memory only as they come. The client may read 8 MiB
+/// before anybody else runs, which is fewer messages than this.
+const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection of which nothing was heard for two to three times as long is dead.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What the bridge needs of the configuration.
+pub(crate) struct Options {
+    addresses: Vec<String>,
+    connect: ConnectOptions,
+    pub(super) frame_bytes_max: usize,
+}
+
+impl Options {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// One sentence that names the option and the file, and no secret.
+    pub(super) fn read(config: &Config) -> Result<Self, String> {
+        let servers = config.nats_servers()?;
+        let mut connect = ConnectOptions::new();
+        if let Some(login) = config.nats_login()? {
+            connect = log_in(connect, &login)?;
+        }
+        if let Some(path) = &config.nats_tls_ca {
+            let text = read("nats-tls-ca", path)?;
+            if !text.contains("-----BEGIN CERTIFICATE-----") {
+                return Err(format!("nats-tls-ca: there is no certificate in {}", path.display()));
+            }
+            connect = connect.add_root_certificates(path.clone()).require_tls(true);
+        }
+        let scheme = |is_tls: bool| if is_tls { "tls" } else { "nats" };
+        let addresses =
+            servers.iter().map(|server| format!("{}://{}", scheme(server.is_tls), server.address)).collect();
+        Ok(Self { addresses, connect, frame_bytes_max: config.outbox_bytes_max })
+    }
+
+    /// The servers, for the log.
+    pub(super) fn shown(&self) -> String {
+        self.addresses.join(", ")
+    }
+
+    /// Makes the client, which goes on to connect by itself.
+    ///
+    /// # Errors
+    /// An address that the client cannot parse.
+    pub(super) async fn connect(&self, link: &Arc<Link>) -> Result<Client, ConnectError> {
+        let (of_attempts, of_events) = (Arc::clone(link), Arc::clone(link));
+        let options = self
+            .connect
+            .clone()
+            .name("lhttpd")
+            .no_echo()
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .ping_interval(PING_INTERVAL)
+            .client_capacity(CLIENT_CAPACITY)
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .custom_inbox_prefix(format!("_INBOX.lhttp.{:016x}", random()))
+            .reconnect_delay_callback(move |attempt| of_attempts.attempt(attempt))
+            .event_callback(move |event| {
+                note(&of_events, event);
+                std::future::ready(())
+            });
+        options.connect(self.addresses.as_slice()).await
+    }
+}
+
+/// Events are only a hint of when to look, and the words of errors.
+fn note(link: &Link, event: Event) {
+    match event {
+        Event::ClientError(ClientError::Other(reason)) => link.failed(reason),
+        Event::ServerError(error) => log::warn!("NATS: the server says: {error}"),
+        _ => link.changed.notify_one(),
+    }
+}
+
+fn log_in(connect: ConnectOptions, login: &Login) -> Result<ConnectOptions, String> {
+    let secret = |secret: &Secret| secret.expose().to_owned();
+    Ok(match login {
+        Login::Password(user, password) => connect.user_and_password(user.clone(), secret(password)),
+        Login::Token(token) => connect.token(secret(token)),
+        Login::PasswordFile(user, path) => {
+            connect.user_and_password(user.clone(), first_line("nats-password-file", path)?)
+        }
+        Login::Credentials(path) => connect
+            .credentials(&read("nats-creds", path)?)
+            .map_err(|_| format!("nats-creds: {} is not a credentials file", path.display()))?,
+        Login::Nkey(path) => {
+            let seed = first_line("nats-nkey", path)?;
+            if nkeys_seed_is_sound(&seed) {
+                connect.nkey(seed)
+            } else {
+                return Err(format!("nats-nkey: {} does not hold a seed, which begins with SU", path.display()));
+            }
+        }
+    })
+}
+
+fn nkeys_seed_is_sound(seed: &str) -> bool {
+    seed.len() == 58 && seed.starts_with("SU") && seed.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'))
+}
+
+fn read(option: &str, path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{option}: cannot read {}: {error}", path.display()))
+}
+
+fn first_line(option: &str, path: &Path) -> Result<String, String> {
+    let text = read(option, path)?;
+    match text.lines().next().map(str::trim) {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        _ => Err(format!("{option}: {} is empty", path.display())),
+    }
+}

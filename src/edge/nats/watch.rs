@@ -1,0 +1,303 @@
+//! Watches the connection: tells the cores what is live and when nobody is to wait, counts what may be lost, and writes
+//! the log's lines about all of it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_nats::{Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout};
+
+use super::{Shared, link::Link, lock};
+
+/// Subjects that begin so are the bridge's own; what comes on them is not for clients.
+pub(super) const RESERVED: &str = "_lhttp.";
+/// A subject with an empty token matches no subscription, not even `>`: the server itself answers a message to it.
+const BARRIER: &str = "_lhttp..barrier";
+/// For a user who may publish to listed subjects only, which that one can never be among. If somebody is subscribed to
+/// `>`, nobody answers it.
+const BARRIER_OF_THE_RESTRICTED: &str = "_lhttp.barrier";
+/// A server that has not answered for this long is not waited for.
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often what was published is confirmed, and the log looked after.
+const TICK: Duration = Duration::from_millis(500);
+/// The least time between two lines of the log about messages that were dropped.
+const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
+
+/// What the server has confirmed.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// By core, the interests that NATS was asked for.
+    subscribed: Vec<u64>,
+    /// By core, the interests that are confirmed.
+    answered: Vec<u64>,
+    /// The number of the last message that is confirmed, or given up.
+    confirmed: u64,
+    /// The numbers of barriers behind that one: they are no messages.
+    barriers: Vec<u64>,
+}
+
+impl Progress {
+    pub(super) fn new(cores: usize) -> Self {
+        Self { subscribed: vec![0; cores], answered: vec![0; cores], confirmed: 0, barriers: Vec::new() }
+    }
+
+    /// NATS was asked for this many interests of each core. Says whether that is news.
+    pub(super) fn subscribed(&mut self, heard: Vec<u64>) -> bool {
+        let is_news = heard != self.subscribed;
+        self.subscribed = heard;
+        is_news
+    }
+
+    /// Messages that the client has taken and the server has not confirmed.
+    pub(super) fn unconfirmed(&self, link: &Link) -> u64 {
+        self.unconfirmed_until(link.taken())
+    }
+
+    fn unconfirmed_until(&self, taken: u64) -> u64 {
+        let barriers = self.barriers.iter().filter(|&&number| number <= taken).count() as u64;
+        taken.saturating_sub(self.confirmed).saturating_sub(barriers)
+    }
+
+    fn confirm(&mut self, number: u64) {
+        self.confirmed = self.confirmed.max(number);
+        self.barriers.retain(|&barrier| barrier > number);
+    }
+}
+
+/// How a barrier ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Barrier {
+    /// The server has taken in all that was sent before it.
+    Confirmed,
+    /// The server has not answered in time.
+    Unanswered,
+    /// The connection was lost.
+    Cut,
+}
+
+/// The one who watches.
+struct Watch {
+    shared: Arc<Shared>,
+    servers: String,
+    inbox: String,
+    barriers: u64,
+    /// Which of the two subjects is used.
+    is_restricted: bool,
+    /// What the cores were told last.
+    is_online: bool,
+    drops: Drops,
+}
+
+/// What the log has said of dropped messages.
+struct Drops {
+    sent: u64,
+    received: u64,
+    at: Option<Instant>,
+}
+
+/// Watches for ever.
+pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
+    // The command waits in the client until it is connected.
+    let answers = match shared.client.subscribe(format!("{inbox}*")).await {
+        Ok(answers) => answers,
+        Err(error) => panic!("the NATS client does not take its own inbox: {error}"),
+    };
+    tokio::spawn(hear(Arc::clone(&shared.link), inbox.clone(), answers));
+    let drops = Drops { sent: 0, received: 0, at: None };
+    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_restricted: false, is_online: false, drops };
+    loop {
+        watch.wait_until_up().await;
+        let epoch = watch.shared.link.epoch();
+        watch.connected();
+        watch.while_up(epoch).await;
+        watch.disconnected();
+    }
+}
+
+impl Watch {
+    /// Waits for a connection, and tells why there is none: each reason once.
+    async fn wait_until_up(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut told = String::new();
+        while !shared.link.is_up() {
+            let _ = timeout(TICK, shared.link.changed.notified()).await;
+            if let Some(reason) = shared.link.take_failure()
+                && reason != told
+            {
+                log::warn!("NATS: cannot connect to {}: {reason}; trying again and again", self.servers);
+                told = reason;
+            }
+            shared.count(|_| {});
+        }
+        shared.link.take_failure();
+    }
+
+    fn connected(&mut self) {
+        let max_payload = self.shared.client.max_payload();
+        self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
+        self.shared.publishes.notify_one();
+        let dropped = self.shared.uplink.dropped() - self.drops.sent;
+        self.drops.sent += dropped;
+        match dropped {
+            0 => log::info!("NATS: connected to {}", self.servers),
+            _ => log::warn!(
+                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer",
+                self.servers
+            ),
+        }
+    }
+
+    /// Counts what may be lost with the connection.
+    fn disconnected(&mut self) {
+        let lost = {
+            let mut progress = lock(&self.shared.progress);
+            let taken = self.shared.link.taken_at_cut();
+            let lost = progress.unconfirmed_until(taken);
+            progress.confirm(taken);
+            lost
+        };
+        self.shared.count(|counts| {
+            counts.nats_disconnects += 1;
+            counts.nats_possibly_lost += lost;
+        });
+        self.tell_offline();
+        log::warn!(
+            "NATS: the connection is lost; {lost} messages were on their way and may not have arrived, the next ones wait in nats-buffer"
+        );
+    }
+
+    /// Sends barriers when there is something to confirm, until the connection is lost.
+    async fn while_up(&mut self, epoch: u64) {
+        let shared = Arc::clone(&self.shared);
+        let is_here = || shared.link.epoch() == epoch && shared.link.is_up();
+        while is_here() {
+            if !self.is_online || self.has_unanswered() || lock(&shared.progress).unconfirmed(&shared.link) > 0 {
+                match self.barrier(epoch).await {
+                    Barrier::Confirmed => {}
+                    Barrier::Unanswered => self.unanswered(),
+                    Barrier::Cut => return,
+                }
+            }
+            if is_here() && !self.has_unanswered() {
+                let _ = timeout(TICK, shared.link.changed.notified()).await;
+            }
+            self.log_drops();
+        }
+    }
+
+    /// Whether interest waits for its answer.
+    fn has_unanswered(&self) -> bool {
+        let progress = lock(&self.shared.progress);
+        self.is_online && progress.subscribed != progress.answered
+    }
+
+    async fn barrier(&mut self, epoch: u64) -> Barrier {
+        let shared = Arc::clone(&self.shared);
+        let sent = tokio::select! {
+            sent = timeout(BARRIER_TIMEOUT, self.send_barrier()) => sent,
+            () = shared.link.wait_for_cut(epoch) => return Barrier::Cut,
+        };
+        if sent.is_err() {
+            return Barrier::Unanswered;
+        }
+        // What holds at the moment at which the barrier has its place in the client's queue.
+        let number = shared.link.hand();
+        let subscribed = {
+            let mut progress = lock(&shared.progress);
+            progress.barriers.push(number);
+            progress.subscribed.clone()
+        };
+        match timeout(BARRIER_TIMEOUT, shared.link.wait_for_barrier(self.barriers, epoch)).await {
+            Ok(true) => {
+                lock(&shared.progress).confirm(number);
+                self.tell_answers(subscribed);
+                Barrier::Confirmed
+            }
+            // What was sent before the cut may be lost, though this be answered after it.
+            Ok(false) => Barrier::Cut,
+            Err(_) => Barrier::Unanswered,
+        }
+    }
+
+    async fn send_barrier(&mut self) {
+        self.barriers += 1;
+        let reply = format!("{}{}", self.inbox, self.barriers);
+        let subject = if self.is_restricted { BARRIER_OF_THE_RESTRICTED } else { BARRIER };
+        if let Err(error) =
+            self.shared.client.publish_with_reply(Subject::from_static(subject), reply, Bytes::new()).await
+        {
+            log::debug!("NATS: a barrier is not taken: {error}");
+        }
+    }
+
+    /// The server has not answered although it is there: stopped, overloaded, or it does not let this user ask.
+    fn unanswered(&mut self) {
+        self.is_restricted = !self.is_restricted;
+        if self.is_online {
+            log::warn!("NATS: the server does not answer; subscriptions are not confirmed until it does");
+            self.tell_offline();
+        }
+    }
+
+    fn tell_offline(&mut self) {
+        self.is_online = false;
+        lock(&self.shared.inbound).be_absent();
+        self.shared.deliveries.notify_one();
+    }
+
+    /// Tells each core of what is live, if that is news to it.
+    fn tell_answers(&mut self, subscribed: Vec<u64>) {
+        let mut progress = lock(&self.shared.progress);
+        let mut inbound = lock(&self.shared.inbound);
+        for (core, &count) in subscribed.iter().enumerate() {
+            if !self.is_online || progress.answered[core] != count {
+                inbound.answer(core, count);
+            }
+        }
+        drop(inbound);
+        progress.answered = subscribed;
+        self.is_online = true;
+        self.shared.deliveries.notify_one();
+    }
+
+    /// Tells of messages that were dropped while the connection was up, now and then.
+    fn log_drops(&mut self) {
+        self.shared.count(|_| {});
+        if self.drops.at.is_some_and(|at| at.elapsed() < DROPS_LOGGED_EVERY) {
+            return;
+        }
+        let (received, channel) = {
+            let mut inbound = lock(&self.shared.inbound);
+            (inbound.dropped() - self.drops.received, inbound.take_dropped_of())
+        };
+        let sent = self.shared.uplink.dropped() - self.drops.sent;
+        if let Some(channel) = channel {
+            log::warn!(
+                "NATS: {received} messages from other nodes were dropped, for a core was behind; one of them on {channel}"
+            );
+        }
+        if sent > 0 {
+            log::warn!("NATS: {sent} messages for other nodes were dropped, for NATS is slower than they come");
+        }
+        if sent + received > 0 {
+            self.drops = Drops {
+                sent: self.drops.sent + sent,
+                received: self.drops.received + received,
+                at: Some(Instant::now()),
+            };
+        }
+    }
+}
+
+/// Hears the answers to barriers.
+async fn hear(link: Arc<Link>, inbox: String, mut answers: Subscriber) {
+    while let Some(answer) = answers.next().await {
+        if let Some(Ok(number)) = answer.subject.strip_prefix(&inbox).map(str::parse) {
+            link.barrier_answered(number);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What stands for the bridge in a build without the cargo feature `nats`: there can be none.
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicUsize},
+};
+
+use crate::{
+    config::Config,
+    engine::{
+        counters::Shared,
+        uplink::{Downlink, Uplink},
+    },
+    error::StartError,
+};
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) enum Bridge {}
+
+/// There is none.
+pub(crate) struct Prepared {
+    pub(crate) uplink: Uplink,
+    never: Bridge,
+}
+
+impl Bridge {
+    /// Says that there is none; [`Config::validate`] says it before.
+    pub(crate) fn prepare(_: &Config) -> Result<Prepared, StartError> {
+        Err(StartError::Config("nats: this build has no NATS bridge".to_owned()))
+    }
+
+    pub(crate) fn start(
+        prepared: Prepared,
+        _: Vec<Downlink>,
+        _: Arc<Shared>,
+        _: Arc<AtomicUsize>,
+        _: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        Ok(prepared.never)
+    }
+
+    pub(crate) fn stop(&mut self) {
+        match *self {}
+    }
+}

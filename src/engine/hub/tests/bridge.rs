@@ -1,0 +1,143 @@
+//! The hub and the bridge to other nodes: when a subscription is live, and who gets what comes from there.
+
+use super::*;
+use crate::engine::relay::{self, Item};
+
+const BRIDGE: u32 = 1;
+
+/// A core that is alone on its node.
+fn hub() -> (Hub, Peers) {
+    let mut hub = Hub::new(0, 1, limits());
+    assert_eq!(hub.add_bridge(), BRIDGE);
+    (hub, Peers::default())
+}
+
+fn answered(hub: &mut Hub, count: u64) {
+    let mut batch = Vec::new();
+    relay::put_answered(&mut batch, count);
+    assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
+}
+
+fn absent(hub: &mut Hub) {
+    let mut batch = Vec::new();
+    relay::put_absent(&mut batch);
+    assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
+}
+
+/// What a connection got in this turn, after its frames' headers, which are all short here.
+fn received(hub: &mut Hub, peers: &mut Peers, slot: Slot) -> String {
+    peers.received.resize_with(peers.received.len().max(slot as usize + 1), Vec::new);
+    let before = peers.received[slot as usize].len();
+    hub.flush(&mut Plain, peers);
+    String::from_utf8_lossy(&peers.received[slot as usize][before..]).into_owned()
+}
+
+fn subscribe(hub: &mut Hub, slot: Slot, name: &str, kind: Kind, token: &str) {
+    let live_at = hub.subscribe(slot, name.as_bytes(), kind);
+    hub.acknowledge(slot, token.as_bytes(), live_at);
+}
+
+#[test]
+fn a_subscription_is_acknowledged_when_the_bridge_has_answered() {
+    let (mut hub, mut peers) = hub();
+    let slot = open(&mut hub, &mut peers);
+    answered(&mut hub, 0);
+    subscribe(&mut hub, slot, "a", Kind::Exact, "one");
+    hub.acknowledge(slot, b"no-subscription", 0);
+    let got = received(&mut hub, &mut peers, slot);
+    assert!(got.contains("ack:no-subscription\r\n\r\n") && !got.contains("ack:one"), "{got:?}");
+    let interest = hub.take_interest().expect("interest for the bridge");
+    let item = relay::next(&mut &interest[..]);
+    assert_eq!(item, Some(Item::Interest { name: b"a", kind: Kind::Exact, interested: true }));
+    answered(&mut hub, 1);
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:one\r\n\r\n"));
+    hub.unsubscribe(slot, b"a", Kind::Exact);
+    let withdrawn = hub.take_interest().expect("interest that is over");
+    assert!(matches!(relay::next(&mut &withdrawn[..]), Some(Item::Interest { interested: false, .. })));
+}
+
+#[test]
+fn an_acknowledgement_without_other_nodes_says_so() {
+    let (mut hub, mut peers) = hub();
+    let slot = open(&mut hub, &mut peers);
+    subscribe(&mut hub, slot, "a", Kind::Exact, "before");
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:before\r\ncluster:offline\r\n\r\n"));
+    answered(&mut hub, 1);
+    subscribe(&mut hub, slot, "a", Kind::Exact, "twice");
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:twice\r\n\r\n"));
+
+    subscribe(&mut hub, slot, "b", Kind::Exact, "waiting");
+    assert_eq!(received(&mut hub, &mut peers, slot), "");
+    absent(&mut hub);
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:waiting\r\ncluster:offline\r\n\r\n"));
+    subscribe(&mut hub, slot, "a", Kind::Exact, "away");
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:away\r\ncluster:offline\r\n\r\n"));
+    hub.acknowledge(slot, b"publish", 0);
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:publish\r\n\r\n"), "what a publish does holds");
+}
+
+#[test]
+fn beside_the_bridge_other_cores_must_answer_too() {
+    let mut hub = Hub::new(0, 2, limits());
+    let bridge = hub.add_bridge();
+    let mut peers = Peers::default();
+    let slot = open(&mut hub, &mut peers);
+    subscribe(&mut hub, slot, "a", Kind::Exact, "one");
+    assert_eq!(received(&mut hub, &mut peers, slot), "", "the other core has not heard of it");
+    let mut batch = Vec::new();
+    relay::put_answered(&mut batch, 1);
+    hub.relayed(1, &batch);
+    assert!(received(&mut hub, &mut peers, slot).ends_with("cluster:offline\r\n\r\n"));
+    assert_eq!(bridge, 2);
+    assert!(hub.take_batch(1).is_some() && hub.take_batch(bridge).is_none(), "interest has its own way");
+}
+
+#[test]
+fn what_comes_for_a_name_goes_to_its_subscribers_once() {
+    let (mut hub, mut peers) = hub();
+    let both = open(&mut hub, &mut peers);
+    let one = open(&mut hub, &mut peers);
+    for slot in [both, one] {
+        hub.subscribe(slot, b"c.room", Kind::Exact);
+    }
+    hub.subscribe(both, b"c.*", Kind::Pattern);
+    let mut batch = Vec::new();
+    relay::put_delivery(&mut batch, b"c.room", Kind::Exact, true, b"[for room]");
+    relay::put_delivery(&mut batch, b"c.*", Kind::Pattern, true, b"[for star]");
+    relay::put_delivery(&mut batch, b"c.*", Kind::Pattern, true, b"[star again]");
+    relay::put_delivery(&mut batch, b"c.gone", Kind::Exact, true, b"[for nobody]");
+    assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
+    let frame = |text: &str| format!("\u{fffd}{}{text}", text.len() as u8 as char);
+    let expected = [frame("[for room]"), frame("[for star]"), frame("[star again]")].concat();
+    hub.flush(&mut Plain, &mut peers);
+    let after = |slot: Slot| {
+        let text = String::from_utf8_lossy(&peers.received[slot as usize]).into_owned();
+        text.split_once("\r\n\r\n").expect("the handshake's answer").1.to_owned()
+    };
+    assert_eq!(after(both), expected);
+    assert_eq!(after(one), frame("[for room]"));
+    assert!(hub.take_batch(BRIDGE).is_none(), "it does not go back");
+}
+
+#[test]
+fn a_publish_between_two_deliveries_reaches_all_that_it_should() {
+    let (mut hub, mut peers) = hub();
+    let slot = open(&mut hub, &mut peers);
+    hub.subscribe(slot, b"a.b", Kind::Exact);
+    hub.subscribe(slot, b"a.*", Kind::Pattern);
+    let mut delivery = Vec::new();
+    relay::put_delivery(&mut delivery, b"a.b", Kind::Exact, false, b"1");
+    let publish = |hub: &mut Hub| hub.publish([&b"a.b"[..]].into_iter(), true, b"2", None);
+    hub.relayed(BRIDGE, &delivery);
+    publish(&mut hub);
+    let number = hub.last_channel();
+    hub.relayed(BRIDGE, &delivery);
+    assert!(!hub.publish_again(number, true, b"2", None), "the channel is not resolved any more");
+    publish(&mut hub);
+    hub.flush(&mut Plain, &mut peers);
+    let frames =
+        peers.received[slot as usize].windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an answer") + 4;
+    let (one, two) = ([0x82, 1, b'1'], [0x81, 1, b'2']);
+    assert_eq!(peers.received[slot as usize][frames..], [one, two, two, one, two, two].concat());
+    assert_eq!(relay::messages(&hub.take_batch(BRIDGE).expect("publishes")), 2);
+}

@@ -1,0 +1,223 @@
+//! The link between cores and the bridge to other nodes. It differs from the links between cores in what it does when it is
+//! full: no core ever waits for the bridge, nor the bridge for a core. Messages are dropped instead, and counted.
+
+// Without the bridge there is nobody at the other end.
+#![cfg_attr(not(feature = "nats"), allow(dead_code))]
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::engine::{inbox::Wake, relay};
+
+/// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
+const BATCH_OVERHEAD_BYTES: usize = 64;
+
+/// Bytes that wait for one core. A core that is further behind loses the messages that come then.
+pub(crate) const DOWNLINK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// From all cores to the bridge. Clones are the same link.
+#[derive(Clone)]
+pub(crate) struct Uplink {
+    publishes: Sender<Vec<u8>>,
+    /// The same queue's other end: whoever overfills it takes the oldest batch out.
+    oldest: Receiver<Vec<u8>>,
+    /// A core's number and its interest. It has no limit of its own, for none of it may be lost: the bridge takes it out
+    /// at once, into a table of what is wanted.
+    interest: Sender<(u32, Vec<u8>)>,
+    interest_out: Receiver<(u32, Vec<u8>)>,
+    state: Arc<State>,
+}
+
+struct State {
+    /// Bytes of the batches in `publishes` and of the one that the bridge is at.
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    /// Messages that did not fit.
+    dropped: AtomicU64,
+    /// Called with whether it is interest that has come.
+    wake: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+impl Uplink {
+    /// A link that holds this many bytes of messages and calls `wake` when there is something to take.
+    pub(crate) fn new(bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
+        let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let state = Arc::new(State { bytes, bytes_max, dropped, wake: Box::new(wake) });
+        Self { publishes, oldest, interest, interest_out, state }
+    }
+
+    /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest.
+    pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: Option<Vec<u8>>) {
+        // No send fails: this link has both ends.
+        if let Some(interest) = interest {
+            let _ = self.interest.send((core, interest));
+            (self.state.wake)(true);
+        }
+        if let Some(batch) = publishes {
+            self.state.bytes.fetch_add(cost(&batch), Ordering::Relaxed);
+            let _ = self.publishes.send(batch);
+            while self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max {
+                let Ok(oldest) = self.oldest.try_recv() else { break };
+                self.release(cost(&oldest));
+                self.count_dropped(relay::messages(&oldest));
+            }
+            (self.state.wake)(false);
+        }
+    }
+
+    /// The next batch of publishes. Its [`cost`] counts until it is given to [`Uplink::release`].
+    pub(crate) fn take(&self) -> Option<Vec<u8>> {
+        self.oldest.try_recv().ok()
+    }
+
+    /// A batch that cost this is done with.
+    pub(crate) fn release(&self, cost: usize) {
+        self.state.bytes.fetch_sub(cost, Ordering::Relaxed);
+    }
+
+    /// The next core's interest.
+    pub(crate) fn take_interest(&self) -> Option<(u32, Vec<u8>)> {
+        self.interest_out.try_recv().ok()
+    }
+
+    /// Takes all that waits, and gives how many messages that was.
+    pub(crate) fn take_all_messages(&self) -> u64 {
+        let mut count = 0;
+        while let Some(batch) = self.take() {
+            count += relay::messages(&batch);
+            self.release(cost(&batch));
+        }
+        count
+    }
+
+    /// Whether nothing waits and nothing is at hand.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.bytes.load(Ordering::Relaxed) == 0
+    }
+
+    /// Messages were lost on the way to other nodes.
+    pub(crate) fn count_dropped(&self, messages: u64) {
+        self.state.dropped.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Messages that were lost on the way to other nodes.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.state.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uplink").field("bytes", &self.state.bytes).finish_non_exhaustive()
+    }
+}
+
+/// What a batch costs of the link's bytes.
+pub(crate) fn cost(batch: &[u8]) -> usize {
+    batch.len() + BATCH_OVERHEAD_BYTES
+}
+
+/// From the bridge to one core: the bridge's end.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    batches: Sender<Vec<u8>>,
+    bytes: Arc<AtomicUsize>,
+    wake: Arc<Wake>,
+}
+
+impl Downlink {
+    /// Bytes that wait for the core.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Hands a batch over. Nothing happens when the core has ended.
+    pub(crate) fn send(&self, batch: Vec<u8>) {
+        self.bytes.fetch_add(batch.len(), Ordering::Relaxed);
+        if self.batches.send(batch).is_ok() {
+            self.wake.notify();
+        }
+    }
+}
+
+/// A core's end of both links.
+#[derive(Debug)]
+pub(crate) struct BridgeLink {
+    /// The bridge's number.
+    pub(crate) peer: u32,
+    pub(crate) uplink: Uplink,
+    batches_in: Receiver<Vec<u8>>,
+    bytes_in: Arc<AtomicUsize>,
+}
+
+impl BridgeLink {
+    /// How many batches have come.
+    pub(crate) fn waiting(&self) -> usize {
+        self.batches_in.len()
+    }
+
+    /// The next batch of the bridge.
+    pub(crate) fn take(&self) -> Option<Vec<u8>> {
+        let batch = self.batches_in.try_recv().ok()?;
+        self.bytes_in.fetch_sub(batch.len(), Ordering::Relaxed);
+        Some(batch)
+    }
+}
+
+/// Links a core, which `wake` wakes and to which the bridge is number `peer`.
+pub(crate) fn link_bridge(uplink: &Uplink, peer: u32, wake: Arc<Wake>) -> (Downlink, BridgeLink) {
+    let (batches, batches_in) = unbounded();
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let link = BridgeLink { peer, uplink: uplink.clone(), batches_in, bytes_in: Arc::clone(&bytes) };
+    (Downlink { batches, bytes, wake }, link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::relay::Relays, protocol::channel::Kind};
+
+    /// A batch of one publish to two channels.
+    fn batch(frame: &[u8]) -> Vec<u8> {
+        let mut relays = Relays::new(0, 1);
+        let bridge = relays.add_bridge();
+        relays.publish(bridge, [&b"a"[..], b"b"].into_iter(), frame);
+        relays.take(bridge).expect("a batch")
+    }
+
+    #[test]
+    fn what_does_not_fit_pushes_out_the_oldest_and_is_counted() {
+        let one = cost(&batch(&[0; 100]));
+        let uplink = Uplink::new(2 * one, |_| {});
+        for number in 0..5 {
+            uplink.send(0, None, Some(batch(&[number; 100])));
+        }
+        assert_eq!(uplink.dropped(), 3 * 2, "a message for each channel of the three oldest");
+        assert_eq!(uplink.take(), Some(batch(&[3; 100])));
+        uplink.send(0, None, Some(batch(&[5; 100])));
+        assert_eq!((uplink.dropped(), uplink.take()), (8, Some(batch(&[5; 100]))), "what is at hand takes room, too");
+        assert_eq!(uplink.take(), None);
+        uplink.release(2 * one);
+        assert!(uplink.is_empty());
+    }
+
+    #[test]
+    fn interest_is_never_pushed_out() {
+        let mut relays = Relays::new(0, 2);
+        let bridge = relays.add_bridge();
+        relays.announce(b"a", Kind::Exact);
+        let interest = relays.take_interest();
+        assert!(interest.is_some() && relays.take(1).is_some() && relays.take(bridge).is_none());
+        let uplink = Uplink::new(0, |_| {});
+        uplink.send(3, interest.clone(), Some(batch(b"x")));
+        assert_eq!((uplink.dropped(), uplink.take_interest()), (2, interest.map(|interest| (3, interest))));
+    }
+}

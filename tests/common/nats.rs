@@ -1,0 +1,288 @@
+//! A real `nats-server` for each test that wants one, and a client of it that speaks the protocol's plain lines.
+
+use std::{
+    env, fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::{PATIENCE, wait_until};
+
+/// Set by whoever has installed nats-server: then a test fails that cannot run it.
+const REQUIRED: &str = "LHTTP_REQUIRE_NATS_SERVER";
+
+/// True if nats-server can be run; says so if not.
+pub(crate) fn has_nats_server() -> bool {
+    let runs = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let mut version = Command::new("nats-server");
+    version.arg("--version");
+    let found = runs(version);
+    assert!(found || env::var_os(REQUIRED).is_none(), "nats-server is required ({REQUIRED}) and missing");
+    if !found {
+        eprintln!("SKIPPED: there is no nats-server");
+    }
+    found
+}
+
+/// A folder of its own, removed at its end.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("lhttp-nats-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = env::temp_dir().join(name);
+        fs::create_dir(&folder).expect("a folder can be made");
+        Self(folder)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file and gives its path.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, content).expect("a file can be written");
+        path.to_str().expect("a UTF-8 path").to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running nats-server. Dropping it kills the process.
+pub(crate) struct NatsServer {
+    child: Child,
+    port: u16,
+    args: Vec<String>,
+    /// Where it says its ports.
+    folder: Scratch,
+}
+
+impl NatsServer {
+    /// Starts one on a free port.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Self::start_on(None, args.iter().map(|&arg| arg.to_owned()).collect())
+    }
+
+    /// Starts one on a port that was free a moment ago.
+    pub(crate) fn start_on(port: Option<u16>, args: Vec<String>) -> Self {
+        let folder = Scratch::new();
+        let child = launch(port, &args, &folder);
+        let mut server = Self { child, port: 0, args, folder };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&mut self) {
+        let file = self.folder.path().join(format!("nats-server_{}.ports", self.child.id()));
+        let ready = wait_until(
+            || {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                let port = text.split_once("nats\":").and_then(|(_, rest)| {
+                    let rest = rest.split_once("127.0.0.1:")?.1;
+                    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+                });
+                self.port = port.unwrap_or(0);
+                self.port != 0 && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+            },
+            PATIENCE,
+        );
+        assert!(ready, "nats-server does not start: {}", self.log());
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What `--nats` takes.
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again after [`NatsServer::kill`], on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.child = launch(Some(self.port), &self.args, &self.folder);
+        self.wait_until_ready();
+    }
+
+    /// Sends a signal, `STOP` or `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().expect("sh runs").success());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn launch(port: Option<u16>, args: &[String], folder: &Scratch) -> Child {
+    let port = port.map_or("-1".to_owned(), |port| port.to_string());
+    let mut command = Command::new("nats-server");
+    command.args(["-a", "127.0.0.1", "-p", &port, "--ports_file_dir"]).arg(folder.path());
+    command.arg("-l").arg(folder.path().join("log")).args(args);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server starts")
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// A NATS client of a few lines, so that what comes and goes is seen as it is.
+pub(crate) struct RawNats {
+    reader: BufReader<TcpStream>,
+}
+
+impl RawNats {
+    pub(crate) fn connect(server: &NatsServer) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", server.port())).expect("nats-server accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+        stream.set_nodelay(true).expect("no delay");
+        let mut client = Self { reader: BufReader::new(stream) };
+        assert!(client.line().starts_with("INFO "));
+        client.write(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1}\r\n");
+        client.flush();
+        client
+    }
+
+    pub(crate) fn subscribe(&mut self, subject: &str) {
+        self.write(format!("SUB {subject} 1\r\n").as_bytes());
+        self.flush();
+    }
+
+    pub(crate) fn publish(&mut self, subject: &str, payload: &[u8]) {
+        self.write(format!("PUB {subject} {}\r\n", payload.len()).as_bytes());
+        self.write(payload);
+        self.write(b"\r\n");
+    }
+
+    /// Waits until the server has taken in all that was said.
+    pub(crate) fn flush(&mut self) {
+        self.write(b"PING\r\n");
+        assert_eq!(self.line(), "PONG");
+    }
+
+    /// The next message: its subject and payload.
+    pub(crate) fn recv(&mut self) -> (String, Vec<u8>) {
+        loop {
+            let line = self.line();
+            if line == "PING" {
+                self.write(b"PONG\r\n");
+                continue;
+            }
+            let words: Vec<&str> = line.split(' ').collect();
+            let ["MSG", subject, .., len] = words[..] else { panic!("no message but {line:?}") };
+            let mut payload = vec![0; len.parse::<usize>().expect("a length") + 2];
+            self.reader.read_exact(&mut payload).expect("the payload comes");
+            payload.truncate(payload.len() - 2);
+            return (subject.to_owned(), payload);
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).expect("nats-server takes it");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).expect("nats-server answers in time");
+        line.trim_end().to_owned()
+    }
+}
+
+/// A way to a nats-server that a test can cut and mend.
+pub(crate) struct Way {
+    port: u16,
+    state: Arc<WayState>,
+}
+
+#[derive(Default)]
+struct WayState {
+    is_cut: AtomicBool,
+    is_over: AtomicBool,
+    streams: Mutex<Vec<TcpStream>>,
+}
+
+impl Way {
+    pub(crate) fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let state = Arc::new(WayState::default());
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for from in listener.incoming().map_while(Result::ok) {
+                if shared.is_over.load(Ordering::Acquire) {
+                    return;
+                }
+                let mut streams = shared.streams.lock().expect("nobody panics with it");
+                if shared.is_cut.load(Ordering::Acquire) {
+                    continue;
+                }
+                let Ok(to) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                for (mut from, mut to) in [(clone(&from), clone(&to)), (clone(&to), clone(&from))] {
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+                    });
+                }
+                streams.extend([from, to]);
+            }
+        });
+        Self { port, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Breaks all connections, and lets no new one through.
+    pub(crate) fn cut(&self) {
+        let mut streams = self.state.streams.lock().expect("nobody panics with it");
+        self.state.is_cut.store(true, Ordering::Release);
+        for stream in streams.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets connections through again.
+    pub(crate) fn mend(&self) {
+        self.state.is_cut.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.state.is_over.store(true, Ordering::Release);
+        self.cut();
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn clone(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().expect("a socket can be cloned")
+}

@@ -1,0 +1,108 @@
+//! What programs that embed the server publish crosses to other nodes too; and a core that is behind is not waited for.
+#![cfg(feature = "nats")]
+
+mod common;
+mod support;
+
+use std::sync::{Mutex, mpsc};
+
+use common::nats::{NatsServer, RawNats, Scratch, has_nats_server};
+use lhttp::{Builder, Config, Handle, PublishError};
+use support::{Client, on_message, start, wait_until};
+
+fn node(nats: &NatsServer, build: impl FnOnce(Builder) -> Builder) -> Handle {
+    let config = Config { nats: Some(nats.url().into()), ..Config::default() };
+    let node = start(|builder| build(builder.config(config)));
+    let mut client = Client::connect(node.local_addrs()[0]);
+    wait_until(|| {
+        client.say("LHTTP/1.0 n\r\nsubscribe:probe\r\nack:a\r\n\r\n");
+        !client.recv().into_text().expect("text").contains("cluster:offline")
+    });
+    node
+}
+
+#[test]
+fn processors_and_publishers_reach_other_nodes() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let shout = on_message(|context| {
+        let body = context.body().to_ascii_uppercase();
+        context.publish(&["room"], "shouted", &[], body).expect("a sound message");
+        context.set_body("changed").expect("a message");
+    });
+    let (here, there) = (node(&nats, |builder| builder.processor("shout", shout)), node(&nats, |builder| builder));
+    let mut subscriber = Client::connect(there.local_addrs()[0]);
+    subscriber.subscribe("room other");
+    here.publisher().publish(&["room", "other"], "n", &[], "hello").unwrap();
+    for _ in 0..2 {
+        subscriber.expect("LHTTP/1.0 n\r\npublish:room other\r\n\r\nhello");
+    }
+    let mut client = Client::connect(here.local_addrs()[0]);
+    client.say("LHTTP/1.0 shout\r\npublish:room\r\n\r\nhey");
+    subscriber.expect("LHTTP/1.0 shouted\r\npublish:room\r\n\r\nHEY");
+    subscriber.expect("LHTTP/1.0 shout\r\npublish:room\r\n\r\nchanged");
+    wait_until(|| here.stats().nats_published == 4 && there.stats().nats_received == 4);
+}
+
+#[test]
+fn a_program_is_told_what_nats_does_not_carry() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let nats = NatsServer::start(&["-c", &scratch.file("nats.conf", "max_payload: 1024\n")]);
+    let publish = on_message(|context| {
+        let refusal = context.publish(&["room"], "n", &[], "x".repeat(1024)).expect_err("it is too big");
+        context.refuse(refusal);
+    });
+    let node = node(&nats, |builder| builder.processor("publish", publish));
+    let too_big = node.publisher().publish(&["room"], "n", &[], "x".repeat(1024));
+    assert!(matches!(&too_big, Err(PublishError::Invalid(refusal)) if refusal.code() == 413), "{too_big:?}");
+    node.publisher().publish(&["room"], "n", &[], "x".repeat(900)).unwrap();
+    let mut client = Client::connect(node.local_addrs()[0]);
+    client.say("LHTTP/1.0 publish\r\n\r\n");
+    client.expect_error(413, "message-too-big", None);
+}
+
+#[test]
+fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
+    if !has_nats_server() {
+        return;
+    }
+    const SENT: usize = 12_000;
+    let nats = NatsServer::start(&[]);
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let block = on_message(move |_| {
+        let _ = held.lock().expect("nobody panics").recv();
+    });
+    let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 16 << 20, ..Config::default() };
+    let node = node(&nats, |builder| builder.config(config).processor("block", block));
+    let release = release; // dropped before the node, whose core it holds up
+    let mut subscriber = Client::connect(node.local_addrs()[0]);
+    subscriber.subscribe("room");
+    let mut client = Client::connect(node.local_addrs()[0]);
+    client.say("LHTTP/1.0 block\r\n\r\n");
+    let mut raw = RawNats::connect(&nats);
+    let padding = "x".repeat(1000);
+    for number in 0..SENT {
+        raw.publish("room", format!("{padding}\n{number}").as_bytes());
+    }
+    raw.flush();
+    wait_until(|| node.stats().nats_received == SENT as u64);
+    let dropped = node.stats().nats_receive_dropped;
+    assert!(dropped > 0 && dropped < SENT as u64, "{}", node.stats());
+    // The core's limit keeps the first ones.
+    let kept = SENT - dropped as usize;
+    assert!((3500..4200).contains(&kept), "{kept} of about 1 KiB are kept of 4 MiB");
+    release.send(()).expect("the core waits");
+    raw.publish("room", b"\nend");
+    for number in 0..kept {
+        let text = subscriber.recv();
+        let Ok(text) = text.to_text() else { panic!("{text:?}") };
+        assert!(text.ends_with(&format!("\n{number}")), "{:?} instead of {number}", text.get(1000..));
+    }
+    subscriber.expect("\nend");
+}

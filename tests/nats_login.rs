@@ -1,0 +1,156 @@
+//! Logging in to NATS in each way, TLS, and that no secret is ever told.
+#![cfg(feature = "nats")]
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::{
+    client::Client,
+    daemon::Daemon,
+    nats::{NatsServer, RawNats, Scratch, has_nats_server},
+    wait_until,
+};
+
+const SECRET: &str = "hunter2-hunter2";
+/// A pair for this test alone.
+const SEED: &str = "SUANQDPB2RUOE4ETUA26CNX7FUKE5ZZKFCQIIW63OX225F2CO7UEXTM7ZY";
+const PUBLIC: &str = "UAMMBNV2EYR65NYZZ7IAK5SIR5ODNTTERJOBOF4KJLMWI45YOXOSWULM";
+
+/// A server with this configuration.
+fn server(scratch: &Scratch, config: &str) -> NatsServer {
+    NatsServer::start(&["-c", &scratch.file("nats.conf", config)])
+}
+
+/// Starts a node with all that it can log, and has it confirm a subscription. It must tell no secret.
+#[track_caller]
+fn connects(args: &[&str]) {
+    let daemon = Daemon::start(1, &[&["--log", "trace"], args].concat());
+    daemon.wait_for("NATS: connected");
+    let mut client = Client::connect(daemon.port());
+    let mut answer = String::new();
+    let is_online = wait_until(
+        || {
+            client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
+            answer = String::from_utf8(client.recv().payload).expect("text");
+            !answer.contains("offline")
+        },
+        common::PATIENCE,
+    );
+    assert!(is_online, "{answer}");
+    assert_no_secret(&daemon);
+}
+
+#[track_caller]
+fn assert_no_secret(daemon: &Daemon) {
+    let log = daemon.stderr();
+    assert!(!log.contains("hunter") && !log.contains(SEED), "{log}");
+}
+
+#[test]
+fn a_user_logs_in_with_a_password_from_the_url_or_a_file() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let nats = server(&scratch, &format!("authorization {{ user: node, password: \"{SECRET}\" }}\n"));
+    let port = nats.port();
+    connects(&["--nats", &format!("nats://node:{SECRET}@127.0.0.1:{port}")]);
+    let file = scratch.file("password", &format!("{SECRET}\n"));
+    connects(&["--nats", &nats.url(), "--nats-user", "node", "--nats-password-file", &file]);
+    let toml = format!("nats = \"{}\"\nnats-user = \"node\"\nnats-password-file = \"{file}\"\n", nats.url());
+    connects(&["--config", &scratch.file("lhttpd.toml", &toml)]);
+}
+
+#[test]
+fn a_token_logs_in() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let nats = server(&scratch, &format!("authorization {{ token: \"{SECRET}\" }}\n"));
+    connects(&["--nats", &format!("nats://{SECRET}@127.0.0.1:{}", nats.port())]);
+}
+
+#[test]
+fn an_nkey_logs_in() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let nats = server(&scratch, &format!("authorization {{ users: [{{ nkey: {PUBLIC} }}] }}\n"));
+    connects(&["--nats", &nats.url(), "--nats-nkey", &scratch.file("seed", SEED)]);
+}
+
+#[test]
+fn a_wrong_password_is_told_once_and_clients_are_served() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let nats = server(&scratch, "authorization { user: node, password: right }\n");
+    let daemon = Daemon::start(1, &["--log", "trace", "--nats", &format!("node:{SECRET}@127.0.0.1:{}", nats.port())]);
+    daemon.wait_for("authorization violation");
+    let mut client = Client::connect(daemon.port());
+    client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
+    client.expect_text("LHTTP/1.0 ack\r\nack:a\r\ncluster:offline\r\n\r\n");
+    common::let_pass(std::time::Duration::from_secs(1)); // in which it tries again
+    assert_eq!(daemon.stderr().matches("cannot connect").count(), 1, "{}", daemon.stderr());
+    assert_no_secret(&daemon);
+}
+
+#[test]
+fn who_may_publish_to_listed_subjects_only_is_confirmed_too() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let permissions = "permissions: { publish: [\"room.>\", \"_lhttp.>\"], subscribe: [\">\"] }";
+    let nats =
+        server(&scratch, &format!("authorization {{ users: [{{ user: node, password: p, {permissions} }}] }}\n"));
+    connects(&["--nats", &format!("nats://node:p@127.0.0.1:{}", nats.port())]);
+}
+
+#[test]
+fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    if !make_certificates(&scratch) {
+        eprintln!("SKIPPED: there is no openssl to make certificates with");
+        return;
+    }
+    let path = |name: &str| scratch.path().join(name).to_str().expect("a UTF-8 path").to_owned();
+    let tls = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", path("server.pem"), path("server.key"));
+    let nats = server(&scratch, &tls);
+    connects(&["--nats", &nats.url(), "--nats-tls-ca", &path("ca.pem")]);
+    connects(&["--nats", &format!("tls://127.0.0.1:{}", nats.port()), "--nats-tls-ca", &path("ca.pem")]);
+    // Another authority's word does not count.
+    let stranger = Daemon::start(1, &["--nats", &nats.url(), "--nats-tls-ca", &path("other.pem")]);
+    stranger.wait_for("cannot connect");
+    // Nor is a server taken that speaks no TLS.
+    let plain = NatsServer::start(&[]);
+    let careful = Daemon::start(1, &["--nats", &plain.url(), "--nats-tls-ca", &path("ca.pem")]);
+    careful.wait_for("cannot connect");
+    RawNats::connect(&plain).flush();
+}
+
+/// An authority, another one, and a certificate of the first for 127.0.0.1.
+fn make_certificates(scratch: &Scratch) -> bool {
+    let script = "set -e; cd \"$0\"
+        for ca in ca other; do
+            openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$ca -keyout $ca.key -out $ca.pem \
+                -addext basicConstraints=critical,CA:TRUE
+        done
+        openssl req -newkey rsa:2048 -nodes -subj /CN=nats -keyout server.key -out server.csr
+        printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\\nbasicConstraints=CA:FALSE\\n' > server.ext
+        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.pem -extfile server.ext";
+    let openssl = Command::new("openssl").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if openssl.is_err() {
+        return false;
+    }
+    let made = Command::new("sh").arg("-c").arg(script).arg(scratch.path()).output().expect("sh runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    true
+}

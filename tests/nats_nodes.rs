@@ -1,0 +1,220 @@
+//! Several nodes with a real nats-server between them: who gets what, how often, and when a subscription is live.
+#![cfg(feature = "nats")]
+
+mod common;
+
+use common::{
+    client::Client,
+    daemon::Daemon,
+    http::Http,
+    message::chat,
+    nats::{NatsServer, RawNats, has_nats_server},
+    on_one_and_two_cores,
+};
+
+/// A node whose bridge is connected, and confirms.
+fn node(cores: usize, nats: &NatsServer, args: &[&str]) -> Daemon {
+    let daemon = Daemon::start(cores, &[&["--nats", &nats.url()], args].concat());
+    daemon.wait_for("NATS: connected");
+    let mut client = Client::connect(daemon.port());
+    let mut answer = String::new();
+    // The first barrier may be on its way.
+    let is_online = common::wait_until(
+        || {
+            client.say("LHTTP/1.0 probe\r\nsubscribe:probe\r\nack:probe\r\n\r\n");
+            answer = String::from_utf8(client.recv().payload).expect("text");
+            !answer.contains("cluster:offline")
+        },
+        common::PATIENCE,
+    );
+    assert!(is_online, "{answer}");
+    daemon
+}
+
+on_one_and_two_cores!(a_publish_crosses_to_every_node_once, patterns_and_names_each_get_their_copy);
+
+fn a_publish_crosses_to_every_node_once(cores: usize) {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let nodes = [node(cores, &nats, &[]), node(cores, &nats, &[]), node(cores, &nats, &[])];
+    let mut clients: Vec<Client> = nodes.iter().flat_map(|node| (0..4).map(|_| Client::connect(node.port()))).collect();
+    for client in &mut clients {
+        client.subscribe_acked("room");
+    }
+    for publisher in 0..clients.len() {
+        let message = chat(&["publish:room", "content-type:text"], &format!("hello from {publisher}"));
+        clients[publisher].say(&message);
+        for client in &mut clients {
+            client.expect_text(&message);
+        }
+    }
+    let binary = b"LHTTP/1.0 chat\r\npublish:room\r\n\r\n\xff\x00";
+    clients[0].send_binary(binary);
+    for client in &mut clients {
+        client.expect_binary(binary);
+        client.expect_nothing_before_ack();
+    }
+}
+
+fn patterns_and_names_each_get_their_copy(cores: usize) {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let (here, there) = (node(cores, &nats, &[]), node(cores, &nats, &[]));
+    let mut publisher = Client::connect(here.port());
+    let subscribed = [("c.room", 1), ("c.*", 1), ("c.room c.*", 2), ("c.room c.* > *.room", 4), ("d.room.x", 0)];
+    let mut clients: Vec<(Client, usize)> =
+        subscribed.iter().map(|&(_, copies)| (Client::connect(there.port()), copies)).collect();
+    for ((client, _), (names, _)) in clients.iter_mut().zip(subscribed) {
+        client.subscribe_acked(names);
+    }
+    for number in 0..3 {
+        publisher.say(&chat(&["publish:c.room"], &number.to_string()));
+    }
+    publisher.say(&chat(&["publish:c.room"], "last"));
+    let text = |client: &mut Client| String::from_utf8(client.recv().payload).expect("text");
+    for (client, copies) in &mut clients {
+        let mut bodies: Vec<String> = Vec::new();
+        while bodies.iter().filter(|body| body.ends_with("last")).count() < *copies {
+            bodies.push(text(client));
+        }
+        for number in 0..3 {
+            let of = |body: &&String| body.ends_with(&format!("\r\n\r\n{number}"));
+            assert_eq!(bodies.iter().filter(of).count(), *copies, "{bodies:?}");
+        }
+        assert_eq!(bodies.len(), *copies * 4);
+        client.expect_nothing_before_ack();
+    }
+}
+
+#[test]
+fn any_nats_client_can_listen_and_publish() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &[]);
+    let mut raw = RawNats::connect(&nats);
+    raw.subscribe("chatroom.*");
+    raw.flush();
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("chatroom.a");
+    let message = chat(&["publish:chatroom.a"], "hi");
+    client.say(&message);
+    client.expect_text(&message);
+    assert_eq!(raw.recv(), ("chatroom.a".to_owned(), message.clone().into_bytes()));
+    for payload in [message.as_bytes(), b"not LHTTP", b"", "µ".as_bytes()] {
+        raw.publish("chatroom.a", payload);
+        client.expect_text(std::str::from_utf8(payload).expect("text"));
+    }
+    raw.publish("chatroom.a", b"\xff\xfe");
+    client.expect_binary(b"\xff\xfe");
+    let large = vec![b'x'; 300_000]; // more than a client may send here
+    raw.publish("chatroom.a", &large);
+    client.expect_text(std::str::from_utf8(&large).expect("text"));
+    client.expect_nothing_before_ack();
+}
+
+#[test]
+fn what_is_acknowledged_is_confirmed_by_the_server() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &[]);
+    let mut raw = RawNats::connect(&nats);
+    let mut client = Client::connect(node.port());
+    let mut everything = Client::connect(node.port());
+    everything.subscribe_acked(">"); // it is not in the way of confirmations, nor does it see them
+    for number in 0..200 {
+        let (name, pattern) = (format!("n.{number}"), format!("n.{number}.*"));
+        client.subscribe_acked(&format!("{name} {pattern}"));
+        raw.publish(&name, b"exact");
+        raw.publish(&format!("{name}.x"), b"pattern");
+        client.expect_text("exact");
+        client.expect_text("pattern");
+        everything.expect_text("exact");
+        everything.expect_text("pattern");
+    }
+    client.expect_nothing_before_ack();
+    everything.expect_nothing_before_ack();
+}
+
+#[test]
+fn who_comes_back_is_subscribed_still() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &[]);
+    let mut raw = RawNats::connect(&nats);
+    let mut client = Client::connect(node.port());
+    for number in 0..50 {
+        client.subscribe_acked("room");
+        raw.publish("room", number.to_string().as_bytes());
+        client.expect_text(&number.to_string());
+        client.say_acked("unsubscribe:room");
+    }
+    client.expect_nothing_before_ack();
+}
+
+#[test]
+fn what_nats_does_not_carry_is_refused_whole() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = common::nats::Scratch::new();
+    let config = scratch.file("nats.conf", "max_payload: 2048\n");
+    let nats = NatsServer::start(&["-c", &config]);
+    let (here, there) = (node(1, &nats, &[]), node(1, &nats, &[]));
+    let (mut client, mut other) = (Client::connect(here.port()), Client::connect(there.port()));
+    client.subscribe_acked("room");
+    other.subscribe_acked("room");
+    let fits = chat(&["publish:room"], "fits");
+    client.say(&fits);
+    client.expect_text(&fits);
+    for _ in 0..2 {
+        client.say(&chat(&["publish:room", "ack:big"], &"x".repeat(2048)));
+        let sentence = client.expect_error(413, "message-too-big", Some("big"));
+        assert!(sentence.contains("2048"), "{sentence}");
+        // The same head as before, whose meaning is known.
+        client.say(&chat(&["publish:room"], &"x".repeat(2048)));
+        client.expect_error(413, "message-too-big", None);
+    }
+    let body = chat(&["publish:room"], &"x".repeat(2048));
+    let request = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    assert_eq!(Http::connect(here.port()).ask(request).status, 413);
+    let request = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{fits}", fits.len());
+    assert_eq!(Http::connect(here.port()).ask(request).status, 200);
+    client.expect_text(&fits);
+    other.expect_text(&fits);
+    other.expect_text(&fits);
+    assert_eq!(here.stderr().matches("NATS: connected").count(), 1, "{}", here.stderr());
+    assert!(!here.stderr().contains("is lost"), "{}", here.stderr());
+}
+
+#[test]
+fn a_stopping_node_sends_what_it_has_taken() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let mut node = node(1, &nats, &[]);
+    let mut raw = RawNats::connect(&nats);
+    raw.subscribe("room");
+    raw.flush();
+    let mut client = Client::connect(node.port());
+    for number in 0..5000 {
+        client.say(&chat(&["publish:room"], &number.to_string()));
+    }
+    client.expect_nothing_before_ack();
+    node.terminate();
+    for number in 0..5000 {
+        assert_eq!(raw.recv().1, chat(&["publish:room"], &number.to_string()).into_bytes());
+    }
+    assert!(node.exit_within(common::PATIENCE).is_some_and(|status| status.success()));
+    assert!(!node.stderr().contains("were not sent"), "{}", node.stderr());
+}

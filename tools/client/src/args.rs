@@ -1,0 +1,106 @@
+//! The command line. clap's help text is these comments.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use lhttp::config::parse_duration;
+
+const AFTER_HELP: &str = "\
+Without a command it is a chat: a line goes to the current room, /help lists the rest. Where standard input or output is \
+not a terminal it reads the same lines from standard input.
+
+Exit codes:
+  0    done
+  1    the server refused it
+  2    the command line, a command or a file is wrong
+  3    there was no connection, or it was lost before the answer
+  4    timed out
+  141  nobody reads the output";
+
+/// Talks LHTTP: subscribes, publishes, and chats.
+#[derive(Debug, Parser)]
+#[command(name = "lhttp-client", version, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The server: ws://HOST[:PORT] or wss://HOST[:PORT]
+    #[arg(value_name = "URL", env = "LHTTP_URL", default_value = "ws://127.0.0.1:8081")]
+    pub(crate) url: String,
+
+    /// For wss://, trust the certificates in this PEM file and no others, instead of those that the system trusts
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// How long one attempt to connect may take, in seconds or such as 500ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", global = true)]
+    pub(crate) connect_timeout: Duration,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print what is published to channels, a line each, as it comes
+    Sub(Sub),
+    /// Publish a text, a file, or each line of standard input, and wait until the server has taken it
+    Pub(Pub),
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+A line is \"[CHANNEL] BODY\", where control characters are escaped, so that no message can do anything to a terminal. \
+With --json it is an object: \"channels\", \"command\", \"headers\" as [name, value] pairs, the body as \"body\" if it is \
+text, else as \"body_base64\", and \"parts\" if it is multipart.
+
+A lost connection is made again; this is said on standard error.")]
+pub(crate) struct Sub {
+    /// Channels, and patterns such as 'logs.>' or '*.error'
+    #[arg(value_name = "CHANNEL", required = true)]
+    pub(crate) channels: Vec<String>,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// End after this long: with 4 if --count messages have not come, else with 0
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Without TEXT and --file each line of standard input is a message; the first one that fails ends it, and standard error \
+says which line that was.")]
+pub(crate) struct Pub {
+    /// The channel; several are separated by spaces, in one argument
+    #[arg(value_name = "CHANNEL")]
+    pub(crate) channel: String,
+
+    /// The body
+    #[arg(value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+
+    /// Publish this file's bytes as one body; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The message's command
+    #[arg(long, value_name = "WORD", default_value = "chat")]
+    pub(crate) command: String,
+
+    /// Add a header, NAME:VALUE; may be given several times
+    #[arg(long, value_name = "HEADER", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+
+    /// How long to wait for each acknowledgement, in seconds or such as 500ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) timeout: Duration,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("{text:?} is not NAME:VALUE"))?;
+    Ok((name.to_owned(), value.trim().to_owned()))
+}

@@ -1,0 +1,57 @@
+//! Files and lines, read up to a limit.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, Read},
+    path::Path,
+};
+
+use crate::failure::Failure;
+
+/// The longest body that is read from a file: far above what servers take, and not all of the memory.
+pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The longest line.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// Reads a whole file, `-` being standard input.
+pub(crate) fn read_body(file: &Path) -> Result<Vec<u8>, Failure> {
+    let wrong = |why: &str| Failure::Usage(format!("{}: {why}", file.display()));
+    let source: Box<dyn Read> = match file.to_str() {
+        Some("-") => Box::new(io::stdin()),
+        _ => Box::new(File::open(file).map_err(|error| wrong(&error.to_string()))?),
+    };
+    let mut body = Vec::new();
+    let read = source.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut body);
+    read.map_err(|error| wrong(&error.to_string()))?;
+    if body.len() > BODY_BYTES_MAX {
+        return Err(wrong(&format!("it has more than {BODY_BYTES_MAX} bytes")));
+    }
+    Ok(body)
+}
+
+/// The lines of standard input, without their LF; the first that cannot be read is the last.
+pub(crate) fn lines() -> impl Iterator<Item = Result<Vec<u8>, Failure>> {
+    let mut input = io::stdin().lock();
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let mut line = Vec::new();
+        match input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Ok(_) if line.last() == Some(&b'\n') => drop(line.pop()),
+            Ok(bytes) if bytes <= LINE_BYTES_MAX => {}
+            Ok(_) => {
+                ended = true;
+                return Some(Err(Failure::Usage(format!("it has more than {LINE_BYTES_MAX} bytes"))));
+            }
+            Err(error) => {
+                ended = true;
+                return Some(Err(Failure::Usage(format!("it cannot be read: {error}"))));
+            }
+        }
+        Some(Ok(line))
+    })
+}

@@ -1,0 +1,158 @@
+//! What a line asks for.
+
+use std::{path::PathBuf, time::Duration};
+
+use lhttp::config::parse_duration;
+
+use crate::show::unescape;
+
+pub(super) const HELP: &str = "\
+TEXT                  publishes TEXT to the current room, with the command chat; //TEXT publishes /TEXT
+/sub ROOM…            subscribes to rooms or patterns such as logs.>; the last room becomes the current one
+/unsub [ROOM…]        ends subscriptions; without ROOM that of the current room
+/pub ROOM TEXT        publishes TEXT to ROOM
+/upload FILE…         publishes one multipart message to the current room, with the command upload; each part has the
+                      headers filename and content-type
+/upstream METHOD URL  lets the server send an HTTP request, and shows the answer
+/raw TEXT             sends TEXT as it is, as one WebSocket message; \\r \\n \\t \\0 \\\\ \\xHH stand for bytes
+/wait TIME            goes on showing messages for so long before the next command; for scripts
+/help                 shows this
+/quit                 ends, as the end of the input does
+";
+
+/// What the connection is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Subscribe(String),
+    Unsubscribe(String),
+    Publish { room: String, text: String },
+    Upload { room: String, files: Vec<PathBuf> },
+    Upstream(String),
+    Raw(Vec<u8>),
+    Wait(Duration),
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Command(Command),
+    Help,
+    Quit,
+    /// An empty line.
+    Nothing,
+}
+
+/// Reads lines, and remembers the room that they are about.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    room: Option<String>,
+}
+
+impl Reader {
+    /// The room that plain lines go to.
+    pub(super) fn room(&self) -> Option<&str> {
+        self.room.as_deref()
+    }
+
+    /// # Errors
+    /// One sentence about what is wrong with the line.
+    pub(super) fn read(&mut self, line: &str) -> Result<Wish, String> {
+        let Some(command) = line.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
+            let text = line.strip_prefix('/').unwrap_or(line);
+            if text.trim().is_empty() {
+                return Ok(Wish::Nothing);
+            }
+            let room = self.current()?;
+            return Ok(Wish::Command(Command::Publish { room, text: text.to_owned() }));
+        };
+        let (word, rest) = command.split_once([' ', '\t']).unwrap_or((command, ""));
+        let rest = rest.trim();
+        let command = match word {
+            "help" => return Ok(Wish::Help),
+            "quit" => return Ok(Wish::Quit),
+            "sub" => self.subscribe(rest)?,
+            "unsub" => self.unsubscribe(rest)?,
+            "pub" => match rest.split_once([' ', '\t']) {
+                Some((room, text)) => Command::Publish { room: room.to_owned(), text: text.trim_start().to_owned() },
+                None => return Err("write /pub ROOM TEXT".to_owned()),
+            },
+            "upload" if rest.is_empty() => return Err("write /upload FILE…".to_owned()),
+            "upload" => {
+                Command::Upload { room: self.current()?, files: rest.split_whitespace().map(PathBuf::from).collect() }
+            }
+            "upstream" if rest.split_whitespace().count() == 2 => Command::Upstream(rest.to_owned()),
+            "upstream" => return Err("write /upstream METHOD URL, such as /upstream GET http://127.0.0.1/".to_owned()),
+            "raw" => Command::Raw(unescape(rest)?),
+            "wait" => Command::Wait(parse_duration(rest)?),
+            _ => return Err(format!("there is no /{word}; /help lists what there is")),
+        };
+        Ok(Wish::Command(command))
+    }
+
+    fn current(&self) -> Result<String, String> {
+        self.room.clone().ok_or_else(|| "there is no current room yet: write /sub ROOM first".to_owned())
+    }
+
+    fn subscribe(&mut self, rooms: &str) -> Result<Command, String> {
+        // A pattern is no place to publish to.
+        let is_room = |name: &&str| !name.split('.').any(|token| token == "*" || token == ">");
+        if rooms.is_empty() {
+            return Err("write /sub ROOM".to_owned());
+        }
+        if let Some(room) = rooms.split_whitespace().rfind(is_room) {
+            self.room = Some(room.to_owned());
+        }
+        Ok(Command::Subscribe(rooms.to_owned()))
+    }
+
+    fn unsubscribe(&mut self, rooms: &str) -> Result<Command, String> {
+        let rooms = if rooms.is_empty() { self.current()? } else { rooms.to_owned() };
+        if self.room.as_ref().is_some_and(|room| rooms.split_whitespace().any(|name| name == room)) {
+            self.room = None;
+        }
+        Ok(Command::Unsubscribe(rooms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(room: &str, text: &str) -> Result<Wish, String> {
+        Ok(Wish::Command(Command::Publish { room: room.to_owned(), text: text.to_owned() }))
+    }
+
+    #[test]
+    fn plain_lines_go_to_the_last_room_that_was_subscribed_to() {
+        let mut reader = Reader::default();
+        assert!(reader.read("hello").unwrap_err().contains("/sub"));
+        let subscribed = reader.read("/sub a  b logs.>").unwrap();
+        assert_eq!(subscribed, Wish::Command(Command::Subscribe("a  b logs.>".to_owned())));
+        assert_eq!(reader.read(" hello "), publish("b", " hello "));
+        assert_eq!(reader.read("//etc"), publish("b", "/etc"));
+        assert_eq!(reader.read("/sub *"), Ok(Wish::Command(Command::Subscribe("*".to_owned()))));
+        assert_eq!(reader.read("/pub c  x y "), publish("c", "x y"));
+        assert_eq!(reader.room(), Some("b"));
+        assert_eq!(reader.read("/unsub"), Ok(Wish::Command(Command::Unsubscribe("b".to_owned()))));
+        assert!(reader.read("hello").is_err() && reader.read("/unsub").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let mut reader = Reader::default();
+        for line in
+            ["/sub", "/pub", "/pub a", "/upload", "/upload a", "/upstream GET", "/raw \\q", "/wait x", "/x", "/"]
+        {
+            assert!(reader.read(line).is_err(), "{line}");
+        }
+        assert_eq!([reader.read(""), reader.read("  ")], [Ok(Wish::Nothing), Ok(Wish::Nothing)]);
+        assert_eq!([reader.read("/help"), reader.read("/quit")], [Ok(Wish::Help), Ok(Wish::Quit)]);
+    }
+
+    #[test]
+    fn the_help_tells_of_every_command() {
+        for word in ["/sub", "/unsub", "/pub", "/upload", "/upstream", "/raw", "/wait", "/help", "/quit"] {
+            assert!(HELP.lines().any(|line| line.starts_with(&format!("{word} "))), "{word}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The thread that has the connection: carries out commands, and shows what comes.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, TryRecvError},
+    },
+    time::{Duration, Instant},
+};
+
+use lhttp::{
+    Message,
+    client::{Client, Event, Payload},
+};
+
+use super::{Screen, command::Command};
+use crate::{
+    failure::Failure,
+    input::read_body,
+    show::{self, harmless},
+};
+
+/// How long a command may wait for the connection to be looked at: one thread cannot wait for both.
+const COMMAND_LATENCY: Duration = Duration::from_millis(30);
+
+pub(super) struct Network<S> {
+    client: Client,
+    screen: S,
+    open: Arc<AtomicBool>,
+}
+
+impl<S: Screen> Network<S> {
+    pub(super) fn new(client: Client, screen: S, open: Arc<AtomicBool>) -> Self {
+        Self { client, screen, open }
+    }
+
+    /// Runs until the commands end. A command that fails is remarked on, and the first of these failures is the result.
+    pub(super) fn run(mut self, commands: &Receiver<Result<Command, Failure>>) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        loop {
+            match commands.try_recv() {
+                Ok(command) => {
+                    if let Err(failure) = command.and_then(|command| self.carry_out(command)) {
+                        if matches!(failure, Failure::Output) {
+                            return Err(failure);
+                        }
+                        self.screen.remark(failure.sentence())?;
+                        // Its sentence has been said.
+                        outcome = outcome.and(Err(failure));
+                    }
+                    self.show_for(Duration::ZERO)?;
+                }
+                Err(TryRecvError::Empty) => self.show_for(COMMAND_LATENCY)?,
+                Err(TryRecvError::Disconnected) => break,
+            }
+        }
+        self.show_for(Duration::ZERO)?;
+        let closed = self.client.close().map_err(Failure::from);
+        outcome.map_err(Failure::said).and(closed)
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<(), Failure> {
+        match command {
+            Command::Subscribe(rooms) => {
+                self.client.subscribe(&rooms)?;
+                self.screen.remark(&format!("subscribed to {}", harmless(&rooms)))?;
+            }
+            Command::Unsubscribe(rooms) => {
+                self.client.unsubscribe(&rooms)?;
+                self.screen.remark(&format!("unsubscribed from {}", harmless(&rooms)))?;
+            }
+            Command::Publish { room, text } => self.client.publish(&room, Message::new("chat")?.body(text))?,
+            Command::Upload { room, files } => {
+                self.client.publish(&room, upload(&files)?)?;
+                let files = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+                self.screen.remark(&format!("{files} published to {}", harmless(&room)))?;
+            }
+            Command::Upstream(request) => {
+                let message =
+                    Message::new("upstream")?.header("upstream", request)?.header("upstream-reply", "true")?;
+                self.client.send(&message)?;
+            }
+            Command::Raw(bytes) => self.client.send_payload(Payload::from(bytes))?,
+            Command::Wait(time) => self.show_for(time)?,
+        }
+        Ok(())
+    }
+
+    /// Shows what comes within this time.
+    fn show_for(&mut self, time: Duration) -> Result<(), Failure> {
+        let start = Instant::now();
+        while let Some(event) = self.client.poll(time.saturating_sub(start.elapsed()))? {
+            self.open.store(self.client.is_open(), Ordering::Relaxed);
+            match event {
+                Event::Message(message) => self.screen.message(&show::line(&message))?,
+                Event::Raw(payload) => self.screen.message(&show::raw_line(&payload))?,
+                Event::Refused(refusal) => {
+                    self.screen.remark(&format!("refused: {}", harmless(&refusal.to_string())))?
+                }
+                Event::SubscriptionLost { channel, refusal } => {
+                    let refusal = harmless(&refusal.to_string());
+                    self.screen.remark(&format!("the server took {} no more: {refusal}", harmless(&channel)))?;
+                }
+                Event::State(state) => self.screen.remark(&show::state_line(&state))?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One message with a part for each file.
+fn upload(files: &[PathBuf]) -> Result<Message, Failure> {
+    let mut message = Message::new("upload")?;
+    for file in files {
+        let body = read_body(file)?;
+        let kind = mime_guess::from_path(file).first_raw().unwrap_or("application/octet-stream");
+        message.add_part(&[("filename", &file_name(file)), ("content-type", kind)], &body)?;
+    }
+    Ok(message)
+}
+
+/// The name without its folders, as it can stand in a header.
+fn file_name(file: &Path) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    name.to_string_lossy().replace(|c: char| c.is_control(), "-")
+}

@@ -1,0 +1,48 @@
+//! `lhttp-client`: LHTTP from the command line. README.md in this folder is its manual.
+
+mod args;
+mod failure;
+mod input;
+mod interactive;
+mod publish;
+mod show;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lhttp::client::{Builder, Client};
+
+use self::{
+    args::{Args, Command},
+    failure::{Failure, notice},
+};
+
+/// What may wait to be sent: the longest body, and a head far longer than servers take.
+const OUTBOX_BYTES_MAX: usize = input::BODY_BYTES_MAX + (1 << 20);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut client =
+        Client::builder(&args.url).connect_timeout(args.connect_timeout).outbox_bytes_max(OUTBOX_BYTES_MAX);
+    if let Some(file) = &args.ca {
+        client = client.ca_file(file);
+    }
+    match run(&args, client) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.sentence().is_empty() {
+                notice(failure.sentence());
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(args: &Args, client: Builder) -> Result<(), Failure> {
+    match &args.command {
+        Some(Command::Sub(sub)) => subscribe::run(sub, client),
+        Some(Command::Pub(publish)) => publish::run(publish, client),
+        None => interactive::run(&args.url, client),
+    }
+}

@@ -1,0 +1,201 @@
+//! How messages look: a line for people, or JSON.
+
+use lhttp::{
+    Message,
+    client::{Payload, State},
+};
+use serde_json::{Map, Value, json};
+
+/// The text without anything that a terminal would obey or that would hide what it says: control characters, C0 and C1,
+/// are escaped, and so are line and paragraph separators and those that turn the direction of writing. A tab stays.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns =
+            matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c != '\t' && (c.is_control() || turns) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// A message as one line.
+pub(crate) fn line(message: &Message) -> String {
+    let mut line = match (message.header_value("publish"), message.header_value("upstream-status")) {
+        (Some(channels), _) => format!("[{}] ", harmless(channels)),
+        (None, Some(status)) => format!("({} {}) ", harmless(message.command()), harmless(status)),
+        (None, None) => format!("({}) ", harmless(message.command())),
+    };
+    let parts: Option<Vec<_>> = message.parts().map(Result::ok).collect();
+    match parts {
+        Some(parts) if !parts.is_empty() => {
+            let shown = parts.iter().map(|part| match part.header("filename") {
+                Some(name) => format!("{} ({})", harmless(name), size(part.body())),
+                None => body(part.body()),
+            });
+            line.push_str(&shown.collect::<Vec<_>>().join(", "));
+        }
+        _ => line.push_str(&body(message.body_bytes())),
+    }
+    line
+}
+
+/// What is not LHTTP, as one line.
+pub(crate) fn raw_line(payload: &Payload) -> String {
+    format!("(raw) {}", body(payload.as_bytes()))
+}
+
+/// What has become of the connection, as one line.
+pub(crate) fn state_line(state: &State) -> String {
+    match state {
+        State::Open => "connected again".to_owned(),
+        State::Waiting { retry_in, why } => {
+            format!("not connected: {}; trying again in {:.1} s", harmless(why), retry_in.as_secs_f64())
+        }
+        State::Closed { why } => format!("closed: {}", harmless(why)),
+        _ => "the connection is in a state that this program does not know".to_owned(),
+    }
+}
+
+fn body(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => harmless(text),
+        Err(_) => format!("({})", size(bytes)),
+    }
+}
+
+fn size(bytes: &[u8]) -> String {
+    match bytes.len() {
+        1 => "1 byte".to_owned(),
+        length => format!("{length} bytes"),
+    }
+}
+
+/// A message as one JSON object.
+pub(crate) fn json(message: &Message) -> String {
+    let mut object = Map::new();
+    let channels = message.headers().filter(|(name, _)| name.eq_ignore_ascii_case("publish"));
+    let channels: Vec<&str> = channels.flat_map(|(_, value)| value.split_whitespace()).collect();
+    object.insert("channels".into(), json!(channels));
+    object.insert("command".into(), json!(message.command()));
+    object.insert("headers".into(), message.headers().map(|header| json!(header)).collect());
+    let parts: Option<Vec<_>> = message.parts().map(Result::ok).collect();
+    if let Some(parts) = parts.filter(|parts| !parts.is_empty()) {
+        let part = |part: &lhttp::Part<'_>| {
+            let mut object = Map::new();
+            object.insert("headers".into(), part.headers().map(|header| json!(header)).collect());
+            insert_body(&mut object, part.body());
+            Value::Object(object)
+        };
+        object.insert("parts".into(), parts.iter().map(part).collect());
+    }
+    insert_body(&mut object, message.body_bytes());
+    Value::Object(object).to_string()
+}
+
+/// What is not LHTTP, as one JSON object: one without a command.
+pub(crate) fn raw_json(payload: &Payload) -> String {
+    let mut object = Map::new();
+    insert_body(&mut object, payload.as_bytes());
+    Value::Object(object).to_string()
+}
+
+fn insert_body(object: &mut Map<String, Value>, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => object.insert("body".into(), json!(text)),
+        Err(_) => object.insert("body_base64".into(), json!(data_encoding::BASE64.encode(bytes))),
+    };
+}
+
+/// The text with `\r`, `\n`, `\t`, `\0`, `\\` and `\xHH` replaced by the bytes they stand for.
+///
+/// # Errors
+/// A sentence about the first backslash that starts none of these.
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    // A sign would be part of a number too.
+    let is_hex = |hex: &&str| hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        out.extend_from_slice(plain.as_bytes());
+        let hex = escape.strip_prefix('x').and_then(|hex| hex.get(..2)).filter(is_hex);
+        let byte = match escape.bytes().next() {
+            Some(b'r') => b'\r',
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(b'0') => 0,
+            Some(b'\\') => b'\\',
+            Some(b'x') => hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).ok_or_else(|| bad_escape(escape))?,
+            _ => return Err(bad_escape(escape)),
+        };
+        out.push(byte);
+        rest = &escape[if hex.is_some() { 3 } else { 1 }..];
+    }
+    out.extend_from_slice(rest.as_bytes());
+    Ok(out)
+}
+
+fn bad_escape(escape: &str) -> String {
+    let shown: String = escape.chars().take(3).collect();
+    format!("\\{shown} is none of \\r \\n \\t \\0 \\\\ \\xHH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &[u8]) -> Message {
+        Message::parse(text).expect("a message")
+    }
+
+    #[test]
+    fn nothing_from_the_network_reaches_a_terminal_as_a_command() {
+        let hostile = "a\x1b[2Jb\u{9b}31m\x07\r\nc\td\u{202e}e\u{2028}\x7f\0";
+        let shown = harmless(hostile);
+        assert_eq!(shown, "a\\u{1b}[2Jb\\u{9b}31m\\u{7}\\r\\nc\td\\u{202e}e\\u{2028}\\u{7f}\\u{0}");
+        assert_eq!(harmless("Zürich ☂ 東京"), "Zürich ☂ 東京");
+        for c in (0..=0x10ffff).filter_map(char::from_u32).filter(|c| c.is_control() && *c != '\t') {
+            assert!(!harmless(&c.to_string()).contains(c));
+        }
+    }
+
+    #[test]
+    fn a_line_says_where_it_came_from_and_what_it_holds() {
+        for (text, expected) in [
+            (&b"LHTTP/1.0 chat\r\npublish:room\r\n\r\nhi\nyou"[..], "[room] hi\\nyou"),
+            (b"LHTTP/1.0 echo\r\n\r\nhi", "(echo) hi"),
+            (b"LHTTP/1.0 chat\r\npublish:a b\r\n\r\n\xff\x00", "[a b] (2 bytes)"),
+            (b"LHTTP/1.0 get\r\nupstream-status:200\r\n\r\nok", "(get 200) ok"),
+            (b"LHTTP/1.0 up\r\npublish:r\r\nmultipart:0 14\r\n\r\nfilename:a\r\n\r\n\r\nb", "[r] a (0 bytes), b"),
+            // Offsets that no server would let through.
+            (b"LHTTP/1.0 up\r\npublish:r\r\nmultipart:9\r\n\r\nab", "[r] ab"),
+        ] {
+            assert_eq!(line(&message(text)), expected);
+        }
+    }
+
+    #[test]
+    fn json_keeps_everything() {
+        let text = json(&message(b"LHTTP/1.0 c\r\npublish:a b\r\nx:1\r\nX:2\r\nmultipart:0\r\n\r\nf:g\r\n\r\n\xff"));
+        let expected = r#"{"body_base64":"ZjpnDQoNCv8=","channels":["a","b"],"command":"c","#.to_owned()
+            + r#""headers":[["publish","a b"],["x","1"],["X","2"],["multipart","0"]],"#
+            + r#""parts":[{"body_base64":"/w==","headers":[["f","g"]]}]}"#;
+        assert_eq!(text, expected);
+        assert_eq!(
+            json(&message(b"LHTTP/1.0 c\r\n\r\nhi\n")),
+            r#"{"body":"hi\n","channels":[],"command":"c","headers":[]}"#
+        );
+        assert_eq!(raw_json(&Payload::Text("x".into())), r#"{"body":"x"}"#);
+    }
+
+    #[test]
+    fn escapes_stand_for_bytes() {
+        assert_eq!(unescape(r"a\r\n\\\t\0\x1bz").unwrap(), b"a\r\n\\\t\0\x1bz");
+        for wrong in [r"\", r"\q", r"\x", r"\x1", r"\xzz", r"\x+1", "\\xé"] {
+            assert!(unescape(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `sub`: prints what is published.
+
+use std::{
+    io::{self, BufWriter, Write},
+    time::{Duration, Instant},
+};
+
+use lhttp::client::{Builder, Client, Event};
+
+use crate::{
+    args::Sub,
+    failure::{Failure, notice},
+    show::{self, harmless},
+};
+
+/// Without --timeout: how long one wait for a message takes. Any time would do.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut client = client.connect()?;
+    client.subscribe(&args.channels.join(" "))?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut printed = 0;
+    while args.count.is_none_or(|count| printed < count) {
+        let Some(event) = next(&mut client, &mut out, args.timeout.map(|timeout| (start, timeout)))? else {
+            return match args.count {
+                Some(count) => Err(Failure::TimedOut(format!("{printed} of {count} messages have come in time"))),
+                None => Ok(()),
+            };
+        };
+        if let Some(line) = print(event, args.json, &client)? {
+            writeln!(out, "{line}")?;
+            printed += 1;
+        }
+    }
+    out.flush()?;
+    // The server may be gone; what was asked for is done.
+    let _ = client.close();
+    Ok(())
+}
+
+/// The next event, or none when the time is over. The output is flushed before a wait, not after every line of a burst.
+fn next(client: &mut Client, out: &mut impl Write, end: Option<(Instant, Duration)>) -> Result<Option<Event>, Failure> {
+    loop {
+        if let Some(event) = client.poll(Duration::ZERO)? {
+            return Ok(Some(event));
+        }
+        out.flush()?;
+        let remaining = end.map_or(FOR_EVER, |(start, timeout)| timeout.saturating_sub(start.elapsed()));
+        if remaining.is_zero() {
+            return Ok(None);
+        }
+        if let Some(event) = client.poll(remaining)? {
+            return Ok(Some(event));
+        }
+    }
+}
+
+/// The line of a message; what is none goes to standard error.
+fn print(event: Event, json: bool, client: &Client) -> Result<Option<String>, Failure> {
+    match event {
+        Event::Message(message) if json => return Ok(Some(show::json(&message))),
+        Event::Message(message) => return Ok(Some(show::line(&message))),
+        Event::Raw(payload) if json => return Ok(Some(show::raw_json(&payload))),
+        Event::Raw(payload) => return Ok(Some(show::raw_line(&payload))),
+        Event::State(state) => notice(&show::state_line(&state)),
+        Event::Refused(refusal) => notice(&format!("refused: {}", harmless(&refusal.to_string()))),
+        Event::SubscriptionLost { channel, refusal } => {
+            let why = format!("the server took {channel} no more: {}", harmless(&refusal.to_string()));
+            if client.subscriptions().next().is_none() {
+                return Err(Failure::Refused(why));
+            }
+            notice(&why);
+        }
+        _ => {}
+    }
+    Ok(None)
+}

@@ -1,0 +1,199 @@
+//! A server in this process, and the program to run against it.
+
+// Each test file is a crate of its own and uses its own part of this module.
+#![allow(dead_code)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use lhttp::{
+    Handle, Message,
+    client::{Client, Event},
+};
+
+/// How long anything that must happen may take before the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server that is stopped at the end of the test.
+pub(crate) struct Server {
+    handle: Option<Handle>,
+    address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_on(0)
+    }
+
+    pub(crate) fn start_on(port: u16) -> Self {
+        let builder = lhttp::Server::builder().listen(([127, 0, 0, 1], port).into()).cores(1);
+        let handle = builder.start().expect("the server starts");
+        let address = handle.local_addrs()[0];
+        Self { handle: Some(handle), address }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// The program with these arguments behind the URL.
+    pub(crate) fn program(&self, args: &[&str]) -> Command {
+        let mut command = program();
+        command.arg(self.url()).args(args);
+        command
+    }
+
+    /// Runs the program with this on its standard input.
+    pub(crate) fn run(&self, args: &[&str], input: impl AsRef<[u8]>) -> Output {
+        run(self.program(args), input.as_ref())
+    }
+
+    /// A client that is subscribed to these channels.
+    pub(crate) fn subscriber(&self, channels: &str) -> Client {
+        let mut client = Client::builder(self.url()).timeout(PATIENCE).connect().expect("the server listens");
+        client.subscribe(channels).expect("the server takes it");
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            handle.stop(Duration::ZERO);
+            handle.join();
+        }
+    }
+}
+
+/// The program, with nothing of the user's own in its environment.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lhttp-client"));
+    command.env_remove("LHTTP_URL");
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    // The program may have ended without reading it.
+    let _ = child.stdin.take().expect("stdin is piped").write_all(input);
+    child.wait_with_output().expect("the program ends")
+}
+
+#[track_caller]
+pub(crate) fn expect_code(output: &Output, code: i32) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "stdout:\n{out}\nstderr:\n{err}");
+    (out, err)
+}
+
+/// The next message that this client receives.
+#[track_caller]
+pub(crate) fn message(client: &mut Client) -> Message {
+    match client.poll(PATIENCE).expect("the client goes on").expect("something comes in time") {
+        Event::Message(message) => message,
+        other => panic!("no message but {other:?}"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn body(client: &mut Client) -> String {
+    String::from_utf8(message(client).body_bytes().to_vec()).expect("a text")
+}
+
+/// The program while it runs; killed at the end of the test.
+pub(crate) struct Running {
+    child: Child,
+    out: Option<BufReader<ChildStdout>>,
+    stdin: Option<ChildStdin>,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let out = child.stdout.take().map(BufReader::new);
+        let stdin = child.stdin.take();
+        Self { child, out, stdin }
+    }
+
+    /// The next line of its output, without its end; waits for it.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.as_mut().expect("stdout is open").read_line(&mut line).expect("the output can be read");
+        line.trim_end_matches('\n').to_owned()
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().expect("stdin is open"), "{line}").expect("the program reads");
+    }
+
+    /// Ends its input.
+    pub(crate) fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Nobody reads its output any more. Gives its exit code.
+    pub(crate) fn stop_reading(mut self) -> Option<i32> {
+        self.out = None;
+        self.child.wait().expect("the program ends").code()
+    }
+
+    /// Sends it SIGINT and waits for its end.
+    pub(crate) fn interrupt(&mut self) -> ExitStatus {
+        let kill = format!("kill -INT {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().expect("sh runs").success());
+        self.child.wait().expect("the program ends")
+    }
+
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        self.child.wait().expect("the program ends").code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder that is removed at the end of the test.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("client-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the folder is made");
+        Self(folder)
+    }
+
+    /// A file in it.
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, content).expect("the file is written");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,330 @@
+//! `sub`, `pub` and the chat through pipes, as scripts use them.
+
+mod common;
+#[path = "../../../tests/tls/mod.rs"]
+mod tls;
+
+use std::{fs, net::TcpListener, os::unix::process::ExitStatusExt, time::Instant};
+
+use common::{Folder, PATIENCE, Running, Server, body, expect_code, message, program, run};
+use lhttp::{Message, client::Client};
+
+/// Starts `sub` on `ready` and these channels, and waits until it is subscribed: until it prints what is published.
+fn subscribed(server: &Server, args: &[&str]) -> (Running, Client) {
+    let mut running = Running::start(server.program(&[&["sub", "ready"], args].concat()));
+    let mut writer = Client::builder(server.url()).timeout(PATIENCE).connect().expect("the server listens");
+    let mut watcher = server.subscriber("ready");
+    // What comes before the subscription is heard by nobody, so it is said until it is heard.
+    std::thread::scope(|scope| {
+        let heard = scope.spawn(|| running.line());
+        while !heard.is_finished() {
+            writer.publish("ready", chat("ready")).expect("the server takes it");
+            assert_eq!(body(&mut watcher), "ready");
+        }
+        assert!(heard.join().expect("a line").contains("ready"));
+    });
+    (running, writer)
+}
+
+/// The next line that is not about `ready`.
+fn line(running: &mut Running) -> String {
+    loop {
+        let line = running.line();
+        if !line.contains("ready") {
+            return line;
+        }
+    }
+}
+
+fn chat(body: impl Into<Vec<u8>>) -> Message {
+    Message::new("chat").expect("a command").body(body)
+}
+
+#[test]
+fn sub_prints_a_line_for_each_message() {
+    let server = Server::start();
+    let (mut running, mut writer) = subscribed(&server, &["room", "logs.>"]);
+    writer.publish("room", chat("hi\x1b[2J\nyou")).unwrap();
+    writer.publish("logs.web", chat([0xff, 0])).unwrap();
+    writer.publish("elsewhere", chat("unheard")).unwrap();
+    writer.publish("room logs.web", chat("twice")).unwrap();
+    let lines: Vec<_> = (0..4).map(|_| line(&mut running)).collect();
+    assert_eq!(
+        lines,
+        ["[room] hi\\u{1b}[2J\\nyou", "[logs.web] (2 bytes)", "[room logs.web] twice", "[room logs.web] twice"]
+    );
+    assert_eq!(running.stop_reading_after(&mut writer), Some(141));
+}
+
+impl Running {
+    /// Closes its output and makes it write.
+    fn stop_reading_after(self, writer: &mut Client) -> Option<i32> {
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| self.stop_reading());
+            while !ended.is_finished() {
+                writer.publish("room", chat("who reads this?")).expect("the server takes it");
+            }
+            ended.join().expect("a code")
+        })
+    }
+}
+
+#[test]
+fn sub_prints_json_objects() {
+    let server = Server::start();
+    let (mut running, mut writer) = subscribed(&server, &["room", "--json"]);
+    writer.publish_unacked("room", chat("hi").header("author", "me").unwrap()).unwrap();
+    writer.publish_unacked("room", chat([0xff])).unwrap();
+    writer.send_acked(chat("")).unwrap();
+    let headers = r#""headers":[["author","me"],["publish","room"]]"#;
+    assert_eq!(line(&mut running), format!(r#"{{"body":"hi","channels":["room"],"command":"chat",{headers}}}"#));
+    let binary = r#"{"body_base64":"/w==","channels":["room"],"command":"chat","headers":[["publish","room"]]}"#;
+    assert_eq!(line(&mut running), binary);
+    running.end_input();
+    assert_eq!(running.stop_reading_after(&mut writer), Some(141));
+}
+
+#[test]
+fn sub_ends_after_so_many_messages_or_after_so_long() {
+    let server = Server::start();
+    let (mut running, mut writer) = subscribed(&server, &["room", "--count", "100"]);
+    let mut seen = 1;
+    writer.publish("room", chat("x")).unwrap();
+    while line(&mut running) != "[room] x" {}
+    // How many "ready" it has printed is not known; those that follow are enough.
+    while seen < 100 {
+        writer.publish("room", chat("y")).unwrap();
+        seen += 1;
+    }
+    assert_eq!(running.wait(), Some(0));
+    let start = Instant::now();
+    let (out, err) = expect_code(&server.run(&["sub", "quiet", "--count", "1", "--timeout", "200ms"], ""), 4);
+    assert!(out.is_empty() && err.contains("0 of 1 messages"), "{err}");
+    expect_code(&server.run(&["sub", "quiet", "--timeout", "200ms"], ""), 0);
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
+fn pub_sends_a_text_a_file_or_lines() {
+    let server = Server::start();
+    let mut reader = server.subscriber("room other");
+    let args = ["pub", "room", "hello", "--header", "author: me:too", "--command", "greet"];
+    expect_code(&server.run(&args, ""), 0);
+    let greeting = message(&mut reader);
+    assert_eq!((greeting.command(), greeting.header_value("author")), ("greet", Some("me:too")));
+    assert_eq!(greeting.body_bytes(), b"hello");
+    // Each channel of the argument gets it, an empty line is a message, and a last line needs no end.
+    expect_code(&server.run(&["pub", "room other"], "one\n\nthree\r\nfour"), 0);
+    for text in ["one", "", "three\r", "four"] {
+        assert_eq!([body(&mut reader), body(&mut reader)], [text, text]);
+    }
+    let folder = Folder::new();
+    let file = folder.file("data", &[0xff, b'\n', 0]);
+    expect_code(&server.run(&["pub", "room", "--file", &file], ""), 0);
+    expect_code(&server.run(&["pub", "room", "--file", "-"], [0xff, b'\n', 0]), 0);
+    for _ in 0..2 {
+        assert_eq!(message(&mut reader).body_bytes(), [0xff, b'\n', 0]);
+    }
+}
+
+#[test]
+fn thousands_of_lines_arrive_in_order() {
+    let server = Server::start();
+    let mut reader = server.subscriber("room");
+    let input: String = (0..3000).map(|number| format!("{number}\n")).collect();
+    expect_code(&server.run(&["pub", "room"], input), 0);
+    for number in 0..3000 {
+        assert_eq!(body(&mut reader), number.to_string());
+    }
+}
+
+#[test]
+fn the_exit_code_says_what_went_wrong() {
+    let server = Server::start();
+    let gone = format!("ws://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let run_at = |url: &str, args: &[&str]| {
+        let mut command = program();
+        command.arg(url).args(args);
+        run(command, b"")
+    };
+    let big = Folder::new();
+    let big = big.file("big", &vec![b'x'; 100_000]);
+    // Too many headers for the server, and nothing wrong with them otherwise.
+    let headers: Vec<String> = (0..70).flat_map(|number| ["--header".to_owned(), format!("h{number}:x")]).collect();
+    let refused: Vec<&str> = ["pub", "room", "x"].into_iter().chain(headers.iter().map(String::as_str)).collect();
+    for (output, code, sentence) in [
+        (server.run(&refused, ""), 1, "431 head-too-big"),
+        (server.run(&["pub", "a..b", "x"], ""), 2, "empty token"),
+        (server.run(&["pub", "a.*", "x"], ""), 2, "wildcard"),
+        (server.run(&["sub", "a.>.b"], ""), 2, "last token"),
+        (server.run(&["sub"], ""), 2, "CHANNEL"),
+        (server.run(&["sub", "a", "--count", "0"], ""), 2, "--count"),
+        (server.run(&["pub", "a", "x", "--file", "y"], ""), 2, "--file"),
+        (server.run(&["pub", "a", "x", "--header", "y"], ""), 2, "NAME:VALUE"),
+        (server.run(&["pub", "a", "x", "--header", "y z:1"], ""), 2, "bad-header"),
+        (server.run(&["pub", "a", "x", "--command", "y z"], ""), 2, "bad-start-line"),
+        (server.run(&["pub", "a", "--file", "/does/not/exist"], ""), 2, "/does/not/exist"),
+        (server.run(&["pub", "a", "--file", &big], ""), 3, "1009"),
+        (run_at("nonsense", &[]), 2, "not a URL"),
+        (run_at("wss://127.0.0.1:1", &["--ca", "/does/not/exist", "sub", "a"]), 2, "/does/not/exist"),
+        (run_at(&gone, &["pub", "a", "x"]), 3, "refused"),
+        (run_at(&gone, &["sub", "a"]), 3, "refused"),
+        (run_at(&gone, &[]), 3, "refused"),
+    ] {
+        let (out, err) = expect_code(&output, code);
+        assert!(out.is_empty() && err.contains(sentence), "{sentence}: {err}");
+    }
+    // A refused line ends it, and standard error says which.
+    let output = run(server.program(&refused[..2]), b"fine\n");
+    expect_code(&output, 0);
+    let mut command = server.program(&["pub", "room"]);
+    command.args(&headers);
+    let (_, err) = expect_code(&run(command, b"one\ntwo\n"), 1);
+    assert!(err.contains("line 1: "), "{err}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_a_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("the client connects");
+        // It shakes hands, and then reads and says nothing.
+        let mut socket = tungstenite::accept(stream).expect("a handshake");
+        while socket.read().is_ok() {}
+    });
+    let mut command = program();
+    command.args([&url, "pub", "room", "x", "--timeout", "200ms"]);
+    let (_, err) = expect_code(&run(command, b""), 4);
+    assert!(err.contains("not known"), "{err}");
+    server.join().unwrap();
+}
+
+#[test]
+fn the_help_tells_the_exit_codes_and_the_readme_the_same() {
+    let mut command = program();
+    command.arg("--help");
+    let (help, _) = expect_code(&run(command, b""), 0);
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for (code, words) in [
+        (0, "done"),
+        (1, "the server refused it"),
+        (2, "the command line, a command or a file is wrong"),
+        (3, "there was no connection, or it was lost before the answer"),
+        (4, "timed out"),
+        (141, "nobody reads the output"),
+    ] {
+        assert!(help.lines().any(|line| line.trim().starts_with(&code.to_string()) && line.ends_with(words)), "{code}");
+        assert!(readme.contains(&format!("| {code} | {words} |")), "{code}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_it_like_any_program_with_whole_lines() {
+    let server = Server::start();
+    let (mut running, mut writer) = subscribed(&server, &["room"]);
+    writer.publish("room", chat("the last")).unwrap();
+    assert_eq!(line(&mut running), "[room] the last");
+    let status = running.interrupt();
+    assert_eq!((status.code(), status.signal()), (None, Some(2)));
+}
+
+#[test]
+fn sub_goes_on_after_its_server_was_restarted() {
+    let server = Server::start();
+    let port = server.port();
+    let (mut running, writer) = subscribed(&server, &["room"]);
+    drop((writer, server));
+    let server = Server::start_on(port);
+    std::thread::scope(|scope| {
+        let heard = scope.spawn(|| while line(&mut running) != "[room] here again" {});
+        let mut writer = server.subscriber("elsewhere");
+        // It reconnects when it does; until then nobody hears it.
+        while !heard.is_finished() {
+            writer.publish("room", chat("here again")).expect("the server takes it");
+        }
+    });
+}
+
+#[test]
+fn a_server_with_a_certificate_is_talked_to() {
+    let (authority, other) = (tls::Authority::new("tool"), tls::Authority::new("tool-other"));
+    for (trusted, code) in [(&authority, 0), (&other, 3)] {
+        let port = tls::serve(authority.server_config("127.0.0.1"));
+        let mut command = program();
+        command.arg(format!("wss://127.0.0.1:{port}")).arg("--ca").arg(&trusted.file).args(["pub", "room", "hi"]);
+        let (_, err) = expect_code(&run(command, b""), code);
+        assert_eq!(err.contains("certificate"), code != 0, "{err}");
+    }
+}
+
+#[test]
+fn lines_and_files_that_cannot_be_read_are_said() {
+    let server = Server::start();
+    let mut long = vec![b'x'; (1 << 20) + 2];
+    long.splice(0..0, *b"fine\n");
+    let (_, err) = expect_code(&server.run(&["pub", "room"], &long), 2);
+    assert!(err.contains("line 2: it has more than 1048576 bytes"), "{err}");
+    let (_, err) = expect_code(&server.run(&[], b"\xff\n/sub room\r\n"), 2);
+    assert!(err.contains("line 1: it is not UTF-8") && err.contains("subscribed to room"), "{err}");
+    for args in [&["pub", "room"][..], &[]] {
+        let mut command = server.program(args);
+        command.stdin(fs::File::open("/").unwrap());
+        let (_, err) = expect_code(&command.output().unwrap(), 2);
+        assert!(err.contains("line 1: it cannot be read"), "{err}");
+    }
+}
+
+#[test]
+fn a_script_chats() {
+    let server = Server::start();
+    let mut reader = server.subscriber("room");
+    let folder = Folder::new();
+    let (text, data) = (folder.file("a.txt", b"text"), folder.file("b", &[0xff]));
+    let script = format!(
+        "/sub room\nhello\n\n//slash\n/pub room other words\n/upload {text} {data}\n\
+         /raw LHTTP/1.0 chat\\r\\npublish:room\\r\\n\\r\\n\\x1b\n/unsub\n/pub room unheard\n/wait 300ms\n"
+    );
+    let (out, err) = expect_code(&server.run(&[], script), 0);
+    let expected = ["hello", "/slash", "other words", "a.txt (4 bytes), b (1 byte)", "\\u{1b}"];
+    assert_eq!(out.lines().collect::<Vec<_>>(), expected.map(|text| format!("[room] {text}")));
+    assert!(err.contains("subscribed to room") && err.contains("unsubscribed from room"), "{err}");
+    for text in ["hello", "/slash", "other words"] {
+        assert_eq!(body(&mut reader), text);
+    }
+    let upload = message(&mut reader);
+    let parts: Vec<_> = upload.parts().map(Result::unwrap).collect();
+    assert_eq!((upload.command(), parts.len()), ("upload", 2));
+    assert_eq!([parts[0].header("filename"), parts[0].header("content-type")], [Some("a.txt"), Some("text/plain")]);
+    assert_eq!(parts[1].header("content-type"), Some("application/octet-stream"));
+    assert_eq!((parts[0].body(), parts[1].body()), (&b"text"[..], &[0xff][..]));
+}
+
+#[test]
+fn a_script_goes_on_after_what_fails_and_ends_with_the_first_failure() {
+    let server = Server::start();
+    let script =
+        "hello\n/sub a..b\n/nope\n/sub room\nhi\n/raw nonsense\n/upstream GET http://127.0.0.1/\n/wait 300ms\n";
+    let (out, err) = expect_code(&server.run(&[], script), 2);
+    assert_eq!(out, "[room] hi\n");
+    for sentence in
+        ["line 1: there is no current room", "empty token", "line 3: there is no /nope", "not-lhttp", "upstream"]
+    {
+        assert!(err.contains(sentence), "{sentence}: {err}");
+    }
+}
+
+#[test]
+fn the_chat_answers_lines_while_its_input_is_open() {
+    let server = Server::start();
+    let mut reader = server.subscriber("room");
+    let mut running = Running::start(server.program(&[]));
+    running.say("/sub room");
+    running.say("one");
+    assert_eq!(body(&mut reader), "one");
+    assert_eq!(running.line(), "[room] one");
+    reader.publish("room", chat("two")).unwrap();
+    assert_eq!(running.line(), "[room] two");
+    running.say("/quit");
+    assert_eq!(running.wait(), Some(0));
+}
