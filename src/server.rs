@@ -120,8 +120,8 @@ impl Builder {
     /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
     ///
     /// # Errors
-    /// [`StartError`]: an option, a page or a processor's command that means nothing, an address that cannot be listened on, or
-    /// the system's refusal.
+    /// [`StartError`]: an option, a page or a processor's command that means nothing, an address that cannot be listened
+    /// on, or the system's refusal.
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
@@ -152,7 +152,8 @@ impl Builder {
             threads: Vec::new(),
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
-        let mut assembled = self.assemble(&plan, limits, pages, ends, listeners, &handle.shared)?;
+        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared)?;
+        assembled.iter_mut().for_each(|core| core.hub.pages = pages.clone());
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
             handle.start_bridge(bridge, downlinks)?;
@@ -168,7 +169,6 @@ impl Builder {
         self,
         plan: &Plan,
         limits: Limits,
-        pages: Option<Arc<Pages>>,
         ends: Vec<End>,
         listeners: Vec<Vec<TcpListener>>,
         shared: &[Arc<Shared>],
@@ -179,12 +179,10 @@ impl Builder {
         let mut cores = Vec::with_capacity(ends.len());
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
-            let mut hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
-            hub.pages = pages.clone();
             cores.push(Core {
                 number: number as u32,
                 bridge: None,
-                hub,
+                hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
                 app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox)),
                 reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
                 links,

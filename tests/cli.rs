@@ -19,7 +19,7 @@ use tungstenite::{Message, WebSocket, client};
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 30] = [
+const FLAGS: [&str; 31] = [
     "--listen",
     "--cores",
     "--cpu-list",
@@ -47,6 +47,7 @@ const FLAGS: [&str; 30] = [
     "--nats-password-file",
     "--nats-tls-ca",
     "--nats-buffer",
+    "--demo",
     "--log",
     "--help",
     "--version",
@@ -106,6 +107,7 @@ fn a_flag_that_cannot_be_read_is_a_usage_error() {
         (&["--max-message", "64 potatoes"], "64 potatoes"),
         (&["--idle-timeout", "soon"], "soon"),
         (&["--log", "loud"], "--log"),
+        (&["--demo", "9090"], "--demo"),
         (&["--cores", "1", "--cpu-list", "0"], "--cpu-list"),
         (&["--cpu-list", "1024"], "CPU 1024"),
         (&["--no-such-flag"], "--no-such-flag"),
@@ -148,6 +150,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_fault() {
         ("max-message = \"much\"", "max-message"),
         ("listen = \"here\"", "listen"),
         ("log = \"loud\"", "log"),
+        ("demo = 9090", "demo"),
         ("cores = 1\ncpu-list = \"0\"", "cpu-list"),
         ("\n\ncores =", "line 3"),
     ] {
@@ -231,6 +234,25 @@ fn a_busy_port_is_one_sentence_that_names_it() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     assert_refused(&["--listen", &address, "--cores", "1"], &address);
+}
+
+#[test]
+fn a_demo_that_cannot_listen_keeps_the_server_from_starting() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    assert_refused(&["--listen", "127.0.0.1:0", "--cores", "1", "--demo", &address], &address);
+    assert_refused(&["--listen", "127.0.0.1:0", "--cores", "1", "--demo", &address], "demo");
+}
+
+#[test]
+fn the_demo_can_be_set_in_the_file_and_says_what_to_open() {
+    let scratch = Scratch::new();
+    let path = scratch.file("demo = \"127.0.0.1:0\"\n");
+    let server = Server::start(&["--config", &path]);
+    let line = server.wait_for_line("demo: open ");
+    let url = line.split_once("open ").unwrap().1;
+    let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).unwrap();
+    TcpStream::connect(address).unwrap();
 }
 
 #[test]

@@ -15,12 +15,11 @@ const BACKLOG_BYTES_MAX: u64 = 2 << 20;
 const SERVER_MARK: &str = "SERVER_ADDRESS";
 
 /// The files: path, content type, content.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("/style.css", "text/css; charset=utf-8", include_str!("../../../sdk/javascript/demo/style.css")),
     ("/chat.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/chat.js")),
     ("/page.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/page.js")),
     ("/icon.svg", "image/svg+xml; charset=utf-8", include_str!("../../../sdk/javascript/demo/icon.svg")),
-    ("/people.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/people.js")),
     ("/lhttp.mjs", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/dist/lhttp.mjs")),
 ];
 

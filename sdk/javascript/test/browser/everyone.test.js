@@ -81,7 +81,7 @@ test("on a phone nothing is wider than the screen", async (t) => {
   }
   const assertFits = async (what) => {
     const wide = await ada.page.evaluate(() => {
-      const inside = (one) => one.closest("nav, #people, .unseen, .who, template, dialog:not([open])");
+      const inside = (one) => one.closest("nav, .unseen, .who, template, dialog:not([open])");
       const all = [...document.querySelectorAll("body *")].filter((one) => !inside(one));
       const out = all.filter((one) => one.getBoundingClientRect().right > innerWidth + 0.5);
       return [
