@@ -5,7 +5,7 @@
 //! | peer, one message | [`Refusal`] | an LHTTP error message; the connection stays (PROTOCOL.md §6) |
 //! | peer, the WebSocket itself | [`Fault`] | a close frame with an RFC 6455 §7.4 code |
 //! | peer, an HTTP request | [`HttpFault`] | an HTTP status |
-//! | caller of this library | [`StartError`], [`PublishError`] | nothing: the caller gets it as a value |
+//! | caller of this library | [`StartError`], [`ReloadError`], [`PublishError`] | nothing: the caller gets it as a value |
 
 use std::{borrow::Cow, fmt, net::SocketAddr};
 
@@ -204,6 +204,21 @@ pub enum StartError {
     /// The system refused a thread, a poll or a waker.
     #[error("cannot start a core: {0}")]
     System(#[from] std::io::Error),
+}
+
+/// Why a running server did not take new options.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// A server could not start, or go on, with them. Nothing has changed.
+    #[error("{0}")]
+    Invalid(#[from] StartError),
+    /// A core has not taken them in time; others may have. Reload again later.
+    #[error("a core is too busy to take new options, reload again later")]
+    Busy,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopped,
 }
 
 /// Why a publish from outside the cores was not taken. Nothing of it happened.

@@ -84,8 +84,8 @@ mod simulation;
 pub use self::{
     config::Config,
     engine::counters::Stats,
-    error::{PublishError, Refusal, StartError},
+    error::{PublishError, Refusal, ReloadError, StartError},
     extension::{ConnectionId, Context, Filter, Processor, Publisher, Replier},
     protocol::{http::Page, message::Message, multipart::Part},
-    server::{Builder, Handle, Server, Stopper},
+    server::{Builder, Handle, Reloaded, Reloader, Server, Stopper},
 };

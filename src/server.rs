@@ -1,5 +1,7 @@
 //! The server: from a configuration to running cores, and the handle to them.
 
+mod reload;
+
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -29,6 +31,8 @@ use crate::{
     extension::{Context, Dispatch, Extensions, Filter, Processor, Publisher},
     protocol::http::{Page, Pages},
 };
+
+pub use self::reload::{Reloaded, Reloader};
 
 /// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
 /// then their publishers wait.
@@ -146,6 +150,7 @@ impl Builder {
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses,
             message_bytes_max: self.config.message_bytes_max,
+            reloader: Reloader::new(mailboxes.clone(), self.config.clone()),
             mailboxes,
             shared,
             next_publisher: AtomicUsize::new(0),
@@ -287,6 +292,7 @@ pub struct Handle {
     publish_bytes_max: Arc<AtomicUsize>,
     addresses: Vec<SocketAddr>,
     message_bytes_max: usize,
+    reloader: Reloader,
     mailboxes: Vec<Mailbox>,
     shared: Vec<Arc<Shared>>,
     next_publisher: AtomicUsize,
@@ -327,6 +333,11 @@ impl Handle {
     /// A handle that can only stop the server, for a thread that waits for signals.
     pub fn stopper(&self) -> Stopper {
         Stopper { mailboxes: self.mailboxes.clone() }
+    }
+
+    /// A handle that can give the server new options while it runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Waits until the server has stopped, which somebody must ask for.

@@ -19,12 +19,13 @@ use tungstenite::{Message, WebSocket, client};
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 31] = [
+const FLAGS: [&str; 32] = [
     "--listen",
     "--cores",
     "--cpu-list",
     "--config",
     "--check",
+    "--health",
     "--max-message",
     "--max-head",
     "--max-headers",

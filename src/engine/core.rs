@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crate::engine::{
     counters::Shared,
     hub::{Application, Hub},
-    inbox::{Inbox, Letter, Wake},
+    inbox::{Inbox, Letter, Options, Wake},
     pace::Pace,
     reactor::Reactor,
     session::ConnectionKey,
@@ -219,10 +219,18 @@ impl Core {
                     self.hub.close(&mut *self.app, key.slot, code, &reason);
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
+                Letter::Options(options) => self.set_options(*options),
             }
             self.flush_if_full();
         }
         had_letters
+    }
+
+    fn set_options(&mut self, options: Options) {
+        self.hub.set_limits(options.limits);
+        self.reactor.set_connections_max(options.connections_max);
+        self.busy_poll = options.busy_poll;
+        self.pace = Pace::new(options.coalesce);
     }
 
     /// Reads a connection until it has nothing more, or its share of the turn is used up.

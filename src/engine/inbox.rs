@@ -9,12 +9,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 
-use crate::{engine::session::ConnectionKey, error::PublishError};
+use crate::{
+    engine::{hub::Limits, session::ConnectionKey},
+    error::PublishError,
+};
 
 /// Letters that one inbox holds.
 const LETTERS_MAX: usize = 64 * 1024;
@@ -49,6 +52,18 @@ pub(crate) enum Letter {
         /// The close reason.
         reason: Box<str>,
     },
+    /// From now on, keep to these.
+    Options(Box<Options>),
+}
+
+/// What of a core's configuration can change while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) limits: Limits,
+    /// Over all cores.
+    pub(crate) connections_max: usize,
+    pub(crate) busy_poll: Duration,
+    pub(crate) coalesce: Duration,
 }
 
 impl Letter {
@@ -57,6 +72,7 @@ impl Letter {
             Self::Publish { channels, payload } => channels.len() + payload.len(),
             Self::Send { payload, .. } => payload.len(),
             Self::Close { reason, .. } => reason.len(),
+            Self::Options(_) => 0, // not a payload, and few
         }
     }
 }
@@ -141,6 +157,20 @@ impl Mailbox {
             self.state.wake.notify();
         }
         posted
+    }
+
+    /// Posts a letter, and waits until `deadline` if the inbox is full. Only for a thread that may block, and a letter
+    /// without a payload.
+    ///
+    /// # Errors
+    /// The inbox was full until then, or the core has ended.
+    pub(crate) fn post_by(&self, deadline: Instant, letter: Letter) -> Result<(), PublishError> {
+        self.letters.send_deadline(letter, deadline).map_err(|error| match error {
+            SendTimeoutError::Timeout(_) => PublishError::Full,
+            SendTimeoutError::Disconnected(_) => PublishError::Stopped,
+        })?;
+        self.state.wake.notify();
+        Ok(())
     }
 
     /// Asks the core to stop after draining for at most this long. The first wish counts.

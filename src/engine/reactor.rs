@@ -82,6 +82,11 @@ impl Reactor {
         })
     }
 
+    /// Connections that are open already stay, however many.
+    pub(crate) fn set_connections_max(&mut self, connections_max: usize) {
+        self.connections_max = connections_max;
+    }
+
     /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
     /// given to each poll.
     pub(crate) fn wake_at(&mut self, now: Duration, deadline: Duration) -> io::Result<()> {

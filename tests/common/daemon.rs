@@ -44,6 +44,11 @@ impl Daemon {
         Self::launch(command.args(base_args(cores)).args(args))
     }
 
+    /// The same, with an environment variable.
+    pub(crate) fn start_with_variable(cores: usize, name: &str, value: &str, args: &[&str]) -> Self {
+        Self::launch(Command::new(BINARY).args(base_args(cores)).args(args).env(name, value))
+    }
+
     fn launch(command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("lhttpd starts");
@@ -107,7 +112,12 @@ impl Daemon {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    /// Sends the signal with this name, without its SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").arg("-c").arg(kill).status().expect("sh runs").success());
     }
 

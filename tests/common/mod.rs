@@ -3,7 +3,7 @@
 //! Nothing here uses the library: these tests see what a client sees, over real sockets.
 
 // Each test file is a crate of its own and uses its own part of this module.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 pub(crate) mod client;
 pub(crate) mod daemon;
@@ -11,6 +11,7 @@ pub(crate) mod frame;
 pub(crate) mod http;
 pub(crate) mod message;
 pub(crate) mod nats;
+pub(crate) mod scratch;
 pub(crate) mod wire;
 
 use std::{

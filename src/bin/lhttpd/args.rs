@@ -11,13 +11,14 @@ use log::LevelFilter;
 /// A publish/subscribe server for LHTTP over WebSocket, with one event loop per core.
 ///
 /// Sizes are bytes or such as 64KiB, times are seconds or such as 500ms, 25s, 2m.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "lhttpd",
     version,
     after_help = "Each flag is also a key of the TOML file, without the dashes in front (listen = \"127.0.0.1:8081\").\n\
         A flag wins over LHTTP_PUBLISH_KEY, that over the file, and the file over the default.\n\
-        SIGTERM and SIGINT stop the server gracefully; a second one ends it at once."
+        SIGTERM and SIGINT stop the server gracefully; a second one ends it at once. SIGHUP reads the file again and\n\
+        takes from it what can change while the server runs; the log names what needs a restart."
 )]
 pub(crate) struct Args {
     /// Listen on this address, IP:PORT; may be given several times; port 0 takes a free one [default: 0.0.0.0:8081]
@@ -39,6 +40,11 @@ pub(crate) struct Args {
     /// Check the options, say what they come to on this machine, and exit
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Ask a running server at this URL, such as http://127.0.0.1:8081/healthz, and exit with 0 if it says 200, else with
+    /// 1; at most 3 s, for the health check of a container
+    #[arg(long, value_name = "URL", exclusive = true)]
+    pub(crate) health: Option<String>,
 
     /// Most bytes of one message, head and body; past it the connection is closed with 1009 [default: 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]

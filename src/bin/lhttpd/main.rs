@@ -4,18 +4,20 @@
 mod args;
 mod demo;
 mod file;
+mod health;
+mod notify;
+mod signals;
 
 use std::{
     env,
     fmt::Display,
     io::{self, Write},
     net::SocketAddr,
-    process::{self, ExitCode},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
 };
 
 use bytesize::ByteSize;
@@ -23,14 +25,8 @@ use clap::Parser;
 use lhttp::{
     Server,
     config::{Config, Plan, Secret, raise_fd_limit},
-    server::Stopper,
 };
 use log::{LevelFilter, info, warn};
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-    low_level::signal_name,
-};
 
 use self::args::Args;
 
@@ -52,19 +48,23 @@ fn main() -> ExitCode {
 /// # Errors
 /// One sentence for people.
 fn run(args: Args) -> Result<(), String> {
-    let check = args.check;
-    let Setting { config, log, demo } = configure(args)?;
-    env_logger::Builder::new().filter_level(log).init();
+    if let Some(url) = &args.health {
+        return health::check(url);
+    }
+    let Setting { config, log, demo } = configure(args.clone())?;
+    // The logger lets everything through, and the level is set beside it: so a reload can change it.
+    env_logger::Builder::new().filter_level(LevelFilter::Trace).init();
+    log::set_max_level(log);
     if let Err(error) = raise_fd_limit() {
         warn!("cannot raise the limit of open files: {error}");
     }
     let plan = config.resolve().map_err(|error| error.to_string())?;
-    if check {
+    if args.check {
         // A closed stdout is no reason to call a valid configuration invalid.
         let _ = writeln!(io::stdout(), "configuration is valid: {}", limits(&config, &plan));
         return Ok(());
     }
-    serve(config, &plan, demo)
+    serve(config, &plan, demo, args)
 }
 
 /// What the daemon runs with.
@@ -90,52 +90,29 @@ fn configure(args: Args) -> Result<Setting, String> {
 }
 
 /// Starts the server, says where it listens, and waits for its end.
-fn serve(config: Config, plan: &Plan, demo: Option<SocketAddr>) -> Result<(), String> {
+fn serve(config: Config, plan: &Plan, demo: Option<SocketAddr>, args: Args) -> Result<(), String> {
     // Before the server starts: a signal that comes meanwhile waits here instead of killing a half-started server.
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot catch signals: {error}"))?;
+    let signals = signals::catch()?;
     let handle = Server::builder().config(config.clone()).start().map_err(|error| error.to_string())?;
     // Before anything is said: a demo that cannot start is one line, and not a server that runs without it.
-    let demo = demo.map(|address| demo::start(address, handle.local_addrs())).transpose()?;
+    let page = demo.map(|address| demo::start(address, handle.local_addrs())).transpose()?;
     say(&format!("listening on {}: {}", listed(handle.local_addrs()), limits(&config, plan)));
-    if let Some(demo) = &demo {
-        say(&format!("demo: open {}", demo::url(demo.local_addrs()[0])));
+    if let Some(page) = &page {
+        say(&format!("demo: open {}", demo::url(page.local_addrs()[0])));
     }
 
     let asked = Arc::new(AtomicBool::new(false));
-    stop_on_signals(signals, handle.stopper(), &config, Arc::clone(&asked))?;
+    let asked_by_signal = Arc::clone(&asked);
+    signals::Watch { stopper: handle.stopper(), reloader: handle.reloader(), args, demo, asked: asked_by_signal }
+        .start(signals)?;
+    notify::ready();
     handle.join();
-    drop(demo); // it serves as long as the server does
+    drop(page); // it serves as long as the server does
     if !asked.load(Ordering::Acquire) {
         return Err("every core has ended although nobody asked for it".to_owned());
     }
     info!("stopped");
     Ok(())
-}
-
-/// On the first signal the server drains; on the second the process ends at once, with the exit code that a shell gives
-/// to a process which the signal killed.
-fn stop_on_signals(
-    mut signals: Signals,
-    stopper: Stopper,
-    config: &Config,
-    asked: Arc<AtomicBool>,
-) -> Result<(), String> {
-    let drain = config.drain_timeout;
-    let watch = move || {
-        let mut signals = signals.forever();
-        if let Some(signal) = signals.next() {
-            let (name, time) = (signal_name(signal).unwrap_or("a signal"), humantime::format_duration(drain));
-            info!("{name}: draining for at most {time}; a second signal ends at once");
-            asked.store(true, Ordering::Release);
-            stopper.stop(drain);
-        }
-        if let Some(signal) = signals.next() {
-            say("ended at once, what was not sent is lost");
-            process::exit(128 + signal);
-        }
-    };
-    let spawned = thread::Builder::new().name("signals".to_owned()).spawn(watch);
-    spawned.map(drop).map_err(|error| format!("cannot start the thread that waits for signals: {error}"))
 }
 
 /// What the options come to, in one line.

@@ -1,0 +1,115 @@
+//! `--health URL`: the check of a container without a shell and without curl.
+//!
+//! One GET over a `TcpStream`, not the HTTP client that `upstream` brings: the check runs every few seconds as a process
+//! of its own, needs neither TLS nor redirects, and is there in a build without that client too.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    time::{Duration, Instant},
+};
+
+/// The check has this long in all; it is less than any orchestrator gives it.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// An answer whose head is longer is not one of ours.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// Asks `GET url`, and is satisfied by 200 alone.
+///
+/// # Errors
+/// One sentence that names the URL and what is wrong.
+pub(crate) fn check(url: &str) -> Result<(), String> {
+    let (authority, path) = parse(url)?;
+    match ask(authority, path, Instant::now() + TIMEOUT) {
+        Ok(200) => Ok(()),
+        Ok(status) => Err(format!("{url} is not healthy: it says {status}")),
+        Err(error) => Err(format!("{url} is not healthy: {}", sentence(&error))),
+    }
+}
+
+/// The authority and the path of `http://HOST[:PORT][/PATH]`.
+fn parse(url: &str) -> Result<(&str, &str), String> {
+    let malformed = || format!("--health {url:?} is not a URL such as http://127.0.0.1:8081/healthz");
+    let rest = url.strip_prefix("http://").ok_or_else(malformed)?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let is_sound = |part: &str| part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if authority.is_empty() || authority.contains(['@', '?']) || !is_sound(authority) || !is_sound(path) {
+        return Err(malformed());
+    }
+    Ok((authority, if path.is_empty() { "/" } else { path }))
+}
+
+/// The status that comes back.
+fn ask(authority: &str, path: &str, deadline: Instant) -> io::Result<u16> {
+    let mut stream = connect(authority, deadline)?;
+    stream.set_write_timeout(Some(left(deadline)?))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: lhttpd\r\nConnection: close\r\n\r\n")?;
+    let mut answer = vec![0; HEAD_BYTES_MAX];
+    let mut len = 0;
+    loop {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        let read = stream.read(&mut answer[len..])?;
+        len += read;
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        match response.parse(&answer[..len]) {
+            Ok(httparse::Status::Complete(_)) => return response.code.ok_or_else(broken),
+            Ok(httparse::Status::Partial) if read > 0 && len < answer.len() => {}
+            Ok(httparse::Status::Partial) | Err(_) => return Err(broken()),
+        }
+    }
+}
+
+/// Tries each address of the host in turn.
+fn connect(authority: &str, deadline: Instant) -> io::Result<TcpStream> {
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in with_port.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, left(deadline)?) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// What is left of the time; never zero, which a socket would take for "no limit".
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "what it answers is not HTTP")
+}
+
+fn sentence(error: &io::Error) -> String {
+    match error.kind() {
+        // A socket that has waited for its read timeout says "would block".
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => format!("no answer within {} s", TIMEOUT.as_secs()),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_cut_into_authority_and_path() {
+        for (url, parts) in [
+            ("http://127.0.0.1:8081/healthz", ("127.0.0.1:8081", "/healthz")),
+            ("http://[::1]:8081", ("[::1]:8081", "/")),
+            ("http://localhost/a?b=c", ("localhost", "/a?b=c")),
+        ] {
+            assert_eq!(parse(url), Ok(parts), "{url}");
+        }
+        for url in
+            ["", "127.0.0.1:8081", "https://x/", "http://", "http:///x", "http://u@h/", "http://h/ x", "http://h/\r\n"]
+        {
+            assert!(parse(url).is_err(), "{url:?}");
+        }
+    }
+}

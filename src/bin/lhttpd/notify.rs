@@ -1,0 +1,58 @@
+//! What systemd is told of a service of `Type=notify` or `Type=notify-reload` (sd_notify(3)). Without systemd, that is
+//! without `NOTIFY_SOCKET`, each of these does nothing.
+//!
+//! Ours, because the `sd-notify` crate does not know abstract sockets, which systemd may use, and brings a lot that a
+//! daemon without socket activation and watchdog does not need.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+};
+
+use log::warn;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Where systemd listens: a path, or behind an `@` the name of an abstract socket.
+const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
+
+/// The server listens, or has reloaded.
+pub(crate) fn ready() {
+    tell("READY=1");
+}
+
+/// The server drains.
+pub(crate) fn stopping() {
+    tell("STOPPING=1");
+}
+
+/// The configuration is being read again; [`ready`] follows.
+pub(crate) fn reloading() {
+    // With the time systemd tells this reload from one that was asked for before.
+    let now = clock_gettime(ClockId::Monotonic);
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
+fn tell(state: &str) {
+    let Some(name) = env::var_os(SOCKET_VARIABLE) else { return };
+    if let Err(error) = send(&name, state) {
+        warn!("cannot tell systemd {state:?} at {SOCKET_VARIABLE}={}: {error}", name.display());
+    }
+}
+
+fn send(name: &OsStr, state: &str) -> io::Result<()> {
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    // A datagram goes whole or not at all.
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+}
