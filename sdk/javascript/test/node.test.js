@@ -33,7 +33,7 @@ test("the ten lines of the README print what it says", async (context) => {
   assert.ok(program.trim().split("\n").length <= 10, "ten lines");
   assert.deepEqual(run(context, program.replaceAll(":8081", `:${port}`)), {
     status: 0,
-    stdout: "open\nmike: hello from JavaScript\nclosed\n",
+    stdout: "open\nMike: hello from JavaScript\nclosed\n",
     stderr: "",
   });
 });
