@@ -142,7 +142,8 @@ fn the_readme_shows_the_heart_of_the_page_as_it_is() {
 #[test]
 fn the_page_is_less_than_200_lines_of_code_and_its_heart_40() {
     let lines = |file: &str| {
-        let text = fs::read_to_string(format!("{}/sdk/javascript/demo/{file}", env!("CARGO_MANIFEST_DIR"))).expect(file);
+        let text =
+            fs::read_to_string(format!("{}/sdk/javascript/demo/{file}", env!("CARGO_MANIFEST_DIR"))).expect(file);
         let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
         text.lines().filter(is_code).count()
     };
