@@ -132,10 +132,15 @@ fn thousands_of_lines_arrive_in_order() {
     let server = Server::start();
     let mut reader = server.subscriber("room");
     let input: String = (0..3000).map(|number| format!("{number}\n")).collect();
-    expect_code(&server.run(&["pub", "room"], input), 0);
-    for number in 0..3000 {
-        assert_eq!(body(&mut reader), number.to_string());
-    }
+    // Read meanwhile: one that does not for a minute is closed as idle.
+    let output = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| server.run(&["pub", "room"], input));
+        for number in 0..3000 {
+            assert_eq!(body(&mut reader), number.to_string());
+        }
+        publishing.join().expect("it ends")
+    });
+    expect_code(&output, 0);
 }
 
 #[test]

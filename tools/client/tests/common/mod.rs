@@ -19,7 +19,7 @@ use lhttp::{
 };
 
 /// How long anything that must happen may take before the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that is stopped at the end of the test.
 pub(crate) struct Server {
