@@ -54,14 +54,17 @@ impl Uplink {
         Self { publishes, oldest, interest, interest_out, state }
     }
 
-    /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest.
-    pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: Option<Vec<u8>>) {
+    /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest, batch by batch:
+    /// each core leaves less than one batch of the limit unused.
+    pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
         // No send fails: this link has both ends.
         if let Some(interest) = interest {
             let _ = self.interest.send((core, interest));
             (self.state.wake)(true);
         }
-        if let Some(batch) = publishes {
+        let mut has_publishes = false;
+        for batch in publishes {
+            has_publishes = true;
             self.state.bytes.fetch_add(cost(&batch), Ordering::Relaxed);
             let _ = self.publishes.send(batch);
             while self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max {
@@ -69,6 +72,8 @@ impl Uplink {
                 self.release(cost(&oldest));
                 self.count_dropped(relay::messages(&oldest));
             }
+        }
+        if has_publishes {
             (self.state.wake)(false);
         }
     }
@@ -198,11 +203,11 @@ mod tests {
         let one = cost(&batch(&[0; 100]));
         let uplink = Uplink::new(2 * one, |_| {});
         for number in 0..5 {
-            uplink.send(0, None, Some(batch(&[number; 100])));
+            uplink.send(0, None, [batch(&[number; 100])].into_iter());
         }
         assert_eq!(uplink.dropped(), 3 * 2, "a message for each channel of the three oldest");
         assert_eq!(uplink.take(), Some(batch(&[3; 100])));
-        uplink.send(0, None, Some(batch(&[5; 100])));
+        uplink.send(0, None, [batch(&[5; 100])].into_iter());
         assert_eq!((uplink.dropped(), uplink.take()), (8, Some(batch(&[5; 100]))), "what is at hand takes room, too");
         assert_eq!(uplink.take(), None);
         uplink.release(2 * one);
@@ -217,7 +222,7 @@ mod tests {
         let interest = relays.take_interest();
         assert!(interest.is_some() && relays.take(1).is_some() && relays.take(bridge).is_none());
         let uplink = Uplink::new(0, |_| {});
-        uplink.send(3, interest.clone(), Some(batch(b"x")));
+        uplink.send(3, interest.clone(), [batch(b"x")].into_iter());
         assert_eq!((uplink.dropped(), uplink.take_interest()), (2, interest.map(|interest| (3, interest))));
     }
 }
