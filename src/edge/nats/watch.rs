@@ -137,6 +137,7 @@ impl Watch {
     }
 
     fn connected(&mut self) {
+        self.shared.link.set_silent(false);
         let max_payload = self.shared.client.max_payload();
         self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
         self.shared.publishes.notify_one();
@@ -238,7 +239,8 @@ impl Watch {
     fn unanswered(&mut self) {
         self.is_restricted = !self.is_restricted;
         if self.is_online {
-            log::warn!("NATS: the server does not answer; subscriptions are not confirmed until it does");
+            log::warn!("NATS: the server does not answer; until it does, what is published waits in nats-buffer");
+            self.shared.link.set_silent(true);
             self.tell_offline();
         }
     }
@@ -260,7 +262,11 @@ impl Watch {
         }
         drop(inbound);
         progress.answered = subscribed;
-        self.is_online = true;
+        if !self.is_online {
+            self.is_online = true;
+            self.shared.link.set_silent(false);
+            self.shared.publishes.notify_one();
+        }
         self.shared.deliveries.notify_one();
     }
 
