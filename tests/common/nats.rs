@@ -16,7 +16,7 @@ use std::{
 use super::{PATIENCE, wait_until};
 
 /// Set by whoever has installed nats-server: then a test fails that cannot run it.
-const REQUIRED: &str = "LHTTP_REQUIRE_NATS_SERVER";
+pub(crate) const REQUIRED: &str = "LHTTP_REQUIRE_NATS_SERVER";
 
 /// True if nats-server can be run; says so if not.
 pub(crate) fn has_nats_server() -> bool {
