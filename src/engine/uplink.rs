@@ -12,9 +12,12 @@ use std::{
     },
 };
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::engine::{inbox::Wake, relay};
+use crate::engine::{
+    inbox::Wake,
+    relay::{self, Item},
+};
 
 /// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
 const BATCH_OVERHEAD_BYTES: usize = 64;
@@ -41,6 +44,8 @@ struct State {
     bytes_max: usize,
     /// Messages that did not fit.
     dropped: AtomicU64,
+    /// A channel of which one was dropped, for the log, until somebody asks for it.
+    dropped_of: (Sender<Box<[u8]>>, Receiver<Box<[u8]>>),
     /// Called with whether it is interest that has come.
     wake: Box<dyn Fn(bool) + Send + Sync>,
 }
@@ -50,7 +55,7 @@ impl Uplink {
     pub(crate) fn new(bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
         let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let state = Arc::new(State { bytes, bytes_max, dropped, wake: Box::new(wake) });
+        let state = Arc::new(State { bytes, bytes_max, dropped, dropped_of: bounded(1), wake: Box::new(wake) });
         Self { publishes, oldest, interest, interest_out, state }
     }
 
@@ -70,7 +75,7 @@ impl Uplink {
             while self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max {
                 let Ok(oldest) = self.oldest.try_recv() else { break };
                 self.release(cost(&oldest));
-                self.count_dropped(relay::messages(&oldest));
+                self.drop_batch(&oldest);
             }
         }
         if has_publishes {
@@ -106,6 +111,21 @@ impl Uplink {
     /// Whether nothing waits and nothing is at hand.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.bytes.load(Ordering::Relaxed) == 0
+    }
+
+    fn drop_batch(&self, mut batch: &[u8]) {
+        self.count_dropped(relay::messages(batch));
+        if self.state.dropped_of.0.is_empty()
+            && let Some(Item::Publish { channels, .. }) = relay::next(&mut batch)
+            && let Some(name) = relay::names(channels).next()
+        {
+            let _ = self.state.dropped_of.0.try_send(name.into()); // another core may have told of one
+        }
+    }
+
+    /// A channel of which a message did not fit, since this was asked last.
+    pub(crate) fn take_dropped_of(&self) -> Option<String> {
+        Some(String::from_utf8_lossy(&self.state.dropped_of.1.try_recv().ok()?).into_owned())
     }
 
     /// Messages were lost on the way to other nodes.
@@ -206,6 +226,7 @@ mod tests {
             uplink.send(0, None, [batch(&[number; 100])].into_iter());
         }
         assert_eq!(uplink.dropped(), 3 * 2, "a message for each channel of the three oldest");
+        assert_eq!((uplink.take_dropped_of(), uplink.take_dropped_of()), (Some("a".to_owned()), None));
         assert_eq!(uplink.take(), Some(batch(&[3; 100])));
         uplink.send(0, None, [batch(&[5; 100])].into_iter());
         assert_eq!((uplink.dropped(), uplink.take()), (8, Some(batch(&[5; 100]))), "what is at hand takes room, too");

@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// The least time between two lines of the log about messages that were dropped.
 const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
+/// In the log, for the channel of a message that was dropped where nobody sees which.
+const SOME_CHANNEL: &str = "some channel";
+
 /// What the server has confirmed.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -146,10 +149,16 @@ impl Watch {
         match dropped {
             0 => log::info!("NATS: connected to {}", self.servers),
             _ => log::warn!(
-                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer",
-                self.servers
+                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {}",
+                self.servers,
+                self.dropped_of()
             ),
         }
+    }
+
+    /// A channel of which a message for other nodes was dropped.
+    fn dropped_of(&self) -> String {
+        self.shared.uplink.take_dropped_of().unwrap_or_else(|| SOME_CHANNEL.to_owned())
     }
 
     /// Counts what may be lost with the connection.
@@ -282,13 +291,16 @@ impl Watch {
         };
         let sent = self.shared.uplink.dropped() - self.drops.sent;
         if received > 0 {
-            let channel = channel.as_deref().unwrap_or("some channel");
+            let channel = channel.as_deref().unwrap_or(SOME_CHANNEL);
             log::warn!(
                 "NATS: {received} messages from other nodes were dropped, for a core was behind; one of them on {channel}"
             );
         }
         if sent > 0 {
-            log::warn!("NATS: {sent} messages for other nodes were dropped, for NATS is slower than they come");
+            let channel = self.dropped_of();
+            log::warn!(
+                "NATS: {sent} messages for other nodes were dropped, for NATS is slower than they come; one of them on {channel}"
+            );
         }
         if sent + received > 0 {
             self.drops = Drops {
