@@ -4,6 +4,8 @@
 //! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a
 //! connection reach every core in the order in which they were sent.
 
+use std::collections::VecDeque;
+
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::{
@@ -13,6 +15,10 @@ use crate::{
 
 /// A batch that the link has not taken grows to this size, in bytes; then the core stops reading from its publishers.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room
+/// for all of them, whole batches are dropped.
+pub(crate) const BRIDGE_BATCH_BYTES: usize = 16 * 1024;
 
 const PUBLISH: u8 = 0;
 const INTEREST: u8 = 1;
@@ -187,6 +193,8 @@ pub(crate) struct Relays {
 #[derive(Debug)]
 struct Bridge {
     number: u32,
+    /// Batches of this turn that have reached [`BRIDGE_BATCH_BYTES`], oldest first. [`Peer::batch`] comes behind them.
+    full: VecDeque<Vec<u8>>,
     interest: Vec<u8>,
 }
 
@@ -209,7 +217,7 @@ impl Relays {
         let number = self.peers.len() as u32;
         assert!(number < PEERS_MAX && self.bridge.is_none(), "a bridge beside {number} peers");
         self.peers.push(Some(Peer { answered: ALL, ..Peer::default() }));
-        self.bridge = Some(Bridge { number, interest: Vec::new() });
+        self.bridge = Some(Bridge { number, full: VecDeque::new(), interest: Vec::new() });
         self.bridge_bit = 1 << number;
         number
     }
@@ -255,8 +263,8 @@ impl Relays {
 
     /// Hands a frame to one peer for its subscribers of these channels.
     pub(crate) fn publish<'n>(&mut self, peer: u32, channels: impl Iterator<Item = &'n [u8]>, frame: &[u8]) {
-        let Some(peer) = &mut self.peers[peer as usize] else { return };
-        let batch = &mut peer.batch;
+        let Some(entry) = &mut self.peers[peer as usize] else { return };
+        let batch = &mut entry.batch;
         batch.push(PUBLISH);
         let at = batch.len();
         batch.extend_from_slice(&[0; 4]);
@@ -265,6 +273,13 @@ impl Relays {
         batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
         batch.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         batch.extend_from_slice(frame);
+        if batch.len() >= BRIDGE_BATCH_BYTES
+            && let Some(bridge) = &mut self.bridge
+            && bridge.number == peer
+        {
+            // The next one will be as large: it is not to grow step by step.
+            bridge.full.push_back(std::mem::replace(batch, Vec::with_capacity(BRIDGE_BATCH_BYTES + frame.len())));
+        }
     }
 
     /// A peer's interest has reached our replica: it is answered at the end of the turn.
@@ -292,8 +307,15 @@ impl Relays {
         self.peers.iter().flatten().map(|peer| peer.answered).min().unwrap_or(ALL)
     }
 
-    /// What is to be sent to a peer at the end of a turn, if anything. When the link is full, give it back.
+    /// What is to be sent to a peer at the end of a turn, if anything. When the link is full, give it back. For the bridge
+    /// there may be more than one batch.
     pub(crate) fn take(&mut self, peer: u32) -> Option<Vec<u8>> {
+        if let Some(bridge) = &mut self.bridge
+            && bridge.number == peer
+            && let Some(full) = bridge.full.pop_front()
+        {
+            return Some(full);
+        }
         let entry = self.peers[peer as usize].as_mut()?;
         if std::mem::take(&mut entry.owes_answer) {
             put_answered(&mut entry.batch, entry.heard);
@@ -319,7 +341,7 @@ impl Relays {
     /// Whether a peer is still to be told something.
     pub(crate) fn has_batches(&self) -> bool {
         self.peers.iter().flatten().any(|peer| peer.owes_answer || !peer.batch.is_empty())
-            || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty())
+            || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty() || !bridge.full.is_empty())
     }
 }
 
@@ -348,6 +370,33 @@ mod tests {
         assert_eq!(items.next(), Some(Item::Answered(2)));
         assert_eq!(items.next(), None);
         assert!(relays.take(2).is_none() && relays.take(1).is_some() && relays.take(0).is_none());
+    }
+
+    #[test]
+    fn a_turn_for_the_bridge_is_cut_into_batches_that_hold_all_of_it_in_order() {
+        let mut relays = Relays::new(0, 2);
+        let bridge = relays.add_bridge();
+        const COUNT: u32 = 2000;
+        for number in 0..COUNT {
+            let frame = [&number.to_le_bytes()[..], &vec![b'x'; number as usize % 300]].concat();
+            for peer in [1, bridge] {
+                relays.publish(peer, [&b"a"[..]].into_iter(), &frame);
+            }
+        }
+        let batches: Vec<_> = std::iter::from_fn(|| relays.take(bridge)).collect();
+        assert!(batches.len() > 10 && !relays.peers[bridge as usize].as_ref().is_some_and(|peer| peer.owes_answer));
+        let mut expected = 0..COUNT;
+        for (index, batch) in batches.iter().enumerate() {
+            let is_last = index == batches.len() - 1;
+            assert!(is_last || batch.len() >= BRIDGE_BATCH_BYTES, "{}", batch.len());
+            assert!(batch.len() < BRIDGE_BATCH_BYTES + 400, "at most one message more: {}", batch.len());
+            let mut rest = &batch[..];
+            while let Some(Item::Publish { frame, .. }) = next(&mut rest) {
+                assert_eq!(frame.first_chunk(), expected.next().map(u32::to_le_bytes).as_ref());
+            }
+        }
+        assert_eq!(expected.next(), None);
+        assert!(relays.take(1).is_some() && relays.take(1).is_none() && !relays.has_batches(), "a core gets one batch");
     }
 
     #[test]
