@@ -143,6 +143,17 @@ pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     seen & 0x8080_8080_8080_8080 == 0
 }
 
+/// Whether a masked payload may start with `head`: true if it does, and nearly always false if it does not. A head's end,
+/// where the channel is, tells most heads apart.
+#[inline]
+pub(crate) fn starts_like(masked: &[u8], mask: [u8; 4], head: &[u8]) -> bool {
+    let Some((before, end)) = head.split_last_chunk::<8>() else { return false };
+    let Some(start) = masked.get(before.len()..).and_then(|rest| rest.first_chunk::<8>()) else { return false };
+    let narrow = u32::from_le_bytes(mask).rotate_right(8 * (before.len() as u32 % 4));
+    let wide = u64::from(narrow) << 32 | u64::from(narrow);
+    u64::from_le_bytes(*start) ^ wide == u64::from_le_bytes(*end)
+}
+
 /// The payload of a whole frame that was encoded here.
 #[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge sends it without the frame
 pub(crate) fn payload(frame: &[u8]) -> &[u8] {
@@ -177,6 +188,14 @@ pub(crate) fn encode(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.reserve(10 + payload.len());
     encode_header(out, opcode, payload.len());
     out.extend_from_slice(payload);
+}
+
+/// The same for a payload that is masked. Says whether it is ASCII, as [`unmask`] does.
+#[inline]
+pub(crate) fn encode_unmasked(out: &mut Vec<u8>, opcode: OpCode, masked: &[u8], mask: [u8; 4]) -> bool {
+    encode(out, opcode, masked);
+    let start = out.len() - masked.len();
+    unmask(&mut out[start..], mask)
 }
 
 /// Appends a close frame. A reason longer than fits is cut at a character's end.
