@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::{
     engine::{
         hub::{Hub, acks::data},
-        relay::{self, Item},
+        relay::{self, Item, Relays},
         subscriptions::{AudienceId, Slot},
     },
     error::{Reason, Refusal},
@@ -42,6 +42,16 @@ pub(super) struct Run {
 impl Resolved {
     fn reaches_anyone(&self) -> bool {
         self.has_subscribers || self.peers != 0
+    }
+
+    /// Hands a frame for this one channel to the peers that are interested.
+    #[inline]
+    pub(super) fn relay(&self, frame: &[u8], relays: &mut Relays) {
+        let mut peers = self.peers;
+        while peers != 0 {
+            relays.publish(peers.trailing_zeros(), std::iter::once(&self.name[..]), frame);
+            peers &= peers - 1;
+        }
     }
 }
 
@@ -136,18 +146,6 @@ impl Hub {
     /// nor the interested peers have changed since.
     pub(super) fn single_audience(&self) -> Option<u64> {
         (self.resolved.is_valid && self.resolved.audiences.len() <= 1).then_some(self.resolved.number)
-    }
-
-    /// Hands the frame that begins at `start` of the turn to the peers that the resolved channel interests.
-    #[inline]
-    pub(super) fn relay_resolved(&mut self, start: u32) {
-        let mut peers = self.resolved.peers;
-        while peers != 0 {
-            let names = std::iter::once(&self.resolved.name[..]);
-            let end = self.outboxes.turn_len() as u32;
-            self.relays.publish(peers.trailing_zeros(), names, self.outboxes.turn_bytes(start, end));
-            peers &= peers - 1;
-        }
     }
 
     /// Appends a message to the turn, and gives its range.

@@ -2,11 +2,11 @@
 
 use crate::{
     engine::{
-        hub::{Hub, acks::data},
+        hub::{Hub, TURN_BYTES_MAX},
         subscriptions::Slot,
     },
     error::Fault,
-    protocol::frame::{self, Whole},
+    protocol::{frame, mask},
 };
 
 /// What the last message was that did nothing but publish to one channel. What a head means depends on its bytes alone,
@@ -49,63 +49,63 @@ impl Hub {
         if self.single_audience() != Some(self.repeat.channel) {
             return Ok(0);
         }
-        let head = std::mem::take(&mut self.repeat.head);
+        let mut turn = std::mem::take(self.outboxes.turn());
+        let start = turn.len();
+        let taken = self.append_repeated(&mut turn, bytes);
+        let end = turn.len();
+        if !self.resolved.has_subscribers {
+            turn.truncate(start); // they were there for the peers, if there are any
+        }
+        *self.outboxes.turn() = turn;
+        if taken.messages > 0 {
+            self.stats.received += taken.messages;
+            self.stats.published += taken.messages;
+            if self.resolved.has_subscribers {
+                let except = self.repeat.no_echo.then_some(slot);
+                self.deliver(start as u32, end as u32, except, taken.messages);
+            }
+        }
+        taken.fault.map_or(Ok(taken.used), Err)
+    }
+
+    fn append_repeated(&mut self, turn: &mut Vec<u8>, bytes: &[u8]) -> Taken {
         let payload_bytes_max = self.limits.message_bytes_max.min(self.publish_bytes_max());
-        let start = self.outboxes.turn_len();
-        let (mut used, mut messages) = (0, 0);
-        let mut result = Ok(());
-        while !self.is_full() && !self.must_wait() {
-            let Some(whole) = frame::whole(&bytes[used..]) else { break };
-            let masked = &bytes[used + whole.start..used + whole.end];
-            if masked.len() > payload_bytes_max || !frame::starts_like(masked, whole.mask, &head) {
+        let head = &self.repeat.head[..];
+        let (start, mut end) = (turn.len(), turn.len());
+        let mut taken = Taken::default();
+        while end < TURN_BYTES_MAX {
+            let rest = &bytes[taken.used..];
+            let Some(whole) = frame::whole(rest) else { break };
+            let masked = &rest[whole.start..whole.end];
+            if masked.len() > payload_bytes_max || !mask::starts_with(masked, whole.mask, head) {
                 break;
             }
-            match self.append_repeated(whole, masked, &head) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(fault) => {
-                    result = Err(fault);
-                    break;
-                }
+            if turn.len() < end + whole.end {
+                // Room for twice as many as came yet: what is zeroed in vain is no more than what is used.
+                turn.resize(end + whole.end.max(end - start).min(rest.len()), 0);
             }
-            used += whole.end;
-            messages += 1;
+            let (len, is_ascii) = frame::rewrite(rest, whole, &mut turn[end..]);
+            let frame = &turn[end..end + len];
+            if whole.is_text && !is_ascii && simdutf8::basic::from_utf8(&frame[len - masked.len()..]).is_err() {
+                taken.fault = Some(Fault::NOT_UTF8);
+                break;
+            }
+            self.resolved.relay(frame, &mut self.relays);
+            end += len;
+            taken.used += whole.end;
+            taken.messages += 1;
         }
-        self.repeat.head = head;
-        self.stats.received += messages;
-        self.stats.published += messages;
-        self.deliver_repeated(slot, start, messages);
-        result.map(|()| used)
+        turn.truncate(end);
+        taken
     }
+}
 
-    /// Appends one message to the turn. False, and nothing is appended, if its head is another one.
-    fn append_repeated(&mut self, whole: Whole, masked: &[u8], head: &[u8]) -> Result<bool, Fault> {
-        let turn = self.outboxes.turn();
-        let start = turn.len();
-        let is_ascii = frame::encode_unmasked(turn, data(whole.is_text), masked, whole.mask);
-        let payload = &turn[turn.len() - masked.len()..];
-        if !payload.starts_with(head) {
-            turn.truncate(start);
-            return Ok(false);
-        }
-        if whole.is_text && !is_ascii && simdutf8::basic::from_utf8(payload).is_err() {
-            turn.truncate(start);
-            return Err(Fault::NOT_UTF8);
-        }
-        self.relay_resolved(start as u32);
-        Ok(true)
-    }
-
-    /// The turn from `start` on is `messages` for the resolved channel.
-    fn deliver_repeated(&mut self, slot: Slot, start: usize, messages: u64) {
-        if messages == 0 {
-            return;
-        }
-        if self.resolved.has_subscribers {
-            let except = self.repeat.no_echo.then_some(slot);
-            self.deliver(start as u32, self.outboxes.turn_len() as u32, except, messages);
-        } else {
-            self.outboxes.turn().truncate(start); // they were there for the peers, if there are any
-        }
-    }
+/// What came of some input.
+#[derive(Default)]
+struct Taken {
+    /// Its bytes that were used.
+    used: usize,
+    messages: u64,
+    /// What is wrong with the message behind them.
+    fault: Option<Fault>,
 }
