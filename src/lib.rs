@@ -63,7 +63,7 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← engine ← extension ← edge ← server ← lhttpd`, and `protocol ← client`: each uses only what
+//! `error, config ← protocol ← engine ← extension ← edge ← server ← { ffi, lhttpd }`, and `protocol ← client`: each uses only what
 //! is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
 //! or clock, so several of them and the links between them run in one test, from a seed.
 
@@ -76,6 +76,7 @@ mod edge;
 pub(crate) mod engine;
 pub mod error;
 mod extension;
+mod ffi;
 pub(crate) mod protocol;
 pub mod server;
 #[cfg(test)]

@@ -1,0 +1,4 @@
+//! The context of a callback.
+
+/// `lhttp_context`, never made.
+pub(super) enum LhttpContext {}

@@ -1,0 +1,89 @@
+//! The log of the process, line by line to a callback.
+
+use std::{
+    cell::Cell,
+    ffi::{CString, c_char, c_int, c_void},
+    ptr,
+    sync::{Mutex, PoisonError},
+};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::ffi::{
+    callback::{self, User},
+    status::{Failure, LhttpStatus, guard},
+};
+
+/// `lhttp_log_callback`.
+pub(super) type LhttpLogCallback =
+    Option<unsafe extern "C" fn(level: c_int, target: *const c_char, line: *const c_char, user: *mut c_void)>;
+
+/// Where lines go. Held during a call, so that lines come one by one, and none comes once it was changed.
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+
+static LOGGER: Logger = Logger;
+
+thread_local! {
+    /// This thread is in the callback.
+    static IN_LINE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Sink {
+    callback: unsafe extern "C" fn(c_int, *const c_char, *const c_char, *mut c_void),
+    user: User,
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true // the level is checked before
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // What the callback itself causes would wait for it for ever.
+        if IN_LINE.get() {
+            return;
+        }
+        let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sink) = &*sink else { return };
+        let (target, line) = (text(record.target().to_owned()), text(record.args().to_string()));
+        IN_LINE.set(true);
+        // SAFETY: the host's function, with texts that live until it returns; lhttp.h says what it must bear.
+        callback::inside(|| unsafe {
+            (sink.callback)(record.level() as c_int, target.as_ptr(), line.as_ptr(), sink.user.0);
+        });
+        IN_LINE.set(false);
+    }
+
+    fn flush(&self) {}
+}
+
+/// NUL-terminated, without the NULs that it may have.
+fn text(text: String) -> CString {
+    let mut bytes = text.into_bytes();
+    bytes.retain(|&byte| byte != 0);
+    CString::new(bytes).unwrap_or_default()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: *mut c_void) -> LhttpStatus {
+    guard(|| {
+        if IN_LINE.get() {
+            let sentence = "lhttp_log cannot be called inside of the log's callback: it would wait for itself";
+            return Err(Failure::new(LhttpStatus::ERROR_CALLBACK, sentence));
+        }
+        let levels = LevelFilter::iter().zip(0..);
+        let filter = levels.into_iter().find(|(_, number)| *number == level).map(|(filter, _)| filter);
+        let filter = filter.ok_or_else(|| Failure::argument(format!("level: {level} is none, only 0 to 5")))?;
+        // The first call sets our logger, all others find it set.
+        if log::set_logger(&LOGGER).is_err() && !ptr::addr_eq(log::logger(), &LOGGER) {
+            let sentence = "the program has a logger of its own, of Rust's crate log, which gets the lines";
+            return Err(Failure::new(LhttpStatus::ERROR_SYSTEM, sentence));
+        }
+        *SINK.lock().unwrap_or_else(PoisonError::into_inner) =
+            callback.map(|callback| Sink { callback, user: User(user) });
+        log::set_max_level(if callback.is_some() { filter } else { LevelFilter::Off });
+        Ok(())
+    })
+}

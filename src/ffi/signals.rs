@@ -1,0 +1,59 @@
+//! Signals are the host program's: the threads that we start take none.
+//!
+//! A Rust program ignores SIGPIPE from its start, a C program does not, and a core that writes to a connection whose peer
+//! is gone would kill it. And a signal that the host waits for must not go to a thread that knows nothing of it.
+
+use std::{mem::MaybeUninit, ptr};
+
+/// Runs `start` with every signal blocked on this thread: threads that it starts inherit that, for good.
+pub(super) fn blocked<T>(start: impl FnOnce() -> T) -> T {
+    let _restore = Blocked::new();
+    start()
+}
+
+/// Puts the mask of before back, also behind a panic.
+struct Blocked(libc::sigset_t);
+
+impl Blocked {
+    fn new() -> Self {
+        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: `sigfillset` fills the set that it is given, and `pthread_sigmask` reads it and fills the other: with a
+        // right first argument it does not fail.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        // SAFETY: the set is the one that `pthread_sigmask` has filled.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mask of the calling thread, as /proc shows it.
+    fn mask() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn a_thread_that_is_started_inside_takes_no_signal_and_the_starter_does_again() {
+        let before = mask();
+        let pipe = 1 << (libc::SIGPIPE - 1);
+        assert_eq!(before & pipe, 0);
+        let inside = blocked(|| std::thread::spawn(mask).join().unwrap());
+        assert_eq!(inside & pipe, pipe);
+        assert_eq!(mask(), before);
+        let _ = std::panic::catch_unwind(|| blocked(|| std::panic::resume_unwind(Box::new(()))));
+        assert_eq!(mask(), before);
+    }
+}
