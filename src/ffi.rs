@@ -15,11 +15,15 @@
 mod callback;
 mod config;
 mod context;
+mod extension;
 mod handles;
 mod input;
 mod log;
+mod publish;
+mod replier;
 mod server;
 mod signals;
+mod sized;
 mod status;
 
 use std::ffi::{CStr, c_char};

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Rust's types by those of C. Everything else is a name of ours: `LhttpServer` is `lhttp_server`.
-const TYPES: [(&str, &str); 9] = [
+const TYPES: [(&str, &str); 10] = [
+    ("User", "void *"),
     ("c_int", "int"),
     ("c_char", "char"),
     ("c_void", "void"),
@@ -35,11 +36,11 @@ fn every_struct_has_the_fields_that_it_is_declared_with() {
         });
         (c_name(name), fields.collect::<Vec<_>>().join("; "))
     });
-    let header = header();
-    let declared = between(&header, "typedef struct ", "} ").into_iter().filter_map(|item| {
-        let (name, fields) = item.split_once(" { ").filter(|(name, _)| !name.contains(';'))?;
-        let fields = fields.trim().trim_end_matches(';').split("; ").map(str::to_owned);
-        Some((name.to_owned(), fields.collect::<Vec<_>>().join("; ")))
+    let declared = header().into_iter().filter_map(|statement| {
+        let (name, fields) = statement.strip_prefix("typedef struct ")?.split_once(" { ")?;
+        let (fields, again) = fields.rsplit_once("; } ")?;
+        assert_eq!(name, again, "the type has the name of the struct");
+        Some((name.to_owned(), fields.to_owned()))
     });
     let code: BTreeMap<_, _> = code.collect();
     assert!(code.contains_key("lhttp_config"), "the structs of the code are not found");
@@ -55,11 +56,10 @@ fn every_callback_has_the_type_that_it_is_declared_with() {
         let arguments = arguments.rsplit_once(')').map_or(arguments, |(arguments, _)| arguments);
         (c_name(&format!("Lhttp{}", name.trim())), arguments_in_c(arguments, false))
     });
-    let header = header();
-    let declared = between(&header, "typedef void (*", ");").into_iter().map(|item| {
-        let (name, arguments) = item.split_once(")(").expect("a callback has arguments");
+    let declared = header().into_iter().filter_map(|statement| {
+        let (name, arguments) = statement.strip_prefix("typedef void (*")?.strip_suffix(')')?.split_once(")(")?;
         let types = arguments.split(", ").map(without_name).collect::<Vec<_>>();
-        (name.to_owned(), types.join(", "))
+        Some((name.to_owned(), types.join(", ")))
     });
     assert_same(&code.collect(), &declared.collect());
 }
@@ -70,12 +70,7 @@ fn every_status_has_the_number_that_it_is_declared_with() {
         let (name, value) = item.split_once(": Self = Self(")?;
         Some((format!("LHTTP_{name}"), value.trim_end_matches(')').to_owned()))
     });
-    let header = header();
-    let constants = between(&header, "enum { LHTTP_OK", " };").into_iter().flat_map(|list| {
-        let list = format!("LHTTP_OK{list}");
-        list.split(", ").map(str::to_owned).collect::<Vec<_>>()
-    });
-    let declared = constants.map(|item| {
+    let declared = constants("LHTTP_OK").into_iter().map(|item| {
         let (name, value) = item.split_once(" = ").expect("a constant has a value");
         (name.to_owned(), value.to_owned())
     });
@@ -83,12 +78,17 @@ fn every_status_has_the_number_that_it_is_declared_with() {
 }
 
 #[test]
+fn the_levels_of_the_log_have_their_numbers() {
+    let levels = log::LevelFilter::iter().map(|level| format!("LHTTP_LOG_{level} = {}", level as usize));
+    assert_eq!(constants("LHTTP_LOG_OFF"), levels.collect::<Vec<_>>());
+}
+
+#[test]
 fn every_opaque_type_is_declared() {
     let code = code_items("pub(super) enum Lhttp", " {}").into_iter();
     let code: BTreeMap<_, _> = code.map(|name| (c_name(&format!("Lhttp{name}")), String::new())).collect();
-    let header = header();
-    let declared = between(&header, "typedef struct ", ";").into_iter().filter_map(|item| {
-        let (name, again) = item.split_once(' ')?;
+    let declared = header().into_iter().filter_map(|statement| {
+        let (name, again) = statement.strip_prefix("typedef struct ")?.split_once(' ')?;
         (name == again).then(|| (name.to_owned(), String::new()))
     });
     assert_same(&code, &declared.collect());
@@ -140,18 +140,24 @@ fn functions_of_the_code() -> BTreeMap<String, String> {
 
 fn functions_of_the_header() -> BTreeMap<String, String> {
     let mut functions = BTreeMap::new();
-    for statement in header().split(';').map(str::trim) {
-        let Some((head, arguments)) = statement.split_once('(') else { continue };
-        let at = head.rfind(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+    for statement in header() {
+        let is_type = ["typedef ", "enum "].iter().any(|start| statement.starts_with(start));
+        let Some((head, arguments)) = statement.split_once('(').filter(|_| !is_type) else { continue };
+        let at = head.rfind([' ', '*']).map_or(0, |at| at + 1);
         let (result, name) = head.split_at(at);
-        if !name.starts_with("lhttp_") || statement.contains("typedef") || statement.contains('{') {
-            continue;
-        }
-        let previous =
-            functions.insert(name.to_owned(), format!("{} ({})", result.trim(), arguments.trim_end_matches(')')));
-        assert!(previous.is_none(), "{name} is declared twice");
+        let declared = format!("{} ({})", result.trim(), arguments.trim_end_matches(')'));
+        assert!(functions.insert(name.to_owned(), declared).is_none(), "{name} is declared twice");
     }
     functions
+}
+
+/// The constants of the enum that begins with this one, each as `NAME = VALUE`.
+fn constants(first: &str) -> Vec<String> {
+    let start = format!("enum {{ {first} ");
+    let statements = header();
+    let list = statements.iter().find(|statement| statement.starts_with(&start)).expect("the enum is there");
+    let list = list.strip_prefix("enum { ").and_then(|list| list.strip_suffix(" }")).expect("an enum has braces");
+    list.split(", ").map(str::to_owned).collect()
 }
 
 fn arguments_in_c(arguments: &str, named: bool) -> String {
@@ -202,8 +208,8 @@ fn without_name(argument: &str) -> String {
     end.trim_end().to_owned()
 }
 
-/// The header without comments, directives and the like, its blanks and lines as single spaces.
-fn header() -> String {
+/// The declarations of the header, without comments and directives, blanks and line ends as single spaces.
+fn header() -> Vec<String> {
     let text = fs::read_to_string(path("include/lhttp.h")).expect("the header is there");
     let mut code = String::new();
     let mut rest = &*text;
@@ -212,9 +218,15 @@ fn header() -> String {
         rest = after.split_once("*/").expect("a comment ends").1;
     }
     code.push_str(rest);
-    let lines = code.lines().filter(|line| !line.starts_with('#') && !line.starts_with("extern \"C\""));
-    let words: Vec<_> = lines.flat_map(str::split_whitespace).collect();
-    words.join(" ")
+    // The braces of `extern "C"` stand on lines of their own.
+    let lines = code.lines().filter(|line| !line.starts_with('#') && !line.starts_with("extern \"C\"") && *line != "}");
+    let code = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+    let mut depth = 0;
+    let statements = code.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ';' && depth == 0
+    });
+    statements.map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
 }
 
 /// What stands between `start` and the next `end` in the code below `src/ffi/`, without its unit tests.

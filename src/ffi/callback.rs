@@ -11,6 +11,7 @@ thread_local! {
 
 /// The pointer that the host wants to see again in its callbacks.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(super) struct User(pub(super) *mut c_void);
 
 // SAFETY: nothing here follows the pointer, it is only handed back; lhttp.h says on which threads, and that what it

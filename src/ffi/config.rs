@@ -1,10 +1,9 @@
 //! The configuration: a struct that carries its own size, and behind it the options by name and what is plugged in.
 
 use std::{
-    ffi::{c_char, c_void},
-    mem::{offset_of, size_of},
-    ptr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ffi::c_char,
+    mem::offset_of,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use log::LevelFilter;
@@ -12,46 +11,49 @@ use log::LevelFilter;
 use crate::{
     config::Config,
     ffi::{
-        context::LhttpContext,
+        callback::User,
+        extension::{self, LhttpCallback, LhttpFilter, LhttpProcessor},
         handles::{Handles, Kind},
         input,
+        sized::{self, Versioned},
         status::{Failure, LhttpStatus, guard},
     },
+    protocol::message::Message,
     server::{Builder, Server},
 };
 
 /// `lhttp_options`, never made.
 pub(super) enum LhttpOptions {}
 
-/// `lhttp_callback`.
-pub(super) type LhttpCallback = Option<unsafe extern "C" fn(*mut LhttpContext, *mut c_void)>;
-
-/// `lhttp_config`. New fields go behind these, and mean by zero what was before there were any.
+/// `lhttp_config`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct LhttpConfig {
-    pub(super) size: usize,
-    pub(super) options: *mut LhttpOptions,
-    pub(super) on_raw: LhttpCallback,
-    pub(super) raw_user: *mut c_void,
+    size: usize,
+    options: *mut LhttpOptions,
+    on_raw: LhttpCallback,
+    raw_user: User,
 }
 
-/// The size of the first `lhttp_config` that there was: no program has a smaller one.
-const SIZE_MIN: usize = offset_of!(LhttpConfig, on_raw);
+// SAFETY: a size and pointers, all of them valid as zeros, and all of one size.
+unsafe impl Versioned for LhttpConfig {
+    const NAME: &'static str = "config";
+    const SIZE_MIN: usize = offset_of!(Self, on_raw);
+}
 
-/// A size that no version will reach: a larger one was never filled.
-const SIZE_MAX: usize = 1024;
+static OPTIONS: Handles<LhttpOptions, Mutex<Options>> = Handles::new(Kind::Options);
 
 /// What the functions put in.
 #[derive(Clone, Default)]
-pub(super) struct Options {
+struct Options {
     config: Config,
     /// The level of the log.
     log: Option<LevelFilter>,
+    processors: Vec<(String, LhttpProcessor)>,
+    filters: Vec<LhttpFilter>,
 }
 
 impl Options {
-    /// One sentence is the error.
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         // The one key of the daemon's file that is not a server's.
         if name != "log" {
@@ -61,64 +63,47 @@ impl Options {
         self.log = Some(level);
         Ok(())
     }
-
-    /// What is to be started.
-    pub(super) fn build(self) -> Builder {
-        if let Some(level) = self.log {
-            log::set_max_level(level);
-        }
-        Server::builder().config(self.config)
-    }
 }
 
-pub(super) static OPTIONS: Handles<LhttpOptions, Mutex<Options>> = Handles::new(Kind::Options);
-
-impl LhttpConfig {
-    /// Reads a program's struct, which may be smaller or larger than ours.
-    pub(super) unsafe fn read(config: *const Self) -> Result<Self, Failure> {
-        input::check_pointer("config", config)?;
-        // SAFETY: neither NULL nor misaligned, and every version's struct begins with its size.
-        let size = unsafe { (&raw const (*config).size).read() };
-        check_size(size)?;
-        // SAFETY: the caller's struct has as many bytes, by its own word.
-        let given = unsafe { input::bytes("config", config.cast(), size) }?;
-        let (known, unknown) = given.split_at(size.min(size_of::<Self>()));
-        if unknown.iter().any(|&byte| byte != 0) {
-            let sentence = "config: the program sets a field that this library is too old for";
-            return Err(Failure::new(LhttpStatus::ERROR_OPTION, sentence));
-        }
-        let mut read = Self { size, options: ptr::null_mut(), on_raw: None, raw_user: ptr::null_mut() };
-        // SAFETY: no more bytes than `read` has; those fields of `known` are valid in it, for C has nothing but pointers
-        // and numbers, and fields that a smaller struct lacks stay as they are. No field is cut in two: `check_size`.
-        unsafe { ptr::copy_nonoverlapping(known.as_ptr(), (&raw mut read).cast::<u8>(), known.len()) };
-        Ok(read)
+/// What is to be started.
+pub(super) fn build(config: &LhttpConfig) -> Result<Builder, Failure> {
+    let options = lock(&*OPTIONS.find(config.options)?).clone();
+    if let Some(level) = options.log {
+        log::set_max_level(level);
     }
-
-    pub(super) fn find(&self) -> Result<Arc<Mutex<Options>>, Failure> {
-        OPTIONS.find(self.options)
+    let mut builder = Server::builder().config(options.config);
+    for (command, processor) in options.processors {
+        builder = builder.processor(command, processor);
     }
+    for filter in options.filters {
+        builder = builder.filter(filter);
+    }
+    if let (Some(on_raw), user) = (config.on_raw, config.raw_user) {
+        builder = builder.raw(move |context| extension::call(Some(on_raw), user, context));
+    }
+    Ok(builder)
 }
 
-fn check_size(size: usize) -> Result<(), Failure> {
-    if !(SIZE_MIN..=SIZE_MAX).contains(&size) || !size.is_multiple_of(align_of::<LhttpConfig>()) {
-        return Err(Failure::argument(format!("config: {size} is not the size of an lhttp_config")));
-    }
-    Ok(())
-}
-
-pub(super) fn lock(options: &Mutex<Options>) -> MutexGuard<'_, Options> {
+fn lock(options: &Mutex<Options>) -> MutexGuard<'_, Options> {
     options.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Changes what is behind a config.
+unsafe fn change(
+    config: *mut LhttpConfig,
+    change: impl FnOnce(&mut Options) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    // SAFETY: as for this function.
+    let config = unsafe { sized::read(config) }?;
+    change(&mut lock(&*OPTIONS.find(config.options)?))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn lhttp_config_init(config: *mut LhttpConfig, size: usize) -> LhttpStatus {
     guard(|| {
-        input::check_out("config", config)?;
-        check_size(size)?;
-        // SAFETY: neither NULL nor misaligned, and the caller gives a place of as many bytes.
+        // SAFETY: the caller gives what lhttp.h says, and behind `init` it is a config whose fields can be written.
         unsafe {
-            config.cast::<u8>().write_bytes(0, size);
-            (&raw mut (*config).size).write(size);
+            sized::init(config, size)?;
             (&raw mut (*config).options).write(OPTIONS.add(Mutex::default()));
         }
         Ok(())
@@ -133,10 +118,44 @@ unsafe extern "C" fn lhttp_config_set(
 ) -> LhttpStatus {
     guard(|| {
         // SAFETY: the caller gives what lhttp.h says.
-        let (config, name, value) =
-            unsafe { (LhttpConfig::read(config)?, input::text("name", name)?, input::text("value", value)?) };
-        let set = lock(&*config.find()?).set(name, value);
-        set.map_err(|sentence| Failure::new(LhttpStatus::ERROR_OPTION, sentence))
+        unsafe {
+            let (name, value) = (input::text("name", name)?, input::text("value", value)?);
+            let failure = |sentence: String| Failure::new(LhttpStatus::ERROR_OPTION, sentence);
+            change(config, |options| options.set(name, value).map_err(failure))
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_config_processor(
+    config: *mut LhttpConfig,
+    command: *const c_char,
+    processor: *const LhttpProcessor,
+) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        unsafe {
+            let (command, processor) = (input::text("command", command)?, sized::read(processor)?);
+            Message::new(command)?;
+            change(config, |options| {
+                options.processors.push((command.to_owned(), processor));
+                Ok(())
+            })
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_config_filter(config: *mut LhttpConfig, filter: *const LhttpFilter) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        unsafe {
+            let filter = sized::read(filter)?;
+            change(config, |options| {
+                options.filters.push(filter);
+                Ok(())
+            })
+        }
     })
 }
 
@@ -144,7 +163,7 @@ unsafe extern "C" fn lhttp_config_set(
 unsafe extern "C" fn lhttp_config_release(config: *mut LhttpConfig) -> LhttpStatus {
     guard(|| {
         // SAFETY: the caller gives what lhttp.h says.
-        let read = unsafe { LhttpConfig::read(config) }?;
-        OPTIONS.remove(read.options).map(drop)
+        let config = unsafe { sized::read(config) }?;
+        OPTIONS.remove(config.options).map(drop)
     })
 }

@@ -18,19 +18,31 @@ const KIND_BITS: u32 = 3;
 pub(super) enum Kind {
     Options = 1,
     Server = 2,
-    #[allow(dead_code)]
     Replier = 3,
     #[allow(dead_code)]
     Client = 4,
+    Context = 5,
 }
 
 impl Kind {
-    fn word(self) -> &'static str {
+    /// The handle with this number, which is not 0.
+    pub(super) fn handle<H>(self, number: usize) -> *mut H {
+        ptr::without_provenance_mut(number << KIND_BITS | self as usize)
+    }
+
+    /// The number of a handle of this kind.
+    pub(super) fn number<H>(self, handle: *const H) -> Option<usize> {
+        let is_ours = handle.addr() & ((1 << KIND_BITS) - 1) == self as usize;
+        is_ours.then_some(handle.addr() >> KIND_BITS)
+    }
+
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Options => "config",
             Self::Server => "server",
             Self::Replier => "replier",
             Self::Client => "client",
+            Self::Context => "context",
         }
     }
 }
@@ -57,9 +69,9 @@ impl<H, T> Handles<H, T> {
     pub(super) fn add(&self, value: T) -> *mut H {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         table.count += 1;
-        let number = table.count << KIND_BITS | self.kind as usize;
-        table.open.insert(number, Arc::new(value));
-        ptr::without_provenance_mut(number)
+        let handle: *mut H = self.kind.handle(table.count);
+        table.open.insert(handle.addr(), Arc::new(value));
+        handle
     }
 
     /// What is open under this handle. It stays alive for as long as the caller uses it, whoever closes it meanwhile.
@@ -85,9 +97,7 @@ impl<H, T> Handles<H, T> {
         if handle.is_null() {
             return Failure::argument(format!("{word} is NULL"));
         }
-        let number = handle.addr();
-        let is_ours = number & ((1 << KIND_BITS) - 1) == self.kind as usize;
-        if is_ours && (1..=table.count).contains(&(number >> KIND_BITS)) {
+        if self.kind.number(handle).is_some_and(|number| (1..=table.count).contains(&number)) {
             return Failure::new(LhttpStatus::ERROR_CLOSED, format!("this {word} was closed before"));
         }
         Failure::argument(format!("{handle:p} is not a {word}"))

@@ -7,7 +7,7 @@ use std::{
     slice, str,
 };
 
-use crate::{config::Config, ffi::status::Failure};
+use crate::{config::Config, ffi::status::Failure, protocol::message::Message};
 
 /// `lhttp_header`.
 #[derive(Clone, Copy)]
@@ -26,7 +26,6 @@ pub(super) unsafe fn text<'a>(name: &str, text: *const c_char) -> Result<&'a str
 }
 
 /// The same; NULL is none.
-#[allow(dead_code)]
 pub(super) unsafe fn optional_text<'a>(name: &str, given: *const c_char) -> Result<Option<&'a str>, Failure> {
     if given.is_null() {
         return Ok(None);
@@ -48,14 +47,6 @@ pub(super) unsafe fn bytes<'a>(name: &str, data: *const c_void, len: usize) -> R
     Ok(unsafe { slice::from_raw_parts(data.cast::<u8>(), len) })
 }
 
-/// A value to look at.
-#[allow(dead_code)]
-pub(super) unsafe fn reference<'a, T>(name: &str, value: *const T) -> Result<&'a T, Failure> {
-    check_pointer(name, value)?;
-    // SAFETY: neither NULL nor misaligned, and the caller gives a value that it has filled.
-    Ok(unsafe { &*value })
-}
-
 /// Headers up to the one whose name is NULL; NULL is none.
 pub(super) unsafe fn headers<'a>(first: *const LhttpHeader) -> Result<Vec<(&'a str, &'a str)>, Failure> {
     let mut headers = Vec::new();
@@ -75,6 +66,23 @@ pub(super) unsafe fn headers<'a>(first: *const LhttpHeader) -> Result<Vec<(&'a s
         // SAFETY: as for this function.
         headers.push(unsafe { (text("a header's name", header.name)?, text("a header's value", header.value)?) });
     }
+}
+
+/// A message of C's own.
+pub(super) unsafe fn message(
+    command: *const c_char,
+    header: *const LhttpHeader,
+    body: *const c_void,
+    len: usize,
+) -> Result<Message, Failure> {
+    // SAFETY: as for this function.
+    let (command, headers, body) = unsafe { (text("command", command)?, headers(header)?, bytes("body", body, len)?) };
+    let mut message = Message::new(command)?;
+    for (name, value) in headers {
+        message.add_header(name, value)?;
+    }
+    message.set_body(body);
+    Ok(message)
 }
 
 /// Checks a place that a result is to go to, before anything is done for it.
@@ -127,7 +135,6 @@ mod tests {
             assert_eq!(sentence(bytes("body", ptr::null(), 1)), "body is NULL");
             assert_eq!(bytes("body", ptr::null(), 0).unwrap(), b"");
             assert!(sentence(bytes("body", odd.cast(), usize::MAX)).starts_with("body cannot have"));
-            assert!(sentence(reference::<u64>("place", odd.cast())).starts_with("place is misaligned"));
             assert!(sentence(put::<u64>("place", odd.cast_mut().cast(), 1)).starts_with("place is misaligned"));
             assert!(sentence(headers(odd.cast())).starts_with("headers is misaligned"));
         }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    ffi::{CString, c_char, c_int, c_void},
+    ffi::{CString, c_char, c_int},
     ptr,
     sync::{Mutex, PoisonError},
 };
@@ -16,7 +16,7 @@ use crate::ffi::{
 
 /// `lhttp_log_callback`.
 pub(super) type LhttpLogCallback =
-    Option<unsafe extern "C" fn(level: c_int, target: *const c_char, line: *const c_char, user: *mut c_void)>;
+    Option<unsafe extern "C" fn(level: c_int, target: *const c_char, line: *const c_char, user: User)>;
 
 /// Where lines go. Held during a call, so that lines come one by one, and none comes once it was changed.
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
@@ -29,7 +29,7 @@ thread_local! {
 }
 
 struct Sink {
-    callback: unsafe extern "C" fn(c_int, *const c_char, *const c_char, *mut c_void),
+    callback: unsafe extern "C" fn(c_int, *const c_char, *const c_char, User),
     user: User,
 }
 
@@ -51,7 +51,7 @@ impl Log for Logger {
         IN_LINE.set(true);
         // SAFETY: the host's function, with texts that live until it returns; lhttp.h says what it must bear.
         callback::inside(|| unsafe {
-            (sink.callback)(record.level() as c_int, target.as_ptr(), line.as_ptr(), sink.user.0);
+            (sink.callback)(record.level() as c_int, target.as_ptr(), line.as_ptr(), sink.user);
         });
         IN_LINE.set(false);
     }
@@ -67,7 +67,7 @@ fn text(text: String) -> CString {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: *mut c_void) -> LhttpStatus {
+extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: User) -> LhttpStatus {
     guard(|| {
         if IN_LINE.get() {
             let sentence = "lhttp_log cannot be called inside of the log's callback: it would wait for itself";
@@ -81,8 +81,7 @@ extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: *mut c_v
             let sentence = "the program has a logger of its own, of Rust's crate log, which gets the lines";
             return Err(Failure::new(LhttpStatus::ERROR_SYSTEM, sentence));
         }
-        *SINK.lock().unwrap_or_else(PoisonError::into_inner) =
-            callback.map(|callback| Sink { callback, user: User(user) });
+        *SINK.lock().unwrap_or_else(PoisonError::into_inner) = callback.map(|callback| Sink { callback, user });
         log::set_max_level(if callback.is_some() { filter } else { LevelFilter::Off });
         Ok(())
     })

@@ -11,11 +11,12 @@ use crate::{
     extension::Publisher,
     ffi::{
         callback,
-        config::{LhttpConfig, lock},
+        config::{self, LhttpConfig},
         handles::{Handles, Kind},
         input::{self, LhttpHeader},
-        signals,
-        status::{Failure, LhttpStatus, guard, guard_or},
+        publish::Publish,
+        signals, sized,
+        status::{LhttpStatus, guard, guard_or},
     },
     server::Handle,
 };
@@ -39,9 +40,7 @@ unsafe extern "C" fn lhttp_start(config: *const LhttpConfig, server: *mut *mut L
     guard(|| {
         input::check_out("server", server)?;
         // SAFETY: the caller gives what lhttp.h says.
-        let config = unsafe { LhttpConfig::read(config) }?;
-        let options = lock(&*config.find()?).clone();
-        let builder = options.build();
+        let builder = config::build(&unsafe { sized::read(config) }?)?;
         let handle = signals::blocked(|| builder.start())?;
         let running = Running {
             addresses: handle.local_addrs().to_vec(),
@@ -73,35 +72,6 @@ unsafe extern "C" fn lhttp_publish(
         let publish = unsafe { Publish::read(channels, command, headers, body, len) }?;
         Ok(server.publisher.publish(&publish.channels, publish.command, &publish.headers, publish.body)?)
     })
-}
-
-/// What is to be published.
-pub(super) struct Publish<'a> {
-    pub(super) channels: Vec<&'a str>,
-    pub(super) command: &'a str,
-    pub(super) headers: Vec<(&'a str, &'a str)>,
-    pub(super) body: &'a [u8],
-}
-
-impl<'a> Publish<'a> {
-    pub(super) unsafe fn read(
-        channels: *const c_char,
-        command: *const c_char,
-        headers: *const LhttpHeader,
-        body: *const c_void,
-        len: usize,
-    ) -> Result<Self, Failure> {
-        // SAFETY: as for this function.
-        let (channels, command, headers, body) = unsafe {
-            (
-                input::text("channels", channels)?,
-                input::text("command", command)?,
-                input::headers(headers)?,
-                input::bytes("body", body, len)?,
-            )
-        };
-        Ok(Self { channels: channels.split(' ').filter(|name| !name.is_empty()).collect(), command, headers, body })
-    }
 }
 
 #[unsafe(no_mangle)]
