@@ -42,6 +42,7 @@ unsafe extern "C" fn lhttp_start(config: *const LhttpConfig, server: *mut *mut L
         // SAFETY: the caller gives what lhttp.h says.
         let builder = config::build(&unsafe { sized::read(config) }?)?;
         let handle = signals::blocked(|| builder.start())?;
+        log::info!("listening on {:?}", handle.local_addrs());
         let running = Running {
             addresses: handle.local_addrs().to_vec(),
             publisher: handle.publisher(),
@@ -83,6 +84,7 @@ extern "C" fn lhttp_stop(server: *mut LhttpServer, drain_ms: u32) -> LhttpStatus
         if let Some(handle) = handle {
             handle.stop(Duration::from_millis(drain_ms.into()));
             handle.join();
+            log::info!("stopped listening on {:?}", running.addresses);
         }
         Ok(())
     })

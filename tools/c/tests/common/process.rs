@@ -4,9 +4,12 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use super::support::wait_until;
+/// How long a program may take to end: valgrind goes through all of its memory then.
+const EXIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program with its stdin and stdout. Dropping it kills it.
 pub(crate) struct Process {
@@ -55,12 +58,20 @@ impl Process {
     /// Waits for its end; fails the test unless it exits with 0.
     #[track_caller]
     pub(crate) fn finish(mut self) {
-        let mut status: Option<ExitStatus> = None;
-        wait_until(|| {
-            status = self.child.try_wait().expect("the child can be waited for");
-            status.is_some()
-        });
+        let status = self.wait_for_exit();
         assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    }
+
+    fn wait_for_exit(&mut self) -> Option<ExitStatus> {
+        let start = Instant::now();
+        while start.elapsed() < EXIT_PATIENCE {
+            let status = self.child.try_wait().expect("the child can be waited for");
+            if status.is_some() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        None
     }
 }
 
