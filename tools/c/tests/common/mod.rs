@@ -41,11 +41,12 @@ pub(crate) fn libraries() -> &'static Path {
         let built = test.parent().expect("it lies in target/PROFILE/deps");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
         fs::create_dir_all(&folder).expect("the folder can be made");
-        for end in ["so", "a"] {
-            let (library, link) = (built.join(format!("liblhttp_c.{end}")), folder.join(format!("liblhttp.{end}")));
+        // By its SONAME, too, which a library has that `make` has built here.
+        for (end, name) in [("so", "liblhttp.so"), ("so", "liblhttp.so.0.1"), ("a", "liblhttp.a")] {
+            let (library, link) = (built.join(format!("liblhttp_c.{end}")), folder.join(name));
             assert!(library.is_file(), "cargo has not built {}", library.display());
             // Other tests do the same at the same time: whoever renames last wins, and all links are the same.
-            let part = folder.join(format!("{end}.{}", std::process::id()));
+            let part = folder.join(format!("{name}.{}", std::process::id()));
             std::os::unix::fs::symlink(&library, &part).expect("a link can be made");
             fs::rename(&part, &link).expect("a link can be renamed");
         }
