@@ -30,7 +30,7 @@
 //! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `multipart`, `ack` and `no-echo` work in a
 //! message with any command. What a program adds is in [`Processor`] (what a command means), [`Filter`] (what every
 //! message goes through) and [`Publisher`] (publishing from outside). [`client`] is the other end. The daemon `lhttpd` is this library with a command
-//! line, and [`Config`] is every option of it.
+//! line, and [`Config`] is every option of it. Programs in C and what can call C find all of it in `include/lhttp.h`.
 //!
 //! # The picture
 //!

@@ -71,9 +71,9 @@ fn number() -> usize {
     let (mut next, mut end) = NUMBERS.get();
     if next == end {
         next = NEXT_BLOCK.fetch_add(BLOCK, Ordering::Relaxed);
-        end = next + BLOCK;
+        end = next.wrapping_add(BLOCK);
     }
-    NUMBERS.set((next + 1, end));
+    NUMBERS.set((next.wrapping_add(1), end));
     next
 }
 

@@ -2,7 +2,7 @@
 //! again, so that a stale one, one of another kind and one that was made up are all told apart, and none is followed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     marker::PhantomData,
     ptr,
     sync::{Arc, PoisonError, RwLock},
@@ -68,10 +68,15 @@ impl<H, T> Handles<H, T> {
     /// Keeps `value` and gives the handle to it.
     pub(super) fn add(&self, value: T) -> *mut H {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.count += 1;
-        let handle: *mut H = self.kind.handle(table.count);
-        table.open.insert(handle.addr(), Arc::new(value));
-        handle
+        loop {
+            table.count = table.count.wrapping_add(1);
+            let handle: *mut H = self.kind.handle(table.count);
+            // Where a pointer has 32 bits the numbers come round, within half a billion handles.
+            if let Entry::Vacant(place) = table.open.entry(handle.addr()) {
+                place.insert(Arc::new(value));
+                return handle;
+            }
+        }
     }
 
     /// What is open under this handle. It stays alive for as long as the caller uses it, whoever closes it meanwhile.

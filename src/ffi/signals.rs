@@ -5,7 +5,20 @@
 
 use std::{mem::MaybeUninit, ptr};
 
-/// Runs `start` with every signal blocked on this thread: threads that it starts inherit that, for good.
+/// What a thread brings upon itself, and what a profiler wants of every thread: never blocked, for the host's handlers for
+/// them are to work everywhere.
+const OF_ANY_THREAD: [i32; 8] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+    libc::SIGABRT,
+    libc::SIGPROF,
+];
+
+/// Runs `start` with the other signals blocked on this thread: threads that it starts inherit that, for good.
 pub(super) fn blocked<T>(start: impl FnOnce() -> T) -> T {
     let _restore = Blocked::new();
     start()
@@ -16,12 +29,15 @@ struct Blocked(libc::sigset_t);
 
 impl Blocked {
     fn new() -> Self {
-        let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: `sigfillset` fills the set that it is given, and `pthread_sigmask` reads it and fills the other: with a
-        // right first argument it does not fail.
+        let (mut blocked, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: `sigfillset` fills the set that it is given, the others change it and read it, and `pthread_sigmask` adds
+        // it to the mask and fills the other set: with a right first argument it does not fail.
         unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            libc::sigfillset(blocked.as_mut_ptr());
+            for signal in OF_ANY_THREAD {
+                libc::sigdelset(blocked.as_mut_ptr(), signal);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, blocked.as_ptr(), before.as_mut_ptr());
             Self(before.assume_init())
         }
     }
@@ -48,10 +64,12 @@ mod tests {
     #[test]
     fn a_thread_that_is_started_inside_takes_no_signal_and_the_starter_does_again() {
         let before = mask();
-        let pipe = 1 << (libc::SIGPIPE - 1);
-        assert_eq!(before & pipe, 0);
+        let bit = |signal: i32| 1u64 << (signal - 1);
+        assert_eq!(before & (bit(libc::SIGPIPE) | bit(libc::SIGSEGV)), 0);
         let inside = blocked(|| std::thread::spawn(mask).join().unwrap());
-        assert_eq!(inside & pipe, pipe);
+        assert_eq!(inside & bit(libc::SIGPIPE), bit(libc::SIGPIPE));
+        assert_eq!(inside & bit(libc::SIGTERM), bit(libc::SIGTERM));
+        assert_eq!(inside & bit(libc::SIGSEGV), 0);
         assert_eq!(mask(), before);
         let _ = std::panic::catch_unwind(|| blocked(|| std::panic::resume_unwind(Box::new(()))));
         assert_eq!(mask(), before);

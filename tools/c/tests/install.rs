@@ -13,7 +13,7 @@ use std::{
     process::{Command, Output},
 };
 
-use common::{NATIVE_LIBRARIES, root};
+use common::{NATIVE_LIBRARIES, has, root};
 use scratch::Scratch;
 
 /// The version of the interface, which the library's SONAME ends with.
@@ -21,6 +21,9 @@ const SOVERSION: &str = "0.1";
 
 #[test]
 fn what_is_installed_is_found_by_pkg_config_and_works() {
+    if !has("make") || !has("pkg-config") {
+        return;
+    }
     let scratch = Scratch::new();
     let destination = scratch.path().join("dest");
     make("install", &destination);

@@ -63,25 +63,25 @@ pub(crate) fn compile(source: &str, linkage: Linkage) -> PathBuf {
     programs.entry((source.to_owned(), linkage)).or_insert_with(|| compile_now(source, linkage)).clone()
 }
 
+/// The same for a program that is no file; `name` is its own in this process.
+#[track_caller]
+pub(crate) fn compile_text(name: &str, text: &str, linkage: Linkage) -> PathBuf {
+    let source = libraries().join(format!("{name}.{}.c", std::process::id()));
+    fs::write(&source, text).expect("the folder can be written to");
+    let program = compile_now(source.to_str().expect("the path is UTF-8"), linkage);
+    let _ = fs::remove_file(source);
+    program
+}
+
 fn compile_now(source: &str, linkage: Linkage) -> PathBuf {
     let (root, libraries) = (root(), libraries());
     let stem = Path::new(source).file_stem().and_then(|stem| stem.to_str()).expect("the name is UTF-8");
     let folder = libraries.join(format!("{linkage:?}").to_lowercase());
     fs::create_dir_all(&folder).expect("the folder can be made");
     let (part, program) = (folder.join(format!("{stem}.{}", std::process::id())), folder.join(stem));
-    let mut cc = Command::new(env::var("CC").unwrap_or("cc".to_owned()));
-    cc.args([
-        "-std=c11",
-        "-D_POSIX_C_SOURCE=200809L",
-        "-Wall",
-        "-Wextra",
-        "-Wpedantic",
-        "-Werror",
-        "-g",
-        "-pthread",
-        "-o",
-    ]);
-    cc.arg(&part).arg(root.join(source)).arg("-I").arg(root.join("include"));
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread"]);
+    cc.arg("-o").arg(&part).arg(root.join(source)).arg("-I").arg(root.join("include"));
     match linkage {
         Linkage::Shared => {
             cc.arg("-L").arg(libraries).arg("-llhttp").arg(format!("-Wl,-rpath,{}", libraries.display()))
@@ -107,11 +107,19 @@ pub(crate) fn run_in_valgrind(source: &str, linkage: Linkage) -> Option<String> 
     Some(finished(valgrind(&program)?))
 }
 
-/// How to run a program under valgrind; none, said aloud, if there is no valgrind and `LHTTP_REQUIRE_VALGRIND` is not set.
+/// Whether a tool is there; says so aloud if not, unless `LHTTP_REQUIRE_C_TOOLS` wants all of them.
+pub(crate) fn has(tool: &str) -> bool {
+    let run = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let is_there = run.is_ok() || env::var_os("LHTTP_REQUIRE_C_TOOLS").is_some();
+    if !is_there {
+        eprintln!("SKIPPED: what needs {tool}, which is missing");
+    }
+    is_there
+}
+
+/// How to run a program under valgrind, if that is there.
 pub(crate) fn valgrind(program: &Path) -> Option<Command> {
-    let version = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
-    if version.is_err() && env::var_os("LHTTP_REQUIRE_VALGRIND").is_none() {
-        eprintln!("SKIPPED: the part under valgrind, which is missing");
+    if !has("valgrind") {
         return None;
     }
     let mut command = Command::new("valgrind");
