@@ -1,7 +1,7 @@
 //! Every option and limit of a server: its unit, its default, what it costs in memory, and what happens at it.
 //!
 //! A [`Config`] is plain data. It comes from [`Config::default`], from TOML (the keys are the daemon's flags without
-//! the dashes in front), or from a struct literal:
+//! the dashes in front), from texts with [`Config::set`], or from a struct literal:
 //!
 //! ```
 //! use lhttp::config::Config;
@@ -16,6 +16,7 @@
 mod machine;
 mod nats;
 mod plan;
+mod set;
 mod units;
 mod validate;
 
