@@ -17,7 +17,10 @@ use mio::{Poll, net::TcpListener};
 
 use crate::{
     config::{Config, Plan},
-    edge::nats::Bridge,
+    edge::{
+        nats::Bridge,
+        upstream::{Pool, Prepared},
+    },
     engine::{
         core::{Core, Link},
         counters::Shared,
@@ -135,6 +138,7 @@ impl Builder {
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
         let plan = self.config.resolve()?;
         let bridge = self.config.nats.is_some().then(|| Bridge::prepare(&self.config)).transpose()?;
+        let upstream = (!self.config.upstream_allow.is_empty()).then(|| Pool::prepare(&self.config)).transpose()?;
         let cores = plan.cpus.len();
         let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
@@ -151,6 +155,8 @@ impl Builder {
         let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
         let mut handle = Handle {
             bridge: None,
+            upstream: None,
+            stop_by: Arc::default(),
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses,
             message_bytes_max: self.config.message_bytes_max,
@@ -161,11 +167,14 @@ impl Builder {
             threads: Vec::new(),
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
-        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared)?;
+        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
         assembled.iter_mut().for_each(|core| core.hub.pages = pages.clone());
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
             handle.start_bridge(bridge, downlinks)?;
+        }
+        if let Some(upstream) = upstream {
+            handle.start_upstream(upstream)?;
         }
         for (number, core) in assembled.into_iter().enumerate() {
             handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper())?);
@@ -181,6 +190,7 @@ impl Builder {
         ends: Vec<End>,
         listeners: Vec<Vec<TcpListener>>,
         shared: &[Arc<Shared>],
+        upstream: Option<&Prepared>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -188,11 +198,12 @@ impl Builder {
         let mut cores = Vec::with_capacity(ends.len());
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
+            let gate = upstream.map(|upstream| upstream.gate(number as u32));
             cores.push(Core {
                 number: number as u32,
                 bridge: None,
                 hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
-                app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox)),
+                app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate)),
                 reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
                 links,
                 inbox: end.inbox,

@@ -21,6 +21,7 @@ use crate::{
         effects::Effects,
         profile::{ConnectionId, Profile},
         request::Request,
+        upstream::Gate,
     },
     protocol::{
         http::RequestHead,
@@ -50,6 +51,8 @@ pub(crate) struct Dispatch {
     core: u32,
     extensions: Arc<Extensions>,
     mailbox: Mailbox,
+    /// The way to upstream servers, if any is allowed.
+    gate: Option<Gate>,
     /// By slot; empty for a server that has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
@@ -94,7 +97,7 @@ impl Plain {
         if hub.publish_again(self.channel, is_text, payload, except) {
             return;
         }
-        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text });
+        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text }, None);
         let has_one = self.head.names(payload, Control::Publish).nth(1).is_none();
         self.channel = if has_one { hub.last_channel() } else { 0 };
     }
@@ -102,11 +105,12 @@ impl Plain {
 
 impl Dispatch {
     /// The application of core number `core`, which `mailbox` reaches.
-    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox) -> Self {
+    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox, gate: Option<Gate>) -> Self {
         Self {
             core,
             extensions,
             mailbox,
+            gate,
             profiles: Vec::new(),
             head: Head::default(),
             plain: Plain::default(),
@@ -126,8 +130,8 @@ impl Dispatch {
         head.parse(payload, is_text, hub.limits.head)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed, 0)?;
-            control::carry_out(hub, slot, parsed);
+            control::check(hub, slot, parsed, 0, self.gate.as_ref())?;
+            control::carry_out(hub, slot, parsed, self.gate.as_ref());
             self.plain.keep(head, payload);
             return Ok(());
         }
@@ -138,7 +142,7 @@ impl Dispatch {
             check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
-        control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
+        self.check(hub, slot, Parsed { head, payload, is_text })?;
         let processed = self.process(hub, slot, Parsed { head, payload, is_text })?;
         let payload = processed.as_deref().unwrap_or(payload);
         if processed.is_some() {
@@ -146,15 +150,20 @@ impl Dispatch {
             head.parse(payload, false, hub.limits.head)?;
         }
         if processed.is_some() || self.effects.subscriptions() > 0 {
-            control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
+            self.check(hub, slot, Parsed { head, payload, is_text })?;
         }
         let is_changed = filtered.is_some() || processed.is_some();
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
         let parsed = Parsed { head, payload, is_text };
         self.commit(hub, slot);
-        control::carry_out(hub, slot, parsed);
+        control::carry_out(hub, slot, parsed, self.gate.as_ref());
         // The filters have heard already that a connection is closed which the processor has closed.
         if hub.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
+    }
+
+    /// Checks what the message asks for beside what the user's code has.
+    fn check(&self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Refusal> {
+        control::check(hub, slot, parsed, self.effects.subscriptions(), self.gate.as_ref())
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {

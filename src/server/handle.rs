@@ -4,15 +4,18 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    edge::nats::{Bridge, Prepared},
+    edge::{
+        nats::{self, Bridge},
+        upstream::{self, Pool},
+    },
     engine::{
         counters::{Shared, Stats},
         inbox::Mailbox,
@@ -27,6 +30,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Handle {
     pub(super) bridge: Option<Bridge>,
+    pub(super) upstream: Option<Pool>,
+    /// Then draining is over, once somebody has asked to stop.
+    pub(super) stop_by: Arc<OnceLock<Instant>>,
     pub(super) publish_bytes_max: Arc<AtomicUsize>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) message_bytes_max: usize,
@@ -59,6 +65,8 @@ impl Handle {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
         self.shared.iter().for_each(|shared| shared.add_to(&mut stats));
+        // Read off the state: the workers may all be busy, and nobody counts meanwhile.
+        stats.upstream_waiting = self.upstream.as_ref().map_or(0, |upstream| upstream.waiting() as u64);
         stats
     }
 
@@ -70,7 +78,7 @@ impl Handle {
 
     /// A handle that can only stop the server, for a thread that waits for signals.
     pub fn stopper(&self) -> Stopper {
-        Stopper { mailboxes: self.mailboxes.clone() }
+        Stopper { mailboxes: self.mailboxes.clone(), stop_by: Arc::clone(&self.stop_by) }
     }
 
     /// A handle that can give the server new options while it runs.
@@ -84,11 +92,19 @@ impl Handle {
     }
 
     /// Starts the bridge's thread before the cores', which are pinned to their CPUs.
-    pub(super) fn start_bridge(&mut self, bridge: Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
+    pub(super) fn start_bridge(&mut self, bridge: nats::Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
         let (shared, stopper) = (Arc::new(Shared::default()), self.stopper());
         self.shared.push(Arc::clone(&shared));
         let limit = Arc::clone(&self.publish_bytes_max);
         self.bridge = Some(Bridge::start(bridge, downlinks, shared, limit, move || stopper.stop(Duration::ZERO))?);
+        Ok(())
+    }
+
+    /// Starts the upstream workers, before the cores for the same reason.
+    pub(super) fn start_upstream(&mut self, upstream: upstream::Prepared) -> io::Result<()> {
+        let shared = Arc::new(Shared::default());
+        self.shared.push(Arc::clone(&shared));
+        self.upstream = Some(Pool::start(upstream, self.mailboxes.clone(), shared)?);
         Ok(())
     }
 
@@ -100,6 +116,9 @@ impl Handle {
         }
         if let Some(bridge) = &mut self.bridge {
             bridge.stop(); // behind the cores, whose last messages it is to send
+        }
+        if let Some(upstream) = &mut self.upstream {
+            upstream.stop(self.stop_by.get().copied().unwrap_or_else(Instant::now));
         }
     }
 }
@@ -115,11 +134,14 @@ impl Drop for Handle {
 #[derive(Clone, Debug)]
 pub struct Stopper {
     mailboxes: Vec<Mailbox>,
+    stop_by: Arc<OnceLock<Instant>>,
 }
 
 impl Stopper {
     /// See [`Handle::stop`].
     pub fn stop(&self, drain: Duration) {
+        let now = Instant::now();
+        self.stop_by.get_or_init(|| now.checked_add(drain).unwrap_or(now));
         self.mailboxes.iter().for_each(|mailbox| mailbox.stop(drain));
     }
 }
