@@ -6,7 +6,11 @@ mod support;
 #[cfg(feature = "tls")]
 mod tls;
 
-use std::{process::Command, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use common::{PATIENCE, client::Client, daemon::Daemon};
 use support::backend::{Action, Backend, Barrier, ok};
@@ -128,6 +132,50 @@ fn a_second_signal_does_not_wait_for_an_upstream() {
     assert!(daemon.exit_within(Duration::from_millis(100)).is_none(), "it waits for the upstream");
     daemon.terminate();
     assert!(daemon.exit_within(PATIENCE).is_some());
+}
+
+#[test]
+fn the_record_example_keeps_what_jack_says_to_mike() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/record/server.py");
+    let scratch = common::scratch::Scratch::new();
+    let file = scratch.write("record.jsonl", "");
+    let python = Command::new("python3").args([script, "0", &file]).stdout(Stdio::piped()).spawn();
+    let Ok(mut server) = python.map(Killed) else {
+        eprintln!("SKIPPED: there is no python3");
+        return;
+    };
+    let mut url = String::new();
+    BufReader::new(server.0.stdout.take().expect("it is piped")).read_line(&mut url).expect("it says where it is");
+    let url = url.trim_end();
+    let daemon = Daemon::start(1, &["--upstream-allow", url]);
+    let (mut jack, mut mike) = (Client::connect(daemon.port()), Client::connect(daemon.port()));
+    mike.subscribe_acked("channel_mike");
+    let said = post(url, "publish:channel_mike\r\n", "hello mike, I am jack");
+    jack.say(&said);
+    mike.expect_text(&said);
+    jack.say(&format!("LHTTP/1.0 chat\r\nupstream:GET {url}\r\n{REPLY}\r\n"));
+    let frame = jack.recv();
+    let record = String::from_utf8(frame.payload).expect("it is text");
+    assert!(
+        record.starts_with("LHTTP/1.0 chat\r\nupstream-status:200\r\ncontent-type:application/jsonl\r\n\r\n"),
+        "{record}"
+    );
+    assert!(
+        record.contains("\"command\": \"c\"") && record.contains("\"body\": \"hello mike, I am jack\""),
+        "{record}"
+    );
+    jack.say(&post(&format!("{url}/none"), "ack:t\r\n", ""));
+    jack.expect_ack("t");
+    assert!(jack.expect_error(502, "upstream-failed", Some("t")).contains("404"));
+}
+
+/// A process that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait());
+    }
 }
 
 #[cfg(feature = "tls")]

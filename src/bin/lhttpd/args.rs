@@ -152,7 +152,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     upstream_queue: Option<usize>,
 
-    /// Most time that one upstream request may take; past it the sender gets error 504 [default: 10s]
+    /// Most time for one upstream request; past it the sender gets error 504 [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     upstream_timeout: Option<Duration>,
 
