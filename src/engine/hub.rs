@@ -10,6 +10,7 @@ mod closing;
 mod http;
 mod pages;
 mod publish;
+mod repeat;
 mod websocket;
 
 use std::{
@@ -43,6 +44,7 @@ use crate::{
 use self::{
     acks::Acks,
     publish::{Resolved, Run},
+    repeat::Repeat,
 };
 
 /// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
@@ -118,6 +120,7 @@ pub(crate) struct Hub {
     timers: Timers,
     resolved: Resolved,
     run: Run,
+    repeat: Repeat,
     acks: Acks,
     /// Connections whose input waits for a congested link.
     paused: Vec<ConnectionKey>,
@@ -151,6 +154,7 @@ impl Hub {
             timers: Timers::new(Duration::ZERO),
             resolved: Resolved::default(),
             run: Run::default(),
+            repeat: Repeat::default(),
             acks: Acks::default(),
             paused: Vec::new(),
             ended: Vec::new(),

@@ -25,7 +25,7 @@ use crate::{
     },
     protocol::{
         http::RequestHead,
-        message::{Control, Head, Message, find_ack, is_lhttp},
+        message::{Control, Head, HeadLimits, Message, find_ack, is_lhttp},
     },
 };
 
@@ -67,8 +67,8 @@ struct Plain {
     /// The head up to its empty line; none yet when it is empty.
     bytes: Vec<u8>,
     head: Head,
-    /// What [`Hub::last_channel`] said of its channel; 0 when it has several.
-    channel: u64,
+    /// What the head was held against.
+    limits: Option<HeadLimits>,
     no_echo: bool,
 }
 
@@ -76,30 +76,29 @@ struct Plain {
 const PLAIN_BYTES_MAX: usize = 256;
 
 impl Plain {
-    fn matches(&self, payload: &[u8]) -> bool {
-        !self.bytes.is_empty() && payload.starts_with(&self.bytes)
+    fn matches(&self, hub: &Hub, payload: &[u8]) -> bool {
+        self.limits == Some(hub.limits.head)
+            && payload.starts_with(&self.bytes)
+            && payload.len() <= hub.publish_bytes_max()
     }
 
     /// Keeps a head that was found sound; `head` gets the table of the one before.
-    fn keep(&mut self, head: &mut Head, payload: &[u8]) {
+    fn keep(&mut self, limits: HeadLimits, head: &mut Head, payload: &[u8]) {
         if head.only_publishes() && head.body_start() <= PLAIN_BYTES_MAX {
             self.bytes.clear();
             self.bytes.extend_from_slice(&payload[..head.body_start()]);
             std::mem::swap(&mut self.head, head);
-            self.channel = 0;
+            self.limits = Some(limits);
             self.no_echo = control::is_no_echo(&self.head, payload);
         }
     }
 
-    /// Carries out a message that has this head.
+    /// Carries out a message that has this head. The next ones need not come here if its channel is the only one.
     fn carry_out(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        let except = self.no_echo.then_some(slot);
-        if hub.publish_again(self.channel, is_text, payload, except) {
-            return;
-        }
         control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text }, None);
-        let has_one = self.head.names(payload, Control::Publish).nth(1).is_none();
-        self.channel = if has_one { hub.last_channel() } else { 0 };
+        if self.head.names(payload, Control::Publish).nth(1).is_none() {
+            hub.expect_repeats(&self.bytes, self.no_echo);
+        }
     }
 }
 
@@ -132,7 +131,7 @@ impl Dispatch {
             let parsed = Parsed { head, payload, is_text };
             control::check(hub, slot, parsed, 0, self.gate.as_ref())?;
             control::carry_out(hub, slot, parsed, self.gate.as_ref());
-            self.plain.keep(head, payload);
+            self.plain.keep(hub.limits.head, head, payload);
             return Ok(());
         }
         self.effects.clear();
@@ -315,7 +314,7 @@ impl Application for Dispatch {
     }
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        if payload.len() <= hub.publish_bytes_max() && self.plain.matches(payload) {
+        if self.plain.matches(hub, payload) {
             self.plain.carry_out(hub, slot, is_text, payload);
             return;
         }

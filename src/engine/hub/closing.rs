@@ -209,6 +209,7 @@ impl Hub {
     /// for everybody.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         let times = |limits: &Limits| (limits.idle_timeout, limits.ping_interval, limits.handshake_timeout);
+        self.repeat.forget(); // its head was held against the old ones
         let has_new_times = times(&self.limits) != times(&limits);
         // The bridge goes on telling by the one that it was given.
         self.limits = Limits { publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max), ..limits };

@@ -5,6 +5,7 @@ mod ending;
 mod options;
 mod order;
 mod pausing;
+mod repeat;
 mod slow;
 mod splits;
 

@@ -62,6 +62,10 @@ impl Hub {
     fn take_whole_messages(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> Result<usize, Fault> {
         let mut used = 0;
         while self.sessions[slot as usize].is_plain() && !self.must_wait() && !self.is_full() {
+            used += self.take_repeated(slot, &bytes[used..])?;
+            if self.must_wait() || self.is_full() {
+                break;
+            }
             let rest = &mut bytes[used..];
             let Some(Whole { is_text, mask, start, end }) = frame::whole(rest) else { break };
             let payload = &mut rest[start..end];
