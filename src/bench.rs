@@ -232,7 +232,7 @@ impl FanOut {
         let poll = mio::Poll::new().expect("a poll");
         let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
         let (mailbox, _) = inbox::inbox(wake);
-        let app = Dispatch::new(0, Arc::new(Extensions::default()), mailbox);
+        let app = Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None);
         let mut burst = Vec::new();
         (0..messages).for_each(|_| push_client_frame(&mut burst, MASK_NONE, message));
         let hub = Hub::new(0, 1, limits());

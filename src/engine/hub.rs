@@ -5,7 +5,7 @@
 //! [`Hub::flush`]; [`Hub::take_batch`] for each peer; and [`Hub::reap`] before a slot may be used again. So several
 //! hubs and the links between them run in one test, in virtual time, from a seed.
 
-mod acks;
+pub(crate) mod acks;
 mod closing;
 mod http;
 mod limits;
