@@ -21,10 +21,11 @@ use crate::{
         effects::Effects,
         profile::{ConnectionId, Profile},
         request::Request,
+        upstream::Gate,
     },
     protocol::{
         http::RequestHead,
-        message::{Control, Head, Message, find_ack, is_lhttp},
+        message::{Control, Head, HeadLimits, Message, find_ack, is_lhttp},
     },
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct Dispatch {
     core: u32,
     extensions: Arc<Extensions>,
     mailbox: Mailbox,
+    /// The way to upstream servers, if any is allowed.
+    gate: Option<Gate>,
     /// By slot; empty for a server that has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
@@ -64,8 +67,8 @@ struct Plain {
     /// The head up to its empty line; none yet when it is empty.
     bytes: Vec<u8>,
     head: Head,
-    /// What [`Hub::last_channel`] said of its channel; 0 when it has several.
-    channel: u64,
+    /// What the head was held against.
+    limits: Option<HeadLimits>,
     no_echo: bool,
 }
 
@@ -73,40 +76,40 @@ struct Plain {
 const PLAIN_BYTES_MAX: usize = 256;
 
 impl Plain {
-    fn matches(&self, payload: &[u8]) -> bool {
-        !self.bytes.is_empty() && payload.starts_with(&self.bytes)
+    fn matches(&self, hub: &Hub, payload: &[u8]) -> bool {
+        self.limits == Some(hub.limits.head)
+            && payload.starts_with(&self.bytes)
+            && payload.len() <= hub.publish_bytes_max()
     }
 
     /// Keeps a head that was found sound; `head` gets the table of the one before.
-    fn keep(&mut self, head: &mut Head, payload: &[u8]) {
+    fn keep(&mut self, limits: HeadLimits, head: &mut Head, payload: &[u8]) {
         if head.only_publishes() && head.body_start() <= PLAIN_BYTES_MAX {
             self.bytes.clear();
             self.bytes.extend_from_slice(&payload[..head.body_start()]);
             std::mem::swap(&mut self.head, head);
-            self.channel = 0;
+            self.limits = Some(limits);
             self.no_echo = control::is_no_echo(&self.head, payload);
         }
     }
 
-    /// Carries out a message that has this head.
+    /// Carries out a message that has this head. The next ones need not come here if its channel is the only one.
     fn carry_out(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        let except = self.no_echo.then_some(slot);
-        if hub.publish_again(self.channel, is_text, payload, except) {
-            return;
+        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text }, None);
+        if self.head.names(payload, Control::Publish).nth(1).is_none() {
+            hub.expect_repeats(&self.bytes, self.no_echo);
         }
-        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text });
-        let has_one = self.head.names(payload, Control::Publish).nth(1).is_none();
-        self.channel = if has_one { hub.last_channel() } else { 0 };
     }
 }
 
 impl Dispatch {
     /// The application of core number `core`, which `mailbox` reaches.
-    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox) -> Self {
+    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox, gate: Option<Gate>) -> Self {
         Self {
             core,
             extensions,
             mailbox,
+            gate,
             profiles: Vec::new(),
             head: Head::default(),
             plain: Plain::default(),
@@ -126,9 +129,9 @@ impl Dispatch {
         head.parse(payload, is_text, hub.limits.head)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed, 0)?;
-            control::carry_out(hub, slot, parsed);
-            self.plain.keep(head, payload);
+            control::check(hub, slot, parsed, 0, self.gate.as_ref())?;
+            control::carry_out(hub, slot, parsed, self.gate.as_ref());
+            self.plain.keep(hub.limits.head, head, payload);
             return Ok(());
         }
         self.effects.clear();
@@ -138,7 +141,7 @@ impl Dispatch {
             check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
-        control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
+        self.check(hub, slot, Parsed { head, payload, is_text })?;
         let processed = self.process(hub, slot, Parsed { head, payload, is_text })?;
         let payload = processed.as_deref().unwrap_or(payload);
         if processed.is_some() {
@@ -146,15 +149,20 @@ impl Dispatch {
             head.parse(payload, false, hub.limits.head)?;
         }
         if processed.is_some() || self.effects.subscriptions() > 0 {
-            control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
+            self.check(hub, slot, Parsed { head, payload, is_text })?;
         }
         let is_changed = filtered.is_some() || processed.is_some();
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
         let parsed = Parsed { head, payload, is_text };
         self.commit(hub, slot);
-        control::carry_out(hub, slot, parsed);
+        control::carry_out(hub, slot, parsed, self.gate.as_ref());
         // The filters have heard already that a connection is closed which the processor has closed.
         if hub.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
+    }
+
+    /// Checks what the message asks for beside what the user's code has.
+    fn check(&self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Refusal> {
+        control::check(hub, slot, parsed, self.effects.subscriptions(), self.gate.as_ref())
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {
@@ -306,7 +314,7 @@ impl Application for Dispatch {
     }
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        if payload.len() <= hub.publish_bytes_max() && self.plain.matches(payload) {
+        if self.plain.matches(hub, payload) {
             self.plain.carry_out(hub, slot, is_text, payload);
             return;
         }

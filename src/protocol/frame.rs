@@ -6,7 +6,7 @@
 
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use crate::error::Fault;
+use crate::{error::Fault, protocol::mask};
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
@@ -117,30 +117,16 @@ fn opcode(first: u8) -> Result<OpCode, Fault> {
     }
 }
 
-/// Removes the mask from a payload, in place (RFC 6455 §5.3). Says whether the payload is ASCII, since its bytes are at
-/// hand: most text is, and needs no further check for UTF-8.
+/// Writes the message that [`whole`] has found in `bytes` to the start of `out`, which has room for `whole.end` bytes, as
+/// a server's frame: the same header without the mask, and the payload unmasked. Gives the frame's length, and whether
+/// the payload is ASCII.
 #[inline]
-pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
-    let narrow = u32::from_ne_bytes(mask);
-    let wide = u64::from(narrow) << 32 | u64::from(narrow);
-    let mut seen = 0;
-    let (words, tail) = payload.as_chunks_mut::<8>();
-    for word in words {
-        let plain = u64::from_ne_bytes(*word) ^ wide;
-        seen |= plain;
-        *word = plain.to_ne_bytes();
-    }
-    let (half, tail) = tail.as_chunks_mut::<4>();
-    for word in half {
-        let plain = u32::from_ne_bytes(*word) ^ narrow;
-        seen |= u64::from(plain);
-        *word = plain.to_ne_bytes();
-    }
-    for (byte, key) in tail.iter_mut().zip(mask) {
-        *byte ^= key;
-        seen |= u64::from(*byte);
-    }
-    seen & 0x8080_8080_8080_8080 == 0
+pub(crate) fn rewrite(bytes: &[u8], whole: Whole, out: &mut [u8]) -> (usize, bool) {
+    let header = whole.start - 4;
+    let len = header + whole.end - whole.start;
+    out[..4].copy_from_slice(&bytes[..4]); // behind a short header the payload overwrites two of them
+    out[1] &= 0x7f;
+    (len, mask::unmask_into(&mut out[header..len], &bytes[whole.start..whole.end], whole.mask))
 }
 
 /// The payload of a whole frame that was encoded here.
@@ -346,7 +332,14 @@ mod tests {
                 prop_assert_eq!(decode(&bytes[..cut], MAX), Ok(None));
             }
             prop_assert_eq!(header.len + header.payload_len, bytes.len());
-            prop_assert_eq!(unmask(&mut bytes[header.len..], header.mask), payload.is_ascii());
+            let mut expected = Vec::new();
+            encode(&mut expected, header.opcode, &payload);
+            if let Some(whole) = whole(&bytes) {
+                let mut out = vec![0xff; bytes.len()];
+                prop_assert_eq!(rewrite(&bytes, whole, &mut out), (expected.len(), payload.is_ascii()));
+                prop_assert_eq!(&out[..expected.len()], &expected[..]);
+            }
+            prop_assert_eq!(mask::unmask(&mut bytes[header.len..], header.mask), payload.is_ascii());
             prop_assert_eq!(&bytes[header.len..], &payload[..]);
         }
 

@@ -4,6 +4,7 @@
 // Each test file is a crate of its own and uses its own part of this module.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod backend;
 mod client;
 mod extensions;
 

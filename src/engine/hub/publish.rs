@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::{
     engine::{
         hub::{Hub, acks::data},
-        relay::{self, Item},
+        relay::{self, Item, Relays},
         subscriptions::{AudienceId, Slot},
     },
     error::{Reason, Refusal},
@@ -25,7 +25,7 @@ pub(super) struct Resolved {
     audiences: SmallVec<[AudienceId; 8]>,
     /// A bit for each interested peer.
     peers: u64,
-    has_subscribers: bool,
+    pub(super) has_subscribers: bool,
 }
 
 /// Frames in a row, all for [`Resolved`]: they are given to the subscribers together, when something else comes.
@@ -42,6 +42,16 @@ pub(super) struct Run {
 impl Resolved {
     fn reaches_anyone(&self) -> bool {
         self.has_subscribers || self.peers != 0
+    }
+
+    /// Hands a frame for this one channel to the peers that are interested.
+    #[inline]
+    pub(super) fn relay(&self, frame: &[u8], relays: &mut Relays) {
+        let mut peers = self.peers;
+        while peers != 0 {
+            relays.publish(peers.trailing_zeros(), std::iter::once(&self.name[..]), frame);
+            peers &= peers - 1;
+        }
     }
 }
 
@@ -120,7 +130,7 @@ impl Hub {
                 None => self.encode(is_text, payload),
             };
             frame = Some((start, end));
-            self.deliver(start, end, except);
+            self.deliver(start, end, except, 1);
             if self.resolved.peers != 0 {
                 relayed.push((name, self.resolved.peers));
             }
@@ -132,29 +142,10 @@ impl Hub {
         }
     }
 
-    /// The number of the channel that was published to last, for [`Hub::publish_again`].
-    pub(crate) fn last_channel(&self) -> u64 {
-        self.resolved.number
-    }
-
-    /// Publishes to the one channel that has this number, if that was the last one and nobody has come or gone since:
-    /// without a look at its name. False if nothing was done.
-    pub(crate) fn publish_again(&mut self, number: u64, is_text: bool, payload: &[u8], except: Option<Slot>) -> bool {
-        if !self.resolved.is_valid || self.resolved.number != number {
-            return false;
-        }
-        self.stats.published += 1;
-        if self.resolved.reaches_anyone() {
-            let (start, end) = self.encode(is_text, payload);
-            self.deliver(start, end, except);
-            let mut peers = self.resolved.peers;
-            while peers != 0 {
-                let names = std::iter::once(&self.resolved.name[..]);
-                self.relays.publish(peers.trailing_zeros(), names, self.outboxes.turn_bytes(start, end));
-                peers &= peers - 1;
-            }
-        }
-        true
+    /// The number of the channel that was published to last, if all of its subscribers are one audience, and neither they
+    /// nor the interested peers have changed since.
+    pub(super) fn single_audience(&self) -> Option<u64> {
+        (self.resolved.is_valid && self.resolved.audiences.len() <= 1).then_some(self.resolved.number)
     }
 
     /// Appends a message to the turn, and gives its range.
@@ -222,7 +213,7 @@ impl Hub {
                 (start, self.outboxes.turn_len() as u32)
             });
             range = Some((start, end));
-            self.deliver(start, end, None);
+            self.deliver(start, end, None, 1);
         }
     }
 
@@ -242,7 +233,7 @@ impl Hub {
         if self.resolved.has_subscribers {
             let start = self.outboxes.turn_len() as u32;
             self.outboxes.turn().extend_from_slice(frame);
-            self.deliver(start, self.outboxes.turn_len() as u32, None);
+            self.deliver(start, self.outboxes.turn_len() as u32, None, 1);
         }
     }
 
@@ -274,16 +265,16 @@ impl Hub {
         self.resolved.only = None;
     }
 
-    /// Bytes `start..end` of the turn are for the resolved channel.
-    fn deliver(&mut self, start: u32, end: u32, except: Option<Slot>) {
+    /// Bytes `start..end` of the turn, so many frames, are for the resolved channel.
+    pub(super) fn deliver(&mut self, start: u32, end: u32, except: Option<Slot>, frames: u64) {
         // A connection may be in several audiences: it gets both copies of a message before the next one.
         let is_simple = self.resolved.audiences.len() == 1;
         if self.run.end == start && self.run.end != 0 && self.run.except == except && is_simple {
             self.run.end = end;
-            self.run.frames += 1;
+            self.run.frames += frames;
         } else {
             self.apply_run();
-            self.run = Run { start, end, except, frames: 1 };
+            self.run = Run { start, end, except, frames };
         }
     }
 

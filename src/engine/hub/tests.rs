@@ -5,6 +5,7 @@ mod ending;
 mod options;
 mod order;
 mod pausing;
+mod repeat;
 mod slow;
 mod splits;
 
@@ -15,6 +16,7 @@ use std::{
 
 use super::*;
 use crate::{
+    config::Config,
     engine::outbox::Sink,
     protocol::{channel::Kind, frame},
 };

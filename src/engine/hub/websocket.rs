@@ -11,6 +11,7 @@ use crate::{
     error::Fault,
     protocol::{
         frame::{self, Header, Whole},
+        mask,
         utf8::Utf8,
     },
 };
@@ -62,13 +63,17 @@ impl Hub {
     fn take_whole_messages(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> Result<usize, Fault> {
         let mut used = 0;
         while self.sessions[slot as usize].is_plain() && !self.must_wait() && !self.is_full() {
+            used += self.take_repeated(slot, &bytes[used..])?;
+            if self.must_wait() || self.is_full() {
+                break;
+            }
             let rest = &mut bytes[used..];
             let Some(Whole { is_text, mask, start, end }) = frame::whole(rest) else { break };
             let payload = &mut rest[start..end];
             if payload.len() > self.limits.message_bytes_max {
                 break;
             }
-            let is_ascii = frame::unmask(payload, mask);
+            let is_ascii = mask::unmask(payload, mask);
             if is_text && !is_ascii && simdutf8::basic::from_utf8(payload).is_err() {
                 return Err(Fault::NOT_UTF8);
             }
@@ -141,7 +146,7 @@ impl Hub {
         header: Header,
         payload: &mut [u8],
     ) -> Result<(), Fault> {
-        let is_ascii = frame::unmask(payload, header.mask);
+        let is_ascii = mask::unmask(payload, header.mask);
         let is_open = self.is_open(slot);
         match header.opcode {
             OpCode::Control(Control::Close) => self.closed_by_peer(app, slot, payload),

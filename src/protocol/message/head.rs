@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The limits of a head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeadLimits {
     /// Bytes from the start line to the empty line, both included.
     pub(crate) head_bytes_max: usize,

@@ -1,0 +1,169 @@
+//! The short way for messages that repeat a head does what the long way does.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const HEADS: [&str; 6] = [
+    "LHTTP/1.0 chat\r\npublish:a\r\n\r\n",
+    "LHTTP/1.0 talk\r\npublish:a\r\n\r\n", // as long, and with the same end
+    "LHTTP/1.0 chat\r\npublish:b\r\n\r\n",
+    "LHTTP/1.0 chat\r\nno-echo:true\r\npublish:a\r\n\r\n",
+    "LHTTP/1.0 c\r\npublish:c\r\n\r\n", // which nobody is subscribed to, but the bridge
+    "LHTTP/1.0 chat\r\npublish:d.e\r\n\r\n",
+];
+
+/// Publishes each message to the one channel that its head names.
+struct Publishing {
+    /// Says after each publish that further ones may come.
+    expects_repeats: bool,
+    /// Messages that came the long way.
+    seen: usize,
+}
+
+impl Application for Publishing {
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+
+    fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
+        self.seen += 1;
+        let Some(head) = HEADS.iter().find(|head| payload.starts_with(head.as_bytes())) else { return };
+        let name = head.rsplit_once("publish:").expect("a channel").1.trim_end();
+        let no_echo = head.contains("no-echo");
+        hub.publish([name.as_bytes()].into_iter(), is_text, payload, no_echo.then_some(slot));
+        if self.expects_repeats {
+            hub.expect_repeats(head.as_bytes(), no_echo);
+        }
+    }
+
+    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
+        Ok(0)
+    }
+
+    fn on_close(&mut self, _: &mut Hub, _: Slot) {}
+}
+
+/// What a client does.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Sends a message with one of the heads.
+    Say {
+        head: usize,
+        is_text: bool,
+        mask: [u8; 4],
+        body: Vec<u8>,
+    },
+    /// Sends a ping.
+    Ping,
+    /// Another connection comes or goes as a subscriber of `a`.
+    Subscribe,
+    Unsubscribe,
+    /// The turn ends.
+    EndTurn,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let body = prop_oneof![
+        8 => proptest::collection::vec(b' '..0x7f, 0..140),
+        1 => any::<String>().prop_map(String::into_bytes),
+        1 => proptest::collection::vec(any::<u8>(), 0..20),
+        1 => Just(vec![b'x'; 2_000]), // over the limit
+    ];
+    let head = prop_oneof![6 => Just(0), 1 => 0..HEADS.len()];
+    prop_oneof![
+        30 => (head, proptest::bool::weighted(0.9), any::<[u8; 4]>(), body)
+            .prop_map(|(head, is_text, mask, body)| Step::Say { head, is_text, mask, body }),
+        1 => Just(Step::Ping),
+        1 => Just(Step::Subscribe),
+        1 => Just(Step::Unsubscribe),
+        2 => Just(Step::EndTurn),
+    ]
+}
+
+fn client_frame(opcode: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x80 | opcode];
+    match payload.len() {
+        len @ 0..126 => bytes.push(0x80 | len as u8),
+        len => bytes.extend([&[0xfe], &(len as u16).to_be_bytes()[..]].concat()),
+    }
+    bytes.extend(mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes
+}
+
+/// What each connection got, what the bridge got, what was counted, and how many messages came the long way.
+fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u64>, usize) {
+    let mut hub = Hub::new(0, 1, Limits { message_bytes_max: 1_000, ..limits() });
+    let bridge = hub.add_bridge();
+    let (mut peers, mut app) = (Peers::default(), Publishing { expects_repeats, seen: 0 });
+    let slots: Vec<Slot> = (0..4).map(|_| open(&mut hub, &mut peers)).collect();
+    for (slot, name, kind) in
+        [(0, "a", Kind::Exact), (1, "a", Kind::Exact), (1, "b", Kind::Exact), (2, "d.*", Kind::Pattern)]
+    {
+        hub.subscribe(slots[slot], name.as_bytes(), kind);
+    }
+    hub.subscribe(slots[2], b"d.e", Kind::Exact);
+    let (mut relayed, mut pending, mut cuts) = (Vec::new(), Vec::new(), cuts.iter().cycle());
+    let mut give = |hub: &mut Hub, pending: &mut Vec<u8>, app: &mut Publishing, peers: &mut Peers| {
+        while !pending.is_empty() && hub.is_open(slots[0]) {
+            let len = pending.len().min(*cuts.next().expect("it goes round"));
+            let mut piece: Vec<u8> = pending.drain(..len).collect();
+            let mut used = 0;
+            while used < len {
+                used += hub.receive(app, slots[0], &mut piece[used..]);
+                if hub.is_full() {
+                    hub.flush(app, peers);
+                }
+            }
+        }
+    };
+    for step in steps {
+        match step {
+            Step::Say { head, is_text, mask, body } => {
+                let payload = [HEADS[*head].as_bytes(), body].concat();
+                pending.extend(client_frame(if *is_text { 1 } else { 2 }, *mask, &payload));
+                continue;
+            }
+            Step::Ping => {
+                pending.extend(client_frame(9, [1, 2, 3, 4], b"?"));
+                continue;
+            }
+            Step::Subscribe | Step::Unsubscribe | Step::EndTurn => {}
+        }
+        give(&mut hub, &mut pending, &mut app, &mut peers);
+        match step {
+            Step::Subscribe => drop(hub.subscribe(slots[3], b"a", Kind::Exact)),
+            Step::Unsubscribe => hub.unsubscribe(slots[3], b"a", Kind::Exact),
+            _ => {
+                relayed.extend(hub.take_batch(bridge).unwrap_or_default());
+                hub.flush(&mut app, &mut peers);
+                hub.invariants();
+            }
+        }
+    }
+    give(&mut hub, &mut pending, &mut app, &mut peers);
+    relayed.extend(hub.take_batch(bridge).unwrap_or_default());
+    hub.flush(&mut app, &mut peers);
+    let stats = &hub.stats;
+    let counted = vec![stats.received, stats.published, stats.delivered, stats.faults];
+    (peers.received, relayed, counted, app.seen)
+}
+
+proptest! {
+    #[test]
+    fn messages_that_repeat_a_head_do_what_they_would_do_without_it(
+        steps in proptest::collection::vec(step(), 0..120),
+        cuts in proptest::collection::vec(prop_oneof![3 => 1usize..3_000, 1 => 1usize..20], 1..8),
+    ) {
+        let (short, long) = (run(&steps, &cuts, true), run(&steps, &cuts, false));
+        prop_assert_eq!(&short.0, &long.0, "what the connections got");
+        prop_assert_eq!(&short.1, &long.1, "what the bridge got");
+        prop_assert_eq!(&short.2, &long.2, "received, published, delivered, faults");
+        prop_assert!(short.3 <= long.3);
+    }
+}
+
+#[test]
+fn a_burst_with_one_head_comes_the_long_way_once() {
+    let say = Step::Say { head: 0, is_text: true, mask: [9, 8, 7, 6], body: b"hello".to_vec() };
+    assert_eq!(run(&vec![say; 100], &[usize::MAX], true).3, 1);
+}
