@@ -45,7 +45,8 @@ struct State {
     /// Messages that did not fit.
     dropped: AtomicU64,
     /// A channel of which one was dropped, for the log, until somebody asks for it.
-    dropped_of: (Sender<Box<[u8]>>, Receiver<Box<[u8]>>),
+    dropped_of: Sender<Box<[u8]>>,
+    dropped_of_out: Receiver<Box<[u8]>>,
     /// Called with whether it is interest that has come.
     wake: Box<dyn Fn(bool) + Send + Sync>,
 }
@@ -55,8 +56,9 @@ impl Uplink {
     pub(crate) fn new(bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
         let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let state = Arc::new(State { bytes, bytes_max, dropped, dropped_of: bounded(1), wake: Box::new(wake) });
-        Self { publishes, oldest, interest, interest_out, state }
+        let (dropped_of, dropped_of_out) = bounded(1);
+        let state = State { bytes, bytes_max, dropped, dropped_of, dropped_of_out, wake: Box::new(wake) };
+        Self { publishes, oldest, interest, interest_out, state: Arc::new(state) }
     }
 
     /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest, batch by batch:
@@ -115,17 +117,17 @@ impl Uplink {
 
     fn drop_batch(&self, mut batch: &[u8]) {
         self.count_dropped(relay::messages(batch));
-        if self.state.dropped_of.0.is_empty()
+        if self.state.dropped_of.is_empty()
             && let Some(Item::Publish { channels, .. }) = relay::next(&mut batch)
             && let Some(name) = relay::names(channels).next()
         {
-            let _ = self.state.dropped_of.0.try_send(name.into()); // another core may have told of one
+            let _ = self.state.dropped_of.try_send(name.into()); // another core may have told of one
         }
     }
 
     /// A channel of which a message did not fit, since this was asked last.
     pub(crate) fn take_dropped_of(&self) -> Option<String> {
-        Some(String::from_utf8_lossy(&self.state.dropped_of.1.try_recv().ok()?).into_owned())
+        Some(String::from_utf8_lossy(&self.state.dropped_of_out.try_recv().ok()?).into_owned())
     }
 
     /// Messages were lost on the way to other nodes.

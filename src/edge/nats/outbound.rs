@@ -32,7 +32,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let is_open = shared.link.is_open();
         if is_open && !with_client.has_room(&shared.link) {
-            sleep(CLIENT_WAIT).await;
+            wait_for_client().await;
             continue;
         }
         // In an outage all is left in the uplink, which drops what is oldest; the client would keep that.
@@ -48,6 +48,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
         shared.uplink.release(cost);
         with_client.add(&shared.link, cost);
     }
+}
+
+/// Lets the client take some of what it was given.
+async fn wait_for_client() {
+    sleep(CLIENT_WAIT).await;
 }
 
 /// Batches of which the client may still keep a part, oldest first.
