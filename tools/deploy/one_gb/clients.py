@@ -25,11 +25,11 @@ class Clients:
 
     def __init__(self, port, wanted):
         count = math.ceil(wanted / CONNECTIONS_MAX)
+        folder = Path(__file__).parent.parent
         self.processes = []
         for index in range(count):
             share = wanted // count + (index < wanted % count)
             command = [sys.executable, "-m", "one_gb.clients", str(port), str(index), str(share)]
-            folder = Path(__file__).parent.parent
             self.processes.append(
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
             )
