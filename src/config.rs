@@ -145,9 +145,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::duration")]
     pub handshake_timeout: Duration,
 
-    /// `drain`: how long a stopping server goes on flushing its outboxes. Default: 10 s. Zero: it stops at once.
+    /// `drain`: how long a stopping server goes on flushing its outboxes, and sending the upstream requests that it has
+    /// accepted. Default: 10 s. Zero: it stops at once.
     ///
-    /// What is not flushed by then is lost.
+    /// What is not flushed or sent by then is lost.
     #[serde(rename = "drain", deserialize_with = "units::duration")]
     pub drain_timeout: Duration,
 
@@ -227,7 +228,7 @@ pub struct Config {
     /// `upstream-workers`: threads that send these requests, so many at once at most, 1 to
     /// [`Config::UPSTREAM_WORKERS_CEILING`]. Default: 16. Without `upstream-allow` there are none.
     ///
-    /// Each costs a thread, about 48 KiB of buffers, and up to `upstream-response-max` while it is at work.
+    /// Each costs a thread, two file descriptors, 32 KiB of buffers, and up to `upstream-response-max` while it is at work.
     pub upstream_workers: usize,
 
     /// `upstream-queue`: requests that wait for a worker, over all cores, 1 to [`Config::UPSTREAM_QUEUE_CEILING`]. Default:

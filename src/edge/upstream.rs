@@ -302,3 +302,30 @@ fn wait_until_posted(mailbox: &Mailbox, mut letter: Letter, is_over: impl Fn() -
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{
+        inbox::{inbox, waker},
+        session::ConnectionKey,
+    };
+
+    #[test]
+    fn what_a_core_does_not_take_is_waited_with_and_not_for_ever() {
+        let poll = mio::Poll::new().unwrap();
+        let (mailbox, inbox) = inbox(waker(poll.registry(), mio::Token(0)).unwrap());
+        let letter =
+            || Letter::Send { key: ConnectionKey { slot: 0, generation: 0 }, is_text: true, payload: vec![0; 5 << 20] };
+        assert!(wait_until_posted(&mailbox, letter(), || false));
+        assert!(!wait_until_posted(&mailbox, letter(), || true), "the inbox is full, and the server stops");
+        thread::scope(|scope| {
+            let posting = scope.spawn(|| wait_until_posted(&mailbox, letter(), || false));
+            assert!(inbox.take().is_some(), "now there is room");
+            assert!(posting.join().unwrap());
+        });
+        assert!(inbox.take().is_some());
+        drop(inbox);
+        assert!(!wait_until_posted(&mailbox, letter(), || false), "the core has ended");
+    }
+}
