@@ -1,7 +1,7 @@
 //! Every option and limit of a server: its unit, its default, what it costs in memory, and what happens at it.
 //!
 //! A [`Config`] is plain data. It comes from [`Config::default`], from TOML (the keys are the daemon's flags without
-//! the dashes in front), or from a struct literal:
+//! the dashes in front), from texts with [`Config::set`], or from a struct literal:
 //!
 //! ```
 //! use lhttp::config::Config;
@@ -16,6 +16,7 @@
 mod machine;
 mod nats;
 mod plan;
+mod set;
 mod units;
 mod upstream;
 mod validate;
@@ -209,7 +210,9 @@ pub struct Config {
     /// `nats-buffer`: bytes of publishes that wait for NATS, over all cores, while it is away or slow. Default: 8 MiB; at
     /// least [`Config::NATS_BUFFER_BYTES_MIN`] and twice `max-message`.
     ///
-    /// What does not fit pushes out what is oldest, counted in [`Stats`](crate::Stats).
+    /// What does not fit pushes out what is oldest, counted in [`Stats`](crate::Stats). A message counts as it is, with its
+    /// channel's name, and at most 84 bytes more; a core leaves at most 16 KiB and a message of this unused. Beside it the
+    /// NATS client has up to 1 MiB at hand.
     #[serde(rename = "nats-buffer", deserialize_with = "units::bytes")]
     pub nats_buffer_bytes: usize,
 

@@ -30,7 +30,7 @@
 //! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `upstream`, `multipart`, `ack` and `no-echo` work in a
 //! message with any command. What a program adds is in [`Processor`] (what a command means), [`Filter`] (what every
 //! message goes through) and [`Publisher`] (publishing from outside). [`client`] is the other end. The daemon `lhttpd` is this library with a command
-//! line, and [`Config`] is every option of it.
+//! line, and [`Config`] is every option of it. Programs in C and what can call C find all of it in `include/lhttp.h`.
 //!
 //! # The picture
 //!
@@ -64,7 +64,7 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← engine ← extension ← edge ← server ← lhttpd`, and `protocol ← client`: each uses only what
+//! `error, config ← protocol ← engine ← extension ← edge ← server ← { ffi, lhttpd }`, and `protocol ← client`: each uses only what
 //! is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
 //! or clock, so several of them and the links between them run in one test, from a seed.
 
@@ -77,6 +77,7 @@ mod edge;
 pub(crate) mod engine;
 pub mod error;
 mod extension;
+mod ffi;
 pub(crate) mod protocol;
 pub mod server;
 #[cfg(test)]

@@ -17,9 +17,8 @@ fn the_defaults_are_valid_and_an_empty_file_is_the_defaults() {
     assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
 }
 
-#[test]
-fn every_option_can_be_set_in_toml() {
-    let text = r#"
+/// Every option, with a value that is not its default.
+const EVERY_OPTION: &str = r#"
         listen = ["127.0.0.1:0", "[::1]:9000"]
         cores = 2
         cpu-list = "0,2-3"
@@ -51,6 +50,9 @@ fn every_option_can_be_set_in_toml() {
         upstream-timeout = "5s"
         upstream-response-max = "1KiB"
     "#;
+
+#[test]
+fn every_option_can_be_set_in_toml() {
     let expected = Config {
         listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:9000".parse().unwrap()],
         cores: Some(2),
@@ -83,7 +85,57 @@ fn every_option_can_be_set_in_toml() {
         upstream_timeout: Duration::from_secs(5),
         upstream_response_bytes_max: 1 << 10,
     };
-    assert_eq!(toml::from_str::<Config>(text).unwrap(), expected);
+    assert_eq!(toml::from_str::<Config>(EVERY_OPTION).unwrap(), expected);
+}
+
+/// Each with a text where TOML may have another type.
+#[test]
+fn every_option_can_be_set_by_its_name() {
+    let mut config = Config::default();
+    let table: toml::Table = toml::from_str(EVERY_OPTION).unwrap();
+    for name in Config::NAMES {
+        let text = match &table[name] {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Array(items) => items.iter().map(|item| item.as_str().unwrap()).collect::<Vec<_>>().join(", "),
+            toml::Value::Integer(number) => number.to_string(),
+            other => panic!("{name}: {other:?}"),
+        };
+        let before = config.clone();
+        config.set(name, &text).unwrap();
+        assert_ne!(config, before, "{name} changes nothing");
+    }
+    assert_eq!(config, toml::from_str(EVERY_OPTION).unwrap());
+    assert_eq!(table.len(), Config::NAMES.len(), "an option is missing here");
+}
+
+#[test]
+fn the_names_are_the_keys_of_the_file() {
+    // The error lists every key that would have been right.
+    let error = toml::from_str::<Config>("no-such-option = 1").unwrap_err().to_string();
+    let (_, keys) = error.split_once("expected one of ").expect("the keys are listed");
+    let keys: Vec<&str> = keys.trim().split(", ").map(|key| key.trim_matches('`')).collect();
+    assert_eq!(keys, Config::NAMES);
+}
+
+#[test]
+fn what_a_name_cannot_be_set_to_is_an_error_that_changes_nothing() {
+    for (name, value, shown) in [
+        ("max-mesage", "1", "max-mesage: there is no such option"),
+        ("", "1", "there is no such option"),
+        ("cores", "two", "cores: \"two\""),
+        ("cores", "-1", "cores: \"-1\""),
+        ("max-headers", "99999999999999999999999", "max-headers: "),
+        ("max-message", "big", "max-message: \"big\""),
+        ("listen", "127.0.0.1:1,localhost", "listen: \"localhost\""),
+        ("listen", "", "listen: \"\""),
+        ("idle-timeout", "soon", "idle-timeout: \"soon\""),
+        ("cpu-list", "", "cpu-list: "),
+    ] {
+        let mut config = Config::default();
+        let error = config.set(name, value).expect_err(value);
+        assert!(error.contains(shown), "{error}");
+        assert_eq!(config, Config::default());
+    }
 }
 
 #[test]

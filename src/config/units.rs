@@ -127,6 +127,14 @@ pub fn parse_cpu_list(text: &str) -> Result<Vec<usize>, String> {
     Ok(cpus)
 }
 
+/// An address to listen on.
+///
+/// # Errors
+/// One sentence that shows what was given.
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an address: write IP:PORT such as 127.0.0.1:8081"))
+}
+
 /// For serde: a size, as a number or a text, that fits `T`.
 pub(super) fn bytes<'de, D: Deserializer<'de>, T: TryFrom<u64>>(source: D) -> Result<T, D::Error> {
     let size = source.deserialize_any(Scalar { expecting: "a size such as 65536 or \"64KiB\"", parse: parse_bytes })?;
@@ -150,10 +158,7 @@ pub(super) fn micros<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D
 
 /// For serde: one address, or a list of them.
 pub(super) fn addresses<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<SocketAddr>, D::Error> {
-    let parse = |text: &str| match text.parse() {
-        Ok(address) => Ok(vec![address]),
-        Err(_) => Err(format!("{text:?} is not an address: write IP:PORT such as 127.0.0.1:8081")),
-    };
+    let parse = |text: &str| parse_address(text).map(|address| vec![address]);
     source.deserialize_any(List {
         expecting: "an address such as \"127.0.0.1:8081\" or a list of them",
         parse,

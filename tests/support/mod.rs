@@ -5,6 +5,8 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod backend;
+#[cfg(feature = "nats")]
+pub(crate) mod bridge;
 mod client;
 mod extensions;
 

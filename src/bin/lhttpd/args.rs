@@ -243,6 +243,18 @@ mod tests {
     }
 
     #[test]
+    fn every_option_of_the_library_has_its_flag() {
+        let command = Args::command();
+        let flags = command.get_arguments().filter_map(|flag| flag.get_long());
+        let mut flags: Vec<_> =
+            flags.filter(|name| !["config", "check", "health", "demo", "log"].contains(name)).collect();
+        let mut names = Config::NAMES;
+        flags.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(flags, names);
+    }
+
+    #[test]
     fn the_key_is_not_shown_with_the_flags() {
         let args = Args::parse_from(["lhttpd", "--publish-key", "hunter2"]);
         assert!(!format!("{args:?}").contains("hunter2"));

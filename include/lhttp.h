@@ -1,0 +1,347 @@
+/*
+ * lhttp.h - a publish/subscribe server for LHTTP, and its client, inside of a C program.
+ *
+ *     lhttp_config config;
+ *     lhttp_server *server;
+ *
+ *     lhttp_config_init(&config, sizeof config);
+ *     lhttp_config_set(&config, "listen", "127.0.0.1:8081");
+ *     if (lhttp_start(&config, &server) != LHTTP_OK)
+ *         fprintf(stderr, "%s\n", lhttp_last_error());
+ *     lhttp_config_release(&config);
+ *     ...
+ *     lhttp_publish(server, "room", "chat", NULL, "hello", 5);
+ *     lhttp_stop(server, 5000);
+ *
+ * Compile with `pkg-config --cflags --libs lhttp`.
+ *
+ * What holds for all of it
+ *
+ *   Threads     Every function may be called from any thread, unless it takes an lhttp_context, which belongs to the
+ *               thread of its callback.
+ *   Texts       are UTF-8 and end with a NUL. What a function is given it has copied when it returns.
+ *   Handles     (the types without a definition here) are numbers in the shape of pointers: nothing can be read through
+ *               one. A handle that was closed, or that never was one, is a status; it is never followed.
+ *   Mistakes    NULL or a misaligned pointer where something must be, a text that is not UTF-8, a handle that is
+ *               closed, a call at the wrong time: a status, and a sentence from lhttp_last_error(). What no library can
+ *               check is yours: a pointer must point to what its type says, with the length that you give.
+ *   Callbacks   must return: no longjmp and no C++ exception may leave them.
+ *   Memory      If there is none left, the process ends (abort).
+ *   fork        A child process that does not exec at once has none of the threads: it must not call anything here.
+ *   dlclose     Not while a server runs, nor a thread that has called anything here.
+ */
+#ifndef LHTTP_H
+#define LHTTP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The version of this header; lhttp_version() says the library's. Before 1.0.0, what was compiled against 0.x runs
+ * with every later 0.x.y, and the library's SONAME is liblhttp.so.0.x. */
+#define LHTTP_VERSION "0.1.0"
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* What calls give back                                                                                               */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+/* LHTTP_OK, or why nothing has happened. Later versions may have more of them. */
+typedef int lhttp_status;
+
+enum {
+    LHTTP_OK = 0,
+    LHTTP_ERROR_ARGUMENT = 1,  /* NULL, misaligned, not UTF-8, or not a handle of this kind */
+    LHTTP_ERROR_OPTION = 2,    /* an option has no meaning, or contradicts another */
+    LHTTP_ERROR_LISTEN = 3,    /* an address cannot be listened on: busy, not this machine's, or not allowed */
+    LHTTP_ERROR_SYSTEM = 4,    /* the system refused a thread, a file descriptor or the like */
+    LHTTP_ERROR_REFUSED = 5,   /* a channel, command, header or size is not valid */
+    LHTTP_ERROR_FULL = 6,      /* the server is behind: try again later */
+    LHTTP_ERROR_CLOSED = 7,    /* what the handle stands for was stopped, released or closed before */
+    LHTTP_ERROR_CALLBACK = 8,  /* it cannot be called inside of a callback, or outside of its own */
+    LHTTP_ERROR_NOT_FOUND = 9, /* there is no such header or part */
+    LHTTP_ERROR_PANIC = 10     /* a bug in lhttp; whether it happened is not known, the process can go on */
+};
+
+/* What a status means in general: a text that is always there. */
+const char *lhttp_strerror(lhttp_status status);
+
+/* Why the last call on this thread that failed has failed: one sentence, in the library until the next call on this
+ * thread that fails. "" if none has. */
+const char *lhttp_last_error(void);
+
+/* The version of the library, such as "0.1.0": a text that is always there. */
+const char *lhttp_version(void);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* The log                                                                                                            */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+enum {
+    LHTTP_LOG_OFF = 0,
+    LHTTP_LOG_ERROR = 1,
+    LHTTP_LOG_WARN = 2,
+    LHTTP_LOG_INFO = 3,
+    LHTTP_LOG_DEBUG = 4,
+    LHTTP_LOG_TRACE = 5
+};
+
+/* Gets one line of the log, without a newline; `target` is the module that it comes from. Both texts are there
+ * until it returns. It is called on the threads of servers and on those that call lhttp, by one at a time. The
+ * server waits for it, so it should be quick. What it causes to be logged itself is not. */
+typedef void (*lhttp_log_callback)(int level, const char *target, const char *line, void *user);
+
+/* Sends the log of this process, of all servers and clients, to `callback`, as far as it is at least as serious as
+ * `level`; NULL sends it nowhere, which is how it begins. When this returns, the callback of before is not running
+ * any more, and will not be called again. LHTTP_ERROR_CALLBACK inside of the callback itself. */
+lhttp_status lhttp_log(int level, lhttp_log_callback callback, void *user);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* The configuration of a server                                                                                      */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct lhttp_options lhttp_options;
+typedef struct lhttp_context lhttp_context;
+
+/* What has happened is in the context, which is there until the function returns; `user` is the pointer that was
+ * given beside the function. It is called on the threads of the server, on several at once if the server has
+ * several cores, so what `user` points to needs a lock or atomics, and must be there until lhttp_stop has returned.
+ * It must not block: all other connections of that core wait for it. Slow work goes to another thread, with an
+ * lhttp_replier. */
+typedef void (*lhttp_callback)(lhttp_context *context, void *user);
+
+/* Made by lhttp_config_init. It is yours: copy it, keep it, and release it once.
+ *
+ * `size` is what lets old programs run with new libraries: a library reads and writes as many bytes of it as the
+ * program knew of, and takes what is missing for 0. A program that sets a field which an older library does not
+ * know gets LHTTP_ERROR_OPTION from it; as long as it leaves the new fields 0, that works, too. */
+typedef struct lhttp_config {
+    size_t size;            /* set by lhttp_config_init */
+    lhttp_options *options; /* set by lhttp_config_init: what the functions below put in */
+    lhttp_callback on_raw;  /* for WebSocket messages that are not LHTTP; NULL: their sender gets error 400 */
+    void *raw_user;         /* for on_raw */
+} lhttp_config;
+
+/* Fills `config` with the defaults. `size` is sizeof(lhttp_config) in your program. */
+lhttp_status lhttp_config_init(lhttp_config *config, size_t size);
+
+/* Sets an option by the name that it has in the configuration file of lhttpd, to a text such as its flag takes:
+ * "listen" to "127.0.0.1:8081" (several are separated by commas), "cores" to "2", "max-message" to "16KiB",
+ * "idle-timeout" to "2m". `lhttpd --help` and the README list them; all of them but "demo" are here. "log" sets the
+ * level of lhttp_log for the whole process when a server starts with it.
+ *
+ * LHTTP_ERROR_OPTION if there is no such option or the value is none of its; nothing has changed then. Whether
+ * options fit each other, lhttp_start says. */
+lhttp_status lhttp_config_set(lhttp_config *config, const char *name, const char *value);
+
+/* What messages with one command mean. Functions that are NULL do nothing. `size` is sizeof(lhttp_processor) in
+ * your program, as in lhttp_config:
+ *
+ *     lhttp_processor echo = {.size = sizeof echo, .on_message = on_echo};
+ *
+ * What is sent, published and subscribed in a callback takes effect when it has returned and the message has been
+ * found sound. */
+typedef struct lhttp_processor {
+    size_t size;
+    lhttp_callback on_open;    /* a connection uses this command for the first time; on_message follows */
+    lhttp_callback on_message; /* a message with this command has come */
+    lhttp_callback on_close;   /* such a connection has ended; there is no message, and no answer */
+    void *user;                /* for all of them */
+} lhttp_processor;
+
+/* Handles the messages with this command, which compares exactly; a second processor for it takes the place of the
+ * first. The struct is copied. LHTTP_ERROR_REFUSED if no message can have this command. */
+lhttp_status lhttp_config_processor(lhttp_config *config, const char *command, const lhttp_processor *processor);
+
+/* Sees every connection, and every LHTTP message whatever its command, but not what is published with lhttp_publish
+ * or POST /publish. Functions that are NULL let everything pass; one that calls lhttp_refuse does not. */
+typedef struct lhttp_filter {
+    size_t size;                   /* sizeof(lhttp_filter) in your program */
+    lhttp_callback on_open;        /* a connection has opened; refused, it is closed with 1008 */
+    lhttp_callback before_request; /* a message has come; refused, nothing of it happens */
+    lhttp_callback after_request;  /* a message has been carried out; it is too late to refuse it */
+    lhttp_callback on_close;       /* a connection has ended; there is no message, and no answer */
+    void *user;                    /* for all of them */
+} lhttp_filter;
+
+/* Adds a filter behind those that were added before. The struct is copied. */
+lhttp_status lhttp_config_filter(lhttp_config *config, const lhttp_filter *filter);
+
+/* Frees what the library keeps for `config`. Servers that were started with it go on. */
+lhttp_status lhttp_config_release(lhttp_config *config);
+
+/* One header of a message. An array of them ends with one whose name is NULL. */
+typedef struct lhttp_header {
+    const char *name;
+    const char *value;
+} lhttp_header;
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* A server                                                                                                           */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct lhttp_server lhttp_server;
+
+/* Starts a server, and returns when it listens. It runs on threads of its own, one for each core, which take no
+ * signals: they stay yours. A process may have several servers.
+ *
+ * `*server` is the handle to it, until lhttp_stop. The configuration is copied: release it, or start the next
+ * server with it. Call it from a thread that is not pinned to a CPU: the server shares the CPUs that the calling
+ * thread may use.
+ *
+ * It takes as many connections as the soft limit of open files allows, unless "max-connections" says less: raise
+ * that before (setrlimit) if it is low, for the library does not touch it.
+ *
+ * LHTTP_ERROR_OPTION, LHTTP_ERROR_LISTEN, LHTTP_ERROR_SYSTEM; `*server` is as it was then. */
+lhttp_status lhttp_start(const lhttp_config *config, lhttp_server **server);
+
+/* The port of the first address that the server listens on, which is of interest if "listen" said port 0. 0 if
+ * `server` is not running. */
+uint16_t lhttp_local_port(const lhttp_server *server);
+
+/* Publishes one message, from any thread: its subscribers get `command`, a `publish` header with `channels`, which
+ * are separated by spaces, then `headers` (may be NULL), and `len` bytes of `body` (may be NULL if there are none).
+ * It goes as text if it is UTF-8, else as binary. Never waits. What one thread publishes to a channel arrives in
+ * that order.
+ *
+ * LHTTP_ERROR_REFUSED if a channel, the command, a header or the size is not valid; LHTTP_ERROR_FULL if the server
+ * is behind: try again later; LHTTP_ERROR_CLOSED if it has stopped. What a server takes while it stops may reach
+ * nobody. */
+lhttp_status lhttp_publish(lhttp_server *server, const char *channels, const char *command,
+                           const lhttp_header *headers, const void *body, size_t len);
+
+/* Stops the server, and returns when it has: it takes no more connections, every client is told, and what waits is
+ * sent for at most `drain_ms` milliseconds. No callback of it runs afterwards, and none will; what they use can be
+ * freed then.
+ *
+ * LHTTP_ERROR_CLOSED the second time, and from all but one of the threads that stop it at once.
+ * LHTTP_ERROR_CALLBACK inside of a callback: let another thread stop it. */
+lhttp_status lhttp_stop(lhttp_server *server, uint32_t drain_ms);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Inside a callback: what has happened                                                                               */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+/* A context is good on the thread of its callback until that returns; afterwards, and on other threads, each of
+ * these gives NULL or 0, or LHTTP_ERROR_CALLBACK. So does a callback of the log that is called in the middle of one
+ * of them.
+ *
+ * Texts that these give end with a NUL and are there until the callback returns. Bodies are not copied: they are
+ * there until the callback returns or changes the message, whichever is first. */
+
+/* The command; "" if there is no LHTTP message. */
+const char *lhttp_context_command(const lhttp_context *context);
+
+/* The value of the first header of this name, in any case, without the blanks around it; NULL if there is none. */
+const char *lhttp_context_header(const lhttp_context *context, const char *name);
+
+/* Header number `index`, from 0, in their order. LHTTP_ERROR_NOT_FOUND behind the last. */
+lhttp_status lhttp_context_header_at(const lhttp_context *context, size_t index, const char **name,
+                                     const char **value);
+
+/* The body, `*len` bytes; of a message that is not LHTTP, all of it. Never NULL, unless the context is not good. */
+const void *lhttp_context_body(const lhttp_context *context, size_t *len);
+
+/* 1 if the message came as text, then all of it is UTF-8; 0 if as binary. */
+int lhttp_context_is_text(const lhttp_context *context);
+
+/* How many parts the body has (a header `multipart` cuts it at its offsets). */
+size_t lhttp_context_part_count(const lhttp_context *context);
+
+/* The same for part `number`, from 0. NULL, and LHTTP_ERROR_NOT_FOUND, if there is no such part. */
+const char *lhttp_context_part_header(const lhttp_context *context, size_t number, const char *name);
+lhttp_status lhttp_context_part_header_at(const lhttp_context *context, size_t number, size_t index,
+                                          const char **name, const char **value);
+const void *lhttp_context_part_body(const lhttp_context *context, size_t number, size_t *len);
+
+/* A name for the connection, which no other connection of this server has while it runs. */
+const char *lhttp_context_connection(const lhttp_context *context);
+
+/* The address of the other end, such as "127.0.0.1:40302". */
+const char *lhttp_context_peer(const lhttp_context *context);
+
+/* What the WebSocket handshake asked for: its path; its query without the '?', not decoded, NULL if there is none;
+ * and the first of its headers with this name, in any case, NULL if there is none. */
+const char *lhttp_context_path(const lhttp_context *context);
+const char *lhttp_context_query(const lhttp_context *context);
+const char *lhttp_context_handshake_header(const lhttp_context *context, const char *name);
+
+/* Is called with a value that is not needed any more. */
+typedef void (*lhttp_release_callback)(void *value);
+
+/* Keeps a value with the connection, in place of the one that was there, for all processors and filters. `release`
+ * (may be NULL) is called with it once: when another takes its place, or behind the connection's last on_close. */
+lhttp_status lhttp_context_set_user(lhttp_context *context, void *value, lhttp_release_callback release);
+
+/* The value kept with the connection; NULL if there is none. */
+void *lhttp_context_user(const lhttp_context *context);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Inside a callback: what can be done                                                                                */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+/* Answers with the command and headers of the message, as they are now, and this body. An answer to a message that
+ * is not LHTTP is the body alone. */
+lhttp_status lhttp_send(lhttp_context *context, const void *body, size_t len);
+
+/* Answers with a message of its own; `headers` and `body` as for lhttp_publish. LHTTP_ERROR_REFUSED if it is not
+ * valid. */
+lhttp_status lhttp_reply(lhttp_context *context, const char *command, const lhttp_header *headers, const void *body,
+                         size_t len);
+
+/* Subscribes the connection to a channel or pattern, or ends that. LHTTP_ERROR_REFUSED if it is neither, or one
+ * more than the connection may have. */
+lhttp_status lhttp_subscribe(lhttp_context *context, const char *channel);
+lhttp_status lhttp_unsubscribe(lhttp_context *context, const char *channel);
+
+/* Publishes as lhttp_publish does, but not if the message is refused. */
+lhttp_status lhttp_context_publish(lhttp_context *context, const char *channels, const char *command,
+                                   const lhttp_header *headers, const void *body, size_t len);
+
+/* Refuses the message, in processors and filters: its sender gets an error with this code (after HTTP's classes,
+ * such as 403), this reason (one word for programs) and this sentence (for people), and nothing of the message
+ * happens, nor anything that the callback has asked for. Where nothing is left to refuse it has no effect. */
+lhttp_status lhttp_refuse(lhttp_context *context, uint16_t code, const char *reason, const char *sentence);
+
+/* Closes the connection with a code of RFC 6455, such as 1000, and a reason (may be NULL) of at most 123 bytes.
+ * What was sent before arrives before. A code that must not be sent becomes 1000. */
+lhttp_status lhttp_close(lhttp_context *context, uint16_t code, const char *reason);
+
+/* Change the message: what is forwarded to subscribers, and what lhttp_send answers with. A control header (such as
+ * `publish`) that is added or removed counts as the client's own. lhttp_set_header replaces all headers of its
+ * name; lhttp_remove_header gives 1 if there was one, else 0. LHTTP_ERROR_REFUSED if there is no LHTTP message, or
+ * if it would not be valid. */
+lhttp_status lhttp_set_command(lhttp_context *context, const char *command);
+lhttp_status lhttp_add_header(lhttp_context *context, const char *name, const char *value);
+lhttp_status lhttp_set_header(lhttp_context *context, const char *name, const char *value);
+int lhttp_remove_header(lhttp_context *context, const char *name);
+lhttp_status lhttp_set_body(lhttp_context *context, const void *body, size_t len);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Answers from other threads, later                                                                                  */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct lhttp_replier lhttp_replier;
+
+/* A handle that answers this connection later, from any thread and as often as needed, until it is released. It
+ * keeps the message's command and headers. NULL if the context is not good. */
+lhttp_replier *lhttp_context_replier(lhttp_context *context);
+
+/* As lhttp_send, lhttp_reply and lhttp_close, at once. What is sent to a connection that is gone by then is dropped
+ * in silence. LHTTP_ERROR_FULL if the server is behind: try again later. LHTTP_ERROR_CLOSED if the server has
+ * stopped, or the replier was released. */
+lhttp_status lhttp_replier_send(lhttp_replier *replier, const void *body, size_t len);
+lhttp_status lhttp_replier_reply(lhttp_replier *replier, const char *command, const lhttp_header *headers,
+                                 const void *body, size_t len);
+lhttp_status lhttp_replier_close(lhttp_replier *replier, uint16_t code, const char *reason);
+
+/* Frees it; the connection goes on. A replier that is never released is memory that is never freed. */
+lhttp_status lhttp_replier_release(lhttp_replier *replier);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LHTTP_H */

@@ -1,0 +1,52 @@
+//! The C ABI: what `include/lhttp.h` declares, and the only place with `unsafe`.
+//!
+//! The header is the documentation of each function, and the contract that the SAFETY reasons here rely on;
+//! `tests/ffi_header.rs` holds the two against each other. The libraries are made by the package in `tools/c`.
+//!
+//! - **No panic crosses the boundary**: every exported function is one call of [`guard`] or [`guard_or`], and the
+//!   release profile keeps unwinding.
+//! - **A handle is a number**, never an address: [`handles`] looks it up, so one that is stale or made up is a status and
+//!   not a use after free. A context is looked up among those that its own thread is in, for the same reason.
+//! - **What C points to is read by [`input`] alone**, which refuses NULL, misalignment and bad UTF-8.
+//! - **Threads that a server starts take no signals**, see [`signals`].
+#![allow(unsafe_code)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+mod callback;
+mod config;
+mod context;
+mod extension;
+mod handles;
+mod input;
+mod log;
+mod publish;
+mod replier;
+mod server;
+mod signals;
+mod sized;
+mod status;
+
+use std::ffi::{CStr, c_char};
+
+use self::status::{LhttpStatus, guard_or, last_error};
+
+/// `LHTTP_VERSION`, NUL-terminated.
+const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+    Ok(version) => version,
+    Err(_) => panic!("a version has no NUL"),
+};
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_version() -> *const c_char {
+    guard_or(VERSION.as_ptr(), || Ok(VERSION.as_ptr()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_strerror(status: LhttpStatus) -> *const c_char {
+    guard_or(c"".as_ptr(), || Ok(status.meaning().as_ptr()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_last_error() -> *const c_char {
+    guard_or(c"".as_ptr(), || Ok(last_error()))
+}

@@ -1,0 +1,88 @@
+//! The log of the process, line by line to a callback.
+
+use std::{
+    cell::Cell,
+    ffi::{CString, c_char, c_int},
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::ffi::{
+    callback::{self, User},
+    status::{Failure, LhttpStatus, guard},
+};
+
+/// `lhttp_log_callback`.
+pub(super) type LhttpLogCallback =
+    Option<unsafe extern "C" fn(level: c_int, target: *const c_char, line: *const c_char, user: User)>;
+
+/// Where lines go. Held during a call, so that lines come one by one, and none comes once it was changed.
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+
+/// Whether this process logs here.
+static IS_OURS: OnceLock<bool> = OnceLock::new();
+
+static LOGGER: Logger = Logger;
+
+thread_local! {
+    /// This thread is in the callback.
+    static IN_LINE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Sink {
+    callback: unsafe extern "C" fn(c_int, *const c_char, *const c_char, User),
+    user: User,
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true // the level is checked before
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // What the callback itself causes would wait for it for ever.
+        if IN_LINE.get() {
+            return;
+        }
+        let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sink) = &*sink else { return };
+        let (target, line) = (text(record.target().to_owned()), text(record.args().to_string()));
+        IN_LINE.set(true);
+        // SAFETY: the host's function, with texts that live until it returns; lhttp.h says what it must bear.
+        callback::inside(|| unsafe {
+            (sink.callback)(record.level() as c_int, target.as_ptr(), line.as_ptr(), sink.user);
+        });
+        IN_LINE.set(false);
+    }
+
+    fn flush(&self) {}
+}
+
+/// NUL-terminated, without the NULs that it may have.
+fn text(text: String) -> CString {
+    let mut bytes = text.into_bytes();
+    bytes.retain(|&byte| byte != 0);
+    CString::new(bytes).unwrap_or_default()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: User) -> LhttpStatus {
+    guard(|| {
+        if IN_LINE.get() {
+            let sentence = "lhttp_log cannot be called inside of the log's callback: it would wait for itself";
+            return Err(Failure::new(LhttpStatus::ERROR_CALLBACK, sentence));
+        }
+        let filter = usize::try_from(level).ok().and_then(|level| LevelFilter::iter().nth(level));
+        let filter = filter.ok_or_else(|| Failure::argument(format!("level: {level} is none, only 0 to 5")))?;
+        if !*IS_OURS.get_or_init(|| log::set_logger(&LOGGER).is_ok()) {
+            let sentence = "the program has a logger of its own, of Rust's crate log, which gets the lines";
+            return Err(Failure::new(LhttpStatus::ERROR_SYSTEM, sentence));
+        }
+        *SINK.lock().unwrap_or_else(PoisonError::into_inner) = callback.map(|callback| Sink { callback, user });
+        log::set_max_level(if callback.is_some() { filter } else { LevelFilter::Off });
+        Ok(())
+    })
+}

@@ -1,0 +1,195 @@
+//! What a call gives back: a status, a sentence for people, and never a panic.
+
+use std::{
+    any::Any,
+    cell::RefCell,
+    ffi::{CStr, CString, c_char, c_int},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::error::{PublishError, Refusal, StartError};
+
+/// `lhttp_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct LhttpStatus(c_int);
+
+impl LhttpStatus {
+    pub(super) const OK: Self = Self(0);
+    pub(super) const ERROR_ARGUMENT: Self = Self(1);
+    pub(super) const ERROR_OPTION: Self = Self(2);
+    pub(super) const ERROR_LISTEN: Self = Self(3);
+    pub(super) const ERROR_SYSTEM: Self = Self(4);
+    pub(super) const ERROR_REFUSED: Self = Self(5);
+    pub(super) const ERROR_FULL: Self = Self(6);
+    pub(super) const ERROR_CLOSED: Self = Self(7);
+    pub(super) const ERROR_CALLBACK: Self = Self(8);
+    pub(super) const ERROR_NOT_FOUND: Self = Self(9);
+    pub(super) const ERROR_PANIC: Self = Self(10);
+
+    /// What `lhttp_strerror` says.
+    pub(super) fn meaning(self) -> &'static CStr {
+        match self {
+            Self::OK => c"it worked",
+            Self::ERROR_ARGUMENT => c"an argument is NULL, misaligned, not UTF-8, or no such thing",
+            Self::ERROR_OPTION => c"an option has no meaning, or contradicts another",
+            Self::ERROR_LISTEN => c"an address cannot be listened on",
+            Self::ERROR_SYSTEM => c"the system refused a thread, a file or memory",
+            Self::ERROR_REFUSED => c"the message is not a valid one",
+            Self::ERROR_FULL => c"the server is behind, try again later",
+            Self::ERROR_CLOSED => c"it was closed, stopped or released before",
+            Self::ERROR_CALLBACK => c"this cannot be called here: inside of a callback, or outside of its own",
+            Self::ERROR_NOT_FOUND => c"there is none",
+            Self::ERROR_PANIC => c"a bug in lhttp: please report it",
+            _ => c"an unknown status",
+        }
+    }
+}
+
+/// Why a call does not do what it was called for.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) status: LhttpStatus,
+    pub(super) sentence: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: LhttpStatus, sentence: impl Into<String>) -> Self {
+        Self { status, sentence: sentence.into() }
+    }
+
+    pub(super) fn argument(sentence: impl Into<String>) -> Self {
+        Self::new(LhttpStatus::ERROR_ARGUMENT, sentence)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(LhttpStatus::ERROR_REFUSED, refusal.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let status = match error {
+            StartError::Listen { .. } => LhttpStatus::ERROR_LISTEN,
+            StartError::Config(_) => LhttpStatus::ERROR_OPTION,
+            StartError::System(_) => LhttpStatus::ERROR_SYSTEM,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        let status = match error {
+            PublishError::Invalid(_) => LhttpStatus::ERROR_REFUSED,
+            PublishError::Full => LhttpStatus::ERROR_FULL,
+            PublishError::Stopped => LhttpStatus::ERROR_CLOSED,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// What every exported function that gives a status is: it runs `body`, keeps why it failed for `lhttp_last_error`, and
+/// stops a panic.
+pub(super) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> LhttpStatus {
+    match run(body) {
+        Ok(()) => LhttpStatus::OK,
+        Err(status) => status,
+    }
+}
+
+/// The same for a function that gives something else: `failed` if it cannot.
+pub(super) fn guard_or<T>(failed: T, body: impl FnOnce() -> Result<T, Failure>) -> T {
+    run(body).unwrap_or(failed)
+}
+
+fn run<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, LhttpStatus> {
+    // What a panic leaves half done is behind locks that are taken again in spite of it, and checked by their users.
+    let failure = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(failure)) => failure,
+        Err(payload) => {
+            let failure = Failure::new(LhttpStatus::ERROR_PANIC, format!("lhttp panicked: {}", shown(&*payload)));
+            mem::forget(payload); // its drop could panic again
+            failure
+        }
+    };
+    keep(failure.sentence);
+    Err(failure.status)
+}
+
+fn shown(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}
+
+thread_local! {
+    static LAST_ERROR: RefCell<CString> = RefCell::new(CString::default());
+}
+
+fn keep(sentence: String) {
+    let mut bytes = sentence.into_bytes();
+    bytes.retain(|&byte| byte != 0); // a NUL that was given would hide what follows it
+    let sentence = CString::new(bytes).unwrap_or_default();
+    // A thread that is ending keeps nothing any more.
+    let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = sentence);
+}
+
+/// The sentence of this thread's last failure; empty if there was none.
+pub(super) fn last_error() -> *const c_char {
+    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last() -> String {
+        // SAFETY: it is NUL-terminated, and nothing fails on this thread meanwhile.
+        unsafe { CStr::from_ptr(last_error()) }.to_str().unwrap().to_owned()
+    }
+
+    /// A payload that panics when it is dropped.
+    struct Twice;
+
+    impl Drop for Twice {
+        fn drop(&mut self) {
+            panic!("again");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_status_and_a_sentence() {
+        assert_eq!(guard(|| panic!("{} wrong", "something is")), LhttpStatus::ERROR_PANIC);
+        assert_eq!(last(), "lhttp panicked: something is wrong");
+        assert_eq!(guard(|| std::panic::panic_any(Twice)), LhttpStatus::ERROR_PANIC);
+        assert_eq!(guard_or(7, || panic!("at the disco")), 7);
+        assert_eq!(last(), "lhttp panicked: at the disco");
+    }
+
+    #[test]
+    fn each_thread_keeps_its_own_last_error_until_it_fails_again() {
+        std::thread::spawn(|| {
+            assert_eq!(last(), "");
+            assert_eq!(guard(|| Err(Failure::argument("one\0two"))), LhttpStatus::ERROR_ARGUMENT);
+            assert_eq!(guard(|| Ok(())), LhttpStatus::OK);
+            assert_eq!(last(), "onetwo");
+            assert_eq!(std::thread::spawn(last).join().unwrap(), "");
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn every_status_has_a_meaning_of_its_own() {
+        let meanings: Vec<_> = (0..)
+            .map(|code| LhttpStatus(code).meaning())
+            .take_while(|text| *text != LhttpStatus(-1).meaning())
+            .collect();
+        let distinct: std::collections::BTreeSet<_> = meanings.iter().collect();
+        assert!(meanings.len() > LhttpStatus::ERROR_PANIC.0 as usize && distinct.len() == meanings.len());
+    }
+}

@@ -1,0 +1,84 @@
+//! A program that runs while the test talks to it.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a program may take to end: valgrind goes through all of its memory then.
+const EXIT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program with its stdin and stdout. Dropping it kills it.
+pub(crate) struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        let stdin = child.stdin.take().expect("stdin is piped");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        Self { child, stdin, stdout }
+    }
+
+    /// The next line that it prints; fails the test at its end.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("stdout is text");
+        assert!(line.ends_with('\n'), "the program ended, its last words were {line:?}");
+        line.trim_end().to_owned()
+    }
+
+    /// The address in its line `listening on ADDRESS`, which must come next.
+    #[track_caller]
+    pub(crate) fn address(&mut self) -> SocketAddr {
+        let line = self.line();
+        let address = line.strip_prefix("listening on ").and_then(|address| address.parse().ok());
+        address.unwrap_or_else(|| panic!("it does not say where it listens, but {line:?}"))
+    }
+
+    /// Writes a line to its stdin.
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("the program reads");
+    }
+
+    /// Sends it a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
+        assert!(kill.expect("sh runs").success());
+    }
+
+    /// Waits for its end; fails the test unless it exits with 0.
+    #[track_caller]
+    pub(crate) fn finish(mut self) {
+        let status = self.wait_for_exit();
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    }
+
+    fn wait_for_exit(&mut self) -> Option<ExitStatus> {
+        let start = Instant::now();
+        while start.elapsed() < EXIT_PATIENCE {
+            let status = self.child.try_wait().expect("the child can be waited for");
+            if status.is_some() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

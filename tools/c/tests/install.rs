@@ -1,0 +1,111 @@
+//! `make install` into a folder, and programs that are built and run with what lies there.
+
+mod common;
+
+#[allow(dead_code)]
+#[path = "../../../tests/common/scratch.rs"]
+mod scratch;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use common::{NATIVE_LIBRARIES, has, root};
+use scratch::Scratch;
+
+/// The version of the interface, which the library's SONAME ends with.
+const SOVERSION: &str = "0.1";
+
+#[test]
+fn what_is_installed_is_found_by_pkg_config_and_works() {
+    if !has("make") || !has("pkg-config") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let destination = scratch.path().join("dest");
+    make("install", &destination);
+    let (usr, lib) = (destination.join("usr"), destination.join("usr/lib"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(names(&usr.join("include")), ["lhttp.h"]);
+    let versioned = format!("liblhttp.so.{version}");
+    let expected = ["liblhttp.a", "liblhttp.so", &format!("liblhttp.so.{SOVERSION}"), &versioned, "pkgconfig"];
+    assert_eq!(names(&lib), expected);
+    for link in ["liblhttp.so".to_owned(), format!("liblhttp.so.{SOVERSION}")] {
+        assert_eq!(fs::read_link(lib.join(link)).expect("it is a link"), Path::new(&versioned));
+    }
+    assert_eq!(pkg_config(&destination, &["--modversion"]), [version]);
+    exports_what_the_header_declares(&lib.join(&versioned));
+
+    // The shared library, found by its SONAME.
+    let shared = build(scratch.path(), "shared", pkg_config(&destination, &["--cflags", "--libs"]));
+    assert!(output(Command::new("readelf").arg("-d").arg(&shared)).contains(&format!("[liblhttp.so.{SOVERSION}]")));
+    assert_eq!(output(Command::new(shared).env("LD_LIBRARY_PATH", &lib)), "done\n");
+
+    // The static one, with what pkg-config says that it needs.
+    let mut flags = pkg_config(&destination, &["--cflags", "--libs", "--static"]);
+    let at = flags.iter().position(|flag| flag == "-llhttp").expect("the library is among them");
+    flags[at] = lib.join("liblhttp.a").to_str().expect("the path is UTF-8").to_owned();
+    assert!(NATIVE_LIBRARIES.iter().all(|library| flags.iter().any(|flag| flag == library)), "{flags:?}");
+    assert_eq!(output(&mut Command::new(build(scratch.path(), "static", flags))), "done\n");
+
+    make("uninstall", &destination);
+    assert_eq!((names(&lib), names(&usr.join("include"))), (vec!["pkgconfig".to_owned()], vec![]));
+}
+
+/// Without waiting for a release build.
+fn make(target: &str, destination: &Path) {
+    let destination = format!("DESTDIR={}", destination.display());
+    let mut make = Command::new("make");
+    make.arg("-C").arg(root().join("tools/c")).args([target, &destination, "PREFIX=/usr", "PROFILE=dev"]);
+    output(&mut make);
+}
+
+/// What `pkg-config OPTIONS lhttp` says when it finds what is installed there, and nothing else.
+fn pkg_config(destination: &Path, options: &[&str]) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.env("PKG_CONFIG_LIBDIR", destination.join("usr/lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", destination);
+    let printed = output(command.args(options).arg("lhttp"));
+    printed.split_whitespace().map(str::to_owned).collect()
+}
+
+fn build(folder: &Path, name: &str, flags: Vec<String>) -> PathBuf {
+    let program = folder.join(name);
+    let mut cc = Command::new("cc");
+    cc.arg("-pthread").arg("-o").arg(&program).arg(root().join("tools/c/tests/c/config.c")).args(flags);
+    output(&mut cc);
+    program
+}
+
+/// No function is missing, and none is there that is not for users.
+fn exports_what_the_header_declares(library: &Path) {
+    let symbols = output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(library));
+    let exported: BTreeSet<_> = symbols.lines().filter_map(|line| line.split(' ').next()).collect();
+    let header = fs::read_to_string(root().join("include/lhttp.h")).expect("the header is there");
+    let code: String = header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
+    let declared: BTreeSet<_> = code
+        .match_indices('(')
+        .filter_map(|(at, _)| code[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next())
+        .filter(|name| name.starts_with("lhttp_"))
+        .collect();
+    assert_eq!(exported, declared);
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the folder is there");
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a command that must succeed, and gives its stdout.
+#[track_caller]
+fn output(command: &mut Command) -> String {
+    let result = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let Output { status, stdout, stderr } = result;
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{stdout}\n{stderr}");
+    stdout.into_owned()
+}
