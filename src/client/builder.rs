@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, ClientError, link::Target};
+use super::{Client, ClientError, link::Target, wait::Wait};
 
 /// The options, with their defaults. Their docs are on the [`Builder`]'s methods.
 #[derive(Clone, Debug)]
@@ -160,7 +160,8 @@ impl Builder {
     pub fn connect(self) -> Result<Client, ClientError> {
         let target = Target::new(&self.url, &self.options).map_err(ClientError::Config)?;
         let deadline = later(self.options.connect_timeout);
-        let mut client = Client::new(target, self.options);
+        let wait = Wait::new().map_err(|error| ClientError::NotConnected(error.to_string()))?;
+        let mut client = Client::new(target, self.options, wait);
         client.first_connect(deadline)?;
         Ok(client)
     }
