@@ -55,6 +55,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::builder::{RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN};
 use self::{
     answer::Tokens,
     backoff::Backoff,

@@ -7,6 +7,11 @@ use std::{
 
 use super::{Client, ClientError, link::Target, wait::Wait};
 
+/// Before the first attempt to reconnect; see [`Builder::reconnect_delay`].
+pub(crate) const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(250);
+/// Before any attempt to reconnect.
+pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(30);
+
 /// The options, with their defaults. Their docs are on the [`Builder`]'s methods.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
@@ -33,8 +38,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             reconnect: true,
-            reconnect_delay_min: Duration::from_millis(250),
-            reconnect_delay_max: Duration::from_secs(30),
+            reconnect_delay_min: RECONNECT_DELAY_MIN,
+            reconnect_delay_max: RECONNECT_DELAY_MAX,
             ping_interval: Duration::from_secs(20),
             pong_timeout: Duration::from_secs(10),
             message_bytes_max: 16 << 20,

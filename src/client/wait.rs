@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, unix::SourceFd};
@@ -19,6 +19,9 @@ const WAKER: Token = Token(1);
 
 /// Events taken at a time: there are no more than two sources.
 const EVENTS_MAX: usize = 2;
+
+/// The system counts milliseconds in 31 bits. Whoever waits looks at the time and waits again.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Ends a [`Client::poll`](super::Client::poll) from another thread: the one that waits now, or else the next one, gives
 /// nothing at once, so that the thread that polls can see to something else. Waking twice before a poll ends is once.
@@ -91,13 +94,13 @@ impl Wait {
         poll.0.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Waits until the deadline, or until the socket may have become ready: since it was seen not to be.
+    /// Waits until the deadline, or until the socket may have become ready since it was seen not to be; or less.
     ///
     /// # Errors
     /// `Interrupted` when the client is woken or a signal comes.
     pub(super) fn until(&self, deadline: Instant) -> io::Result<()> {
         let (poll, events) = &mut *self.poll.lock().unwrap_or_else(PoisonError::into_inner);
-        poll.poll(events, Some(deadline.saturating_duration_since(Instant::now())))?;
+        poll.poll(events, Some(deadline.saturating_duration_since(Instant::now()).min(WAIT_MAX)))?;
         if events.iter().any(|event| event.token() == WAKER) {
             return Err(ErrorKind::Interrupted.into());
         }
