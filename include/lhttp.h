@@ -22,12 +22,13 @@
  *   Texts       are UTF-8 and end with a NUL. What a function is given it has copied when it returns.
  *   Handles     (the types without a definition here) are numbers in the shape of pointers: nothing can be read through
  *               one. A handle that was closed, or that never was one, is a status; it is never followed.
- *   Mistakes    NULL or a misaligned pointer where something must be, a text that is not UTF-8, a handle that is closed,
- *               a call at the wrong time: a status, and a sentence from lhttp_last_error(). What no library can check
- *               is yours: a pointer must point to what its type says, with the length that you give.
+ *   Mistakes    NULL or a misaligned pointer where something must be, a text that is not UTF-8, a handle that is
+ *               closed, a call at the wrong time: a status, and a sentence from lhttp_last_error(). What no library can
+ *               check is yours: a pointer must point to what its type says, with the length that you give.
  *   Callbacks   must return: no longjmp and no C++ exception may leave them.
  *   Memory      If there is none left, the process ends (abort).
  *   fork        A child process that does not exec at once has none of the threads: it must not call anything here.
+ *   dlclose     Not while a server runs, nor a thread that has called anything here.
  */
 #ifndef LHTTP_H
 #define LHTTP_H
@@ -39,8 +40,8 @@
 extern "C" {
 #endif
 
-/* The version of this header; lhttp_version() says the library's. Before 1.0.0, what was compiled against 0.x runs with
- * every later 0.x.y, and the library's SONAME is liblhttp.so.0.x. */
+/* The version of this header; lhttp_version() says the library's. Before 1.0.0, what was compiled against 0.x runs
+ * with every later 0.x.y, and the library's SONAME is liblhttp.so.0.x. */
 #define LHTTP_VERSION "0.1.0"
 
 /* ------------------------------------------------------------------------------------------------------------------ */
@@ -78,8 +79,9 @@ const char *lhttp_strerror(lhttp_status status);
  * thread that fails. "" if none has. */
 const char *lhttp_last_error(void);
 
-/* If that was LHTTP_ERROR_REFUSED: the code of the refusal, after HTTP's classes, such as 403, and its word for programs,
- * such as "forbidden" or "bad-channel", there as long as lhttp_last_error's. 0 and "" if it was something else. */
+/* If that was LHTTP_ERROR_REFUSED: the code of the refusal, after HTTP's classes, such as 403, and its word for
+ * programs, such as "forbidden" or "bad-channel", there as long as lhttp_last_error's. 0 and "" if it was something
+ * else. */
 uint16_t lhttp_last_code(void);
 const char *lhttp_last_reason(void);
 
@@ -99,14 +101,14 @@ enum {
     LHTTP_LOG_TRACE = 5
 };
 
-/* Gets one line of the log, without a newline; `target` is the module that it comes from. Both texts are there until it
- * returns. It is called on the threads of servers and on those that call lhttp, by one at a time. The server waits for
- * it, so it should be quick. What it causes to be logged itself is not. */
+/* Gets one line of the log, without a newline; `target` is the module that it comes from. Both texts are there
+ * until it returns. It is called on the threads of servers and on those that call lhttp, by one at a time. The
+ * server waits for it, so it should be quick. What it causes to be logged itself is not. */
 typedef void (*lhttp_log_callback)(int level, const char *target, const char *line, void *user);
 
 /* Sends the log of this process, of all servers and clients, to `callback`, as far as it is at least as serious as
- * `level`; NULL sends it nowhere, which is how it begins. When this returns, the callback of before is not running any
- * more, and will not be called again. LHTTP_ERROR_CALLBACK inside of the callback itself. */
+ * `level`; NULL sends it nowhere, which is how it begins. When this returns, the callback of before is not running
+ * any more, and will not be called again. LHTTP_ERROR_CALLBACK inside of the callback itself. */
 lhttp_status lhttp_log(int level, lhttp_log_callback callback, void *user);
 
 /* ------------------------------------------------------------------------------------------------------------------ */
@@ -116,17 +118,18 @@ lhttp_status lhttp_log(int level, lhttp_log_callback callback, void *user);
 typedef struct lhttp_options lhttp_options;
 typedef struct lhttp_context lhttp_context;
 
-/* What has happened is in the context, which is there until the function returns; `user` is the pointer that was given
- * beside the function. It is called on the threads of the server, on several at once if the server has several cores, so
- * what `user` points to needs a lock or atomics, and must be there until lhttp_stop has returned. It must not block: all
- * other connections of that core wait for it. Slow work goes to another thread, with an lhttp_replier. */
+/* What has happened is in the context, which is there until the function returns; `user` is the pointer that was
+ * given beside the function. It is called on the threads of the server, on several at once if the server has
+ * several cores, so what `user` points to needs a lock or atomics, and must be there until lhttp_stop has returned.
+ * It must not block: all other connections of that core wait for it. Slow work goes to another thread, with an
+ * lhttp_replier. */
 typedef void (*lhttp_callback)(lhttp_context *context, void *user);
 
 /* Made by lhttp_config_init. It is yours: copy it, keep it, and release it once.
  *
- * `size` is what lets old programs run with new libraries: a library reads and writes as many bytes of it as the program
- * knew of, and takes what is missing for 0. A program that sets a field which an older library does not know gets
- * LHTTP_ERROR_OPTION from it; as long as it leaves the new fields 0, that works, too. */
+ * `size` is what lets old programs run with new libraries: a library reads and writes as many bytes of it as the
+ * program knew of, and takes what is missing for 0. A program that sets a field which an older library does not
+ * know gets LHTTP_ERROR_OPTION from it; as long as it leaves the new fields 0, that works, too. */
 typedef struct lhttp_config {
     size_t size;            /* set by lhttp_config_init */
     lhttp_options *options; /* set by lhttp_config_init: what the functions below put in */
@@ -137,27 +140,27 @@ typedef struct lhttp_config {
 /* Fills `config` with the defaults. `size` is sizeof(lhttp_config) in your program. */
 lhttp_status lhttp_config_init(lhttp_config *config, size_t size);
 
-/* Sets an option by the name that it has in the configuration file of lhttpd, to a text such as its flag takes: "listen"
- * to "127.0.0.1:8081" (several are separated by commas), "cores" to "2", "max-message" to "16KiB", "idle-timeout" to
- * "2m". `lhttpd --help` and the README list them; all of them but "demo" are here. "log" sets the level of lhttp_log
- * for the whole process when a server starts with it.
+/* Sets an option by the name that it has in the configuration file of lhttpd, to a text such as its flag takes:
+ * "listen" to "127.0.0.1:8081" (several are separated by commas), "cores" to "2", "max-message" to "16KiB",
+ * "idle-timeout" to "2m". `lhttpd --help` and the README list them; all of them but "demo" are here. "log" sets the
+ * level of lhttp_log for the whole process when a server starts with it.
  *
- * LHTTP_ERROR_OPTION if there is no such option or the value is none of its; nothing has changed then. Whether options
- * fit each other, lhttp_start says. */
+ * LHTTP_ERROR_OPTION if there is no such option or the value is none of its; nothing has changed then. Whether
+ * options fit each other, lhttp_start says. */
 lhttp_status lhttp_config_set(lhttp_config *config, const char *name, const char *value);
 
-/* What messages with one command mean. Functions that are NULL do nothing. `size` is sizeof(lhttp_processor) in your
- * program, as in lhttp_config:
+/* What messages with one command mean. Functions that are NULL do nothing. `size` is sizeof(lhttp_processor) in
+ * your program, as in lhttp_config:
  *
  *     lhttp_processor echo = {.size = sizeof echo, .on_message = on_echo};
  *
- * What is sent, published and subscribed in a callback takes effect when it has returned and the message has been found
- * sound. */
+ * What is sent, published and subscribed in a callback takes effect when it has returned and the message has been
+ * found sound. */
 typedef struct lhttp_processor {
     size_t size;
     lhttp_callback on_open;    /* a connection uses this command for the first time; on_message follows */
     lhttp_callback on_message; /* a message with this command has come */
-    lhttp_callback on_close;   /* a connection that has used this command has ended; there is no message, and no answer */
+    lhttp_callback on_close;   /* such a connection has ended; there is no message, and no answer */
     void *user;                /* for all of them */
 } lhttp_processor;
 
@@ -165,8 +168,8 @@ typedef struct lhttp_processor {
  * first. The struct is copied. LHTTP_ERROR_REFUSED if no message can have this command. */
 lhttp_status lhttp_config_processor(lhttp_config *config, const char *command, const lhttp_processor *processor);
 
-/* Sees every connection, and every LHTTP message whatever its command, but not what is published with lhttp_publish or
- * POST /publish. Functions that are NULL let everything pass; one that calls lhttp_refuse does not. */
+/* Sees every connection, and every LHTTP message whatever its command, but not what is published with lhttp_publish
+ * or POST /publish. Functions that are NULL let everything pass; one that calls lhttp_refuse does not. */
 typedef struct lhttp_filter {
     size_t size;                   /* sizeof(lhttp_filter) in your program */
     lhttp_callback on_open;        /* a connection has opened; refused, it is closed with 1008 */
@@ -194,44 +197,52 @@ typedef struct lhttp_header {
 
 typedef struct lhttp_server lhttp_server;
 
-/* Starts a server, and returns when it listens. It runs on threads of its own, one for each core, which take no signals:
- * they stay yours. A process may have several servers.
+/* Starts a server, and returns when it listens. It runs on threads of its own, one for each core, which take no
+ * signals: they stay yours. A process may have several servers.
  *
- * `*server` is the handle to it, until lhttp_stop. The configuration is copied: release it, or start the next server with
- * it. Call it from a thread that is not pinned to a CPU: the server shares the CPUs that the calling thread may use.
+ * `*server` is the handle to it, until lhttp_stop. The configuration is copied: release it, or start the next
+ * server with it. Call it from a thread that is not pinned to a CPU: the server shares the CPUs that the calling
+ * thread may use.
+ *
+ * It takes as many connections as the soft limit of open files allows, unless "max-connections" says less: raise
+ * that before (setrlimit) if it is low, for the library does not touch it.
  *
  * LHTTP_ERROR_OPTION, LHTTP_ERROR_LISTEN, LHTTP_ERROR_SYSTEM; `*server` is as it was then. */
 lhttp_status lhttp_start(const lhttp_config *config, lhttp_server **server);
 
-/* The port of the first address that the server listens on, which is of interest if "listen" said port 0. 0 if `server`
- * is not running. */
+/* The port of the first address that the server listens on, which is of interest if "listen" said port 0. 0 if
+ * `server` is not running. */
 uint16_t lhttp_local_port(const lhttp_server *server);
 
-/* Publishes one message, from any thread: its subscribers get `command`, a `publish` header with `channels`, which are
- * separated by spaces, then `headers` (may be NULL), and `len` bytes of `body` (may be NULL if there are none). It goes as
- * text if it is UTF-8, else as binary. Never waits. What one thread publishes to a channel arrives in that order.
+/* Publishes one message, from any thread: its subscribers get `command`, a `publish` header with `channels`, which
+ * are separated by spaces, then `headers` (may be NULL), and `len` bytes of `body` (may be NULL if there are none).
+ * It goes as text if it is UTF-8, else as binary. Never waits. What one thread publishes to a channel arrives in
+ * that order.
  *
- * LHTTP_ERROR_REFUSED if a channel, the command, a header or the size is not valid; LHTTP_ERROR_FULL if the server is
- * behind: try again later; LHTTP_ERROR_CLOSED if it has stopped. What a server takes while it stops may reach nobody. */
+ * LHTTP_ERROR_REFUSED if a channel, the command, a header or the size is not valid; LHTTP_ERROR_FULL if the server
+ * is behind: try again later; LHTTP_ERROR_CLOSED if it has stopped. What a server takes while it stops may reach
+ * nobody. */
 lhttp_status lhttp_publish(lhttp_server *server, const char *channels, const char *command,
                            const lhttp_header *headers, const void *body, size_t len);
 
-/* Stops the server, and returns when it has: it takes no more connections, every client is told, and what waits is sent
- * for at most `drain_ms` milliseconds. No callback of it runs afterwards, and none will; what they use can be freed then.
+/* Stops the server, and returns when it has: it takes no more connections, every client is told, and what waits is
+ * sent for at most `drain_ms` milliseconds. No callback of it runs afterwards, and none will; what they use can be
+ * freed then.
  *
- * LHTTP_ERROR_CLOSED the second time, and from all but one of the threads that stop it at once. LHTTP_ERROR_CALLBACK
- * inside of a callback: let another thread stop it. */
+ * LHTTP_ERROR_CLOSED the second time, and from all but one of the threads that stop it at once.
+ * LHTTP_ERROR_CALLBACK inside of a callback: let another thread stop it. */
 lhttp_status lhttp_stop(lhttp_server *server, uint32_t drain_ms);
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Inside a callback: what has happened                                                                               */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* A context is good on the thread of its callback until that returns; afterwards, and on other threads, each of these
- * gives NULL or 0, or LHTTP_ERROR_CALLBACK. So does a callback of the log that is called in the middle of one of them.
+/* A context is good on the thread of its callback until that returns; afterwards, and on other threads, each of
+ * these gives NULL or 0, or LHTTP_ERROR_CALLBACK. So does a callback of the log that is called in the middle of one
+ * of them.
  *
- * Texts that these give end with a NUL and are there until the callback returns. Bodies are not copied: they are there
- * until the callback returns or changes the message, whichever is first. */
+ * Texts that these give end with a NUL and are there until the callback returns. Bodies are not copied: they are
+ * there until the callback returns or changes the message, whichever is first. */
 
 /* The command; "" if there is no LHTTP message. */
 const char *lhttp_context_command(const lhttp_context *context);
@@ -264,8 +275,8 @@ const char *lhttp_context_connection(const lhttp_context *context);
 /* The address of the other end, such as "127.0.0.1:40302". */
 const char *lhttp_context_peer(const lhttp_context *context);
 
-/* What the WebSocket handshake asked for: its path; its query without the '?', not decoded, NULL if there is none; and the
- * first of its headers with this name, in any case, NULL if there is none. */
+/* What the WebSocket handshake asked for: its path; its query without the '?', not decoded, NULL if there is none;
+ * and the first of its headers with this name, in any case, NULL if there is none. */
 const char *lhttp_context_path(const lhttp_context *context);
 const char *lhttp_context_query(const lhttp_context *context);
 const char *lhttp_context_handshake_header(const lhttp_context *context, const char *name);
@@ -273,8 +284,8 @@ const char *lhttp_context_handshake_header(const lhttp_context *context, const c
 /* Is called with a value that is not needed any more. */
 typedef void (*lhttp_release_callback)(void *value);
 
-/* Keeps a value with the connection, in place of the one that was there, for all processors and filters. `release` (may be
- * NULL) is called with it once: when another takes its place, or behind the connection's last on_close. */
+/* Keeps a value with the connection, in place of the one that was there, for all processors and filters. `release`
+ * (may be NULL) is called with it once: when another takes its place, or behind the connection's last on_close. */
 lhttp_status lhttp_context_set_user(lhttp_context *context, void *value, lhttp_release_callback release);
 
 /* The value kept with the connection; NULL if there is none. */
@@ -284,16 +295,17 @@ void *lhttp_context_user(const lhttp_context *context);
 /* Inside a callback: what can be done                                                                                */
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-/* Answers with the command and headers of the message, as they are now, and this body. An answer to a message that is not
- * LHTTP is the body alone. */
+/* Answers with the command and headers of the message, as they are now, and this body. An answer to a message that
+ * is not LHTTP is the body alone. */
 lhttp_status lhttp_send(lhttp_context *context, const void *body, size_t len);
 
-/* Answers with a message of its own; `headers` and `body` as for lhttp_publish. LHTTP_ERROR_REFUSED if it is not valid. */
+/* Answers with a message of its own; `headers` and `body` as for lhttp_publish. LHTTP_ERROR_REFUSED if it is not
+ * valid. */
 lhttp_status lhttp_reply(lhttp_context *context, const char *command, const lhttp_header *headers, const void *body,
                          size_t len);
 
-/* Subscribes the connection to a channel or pattern, or ends that. LHTTP_ERROR_REFUSED if it is neither, or one more than
- * the connection may have. */
+/* Subscribes the connection to a channel or pattern, or ends that. LHTTP_ERROR_REFUSED if it is neither, or one
+ * more than the connection may have. */
 lhttp_status lhttp_subscribe(lhttp_context *context, const char *channel);
 lhttp_status lhttp_unsubscribe(lhttp_context *context, const char *channel);
 
@@ -301,19 +313,19 @@ lhttp_status lhttp_unsubscribe(lhttp_context *context, const char *channel);
 lhttp_status lhttp_context_publish(lhttp_context *context, const char *channels, const char *command,
                                    const lhttp_header *headers, const void *body, size_t len);
 
-/* Refuses the message, in processors and filters: its sender gets an error with this code (after HTTP's classes, such as
- * 403), this reason (one word for programs) and this sentence (for people), and nothing of the message happens, nor
- * anything that the callback has asked for. Where nothing is left to refuse it has no effect. */
+/* Refuses the message, in processors and filters: its sender gets an error with this code (after HTTP's classes,
+ * such as 403), this reason (one word for programs) and this sentence (for people), and nothing of the message
+ * happens, nor anything that the callback has asked for. Where nothing is left to refuse it has no effect. */
 lhttp_status lhttp_refuse(lhttp_context *context, uint16_t code, const char *reason, const char *sentence);
 
-/* Closes the connection with a code of RFC 6455, such as 1000, and a reason (may be NULL) of at most 123 bytes. What was
- * sent before arrives before. A code that must not be sent becomes 1000. */
+/* Closes the connection with a code of RFC 6455, such as 1000, and a reason (may be NULL) of at most 123 bytes.
+ * What was sent before arrives before. A code that must not be sent becomes 1000. */
 lhttp_status lhttp_close(lhttp_context *context, uint16_t code, const char *reason);
 
 /* Change the message: what is forwarded to subscribers, and what lhttp_send answers with. A control header (such as
- * `publish`) that is added or removed counts as the client's own. lhttp_set_header replaces all headers of its name;
- * lhttp_remove_header gives 1 if there was one, else 0. LHTTP_ERROR_REFUSED if there is no LHTTP message, or if it would
- * not be valid. */
+ * `publish`) that is added or removed counts as the client's own. lhttp_set_header replaces all headers of its
+ * name; lhttp_remove_header gives 1 if there was one, else 0. LHTTP_ERROR_REFUSED if there is no LHTTP message, or
+ * if it would not be valid. */
 lhttp_status lhttp_set_command(lhttp_context *context, const char *command);
 lhttp_status lhttp_add_header(lhttp_context *context, const char *name, const char *value);
 lhttp_status lhttp_set_header(lhttp_context *context, const char *name, const char *value);
@@ -326,13 +338,13 @@ lhttp_status lhttp_set_body(lhttp_context *context, const void *body, size_t len
 
 typedef struct lhttp_replier lhttp_replier;
 
-/* A handle that answers this connection later, from any thread and as often as needed, until it is released. It keeps the
- * message's command and headers. NULL if the context is not good. */
+/* A handle that answers this connection later, from any thread and as often as needed, until it is released. It
+ * keeps the message's command and headers. NULL if the context is not good. */
 lhttp_replier *lhttp_context_replier(lhttp_context *context);
 
-/* As lhttp_send, lhttp_reply and lhttp_close, at once. What is sent to a connection that is gone by then is dropped in
- * silence. LHTTP_ERROR_FULL if the server is behind: try again later. LHTTP_ERROR_CLOSED if the server has stopped, or
- * the replier was released. */
+/* As lhttp_send, lhttp_reply and lhttp_close, at once. What is sent to a connection that is gone by then is dropped
+ * in silence. LHTTP_ERROR_FULL if the server is behind: try again later. LHTTP_ERROR_CLOSED if the server has
+ * stopped, or the replier was released. */
 lhttp_status lhttp_replier_send(lhttp_replier *replier, const void *body, size_t len);
 lhttp_status lhttp_replier_reply(lhttp_replier *replier, const char *command, const lhttp_header *headers,
                                  const void *body, size_t len);
@@ -358,7 +370,7 @@ typedef struct lhttp_event lhttp_event;
  * It is yours, and is only read by lhttp_client_connect. `size` as in lhttp_config. */
 typedef struct lhttp_client_config {
     size_t size;                     /* sizeof(lhttp_client_config) in your program */
-    const char *ca_file;             /* for wss://: a PEM file, trusted and nothing else; NULL: what the system trusts */
+    const char *ca_file;             /* for wss://: trusts this PEM file alone; NULL: what the system trusts */
     const lhttp_header *headers;     /* more headers for the handshake, such as authorization; may be NULL */
     size_t message_bytes_max;        /* 16 MiB: a longer message ends the connection with 1009 */
     size_t inbox_messages_max;       /* 10,000 events may wait to be polled; see LHTTP_ERROR_INBOX_FULL */
@@ -375,12 +387,12 @@ typedef struct lhttp_client_config {
 /* Connects to "ws://HOST[:PORT][/PATH]" or "wss://...", and returns when that is done. `config` may be NULL.
  *
  * `*client` is the handle, until lhttp_client_close. From then on the client reconnects by itself, with random, growing
- * pauses, and renews its subscriptions; what was published in between is missed. It has no thread of its own and does all
- * of that inside of the calls below: poll it, or the server will take it for dead (lhttpd after 60 s).
+ * pauses, and renews its subscriptions; what was published in between is missed. It has no thread of its own and does
+ * all of that inside of the calls below: poll it, or the server will take it for dead (lhttpd after 60 s).
  *
  * Several threads may use one client, one at a time, in the order in which they come. A call that comes while another
- * thread polls does not wait for that: the poll makes way, and then goes on. (An attempt to connect is not cut short.) A
- * poll waits behind other calls, and other polls, at most for its own timeout.
+ * thread polls does not wait for that: the poll makes way, and then goes on. (An attempt to connect is not cut short.)
+ * A poll waits behind other calls, and other polls, at most for its own timeout.
  *
  * None of these can be called inside of a callback, of a server or of the log: LHTTP_ERROR_CALLBACK.
  *
@@ -388,8 +400,9 @@ typedef struct lhttp_client_config {
  * LHTTP_ERROR_NOT_CONNECTED if the server is not to be had; `*client` is as it was then. */
 lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *config, lhttp_client **client);
 
-/* Subscribes to channels and patterns, separated by spaces, and returns when all of them are live; or ends that. They are
- * repeated if the connection is lost meanwhile. Without a connection there is nothing to wait for in order to unsubscribe.
+/* Subscribes to channels and patterns, separated by spaces, and returns when all of them are live; or ends that. They
+ * are repeated if the connection is lost meanwhile. Without a connection there is nothing to wait for in order to
+ * unsubscribe.
  *
  * LHTTP_ERROR_REFUSED if a name is not valid or the server refuses it: none of them is subscribed then, and
  * lhttp_last_code, lhttp_last_reason and lhttp_last_error say why. LHTTP_ERROR_NOT_CONNECTED, LHTTP_ERROR_TIMED_OUT,
@@ -406,15 +419,16 @@ lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, co
                                   const lhttp_header *headers, const void *body, size_t len);
 
 /* Sends any message and does not wait for an answer: to a processor of the server, or to publish faster, with a header
- * `publish`. It waits for a connection in the outbox; what was on its way when one ends may be lost. If the server refuses
- * it, that is an event. A subscription made so is not renewed.
+ * `publish`. It waits for a connection in the outbox; what was on its way when one ends may be lost. If the server
+ * refuses it, that is an event. A subscription made so is not renewed.
  *
  * LHTTP_ERROR_REFUSED if it is not valid; LHTTP_ERROR_FULL if too much waits; LHTTP_ERROR_CLOSED: it was not taken. */
 lhttp_status lhttp_client_send(lhttp_client *client, const char *command, const lhttp_header *headers, const void *body,
                                size_t len);
 
-/* Waits until something has happened, at most `timeout_ms`, and gives it; 0 only takes what has come. LHTTP_NOTHING if
- * there is nothing within that time, or sooner if a signal comes; `*event` is as it was then. LHTTP_ERROR_CLOSED when the
+/* Waits until something has happened, at most `timeout_ms`, and gives it; 0 only takes what has come. While there is no
+ * connection, an attempt that is due may make it take as much longer as connect_timeout_ms says. LHTTP_NOTHING if there
+ * is nothing within that time, or sooner if a signal comes; `*event` is as it was then. LHTTP_ERROR_CLOSED when the
  * connection has ended for good and all that had come was given, or when another thread closes the client. */
 lhttp_status lhttp_client_poll(lhttp_client *client, uint32_t timeout_ms, lhttp_event **event);
 
@@ -432,12 +446,12 @@ lhttp_status lhttp_client_close(lhttp_client *client);
 /* What lhttp_event_kind gives; later versions may have more of them: pass over those that you do not know. */
 enum {
     LHTTP_EVENT_NONE = 0,              /* this is no event */
-    LHTTP_EVENT_MESSAGE = 1,           /* published to a channel, or an answer: command, headers, body, parts, channel */
+    LHTTP_EVENT_MESSAGE = 1,           /* command, headers, body, parts; channel, unless it is an answer */
     LHTTP_EVENT_RAW = 2,               /* something that is not LHTTP: body */
     LHTTP_EVENT_REFUSED = 3,           /* the server has refused what no call waits for: code, reason, sentence */
     LHTTP_EVENT_SUBSCRIPTION_LOST = 4, /* the server does not renew it: channel, code, reason, sentence */
     LHTTP_EVENT_OPEN = 5,              /* connected again, and the subscriptions are renewed */
-    LHTTP_EVENT_WAITING = 6,           /* not connected: sentence says why, and retry_in_ms how long until the next attempt */
+    LHTTP_EVENT_WAITING = 6,           /* not connected: sentence says why, retry_in_ms for how long */
     LHTTP_EVENT_CLOSED = 7             /* not connected, and no attempt will be made: sentence */
 };
 

@@ -27,7 +27,7 @@ use crate::{
     error::Refusal,
     extension::{Dispatch, Extensions},
     protocol::{
-        channel, frame,
+        channel, frame, mask,
         message::{Control, Head},
     },
 };
@@ -102,7 +102,7 @@ pub fn push_client_frame(out: &mut Vec<u8>, mask: [u8; 4], payload: &[u8]) {
     header.format(payload.len() as u64, out).expect("a Vec takes it");
     let start = out.len();
     out.extend_from_slice(payload);
-    frame::unmask(&mut out[start..], mask); // which is what masks, too
+    mask::unmask(&mut out[start..], mask); // which is what masks, too
 }
 
 /// Appends a server's text frame.
@@ -115,7 +115,7 @@ pub fn take_whole(bytes: &mut [u8]) -> Decoded {
     let (mut decoded, mut used) = (Decoded { is_ascii: true, ..Decoded::default() }, 0);
     while let Some(whole) = frame::whole(&bytes[used..]) {
         let payload = &mut bytes[used + whole.start..used + whole.end];
-        decoded.is_ascii &= frame::unmask(payload, whole.mask);
+        decoded.is_ascii &= mask::unmask(payload, whole.mask);
         decoded.messages += 1;
         decoded.payload_bytes += payload.len();
         used += whole.end;
@@ -132,7 +132,7 @@ pub fn take_any(bytes: &mut [u8]) -> Decoded {
     while let Some(header) = frame::decode(&bytes[used..], usize::MAX).expect("a sound frame") {
         let start = used + header.len;
         let Some(payload) = bytes.get_mut(start..start + header.payload_len) else { break };
-        decoded.is_ascii &= frame::unmask(payload, header.mask);
+        decoded.is_ascii &= mask::unmask(payload, header.mask);
         decoded.messages += 1;
         decoded.payload_bytes += header.payload_len;
         used = start + header.payload_len;
@@ -232,7 +232,7 @@ impl FanOut {
         let poll = mio::Poll::new().expect("a poll");
         let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
         let (mailbox, _) = inbox::inbox(wake);
-        let app = Dispatch::new(0, Arc::new(Extensions::default()), mailbox);
+        let app = Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None);
         let mut burst = Vec::new();
         (0..messages).for_each(|_| push_client_frame(&mut burst, MASK_NONE, message));
         let hub = Hub::new(0, 1, limits());

@@ -18,6 +18,7 @@ mod nats;
 mod plan;
 mod set;
 mod units;
+mod upstream;
 mod validate;
 
 use std::{
@@ -30,6 +31,8 @@ use serde::Deserialize;
 
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::{Login, NatsServer};
+#[cfg(feature = "upstream")]
+pub(crate) use self::upstream::{Prefix, parse_url};
 pub use self::{
     machine::raise_fd_limit,
     plan::Plan,
@@ -142,9 +145,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::duration")]
     pub handshake_timeout: Duration,
 
-    /// `drain`: how long a stopping server goes on flushing its outboxes. Default: 10 s. Zero: it stops at once.
+    /// `drain`: how long a stopping server goes on flushing its outboxes, and sending the upstream requests that it has
+    /// accepted. Default: 10 s. Zero: it stops at once.
     ///
-    /// What is not flushed by then is lost.
+    /// What is not flushed or sent by then is lost.
     #[serde(rename = "drain", deserialize_with = "units::duration")]
     pub drain_timeout: Duration,
 
@@ -206,9 +210,47 @@ pub struct Config {
     /// `nats-buffer`: bytes of publishes that wait for NATS, over all cores, while it is away or slow. Default: 8 MiB; at
     /// least [`Config::NATS_BUFFER_BYTES_MIN`] and twice `max-message`.
     ///
-    /// What does not fit pushes out what is oldest, counted in [`Stats`](crate::Stats).
+    /// What does not fit pushes out what is oldest, counted in [`Stats`](crate::Stats). A message counts as it is, with its
+    /// channel's name, and at most 84 bytes more; a core leaves at most 16 KiB and a message of this unused. Beside it the
+    /// NATS client has up to 1 MiB at hand.
     #[serde(rename = "nats-buffer", deserialize_with = "units::bytes")]
     pub nats_buffer_bytes: usize,
+
+    /// `upstream-allow`: the URLs that the `upstream` header may name (PROTOCOL.md §5): those that begin with one of these,
+    /// `http[s]://host[:port][/path]`, where scheme, host and port are compared as what they mean and the path by whole
+    /// segments. In TOML one text or a list of them. Default: none, every `upstream` is refused with 403.
+    ///
+    /// A prefix that is none keeps the server from starting, as does any in a build without the cargo feature `upstream`,
+    /// and `https` without `tls`.
+    #[serde(deserialize_with = "units::texts")]
+    pub upstream_allow: Vec<String>,
+
+    /// `upstream-workers`: threads that send these requests, so many at once at most, 1 to
+    /// [`Config::UPSTREAM_WORKERS_CEILING`]. Default: 16. Without `upstream-allow` there are none.
+    ///
+    /// Each costs a thread, two file descriptors, 32 KiB of buffers, and up to `upstream-response-max` while it is at work.
+    pub upstream_workers: usize,
+
+    /// `upstream-queue`: requests that wait for a worker, over all cores, 1 to [`Config::UPSTREAM_QUEUE_CEILING`]. Default:
+    /// 1024. They hold their messages, [`Config::UPSTREAM_QUEUE_BYTES_MAX`] of them at most.
+    ///
+    /// Past either the sender gets error 503 `upstream-busy`, and the rest of its message is carried out.
+    #[serde(rename = "upstream-queue")]
+    pub upstream_queue_max: usize,
+
+    /// `upstream-timeout`: how long one request may take with its whole answer, redirects included, once a worker has begun
+    /// it. Default: 10 s; never zero.
+    ///
+    /// Past it the sender gets error 504 `upstream-timeout`.
+    #[serde(deserialize_with = "units::duration")]
+    pub upstream_timeout: Duration,
+
+    /// `upstream-response-max`: bytes of the body of an answer that is sent to the client. Default: 256 KiB. It must leave
+    /// 1 KiB of `outbox-max` for the head.
+    ///
+    /// Past it the client gets error 502 `upstream-failed` instead.
+    #[serde(rename = "upstream-response-max", deserialize_with = "units::bytes")]
+    pub upstream_response_bytes_max: usize,
 }
 
 impl Config {
@@ -223,6 +265,16 @@ impl Config {
 
     /// The least that `nats-buffer` can be: 512 KiB, which holds what a core sends at once.
     pub const NATS_BUFFER_BYTES_MIN: usize = 512 << 10;
+
+    /// The most that `upstream-workers` can be.
+    pub const UPSTREAM_WORKERS_CEILING: usize = 1024;
+
+    /// The most that `upstream-queue` can be.
+    pub const UPSTREAM_QUEUE_CEILING: usize = 1 << 20;
+
+    /// Bytes of messages that wait for a worker of the upstream proxy, over all cores: 16 MiB. One message may wait alone,
+    /// however large it is.
+    pub const UPSTREAM_QUEUE_BYTES_MAX: usize = 16 << 20;
 
     /// The most that any of the other times can be: a year. It keeps every deadline within what a clock can count to.
     pub const TIMEOUT_CEILING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -256,6 +308,11 @@ impl Default for Config {
             nats_password_file: None,
             nats_tls_ca: None,
             nats_buffer_bytes: 8 << 20,
+            upstream_allow: Vec::new(),
+            upstream_workers: 16,
+            upstream_queue_max: 1024,
+            upstream_timeout: Duration::from_secs(10),
+            upstream_response_bytes_max: 256 << 10,
         }
     }
 }

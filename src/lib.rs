@@ -27,7 +27,7 @@
 //! ```
 //!
 //! and everyone who is subscribed to `room` gets the second message as it was sent. Subscribing and publishing need no
-//! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `multipart`, `ack` and `no-echo` work in a
+//! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `upstream`, `multipart`, `ack` and `no-echo` work in a
 //! message with any command. What a program adds is in [`Processor`] (what a command means), [`Filter`] (what every
 //! message goes through) and [`Publisher`] (publishing from outside). [`client`] is the other end. The daemon `lhttpd` is this library with a command
 //! line, and [`Config`] is every option of it. Programs in C and what can call C find all of it in `include/lhttp.h`.
@@ -42,7 +42,8 @@
 //!       │ reactor (mio) → hub       │◄─────►│ reactor (mio) → hub       │
 //!       └──▲────────────────────────┘       └──▲────────────────────────┘
 //!          │ letters, batches, one wake a turn │
-//!     Publisher, Replier: any thread of the program; the NATS bridge to other nodes: a thread of its own
+//!     Publisher, Replier: any thread of the program; the NATS bridge to other nodes: a thread of its own;
+//!     upstream workers: threads that send HTTP requests
 //! ```
 //!
 //! A connection lives and dies on one core. A core runs in *turns* that never block: it polls, reads what has come,

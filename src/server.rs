@@ -1,5 +1,6 @@
 //! The server: from a configuration to running cores, and the handle to them.
 
+mod handle;
 mod reload;
 
 use std::{
@@ -16,10 +17,13 @@ use mio::{Poll, net::TcpListener};
 
 use crate::{
     config::{Config, Plan},
-    edge::nats::{Bridge, Prepared},
+    edge::{
+        nats::Bridge,
+        upstream::{Pool, Prepared},
+    },
     engine::{
         core::{Core, Link},
-        counters::{Shared, Stats},
+        counters::Shared,
         hub::{Hub, Limits},
         inbox::{Inbox, Mailbox, Wake, inbox, waker},
         listener::listen,
@@ -28,11 +32,14 @@ use crate::{
         uplink::{Downlink, Uplink, link_bridge},
     },
     error::StartError,
-    extension::{Context, Dispatch, Extensions, Filter, Processor, Publisher},
+    extension::{Context, Dispatch, Extensions, Filter, Processor},
     protocol::http::{Page, Pages},
 };
 
-pub use self::reload::{Reloaded, Reloader};
+pub use self::{
+    handle::{Handle, Stopper},
+    reload::{Reloaded, Reloader},
+};
 
 /// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
 /// then their publishers wait.
@@ -131,6 +138,7 @@ impl Builder {
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
         let plan = self.config.resolve()?;
         let bridge = self.config.nats.is_some().then(|| Bridge::prepare(&self.config)).transpose()?;
+        let upstream = (!self.config.upstream_allow.is_empty()).then(|| Pool::prepare(&self.config)).transpose()?;
         let cores = plan.cpus.len();
         let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
@@ -147,6 +155,8 @@ impl Builder {
         let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
         let mut handle = Handle {
             bridge: None,
+            upstream: None,
+            stop_by: Arc::default(),
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses,
             message_bytes_max: self.config.message_bytes_max,
@@ -157,11 +167,14 @@ impl Builder {
             threads: Vec::new(),
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
-        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared)?;
+        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
         assembled.iter_mut().for_each(|core| core.hub.pages = pages.clone());
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
             handle.start_bridge(bridge, downlinks)?;
+        }
+        if let Some(upstream) = upstream {
+            handle.start_upstream(upstream)?;
         }
         for (number, core) in assembled.into_iter().enumerate() {
             handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper())?);
@@ -177,6 +190,7 @@ impl Builder {
         ends: Vec<End>,
         listeners: Vec<Vec<TcpListener>>,
         shared: &[Arc<Shared>],
+        upstream: Option<&Prepared>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -184,11 +198,12 @@ impl Builder {
         let mut cores = Vec::with_capacity(ends.len());
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
+            let gate = upstream.map(|upstream| upstream.gate(number as u32));
             cores.push(Core {
                 number: number as u32,
                 bridge: None,
                 hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
-                app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox)),
+                app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate)),
                 reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
                 links,
                 inbox: end.inbox,
@@ -281,107 +296,5 @@ impl Drop for StopWithCore {
         if thread::panicking() {
             self.0.stop(Duration::ZERO);
         }
-    }
-}
-
-/// A running server. Dropping it stops the server, at once unless [`Handle::stop`] has given it time, and waits until it
-/// has.
-#[derive(Debug)]
-pub struct Handle {
-    bridge: Option<Bridge>,
-    publish_bytes_max: Arc<AtomicUsize>,
-    addresses: Vec<SocketAddr>,
-    message_bytes_max: usize,
-    reloader: Reloader,
-    mailboxes: Vec<Mailbox>,
-    shared: Vec<Arc<Shared>>,
-    next_publisher: AtomicUsize,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Handle {
-    /// The addresses listened on, in the order given, with the ports that were taken for 0.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// How many cores run.
-    pub fn cores(&self) -> usize {
-        self.mailboxes.len()
-    }
-
-    /// A way to publish from any thread. Each call gives one that goes in by another core in turn.
-    pub fn publisher(&self) -> Publisher {
-        let turn = self.next_publisher.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let mailbox = self.mailboxes[turn % self.mailboxes.len()].clone();
-        Publisher::new(mailbox, self.message_bytes_max, Arc::clone(&self.publish_bytes_max))
-    }
-
-    /// What the server has done so far. Each core's numbers are those of its last turn.
-    pub fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        self.shared.iter().for_each(|shared| shared.add_to(&mut stats));
-        stats
-    }
-
-    /// Begins to stop: new clients are turned away, `/healthz` says 503, every client is told 1001, and for at most
-    /// `drain` what is queued is still sent. Returns at once; see [`Handle::join`]. Only the first call counts.
-    pub fn stop(&self, drain: Duration) {
-        self.stopper().stop(drain);
-    }
-
-    /// A handle that can only stop the server, for a thread that waits for signals.
-    pub fn stopper(&self) -> Stopper {
-        Stopper { mailboxes: self.mailboxes.clone() }
-    }
-
-    /// A handle that can give the server new options while it runs.
-    pub fn reloader(&self) -> Reloader {
-        self.reloader.clone()
-    }
-
-    /// Waits until the server has stopped, which somebody must ask for.
-    pub fn join(mut self) {
-        self.join_threads();
-    }
-
-    /// Starts the bridge's thread before the cores', which are pinned to their CPUs.
-    fn start_bridge(&mut self, bridge: Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
-        let (shared, stopper) = (Arc::new(Shared::default()), self.stopper());
-        self.shared.push(Arc::clone(&shared));
-        let limit = Arc::clone(&self.publish_bytes_max);
-        self.bridge = Some(Bridge::start(bridge, downlinks, shared, limit, move || stopper.stop(Duration::ZERO))?);
-        Ok(())
-    }
-
-    fn join_threads(&mut self) {
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                log::error!("a core has panicked");
-            }
-        }
-        if let Some(bridge) = &mut self.bridge {
-            bridge.stop(); // behind the cores, whose last messages it is to send
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.stop(Duration::ZERO);
-        self.join_threads();
-    }
-}
-
-/// Stops a server, from any thread.
-#[derive(Clone, Debug)]
-pub struct Stopper {
-    mailboxes: Vec<Mailbox>,
-}
-
-impl Stopper {
-    /// See [`Handle::stop`].
-    pub fn stop(&self, drain: Duration) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.stop(drain));
     }
 }

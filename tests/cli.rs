@@ -19,7 +19,7 @@ use tungstenite::{Message, WebSocket, client};
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 32] = [
+const FLAGS: [&str; 37] = [
     "--listen",
     "--cores",
     "--cpu-list",
@@ -48,6 +48,11 @@ const FLAGS: [&str; 32] = [
     "--nats-password-file",
     "--nats-tls-ca",
     "--nats-buffer",
+    "--upstream-allow",
+    "--upstream-workers",
+    "--upstream-queue",
+    "--upstream-timeout",
+    "--upstream-response-max",
     "--demo",
     "--log",
     "--help",
@@ -86,6 +91,10 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--coalesce", default.coalesce.as_micros().to_string()),
         ("--send-buffer", size(default.send_buffer_bytes)),
         ("--nats-buffer", size(default.nats_buffer_bytes)),
+        ("--upstream-workers", default.upstream_workers.to_string()),
+        ("--upstream-queue", default.upstream_queue_max.to_string()),
+        ("--upstream-timeout", time(default.upstream_timeout)),
+        ("--upstream-response-max", size(default.upstream_response_bytes_max)),
     ] {
         let of_flag = help.split_once(&format!("{flag} ")).unwrap_or_else(|| panic!("--help lacks {flag}")).1;
         let told = of_flag.split_once("[default: ").map(|(_, rest)| rest.split(']').next().unwrap_or_default());
@@ -136,6 +145,8 @@ fn a_value_that_makes_no_sense_is_one_sentence_and_not_a_crash() {
         (&["--handshake-timeout", "0"], "handshake-timeout"),
         (&["--publish-key", ""], "publish-key"),
         (&["--nats-creds", "x"], "nats-creds"),
+        (&["--upstream-allow", "example.org"], "example.org"),
+        (&["--upstream-allow", "http://h/", "--upstream-response-max", "1MiB"], "outbox-max"),
     ] {
         assert_refused(args, named);
     }

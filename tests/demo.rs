@@ -139,6 +139,18 @@ fn the_readme_shows_the_heart_of_the_page_as_it_is() {
     assert!(read("README.md").contains(&code), "README's chat.js is another one");
 }
 
+#[test]
+fn the_page_is_less_than_200_lines_of_code_and_its_heart_40() {
+    let lines = |file: &str| {
+        let text =
+            fs::read_to_string(format!("{}/sdk/javascript/demo/{file}", env!("CARGO_MANIFEST_DIR"))).expect(file);
+        let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        text.lines().filter(is_code).count()
+    };
+    let (heart, looks) = (lines("chat.js"), lines("page.js"));
+    assert!(heart <= 40 && heart + looks < 200, "{heart} and {looks} lines");
+}
+
 /// A daemon with a demo, and a connection to that.
 fn demo(cores: usize, args: &[&str]) -> (Daemon, Http) {
     let daemon = Daemon::start(cores, &[&["--demo", "127.0.0.1:0"], args].concat());

@@ -106,3 +106,38 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     }
     subscriber.expect("\nend");
 }
+
+#[test]
+fn a_subscription_outlives_its_last_subscriber_for_a_moment_and_then_ends() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(&nats, |builder| builder);
+    let mut raw = RawNats::connect(&nats);
+    let (mut one, mut two) = (Client::connect(node.local_addrs()[0]), Client::connect(node.local_addrs()[0]));
+    wait_until(|| node.stats().nats_subscriptions == 0); // the probe's has ended, too
+    for client in [&mut one, &mut two] {
+        client.subscribe("room");
+    }
+    let count = || node.stats().nats_subscriptions;
+    assert_eq!(count(), 1, "one for both");
+    one.unsubscribe("room");
+    one.subscribe("other");
+    assert_eq!(count(), 2);
+    two.unsubscribe("room");
+    raw.publish("room", b"for nobody");
+    raw.publish("other", b"behind it"); // on one connection they come in order
+    one.expect("behind it");
+    one.subscribe("first"); // behind which the bridge has counted what came before
+    assert_eq!((node.stats().nats_received, count()), (2, 3), "the last one is gone, and may come back");
+    two.subscribe("room");
+    two.unsubscribe("room");
+    wait_until(|| count() == 2);
+    one.subscribe("second"); // confirmed behind the end of the other
+    raw.publish("room", b"for nobody");
+    raw.publish("other", b"behind it");
+    one.expect("behind it");
+    one.subscribe("third");
+    assert_eq!(node.stats().nats_received, 3, "only what is behind it has come");
+}

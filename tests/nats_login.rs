@@ -44,7 +44,11 @@ fn connects(args: &[&str]) {
 #[track_caller]
 fn assert_no_secret(daemon: &Daemon) {
     let log = daemon.stderr();
-    assert!(!log.contains("hunter") && !log.contains(SEED), "{log}");
+    let credentials =
+        include_str!("nats/node.creds").lines().filter(|line| line.starts_with("SU") || line.contains("eyJ"));
+    for secret in credentials.chain(["hunter", SEED]) {
+        assert!(!log.contains(secret), "{log}");
+    }
 }
 
 #[test]
@@ -80,6 +84,20 @@ fn an_nkey_logs_in() {
     let scratch = Scratch::new();
     let nats = server(&scratch, &format!("authorization {{ users: [{{ nkey: {PUBLIC} }}] }}\n"));
     connects(&["--nats", &nats.url(), "--nats-nkey", &scratch.file("seed", SEED)]);
+}
+
+#[test]
+fn a_credentials_file_logs_in() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let nats = server(&scratch, include_str!("nats/operator.conf"));
+    let credentials = include_str!("nats/node.creds");
+    connects(&["--nats", &nats.url(), "--nats-creds", &scratch.file("node.creds", credentials)]);
+    // Without them it does not: the server is not open to everybody.
+    let stranger = Daemon::start(1, &["--nats", &nats.url()]);
+    stranger.wait_for("cannot connect");
 }
 
 #[test]

@@ -218,3 +218,21 @@ fn a_stopping_node_sends_what_it_has_taken() {
     assert!(node.exit_within(common::PATIENCE).is_some_and(|status| status.success()));
     assert!(!node.stderr().contains("were not sent"), "{}", node.stderr());
 }
+
+#[test]
+fn the_log_says_once_how_many_did_not_fit_the_buffer_and_one_of_their_channels() {
+    if !has_nats_server() {
+        return;
+    }
+    let port = common::nats::free_port();
+    let node = Daemon::start(1, &["--nats", &format!("127.0.0.1:{port}"), "--nats-buffer", "512KiB"]);
+    let mut client = Client::connect(node.port());
+    let body = "x".repeat(1000);
+    for _ in 0..3000 {
+        client.say(&chat(&["publish:full.room"], &body));
+    }
+    client.expect_nothing_before_ack();
+    let _nats = NatsServer::start_on(Some(port), Vec::new());
+    node.wait_for("did not fit nats-buffer; one of them on full.room");
+    assert_eq!(node.stderr().matches("were dropped").count(), 1, "{}", node.stderr());
+}

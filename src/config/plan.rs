@@ -3,9 +3,12 @@
 use super::{CORES_MAX, Config, machine};
 use crate::error::StartError;
 
-/// File descriptors that are never a peer's: the standard streams, the log, a bridge's and an upstream's sockets, and
-/// what a library's host has open.
+/// File descriptors that are never a peer's: the standard streams, the log, a bridge's sockets, and what a library's host
+/// has open.
 const FDS_RESERVED: u64 = 64;
+
+/// File descriptors of one upstream worker: the connection that it works on, and one that is kept for later.
+const FDS_PER_WORKER: u64 = 2;
 
 /// File descriptors of one core: its poll, its waker, a listener per address, and connections that are turned away.
 const FDS_PER_CORE: u64 = 16;
@@ -28,7 +31,7 @@ pub struct Plan {
     /// empty, at most [`CORES_MAX`].
     pub cpus: Vec<Option<usize>>,
     /// Connections open at once, over all cores. Unless `max-connections` sets it, the smaller of what the soft limit of
-    /// open files leaves after a reserve of 64 and 16 per core, and one for every 8 KiB of the memory allowed.
+    /// open files leaves after a reserve of 64, 16 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
     pub connections_max: usize,
     /// Bytes of backlog in the whole process: `memory-budget`, or a quarter of the memory allowed.
     pub memory_budget_bytes: u64,
@@ -78,7 +81,8 @@ impl Config {
 
     /// How many connections `fds` open files and `memory` bytes allow.
     fn connections(&self, fds: u64, cores: usize, memory: u64) -> Result<usize, String> {
-        let reserve = FDS_RESERVED + FDS_PER_CORE * cores as u64;
+        let workers = if self.upstream_allow.is_empty() { 0 } else { self.upstream_workers };
+        let reserve = FDS_RESERVED + FDS_PER_CORE * cores as u64 + FDS_PER_WORKER * workers as u64;
         let by_fds = fds.saturating_sub(reserve);
         if by_fds == 0 {
             return Err(format!(
@@ -148,6 +152,9 @@ mod tests {
     fn connections_are_bounded_by_open_files_and_by_memory() {
         let config = Config::default();
         assert_eq!(config.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 32));
+        let upstream =
+            Config { upstream_allow: vec!["http://h/".to_owned()], upstream_workers: 100, ..Config::default() };
+        assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 32 - 200));
         assert_eq!(config.connections(u64::MAX, 1, 1 << 30), Ok(131_072));
         let error = config.connections(80, 1, 1 << 30).unwrap_err();
         assert!(error.contains("80"), "{error}");

@@ -6,7 +6,7 @@ use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_m
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 25] = [
+    pub const NAMES: [&str; 30] = [
         "listen",
         "cores",
         "cpu-list",
@@ -32,10 +32,15 @@ impl Config {
         "nats-password-file",
         "nats-tls-ca",
         "nats-buffer",
+        "upstream-allow",
+        "upstream-workers",
+        "upstream-queue",
+        "upstream-timeout",
+        "upstream-response-max",
     ];
 
-    /// Sets one option by its name to a value that is written as for the daemon's flag; `listen` takes several addresses,
-    /// separated by commas. Whether it fits the others is for [`Config::validate`] to say.
+    /// Sets one option by its name to a value that is written as for the daemon's flag; `listen` and `upstream-allow`
+    /// take several values, separated by commas. Whether it fits the others is for [`Config::validate`] to say.
     ///
     /// ```
     /// let mut config = lhttp::Config::default();
@@ -80,6 +85,11 @@ impl Config {
             "nats-password-file" => self.nats_password_file = Some(PathBuf::from(value)),
             "nats-tls-ca" => self.nats_tls_ca = Some(PathBuf::from(value)),
             "nats-buffer" => self.nats_buffer_bytes = size(value)?,
+            "upstream-allow" => self.upstream_allow = value.split(',').map(|item| item.trim().to_owned()).collect(),
+            "upstream-workers" => self.upstream_workers = number(value)?,
+            "upstream-queue" => self.upstream_queue_max = number(value)?,
+            "upstream-timeout" => self.upstream_timeout = parse_duration(value)?,
+            "upstream-response-max" => self.upstream_response_bytes_max = size(value)?,
             _ => return Err(format!("there is no such option, only {}", Self::NAMES.join(", "))),
         }
         Ok(())

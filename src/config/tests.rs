@@ -44,6 +44,11 @@ const EVERY_OPTION: &str = r#"
         nats-password-file = "/password"
         nats-tls-ca = "/ca"
         nats-buffer = "1MiB"
+        upstream-allow = ["http://h/api", "http://[::1]:9000"]
+        upstream-workers = 3
+        upstream-queue = 4
+        upstream-timeout = "5s"
+        upstream-response-max = "1KiB"
     "#;
 
 #[test]
@@ -74,6 +79,11 @@ fn every_option_can_be_set_in_toml() {
         nats_password_file: Some("/password".into()),
         nats_tls_ca: Some("/ca".into()),
         nats_buffer_bytes: 1 << 20,
+        upstream_allow: vec!["http://h/api".to_owned(), "http://[::1]:9000".to_owned()],
+        upstream_workers: 3,
+        upstream_queue_max: 4,
+        upstream_timeout: Duration::from_secs(5),
+        upstream_response_bytes_max: 1 << 10,
     };
     assert_eq!(toml::from_str::<Config>(EVERY_OPTION).unwrap(), expected);
 }
@@ -133,6 +143,8 @@ fn a_list_may_be_one_text_or_a_list() {
     let one: Config = toml::from_str("listen = \"127.0.0.1:1\"\ncpu-list = [4, 0]").unwrap();
     assert_eq!(one.listen, ["127.0.0.1:1".parse().unwrap()]);
     assert_eq!(one.cpu_list, Some(vec![4, 0]));
+    let one: Config = toml::from_str("upstream-allow = \"http://h/\"").unwrap();
+    assert_eq!(one.upstream_allow, ["http://h/"]);
 }
 
 #[test]
@@ -162,6 +174,7 @@ fn values_that_contradict_each_other_are_refused_by_name() {
     let seconds = Duration::from_secs;
     let address = Config::default().listen[0];
     let base = Config::default;
+    let upstream = || Config { upstream_allow: vec!["http://h/".to_owned()], ..base() };
     for (config, named) in [
         (Config { listen: vec![], ..base() }, "listen:"),
         (Config { listen: vec![address, address], ..base() }, "listen:"),
@@ -187,6 +200,15 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
         (Config { nats: Some("".into()), ..base() }, "nats:"),
         (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),
+        (Config { upstream_allow: vec!["http://h".into(), "h".into()], ..base() }, "upstream-allow: \"h\""),
+        (Config { upstream_workers: 0, ..upstream() }, "upstream-workers:"),
+        (Config { upstream_workers: 1025, ..upstream() }, "upstream-workers:"),
+        (Config { upstream_queue_max: 0, ..upstream() }, "upstream-queue:"),
+        (Config { upstream_queue_max: (1 << 20) + 1, ..upstream() }, "upstream-queue:"),
+        (Config { upstream_timeout: Duration::ZERO, ..upstream() }, "upstream-timeout:"),
+        (Config { upstream_timeout: Duration::MAX, ..upstream() }, "upstream-timeout:"),
+        (Config { upstream_response_bytes_max: 0, ..upstream() }, "upstream-response-max:"),
+        (Config { upstream_response_bytes_max: (1 << 20) - 1023, ..upstream() }, "upstream-response-max:"),
     ] {
         let sentence = refusal(config);
         assert!(sentence.contains(named), "{named} {sentence}");
@@ -206,9 +228,24 @@ fn limits_that_just_fit_are_accepted() {
         Config { ping_interval: Duration::ZERO, idle_timeout: Duration::from_nanos(1), ..base() },
         Config { idle_timeout: Duration::ZERO, ..base() },
         Config { drain_timeout: Duration::ZERO, ..base() },
+        // Without a prefix nothing of the upstream proxy matters.
+        Config { outbox_bytes_max: 128 << 10, upstream_workers: 0, ..base() },
     ] {
         config.validate().unwrap();
     }
+}
+
+#[test]
+#[cfg(feature = "upstream")]
+fn an_upstream_that_just_fits_is_accepted() {
+    let config = Config {
+        upstream_allow: vec!["http://h/".to_owned()],
+        upstream_workers: Config::UPSTREAM_WORKERS_CEILING,
+        upstream_queue_max: Config::UPSTREAM_QUEUE_CEILING,
+        upstream_response_bytes_max: (1 << 20) - 1024,
+        ..Config::default()
+    };
+    config.validate().unwrap();
 }
 
 #[test]

@@ -166,6 +166,12 @@ pub(super) fn addresses<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Sock
     })
 }
 
+/// For serde: one text, or a list of them.
+pub(super) fn texts<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
+    let parse = |text: &str| Ok(vec![text.to_owned()]);
+    source.deserialize_any(List { expecting: "a text or a list of them", parse, item: PhantomData })
+}
+
 /// For serde: CPU numbers, as a text or a list.
 pub(super) fn cpu_list<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Vec<usize>>, D::Error> {
     let list = List { expecting: "CPUs such as \"0,2\" or [0, 2]", parse: parse_cpu_list, item: PhantomData };

@@ -24,6 +24,7 @@ impl Config {
             .and_then(|()| self.check_times())
             .and_then(|()| self.check_key())
             .and_then(|()| self.check_nats())
+            .and_then(|()| self.check_upstream())
             .map_err(StartError::Config)
     }
 

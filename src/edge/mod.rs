@@ -5,3 +5,9 @@ pub(crate) mod nats;
 #[cfg(not(feature = "nats"))]
 #[path = "no_nats.rs"]
 pub(crate) mod nats;
+
+#[cfg(feature = "upstream")]
+pub(crate) mod upstream;
+#[cfg(not(feature = "upstream"))]
+#[path = "no_upstream.rs"]
+pub(crate) mod upstream;

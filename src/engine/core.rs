@@ -290,7 +290,7 @@ impl Core {
     fn hand_to_bridge(&mut self) {
         let Some(bridge) = &self.bridge else { return };
         let interest = self.hub.take_interest();
-        bridge.uplink.send(self.number, interest, self.hub.take_batch(bridge.peer));
+        bridge.uplink.send(self.number, interest, std::iter::from_fn(|| self.hub.take_batch(bridge.peer)));
     }
 }
 

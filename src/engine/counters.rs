@@ -97,4 +97,18 @@ counters! {
     nats_disconnects,
     /// Channels and patterns that this node is subscribed to at NATS now.
     nats_subscriptions,
+    /// Requests to upstream servers that were asked for and queued.
+    upstream_requests,
+    /// Requests to upstream servers that were refused with 503, because the queue was full.
+    upstream_busy,
+    /// Requests to upstream servers that wait or are under way now.
+    upstream_waiting,
+    /// Requests that an upstream server has answered, with whatever status.
+    upstream_answered,
+    /// Requests that failed with 502: the upstream server could not be reached, broke off, or said what is no answer.
+    upstream_failed,
+    /// Requests that failed with 504: the upstream server took too long.
+    upstream_timed_out,
+    /// Answers and errors of upstream servers that were dropped, because the client's core did not take them.
+    upstream_dropped,
 }

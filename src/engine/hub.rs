@@ -5,27 +5,20 @@
 //! [`Hub::flush`]; [`Hub::take_batch`] for each peer; and [`Hub::reap`] before a slot may be used again. So several
 //! hubs and the links between them run in one test, in virtual time, from a seed.
 
-mod acks;
+pub(crate) mod acks;
 mod closing;
 mod http;
+mod limits;
 mod pages;
 mod publish;
 mod repeat;
 mod websocket;
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use slab::Slab;
 
 use crate::{
-    config::{Config, Secret},
     engine::{
         counters::Stats,
         outbox::{Flushed, Outboxes},
@@ -35,12 +28,10 @@ use crate::{
         timers::Timers,
     },
     error::Refusal,
-    protocol::{
-        http::{Pages, RequestHead},
-        message::HeadLimits,
-    },
+    protocol::http::{Pages, RequestHead},
 };
 
+pub(crate) use self::limits::Limits;
 use self::{
     acks::Acks,
     publish::{Resolved, Run},
@@ -66,43 +57,6 @@ pub(crate) trait Application: Send {
 
     /// A connection that was open ends, for whatever reason. Called once.
     fn on_close(&mut self, hub: &mut Hub, slot: Slot);
-}
-
-/// The limits that a core keeps.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) message_bytes_max: usize,
-    pub(crate) head: HeadLimits,
-    pub(crate) outbox_bytes_max: usize,
-    /// This core's share of the process's budget.
-    pub(crate) kept_bytes_max: usize,
-    pub(crate) subscriptions_max: usize,
-    /// In milliseconds, as the two below; zero is never.
-    pub(crate) idle_timeout: u64,
-    pub(crate) ping_interval: u64,
-    pub(crate) handshake_timeout: u64,
-    pub(crate) publish_key: Option<Secret>,
-    /// The largest message that may be published; other nodes may take less than this one. The bridge sets it.
-    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
-}
-
-impl Limits {
-    /// The limits of one of `cores` cores.
-    pub(crate) fn new(config: &Config, memory_budget_bytes: u64, cores: usize) -> Self {
-        let millis = |duration: Duration| duration.as_millis() as u64;
-        Self {
-            message_bytes_max: config.message_bytes_max,
-            head: HeadLimits { head_bytes_max: config.head_bytes_max, headers_max: config.headers_max },
-            outbox_bytes_max: config.outbox_bytes_max,
-            kept_bytes_max: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores,
-            subscriptions_max: config.subscriptions_max,
-            idle_timeout: millis(config.idle_timeout),
-            ping_interval: millis(config.ping_interval),
-            handshake_timeout: millis(config.handshake_timeout),
-            publish_key: config.publish_key.clone(),
-            publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
-        }
-    }
 }
 
 /// The state of one core.
@@ -171,11 +125,6 @@ impl Hub {
     /// Adds the bridge to other nodes as one more peer, and gives its number.
     pub(crate) fn add_bridge(&mut self) -> u32 {
         self.relays.add_bridge()
-    }
-
-    /// The most bytes that a message which is published may have.
-    pub(crate) fn publish_bytes_max(&self) -> usize {
-        self.limits.publish_bytes_max.load(Ordering::Relaxed)
     }
 
     /// The time since the core's start, as all that follows sees it.

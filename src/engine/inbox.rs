@@ -141,14 +141,22 @@ impl Mailbox {
     /// # Errors
     /// The inbox is full, or the core has ended.
     pub(crate) fn post(&self, letter: Letter) -> Result<(), PublishError> {
+        self.try_post(letter).map_err(|(error, _)| error)
+    }
+
+    /// Posts a letter, or gives it back.
+    ///
+    /// # Errors
+    /// As [`Mailbox::post`].
+    pub(crate) fn try_post(&self, letter: Letter) -> Result<(), (PublishError, Letter)> {
         let bytes = letter.bytes();
         let before = self.state.bytes.fetch_add(bytes, Ordering::Relaxed);
         let posted = if before > 0 && before + bytes > BYTES_MAX {
-            Err(PublishError::Full)
+            Err((PublishError::Full, letter))
         } else {
             self.letters.try_send(letter).map_err(|error| match error {
-                TrySendError::Full(_) => PublishError::Full,
-                TrySendError::Disconnected(_) => PublishError::Stopped,
+                TrySendError::Full(letter) => (PublishError::Full, letter),
+                TrySendError::Disconnected(letter) => (PublishError::Stopped, letter),
             })
         };
         if posted.is_err() {

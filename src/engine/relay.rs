@@ -4,6 +4,8 @@
 //! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a
 //! connection reach every core in the order in which they were sent.
 
+use std::collections::VecDeque;
+
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::{
@@ -13,6 +15,10 @@ use crate::{
 
 /// A batch that the link has not taken grows to this size, in bytes; then the core stops reading from its publishers.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room
+/// for all of them, whole batches are dropped.
+pub(crate) const BRIDGE_BATCH_BYTES: usize = 16 * 1024;
 
 const PUBLISH: u8 = 0;
 const INTEREST: u8 = 1;
@@ -187,6 +193,8 @@ pub(crate) struct Relays {
 #[derive(Debug)]
 struct Bridge {
     number: u32,
+    /// Batches of this turn that have reached [`BRIDGE_BATCH_BYTES`], oldest first. [`Peer::batch`] comes behind them.
+    full: VecDeque<Vec<u8>>,
     interest: Vec<u8>,
 }
 
@@ -209,7 +217,7 @@ impl Relays {
         let number = self.peers.len() as u32;
         assert!(number < PEERS_MAX && self.bridge.is_none(), "a bridge beside {number} peers");
         self.peers.push(Some(Peer { answered: ALL, ..Peer::default() }));
-        self.bridge = Some(Bridge { number, interest: Vec::new() });
+        self.bridge = Some(Bridge { number, full: VecDeque::new(), interest: Vec::new() });
         self.bridge_bit = 1 << number;
         number
     }
@@ -255,8 +263,8 @@ impl Relays {
 
     /// Hands a frame to one peer for its subscribers of these channels.
     pub(crate) fn publish<'n>(&mut self, peer: u32, channels: impl Iterator<Item = &'n [u8]>, frame: &[u8]) {
-        let Some(peer) = &mut self.peers[peer as usize] else { return };
-        let batch = &mut peer.batch;
+        let Some(entry) = &mut self.peers[peer as usize] else { return };
+        let batch = &mut entry.batch;
         batch.push(PUBLISH);
         let at = batch.len();
         batch.extend_from_slice(&[0; 4]);
@@ -265,6 +273,13 @@ impl Relays {
         batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
         batch.extend_from_slice(&(frame.len() as u32).to_le_bytes());
         batch.extend_from_slice(frame);
+        if batch.len() >= BRIDGE_BATCH_BYTES
+            && let Some(bridge) = &mut self.bridge
+            && bridge.number == peer
+        {
+            // The next one will be as large: it is not to grow step by step.
+            bridge.full.push_back(std::mem::replace(batch, Vec::with_capacity(BRIDGE_BATCH_BYTES + frame.len())));
+        }
     }
 
     /// A peer's interest has reached our replica: it is answered at the end of the turn.
@@ -292,8 +307,15 @@ impl Relays {
         self.peers.iter().flatten().map(|peer| peer.answered).min().unwrap_or(ALL)
     }
 
-    /// What is to be sent to a peer at the end of a turn, if anything. When the link is full, give it back.
+    /// What is to be sent to a peer at the end of a turn, if anything. When the link is full, give it back. For the bridge
+    /// there may be more than one batch.
     pub(crate) fn take(&mut self, peer: u32) -> Option<Vec<u8>> {
+        if let Some(bridge) = &mut self.bridge
+            && bridge.number == peer
+            && let Some(full) = bridge.full.pop_front()
+        {
+            return Some(full);
+        }
         let entry = self.peers[peer as usize].as_mut()?;
         if std::mem::take(&mut entry.owes_answer) {
             put_answered(&mut entry.batch, entry.heard);
@@ -319,55 +341,9 @@ impl Relays {
     /// Whether a peer is still to be told something.
     pub(crate) fn has_batches(&self) -> bool {
         self.peers.iter().flatten().any(|peer| peer.owes_answer || !peer.batch.is_empty())
-            || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty())
+            || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty() || !bridge.full.is_empty())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_read_as_it_was_written() {
-        let mut relays = Relays::new(0, 3);
-        assert_eq!(relays.announce(b"a.b", Kind::Exact), 1);
-        assert_eq!(relays.announce(b"a.>", Kind::Pattern), 2);
-        relays.withdraw(b"a.b", Kind::Exact);
-        relays.publish(2, [&b"x"[..], b"yy"].into_iter(), b"frame");
-        relays.heard_interest(2);
-        relays.heard_interest(2);
-        let batch = relays.take(2).unwrap();
-        let mut rest = &batch[..];
-        let mut items = std::iter::from_fn(|| next(&mut rest));
-        let interest = |name, kind, interested| Some(Item::Interest { name, kind, interested });
-        assert_eq!(items.next(), interest(b"a.b", Kind::Exact, true));
-        assert_eq!(items.next(), interest(b"a.>", Kind::Pattern, true));
-        assert_eq!(items.next(), interest(b"a.b", Kind::Exact, false));
-        let Some(Item::Publish { channels, frame: b"frame" }) = items.next() else { panic!("no publish") };
-        assert_eq!(names(channels).collect::<Vec<_>>(), [&b"x"[..], b"yy"]);
-        assert_eq!(items.next(), Some(Item::Answered(2)));
-        assert_eq!(items.next(), None);
-        assert!(relays.take(2).is_none() && relays.take(1).is_some() && relays.take(0).is_none());
-    }
-
-    #[test]
-    fn an_interest_is_live_when_every_peer_has_answered() {
-        let mut relays = Relays::new(1, 3);
-        let number = relays.announce(b"a", Kind::Exact);
-        relays.answered(0, number);
-        assert!(relays.live() < number);
-        relays.answered(2, number);
-        assert!(relays.live() >= number);
-        assert_eq!(Relays::new(0, 1).live(), u64::MAX, "a single core has nobody to wait for");
-    }
-
-    #[test]
-    fn a_full_link_congests_until_it_takes_its_batch() {
-        let mut relays = Relays::new(0, 2);
-        relays.publish(1, [&b"x"[..]].into_iter(), &vec![0; BATCH_BYTES_MAX]);
-        let batch = relays.take(1).unwrap();
-        relays.give_back(1, batch);
-        assert!(relays.is_congested());
-        assert!(relays.take(1).is_some() && !relays.is_congested());
-    }
-}
+mod tests;

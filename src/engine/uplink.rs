@@ -12,9 +12,12 @@ use std::{
     },
 };
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::engine::{inbox::Wake, relay};
+use crate::engine::{
+    inbox::Wake,
+    relay::{self, Item},
+};
 
 /// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
 const BATCH_OVERHEAD_BYTES: usize = 64;
@@ -41,6 +44,9 @@ struct State {
     bytes_max: usize,
     /// Messages that did not fit.
     dropped: AtomicU64,
+    /// A channel of which one was dropped, for the log, until somebody asks for it.
+    dropped_of: Sender<Box<[u8]>>,
+    dropped_of_out: Receiver<Box<[u8]>>,
     /// Called with whether it is interest that has come.
     wake: Box<dyn Fn(bool) + Send + Sync>,
 }
@@ -50,25 +56,31 @@ impl Uplink {
     pub(crate) fn new(bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
         let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        let state = Arc::new(State { bytes, bytes_max, dropped, wake: Box::new(wake) });
-        Self { publishes, oldest, interest, interest_out, state }
+        let (dropped_of, dropped_of_out) = bounded(1);
+        let state = State { bytes, bytes_max, dropped, dropped_of, dropped_of_out, wake: Box::new(wake) };
+        Self { publishes, oldest, interest, interest_out, state: Arc::new(state) }
     }
 
-    /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest.
-    pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: Option<Vec<u8>>) {
+    /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest, batch by batch:
+    /// each core leaves less than one batch of the limit unused.
+    pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
         // No send fails: this link has both ends.
         if let Some(interest) = interest {
             let _ = self.interest.send((core, interest));
             (self.state.wake)(true);
         }
-        if let Some(batch) = publishes {
+        let mut has_publishes = false;
+        for batch in publishes {
+            has_publishes = true;
             self.state.bytes.fetch_add(cost(&batch), Ordering::Relaxed);
             let _ = self.publishes.send(batch);
             while self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max {
                 let Ok(oldest) = self.oldest.try_recv() else { break };
                 self.release(cost(&oldest));
-                self.count_dropped(relay::messages(&oldest));
+                self.drop_batch(&oldest);
             }
+        }
+        if has_publishes {
             (self.state.wake)(false);
         }
     }
@@ -101,6 +113,21 @@ impl Uplink {
     /// Whether nothing waits and nothing is at hand.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.bytes.load(Ordering::Relaxed) == 0
+    }
+
+    fn drop_batch(&self, mut batch: &[u8]) {
+        self.count_dropped(relay::messages(batch));
+        if self.state.dropped_of.is_empty()
+            && let Some(Item::Publish { channels, .. }) = relay::next(&mut batch)
+            && let Some(name) = relay::names(channels).next()
+        {
+            let _ = self.state.dropped_of.try_send(name.into()); // another core may have told of one
+        }
+    }
+
+    /// A channel of which a message did not fit, since this was asked last.
+    pub(crate) fn take_dropped_of(&self) -> Option<String> {
+        Some(String::from_utf8_lossy(&self.state.dropped_of_out.try_recv().ok()?).into_owned())
     }
 
     /// Messages were lost on the way to other nodes.
@@ -198,11 +225,12 @@ mod tests {
         let one = cost(&batch(&[0; 100]));
         let uplink = Uplink::new(2 * one, |_| {});
         for number in 0..5 {
-            uplink.send(0, None, Some(batch(&[number; 100])));
+            uplink.send(0, None, [batch(&[number; 100])].into_iter());
         }
         assert_eq!(uplink.dropped(), 3 * 2, "a message for each channel of the three oldest");
+        assert_eq!((uplink.take_dropped_of(), uplink.take_dropped_of()), (Some("a".to_owned()), None));
         assert_eq!(uplink.take(), Some(batch(&[3; 100])));
-        uplink.send(0, None, Some(batch(&[5; 100])));
+        uplink.send(0, None, [batch(&[5; 100])].into_iter());
         assert_eq!((uplink.dropped(), uplink.take()), (8, Some(batch(&[5; 100]))), "what is at hand takes room, too");
         assert_eq!(uplink.take(), None);
         uplink.release(2 * one);
@@ -217,7 +245,7 @@ mod tests {
         let interest = relays.take_interest();
         assert!(interest.is_some() && relays.take(1).is_some() && relays.take(bridge).is_none());
         let uplink = Uplink::new(0, |_| {});
-        uplink.send(3, interest.clone(), Some(batch(b"x")));
+        uplink.send(3, interest.clone(), [batch(b"x")].into_iter());
         assert_eq!((uplink.dropped(), uplink.take_interest()), (2, interest.map(|interest| (3, interest))));
     }
 }

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::{
     engine::{hub::Hub, subscriptions::Slot},
     error::{Reason, Refusal},
+    extension::upstream::{self, Gate},
     protocol::{
         channel::{self, Kind},
         message::{Control, Head},
@@ -31,7 +32,13 @@ impl<'m> Parsed<'m> {
 ///
 /// # Errors
 /// What is wrong; the message must have no effect then.
-pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -> Result<(), Refusal> {
+pub(super) fn check(
+    hub: &Hub,
+    slot: Slot,
+    message: Parsed<'_>,
+    pending: usize,
+    gate: Option<&Gate>,
+) -> Result<(), Refusal> {
     let Parsed { head, payload, .. } = message;
     if !head.has_controls() {
         return Ok(());
@@ -47,7 +54,7 @@ pub(super) fn check(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) 
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
     }
     if head.has(Control::Upstream) {
-        head.values(payload, Control::Upstream).try_for_each(check_upstream)?;
+        upstream::check(message, gate)?;
     }
     Ok(())
 }
@@ -114,24 +121,8 @@ fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -
     Ok(())
 }
 
-/// No upstream is allowed unless a prefix was given (PROTOCOL.md §5), and none can be given yet.
-fn check_upstream(value: &[u8]) -> Result<(), Refusal> {
-    let bad = || Refusal::because(Reason::BadUpstream, "an upstream header is \"METHOD URL\"");
-    let value = std::str::from_utf8(value).map_err(|_| bad())?;
-    let (method, url) = value.split_once(' ').ok_or_else(bad)?;
-    let scheme_is_known = ["http://", "https://"].iter().any(|scheme| {
-        url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) && url.len() > scheme.len()
-    });
-    let method_is_token = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
-    if !method_is_token || !scheme_is_known || url.contains([' ', '\t']) {
-        return Err(bad());
-    }
-    let sentence = "this server fetches no upstream URL: no prefix is allowed with --upstream-allow";
-    Err(Refusal::because(Reason::Forbidden, sentence))
-}
-
 /// Carries out what [`check`] found sound, in the order of PROTOCOL.md §2.
-pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
+pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Option<&Gate>) {
     let Parsed { head, payload, is_text } = message;
     if !head.has_controls() {
         return;
@@ -150,6 +141,9 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
         for name in message.names(Control::Unsubscribe) {
             hub.unsubscribe(slot, name, kind(name));
         }
+    }
+    if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, gate) {
+        return; // what failed is not acknowledged
     }
     for token in head.values(payload, Control::Ack) {
         hub.acknowledge(slot, token, live_at);

@@ -21,6 +21,7 @@ use crate::{
         effects::Effects,
         profile::{ConnectionId, Profile},
         request::Request,
+        upstream::Gate,
     },
     protocol::{
         http::RequestHead,
@@ -50,6 +51,8 @@ pub(crate) struct Dispatch {
     core: u32,
     extensions: Arc<Extensions>,
     mailbox: Mailbox,
+    /// The way to upstream servers, if any is allowed.
+    gate: Option<Gate>,
     /// By slot; empty for a server that has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
@@ -92,7 +95,7 @@ impl Plain {
 
     /// Carries out a message that has this head. The next ones need not come here if its channel is the only one.
     fn carry_out(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text });
+        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text }, None);
         if self.head.names(payload, Control::Publish).nth(1).is_none() {
             hub.expect_repeats(&self.bytes, self.no_echo);
         }
@@ -101,11 +104,12 @@ impl Plain {
 
 impl Dispatch {
     /// The application of core number `core`, which `mailbox` reaches.
-    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox) -> Self {
+    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox, gate: Option<Gate>) -> Self {
         Self {
             core,
             extensions,
             mailbox,
+            gate,
             profiles: Vec::new(),
             head: Head::default(),
             plain: Plain::default(),
@@ -125,8 +129,8 @@ impl Dispatch {
         head.parse(payload, is_text, hub.limits.head)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed, 0)?;
-            control::carry_out(hub, slot, parsed);
+            control::check(hub, slot, parsed, 0, self.gate.as_ref())?;
+            control::carry_out(hub, slot, parsed, self.gate.as_ref());
             self.plain.keep(hub.limits.head, head, payload);
             return Ok(());
         }
@@ -137,7 +141,7 @@ impl Dispatch {
             check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
-        control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
+        self.check(hub, slot, Parsed { head, payload, is_text })?;
         let processed = self.process(hub, slot, Parsed { head, payload, is_text })?;
         let payload = processed.as_deref().unwrap_or(payload);
         if processed.is_some() {
@@ -145,15 +149,20 @@ impl Dispatch {
             head.parse(payload, false, hub.limits.head)?;
         }
         if processed.is_some() || self.effects.subscriptions() > 0 {
-            control::check(hub, slot, Parsed { head, payload, is_text }, self.effects.subscriptions())?;
+            self.check(hub, slot, Parsed { head, payload, is_text })?;
         }
         let is_changed = filtered.is_some() || processed.is_some();
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
         let parsed = Parsed { head, payload, is_text };
         self.commit(hub, slot);
-        control::carry_out(hub, slot, parsed);
+        control::carry_out(hub, slot, parsed, self.gate.as_ref());
         // The filters have heard already that a connection is closed which the processor has closed.
         if hub.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
+    }
+
+    /// Checks what the message asks for beside what the user's code has.
+    fn check(&self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Refusal> {
+        control::check(hub, slot, parsed, self.effects.subscriptions(), self.gate.as_ref())
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {

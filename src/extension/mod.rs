@@ -9,6 +9,7 @@ mod profile;
 mod publisher;
 mod replier;
 mod request;
+mod upstream;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,7 +20,9 @@ use crate::{
 
 pub use self::{context::Context, profile::ConnectionId, publisher::Publisher, replier::Replier};
 
-pub(crate) use self::dispatch::Dispatch;
+#[cfg(feature = "upstream")]
+pub(crate) use self::upstream::{Fetch, Lane, Queue, Room, Target};
+pub(crate) use self::{dispatch::Dispatch, upstream::Gate};
 
 /// Handles the messages of one command. All methods do nothing unless they are written (the seed's `BaseProcessor`).
 ///

@@ -3,8 +3,7 @@
 use std::{
     cell::Cell,
     ffi::{c_char, c_int},
-    ptr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -21,6 +20,9 @@ pub(super) type LhttpLogCallback =
 
 /// Where lines go. Held during a call, so that lines come one by one, and none comes once it was changed.
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+
+/// Whether this process logs here.
+static IS_OURS: OnceLock<bool> = OnceLock::new();
 
 static LOGGER: Logger = Logger;
 
@@ -67,11 +69,9 @@ extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: User) ->
             let sentence = "lhttp_log cannot be called inside of the log's callback: it would wait for itself";
             return Err(Failure::new(LhttpStatus::ERROR_CALLBACK, sentence));
         }
-        let levels = LevelFilter::iter().zip(0..);
-        let filter = levels.into_iter().find(|(_, number)| *number == level).map(|(filter, _)| filter);
+        let filter = usize::try_from(level).ok().and_then(|level| LevelFilter::iter().nth(level));
         let filter = filter.ok_or_else(|| Failure::argument(format!("level: {level} is none, only 0 to 5")))?;
-        // The first call sets our logger, all others find it set.
-        if log::set_logger(&LOGGER).is_err() && !ptr::addr_eq(log::logger(), &LOGGER) {
+        if !*IS_OURS.get_or_init(|| log::set_logger(&LOGGER).is_ok()) {
             let sentence = "the program has a logger of its own, of Rust's crate log, which gets the lines";
             return Err(Failure::new(LhttpStatus::ERROR_SYSTEM, sentence));
         }

@@ -6,7 +6,7 @@
 
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-use crate::error::Fault;
+use crate::{error::Fault, protocol::mask};
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
@@ -117,59 +117,6 @@ fn opcode(first: u8) -> Result<OpCode, Fault> {
     }
 }
 
-/// Removes the mask from a payload, in place (RFC 6455 §5.3). Says whether the payload is ASCII, since its bytes are at
-/// hand: most text is, and needs no further check for UTF-8.
-#[inline]
-pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
-    let narrow = u32::from_ne_bytes(mask);
-    let wide = u64::from(narrow) << 32 | u64::from(narrow);
-    let mut seen = 0;
-    let (words, tail) = payload.as_chunks_mut::<8>();
-    for word in words {
-        let plain = u64::from_ne_bytes(*word) ^ wide;
-        seen |= plain;
-        *word = plain.to_ne_bytes();
-    }
-    let (half, tail) = tail.as_chunks_mut::<4>();
-    for word in half {
-        let plain = u32::from_ne_bytes(*word) ^ narrow;
-        seen |= u64::from(plain);
-        *word = plain.to_ne_bytes();
-    }
-    for (byte, key) in tail.iter_mut().zip(mask) {
-        *byte ^= key;
-        seen |= u64::from(*byte);
-    }
-    seen & 0x8080_8080_8080_8080 == 0
-}
-
-/// The same from one place to another, both of one length.
-#[inline(never)] // inlined, the two places are not known to be apart, and the loop stays one of single words
-fn unmask_into(out: &mut [u8], masked: &[u8], mask: [u8; 4]) -> bool {
-    let narrow = u32::from_le_bytes(mask);
-    let wide = u64::from(narrow) << 32 | u64::from(narrow);
-    let mut seen = 0;
-    let words = out.as_chunks_mut::<8>().0.iter_mut().zip(masked.as_chunks::<8>().0);
-    for (to, from) in words {
-        let plain = u64::from_le_bytes(*from) ^ wide;
-        seen |= plain;
-        *to = plain.to_le_bytes();
-    }
-    if let (Some(to), Some(from)) = (out.last_chunk_mut::<8>(), masked.last_chunk::<8>()) {
-        // The tail together with some bytes before it, which come out as they did above.
-        let turned = wide.rotate_right(8 * (masked.len() as u32 % 4));
-        let plain = u64::from_le_bytes(*from) ^ turned;
-        seen |= plain;
-        *to = plain.to_le_bytes();
-    } else {
-        for ((to, from), key) in out.iter_mut().zip(masked).zip(mask.iter().cycle()) {
-            *to = from ^ key;
-            seen |= u64::from(*to);
-        }
-    }
-    seen & 0x8080_8080_8080_8080 == 0
-}
-
 /// Writes the message that [`whole`] has found in `bytes` to the start of `out`, which has room for `whole.end` bytes, as
 /// a server's frame: the same header without the mask, and the payload unmasked. Gives the frame's length, and whether
 /// the payload is ASCII.
@@ -179,23 +126,7 @@ pub(crate) fn rewrite(bytes: &[u8], whole: Whole, out: &mut [u8]) -> (usize, boo
     let len = header + whole.end - whole.start;
     out[..4].copy_from_slice(&bytes[..4]); // behind a short header the payload overwrites two of them
     out[1] &= 0x7f;
-    (len, unmask_into(&mut out[header..len], &bytes[whole.start..whole.end], whole.mask))
-}
-
-/// Whether a masked payload starts with `head`, which has at least eight bytes. Its end, where the channel is, comes
-/// first: it tells most heads apart. What was just unmasked would be no place to look: bytes that were written piece by
-/// piece a moment ago are slow to read in other pieces.
-#[inline]
-pub(crate) fn starts_with(masked: &[u8], mask: [u8; 4], head: &[u8]) -> bool {
-    let narrow = u32::from_le_bytes(mask);
-    let wide = u64::from(narrow) << 32 | u64::from(narrow);
-    let (Some(start), Some((before, end))) = (masked.get(..head.len()), head.split_last_chunk::<8>()) else {
-        return false;
-    };
-    let masked_end = start.last_chunk::<8>().map_or(0, |end| u64::from_le_bytes(*end));
-    let mut words = start.as_chunks::<8>().0.iter().zip(head.as_chunks::<8>().0);
-    masked_end ^ wide.rotate_right(8 * (before.len() as u32 % 4)) == u64::from_le_bytes(*end)
-        && words.all(|(masked, plain)| u64::from_le_bytes(*masked) ^ wide == u64::from_le_bytes(*plain))
+    (len, mask::unmask_into(&mut out[header..len], &bytes[whole.start..whole.end], whole.mask))
 }
 
 /// The payload of a whole frame that was encoded here.
@@ -404,22 +335,11 @@ mod tests {
             let mut expected = Vec::new();
             encode(&mut expected, header.opcode, &payload);
             if let Some(whole) = whole(&bytes) {
-                let masked = &bytes[whole.start..whole.end];
-                for cut in [8, 9, 13, 30, 31, 32] {
-                    let head = payload.get(..cut);
-                    prop_assert!(head.is_none_or(|head| starts_with(masked, mask, head)));
-                    for wrong in 0..cut {
-                        let mut head = head.unwrap_or(&[7; 8]).to_vec();
-                        let at = wrong % head.len();
-                        head[at] ^= 0x20;
-                        prop_assert!(!starts_with(masked, mask, &head));
-                    }
-                }
                 let mut out = vec![0xff; bytes.len()];
                 prop_assert_eq!(rewrite(&bytes, whole, &mut out), (expected.len(), payload.is_ascii()));
                 prop_assert_eq!(&out[..expected.len()], &expected[..]);
             }
-            prop_assert_eq!(unmask(&mut bytes[header.len..], header.mask), payload.is_ascii());
+            prop_assert_eq!(mask::unmask(&mut bytes[header.len..], header.mask), payload.is_ascii());
             prop_assert_eq!(&bytes[header.len..], &payload[..]);
         }
 

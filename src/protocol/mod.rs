@@ -4,6 +4,7 @@ pub(crate) mod channel;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod http;
+pub(crate) mod mask;
 pub(crate) mod message;
 pub(crate) mod multipart;
 pub(crate) mod scan;

@@ -49,8 +49,8 @@ impl Reloader {
     /// Lays `wanted` over the running server. Each core takes it between two turns; a second at most is waited for that.
     ///
     /// The limits of messages and connections, the times, the publish key and the drain time change at once, for
-    /// connections that are open too. `listen`, `cores`, `cpu-list`, `max-message`, `send-buffer` and all of `nats` do not: they
-    /// are named in [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does
+    /// connections that are open too. `listen`, `cores`, `cpu-list`, `max-message`, `send-buffer` and all of `nats` and `upstream` do not:
+    /// they are named in [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does
     /// something that the limit is about.
     ///
     /// ```
@@ -127,6 +127,11 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         nats_password_file,
         nats_tls_ca,
         nats_buffer_bytes,
+        upstream_allow,
+        upstream_workers,
+        upstream_queue_max,
+        upstream_timeout,
+        upstream_response_bytes_max,
     } = wanted;
     let mut reloaded = Reloaded::default();
     let needs_restart = [
@@ -145,6 +150,12 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         ("nats-password-file", running.nats_password_file != *nats_password_file),
         ("nats-tls-ca", running.nats_tls_ca != *nats_tls_ca),
         ("nats-buffer", running.nats_buffer_bytes != *nats_buffer_bytes),
+        // What waits for the workers was checked against these.
+        ("upstream-allow", running.upstream_allow != *upstream_allow),
+        ("upstream-workers", running.upstream_workers != *upstream_workers),
+        ("upstream-queue", running.upstream_queue_max != *upstream_queue_max),
+        ("upstream-timeout", running.upstream_timeout != *upstream_timeout),
+        ("upstream-response-max", running.upstream_response_bytes_max != *upstream_response_bytes_max),
     ];
     reloaded.needs_restart = needs_restart.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
     reloaded.apply("max-head", &mut running.head_bytes_max, head_bytes_max);

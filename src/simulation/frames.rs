@@ -6,7 +6,7 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use crate::protocol::frame::unmask;
+use crate::protocol::mask::unmask;
 
 /// A request that upgrades.
 pub(crate) const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: simulated\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

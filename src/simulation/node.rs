@@ -104,7 +104,7 @@ impl Node {
     pub(crate) fn new(own: u32, nodes: u32, limits: Limits, mailbox: Mailbox, short_writes: Option<StdRng>) -> Self {
         Self {
             hub: Hub::new(own, nodes, limits),
-            app: Dispatch::new(own, Arc::new(Extensions::default()), mailbox),
+            app: Dispatch::new(own, Arc::new(Extensions::default()), mailbox, None),
             sockets: Sockets { short_writes, ..Sockets::default() },
             keys: Vec::new(),
             accepts: Vec::new(),

@@ -9,6 +9,7 @@ pub(crate) mod client;
 pub(crate) mod daemon;
 pub(crate) mod frame;
 pub(crate) mod http;
+pub(crate) mod island;
 pub(crate) mod message;
 pub(crate) mod nats;
 pub(crate) mod scratch;

@@ -107,6 +107,12 @@ impl Client {
         self.acked(&format!("subscribe:{channels}\r\n"));
     }
 
+    /// Unsubscribes from these channels and waits until that holds.
+    #[track_caller]
+    pub(crate) fn unsubscribe(&mut self, channels: &str) {
+        self.acked(&format!("unsubscribe:{channels}\r\n"));
+    }
+
     /// Fails the test if something comes before all that was said until now has taken effect.
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) {

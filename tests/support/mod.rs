@@ -4,6 +4,9 @@
 // Each test file is a crate of its own and uses its own part of this module.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod backend;
+#[cfg(feature = "nats")]
+pub(crate) mod bridge;
 mod client;
 mod extensions;
 

@@ -21,9 +21,9 @@ pub(crate) fn on_cpu<T: Send>(cpu: usize, action: impl FnOnce() -> T + Send) -> 
     })
 }
 
-/// Chooses two CPUs, moves the calling thread to the generator's and gives the server's. A doubt about them is a
-/// warning on stderr, not an error: the figures still mean something.
-pub(crate) fn arrange(generator: Option<usize>, server: Option<usize>) -> usize {
+/// Chooses two CPUs, moves the calling thread to the generator's and gives both, the generator's first. A doubt about
+/// them is a warning on stderr, not an error: the figures still mean something.
+pub(crate) fn arrange(generator: Option<usize>, server: Option<usize>) -> (usize, usize) {
     let ids: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let first = ids.first().copied().unwrap_or(0);
     let server = server.unwrap_or_else(|| ids.iter().copied().find(|id| Some(*id) != generator).unwrap_or(first));
@@ -34,5 +34,5 @@ pub(crate) fn arrange(generator: Option<usize>, server: Option<usize>) -> usize 
     if !pin(generator) {
         eprintln!("warning: the system does not let this run on CPU {generator}");
     }
-    server
+    (generator, server)
 }

@@ -60,7 +60,10 @@ pub(crate) struct Target {
 /// A thread that is ready to measure.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    server_cpu: usize,
+    /// The CPU that this thread runs on.
+    pub(crate) generator_cpu: usize,
+    /// The CPU that servers run on.
+    pub(crate) server_cpu: usize,
     pub(crate) wait: Wait,
     pub(crate) programs: Programs,
     pub(crate) interrupted: Arc<AtomicBool>,
@@ -71,8 +74,8 @@ impl Bench {
     /// Pins this thread and raises its limit of file descriptors.
     pub(crate) fn new(placement: Placement, programs: Programs, interrupted: Arc<AtomicBool>) -> Self {
         let _ = rlimit::increase_nofile_limit(u64::MAX);
-        let server_cpu = affinity::arrange(placement.cpu, placement.server_cpu);
-        Self { server_cpu, wait: placement.wait, programs, interrupted, progress: ProgressLine::new() }
+        let (generator_cpu, server_cpu) = affinity::arrange(placement.cpu, placement.server_cpu);
+        Self { generator_cpu, server_cpu, wait: placement.wait, programs, interrupted, progress: ProgressLine::new() }
     }
 
     /// The server that the arguments name, started if it is not running.
@@ -89,8 +92,19 @@ impl Bench {
 
     /// Starts a server on its CPU; `arguments` are more arguments for lhttpd.
     pub(crate) fn start(&self, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
-        let server = Server::start(dialect, &self.programs, arguments, self.server_cpu)?;
+        self.start_on(self.server_cpu, dialect, arguments)
+    }
+
+    /// Starts a server on another CPU than its usual one.
+    pub(crate) fn start_on(&self, cpu: usize, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
+        let server = Server::start(dialect, &self.programs, arguments, cpu)?;
         Ok(Target::new(dialect.server(), dialect, server))
+    }
+
+    /// Starts nats-server for its own clients on CPU `cpu`.
+    pub(crate) fn start_nats(&self, cpu: usize) -> Result<Target, Failure> {
+        let server = Server::start_nats(&self.programs, cpu)?;
+        Ok(Target::new("nats-server", Dialect::Nats, server))
     }
 
     /// Starts nginx, which does `post` only.

@@ -158,6 +158,11 @@ impl Load {
         Ok(())
     }
 
+    /// The next connections are opened to another server of the same kind.
+    pub(crate) fn turn_to(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
     /// Writes all `flows` while counting, until `expected` more deliveries arrived; gives the time from the first
     /// byte written to the last delivery.
     ///
@@ -165,6 +170,15 @@ impl Load {
     /// Fewer or more deliveries than expected (also more than the publish before was to give), and whatever else goes
     /// wrong.
     pub(crate) fn publish(&mut self, flows: &[Flow], expected: u64) -> Result<Duration, Failure> {
+        self.publish_within(flows, expected, u64::MAX)
+    }
+
+    /// The same with at most `window` messages under way, for servers that drop what is too much for them. Each message
+    /// is to give one delivery, and a flow's block is to be smaller than the window.
+    ///
+    /// # Errors
+    /// As for [`publish`](Self::publish).
+    pub(crate) fn publish_within(&mut self, flows: &[Flow], expected: u64, window: u64) -> Result<Duration, Failure> {
         let (before, lost) = (self.deliveries, self.lost);
         self.turn(Some(Duration::ZERO), None)?;
         if self.deliveries != before {
@@ -172,6 +186,7 @@ impl Load {
         }
         let mut written = vec![0; flows.len()];
         let mut unfinished = flows.len();
+        let mut frames = 0;
         let mut progress = (Instant::now(), before);
         let start = Instant::now();
         loop {
@@ -181,7 +196,13 @@ impl Load {
                 for (flow, written) in flows.iter().zip(&mut written) {
                     let total = flow.frames * flow.frame_bytes;
                     if *written < total {
-                        blocked &= !self.push(flow, written)?;
+                        if frames + (flow.block.len() / flow.frame_bytes) as u64
+                            <= window.saturating_add(self.deliveries - before)
+                        {
+                            let had = *written;
+                            blocked &= !self.push(flow, written)?;
+                            frames += (*written / flow.frame_bytes - had / flow.frame_bytes) as u64;
+                        }
                         unfinished += usize::from(*written < total);
                     }
                 }

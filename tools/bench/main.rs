@@ -32,6 +32,7 @@ use crate::{
     floor::Relay,
     modes::{
         broadcast::{self, BurstArgs, FanoutArgs, RoomsArgs},
+        cluster::{self, ClusterArgs},
         compare::{self, CompareArgs},
         idle::{self, IdleArgs},
         post::{self, PostArgs},
@@ -96,6 +97,13 @@ enum Mode {
     Post(Single<PostArgs>),
     /// Readers that have stopped reading beside healthy ones: what they cost, and how they end
     Slow(Single<SlowArgs>),
+    /// Two nodes with nats-server between them: publishes a second from one to the other, and the latency at a given rate
+    Cluster {
+        #[command(flatten)]
+        work: ClusterArgs,
+        #[command(flatten)]
+        common: Common,
+    },
     /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table
     Compare {
         #[command(flatten)]
@@ -146,6 +154,12 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
         Mode::Idle(single) => single.run(interrupted, idle::run),
         Mode::Post(single) => single.run(interrupted, |bench, target, args| post::run(bench, target, &args)),
         Mode::Slow(single) => single.run(interrupted, slow::run),
+        Mode::Cluster { work, common } => {
+            let bench = Bench::new(common.placement, common.programs, interrupted);
+            let outcome = cluster::run(&bench, work)?;
+            bench.progress.show("");
+            common.output.write(&outcome, &outcome.text)
+        }
         Mode::Compare { work, common } => {
             let bench = Bench::new(common.placement, common.programs, interrupted);
             compare::run(&bench, &work, &common.output)

@@ -142,7 +142,7 @@ pub(crate) fn show(name: &str, value: f64) -> String {
         digits(value) + " ms"
     } else if has("_us") || has("_us_per_connect") {
         digits(value) + " µs"
-    } else if has("_ns") || has("_ns_per_delivery") || has("_ns_per_request") {
+    } else if has("_ns") || has("_ns_per_delivery") || has("_ns_per_request") || has("_ns_per_publish") {
         digits(value) + " ns"
     } else {
         format!("{value:.0}")

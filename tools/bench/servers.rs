@@ -78,6 +78,13 @@ impl Server {
         Self::spawn("nginx", command, address, files, cpu)
     }
 
+    /// Starts nats-server for its own clients, such as lhttpd.
+    pub(crate) fn start_nats(programs: &Programs, cpu: usize) -> Result<Self, Failure> {
+        let address = free_address()?;
+        let files = scratch_directory()?;
+        Self::spawn("nats-server", programs.plain_nats_command(address), address, files, cpu)
+    }
+
     /// The process whose CPU time and memory count.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -146,8 +153,18 @@ impl Programs {
         Ok(command)
     }
 
+    fn nats_program(&self) -> Result<PathBuf, Failure> {
+        find("nats-server", self.nats.as_ref(), "nats-server", "install it, or give --nats PATH")
+    }
+
+    fn plain_nats_command(&self, address: SocketAddr) -> Result<Command, Failure> {
+        let mut command = Command::new(self.nats_program()?);
+        command.args(["-a", &address.ip().to_string(), "-p", &address.port().to_string()]).env("GOMAXPROCS", "1");
+        Ok(command)
+    }
+
     fn nats_command(&self, address: SocketAddr, files: &Path) -> Result<Command, Failure> {
-        let program = find("nats-server", self.nats.as_ref(), "nats-server", "install it, or give --nats PATH")?;
+        let program = self.nats_program()?;
         let plain = free_address()?.port();
         let port = address.port();
         let path = files.join("nats.conf");

@@ -14,10 +14,10 @@ function join(room) {
   subscribing.catch((error) => note(`You are not in this room: ${error.message}.`, [room]));
 }
 
-async function leave(room) {
-  const subscribing = joined.get(room);
+function leave(room) {
+  const ending = joined.get(room).then((subscription) => subscription.unsubscribe());
+  ending.catch(() => {}); // the room was never joined, or the connection is gone, and the subscription with it
   joined.delete(room);
-  (await subscribing).unsubscribe();
 }
 
 function receive(room, message) {

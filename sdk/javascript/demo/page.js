@@ -2,7 +2,6 @@
 
 const LINES_MAX = 500; // of a room; then the oldest goes
 const GROUP_LASTS = 300_000; // ms in which one person's messages stand under one name
-const HUES = [18, 40, 70, 130, 155, 180, 210, 235, 260, 285, 315, 345];
 const STATES = { connecting: "Connecting…", open: "Connected", waiting: "Not connected", closed: "Closed" };
 
 const $ = (id) => document.getElementById(id);
@@ -30,8 +29,7 @@ export function start(given) {
 
 export function showState(state, retryIn) {
   const until = Date.now() + retryIn;
-  const tick = () =>
-    ($("countdown").textContent = `Next try in ${Math.max(0, Math.ceil((until - Date.now()) / 1000))} s`);
+  const tick = () => ($("countdown").textContent = Math.max(0, Math.ceil((until - Date.now()) / 1000)));
   clearInterval(countdown);
   if (state === "waiting") countdown = setInterval(tick, 250, tick());
   if (state === "waiting" && !wasLost) note("The connection is lost. What is said until it is back is not shown here.");
@@ -44,7 +42,8 @@ export function showState(state, retryIn) {
 export function showMessage(name, person, key, text, fate = "", why = "", retry = undefined) {
   const room = rooms.get(name);
   if (!room) return; // left meanwhile
-  const line = find(room.end, key) ?? addLine(room, person, key, text); // it is there if it was sent twice to be sure
+  // It is there already if it was sent again to be sure.
+  const line = room.end.querySelector(`[data-key="${CSS.escape(key)}"]`) ?? addLine(room, person, key, text);
   line.dataset.fate = fate;
   line.querySelector(".fate span").textContent = why;
   line.querySelector(".fate button").onclick = retry;
@@ -52,10 +51,10 @@ export function showMessage(name, person, key, text, fate = "", why = "", retry 
 
 function addLine(room, { id, name }, key, text) {
   const isOwn = id === me.id;
+  if (!isOwn && !isSeen(room)) showUnread(room, room.unread + 1);
   const isHead = room.speaker !== id + name || Date.now() - room.spokenAt > GROUP_LASTS;
   const line = make("line", { b: isOwn ? "You" : name, time: clock(), ".text": text }, name);
   line.className = `line ${isOwn ? "own" : ""} ${isHead ? "head" : ""}`;
-  if (!isOwn && !isSeen(room)) showUnread(room, room.unread + 1);
   put(room, line, key);
   Object.assign(room, { speaker: id + name, spokenAt: Date.now() });
   return line;
@@ -160,7 +159,6 @@ function onKey(event) {
   event.preventDefault();
 }
 
-const find = (list, key) => list?.querySelector(`[data-key="${CSS.escape(key)}"]`);
 const slug = (text) => (text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []).join("-").slice(0, 30);
 const hashRoom = () => slug(new URLSearchParams(`room=${location.hash.slice(1)}`).get("room")) || names()[0];
 const clock = () => new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
@@ -169,13 +167,9 @@ const clock = () => new Date().toLocaleTimeString([], { hour: "2-digit", minute:
 function make(template, texts, person = "") {
   const node = $(template).content.firstElementChild.cloneNode(true);
   for (const [part, text] of Object.entries(texts)) node.querySelector(part).textContent = text;
-  const initials =
-    person
-      .match(/(?<![\p{L}\p{N}])[\p{L}\p{N}]/gu)
-      ?.slice(0, 2)
-      .join("") ?? "?";
-  node.querySelector(".avatar")?.append(initials);
+  const initials = person.match(/(?<![\p{L}\p{N}])[\p{L}\p{N}]/gu) ?? ["?"];
+  node.querySelector(".avatar")?.append(...initials.slice(0, 2));
   const sum = [...person].reduce((sum, char) => (sum * 33 + char.codePointAt(0)) % 65_521, 5_381);
-  if (person) node.style.setProperty("--hue", HUES[sum % HUES.length]);
+  if (person) node.style.setProperty("--hue", (sum % 12) * 30);
   return node;
 }

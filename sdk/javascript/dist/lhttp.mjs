@@ -216,6 +216,9 @@ const STABLE_TIME = 5_000;
 
 const OPEN = 1;
 
+/** The close code of a connection that ended without a close frame (RFC 6455 §7.1.5). */
+const NOT_CLOSED = 1006;
+
 /**
  * @typedef {object} Hooks
  * @property {() => void} opened The socket is open; `ready()` is to be called when it may be used.
@@ -321,9 +324,13 @@ class Connection {
     // A socket that was given up may still call back: it is no longer ours then.
     socket.onopen = () => void (this.#socket === socket && this.#up());
     socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
-    // Browsers do not say what went wrong, other WebSockets do; the close event always follows.
+    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` behind it for a
+    // connection that was not made (nodejs/undici#3546), the others do; the code is the one that they would give.
     let fault = "";
-    socket.onerror = (event) => void (fault = /** @type {ErrorEvent} */ (event).message ?? "");
+    socket.onerror = (event) => {
+      fault = /** @type {ErrorEvent} */ (event).message ?? "";
+      if (this.#socket === socket && !this.#isUp) this.#down(`no connection${fault ? `: ${fault}` : ""}`, NOT_CLOSED);
+    };
     socket.onclose = ({ code, reason }) => {
       const why = reason || fault;
       if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, code);

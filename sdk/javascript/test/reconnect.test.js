@@ -79,6 +79,29 @@ test("a server that is away is tried again after longer and longer waits", async
   );
 });
 
+test("a connection that fails is waited out at once, whether a close event follows or not", async () => {
+  const { client, Socket } = start();
+  const errors = [];
+  client.on("state", ({ state, error, closeCode }) => state === "waiting" && errors.push([error.message, closeCode]));
+  Socket.last.fail("refused");
+  assert.equal(client.state, "waiting");
+  Socket.last.break();
+  mock.timers.tick(250);
+  Socket.last.fail();
+  assert.deepEqual(errors, [
+    ["no connection: refused", 1006],
+    ["no connection", 1006],
+  ]);
+  // Of one that is up the close event says more.
+  mock.timers.tick(500);
+  Socket.last.open();
+  await settled();
+  Socket.last.onerror({ message: "reset" });
+  assert.equal(client.state, "open");
+  Socket.last.break();
+  assert.equal(errors[2][0], "the connection is lost: closed with 1006 (reset)");
+});
+
 test("only a connection that held starts the waits from the beginning", async () => {
   const { client, Socket } = start();
   const waits = [];

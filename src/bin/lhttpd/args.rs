@@ -139,6 +139,27 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     nats_buffer: Option<usize>,
 
+    /// Let the upstream header name URLs that begin with this one, http[s]://host[:port][/path]; may be given several times
+    /// [default: none, every upstream is refused with 403]
+    #[arg(long, value_name = "URL-PREFIX")]
+    upstream_allow: Vec<String>,
+
+    /// Send at most this many upstream requests at once, each on a thread [default: 16]
+    #[arg(long, value_name = "N")]
+    upstream_workers: Option<usize>,
+
+    /// Most upstream requests that wait for a worker; past it their senders get error 503 [default: 1024]
+    #[arg(long, value_name = "N")]
+    upstream_queue: Option<usize>,
+
+    /// Most time for one upstream request; past it the sender gets error 504 [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    upstream_timeout: Option<Duration>,
+
+    /// Most bytes of an upstream's answer that are sent to the client; past it the client gets error 502 [default: 256KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    upstream_response_max: Option<usize>,
+
     /// Serve a chat room on this address, IP:PORT, to try the server out with a browser; port 0 takes a free one [default:
     /// no chat room]
     #[arg(long, value_name = "ADDR")]
@@ -182,6 +203,13 @@ impl Args {
         set(&mut config.nats_password_file, self.nats_password_file.map(Some));
         set(&mut config.nats_tls_ca, self.nats_tls_ca.map(Some));
         set(&mut config.nats_buffer_bytes, self.nats_buffer);
+        if !self.upstream_allow.is_empty() {
+            config.upstream_allow = self.upstream_allow;
+        }
+        set(&mut config.upstream_workers, self.upstream_workers);
+        set(&mut config.upstream_queue_max, self.upstream_queue);
+        set(&mut config.upstream_timeout, self.upstream_timeout);
+        set(&mut config.upstream_response_bytes_max, self.upstream_response_max);
     }
 }
 

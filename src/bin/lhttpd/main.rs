@@ -128,7 +128,14 @@ fn limits(config: &Config, plan: &Plan) -> String {
         ByteSize(config.outbox_bytes_max as u64),
         ByteSize(plan.memory_budget_bytes),
         if config.publish_key.is_some() { "set" } else { "not set" },
-    )
+    ) + &upstream(config)
+}
+
+fn upstream(config: &Config) -> String {
+    match (&config.upstream_allow[..], config.upstream_workers) {
+        ([], _) => String::new(),
+        (prefixes, workers) => format!(", upstream to {} with {workers} workers", listed(prefixes)),
+    }
 }
 
 fn listed<T: Display>(items: &[T]) -> String {

@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher, Hasher},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ pub(super) struct Link {
     handed: AtomicU64,
     /// The number of the last barrier that was answered.
     barrier: AtomicU64,
+    /// The server, which used to answer barriers, does not.
+    is_silent: AtomicBool,
     /// Messages that the client has dropped, since a receiver was behind; at least so many.
     overflowed: AtomicU64,
     /// Why the last attempt to connect failed.
@@ -70,6 +72,16 @@ impl Link {
     pub(super) fn is_up(&self) -> bool {
         let connects = self.statistics.get().map_or(0, |statistics| statistics.connects.load(Ordering::Relaxed));
         connects == self.epoch() && connects > 0
+    }
+
+    /// Whether messages may be handed to the client. What it is given while the server is silent may be lost.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_up() && !self.is_silent.load(Ordering::Relaxed)
+    }
+
+    /// The server does not answer, or answers again.
+    pub(super) fn set_silent(&self, is_silent: bool) {
+        self.is_silent.store(is_silent, Ordering::Relaxed);
     }
 
     /// A message was handed to the client; gives its number, from 1.

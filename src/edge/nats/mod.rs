@@ -16,13 +16,14 @@
 //! - **watch** sends *barriers*: a publish behind all that was sent before, to a subject that nobody can be subscribed
 //!   to, so that the server itself answers. What comes before an answered barrier has reached the server, in both
 //!   directions: a subscription is live, a publish is not lost. Cores are told which of their interest is live, and when
-//!   there is no use to wait.
+//!   there is no use to wait. While a barrier is not answered nothing more is published.
 
 mod inbound;
 mod interest;
 mod link;
 mod options;
 mod outbound;
+mod sever;
 mod watch;
 
 use std::{

@@ -6,7 +6,10 @@ use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, Serve
 
 use crate::config::{Config, Login, NatsServer, Secret};
 
-use super::link::{Link, random};
+use super::{
+    link::{Link, random},
+    sever::Sever,
+};
 
 /// Commands on their way to the client's own task.
 const CLIENT_CAPACITY: usize = 256;
@@ -63,6 +66,9 @@ impl Options {
     /// An address that the client cannot parse.
     pub(super) async fn connect(&self, link: &Arc<Link>) -> Result<Client, ConnectError> {
         let (of_attempts, of_events) = (Arc::clone(link), Arc::clone(link));
+        let sever = Sever::find().inspect_err(|error| {
+            log::warn!("NATS: {error}; when packets vanish for a while, messages may come late and out of order");
+        });
         let options = self
             .connect
             .clone()
@@ -75,7 +81,15 @@ impl Options {
             .client_capacity(CLIENT_CAPACITY)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .custom_inbox_prefix(format!("_INBOX.lhttp.{:016x}", random()))
-            .reconnect_delay_callback(move |attempt| of_attempts.attempt(attempt))
+            .reconnect_delay_callback(move |attempt| {
+                if attempt == 1
+                    && let Ok(sever) = &sever
+                    && let Err(error) = sever.reset_all()
+                {
+                    log::warn!("NATS: the broken connection is not reset: {error}");
+                }
+                of_attempts.attempt(attempt)
+            })
             .event_callback(move |event| {
                 note(&of_events, event);
                 std::future::ready(())

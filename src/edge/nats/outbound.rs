@@ -1,10 +1,14 @@
 //! Publishes on their way to NATS.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::{PublishErrorKind, Subject};
 use bytes::Bytes;
-use tokio::task::unconstrained;
+use tokio::{task::unconstrained, time::sleep};
 
 use crate::{
     engine::{
@@ -14,13 +18,25 @@ use crate::{
     protocol::frame,
 };
 
-use super::Shared;
+use super::{Shared, link::Link};
+
+/// What the client may keep, in bytes of batches, beside what waits in the uplink. It limits messages by their number only,
+/// and few of them reach this.
+const CLIENT_BYTES_MAX: usize = 1024 * 1024;
+/// How long to wait for the client to take some of that. It does not tell when it has.
+const CLIENT_WAIT: Duration = Duration::from_millis(1);
 
 /// Publishes the cores' batches, one after the other. While NATS does not take them this waits, and the uplink fills.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let mut with_client = WithClient::default();
     loop {
+        let is_open = shared.link.is_open();
+        if is_open && !with_client.has_room(&shared.link) {
+            wait_for_client().await;
+            continue;
+        }
         // In an outage all is left in the uplink, which drops what is oldest; the client would keep that.
-        let next = if shared.link.is_up() { shared.uplink.take() } else { None };
+        let next = if is_open { shared.uplink.take() } else { None };
         let Some(batch) = next else {
             shared.publishes.notified().await;
             continue;
@@ -30,6 +46,40 @@ pub(super) async fn run(shared: Arc<Shared>) {
         // The client's queue is what yields; else the runtime would end its turn after each 128 messages.
         unconstrained(publish(&shared, Bytes::from(batch))).await;
         shared.uplink.release(cost);
+        with_client.add(&shared.link, cost);
+    }
+}
+
+/// Lets the client take some of what it was given.
+async fn wait_for_client() {
+    sleep(CLIENT_WAIT).await;
+}
+
+/// Batches of which the client may still keep a part, oldest first.
+#[derive(Debug, Default)]
+struct WithClient {
+    /// The number of a batch's last message, and what the batch costs.
+    batches: VecDeque<(u64, usize)>,
+    bytes: usize,
+}
+
+impl WithClient {
+    /// All of a batch was handed to the client.
+    fn add(&mut self, link: &Link, cost: usize) {
+        self.batches.push_back((link.handed(), cost));
+        self.bytes += cost;
+    }
+
+    /// Whether the client may be given more.
+    fn has_room(&mut self, link: &Link) -> bool {
+        let taken = link.taken();
+        while let Some(&(last, cost)) = self.batches.front()
+            && last <= taken
+        {
+            self.batches.pop_front();
+            self.bytes -= cost;
+        }
+        self.bytes < CLIENT_BYTES_MAX
     }
 }
 
@@ -57,4 +107,32 @@ async fn publish(shared: &Shared, batch: Bytes) {
         }
     }
     shared.count(|counts| counts.nats_published += published);
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::Statistics;
+
+    use super::*;
+
+    #[test]
+    fn the_client_is_given_no_more_than_its_share_until_it_has_taken_some() {
+        let (link, statistics) = (Link::default(), Arc::new(Statistics::default()));
+        link.started(Arc::clone(&statistics));
+        let mut with_client = WithClient::default();
+        let batch = CLIENT_BYTES_MAX / 4;
+        for _ in 0..4 {
+            assert!(with_client.has_room(&link));
+            link.hand();
+            link.hand(); // two messages a batch
+            with_client.add(&link, batch);
+        }
+        assert!(!with_client.has_room(&link));
+        statistics.out_messages.fetch_add(1, Ordering::Relaxed);
+        assert!(!with_client.has_room(&link), "half a batch keeps all of its bytes");
+        statistics.out_messages.fetch_add(1, Ordering::Relaxed);
+        assert!(with_client.has_room(&link));
+        statistics.out_messages.fetch_add(6, Ordering::Relaxed);
+        assert!(with_client.has_room(&link) && with_client.bytes == 0 && with_client.batches.is_empty());
+    }
 }

@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// The least time between two lines of the log about messages that were dropped.
 const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
+/// In the log, for the channel of a message that was dropped where nobody sees which.
+const SOME_CHANNEL: &str = "some channel";
+
 /// What the server has confirmed.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -137,6 +140,7 @@ impl Watch {
     }
 
     fn connected(&mut self) {
+        self.shared.link.set_silent(false);
         let max_payload = self.shared.client.max_payload();
         self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
         self.shared.publishes.notify_one();
@@ -145,10 +149,16 @@ impl Watch {
         match dropped {
             0 => log::info!("NATS: connected to {}", self.servers),
             _ => log::warn!(
-                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer",
-                self.servers
+                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {}",
+                self.servers,
+                self.dropped_of()
             ),
         }
+    }
+
+    /// A channel of which a message for other nodes was dropped.
+    fn dropped_of(&self) -> String {
+        self.shared.uplink.take_dropped_of().unwrap_or_else(|| SOME_CHANNEL.to_owned())
     }
 
     /// Counts what may be lost with the connection.
@@ -238,7 +248,8 @@ impl Watch {
     fn unanswered(&mut self) {
         self.is_restricted = !self.is_restricted;
         if self.is_online {
-            log::warn!("NATS: the server does not answer; subscriptions are not confirmed until it does");
+            log::warn!("NATS: the server does not answer; until it does, what is published waits in nats-buffer");
+            self.shared.link.set_silent(true);
             self.tell_offline();
         }
     }
@@ -260,7 +271,11 @@ impl Watch {
         }
         drop(inbound);
         progress.answered = subscribed;
-        self.is_online = true;
+        if !self.is_online {
+            self.is_online = true;
+            self.shared.link.set_silent(false);
+            self.shared.publishes.notify_one();
+        }
         self.shared.deliveries.notify_one();
     }
 
@@ -276,13 +291,16 @@ impl Watch {
         };
         let sent = self.shared.uplink.dropped() - self.drops.sent;
         if received > 0 {
-            let channel = channel.as_deref().unwrap_or("some channel");
+            let channel = channel.as_deref().unwrap_or(SOME_CHANNEL);
             log::warn!(
                 "NATS: {received} messages from other nodes were dropped, for a core was behind; one of them on {channel}"
             );
         }
         if sent > 0 {
-            log::warn!("NATS: {sent} messages for other nodes were dropped, for NATS is slower than they come");
+            let channel = self.dropped_of();
+            log::warn!(
+                "NATS: {sent} messages for other nodes were dropped, for NATS is slower than they come; one of them on {channel}"
+            );
         }
         if sent + received > 0 {
             self.drops = Drops {

@@ -44,16 +44,7 @@ impl Hub {
         self.stats.refused += 1;
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
-        payload.extend_from_slice(b"LHTTP/1.0 error\r\ncode:");
-        payload.extend_from_slice(refusal.code().to_string().as_bytes());
-        payload.extend_from_slice(b"\r\nreason:");
-        payload.extend_from_slice(refusal.reason().as_bytes());
-        if let Some(token) = ack {
-            payload.extend_from_slice(b"\r\nack:");
-            payload.extend_from_slice(token);
-        }
-        payload.extend_from_slice(b"\r\n\r\n");
-        payload.extend_from_slice(refusal.sentence().as_bytes());
+        encode_refusal(&mut payload, refusal, ack);
         self.send(slot, true, &payload);
         self.scratch = payload;
     }
@@ -112,6 +103,20 @@ impl Hub {
         let end = self.outboxes.turn_len() as u32;
         self.outboxes.push(slot, start, end);
     }
+}
+
+/// Appends the error message that tells of a refusal, with the token of the message that is refused.
+pub(crate) fn encode_refusal(payload: &mut Vec<u8>, refusal: &Refusal, ack: Option<&[u8]>) {
+    payload.extend_from_slice(b"LHTTP/1.0 error\r\ncode:");
+    payload.extend_from_slice(refusal.code().to_string().as_bytes());
+    payload.extend_from_slice(b"\r\nreason:");
+    payload.extend_from_slice(refusal.reason().as_bytes());
+    if let Some(token) = ack {
+        payload.extend_from_slice(b"\r\nack:");
+        payload.extend_from_slice(token);
+    }
+    payload.extend_from_slice(b"\r\n\r\n");
+    payload.extend_from_slice(refusal.sentence().as_bytes());
 }
 
 /// The opcode of a whole data message.

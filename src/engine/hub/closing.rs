@@ -1,16 +1,15 @@
 //! How connections end, in time and in order (RFC 6455 §7), and what limits do about those that do not.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use crate::{
     engine::{
-        hub::{Application, Hub, Limits},
+        hub::{Application, Hub},
         outbox::Sink,
         session::{Incoming, Phase},
         subscriptions::Slot,
-        timers::Timers,
     },
     error::{Fault, HttpFault},
     protocol::{frame, http::write_fault},
@@ -202,23 +201,6 @@ impl Hub {
             session.incoming = None;
             session.phase = if session.phase == Phase::Closing { Phase::Lingering } else { session.phase };
             self.recount(slot);
-        }
-    }
-
-    /// Keeps to other limits from now on. Who is over one of them meets it with what it does next; deadlines are set anew
-    /// for everybody.
-    pub(crate) fn set_limits(&mut self, limits: Limits) {
-        let times = |limits: &Limits| (limits.idle_timeout, limits.ping_interval, limits.handshake_timeout);
-        self.repeat.forget(); // its head was held against the old ones
-        let has_new_times = times(&self.limits) != times(&limits);
-        // The bridge goes on telling by the one that it was given.
-        self.limits = Limits { publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max), ..limits };
-        if has_new_times {
-            // A second entry for each connection would stay beside the first for as long as it is open: all are forgotten,
-            // and everybody is looked at once.
-            self.timers = Timers::new(Duration::from_millis(self.now));
-            let slots: Vec<Slot> = self.sessions.iter().map(|(slot, _)| slot as Slot).collect();
-            slots.into_iter().for_each(|slot| self.schedule(slot, self.now));
         }
     }
 

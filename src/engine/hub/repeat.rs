@@ -6,7 +6,7 @@ use crate::{
         subscriptions::Slot,
     },
     error::Fault,
-    protocol::frame,
+    protocol::{frame, mask},
 };
 
 /// What the last message was that did nothing but publish to one channel. What a head means depends on its bytes alone,
@@ -77,7 +77,7 @@ impl Hub {
             let rest = &bytes[taken.used..];
             let Some(whole) = frame::whole(rest) else { break };
             let masked = &rest[whole.start..whole.end];
-            if masked.len() > payload_bytes_max || !frame::starts_with(masked, whole.mask, head) {
+            if masked.len() > payload_bytes_max || !mask::starts_with(masked, whole.mask, head) {
                 break;
             }
             if turn.len() < end + whole.end {

@@ -16,6 +16,7 @@ use std::{
 
 use super::*;
 use crate::{
+    config::Config,
     engine::outbox::Sink,
     protocol::{channel::Kind, frame},
 };

@@ -11,6 +11,7 @@ use crate::{
     error::Fault,
     protocol::{
         frame::{self, Header, Whole},
+        mask,
         utf8::Utf8,
     },
 };
@@ -72,7 +73,7 @@ impl Hub {
             if payload.len() > self.limits.message_bytes_max {
                 break;
             }
-            let is_ascii = frame::unmask(payload, mask);
+            let is_ascii = mask::unmask(payload, mask);
             if is_text && !is_ascii && simdutf8::basic::from_utf8(payload).is_err() {
                 return Err(Fault::NOT_UTF8);
             }
@@ -145,7 +146,7 @@ impl Hub {
         header: Header,
         payload: &mut [u8],
     ) -> Result<(), Fault> {
-        let is_ascii = frame::unmask(payload, header.mask);
+        let is_ascii = mask::unmask(payload, header.mask);
         let is_open = self.is_open(slot);
         match header.opcode {
             OpCode::Control(Control::Close) => self.closed_by_peer(app, slot, payload),

@@ -206,13 +206,24 @@ impl Work {
     }
 
     fn flow(self, dialect: Dialect, channel: &str, connection: usize) -> Flow {
-        let body: Vec<u8> = (0..self.body).map(|index| b'a' + (index % 26) as u8).collect();
-        let frame_bytes = dialect.publish(channel, &body, [0; 4]).bytes.len();
-        let in_block = (BLOCK_BYTES_MAX / frame_bytes).clamp(1, self.messages.max(1));
-        let masks = (1_u32..).map(|number| number.wrapping_mul(0x9e37_79b9).to_ne_bytes());
-        let block: Vec<u8> =
-            masks.take(in_block).flat_map(|mask| dialect.publish(channel, &body, mask).bytes).collect();
-        let one_each = self.write == Writes::One;
-        Flow { connection, block: block.into(), frame_bytes, frames: self.messages, one_each }
+        let flow = flow(dialect, channel, connection, self.body, self.messages, BLOCK_BYTES_MAX);
+        Flow { one_each: self.write == Writes::One, ..flow }
     }
+}
+
+/// What a connection publishes to a channel: that many messages, written in blocks of at most so many bytes.
+pub(super) fn flow(
+    dialect: Dialect,
+    channel: &str,
+    connection: usize,
+    body_bytes: usize,
+    messages: usize,
+    block_bytes_max: usize,
+) -> Flow {
+    let body: Vec<u8> = (0..body_bytes).map(|index| b'a' + (index % 26) as u8).collect();
+    let frame_bytes = dialect.publish(channel, &body, [0; 4]).bytes.len();
+    let in_block = (block_bytes_max / frame_bytes).clamp(1, messages.max(1));
+    let masks = (1_u32..).map(|number| number.wrapping_mul(0x9e37_79b9).to_ne_bytes());
+    let block: Vec<u8> = masks.take(in_block).flat_map(|mask| dialect.publish(channel, &body, mask).bytes).collect();
+    Flow { connection, block: block.into(), frame_bytes, frames: messages, one_each: false }
 }

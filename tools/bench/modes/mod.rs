@@ -5,6 +5,7 @@ use hdrhistogram::Histogram;
 use crate::{procfs::Usage, report::Outcome};
 
 pub(crate) mod broadcast;
+pub(crate) mod cluster;
 pub(crate) mod compare;
 pub(crate) mod idle;
 pub(crate) mod post;

@@ -17,7 +17,7 @@ use crate::{
 /// Deliveries are missing when so long after the last publish not all are there.
 const TAIL_MAX: Duration = Duration::from_secs(10);
 /// What comes before the measurement, at the same rate.
-const WARM_UP: Duration = Duration::from_millis(500);
+pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
 /// How `rate` is run.
 #[derive(Args, Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct RateArgs {
     pub(crate) body: usize,
 }
 
-fn with_room_for_a_stamp(text: &str) -> Result<usize, String> {
+pub(super) fn with_room_for_a_stamp(text: &str) -> Result<usize, String> {
     let bytes = super::at_least_one(text)?;
     if bytes < STAMP_BYTES { Err(format!("must be at least {STAMP_BYTES}")) } else { Ok(bytes) }
 }
@@ -76,9 +76,10 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: RateArgs) -> Result<Outc
     Ok(outcome)
 }
 
-/// Publishes at the rate for `secs` and waits for the last delivery; `on_latency` hears each one's nanoseconds. Gives
-/// the number of messages. The generator polls without sleeping: a timer of whole milliseconds could not keep the pace.
-fn paced(
+/// Publishes on the connection behind the subscribers' at the rate for `secs`, and waits for the last delivery; `on_latency`
+/// hears each one's nanoseconds. Gives the number of messages. The generator polls without sleeping: a timer of whole
+/// milliseconds could not keep the pace.
+pub(super) fn paced(
     bench: &Bench,
     load: &mut Load,
     target: &Target,

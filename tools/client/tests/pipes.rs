@@ -132,10 +132,15 @@ fn thousands_of_lines_arrive_in_order() {
     let server = Server::start();
     let mut reader = server.subscriber("room");
     let input: String = (0..3000).map(|number| format!("{number}\n")).collect();
-    expect_code(&server.run(&["pub", "room"], input), 0);
-    for number in 0..3000 {
-        assert_eq!(body(&mut reader), number.to_string());
-    }
+    // Read meanwhile: one that does not for a minute is closed as idle.
+    let output = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| server.run(&["pub", "room"], input));
+        for number in 0..3000 {
+            assert_eq!(body(&mut reader), number.to_string());
+        }
+        publishing.join().expect("it ends")
+    });
+    expect_code(&output, 0);
 }
 
 #[test]
@@ -280,13 +285,13 @@ fn a_script_chats() {
     let server = Server::start();
     let mut reader = server.subscriber("room");
     let folder = Folder::new();
-    let (text, data) = (folder.file("a.txt", b"text"), folder.file("b", &[0xff]));
+    let (text, data) = (folder.file("a text.txt", b"text"), folder.file("b", &[0xff]));
     let script = format!(
-        "/sub room\nhello\n\n//slash\n/pub room other words\n/upload {text} {data}\n\
+        "/sub room\nhello\n\n//slash\n/pub room other words\n/upload \"{text}\" {data}\n\
          /raw LHTTP/1.0 chat\\r\\npublish:room\\r\\n\\r\\n\\x1b\n/unsub\n/pub room unheard\n/wait 300ms\n"
     );
     let (out, err) = expect_code(&server.run(&[], script), 0);
-    let expected = ["hello", "/slash", "other words", "a.txt (4 bytes), b (1 byte)", "\\u{1b}"];
+    let expected = ["hello", "/slash", "other words", "a text.txt (4 bytes), b (1 byte)", "\\u{1b}"];
     assert_eq!(out.lines().collect::<Vec<_>>(), expected.map(|text| format!("[room] {text}")));
     assert!(err.contains("subscribed to room") && err.contains("unsubscribed from room"), "{err}");
     for text in ["hello", "/slash", "other words"] {
@@ -295,7 +300,10 @@ fn a_script_chats() {
     let upload = message(&mut reader);
     let parts: Vec<_> = upload.parts().map(Result::unwrap).collect();
     assert_eq!((upload.command(), parts.len()), ("upload", 2));
-    assert_eq!([parts[0].header("filename"), parts[0].header("content-type")], [Some("a.txt"), Some("text/plain")]);
+    assert_eq!(
+        [parts[0].header("filename"), parts[0].header("content-type")],
+        [Some("a text.txt"), Some("text/plain")]
+    );
     assert_eq!(parts[1].header("content-type"), Some("application/octet-stream"));
     assert_eq!((parts[0].body(), parts[1].body()), (&b"text"[..], &[0xff][..]));
 }
@@ -312,6 +320,30 @@ fn a_script_goes_on_after_what_fails_and_ends_with_the_first_failure() {
     {
         assert!(err.contains(sentence), "{sentence}: {err}");
     }
+}
+
+#[test]
+fn an_upstream_is_asked_for_its_answer_which_is_shown() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let mut socket = tungstenite::accept(listener.accept().expect("the client connects").0).expect("a handshake");
+        let asked = Message::parse(&socket.read().expect("a message").into_data()).expect("LHTTP");
+        let answer = "LHTTP/1.0 upstream\r\nupstream-status:404\r\ncontent-type:text/plain\r\n\r\nnot\there\x07";
+        socket.send(answer.into()).expect("the client reads");
+        while socket.read().is_ok() {}
+        asked
+    });
+    let mut command = program();
+    command.arg(url);
+    let mut running = Running::start(command);
+    running.say("/upstream GET http://127.0.0.1:8000/a?b=c");
+    assert_eq!(running.line(), "(upstream 404) not\there\\u{7}");
+    running.say("/quit");
+    assert_eq!(running.wait(), Some(0));
+    let asked = server.join().unwrap();
+    assert_eq!(asked.header_value("upstream"), Some("GET http://127.0.0.1:8000/a?b=c"));
+    assert_eq!(asked.header_value("upstream-reply"), Some("true"));
 }
 
 #[test]

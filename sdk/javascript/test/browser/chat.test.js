@@ -74,6 +74,8 @@ test("a room that is not looked at is marked as unread until it is", async (t) =
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada");
   const grace = await visit(t, url, "Grace");
+  await grace.say("zero");
+  await ada.sees("zero");
   await ada.join("engine room", "engine-room");
   await grace.say("one");
   await grace.say("two");
@@ -84,8 +86,20 @@ test("a room that is not looked at is marked as unread until it is", async (t) =
   await ada.shows("lobby");
   await ada.until(() => document.title === "lobby · lhttp chat");
   assert.equal(await ada.page.locator(".badge:visible").count(), 0);
-  const after = await ada.page.locator(".new + .line .text").textContent();
-  assert.equal(after, "one", "the mark stands before the first that was unread");
+  const after = ada.page.locator(".new + .line");
+  assert.equal(await after.locator(".text").textContent(), "one", "the mark stands before the first that was unread");
+  assert.match(await after.getAttribute("class"), /\bhead\b/, "and that has its name, though she spoke just before");
+});
+
+test("a room that the server refuses is said to be that, and can be left", async (t) => {
+  const { url } = await Lhttpd.start(t, "--max-subscriptions", "1");
+  const ada = await visit(t, url, "Ada");
+  await ada.join("two");
+  await ada.page.getByText("You are not in this room:").waitFor();
+  await ada.page.click("#leave");
+  await ada.shows("lobby");
+  await ada.say("still here");
+  await ada.page.locator('.own[data-fate="sent"]').waitFor();
 });
 
 test("who scrolls back is not moved, and is told of what is new", async (t) => {

@@ -18,7 +18,7 @@ test("the README's picture shows a conversation", async (t) => {
   const grace = await visit(t, `${url}#harbour`, "Grace Hopper");
   const ada = await visit(t, `${url}#harbour`, "Ada Lovelace", {
     colorScheme: "light",
-    viewport: { width: 1040, height: 700 },
+    viewport: { width: 1040, height: 760 },
   });
   const say = async (person, text) => {
     await person.say(text);

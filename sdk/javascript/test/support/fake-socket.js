@@ -41,6 +41,11 @@ export function fakeWebSocket() {
       this.onmessage({ data });
     }
 
+    /** The connection is not made, and as with Node's own WebSocket no `close` follows. */
+    fail(message) {
+      this.onerror({ message });
+    }
+
     /** The connection breaks. */
     break(code = 1006) {
       this.readyState = 3;

@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 
 /** How long it may take to start. */
@@ -17,7 +18,9 @@ const binary = process.env.LHTTPD ?? `${target}/debug/lhttpd`;
  */
 export async function startLhttpd(context, { port = 0, args = [] } = {}) {
   if (!existsSync(binary)) throw new Error(`there is no ${binary}: run "cargo build", or set LHTTPD`);
-  const child = spawn(binary, ["--listen", `127.0.0.1:${port}`, "--cores", "2", ...args], {
+  // Two cores where there are two.
+  const cores = Math.min(2, availableParallelism());
+  const child = spawn(binary, ["--listen", `127.0.0.1:${port}`, "--cores", `${cores}`, ...args], {
     stdio: ["ignore", "ignore", "pipe"],
   });
   const exited = new Promise((resolve) => child.once("exit", resolve));

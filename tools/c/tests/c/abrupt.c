@@ -1,6 +1,6 @@
 /* Leaves signals as a C program finds them: SIGPIPE kills. A core is held up in a callback until a subscriber has gone
- * away unseen, and then has much to send to it. At the end the program waits for SIGTERM, which must wait for the thread
- * that waits for it, and not come to one of the server's. */
+ * away unseen, and then has much to send to it. At the end the program takes a SIGTERM, which must wait until its
+ * thread wants it, and not come to one of the server's. */
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -43,8 +43,8 @@ int main(void) {
     printf("listening on 127.0.0.1:%d\n", lhttp_local_port(server));
     fflush(stdout);
     CHECK(getchar() == '\n');
-    /* More than a turn collects before it writes, several times; in turns, so that what each subscriber gets lies apart and
-     * is written with writev, which cannot be told to raise no signal. */
+    /* More than a turn collects before it writes, several times; in turns, so that what each subscriber gets lies apart
+     * and is written with writev, which cannot be told to raise no signal. */
     for (int i = 0; i < 16; i++) {
         CHECK_OK(lhttp_publish(server, "room", "news", NULL, body, sizeof body));
         CHECK_OK(lhttp_publish(server, "other", "news", NULL, "small", 5));

@@ -46,9 +46,10 @@ static void show(lhttp_context *context, void *user) {
         at += (size_t)snprintf(text + at, sizeof text - at, "%s=%s;", name, value);
     CHECK_STATUS(LHTTP_ERROR_NOT_FOUND, lhttp_context_header_at(context, 1000, &name, &value));
     CHECK(lhttp_context_header(context, "none") == NULL && lhttp_context_handshake_header(context, "none") == NULL);
-    at += (size_t)snprintf(text + at, sizeof text - at, "x:%s path:%s query:%s agent:%s text:%d", lhttp_context_header(context, "X"),
-                           lhttp_context_path(context), lhttp_context_query(context),
-                           lhttp_context_handshake_header(context, "Agent"), lhttp_context_is_text(context));
+    at += (size_t)snprintf(text + at, sizeof text - at, "x:%s path:%s query:%s agent:%s text:%d",
+                           lhttp_context_header(context, "X"), lhttp_context_path(context),
+                           lhttp_context_query(context), lhttp_context_handshake_header(context, "Agent"),
+                           lhttp_context_is_text(context));
     CHECK(strncmp(lhttp_context_peer(context), "127.0.0.1:", 10) == 0);
     CHECK(strncmp(lhttp_context_connection(context), "0-", 2) == 0);
     lhttp_header headers[] = {{"shown", "yes"}, {NULL, NULL}};

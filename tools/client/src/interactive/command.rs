@@ -7,15 +7,18 @@ use lhttp::config::parse_duration;
 use crate::show::unescape;
 
 pub(super) const HELP: &str = "\
-TEXT                  publishes TEXT to the current room, with the command chat; //TEXT publishes /TEXT
-/sub ROOM…            subscribes to rooms or patterns such as logs.>; the last room becomes the current one
+TEXT                  publishes TEXT to the current room; //TEXT publishes /TEXT
+/sub ROOM…            subscribes to rooms or patterns such as logs.>; the last
+                      room that is no pattern becomes the current one
 /unsub [ROOM…]        ends subscriptions; without ROOM that of the current room
 /pub ROOM TEXT        publishes TEXT to ROOM
-/upload FILE…         publishes one multipart message to the current room, with the command upload; each part has the
-                      headers filename and content-type
-/upstream METHOD URL  lets the server send an HTTP request, and shows the answer
-/raw TEXT             sends TEXT as it is, as one WebSocket message; \\r \\n \\t \\0 \\\\ \\xHH stand for bytes
-/wait TIME            goes on showing messages for so long before the next command; for scripts
+/upload FILE…         publishes files to the current room: one multipart message
+                      with a part for each
+/upstream METHOD URL  lets the server send an HTTP request; shows the answer
+/raw TEXT             sends TEXT as it is, as one WebSocket message, in which
+                      \\r \\n \\t \\0 \\\\ \\xHH stand for bytes
+/wait TIME            shows messages for so long before the next command; for
+                      scripts
 /help                 shows this
 /quit                 ends, as the end of the input does
 ";
@@ -76,10 +79,7 @@ impl Reader {
                 Some((room, text)) => Command::Publish { room: room.to_owned(), text: text.trim_start().to_owned() },
                 None => return Err("write /pub ROOM TEXT".to_owned()),
             },
-            "upload" if rest.is_empty() => return Err("write /upload FILE…".to_owned()),
-            "upload" => {
-                Command::Upload { room: self.current()?, files: rest.split_whitespace().map(PathBuf::from).collect() }
-            }
+            "upload" => Command::Upload { room: self.current()?, files: files(rest)? },
             "upstream" if rest.split_whitespace().count() == 2 => Command::Upstream(rest.to_owned()),
             "upstream" => return Err("write /upstream METHOD URL, such as /upstream GET http://127.0.0.1/".to_owned()),
             "raw" => Command::Raw(unescape(rest)?),
@@ -111,6 +111,15 @@ impl Reader {
             self.room = None;
         }
         Ok(Command::Unsubscribe(rooms))
+    }
+}
+
+/// Names of files, separated as a shell does it: `"a b"` and `a\ b` are one.
+fn files(text: &str) -> Result<Vec<PathBuf>, String> {
+    match shlex::split(text) {
+        Some(names) if !names.is_empty() => Ok(names.into_iter().map(PathBuf::from).collect()),
+        Some(_) => Err("write /upload FILE…".to_owned()),
+        None => Err("a quotation mark is not closed".to_owned()),
     }
 }
 
@@ -147,6 +156,18 @@ mod tests {
         }
         assert_eq!([reader.read(""), reader.read("  ")], [Ok(Wish::Nothing), Ok(Wish::Nothing)]);
         assert_eq!([reader.read("/help"), reader.read("/quit")], [Ok(Wish::Help), Ok(Wish::Quit)]);
+    }
+
+    #[test]
+    fn files_are_named_as_in_a_shell() {
+        let names = |text| files(text).unwrap();
+        assert_eq!(names(r#"a "b c"  d\ e 'f"g'"#), ["a", "b c", "d e", "f\"g"].map(PathBuf::from));
+        assert!(files("  ").is_err() && files("a \"b").is_err());
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal() {
+        assert_eq!(HELP.lines().find(|line| line.chars().count() > 80), None);
     }
 
     #[test]

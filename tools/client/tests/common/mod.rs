@@ -19,7 +19,7 @@ use lhttp::{
 };
 
 /// How long anything that must happen may take before the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that is stopped at the end of the test.
 pub(crate) struct Server {
@@ -122,7 +122,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(mut command: Command) -> Self {
+    /// A shell's background jobs are deaf to SIGINT, and what they start is too: here it is heard in any case.
+    pub(crate) fn start(program: Command) -> Self {
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
         let out = child.stdout.take().map(BufReader::new);

@@ -53,6 +53,16 @@ export async function visit(context, url, name, options = {}) {
  * @param {import("playwright-core").BrowserContextOptions} [options]
  */
 export async function arrive(context, url, options = {}) {
+  return new Person(await open(context, url, options));
+}
+
+/**
+ * Any page, in a browser of its own.
+ * @param {import("node:test").TestContext} context At its end, nothing may have gone wrong on the page.
+ * @param {string} url
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function open(context, url, options = {}) {
   const own = await browser.newContext({ locale: "en-GB", viewport: { width: 1120, height: 720 }, ...options });
   own.setDefaultTimeout(PATIENCE);
   const page = await own.newPage();
@@ -71,7 +81,7 @@ export async function arrive(context, url, options = {}) {
     assert.deepEqual(faults, [], "what went wrong on the page");
   });
   await page.goto(url);
-  return new Person(page);
+  return page;
 }
 
 /** What a person does and sees. */

@@ -15,17 +15,29 @@ export class Lhttpd {
   #child;
   #address = "127.0.0.1:0";
   #demo = "127.0.0.1:0";
+  #options;
+
+  /** @param {readonly string[]} options */
+  constructor(options) {
+    this.#options = options;
+  }
 
   /**
    * Starts one on free ports, which is killed when the test ends.
    * @param {import("node:test").TestContext} context
+   * @param {readonly string[]} options
    */
-  static async start(context) {
+  static async start(context, ...options) {
     if (!existsSync(binary)) throw new Error(`there is no ${binary}: run "cargo build", or set LHTTPD`);
-    const server = new Lhttpd();
+    const server = new Lhttpd(options);
     context.after(() => server.kill());
     await server.start();
     return server;
+  }
+
+  /** Where its clients connect. */
+  get socketUrl() {
+    return `ws://${this.#address}/`;
   }
 
   /** Where the chat room is, with a `/` at the end. */
@@ -35,7 +47,7 @@ export class Lhttpd {
 
   /** Starts it, again on the ports that it had before. */
   async start() {
-    const args = ["--listen", this.#address, "--demo", this.#demo, "--cores", "1"];
+    const args = ["--listen", this.#address, "--demo", this.#demo, "--cores", "1", ...this.#options];
     const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
     this.#child = child;
     const lines = createInterface({ input: child.stderr });

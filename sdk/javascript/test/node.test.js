@@ -1,0 +1,54 @@
+// Programs that use the WebSocket that Node brings (22 and later; 20 with a flag), as a user runs them.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { startLhttpd } from "./support/lhttpd.js";
+
+const repository = fileURLToPath(new URL("../../../", import.meta.url));
+const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-websocket", "--no-warnings"] : [];
+
+/** Runs a program that stands beside the README of the repository. */
+function run(context, program) {
+  const folder = mkdtempSync(join(tmpdir(), "lhttp-node-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  symlinkSync(join(repository, "sdk"), join(folder, "sdk"));
+  writeFileSync(join(folder, "room.mjs"), program);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [...flags, "room.mjs"], {
+    cwd: folder,
+    timeout: 30_000,
+  });
+  return { status, stdout: stdout.toString(), stderr: stderr.toString() };
+}
+
+test("the ten lines of the README print what it says", async (context) => {
+  const { port } = await startLhttpd(context);
+  const readme = readFileSync(join(repository, "README.md"), "utf8");
+  const [, program] = /^```js\n(import \{ connect \} from "\.\/sdk[^]*?)^```$/m.exec(readme);
+  assert.ok(program.trim().split("\n").length <= 10, "ten lines");
+  assert.deepEqual(run(context, program.replaceAll(":8081", `:${port}`)), {
+    status: 0,
+    stdout: "open\nMike: hello from JavaScript\nclosed\n",
+    stderr: "",
+  });
+});
+
+test("a server that is away is tried again, without waiting for the end of a try that has failed", async (context) => {
+  const { port, kill } = await startLhttpd(context);
+  await kill();
+  // A try that was only given up by its time limit would be so long after the test's patience.
+  const program = `
+    import { connect } from "./sdk/javascript/dist/lhttp.mjs";
+    const lhttp = connect("ws://127.0.0.1:${port}/", { backoff: { initial: 1 }, connectTimeout: 600_000 });
+    lhttp.on("state", ({ state, attempt, closeCode }) => {
+      if (state === "waiting") console.log(attempt, closeCode);
+      if (attempt === 3) lhttp.close();
+    });
+  `;
+  assert.deepEqual(run(context, program), { status: 0, stdout: "1 1006\n2 1006\n3 1006\n", stderr: "" });
+});

@@ -1,0 +1,235 @@
+//! One request to an upstream server, with its redirects, on ureq.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ureq::{
+    Agent, Body, Error,
+    config::Config as AgentConfig,
+    http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header},
+    unversioned::transport::DefaultConnector,
+};
+
+use crate::{
+    config::{Config, Prefix, parse_url},
+    error::{Reason, Refusal, StartError},
+    extension::{Fetch, Target},
+};
+
+use super::resolver::CachingResolver;
+
+/// Redirects that are followed, one after the other.
+const REDIRECTS_MAX: usize = 5;
+/// Buffers of one connection, in each direction.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// How long a connection is kept that nothing is sent over. Shorter than what servers do (Node's waits 5 s), for a request
+/// that meets the server's closing is lost.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// The head of an answer.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Of a body that nobody wants, what is read so that the connection can be kept.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// A longer `content-type` is not passed on.
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
+
+/// What sends requests, for all workers.
+#[derive(Debug)]
+pub(super) struct Client {
+    agent: Agent,
+    prefixes: Arc<[Prefix]>,
+    timeout: Duration,
+    response_bytes_max: u64,
+}
+
+/// What an upstream server has answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: Option<String>,
+    /// Empty unless it is wanted.
+    pub(super) body: Vec<u8>,
+}
+
+/// One request after the other, until one is answered that leads no further.
+enum Step {
+    Answered(Answer),
+    Redirected(Target),
+}
+
+impl Client {
+    /// # Errors
+    /// [`StartError::Config`]: there is a prefix with `https`, and the system has no certificate authorities.
+    pub(super) fn new(config: &Config, prefixes: Arc<[Prefix]>) -> Result<Self, StartError> {
+        let agent_config = Agent::config_builder()
+            .proxy(None) // it would take one from the environment
+            .timeout_global(Some(config.upstream_timeout))
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_response_header_size(HEAD_BYTES_MAX)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
+            .max_idle_connections(config.upstream_workers)
+            .max_idle_connections_per_host(config.upstream_workers)
+            .max_idle_age(KEEP_ALIVE)
+            .user_agent(concat!("lhttp/", env!("CARGO_PKG_VERSION")));
+        #[cfg(feature = "tls")]
+        let agent_config = if prefixes.iter().any(Prefix::is_secure) {
+            agent_config.tls_config(tls().map_err(StartError::Config)?)
+        } else {
+            agent_config
+        };
+        let agent_config: AgentConfig = agent_config.build();
+        let agent = Agent::with_parts(agent_config, DefaultConnector::default(), CachingResolver::default());
+        let response_bytes_max = config.upstream_response_bytes_max as u64;
+        Ok(Self { agent, prefixes, timeout: config.upstream_timeout, response_bytes_max })
+    }
+
+    /// Sends a request, and gives what came of it.
+    ///
+    /// # Errors
+    /// `upstream-failed`, `upstream-timeout`.
+    pub(super) fn run(&self, fetch: &Fetch) -> Result<Answer, Refusal> {
+        let deadline = Instant::now() + self.timeout;
+        let mut step = self.step(fetch, fetch.target.clone(), None)?;
+        for _ in 0..REDIRECTS_MAX {
+            match step {
+                Step::Answered(answer) => return Ok(answer),
+                Step::Redirected(target) => step = self.step(fetch, target, Some(deadline))?,
+            }
+        }
+        match step {
+            Step::Answered(answer) => Ok(answer),
+            Step::Redirected(_) => Err(failed(format!("the upstream redirects more than {REDIRECTS_MAX} times"))),
+        }
+    }
+
+    /// Breaks off all requests, and lets no more begin.
+    pub(super) fn shut_down(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    /// One request; `deadline` is that of a redirected one.
+    fn step(&self, fetch: &Fetch, target: Target, deadline: Option<Instant>) -> Result<Step, Refusal> {
+        let response = self.send(fetch, &target, deadline).map_err(|error| self.failure(&error))?;
+        match self.redirected(&target, &response)? {
+            Some(target) => {
+                drain(response);
+                Ok(Step::Redirected(target))
+            }
+            None => self.answer(fetch, response).map(Step::Answered),
+        }
+    }
+
+    fn send(&self, fetch: &Fetch, target: &Target, deadline: Option<Instant>) -> Result<Response<Body>, Error> {
+        let mut head = Request::builder()
+            .method(target.method.clone())
+            .uri(target.uri.clone())
+            .header("x-lhttp-command", &*fetch.command);
+        if let Some(content_type) = &fetch.content_type {
+            head = head.header("x-lhttp-content-type", &**content_type);
+        }
+        if matches!(target.method, Method::GET | Method::HEAD) {
+            let request = head.body(())?;
+            return self.agent.run(self.limited(request, deadline));
+        }
+        let request = head.header(header::CONTENT_TYPE, "application/lhttp").body(&*fetch.body)?;
+        self.agent.run(self.limited(request, deadline))
+    }
+
+    /// The request with what is left of the time. The first one has all of it, which the agent knows.
+    fn limited<B: ureq::AsSendBody>(&self, request: Request<B>, deadline: Option<Instant>) -> Request<B> {
+        let Some(deadline) = deadline else { return request };
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.agent.configure_request(request).timeout_global(Some(left)).build()
+    }
+
+    /// Where a redirect leads (RFC 9110 §15.4); none if the response is none.
+    fn redirected(&self, target: &Target, response: &Response<Body>) -> Result<Option<Target>, Refusal> {
+        let status = response.status().as_u16();
+        let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
+        if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let location = std::str::from_utf8(location.as_bytes()).ok();
+        let url = location.and_then(|location| target.url.join(location).ok());
+        let url = url.and_then(|url| parse_url(url.as_str()));
+        let url = url.filter(|url| self.prefixes.iter().any(|prefix| prefix.allows(url)));
+        let out = || failed("the upstream redirects to what is under no prefix of --upstream-allow");
+        let url = url.ok_or_else(out)?;
+        let uri = Uri::try_from(url.as_str()).map_err(|_| out())?;
+        // As browsers do: a POST that is redirected goes on as a GET, unless the status says otherwise.
+        let method = match (status, &target.method) {
+            (301 | 302, &Method::POST) => Method::GET,
+            (303, method) if *method != Method::HEAD => Method::GET,
+            (_, method) => method.clone(),
+        };
+        Ok(Some(Target { method, url, uri }))
+    }
+
+    fn answer(&self, fetch: &Fetch, mut response: Response<Body>) -> Result<Answer, Refusal> {
+        let (status, content_type) = (response.status(), content_type(response.headers()));
+        let body = if fetch.wants_reply {
+            let body = response.body_mut().with_config().limit(self.response_bytes_max).read_to_vec();
+            body.map_err(|error| self.failure(&error))?
+        } else {
+            drain(response);
+            Vec::new()
+        };
+        Ok(Answer { status, content_type, body })
+    }
+
+    /// The error that the sender gets.
+    fn failure(&self, error: &Error) -> Refusal {
+        match error {
+            Error::Timeout(_) => self.timed_out(),
+            Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => self.timed_out(),
+            Error::Io(error) => failed(format!("the upstream cannot be reached or broke off: {error}")),
+            Error::Other(error) => failed(format!("the upstream cannot be reached: {error}")),
+            Error::BodyExceedsLimit(limit) => {
+                failed(format!("the upstream's answer has more than {limit} bytes, see --upstream-response-max"))
+            }
+            error => failed(format!("the upstream cannot be reached or its answer is broken: {error}")),
+        }
+    }
+
+    fn timed_out(&self) -> Refusal {
+        let time = humantime::format_duration(self.timeout);
+        Refusal::because(Reason::UpstreamTimeout, format!("the upstream did not answer within {time}"))
+    }
+}
+
+/// Whatever is in the sentence, it is one line.
+pub(super) fn failed(sentence: impl Into<String>) -> Refusal {
+    let sentence = sentence.into().replace(|c: char| c.is_control(), " ");
+    Refusal::because(Reason::UpstreamFailed, sentence)
+}
+
+/// Reads a body that nobody wants. Whether it is whole does not matter: what matters was in the head.
+fn drain(mut response: Response<Body>) {
+    let _ = io::copy(&mut response.body_mut().with_config().limit(DRAIN_BYTES_MAX).reader(), &mut io::sink());
+}
+
+/// The `content-type` of an answer, if it can stand in the head of an LHTTP message.
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    (value.len() <= CONTENT_TYPE_BYTES_MAX).then(|| value.to_owned())
+}
+
+/// TLS on rustls with ring, and the system's certificate authorities.
+#[cfg(feature = "tls")]
+fn tls() -> Result<ureq::tls::TlsConfig, String> {
+    use ureq::tls::{Certificate, RootCerts, TlsConfig};
+    let certificates = rustls_native_certs::load_native_certs().certs;
+    if certificates.is_empty() {
+        return Err("upstream-allow: https:// needs certificate authorities (package ca-certificates)".to_owned());
+    }
+    let roots: Vec<_> = certificates.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&roots));
+    Ok(tls.unversioned_rustls_crypto_provider(provider).build())
+}

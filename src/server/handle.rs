@@ -1,0 +1,148 @@
+//! A server that runs, as the program that started it holds it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    edge::{
+        nats::{self, Bridge},
+        upstream::{self, Pool},
+    },
+    engine::{
+        counters::{Shared, Stats},
+        inbox::Mailbox,
+        uplink::Downlink,
+    },
+    extension::Publisher,
+    server::Reloader,
+};
+
+/// A running server. Dropping it stops the server, at once unless [`Handle::stop`] has given it time, and waits until it
+/// has.
+#[derive(Debug)]
+pub struct Handle {
+    pub(super) bridge: Option<Bridge>,
+    pub(super) upstream: Option<Pool>,
+    /// Then draining is over, once somebody has asked to stop.
+    pub(super) stop_by: Arc<OnceLock<Instant>>,
+    pub(super) publish_bytes_max: Arc<AtomicUsize>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) message_bytes_max: usize,
+    pub(super) reloader: Reloader,
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) shared: Vec<Arc<Shared>>,
+    pub(super) next_publisher: AtomicUsize,
+    pub(super) threads: Vec<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// The addresses listened on, in the order given, with the ports that were taken for 0.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// How many cores run.
+    pub fn cores(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// A way to publish from any thread. Each call gives one that goes in by another core in turn.
+    pub fn publisher(&self) -> Publisher {
+        let turn = self.next_publisher.fetch_add(1, Ordering::Relaxed);
+        let mailbox = self.mailboxes[turn % self.mailboxes.len()].clone();
+        Publisher::new(mailbox, self.message_bytes_max, Arc::clone(&self.publish_bytes_max))
+    }
+
+    /// What the server has done so far. Each core's numbers are those of its last turn.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.shared.iter().for_each(|shared| shared.add_to(&mut stats));
+        // Read off the state: the workers may all be busy, and nobody counts meanwhile.
+        stats.upstream_waiting = self.upstream.as_ref().map_or(0, |upstream| upstream.waiting() as u64);
+        stats
+    }
+
+    /// Begins to stop: new clients are turned away, `/healthz` says 503, every client is told 1001, and for at most
+    /// `drain` what is queued is still sent, to clients and to upstream servers. Returns at once; see [`Handle::join`]. Only
+    /// the first call counts.
+    pub fn stop(&self, drain: Duration) {
+        self.stopper().stop(drain);
+    }
+
+    /// A handle that can only stop the server, for a thread that waits for signals.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { mailboxes: self.mailboxes.clone(), stop_by: Arc::clone(&self.stop_by) }
+    }
+
+    /// A handle that can give the server new options while it runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Waits until the server has stopped, which somebody must ask for.
+    pub fn join(mut self) {
+        self.join_threads();
+    }
+
+    /// Starts the bridge's thread before the cores', which are pinned to their CPUs.
+    pub(super) fn start_bridge(&mut self, bridge: nats::Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
+        let (shared, stopper) = (Arc::new(Shared::default()), self.stopper());
+        self.shared.push(Arc::clone(&shared));
+        let limit = Arc::clone(&self.publish_bytes_max);
+        self.bridge = Some(Bridge::start(bridge, downlinks, shared, limit, move || stopper.stop(Duration::ZERO))?);
+        Ok(())
+    }
+
+    /// Starts the upstream workers, before the cores for the same reason.
+    pub(super) fn start_upstream(&mut self, upstream: upstream::Prepared) -> io::Result<()> {
+        let shared = Arc::new(Shared::default());
+        self.shared.push(Arc::clone(&shared));
+        self.upstream = Some(Pool::start(upstream, self.mailboxes.clone(), shared)?);
+        Ok(())
+    }
+
+    fn join_threads(&mut self) {
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a core has panicked");
+            }
+        }
+        if let Some(bridge) = &mut self.bridge {
+            bridge.stop(); // behind the cores, whose last messages it is to send
+        }
+        if let Some(upstream) = &mut self.upstream {
+            upstream.stop(self.stop_by.get().copied().unwrap_or_else(Instant::now));
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+        self.join_threads();
+    }
+}
+
+/// Stops a server, from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    mailboxes: Vec<Mailbox>,
+    stop_by: Arc<OnceLock<Instant>>,
+}
+
+impl Stopper {
+    /// See [`Handle::stop`].
+    pub fn stop(&self, drain: Duration) {
+        let now = Instant::now();
+        self.stop_by.get_or_init(|| now.checked_add(drain).unwrap_or(now));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.stop(drain));
+    }
+}
