@@ -54,15 +54,22 @@ typedef int lhttp_status;
 enum {
     LHTTP_OK = 0,
     LHTTP_ERROR_ARGUMENT = 1,  /* NULL, misaligned, not UTF-8, or not a handle of this kind */
-    LHTTP_ERROR_OPTION = 2,    /* an option has no meaning, or contradicts another */
+    LHTTP_ERROR_OPTION = 2,    /* an option or a URL has no meaning, or contradicts another */
     LHTTP_ERROR_LISTEN = 3,    /* an address cannot be listened on: busy, not this machine's, or not allowed */
     LHTTP_ERROR_SYSTEM = 4,    /* the system refused a thread, a file descriptor or the like */
-    LHTTP_ERROR_REFUSED = 5,   /* a channel, command, header or size is not valid */
-    LHTTP_ERROR_FULL = 6,      /* the server is behind: try again later */
+    LHTTP_ERROR_REFUSED = 5,   /* a channel, command, header or size is not valid, or the server has refused it */
+    LHTTP_ERROR_FULL = 6,      /* the server, or the way to it, is behind: try again later */
     LHTTP_ERROR_CLOSED = 7,    /* what the handle stands for was stopped, released or closed before */
     LHTTP_ERROR_CALLBACK = 8,  /* it cannot be called inside of a callback, or outside of its own */
     LHTTP_ERROR_NOT_FOUND = 9, /* there is no such header or part */
-    LHTTP_ERROR_PANIC = 10     /* a bug in lhttp; whether it happened is not known, the process can go on */
+    LHTTP_ERROR_PANIC = 10,    /* a bug in lhttp; whether it happened is not known, the process can go on */
+
+    /* of clients */
+    LHTTP_ERROR_NOT_CONNECTED = 11, /* there was no connection; nothing was sent */
+    LHTTP_ERROR_LOST = 12,          /* the connection ended before the answer; whether it happened is not known */
+    LHTTP_ERROR_TIMED_OUT = 13,     /* no answer came in time; whether it happened is not known */
+    LHTTP_ERROR_INBOX_FULL = 14,    /* poll first; nothing that came was lost */
+    LHTTP_NOTHING = 15              /* a poll without an event: no error */
 };
 
 /* What a status means in general: a text that is always there. */
@@ -71,6 +78,12 @@ const char *lhttp_strerror(lhttp_status status);
 /* Why the last call on this thread that failed has failed: one sentence, in the library until the next call on this
  * thread that fails. "" if none has. */
 const char *lhttp_last_error(void);
+
+/* If that was LHTTP_ERROR_REFUSED: the code of the refusal, after HTTP's classes, such as 403, and its word for
+ * programs, such as "forbidden" or "bad-channel", there as long as lhttp_last_error's. 0 and "" if it was something
+ * else. */
+uint16_t lhttp_last_code(void);
+const char *lhttp_last_reason(void);
 
 /* The version of the library, such as "0.1.0": a text that is always there. */
 const char *lhttp_version(void);
@@ -339,6 +352,145 @@ lhttp_status lhttp_replier_close(lhttp_replier *replier, uint16_t code, const ch
 
 /* Frees it; the connection goes on. A replier that is never released is memory that is never freed. */
 lhttp_status lhttp_replier_release(lhttp_replier *replier);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* A client                                                                                                           */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct lhttp_client lhttp_client;
+typedef struct lhttp_event lhttp_event;
+
+/* For a number of milliseconds: without an end. */
+#define LHTTP_NEVER UINT32_MAX
+
+/* The options of a client. A field that is 0 has its default, and so has all of them if there is no struct:
+ *
+ *     lhttp_client_config config = {.size = sizeof config, .timeout_ms = 2000};
+ *
+ * It is yours, and is only read by lhttp_client_connect. `size` as in lhttp_config. */
+typedef struct lhttp_client_config {
+    size_t size;                     /* sizeof(lhttp_client_config) in your program */
+    const char *ca_file;             /* for wss://: trusts this PEM file alone; NULL: what the system trusts */
+    const lhttp_header *headers;     /* more headers for the handshake, such as authorization; may be NULL */
+    size_t message_bytes_max;        /* 16 MiB: a longer message ends the connection with 1009 */
+    size_t inbox_messages_max;       /* 10,000 events may wait to be polled; see LHTTP_ERROR_INBOX_FULL */
+    size_t inbox_bytes_max;          /* 16 MiB of them */
+    size_t outbox_bytes_max;         /* 1 MiB may wait to be sent; see LHTTP_ERROR_FULL */
+    uint32_t connect_timeout_ms;     /* 10,000: of one attempt; resolving the host's name takes what it takes */
+    uint32_t timeout_ms;             /* 10,000: how long a call waits for its answer, reconnecting included */
+    uint32_t reconnect_delay_min_ms; /* 250: before the first attempt at most so long; LHTTP_NEVER: no reconnecting */
+    uint32_t reconnect_delay_max_ms; /* 30,000: it doubles with each further attempt, up to this */
+    uint32_t ping_interval_ms;       /* 20,000: after so long a silence the server is pinged; LHTTP_NEVER: it is not */
+    uint32_t pong_timeout_ms;        /* 10,000: silent for so long after a ping, the connection is given up */
+} lhttp_client_config;
+
+/* Connects to "ws://HOST[:PORT][/PATH]" or "wss://...", and returns when that is done. `config` may be NULL.
+ *
+ * `*client` is the handle, until lhttp_client_close. From then on the client reconnects by itself, with random, growing
+ * pauses, and renews its subscriptions; what was published in between is missed. It has no thread of its own and does
+ * all of that inside of the calls below: poll it, or the server will take it for dead (lhttpd after 60 s).
+ *
+ * Several threads may use one client, one at a time, in the order in which they come. A call that comes while another
+ * thread polls does not wait for that: the poll makes way, and then goes on. (An attempt to connect is not cut short.)
+ * A poll waits behind other calls, and other polls, at most for its own timeout.
+ *
+ * None of these can be called inside of a callback, of a server or of the log: LHTTP_ERROR_CALLBACK.
+ *
+ * LHTTP_ERROR_OPTION if the URL, a header or the CA file is of no use, and for wss:// in a library without TLS;
+ * LHTTP_ERROR_NOT_CONNECTED if the server is not to be had; `*client` is as it was then. */
+lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *config, lhttp_client **client);
+
+/* Subscribes to channels and patterns, separated by spaces, and returns when all of them are live; or ends that. They
+ * are repeated if the connection is lost meanwhile. Without a connection there is nothing to wait for in order to
+ * unsubscribe.
+ *
+ * LHTTP_ERROR_REFUSED if a name is not valid or the server refuses it: none of them is subscribed then, and
+ * lhttp_last_code, lhttp_last_reason and lhttp_last_error say why. LHTTP_ERROR_NOT_CONNECTED, LHTTP_ERROR_TIMED_OUT,
+ * LHTTP_ERROR_FULL, LHTTP_ERROR_INBOX_FULL, LHTTP_ERROR_CLOSED. What has failed so can be repeated without harm. */
+lhttp_status lhttp_client_subscribe(lhttp_client *client, const char *channels);
+lhttp_status lhttp_client_unsubscribe(lhttp_client *client, const char *channels);
+
+/* Publishes one message, as lhttp_publish does, and returns when the server has queued it for all subscribers. With the
+ * header {"no-echo", "true"} this client itself does not receive it.
+ *
+ * Errors as of lhttp_client_subscribe, and LHTTP_ERROR_LOST. It is never sent twice: after LHTTP_ERROR_LOST,
+ * LHTTP_ERROR_TIMED_OUT and LHTTP_ERROR_INBOX_FULL it is not known whether it was published. */
+lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, const char *command,
+                                  const lhttp_header *headers, const void *body, size_t len);
+
+/* Sends any message and does not wait for an answer: to a processor of the server, or to publish faster, with a header
+ * `publish`. It waits for a connection in the outbox; what was on its way when one ends may be lost. If the server
+ * refuses it, that is an event. A subscription made so is not renewed.
+ *
+ * LHTTP_ERROR_REFUSED if it is not valid; LHTTP_ERROR_FULL if too much waits; LHTTP_ERROR_CLOSED: it was not taken. */
+lhttp_status lhttp_client_send(lhttp_client *client, const char *command, const lhttp_header *headers, const void *body,
+                               size_t len);
+
+/* Waits until something has happened, at most `timeout_ms`, and gives it; 0 only takes what has come. While there is no
+ * connection, an attempt that is due may make it take as much longer as connect_timeout_ms says. LHTTP_NOTHING if there
+ * is nothing within that time, or sooner if a signal comes; `*event` is as it was then. LHTTP_ERROR_CLOSED when the
+ * connection has ended for good and all that had come was given, or when another thread closes the client. */
+lhttp_status lhttp_client_poll(lhttp_client *client, uint32_t timeout_ms, lhttp_event **event);
+
+/* Sends what waits to be sent, ends the connection in order, within timeout_ms of the options, and frees the client,
+ * whatever the outcome. Events that were polled stay. Polls of other threads end with LHTTP_ERROR_CLOSED.
+ *
+ * LHTTP_ERROR_NOT_CONNECTED or LHTTP_ERROR_LOST if something that lhttp_client_send had taken could not be sent.
+ * LHTTP_ERROR_CLOSED the second time. */
+lhttp_status lhttp_client_close(lhttp_client *client);
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* What a client has polled                                                                                           */
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+/* What lhttp_event_kind gives; later versions may have more of them: pass over those that you do not know. */
+enum {
+    LHTTP_EVENT_NONE = 0,              /* this is no event */
+    LHTTP_EVENT_MESSAGE = 1,           /* command, headers, body, parts; channel, unless it is an answer */
+    LHTTP_EVENT_RAW = 2,               /* something that is not LHTTP: body */
+    LHTTP_EVENT_REFUSED = 3,           /* the server has refused what no call waits for: code, reason, sentence */
+    LHTTP_EVENT_SUBSCRIPTION_LOST = 4, /* the server does not renew it: channel, code, reason, sentence */
+    LHTTP_EVENT_OPEN = 5,              /* connected again, and the subscriptions are renewed */
+    LHTTP_EVENT_WAITING = 6,           /* not connected: sentence says why, retry_in_ms for how long */
+    LHTTP_EVENT_CLOSED = 7             /* not connected, and no attempt will be made: sentence */
+};
+
+/* An event belongs to you, also when its client is closed, until you release it, and so does all that these give: texts
+ * that end with a NUL, and bodies. Any thread may read it. Of an event that was released, or never was one, they give NULL
+ * or 0; a NULL in what is given is a field that this kind of event does not have. */
+int lhttp_event_kind(const lhttp_event *event);
+
+/* The command; "" if there is no message. */
+const char *lhttp_event_command(const lhttp_event *event);
+
+/* The channel to which the message was published; all of them, separated by spaces, if it went to several at once. NULL if
+ * it was not published, such as a processor's answer. */
+const char *lhttp_event_channel(const lhttp_event *event);
+
+/* Headers, body and parts, as lhttp_context_header, lhttp_context_header_at and so on. */
+const char *lhttp_event_header(const lhttp_event *event, const char *name);
+lhttp_status lhttp_event_header_at(const lhttp_event *event, size_t index, const char **name, const char **value);
+const void *lhttp_event_body(const lhttp_event *event, size_t *len);
+size_t lhttp_event_part_count(const lhttp_event *event);
+const char *lhttp_event_part_header(const lhttp_event *event, size_t number, const char *name);
+lhttp_status lhttp_event_part_header_at(const lhttp_event *event, size_t number, size_t index, const char **name,
+                                        const char **value);
+const void *lhttp_event_part_body(const lhttp_event *event, size_t number, size_t *len);
+
+/* 1 if the body is UTF-8, else 0. No body has a NUL behind it. */
+int lhttp_event_is_text(const lhttp_event *event);
+
+/* Why something was refused: a code after HTTP's classes, a word for programs, and a sentence for people; or, with the
+ * sentence alone, why there is no connection. */
+uint16_t lhttp_event_code(const lhttp_event *event);
+const char *lhttp_event_reason(const lhttp_event *event);
+const char *lhttp_event_sentence(const lhttp_event *event);
+
+/* When the next attempt is made, if something polls by then: so many milliseconds from when the event happened. */
+uint32_t lhttp_event_retry_in_ms(const lhttp_event *event);
+
+/* Frees it. An event that is never released is memory that is never freed. */
+lhttp_status lhttp_event_release(lhttp_event *event);
 
 #ifdef __cplusplus
 }

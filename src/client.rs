@@ -20,7 +20,8 @@
 //!
 //! A client has no thread of its own: everything it does, it does inside its calls. So it must be polled: a server closes
 //! a connection that answers no ping (lhttpd after 60 s) or does not read what it is sent. A program that has other things
-//! to do gives the client a thread. While there is a connection, a signal ends [`Client::poll`] early, with nothing.
+//! to do gives the client a thread. A signal ends [`Client::poll`] early, with nothing, and so does another thread with a
+//! [`Waker`].
 //!
 //! # When the connection ends
 //!
@@ -47,24 +48,28 @@ mod open;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+mod wait;
 
 use std::{
     collections::{BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
+pub(crate) use self::builder::{RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN};
 use self::{
     answer::Tokens,
     backoff::Backoff,
     builder::{Options, later},
     inbox::Inbox,
     link::{Link, Received, Sent, Target},
-    open::Renewal,
+    open::{Renewal, Retry},
+    wait::Wait,
 };
 pub use self::{
     builder::Builder,
     error::ClientError,
     event::{Event, Payload, State},
+    wait::Waker,
 };
 use crate::protocol::{channel, message::Message};
 
@@ -74,6 +79,7 @@ pub struct Client {
     target: Target,
     options: Options,
     link: Option<Link>,
+    wait: Wait,
     backoff: Backoff,
     /// When the next attempt is due; means nothing while there is a link.
     retry_at: Instant,
@@ -95,10 +101,11 @@ impl Client {
         Builder::new(url.into())
     }
 
-    fn new(target: Target, options: Options) -> Self {
+    fn new(target: Target, options: Options, wait: Wait) -> Self {
         Self {
             target,
             link: None,
+            wait,
             backoff: Backoff::new(options.reconnect_delay_min, options.reconnect_delay_max),
             retry_at: Instant::now(),
             why: String::new(),
@@ -195,8 +202,8 @@ impl Client {
 
     /// Waits until something has happened, or until the timeout, and gives it; zero only takes what has come.
     ///
-    /// Without a connection it waits for the next attempt to be due and makes it. While there is one, it gives nothing early
-    /// when a signal comes.
+    /// Without a connection it waits for the next attempt to be due and makes it. It gives nothing early when a signal comes,
+    /// or when a [`Waker`] has woken the client.
     ///
     /// # Errors
     /// [`ClientError::Closed`] when the connection has ended and the client was told not to reconnect, after all that had
@@ -207,21 +214,31 @@ impl Client {
             if let Some(event) = self.inbox.pop() {
                 return Ok(Some(event));
             }
+            if self.wait.was_woken() {
+                return Ok(None);
+            }
             if self.link.is_none() {
-                if !self.wait_for_retry(deadline)? {
-                    return Ok(None);
+                match self.wait_for_retry(deadline)? {
+                    Retry::Due => self.attempt(later(self.options.connect_timeout)),
+                    Retry::Later => return Ok(None),
+                    Retry::Interrupted => return self.interrupted(),
                 }
-                self.attempt(later(self.options.connect_timeout));
                 continue;
             }
             // A failure is an event by now.
             let _ = self.send_outbox();
             match self.receive(deadline) {
                 Received::Payload(payload) => drop(self.sort(payload, None)),
-                Received::Nothing | Received::Interrupted => return Ok(None),
+                Received::Nothing => return Ok(None),
+                Received::Interrupted => return self.interrupted(),
                 Received::Ended(_) => {}
             }
         }
+    }
+
+    /// What ends a poll from another thread.
+    pub fn waker(&self) -> Waker {
+        self.wait.waker()
     }
 
     /// Whether there is a connection, as far as the last call could see.
@@ -255,6 +272,12 @@ impl Client {
     fn change(&mut self, header: &str, channels: &str) -> Result<(), ClientError> {
         check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
         self.acked(Message::new(header)?.header(header, channels)?, true)
+    }
+
+    /// Ends a poll for whoever has woken the client: the next one is not for that any more.
+    fn interrupted(&mut self) -> Result<Option<Event>, ClientError> {
+        self.wait.was_woken();
+        Ok(None)
     }
 
     /// Puts a payload away until there is a connection.

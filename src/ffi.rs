@@ -13,12 +13,15 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod callback;
+mod client;
 mod config;
 mod context;
+mod event;
 mod extension;
 mod handles;
 mod input;
 mod log;
+mod output;
 mod publish;
 mod replier;
 mod server;
@@ -28,7 +31,7 @@ mod status;
 
 use std::ffi::{CStr, c_char};
 
-use self::status::{LhttpStatus, guard_or, last_error};
+use self::status::{LhttpStatus, guard_or, last_code, last_error, last_reason};
 
 /// `LHTTP_VERSION`, NUL-terminated.
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -49,4 +52,14 @@ extern "C" fn lhttp_strerror(status: LhttpStatus) -> *const c_char {
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_last_error() -> *const c_char {
     guard_or(c"".as_ptr(), || Ok(last_error()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_last_code() -> u16 {
+    guard_or(0, || Ok(last_code()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_last_reason() -> *const c_char {
+    guard_or(c"".as_ptr(), || Ok(last_reason()))
 }

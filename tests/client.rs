@@ -2,7 +2,11 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
 
 use common::{PATIENCE, daemon::Daemon, on_one_and_two_cores};
 use lhttp::{
@@ -186,4 +190,34 @@ fn nobody_listening_is_said_at_once() {
         assert!(matches!(Client::builder(url).connect().unwrap_err(), ClientError::Config(_)), "{url:?}");
     }
     let _: Refusal = Message::new("").unwrap_err();
+}
+
+/// Wakes a client that polls without an end, and again after it has seen that; both polls give nothing.
+fn wake_twice(client: &mut Client) {
+    let waker = client.waker();
+    let woken = Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            waker.wake();
+            woken.wait();
+            waker.wake();
+        });
+        assert_eq!(client.poll(Duration::MAX), Ok(None));
+        woken.wait();
+        assert_eq!(client.poll(Duration::MAX), Ok(None));
+    });
+}
+
+#[test]
+fn another_thread_ends_a_poll_with_and_without_a_connection() {
+    let daemon = Daemon::start(1, &[]);
+    let never = Duration::from_secs(24 * 3600);
+    let mut client = builder(daemon.port()).reconnect_delay(never, never).connect().unwrap();
+    wake_twice(&mut client);
+    client.waker().wake();
+    client.publish("room", chat("a call that waits is not for that")).unwrap();
+    assert_eq!(client.poll(Duration::MAX), Ok(None), "the next poll is");
+    drop(daemon);
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    wake_twice(&mut client);
 }

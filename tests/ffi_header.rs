@@ -84,6 +84,16 @@ fn the_levels_of_the_log_have_their_numbers() {
 }
 
 #[test]
+fn every_kind_of_event_has_its_number() {
+    let code = code_items("\nconst EVENT_", ";")
+        .into_iter()
+        .map(|item| format!("LHTTP_EVENT_{}", item.replace(": c_int", "")));
+    assert_eq!(constants("LHTTP_EVENT_NONE"), code.collect::<Vec<_>>());
+    assert_eq!(code_items("\nconst NEVER: ", ";"), ["u32 = u32::MAX"]);
+    assert!(fs::read_to_string(path("include/lhttp.h")).unwrap().contains("#define LHTTP_NEVER UINT32_MAX"));
+}
+
+#[test]
 fn every_opaque_type_is_declared() {
     let code = code_items("pub(super) enum Lhttp", " {}").into_iter();
     let code: BTreeMap<_, _> = code.map(|name| (c_name(&format!("Lhttp{name}")), String::new())).collect();

@@ -5,7 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, ClientError, link::Target};
+use super::{Client, ClientError, link::Target, wait::Wait};
+
+/// Before the first attempt to reconnect; see [`Builder::reconnect_delay`].
+pub(crate) const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(250);
+/// Before any attempt to reconnect.
+pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// The options, with their defaults. Their docs are on the [`Builder`]'s methods.
 #[derive(Clone, Debug)]
@@ -33,8 +38,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             reconnect: true,
-            reconnect_delay_min: Duration::from_millis(250),
-            reconnect_delay_max: Duration::from_secs(30),
+            reconnect_delay_min: RECONNECT_DELAY_MIN,
+            reconnect_delay_max: RECONNECT_DELAY_MAX,
             ping_interval: Duration::from_secs(20),
             pong_timeout: Duration::from_secs(10),
             message_bytes_max: 16 << 20,
@@ -160,7 +165,8 @@ impl Builder {
     pub fn connect(self) -> Result<Client, ClientError> {
         let target = Target::new(&self.url, &self.options).map_err(ClientError::Config)?;
         let deadline = later(self.options.connect_timeout);
-        let mut client = Client::new(target, self.options);
+        let wait = Wait::new().map_err(|error| ClientError::NotConnected(error.to_string()))?;
+        let mut client = Client::new(target, self.options, wait);
         client.first_connect(deadline)?;
         Ok(client)
     }

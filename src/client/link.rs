@@ -19,6 +19,7 @@ use super::{
     builder::Options,
     event::Payload,
     stream::{Socket, Stream},
+    wait::Wait,
 };
 
 /// Read at a time; a message may be longer.
@@ -71,8 +72,8 @@ impl Target {
         })
     }
 
-    fn stream(&self, deadline: Instant) -> Result<Stream, String> {
-        let socket = Socket::connect(&self.host, self.port, deadline)?;
+    fn stream(&self, wait: &Wait, deadline: Instant) -> Result<Stream, String> {
+        let socket = Socket::connect(&self.host, self.port, wait, deadline)?;
         #[cfg(feature = "tls")]
         if let Some(trust) = &self.trust {
             return trust.wrap(&self.host, socket);
@@ -88,7 +89,7 @@ pub(super) enum Received {
     Payload(Payload),
     /// Nothing until the deadline.
     Nothing,
-    /// Nothing until a signal came.
+    /// Nothing until a signal came or the client was woken.
     Interrupted,
     /// The connection is over, for this reason.
     Ended(String),
@@ -122,7 +123,7 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects and shakes hands, all before the deadline.
-    pub(super) fn connect(target: &Target, options: &Options, deadline: Instant) -> Result<Self, String> {
+    pub(super) fn connect(target: &Target, options: &Options, wait: &Wait, deadline: Instant) -> Result<Self, String> {
         let mut request = target.uri.clone().into_client_request().map_err(|error| sentence(&error))?;
         for (name, value) in &target.headers {
             request.headers_mut().append(name, value.clone());
@@ -133,7 +134,7 @@ impl Link {
             .max_write_buffer_size(WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1)))
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.message_bytes_max));
-        let stream = target.stream(deadline)?;
+        let stream = target.stream(wait, deadline)?;
         let mut shaken = tungstenite::client::client_with_config(request, stream, Some(config));
         loop {
             match shaken {
@@ -149,7 +150,7 @@ impl Link {
                         unsent: false,
                     });
                 }
-                // A signal came: go on.
+                // A signal came, or the client was woken: go on.
                 Err(HandshakeError::Interrupted(rest)) if Instant::now() < deadline => shaken = rest.handshake(),
                 Err(HandshakeError::Interrupted(_)) => {
                     return Err("the server did not answer the handshake in time".to_owned());
@@ -203,7 +204,7 @@ impl Link {
                     if now >= deadline {
                         return Received::Nothing;
                     }
-                    if now < wake && !self.unsent {
+                    if now < wake {
                         return Received::Interrupted;
                     }
                 }

@@ -1,6 +1,6 @@
 //! Being connected: attempts, renewed subscriptions, and the wait for an acknowledgement.
 
-use std::{collections::HashMap, thread, time::Instant};
+use std::{collections::HashMap, io, time::Instant};
 
 use super::{
     Client, ClientError, Event, State,
@@ -24,11 +24,21 @@ pub(super) struct Renewal {
     deadline: Instant,
 }
 
+/// Whether it is time for the next attempt to connect.
+#[derive(Debug)]
+pub(super) enum Retry {
+    Due,
+    /// Not before the deadline of the call.
+    Later,
+    /// A signal came, or the client was woken.
+    Interrupted,
+}
+
 impl Client {
     /// The first connection, which must succeed.
     pub(super) fn first_connect(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        let link = Link::connect(&self.target, &self.options, deadline).map_err(ClientError::NotConnected)?;
-        self.link = Some(link);
+        let link = Link::connect(&self.target, &self.options, &self.wait, deadline);
+        self.link = Some(link.map_err(ClientError::NotConnected)?);
         Ok(())
     }
 
@@ -126,26 +136,35 @@ impl Client {
     fn wait_for_open(&mut self, deadline: Instant) -> Result<(), ClientError> {
         while self.link.is_none() {
             // An attempt without any time would only replace the reason by "timed out".
-            if !self.wait_for_retry(deadline)? || Instant::now() >= deadline {
-                return Err(ClientError::NotConnected(self.why.clone()));
+            match self.wait_for_retry(deadline)? {
+                Retry::Due if Instant::now() < deadline => {
+                    self.attempt(deadline.min(later(self.options.connect_timeout)));
+                }
+                Retry::Interrupted => {}
+                Retry::Due | Retry::Later => return Err(ClientError::NotConnected(self.why.clone())),
             }
-            self.attempt(deadline.min(later(self.options.connect_timeout)));
         }
         Ok(())
     }
 
-    /// Waits until the next attempt is due; false if the deadline is earlier.
-    pub(super) fn wait_for_retry(&mut self, deadline: Instant) -> Result<bool, ClientError> {
+    /// Waits until the next attempt is due.
+    pub(super) fn wait_for_retry(&mut self, deadline: Instant) -> Result<Retry, ClientError> {
         if !self.options.reconnect {
             return Err(ClientError::Closed(self.why.clone()));
         }
-        thread::sleep(self.retry_at.min(deadline).saturating_duration_since(Instant::now()));
-        Ok(self.retry_at <= deadline)
+        let end = self.retry_at.min(deadline);
+        while Instant::now() < end {
+            match self.wait.until(end) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Retry::Interrupted),
+                result => result.map_err(|error| ClientError::NotConnected(error.to_string()))?,
+            }
+        }
+        Ok(if self.retry_at <= deadline { Retry::Due } else { Retry::Later })
     }
 
     /// Tries to connect, then sends what renews the subscriptions, and behind it what waits.
     pub(super) fn attempt(&mut self, deadline: Instant) {
-        match Link::connect(&self.target, &self.options, deadline) {
+        match Link::connect(&self.target, &self.options, &self.wait, deadline) {
             Ok(link) => self.link = Some(link),
             Err(why) => return self.wait_again(why),
         }

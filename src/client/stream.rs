@@ -1,77 +1,75 @@
 //! A socket whose every read and write ends at a deadline, with TLS over it or not.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs},
     time::Instant,
 };
 
-/// A socket that waits until its deadline and no longer; then it says `WouldBlock`. It says so too when a signal has
-/// interrupted a wait, so that a program's call can come back early to look at its flag.
+use super::wait::Wait;
+
+/// A socket that waits until its deadline and no longer; then it says `WouldBlock`. It says so too when a signal or a
+/// [`Waker`](super::Waker) has ended a wait, so that a program's call can come back early to look at its flag.
 #[derive(Debug)]
 pub(super) struct Socket {
+    /// Does not block.
     tcp: TcpStream,
+    wait: Wait,
     deadline: Instant,
 }
 
 impl Socket {
     /// Connects to the first address of `host` that accepts before the deadline. Name resolution is the system's and
     /// takes as long as that takes.
-    pub(super) fn connect(host: &str, port: u16, deadline: Instant) -> Result<Self, String> {
+    pub(super) fn connect(host: &str, port: u16, wait: &Wait, deadline: Instant) -> Result<Self, String> {
         let addresses = (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
         let mut failure = format!("{host} has no address");
         for address in addresses {
-            match Self::connect_to(address, deadline) {
-                Ok(tcp) => return Ok(Self { tcp, deadline }),
+            match Self::connect_to(address, wait, deadline) {
+                Ok(tcp) => return Ok(Self { tcp, wait: wait.clone(), deadline }),
                 Err(error) => failure = format!("cannot connect to {address}: {error}"),
             }
         }
         Err(failure)
     }
 
-    fn connect_to(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
+    fn connect_to(address: SocketAddr, wait: &Wait, deadline: Instant) -> io::Result<TcpStream> {
         let remaining = deadline.saturating_duration_since(Instant::now());
         if remaining.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Err(ErrorKind::TimedOut.into());
         }
         let tcp = TcpStream::connect_timeout(&address, remaining)?;
         // A message is one write; waiting for more would only delay it.
         tcp.set_nodelay(true)?;
+        tcp.set_nonblocking(true)?;
+        wait.add(&tcp)?;
         Ok(tcp)
     }
 
     /// Does one read or write that ends at the deadline. One past it takes what there is, without waiting.
-    fn until_deadline<T>(
-        &mut self,
-        set_timeout: impl Fn(&TcpStream, Option<std::time::Duration>) -> io::Result<()>,
-        mut transfer: impl FnMut(&mut TcpStream) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let remaining = self.deadline.saturating_duration_since(Instant::now());
-        let result = if remaining.is_zero() {
-            self.tcp.set_nonblocking(true)?;
-            let result = transfer(&mut self.tcp);
-            self.tcp.set_nonblocking(false)?;
-            result
-        } else {
-            set_timeout(&self.tcp, Some(remaining))?;
-            transfer(&mut self.tcp)
-        };
-        result.map_err(|error| match error.kind() {
-            io::ErrorKind::Interrupted | io::ErrorKind::TimedOut => io::ErrorKind::WouldBlock.into(),
-            _ => error,
-        })
+    fn until_deadline<T>(&mut self, mut transfer: impl FnMut(&mut TcpStream) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match transfer(&mut self.tcp) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < self.deadline => {}
+                result => return result,
+            }
+            match self.wait.until(self.deadline) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(ErrorKind::WouldBlock.into()),
+                result => result?,
+            }
+        }
     }
 }
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.until_deadline(TcpStream::set_read_timeout, |tcp| tcp.read(buffer))
+        self.until_deadline(|tcp| tcp.read(buffer))
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.until_deadline(TcpStream::set_write_timeout, |tcp| tcp.write(bytes))
+        self.until_deadline(|tcp| tcp.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -19,9 +19,9 @@ pub(super) enum Kind {
     Options = 1,
     Server = 2,
     Replier = 3,
-    #[allow(dead_code)]
     Client = 4,
     Context = 5,
+    Event = 6,
 }
 
 impl Kind {
@@ -43,6 +43,7 @@ impl Kind {
             Self::Replier => "replier",
             Self::Client => "client",
             Self::Context => "context",
+            Self::Event => "event",
         }
     }
 }
@@ -105,7 +106,8 @@ impl<H, T> Handles<H, T> {
         if self.kind.number(handle).is_some_and(|number| (1..=table.count).contains(&number)) {
             return Failure::new(LhttpStatus::ERROR_CLOSED, format!("this {word} was closed before"));
         }
-        Failure::argument(format!("{handle:p} is not a {word}"))
+        let article = if word.starts_with('e') { "an" } else { "a" };
+        Failure::argument(format!("{handle:p} is not {article} {word}"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    ffi::{CString, c_char, c_int},
+    ffi::{c_char, c_int},
     sync::{Mutex, OnceLock, PoisonError},
 };
 
@@ -10,6 +10,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::ffi::{
     callback::{self, User},
+    output,
     status::{Failure, LhttpStatus, guard},
 };
 
@@ -49,7 +50,7 @@ impl Log for Logger {
         }
         let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sink) = &*sink else { return };
-        let (target, line) = (text(record.target().to_owned()), text(record.args().to_string()));
+        let (target, line) = (output::text(record.target()), output::text(record.args().to_string()));
         IN_LINE.set(true);
         // SAFETY: the host's function, with texts that live until it returns; lhttp.h says what it must bear.
         callback::inside(|| unsafe {
@@ -59,13 +60,6 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
-}
-
-/// NUL-terminated, without the NULs that it may have.
-fn text(text: String) -> CString {
-    let mut bytes = text.into_bytes();
-    bytes.retain(|&byte| byte != 0);
-    CString::new(bytes).unwrap_or_default()
 }
 
 #[unsafe(no_mangle)]

@@ -8,7 +8,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use crate::error::{PublishError, Refusal, StartError};
+use crate::{
+    client::ClientError,
+    error::{PublishError, Refusal, StartError},
+    ffi::output,
+};
 
 /// `lhttp_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,11 @@ impl LhttpStatus {
     pub(super) const ERROR_CALLBACK: Self = Self(8);
     pub(super) const ERROR_NOT_FOUND: Self = Self(9);
     pub(super) const ERROR_PANIC: Self = Self(10);
+    pub(super) const ERROR_NOT_CONNECTED: Self = Self(11);
+    pub(super) const ERROR_LOST: Self = Self(12);
+    pub(super) const ERROR_TIMED_OUT: Self = Self(13);
+    pub(super) const ERROR_INBOX_FULL: Self = Self(14);
+    pub(super) const NOTHING: Self = Self(15);
 
     /// What `lhttp_strerror` says.
     pub(super) fn meaning(self) -> &'static CStr {
@@ -36,12 +45,17 @@ impl LhttpStatus {
             Self::ERROR_OPTION => c"an option has no meaning, or contradicts another",
             Self::ERROR_LISTEN => c"an address cannot be listened on",
             Self::ERROR_SYSTEM => c"the system refused a thread, a file or memory",
-            Self::ERROR_REFUSED => c"the message is not a valid one",
-            Self::ERROR_FULL => c"the server is behind, try again later",
+            Self::ERROR_REFUSED => c"the message is not a valid one, or the server has refused it",
+            Self::ERROR_FULL => c"the server, or the way to it, is behind, try again later",
             Self::ERROR_CLOSED => c"it was closed, stopped or released before",
             Self::ERROR_CALLBACK => c"this cannot be called here: inside of a callback, or outside of its own",
             Self::ERROR_NOT_FOUND => c"there is none",
             Self::ERROR_PANIC => c"a bug in lhttp: please report it",
+            Self::ERROR_NOT_CONNECTED => c"there was no connection, and nothing was sent",
+            Self::ERROR_LOST => c"the connection was lost before the answer",
+            Self::ERROR_TIMED_OUT => c"no answer came within the timeout",
+            Self::ERROR_INBOX_FULL => c"too much waits to be polled",
+            Self::NOTHING => c"nothing has happened",
             _ => c"an unknown status",
         }
     }
@@ -52,11 +66,13 @@ impl LhttpStatus {
 pub(super) struct Failure {
     pub(super) status: LhttpStatus,
     pub(super) sentence: String,
+    /// What the server has said, or lhttp before it.
+    refusal: Option<Refusal>,
 }
 
 impl Failure {
     pub(super) fn new(status: LhttpStatus, sentence: impl Into<String>) -> Self {
-        Self { status, sentence: sentence.into() }
+        Self { status, sentence: sentence.into(), refusal: None }
     }
 
     pub(super) fn argument(sentence: impl Into<String>) -> Self {
@@ -66,7 +82,8 @@ impl Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::new(LhttpStatus::ERROR_REFUSED, refusal.to_string())
+        let sentence = refusal.to_string();
+        Self { status: LhttpStatus::ERROR_REFUSED, sentence, refusal: Some(refusal) }
     }
 }
 
@@ -84,9 +101,25 @@ impl From<StartError> for Failure {
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         let status = match error {
-            PublishError::Invalid(_) => LhttpStatus::ERROR_REFUSED,
+            PublishError::Invalid(refusal) => return refusal.into(),
             PublishError::Full => LhttpStatus::ERROR_FULL,
             PublishError::Stopped => LhttpStatus::ERROR_CLOSED,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let status = match error {
+            ClientError::Refused(refusal) | ClientError::Invalid(refusal) => return refusal.into(),
+            ClientError::Config(_) => LhttpStatus::ERROR_OPTION,
+            ClientError::NotConnected(_) => LhttpStatus::ERROR_NOT_CONNECTED,
+            ClientError::Lost(_) => LhttpStatus::ERROR_LOST,
+            ClientError::TimedOut => LhttpStatus::ERROR_TIMED_OUT,
+            ClientError::OutboxFull => LhttpStatus::ERROR_FULL,
+            ClientError::InboxFull => LhttpStatus::ERROR_INBOX_FULL,
+            ClientError::Closed(_) => LhttpStatus::ERROR_CLOSED,
         };
         Self::new(status, error.to_string())
     }
@@ -117,8 +150,9 @@ fn run<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, LhttpStatus> {
             failure
         }
     };
-    keep(failure.sentence);
-    Err(failure.status)
+    let status = failure.status;
+    keep(failure);
+    Err(status)
 }
 
 fn shown(payload: &(dyn Any + Send)) -> &str {
@@ -126,21 +160,38 @@ fn shown(payload: &(dyn Any + Send)) -> &str {
     text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }
 
-thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::new(CString::default());
+/// A failure as C reads it.
+#[derive(Default)]
+struct Last {
+    sentence: CString,
+    code: u16,
+    reason: CString,
 }
 
-fn keep(sentence: String) {
-    let mut bytes = sentence.into_bytes();
-    bytes.retain(|&byte| byte != 0); // a NUL that was given would hide what follows it
-    let sentence = CString::new(bytes).unwrap_or_default();
+thread_local! {
+    static LAST: RefCell<Last> = RefCell::default();
+}
+
+fn keep(failure: Failure) {
+    let (code, reason) = failure.refusal.as_ref().map_or((0, ""), |refusal| (refusal.code(), refusal.reason()));
+    let kept = Last { reason: output::text(reason), code, sentence: output::text(failure.sentence) };
     // A thread that is ending keeps nothing any more.
-    let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = sentence);
+    let _ = LAST.try_with(|last| last.replace(kept));
 }
 
 /// The sentence of this thread's last failure; empty if there was none.
 pub(super) fn last_error() -> *const c_char {
-    LAST_ERROR.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+    LAST.try_with(|last| last.borrow().sentence.as_ptr()).unwrap_or(c"".as_ptr())
+}
+
+/// The code of the refusal that it was; 0 if it was none.
+pub(super) fn last_code() -> u16 {
+    LAST.try_with(|last| last.borrow().code).unwrap_or(0)
+}
+
+/// The word of the refusal that it was; empty if it was none.
+pub(super) fn last_reason() -> *const c_char {
+    LAST.try_with(|last| last.borrow().reason.as_ptr()).unwrap_or(c"".as_ptr())
 }
 
 #[cfg(test)]
@@ -150,6 +201,20 @@ mod tests {
     fn last() -> String {
         // SAFETY: it is NUL-terminated, and nothing fails on this thread meanwhile.
         unsafe { CStr::from_ptr(last_error()) }.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_its_word() {
+        std::thread::spawn(|| {
+            assert_eq!(guard(|| Err(Refusal::new(403, "forbidden", "not this").into())), LhttpStatus::ERROR_REFUSED);
+            // SAFETY: it is NUL-terminated, and nothing fails on this thread meanwhile.
+            let reason = || unsafe { CStr::from_ptr(last_reason()) };
+            assert_eq!((last().as_str(), last_code(), reason()), ("403 forbidden: not this", 403, c"forbidden"));
+            assert_eq!(guard(|| Err(ClientError::TimedOut.into())), LhttpStatus::ERROR_TIMED_OUT);
+            assert_eq!((last_code(), reason()), (0, c""));
+        })
+        .join()
+        .unwrap();
     }
 
     /// A payload that panics when it is dropped.
@@ -190,6 +255,6 @@ mod tests {
             .take_while(|text| *text != LhttpStatus(-1).meaning())
             .collect();
         let distinct: std::collections::BTreeSet<_> = meanings.iter().collect();
-        assert!(meanings.len() > LhttpStatus::ERROR_PANIC.0 as usize && distinct.len() == meanings.len());
+        assert!(meanings.len() > LhttpStatus::NOTHING.0 as usize && distinct.len() == meanings.len());
     }
 }

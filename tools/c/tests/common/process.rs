@@ -14,7 +14,8 @@ const EXIT_PATIENCE: Duration = Duration::from_secs(60);
 /// A program with its stdin and stdout. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
-    stdin: ChildStdin,
+    /// None once it has ended.
+    stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
@@ -22,7 +23,7 @@ impl Process {
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
-        let stdin = child.stdin.take().expect("stdin is piped");
+        let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         Self { child, stdin, stdout }
     }
@@ -46,7 +47,12 @@ impl Process {
 
     /// Writes a line to its stdin.
     pub(crate) fn say(&mut self, line: &str) {
-        writeln!(self.stdin, "{line}").expect("the program reads");
+        writeln!(self.stdin.as_mut().expect("its input goes on"), "{line}").expect("the program reads");
+    }
+
+    /// Ends its stdin.
+    pub(crate) fn end_input(&mut self) {
+        self.stdin = None;
     }
 
     /// Sends it a signal, by its name without SIG.

@@ -1,0 +1,109 @@
+//! Waiting for a socket or for a time, which another thread can end.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    net::TcpStream,
+    os::fd::AsRawFd,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+
+const SOCKET: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// Events taken at a time: there are no more than two sources.
+const EVENTS_MAX: usize = 2;
+
+/// The system counts milliseconds in 31 bits. Whoever waits looks at the time and waits again.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Ends a [`Client::poll`](super::Client::poll) from another thread: the one that waits now, or else the next one, gives
+/// nothing at once, so that the thread that polls can see to something else. Waking twice before a poll ends is once.
+///
+/// An attempt to connect is not cut short: the poll ends behind it. It has no effect when the client is gone.
+///
+/// ```no_run
+/// use std::{thread, time::Duration};
+/// use lhttp::client::Client;
+///
+/// # fn main() -> Result<(), lhttp::client::ClientError> {
+/// let mut client = Client::builder("ws://127.0.0.1:8081").connect()?;
+/// let waker = client.waker();
+/// thread::spawn(move || waker.wake());
+/// assert_eq!(client.poll(Duration::MAX)?, None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Waker(Arc<Shared>);
+
+struct Shared {
+    /// Somebody has woken the client, and no poll has ended for it yet.
+    woken: AtomicBool,
+    waker: mio::Waker,
+}
+
+impl Waker {
+    /// Wakes the client. Never waits.
+    pub fn wake(&self) {
+        self.0.woken.store(true, Ordering::Release);
+        // A wake that the system has no memory for is seen by the next poll.
+        let _ = self.0.waker.wake();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waker").field("woken", &self.0.woken).finish_non_exhaustive()
+    }
+}
+
+/// What a client waits with. Its copies are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Wait {
+    poll: Arc<Mutex<(Poll, Events)>>,
+    waker: Waker,
+}
+
+impl Wait {
+    pub(super) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), WAKER)?;
+        let waker = Waker(Arc::new(Shared { woken: AtomicBool::new(false), waker }));
+        Ok(Self { poll: Arc::new(Mutex::new((poll, Events::with_capacity(EVENTS_MAX)))), waker })
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Whether the client was woken since this was asked last.
+    pub(super) fn was_woken(&self) -> bool {
+        self.waker.0.woken.swap(false, Ordering::Acquire)
+    }
+
+    /// Waits for this socket from now on, too, until it is closed.
+    pub(super) fn add(&self, socket: &TcpStream) -> io::Result<()> {
+        let poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
+        poll.0.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Waits until the deadline, or until the socket may have become ready since it was seen not to be; or less.
+    ///
+    /// # Errors
+    /// `Interrupted` when the client is woken or a signal comes.
+    pub(super) fn until(&self, deadline: Instant) -> io::Result<()> {
+        let (poll, events) = &mut *self.poll.lock().unwrap_or_else(PoisonError::into_inner);
+        poll.poll(events, Some(deadline.saturating_duration_since(Instant::now()).min(WAIT_MAX)))?;
+        if events.iter().any(|event| event.token() == WAKER) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Clients: the blocking client of the library, for several threads.
+
+mod config;
+mod turns;
+
+use std::{
+    ffi::{c_char, c_void},
+    time::{Duration, Instant},
+};
+
+use self::{
+    config::LhttpClientConfig,
+    turns::{Turn, Turns},
+};
+use crate::{
+    client::{Client, ClientError, Event},
+    ffi::{
+        callback,
+        event::{self, LhttpEvent},
+        handles::{Handles, Kind},
+        input::{self, LhttpHeader},
+        sized,
+        status::{Failure, LhttpStatus, guard},
+    },
+};
+
+/// `lhttp_client`, never made.
+pub(super) enum LhttpClient {}
+
+static CLIENTS: Handles<LhttpClient, Turns> = Handles::new(Kind::Client);
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_connect(
+    url: *const c_char,
+    config: *const LhttpClientConfig,
+    client: *mut *mut LhttpClient,
+) -> LhttpStatus {
+    guard(|| {
+        callback::check_outside("lhttp_client_connect")?;
+        input::check_out("client", client)?;
+        // SAFETY: the caller gives what lhttp.h says.
+        unsafe {
+            let url = input::text("url", url)?;
+            let builder = if config.is_null() { Client::builder(url) } else { sized::read(config)?.builder(url)? };
+            input::put("client", client, CLIENTS.add(Turns::new(builder.connect()?)))
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_subscribe(client: *mut LhttpClient, channels: *const c_char) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        let channels = unsafe { input::text("channels", channels) }?;
+        call("lhttp_client_subscribe", client, |client| client.subscribe(channels))
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_unsubscribe(client: *mut LhttpClient, channels: *const c_char) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        let channels = unsafe { input::text("channels", channels) }?;
+        call("lhttp_client_unsubscribe", client, |client| client.unsubscribe(channels))
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_publish(
+    client: *mut LhttpClient,
+    channels: *const c_char,
+    command: *const c_char,
+    headers: *const LhttpHeader,
+    body: *const c_void,
+    len: usize,
+) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        let (channels, message) =
+            unsafe { (input::text("channels", channels)?, input::message(command, headers, body, len)?) };
+        call("lhttp_client_publish", client, |client| client.publish(channels, message))
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_send(
+    client: *mut LhttpClient,
+    command: *const c_char,
+    headers: *const LhttpHeader,
+    body: *const c_void,
+    len: usize,
+) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        let message = unsafe { input::message(command, headers, body, len) }?;
+        call("lhttp_client_send", client, |client| client.send(&message))
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_poll(
+    client: *mut LhttpClient,
+    timeout_ms: u32,
+    event: *mut *mut LhttpEvent,
+) -> LhttpStatus {
+    guard(|| {
+        callback::check_outside("lhttp_client_poll")?;
+        input::check_out("event", event)?;
+        let happened = poll(&*CLIENTS.find(client)?, timeout_ms)?;
+        let nothing = || Failure::new(LhttpStatus::NOTHING, "nothing has happened");
+        // SAFETY: the caller gives what lhttp.h says.
+        unsafe { input::put("event", event, event::add(happened.ok_or_else(nothing)?)) }
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_client_close(client: *mut LhttpClient) -> LhttpStatus {
+    guard(|| {
+        callback::check_outside("lhttp_client_close")?;
+        let closed = CLIENTS.remove(client)?.for_call().client.take();
+        Ok(closed.map_or(Ok(()), Client::close)?)
+    })
+}
+
+/// Does something with the client when the calls and polls of before have ended.
+fn call(
+    function: &str,
+    client: *mut LhttpClient,
+    use_it: impl FnOnce(&mut Client) -> Result<(), ClientError>,
+) -> Result<(), Failure> {
+    callback::check_outside(function)?;
+    let turns = CLIENTS.find(client)?;
+    let mut turn = turns.for_call();
+    Ok(use_it(open(&mut turn)?)?)
+}
+
+/// Polls, and makes way for calls of other threads meanwhile.
+fn poll(turns: &Turns, timeout_ms: u32) -> Result<Option<Event>, Failure> {
+    let timeout = config::time(timeout_ms);
+    let start = Instant::now();
+    loop {
+        let remaining = timeout.saturating_sub(start.elapsed());
+        let Some(mut turn) = turns.for_poll(remaining) else { return Ok(None) };
+        let others_wait = turn.others_wait;
+        let wait = if others_wait { Duration::ZERO } else { timeout.saturating_sub(start.elapsed()) };
+        if let Some(event) = open(&mut turn)?.poll(wait)? {
+            return Ok(Some(event));
+        }
+        drop(turn);
+        // Else the time is over, or a signal has come.
+        let was_interrupted = turns.was_interrupted();
+        if !(was_interrupted || others_wait) || start.elapsed() >= timeout {
+            return Ok(None);
+        }
+    }
+}
+
+/// The client, unless a thread has closed it while this one waited.
+fn open<'t>(turn: &'t mut Turn<'_>) -> Result<&'t mut Client, Failure> {
+    let closed = || Failure::new(LhttpStatus::ERROR_CLOSED, "this client was closed meanwhile");
+    turn.client.as_mut().ok_or_else(closed)
+}
