@@ -139,8 +139,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     nats_buffer: Option<usize>,
 
-    /// Let the upstream header name URLs that begin with this one, http[s]://host[:port][/path]; may be given several times
-    /// [default: none, every upstream is refused with 403]
+    /// Let the upstream header name URLs that begin with this one, such as https://host:port/path; may be given several
+    /// times [default: none, every upstream is refused with 403]
     #[arg(long, value_name = "URL-PREFIX")]
     upstream_allow: Vec<String>,
 

@@ -21,7 +21,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "lhttp-client", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The server: ws://HOST[:PORT] or wss://HOST[:PORT]
+    /// The server: ws:// or wss://, its name, and its port if that is not 80 or 443
     #[arg(value_name = "URL", env = "LHTTP_URL", default_value = "ws://127.0.0.1:8081")]
     pub(crate) url: String,
 

@@ -231,7 +231,7 @@ const PREFIXES: [(&str, &str, &[&str]); 6] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
 
     #[test]
     fn nothing_leaves_its_prefix_however_it_is_read(url in hostile_urls()) {
