@@ -75,7 +75,9 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     let nats = NatsServer::start(&[]);
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
+    let (enter, entered) = mpsc::channel::<()>();
     let block = on_message(move |_| {
+        enter.send(()).expect("the test waits");
         let _ = held.lock().expect("nobody panics").recv();
     });
     let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 16 << 20, ..Config::default() };
@@ -85,6 +87,7 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     subscriber.subscribe("room");
     let mut client = Client::connect(node.local_addrs()[0]);
     client.say("LHTTP/1.0 block\r\n\r\n");
+    entered.recv().expect("the core is held up"); // what comes before that is taken, and does not count
     let mut raw = RawNats::connect(&nats);
     let padding = "x".repeat(1000);
     for number in 0..SENT {
