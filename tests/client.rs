@@ -221,3 +221,14 @@ fn another_thread_ends_a_poll_with_and_without_a_connection() {
     assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
     wake_twice(&mut client);
 }
+
+#[test]
+fn a_wake_ends_one_poll_and_not_the_next_one_too() {
+    let daemon = Daemon::start(1, &[]);
+    let mut client = connect(&daemon);
+    client.waker().wake();
+    assert_eq!(client.poll(Duration::MAX), Ok(None));
+    let (start, wait) = (Instant::now(), Duration::from_millis(100));
+    assert_eq!(client.poll(wait), Ok(None));
+    assert!(start.elapsed() >= wait, "what the first wake has left behind ended another poll");
+}

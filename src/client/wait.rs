@@ -56,6 +56,11 @@ impl Waker {
         // A wake that the system has no memory for is seen by the next poll.
         let _ = self.0.waker.wake();
     }
+
+    /// Takes back every wake that no poll has ended for.
+    pub(crate) fn forget(&self) {
+        self.0.woken.store(false, Ordering::Release);
+    }
 }
 
 impl fmt::Debug for Waker {
@@ -101,7 +106,8 @@ impl Wait {
     pub(super) fn until(&self, deadline: Instant) -> io::Result<()> {
         let (poll, events) = &mut *self.poll.lock().unwrap_or_else(PoisonError::into_inner);
         poll.poll(events, Some(deadline.saturating_duration_since(Instant::now()).min(WAIT_MAX)))?;
-        if events.iter().any(|event| event.token() == WAKER) {
+        // The event of a wake that was seen before it came is late, and means nothing.
+        if events.iter().any(|event| event.token() == WAKER) && self.waker.0.woken.load(Ordering::Acquire) {
             return Err(ErrorKind::Interrupted.into());
         }
         Ok(())

@@ -146,9 +146,9 @@ fn poll(turns: &Turns, timeout_ms: u32) -> Result<Option<Event>, Failure> {
         if let Some(event) = open(&mut turn)?.poll(wait)? {
             return Ok(Some(event));
         }
-        drop(turn);
-        // Else the time is over, or a signal has come.
+        // Asked before the turn ends: the next poll's begin forgets it. Else the time is over, or a signal has come.
         let was_interrupted = turns.was_interrupted();
+        drop(turn);
         if !(was_interrupted || others_wait) || start.elapsed() >= timeout {
             return Ok(None);
         }

@@ -79,6 +79,12 @@ impl Turns {
         line.waiting.remove(&ticket);
         line.holder = Some(kind);
         let others_wait = line.has_calls();
+        if kind == Kind::Poll {
+            // Calls that came before have had their turn, or are seen to wait: what woke the client for them is over. Those
+            // that come from now on wake it anew.
+            line.interrupted = false;
+            self.waker.forget();
+        }
         drop(line);
         Turn { client: self.client.lock().unwrap_or_else(PoisonError::into_inner), others_wait, _leave: Leave(self) }
     }
