@@ -1,12 +1,13 @@
 //! What every mode needs: the server to drive, and where this thread and the server run.
 
 use std::{
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use clap::Args;
+use tungstenite::WebSocket;
 
 use crate::{
     affinity,
@@ -17,6 +18,9 @@ use crate::{
     report::ProgressLine,
     servers::{Programs, Server},
 };
+
+/// How long a client beside the load waits for an answer.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which CPUs are used, and how this waits.
 #[derive(Args, Clone, Copy, Debug)]
@@ -132,6 +136,16 @@ impl Bench {
 impl Target {
     fn new(name: &'static str, dialect: Dialect, server: Server) -> Self {
         Self { name, dialect, address: server.address, pid: Some(server.pid()), _server: Some(server) }
+    }
+
+    /// A client of an LHTTP server that is not part of the load. It waits for answers as long as [`CLIENT_PATIENCE`].
+    pub(crate) fn client(&self) -> Result<WebSocket<TcpStream>, Failure> {
+        let address = self.address;
+        let stream = TcpStream::connect(address).map_err(Failure::io(format!("cannot connect to {address}")))?;
+        stream.set_read_timeout(Some(CLIENT_PATIENCE)).map_err(Failure::io("a read timeout"))?;
+        let handshake = tungstenite::client(format!("ws://{address}/"), stream);
+        let (socket, _) = handshake.map_err(|error| Failure::Server(format!("no handshake: {error}")))?;
+        Ok(socket)
     }
 
     /// What the server has used so far, if its process is known.

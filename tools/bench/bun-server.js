@@ -1,8 +1,8 @@
 // Publish/subscribe with what Bun brings along, for `lhttp-bench`: "S<channel>\n" subscribes, "P<channel>\n<body>"
 // goes to the channel's subscribers as it is. Nothing that costs time is switched on, and nothing is dropped.
 const server = Bun.serve({
-  hostname: "127.0.0.1",
-  port: Number(process.argv[2]),
+  hostname: process.argv[2],
+  port: Number(process.argv[3]),
   fetch(request, server) {
     if (!server.upgrade(request)) return new Response("WebSocket only\n", { status: 426 });
   },

@@ -39,6 +39,7 @@ use crate::{
         rate::{self, RateArgs},
         rtt::{self, RttArgs},
         slow::{self, SlowArgs},
+        upstream::{self, UpstreamArgs},
     },
     report::{Outcome, Output},
     servers::Programs,
@@ -104,6 +105,13 @@ enum Mode {
         #[command(flatten)]
         common: Common,
     },
+    /// Messages at a fixed rate while an upstream backend hangs, and the same without: percentiles of the latency
+    Upstream {
+        #[command(flatten)]
+        work: UpstreamArgs,
+        #[command(flatten)]
+        common: Common,
+    },
     /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table
     Compare {
         #[command(flatten)]
@@ -154,12 +162,8 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
         Mode::Idle(single) => single.run(interrupted, idle::run),
         Mode::Post(single) => single.run(interrupted, |bench, target, args| post::run(bench, target, &args)),
         Mode::Slow(single) => single.run(interrupted, slow::run),
-        Mode::Cluster { work, common } => {
-            let bench = Bench::new(common.placement, common.programs, interrupted);
-            let outcome = cluster::run(&bench, work)?;
-            bench.progress.show("");
-            common.output.write(&outcome, &outcome.text)
-        }
+        Mode::Cluster { work, common } => common.run(interrupted, |bench| cluster::run(bench, work)),
+        Mode::Upstream { work, common } => common.run(interrupted, |bench| upstream::run(bench, work)),
         Mode::Compare { work, common } => {
             let bench = Bench::new(common.placement, common.programs, interrupted);
             compare::run(&bench, &work, &common.output)
@@ -181,10 +185,21 @@ impl<A: Args> Single<A> {
         interrupted: Arc<AtomicBool>,
         mode: impl FnOnce(&Bench, &Target, A) -> Result<Outcome, Failure>,
     ) -> Result<(), Failure> {
-        let bench = Bench::new(self.common.placement, self.common.programs, interrupted);
-        let target = bench.target(&self.target)?;
-        let outcome = mode(&bench, &target, self.work)?;
+        let Self { work, target, common } = self;
+        common.run(interrupted, |bench| mode(bench, &bench.target(&target)?, work))
+    }
+}
+
+impl Common {
+    /// Runs a mode and writes what it found.
+    fn run(
+        self,
+        interrupted: Arc<AtomicBool>,
+        mode: impl FnOnce(&Bench) -> Result<Outcome, Failure>,
+    ) -> Result<(), Failure> {
+        let bench = Bench::new(self.placement, self.programs, interrupted);
+        let outcome = mode(&bench)?;
         bench.progress.show("");
-        self.common.output.write(&outcome, &outcome.text)
+        self.output.write(&outcome, &outcome.text)
     }
 }

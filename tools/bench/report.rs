@@ -79,13 +79,19 @@ impl Outcome {
 
     /// Adds the percentiles of a histogram of nanoseconds, in microseconds.
     pub(crate) fn set_percentiles(&mut self, histogram: &Histogram<u64>) {
-        let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        self.set_median_percentiles(std::slice::from_ref(histogram));
+    }
+
+    /// Adds each percentile's median of several rounds, and the least and the largest value of all.
+    pub(crate) fn set_median_percentiles(&mut self, rounds: &[Histogram<u64>]) {
+        let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
         let quantiles = [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("p999_us", 0.999)];
         for (name, quantile) in quantiles {
-            self.set(name, us(quantile));
+            let values: Vec<f64> = rounds.iter().map(|round| us(round.value_at_quantile(quantile))).collect();
+            self.set(name, median(&values));
         }
-        self.set("max_us", histogram.max() as f64 / 1e3);
-        self.set("min_us", histogram.min() as f64 / 1e3);
+        self.set("max_us", us(rounds.iter().map(Histogram::max).max().unwrap_or_default()));
+        self.set("min_us", us(rounds.iter().map(Histogram::min).min().unwrap_or_default()));
     }
 
     /// A figure with its unit, or a dash.

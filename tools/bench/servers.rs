@@ -5,7 +5,7 @@ use std::{
     fs::File,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -165,12 +165,11 @@ impl Programs {
 
     fn nats_command(&self, address: SocketAddr, files: &Path) -> Result<Command, Failure> {
         let program = self.nats_program()?;
-        let plain = free_address()?.port();
-        let port = address.port();
+        let (plain, host, port) = (free_address()?.port(), address.ip(), address.port());
         let path = files.join("nats.conf");
         let text = format!(
-            "host: 127.0.0.1\nport: {plain}\nping_interval: \"1h\"\n\
-             websocket {{\n  host: 127.0.0.1\n  port: {port}\n  no_tls: true\n}}\n"
+            "host: {host}\nport: {plain}\nping_interval: \"1h\"\n\
+             websocket {{\n  host: {host}\n  port: {port}\n  no_tls: true\n}}\n"
         );
         fs::write(&path, text).map_err(Failure::io("cannot write nats-server's configuration"))?;
         let mut command = Command::new(program);
@@ -193,7 +192,7 @@ impl Programs {
         let script = files.join("bun-server.js");
         fs::write(&script, BUN_SCRIPT).map_err(Failure::io("cannot write Bun's script"))?;
         let mut command = Command::new(program);
-        command.arg(script).arg(address.port().to_string());
+        command.arg(script).arg(address.ip().to_string()).arg(address.port().to_string());
         Ok(command)
     }
 
@@ -241,16 +240,19 @@ fn existing(name: &str, program: PathBuf, hint: &str) -> Result<PathBuf, Failure
     Err(Failure::NotInstalled(format!("{name} is not at {}: {hint}", program.display())))
 }
 
-/// A port of loopback that is free now.
-fn free_address() -> Result<SocketAddr, Failure> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::io("cannot find a free port"))?;
+/// A port that is free now, at an address of loopback that is this process's own: nobody else takes it before the
+/// server does.
+pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
+    let [_, high, middle, low] = process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 128 | high, middle, low); // Linux counts processes with 22 bits
+    let listener = TcpListener::bind((address, 0)).map_err(Failure::io("cannot find a free port"))?;
     listener.local_addr().map_err(Failure::io("cannot find a free port"))
 }
 
 /// A new directory for a server's files.
 fn scratch_directory() -> Result<PathBuf, Failure> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("lhttp-bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("lhttp-bench-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let directory = env::temp_dir().join(name);
     fs::create_dir_all(&directory).map_err(Failure::io(format!("cannot make {}", directory.display())))?;
     Ok(directory)

@@ -112,6 +112,27 @@ fn a_relay_goes_on_where_a_stalled_subscriber_made_it_stop() {
 }
 
 #[test]
+fn no_more_than_the_window_is_under_way() {
+    let relay = Relay::start();
+    let mut load = relay.load();
+    load.open(&[Role::subscriber("one"), Role::publisher("one")], 64, |_| {}).expect("the relay takes them");
+    load.silence = Duration::from_millis(300);
+    load.connections[0].paused = true;
+    let flows = [flow(Dialect::Floor, "one", 1, 2000, 64)];
+    let (window, before) = (100, load.bytes_written);
+    let stuck = load.publish_within(&flows, 2000, window);
+    assert!(matches!(stuck, Err(Failure::Missing { arrived: 0, expected: 2000, .. })), "{stuck:?}");
+    assert_eq!(load.bytes_written - before, window * flows[0].frame_bytes as u64);
+    load.connections[0].paused = false;
+    load.read(0, false, None);
+    while load.deliveries < window {
+        load.turn(Some(Duration::from_secs(5)), None).expect("the relay goes on");
+    }
+    load.publish_within(&flows, 2000, window).expect("deliveries make room for the next");
+    assert_eq!(load.deliveries, window + 2000);
+}
+
+#[test]
 fn source_addresses_change_before_an_address_runs_out_of_ports() {
     let relay = Relay::start();
     let source = |index| {

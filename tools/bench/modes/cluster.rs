@@ -1,12 +1,10 @@
 //! `cluster`: from the clients of one node to those of another, with nats-server between them: publishes a second, and
 //! the latency at a given rate.
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use hdrhistogram::Histogram;
 use serde_json::json;
 use tungstenite::Message;
 
@@ -49,14 +47,14 @@ pub(crate) struct ClusterArgs {
     /// Messages under way at most: a bridge drops what is more than its buffers hold
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u64).range(2000..))]
     window: u64,
-    /// How often throughput is measured
+    /// How often each is measured
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = super::at_least_one)]
     rounds: usize,
     /// Messages a second while latency is measured
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// For how long latency is measured
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    /// For how long a round of latency lasts
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
     secs: f64,
     /// Bytes of a message's body, at least 16 for the time stamp
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = rate::with_room_for_a_stamp)]
@@ -160,15 +158,28 @@ fn latency(bench: &Bench, args: ClusterArgs, outcome: &mut Outcome) -> Result<()
     load.open(&[Role::publisher("room")], args.body, |_| {})?;
     let pace = RateArgs { subs: 1, rate: args.rate, secs: args.secs, body: args.body };
     rate::paced(bench, &mut load, &cluster.publishing, pace, rate::WARM_UP.as_secs_f64(), &mut |_| {})?;
-    let mut histogram = super::latency_histogram();
-    let record = &mut |latency| histogram.saturating_record(latency);
-    rate::paced(bench, &mut load, &cluster.publishing, pace, args.secs, record)?;
-    outcome.set_percentiles(&histogram);
+    let mut rounds = Vec::new();
+    for round in 1..=args.rounds {
+        bench.progress.show(&format!("cluster: latency, round {round} of {}", args.rounds));
+        let mut histogram = super::latency_histogram();
+        let record = &mut |latency| histogram.saturating_record(latency);
+        rate::paced(bench, &mut load, &cluster.publishing, pace, args.secs, record)?;
+        rounds.push(histogram);
+    }
+    outcome.set_median_percentiles(&rounds);
+    let p99s: Vec<f64> = rounds.iter().map(|round| round.value_at_quantile(0.99) as f64 / 1e3).collect();
+    outcome.set("min_p99_us", quantile(&p99s, 0.0));
+    outcome.set("max_p99_us", quantile(&p99s, 1.0));
     outcome.text += &format!(
-        "{} messages/s from one node to another: p99 {}\nfrom due to received, {} deliveries: {}\n",
+        "{} messages/s from one node to another: p99 {}, the median of {} rounds of {} s (least {}, most {})\n\
+         from due to received, {} deliveries, medians of the rounds: {}\n",
         args.rate,
         outcome.show("p99_us"),
-        histogram.len(),
+        args.rounds,
+        args.secs,
+        outcome.show("min_p99_us"),
+        outcome.show("max_p99_us"),
+        rounds.iter().map(Histogram::len).sum::<u64>(),
         outcome.show_percentiles(),
     );
     Ok(())
@@ -181,7 +192,7 @@ impl Cluster {
         let url = format!("nats://{}", nats.address);
         let node = |cpu| {
             let node = bench.start_on(cpu, Dialect::Lhttp, &["--nats", &url])?;
-            wait_until_online(node.address)?;
+            wait_until_online(&node)?;
             Ok(node)
         };
         let publishing = node(bench.server_cpu)?;
@@ -199,12 +210,9 @@ impl Cluster {
 }
 
 /// Waits until a node has its subscriptions confirmed by NATS.
-fn wait_until_online(node: SocketAddr) -> Result<(), Failure> {
+fn wait_until_online(node: &Target) -> Result<(), Failure> {
     let broken = |error: tungstenite::Error| Failure::Server(format!("asked whether it is online: {error}"));
-    let stream = TcpStream::connect(node).map_err(Failure::io(format!("cannot connect to {node}")))?;
-    stream.set_read_timeout(Some(ONLINE_TIMEOUT)).map_err(Failure::io("a read timeout"))?;
-    let (mut socket, _) = tungstenite::client(format!("ws://{node}/"), stream)
-        .map_err(|error| Failure::Server(format!("no handshake: {error}")))?;
+    let mut socket = node.client()?;
     let deadline = Instant::now() + ONLINE_TIMEOUT;
     while Instant::now() < deadline {
         socket.send(Message::text("LHTTP/1.0 probe\r\nsubscribe:probe\r\nack:1\r\n\r\n")).map_err(broken)?;
