@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use common::{
     client::Client,
     daemon::Daemon,
+    message::chat,
     nats::{NatsServer, RawNats, Scratch, has_nats_server},
     wait_until,
 };
@@ -117,16 +118,51 @@ fn a_wrong_password_is_told_once_and_clients_are_served() {
     assert_no_secret(&daemon);
 }
 
+/// A server whose only user may publish in `room.…` alone.
+fn restricted(scratch: &Scratch) -> (NatsServer, String) {
+    let permissions = "permissions: { publish: [\"room.>\"], subscribe: [\">\"] }";
+    let nats = server(scratch, &format!("authorization {{ users: [{{ user: node, password: p, {permissions} }}] }}\n"));
+    let url = format!("nats://node:p@127.0.0.1:{}", nats.port());
+    (nats, url)
+}
+
 #[test]
 fn who_may_publish_to_listed_subjects_only_is_confirmed_too() {
     if !has_nats_server() {
         return;
     }
     let scratch = Scratch::new();
-    let permissions = "permissions: { publish: [\"room.>\", \"_lhttp.>\"], subscribe: [\">\"] }";
-    let nats =
-        server(&scratch, &format!("authorization {{ users: [{{ user: node, password: p, {permissions} }}] }}\n"));
-    connects(&["--nats", &format!("nats://node:p@127.0.0.1:{}", nats.port())]);
+    let (_nats, url) = restricted(&scratch);
+    connects(&["--nats", &url]);
+}
+
+#[test]
+fn who_is_subscribed_to_everything_is_not_in_the_way_of_nodes_that_may_not_publish_everything() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (_nats, url) = restricted(&scratch);
+    let (here, there) = (Daemon::start(1, &["--nats", &url]), Daemon::start(1, &["--nats", &url]));
+    let (mut everything, mut client) = (Client::connect(here.port()), Client::connect(there.port()));
+    for (client, names) in [(&mut everything, ">"), (&mut client, "room.a")] {
+        let subscribe = format!("LHTTP/1.0 n\r\nsubscribe:{names}\r\nack:a\r\n\r\n");
+        let is_online = || {
+            client.say(&subscribe);
+            !String::from_utf8(client.recv().payload).expect("text").contains("offline")
+        };
+        assert!(wait_until(is_online, common::PATIENCE));
+    }
+    for number in 0..3 {
+        let message = chat(&["publish:room.a"], &number.to_string());
+        client.say(&message);
+        client.expect_text(&message);
+        everything.expect_text(&message);
+        client.subscribe_acked(&format!("room.{number}")); // which a barrier confirms
+    }
+    for node in [here, there] {
+        assert!(!node.stderr().contains("does not answer"), "{}", node.stderr());
+    }
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, ServerAddr, ServerError};
 
 use crate::config::{Config, Login, NatsServer, Secret};
 
 use super::{
     link::{Link, random},
     sever::Sever,
+    watch,
 };
 
 /// Commands on their way to the client's own task.
@@ -103,6 +104,10 @@ fn note(link: &Link, event: Event) {
     match event {
         Event::ClientError(ClientError::Other(reason)) => link.failed(reason),
         Event::SlowConsumer(_) => link.overflow(),
+        Event::ServerError(ServerError::Other(text)) => match watch::refused_barrier(&text) {
+            Some(number) => link.barrier_answered(number),
+            None => log::warn!("NATS: the server says: {text}"),
+        },
         Event::ServerError(error) => log::warn!("NATS: the server says: {error}"),
         _ => link.changed.notify_one(),
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Subject, Subscriber};
+use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
@@ -15,11 +15,10 @@ use super::{Shared, link::Link, lock};
 
 /// Subjects that begin so are the bridge's own; what comes on them is not for clients.
 pub(super) const RESERVED: &str = "_lhttp.";
-/// A subject with an empty token matches no subscription, not even `>`: the server itself answers a message to it.
-const BARRIER: &str = "_lhttp..barrier";
-/// For a user who may publish to listed subjects only, which that one can never be among. If somebody is subscribed to
-/// `>`, nobody answers it.
-const BARRIER_OF_THE_RESTRICTED: &str = "_lhttp.barrier";
+/// What the subject of a barrier begins with; its number follows. A subject with an empty token matches no subscription,
+/// not even `>`, so the server itself answers a message to it: that nobody is there to take it, or, to a user whose
+/// permissions list subjects (which this one can never be among), that it may not be published.
+const BARRIER: &str = "_lhttp..barrier.";
 /// A server that has not answered for this long is not waited for.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often what was published is confirmed, and the log looked after.
@@ -88,8 +87,6 @@ struct Watch {
     servers: String,
     inbox: String,
     barriers: u64,
-    /// Which of the two subjects is used.
-    is_restricted: bool,
     /// What the cores were told last.
     is_online: bool,
     drops: Drops,
@@ -111,7 +108,7 @@ pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
     };
     tokio::spawn(hear(Arc::clone(&shared.link), inbox.clone(), answers));
     let drops = Drops { sent: 0, received: 0, at: None };
-    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_restricted: false, is_online: false, drops };
+    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_online: false, drops };
     loop {
         watch.wait_until_up().await;
         let epoch = watch.shared.link.epoch();
@@ -235,18 +232,14 @@ impl Watch {
 
     async fn send_barrier(&mut self) {
         self.barriers += 1;
-        let reply = format!("{}{}", self.inbox, self.barriers);
-        let subject = if self.is_restricted { BARRIER_OF_THE_RESTRICTED } else { BARRIER };
-        if let Err(error) =
-            self.shared.client.publish_with_reply(Subject::from_static(subject), reply, Bytes::new()).await
-        {
+        let (subject, reply) = (format!("{BARRIER}{}", self.barriers), format!("{}{}", self.inbox, self.barriers));
+        if let Err(error) = self.shared.client.publish_with_reply(subject, reply, Bytes::new()).await {
             log::debug!("NATS: a barrier is not taken: {error}");
         }
     }
 
-    /// The server has not answered although it is there: stopped, overloaded, or it does not let this user ask.
+    /// The server has not answered although it is there: stopped, or overloaded.
     fn unanswered(&mut self) {
-        self.is_restricted = !self.is_restricted;
         if self.is_online {
             log::warn!("NATS: the server does not answer; until it does, what is published waits in nats-buffer");
             self.shared.link.set_silent(true);
@@ -310,6 +303,16 @@ impl Watch {
             };
         }
     }
+}
+
+/// The number of the barrier that an error of the server's answers, if it is one.
+///
+/// ```text
+/// Permissions Violation for Publish to "_lhttp..barrier.17"
+/// ```
+pub(super) fn refused_barrier(error: &str) -> Option<u64> {
+    let subject = error.strip_prefix("Permissions Violation for Publish to \"")?;
+    subject.strip_prefix(BARRIER)?.strip_suffix('"')?.parse().ok()
 }
 
 /// Hears the answers to barriers.
