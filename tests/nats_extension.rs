@@ -6,7 +6,10 @@ mod support;
 
 use std::sync::{Mutex, mpsc};
 
-use common::nats::{NatsServer, RawNats, Scratch, has_nats_server};
+use common::{
+    nats::{NatsServer, RawNats, has_nats_server},
+    scratch::Scratch,
+};
 use lhttp::{Builder, Config, Handle, PublishError};
 use support::{Client, on_message, start, wait_until};
 
@@ -52,7 +55,7 @@ fn a_program_is_told_what_nats_does_not_carry() {
         return;
     }
     let scratch = Scratch::new();
-    let nats = NatsServer::start(&["-c", &scratch.file("nats.conf", "max_payload: 1024\n")]);
+    let nats = NatsServer::start(&["-c", &scratch.write("nats.conf", "max_payload: 1024\n")]);
     let publish = on_message(|context| {
         let refusal = context.publish(&["room"], "n", &[], "x".repeat(1024)).expect_err("it is too big");
         context.refuse(refusal);

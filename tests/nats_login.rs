@@ -3,13 +3,17 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::{
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
 
 use common::{
     client::Client,
     daemon::Daemon,
     message::chat,
-    nats::{NatsServer, RawNats, Scratch, has_nats_server},
+    nats::{NatsServer, RawNats, free_address, has_nats_server},
+    scratch::Scratch,
     wait_until,
 };
 
@@ -20,7 +24,7 @@ const PUBLIC: &str = "UAMMBNV2EYR65NYZZ7IAK5SIR5ODNTTERJOBOF4KJLMWI45YOXOSWULM";
 
 /// A server with this configuration.
 fn server(scratch: &Scratch, config: &str) -> NatsServer {
-    NatsServer::start(&["-c", &scratch.file("nats.conf", config)])
+    NatsServer::start(&["-c", &scratch.write("nats.conf", config)])
 }
 
 /// Starts a node with all that it can log, and has it confirm a subscription. It must tell no secret.
@@ -59,12 +63,11 @@ fn a_user_logs_in_with_a_password_from_the_url_or_a_file() {
     }
     let scratch = Scratch::new();
     let nats = server(&scratch, &format!("authorization {{ user: node, password: \"{SECRET}\" }}\n"));
-    let port = nats.port();
-    connects(&["--nats", &format!("nats://node:{SECRET}@127.0.0.1:{port}")]);
-    let file = scratch.file("password", &format!("{SECRET}\n"));
+    connects(&["--nats", &format!("nats://node:{SECRET}@{}", nats.address())]);
+    let file = scratch.write("password", &format!("{SECRET}\n"));
     connects(&["--nats", &nats.url(), "--nats-user", "node", "--nats-password-file", &file]);
     let toml = format!("nats = \"{}\"\nnats-user = \"node\"\nnats-password-file = \"{file}\"\n", nats.url());
-    connects(&["--config", &scratch.file("lhttpd.toml", &toml)]);
+    connects(&["--config", &scratch.write("lhttpd.toml", &toml)]);
 }
 
 #[test]
@@ -74,7 +77,7 @@ fn a_token_logs_in() {
     }
     let scratch = Scratch::new();
     let nats = server(&scratch, &format!("authorization {{ token: \"{SECRET}\" }}\n"));
-    connects(&["--nats", &format!("nats://{SECRET}@127.0.0.1:{}", nats.port())]);
+    connects(&["--nats", &format!("nats://{SECRET}@{}", nats.address())]);
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn an_nkey_logs_in() {
     }
     let scratch = Scratch::new();
     let nats = server(&scratch, &format!("authorization {{ users: [{{ nkey: {PUBLIC} }}] }}\n"));
-    connects(&["--nats", &nats.url(), "--nats-nkey", &scratch.file("seed", SEED)]);
+    connects(&["--nats", &nats.url(), "--nats-nkey", &scratch.write("seed", SEED)]);
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn a_credentials_file_logs_in() {
     let scratch = Scratch::new();
     let nats = server(&scratch, include_str!("nats/operator.conf"));
     let credentials = include_str!("nats/node.creds");
-    connects(&["--nats", &nats.url(), "--nats-creds", &scratch.file("node.creds", credentials)]);
+    connects(&["--nats", &nats.url(), "--nats-creds", &scratch.write("node.creds", credentials)]);
     // Without them it does not: the server is not open to everybody.
     let stranger = Daemon::start(1, &["--nats", &nats.url()]);
     stranger.wait_for("cannot connect");
@@ -108,7 +111,7 @@ fn a_wrong_password_is_told_once_and_clients_are_served() {
     }
     let scratch = Scratch::new();
     let nats = server(&scratch, "authorization { user: node, password: right }\n");
-    let daemon = Daemon::start(1, &["--log", "trace", "--nats", &format!("node:{SECRET}@127.0.0.1:{}", nats.port())]);
+    let daemon = Daemon::start(1, &["--log", "trace", "--nats", &format!("node:{SECRET}@{}", nats.address())]);
     daemon.wait_for("authorization violation");
     let mut client = Client::connect(daemon.port());
     client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
@@ -122,7 +125,7 @@ fn a_wrong_password_is_told_once_and_clients_are_served() {
 fn restricted(scratch: &Scratch) -> (NatsServer, String) {
     let permissions = "permissions: { publish: [\"room.>\"], subscribe: [\">\"] }";
     let nats = server(scratch, &format!("authorization {{ users: [{{ user: node, password: p, {permissions} }}] }}\n"));
-    let url = format!("nats://node:p@127.0.0.1:{}", nats.port());
+    let url = format!("nats://node:p@{}", nats.address());
     (nats, url)
 }
 
@@ -171,7 +174,7 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
         return;
     }
     let scratch = Scratch::new();
-    if !make_certificates(&scratch) {
+    if !make_certificates(&scratch, free_address()) {
         eprintln!("SKIPPED: there is no openssl to make certificates with");
         return;
     }
@@ -179,7 +182,7 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
     let tls = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", path("server.pem"), path("server.key"));
     let nats = server(&scratch, &tls);
     connects(&["--nats", &nats.url(), "--nats-tls-ca", &path("ca.pem")]);
-    connects(&["--nats", &format!("tls://127.0.0.1:{}", nats.port()), "--nats-tls-ca", &path("ca.pem")]);
+    connects(&["--nats", &format!("tls://{}", nats.address()), "--nats-tls-ca", &path("ca.pem")]);
     // Another authority's word does not count.
     let stranger = Daemon::start(1, &["--nats", &nats.url(), "--nats-tls-ca", &path("other.pem")]);
     stranger.wait_for("cannot connect");
@@ -190,21 +193,27 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
     RawNats::connect(&plain).flush();
 }
 
-/// An authority, another one, and a certificate of the first for 127.0.0.1.
-fn make_certificates(scratch: &Scratch) -> bool {
+/// An authority, another one, and a certificate of the first for this address.
+fn make_certificates(scratch: &Scratch, address: SocketAddr) -> bool {
     let script = "set -e; cd \"$0\"
         for ca in ca other; do
             openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=$ca -keyout $ca.key -out $ca.pem \
                 -addext basicConstraints=critical,CA:TRUE
         done
         openssl req -newkey rsa:2048 -nodes -subj /CN=nats -keyout server.key -out server.csr
-        printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\\nbasicConstraints=CA:FALSE\\n' > server.ext
+        printf \"subjectAltName=IP:$1\\nbasicConstraints=CA:FALSE\\n\" > server.ext
         openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.pem -extfile server.ext";
     let openssl = Command::new("openssl").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if openssl.is_err() {
         return false;
     }
-    let made = Command::new("sh").arg("-c").arg(script).arg(scratch.path()).output().expect("sh runs");
+    let made = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(scratch.path())
+        .arg(address.ip().to_string())
+        .output()
+        .expect("sh runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     true
 }

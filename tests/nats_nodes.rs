@@ -166,8 +166,8 @@ fn what_nats_does_not_carry_is_refused_whole() {
     if !has_nats_server() {
         return;
     }
-    let scratch = common::nats::Scratch::new();
-    let config = scratch.file("nats.conf", "max_payload: 2048\n");
+    let scratch = common::scratch::Scratch::new();
+    let config = scratch.write("nats.conf", "max_payload: 2048\n");
     let nats = NatsServer::start(&["-c", &config]);
     let (here, there) = (node(1, &nats, &[]), node(1, &nats, &[]));
     let (mut client, mut other) = (Client::connect(here.port()), Client::connect(there.port()));
@@ -224,15 +224,15 @@ fn the_log_says_once_how_many_did_not_fit_the_buffer_and_one_of_their_channels()
     if !has_nats_server() {
         return;
     }
-    let port = common::nats::free_port();
-    let node = Daemon::start(1, &["--nats", &format!("127.0.0.1:{port}"), "--nats-buffer", "512KiB"]);
+    let address = common::nats::free_address();
+    let node = Daemon::start(1, &["--nats", &address.to_string(), "--nats-buffer", "512KiB"]);
     let mut client = Client::connect(node.port());
     let body = "x".repeat(1000);
     for _ in 0..3000 {
         client.say(&chat(&["publish:full.room"], &body));
     }
     client.expect_nothing_before_ack();
-    let _nats = NatsServer::start_on(Some(port), Vec::new());
+    let _nats = NatsServer::start_at(address);
     node.wait_for("did not fit nats-buffer; one of them on full.room");
     assert_eq!(node.stderr().matches("were dropped").count(), 1, "{}", node.stderr());
 }
