@@ -4,7 +4,8 @@
 mod common;
 
 use std::{
-    net::SocketAddr,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
 };
 
@@ -191,6 +192,71 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
     let careful = Daemon::start(1, &["--nats", &plain.url(), "--nats-tls-ca", &path("ca.pem")]);
     careful.wait_for("cannot connect");
     RawNats::connect(&plain).flush();
+}
+
+#[test]
+fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    if !make_certificates(&scratch, free_address()) {
+        eprintln!("SKIPPED: there is no openssl to make certificates with");
+        return;
+    }
+    let path = |name: &str| scratch.path().join(name).to_str().expect("a UTF-8 path").to_owned();
+    let tls = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}", path("server.pem"), path("server.key"));
+    let login = format!("authorization {{ user: node, password: \"{SECRET}\" }}");
+    let route = free_address();
+    let cluster = format!("cluster {{ name: c, listen: \"{route}\" }}");
+    let mut nats = server(&scratch, &format!("{tls}\n{login}\n{cluster}\n"));
+    // A second server has its clients come to where nobody speaks TLS, and the first one tells of it.
+    let other = TcpListener::bind(free_address()).expect("a free port");
+    let advertised = other.local_addr().expect("an address").to_string();
+    let _second = NatsServer::start(&[
+        "--cluster_name",
+        "c",
+        "--cluster",
+        &format!("nats://{}", free_address()),
+        "--routes",
+        &format!("nats://{route}"),
+        "--client_advertise",
+        &advertised,
+    ]);
+    let info = || {
+        let mut line = String::new();
+        let stream = TcpStream::connect(nats.address()).expect("it listens");
+        BufReader::new(stream).read_line(&mut line).expect("it says who it is");
+        line
+    };
+    assert!(wait_until(|| info().contains(&advertised), common::PATIENCE), "{}", info());
+    let daemon = Daemon::start_with_variable(
+        1,
+        "SSL_CERT_FILE",
+        &path("ca.pem"), // it has no nats-tls-ca, which asks for TLS as well
+        &["--nats", &format!("tls://node:{SECRET}@{}", nats.address())],
+    );
+    daemon.wait_for("NATS: connected");
+    nats.kill();
+    other.set_nonblocking(true).expect("not blocking");
+    let mut accepted = None;
+    let comes = wait_until(
+        || {
+            accepted = other.accept().ok();
+            accepted.is_some()
+        },
+        common::PATIENCE,
+    );
+    assert!(comes, "it does not try the other server: {}", daemon.stderr());
+    let (mut stream, _) = accepted.expect("it is there");
+    stream.set_nonblocking(false).expect("blocking");
+    stream.set_read_timeout(Some(common::PATIENCE)).expect("a read timeout");
+    let info = "INFO {\"server_id\":\"x\",\"version\":\"2.9.10\",\"proto\":1,\"max_payload\":1048576,\"auth_required\":true}\r\n";
+    stream.write_all(info.as_bytes()).expect("it listens");
+    let mut said = [0; 512];
+    let len = stream.read(&mut said).unwrap_or(0);
+    assert!(!String::from_utf8_lossy(&said[..len]).contains(SECRET), "{:?}", String::from_utf8_lossy(&said[..len]));
+    assert!(len == 0 || said[0] == 0x16, "no handshake of TLS: {:?}", &said[..len]);
 }
 
 /// An authority, another one, and a certificate of the first for this address.

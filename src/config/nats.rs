@@ -140,6 +140,10 @@ impl Config {
             return Err("nats: this lhttpd was built without its NATS bridge (cargo feature nats)".to_owned());
         }
         self.nats_login()?;
+        let servers = self.nats_servers()?;
+        if servers.iter().any(|server| server.is_tls != servers[0].is_tls) {
+            return Err("nats: give tls:// in all URLs or in none".to_owned());
+        }
         let least = Self::NATS_BUFFER_BYTES_MIN.max(2 * self.message_bytes_max);
         if self.nats_buffer_bytes < least {
             return Err(format!("nats-buffer: it must be at least {least} bytes: 512 KiB, and twice max-message"));
@@ -180,6 +184,14 @@ mod tests {
             let error = url.parse::<NatsServer>().expect_err(url);
             assert!(error.starts_with("nats: ") && !error.contains("hunter2"), "{url}: {error}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "nats")]
+    fn all_servers_speak_tls_or_none() {
+        let check = |nats: &str| Config { nats: Some(nats.into()), ..Config::default() }.check_nats();
+        assert_eq!((check("tls://a,tls://b"), check("nats://a,b")), (Ok(()), Ok(())));
+        assert_eq!(check("tls://a,nats://b"), Err("nats: give tls:// in all URLs or in none".to_owned()));
     }
 
     #[test]

@@ -45,8 +45,10 @@ impl Options {
             if !text.contains("-----BEGIN CERTIFICATE-----") {
                 return Err(format!("nats-tls-ca: there is no certificate in {}", path.display()));
             }
-            connect = connect.add_root_certificates(path.clone()).require_tls(true);
+            connect = connect.add_root_certificates(path.clone());
         }
+        // Of all servers, for the client takes those that a server tells it of to be without.
+        connect = connect.require_tls(config.nats_tls_ca.is_some() || servers.iter().any(|server| server.is_tls));
         let scheme = |is_tls: bool| if is_tls { "tls" } else { "nats" };
         let address = |server: &NatsServer| {
             let url = format!("{}://{}", scheme(server.is_tls), server.address);
