@@ -4,14 +4,17 @@
 mod common;
 mod support;
 
-use std::sync::{Mutex, mpsc};
+use std::{
+    sync::{Mutex, mpsc},
+    thread,
+};
 
 use common::{
     nats::{NatsServer, RawNats, has_nats_server},
     scratch::Scratch,
 };
 use lhttp::{Builder, Config, Handle, PublishError};
-use support::{Client, on_message, start, wait_until};
+use support::{Client, bridge, on_message, one_and_two_cores, start, start_with_cores, wait_until};
 
 fn node(nats: &NatsServer, build: impl FnOnce(Builder) -> Builder) -> Handle {
     let config = Config { nats: Some(nats.url().into()), ..Config::default() };
@@ -111,6 +114,59 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
         assert!(text.ends_with(&format!("\n{number}")), "{:?} instead of {number}", text.get(1000..));
     }
     subscriber.expect("\nend");
+}
+
+#[test]
+fn a_core_that_is_behind_costs_the_others_nothing() {
+    if !has_nats_server() || one_and_two_cores().len() < 2 {
+        return;
+    }
+    const SENT: usize = 12_000;
+    let nats = NatsServer::start(&[]);
+    for blocked in 0..2 {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let (enter, entered) = mpsc::channel::<()>();
+        let block = on_message(move |_| {
+            enter.send(()).expect("the test waits");
+            let _ = held.lock().expect("nobody panics").recv();
+        });
+        let which = on_message(|context| {
+            context.send(thread::current().name().expect("a core's thread has a name"));
+        });
+        let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 32 << 20, ..Config::default() };
+        let node = start_with_cores(2, |builder| {
+            builder.config(config).cores(2).processor("block", block).processor("which", which)
+        });
+        let release = release; // dropped before the node, whose core it holds up
+        let mut of_core: [Option<Client>; 2] = [None, None];
+        // The kernel spreads connections over the cores.
+        while of_core.iter().any(Option::is_none) {
+            let mut client = Client::connect(node.local_addrs()[0]);
+            client.say("LHTTP/1.0 which\r\n\r\n");
+            let core = usize::from(client.recv().into_text().expect("text").ends_with("lhttp-core-1"));
+            of_core[core] = Some(client);
+        }
+        let [zero, one] = of_core.map(|client| client.expect("both are there"));
+        let (mut behind, mut idle) = if blocked == 0 { (zero, one) } else { (one, zero) };
+        for client in [&mut behind, &mut idle] {
+            wait_until(|| bridge::subscribe(client, "room") == bridge::ONLINE);
+        }
+        behind.say("LHTTP/1.0 block\r\n\r\n");
+        entered.recv().expect("the core is held up");
+        let mut raw = RawNats::connect(&nats);
+        let padding = "x".repeat(1000);
+        for number in 0..SENT {
+            raw.publish("room", format!("{padding}\n{number}").as_bytes());
+        }
+        for number in 0..SENT {
+            let text = idle.recv();
+            let Ok(text) = text.to_text() else { panic!("{text:?}") };
+            assert!(text.ends_with(&format!("\n{number}")), "{:?} instead of {number}", text.get(1000..));
+        }
+        assert!(node.stats().nats_receive_dropped > 0, "{}", node.stats());
+        release.send(()).expect("the core waits");
+    }
 }
 
 #[test]

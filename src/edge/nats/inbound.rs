@@ -82,7 +82,10 @@ impl Inbound {
         let size = name.len() + payload.len() + OVERHEAD_BYTES;
         let is_text = simdutf8::basic::from_utf8(payload).is_ok();
         let mut is_dropped = size > self.frame_bytes_max;
-        while cores != 0 && !is_dropped {
+        if is_dropped {
+            cores = 0;
+        }
+        while cores != 0 {
             let core = &mut self.cores[cores.trailing_zeros() as usize];
             cores &= cores - 1;
             if core.downlink.bytes() + core.batch.len() + size > DOWNLINK_BYTES_MAX.max(size) {
