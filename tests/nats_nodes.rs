@@ -119,6 +119,33 @@ fn any_nats_client_can_listen_and_publish() {
 }
 
 #[test]
+fn what_comes_at_once_after_a_pause_is_not_too_much_for_a_core_that_is_idle() {
+    if !has_nats_server() {
+        return;
+    }
+    const SENT: usize = 16_000; // of 1 KiB, which NATS keeps for a node that reads nothing for a moment
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &["--outbox-max", "64MiB"]);
+    let mut raw = RawNats::connect(&nats);
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("room");
+    let padding = "x".repeat(1000);
+    for round in 0..3 {
+        node.signal("STOP");
+        for number in 0..SENT {
+            raw.publish("room", format!("{padding} {number}").as_bytes());
+        }
+        raw.flush();
+        node.signal("CONT");
+        for number in 0..SENT {
+            let payload = client.recv().payload;
+            let text = std::str::from_utf8(&payload).expect("text");
+            assert_eq!(text[1001..], number.to_string(), "in round {round}");
+        }
+    }
+}
+
+#[test]
 fn what_is_acknowledged_is_confirmed_by_the_server() {
     if !has_nats_server() {
         return;

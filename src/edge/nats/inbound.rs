@@ -24,6 +24,9 @@ use super::{Shared, link::Link, lock, watch};
 
 /// Messages taken from one subscription before others get their turn.
 const MESSAGES_PER_TURN: usize = 1024;
+/// A batch of this size, in bytes, is handed over before the courier runs: after a pause the client brings several MiB at
+/// once, and the core is to begin with them.
+const BATCH_BYTES: usize = 256 * 1024;
 /// What a delivery takes beside its name and payload, at most: tag, kind, two lengths and a frame header.
 const OVERHEAD_BYTES: usize = 1 + 1 + 1 + 4 + 10;
 
@@ -92,6 +95,10 @@ impl Inbound {
                 is_dropped = true;
             } else {
                 relay::put_delivery(&mut core.batch, name.as_bytes(), kind, is_text, payload);
+                if core.batch.len() >= BATCH_BYTES {
+                    let batch = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4);
+                    core.downlink.send(std::mem::replace(&mut core.batch, batch));
+                }
             }
         }
         if is_dropped {
@@ -162,4 +169,45 @@ pub(super) async fn receive(
         }
     };
     unconstrained(receiving).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+    use crate::engine::{
+        inbox::waker,
+        uplink::{Uplink, link_bridge},
+    };
+
+    /// More than what is sent here.
+    const FRAME_BYTES_MAX: usize = 1 << 20;
+
+    #[test]
+    fn what_the_client_brings_at_once_is_not_too_much_and_the_core_can_begin_with_it() {
+        const BROUGHT: usize = 8 << 20;
+        let poll = Poll::new().expect("a poll");
+        let wake = waker(poll.registry(), Token(0)).expect("a waker");
+        let (downlink, link) = link_bridge(&Uplink::new(0, |_| {}), 1, wake);
+        let mut inbound = Inbound::new(vec![downlink], FRAME_BYTES_MAX, "_INBOX.x.".to_owned(), Arc::default());
+        let message = Message {
+            subject: "room".into(),
+            reply: None,
+            payload: vec![b'x'; 1000].into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 1000,
+        };
+        for _ in 0..BROUGHT / 1000 {
+            inbound.deliver(1, "room", Kind::Exact, &message);
+        }
+        assert_eq!((inbound.received, inbound.dropped()), ((BROUGHT / 1000) as u64, 0));
+        assert!(link.waiting() >= BROUGHT / BATCH_BYTES - 1, "{} batches", link.waiting());
+        while inbound.dropped() == 0 {
+            inbound.deliver(1, "room", Kind::Exact, &message);
+            assert!(inbound.received as usize * 1000 <= DOWNLINK_BYTES_MAX, "there is a limit");
+        }
+    }
 }
