@@ -83,7 +83,7 @@ impl Options {
             .ping_interval(PING_INTERVAL)
             .client_capacity(CLIENT_CAPACITY)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            .custom_inbox_prefix(format!("_INBOX.lhttp.{:016x}", random()))
+            .retain_servers_order()
             .reconnect_delay_callback(move |attempt| {
                 if attempt == 1
                     && let Ok(sever) = &sever
@@ -97,8 +97,17 @@ impl Options {
                 note(&of_events, event);
                 std::future::ready(())
             });
-        options.connect(self.addresses.as_slice()).await
+        options.connect(shuffled(self.addresses.clone())).await
     }
+}
+
+/// In an order of this node's own, so that nodes spread over the servers. The client would shuffle them itself, but in a
+/// static binary its random numbers come from `/dev/urandom`, and where there is none its task would panic.
+fn shuffled(mut addresses: Vec<ServerAddr>) -> Vec<ServerAddr> {
+    for last in (1..addresses.len()).rev() {
+        addresses.swap(last, (random() % (last as u64 + 1)) as usize);
+    }
+    addresses
 }
 
 /// Events are only a hint of when to look, and the words of errors.
