@@ -146,6 +146,22 @@ fn what_comes_at_once_after_a_pause_is_not_too_much_for_a_core_that_is_idle() {
 }
 
 #[test]
+fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &[]);
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("room");
+    nats.pause();
+    node.wait_for("the server does not answer");
+    client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
+    client.expect_text("LHTTP/1.0 ack\r\nack:a\r\ncluster:offline\r\n\r\n");
+    nats.go_on();
+}
+
+#[test]
 fn what_is_acknowledged_is_confirmed_by_the_server() {
     if !has_nats_server() {
         return;

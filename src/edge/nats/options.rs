@@ -20,7 +20,7 @@ const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection of which nothing was heard for two to three times as long is dead.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What the bridge needs of the configuration.
 pub(crate) struct Options {

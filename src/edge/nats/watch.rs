@@ -21,6 +21,9 @@ pub(super) const RESERVED: &str = "_lhttp.";
 const BARRIER: &str = "_lhttp..barrier.";
 /// A server that has not answered for this long is not waited for.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server of which nothing was confirmed for this long is asked, though nothing waits: so a node that only listens
+/// learns that it is cut off.
+const ASKED_EVERY: Duration = Duration::from_secs(3);
 /// How often what was published is confirmed, and the log looked after.
 const TICK: Duration = Duration::from_millis(500);
 /// The least time between two lines of the log about messages that were dropped.
@@ -181,10 +184,15 @@ impl Watch {
     async fn while_up(&mut self, epoch: u64) {
         let shared = Arc::clone(&self.shared);
         let is_here = || shared.link.epoch() == epoch && shared.link.is_up();
+        let mut confirmed_at = Instant::now();
         while is_here() {
-            if !self.is_online || self.has_unanswered() || lock(&shared.progress).unconfirmed(&shared.link) > 0 {
+            if !self.is_online
+                || self.has_unanswered()
+                || lock(&shared.progress).unconfirmed(&shared.link) > 0
+                || confirmed_at.elapsed() >= ASKED_EVERY
+            {
                 match self.barrier(epoch).await {
-                    Barrier::Confirmed => {}
+                    Barrier::Confirmed => confirmed_at = Instant::now(),
                     Barrier::Unanswered => self.unanswered(),
                     Barrier::Cut => return,
                 }
