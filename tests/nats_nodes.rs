@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{
     client::Client,
     daemon::Daemon,
@@ -260,6 +262,25 @@ fn a_stopping_node_sends_what_it_has_taken() {
     }
     assert!(node.exit_within(common::PATIENCE).is_some_and(|status| status.success()));
     assert!(!node.stderr().contains("were not sent"), "{}", node.stderr());
+}
+
+#[test]
+fn a_node_that_is_not_to_drain_ends_at_once_though_nats_is_silent() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let mut node = node(1, &nats, &["--drain", "0"]);
+    let mut client = Client::connect(node.port());
+    nats.pause();
+    client.say(&chat(&["publish:room"], "nobody confirms it"));
+    client.expect_nothing_before_ack();
+    let asked = Instant::now();
+    node.terminate();
+    assert!(node.exit_within(common::PATIENCE).is_some_and(|status| status.success()));
+    assert!(asked.elapsed() < Duration::from_millis(1900), "{:?}", asked.elapsed());
+    node.wait_for("may not have arrived");
+    nats.go_on();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
 };
 
 use crate::{
@@ -40,7 +41,7 @@ impl Bridge {
         Ok(prepared.never)
     }
 
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self, _: Instant) {
         match *self {}
     }
 }

@@ -115,11 +115,12 @@ impl Handle {
                 log::error!("a core has panicked");
             }
         }
+        let stop_by = self.stop_by.get().copied().unwrap_or_else(Instant::now);
         if let Some(bridge) = &mut self.bridge {
-            bridge.stop(); // behind the cores, whose last messages it is to send
+            bridge.stop(stop_by); // behind the cores, whose last messages it is to send
         }
         if let Some(upstream) = &mut self.upstream {
-            upstream.stop(self.stop_by.get().copied().unwrap_or_else(Instant::now));
+            upstream.stop(stop_by);
         }
     }
 }

@@ -29,8 +29,8 @@ mod watch;
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -54,8 +54,11 @@ use crate::{
 
 use self::{inbound::Inbound, interest::Table, link::Link, options::Options, watch::Progress};
 
-/// How long a stopping bridge goes on sending what waits, while it is connected.
-const STOP_TIME: Duration = Duration::from_secs(2);
+/// How long a stopping bridge goes on sending what waits, while it is connected: at most so long, and less if the time to
+/// drain is over before.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// At least so long, for what the cores hand over when they end; a server that answers needs less.
+const STOP_TIME_MIN: Duration = Duration::from_millis(100);
 /// How long the runtime may take to end after that.
 const RUNTIME_STOP_TIME: Duration = Duration::from_millis(200);
 
@@ -68,7 +71,8 @@ pub(crate) struct Bridge {
 
 #[derive(Debug, Default)]
 struct Stop {
-    is_asked: AtomicBool,
+    /// The time to drain ends then. Set by whoever asks to stop.
+    by: OnceLock<Instant>,
     asked: Notify,
 }
 
@@ -139,9 +143,9 @@ impl Bridge {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Sends what the cores have handed over, for as long as [`STOP_TIME`] and not at all if NATS is away, and ends.
-    pub(crate) fn stop(&mut self) {
-        self.stop.is_asked.store(true, Ordering::Release);
+    /// Sends what the cores have handed over, until `by` or somewhat longer, and not at all if NATS is away, and ends.
+    pub(crate) fn stop(&mut self, by: std::time::Instant) {
+        self.stop.by.get_or_init(|| by.into());
         self.stop.asked.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -153,7 +157,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(std::time::Instant::now());
     }
 }
 
@@ -215,13 +219,16 @@ async fn run(
     tasks.spawn(watch::run(Arc::clone(&shared), options.shown(), inbox));
     tokio::select! {
         Some(Err(error)) = tasks.join_next() => panic!("a task of the NATS bridge has ended: {error}"),
-        () = stop.wait() => shared.finish().await,
+        by = stop.wait() => shared.finish(by).await,
     }
 }
 
 impl Stop {
-    async fn wait(&self) {
-        while !self.is_asked.load(Ordering::Acquire) {
+    async fn wait(&self) -> Instant {
+        loop {
+            if let Some(&by) = self.by.get() {
+                return by;
+            }
             self.asked.notified().await;
         }
     }
@@ -229,10 +236,10 @@ impl Stop {
 
 impl Shared {
     /// Sends what is left, and says what could not be sent.
-    async fn finish(&self) {
+    async fn finish(&self, by: Instant) {
         if self.link.is_up() {
-            let deadline = Instant::now() + STOP_TIME;
-            let _ = timeout_at(deadline, self.wait_until_sent()).await;
+            let now = Instant::now();
+            let _ = timeout_at(by.clamp(now + STOP_TIME_MIN, now + STOP_TIME_MAX), self.wait_until_sent()).await;
         }
         let waiting = self.uplink.take_all_messages() + self.at_hand.load(Ordering::Relaxed);
         let unsent = self.link.unsent();
