@@ -164,6 +164,29 @@ fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
 }
 
 #[test]
+fn channels_of_the_nodes_own_do_not_leave_their_node() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &[]);
+    let mut raw = RawNats::connect(&nats);
+    raw.subscribe(">");
+    raw.flush();
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("_lhttp.x >");
+    let message = chat(&["publish:_lhttp.x room"], "hi");
+    client.say(&message);
+    for _ in 0..3 {
+        client.expect_text(&message); // on this node it is a channel as any other
+    }
+    assert_eq!(raw.recv(), ("room".to_owned(), message.into_bytes()));
+    raw.publish("_lhttp.x", b"for nobody");
+    raw.publish("room", b"behind it");
+    client.expect_text("behind it");
+}
+
+#[test]
 fn what_is_acknowledged_is_confirmed_by_the_server() {
     if !has_nats_server() {
         return;
