@@ -16,6 +16,35 @@ use common::{
 use lhttp::{Builder, Config, Handle, PublishError};
 use support::{Client, bridge, on_message, one_and_two_cores, start, start_with_cores, wait_until};
 
+/// What the servers of this process log.
+struct Lines(Mutex<String>);
+
+static LOG: Lines = Lines(Mutex::new(String::new()));
+
+impl Lines {
+    fn start(&'static self) {
+        log::set_logger(self).expect("one test alone starts it");
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+}
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{}\n", record.args());
+        self.0.lock().expect("nobody panics with it").push_str(&line);
+    }
+
+    fn flush(&self) {}
+}
+
 fn node(nats: &NatsServer, build: impl FnOnce(Builder) -> Builder) -> Handle {
     let config = Config { nats: Some(nats.url().into()), ..Config::default() };
     let node = start(|builder| build(builder.config(config)));
@@ -78,6 +107,7 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
         return;
     }
     const SENT: usize = 20_000;
+    LOG.start();
     let nats = NatsServer::start(&[]);
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
@@ -106,6 +136,9 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     // The core's limit keeps the first ones.
     let kept = SENT - dropped as usize;
     assert!((11_000..12_500).contains(&kept), "{kept} of about 1 KiB are kept of 12 MiB");
+    wait_until(|| {
+        LOG.text().contains("messages from other nodes were dropped, for a core was behind; one of them on ")
+    });
     release.send(()).expect("the core waits");
     raw.publish("room", b"\nend");
     for number in 0..kept {

@@ -307,6 +307,54 @@ fn a_node_that_is_not_to_drain_ends_at_once_though_nats_is_silent() {
 }
 
 #[test]
+fn what_no_outbox_holds_is_told_as_that_by_the_limit_of_now_and_what_is_left_at_the_stop() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = common::scratch::Scratch::new();
+    let config = scratch.write("lhttpd.toml", "outbox-max = \"1MiB\"\n");
+    let nats = NatsServer::start(&[]);
+    let mut node = node(1, &nats, &["--config", &config]);
+    let mut raw = RawNats::connect(&nats);
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("big room");
+    let large = "x".repeat(300_000);
+    raw.publish("big", large.as_bytes());
+    client.expect_text(&large);
+    scratch.write("lhttpd.toml", "outbox-max = \"256KiB\"\n");
+    node.signal("HUP");
+    node.wait_for("outbox-max");
+    raw.publish("big", large.as_bytes());
+    node.wait_for("1 messages from other nodes were dropped, for they are larger than outbox-max; one of them on big");
+    for _ in 0..2 {
+        raw.publish("big", large.as_bytes()); // of which the log would speak 10 s later
+    }
+    raw.publish("room", b"behind it");
+    client.expect_text("behind it");
+    node.terminate();
+    assert!(node.exit_within(common::PATIENCE).is_some_and(|status| status.success()));
+    node.wait_for("2 messages from other nodes were dropped, for they are larger than outbox-max; one of them on big");
+}
+
+#[test]
+fn the_log_says_that_nats_is_slower_than_what_is_published() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &["--nats-buffer", "512KiB"]);
+    let mut client = Client::connect(node.port());
+    nats.pause();
+    client.say(&chat(&["publish:room"], "which is not confirmed"));
+    node.wait_for("the server does not answer");
+    for _ in 0..3000 {
+        client.say(&chat(&["publish:full.room"], &"x".repeat(1000)));
+    }
+    node.wait_for("messages for other nodes were dropped, for NATS is slower than they come; one of them on full.room");
+    nats.go_on();
+}
+
+#[test]
 fn the_log_says_once_how_many_did_not_fit_the_buffer_and_one_of_their_channels() {
     if !has_nats_server() {
         return;

@@ -25,19 +25,22 @@ pub(crate) struct Prepared {
     never: Bridge,
 }
 
+/// What it would be told by.
+#[allow(dead_code)] // nobody reads it
+pub(crate) struct Ends {
+    pub(crate) downlinks: Vec<Downlink>,
+    pub(crate) stats: Arc<Shared>,
+    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
+    pub(crate) outbox_bytes_max: Arc<AtomicUsize>,
+}
+
 impl Bridge {
     /// Says that there is none; [`Config::validate`] says it before.
     pub(crate) fn prepare(_: &Config) -> Result<Prepared, StartError> {
         Err(StartError::Config("nats: this build has no NATS bridge".to_owned()))
     }
 
-    pub(crate) fn start(
-        prepared: Prepared,
-        _: Vec<Downlink>,
-        _: Arc<Shared>,
-        _: Arc<AtomicUsize>,
-        _: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(prepared: Prepared, _: Ends, _: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         Ok(prepared.never)
     }
 

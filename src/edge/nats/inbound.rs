@@ -4,7 +4,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -20,7 +20,7 @@ use crate::{
     protocol::channel::Kind,
 };
 
-use super::{Shared, link::Link, lock, watch};
+use super::{Shared, drops::Tally, link::Link, lock, watch};
 
 /// Messages taken from one subscription before others get their turn.
 const MESSAGES_PER_TURN: usize = 1024;
@@ -33,15 +33,16 @@ const OVERHEAD_BYTES: usize = 1 + 1 + 1 + 4 + 10;
 /// What is to be sent to the cores.
 pub(super) struct Inbound {
     cores: Vec<Outgoing>,
-    /// A frame that is larger would close who gets it.
-    frame_bytes_max: usize,
+    /// A frame that is larger would close who gets it. A reload may change it.
+    frame_bytes_max: Arc<AtomicUsize>,
     /// What the subjects of answers to barriers begin with.
     inbox: String,
     link: Arc<Link>,
     received: u64,
-    dropped: u64,
-    /// A channel of which a message was dropped since this was asked last.
-    dropped_of: Option<Box<str>>,
+    /// Messages that were dropped, for a core was behind.
+    pub(super) behind: Tally,
+    /// Messages that were dropped, for no outbox would hold them.
+    pub(super) too_big: Tally,
 }
 
 struct Outgoing {
@@ -50,9 +51,14 @@ struct Outgoing {
 }
 
 impl Inbound {
-    pub(super) fn new(downlinks: Vec<Downlink>, frame_bytes_max: usize, inbox: String, link: Arc<Link>) -> Self {
+    pub(super) fn new(
+        downlinks: Vec<Downlink>,
+        frame_bytes_max: Arc<AtomicUsize>,
+        inbox: String,
+        link: Arc<Link>,
+    ) -> Self {
         let cores = downlinks.into_iter().map(|downlink| Outgoing { downlink, batch: Vec::new() }).collect();
-        Self { cores, frame_bytes_max, inbox, link, received: 0, dropped: 0, dropped_of: None }
+        Self { cores, frame_bytes_max, inbox, link, received: 0, behind: Tally::default(), too_big: Tally::default() }
     }
 
     /// Tells a core that its interest up to this number is live.
@@ -65,14 +71,9 @@ impl Inbound {
         self.cores.iter_mut().for_each(|core| relay::put_absent(&mut core.batch));
     }
 
-    /// Channels of which messages were dropped since this was asked last, for the log: one of them.
-    pub(super) fn take_dropped_of(&mut self) -> Option<Box<str>> {
-        self.dropped_of.take()
-    }
-
     /// Messages dropped so far.
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped + self.link.overflowed()
+        self.behind.count() + self.too_big.count() + self.link.overflowed()
     }
 
     /// One message for the subscribers of a name, on these cores. Past a core's limit it is dropped there.
@@ -83,11 +84,12 @@ impl Inbound {
         }
         self.received += 1;
         let size = name.len() + payload.len() + OVERHEAD_BYTES;
-        let is_text = simdutf8::basic::from_utf8(payload).is_ok();
-        let mut is_dropped = size > self.frame_bytes_max;
-        if is_dropped {
-            cores = 0;
+        if size > self.frame_bytes_max.load(Ordering::Relaxed) {
+            self.too_big.add(subject);
+            return;
         }
+        let is_text = simdutf8::basic::from_utf8(payload).is_ok();
+        let mut is_dropped = false;
         while cores != 0 {
             let core = &mut self.cores[cores.trailing_zeros() as usize];
             cores &= cores - 1;
@@ -102,8 +104,7 @@ impl Inbound {
             }
         }
         if is_dropped {
-            self.dropped += 1;
-            self.dropped_of.get_or_insert_with(|| subject.into());
+            self.behind.add(subject);
         }
     }
 
@@ -190,7 +191,8 @@ mod tests {
         let poll = Poll::new().expect("a poll");
         let wake = waker(poll.registry(), Token(0)).expect("a waker");
         let (downlink, link) = link_bridge(&Uplink::new(0, |_| {}), 1, wake);
-        let mut inbound = Inbound::new(vec![downlink], FRAME_BYTES_MAX, "_INBOX.x.".to_owned(), Arc::default());
+        let mut inbound =
+            Inbound::new(vec![downlink], Arc::new(FRAME_BYTES_MAX.into()), "_INBOX.x.".to_owned(), Arc::default());
         let message = Message {
             subject: "room".into(),
             reply: None,

@@ -18,6 +18,7 @@
 //!   directions: a subscription is live, a publish is not lost. Cores are told which of their interest is live, and when
 //!   there is no use to wait. While a barrier is not answered nothing more is published.
 
+mod drops;
 mod inbound;
 mod interest;
 mod link;
@@ -52,7 +53,7 @@ use crate::{
     error::StartError,
 };
 
-use self::{inbound::Inbound, interest::Table, link::Link, options::Options, watch::Progress};
+use self::{drops::Drops, inbound::Inbound, interest::Table, link::Link, options::Options, watch::Progress};
 
 /// How long a stopping bridge goes on sending what waits, while it is connected: at most so long, and less if the time to
 /// drain is over before.
@@ -95,7 +96,18 @@ struct Shared {
     counts: Mutex<Stats>,
     stats: Arc<SharedStats>,
     progress: Mutex<Progress>,
+    drops: Mutex<Drops>,
     publish_bytes_max: Arc<AtomicUsize>,
+}
+
+/// What the bridge and the rest of the server tell each other by.
+pub(crate) struct Ends {
+    pub(crate) downlinks: Vec<Downlink>,
+    pub(crate) stats: Arc<SharedStats>,
+    /// The largest message that may be published; the bridge sets it.
+    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
+    /// `outbox-max`, which a reload changes.
+    pub(crate) outbox_bytes_max: Arc<AtomicUsize>,
 }
 
 /// An uplink for [`Bridge::start`], and what its cores wake.
@@ -123,19 +135,13 @@ impl Bridge {
     ///
     /// # Errors
     /// The system refuses the thread or its poll.
-    pub(crate) fn start(
-        prepared: Prepared,
-        downlinks: Vec<Downlink>,
-        stats: Arc<SharedStats>,
-        publish_bytes_max: Arc<AtomicUsize>,
-        lost: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(prepared: Prepared, ends: Ends, lost: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
         let run = move || {
             let guard = Lost(Some(lost));
-            runtime.block_on(run(prepared, downlinks, stats, publish_bytes_max, &stopped));
+            runtime.block_on(run(prepared, ends, &stopped));
             runtime.shutdown_timeout(RUNTIME_STOP_TIME);
             guard.disarm();
         };
@@ -179,13 +185,8 @@ impl<F: FnOnce()> Drop for Lost<F> {
 }
 
 /// The bridge, from its start to its end.
-async fn run(
-    prepared: Prepared,
-    downlinks: Vec<Downlink>,
-    stats: Arc<SharedStats>,
-    publish_bytes_max: Arc<AtomicUsize>,
-    stop: &Stop,
-) {
+async fn run(prepared: Prepared, ends: Ends, stop: &Stop) {
+    let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
     let Prepared { options, uplink, publishes, interest } = prepared;
     let link = Arc::new(Link::default());
     // It does not wait: the client connects on its own, again and again.
@@ -202,7 +203,7 @@ async fn run(
         link: Arc::clone(&link),
         uplink,
         table: Mutex::new(Table::new(cores)),
-        inbound: Mutex::new(Inbound::new(downlinks, options.frame_bytes_max, inbox.clone(), Arc::clone(&link))),
+        inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max, inbox.clone(), Arc::clone(&link))),
         publishes,
         at_hand: AtomicU64::new(0),
         interest,
@@ -210,6 +211,7 @@ async fn run(
         counts: Mutex::new(Stats::default()),
         stats,
         progress: Mutex::new(Progress::new(cores)),
+        drops: Mutex::default(),
         publish_bytes_max,
     });
     let mut tasks = JoinSet::new();
@@ -250,6 +252,7 @@ impl Shared {
                 waiting + unsent
             );
         }
+        self.log_drops_now();
         self.count(|_| {});
     }
 

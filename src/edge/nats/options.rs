@@ -26,7 +26,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) struct Options {
     addresses: Vec<ServerAddr>,
     connect: ConnectOptions,
-    pub(super) frame_bytes_max: usize,
 }
 
 impl Options {
@@ -55,7 +54,7 @@ impl Options {
             url.parse::<ServerAddr>().map_err(|_| format!("nats: {} is not an address", server.address))
         };
         let addresses = servers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { addresses, connect, frame_bytes_max: config.outbox_bytes_max })
+        Ok(Self { addresses, connect })
     }
 
     /// The servers, for the log.

@@ -26,11 +26,6 @@ const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
 const ASKED_EVERY: Duration = Duration::from_secs(3);
 /// How often what was published is confirmed, and the log looked after.
 const TICK: Duration = Duration::from_millis(500);
-/// The least time between two lines of the log about messages that were dropped.
-const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
-
-/// In the log, for the channel of a message that was dropped where nobody sees which.
-const SOME_CHANNEL: &str = "some channel";
 
 /// What the server has confirmed.
 #[derive(Debug)]
@@ -92,14 +87,6 @@ struct Watch {
     barriers: u64,
     /// What the cores were told last.
     is_online: bool,
-    drops: Drops,
-}
-
-/// What the log has said of dropped messages.
-struct Drops {
-    sent: u64,
-    received: u64,
-    at: Option<Instant>,
 }
 
 /// Watches for ever.
@@ -110,8 +97,7 @@ pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
         Err(error) => panic!("the NATS client does not take its own inbox: {error}"),
     };
     tokio::spawn(hear(Arc::clone(&shared.link), inbox.clone(), answers));
-    let drops = Drops { sent: 0, received: 0, at: None };
-    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_online: false, drops };
+    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_online: false };
     loop {
         watch.wait_until_up().await;
         let epoch = watch.shared.link.epoch();
@@ -144,21 +130,13 @@ impl Watch {
         let max_payload = self.shared.client.max_payload();
         self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
         self.shared.publishes.notify_one();
-        let dropped = self.shared.uplink.dropped() - self.drops.sent;
-        self.drops.sent += dropped;
-        match dropped {
-            0 => log::info!("NATS: connected to {}", self.servers),
-            _ => log::warn!(
-                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {}",
+        match self.shared.take_publish_drops() {
+            None => log::info!("NATS: connected to {}", self.servers),
+            Some((dropped, channel)) => log::warn!(
+                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {channel}",
                 self.servers,
-                self.dropped_of()
             ),
         }
-    }
-
-    /// A channel of which a message for other nodes was dropped.
-    fn dropped_of(&self) -> String {
-        self.shared.uplink.take_dropped_of().unwrap_or_else(|| SOME_CHANNEL.to_owned())
     }
 
     /// Counts what may be lost with the connection.
@@ -200,7 +178,8 @@ impl Watch {
             if is_here() && !self.has_unanswered() {
                 let _ = timeout(TICK, shared.link.changed.notified()).await;
             }
-            self.log_drops();
+            shared.log_drops();
+            shared.count(|_| {});
         }
     }
 
@@ -278,38 +257,6 @@ impl Watch {
             self.shared.publishes.notify_one();
         }
         self.shared.deliveries.notify_one();
-    }
-
-    /// Tells of messages that were dropped while the connection was up, now and then.
-    fn log_drops(&mut self) {
-        self.shared.count(|_| {});
-        if self.drops.at.is_some_and(|at| at.elapsed() < DROPS_LOGGED_EVERY) {
-            return;
-        }
-        let (received, channel) = {
-            let mut inbound = lock(&self.shared.inbound);
-            (inbound.dropped() - self.drops.received, inbound.take_dropped_of())
-        };
-        let sent = self.shared.uplink.dropped() - self.drops.sent;
-        if received > 0 {
-            let channel = channel.as_deref().unwrap_or(SOME_CHANNEL);
-            log::warn!(
-                "NATS: {received} messages from other nodes were dropped, for a core was behind; one of them on {channel}"
-            );
-        }
-        if sent > 0 {
-            let channel = self.dropped_of();
-            log::warn!(
-                "NATS: {sent} messages for other nodes were dropped, for NATS is slower than they come; one of them on {channel}"
-            );
-        }
-        if sent + received > 0 {
-            self.drops = Drops {
-                sent: self.drops.sent + sent,
-                received: self.drops.received + received,
-                at: Some(Instant::now()),
-            };
-        }
     }
 }
 
