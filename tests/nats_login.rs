@@ -170,6 +170,65 @@ fn who_is_subscribed_to_everything_is_not_in_the_way_of_nodes_that_may_not_publi
 }
 
 #[test]
+fn what_the_permissions_refuse_is_told_to_who_subscribes_and_in_few_lines_of_the_log() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let config = |publish: &str, subscribe: &str| {
+        let permissions = format!("{{ publish: [\"{publish}\"], subscribe: [\"{subscribe}\", \"_INBOX.>\"] }}");
+        format!("authorization {{ users: [{{ user: node, password: p, permissions: {permissions} }}] }}\n")
+    };
+    let mut nats = server(&scratch, &config("room.>", "room.>"));
+    let url = format!("nats://node:p@{}", nats.address());
+    let (here, there) = (Daemon::start(1, &["--nats", &url]), Daemon::start(1, &["--nats", &url]));
+    let mut clients = [&here, &here, &there].map(|node| Client::connect(node.port()));
+    let is_online = |client: &mut Client, names: &str| {
+        client.say(&format!("LHTTP/1.0 n\r\nsubscribe:{names}\r\nack:a\r\n\r\n"));
+        loop {
+            let answer = String::from_utf8(client.recv().payload).expect("text");
+            if answer.starts_with("LHTTP/1.0 ack\r\n") {
+                return !answer.contains("cluster:offline");
+            }
+        }
+    };
+    for client in &mut clients {
+        assert!(wait_until(|| is_online(client, "room.a"), common::PATIENCE));
+    }
+    let [client, second, publisher] = &mut clients;
+    assert!(!is_online(client, "other.x"), "NATS has refused it");
+    assert!(!is_online(client, "room.a other.x") && !is_online(second, "other.x"), "it has done so before");
+    assert!(is_online(second, "room.b"));
+    // More at once than the client has room for errors.
+    for number in 0..400 {
+        client.say(&format!("LHTTP/1.0 n\r\nsubscribe:other.{number}.\"q\r\nack:{number}\r\n\r\n"));
+    }
+    for number in 0..400 {
+        client.expect_text(&format!("LHTTP/1.0 ack\r\nack:{number}\r\ncluster:offline\r\n\r\n"));
+    }
+    // What may not be published is seen on this node.
+    let message = chat(&["publish:other.x"], "denied");
+    for _ in 0..5000 {
+        client.say(&message);
+        client.expect_text(&message);
+    }
+    here.wait_for("messages for other nodes or more were refused, for this node's user has no permission");
+    let log = here.stderr();
+    assert!(log.contains("subscriptions are refused, for this node's user has no permission; one of them to other."));
+    assert!(log.matches("refused").count() <= 4, "{log}");
+
+    // The next connection may be allowed more.
+    nats.kill();
+    scratch.write("nats.conf", &config(">", ">"));
+    nats.restart();
+    assert!(wait_until(|| is_online(client, "other.x"), common::PATIENCE));
+    assert!(wait_until(|| is_online(publisher, "room.b"), common::PATIENCE));
+    let message = chat(&["publish:other.x"], "allowed");
+    publisher.say(&message);
+    client.expect_text(&message);
+}
+
+#[test]
 fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
     if !has_nats_server() {
         return;

@@ -87,7 +87,8 @@ counters! {
     nats_published,
     /// Messages received from NATS: once for each channel or pattern of this node that they matched.
     nats_received,
-    /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them.
+    /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them. Of those that its
+    /// permissions refuse, which count as published too, it may be told of some only.
     nats_publish_dropped,
     /// Messages from NATS that were dropped: a core was behind, or they are larger than an outbox.
     nats_receive_dropped,

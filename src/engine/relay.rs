@@ -26,6 +26,7 @@ const NO_INTEREST: u8 = 2;
 const ANSWERED: u8 = 3;
 const DELIVERY: u8 = 4;
 const ABSENT: u8 = 5;
+const REFUSED: u8 = 6;
 
 /// What a peer that is absent has answered: everything, so that nobody waits for it.
 const ALL: u64 = u64::MAX;
@@ -61,6 +62,13 @@ pub(crate) enum Item<'b> {
         /// A whole server frame.
         frame: &'b [u8],
     },
+    /// From the bridge: NATS does not let this node subscribe to this name, though it will be answered. `Absent` ends that.
+    Refused {
+        /// The channel or pattern.
+        name: &'b [u8],
+        /// Which of the two it is.
+        kind: Kind,
+    },
     /// The peer cannot answer for now, and nobody is to wait for it: the bridge has lost the other nodes. Its next
     /// `Answered` ends that.
     Absent,
@@ -79,6 +87,10 @@ pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
         }
         ANSWERED => Item::Answered(u64::from_le_bytes(*take_array(batch))),
         ABSENT => Item::Absent,
+        REFUSED => {
+            let kind = take_kind(batch);
+            Item::Refused { name: take_short(batch), kind }
+        }
         DELIVERY => {
             let kind = take_kind(batch);
             let name = take_short(batch);
@@ -112,6 +124,12 @@ pub(crate) fn put_answered(batch: &mut Vec<u8>, count: u64) {
 #[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
 pub(crate) fn put_absent(batch: &mut Vec<u8>) {
     batch.push(ABSENT);
+}
+
+/// Appends an [`Item::Refused`].
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+pub(crate) fn put_refused(batch: &mut Vec<u8>, name: &[u8], kind: Kind) {
+    put_interest(batch, REFUSED, name, kind);
 }
 
 /// Appends an [`Item::Delivery`] of this payload.

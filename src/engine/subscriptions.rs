@@ -84,6 +84,8 @@ struct Audience {
     /// A bit for each interested peer.
     peers: u64,
     live_at: u64,
+    /// Other nodes' publishes do not come, though the subscription is live on this one.
+    is_refused: bool,
 }
 
 /// What [`Subscriptions::subscribe`] did.
@@ -208,7 +210,24 @@ impl Subscriptions {
     /// Notes the interest's sequence number that must be answered before the subscription is live. This table only
     /// keeps it. It outlives the local subscribers if peers are interested: set it at each `first`.
     pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
-        self.audiences[id.0 as usize].live_at = sequence;
+        let audience = &mut self.audiences[id.0 as usize];
+        (audience.live_at, audience.is_refused) = (sequence, false);
+    }
+
+    /// Whether other nodes' publishes to this name do not come.
+    pub(crate) fn is_refused(&self, id: AudienceId) -> bool {
+        self.audiences[id.0 as usize].is_refused
+    }
+
+    /// Notes that other nodes' publishes to this name do not come, until it has its first subscriber anew or
+    /// [`forget_refusals`](Self::forget_refusals).
+    pub(crate) fn set_refused(&mut self, id: AudienceId) {
+        self.audiences[id.0 as usize].is_refused = true;
+    }
+
+    /// Nothing is refused any more. Cost: all audiences.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.audiences.iter_mut().for_each(|(_, audience)| audience.is_refused = false);
     }
 }
 
@@ -367,7 +386,7 @@ impl Subscriptions {
 
 impl Audience {
     fn new(name: &[u8], kind: Kind) -> Self {
-        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0 }
+        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0, is_refused: false }
     }
 
     fn is_unused(&self) -> bool {

@@ -67,6 +67,7 @@ impl Shared {
 
     /// Tells of all messages that were dropped and that the log was not told of. Says whether there were any.
     pub(super) fn log_drops_now(&self) -> bool {
+        let has_refusals = self.log_refusals();
         let (behind, too_big) = {
             let mut inbound = lock(&self.inbound);
             (inbound.behind.take(), inbound.too_big.take())
@@ -94,6 +95,28 @@ impl Shared {
                 "NATS: {count} messages for other nodes were dropped, for NATS is slower than they come; one of them on {channel}"
             );
         }
-        behind.is_some() || too_big.is_some() || overflowed > 0 || sent.is_some()
+        has_refusals || behind.is_some() || too_big.is_some() || overflowed > 0 || sent.is_some()
+    }
+
+    /// Tells of what the server has refused. Says whether there was anything.
+    fn log_refusals(&self) -> bool {
+        let (subscriptions, publishes, others) = {
+            let mut refusals = lock(&self.link.refusals);
+            (refusals.subscriptions.take(), refusals.publishes.take(), refusals.others.take())
+        };
+        if let Some((count, name)) = &subscriptions {
+            log::warn!(
+                "NATS: {count} subscriptions are refused, for this node's user has no permission; one of them to {name}, for which nothing comes from other nodes"
+            );
+        }
+        if let Some((count, channel)) = &publishes {
+            log::warn!(
+                "NATS: {count} messages for other nodes or more were refused, for this node's user has no permission; one of them on {channel}"
+            );
+        }
+        if let Some((count, text)) = &others {
+            log::warn!("NATS: the server says: {text} (and {} more)", count - 1);
+        }
+        subscriptions.is_some() || publishes.is_some() || others.is_some()
     }
 }

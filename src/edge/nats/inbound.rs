@@ -71,6 +71,14 @@ impl Inbound {
         self.cores.iter_mut().for_each(|core| relay::put_absent(&mut core.batch));
     }
 
+    /// Tells these cores that nothing will come for a name.
+    pub(super) fn refuse(&mut self, mut cores: u64, name: &str, kind: Kind) {
+        while cores != 0 {
+            relay::put_refused(&mut self.cores[cores.trailing_zeros() as usize].batch, name.as_bytes(), kind);
+            cores &= cores - 1;
+        }
+    }
+
     /// Messages dropped so far.
     pub(super) fn dropped(&self) -> u64 {
         self.behind.count() + self.too_big.count() + self.link.overflowed()

@@ -17,7 +17,7 @@ use std::{
 use async_nats::Statistics;
 use tokio::sync::Notify;
 
-use super::lock;
+use super::{lock, refusal::Refusals};
 
 /// The shortest delay before an attempt to connect.
 const DELAY_MIN: Duration = Duration::from_millis(50);
@@ -33,6 +33,10 @@ pub(super) struct Link {
     taken_at_cut: AtomicU64,
     /// Messages (barriers too) that were handed to the client.
     handed: AtomicU64,
+    /// The number of the last barrier that was sent.
+    barriers: AtomicU64,
+    /// The number of a barrier that somebody waits for.
+    wanted_barrier: AtomicU64,
     /// The number of the last barrier that was answered.
     barrier: AtomicU64,
     /// The server, which used to answer barriers, does not.
@@ -41,6 +45,10 @@ pub(super) struct Link {
     overflowed: AtomicU64,
     /// Why the last attempt to connect failed.
     failure: Mutex<Option<String>>,
+    /// What the server has refused.
+    pub(super) refusals: Mutex<Refusals>,
+    /// A barrier was answered, for who waits in [`Link::wait_until_taken`].
+    answered: Notify,
     /// Something of this, or of what the server is to confirm, has changed.
     pub(super) changed: Notify,
 }
@@ -113,6 +121,27 @@ impl Link {
     pub(super) fn barrier_answered(&self, number: u64) {
         self.barrier.fetch_max(number, Ordering::Relaxed);
         self.changed.notify_one();
+        self.answered.notify_one();
+    }
+
+    /// The number of a barrier that is sent now.
+    pub(super) fn next_barrier(&self) -> u64 {
+        self.barriers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether a barrier is to be sent because somebody waits for it.
+    pub(super) fn wants_barrier(&self) -> bool {
+        self.wanted_barrier.load(Ordering::Relaxed) > self.barriers.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the server has taken in what the client was given before: one may wait at a time.
+    pub(super) async fn wait_until_taken(&self) {
+        let number = self.barriers.load(Ordering::Relaxed) + 1;
+        self.wanted_barrier.store(number, Ordering::Relaxed);
+        self.changed.notify_one();
+        while self.barrier.load(Ordering::Relaxed) < number {
+            self.answered.notified().await;
+        }
     }
 
     /// Waits until the barrier with this number is answered, or the connection is lost. Says whether it was answered.

@@ -24,6 +24,7 @@ mod interest;
 mod link;
 mod options;
 mod outbound;
+mod refusal;
 mod sever;
 mod watch;
 
@@ -268,7 +269,7 @@ impl Shared {
     fn count(&self, change: impl FnOnce(&mut Stats)) {
         let mut counts = lock(&self.counts);
         change(&mut counts);
-        counts.nats_publish_dropped = self.uplink.dropped();
+        counts.nats_publish_dropped = self.uplink.dropped() + lock(&self.link.refusals).publishes.count();
         self.stats.store(&counts);
     }
 }

@@ -8,8 +8,9 @@ use crate::config::{Config, Login, NatsServer, Secret};
 
 use super::{
     link::{Link, random},
+    lock,
+    refusal::Refusal,
     sever::Sever,
-    watch,
 };
 
 /// Commands on their way to the client's own task.
@@ -114,13 +115,24 @@ fn note(link: &Link, event: Event) {
     match event {
         Event::ClientError(ClientError::Other(reason)) => link.failed(reason),
         Event::SlowConsumer(_) => link.overflow(),
-        Event::ServerError(ServerError::Other(text)) => match watch::refused_barrier(&text) {
-            Some(number) => link.barrier_answered(number),
-            None => log::warn!("NATS: the server says: {text}"),
-        },
-        Event::ServerError(error) => log::warn!("NATS: the server says: {error}"),
+        Event::ServerError(ServerError::Other(text)) => refused(link, &text),
+        Event::ServerError(error) => refused(link, &error.to_string()),
         _ => link.changed.notify_one(),
     }
+}
+
+fn refused(link: &Link, text: &str) {
+    let mut refusals = lock(&link.refusals);
+    match Refusal::parse(text) {
+        Some(Refusal::Barrier(number)) => return link.barrier_answered(number),
+        Some(Refusal::Publish(subject)) => refusals.publishes.add(&subject),
+        Some(Refusal::Subscription(name)) => {
+            refusals.subscriptions.add(&name);
+            refusals.names.push(name);
+        }
+        None => refusals.others.add(text),
+    }
+    link.changed.notify_one();
 }
 
 fn log_in(connect: ConnectOptions, login: &Login) -> Result<ConnectOptions, String> {

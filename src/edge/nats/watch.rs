@@ -11,14 +11,14 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
-use super::{Shared, link::Link, lock};
+use super::{Shared, interest, link::Link, lock};
 
 /// Subjects that begin so are the bridge's own; what comes on them is not for clients.
 pub(super) const RESERVED: &str = "_lhttp.";
 /// What the subject of a barrier begins with; its number follows. A subject with an empty token matches no subscription,
 /// not even `>`, so the server itself answers a message to it: that nobody is there to take it, or, to a user whose
 /// permissions list subjects (which this one can never be among), that it may not be published.
-const BARRIER: &str = "_lhttp..barrier.";
+pub(super) const BARRIER: &str = "_lhttp..barrier.";
 /// A server that has not answered for this long is not waited for.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A server of which nothing was confirmed for this long is asked, though nothing waits: so a node that only listens
@@ -50,6 +50,11 @@ impl Progress {
         let is_news = heard != self.subscribed;
         self.subscribed = heard;
         is_news
+    }
+
+    /// NATS is to be asked anew for some interests: none is confirmed until it was.
+    pub(super) fn retract(&mut self) {
+        self.subscribed.fill(0);
     }
 
     /// Messages that the client has taken and the server has not confirmed.
@@ -84,7 +89,6 @@ struct Watch {
     shared: Arc<Shared>,
     servers: String,
     inbox: String,
-    barriers: u64,
     /// What the cores were told last.
     is_online: bool,
 }
@@ -97,7 +101,7 @@ pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
         Err(error) => panic!("the NATS client does not take its own inbox: {error}"),
     };
     tokio::spawn(hear(Arc::clone(&shared.link), inbox.clone(), answers));
-    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_online: false };
+    let mut watch = Watch { shared, servers, inbox, is_online: false };
     loop {
         watch.wait_until_up().await;
         let epoch = watch.shared.link.epoch();
@@ -153,6 +157,10 @@ impl Watch {
             counts.nats_possibly_lost += lost;
         });
         self.tell_offline();
+        if lock(&self.shared.table).ask_anew() {
+            lock(&self.shared.progress).retract();
+            self.shared.interest.notify_one();
+        }
         log::warn!(
             "NATS: the connection is lost; {lost} messages were on their way and may not have arrived, the next ones wait in nats-buffer"
         );
@@ -166,6 +174,7 @@ impl Watch {
         while is_here() {
             if !self.is_online
                 || self.has_unanswered()
+                || shared.link.wants_barrier()
                 || lock(&shared.progress).unconfirmed(&shared.link) > 0
                 || confirmed_at.elapsed() >= ASKED_EVERY
             {
@@ -175,7 +184,8 @@ impl Watch {
                     Barrier::Cut => return,
                 }
             }
-            if is_here() && !self.has_unanswered() {
+            interest::take_refusals(&shared);
+            if is_here() && !self.has_unanswered() && !shared.link.wants_barrier() {
                 let _ = timeout(TICK, shared.link.changed.notified()).await;
             }
             shared.log_drops();
@@ -195,9 +205,7 @@ impl Watch {
             sent = timeout(BARRIER_TIMEOUT, self.send_barrier()) => sent,
             () = shared.link.wait_for_cut(epoch) => return Barrier::Cut,
         };
-        if sent.is_err() {
-            return Barrier::Unanswered;
-        }
+        let Ok(barrier) = sent else { return Barrier::Unanswered };
         // What holds at the moment at which the barrier has its place in the client's queue.
         let number = shared.link.hand();
         let subscribed = {
@@ -205,7 +213,7 @@ impl Watch {
             progress.barriers.push(number);
             progress.subscribed.clone()
         };
-        match timeout(BARRIER_TIMEOUT, shared.link.wait_for_barrier(self.barriers, epoch)).await {
+        match timeout(BARRIER_TIMEOUT, shared.link.wait_for_barrier(barrier, epoch)).await {
             Ok(true) => {
                 lock(&shared.progress).confirm(number);
                 self.tell_answers(subscribed);
@@ -217,12 +225,14 @@ impl Watch {
         }
     }
 
-    async fn send_barrier(&mut self) {
-        self.barriers += 1;
-        let (subject, reply) = (format!("{BARRIER}{}", self.barriers), format!("{}{}", self.inbox, self.barriers));
+    /// Gives the barrier's number.
+    async fn send_barrier(&self) -> u64 {
+        let number = self.shared.link.next_barrier();
+        let (subject, reply) = (format!("{BARRIER}{number}"), format!("{}{number}", self.inbox));
         if let Err(error) = self.shared.client.publish_with_reply(subject, reply, Bytes::new()).await {
             log::debug!("NATS: a barrier is not taken: {error}");
         }
+        number
     }
 
     /// The server has not answered although it is there: stopped, or overloaded.
@@ -242,6 +252,10 @@ impl Watch {
 
     /// Tells each core of what is live, if that is news to it.
     fn tell_answers(&mut self, subscribed: Vec<u64>) {
+        interest::take_refusals(&self.shared);
+        if !self.is_online {
+            interest::tell_refused(&self.shared); // the cores have forgotten it
+        }
         let mut progress = lock(&self.shared.progress);
         let mut inbound = lock(&self.shared.inbound);
         for (core, &count) in subscribed.iter().enumerate() {
@@ -258,16 +272,6 @@ impl Watch {
         }
         self.shared.deliveries.notify_one();
     }
-}
-
-/// The number of the barrier that an error of the server's answers, if it is one.
-///
-/// ```text
-/// Permissions Violation for Publish to "_lhttp..barrier.17"
-/// ```
-pub(super) fn refused_barrier(error: &str) -> Option<u64> {
-    let subject = error.strip_prefix("Permissions Violation for Publish to \"")?;
-    subject.strip_prefix(BARRIER)?.strip_suffix('"')?.parse().ok()
 }
 
 /// Hears the answers to barriers.
