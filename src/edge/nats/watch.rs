@@ -9,7 +9,7 @@ use std::{
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Shared, interest, link::Link, lock};
 
@@ -21,6 +21,9 @@ pub(super) const RESERVED: &str = "_lhttp.";
 pub(super) const BARRIER: &str = "_lhttp..barrier.";
 /// A server that has not answered for this long is not waited for.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A barrier that was not answered for this long is sent again: the client loses errors when many come at once, and to a
+/// user who may not publish everything the answer is one.
+const BARRIER_REPEATED_EVERY: Duration = Duration::from_millis(500);
 /// A server of which nothing was confirmed for this long is asked, though nothing waits: so a node that only listens
 /// learns that it is cut off.
 const ASKED_EVERY: Duration = Duration::from_secs(3);
@@ -213,15 +216,24 @@ impl Watch {
             progress.barriers.push(number);
             progress.subscribed.clone()
         };
-        match timeout(BARRIER_TIMEOUT, shared.link.wait_for_barrier(barrier, epoch)).await {
-            Ok(true) => {
-                lock(&shared.progress).confirm(number);
-                self.tell_answers(subscribed);
-                Barrier::Confirmed
+        let deadline = Instant::now() + BARRIER_TIMEOUT;
+        loop {
+            match timeout(BARRIER_REPEATED_EVERY, shared.link.wait_for_barrier(barrier, epoch)).await {
+                Ok(true) => {
+                    lock(&shared.progress).confirm(number);
+                    self.tell_answers(subscribed);
+                    return Barrier::Confirmed;
+                }
+                // What was sent before the cut may be lost, though this be answered after it.
+                Ok(false) => return Barrier::Cut,
+                Err(_) if Instant::now() >= deadline => return Barrier::Unanswered,
+                // The answer to a later one answers the first, too.
+                Err(_) => {
+                    if timeout_at(deadline, self.send_barrier()).await.is_ok() {
+                        lock(&shared.progress).barriers.push(shared.link.hand());
+                    }
+                }
             }
-            // What was sent before the cut may be lost, though this be answered after it.
-            Ok(false) => Barrier::Cut,
-            Err(_) => Barrier::Unanswered,
         }
     }
 
