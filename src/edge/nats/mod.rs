@@ -54,7 +54,14 @@ use crate::{
     error::StartError,
 };
 
-use self::{drops::Drops, inbound::Inbound, interest::Table, link::Link, options::Options, watch::Progress};
+use self::{
+    drops::{Drops, When},
+    inbound::Inbound,
+    interest::Table,
+    link::Link,
+    options::Options,
+    watch::Progress,
+};
 
 /// How long a stopping bridge goes on sending what waits, while it is connected: at most so long, and less if the time to
 /// drain is over before.
@@ -253,7 +260,7 @@ impl Shared {
                 waiting + unsent
             );
         }
-        self.log_drops_now();
+        self.log_drops(When::Now);
         self.count(|_| {});
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Shared, interest, link::Link, lock};
+use super::{Shared, drops::When, interest, link::Link, lock};
 
 /// Subjects that begin so are the bridge's own; what comes on them is not for clients.
 pub(super) const RESERVED: &str = "_lhttp.";
@@ -137,7 +137,7 @@ impl Watch {
         let max_payload = self.shared.client.max_payload();
         self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
         self.shared.publishes.notify_one();
-        match self.shared.take_publish_drops() {
+        match self.shared.take_publish_drops(When::Now) {
             None => log::info!("NATS: connected to {}", self.servers),
             Some((dropped, channel)) => log::warn!(
                 "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {channel}",
@@ -191,7 +191,7 @@ impl Watch {
             if is_here() && !self.has_unanswered() && !shared.link.wants_barrier() {
                 let _ = timeout(TICK, shared.link.changed.notified()).await;
             }
-            shared.log_drops();
+            shared.log_drops(When::Due);
             shared.count(|_| {});
         }
     }
