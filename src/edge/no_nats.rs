@@ -36,7 +36,7 @@ pub(crate) struct Ends {
 
 impl Bridge {
     /// Says that there is none; [`Config::validate`] says it before.
-    pub(crate) fn prepare(_: &Config) -> Result<Prepared, StartError> {
+    pub(crate) fn prepare(_: &Config, _: u64) -> Result<Prepared, StartError> {
         Err(StartError::Config("nats: this build has no NATS bridge".to_owned()))
     }
 

@@ -98,6 +98,9 @@ counters! {
     nats_disconnects,
     /// Channels and patterns that this node is subscribed to at NATS now.
     nats_subscriptions,
+    /// Channels and patterns of this node now that it is not subscribed to at NATS: they are too many for `memory-budget`,
+    /// or NATS refuses them.
+    nats_subscriptions_refused,
     /// Requests to upstream servers that were asked for and queued.
     upstream_requests,
     /// Requests to upstream servers that were refused with 503, because the queue was full.

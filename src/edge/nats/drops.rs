@@ -106,6 +106,12 @@ impl Shared {
                 "NATS: {count} messages for other nodes were dropped, for NATS is slower than they come; one of them on {channel}"
             );
         }
+        let beyond = lock(&self.table).beyond.take(when);
+        if let Some((count, name)) = beyond {
+            log::warn!(
+                "NATS: {count} channels and patterns are too many for memory-budget; one of them is {name}, for which nothing comes from other nodes"
+            );
+        }
         self.log_refusals(when);
     }
 

@@ -19,7 +19,7 @@ use crate::{
     protocol::channel::Kind,
 };
 
-use super::{Shared, inbound, lock};
+use super::{Shared, drops::Tally, inbound, lock};
 
 /// How long a subscription outlives its last subscriber, so that a crowd that reconnects does not end and make it again.
 const LINGER: Duration = Duration::from_secs(2);
@@ -42,7 +42,11 @@ pub(super) struct Table {
     /// Times that NATS was to be asked anew.
     rounds: u64,
     /// How many of the names are refused.
-    refused: u64,
+    refused: usize,
+    /// How many of the others there may be.
+    names_max: usize,
+    /// Names that were too many.
+    pub(super) beyond: Tally,
 }
 
 struct Entry {
@@ -52,12 +56,12 @@ struct Entry {
     /// The task that receives.
     task: Option<AbortHandle>,
     lingers_until: Option<Instant>,
-    /// NATS does not let this node subscribe to it: it is asked again on the next connection.
+    /// NATS does not let this node subscribe to it, or it was one too many: NATS is asked on the next connection.
     is_refused: bool,
 }
 
 impl Table {
-    pub(super) fn new(cores: usize) -> Self {
+    pub(super) fn new(cores: usize, names_max: usize) -> Self {
         Self {
             names: HashMap::new(),
             wanted: Vec::new(),
@@ -66,6 +70,8 @@ impl Table {
             untold: Vec::new(),
             rounds: 0,
             refused: 0,
+            names_max,
+            beyond: Tally::default(),
         }
     }
 
@@ -93,8 +99,15 @@ impl Table {
             return;
         }
         let cores = Arc::new(AtomicU64::new(1 << core));
-        self.names.insert(name.into(), Entry { kind, cores, task: None, lingers_until: None, is_refused: false });
-        self.wanted.push(name.into());
+        let is_refused = self.is_full();
+        self.names.insert(name.into(), Entry { kind, cores, task: None, lingers_until: None, is_refused });
+        if is_refused {
+            self.refused += 1;
+            self.beyond.add(name);
+            self.untold.push((core, name.into(), kind));
+        } else {
+            self.wanted.push(name.into());
+        }
     }
 
     fn leave(&mut self, core: u32, name: &str, now: Instant) {
@@ -125,7 +138,7 @@ impl Table {
         if self.names.get(name).is_some_and(|entry| entry.lingers_until == Some(until))
             && let Some(entry) = self.names.remove(name)
         {
-            self.refused -= u64::from(entry.is_refused);
+            self.refused -= usize::from(entry.is_refused);
             if let Some(task) = entry.task {
                 task.abort(); // which drops the subscriber, which unsubscribes
             }
@@ -135,7 +148,7 @@ impl Table {
     /// Gives the cores that are to be told of it.
     fn refuse(&mut self, name: &str) -> Option<(u64, Kind)> {
         let entry = self.names.get_mut(name)?;
-        self.refused += u64::from(!std::mem::replace(&mut entry.is_refused, true));
+        self.refused += usize::from(!std::mem::replace(&mut entry.is_refused, true));
         if let Some(task) = entry.task.take() {
             task.abort();
         }
@@ -144,19 +157,23 @@ impl Table {
 
     /// NATS is asked once more for what it has refused. Says whether there is anything.
     pub(super) fn ask_anew(&mut self) -> bool {
-        if std::mem::take(&mut self.refused) == 0 {
-            return false;
-        }
-        for (name, entry) in self.names.iter_mut().filter(|(_, entry)| entry.is_refused) {
+        let room = self.names_max.saturating_sub(self.names.len() - self.refused).min(self.refused);
+        self.refused -= room;
+        for (name, entry) in self.names.iter_mut().filter(|(_, entry)| entry.is_refused).take(room) {
             entry.is_refused = false;
             self.wanted.push(name.clone());
         }
-        self.rounds += 1;
-        true
+        self.rounds += u64::from(room > 0);
+        room > 0
     }
 
     fn subscriptions(&self) -> u64 {
-        self.names.len() as u64 - self.refused
+        (self.names.len() - self.refused) as u64
+    }
+
+    /// No more names are asked of NATS: each takes memory.
+    fn is_full(&self) -> bool {
+        self.names.len() - self.refused >= self.names_max
     }
 }
 
@@ -213,10 +230,14 @@ fn hear(shared: &Shared) {
         table.hear(core, &batch, now);
     }
     table.expire(now);
-    let (subscriptions, untold) = (table.subscriptions(), std::mem::take(&mut table.untold));
+    let (subscriptions, refused) = (table.subscriptions(), table.refused as u64);
+    let untold = std::mem::take(&mut table.untold);
     drop(table);
     tell(shared, untold.iter().map(|(core, name, kind)| (1 << core, &**name, *kind)));
-    shared.count(|counts| counts.nats_subscriptions = subscriptions);
+    shared.count(|counts| {
+        counts.nats_subscriptions = subscriptions;
+        counts.nats_subscriptions_refused = refused;
+    });
 }
 
 /// Tells cores that nothing will come for a name, before their interest in it is answered.
@@ -231,7 +252,12 @@ fn tell<'n>(shared: &Shared, refused: impl Iterator<Item = (u64, &'n str, Kind)>
 pub(super) fn take_refusals(shared: &Shared) {
     let names = std::mem::take(&mut lock(&shared.link.refusals).names);
     for name in names {
-        if let Some((cores, kind)) = lock(&shared.table).refuse(&name) {
+        let (told, refused) = {
+            let mut table = lock(&shared.table);
+            (table.refuse(&name), table.refused as u64)
+        };
+        shared.count(|counts| counts.nats_subscriptions_refused = refused);
+        if let Some((cores, kind)) = told {
             tell(shared, std::iter::once((cores, &*name, kind)));
         }
     }

@@ -71,6 +71,10 @@ const STOP_TIME_MIN: Duration = Duration::from_millis(100);
 /// How long the runtime may take to end after that.
 const RUNTIME_STOP_TIME: Duration = Duration::from_millis(200);
 
+/// For each so many bytes of `memory-budget` NATS is asked for one name. A subscription takes 5.6 KB of the client's memory,
+/// which comes beside the budget, so all of them take a third of it at most.
+const BUDGET_BYTES_PER_NAME: u64 = 16 * 1024;
+
 /// The bridge's thread, as the server holds it.
 #[derive(Debug)]
 pub(crate) struct Bridge {
@@ -121,6 +125,7 @@ pub(crate) struct Ends {
 /// An uplink for [`Bridge::start`], and what its cores wake.
 pub(crate) struct Prepared {
     options: Options,
+    names_max: usize,
     pub(crate) uplink: Uplink,
     publishes: Arc<Notify>,
     interest: Arc<Notify>,
@@ -131,12 +136,13 @@ impl Bridge {
     ///
     /// # Errors
     /// [`StartError::Config`]: a file that cannot be read or used.
-    pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
+    pub(crate) fn prepare(config: &Config, memory_budget_bytes: u64) -> Result<Prepared, StartError> {
         let options = Options::read(config).map_err(StartError::Config)?;
         let (publishes, interest) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let wakes = (Arc::clone(&publishes), Arc::clone(&interest));
         let wake = move |has_interest: bool| if has_interest { wakes.1.notify_one() } else { wakes.0.notify_one() };
-        Ok(Prepared { options, uplink: Uplink::new(config.nats_buffer_bytes, wake), publishes, interest })
+        let names_max = usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX);
+        Ok(Prepared { options, names_max, uplink: Uplink::new(config.nats_buffer_bytes, wake), publishes, interest })
     }
 
     /// Starts the bridge's thread. `lost` is called if it ends by itself, which only a fault of ours can make it.
@@ -195,7 +201,7 @@ impl<F: FnOnce()> Drop for Lost<F> {
 /// The bridge, from its start to its end.
 async fn run(prepared: Prepared, ends: Ends, stop: &Stop) {
     let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
-    let Prepared { options, uplink, publishes, interest } = prepared;
+    let Prepared { options, names_max, uplink, publishes, interest } = prepared;
     let link = Arc::new(Link::default());
     // It does not wait: the client connects on its own, again and again.
     let client = match options.connect(&link).await {
@@ -210,7 +216,7 @@ async fn run(prepared: Prepared, ends: Ends, stop: &Stop) {
         client,
         link: Arc::clone(&link),
         uplink,
-        table: Mutex::new(Table::new(cores)),
+        table: Mutex::new(Table::new(cores, names_max)),
         inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max, inbox.clone(), Arc::clone(&link))),
         publishes,
         at_hand: AtomicU64::new(0),
