@@ -245,11 +245,13 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
     connects(&["--nats", &format!("tls://{}", nats.address()), "--nats-tls-ca", &path("ca.pem")]);
     // Another authority's word does not count.
     let stranger = Daemon::start(1, &["--nats", &nats.url(), "--nats-tls-ca", &path("other.pem")]);
-    stranger.wait_for("cannot connect");
+    stranger.wait_for("invalid peer certificate");
     // Nor is a server taken that speaks no TLS.
     let plain = NatsServer::start(&[]);
     let careful = Daemon::start(1, &["--nats", &plain.url(), "--nats-tls-ca", &path("ca.pem")]);
     careful.wait_for("cannot connect");
+    let nobody = Daemon::start(1, &["--nats", &free_address().to_string()]);
+    nobody.wait_for("onnection refused");
     RawNats::connect(&plain).flush();
 }
 

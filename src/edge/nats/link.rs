@@ -43,7 +43,7 @@ pub(super) struct Link {
     is_silent: AtomicBool,
     /// Messages that the client has dropped, since a receiver was behind; at least so many.
     overflowed: AtomicU64,
-    /// Why the last attempt to connect failed.
+    /// Why the last attempts to connect failed.
     failure: Mutex<Option<String>>,
     /// What the server has refused.
     pub(super) refusals: Mutex<Refusals>,
@@ -170,15 +170,26 @@ impl Link {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// An attempt to connect has failed.
+    /// An attempt to connect has failed, which may be known better already.
+    pub(super) fn failed_somehow(&self, reason: String) {
+        lock(&self.failure).get_or_insert(reason);
+        self.changed.notify_one();
+    }
+
+    /// Attempts to connect have failed.
     pub(super) fn failed(&self, reason: String) {
         *lock(&self.failure) = Some(reason);
         self.changed.notify_one();
     }
 
-    /// Why, once.
-    pub(super) fn take_failure(&self) -> Option<String> {
-        lock(&self.failure).take()
+    /// Why, until [`Link::forget_failure`].
+    pub(super) fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
+    }
+
+    /// The client is connected.
+    pub(super) fn forget_failure(&self) {
+        lock(&self.failure).take();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, ServerAddr, ServerError};
+use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, Server, ServerAddr, ServerError};
 
 use crate::config::{Config, Login, NatsServer, Secret};
 
@@ -68,7 +68,7 @@ impl Options {
     /// # Errors
     /// An address that the client cannot parse.
     pub(super) async fn connect(&self, link: &Arc<Link>) -> Result<Client, ConnectError> {
-        let (of_attempts, of_events) = (Arc::clone(link), Arc::clone(link));
+        let (of_attempts, of_servers, of_events) = (Arc::clone(link), Arc::clone(link), Arc::clone(link));
         let sever = Sever::find().inspect_err(|error| {
             log::warn!("NATS: {error}; when packets vanish for a while, messages may come late and out of order");
         });
@@ -93,6 +93,11 @@ impl Options {
                 }
                 of_attempts.attempt(attempt)
             })
+            .reconnect_to_server_callback(move |servers, _| {
+                // It chooses none; it is only shown what became of the last attempts.
+                failed(&of_servers, &servers);
+                std::future::ready(None)
+            })
             .event_callback(move |event| {
                 note(&of_events, event);
                 std::future::ready(())
@@ -113,11 +118,26 @@ fn shuffled(mut addresses: Vec<ServerAddr>) -> Vec<ServerAddr> {
 /// Events are only a hint of when to look, and the words of errors.
 fn note(link: &Link, event: Event) {
     match event {
-        Event::ClientError(ClientError::Other(reason)) => link.failed(reason),
+        Event::ClientError(ClientError::Other(reason)) => link.failed_somehow(reason),
         Event::SlowConsumer(_) => link.overflow(),
         Event::ServerError(ServerError::Other(text)) => refused(link, &text),
         Event::ServerError(error) => refused(link, &error.to_string()),
         _ => link.changed.notify_one(),
+    }
+}
+
+/// Why the client is not connected, in the words of the system and of TLS: its event says "IO error" of all that.
+fn failed(link: &Link, servers: &[Server]) {
+    if link.is_up() {
+        return; // this outage begins: what failed did so before the last connection
+    }
+    let reason = |server: &Server| {
+        let error = server.last_error.as_deref()?;
+        Some(if servers.len() == 1 { error.to_owned() } else { format!("{}: {error}", server.addr.as_url_str()) })
+    };
+    let reasons: Vec<String> = servers.iter().filter_map(reason).collect();
+    if !reasons.is_empty() {
+        link.failed(reasons.join(", "));
     }
 }
 

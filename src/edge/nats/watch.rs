@@ -121,7 +121,7 @@ impl Watch {
         let mut told = String::new();
         while !shared.link.is_up() {
             let _ = timeout(TICK, shared.link.changed.notified()).await;
-            if let Some(reason) = shared.link.take_failure()
+            if let Some(reason) = shared.link.failure()
                 && reason != told
             {
                 log::warn!("NATS: cannot connect to {}: {reason}; trying again and again", self.servers);
@@ -129,7 +129,7 @@ impl Watch {
             }
             shared.count(|_| {});
         }
-        shared.link.take_failure();
+        shared.link.forget_failure();
     }
 
     fn connected(&mut self) {
