@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    task::AbortHandle,
+    task::{AbortHandle, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
@@ -180,6 +180,7 @@ impl Table {
 /// Keeps the table, and subscribes.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut unanswered = 0;
+    let mut receivers = JoinSet::new();
     loop {
         hear(&shared);
         let (wanted, heard, round) = {
@@ -191,7 +192,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 hear_until(&shared, shared.link.wait_until_taken()).await;
                 unanswered = 0;
             }
-            subscribe(&shared, name).await;
+            subscribe(&shared, &mut receivers, name).await;
             unanswered += 1;
         }
         let is_asked = lock(&shared.table).rounds == round;
@@ -203,13 +204,16 @@ pub(super) async fn run(shared: Arc<Shared>) {
             (table.wanted.is_empty(), table.lingering.front().map(|(until, _)| *until))
         };
         if is_done {
-            wait(&shared, next).await;
+            wait(&shared, &mut receivers, next).await;
         }
     }
 }
 
 /// Waits for interest, or for the time at which something has lingered long enough.
-async fn wait(shared: &Shared, next: Option<Instant>) {
+async fn wait(shared: &Shared, receivers: &mut JoinSet<()>, next: Option<Instant>) {
+    while let Some(ended) = receivers.try_join_next() {
+        check(ended);
+    }
     let expiry = async {
         match next {
             Some(next) => sleep_until(next).await,
@@ -219,6 +223,17 @@ async fn wait(shared: &Shared, next: Option<Instant>) {
     tokio::select! {
         () = shared.interest.notified() => {}
         () = expiry => {}
+        Some(ended) = receivers.join_next() => check(ended),
+    }
+}
+
+/// A receiver ends when it is aborted. If it ends otherwise its name would be dead without anybody's notice: so the bridge
+/// ends, and with it the server, which whoever watches over it can start again.
+fn check(ended: Result<(), JoinError>) {
+    match ended {
+        Err(error) if error.is_cancelled() => {}
+        Err(error) => panic!("what receives from NATS has ended: {error}"),
+        Ok(()) => panic!("the NATS client has ended"),
     }
 }
 
@@ -252,14 +267,18 @@ fn tell<'n>(shared: &Shared, refused: impl Iterator<Item = (u64, &'n str, Kind)>
 pub(super) fn take_refusals(shared: &Shared) {
     let names = std::mem::take(&mut lock(&shared.link.refusals).names);
     for name in names {
-        let (told, refused) = {
-            let mut table = lock(&shared.table);
-            (table.refuse(&name), table.refused as u64)
-        };
-        shared.count(|counts| counts.nats_subscriptions_refused = refused);
-        if let Some((cores, kind)) = told {
-            tell(shared, std::iter::once((cores, &*name, kind)));
-        }
+        refuse(shared, &name);
+    }
+}
+
+fn refuse(shared: &Shared, name: &str) {
+    let (told, refused) = {
+        let mut table = lock(&shared.table);
+        (table.refuse(name), table.refused as u64)
+    };
+    shared.count(|counts| counts.nats_subscriptions_refused = refused);
+    if let Some((cores, kind)) = told {
+        tell(shared, std::iter::once((cores, name, kind)));
     }
 }
 
@@ -285,7 +304,7 @@ async fn hear_until<T>(shared: &Shared, waited_for: impl Future<Output = T>) -> 
 }
 
 /// Subscribes to one name, if it is still wanted. While NATS does not take it, interest is still heard.
-async fn subscribe(shared: &Arc<Shared>, name: Box<str>) {
+async fn subscribe(shared: &Arc<Shared>, receivers: &mut JoinSet<()>, name: Box<str>) {
     let (kind, cores) = match lock(&shared.table).names.get(&name) {
         Some(entry) if entry.task.is_none() && !entry.is_refused => (entry.kind, Arc::clone(&entry.cores)),
         _ => return, // given up, or given up and wanted anew
@@ -293,12 +312,38 @@ async fn subscribe(shared: &Arc<Shared>, name: Box<str>) {
     match hear_until(shared, shared.client.subscribe(name.to_string())).await {
         Ok(subscriber) => {
             let receive = inbound::receive(Arc::clone(shared), name.clone(), kind, Arc::clone(&cores), subscriber);
-            let task = tokio::spawn(receive).abort_handle();
+            let task = receivers.spawn(receive);
             match lock(&shared.table).names.get_mut(&name) {
                 Some(entry) if Arc::ptr_eq(&entry.cores, &cores) && !entry.is_refused => entry.task = Some(task),
                 _ => task.abort(), // it was given up meanwhile, or refused
             }
         }
-        Err(error) => log::error!("NATS: cannot subscribe to {name}: {error}"),
+        // If it is the client that has ended, the watch notices.
+        Err(error) => {
+            log::error!("NATS: cannot subscribe to {name}: {error}");
+            refuse(shared, &name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_ends_by_itself_ends_the_bridge() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let ends = |receiver: fn() -> JoinSet<()>| {
+            let watched = async move { check(receiver().join_next().await.expect("a task")) };
+            runtime.block_on(async { tokio::spawn(watched).await.is_err() })
+        };
+        assert!(ends(|| JoinSet::from_iter([async { panic!("as it must not") }])), "it has panicked");
+        assert!(ends(|| JoinSet::from_iter([async {}])), "it has nothing to receive any more");
+        let aborted = || {
+            let mut receivers = JoinSet::from_iter([std::future::pending()]);
+            receivers.abort_all();
+            receivers
+        };
+        assert!(!ends(aborted), "its name is given up");
     }
 }

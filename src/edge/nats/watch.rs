@@ -103,7 +103,15 @@ pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
         Ok(answers) => answers,
         Err(error) => panic!("the NATS client does not take its own inbox: {error}"),
     };
-    tokio::spawn(hear(Arc::clone(&shared.link), inbox.clone(), answers));
+    let hearing = hear(Arc::clone(&shared.link), inbox.clone(), answers);
+    let watching = watch(shared, servers, inbox);
+    tokio::select! {
+        () = hearing => panic!("the NATS client has ended"),
+        () = watching => {}
+    }
+}
+
+async fn watch(shared: Arc<Shared>, servers: String, inbox: String) {
     let mut watch = Watch { shared, servers, inbox, is_online: false };
     loop {
         watch.wait_until_up().await;
@@ -286,7 +294,7 @@ impl Watch {
     }
 }
 
-/// Hears the answers to barriers.
+/// Hears the answers to barriers, for as long as there is a client.
 async fn hear(link: Arc<Link>, inbox: String, mut answers: Subscriber) {
     while let Some(answer) = answers.next().await {
         if let Some(Ok(number)) = answer.subject.strip_prefix(&inbox).map(str::parse) {
