@@ -56,6 +56,12 @@ fn a_publish_crosses_to_every_node_once(cores: usize) {
     clients[0].send_binary(binary);
     for client in &mut clients {
         client.expect_binary(binary);
+    }
+    // What NATS sent back to its publisher would come before what is published behind it.
+    let mut raw = RawNats::connect(&nats);
+    raw.publish("room", b"marker");
+    for client in &mut clients {
+        client.expect_text("marker");
         client.expect_nothing_before_ack();
     }
 }
