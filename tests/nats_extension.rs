@@ -13,7 +13,7 @@ use common::{
     nats::{NatsServer, RawNats, has_nats_server},
     scratch::Scratch,
 };
-use lhttp::{Builder, Config, Handle, PublishError};
+use lhttp::{Builder, Config, Handle, Processor, PublishError};
 use support::bridge::wait_for_stats as wait_for;
 use support::{Client, bridge, on_message, one_and_two_cores, start, start_with_cores, wait_until};
 
@@ -102,6 +102,18 @@ fn a_program_is_told_what_nats_does_not_carry() {
     client.expect_error(413, "message-too-big", None);
 }
 
+/// A processor that holds its core up: says that it does, until it is released or that end is dropped.
+fn blocker() -> (impl Processor, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let (enter, entered) = mpsc::channel::<()>();
+    let block = on_message(move |_| {
+        enter.send(()).expect("the test waits");
+        let _ = held.lock().expect("nobody panics").recv();
+    });
+    (block, entered, release)
+}
+
 #[test]
 fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     if !has_nats_server() {
@@ -110,13 +122,7 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     const SENT: usize = 20_000;
     LOG.start();
     let nats = NatsServer::start(&[]);
-    let (release, held) = mpsc::channel::<()>();
-    let held = Mutex::new(held);
-    let (enter, entered) = mpsc::channel::<()>();
-    let block = on_message(move |_| {
-        enter.send(()).expect("the test waits");
-        let _ = held.lock().expect("nobody panics").recv();
-    });
+    let (block, entered, release) = blocker();
     let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 32 << 20, ..Config::default() };
     let node = node(&nats, |builder| builder.config(config).processor("block", block));
     let release = release; // dropped before the node, whose core it holds up
@@ -158,13 +164,7 @@ fn a_core_that_is_behind_costs_the_others_nothing() {
     const SENT: usize = 20_000;
     let nats = NatsServer::start(&[]);
     for blocked in 0..2 {
-        let (release, held) = mpsc::channel::<()>();
-        let held = Mutex::new(held);
-        let (enter, entered) = mpsc::channel::<()>();
-        let block = on_message(move |_| {
-            enter.send(()).expect("the test waits");
-            let _ = held.lock().expect("nobody panics").recv();
-        });
+        let (block, entered, release) = blocker();
         let which = on_message(|context| {
             context.send(thread::current().name().expect("a core's thread has a name"));
         });

@@ -234,12 +234,8 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
         return;
     }
     let scratch = Scratch::new();
-    if !make_certificates(&scratch, free_address()) {
-        eprintln!("SKIPPED: there is no openssl to make certificates with");
-        return;
-    }
-    let path = |name: &str| scratch.path().join(name).to_str().expect("a UTF-8 path").to_owned();
-    let tls = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", path("server.pem"), path("server.key"));
+    let Some(tls) = tls(&scratch) else { return };
+    let path = |name: &str| path(&scratch, name);
     let nats = server(&scratch, &tls);
     connects(&["--nats", &nats.url(), "--nats-tls-ca", &path("ca.pem")]);
     connects(&["--nats", &format!("tls://{}", nats.address()), "--nats-tls-ca", &path("ca.pem")]);
@@ -261,16 +257,11 @@ fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
         return;
     }
     let scratch = Scratch::new();
-    if !make_certificates(&scratch, free_address()) {
-        eprintln!("SKIPPED: there is no openssl to make certificates with");
-        return;
-    }
-    let path = |name: &str| scratch.path().join(name).to_str().expect("a UTF-8 path").to_owned();
-    let tls = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}", path("server.pem"), path("server.key"));
+    let Some(tls) = tls(&scratch) else { return };
     let login = format!("authorization {{ user: node, password: \"{SECRET}\" }}");
     let route = free_address();
     let cluster = format!("cluster {{ name: c, listen: \"{route}\" }}");
-    let mut nats = server(&scratch, &format!("{tls}\n{login}\n{cluster}\n"));
+    let mut nats = server(&scratch, &format!("{tls}{login}\n{cluster}\n"));
     // A second server has its clients come to where nobody speaks TLS, and the first one tells of it.
     let other = TcpListener::bind(free_address()).expect("a free port");
     let advertised = other.local_addr().expect("an address").to_string();
@@ -294,7 +285,7 @@ fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
     let daemon = Daemon::start_with_variable(
         1,
         "SSL_CERT_FILE",
-        &path("ca.pem"), // it has no nats-tls-ca, which asks for TLS as well
+        &path(&scratch, "ca.pem"), // it has no nats-tls-ca, which asks for TLS as well
         &["--nats", &format!("tls://node:{SECRET}@{}", nats.address())],
     );
     daemon.wait_for("NATS: connected");
@@ -318,6 +309,20 @@ fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
     let len = stream.read(&mut said).unwrap_or(0);
     assert!(!String::from_utf8_lossy(&said[..len]).contains(SECRET), "{:?}", String::from_utf8_lossy(&said[..len]));
     assert!(len == 0 || said[0] == 0x16, "no handshake of TLS: {:?}", &said[..len]);
+}
+
+fn path(scratch: &Scratch, name: &str) -> String {
+    scratch.path().join(name).to_str().expect("a UTF-8 path").to_owned()
+}
+
+/// What a server's configuration says of TLS, with `ca.pem` and `other.pem` beside it; none if the machine cannot make them.
+fn tls(scratch: &Scratch) -> Option<String> {
+    if !make_certificates(scratch, free_address()) {
+        eprintln!("SKIPPED: there is no openssl to make certificates with");
+        return None;
+    }
+    let (certificate, key) = (path(scratch, "server.pem"), path(scratch, "server.key"));
+    Some(format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}\n"))
 }
 
 /// An authority, another one, and a certificate of the first for this address.

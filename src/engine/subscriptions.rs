@@ -9,6 +9,8 @@
 //! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
 //! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
 
+mod refusals;
+
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -212,22 +214,6 @@ impl Subscriptions {
     pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
         let audience = &mut self.audiences[id.0 as usize];
         (audience.live_at, audience.is_refused) = (sequence, false);
-    }
-
-    /// Whether other nodes' publishes to this name do not come.
-    pub(crate) fn is_refused(&self, id: AudienceId) -> bool {
-        self.audiences[id.0 as usize].is_refused
-    }
-
-    /// Notes that other nodes' publishes to this name do not come, until it has its first subscriber anew or
-    /// [`forget_refusals`](Self::forget_refusals).
-    pub(crate) fn set_refused(&mut self, id: AudienceId) {
-        self.audiences[id.0 as usize].is_refused = true;
-    }
-
-    /// Nothing is refused any more. Cost: all audiences.
-    pub(crate) fn forget_refusals(&mut self) {
-        self.audiences.iter_mut().for_each(|(_, audience)| audience.is_refused = false);
     }
 }
 
