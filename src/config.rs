@@ -109,6 +109,11 @@ pub struct Config {
     ///
     /// Past it the connection is closed with 1013. What several outboxes wait for is held once, so a stalled audience of
     /// one channel costs its backlog once; a connection whose peer keeps up costs nothing.
+    ///
+    /// How long it may wait is not limited: a peer that reads nothing answers no pings either, so that `idle-timeout` ends
+    /// it, and one that goes on speaking keeps no more than this, until `memory-budget` needs it. A connection that is
+    /// being closed has 10 s to take what waits, then it is reset; what is in the kernel by then (`send-buffer`) is given
+    /// up when the peer has taken nothing of it for 10 s more.
     #[serde(rename = "outbox-max", deserialize_with = "units::bytes")]
     pub outbox_bytes_max: usize,
 

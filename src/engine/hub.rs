@@ -31,12 +31,12 @@ use crate::{
     protocol::http::{Pages, RequestHead},
 };
 
-pub(crate) use self::limits::Limits;
 use self::{
     acks::Acks,
     publish::{Resolved, Run},
     repeat::Repeat,
 };
+pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits};
 
 /// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;

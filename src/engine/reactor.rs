@@ -12,7 +12,12 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
 
-use crate::engine::{alarm::Alarm, connection::Connections, hub::Hub, session::ConnectionKey, subscriptions::Slot};
+use crate::engine::{
+    alarm::Alarm,
+    connection::Connections,
+    hub::Hub,
+    session::{ConnectionKey, Ended},
+};
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -179,9 +184,9 @@ impl Reactor {
     }
 
     /// Closes the sockets of the connections that are over.
-    pub(crate) fn close(&mut self, ended: &mut Vec<Slot>) {
-        for slot in ended.drain(..) {
-            let connection = self.connections.remove(slot);
+    pub(crate) fn close(&mut self, ended: Vec<Ended>) {
+        for ended in ended {
+            let connection = self.connections.remove(ended);
             self.turned_away -= usize::from(connection.is_turned_away);
             self.open.fetch_sub(1, Ordering::Relaxed);
             self.accept_retry = None; // a file descriptor is free again
