@@ -173,8 +173,12 @@ impl Hub {
                 self.paused.push(key);
                 continue;
             }
+            let now = self.now;
             let Some(session) = self.session(key) else { continue };
             session.is_paused = false;
+            if matches!(session.phase, Phase::Http | Phase::Open) {
+                session.heard = now; // it was us who did not listen
+            }
             let mut bytes = session.take_partial();
             session.tidy();
             let used = self.receive(app, key.slot, &mut bytes);

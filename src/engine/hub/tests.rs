@@ -2,6 +2,7 @@
 
 mod bridge;
 mod ending;
+mod http;
 mod options;
 mod order;
 mod pausing;
