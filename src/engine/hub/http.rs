@@ -246,6 +246,7 @@ impl Hub {
 
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
         if self.is_draining {
+            self.stats.turned_away += 1;
             return Err((DRAINING, &[("Retry-After", "1")]));
         }
         let accepted = handshake::check(head).map_err(|refused| (refused.fault, refused.extra))?;

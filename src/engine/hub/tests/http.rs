@@ -36,3 +36,14 @@ fn a_later_request_has_its_time_from_its_first_byte() {
     end_turn(&mut hub, &mut peers);
     assert!(peers.received[slot as usize].starts_with(b"HTTP/1.1 200"));
 }
+
+#[test]
+fn a_handshake_with_a_server_that_is_stopping_counts_as_turned_away() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let slot = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
+    hub.drain(&mut Plain);
+    receive(&mut hub, slot, KEY.as_bytes());
+    end_turn(&mut hub, &mut peers);
+    assert!(peers.received[slot as usize].starts_with(b"HTTP/1.1 503"));
+    assert_eq!(hub.stats.turned_away, 1);
+}
