@@ -53,7 +53,7 @@ pub(crate) struct Reactor {
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
     turned_away: usize,
-    /// Connections open on all cores.
+    /// Connections open on all cores, without those that are turned away.
     open: Arc<AtomicUsize>,
     connections_max: usize,
 }
@@ -162,8 +162,10 @@ impl Reactor {
 
     fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
         let is_over = self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max;
+        if is_over {
+            self.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place while it says goodbye
+        }
         if is_over && self.turned_away >= TURNED_AWAY_MAX {
-            self.open.fetch_sub(1, Ordering::Relaxed);
             hub.stats.turned_away += 1;
             let _ = stream.write(BUSY);
             let _ = stream.shutdown(Shutdown::Write);
@@ -187,8 +189,11 @@ impl Reactor {
     pub(crate) fn close(&mut self, ended: Vec<Ended>) {
         for ended in ended {
             let connection = self.connections.remove(ended);
-            self.turned_away -= usize::from(connection.is_turned_away);
-            self.open.fetch_sub(1, Ordering::Relaxed);
+            if connection.is_turned_away {
+                self.turned_away -= 1;
+            } else {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+            }
             self.accept_retry = None; // a file descriptor is free again
         }
     }
