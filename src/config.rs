@@ -47,8 +47,8 @@ pub const CORES_MAX: usize = 63;
 
 /// What a server may use, and where its limits are. See the [module](self) for where it comes from.
 ///
-/// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. An unknown key
-/// is an error.
+/// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. A time that is not
+/// zero is at least 1 ms, but for `busy-poll` and `coalesce`. An unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
