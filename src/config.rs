@@ -90,10 +90,10 @@ pub struct Config {
     #[serde(rename = "max-head", deserialize_with = "units::bytes")]
     pub head_bytes_max: usize,
 
-    /// `max-headers`: header lines of one message, or of one HTTP request. Default: 64; at most
-    /// [`Config::HEADERS_CEILING`].
+    /// `max-headers`: header lines of one message. Default: 64; at most [`Config::HEADERS_CEILING`].
     ///
-    /// Past it the same happens as past `max-head`.
+    /// Past it the message is refused with `head-too-big`. An HTTP request may have 64 whatever this is, since browsers and
+    /// proxies add lines that nobody asked for; past that it gets 431.
     #[serde(rename = "max-headers")]
     pub headers_max: usize,
 
