@@ -2,8 +2,8 @@
 //!
 //! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
 //! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
-//! [`Hub::flush`]; [`Hub::take_batch`] for each peer; and [`Hub::reap`] before a slot may be used again. So several
-//! hubs and the links between them run in one test, in virtual time, from a seed.
+//! [`Hub::take_batch`] for each peer, so that peers work while this core writes; [`Hub::flush`]; and [`Hub::reap`] before a
+//! slot may be used again. So several hubs and the links between them run in one test, in virtual time, from a seed.
 
 pub(crate) mod acks;
 mod closing;
