@@ -219,7 +219,10 @@ impl Core {
                     self.hub.close(&mut *self.app, key.slot, code, &reason);
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
-                Letter::Options(options) => self.set_options(*options),
+                Letter::Options(options, taken) => {
+                    self.set_options(*options);
+                    let _ = taken.try_send(()); // whoever asked may have given up waiting
+                }
             }
             self.flush_if_full();
         }

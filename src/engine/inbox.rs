@@ -53,8 +53,8 @@ pub(crate) enum Letter {
         /// The close reason.
         reason: Box<str>,
     },
-    /// From now on, keep to these.
-    Options(Box<Options>),
+    /// From now on, keep to these, and say so.
+    Options(Box<Options>, Sender<()>),
 }
 
 /// What of a core's configuration can change while it runs.
@@ -73,7 +73,7 @@ impl Letter {
             Self::Publish { channels, payload } => channels.len() + payload.len(),
             Self::Send { payload, .. } => payload.len(),
             Self::Close { reason, .. } => reason.len(),
-            Self::Options(_) => 0, // not a payload, and few
+            Self::Options(..) => 0, // not a payload, and few
         }
     }
 }
