@@ -1339,6 +1339,14 @@ function deferred() {
 }
 
 /**
+ * Throws if a caller's limits are none: before anything is done, whether it would come to them or not.
+ * @param {{ timeout?: number }} limits
+ */
+function checkLimits({ timeout }) {
+  time("timeout", timeout, 0);
+}
+
+/**
  * Calls `ended` with the reason when `signal` aborts or `timeout` milliseconds are over, whichever is first; not any
  * more once the function that this returns was called.
  * @param {{ signal?: AbortSignal, timeout?: number }} limits
@@ -1669,7 +1677,8 @@ class Room {
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
-  unsubscribe(options) {
+  async unsubscribe(options = {}) {
+    checkLimits(options);
     this.end();
     return this.#client.leave(this, this.#subscription, options);
   }
@@ -1820,6 +1829,7 @@ class Client {
    * @returns {Promise<void>}
    */
   async ready(options = {}) {
+    checkLimits(options);
     options.signal?.throwIfAborted();
     if (this.state === "open") return;
     if (this.state === "closed") throw closed();
@@ -1854,6 +1864,7 @@ class Client {
     const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
     // Refused here rather than on each connection.
     encodeMessage(command, headers);
+    checkLimits(options);
     options.signal?.throwIfAborted();
     if (this.state === "closed") throw closed();
     const subscription = new Subscription(name, command, headers);
@@ -1944,6 +1955,7 @@ class Client {
    */
   #submit(options, { headers, body, token, timeout, wantsReply = false }) {
     const { command = DEFAULT_COMMAND, signal, retry = false } = options;
+    checkLimits(options);
     signal?.throwIfAborted();
     const offline = choice("offline", options.offline, this.#options.offline);
     // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
@@ -1963,13 +1975,10 @@ class Client {
         resolve: (answer) => (stop(), resolve(answer)),
         reject: (error) => (stop(), reject(error)),
       };
-      stop = limit(
-        { signal, timeout: options.timeout === undefined ? undefined : time("timeout", options.timeout, 0) },
-        (error) => {
-          this.#exchange.forget(operation);
-          reject(error);
-        },
-      );
+      stop = limit(options, (error) => {
+        this.#exchange.forget(operation);
+        reject(error);
+      });
       try {
         this.#exchange.submit(operation, offline);
       } catch (error) {

@@ -132,3 +132,26 @@ test("past the send buffer's and the unanswered's bounds messages wait their tur
   mock.timers.tick(50);
   assert.equal(Socket.last.sent.length, 1);
 });
+
+test("a time limit that is none is refused by every call, and nothing is done", async () => {
+  const { client, Socket } = await started();
+  const joined = client.subscribe("a", () => {});
+  Socket.last.ackAll();
+  const room = await joined;
+  for (const timeout of [-1, NaN, Infinity, 2 ** 31, "1000", null]) {
+    const refused = { name: "TypeError", message: /^timeout is a number from 0 to 2147483647, not / };
+    await assert.rejects(client.ready({ timeout }), refused);
+    await assert.rejects(
+      client.subscribe("b", () => {}, { timeout }),
+      refused,
+    );
+    await assert.rejects(room.unsubscribe({ timeout }), refused);
+    await assert.rejects(client.publish("a", "x", { timeout }), refused);
+    await assert.rejects(client.request("GET http://x/", { timeout }), refused);
+  }
+  assert.deepEqual(Socket.last.take(), []);
+  assert.ok(room.isLive);
+  const left = room.unsubscribe({ timeout: 2 ** 31 - 1 });
+  Socket.last.ackAll();
+  await left;
+});
