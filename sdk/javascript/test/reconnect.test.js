@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { Backoff } from "../src/backoff.js";
-import { mockTime, outcome, start, started } from "./support/fake-client.js";
+import { mockTime, outcome, setClock, start, started } from "./support/fake-client.js";
 import { settled } from "./support/fake-socket.js";
 import { forAll } from "./support/random.js";
 
@@ -121,6 +121,35 @@ test("a silent connection is asked for a sign of life, and given up without one"
   mock.timers.tick(10_000);
   assert.equal(client.state, "waiting");
   assert.ok(Socket.last.isClosed);
+});
+
+test("a clock that is set, back or forward, changes nothing", async () => {
+  const { client, Socket } = await started();
+  // The next one comes 25 s after the answer to the last one, which was looked at after 10 s.
+  for (const [by, wait] of [
+    [-3_600_000, 25_000],
+    [7_200_000, 15_000],
+  ]) {
+    setClock(by);
+    mock.timers.tick(wait - 1);
+    assert.equal(Socket.last.sent.length, 0);
+    mock.timers.tick(1);
+    assert.equal(Socket.last.ackAll().length, 1);
+    mock.timers.tick(10_000);
+  }
+  assert.equal(client.state, "open");
+  // It held, so the waits start from the beginning; and the time of the next try is told by the clock that there is.
+  const waits = [];
+  client.on("state", ({ state, retryIn }) => state === "waiting" && waits.push(retryIn));
+  Socket.last.break();
+  mock.timers.tick(250);
+  Socket.last.open();
+  await settled();
+  mock.timers.tick(5_000);
+  setClock(-3_600_000);
+  Socket.last.break();
+  assert.deepEqual(waits, [250, 250]);
+  assert.equal(client.retryAt, Date.now() + 250);
 });
 
 test("a heartbeat of 0 never asks", async () => {

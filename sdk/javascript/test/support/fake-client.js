@@ -7,8 +7,22 @@ import { fakeWebSocket, settled } from "./fake-socket.js";
 
 /** In each test of the file that calls this, time passes by `mock.timers.tick` alone. */
 export function mockTime() {
-  beforeEach(() => mock.timers.enable({ apis: ["setTimeout", "Date"] }));
-  afterEach(() => mock.timers.reset());
+  beforeEach(() => {
+    mock.timers.enable({ apis: ["setTimeout", "Date"] });
+    // It goes on with the timers, whatever `setClock` does.
+    const { now } = Date;
+    mock.method(performance, "now", () => now());
+  });
+  afterEach(() => {
+    mock.restoreAll();
+    mock.timers.reset();
+  });
+}
+
+/** Sets the clock forward by this many milliseconds, or back. */
+export function setClock(by) {
+  const { now } = Date;
+  mock.method(Date, "now", () => now() + by);
 }
 
 /** A client whose random number is always 0.5, its sockets, and the changes of its state. */
