@@ -216,7 +216,7 @@ pub struct Config {
     #[serde(rename = "nats-buffer", deserialize_with = "units::bytes")]
     pub nats_buffer_bytes: usize,
 
-    /// `upstream-allow`: the URLs that the `upstream` header may name (PROTOCOL.md §5): those that begin with one of these,
+    /// `upstream-allow`: the URLs that the `upstream` header may name (PROTOCOL.md §5): those below one of these,
     /// `http[s]://host[:port][/path]`, where scheme, host and port are compared as what they mean and the path by whole
     /// segments. In TOML one text or a list of them. Default: none, every `upstream` is refused with 403.
     ///

@@ -18,8 +18,8 @@ use mio::{Poll, net::TcpListener};
 use crate::{
     config::{Config, Plan},
     edge::{
-        nats::Bridge,
-        upstream::{Pool, Prepared},
+        nats::{self, Bridge},
+        upstream::{self, Pool},
     },
     engine::{
         core::{Core, Link},
@@ -63,6 +63,17 @@ pub struct Builder {
     has_listen: bool,
     extensions: Extensions,
     pages: Vec<Page>,
+}
+
+/// What the options come to, and what is ready to be started of them.
+///
+/// # Errors
+/// [`StartError::Config`]: an option that means nothing, a file that cannot be used.
+fn prepare(config: &Config) -> Result<(Plan, Option<nats::Prepared>, Option<upstream::Prepared>), StartError> {
+    let plan = config.resolve()?;
+    let bridge = config.nats.is_some().then(|| Bridge::prepare(config)).transpose()?;
+    let upstream = (!config.upstream_allow.is_empty()).then(|| Pool::prepare(config)).transpose()?;
+    Ok((plan, bridge, upstream))
 }
 
 impl Builder {
@@ -126,6 +137,25 @@ impl Builder {
         self
     }
 
+    /// Says what [`Builder::start`] would refuse before it asks the system for anything: options, the files that they name,
+    /// pages and commands. Gives what the options come to on this machine.
+    ///
+    /// ```
+    /// use lhttp::Server;
+    ///
+    /// let plan = Server::builder().cores(1).check()?;
+    /// assert_eq!(plan.cpus.len(), 1);
+    /// # Ok::<(), lhttp::StartError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartError::Config`].
+    pub fn check(&self) -> Result<Plan, StartError> {
+        self.extensions.check()?;
+        Pages::new(self.pages.clone()).map_err(StartError::Config)?;
+        Ok(prepare(&self.config)?.0)
+    }
+
     /// Starts the cores, each on a thread of its own, and returns when all of them listen.
     ///
     /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
@@ -136,9 +166,7 @@ impl Builder {
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
-        let plan = self.config.resolve()?;
-        let bridge = self.config.nats.is_some().then(|| Bridge::prepare(&self.config)).transpose()?;
-        let upstream = (!self.config.upstream_allow.is_empty()).then(|| Pool::prepare(&self.config)).transpose()?;
+        let (plan, bridge, upstream) = prepare(&self.config)?;
         let cores = plan.cpus.len();
         let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
@@ -190,7 +218,7 @@ impl Builder {
         ends: Vec<End>,
         listeners: Vec<Vec<TcpListener>>,
         shared: &[Arc<Shared>],
-        upstream: Option<&Prepared>,
+        upstream: Option<&upstream::Prepared>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));

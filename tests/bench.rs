@@ -3,13 +3,16 @@
 
 mod common;
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use serde_json::Value;
 
 use common::nats::has_nats_server;
 
-/// Runs a mode. The generator sleeps while it waits, for other tests run beside it.
+/// Runs a mode. Where it can, the generator sleeps while it waits, for other tests run beside it.
 fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lhttp-bench"))
         .args(arguments)
@@ -86,6 +89,24 @@ fn two_nodes_are_measured_with_a_nats_server_between_them() {
     assert!(in_order(["min_us", "p50_us", "max_us"]), "{cluster:#}");
     let throughput = report(&[&small[..], &["--only", "throughput"]].concat());
     assert!(throughput["figures"]["p99_us"].is_null(), "{throughput:#}");
+}
+
+#[test]
+fn a_daemon_of_several_cores_has_a_cpu_for_each() {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux says which CPUs there are");
+    let cpus =
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("it is a line of it").trim();
+    let argument = format!("--lhttpd-arg=--cpu-list={cpus}");
+    measures(&["fanout", "--subs", "20", "-n", "200", "--rounds", "2", &argument], &["median_ms"]);
+}
+
+#[test]
+fn what_would_measure_nothing_is_refused() {
+    for seconds in ["0", "-1", "nan", "inf"] {
+        let output = bench(&["rate", &format!("--secs={seconds}")]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && text.contains("must be above 0"), "{seconds}: {text}");
+    }
 }
 
 #[test]

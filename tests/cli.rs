@@ -227,11 +227,13 @@ fn nats_options_that_make_no_sense_are_one_sentence_without_the_secret() {
         (&["--nats", "h", "--nats-nkey", &wrong], "nats-nkey"),
         (&["--nats", "h", "--nats-tls-ca", &wrong], "nats-tls-ca"),
     ] {
-        let output = run(&[&["--listen", "127.0.0.1:0", "--cores", "1"], args].concat());
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
-        assert!(said.contains(named) && !said.contains("hunter2"), "{args:?}: {said:?}");
-        assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+        for more in [&[][..], &["--check"]] {
+            let output = run(&[&["--listen", "127.0.0.1:0", "--cores", "1"], args, more].concat());
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+            assert!(said.contains(named) && !said.contains("hunter2"), "{args:?}: {said:?}");
+            assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ const FDS_PER_WORKER: u64 = 2;
 const FDS_PER_CORE: u64 = 16;
 
 /// What one idle connection may cost in all, in bytes, when memory bounds the number of them. The larger part is the
-/// kernel's: a TCP socket with its inode, its file and its epoll entry is 4 to 6 KiB; ours is well below 1 KiB; the
+/// kernel's: a TCP socket with its inode, its file and its epoll entry is about 4 KiB; ours is well below 1 KiB; the
 /// rest is room for the connections that do something.
 const BYTES_PER_CONNECTION: u64 = 8 << 10;
 

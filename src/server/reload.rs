@@ -14,6 +14,8 @@ use crate::{
     error::{PublishError, ReloadError, StartError},
 };
 
+use super::prepare;
+
 /// How long the cores have to take the new options, all together. A core's inbox is full for longer only when a peer of
 /// it hangs.
 const TAKEN_WITHIN: Duration = Duration::from_secs(1);
@@ -71,7 +73,7 @@ impl Reloader {
     /// it; those that did have the new options, and the next reload gives them to the others.
     pub fn reload(&self, wanted: &Config) -> Result<Reloaded, ReloadError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.resolve()?;
+        prepare(wanted)?;
         let mut next = running.clone();
         let reloaded = lay_over(&mut next, wanted);
         let plan = next.resolve().map_err(|error| match (error, &reloaded.needs_restart[..]) {

@@ -31,7 +31,7 @@ pub(crate) struct Placement {
     /// The CPU that a server started by this runs on [default: the first]
     #[arg(long, value_name = "N")]
     pub(crate) server_cpu: Option<usize>,
-    /// What the generator does while it waits
+    /// What the generator does while it waits; at a fixed rate it always polls
     #[arg(long, value_enum, default_value_t = Wait::Spin)]
     pub(crate) wait: Wait,
 }

@@ -26,7 +26,8 @@ pub(crate) struct Programs {
     /// The lhttpd to measure [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     pub(crate) lhttpd: Option<PathBuf>,
-    /// Another argument for lhttpd, such as `--lhttpd-arg=--busy-poll=50`; may be repeated
+    /// Another argument for lhttpd, such as `--lhttpd-arg=--busy-poll=50`; may be repeated. With
+    /// `--lhttpd-arg=--cpu-list=0,1` it has a core on each of these CPUs, else one
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) lhttpd_arg: Vec<String>,
     /// nats-server [default: from $PATH, /usr/sbin or /usr/local/sbin]
@@ -148,8 +149,20 @@ impl Programs {
         let beside = env::current_exe().map_err(Failure::io("cannot find this program"))?.with_file_name("lhttpd");
         let program = self.lhttpd.clone().unwrap_or(beside);
         let hint = "build it (cargo build --release) or give --lhttpd PATH";
-        let mut command = Command::new(existing("lhttpd", program, hint)?);
-        command.args(["--listen", &address.to_string(), "--cores", "1"]).args(&self.lhttpd_arg).args(arguments);
+        let program = existing("lhttpd", program, hint)?;
+        let cpus = self.lhttpd_arg.iter().find_map(|argument| argument.strip_prefix("--cpu-list="));
+        let mut command = match cpus {
+            None => Command::new(program),
+            Some(cpus) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", cpus]).arg(program);
+                command
+            }
+        };
+        command.args(["--listen", &address.to_string()]).args(&self.lhttpd_arg).args(arguments);
+        if cpus.is_none() {
+            command.args(["--cores", "1"]);
+        }
         Ok(command)
     }
 

@@ -22,6 +22,12 @@ use crate::{
     load::{Flow, Load, Wait},
 };
 
+/// How long anything that must happen may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After so long without a delivery what is still to come is missing, where something is.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// A relay on a thread of its own, ended when dropped.
 struct Relay {
     address: SocketAddr,
@@ -92,7 +98,7 @@ fn a_relay_goes_on_where_a_stalled_subscriber_made_it_stop() {
     let relay = Relay::start();
     let mut load = relay.load();
     load.open(&[Role::subscriber("one"), Role::publisher("one")], 100_000, |_| {}).expect("the relay takes them");
-    load.silence = Duration::from_millis(300);
+    load.silence = SILENCE;
     load.connections[0].paused = true;
     // Far more than socket buffers hold.
     let flow = flow(Dialect::Floor, "one", 1, 2000, 100_000);
@@ -106,7 +112,7 @@ fn a_relay_goes_on_where_a_stalled_subscriber_made_it_stop() {
     // The rest of what the publisher got rid of, and not a byte more.
     let whole = written / flow.frame_bytes as u64;
     while load.deliveries < whole {
-        load.turn(Some(Duration::from_secs(5)), None).expect("the relay goes on");
+        load.turn(Some(PATIENCE), None).expect("the relay goes on");
     }
     assert_eq!(load.deliveries, whole);
 }
@@ -116,7 +122,7 @@ fn no_more_than_the_window_is_under_way() {
     let relay = Relay::start();
     let mut load = relay.load();
     load.open(&[Role::subscriber("one"), Role::publisher("one")], 64, |_| {}).expect("the relay takes them");
-    load.silence = Duration::from_millis(300);
+    load.silence = SILENCE;
     load.connections[0].paused = true;
     let flows = [flow(Dialect::Floor, "one", 1, 2000, 64)];
     let (window, before) = (100, load.bytes_written);
@@ -126,8 +132,9 @@ fn no_more_than_the_window_is_under_way() {
     load.connections[0].paused = false;
     load.read(0, false, None);
     while load.deliveries < window {
-        load.turn(Some(Duration::from_secs(5)), None).expect("the relay goes on");
+        load.turn(Some(PATIENCE), None).expect("the relay goes on");
     }
+    load.silence = PATIENCE;
     load.publish_within(&flows, 2000, window).expect("deliveries make room for the next");
     assert_eq!(load.deliveries, window + 2000);
 }
@@ -169,14 +176,17 @@ fn careless_lhttpd(listener: TcpListener, times: impl Fn(usize) -> usize) -> Res
     Ok(())
 }
 
-/// Two bursts of 200 messages.
-fn bursts_at_careless_lhttpd(times: impl Fn(usize) -> usize + Send + 'static) -> Result<Duration, Failure> {
+/// Two bursts of 200 messages; after `silence` what has not come is missing.
+fn bursts_at_careless_lhttpd(
+    silence: Duration,
+    times: impl Fn(usize) -> usize + Send + 'static,
+) -> Result<Duration, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     let sent = (0..200).map(&times).sum::<usize>() as u64;
     let server = thread::spawn(move || careless_lhttpd(listener, times));
     let mut load = Load::new(Dialect::Lhttp, address, Wait::Sleep, Arc::default()).expect("epoll");
-    load.silence = Duration::from_millis(300);
+    load.silence = silence;
     load.open(&[Role::subscriber("room")], 64, |_| {}).expect("it subscribes");
     load.open(&[Role::publisher("room")], 64, |_| {}).expect("it opens");
     let flows = [flow(Dialect::Lhttp, "room", 1, 200, 64)];
@@ -184,7 +194,7 @@ fn bursts_at_careless_lhttpd(times: impl Fn(usize) -> usize + Send + 'static) ->
     if result.is_ok() {
         // What comes too much may come late.
         while load.deliveries < sent {
-            load.turn(Some(Duration::from_secs(5)), None).expect("it delivers");
+            load.turn(Some(PATIENCE), None).expect("it delivers");
         }
         result = load.publish(&flows, 200);
     }
@@ -196,17 +206,17 @@ fn bursts_at_careless_lhttpd(times: impl Fn(usize) -> usize + Send + 'static) ->
 
 #[test]
 fn a_burst_is_measured_when_every_message_arrives() {
-    bursts_at_careless_lhttpd(|_| 1).expect("all arrive");
+    bursts_at_careless_lhttpd(PATIENCE, |_| 1).expect("all arrive");
 }
 
 #[test]
 fn a_single_missing_message_is_an_error_and_no_figure() {
-    let result = bursts_at_careless_lhttpd(|number| usize::from(number != 150));
+    let result = bursts_at_careless_lhttpd(SILENCE, |number| usize::from(number != 150));
     assert!(matches!(result, Err(Failure::Missing { arrived: 199, expected: 200, .. })), "{result:?}");
 }
 
 #[test]
 fn a_message_that_comes_twice_is_an_error_and_no_figure() {
-    let result = bursts_at_careless_lhttpd(|number| if number == 150 { 2 } else { 1 });
+    let result = bursts_at_careless_lhttpd(PATIENCE, |number| if number == 150 { 2 } else { 1 });
     assert!(matches!(result, Err(Failure::Surplus { arrived: 201, expected: 200 })), "{result:?}");
 }

@@ -15,7 +15,7 @@ use log::LevelFilter;
 #[command(
     name = "lhttpd",
     version,
-    after_help = "Each flag is also a key of the TOML file, without the dashes in front (listen = \"127.0.0.1:8081\").\n\
+    after_help = "Each flag but those of one run (--config, --check, --health) is also a key of the TOML file, without the dashes in front (listen = \"127.0.0.1:8081\").\n\
         A flag wins over LHTTP_PUBLISH_KEY, that over the file, and the file over the default.\n\
         SIGTERM and SIGINT stop the server gracefully; a second one ends it at once. SIGHUP reads the file again and\n\
         takes from it what can change while the server runs; the log names what needs a restart."
@@ -139,7 +139,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     nats_buffer: Option<usize>,
 
-    /// Let the upstream header name URLs that begin with this one, such as https://host:port/path; may be given several
+    /// Let the upstream header name URLs below this one, by whole segments of the path, such as https://host:port/path; may be given several
     /// times [default: none, every upstream is refused with 403]
     #[arg(long, value_name = "URL-PREFIX")]
     upstream_allow: Vec<String>,

@@ -58,12 +58,13 @@ fn run(args: Args) -> Result<(), String> {
     if let Err(error) = raise_fd_limit() {
         warn!("cannot raise the limit of open files: {error}");
     }
-    let plan = config.resolve().map_err(|error| error.to_string())?;
     if args.check {
+        let plan = Server::builder().config(config.clone()).check().map_err(|error| error.to_string())?;
         // A closed stdout is no reason to call a valid configuration invalid.
         let _ = writeln!(io::stdout(), "configuration is valid: {}", limits(&config, &plan));
         return Ok(());
     }
+    let plan = config.resolve().map_err(|error| error.to_string())?;
     serve(config, &plan, demo, args)
 }
 

@@ -54,7 +54,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// For how long a round of latency lasts
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = rate::seconds)]
     secs: f64,
     /// Bytes of a message's body, at least 16 for the time stamp
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = rate::with_room_for_a_stamp)]

@@ -29,7 +29,7 @@ pub(crate) struct RateArgs {
     #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
     /// For how long
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) secs: f64,
     /// Bytes of a message's body, at least 16 for the time stamp
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = with_room_for_a_stamp)]
@@ -39,6 +39,13 @@ pub(crate) struct RateArgs {
 pub(super) fn with_room_for_a_stamp(text: &str) -> Result<usize, String> {
     let bytes = super::at_least_one(text)?;
     if bytes < STAMP_BYTES { Err(format!("must be at least {STAMP_BYTES}")) } else { Ok(bytes) }
+}
+
+/// Parses for how long something is measured.
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    const MAX: f64 = 86_400.0;
+    let seconds: f64 = text.parse().map_err(|_| "must be a number of seconds".to_owned())?;
+    if seconds > 0.0 && seconds <= MAX { Ok(seconds) } else { Err(format!("must be above 0 and at most {MAX}")) }
 }
 
 /// Runs `rate`.
@@ -87,7 +94,7 @@ pub(super) fn paced(
     secs: f64,
     on_latency: &mut dyn FnMut(u64),
 ) -> Result<usize, Failure> {
-    let messages = (f64::from(args.rate) * secs) as usize;
+    let messages = (f64::from(args.rate) * secs).ceil() as usize;
     let expected = (messages * args.subs) as u64;
     let mut message = target.dialect.publish("room", &vec![b'x'; args.body], [0x12, 0x34, 0x56, 0x78]);
     let before = load.deliveries;

@@ -23,8 +23,10 @@ use crate::{
     servers,
 };
 
-/// lhttpd's default: so many requests hang at once, the others wait in its queue.
+/// So many requests hang at once, the others wait in lhttpd's queue.
 const WORKERS: usize = 16;
+/// What a refusal says, when the queue is full (PROTOCOL.md §6).
+const BUSY: &str = "upstream-busy";
 /// Every worker has begun to hang by then.
 const HANG_TIMEOUT: Duration = Duration::from_secs(10);
 /// The others send one message after so many of the chat's.
@@ -43,11 +45,12 @@ pub(crate) struct UpstreamArgs {
     askers: u64,
 }
 
-/// Clients that send a message each in turn, and do not care for what they get.
+/// Clients that send a message each in turn, and count which are refused.
 struct Askers {
     sockets: Vec<WebSocket<TcpStream>>,
     message: Message,
     asked: u64,
+    refused: u64,
 }
 
 /// A daemon with its chat, and the clients beside it.
@@ -87,13 +90,16 @@ pub(crate) fn run(bench: &Bench, args: UpstreamArgs) -> Result<Outcome, Failure>
     outcome.set("calm_p50_us", calm.median_us(0.5));
     outcome.set("calm_p99_us", calm.median_us(0.99));
     outcome.set("upstream_messages", hanging.askers.asked as f64);
+    outcome.set("upstream_refused", hanging.askers.refused as f64);
     outcome.text = format!(
-        "lhttpd: {} messages/s to {} subscribers, and {} upstream messages to a backend that hangs: p50 {}, p99 {}\n\
+        "lhttpd: {} messages/s to {} subscribers, and {} upstream messages to a backend that hangs, of which {} found the \
+         queue full: p50 {}, p99 {}\n\
          without the backend: p50 {}, p99 {}\n\
          from due to received, medians of {} rounds of {} s each, in turn\n",
         args.pace.rate,
         args.pace.subs,
         outcome.show("upstream_messages"),
+        outcome.show("upstream_refused"),
         outcome.show("p50_us"),
         outcome.show("p99_us"),
         outcome.show("calm_p50_us"),
@@ -126,7 +132,11 @@ fn hang(backend: &TcpListener, askers: &mut Askers) -> Result<Vec<TcpStream>, Fa
 
 impl Side {
     fn start(bench: &Bench, args: UpstreamArgs, prefix: &str, headers: &str) -> Result<Self, Failure> {
-        let target = bench.start(Dialect::Lhttp, &["--upstream-allow", prefix])?;
+        // While one side is measured, nobody answers the other's pings.
+        let calm = ["--idle-timeout", "0", "--ping-interval", "0"];
+        let workers = WORKERS.to_string();
+        let upstream = ["--upstream-allow", prefix, "--upstream-workers", &workers];
+        let target = bench.start(Dialect::Lhttp, &[calm, upstream].concat())?;
         let mut load = bench.load(&target)?;
         let mut roles = vec![Role::subscriber("room"); args.pace.subs];
         roles.push(Role::publisher("room"));
@@ -167,7 +177,7 @@ impl Askers {
             Ok(socket)
         };
         let sockets = (0..count).map(open).collect::<Result<_, Failure>>()?;
-        Ok(Self { sockets, message: Message::text(text), asked: 0 })
+        Ok(Self { sockets, message: Message::text(text), asked: 0, refused: 0 })
     }
 
     /// The next one sends a message, and reads what there is for it.
@@ -177,7 +187,10 @@ impl Askers {
         self.asked += 1;
         let mut done = socket.send(self.message.clone());
         while done.is_ok() {
-            done = socket.read().map(drop);
+            done = socket.read().map(|answer| {
+                let is_refusal = answer.to_text().is_ok_and(|text| text.contains(BUSY));
+                self.refused += u64::from(is_refusal);
+            });
         }
         match done {
             Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(()),
