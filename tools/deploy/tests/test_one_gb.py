@@ -2,17 +2,24 @@
 
 import contextlib
 import os
+import shlex
+import signal
 import subprocess
+import sys
+import tempfile
 import unittest
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from unittest.mock import Mock
 
+from one_gb.memory import Cgroup1, Cgroup2, memory_of
+
 from .image import SOURCES
-from .sandbox import DEPLOY, own_network, scratch
+from .sandbox import DEPLOY, PATIENCE_S, ROOT, own_network, scratch
 
 setUpModule = own_network
+MIB = 1 << 20
 
 
 def program():
@@ -67,3 +74,34 @@ class TheRun(unittest.TestCase):
             run.burst()
         self.assertEqual(run.faults, ["bursts of 10,000 messages: not done within 0.1 s"])
         self.assertEqual(run.rows[0][:2], ("bursts of 10,000 messages", "failed"))
+
+
+class MemoryThatIsRefused(unittest.TestCase):
+    LIMIT = 32 * MIB
+
+    def setUp(self):
+        self.group = memory_of(self.LIMIT)
+        if not isinstance(self.group, (Cgroup1, Cgroup2)):
+            self.skipTest(self.group.name)
+        self.group.__enter__()
+        self.addCleanup(self.group.__exit__)
+
+    def run_inside(self, command):
+        return subprocess.run(shlex.split(command), preexec_fn=self.group.join, capture_output=True, timeout=PATIENCE_S).returncode
+
+    def times_at_the_limit(self):
+        if isinstance(self.group, Cgroup1):
+            return self.group.number("memory.failcnt")
+        return self.group.table("memory.events")["max"]
+
+    def test_is_not_what_the_kernel_finds_by_dropping_a_files_pages(self):
+        # On a disk: what is in a tmpfs cannot be dropped.
+        with tempfile.NamedTemporaryFile(dir=ROOT / "target") as file:
+            self.assertEqual(self.run_inside(f"dd if=/dev/zero of={file.name} bs=1M count=96"), 0)
+        self.assertGreater(self.times_at_the_limit(), 0)
+        self.assertEqual(self.group.refusals(), 0)
+
+    def test_is_what_a_process_is_killed_for(self):
+        code = self.run_inside(f"{sys.executable} -c 'b\"x\" * {2 * self.LIMIT}'")
+        self.assertEqual(code, -signal.SIGKILL)
+        self.assertGreater(self.group.refusals(), 0)
