@@ -418,11 +418,13 @@ lhttp_status lhttp_client_unsubscribe(lhttp_client *client, const char *channels
 lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, const char *command,
                                   const lhttp_header *headers, const void *body, size_t len);
 
-/* Sends any message and does not wait for an answer: to a processor of the server, or to publish faster, with a header
- * `publish`. It waits for a connection in the outbox; what was on its way when one ends may be lost. If the server
- * refuses it, that is an event. A subscription made so is not renewed.
+/* Sends any message and waits for nothing: to a processor of the server, or to publish faster, with a header `publish`.
+ * What the socket does not take at once, or there is no connection for, waits in the outbox, and goes out with the calls
+ * and polls that follow; what was on its way when a connection ends may be lost. If the server refuses it, that is an
+ * event. A subscription made so is not renewed.
  *
- * LHTTP_ERROR_REFUSED if it is not valid; LHTTP_ERROR_FULL if too much waits; LHTTP_ERROR_CLOSED: it was not taken. */
+ * LHTTP_ERROR_REFUSED if it is not valid; LHTTP_ERROR_FULL if too much waits: poll, which sends on, and try again;
+ * LHTTP_ERROR_CLOSED: it was not taken. */
 lhttp_status lhttp_client_send(lhttp_client *client, const char *command, const lhttp_header *headers, const void *body,
                                size_t len);
 

@@ -156,11 +156,13 @@ impl Client {
         self.send_acked(addressed(channels, message)?)
     }
 
-    /// Publishes without waiting for an answer: the message is sent, or put into the outbox while there is no connection.
-    /// If the server refuses it, [`Event::Refused`] is polled later. What had been sent when a connection ends may be lost.
+    /// Publishes without waiting for anything: what the socket does not take at once, or there is no connection for, waits
+    /// in the outbox, and goes out with the calls and polls that follow. If the server refuses it, [`Event::Refused`] is
+    /// polled later. What had been sent when a connection ends may be lost.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`], [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not taken.
+    /// [`ClientError::Invalid`], [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not taken. When the outbox is
+    /// full, poll, which sends on, and try again.
     pub fn publish_unacked(&mut self, channels: &str, message: Message) -> Result<(), ClientError> {
         self.send(&addressed(channels, message)?)
     }
@@ -180,9 +182,10 @@ impl Client {
     /// As [`Client::send`].
     pub fn send_payload(&mut self, payload: Payload) -> Result<(), ClientError> {
         // Fails only when the connection is lost; then this one is put away behind the others.
-        let _ = self.send_outbox();
+        let now = Instant::now();
+        let _ = self.send_outbox(now);
         let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else { return self.queue(payload) };
-        match link.send(&payload, later(self.options.timeout)) {
+        match link.send(&payload, now) {
             Sent::Taken => Ok(()),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => {
@@ -226,7 +229,7 @@ impl Client {
                 continue;
             }
             // A failure is an event by now.
-            let _ = self.send_outbox();
+            let _ = self.send_outbox(Instant::now());
             match self.receive(deadline) {
                 Received::Payload(payload) => drop(self.sort(payload, None)),
                 Received::Nothing => return Ok(None),

@@ -3,12 +3,12 @@
 mod common;
 
 use std::{
-    sync::Barrier,
+    sync::{Barrier, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use common::{PATIENCE, daemon::Daemon, on_one_and_two_cores};
+use common::{PATIENCE, daemon::Daemon, let_pass, on_one_and_two_cores};
 use lhttp::{
     Message, Refusal,
     client::{Builder, Client, ClientError, Event, Payload, State},
@@ -231,4 +231,26 @@ fn a_wake_ends_one_poll_and_not_the_next_one_too() {
     let (start, wait) = (Instant::now(), Duration::from_millis(100));
     assert_eq!(client.poll(wait), Ok(None));
     assert!(start.elapsed() >= wait, "what the first wake has left behind ended another poll");
+}
+
+#[test]
+fn no_wake_is_lost_however_it_falls_between_the_pings() {
+    const WAKES: u64 = 1000;
+    let daemon = Daemon::start(1, &[]);
+    let mut client = builder(daemon.port()).ping_interval(Duration::from_millis(2)).connect().unwrap();
+    let waker = client.waker();
+    let (ended, polls) = mpsc::channel();
+    // Not a scoped thread: it would never end if a wake were lost.
+    let polling = thread::spawn(move || {
+        for _ in 0..WAKES {
+            ended.send(client.poll(Duration::MAX)).expect("the test goes on");
+        }
+    });
+    for number in 0..WAKES {
+        // A moment of its own in every ping interval.
+        let_pass(Duration::from_micros(number * 7 % 3000));
+        waker.wake();
+        assert_eq!(polls.recv_timeout(PATIENCE), Ok(Ok(None)), "wake {number}");
+    }
+    polling.join().unwrap();
 }

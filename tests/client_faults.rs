@@ -4,7 +4,10 @@ mod common;
 
 use std::{
     net::{TcpListener, TcpStream},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -392,4 +395,74 @@ fn through_restarts_nothing_comes_twice_or_out_of_order() {
         reading.join().expect("the reader")
     });
     assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
+}
+
+/// More than the kernel takes for a server that does not read.
+const MUCH: usize = 400;
+
+/// The message of `much` with this number.
+fn one_of_much(number: usize) -> Message {
+    chat(format!("{number:65000}"))
+}
+
+/// Reads what the client has sent, message by message.
+fn read_much(socket: &mut WebSocket<TcpStream>) {
+    for number in 0..MUCH {
+        assert_eq!(read(socket).1.trim_start(), number.to_string());
+    }
+}
+
+#[test]
+fn a_server_that_does_not_read_makes_a_send_fail_at_once_and_gets_the_rest_later() {
+    let (go_on, goes_on) = mpsc::channel();
+    let (builder, server) = against(
+        move |_, mut socket| {
+            goes_on.recv().expect("the client has sent");
+            read_much(&mut socket);
+            wait_for_end(&mut socket);
+        },
+        1,
+    );
+    let mut client = builder.outbox_bytes_max(1 << 20).connect().unwrap();
+    let start = Instant::now();
+    let mut number = 0;
+    while client.send(&one_of_much(number)) == Ok(()) {
+        number += 1;
+    }
+    assert_eq!(client.send(&one_of_much(number)), Err(ClientError::OutboxFull));
+    assert!(number < MUCH && start.elapsed() < PATIENCE, "{number} in {:?}", start.elapsed());
+    go_on.send(()).unwrap();
+    while number < MUCH {
+        assert_eq!(client.poll(Duration::from_millis(1)), Ok(None));
+        number += usize::from(client.send(&one_of_much(number)) == Ok(()));
+    }
+    client.close().unwrap();
+    server.join().unwrap();
+}
+
+#[test]
+fn a_server_that_comes_back_and_does_not_read_holds_no_poll_up() {
+    let (go_on, goes_on) = mpsc::channel();
+    let (builder, server) = against(
+        move |number, mut socket| {
+            if number == 1 {
+                goes_on.recv().expect("the client is connected again");
+                read_much(&mut socket);
+                wait_for_end(&mut socket);
+            }
+        },
+        2,
+    );
+    let mut client = builder.outbox_bytes_max(32 << 20).connect().unwrap();
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    (0..MUCH).for_each(|number| client.send(&one_of_much(number)).unwrap());
+    let start = Instant::now();
+    while !client.is_open() {
+        client.poll(Duration::ZERO).unwrap();
+    }
+    client.poll(Duration::ZERO).unwrap();
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    go_on.send(()).unwrap();
+    client.close().unwrap();
+    server.join().unwrap();
 }

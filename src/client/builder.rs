@@ -94,7 +94,7 @@ impl Builder {
     }
 
     /// How long [`Client::subscribe`], [`Client::unsubscribe`], [`Client::publish`] and [`Client::send_acked`] wait for
-    /// their answer, reconnecting included; default 10 s. Also how long the other calls wait for a socket that is full.
+    /// their answer, reconnecting included; default 10 s. Also how long [`Client::close`] may take.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self

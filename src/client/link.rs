@@ -26,8 +26,6 @@ use super::{
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Written at a time.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// How long to read before the socket is tried again that did not take all that was written.
-const UNSENT_RETRY: Duration = Duration::from_millis(20);
 
 /// Where to connect, taken apart and checked once.
 #[derive(Clone, Debug)]
@@ -167,22 +165,24 @@ impl Link {
 
     /// Waits for a message until the deadline; answers pings, and asks for a sign of life when nothing is heard.
     pub(super) fn receive(&mut self, deadline: Instant) -> Received {
+        // A send that was interrupted before is not what this is asked for.
+        self.socket().take_interrupted();
         loop {
-            let mut wake = self.next_check().map_or(deadline, |check| check.min(deadline));
-            if self.unsent {
-                if let Sent::Ended(why) = self.flush(Instant::now()) {
-                    return Received::Ended(why);
-                }
-                // One thread cannot wait for reading and writing at once.
-                wake = wake.min(Instant::now() + UNSENT_RETRY);
+            if self.unsent
+                && let Sent::Ended(why) = self.flush(Instant::now())
+            {
+                return Received::Ended(why);
             }
-            self.socket.get_mut().set_deadline(wake);
+            let wake = self.next_check().map_or(deadline, |check| check.min(deadline));
+            let unsent = self.unsent;
+            self.socket().set_deadline(wake);
+            self.socket().watch_room(unsent);
             match self.socket.read() {
                 Ok(Message::Text(text)) => return self.heard(Payload::Text(text.as_str().to_owned())),
                 Ok(Message::Binary(bytes)) => return self.heard(Payload::Binary(bytes.into())),
                 Ok(Message::Close(frame)) => {
                     // The answering close frame goes out if it can at once; there is nothing more to wait for.
-                    self.socket.get_mut().set_deadline(Instant::now());
+                    self.socket().set_deadline(Instant::now());
                     let _ = self.socket.flush();
                     return Received::Ended(farewell(frame.as_ref()));
                 }
@@ -200,11 +200,10 @@ impl Link {
                     if let Some(end) = self.check_life() {
                         return end;
                     }
-                    let now = Instant::now();
-                    if now >= deadline {
+                    if Instant::now() >= deadline {
                         return Received::Nothing;
                     }
-                    if now < wake {
+                    if self.socket().take_interrupted() {
                         return Received::Interrupted;
                     }
                 }
@@ -213,7 +212,8 @@ impl Link {
         }
     }
 
-    /// Sends a message, waiting until the deadline for the socket to take it.
+    /// Sends a message, and waits until the deadline for the socket to take all of it. What it has not taken by then stays in
+    /// the buffer, and goes out with whatever is called next; there is always a try, also behind the deadline.
     pub(super) fn send(&mut self, payload: &Payload, deadline: Instant) -> Sent {
         let message = match payload {
             Payload::Text(text) => Message::text(text.as_str()),
@@ -223,27 +223,42 @@ impl Link {
     }
 
     fn write(&mut self, message: Message, deadline: Instant) -> Sent {
-        self.socket.get_mut().set_deadline(deadline);
+        // Makes room in the buffer.
+        if self.unsent
+            && let Sent::Ended(why) = self.flush(deadline)
+        {
+            return Sent::Ended(why);
+        }
+        self.socket().set_deadline(deadline);
         match self.socket.write(message) {
             Ok(()) => self.flush(deadline),
-            // It is in the buffer; the next call goes on with it.
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.unsent = true;
-                Sent::Taken
-            }
+            // It is in the buffer.
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => self.flush(deadline),
             Err(Error::WriteBufferFull(_)) => Sent::Full,
             Err(error) => Sent::Ended(self.fail(&error)),
         }
     }
 
     fn flush(&mut self, deadline: Instant) -> Sent {
-        self.socket.get_mut().set_deadline(deadline);
-        match self.socket.flush() {
-            Ok(()) => self.unsent = false,
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => self.unsent = true,
-            Err(error) => return Sent::Ended(self.fail(&error)),
+        self.socket().set_deadline(deadline);
+        loop {
+            match self.socket.flush() {
+                Ok(()) => self.unsent = false,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A signal or a waker ends a poll, and no sending.
+                    if Instant::now() < deadline {
+                        continue;
+                    }
+                    self.unsent = true;
+                }
+                Err(error) => return Sent::Ended(self.fail(&error)),
+            }
+            return Sent::Taken;
         }
-        Sent::Taken
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        self.socket.get_mut().socket()
     }
 
     /// Sends what is in the buffer, says goodbye, and waits until the deadline for the server to do the same.
@@ -251,7 +266,8 @@ impl Link {
     /// # Errors
     /// Why not everything could be sent.
     pub(super) fn close(mut self, deadline: Instant) -> Result<(), String> {
-        self.socket.get_mut().set_deadline(deadline);
+        self.socket().set_deadline(deadline);
+        self.socket().watch_room(false);
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         while let Err(error) = self.socket.close(Some(frame.clone())) {
             match error {
@@ -315,7 +331,7 @@ impl Link {
             _ => None,
         };
         if let Some(code) = code {
-            self.socket.get_mut().set_deadline(Instant::now());
+            self.socket().set_deadline(Instant::now());
             let _ = self.socket.close(Some(CloseFrame { code, reason: "".into() }));
         }
         sentence(error)

@@ -62,7 +62,7 @@ impl Client {
     fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<(), ClientError> {
         let token = self.tokens.next();
         message.set_header("ack", token.as_str())?;
-        self.send_outbox()?;
+        self.send_outbox(deadline)?;
         let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else {
             return Err(ClientError::OutboxFull);
         };
@@ -170,11 +170,11 @@ impl Client {
         }
         self.renewal = Some(Renewal { asked: HashMap::new(), deadline: later(self.options.timeout) });
         // Both fail only when the connection is lost again; then the next attempt starts anew.
-        let _ = self.renew_all().and_then(|()| self.send_outbox());
+        let _ = self.renew_all(deadline).and_then(|()| self.send_outbox(Instant::now()));
         self.end_renewal();
     }
 
-    fn renew_all(&mut self) -> Result<(), ClientError> {
+    fn renew_all(&mut self, deadline: Instant) -> Result<(), ClientError> {
         let mut groups = vec![String::new()];
         for channel in &self.subscriptions {
             match groups.last_mut() {
@@ -186,15 +186,15 @@ impl Client {
                 _ => groups.push(channel.clone()),
             }
         }
-        groups.into_iter().filter(|group| !group.is_empty()).try_for_each(|group| self.renew(group))
+        groups.into_iter().filter(|group| !group.is_empty()).try_for_each(|group| self.renew(group, deadline))
     }
 
-    fn renew(&mut self, channels: String) -> Result<(), ClientError> {
+    fn renew(&mut self, channels: String, deadline: Instant) -> Result<(), ClientError> {
         let token = self.tokens.next();
         let message =
             Message::new("subscribe")?.header("subscribe", channels.as_str())?.header("ack", token.as_str())?;
         let Some(link) = &mut self.link else { return Ok(()) };
-        match link.send(&Payload::from(message.encode()), later(self.options.timeout)) {
+        match link.send(&Payload::from(message.encode()), deadline) {
             Sent::Taken => {}
             Sent::Full => return Err(self.lost("the server does not read".to_owned())),
             Sent::Ended(why) => return Err(self.broken(why)),
@@ -212,7 +212,8 @@ impl Client {
             None => {}
             Some(_) if channels.contains(' ') => {
                 // Fails only when the connection is lost again.
-                let _ = channels.split(' ').try_for_each(|channel| self.renew(channel.to_owned()));
+                let now = Instant::now();
+                let _ = channels.split(' ').try_for_each(|channel| self.renew(channel.to_owned(), now));
             }
             Some(refusal) => {
                 self.subscriptions.remove(channels);
@@ -229,10 +230,10 @@ impl Client {
         }
     }
 
-    /// Sends what waits, as far as the socket takes it.
-    pub(super) fn send_outbox(&mut self) -> Result<(), ClientError> {
+    /// Sends what waits, as far as the connection takes it until the deadline.
+    pub(super) fn send_outbox(&mut self, deadline: Instant) -> Result<(), ClientError> {
         while let (Some(link), Some(payload)) = (&mut self.link, self.outbox.front()) {
-            match link.send(payload, later(self.options.timeout)) {
+            match link.send(payload, deadline) {
                 Sent::Taken => {}
                 Sent::Full => return Ok(()),
                 Sent::Ended(why) => return Err(self.broken(why)),

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    mem,
     net::{SocketAddr, TcpStream, ToSocketAddrs},
     time::Instant,
 };
@@ -16,6 +17,10 @@ pub(super) struct Socket {
     tcp: TcpStream,
     wait: Wait,
     deadline: Instant,
+    /// A read ends, too, once the socket may have become ready to write.
+    watches_room: bool,
+    /// A signal or a waker has ended a wait since this was looked at last.
+    interrupted: bool,
 }
 
 impl Socket {
@@ -26,7 +31,10 @@ impl Socket {
         let mut failure = format!("{host} has no address");
         for address in addresses {
             match Self::connect_to(address, wait, deadline) {
-                Ok(tcp) => return Ok(Self { tcp, wait: wait.clone(), deadline }),
+                Ok(tcp) => {
+                    let wait = wait.clone();
+                    return Ok(Self { tcp, wait, deadline, watches_room: false, interrupted: false });
+                }
                 Err(error) => failure = format!("cannot connect to {address}: {error}"),
             }
         }
@@ -46,16 +54,41 @@ impl Socket {
         Ok(tcp)
     }
 
+    /// When the next reads and writes give up.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// Whether a read ends early when the socket may take more of what is to be written.
+    pub(super) fn watch_room(&mut self, watches: bool) {
+        self.watches_room = watches;
+    }
+
+    /// Whether a signal or a waker has ended a wait since this was asked last. The time does not tell: the system waits for
+    /// whole milliseconds, and so a wait that was ended early may still end behind its deadline.
+    pub(super) fn take_interrupted(&mut self) -> bool {
+        mem::take(&mut self.interrupted)
+    }
+
     /// Does one read or write that ends at the deadline. One past it takes what there is, without waiting.
-    fn until_deadline<T>(&mut self, mut transfer: impl FnMut(&mut TcpStream) -> io::Result<T>) -> io::Result<T> {
+    fn until_deadline<T>(
+        &mut self,
+        ends_ready: bool,
+        mut transfer: impl FnMut(&mut TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut is_over = false;
         loop {
             match transfer(&mut self.tcp) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < self.deadline => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !is_over && Instant::now() < self.deadline => {}
                 result => return result,
             }
             match self.wait.until(self.deadline) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(ErrorKind::WouldBlock.into()),
-                result => result?,
+                Ok(()) => is_over = ends_ready,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    self.interrupted = true;
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -63,13 +96,13 @@ impl Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.until_deadline(|tcp| tcp.read(buffer))
+        self.until_deadline(self.watches_room, |tcp| tcp.read(buffer))
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.until_deadline(|tcp| tcp.write(bytes))
+        self.until_deadline(false, |tcp| tcp.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -86,12 +119,12 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// When the next reads and writes give up.
-    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+    /// What all of it goes through.
+    pub(super) fn socket(&mut self) -> &mut Socket {
         match self {
-            Self::Plain(socket) => socket.deadline = deadline,
+            Self::Plain(socket) => socket,
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.sock.deadline = deadline,
+            Self::Tls(tls) => &mut tls.sock,
         }
     }
 }
