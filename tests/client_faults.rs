@@ -46,15 +46,27 @@ fn against(
     (builder.reconnect_delay(Duration::from_millis(1), Duration::from_millis(10)), server)
 }
 
-/// Reads a message and gives its `ack` token and its body.
-fn read(socket: &mut WebSocket<TcpStream>) -> (String, String) {
+fn read_message(socket: &mut WebSocket<TcpStream>) -> Message {
     loop {
         if let tungstenite::Message::Text(text) = socket.read().expect("the client sends") {
-            let message = Message::parse(text.as_bytes()).expect("LHTTP");
-            let body = String::from_utf8(message.body_bytes().to_vec()).expect("a text");
-            return (message.header_value("ack").unwrap_or_default().to_owned(), body);
+            return Message::parse(text.as_bytes()).expect("LHTTP");
         }
     }
+}
+
+/// Reads a message and gives its `ack` token and its body.
+fn read(socket: &mut WebSocket<TcpStream>) -> (String, String) {
+    let message = read_message(socket);
+    let body = String::from_utf8(message.body_bytes().to_vec()).expect("a text");
+    (message.header_value("ack").unwrap_or_default().to_owned(), body)
+}
+
+/// Reads a message with this header, and gives its `ack` token.
+#[track_caller]
+fn read_with(socket: &mut WebSocket<TcpStream>, header: &str, value: &str) -> String {
+    let message = read_message(socket);
+    assert_eq!(message.header_value(header), Some(value), "{message:?}");
+    message.header_value("ack").unwrap_or_default().to_owned()
 }
 
 fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
@@ -63,6 +75,10 @@ fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
 
 fn ack(socket: &mut WebSocket<TcpStream>, token: &str) {
     say(socket, &format!("LHTTP/1.0 ack\r\nack:{token}\r\n\r\n"));
+}
+
+fn refuse(socket: &mut WebSocket<TcpStream>, token: &str) {
+    say(socket, &format!("LHTTP/1.0 error\r\ncode:403\r\nreason:forbidden\r\nack:{token}\r\n\r\nnot this"));
 }
 
 /// Reads until the client has ended the connection.
@@ -156,6 +172,46 @@ fn subscriptions_that_a_restarted_server_refuses_are_reported_and_the_others_kep
     assert_eq!(client.subscriptions().collect::<Vec<_>>(), ["a"]);
     client.publish("a", chat("hi")).unwrap();
     assert!(matches!(event(&mut client), Event::Message(message) if message.body_bytes() == b"hi"));
+}
+
+#[test]
+fn what_was_unsubscribed_while_it_was_being_renewed_is_not_asked_for_again() {
+    for channels in ["a", "a b"] {
+        let (builder, server) = against(
+            move |number, mut socket| {
+                let subscribe = read_with(&mut socket, "subscribe", channels);
+                if number == 0 {
+                    return ack(&mut socket, &subscribe);
+                }
+                let unsubscribe = read_with(&mut socket, "unsubscribe", "a");
+                refuse(&mut socket, &subscribe);
+                ack(&mut socket, &unsubscribe);
+                if channels == "a b" {
+                    let again = read_with(&mut socket, "subscribe", "b");
+                    refuse(&mut socket, &again);
+                }
+                assert_eq!(read(&mut socket).1, "the last");
+                wait_for_end(&mut socket);
+            },
+            2,
+        );
+        let mut client = builder.connect().unwrap();
+        client.subscribe(channels).unwrap();
+        assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+        while !client.is_open() {
+            assert!(!matches!(client.poll(Duration::from_millis(1)), Ok(Some(Event::State(State::Open)))));
+        }
+        client.unsubscribe("a").unwrap();
+        if channels == "a b" {
+            let lost = event(&mut client);
+            assert!(matches!(&lost, Event::SubscriptionLost { channel, .. } if channel == "b"), "{lost:?}");
+        }
+        assert_eq!(event(&mut client), Event::State(State::Open));
+        assert_eq!(client.subscriptions().count(), 0);
+        client.send(&chat("the last")).unwrap();
+        client.close().unwrap();
+        server.join().unwrap();
+    }
 }
 
 fn a_full_inbox_fails_the_calls_that_wait_and_loses_nothing(cores: usize) {
