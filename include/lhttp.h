@@ -375,7 +375,7 @@ typedef struct lhttp_client_config {
     size_t message_bytes_max;        /* 16 MiB: a longer message ends the connection with 1009 */
     size_t inbox_messages_max;       /* 10,000 events may wait to be polled; see LHTTP_ERROR_INBOX_FULL */
     size_t inbox_bytes_max;          /* 16 MiB of them */
-    size_t outbox_bytes_max;         /* 1 MiB may wait to be sent; see LHTTP_ERROR_FULL */
+    size_t outbox_bytes_max;         /* 1 MiB may wait to be sent, and no message may be longer; see LHTTP_ERROR_FULL */
     uint32_t connect_timeout_ms;     /* 10,000: of one attempt; resolving the host's name takes what it takes */
     uint32_t timeout_ms;             /* 10,000: how long a call waits for its answer, reconnecting included */
     uint32_t reconnect_delay_min_ms; /* 250: before the first attempt at most so long; LHTTP_NEVER: no reconnecting */
@@ -406,14 +406,15 @@ lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *co
  *
  * LHTTP_ERROR_REFUSED if a name is not valid or the server refuses it: none of them is subscribed then, and
  * lhttp_last_code, lhttp_last_reason and lhttp_last_error say why. LHTTP_ERROR_NOT_CONNECTED, LHTTP_ERROR_TIMED_OUT,
- * LHTTP_ERROR_FULL, LHTTP_ERROR_INBOX_FULL, LHTTP_ERROR_CLOSED. What has failed so can be repeated without harm. */
+ * LHTTP_ERROR_FULL, LHTTP_ERROR_INBOX_FULL, LHTTP_ERROR_CLOSED; LHTTP_ERROR_LOST only from a client that does not
+ * reconnect. What has failed so can be repeated without harm. */
 lhttp_status lhttp_client_subscribe(lhttp_client *client, const char *channels);
 lhttp_status lhttp_client_unsubscribe(lhttp_client *client, const char *channels);
 
 /* Publishes one message, as lhttp_publish does, and returns when the server has queued it for all subscribers. With the
  * header {"no-echo", "true"} this client itself does not receive it.
  *
- * Errors as of lhttp_client_subscribe, and LHTTP_ERROR_LOST. It is never sent twice: after LHTTP_ERROR_LOST,
+ * Errors as of lhttp_client_subscribe, and LHTTP_ERROR_LOST from any client. It is never sent twice: after LHTTP_ERROR_LOST,
  * LHTTP_ERROR_TIMED_OUT and LHTTP_ERROR_INBOX_FULL it is not known whether it was published. */
 lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, const char *command,
                                   const lhttp_header *headers, const void *body, size_t len);
@@ -423,7 +424,7 @@ lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, co
  * and polls that follow; what was on its way when a connection ends may be lost. If the server refuses it, that is an
  * event. A subscription made so is not renewed.
  *
- * LHTTP_ERROR_REFUSED if it is not valid; LHTTP_ERROR_FULL if too much waits: poll, which sends on, and try again;
+ * LHTTP_ERROR_REFUSED if it is not valid, such as one longer than outbox_bytes_max; LHTTP_ERROR_FULL if too much waits: poll, which sends on, and try again;
  * LHTTP_ERROR_CLOSED: it was not taken. */
 lhttp_status lhttp_client_send(lhttp_client *client, const char *command, const lhttp_header *headers, const void *body,
                                size_t len);

@@ -15,7 +15,7 @@ use std::{
 use common::{PATIENCE, daemon::Daemon, on_one_and_two_cores, wait_until};
 use lhttp::{
     Message,
-    client::{Builder, Client, ClientError, Event, State},
+    client::{Builder, Client, ClientError, Event, Payload, State},
 };
 use tungstenite::WebSocket;
 
@@ -240,7 +240,7 @@ fn a_full_outbox_refuses_what_comes_next_and_sends_what_it_has() {
     let port = daemon.port();
     let mut client = Client::builder(format!("ws://127.0.0.1:{port}"))
         .timeout(PATIENCE)
-        .outbox_bytes_max(100)
+        .outbox_bytes_max(120)
         .reconnect_delay(Duration::from_millis(1), Duration::from_millis(50))
         .connect()
         .unwrap();
@@ -258,6 +258,47 @@ fn a_full_outbox_refuses_what_comes_next_and_sends_what_it_has() {
     assert_eq!(body, [b'a'; 50]);
     client.send_acked(chat("")).unwrap();
     assert_eq!(client.poll(Duration::ZERO), Ok(None));
+}
+
+#[test]
+fn an_empty_message_takes_room_in_the_outbox_too() {
+    let daemon = Daemon::start(1, &[]);
+    let url = format!("ws://127.0.0.1:{}", daemon.port());
+    let never = Duration::from_secs(24 * 3600);
+    let mut client = Client::builder(url).outbox_bytes_max(1000).reconnect_delay(never, never).connect().unwrap();
+    drop(daemon);
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    let taken = (0..1000).take_while(|_| client.send_payload(Payload::Text(String::new())).is_ok()).count();
+    assert!((1..1000).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_message_that_no_outbox_could_ever_take_is_not_a_valid_one() {
+    let daemon = Daemon::start(1, &[]);
+    let mut client = Client::builder(format!("ws://127.0.0.1:{}", daemon.port())).connect().unwrap();
+    let too_big = || chat(vec![b'x'; 2 << 20]);
+    let check = |result: Result<(), ClientError>| {
+        let invalid = result.unwrap_err();
+        assert!(matches!(invalid, ClientError::Invalid(_)), "{invalid:?}");
+        assert_eq!((invalid.code(), invalid.reason()), (Some(413), "message-too-big"));
+    };
+    check(client.send(&too_big()));
+    check(client.publish_unacked("room", too_big()));
+    check(client.publish("room", too_big()));
+    drop(daemon);
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    check(client.send(&too_big()));
+    client.close().unwrap();
+}
+
+#[test]
+fn a_subscribe_whose_connection_is_lost_says_so_if_it_is_not_repeated() {
+    let (builder, server) = against(|_, mut socket| drop(read(&mut socket)), 1);
+    let mut client = builder.reconnect(false).connect().unwrap();
+    let lost = client.subscribe("room").unwrap_err();
+    assert!(matches!(lost, ClientError::Lost(_)), "{lost:?}");
+    assert!(matches!(client.subscribe("room"), Err(ClientError::Closed(_))));
+    server.join().unwrap();
 }
 
 #[test]

@@ -26,6 +26,8 @@ use super::{
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Written at a time.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// The longest header of a client's frame (RFC 6455 §5.2).
+const FRAME_HEADER_BYTES_MAX: usize = 14;
 
 /// Where to connect, taken apart and checked once.
 #[derive(Clone, Debug)]
@@ -50,8 +52,9 @@ impl Target {
             return Err("wss:// needs the feature tls, which this program was built without".to_owned());
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| format!("{url:?} names no host"))?;
+        let port = port(&uri, host).ok_or_else(|| format!("{url:?} has a port that is none"))?;
+        let port = port.unwrap_or(if secure { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let headers = options.headers.iter().map(|(name, value)| {
             let wrong = || format!("{name:?} cannot be a header of the handshake with this value");
             let name = name.parse::<HeaderName>().map_err(|_| wrong())?;
@@ -77,6 +80,21 @@ impl Target {
             return trust.wrap(&self.host, socket);
         }
         Ok(Stream::Plain(socket))
+    }
+}
+
+/// The port behind the host; `Some(None)` if there is nothing, and `None` if what is there is no port, which `Uri::port_u16`
+/// does not tell apart.
+fn port(uri: &Uri, host: &str) -> Option<Option<u16>> {
+    let authority = uri.authority()?.as_str();
+    let behind_user = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+    match behind_user.strip_prefix(host)? {
+        "" => Some(None),
+        rest => {
+            let digits = rest.strip_prefix(':')?;
+            // A sign would be part of a number too.
+            digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?.map(Some)
+        }
     }
 }
 
@@ -120,6 +138,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// The longest payload that an empty buffer takes.
+    pub(super) fn payload_bytes_max(options: &Options) -> usize {
+        buffer_bytes_max(options) - FRAME_HEADER_BYTES_MAX
+    }
+
     /// Connects and shakes hands, all before the deadline.
     pub(super) fn connect(target: &Target, options: &Options, wait: &Wait, deadline: Instant) -> Result<Self, String> {
         let mut request = target.uri.clone().into_client_request().map_err(|error| sentence(&error))?;
@@ -129,7 +152,7 @@ impl Link {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_write_buffer_size(WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1)))
+            .max_write_buffer_size(buffer_bytes_max(options))
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.message_bytes_max));
         let stream = target.stream(wait, deadline)?;
@@ -266,6 +289,12 @@ impl Link {
     /// # Errors
     /// Why not everything could be sent.
     pub(super) fn close(mut self, deadline: Instant) -> Result<(), String> {
+        if let Sent::Ended(why) = self.flush(deadline) {
+            return Err(why);
+        }
+        if self.unsent {
+            return Err("the server did not read all in time".to_owned());
+        }
         self.socket().set_deadline(deadline);
         self.socket().watch_room(false);
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
@@ -336,6 +365,11 @@ impl Link {
         }
         sentence(error)
     }
+}
+
+/// What may wait for the socket; more than the least that tungstenite asks for.
+fn buffer_bytes_max(options: &Options) -> usize {
+    WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1))
 }
 
 /// What a close frame says, as a sentence without control characters.

@@ -8,6 +8,7 @@ use super::{
     builder::later,
     event::Payload,
     link::{Link, Received, Sent},
+    outbox_bytes,
 };
 use crate::{error::Refusal, protocol::message::Message};
 
@@ -63,10 +64,12 @@ impl Client {
         let token = self.tokens.next();
         message.set_header("ack", token.as_str())?;
         self.send_outbox(deadline)?;
+        let payload = Payload::from(message.encode());
+        self.check_size(&payload)?;
         let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else {
             return Err(ClientError::OutboxFull);
         };
-        match link.send(&Payload::from(message.encode()), deadline) {
+        match link.send(&payload, deadline) {
             Sent::Taken => self.wait_for_answer(&token, deadline),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => Err(self.broken(why)),
@@ -241,7 +244,7 @@ impl Client {
                 Sent::Ended(why) => return Err(self.broken(why)),
             }
             if let Some(sent) = self.outbox.pop_front() {
-                self.outbox_bytes -= sent.as_bytes().len();
+                self.outbox_bytes -= outbox_bytes(&sent);
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     mem,
     net::{SocketAddr, TcpStream, ToSocketAddrs},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::wait::Wait;
@@ -24,29 +24,40 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Connects to the first address of `host` that accepts before the deadline. Name resolution is the system's and
-    /// takes as long as that takes.
+    /// Connects to the first address of `host` that accepts before the deadline; each has an equal share of the time that the
+    /// others before it have left over, so that one that never answers does not take it all. Name resolution is the system's
+    /// and takes as long as that takes.
     pub(super) fn connect(host: &str, port: u16, wait: &Wait, deadline: Instant) -> Result<Self, String> {
         let addresses = (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
-        let mut failure = format!("{host} has no address");
-        for address in addresses {
-            match Self::connect_to(address, wait, deadline) {
-                Ok(tcp) => {
-                    let wait = wait.clone();
-                    return Ok(Self { tcp, wait, deadline, watches_room: false, interrupted: false });
-                }
-                Err(error) => failure = format!("cannot connect to {address}: {error}"),
-            }
-        }
-        Err(failure)
+        let addresses: Vec<_> = addresses.collect();
+        Self::connect_to_one(&addresses, wait, deadline)?.ok_or_else(|| format!("{host} has no address"))
     }
 
-    fn connect_to(address: SocketAddr, wait: &Wait, deadline: Instant) -> io::Result<TcpStream> {
-        let remaining = deadline.saturating_duration_since(Instant::now());
-        if remaining.is_zero() {
+    fn connect_to_one(addresses: &[SocketAddr], wait: &Wait, deadline: Instant) -> Result<Option<Self>, String> {
+        let mut failure = None;
+        for (number, &address) in addresses.iter().enumerate() {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let share = remaining / u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
+            if share.is_zero() && failure.is_some() {
+                // What went wrong before tells more.
+                break;
+            }
+            match Self::connect_to(address, wait, share) {
+                Ok(tcp) => {
+                    let wait = wait.clone();
+                    return Ok(Some(Self { tcp, wait, deadline, watches_room: false, interrupted: false }));
+                }
+                Err(error) => failure = Some(format!("cannot connect to {address}: {error}")),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    fn connect_to(address: SocketAddr, wait: &Wait, timeout: Duration) -> io::Result<TcpStream> {
+        if timeout.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
-        let tcp = TcpStream::connect_timeout(&address, remaining)?;
+        let tcp = TcpStream::connect_timeout(&address, timeout)?;
         // A message is one write; waiting for more would only delay it.
         tcp.set_nodelay(true)?;
         tcp.set_nonblocking(true)?;
@@ -154,5 +165,36 @@ impl Write for Stream {
             #[cfg(feature = "tls")]
             Self::Tls(tls) => tls.flush(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The address of a listener that takes no more connections, so that one more is never answered; and what keeps it so.
+    fn deaf() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+        (address, (listener, std::iter::from_fn(connect).collect()))
+    }
+
+    #[test]
+    fn an_address_that_never_answers_leaves_time_for_the_next_one() {
+        let ((first, _kept), (second, _also)) = (deaf(), deaf());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let wait = Wait::new().unwrap();
+        let connect = |addresses: &[SocketAddr], timeout| {
+            Socket::connect_to_one(addresses, &wait, Instant::now() + Duration::from_millis(timeout))
+        };
+        let socket = connect(&[first, second, good], 3000).unwrap().unwrap();
+        assert_eq!(socket.tcp.peer_addr().unwrap(), good);
+        let why = connect(&[first, second], 600).unwrap_err();
+        assert!(why.contains(&second.to_string()), "both were tried: {why}");
+        assert!(connect(&[], 600).unwrap().is_none());
     }
 }

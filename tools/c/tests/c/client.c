@@ -335,7 +335,7 @@ static void restart(void) {
     pthread_t poller;
     void *count;
     lhttp_event *event;
-    char body[100] = {0};
+    static char body[20000];
     CHECK_OK(lhttp_client_subscribe(client, "room old"));
     CHECK_OK(lhttp_stop(server, 0));
 
@@ -349,7 +349,9 @@ static void restart(void) {
     event = expect(patient, LHTTP_EVENT_WAITING);
     CHECK(lhttp_event_retry_in_ms(event) <= 3600000 && strlen(lhttp_event_sentence(event)) > 0);
     CHECK_OK(lhttp_event_release(event));
-    CHECK_FAILS(LHTTP_ERROR_FULL, "outbox is full", lhttp_client_send(patient, "c", NULL, body, sizeof body));
+    CHECK_FAILS(LHTTP_ERROR_FULL, "outbox is full", lhttp_client_send(patient, "c", NULL, body, 100));
+    CHECK_FAILS(LHTTP_ERROR_REFUSED, "does not fit into", lhttp_client_send(patient, "c", NULL, body, sizeof body));
+    CHECK(lhttp_last_code() == 413);
     /* A poll that waits for the next attempt makes way, too. */
     CHECK(pthread_create(&poller, NULL, polls, patient) == 0);
     CHECK_OK(lhttp_client_send(patient, "c", NULL, "1", 1));
