@@ -172,7 +172,10 @@ static void refusals(void) {
     CHECK(strcmp(lhttp_event_sentence(event), "not this channel") == 0 && strcmp(lhttp_event_command(event), "") == 0);
     CHECK_OK(lhttp_event_release(event));
     CHECK_OK(lhttp_client_publish(client, "room", "c", NULL, NULL, 0));
+    CHECK_STATUS(LHTTP_ERROR_REFUSED, lhttp_client_subscribe(client, "secret"));
+    /* No error, so the one of before is still the last one. */
     CHECK_STATUS(LHTTP_NOTHING, lhttp_client_poll(client, 0, &event));
+    CHECK(lhttp_last_code() == 403 && strstr(lhttp_last_error(), "not this channel") != NULL);
     called_from_inside = client;
     CHECK_OK(lhttp_client_send(client, "call-inside", NULL, NULL, 0));
     expect_text(client, "refused inside");
