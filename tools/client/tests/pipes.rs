@@ -268,7 +268,9 @@ fn a_server_that_does_not_answer_is_a_timeout() {
 fn the_help_tells_the_exit_codes_and_the_readme_the_same() {
     let mut command = program();
     command.arg("--help");
+    command.env("LHTTP_URL", "ws://127.0.0.1/?token=secret");
     let (help, _) = expect_code(&run(command, b""), 0);
+    assert!(help.contains("LHTTP_URL") && !help.contains("secret"), "{help}");
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     for (code, words) in [
         (0, "done"),

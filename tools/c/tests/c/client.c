@@ -135,6 +135,13 @@ static void messages(void) {
         CHECK(lhttp_event_reason(event) == NULL && lhttp_event_sentence(event) == NULL);
         if (i == 0) CHECK_OK(lhttp_event_release(event));
     }
+    lhttp_header twice[] = {{"publish", "room"}, {"publish", "news.late"}, {NULL, NULL}};
+    CHECK_OK(lhttp_client_send(client, "chat", twice, NULL, 0));
+    for (int i = 0; i < 2; i++) {
+        lhttp_event *both = expect(client, LHTTP_EVENT_MESSAGE);
+        CHECK(strcmp(lhttp_event_channel(both), "room news.late") == 0);
+        CHECK_OK(lhttp_event_release(both));
+    }
     CHECK_OK(lhttp_client_unsubscribe(client, "room"));
     CHECK_OK(lhttp_client_publish(client, "room", "chat", NULL, "nobody hears it", 15));
     CHECK_OK(lhttp_client_send(client, "take-apart", NULL, NULL, 0));
