@@ -211,18 +211,14 @@ impl Client {
     /// The server has answered a group. It takes or refuses them together; if it refuses, they are asked for one by one,
     /// and those that it refuses alone are given up. What was unsubscribed meanwhile is no longer asked for, nor missed.
     fn renewed(&mut self, channels: &str, refusal: Option<Refusal>) {
-        match refusal {
-            None => {}
-            Some(_) if channels.contains(' ') => {
+        if let Some(refusal) = refusal {
+            if channels.contains(' ') {
                 let wanted: Vec<_> = channels.split(' ').filter(|&name| self.subscriptions.contains(name)).collect();
                 let now = Instant::now();
                 // Fails only when the connection is lost again.
                 let _ = wanted.into_iter().try_for_each(|channel| self.renew(channel.to_owned(), now));
-            }
-            Some(refusal) => {
-                if self.subscriptions.remove(channels) {
-                    self.inbox.push(Event::SubscriptionLost { channel: channels.to_owned(), refusal });
-                }
+            } else if self.subscriptions.remove(channels) {
+                self.inbox.push(Event::SubscriptionLost { channel: channels.to_owned(), refusal });
             }
         }
         self.end_renewal();
