@@ -26,7 +26,9 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
     }
     let scratch = Scratch::new();
     let destination = scratch.path().join("dest");
-    make("install", &destination);
+    make("all", &destination, "CARGO=cargo");
+    // As root would do it, who has no Rust.
+    make("install", &destination, "CARGO=false");
     let (usr, lib) = (destination.join("usr"), destination.join("usr/lib"));
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(names(&usr.join("include")), ["lhttp.h"]);
@@ -51,16 +53,29 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
     assert!(NATIVE_LIBRARIES.iter().all(|library| flags.iter().any(|flag| flag == library)), "{flags:?}");
     assert_eq!(output(&mut Command::new(build(scratch.path(), "static", flags))), "done\n");
 
-    make("uninstall", &destination);
+    make("uninstall", &destination, "CARGO=false");
     assert_eq!((names(&lib), names(&usr.join("include"))), (vec!["pkgconfig".to_owned()], vec![]));
 }
 
-/// Without waiting for a release build.
-fn make(target: &str, destination: &Path) {
+#[test]
+fn cargo_and_make_mean_the_same_folder() {
+    if !has("make") {
+        return;
+    }
+    let root = root();
+    for (given, meant) in [("some/where", root.join("some/where")), ("/some/where", PathBuf::from("/some/where"))] {
+        let library = meant.join("debug/lhttp-c").join(format!("liblhttp.so.{}", env!("CARGO_PKG_VERSION")));
+        let commands = make("--dry-run", Path::new(""), &format!("CARGO_TARGET_DIR={given}"));
+        assert!(commands.contains(library.to_str().expect("the path is UTF-8")), "{commands}");
+    }
+}
+
+/// Without waiting for a release build. Gives what it printed.
+fn make(target: &str, destination: &Path, variable: &str) -> String {
     let destination = format!("DESTDIR={}", destination.display());
     let mut make = Command::new("make");
-    make.arg("-C").arg(root().join("tools/c")).args([target, &destination, "PREFIX=/usr", "PROFILE=dev"]);
-    output(&mut make);
+    make.arg("-C").arg(root().join("tools/c")).args([target, &destination, "PREFIX=/usr", "PROFILE=dev", variable]);
+    output(&mut make)
 }
 
 /// What `pkg-config OPTIONS lhttp` says when it finds what is installed there, and nothing else.
