@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use common::{NATIVE_LIBRARIES, has, root};
@@ -55,6 +55,20 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
 
     make("uninstall", &destination, "CARGO=false");
     assert_eq!((names(&lib), names(&usr.join("include"))), (vec!["pkgconfig".to_owned()], vec![]));
+}
+
+#[test]
+fn the_system_libraries_are_those_that_rustc_names() {
+    let scratch = Scratch::new();
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--crate-type=staticlib", "--crate-name=empty", "--print=native-static-libs", "-"]);
+    rustc.arg("-o").arg(scratch.path().join("libempty.a")).stdin(Stdio::null());
+    // Those of Rust's own library, and no other crate of ours brings more: what is installed is linked with these alone.
+    let said = String::from_utf8(rustc.output().expect("rustc runs").stderr).expect("UTF-8");
+    let named = said.split_once("native-static-libs: ").expect("it names them").1.lines().next().unwrap_or_default();
+    assert_eq!(named.split_whitespace().collect::<Vec<_>>(), NATIVE_LIBRARIES);
+    let makefile = fs::read_to_string(root().join("tools/c/Makefile")).expect("the Makefile is there");
+    assert!(makefile.contains(&format!("private = {}\n", NATIVE_LIBRARIES.join(" "))));
 }
 
 #[test]
