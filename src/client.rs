@@ -49,6 +49,7 @@ mod inbox;
 mod link;
 mod open;
 mod stream;
+mod target;
 #[cfg(feature = "tls")]
 mod tls;
 mod wait;
@@ -64,8 +65,9 @@ use self::{
     backoff::Backoff,
     builder::{Options, later},
     inbox::Inbox,
-    link::{Link, Received, Sent, Target},
+    link::{Link, Received, Sent},
     open::{Renewal, Retry},
+    target::Target,
     wait::Wait,
 };
 pub use self::{

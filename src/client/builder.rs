@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, ClientError, link::Target, wait::Wait};
+use super::{Client, ClientError, target::Target, wait::Wait};
 
 /// Before the first attempt to reconnect; see [`Builder::reconnect_delay`].
 pub(crate) const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(250);
