@@ -194,7 +194,7 @@ impl Hub {
 
     /// Whether the turn should be flushed before more is read.
     pub(crate) fn is_full(&self) -> bool {
-        self.outboxes.turn_len() >= TURN_BYTES_MAX
+        self.outboxes.turn_len() >= TURN_BYTES_MAX || self.outboxes.has_long_chain()
     }
 
     /// What is to be handed to a peer at the end of the turn.

@@ -17,6 +17,10 @@ use self::backlog::Backlog;
 
 /// Ranges that go into one write; more take another write.
 const SLICES_MAX: usize = 64;
+/// The chain has collected enough (3 MiB) when it is this long: channels that take turns make a link of each delivery.
+const CHAIN_LINKS_MAX: usize = 256 * 1024;
+/// Room that is kept for the next turn, in entries of the chain and of the other lists of ranges.
+const RANGES_KEPT: usize = 64 * 1024;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
 /// All bytes are opaque: the connection still speaks HTTP.
@@ -123,6 +127,11 @@ impl Outboxes {
 
     pub(crate) fn turn_len(&self) -> usize {
         self.arena.turn().len()
+    }
+
+    /// Whether what was pushed since the last flush takes so much memory, whatever it says, that it is to be flushed.
+    pub(crate) fn has_long_chain(&self) -> bool {
+        self.chain.len() >= CHAIN_LINKS_MAX
     }
 
     /// These bytes of the turn.
@@ -233,7 +242,9 @@ impl Outboxes {
         dirty.clear();
         self.dirty = dirty;
         self.settle(flushed);
-        self.chain.clear();
+        empty(&mut self.chain);
+        empty(&mut self.refused);
+        empty(&mut self.ranges);
         self.arena.end_turn();
     }
 
@@ -353,6 +364,14 @@ impl Outboxes {
                 flushed.backlogged.push(refused.slot);
             }
         }
+    }
+}
+
+/// Clears a list of ranges, and gives its memory back when an unusual turn made it larger than the next will need.
+fn empty<T>(list: &mut Vec<T>) {
+    list.clear();
+    if list.capacity() > RANGES_KEPT {
+        *list = Vec::new();
     }
 }
 

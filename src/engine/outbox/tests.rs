@@ -19,6 +19,13 @@ impl Outboxes {
         self.arena.segments()
     }
 
+    /// The memory that the ranges of this turn take, in bytes.
+    pub(crate) fn turn_ranges_bytes(&self) -> usize {
+        self.chain.capacity() * size_of::<Link>()
+            + self.refused.capacity() * size_of::<Refused>()
+            + self.ranges.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// Asserts what must hold when a flush has ended.
     pub(crate) fn invariants(&self) {
         assert!(self.refused.is_empty());
