@@ -107,6 +107,7 @@ pub struct Config {
 
     /// `outbox-max`: bytes that wait in one connection's outbox because its peer does not read them. Default: 1 MiB.
     ///
+    /// Each stretch that lies together counts 12 bytes more: other channels' messages in between make more of them.
     /// Past it the connection is closed with 1013. What several outboxes wait for is held once, so a stalled audience of
     /// one channel costs its backlog once; a connection whose peer keeps up costs nothing.
     #[serde(rename = "outbox-max", deserialize_with = "units::bytes")]

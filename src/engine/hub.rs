@@ -314,7 +314,7 @@ impl Hub {
         let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
         assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
         for (slot, session) in &self.sessions {
-            let backlog = self.outboxes.backlog_len(slot as Slot);
+            let backlog = self.outboxes.backlog_cost(slot as Slot);
             assert!(
                 session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max,
                 "an outbox over its limit"

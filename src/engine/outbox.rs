@@ -99,6 +99,8 @@ pub(crate) struct Outboxes {
     dirty: Vec<Slot>,
     refused: Vec<Refused>,
     ranges: Vec<(u32, u32)>,
+    /// The memory that the backlogs' own lists of ranges take, in bytes.
+    backlog_ranges_bytes: usize,
 }
 
 impl Outboxes {
@@ -116,6 +118,7 @@ impl Outboxes {
             self.dirty.retain(|&dirty| dirty != slot); // the slot may have another connection before the flush
         }
         if let Some(backlog) = outbox.backlog {
+            self.backlog_ranges_bytes -= backlog.ranges_bytes();
             backlog.release(&mut self.arena);
         }
     }
@@ -200,9 +203,9 @@ impl Outboxes {
         outbox.end == 0 && outbox.backlog.is_none()
     }
 
-    /// What the socket refused so far, in bytes.
-    pub(crate) fn backlog_len(&self, slot: Slot) -> usize {
-        self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.len)
+    /// What a connection's backlog counts against its limit, in bytes: what the socket refused, and where it is.
+    pub(crate) fn backlog_cost(&self, slot: Slot) -> usize {
+        self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.cost())
     }
 
     /// Drops a connection's backlog but for the rest of a frame that is partly sent, so that a close frame may follow.
@@ -212,7 +215,9 @@ impl Outboxes {
         if let Some(backlog) = &mut outbox.backlog
             && outbox.opaque != ALL
         {
+            let before = backlog.ranges_bytes();
             backlog.truncate(outbox.opaque as usize, &mut self.arena);
+            self.backlog_ranges_bytes = self.backlog_ranges_bytes - before + backlog.ranges_bytes();
             if backlog.len == 0 {
                 outbox.backlog = None;
             }
@@ -221,7 +226,7 @@ impl Outboxes {
 
     /// The memory that all backlogs take, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
-        self.arena.backlog_bytes()
+        self.arena.backlog_bytes() + self.backlog_ranges_bytes
     }
 
     /// Whether a flush has anything to do.
@@ -277,6 +282,7 @@ impl Outboxes {
                 self.refuse(slot, 0, 0);
                 return Ok(false);
             }
+            self.backlog_ranges_bytes -= backlog.ranges_bytes();
             outbox.backlog = None;
         }
         self.write_ranges(slot, sink)
@@ -354,12 +360,14 @@ impl Outboxes {
         let shared = (wanted >= self.arena.turn().len() / 2).then(|| self.arena.share_turn());
         for refused in self.refused.drain(..) {
             let Some(backlog) = &mut self.outboxes[refused.slot as usize].backlog else { continue };
+            let before = backlog.ranges_bytes();
             match shared {
                 Some((segment, base)) => {
                     backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena)
                 }
                 None => backlog.copy(refused.start, refused.end, &mut self.arena),
             }
+            self.backlog_ranges_bytes += backlog.ranges_bytes() - before;
             if flushed.backlogged.last() != Some(&refused.slot) {
                 flushed.backlogged.push(refused.slot);
             }

@@ -142,7 +142,7 @@ impl Hub {
             self.emptied(slot);
         }
         for slot in flushed.backlogged.drain(..) {
-            if self.outboxes.backlog_len(slot) > self.limits.outbox_bytes_max {
+            if self.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
                 self.drop_backlog(app, slot);
             }
         }
@@ -175,7 +175,7 @@ impl Hub {
         let mut offenders: Vec<(usize, Slot)> = self
             .sessions
             .iter()
-            .map(|(slot, session)| (self.outboxes.backlog_len(slot as Slot) + session.incoming_bytes(), slot as Slot))
+            .map(|(slot, session)| (self.outboxes.backlog_cost(slot as Slot) + session.incoming_bytes(), slot as Slot))
             .filter(|&(bytes, _)| bytes > 0)
             .collect();
         offenders.sort_unstable_by(|a, b| b.cmp(a));

@@ -98,6 +98,16 @@ impl Backlog {
         }
     }
 
+    /// What it counts against its connection's limit: its bytes, and the places where they are.
+    pub(super) fn cost(&self) -> usize {
+        self.len + self.ranges.len() * size_of::<Range>()
+    }
+
+    /// The memory that its list of ranges takes, in bytes.
+    pub(super) fn ranges_bytes(&self) -> usize {
+        self.ranges.capacity() * size_of::<Range>()
+    }
+
     pub(super) fn release(self, arena: &mut Arena) {
         for range in self.ranges {
             arena.release(range.segment);
