@@ -117,7 +117,8 @@ pub struct Config {
     /// been read whole. Each core has an equal share. Default: a quarter of the memory that the cgroup or the machine
     /// allows.
     ///
-    /// A core over its share closes its worst offenders with 1013 first.
+    /// A core over its share closes its worst offenders with 1013: first who makes it keep the most, which is not only
+    /// what is meant for that connection but all memory that cannot be freed as long as it waits.
     #[serde(deserialize_with = "units::bytes_or_none", rename = "memory-budget")]
     pub memory_budget_bytes: Option<u64>,
 

@@ -208,6 +208,12 @@ impl Outboxes {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.cost())
     }
 
+    /// The memory that a connection's backlog keeps from being freed, alone or with others, in bytes: a few bytes pin all
+    /// that was shared in their turn.
+    pub(crate) fn pinned_bytes(&self, slot: Slot) -> usize {
+        self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.pinned_bytes(&self.arena))
+    }
+
     /// Drops a connection's backlog but for the rest of a frame that is partly sent, so that a close frame may follow.
     /// To be called between turns only.
     pub(crate) fn truncate(&mut self, slot: Slot) {

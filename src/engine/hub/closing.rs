@@ -175,7 +175,7 @@ impl Hub {
         let mut offenders: Vec<(usize, Slot)> = self
             .sessions
             .iter()
-            .map(|(slot, session)| (self.outboxes.backlog_cost(slot as Slot) + session.incoming_bytes(), slot as Slot))
+            .map(|(slot, session)| (self.offence(slot as Slot) + session.incoming_bytes(), slot as Slot))
             .filter(|&(bytes, _)| bytes > 0)
             .collect();
         offenders.sort_unstable_by(|a, b| b.cmp(a));
@@ -191,6 +191,13 @@ impl Hub {
             }
             self.drop_incoming(slot);
         }
+    }
+
+    /// How much of what is kept for peers is a connection's fault. What waits for it counts, and so does the memory that
+    /// cannot be freed while it waits, though others may wait for the same: who does not read pins the segment of every
+    /// burst for a few bytes, and who reads the rest of them pins none but the newest.
+    fn offence(&self, slot: Slot) -> usize {
+        self.outboxes.backlog_cost(slot) + self.outboxes.pinned_bytes(slot)
     }
 
     /// What a connection that is told to go had sent of an unfinished message is of no use any more.

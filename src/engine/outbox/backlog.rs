@@ -108,6 +108,20 @@ impl Backlog {
         self.ranges.capacity() * size_of::<Range>()
     }
 
+    /// The memory that it keeps from being freed, alone or with others, in bytes. Cost: a look at each range.
+    pub(super) fn pinned_bytes(&self, arena: &Arena) -> usize {
+        let mut segments: Vec<u32> = Vec::new();
+        for range in &self.ranges {
+            if segments.last() != Some(&range.segment) {
+                segments.push(range.segment);
+            }
+        }
+        segments.sort_unstable();
+        segments.dedup();
+        let segment_bytes: usize = segments.iter().map(|&segment| arena.segment_bytes(segment)).sum();
+        segment_bytes + self.ranges_bytes()
+    }
+
     pub(super) fn release(self, arena: &mut Arena) {
         for range in self.ranges {
             arena.release(range.segment);

@@ -77,6 +77,31 @@ fn a_core_over_its_budget_closes_those_that_cost_the_most() {
     hub.invariants();
 }
 
+#[test]
+fn past_the_budget_who_pins_the_memory_is_closed_and_not_who_reads_much() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    hub.limits.kept_bytes_max = 1 << 20;
+    let (stalled, busy) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    for slot in [stalled, busy] {
+        hub.subscribe(slot, b"echo", Kind::Exact);
+    }
+    hub.subscribe(busy, b"other", Kind::Exact);
+    for _ in 0..40 {
+        // A burst of which one reads nothing, and the other everything, but not at once.
+        peers.stalled = vec![stalled, busy];
+        hub.publish([&b"echo"[..]].into_iter(), true, b"for both", None);
+        hub.publish([&b"other"[..]].into_iter(), true, &[b'x'; 200_000], None);
+        end_turn(&mut hub, &mut peers);
+        peers.stalled = vec![stalled];
+        hub.writable(busy);
+        end_turn(&mut hub, &mut peers);
+    }
+    assert!(hub.is_open(busy), "it has read 8 MB");
+    assert!(!hub.is_open(stalled), "it waits for a few bytes of each burst, and so all of them are kept");
+    assert_eq!((hub.stats.over_budget, hub.stats.slow_consumers), (1, 0));
+    hub.invariants();
+}
+
 /// A socket that is full after this many bytes, and empty again when the next write comes.
 struct Draining(usize);
 
