@@ -260,13 +260,24 @@ impl Core {
 
     fn flush_if_full(&mut self) {
         if self.hub.is_full() {
-            self.hand_to_bridge(); // its batches stay about as large as a full turn
-            self.hub.flush(&mut *self.app, &mut self.reactor.connections);
+            self.flush();
         }
     }
 
-    /// Ends a turn: batches first, so that peers work while this core writes.
+    /// Ends a turn.
     fn send(&mut self, slots: &mut Vec<Slot>) {
+        self.flush();
+        self.hub.take_shut(slots);
+        for slot in slots.drain(..) {
+            self.reactor.connections.shut(slot);
+        }
+        self.hub.reap(slots);
+        self.reactor.close(slots);
+    }
+
+    /// Sends what has been collected: batches first, so that peers work while this core writes. A turn that is full does
+    /// so before its end, so neither its batches nor its outboxes grow with the number of those who publish in it.
+    fn flush(&mut self) {
         for link in &self.links {
             let Some(batch) = self.hub.take_batch(link.peer) else { continue };
             match link.batches_out.try_send(batch) {
@@ -277,12 +288,6 @@ impl Core {
         }
         self.hand_to_bridge();
         self.hub.flush(&mut *self.app, &mut self.reactor.connections);
-        self.hub.take_shut(slots);
-        for slot in slots.drain(..) {
-            self.reactor.connections.shut(slot);
-        }
-        self.hub.reap(slots);
-        self.reactor.close(slots);
     }
 }
 

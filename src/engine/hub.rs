@@ -2,8 +2,9 @@
 //!
 //! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
 //! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
-//! [`Hub::flush`]; [`Hub::take_batch`] for each peer; and [`Hub::reap`] before a slot may be used again. So several
-//! hubs and the links between them run in one test, in virtual time, from a seed.
+//! [`Hub::take_batch`] for each peer; [`Hub::flush`]; and [`Hub::reap`] before a slot may be used again. When
+//! [`Hub::is_full`] says so, batches and flush come in between the inputs, too. So several hubs and the links between them
+//! run in one test, in virtual time, from a seed.
 
 pub(crate) mod acks;
 mod closing;
@@ -83,6 +84,8 @@ pub(crate) struct Hub {
     /// Connections whose sending side is to be shut, for [`Hub::take_shut`].
     shut: Vec<Slot>,
     flushed: Flushed,
+    /// Bytes of frames since the last flush that peers alone get, so that the turn's buffer does not hold them.
+    passed_on: usize,
     /// Payloads are put together here before their frame's header is known.
     scratch: Vec<u8>,
     /// What sessions keep of unfinished input, in bytes.
@@ -114,6 +117,7 @@ impl Hub {
             ended: Vec::new(),
             shut: Vec::new(),
             flushed: Flushed::default(),
+            passed_on: 0,
             scratch: Vec::new(),
             incoming_bytes: 0,
             is_draining: false,
@@ -192,9 +196,9 @@ impl Hub {
         self.outboxes.writable(slot);
     }
 
-    /// Whether the turn should be flushed before more is read.
+    /// Whether the turn should be flushed, and what there is for peers be taken, before more is read.
     pub(crate) fn is_full(&self) -> bool {
-        self.outboxes.turn_len() >= TURN_BYTES_MAX || self.outboxes.has_long_chain()
+        self.outboxes.turn_len() + self.passed_on >= TURN_BYTES_MAX || self.outboxes.has_long_chain()
     }
 
     /// What is to be handed to a peer at the end of the turn.

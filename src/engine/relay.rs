@@ -13,7 +13,8 @@ use crate::{
     protocol::{channel::Kind, frame},
 };
 
-/// A batch that the link has not taken grows to this size, in bytes; then the core stops reading from its publishers.
+/// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the core
+/// stops reading from its publishers.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room

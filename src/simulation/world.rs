@@ -252,14 +252,14 @@ impl World {
         if (!is_due && !is_spurious) || (!must && self.frozen[node] > 0) {
             return false;
         }
-        self.nodes[node].turn(self.now, &mut self.buffer);
-        for peer in (0..self.nodes.len()).filter(|&peer| peer != node) {
-            let Some(batch) = self.nodes[node].hub.take_batch(peer as u32) else { continue };
-            if let Err(batch) = self.nodes[peer].take_in(node, batch) {
-                self.nodes[node].hub.give_back_batch(peer as u32, batch);
-            }
+        for peer in 0..self.nodes.len() {
+            self.nodes[node].batches_in[peer] = self.nodes[peer].take_sent(node);
         }
+        self.nodes[node].turn(self.now, &mut self.buffer);
         self.nodes[node].end_turn();
+        for peer in 0..self.nodes.len() {
+            self.nodes[peer].is_woken |= self.nodes[node].has_sent(peer);
+        }
         true
     }
 
@@ -291,7 +291,7 @@ impl World {
     fn at_rest(&mut self) {
         for node in &self.nodes {
             assert!(!node.hub.has_paused() && node.letters.is_empty(), "a node sleeps on what it could do");
-            assert!(node.links.iter().flatten().all(|link| link.is_empty()));
+            assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
         }
         for client in &mut self.clients {
             client.at_rest(self.clock);

@@ -133,6 +133,7 @@ impl Hub {
             // poll, or its backlog would pass the limit meanwhile. It costs a system call for each that does not read.
             self.outboxes.retry();
         }
+        self.passed_on = 0;
         let mut flushed = std::mem::take(&mut self.flushed);
         self.outboxes.flush(sink, &mut flushed);
         for slot in flushed.broken.drain(..) {
