@@ -141,7 +141,7 @@ impl Core {
         let mut resumed = Vec::new();
         self.hub.resume(&mut *self.app, &mut resumed);
         for slot in resumed {
-            self.reactor.make_ready(self.hub.key(slot));
+            self.read(self.hub.key(slot), buffer);
         }
         // A connection that is put back meanwhile lands on the other list, which is read in the next turn.
         let mut ready = std::mem::replace(&mut self.reactor.ready, std::mem::take(&mut self.spare));
@@ -236,8 +236,8 @@ impl Core {
     /// Reads a connection until it has nothing more, or its share of the turn is used up.
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         for _ in 0..READS_PER_TURN {
-            if !self.hub.wants_input(key.slot) {
-                return; // it is put on the ready list again when it resumes
+            if !self.hub.may_read(key.slot) {
+                return; // it is read when it resumes
             }
             let len = match self.reactor.connections.read(key.slot, buffer) {
                 Ok(0) => return self.hub.end_of_input(&mut *self.app, key.slot),

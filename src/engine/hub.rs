@@ -166,8 +166,9 @@ impl Hub {
         used
     }
 
-    /// Lets paused connections go on if the links allow it: what they had sent is taken, and `resumed` gets those that
-    /// may be read again.
+    /// Lets paused connections go on if the links allow it: what was kept of them is taken, and `resumed` gets those that
+    /// may be read again, the one that has waited longest first. They are to be read before all others, or the links could
+    /// be full again, for the others, whenever it is their turn.
     pub(crate) fn resume(&mut self, app: &mut dyn Application, resumed: &mut Vec<Slot>) {
         if self.paused.is_empty() || self.must_wait() {
             return;
@@ -238,8 +239,14 @@ impl Hub {
         self.relays.is_congested() || self.acks.is_full()
     }
 
-    /// Whether the connection is read: it is not paused.
-    pub(crate) fn wants_input(&self, slot: Slot) -> bool {
+    /// Whether the connection is to be read now. While publishers must wait it is not, and is paused: what it sends stays
+    /// in its socket, where it costs no memory of ours, until [`Hub::resume`] gives the connection again.
+    pub(crate) fn may_read(&mut self, slot: Slot) -> bool {
+        let session = &self.sessions[slot as usize];
+        // Requests come one at a time, and whether the server is well is to be told meanwhile.
+        if session.phase == Phase::Open && !session.is_paused && self.must_wait() {
+            self.pause(slot);
+        }
         !self.sessions[slot as usize].is_paused
     }
 
@@ -281,17 +288,26 @@ impl Hub {
         self.outboxes.backlog_bytes() + self.incoming_bytes
     }
 
-    /// The input waits until links have room: its unused bytes are kept, and nothing is read until then.
-    fn pause(&mut self, slot: Slot, unused: &[u8]) {
-        self.keep_for_later(slot, unused);
+    /// The connection waits until links have room: nothing of it is read until then.
+    fn pause(&mut self, slot: Slot) {
         self.stats.paused += 1;
+        self.wait_for_links(slot);
+    }
+
+    /// The same in the midst of its input: the unused bytes are kept.
+    fn pause_with(&mut self, slot: Slot, unused: &[u8]) {
+        self.stats.paused += 1;
+        self.keep_for_later(slot, unused);
     }
 
     fn keep_for_later(&mut self, slot: Slot, unused: &[u8]) {
-        let session = &mut self.sessions[slot as usize];
-        session.put_partial(unused);
-        session.is_paused = true;
+        self.sessions[slot as usize].put_partial(unused);
         self.recount(slot);
+        self.wait_for_links(slot);
+    }
+
+    fn wait_for_links(&mut self, slot: Slot) {
+        self.sessions[slot as usize].is_paused = true;
         self.paused.push(self.key(slot));
     }
 

@@ -172,7 +172,7 @@ impl Node {
         let mut resumed = Vec::new();
         self.hub.resume(&mut self.app, &mut resumed);
         for slot in resumed {
-            self.make_ready(self.hub.key(slot));
+            self.read(self.hub.key(slot), buffer);
         }
         for key in std::mem::take(&mut self.ready) {
             if self.hub.is_current(key) {
@@ -247,7 +247,7 @@ impl Node {
 
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         for _ in 0..READS_PER_TURN {
-            if !self.hub.wants_input(key.slot) {
+            if !self.hub.may_read(key.slot) {
                 return;
             }
             let id = self.sockets.by_slot[key.slot as usize].expect("a current connection has a socket");
