@@ -243,8 +243,13 @@ impl Hub {
     /// in its socket, where it costs no memory of ours, until [`Hub::resume`] gives the connection again.
     pub(crate) fn may_read(&mut self, slot: Slot) -> bool {
         let session = &self.sessions[slot as usize];
-        // Requests come one at a time, and whether the server is well is to be told meanwhile.
-        if session.phase == Phase::Open && !session.is_paused && self.must_wait() {
+        let may_publish = match session.phase {
+            Phase::Open => true,
+            // Requests come one at a time, and whether the server is well is to be told meanwhile.
+            Phase::Http => self.is_draining,
+            Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,
+        };
+        if may_publish && !session.is_paused && self.must_wait() {
             self.pause(slot);
         }
         !self.sessions[slot as usize].is_paused

@@ -99,6 +99,11 @@ pub(crate) struct Node {
     /// What this node has sent, by peer.
     batches_out: Vec<VecDeque<Vec<u8>>>,
     pub(crate) is_woken: bool,
+    last_turn: Duration,
+    /// Somebody has asked it to stop.
+    pub(crate) is_to_stop: bool,
+    has_told_peers: bool,
+    is_draining: bool,
     /// What other threads want to be published.
     pub(crate) letters: VecDeque<(Vec<u8>, Vec<u8>)>,
 }
@@ -115,6 +120,10 @@ impl Node {
             batches_in: vec![VecDeque::new(); nodes as usize],
             batches_out: vec![VecDeque::new(); nodes as usize],
             is_woken: false,
+            last_turn: Duration::ZERO,
+            is_to_stop: false,
+            has_told_peers: false,
+            is_draining: false,
             letters: VecDeque::new(),
         }
     }
@@ -146,10 +155,11 @@ impl Node {
         let has_event = self.sockets.all.iter().any(|socket| !socket.is_closed && (socket.readable || socket.writable));
         let has_letters = !self.letters.is_empty() && !self.hub.must_wait();
         let is_busy = has_event || self.is_woken || !self.ready.is_empty() || !self.accepts.is_empty();
-        if is_busy || has_letters || self.hub.wants_turn() {
+        let is_to_begin_to_stop = self.is_to_stop && !self.has_told_peers && !self.hub.must_wait();
+        if is_busy || has_letters || is_to_begin_to_stop || self.hub.wants_turn() {
             return Some(now);
         }
-        let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);
+        let retry = self.hub.has_batches().then_some(self.last_turn + RELAY_RETRY);
         self.hub.next_deadline().into_iter().chain(retry).min()
     }
 
@@ -157,6 +167,7 @@ impl Node {
     pub(crate) fn turn(&mut self, now: Duration, buffer: &mut [u8]) {
         self.hub.set_now(now);
         self.is_woken = false;
+        self.last_turn = now;
         self.sort_events();
         for peer in 0..self.batches_in.len() {
             while let Some(batch) = self.batches_in[peer].pop_front() {
@@ -200,9 +211,26 @@ impl Node {
         self.hub.invariants();
     }
 
-    /// Stops serving.
-    pub(crate) fn drain(&mut self) {
-        self.hub.drain(&mut self.app);
+    /// As in `engine/core/stopping.rs`, behind a turn.
+    pub(crate) fn go_on_stopping(&mut self) {
+        if !self.is_to_stop || self.is_draining {
+            return;
+        }
+        self.take_letters();
+        if self.letters.is_empty() && !self.has_told_peers {
+            self.hub.stop_publishing();
+            self.has_told_peers = true;
+        }
+        if self.has_told_peers && self.hub.have_peers_stopped() {
+            self.hub.drain(&mut self.app);
+            self.is_draining = true;
+        }
+        self.end_turn();
+    }
+
+    /// Whether it has told all its clients to go.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining
     }
 
     fn sort_events(&mut self) {

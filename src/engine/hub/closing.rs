@@ -292,9 +292,27 @@ impl Hub {
         None
     }
 
+    /// Begins to stop: new clients are turned away, and from here on nothing is published on this core, which its peers are
+    /// told behind all that was.
+    pub(crate) fn stop_publishing(&mut self) {
+        self.is_draining = true;
+        self.relays.tell_stopping();
+    }
+
+    /// A peer core has ended.
+    pub(crate) fn peer_has_ended(&mut self, peer: u32) {
+        self.relays.has_stopped(peer);
+    }
+
+    /// Whether all that the peer cores had published has come.
+    pub(crate) fn have_peers_stopped(&self) -> bool {
+        self.relays.have_all_stopped()
+    }
+
     /// Stops serving: every client is told to go (1001), and new ones are turned away.
     pub(crate) fn drain(&mut self, app: &mut dyn Application) {
         self.is_draining = true;
+        self.relays.let_go();
         let slots: Vec<Slot> = self.sessions.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
             self.close(app, slot, Fault::GOING_AWAY.code, Fault::GOING_AWAY.reason);
