@@ -253,9 +253,12 @@ impl Outboxes {
         dirty.clear();
         self.dirty = dirty;
         self.settle(flushed);
-        empty(&mut self.chain);
-        empty(&mut self.refused);
-        empty(&mut self.ranges);
+        if !self.chain.is_empty() {
+            // Without a chain the others have at most an entry a connection.
+            empty(&mut self.chain);
+            empty(&mut self.refused);
+            empty(&mut self.ranges);
+        }
         self.arena.end_turn();
     }
 
@@ -281,6 +284,13 @@ impl Outboxes {
             self.refuse(slot, 0, sent);
             return Ok(false);
         }
+        self.flush_ranges(slot, sink)
+    }
+
+    /// The rest of [`Outboxes::flush_one`], for several ranges or a backlog. It is kept out of it so that the common case
+    /// stays short.
+    #[inline(never)]
+    fn flush_ranges(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
         self.gather(slot);
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog {
