@@ -7,7 +7,10 @@ use std::{
 
 use crate::engine::{
     arena::{Arena, Range},
-    outbox::{SLICES_MAX, Sink, rest_of_frame, written},
+    outbox::{
+        SLICES_MAX, Sink,
+        flush::{rest_of_frame, written},
+    },
     subscriptions::Slot,
 };
 
