@@ -107,6 +107,7 @@ pub struct Config {
 
     /// `outbox-max`: bytes that wait in one connection's outbox because its peer does not read them. Default: 1 MiB.
     ///
+    /// Each stretch that lies together counts 12 bytes more: other channels' messages in between make more of them.
     /// Past it the connection is closed with 1013. What several outboxes wait for is held once, so a stalled audience of
     /// one channel costs its backlog once; a connection whose peer keeps up costs nothing.
     ///
@@ -121,7 +122,8 @@ pub struct Config {
     /// been read whole. Each core has an equal share. Default: a quarter of the memory that the cgroup or the machine
     /// allows.
     ///
-    /// A core over its share closes its worst offenders with 1013 first.
+    /// A core over its share closes its worst offenders with 1013: first who makes it keep the most, which is not only
+    /// what is meant for that connection but all memory that cannot be freed as long as it waits.
     #[serde(deserialize_with = "units::bytes_or_none", rename = "memory-budget")]
     pub memory_budget_bytes: Option<u64>,
 

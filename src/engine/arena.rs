@@ -57,6 +57,11 @@ impl Arena {
         &self.segments[range.segment as usize].bytes[range.start as usize..range.end as usize]
     }
 
+    /// The memory that a segment takes, in bytes, for as long as anybody waits for any of it.
+    pub(crate) fn segment_bytes(&self, segment: u32) -> usize {
+        self.segments[segment as usize].bytes.capacity()
+    }
+
     /// The memory that backlogs take, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.segment_bytes

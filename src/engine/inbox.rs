@@ -198,6 +198,11 @@ impl Inbox {
         Some(letter)
     }
 
+    /// How many letters wait.
+    pub(crate) fn len(&self) -> usize {
+        self.letters.len()
+    }
+
     /// Whether a letter waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.letters.is_empty()

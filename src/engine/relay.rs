@@ -13,7 +13,8 @@ use crate::{
     protocol::{channel::Kind, frame},
 };
 
-/// A batch that the link has not taken grows to this size, in bytes; then the core stops reading from its publishers.
+/// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the core
+/// stops reading from its publishers.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room
@@ -26,6 +27,7 @@ const NO_INTEREST: u8 = 2;
 const ANSWERED: u8 = 3;
 const DELIVERY: u8 = 4;
 const ABSENT: u8 = 5;
+const STOPPING: u8 = 6;
 
 /// What a peer that is absent has answered: everything, so that nobody waits for it.
 const ALL: u64 = u64::MAX;
@@ -64,6 +66,8 @@ pub(crate) enum Item<'b> {
     /// The peer cannot answer for now, and nobody is to wait for it: the bridge has lost the other nodes. Its next
     /// `Answered` ends that.
     Absent,
+    /// The peer is stopping, and publishes nothing any more.
+    Stopping,
 }
 
 /// Takes the next item off a batch.
@@ -79,6 +83,7 @@ pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
         }
         ANSWERED => Item::Answered(u64::from_le_bytes(*take_array(batch))),
         ABSENT => Item::Absent,
+        STOPPING => Item::Stopping,
         DELIVERY => {
             let kind = take_kind(batch);
             let name = take_short(batch);
@@ -179,8 +184,11 @@ pub(crate) struct Relays {
     peers: Vec<Option<Peer>>,
     /// Interests that were sent to every peer so far.
     announced: u64,
-    /// A bit for each peer whose batch is over `batch_bytes_max`.
+    /// A bit for each peer whose batch is over `batch_bytes_max`; the core's own when it has told that it is stopping.
     congested: u64,
+    own_bit: u64,
+    /// A bit for each peer core that may still publish.
+    publishing: u64,
     /// [`BATCH_BYTES_MAX`], but for tests.
     pub(crate) batch_bytes_max: usize,
     /// The peer that is the bridge to other nodes.
@@ -206,7 +214,17 @@ impl Relays {
     pub(crate) fn new(own: u32, cores: u32) -> Self {
         assert!(cores <= PEERS_MAX, "{cores} cores, at most {PEERS_MAX}");
         let peers = (0..cores).map(|peer| (peer != own).then(Peer::default)).collect();
-        Self { peers, announced: 0, congested: 0, batch_bytes_max: BATCH_BYTES_MAX, bridge: None, bridge_bit: 0 }
+        let publishing = (0..cores).filter(|&peer| peer != own).fold(0, |bits, peer| bits | 1 << peer);
+        Self {
+            peers,
+            announced: 0,
+            congested: 0,
+            own_bit: 1 << own,
+            publishing,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            bridge: None,
+            bridge_bit: 0,
+        }
     }
 
     /// Adds the bridge as one more peer, absent at first, and gives its number.
@@ -252,13 +270,18 @@ impl Relays {
     }
 
     fn tell_interest(&mut self, tag: u8, name: &[u8], kind: Kind) {
-        let cores = self.bridge.as_ref().map_or(self.peers.len(), |bridge| bridge.number as usize);
+        let cores = self.cores();
         for peer in self.peers[..cores].iter_mut().flatten() {
             put_interest(&mut peer.batch, tag, name, kind);
         }
         if let Some(bridge) = &mut self.bridge {
             put_interest(&mut bridge.interest, tag, name, kind);
         }
+    }
+
+    /// How many of the peers are cores: all but the bridge, which is the last.
+    fn cores(&self) -> usize {
+        self.bridge.as_ref().map_or(self.peers.len(), |bridge| bridge.number as usize)
     }
 
     /// Hands a frame to one peer for its subscribers of these channels.
@@ -331,6 +354,28 @@ impl Relays {
             self.congested |= 1 << peer;
         }
         entry.batch = batch;
+    }
+
+    /// Tells the other cores that nothing more is published here: publishers must wait until [`Relays::let_go`].
+    pub(crate) fn tell_stopping(&mut self) {
+        self.congested |= self.own_bit;
+        let cores = self.cores();
+        self.peers[..cores].iter_mut().flatten().for_each(|peer| peer.batch.push(STOPPING));
+    }
+
+    /// Nobody needs to wait any more because this core is stopping.
+    pub(crate) fn let_go(&mut self) {
+        self.congested &= !self.own_bit;
+    }
+
+    /// A peer core publishes nothing any more.
+    pub(crate) fn has_stopped(&mut self, peer: u32) {
+        self.publishing &= !(1 << peer);
+    }
+
+    /// Whether no other core publishes any more.
+    pub(crate) fn have_all_stopped(&self) -> bool {
+        self.publishing == 0
     }
 
     /// Whether a link is so far behind that publishers must wait.

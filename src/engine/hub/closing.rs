@@ -136,6 +136,7 @@ impl Hub {
             // poll, or its backlog would pass the limit meanwhile. It costs a system call for each that does not read.
             self.outboxes.retry();
         }
+        self.passed_on = 0;
         let mut flushed = std::mem::take(&mut self.flushed);
         self.outboxes.flush(sink, &mut flushed);
         for slot in flushed.broken.drain(..) {
@@ -145,7 +146,7 @@ impl Hub {
             self.emptied(slot);
         }
         for slot in flushed.backlogged.drain(..) {
-            if self.outboxes.backlog_len(slot) > self.limits.outbox_bytes_max {
+            if self.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
                 self.drop_backlog(app, slot);
             }
         }
@@ -178,7 +179,7 @@ impl Hub {
         let mut offenders: Vec<(usize, Slot)> = self
             .sessions
             .iter()
-            .map(|(slot, session)| (self.outboxes.backlog_len(slot as Slot) + session.incoming_bytes(), slot as Slot))
+            .map(|(slot, session)| (self.offence(slot as Slot) + session.incoming_bytes(), slot as Slot))
             .filter(|&(bytes, _)| bytes > 0)
             .collect();
         offenders.sort_unstable_by(|a, b| b.cmp(a));
@@ -194,6 +195,13 @@ impl Hub {
             }
             self.drop_incoming(slot);
         }
+    }
+
+    /// How much of what is kept for peers is a connection's fault. What waits for it counts, and so does the memory that
+    /// cannot be freed while it waits, though others may wait for the same: who does not read pins the segment of every
+    /// burst for a few bytes, and who reads the rest of them pins none but the newest.
+    fn offence(&self, slot: Slot) -> usize {
+        self.outboxes.backlog_cost(slot) + self.outboxes.pinned_bytes(slot)
     }
 
     /// What a connection that is told to go had sent of an unfinished message is of no use any more.
@@ -287,9 +295,27 @@ impl Hub {
         None
     }
 
+    /// Begins to stop: new clients are turned away, and from here on nothing is published on this core, which its peers are
+    /// told behind all that was.
+    pub(crate) fn stop_publishing(&mut self) {
+        self.is_draining = true;
+        self.relays.tell_stopping();
+    }
+
+    /// A peer core has ended.
+    pub(crate) fn peer_has_ended(&mut self, peer: u32) {
+        self.relays.has_stopped(peer);
+    }
+
+    /// Whether all that the peer cores had published has come.
+    pub(crate) fn have_peers_stopped(&self) -> bool {
+        self.relays.have_all_stopped()
+    }
+
     /// Stops serving: every client is told to go (1001), and new ones are turned away.
     pub(crate) fn drain(&mut self, app: &mut dyn Application) {
         self.is_draining = true;
+        self.relays.let_go();
         let slots: Vec<Slot> = self.sessions.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
             self.close(app, slot, Fault::GOING_AWAY.code, Fault::GOING_AWAY.reason);

@@ -92,7 +92,7 @@ impl Hub {
             Handled::MustWait => {
                 let mut unused = kept[..before].to_vec();
                 unused.extend_from_slice(bytes);
-                self.pause(slot, &unused);
+                self.pause_with(slot, &unused);
                 Ok(bytes.len())
             }
         }
@@ -206,7 +206,7 @@ impl Hub {
         } else if self.must_wait() {
             body.framing = Framing::Length(0);
             self.request(slot).body = Some(body);
-            self.pause(slot, &bytes[used..]);
+            self.pause_with(slot, &bytes[used..]);
             return Ok(bytes.len());
         } else {
             self.publish_body(app, slot, &body.bytes, body.persistence);

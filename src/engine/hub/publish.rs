@@ -192,6 +192,7 @@ impl Hub {
                     self.relays.absent(peer);
                     is_answered = true;
                 }
+                Item::Stopping => self.relays.has_stopped(peer),
             }
         }
         if is_answered {

@@ -1,5 +1,6 @@
 //! A hub without a core: what one turn may bring in any order.
 
+mod bounds;
 mod bridge;
 mod ending;
 mod http;
