@@ -47,8 +47,8 @@ pub const CORES_MAX: usize = 63;
 
 /// What a server may use, and where its limits are. See the [module](self) for where it comes from.
 ///
-/// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. An unknown key
-/// is an error.
+/// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. A time that is not
+/// zero is at least 1 ms, but for `busy-poll` and `coalesce`. An unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
@@ -90,10 +90,10 @@ pub struct Config {
     #[serde(rename = "max-head", deserialize_with = "units::bytes")]
     pub head_bytes_max: usize,
 
-    /// `max-headers`: header lines of one message, or of one HTTP request. Default: 64; at most
-    /// [`Config::HEADERS_CEILING`].
+    /// `max-headers`: header lines of one message. Default: 64; at most [`Config::HEADERS_CEILING`].
     ///
-    /// Past it the same happens as past `max-head`.
+    /// Past it the message is refused with `head-too-big`. An HTTP request may have 64 whatever this is, since browsers and
+    /// proxies add lines that nobody asked for; past that it gets 431.
     #[serde(rename = "max-headers")]
     pub headers_max: usize,
 
@@ -109,6 +109,11 @@ pub struct Config {
     ///
     /// Past it the connection is closed with 1013. What several outboxes wait for is held once, so a stalled audience of
     /// one channel costs its backlog once; a connection whose peer keeps up costs nothing.
+    ///
+    /// How long it may wait is not limited: a peer that reads nothing answers no pings either, so that `idle-timeout` ends
+    /// it, and one that goes on speaking keeps no more than this, until `memory-budget` needs it. A connection that is
+    /// being closed has 10 s to take what waits, then it is reset; what is in the kernel by then (`send-buffer`) is given
+    /// up when the peer has taken nothing of it for 10 s more.
     #[serde(rename = "outbox-max", deserialize_with = "units::bytes")]
     pub outbox_bytes_max: usize,
 

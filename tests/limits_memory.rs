@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use common::{
     client::{Client, assert_same, close_parts},
     daemon::Daemon,
+    enough_cpus,
     frame::{self, CLOSE, FIN, TEXT},
     message::chat,
     on_one_and_two_cores,
@@ -166,6 +167,24 @@ fn an_idle_subscribed_connection_costs_at_most_600_bytes(cores: usize) {
     let each = daemon.rss().saturating_sub(before) / MORE;
     println!("{each} bytes for each of {} connections", warm.len() + more.len());
     assert!(each <= 600, "{each} bytes each");
+}
+
+#[test]
+fn a_core_more_costs_little_memory() {
+    if !enough_cpus(2) {
+        return;
+    }
+    let rss = [1, 2].map(|cores| {
+        let daemon = Daemon::start(cores, &[]);
+        // Each core has served somebody.
+        let clients: Vec<_> = (0..20).map(|number| subscribed(daemon.port(), number)).collect();
+        let rss = daemon.rss();
+        drop(clients);
+        rss
+    });
+    let more = rss[1].saturating_sub(rss[0]);
+    println!("{} KiB with one core, {} KiB more with two", rss[0] >> 10, more >> 10);
+    assert!(more < 2 << 20, "{more} bytes for a core");
 }
 
 fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {

@@ -15,7 +15,7 @@ const TURN_CAPACITY_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 struct Segment {
     bytes: Vec<u8>,
-    /// Backlog ranges that lie in it. A segment without holds is freed, or cleared when it is the open one.
+    /// Backlog ranges that lie in it. A segment without holds is freed, also when it is the open one.
     holds: u32,
 }
 

@@ -16,7 +16,6 @@ use crate::engine::{
     pace::Pace,
     reactor::Reactor,
     session::ConnectionKey,
-    subscriptions::Slot,
     uplink::BridgeLink,
 };
 
@@ -95,13 +94,14 @@ impl Core {
                     self.hub.drain(&mut *self.app);
                     Drain { deadline: now + time }
                 });
-                self.send(&mut Vec::new());
+                self.send();
                 let (is_sent, is_empty) = self.hub.drained();
                 if is_sent {
                     drain.deadline = drain.deadline.min(now + FAREWELL);
                 }
                 if is_empty || now >= drain.deadline {
                     self.hand_to_bridge();
+                    self.reactor.connections.clear();
                     self.shared.store(self.hub.refresh_stats());
                     return Ok(());
                 }
@@ -158,7 +158,7 @@ impl Core {
 
     /// Sends what came of the turn.
     fn end_turn(&mut self, had_input: bool) {
-        self.send(&mut Vec::new());
+        self.send();
         if had_input {
             self.hub.stats.turns += 1;
             self.shared.store(self.hub.refresh_stats());
@@ -219,7 +219,10 @@ impl Core {
                     self.hub.close(&mut *self.app, key.slot, code, &reason);
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
-                Letter::Options(options) => self.set_options(*options),
+                Letter::Options(options, taken) => {
+                    self.set_options(*options);
+                    let _ = taken.try_send(()); // whoever asked may have given up waiting
+                }
             }
             self.flush_if_full();
         }
@@ -266,7 +269,7 @@ impl Core {
     }
 
     /// Ends a turn: batches first, so that peers work while this core writes.
-    fn send(&mut self, slots: &mut Vec<Slot>) {
+    fn send(&mut self) {
         for link in &self.links {
             let Some(batch) = self.hub.take_batch(link.peer) else { continue };
             match link.batches_out.try_send(batch) {
@@ -277,12 +280,12 @@ impl Core {
         }
         self.hand_to_bridge();
         self.hub.flush(&mut *self.app, &mut self.reactor.connections);
-        self.hub.take_shut(slots);
-        for slot in slots.drain(..) {
-            self.reactor.connections.shut(slot);
-        }
-        self.hub.reap(slots);
-        self.reactor.close(slots);
+        let mut shut = Vec::new();
+        self.hub.take_shut(&mut shut);
+        shut.into_iter().for_each(|slot| self.reactor.connections.shut(slot));
+        let mut ended = Vec::new();
+        self.hub.reap(&mut ended);
+        self.reactor.close(ended);
     }
 }
 

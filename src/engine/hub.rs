@@ -2,8 +2,8 @@
 //!
 //! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
 //! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
-//! [`Hub::flush`]; [`Hub::take_batch`] for each peer; and [`Hub::reap`] before a slot may be used again. So several
-//! hubs and the links between them run in one test, in virtual time, from a seed.
+//! [`Hub::take_batch`] for each peer, so that peers work while this core writes; [`Hub::flush`]; and [`Hub::reap`] before a
+//! slot may be used again. So several hubs and the links between them run in one test, in virtual time, from a seed.
 
 pub(crate) mod acks;
 mod closing;
@@ -31,12 +31,12 @@ use crate::{
     protocol::http::{Pages, RequestHead},
 };
 
-pub(crate) use self::limits::Limits;
 use self::{
     acks::Acks,
     publish::{Resolved, Run},
     repeat::Repeat,
 };
+pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits};
 
 /// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
@@ -173,8 +173,12 @@ impl Hub {
                 self.paused.push(key);
                 continue;
             }
+            let now = self.now;
             let Some(session) = self.session(key) else { continue };
             session.is_paused = false;
+            if matches!(session.phase, Phase::Http | Phase::Open) {
+                session.heard = now; // it was us who did not listen
+            }
             let mut bytes = session.take_partial();
             session.tidy();
             let used = self.receive(app, key.slot, &mut bytes);

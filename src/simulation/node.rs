@@ -15,7 +15,7 @@ use crate::{
         hub::{Hub, Limits},
         inbox::Mailbox,
         outbox::Sink,
-        session::ConnectionKey,
+        session::{ConnectionKey, Ended},
         subscriptions::Slot,
     },
     extension::{Dispatch, Extensions},
@@ -189,8 +189,9 @@ impl Node {
                 self.sockets.all[id].is_shut = true;
             }
         }
-        self.hub.reap(&mut slots);
-        for slot in slots {
+        let mut ended = Vec::new();
+        self.hub.reap(&mut ended);
+        for Ended { slot, .. } in ended {
             let id = self.sockets.by_slot[slot as usize].take().expect("a slot is closed once");
             self.sockets.all[id].is_closed = true;
         }

@@ -8,15 +8,17 @@ use crate::{
     engine::{
         hub::{Application, Hub},
         outbox::Sink,
-        session::{Incoming, Phase},
+        session::{Ended, Incoming, Phase},
         subscriptions::Slot,
     },
     error::{Fault, HttpFault},
     protocol::{frame, http::write_fault},
 };
 
-/// How long a connection that is being closed has to read what it was sent and to say goodbye, in milliseconds.
-const CLOSE_TIMEOUT: u64 = 10_000;
+/// How long a connection that is being closed has to read what it was sent and to say goodbye. What the kernel still has
+/// for it then has as long again, and longer only while the peer takes some.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
 
 const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
 
@@ -63,6 +65,7 @@ impl Hub {
     /// The socket is broken, or the connection has had its time: it ends at once.
     pub(crate) fn lost(&mut self, app: &mut dyn Application, slot: Slot) {
         self.apply_run();
+        self.sessions[slot as usize].is_cut |= !self.outboxes.is_empty(slot);
         self.outboxes.close(slot);
         self.leave(app, slot, Phase::Ended);
     }
@@ -104,7 +107,7 @@ impl Hub {
         }
         if before <= Phase::Open {
             session.heard = now;
-            self.schedule(slot, now + CLOSE_TIMEOUT);
+            self.schedule(slot, now + CLOSE_MILLIS);
         }
         self.recount(slot);
         if self.outboxes.is_empty(slot) {
@@ -226,11 +229,11 @@ impl Hub {
         let next = match session.phase {
             Phase::Http => self.look_at_request(app, slot, silent),
             Phase::Open => self.look_at_open(app, slot, silent),
-            Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_TIMEOUT => {
+            Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_MILLIS => {
                 self.lost(app, slot);
                 None
             }
-            Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_TIMEOUT - silent),
+            Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_MILLIS - silent),
             Phase::Over => None,
         };
         if let Some(wait) = next {
@@ -304,13 +307,13 @@ impl Hub {
         shut.append(&mut self.shut);
     }
 
-    /// Forgets the connections that are over and gives their slots, whose sockets are to be closed before the next
+    /// Forgets the connections that are over and gives them: their sockets are to be closed before the next
     /// [`Hub::open`].
-    pub(crate) fn reap(&mut self, ended: &mut Vec<Slot>) {
-        for &slot in &self.ended {
+    pub(crate) fn reap(&mut self, ended: &mut Vec<Ended>) {
+        for slot in self.ended.drain(..) {
             self.outboxes.close(slot);
-            self.sessions.remove(slot as usize);
+            let session = self.sessions.remove(slot as usize);
+            ended.push(Ended { slot, is_cut: session.is_cut });
         }
-        ended.append(&mut self.ended);
     }
 }
