@@ -27,6 +27,8 @@
  *               check is yours: a pointer must point to what its type says, with the length that you give.
  *   Callbacks   must return: no longjmp and no C++ exception may leave them.
  *   Memory      If there is none left, the process ends (abort).
+ *   Cancel      A thread that is in here must not be cancelled (pthread_cancel): that ends the process (abort). To end
+ *               another thread's poll, close the client.
  *   fork        A child process that does not exec at once has none of the threads: it must not call anything here.
  *   dlclose     Not while a server runs, nor a thread that has called anything here.
  */
@@ -108,7 +110,10 @@ typedef void (*lhttp_log_callback)(int level, const char *target, const char *li
 
 /* Sends the log of this process, of all servers and clients, to `callback`, as far as it is at least as serious as
  * `level`; NULL sends it nowhere, which is how it begins. When this returns, the callback of before is not running
- * any more, and will not be called again. LHTTP_ERROR_CALLBACK inside of the callback itself. */
+ * any more, and will not be called again.
+ *
+ * LHTTP_ERROR_ARGUMENT if there is no such level; LHTTP_ERROR_CALLBACK inside of the callback itself;
+ * LHTTP_ERROR_SYSTEM if the program has set a logger of Rust's crate log, which gets the lines. */
 lhttp_status lhttp_log(int level, lhttp_log_callback callback, void *user);
 
 /* ------------------------------------------------------------------------------------------------------------------ */
@@ -238,8 +243,8 @@ lhttp_status lhttp_stop(lhttp_server *server, uint32_t drain_ms);
 /* ------------------------------------------------------------------------------------------------------------------ */
 
 /* A context is good on the thread of its callback until that returns; afterwards, and on other threads, each of
- * these gives NULL or 0, or LHTTP_ERROR_CALLBACK. So does a callback of the log that is called in the middle of one
- * of them.
+ * these gives NULL or 0, or LHTTP_ERROR_CALLBACK. So it does in a callback that is called in the middle of one of
+ * them: that of the log, and the release callback of lhttp_context_set_user.
  *
  * Texts that these give end with a NUL and are there until the callback returns. Bodies are not copied: they are
  * there until the callback returns or changes the message, whichever is first. */
@@ -375,7 +380,7 @@ typedef struct lhttp_client_config {
     size_t message_bytes_max;        /* 16 MiB: a longer message ends the connection with 1009 */
     size_t inbox_messages_max;       /* 10,000 events may wait to be polled; see LHTTP_ERROR_INBOX_FULL */
     size_t inbox_bytes_max;          /* 16 MiB of them */
-    size_t outbox_bytes_max;         /* 1 MiB may wait to be sent; see LHTTP_ERROR_FULL */
+    size_t outbox_bytes_max;         /* 1 MiB may wait to be sent, and no message may be longer; see LHTTP_ERROR_FULL */
     uint32_t connect_timeout_ms;     /* 10,000: of one attempt; resolving the host's name takes what it takes */
     uint32_t timeout_ms;             /* 10,000: how long a call waits for its answer, reconnecting included */
     uint32_t reconnect_delay_min_ms; /* 250: before the first attempt at most so long; LHTTP_NEVER: no reconnecting */
@@ -406,23 +411,27 @@ lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *co
  *
  * LHTTP_ERROR_REFUSED if a name is not valid or the server refuses it: none of them is subscribed then, and
  * lhttp_last_code, lhttp_last_reason and lhttp_last_error say why. LHTTP_ERROR_NOT_CONNECTED, LHTTP_ERROR_TIMED_OUT,
- * LHTTP_ERROR_FULL, LHTTP_ERROR_INBOX_FULL, LHTTP_ERROR_CLOSED. What has failed so can be repeated without harm. */
+ * LHTTP_ERROR_FULL, LHTTP_ERROR_INBOX_FULL, LHTTP_ERROR_CLOSED; LHTTP_ERROR_LOST only from a client that does not
+ * reconnect. What has failed so can be repeated without harm. */
 lhttp_status lhttp_client_subscribe(lhttp_client *client, const char *channels);
 lhttp_status lhttp_client_unsubscribe(lhttp_client *client, const char *channels);
 
-/* Publishes one message, as lhttp_publish does, and returns when the server has queued it for all subscribers. With the
- * header {"no-echo", "true"} this client itself does not receive it.
+/* Publishes one message, as lhttp_publish does, and returns when the server has queued it for all subscribers. Its
+ * `publish` header stands behind `headers`, or takes the place of one that they have. With the header
+ * {"no-echo", "true"} this client itself does not receive it.
  *
- * Errors as of lhttp_client_subscribe, and LHTTP_ERROR_LOST. It is never sent twice: after LHTTP_ERROR_LOST,
- * LHTTP_ERROR_TIMED_OUT and LHTTP_ERROR_INBOX_FULL it is not known whether it was published. */
+ * Errors as of lhttp_client_subscribe, and LHTTP_ERROR_LOST from any client. It is never sent twice: after
+ * LHTTP_ERROR_LOST, LHTTP_ERROR_TIMED_OUT and LHTTP_ERROR_INBOX_FULL it is not known whether it was published. */
 lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, const char *command,
                                   const lhttp_header *headers, const void *body, size_t len);
 
-/* Sends any message and does not wait for an answer: to a processor of the server, or to publish faster, with a header
- * `publish`. It waits for a connection in the outbox; what was on its way when one ends may be lost. If the server
- * refuses it, that is an event. A subscription made so is not renewed.
+/* Sends any message and waits for nothing: to a processor of the server, or to publish faster, with a header `publish`.
+ * What the socket does not take at once, or there is no connection for, waits in the outbox, and goes out with the
+ * calls and polls that follow; what was on its way when a connection ends may be lost. If the server refuses it, that
+ * is an event. A subscription made so is not renewed.
  *
- * LHTTP_ERROR_REFUSED if it is not valid; LHTTP_ERROR_FULL if too much waits; LHTTP_ERROR_CLOSED: it was not taken. */
+ * LHTTP_ERROR_REFUSED if it is not valid, such as one longer than outbox_bytes_max; LHTTP_ERROR_FULL if too much
+ * waits: poll, which sends on, and try again; LHTTP_ERROR_CLOSED: it was not taken. */
 lhttp_status lhttp_client_send(lhttp_client *client, const char *command, const lhttp_header *headers, const void *body,
                                size_t len);
 
@@ -457,7 +466,8 @@ enum {
 
 /* An event belongs to you, also when its client is closed, until you release it, and so does all that these give: texts
  * that end with a NUL, and bodies. Any thread may read it. Of an event that was released, or never was one, they give NULL
- * or 0; a NULL in what is given is a field that this kind of event does not have. */
+ * or 0; a NULL in what is given is a field that this kind of event does not have. Only lhttp_event_body gives no bytes
+ * then, and not NULL. */
 int lhttp_event_kind(const lhttp_event *event);
 
 /* The command; "" if there is no message. */

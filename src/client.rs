@@ -27,14 +27,17 @@
 //!
 //! A client that connected once reconnects, with exponential back-off and full jitter, inside the calls that need the
 //! connection; an attempt may make [`Client::poll`] take as much longer as
-//! [`connect_timeout`](Builder::connect_timeout) says. After it, all subscriptions are renewed and acknowledged before
-//! anything else is sent. What was published in between is missed: the server keeps nothing for those who are away.
+//! [`connect_timeout`](Builder::connect_timeout) says. After it, the subscriptions are sent anew before anything else; when
+//! the server has confirmed them, [`State::Open`] is polled, and each that it refuses is an [`Event::SubscriptionLost`]. With
+//! several cores messages may come before `Open`. What was published in between is missed: the server keeps nothing for those
+//! who are away.
 //!
 //! # What a call's failure tells
 //!
 //! [`Client::publish`] and the others that wait for an acknowledgement say what has become of the message: `Ok` is that
 //! all its effects hold, and each [`ClientError`] is either "nothing has happened" or "not known". Subscribing and
-//! unsubscribing can be repeated without harm, and are, when a connection is lost in the middle; a publish is not, since
+//! unsubscribing can be repeated without harm, and are, when a connection is lost in the middle and is to be made again; a
+//! publish is not, since
 //! it might arrive twice.
 
 mod answer;
@@ -46,6 +49,7 @@ mod inbox;
 mod link;
 mod open;
 mod stream;
+mod target;
 #[cfg(feature = "tls")]
 mod tls;
 mod wait;
@@ -61,8 +65,9 @@ use self::{
     backoff::Backoff,
     builder::{Options, later},
     inbox::Inbox,
-    link::{Link, Received, Sent, Target},
+    link::{Link, Received, Sent},
     open::{Renewal, Retry},
+    target::Target,
     wait::Wait,
 };
 pub use self::{
@@ -71,7 +76,10 @@ pub use self::{
     event::{Event, Payload, State},
     wait::Waker,
 };
-use crate::protocol::{channel, message::Message};
+use crate::{
+    error::{Reason, Refusal},
+    protocol::{channel, message::Message},
+};
 
 /// A connection to an LHTTP server that is made again when it ends. See the [module](self).
 #[derive(Debug)]
@@ -88,8 +96,9 @@ pub struct Client {
     /// What the server has acknowledged and is to be renewed.
     subscriptions: BTreeSet<String>,
     inbox: Inbox,
-    /// What waits for a connection; empty while there is a link, and at most `outbox_bytes_max`.
+    /// What waits for a connection, or for room in that of the link; at most `outbox_bytes_max`.
     outbox: VecDeque<Payload>,
+    /// The sum of [`outbox_bytes`] of all of it.
     outbox_bytes: usize,
     tokens: Tokens,
     renewal: Option<Renewal>,
@@ -123,8 +132,9 @@ impl Client {
     /// reconnect until they are unsubscribed.
     ///
     /// # Errors
-    /// Every [`ClientError`] but `Lost`. When the answer is not known (`TimedOut`, `InboxFull`), messages may come,
-    /// but the subscription is not renewed; subscribing again is harmless.
+    /// Every [`ClientError`]; `Lost` only from a client that does not reconnect, for others ask again. When the answer is
+    /// not known (`TimedOut`, `InboxFull`, `Lost`), messages may come, but the subscription is not renewed; subscribing again
+    /// is harmless.
     pub fn subscribe(&mut self, channels: &str) -> Result<(), ClientError> {
         self.change("subscribe", channels)?;
         self.subscriptions.extend(names(channels));
@@ -156,11 +166,13 @@ impl Client {
         self.send_acked(addressed(channels, message)?)
     }
 
-    /// Publishes without waiting for an answer: the message is sent, or put into the outbox while there is no connection.
-    /// If the server refuses it, [`Event::Refused`] is polled later. What had been sent when a connection ends may be lost.
+    /// Publishes without waiting for anything: what the socket does not take at once, or there is no connection for, waits
+    /// in the outbox, and goes out with the calls and polls that follow. If the server refuses it, [`Event::Refused`] is
+    /// polled later. What had been sent when a connection ends may be lost.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`], [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not taken.
+    /// [`ClientError::Invalid`], [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not taken. When the outbox is
+    /// full, poll, which sends on, and try again.
     pub fn publish_unacked(&mut self, channels: &str, message: Message) -> Result<(), ClientError> {
         self.send(&addressed(channels, message)?)
     }
@@ -169,7 +181,8 @@ impl Client {
     /// have their effects, but a subscription made so is not renewed.
     ///
     /// # Errors
-    /// [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not taken.
+    /// [`ClientError::Invalid`] (longer than the outbox), [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not
+    /// taken.
     pub fn send(&mut self, message: &Message) -> Result<(), ClientError> {
         self.send_payload(Payload::from(message.encode()))
     }
@@ -179,10 +192,12 @@ impl Client {
     /// # Errors
     /// As [`Client::send`].
     pub fn send_payload(&mut self, payload: Payload) -> Result<(), ClientError> {
+        self.check_size(&payload)?;
         // Fails only when the connection is lost; then this one is put away behind the others.
-        let _ = self.send_outbox();
+        let now = Instant::now();
+        let _ = self.send_outbox(now);
         let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else { return self.queue(payload) };
-        match link.send(&payload, later(self.options.timeout)) {
+        match link.send(&payload, now) {
             Sent::Taken => Ok(()),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => {
@@ -226,7 +241,7 @@ impl Client {
                 continue;
             }
             // A failure is an event by now.
-            let _ = self.send_outbox();
+            let _ = self.send_outbox(Instant::now());
             match self.receive(deadline) {
                 Received::Payload(payload) => drop(self.sort(payload, None)),
                 Received::Nothing => return Ok(None),
@@ -257,14 +272,16 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotConnected`] or [`ClientError::Lost`] when something that was taken to be sent could not be sent.
     pub fn close(mut self) -> Result<(), ClientError> {
-        match self.link.take() {
-            Some(link) => link.close(later(self.options.timeout)).map_err(ClientError::Lost),
+        let deadline = later(self.options.timeout);
+        // If the connection is lost, what was not sent is told of below.
+        let _ = self.send_outbox(deadline);
+        let closed = self.link.take().map(|link| link.close(deadline).map_err(ClientError::Lost));
+        let unsent = |why: &str| format!("{why}; messages that were not sent: {}", self.outbox.len());
+        match closed {
+            Some(closed) if self.outbox.is_empty() => closed,
+            Some(_) => Err(ClientError::Lost(unsent("the server did not read all in time"))),
             None if self.outbox.is_empty() => Ok(()),
-            None => Err(ClientError::NotConnected(format!(
-                "{1}; messages that were not sent: {0}",
-                self.outbox.len(),
-                self.why
-            ))),
+            None => Err(ClientError::NotConnected(unsent(&self.why))),
         }
     }
 
@@ -280,12 +297,22 @@ impl Client {
         Ok(None)
     }
 
+    /// Refuses what could never be taken.
+    fn check_size(&self, payload: &Payload) -> Result<(), ClientError> {
+        let (len, max) = (payload.as_bytes().len(), Link::payload_bytes_max(&self.options));
+        if len <= max {
+            return Ok(());
+        }
+        let sentence = format!("a message of {len} bytes does not fit into the outbox, which takes {max}");
+        Err(ClientError::Invalid(Refusal::because(Reason::MessageTooBig, sentence)))
+    }
+
     /// Puts a payload away until there is a connection.
     fn queue(&mut self, payload: Payload) -> Result<(), ClientError> {
         if !self.options.reconnect {
             return Err(ClientError::Closed(self.why.clone()));
         }
-        let bytes = self.outbox_bytes + payload.as_bytes().len();
+        let bytes = self.outbox_bytes + outbox_bytes(&payload);
         if bytes > self.options.outbox_bytes_max {
             return Err(ClientError::OutboxFull);
         }
@@ -293,6 +320,11 @@ impl Client {
         self.outbox.push_back(payload);
         Ok(())
     }
+}
+
+/// What a payload takes in the outbox: its place there, too, so that empty ones have a limit.
+fn outbox_bytes(payload: &Payload) -> usize {
+    size_of::<Payload>() + payload.as_bytes().len()
 }
 
 /// The message with its `publish` header.
@@ -303,7 +335,7 @@ fn addressed(channels: &str, mut message: Message) -> Result<Message, ClientErro
 }
 
 /// Checks every name, and that there is one.
-fn check_all(channels: &str, check: impl Fn(&[u8]) -> Result<(), crate::error::Refusal>) -> Result<(), ClientError> {
+fn check_all(channels: &str, check: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<(), ClientError> {
     // The empty name is refused with a sentence that says so.
     let none = channel::split(channels.as_bytes()).next().is_none().then_some(&b""[..]);
     channel::split(channels.as_bytes()).chain(none).try_for_each(check).map_err(ClientError::Invalid)

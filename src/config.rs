@@ -47,8 +47,8 @@ pub const CORES_MAX: usize = 63;
 
 /// What a server may use, and where its limits are. See the [module](self) for where it comes from.
 ///
-/// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. An unknown key
-/// is an error.
+/// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. A time that is not
+/// zero is at least 1 ms, but for `busy-poll` and `coalesce`. An unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
@@ -90,10 +90,10 @@ pub struct Config {
     #[serde(rename = "max-head", deserialize_with = "units::bytes")]
     pub head_bytes_max: usize,
 
-    /// `max-headers`: header lines of one message, or of one HTTP request. Default: 64; at most
-    /// [`Config::HEADERS_CEILING`].
+    /// `max-headers`: header lines of one message. Default: 64; at most [`Config::HEADERS_CEILING`].
     ///
-    /// Past it the same happens as past `max-head`.
+    /// Past it the message is refused with `head-too-big`. An HTTP request may have 64 whatever this is, since browsers and
+    /// proxies add lines that nobody asked for; past that it gets 431.
     #[serde(rename = "max-headers")]
     pub headers_max: usize,
 
@@ -107,8 +107,14 @@ pub struct Config {
 
     /// `outbox-max`: bytes that wait in one connection's outbox because its peer does not read them. Default: 1 MiB.
     ///
+    /// Each stretch that lies together counts 12 bytes more: other channels' messages in between make more of them.
     /// Past it the connection is closed with 1013. What several outboxes wait for is held once, so a stalled audience of
     /// one channel costs its backlog once; a connection whose peer keeps up costs nothing.
+    ///
+    /// How long it may wait is not limited: a peer that reads nothing answers no pings either, so that `idle-timeout` ends
+    /// it, and one that goes on speaking keeps no more than this, until `memory-budget` needs it. A connection that is
+    /// being closed has 10 s to take what waits, then it is reset; what is in the kernel by then (`send-buffer`) is given
+    /// up when the peer has taken nothing of it for 10 s more.
     #[serde(rename = "outbox-max", deserialize_with = "units::bytes")]
     pub outbox_bytes_max: usize,
 
@@ -116,7 +122,8 @@ pub struct Config {
     /// been read whole. Each core has an equal share. Default: a quarter of the memory that the cgroup or the machine
     /// allows.
     ///
-    /// A core over its share closes its worst offenders with 1013 first.
+    /// A core over its share closes its worst offenders with 1013: first who makes it keep the most, which is not only
+    /// what is meant for that connection but all memory that cannot be freed as long as it waits.
     #[serde(deserialize_with = "units::bytes_or_none", rename = "memory-budget")]
     pub memory_budget_bytes: Option<u64>,
 

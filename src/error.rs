@@ -213,7 +213,7 @@ pub enum ReloadError {
     /// A server could not start, or go on, with them. Nothing has changed.
     #[error("{0}")]
     Invalid(#[from] StartError),
-    /// A core has not taken them in time; others may have. Reload again later.
+    /// A core has not taken them in time, though it still may; others may have. Reload again later.
     #[error("a core is too busy to take new options, reload again later")]
     Busy,
     /// The server is stopping.

@@ -3,8 +3,8 @@
 //! The header is the documentation of each function, and the contract that the SAFETY reasons here rely on;
 //! `tests/ffi_header.rs` holds the two against each other. The libraries are made by the package in `tools/c`.
 //!
-//! - **No panic crosses the boundary**: every exported function is one call of [`guard`] or [`guard_or`], and the
-//!   release profile keeps unwinding.
+//! - **No panic crosses the boundary**: every exported function is one call of [`guard`](status::guard), [`guard_or`] or
+//!   [`guard_status`](status::guard_status), and the release profile keeps unwinding.
 //! - **A handle is a number**, never an address: [`handles`] looks it up, so one that is stale or made up is a status and
 //!   not a use after free. A context is looked up among those that its own thread is in, for the same reason.
 //! - **What C points to is read by [`input`] alone**, which refuses NULL, misalignment and bad UTF-8.

@@ -4,7 +4,10 @@ mod common;
 
 use std::{
     net::{TcpListener, TcpStream},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -12,7 +15,7 @@ use std::{
 use common::{PATIENCE, daemon::Daemon, on_one_and_two_cores, wait_until};
 use lhttp::{
     Message,
-    client::{Builder, Client, ClientError, Event, State},
+    client::{Builder, Client, ClientError, Event, Payload, State},
 };
 use tungstenite::WebSocket;
 
@@ -43,15 +46,27 @@ fn against(
     (builder.reconnect_delay(Duration::from_millis(1), Duration::from_millis(10)), server)
 }
 
-/// Reads a message and gives its `ack` token and its body.
-fn read(socket: &mut WebSocket<TcpStream>) -> (String, String) {
+fn read_message(socket: &mut WebSocket<TcpStream>) -> Message {
     loop {
         if let tungstenite::Message::Text(text) = socket.read().expect("the client sends") {
-            let message = Message::parse(text.as_bytes()).expect("LHTTP");
-            let body = String::from_utf8(message.body_bytes().to_vec()).expect("a text");
-            return (message.header_value("ack").unwrap_or_default().to_owned(), body);
+            return Message::parse(text.as_bytes()).expect("LHTTP");
         }
     }
+}
+
+/// Reads a message and gives its `ack` token and its body.
+fn read(socket: &mut WebSocket<TcpStream>) -> (String, String) {
+    let message = read_message(socket);
+    let body = String::from_utf8(message.body_bytes().to_vec()).expect("a text");
+    (message.header_value("ack").unwrap_or_default().to_owned(), body)
+}
+
+/// Reads a message with this header, and gives its `ack` token.
+#[track_caller]
+fn read_with(socket: &mut WebSocket<TcpStream>, header: &str, value: &str) -> String {
+    let message = read_message(socket);
+    assert_eq!(message.header_value(header), Some(value), "{message:?}");
+    message.header_value("ack").unwrap_or_default().to_owned()
 }
 
 fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
@@ -60,6 +75,10 @@ fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
 
 fn ack(socket: &mut WebSocket<TcpStream>, token: &str) {
     say(socket, &format!("LHTTP/1.0 ack\r\nack:{token}\r\n\r\n"));
+}
+
+fn refuse(socket: &mut WebSocket<TcpStream>, token: &str) {
+    say(socket, &format!("LHTTP/1.0 error\r\ncode:403\r\nreason:forbidden\r\nack:{token}\r\n\r\nnot this"));
 }
 
 /// Reads until the client has ended the connection.
@@ -155,6 +174,46 @@ fn subscriptions_that_a_restarted_server_refuses_are_reported_and_the_others_kep
     assert!(matches!(event(&mut client), Event::Message(message) if message.body_bytes() == b"hi"));
 }
 
+#[test]
+fn what_was_unsubscribed_while_it_was_being_renewed_is_not_asked_for_again() {
+    for channels in ["a", "a b"] {
+        let (builder, server) = against(
+            move |number, mut socket| {
+                let subscribe = read_with(&mut socket, "subscribe", channels);
+                if number == 0 {
+                    return ack(&mut socket, &subscribe);
+                }
+                let unsubscribe = read_with(&mut socket, "unsubscribe", "a");
+                refuse(&mut socket, &subscribe);
+                ack(&mut socket, &unsubscribe);
+                if channels == "a b" {
+                    let again = read_with(&mut socket, "subscribe", "b");
+                    refuse(&mut socket, &again);
+                }
+                assert_eq!(read(&mut socket).1, "the last");
+                wait_for_end(&mut socket);
+            },
+            2,
+        );
+        let mut client = builder.connect().unwrap();
+        client.subscribe(channels).unwrap();
+        assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+        while !client.is_open() {
+            assert!(!matches!(client.poll(Duration::from_millis(1)), Ok(Some(Event::State(State::Open)))));
+        }
+        client.unsubscribe("a").unwrap();
+        if channels == "a b" {
+            let lost = event(&mut client);
+            assert!(matches!(&lost, Event::SubscriptionLost { channel, .. } if channel == "b"), "{lost:?}");
+        }
+        assert_eq!(event(&mut client), Event::State(State::Open));
+        assert_eq!(client.subscriptions().count(), 0);
+        client.send(&chat("the last")).unwrap();
+        client.close().unwrap();
+        server.join().unwrap();
+    }
+}
+
 fn a_full_inbox_fails_the_calls_that_wait_and_loses_nothing(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let url = format!("ws://127.0.0.1:{}", daemon.port());
@@ -181,7 +240,7 @@ fn a_full_outbox_refuses_what_comes_next_and_sends_what_it_has() {
     let port = daemon.port();
     let mut client = Client::builder(format!("ws://127.0.0.1:{port}"))
         .timeout(PATIENCE)
-        .outbox_bytes_max(100)
+        .outbox_bytes_max(120)
         .reconnect_delay(Duration::from_millis(1), Duration::from_millis(50))
         .connect()
         .unwrap();
@@ -199,6 +258,47 @@ fn a_full_outbox_refuses_what_comes_next_and_sends_what_it_has() {
     assert_eq!(body, [b'a'; 50]);
     client.send_acked(chat("")).unwrap();
     assert_eq!(client.poll(Duration::ZERO), Ok(None));
+}
+
+#[test]
+fn an_empty_message_takes_room_in_the_outbox_too() {
+    let daemon = Daemon::start(1, &[]);
+    let url = format!("ws://127.0.0.1:{}", daemon.port());
+    let never = Duration::from_secs(24 * 3600);
+    let mut client = Client::builder(url).outbox_bytes_max(1000).reconnect_delay(never, never).connect().unwrap();
+    drop(daemon);
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    let taken = (0..1000).take_while(|_| client.send_payload(Payload::Text(String::new())).is_ok()).count();
+    assert!((1..1000).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_message_that_no_outbox_could_ever_take_is_not_a_valid_one() {
+    let daemon = Daemon::start(1, &[]);
+    let mut client = Client::builder(format!("ws://127.0.0.1:{}", daemon.port())).connect().unwrap();
+    let too_big = || chat(vec![b'x'; 2 << 20]);
+    let check = |result: Result<(), ClientError>| {
+        let invalid = result.unwrap_err();
+        assert!(matches!(invalid, ClientError::Invalid(_)), "{invalid:?}");
+        assert_eq!((invalid.code(), invalid.reason()), (Some(413), "message-too-big"));
+    };
+    check(client.send(&too_big()));
+    check(client.publish_unacked("room", too_big()));
+    check(client.publish("room", too_big()));
+    drop(daemon);
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    check(client.send(&too_big()));
+    client.close().unwrap();
+}
+
+#[test]
+fn a_subscribe_whose_connection_is_lost_says_so_if_it_is_not_repeated() {
+    let (builder, server) = against(|_, mut socket| drop(read(&mut socket)), 1);
+    let mut client = builder.reconnect(false).connect().unwrap();
+    let lost = client.subscribe("room").unwrap_err();
+    assert!(matches!(lost, ClientError::Lost(_)), "{lost:?}");
+    assert!(matches!(client.subscribe("room"), Err(ClientError::Closed(_))));
+    server.join().unwrap();
 }
 
 #[test]
@@ -392,4 +492,74 @@ fn through_restarts_nothing_comes_twice_or_out_of_order() {
         reading.join().expect("the reader")
     });
     assert!(seen.is_sorted_by(|before, after| before < after), "{seen:?}");
+}
+
+/// More than the kernel takes for a server that does not read.
+const MUCH: usize = 400;
+
+/// The message of `much` with this number.
+fn one_of_much(number: usize) -> Message {
+    chat(format!("{number:65000}"))
+}
+
+/// Reads what the client has sent, message by message.
+fn read_much(socket: &mut WebSocket<TcpStream>) {
+    for number in 0..MUCH {
+        assert_eq!(read(socket).1.trim_start(), number.to_string());
+    }
+}
+
+#[test]
+fn a_server_that_does_not_read_makes_a_send_fail_at_once_and_gets_the_rest_later() {
+    let (go_on, goes_on) = mpsc::channel();
+    let (builder, server) = against(
+        move |_, mut socket| {
+            goes_on.recv().expect("the client has sent");
+            read_much(&mut socket);
+            wait_for_end(&mut socket);
+        },
+        1,
+    );
+    let mut client = builder.outbox_bytes_max(1 << 20).connect().unwrap();
+    let start = Instant::now();
+    let mut number = 0;
+    while client.send(&one_of_much(number)) == Ok(()) {
+        number += 1;
+    }
+    assert_eq!(client.send(&one_of_much(number)), Err(ClientError::OutboxFull));
+    assert!(number < MUCH && start.elapsed() < PATIENCE, "{number} in {:?}", start.elapsed());
+    go_on.send(()).unwrap();
+    while number < MUCH {
+        assert_eq!(client.poll(Duration::from_millis(1)), Ok(None));
+        number += usize::from(client.send(&one_of_much(number)) == Ok(()));
+    }
+    client.close().unwrap();
+    server.join().unwrap();
+}
+
+#[test]
+fn a_server_that_comes_back_and_does_not_read_holds_no_poll_up() {
+    let (go_on, goes_on) = mpsc::channel();
+    let (builder, server) = against(
+        move |number, mut socket| {
+            if number == 1 {
+                goes_on.recv().expect("the client is connected again");
+                read_much(&mut socket);
+                wait_for_end(&mut socket);
+            }
+        },
+        2,
+    );
+    let mut client = builder.outbox_bytes_max(32 << 20).connect().unwrap();
+    assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
+    (0..MUCH).for_each(|number| client.send(&one_of_much(number)).unwrap());
+    let start = Instant::now();
+    while !client.is_open() {
+        client.poll(Duration::ZERO).unwrap();
+    }
+    client.poll(Duration::ZERO).unwrap();
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    go_on.send(()).unwrap();
+    client.close().unwrap();
+    server.join().unwrap();
 }

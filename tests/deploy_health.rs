@@ -4,17 +4,23 @@ mod common;
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use common::{PATIENCE, client::Client, daemon::Daemon, message::chat, wait_until};
+use common::{
+    PATIENCE, client::Client, daemon::Daemon, island::in_namespace, message::chat, scratch::Scratch, wait_until,
+};
 
 /// The exit code, and what is on stderr.
 fn health(url: &str) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_lhttpd")).args(["--health", url]).output().expect("lhttpd runs");
+    outcome(Command::new(env!("CARGO_BIN_EXE_lhttpd")).args(["--health", url]))
+}
+
+fn outcome(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().expect("lhttpd runs");
     assert!(output.stdout.is_empty());
     (output.status.code(), String::from_utf8(output.stderr).expect("it is text"))
 }
@@ -84,6 +90,31 @@ fn somebody_who_does_not_answer_is_given_three_seconds() {
     assert_unhealthy(&answering(b"HTTP/1.1 200"), "no answer within 3 s");
     let taken = start.elapsed();
     assert!(taken >= Duration::from_secs(3) && taken < PATIENCE, "{taken:?}");
+}
+
+#[test]
+fn a_name_server_that_does_not_answer_is_given_three_seconds() {
+    in_namespace("a_name_server_that_does_not_answer_is_given_three_seconds", || {
+        let silent = UdpSocket::bind("127.0.0.1:53").expect("nobody else has it in this network");
+        let folder = Scratch::new();
+        // By itself the look-up would wait for minutes.
+        folder.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n");
+        folder.write("nsswitch.conf", "hosts: files dns\n");
+        // Where the machine has no such file, the C library does by itself what stands in ours.
+        let script = r#"cd "$1" && shift && for file in *; do
+                if [ -e "/etc/$file" ]; then mount --bind "$file" "/etc/$file" || exit; fi
+            done; exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(folder.path()).arg(env!("CARGO_BIN_EXE_lhttpd"));
+        let start = Instant::now();
+        let (code, said) = outcome(command.args(["--health", "http://server.example/healthz"]));
+        let taken = start.elapsed();
+        assert!(code == Some(1) && said.contains("no answer within 3 s"), "{code:?}, {said:?}");
+        assert!(taken >= Duration::from_secs(3) && taken < PATIENCE, "{taken:?}");
+        silent.set_nonblocking(true).expect("a socket");
+        let asked = silent.recv(&mut [0; 512]);
+        assert!(asked.is_ok_and(|bytes| bytes > 0), "it was not asked");
+    });
 }
 
 #[test]

@@ -111,6 +111,30 @@ fn a_stop_tells_every_client_and_join_waits_until_all_is_over() {
 }
 
 #[test]
+fn what_is_published_right_before_a_stop_reaches_every_core() {
+    for cores in one_and_two_cores() {
+        for round in 0..30 {
+            let server = start_with_cores(cores, |builder| builder);
+            let mut clients: Vec<_> = (0..6).map(|_| Client::connect(server.local_addrs()[0])).collect();
+            clients.iter_mut().for_each(|client| client.subscribe("room"));
+            let publisher = server.publisher();
+            for number in 0..=round {
+                publisher.publish(&["room"], "c", &[], number.to_string()).unwrap();
+            }
+            server.stop(support::PATIENCE);
+            for client in &mut clients {
+                for number in 0..=round {
+                    client.expect(&format!("LHTTP/1.0 c\r\npublish:room\r\n\r\n{number}"));
+                }
+                client.expect_close(1001);
+            }
+            drop(clients);
+            server.join();
+        }
+    }
+}
+
+#[test]
 fn what_is_queued_when_a_server_stops_is_still_sent() {
     const MESSAGES: usize = 200;
     let config = Config { outbox_bytes_max: 64 << 20, memory_budget_bytes: Some(256 << 20), ..Config::default() };

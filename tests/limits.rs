@@ -21,6 +21,7 @@ on_one_and_two_cores!(
     a_ping_flood_from_a_client_that_does_not_read_costs_bounded_memory,
     an_error_flood_from_a_client_that_does_not_read_costs_bounded_memory,
     past_max_connections_a_client_gets_503_and_when_to_try_again,
+    whoever_is_turned_away_takes_nobodys_place,
     past_max_subscriptions_a_message_is_refused_whole,
     a_client_that_answers_pings_stays_and_one_that_does_not_gets_1008,
     a_client_that_speaks_needs_no_pings,
@@ -87,6 +88,17 @@ fn past_max_connections_a_client_gets_503_and_when_to_try_again(cores: usize) {
     drop(inside.pop());
     let admitted = || Http::connect(daemon.port()).ask(handshake("/", "")).status == 101;
     assert!(wait_until(admitted, Duration::from_secs(10)), "a place became free");
+}
+
+fn whoever_is_turned_away_takes_nobodys_place(cores: usize) {
+    let daemon = Daemon::start(cores, &["--max-connections", "1"]);
+    let inside = Client::connect(daemon.port());
+    // They are told, and stay: the server waits 10 s for their end.
+    let mut outside: Vec<_> = (0..4).map(|_| Http::connect(daemon.port())).collect();
+    outside.iter_mut().for_each(|http| assert_eq!(http.ask(handshake("/", "")).status, 503));
+    drop(inside);
+    let admitted = || Http::connect(daemon.port()).ask(handshake("/", "")).status == 101;
+    assert!(wait_until(admitted, Duration::from_secs(8)), "a place is free");
 }
 
 fn past_max_subscriptions_a_message_is_refused_whole(cores: usize) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use common::{
     client::{Client, assert_same, close_parts},
     daemon::Daemon,
+    enough_cpus,
     frame::{self, CLOSE, FIN, TEXT},
     message::chat,
     on_one_and_two_cores,
@@ -16,6 +17,7 @@ on_one_and_two_cores!(
     three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody,
     a_slow_subscriber_of_short_messages_is_closed_and_one_that_reads_is_not,
     past_the_memory_budget_the_worst_offenders_are_closed_first,
+    a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory_budget,
     an_idle_subscribed_connection_costs_at_most_600_bytes,
     connections_that_come_and_go_leave_no_memory_behind,
 );
@@ -149,6 +151,60 @@ fn past_the_memory_budget_the_worst_offenders_are_closed_first(cores: usize) {
     daemon.assert_healthy();
 }
 
+fn a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory_budget(cores: usize) {
+    const PAIRS: usize = 15_000;
+    let mut daemon =
+        Daemon::start(cores, &[&NO_PINGS[..], &["--memory-budget", "4MiB", "--send-buffer", "32KiB"]].concat());
+    let stalled = (0..STALLED).map(|_| Client::connect_with_small_window(daemon.port()));
+    let mut stalled: Vec<_> = stalled.collect();
+    stalled.iter_mut().for_each(|client| client.subscribe_acked("stalled"));
+    let mut reader = Client::connect(daemon.port());
+    reader.subscribe_acked("room");
+    let mut publisher = Client::connect(daemon.port());
+    let (to_room, to_stalled) = (chat(&["publish:room"], ""), chat(&["publish:stalled"], &" ".repeat(40)));
+    let masked = |message: &str| frame::masked(FIN | TEXT, message.as_bytes());
+    let batch = [masked(&to_stalled), masked(&to_room)].concat().repeat(BATCH);
+    let before = daemon.rss();
+    let mut most = 0;
+    for _ in 0..PAIRS / BATCH {
+        publisher.send_raw(&batch);
+        (0..BATCH).for_each(|_| reader.expect_text(&to_room));
+        most = most.max(daemon.rss());
+    }
+    let growth = most.saturating_sub(before);
+    println!("{} KiB more at most", growth >> 10);
+    // Each message is a range of its own in 300 backlogs: 15,000 of them are 54 MB.
+    assert!(growth < 24 << 20, "{growth} bytes more for a budget of 4 MiB");
+    daemon.assert_healthy();
+}
+
+#[test]
+fn what_many_publishers_send_at_once_does_not_collect_on_its_way_to_the_other_core() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be read and raised");
+    const PUBLISHERS: usize = 800;
+    let mut daemon = Daemon::start(2, &NO_PINGS);
+    let mut subscriber = Client::connect(daemon.port());
+    subscriber.subscribe_acked("room");
+    let mut publishers: Vec<_> = (0..PUBLISHERS).map(|_| Client::connect(daemon.port())).collect();
+    let message = chat(&["publish:room"], &" ".repeat(20_000));
+    let burst = frame::masked(FIN | TEXT, message.as_bytes()).repeat(3);
+    let before = daemon.peak_rss();
+    // All of it is in the sockets when the cores look: 48 MB, half of them on the core that has no subscriber.
+    daemon.signal("STOP");
+    publishers.iter_mut().for_each(|publisher| publisher.send_raw(&burst));
+    daemon.signal("CONT");
+    // It may be too slow for all of it, and is closed then.
+    let mut received = 0;
+    while received < 3 * PUBLISHERS && subscriber.recv().opcode == TEXT {
+        received += 1;
+    }
+    publishers.iter_mut().for_each(Client::expect_nothing_before_ack);
+    let growth = daemon.peak_rss() - before;
+    println!("{} KiB more at most; {received} messages were received", growth >> 10);
+    assert!(received > 0 && growth < 12 << 20, "{growth} bytes more, {received} messages");
+    daemon.assert_healthy();
+}
+
 fn subscribed(port: u16, number: usize) -> Client {
     let mut client = Client::connect(port);
     // Rooms of twenty, as in a chat.
@@ -166,6 +222,24 @@ fn an_idle_subscribed_connection_costs_at_most_600_bytes(cores: usize) {
     let each = daemon.rss().saturating_sub(before) / MORE;
     println!("{each} bytes for each of {} connections", warm.len() + more.len());
     assert!(each <= 600, "{each} bytes each");
+}
+
+#[test]
+fn a_core_more_costs_little_memory() {
+    if !enough_cpus(2) {
+        return;
+    }
+    let rss = [1, 2].map(|cores| {
+        let daemon = Daemon::start(cores, &[]);
+        // Each core has served somebody.
+        let clients: Vec<_> = (0..20).map(|number| subscribed(daemon.port(), number)).collect();
+        let rss = daemon.rss();
+        drop(clients);
+        rss
+    });
+    let more = rss[1].saturating_sub(rss[0]);
+    println!("{} KiB with one core, {} KiB more with two", rss[0] >> 10, more >> 10);
+    assert!(more < 2 << 20, "{more} bytes for a core");
 }
 
 fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {

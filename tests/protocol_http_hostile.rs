@@ -14,6 +14,7 @@ on_one_and_two_cores!(
     a_post_without_a_length_gets_411,
     a_body_over_the_limit_gets_413_before_it_is_sent,
     a_head_over_the_limit_gets_431,
+    an_http_request_may_have_64_header_lines_whatever_a_message_may_have,
     two_answers_to_how_long_a_body_is_get_400_and_end_the_connection,
     malformed_chunks_get_400_and_end_the_connection,
     malformed_heads_get_400_and_end_the_connection,
@@ -86,6 +87,17 @@ fn a_head_over_the_limit_gets_431(cores: usize) {
     // A lot of header, yet within the limit.
     let fits = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(8000));
     assert_eq!(Http::connect(daemon.port()).ask(fits).status, 200);
+}
+
+fn an_http_request_may_have_64_header_lines_whatever_a_message_may_have(cores: usize) {
+    for headers_max in ["2", "200"] {
+        let daemon = Daemon::start(cores, &["--max-headers", headers_max]);
+        for (lines, status) in [(64, 200), (65, 431)] {
+            let more: String = (1..lines).map(|number| format!("X-{number}: y\r\n")).collect();
+            let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{more}\r\n");
+            assert_eq!(Http::connect(daemon.port()).ask(request).status, status, "{lines} with {headers_max}");
+        }
+    }
 }
 
 fn two_answers_to_how_long_a_body_is_get_400_and_end_the_connection(cores: usize) {

@@ -69,7 +69,10 @@ export interface ConnectOptions {
 export interface OperationOptions {
   /** Gives up waiting; the promise is rejected with the signal's reason. */
   signal?: AbortSignal;
-  /** How long it may take in all, waiting for a connection included; then it is rejected with `timeout`. */
+  /**
+   * How long it may take in all, waiting for a connection included, at most 2^31 - 1 milliseconds; then it is rejected
+   * with `timeout`. Default: no limit of its own.
+   */
   timeout?: number;
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, ClientError, link::Target, wait::Wait};
+use super::{Client, ClientError, target::Target, wait::Wait};
 
 /// Before the first attempt to reconnect; see [`Builder::reconnect_delay`].
 pub(crate) const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(250);
@@ -86,15 +86,15 @@ impl Builder {
         self
     }
 
-    /// How long one attempt to connect may take, handshakes included; default 10 s. Resolving a host name takes as long as
-    /// the system lets it.
+    /// How long one attempt to connect may take, handshakes included; default 10 s. The addresses of a host share it: each is
+    /// given up in time for the next. Resolving a host name takes as long as the system lets it.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
     }
 
     /// How long [`Client::subscribe`], [`Client::unsubscribe`], [`Client::publish`] and [`Client::send_acked`] wait for
-    /// their answer, reconnecting included; default 10 s. Also how long the other calls wait for a socket that is full.
+    /// their answer, reconnecting included; default 10 s. Also how long [`Client::close`] may take.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
@@ -149,9 +149,10 @@ impl Builder {
         self
     }
 
-    /// How many bytes may wait to be sent, because there is no connection or the socket is full; default 1 MiB. At the
-    /// limit a send fails with [`ClientError::OutboxFull`], and the message is not taken; so one message can have no more
-    /// than that either.
+    /// How many bytes may wait to be sent, because there is no connection or the socket is full; default 1 MiB. Each message
+    /// that waits for a connection counts 32 bytes more. At the limit a send fails with [`ClientError::OutboxFull`], and the
+    /// message is not taken. One that is longer than this and the 16 KiB of the connection's own buffer is
+    /// [`ClientError::Invalid`].
     pub fn outbox_bytes_max(mut self, bytes: usize) -> Self {
         self.options.outbox_bytes_max = bytes;
         self

@@ -9,16 +9,14 @@ use tungstenite::{
     Error, HandshakeError, Message, WebSocket,
     client::IntoClientRequest,
     error::{CapacityError, ProtocolError},
-    http::{HeaderName, HeaderValue, Uri},
     protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
 };
 
-#[cfg(feature = "tls")]
-use super::tls::Trust;
 use super::{
     builder::Options,
     event::Payload,
     stream::{Socket, Stream},
+    target::Target,
     wait::Wait,
 };
 
@@ -26,61 +24,8 @@ use super::{
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Written at a time.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// How long to read before the socket is tried again that did not take all that was written.
-const UNSENT_RETRY: Duration = Duration::from_millis(20);
-
-/// Where to connect, taken apart and checked once.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    uri: Uri,
-    host: String,
-    port: u16,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    #[cfg(feature = "tls")]
-    trust: Option<Trust>,
-}
-
-impl Target {
-    pub(super) fn new(url: &str, options: &Options) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|_| format!("{url:?} is not a URL"))?;
-        let secure = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("wss") => true,
-            _ => return Err(format!("{url:?} is not a URL that starts with ws:// or wss://")),
-        };
-        if secure && cfg!(not(feature = "tls")) {
-            return Err("wss:// needs the feature tls, which this program was built without".to_owned());
-        }
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| format!("{url:?} names no host"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let headers = options.headers.iter().map(|(name, value)| {
-            let wrong = || format!("{name:?} cannot be a header of the handshake with this value");
-            let name = name.parse::<HeaderName>().map_err(|_| wrong())?;
-            Ok((name, value.parse::<HeaderValue>().map_err(|_| wrong())?))
-        });
-        let headers = headers.collect::<Result<_, String>>()?;
-        #[cfg(feature = "tls")]
-        let trust = if secure { Some(Trust::new(options.ca_file.as_deref())?) } else { None };
-        Ok(Self {
-            uri,
-            host,
-            port,
-            headers,
-            #[cfg(feature = "tls")]
-            trust,
-        })
-    }
-
-    fn stream(&self, wait: &Wait, deadline: Instant) -> Result<Stream, String> {
-        let socket = Socket::connect(&self.host, self.port, wait, deadline)?;
-        #[cfg(feature = "tls")]
-        if let Some(trust) = &self.trust {
-            return trust.wrap(&self.host, socket);
-        }
-        Ok(Stream::Plain(socket))
-    }
-}
+/// The longest header of a client's frame (RFC 6455 §5.2).
+const FRAME_HEADER_BYTES_MAX: usize = 14;
 
 /// What reading gave.
 #[derive(Debug)]
@@ -122,6 +67,11 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// The longest payload that an empty buffer takes.
+    pub(super) fn payload_bytes_max(options: &Options) -> usize {
+        buffer_bytes_max(options) - FRAME_HEADER_BYTES_MAX
+    }
+
     /// Connects and shakes hands, all before the deadline.
     pub(super) fn connect(target: &Target, options: &Options, wait: &Wait, deadline: Instant) -> Result<Self, String> {
         let mut request = target.uri.clone().into_client_request().map_err(|error| sentence(&error))?;
@@ -131,7 +81,7 @@ impl Link {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_write_buffer_size(WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1)))
+            .max_write_buffer_size(buffer_bytes_max(options))
             .max_message_size(Some(options.message_bytes_max))
             .max_frame_size(Some(options.message_bytes_max));
         let stream = target.stream(wait, deadline)?;
@@ -167,22 +117,24 @@ impl Link {
 
     /// Waits for a message until the deadline; answers pings, and asks for a sign of life when nothing is heard.
     pub(super) fn receive(&mut self, deadline: Instant) -> Received {
+        // A send that was interrupted before is not what this is asked for.
+        self.socket().take_interrupted();
         loop {
-            let mut wake = self.next_check().map_or(deadline, |check| check.min(deadline));
-            if self.unsent {
-                if let Sent::Ended(why) = self.flush(Instant::now()) {
-                    return Received::Ended(why);
-                }
-                // One thread cannot wait for reading and writing at once.
-                wake = wake.min(Instant::now() + UNSENT_RETRY);
+            if self.unsent
+                && let Sent::Ended(why) = self.flush(Instant::now())
+            {
+                return Received::Ended(why);
             }
-            self.socket.get_mut().set_deadline(wake);
+            let wake = self.next_check().map_or(deadline, |check| check.min(deadline));
+            let unsent = self.unsent;
+            self.socket().set_deadline(wake);
+            self.socket().watch_room(unsent);
             match self.socket.read() {
                 Ok(Message::Text(text)) => return self.heard(Payload::Text(text.as_str().to_owned())),
                 Ok(Message::Binary(bytes)) => return self.heard(Payload::Binary(bytes.into())),
                 Ok(Message::Close(frame)) => {
                     // The answering close frame goes out if it can at once; there is nothing more to wait for.
-                    self.socket.get_mut().set_deadline(Instant::now());
+                    self.socket().set_deadline(Instant::now());
                     let _ = self.socket.flush();
                     return Received::Ended(farewell(frame.as_ref()));
                 }
@@ -200,11 +152,10 @@ impl Link {
                     if let Some(end) = self.check_life() {
                         return end;
                     }
-                    let now = Instant::now();
-                    if now >= deadline {
+                    if Instant::now() >= deadline {
                         return Received::Nothing;
                     }
-                    if now < wake {
+                    if self.socket().take_interrupted() {
                         return Received::Interrupted;
                     }
                 }
@@ -213,7 +164,8 @@ impl Link {
         }
     }
 
-    /// Sends a message, waiting until the deadline for the socket to take it.
+    /// Sends a message, and waits until the deadline for the socket to take all of it. What it has not taken by then stays in
+    /// the buffer, and goes out with whatever is called next; there is always a try, also behind the deadline.
     pub(super) fn send(&mut self, payload: &Payload, deadline: Instant) -> Sent {
         let message = match payload {
             Payload::Text(text) => Message::text(text.as_str()),
@@ -223,27 +175,42 @@ impl Link {
     }
 
     fn write(&mut self, message: Message, deadline: Instant) -> Sent {
-        self.socket.get_mut().set_deadline(deadline);
+        // Makes room in the buffer.
+        if self.unsent
+            && let Sent::Ended(why) = self.flush(deadline)
+        {
+            return Sent::Ended(why);
+        }
+        self.socket().set_deadline(deadline);
         match self.socket.write(message) {
             Ok(()) => self.flush(deadline),
-            // It is in the buffer; the next call goes on with it.
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.unsent = true;
-                Sent::Taken
-            }
+            // It is in the buffer.
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => self.flush(deadline),
             Err(Error::WriteBufferFull(_)) => Sent::Full,
             Err(error) => Sent::Ended(self.fail(&error)),
         }
     }
 
     fn flush(&mut self, deadline: Instant) -> Sent {
-        self.socket.get_mut().set_deadline(deadline);
-        match self.socket.flush() {
-            Ok(()) => self.unsent = false,
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => self.unsent = true,
-            Err(error) => return Sent::Ended(self.fail(&error)),
+        self.socket().set_deadline(deadline);
+        loop {
+            match self.socket.flush() {
+                Ok(()) => self.unsent = false,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A signal or a waker ends a poll, and no sending.
+                    if Instant::now() < deadline {
+                        continue;
+                    }
+                    self.unsent = true;
+                }
+                Err(error) => return Sent::Ended(self.fail(&error)),
+            }
+            return Sent::Taken;
         }
-        Sent::Taken
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        self.socket.get_mut().socket()
     }
 
     /// Sends what is in the buffer, says goodbye, and waits until the deadline for the server to do the same.
@@ -251,7 +218,14 @@ impl Link {
     /// # Errors
     /// Why not everything could be sent.
     pub(super) fn close(mut self, deadline: Instant) -> Result<(), String> {
-        self.socket.get_mut().set_deadline(deadline);
+        if let Sent::Ended(why) = self.flush(deadline) {
+            return Err(why);
+        }
+        if self.unsent {
+            return Err("the server did not read all in time".to_owned());
+        }
+        self.socket().set_deadline(deadline);
+        self.socket().watch_room(false);
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         while let Err(error) = self.socket.close(Some(frame.clone())) {
             match error {
@@ -315,11 +289,16 @@ impl Link {
             _ => None,
         };
         if let Some(code) = code {
-            self.socket.get_mut().set_deadline(Instant::now());
+            self.socket().set_deadline(Instant::now());
             let _ = self.socket.close(Some(CloseFrame { code, reason: "".into() }));
         }
         sentence(error)
     }
+}
+
+/// What may wait for the socket; more than the least that tungstenite asks for.
+fn buffer_bytes_max(options: &Options) -> usize {
+    WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1))
 }
 
 /// What a close frame says, as a sentence without control characters.

@@ -8,6 +8,7 @@ use super::{
     builder::later,
     event::Payload,
     link::{Link, Received, Sent},
+    outbox_bytes,
 };
 use crate::{error::Refusal, protocol::message::Message};
 
@@ -62,11 +63,13 @@ impl Client {
     fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<(), ClientError> {
         let token = self.tokens.next();
         message.set_header("ack", token.as_str())?;
-        self.send_outbox()?;
+        self.send_outbox(deadline)?;
+        let payload = Payload::from(message.encode());
+        self.check_size(&payload)?;
         let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else {
             return Err(ClientError::OutboxFull);
         };
-        match link.send(&Payload::from(message.encode()), deadline) {
+        match link.send(&payload, deadline) {
             Sent::Taken => self.wait_for_answer(&token, deadline),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => Err(self.broken(why)),
@@ -170,11 +173,11 @@ impl Client {
         }
         self.renewal = Some(Renewal { asked: HashMap::new(), deadline: later(self.options.timeout) });
         // Both fail only when the connection is lost again; then the next attempt starts anew.
-        let _ = self.renew_all().and_then(|()| self.send_outbox());
+        let _ = self.renew_all(deadline).and_then(|()| self.send_outbox(Instant::now()));
         self.end_renewal();
     }
 
-    fn renew_all(&mut self) -> Result<(), ClientError> {
+    fn renew_all(&mut self, deadline: Instant) -> Result<(), ClientError> {
         let mut groups = vec![String::new()];
         for channel in &self.subscriptions {
             match groups.last_mut() {
@@ -186,15 +189,15 @@ impl Client {
                 _ => groups.push(channel.clone()),
             }
         }
-        groups.into_iter().filter(|group| !group.is_empty()).try_for_each(|group| self.renew(group))
+        groups.into_iter().filter(|group| !group.is_empty()).try_for_each(|group| self.renew(group, deadline))
     }
 
-    fn renew(&mut self, channels: String) -> Result<(), ClientError> {
+    fn renew(&mut self, channels: String, deadline: Instant) -> Result<(), ClientError> {
         let token = self.tokens.next();
         let message =
             Message::new("subscribe")?.header("subscribe", channels.as_str())?.header("ack", token.as_str())?;
         let Some(link) = &mut self.link else { return Ok(()) };
-        match link.send(&Payload::from(message.encode()), later(self.options.timeout)) {
+        match link.send(&Payload::from(message.encode()), deadline) {
             Sent::Taken => {}
             Sent::Full => return Err(self.lost("the server does not read".to_owned())),
             Sent::Ended(why) => return Err(self.broken(why)),
@@ -206,16 +209,15 @@ impl Client {
     }
 
     /// The server has answered a group. It takes or refuses them together; if it refuses, they are asked for one by one,
-    /// and those that it refuses alone are given up.
+    /// and those that it refuses alone are given up. What was unsubscribed meanwhile is no longer asked for, nor missed.
     fn renewed(&mut self, channels: &str, refusal: Option<Refusal>) {
-        match refusal {
-            None => {}
-            Some(_) if channels.contains(' ') => {
+        if let Some(refusal) = refusal {
+            if channels.contains(' ') {
+                let wanted: Vec<_> = channels.split(' ').filter(|&name| self.subscriptions.contains(name)).collect();
+                let now = Instant::now();
                 // Fails only when the connection is lost again.
-                let _ = channels.split(' ').try_for_each(|channel| self.renew(channel.to_owned()));
-            }
-            Some(refusal) => {
-                self.subscriptions.remove(channels);
+                let _ = wanted.into_iter().try_for_each(|channel| self.renew(channel.to_owned(), now));
+            } else if self.subscriptions.remove(channels) {
                 self.inbox.push(Event::SubscriptionLost { channel: channels.to_owned(), refusal });
             }
         }
@@ -229,16 +231,16 @@ impl Client {
         }
     }
 
-    /// Sends what waits, as far as the socket takes it.
-    pub(super) fn send_outbox(&mut self) -> Result<(), ClientError> {
+    /// Sends what waits, as far as the connection takes it until the deadline.
+    pub(super) fn send_outbox(&mut self, deadline: Instant) -> Result<(), ClientError> {
         while let (Some(link), Some(payload)) = (&mut self.link, self.outbox.front()) {
-            match link.send(payload, later(self.options.timeout)) {
+            match link.send(payload, deadline) {
                 Sent::Taken => {}
                 Sent::Full => return Ok(()),
                 Sent::Ended(why) => return Err(self.broken(why)),
             }
             if let Some(sent) = self.outbox.pop_front() {
-                self.outbox_bytes -= sent.as_bytes().len();
+                self.outbox_bytes -= outbox_bytes(&sent);
             }
         }
         Ok(())

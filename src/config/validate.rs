@@ -9,6 +9,8 @@ use crate::error::StartError;
 
 /// The longest header of a frame that a server sends (RFC 6455 §5.2: 2 bytes and a 64-bit length, no mask).
 const FRAME_HEADER_BYTES_MAX: usize = 10;
+/// The shortest of the times that are not short ones.
+const TIME_MIN: Duration = Duration::from_millis(1);
 
 impl Config {
     /// Checks the values by themselves and against each other. What depends on the machine is checked by
@@ -101,6 +103,10 @@ impl Config {
         ];
         if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {
             return Err(format!("{name}: {} is more than a year", time(given)));
+        }
+        // They are counted in milliseconds, and none of them is something else: never, or at once.
+        if let Some((name, given)) = times.into_iter().find(|(_, given)| !given.is_zero() && *given < TIME_MIN) {
+            return Err(format!("{name}: {} is less than {}", time(given), time(TIME_MIN)));
         }
         if self.handshake_timeout.is_zero() {
             return Err("handshake-timeout: it must be more than 0".to_owned());

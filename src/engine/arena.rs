@@ -15,7 +15,7 @@ const TURN_CAPACITY_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 struct Segment {
     bytes: Vec<u8>,
-    /// Backlog ranges that lie in it. A segment without holds is freed, or cleared when it is the open one.
+    /// Backlog ranges that lie in it. A segment without holds is freed, also when it is the open one.
     holds: u32,
 }
 
@@ -55,6 +55,11 @@ impl Arena {
 
     pub(crate) fn bytes(&self, range: Range) -> &[u8] {
         &self.segments[range.segment as usize].bytes[range.start as usize..range.end as usize]
+    }
+
+    /// The memory that a segment takes, in bytes, for as long as anybody waits for any of it.
+    pub(crate) fn segment_bytes(&self, segment: u32) -> usize {
+        self.segments[segment as usize].bytes.capacity()
     }
 
     /// The memory that backlogs take, in bytes.

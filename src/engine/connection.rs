@@ -1,10 +1,14 @@
 //! A core's sockets, by slot.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::{
+    io::{self, IoSlice, Read, Write},
+    time::Duration,
+};
 
 use mio::net::TcpStream;
+use socket2::SockRef;
 
-use crate::engine::{outbox::Sink, subscriptions::Slot};
+use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, subscriptions::Slot};
 
 /// One socket: 8 bytes.
 #[derive(Debug, Default)]
@@ -16,6 +20,23 @@ pub(crate) struct Connection {
     pub(crate) is_read_closed: bool,
     /// It was accepted only to be told 503.
     pub(crate) is_turned_away: bool,
+}
+
+impl Connection {
+    /// Closes the socket. Without more ado the kernel would go on for minutes offering what it has to a peer that does not
+    /// read, and nothing of ours would count that memory any more.
+    fn close(&mut self, is_cut: bool) {
+        let Some(stream) = self.stream.take() else { return };
+        let socket = SockRef::from(&stream);
+        // They fail when the peer has reset the connection, which leaves nothing to be bounded.
+        let _ = if is_cut {
+            socket.set_linger(Some(Duration::ZERO)) // a reset, at once
+        } else {
+            // What the kernel has is still delivered as long as the peer takes it. When it has stopped to long ago, the
+            // kernel notices with its next probe, which is as far off as that is long.
+            socket.set_tcp_user_timeout(Some(CLOSE_TIMEOUT))
+        };
+    }
 }
 
 /// All sockets of a core.
@@ -34,8 +55,15 @@ impl Connections {
     }
 
     /// Closes a socket. Gives what is left of the connection.
-    pub(crate) fn remove(&mut self, slot: Slot) -> Connection {
-        std::mem::take(&mut self.connections[slot as usize])
+    pub(crate) fn remove(&mut self, Ended { slot, is_cut }: Ended) -> Connection {
+        let mut connection = std::mem::take(&mut self.connections[slot as usize]);
+        connection.close(is_cut);
+        connection
+    }
+
+    /// Closes all sockets that are left.
+    pub(crate) fn clear(&mut self) {
+        self.connections.drain(..).for_each(|mut connection| connection.close(false));
     }
 
     pub(crate) fn get(&mut self, slot: Slot) -> &mut Connection {

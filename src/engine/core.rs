@@ -1,5 +1,7 @@
 //! A core's thread: turn after turn, none of which blocks.
 
+mod stopping;
+
 use std::{
     io,
     sync::Arc,
@@ -7,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::engine::{
     counters::Shared,
@@ -16,9 +18,10 @@ use crate::engine::{
     pace::Pace,
     reactor::Reactor,
     session::ConnectionKey,
-    subscriptions::Slot,
     uplink::BridgeLink,
 };
+
+use self::stopping::Stop;
 
 /// The one buffer that a core reads into, in bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -26,10 +29,8 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_PER_TURN: usize = 4;
 /// Letters taken in one turn.
 const LETTERS_PER_TURN: usize = 4096;
-/// How long a core that cannot hand over its batches sleeps at most.
+/// How long a core sleeps at most that cannot hand over its batches, or is stopping and waits for its peers.
 const RELAY_RETRY: Duration = Duration::from_millis(1);
-/// How long clients have, after all was sent, to answer the goodbye of a stopping server.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Both directions of the link between two cores.
 pub(crate) struct Link {
@@ -59,12 +60,6 @@ pub(crate) struct Core {
     pub(crate) busy_poll: Duration,
 }
 
-/// What a core that is stopping waits for.
-struct Drain {
-    /// Then it ends, whatever is left.
-    deadline: Duration,
-}
-
 impl Core {
     /// Runs until it is asked to stop and has drained.
     ///
@@ -73,12 +68,12 @@ impl Core {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let start = Instant::now();
         let mut buffer = vec![0; READ_BYTES];
-        let mut drain: Option<Drain> = None;
+        let mut stop: Option<Stop> = None;
         let mut awake_until = Duration::ZERO;
         // Read once a turn, behind the poll: a turn is short beside any deadline.
         let mut now = start.elapsed();
         loop {
-            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, drain.as_ref())? };
+            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
             let had_events = self.reactor.poll(now, deadline)?;
             now = start.elapsed();
             let had_input = self.turn(now, &mut buffer) || had_events;
@@ -91,18 +86,8 @@ impl Core {
             }
             if let Some(time) = self.inbox.stop_asked() {
                 now = start.elapsed(); // the turn may have begun before anybody asked
-                let drain = drain.get_or_insert_with(|| {
-                    self.hub.drain(&mut *self.app);
-                    Drain { deadline: now + time }
-                });
-                self.send(&mut Vec::new());
-                let (is_sent, is_empty) = self.hub.drained();
-                if is_sent {
-                    drain.deadline = drain.deadline.min(now + FAREWELL);
-                }
-                if is_empty || now >= drain.deadline {
-                    self.hand_to_bridge();
-                    self.shared.store(self.hub.refresh_stats());
+                let stop = stop.get_or_insert_with(|| Stop::new(now.saturating_add(time), self.inbox.len()));
+                if self.go_on_stopping(stop, now) {
                     return Ok(());
                 }
             }
@@ -111,7 +96,7 @@ impl Core {
 
     /// How long to sleep at most, unless the alarm goes off. Peers need not make a system call to wake this core until
     /// this says that it may sleep.
-    fn next_deadline(&mut self, now: Duration, drain: Option<&Drain>) -> io::Result<Option<Duration>> {
+    fn next_deadline(&mut self, now: Duration, stop: Option<&Stop>) -> io::Result<Option<Duration>> {
         if self.hub.wants_turn() {
             return Ok(Some(now));
         }
@@ -119,16 +104,17 @@ impl Core {
         let has_letters = !self.inbox.is_empty() && !self.hub.must_wait();
         let has_batches = self.links.iter().any(|link| !link.batches_in.is_empty())
             || self.bridge.as_ref().is_some_and(|bridge| bridge.waiting() > 0);
-        let is_to_stop = drain.is_none() && self.inbox.stop_asked().is_some();
+        let is_to_stop = stop.is_none() && self.inbox.stop_asked().is_some();
         if has_letters || has_batches || is_to_stop {
             return Ok(Some(now));
         }
         if let Some(deadline) = self.hub.next_deadline() {
             self.reactor.wake_at(now, deadline)?;
         }
-        let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);
-        let drain = drain.map(|drain| drain.deadline);
-        Ok(retry.into_iter().chain(drain).min())
+        let waits_for_links = self.hub.has_batches() || stop.is_some_and(Stop::waits_for_peers);
+        let retry = waits_for_links.then_some(now + RELAY_RETRY);
+        let stop = stop.map(|stop| stop.deadline);
+        Ok(retry.into_iter().chain(stop).min())
     }
 
     /// Takes in all that has come. Says whether anything did, sockets aside.
@@ -136,12 +122,12 @@ impl Core {
         self.hub.set_now(now);
         self.reactor.sort_events(&mut self.hub);
         let had_batches = self.take_batches();
-        let had_letters = self.take_letters();
+        let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
         self.reactor.accept(&mut self.hub, now);
         let mut resumed = Vec::new();
         self.hub.resume(&mut *self.app, &mut resumed);
         for slot in resumed {
-            self.reactor.make_ready(self.hub.key(slot));
+            self.read(self.hub.key(slot), buffer);
         }
         // A connection that is put back meanwhile lands on the other list, which is read in the next turn.
         let mut ready = std::mem::replace(&mut self.reactor.ready, std::mem::take(&mut self.spare));
@@ -158,7 +144,7 @@ impl Core {
 
     /// Sends what came of the turn.
     fn end_turn(&mut self, had_input: bool) {
-        self.send(&mut Vec::new());
+        self.send();
         if had_input {
             self.hub.stats.turns += 1;
             self.shared.store(self.hub.refresh_stats());
@@ -168,11 +154,20 @@ impl Core {
     fn take_batches(&mut self) -> bool {
         let mut had_batches = false;
         for index in 0..self.links.len() {
-            while let Ok(batch) = self.links[index].batches_in.try_recv() {
+            let peer = self.links[index].peer;
+            loop {
+                let batch = match self.links[index].batches_in.try_recv() {
+                    Ok(batch) => batch,
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        self.hub.peer_has_ended(peer);
+                        break;
+                    }
+                };
                 had_batches = true;
                 let mut used = 0;
                 while used < batch.len() {
-                    used += self.hub.relayed(self.links[index].peer, &batch[used..]);
+                    used += self.hub.relayed(peer, &batch[used..]);
                     self.flush_if_full();
                 }
             }
@@ -197,14 +192,12 @@ impl Core {
         waiting > 0
     }
 
-    fn take_letters(&mut self) -> bool {
-        let mut had_letters = false;
-        for _ in 0..LETTERS_PER_TURN {
-            if self.hub.must_wait() {
-                break;
-            }
+    /// Takes at most so many letters, and gives how many there were.
+    fn take_letters(&mut self, most: usize) -> usize {
+        let mut taken = 0;
+        while taken < most && !self.hub.must_wait() {
             let Some(letter) = self.inbox.take() else { break };
-            had_letters = true;
+            taken += 1;
             match letter {
                 Letter::Publish { channels, payload } => {
                     let names = channels.split(|&byte| byte == b' ');
@@ -219,11 +212,14 @@ impl Core {
                     self.hub.close(&mut *self.app, key.slot, code, &reason);
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
-                Letter::Options(options) => self.set_options(*options),
+                Letter::Options(options, taken) => {
+                    self.set_options(*options);
+                    let _ = taken.try_send(()); // whoever asked may have given up waiting
+                }
             }
             self.flush_if_full();
         }
-        had_letters
+        taken
     }
 
     fn set_options(&mut self, options: Options) {
@@ -236,8 +232,8 @@ impl Core {
     /// Reads a connection until it has nothing more, or its share of the turn is used up.
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         for _ in 0..READS_PER_TURN {
-            if !self.hub.wants_input(key.slot) {
-                return; // it is put on the ready list again when it resumes
+            if !self.hub.may_read(key.slot) {
+                return; // it is read when it resumes
             }
             let len = match self.reactor.connections.read(key.slot, buffer) {
                 Ok(0) => return self.hub.end_of_input(&mut *self.app, key.slot),
@@ -260,13 +256,24 @@ impl Core {
 
     fn flush_if_full(&mut self) {
         if self.hub.is_full() {
-            self.hand_to_bridge(); // its batches stay about as large as a full turn
-            self.hub.flush(&mut *self.app, &mut self.reactor.connections);
+            self.flush();
         }
     }
 
-    /// Ends a turn: batches first, so that peers work while this core writes.
-    fn send(&mut self, slots: &mut Vec<Slot>) {
+    /// Ends a turn.
+    fn send(&mut self) {
+        self.flush();
+        let mut shut = Vec::new();
+        self.hub.take_shut(&mut shut);
+        shut.into_iter().for_each(|slot| self.reactor.connections.shut(slot));
+        let mut ended = Vec::new();
+        self.hub.reap(&mut ended);
+        self.reactor.close(ended);
+    }
+
+    /// Sends what has been collected: batches first, so that peers work while this core writes. A turn that is full does
+    /// so before its end, so neither its batches nor its outboxes grow with the number of those who publish in it.
+    fn flush(&mut self) {
         for link in &self.links {
             let Some(batch) = self.hub.take_batch(link.peer) else { continue };
             match link.batches_out.try_send(batch) {
@@ -277,12 +284,6 @@ impl Core {
         }
         self.hand_to_bridge();
         self.hub.flush(&mut *self.app, &mut self.reactor.connections);
-        self.hub.take_shut(slots);
-        for slot in slots.drain(..) {
-            self.reactor.connections.shut(slot);
-        }
-        self.hub.reap(slots);
-        self.reactor.close(slots);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
 //! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
-//! [`Hub::flush`]; [`Hub::take_batch`] for each peer; and [`Hub::reap`] before a slot may be used again. So several
+//! [`Hub::take_batch`] for each peer, so that peers work while this core writes; [`Hub::flush`]; and [`Hub::reap`] before a
+//! slot may be used again. When [`Hub::is_full`] says so, batches and flush come in between the inputs, too. So several
 //! hubs and the links between them run in one test, in virtual time, from a seed.
 
 pub(crate) mod acks;
@@ -31,12 +32,12 @@ use crate::{
     protocol::http::{Pages, RequestHead},
 };
 
-pub(crate) use self::limits::Limits;
 use self::{
     acks::Acks,
     publish::{Resolved, Run},
     repeat::Repeat,
 };
+pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits};
 
 /// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
@@ -83,6 +84,8 @@ pub(crate) struct Hub {
     /// Connections whose sending side is to be shut, for [`Hub::take_shut`].
     shut: Vec<Slot>,
     flushed: Flushed,
+    /// Bytes of frames since the last flush that peers alone get, so that the turn's buffer does not hold them.
+    passed_on: usize,
     /// Payloads are put together here before their frame's header is known.
     scratch: Vec<u8>,
     /// What sessions keep of unfinished input, in bytes.
@@ -114,6 +117,7 @@ impl Hub {
             ended: Vec::new(),
             shut: Vec::new(),
             flushed: Flushed::default(),
+            passed_on: 0,
             scratch: Vec::new(),
             incoming_bytes: 0,
             is_draining: false,
@@ -162,8 +166,9 @@ impl Hub {
         used
     }
 
-    /// Lets paused connections go on if the links allow it: what they had sent is taken, and `resumed` gets those that
-    /// may be read again.
+    /// Lets paused connections go on if the links allow it: what was kept of them is taken, and `resumed` gets those that
+    /// may be read again, the one that has waited longest first. They are to be read before all others, or the links could
+    /// be full again, for the others, whenever it is their turn.
     pub(crate) fn resume(&mut self, app: &mut dyn Application, resumed: &mut Vec<Slot>) {
         if self.paused.is_empty() || self.must_wait() {
             return;
@@ -173,8 +178,12 @@ impl Hub {
                 self.paused.push(key);
                 continue;
             }
+            let now = self.now;
             let Some(session) = self.session(key) else { continue };
             session.is_paused = false;
+            if matches!(session.phase, Phase::Http | Phase::Open) {
+                session.heard = now; // it was us who did not listen
+            }
             let mut bytes = session.take_partial();
             session.tidy();
             let used = self.receive(app, key.slot, &mut bytes);
@@ -192,9 +201,9 @@ impl Hub {
         self.outboxes.writable(slot);
     }
 
-    /// Whether the turn should be flushed before more is read.
+    /// Whether the turn should be flushed, and what there is for peers be taken, before more is read.
     pub(crate) fn is_full(&self) -> bool {
-        self.outboxes.turn_len() >= TURN_BYTES_MAX
+        self.outboxes.turn_len() + self.passed_on >= TURN_BYTES_MAX || self.outboxes.has_long_chain()
     }
 
     /// What is to be handed to a peer at the end of the turn.
@@ -234,8 +243,19 @@ impl Hub {
         self.relays.is_congested() || self.acks.is_full()
     }
 
-    /// Whether the connection is read: it is not paused.
-    pub(crate) fn wants_input(&self, slot: Slot) -> bool {
+    /// Whether the connection is to be read now. While publishers must wait it is not, and is paused: what it sends stays
+    /// in its socket, where it costs no memory of ours, until [`Hub::resume`] gives the connection again.
+    pub(crate) fn may_read(&mut self, slot: Slot) -> bool {
+        let session = &self.sessions[slot as usize];
+        let may_publish = match session.phase {
+            Phase::Open => true,
+            // Requests come one at a time, and whether the server is well is to be told meanwhile.
+            Phase::Http => self.is_draining,
+            Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,
+        };
+        if may_publish && !session.is_paused && self.must_wait() {
+            self.pause(slot);
+        }
         !self.sessions[slot as usize].is_paused
     }
 
@@ -277,17 +297,26 @@ impl Hub {
         self.outboxes.backlog_bytes() + self.incoming_bytes
     }
 
-    /// The input waits until links have room: its unused bytes are kept, and nothing is read until then.
-    fn pause(&mut self, slot: Slot, unused: &[u8]) {
-        self.keep_for_later(slot, unused);
+    /// The connection waits until links have room: nothing of it is read until then.
+    fn pause(&mut self, slot: Slot) {
         self.stats.paused += 1;
+        self.wait_for_links(slot);
+    }
+
+    /// The same in the midst of its input: the unused bytes are kept.
+    fn pause_with(&mut self, slot: Slot, unused: &[u8]) {
+        self.stats.paused += 1;
+        self.keep_for_later(slot, unused);
     }
 
     fn keep_for_later(&mut self, slot: Slot, unused: &[u8]) {
-        let session = &mut self.sessions[slot as usize];
-        session.put_partial(unused);
-        session.is_paused = true;
+        self.sessions[slot as usize].put_partial(unused);
         self.recount(slot);
+        self.wait_for_links(slot);
+    }
+
+    fn wait_for_links(&mut self, slot: Slot) {
+        self.sessions[slot as usize].is_paused = true;
         self.paused.push(self.key(slot));
     }
 
@@ -314,7 +343,7 @@ impl Hub {
         let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
         assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
         for (slot, session) in &self.sessions {
-            let backlog = self.outboxes.backlog_len(slot as Slot);
+            let backlog = self.outboxes.backlog_cost(slot as Slot);
             assert!(
                 session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max,
                 "an outbox over its limit"

@@ -5,18 +5,18 @@
 //! write. Only what its socket refuses becomes a [`Backlog`].
 
 mod backlog;
+mod flush;
 
 use std::io::{self, IoSlice};
 
-use crate::{
-    engine::{arena::Arena, subscriptions::Slot},
-    protocol::frame::server_frame_len,
-};
+use crate::engine::{arena::Arena, subscriptions::Slot};
 
 use self::backlog::Backlog;
 
 /// Ranges that go into one write; more take another write.
 const SLICES_MAX: usize = 64;
+/// The chain has collected enough (3 MiB) when it is this long: channels that take turns make a link of each delivery.
+const CHAIN_LINKS_MAX: usize = 256 * 1024;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
 /// All bytes are opaque: the connection still speaks HTTP.
@@ -95,6 +95,8 @@ pub(crate) struct Outboxes {
     dirty: Vec<Slot>,
     refused: Vec<Refused>,
     ranges: Vec<(u32, u32)>,
+    /// The memory that the backlogs' own lists of ranges take, in bytes.
+    backlog_ranges_bytes: usize,
 }
 
 impl Outboxes {
@@ -112,6 +114,7 @@ impl Outboxes {
             self.dirty.retain(|&dirty| dirty != slot); // the slot may have another connection before the flush
         }
         if let Some(backlog) = outbox.backlog {
+            self.backlog_ranges_bytes -= backlog.ranges_bytes();
             backlog.release(&mut self.arena);
         }
     }
@@ -123,6 +126,11 @@ impl Outboxes {
 
     pub(crate) fn turn_len(&self) -> usize {
         self.arena.turn().len()
+    }
+
+    /// Whether what was pushed since the last flush takes so much memory, whatever it says, that it is to be flushed.
+    pub(crate) fn has_long_chain(&self) -> bool {
+        self.chain.len() >= CHAIN_LINKS_MAX
     }
 
     /// These bytes of the turn.
@@ -191,9 +199,15 @@ impl Outboxes {
         outbox.end == 0 && outbox.backlog.is_none()
     }
 
-    /// What the socket refused so far, in bytes.
-    pub(crate) fn backlog_len(&self, slot: Slot) -> usize {
-        self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.len)
+    /// What a connection's backlog counts against its limit, in bytes: what the socket refused, and where it is.
+    pub(crate) fn backlog_cost(&self, slot: Slot) -> usize {
+        self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.cost())
+    }
+
+    /// The memory that a connection's backlog keeps from being freed, alone or with others, in bytes: a few bytes pin all
+    /// that was shared in their turn.
+    pub(crate) fn pinned_bytes(&self, slot: Slot) -> usize {
+        self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.pinned_bytes(&self.arena))
     }
 
     /// Drops a connection's backlog but for the rest of a frame that is partly sent, so that a close frame may follow.
@@ -203,7 +217,9 @@ impl Outboxes {
         if let Some(backlog) = &mut outbox.backlog
             && outbox.opaque != ALL
         {
+            let before = backlog.ranges_bytes();
             backlog.truncate(outbox.opaque as usize, &mut self.arena);
+            self.backlog_ranges_bytes = self.backlog_ranges_bytes - before + backlog.ranges_bytes();
             if backlog.len == 0 {
                 outbox.backlog = None;
             }
@@ -212,171 +228,13 @@ impl Outboxes {
 
     /// The memory that all backlogs take, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
-        self.arena.backlog_bytes()
+        self.arena.backlog_bytes() + self.backlog_ranges_bytes
     }
 
     /// Whether a flush has anything to do.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
-
-    /// Sends what was pushed, one write a connection, and ends the turn.
-    pub(crate) fn flush(&mut self, sink: &mut impl Sink, flushed: &mut Flushed) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for &slot in &dirty {
-            match self.flush_one(slot, sink) {
-                Ok(true) => flushed.emptied.push(slot),
-                Ok(false) => {}
-                Err(_) => flushed.broken.push(slot),
-            }
-        }
-        dirty.clear();
-        self.dirty = dirty;
-        self.settle(flushed);
-        self.chain.clear();
-        self.arena.end_turn();
-    }
-
-    /// Whether the outbox is empty now. On an error it keeps what it had: the hub closes the connection.
-    fn flush_one(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
-        let outbox = &mut self.outboxes[slot as usize];
-        if outbox.end == 0 && outbox.backlog.is_none() {
-            return Ok(false); // truncated since it was marked
-        }
-        if outbox.chain == NONE && outbox.backlog.is_none() {
-            // The common case: one range, one plain write.
-            let (start, end) = (outbox.start, outbox.end);
-            let bytes = &self.arena.turn()[start as usize..end as usize];
-            let sent = written(sink.write(slot, &[IoSlice::new(bytes)]))?;
-            outbox.start = 0;
-            outbox.end = 0;
-            if sent == bytes.len() {
-                outbox.sent(sent);
-                return Ok(true);
-            }
-            self.ranges.clear();
-            self.ranges.push((start, end));
-            self.refuse(slot, 0, sent);
-            return Ok(false);
-        }
-        self.gather(slot);
-        let outbox = &mut self.outboxes[slot as usize];
-        if let Some(backlog) = &mut outbox.backlog {
-            if !backlog.write(slot, sink, &mut outbox.opaque, &mut self.arena)? {
-                self.refuse(slot, 0, 0);
-                return Ok(false);
-            }
-            outbox.backlog = None;
-        }
-        self.write_ranges(slot, sink)
-    }
-
-    /// Moves the outbox's ranges of this turn into `self.ranges`, oldest first.
-    fn gather(&mut self, slot: Slot) {
-        let outbox = &mut self.outboxes[slot as usize];
-        self.ranges.clear();
-        if outbox.end == 0 {
-            return;
-        }
-        self.ranges.push((outbox.start, outbox.end));
-        while outbox.chain != NONE {
-            let link = self.chain[outbox.chain as usize];
-            self.ranges.push((link.start, link.end));
-            outbox.chain = link.previous;
-        }
-        self.ranges.reverse();
-        outbox.start = 0;
-        outbox.end = 0;
-    }
-
-    fn write_ranges(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
-        let mut first = 0;
-        while first < self.ranges.len() {
-            let batch = &self.ranges[first..self.ranges.len().min(first + SLICES_MAX)];
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut len = 0;
-            for (slice, &(start, end)) in slices.iter_mut().zip(batch) {
-                *slice = IoSlice::new(&self.arena.turn()[start as usize..end as usize]);
-                len += slice.len();
-            }
-            let sent = written(sink.write(slot, &slices[..batch.len()]))?;
-            if sent < len {
-                self.refuse(slot, first, sent);
-                return Ok(false);
-            }
-            first += batch.len();
-            self.outboxes[slot as usize].sent(sent);
-        }
-        Ok(true)
-    }
-
-    /// Of `self.ranges`, those from `first` on were refused after `sent` bytes.
-    fn refuse(&mut self, slot: Slot, first: usize, mut sent: usize) {
-        let outbox = &mut self.outboxes[slot as usize];
-        let mut backlog = outbox.backlog.take().unwrap_or_default();
-        backlog.is_blocked = true;
-        for &(start, end) in &self.ranges[first..] {
-            let len = (end - start) as usize;
-            if sent >= len {
-                sent -= len;
-                outbox.sent(len);
-                continue;
-            }
-            if sent > 0 {
-                let bytes = &self.arena.turn()[start as usize..end as usize];
-                backlog.frame_rest = rest_of_frame(bytes, sent, &mut outbox.opaque, 0);
-            }
-            backlog.len += len - sent;
-            self.refused.push(Refused { slot, start: start + sent as u32, end });
-            sent = 0;
-        }
-        outbox.backlog = Some(backlog);
-    }
-
-    /// Gives what was refused in this turn a place that outlives it: shared if several wait for much of the turn, else
-    /// a copy of one's own, so that a small rest does not pin a big segment.
-    fn settle(&mut self, flushed: &mut Flushed) {
-        if self.refused.is_empty() {
-            return;
-        }
-        let wanted: usize = self.refused.iter().map(|refused| (refused.end - refused.start) as usize).sum();
-        let shared = (wanted >= self.arena.turn().len() / 2).then(|| self.arena.share_turn());
-        for refused in self.refused.drain(..) {
-            let Some(backlog) = &mut self.outboxes[refused.slot as usize].backlog else { continue };
-            match shared {
-                Some((segment, base)) => {
-                    backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena)
-                }
-                None => backlog.copy(refused.start, refused.end, &mut self.arena),
-            }
-            if flushed.backlogged.last() != Some(&refused.slot) {
-                flushed.backlogged.push(refused.slot);
-            }
-        }
-    }
-}
-
-/// `WouldBlock` is no error here, but zero bytes.
-fn written(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        result => result,
-    }
-}
-
-/// `sent` bytes of `bytes` are gone: how many are left of the frame that this cut? The first `frame_rest` bytes end a
-/// frame that was cut before; the first `opaque` are none.
-fn rest_of_frame(bytes: &[u8], sent: usize, opaque: &mut u32, frame_rest: usize) -> usize {
-    if *opaque == ALL {
-        return 0;
-    }
-    let skipped = sent.min(*opaque as usize);
-    *opaque -= skipped as u32;
-    let mut boundary = skipped + frame_rest;
-    while boundary < sent {
-        boundary += server_frame_len(&bytes[boundary..]);
-    }
-    boundary - sent
 }
 
 #[cfg(test)]

@@ -12,7 +12,12 @@ use std::{
 
 use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
 
-use crate::engine::{alarm::Alarm, connection::Connections, hub::Hub, session::ConnectionKey, subscriptions::Slot};
+use crate::engine::{
+    alarm::Alarm,
+    connection::Connections,
+    hub::Hub,
+    session::{ConnectionKey, Ended},
+};
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -43,12 +48,14 @@ pub(crate) struct Reactor {
     pub(crate) connections: Connections,
     /// Connections that may have something to read.
     pub(crate) ready: Vec<ConnectionKey>,
+    /// The listener that is first to be asked.
+    next_listener: usize,
     /// A listener may have more to accept.
     accepts: bool,
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
     turned_away: usize,
-    /// Connections open on all cores.
+    /// Connections open on all cores, without those that are turned away.
     open: Arc<AtomicUsize>,
     connections_max: usize,
 }
@@ -74,6 +81,7 @@ impl Reactor {
             listeners,
             connections: Connections::default(),
             ready: Vec::new(),
+            next_listener: 0,
             accepts: true,
             accept_retry: None,
             turned_away: 0,
@@ -134,7 +142,13 @@ impl Reactor {
         }
         self.accept_retry = None;
         let mut left = ACCEPTS_PER_TURN;
-        for index in 0..self.listeners.len() {
+        for _ in 0..self.listeners.len() {
+            if left == 0 {
+                break;
+            }
+            let index = self.next_listener;
+            // Whoever floods one must not starve the others: the next turn begins behind the one that took it all.
+            self.next_listener = (index + 1) % self.listeners.len();
             while left > 0 {
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
@@ -157,8 +171,10 @@ impl Reactor {
 
     fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
         let is_over = self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max;
+        if is_over {
+            self.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place while it says goodbye
+        }
         if is_over && self.turned_away >= TURNED_AWAY_MAX {
-            self.open.fetch_sub(1, Ordering::Relaxed);
             hub.stats.turned_away += 1;
             let _ = stream.write(BUSY);
             let _ = stream.shutdown(Shutdown::Write);
@@ -179,11 +195,14 @@ impl Reactor {
     }
 
     /// Closes the sockets of the connections that are over.
-    pub(crate) fn close(&mut self, ended: &mut Vec<Slot>) {
-        for slot in ended.drain(..) {
-            let connection = self.connections.remove(slot);
-            self.turned_away -= usize::from(connection.is_turned_away);
-            self.open.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn close(&mut self, ended: Vec<Ended>) {
+        for ended in ended {
+            let connection = self.connections.remove(ended);
+            if connection.is_turned_away {
+                self.turned_away -= 1;
+            } else {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+            }
             self.accept_retry = None; // a file descriptor is free again
         }
     }
@@ -222,4 +241,46 @@ fn key(token: Token) -> ConnectionKey {
 fn is_out_of_fds(error: &io::Error) -> bool {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM: the same on every Linux.
     matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        engine::{hub::Limits, listener::listen},
+    };
+
+    #[test]
+    fn a_flood_on_one_listener_does_not_starve_the_others() {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let mut listeners: Vec<_> = (0..3).map(|_| listen(any, 1, 0).expect("a free port").remove(0)).collect();
+        let ports: Vec<_> =
+            listeners.iter_mut().map(|listener| listener.local_addr().expect("it listens").port()).collect();
+        let mut hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
+        let poll = Poll::new().expect("a poll");
+        let mut reactor = Reactor::new(poll, listeners, Arc::default(), usize::MAX).expect("a reactor");
+        let connect = |port: u16| TcpStream::connect(("127.0.0.1", port)).expect("the backlog takes it");
+        // A connection is in the backlog when its connect has returned.
+        let _clients: Vec<_> =
+            [&[ports[0]; 3 * ACCEPTS_PER_TURN][..], &ports[1..]].concat().into_iter().map(connect).collect();
+        reactor.accept(&mut hub, Duration::ZERO);
+        reactor.accept(&mut hub, Duration::ZERO);
+        assert_eq!(hub.stats.accepted as usize, 2 * ACCEPTS_PER_TURN);
+        let port_of = |slot| {
+            let stream = reactor.connections.get(slot).stream.as_ref().expect("it was accepted");
+            stream.local_addr().expect("it is connected").port()
+        };
+        let mut accepted: Vec<_> = (0..2 * ACCEPTS_PER_TURN as u32).map(port_of).collect();
+        accepted.sort_unstable();
+        accepted.dedup();
+        assert_eq!(accepted.len(), 3, "of {ports:?} only {accepted:?} were served");
+        reactor.accept(&mut hub, Duration::ZERO);
+        assert!(reactor.accepts, "whether there is more is not known");
+        reactor.accept(&mut hub, Duration::ZERO);
+        assert_eq!(hub.stats.accepted as usize, 3 * ACCEPTS_PER_TURN + 2);
+        assert!(!reactor.accepts);
+    }
 }

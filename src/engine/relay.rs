@@ -4,178 +4,27 @@
 //! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a
 //! connection reach every core in the order in which they were sent.
 
+mod item;
+
 use std::collections::VecDeque;
 
-use tungstenite::protocol::frame::coding::{Data, OpCode};
+use crate::{engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
-use crate::{
-    engine::subscriptions::PEERS_MAX,
-    protocol::{channel::Kind, frame},
-};
+use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, put_interest, put_short};
+pub(crate) use self::item::{Item, messages, names, next, put_answered};
+#[cfg_attr(not(feature = "nats"), allow(unused_imports))] // the bridge says it
+pub(crate) use self::item::{put_absent, put_delivery, put_refused};
 
-/// A batch that the link has not taken grows to this size, in bytes; then the core stops reading from its publishers.
+/// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the core
+/// stops reading from its publishers.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room
 /// for all of them, whole batches are dropped.
 pub(crate) const BRIDGE_BATCH_BYTES: usize = 16 * 1024;
 
-const PUBLISH: u8 = 0;
-const INTEREST: u8 = 1;
-const NO_INTEREST: u8 = 2;
-const ANSWERED: u8 = 3;
-const DELIVERY: u8 = 4;
-const ABSENT: u8 = 5;
-const REFUSED: u8 = 6;
-
 /// What a peer that is absent has answered: everything, so that nobody waits for it.
 const ALL: u64 = u64::MAX;
-
-/// One thing that a core says to a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Item<'b> {
-    /// A frame for the peer's subscribers of these channels.
-    Publish {
-        /// The channels, for [`names`].
-        channels: &'b [u8],
-        /// A whole server frame.
-        frame: &'b [u8],
-    },
-    /// The sender has its first subscriber here, or its last one is gone.
-    Interest {
-        /// The channel or pattern.
-        name: &'b [u8],
-        /// Which of the two it is.
-        kind: Kind,
-        /// Whether it has subscribers now.
-        interested: bool,
-    },
-    /// The peer's replica holds as many `Interest`s of ours (those with `interested`) as this says, and all before.
-    Answered(u64),
-    /// From the bridge: a frame for the subscribers of this very name, and for nobody else. Another node's publish comes
-    /// once for each name of this node that it matches.
-    Delivery {
-        /// The channel or pattern.
-        name: &'b [u8],
-        /// Which of the two it is.
-        kind: Kind,
-        /// A whole server frame.
-        frame: &'b [u8],
-    },
-    /// From the bridge: NATS does not let this node subscribe to this name, though it will be answered. `Absent` ends that.
-    Refused {
-        /// The channel or pattern.
-        name: &'b [u8],
-        /// Which of the two it is.
-        kind: Kind,
-    },
-    /// The peer cannot answer for now, and nobody is to wait for it: the bridge has lost the other nodes. Its next
-    /// `Answered` ends that.
-    Absent,
-}
-
-/// Takes the next item off a batch.
-///
-/// # Panics
-/// On what [`Relays`] did not write; batches never come from outside the process.
-pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
-    let tag = *batch.split_off_first()?;
-    Some(match tag {
-        PUBLISH => {
-            let channels = take_long(batch);
-            Item::Publish { channels, frame: take_long(batch) }
-        }
-        ANSWERED => Item::Answered(u64::from_le_bytes(*take_array(batch))),
-        ABSENT => Item::Absent,
-        REFUSED => {
-            let kind = take_kind(batch);
-            Item::Refused { name: take_short(batch), kind }
-        }
-        DELIVERY => {
-            let kind = take_kind(batch);
-            let name = take_short(batch);
-            Item::Delivery { name, kind, frame: take_long(batch) }
-        }
-        tag => {
-            let kind = take_kind(batch);
-            Item::Interest { name: take_short(batch), kind, interested: tag == INTEREST }
-        }
-    })
-}
-
-/// How many messages a batch for the bridge holds: one for each channel of each publish.
-pub(crate) fn messages(mut batch: &[u8]) -> u64 {
-    let mut count = 0;
-    while let Some(item) = next(&mut batch) {
-        if let Item::Publish { channels, .. } = item {
-            count += names(channels).count() as u64;
-        }
-    }
-    count
-}
-
-/// Appends an [`Item::Answered`].
-pub(crate) fn put_answered(batch: &mut Vec<u8>, count: u64) {
-    batch.push(ANSWERED);
-    batch.extend_from_slice(&count.to_le_bytes());
-}
-
-/// Appends an [`Item::Absent`].
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
-pub(crate) fn put_absent(batch: &mut Vec<u8>) {
-    batch.push(ABSENT);
-}
-
-/// Appends an [`Item::Refused`].
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
-pub(crate) fn put_refused(batch: &mut Vec<u8>, name: &[u8], kind: Kind) {
-    put_interest(batch, REFUSED, name, kind);
-}
-
-/// Appends an [`Item::Delivery`] of this payload.
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
-pub(crate) fn put_delivery(batch: &mut Vec<u8>, name: &[u8], kind: Kind, is_text: bool, payload: &[u8]) {
-    batch.extend_from_slice(&[DELIVERY, u8::from(kind == Kind::Pattern)]);
-    put_short(batch, name);
-    let at = batch.len();
-    batch.extend_from_slice(&[0; 4]);
-    frame::encode(batch, OpCode::Data(if is_text { Data::Text } else { Data::Binary }), payload);
-    let len = (batch.len() - at - 4) as u32;
-    batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
-}
-
-/// The channels of an [`Item::Publish`].
-pub(crate) fn names(mut channels: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || (!channels.is_empty()).then(|| take_short(&mut channels)))
-}
-
-fn take_array<'b, const N: usize>(batch: &mut &'b [u8]) -> &'b [u8; N] {
-    batch.split_off(..N).and_then(<[u8]>::first_chunk).expect("a batch ends at an item's end")
-}
-
-fn take_kind(batch: &mut &[u8]) -> Kind {
-    if take_array::<1>(batch)[0] == 0 { Kind::Exact } else { Kind::Pattern }
-}
-
-fn take_short<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
-    let len = usize::from(take_array::<1>(batch)[0]);
-    batch.split_off(..len).expect("a batch ends at an item's end")
-}
-
-fn take_long<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
-    let len = u32::from_le_bytes(*take_array(batch)) as usize;
-    batch.split_off(..len).expect("a batch ends at an item's end")
-}
-
-fn put_interest(batch: &mut Vec<u8>, tag: u8, name: &[u8], kind: Kind) {
-    batch.extend_from_slice(&[tag, u8::from(kind == Kind::Pattern)]);
-    put_short(batch, name);
-}
-
-fn put_short(batch: &mut Vec<u8>, bytes: &[u8]) {
-    batch.push(bytes.len() as u8);
-    batch.extend_from_slice(bytes);
-}
 
 /// One peer, as this core sees it.
 #[derive(Debug, Default)]
@@ -197,8 +46,11 @@ pub(crate) struct Relays {
     peers: Vec<Option<Peer>>,
     /// Interests that were sent to every peer so far.
     announced: u64,
-    /// A bit for each peer whose batch is over `batch_bytes_max`.
+    /// A bit for each peer whose batch is over `batch_bytes_max`; the core's own when it has told that it is stopping.
     congested: u64,
+    own_bit: u64,
+    /// A bit for each peer core that may still publish.
+    publishing: u64,
     /// [`BATCH_BYTES_MAX`], but for tests.
     pub(crate) batch_bytes_max: usize,
     /// The peer that is the bridge to other nodes.
@@ -224,7 +76,17 @@ impl Relays {
     pub(crate) fn new(own: u32, cores: u32) -> Self {
         assert!(cores <= PEERS_MAX, "{cores} cores, at most {PEERS_MAX}");
         let peers = (0..cores).map(|peer| (peer != own).then(Peer::default)).collect();
-        Self { peers, announced: 0, congested: 0, batch_bytes_max: BATCH_BYTES_MAX, bridge: None, bridge_bit: 0 }
+        let publishing = (0..cores).filter(|&peer| peer != own).fold(0, |bits, peer| bits | 1 << peer);
+        Self {
+            peers,
+            announced: 0,
+            congested: 0,
+            own_bit: 1 << own,
+            publishing,
+            batch_bytes_max: BATCH_BYTES_MAX,
+            bridge: None,
+            bridge_bit: 0,
+        }
     }
 
     /// Adds the bridge as one more peer, absent at first, and gives its number.
@@ -270,13 +132,18 @@ impl Relays {
     }
 
     fn tell_interest(&mut self, tag: u8, name: &[u8], kind: Kind) {
-        let cores = self.bridge.as_ref().map_or(self.peers.len(), |bridge| bridge.number as usize);
+        let cores = self.cores();
         for peer in self.peers[..cores].iter_mut().flatten() {
             put_interest(&mut peer.batch, tag, name, kind);
         }
         if let Some(bridge) = &mut self.bridge {
             put_interest(&mut bridge.interest, tag, name, kind);
         }
+    }
+
+    /// How many of the peers are cores: all but the bridge, which is the last.
+    fn cores(&self) -> usize {
+        self.bridge.as_ref().map_or(self.peers.len(), |bridge| bridge.number as usize)
     }
 
     /// Hands a frame to one peer for its subscribers of these channels.
@@ -349,6 +216,28 @@ impl Relays {
             self.congested |= 1 << peer;
         }
         entry.batch = batch;
+    }
+
+    /// Tells the other cores that nothing more is published here: publishers must wait until [`Relays::let_go`].
+    pub(crate) fn tell_stopping(&mut self) {
+        self.congested |= self.own_bit;
+        let cores = self.cores();
+        self.peers[..cores].iter_mut().flatten().for_each(|peer| peer.batch.push(STOPPING));
+    }
+
+    /// Nobody needs to wait any more because this core is stopping.
+    pub(crate) fn let_go(&mut self) {
+        self.congested &= !self.own_bit;
+    }
+
+    /// A peer core publishes nothing any more.
+    pub(crate) fn has_stopped(&mut self, peer: u32) {
+        self.publishing &= !(1 << peer);
+    }
+
+    /// Whether no other core publishes any more.
+    pub(crate) fn have_all_stopped(&self) -> bool {
+        self.publishing == 0
     }
 
     /// Whether a link is so far behind that publishers must wait.

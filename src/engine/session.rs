@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) phase: Phase,
     /// Its input waits until a link to a peer has room.
     pub(crate) is_paused: bool,
+    /// What it was still to be sent was given up.
+    pub(crate) is_cut: bool,
     /// The bytes of `incoming` that the hub has counted, see `Hub::recount`.
     pub(crate) counted: u32,
     /// When something was heard of it; in HTTP, when the running request began; when it closes, since when. In
@@ -52,6 +54,14 @@ pub(crate) struct Session {
 pub(crate) struct ConnectionKey {
     pub(crate) slot: Slot,
     pub(crate) generation: u32,
+}
+
+/// A connection that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) slot: Slot,
+    /// Something that it was to be sent was given up, so what it got is no whole: it is reset.
+    pub(crate) is_cut: bool,
 }
 
 /// What was received of something unfinished.
@@ -111,7 +121,7 @@ impl Session {
     pub(crate) fn new(generation: u32, peer: SocketAddr, now: u64) -> Self {
         let request = Request { peer, partial: Vec::new(), body: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
-        Self { generation, phase: Phase::Http, is_paused: false, counted: 0, heard: now, incoming }
+        Self { generation, phase: Phase::Http, is_paused: false, is_cut: false, counted: 0, heard: now, incoming }
     }
 
     /// The WebSocket input that is unfinished, if there is any.

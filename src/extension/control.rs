@@ -10,7 +10,7 @@ use crate::{
     error::{Reason, Refusal},
     extension::upstream::{self, Gate},
     protocol::{
-        channel::{self, Kind},
+        channel,
         message::{Control, Head},
         multipart,
     },
@@ -133,7 +133,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
     let mut awaited = Awaited::default();
     if head.has(Control::Subscribe) {
         for name in message.names(Control::Subscribe) {
-            awaited = awaited.and(hub.subscribe(slot, name, kind(name)));
+            awaited = awaited.and(hub.subscribe(slot, name, channel::kind(name)));
         }
     }
     if head.has(Control::Publish) {
@@ -142,7 +142,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
     }
     if head.has(Control::Unsubscribe) {
         for name in message.names(Control::Unsubscribe) {
-            hub.unsubscribe(slot, name, kind(name));
+            hub.unsubscribe(slot, name, channel::kind(name));
         }
     }
     if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, gate) {
@@ -156,9 +156,4 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
 /// Whether the sender is not to receive what it publishes.
 pub(super) fn is_no_echo(head: &Head, payload: &[u8]) -> bool {
     head.values(payload, Control::NoEcho).any(|value| value == b"true")
-}
-
-/// What a name that was checked is.
-fn kind(name: &[u8]) -> Kind {
-    channel::check_subscribe(name).unwrap_or(Kind::Exact)
 }

@@ -20,7 +20,7 @@ use crate::{
         handles::{Handles, Kind},
         input::{self, LhttpHeader},
         sized,
-        status::{Failure, LhttpStatus, guard},
+        status::{Failure, LhttpStatus, guard, guard_status},
     },
 };
 
@@ -103,13 +103,12 @@ unsafe extern "C" fn lhttp_client_poll(
     timeout_ms: u32,
     event: *mut *mut LhttpEvent,
 ) -> LhttpStatus {
-    guard(|| {
+    guard_status(|| {
         callback::check_outside("lhttp_client_poll")?;
         input::check_out("event", event)?;
-        let happened = poll(&*CLIENTS.find(client)?, timeout_ms)?;
-        let nothing = || Failure::new(LhttpStatus::NOTHING, "nothing has happened");
+        let Some(happened) = poll(&*CLIENTS.find(client)?, timeout_ms)? else { return Ok(LhttpStatus::NOTHING) };
         // SAFETY: the caller gives what lhttp.h says.
-        unsafe { input::put("event", event, event::add(happened.ok_or_else(nothing)?)) }
+        unsafe { input::put("event", event, event::add(happened)) }.map(|()| LhttpStatus::OK)
     })
 }
 

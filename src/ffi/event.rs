@@ -125,13 +125,14 @@ impl Kept {
     }
 
     fn of_message(message: Message) -> Self {
+        let channels: Vec<_> = message.channels().collect();
         let parts = message.parts().map_while(Result::ok);
         let parts = parts.map(|part| Part { headers: Headers::new(part.headers()), body: part.body().to_vec() });
         Self {
             command: output::text(message.command()),
             headers: Headers::new(message.headers()),
             parts: parts.collect(),
-            channel: message.header_value("publish").map(output::text),
+            channel: (!channels.is_empty()).then(|| output::text(channels.join(" "))),
             content: Content::Message(message),
             ..Self::of(EVENT_MESSAGE)
         }

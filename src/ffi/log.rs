@@ -75,7 +75,9 @@ extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: User) ->
             let sentence = "the program has a logger of its own, of Rust's crate log, which gets the lines";
             return Err(Failure::new(LhttpStatus::ERROR_SYSTEM, sentence));
         }
-        *SINK.lock().unwrap_or_else(PoisonError::into_inner) = callback.map(|callback| Sink { callback, user });
+        // Locked until both are set, so that of two threads one sets both.
+        let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+        *sink = callback.map(|callback| Sink { callback, user });
         log::set_max_level(if callback.is_some() { filter } else { LevelFilter::Off });
         Ok(())
     })

@@ -17,7 +17,8 @@ const SIZE_MAX: usize = 1024;
 /// and mean by zero what was before there were any.
 ///
 /// # Safety
-/// It is `repr(C)`, begins with a `usize`, has no padding, and is valid when all its bytes are zero and when its fields
+/// It is `repr(C)`, begins with a `usize`, has no padding, a multiple of its alignment cuts none of its fields in two, and it
+/// is valid when all its bytes are zero and when its fields
 /// have any value that C can give to them.
 pub(super) unsafe trait Versioned: Copy {
     /// What a sentence calls it.
@@ -65,7 +66,7 @@ pub(super) unsafe fn init<T: Versioned>(place: *mut T, size: usize) -> Result<()
     Ok(())
 }
 
-/// A multiple of the alignment cuts no field in two: all of them are pointers and sizes.
+/// A multiple of the alignment, which cuts no field in two.
 fn check_size<T: Versioned>(size: usize) -> Result<(), Failure> {
     if (T::SIZE_MIN..=SIZE_MAX).contains(&size) && size.is_multiple_of(align_of::<T>()) {
         return Ok(());

@@ -128,10 +128,12 @@ impl From<ClientError> for Failure {
 /// What every exported function that gives a status is: it runs `body`, keeps why it failed for `lhttp_last_error`, and
 /// stops a panic.
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> LhttpStatus {
-    match run(body) {
-        Ok(()) => LhttpStatus::OK,
-        Err(status) => status,
-    }
+    guard_status(|| body().map(|()| LhttpStatus::OK))
+}
+
+/// The same for a function that has several ways to succeed.
+pub(super) fn guard_status(body: impl FnOnce() -> Result<LhttpStatus, Failure>) -> LhttpStatus {
+    run(body).unwrap_or_else(|status| status)
 }
 
 /// The same for a function that gives something else: `failed` if it cannot.

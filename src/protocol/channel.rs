@@ -44,6 +44,14 @@ pub(crate) fn check_subscribe(name: &[u8]) -> Result<Kind, Refusal> {
     }
 }
 
+/// What a name that has passed [`check_subscribe`] is.
+pub(crate) fn kind(name: &[u8]) -> Kind {
+    // Hardly any exact name has one of these bytes at all.
+    let is_pattern =
+        memchr::memchr2(b'*', b'>', name).is_some() && tokens(name).any(|token| matches!(token, b"*" | b">"));
+    if is_pattern { Kind::Pattern } else { Kind::Exact }
+}
+
 /// Whether `pattern` matches `channel`, token by token; a pattern without wildcards matches itself alone.
 ///
 /// Both must have passed their check. This is the definition that the pattern trie is held against; a publish to many
@@ -236,6 +244,7 @@ mod tests {
             prop_assert_eq!(check_publish(&name).is_ok(), legal && !wild);
             let kind = if wild { Kind::Pattern } else { Kind::Exact };
             prop_assert_eq!(check_subscribe(&name).ok(), (legal && !tail_inside).then_some(kind));
+            prop_assert_eq!(super::kind(&name), kind);
         }
 
         #[test]

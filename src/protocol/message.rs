@@ -30,13 +30,13 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && name.iter().all(|&byte| is_token(byte))
 }
 
-/// Whether this byte may stand in a header's value: anything but control characters; tabs may.
+/// Whether this byte may stand in a header's value (RFC 9110 §5.5): anything but control characters; tabs may.
 pub(crate) const fn is_value_byte(byte: u8) -> bool {
     (byte >= 0x20 && byte != 0x7f) || byte == b'\t'
 }
 
-/// Whether this byte may stand in a header's name. A table, because names are read byte by byte.
-fn is_token(byte: u8) -> bool {
+/// Whether this byte may stand in a header's name (RFC 9110 §5.6.2). A table, because names are read byte by byte.
+pub(crate) fn is_token(byte: u8) -> bool {
     const TOKENS: [bool; 256] = {
         let mut tokens = [false; 256];
         let mut byte = 0;

@@ -71,7 +71,8 @@ impl Handle {
     }
 
     /// Begins to stop: new clients are turned away, `/healthz` says 503, every client is told 1001, and for at most
-    /// `drain` what is queued is still sent, to clients and to upstream servers. Returns at once; see [`Handle::join`]. Only
+    /// `drain` what is queued is still sent, to clients and to upstream servers. What was published before this call, from
+    /// any thread, goes to the subscribers on all cores before they are told. Returns at once; see [`Handle::join`]. Only
     /// the first call counts.
     pub fn stop(&self, drain: Duration) {
         self.stopper().stop(drain);

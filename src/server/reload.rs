@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
 use crate::{
     config::Config,
     engine::{
@@ -19,11 +21,10 @@ use crate::{
 
 use super::prepare;
 
-/// How long the cores have to take the new options, all together. A core's inbox is full for longer only when a peer of
-/// it hangs.
-const TAKEN_WITHIN: Duration = Duration::from_secs(1);
+/// How long the cores have to take the new options, all together. A core takes longer only when it or a peer of it hangs.
+const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 
-/// Gives a running server new options, from any thread. Made by [`Handle::reloader`](super::Handle::reloader); its
+/// Gives a running server new options. Made by [`Handle::reloader`](super::Handle::reloader); its
 /// clones speak of the same server.
 #[derive(Clone, Debug)]
 pub struct Reloader {
@@ -59,7 +60,11 @@ impl Reloader {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lays `wanted` over the running server. Each core takes it between two turns; a second at most is waited for that.
+    /// Lays `wanted` over the running server. Each core takes it between two turns; 3 seconds at most are waited for that, and
+    /// when this returns without an error nothing goes by the old options any more.
+    ///
+    /// Call it from a thread of the program's own: a core's thread, which runs processors and filters, would wait for
+    /// itself, and it is pinned to a CPU, as are threads that it starts, so that the server would seem to have only that one.
     ///
     /// The limits of messages and connections, the times, the publish key and the drain time change at once, for
     /// connections that are open too. `listen`, `cores`, `cpu-list`, `max-message`, `send-buffer` and all of `nats` and `upstream` do not:
@@ -80,8 +85,8 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadError::Invalid`] if a server could not start with `wanted`, or could not go on with the part of it that
-    /// can change: nothing has changed then. [`ReloadError::Busy`] and [`ReloadError::Stopped`] if not every core took
-    /// it; those that did have the new options, and the next reload gives them to the others.
+    /// can change: nothing has changed then. [`ReloadError::Busy`] and [`ReloadError::Stopped`] if not every core has
+    /// taken it: some may have, others still will, and the next reload gives it to all of them again.
     pub fn reload(&self, wanted: &Config) -> Result<Reloaded, ReloadError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         prepare(wanted)?;
@@ -100,10 +105,19 @@ impl Reloader {
             coalesce: next.coalesce,
         };
         let deadline = Instant::now() + TAKEN_WITHIN;
+        let (taken, all_taken) = bounded(self.mailboxes.len());
         for mailbox in &self.mailboxes {
-            mailbox.post_by(deadline, Letter::Options(Box::new(options.clone()))).map_err(|error| match error {
+            let letter = Letter::Options(Box::new(options.clone()), taken.clone());
+            mailbox.post_by(deadline, letter).map_err(|error| match error {
                 PublishError::Stopped => ReloadError::Stopped,
                 PublishError::Full | PublishError::Invalid(_) => ReloadError::Busy,
+            })?;
+        }
+        drop(taken); // a core that ends without taking its letter drops the other end
+        for _ in &self.mailboxes {
+            all_taken.recv_deadline(deadline).map_err(|error| match error {
+                RecvTimeoutError::Timeout => ReloadError::Busy,
+                RecvTimeoutError::Disconnected => ReloadError::Stopped,
             })?;
         }
         self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);

@@ -15,13 +15,13 @@ use crate::{
         hub::{Hub, Limits},
         inbox::Mailbox,
         outbox::Sink,
-        session::ConnectionKey,
+        session::{ConnectionKey, Ended},
         subscriptions::Slot,
     },
     extension::{Dispatch, Extensions},
 };
 
-/// Batches on their way from one node to another: few, so that links are full often.
+/// Batches on their way from one node to another: one, so that links are full often.
 const BATCHES_PER_LINK: usize = 1;
 /// As in `engine/core.rs`.
 const READS_PER_TURN: usize = 4;
@@ -94,8 +94,16 @@ pub(crate) struct Node {
     /// Connections that the node has not accepted yet.
     accepts: Vec<usize>,
     ready: Vec<ConnectionKey>,
-    pub(crate) links: Vec<Option<VecDeque<Vec<u8>>>>,
-    is_woken: bool,
+    /// What peers have sent and this node has not taken, by peer.
+    pub(crate) batches_in: Vec<VecDeque<Vec<u8>>>,
+    /// What this node has sent, by peer.
+    batches_out: Vec<VecDeque<Vec<u8>>>,
+    pub(crate) is_woken: bool,
+    last_turn: Duration,
+    /// Somebody has asked it to stop.
+    pub(crate) is_to_stop: bool,
+    has_told_peers: bool,
+    is_draining: bool,
     /// What other threads want to be published.
     pub(crate) letters: VecDeque<(Vec<u8>, Vec<u8>)>,
 }
@@ -109,8 +117,13 @@ impl Node {
             keys: Vec::new(),
             accepts: Vec::new(),
             ready: Vec::new(),
-            links: (0..nodes).map(|peer| (peer != own).then(VecDeque::new)).collect(),
+            batches_in: vec![VecDeque::new(); nodes as usize],
+            batches_out: vec![VecDeque::new(); nodes as usize],
             is_woken: false,
+            last_turn: Duration::ZERO,
+            is_to_stop: false,
+            has_told_peers: false,
+            is_draining: false,
             letters: VecDeque::new(),
         }
     }
@@ -127,15 +140,14 @@ impl Node {
         &mut self.sockets.all[id]
     }
 
-    /// A batch has come from a peer.
-    pub(crate) fn take_in(&mut self, peer: usize, batch: Vec<u8>) -> Result<(), Vec<u8>> {
-        let link = self.links[peer].as_mut().expect("a peer");
-        if link.len() >= BATCHES_PER_LINK {
-            return Err(batch);
-        }
-        link.push_back(batch);
-        self.is_woken = true;
-        Ok(())
+    /// Takes what this node has sent to a peer off the link.
+    pub(crate) fn take_sent(&mut self, peer: usize) -> VecDeque<Vec<u8>> {
+        std::mem::take(&mut self.batches_out[peer])
+    }
+
+    /// Whether something is on its way to a peer.
+    pub(crate) fn has_sent(&self, peer: usize) -> bool {
+        !self.batches_out[peer].is_empty()
     }
 
     /// When the next poll would end by itself; at once if an event waits.
@@ -143,20 +155,22 @@ impl Node {
         let has_event = self.sockets.all.iter().any(|socket| !socket.is_closed && (socket.readable || socket.writable));
         let has_letters = !self.letters.is_empty() && !self.hub.must_wait();
         let is_busy = has_event || self.is_woken || !self.ready.is_empty() || !self.accepts.is_empty();
-        if is_busy || has_letters || self.hub.wants_turn() {
+        let is_to_begin_to_stop = self.is_to_stop && !self.has_told_peers && !self.hub.must_wait();
+        if is_busy || has_letters || is_to_begin_to_stop || self.hub.wants_turn() {
             return Some(now);
         }
-        let retry = self.hub.has_batches().then_some(now + RELAY_RETRY);
+        let retry = self.hub.has_batches().then_some(self.last_turn + RELAY_RETRY);
         self.hub.next_deadline().into_iter().chain(retry).min()
     }
 
-    /// One turn; gives the batches for the peers, which [`Node::give_back`] or the peers take.
+    /// One turn, but for its end.
     pub(crate) fn turn(&mut self, now: Duration, buffer: &mut [u8]) {
         self.hub.set_now(now);
         self.is_woken = false;
+        self.last_turn = now;
         self.sort_events();
-        for peer in 0..self.links.len() {
-            while let Some(batch) = self.links[peer].as_mut().and_then(VecDeque::pop_front) {
+        for peer in 0..self.batches_in.len() {
+            while let Some(batch) = self.batches_in[peer].pop_front() {
                 let mut used = 0;
                 while used < batch.len() {
                     used += self.hub.relayed(peer as u32, &batch[used..]);
@@ -169,7 +183,7 @@ impl Node {
         let mut resumed = Vec::new();
         self.hub.resume(&mut self.app, &mut resumed);
         for slot in resumed {
-            self.make_ready(self.hub.key(slot));
+            self.read(self.hub.key(slot), buffer);
         }
         for key in std::mem::take(&mut self.ready) {
             if self.hub.is_current(key) {
@@ -179,9 +193,9 @@ impl Node {
         self.hub.expire(&mut self.app);
     }
 
-    /// The end of a turn, after the batches are handed over.
+    /// The end of a turn.
     pub(crate) fn end_turn(&mut self) {
-        self.hub.flush(&mut self.app, &mut self.sockets);
+        self.flush();
         let mut slots = Vec::new();
         self.hub.take_shut(&mut slots);
         for slot in slots.drain(..) {
@@ -189,17 +203,35 @@ impl Node {
                 self.sockets.all[id].is_shut = true;
             }
         }
-        self.hub.reap(&mut slots);
-        for slot in slots {
+        let mut ended = Vec::new();
+        self.hub.reap(&mut ended);
+        for Ended { slot, .. } in ended {
             let id = self.sockets.by_slot[slot as usize].take().expect("a slot is closed once");
             self.sockets.all[id].is_closed = true;
         }
         self.hub.invariants();
     }
 
-    /// Stops serving.
-    pub(crate) fn drain(&mut self) {
-        self.hub.drain(&mut self.app);
+    /// As in `engine/core/stopping.rs`, behind a turn.
+    pub(crate) fn go_on_stopping(&mut self) {
+        if !self.is_to_stop || self.is_draining {
+            return;
+        }
+        self.take_letters();
+        if self.letters.is_empty() && !self.has_told_peers {
+            self.hub.stop_publishing();
+            self.has_told_peers = true;
+        }
+        if self.has_told_peers && self.hub.have_peers_stopped() {
+            self.hub.drain(&mut self.app);
+            self.is_draining = true;
+        }
+        self.end_turn();
+    }
+
+    /// Whether it has told all its clients to go.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining
     }
 
     fn sort_events(&mut self) {
@@ -244,7 +276,7 @@ impl Node {
 
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         for _ in 0..READS_PER_TURN {
-            if !self.hub.wants_input(key.slot) {
+            if !self.hub.may_read(key.slot) {
                 return;
             }
             let id = self.sockets.by_slot[key.slot as usize].expect("a current connection has a socket");
@@ -276,7 +308,19 @@ impl Node {
 
     fn flush_if_full(&mut self) {
         if self.hub.is_full() {
-            self.hub.flush(&mut self.app, &mut self.sockets);
+            self.flush();
         }
+    }
+
+    fn flush(&mut self) {
+        for (peer, link) in self.batches_out.iter_mut().enumerate() {
+            let Some(batch) = self.hub.take_batch(peer as u32) else { continue };
+            if link.len() < BATCHES_PER_LINK {
+                link.push_back(batch);
+            } else {
+                self.hub.give_back_batch(peer as u32, batch);
+            }
+        }
+        self.hub.flush(&mut self.app, &mut self.sockets);
     }
 }

@@ -95,8 +95,7 @@ impl World {
         (0..self.clients.len()).for_each(|index| self.resume(index));
         self.settle();
         if self.rng.random_bool(0.3) {
-            self.clients.iter_mut().for_each(|client| client.is_expendable = true);
-            self.nodes.iter_mut().for_each(Node::drain);
+            self.stop();
         }
         for index in 0..self.clients.len() {
             let end = *[End::Close, End::Finish, End::Reset].choose(&mut self.rng).expect("some");
@@ -108,6 +107,30 @@ impl World {
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub.assert_empty());
         self.clients.iter().for_each(|client| oracle::check(client, &self.publications));
+    }
+
+    /// Everything stops, just when something was published: it is to reach everybody nevertheless.
+    fn stop(&mut self) {
+        for _ in 0..self.rng.random_range(0..6) {
+            let node = self.rng.random_range(0..self.nodes.len());
+            self.post_letter(node);
+        }
+        let served: Vec<usize> = self.clients.iter().filter(|client| client.is_alive()).map(|c| c.number).collect();
+        self.clients.iter_mut().for_each(|client| client.is_expendable = true);
+        self.nodes.iter_mut().for_each(|node| node.is_to_stop = true);
+        for _ in 0..self.rng.random_range(0..100) {
+            self.clock += 1;
+            self.network();
+            let node = self.rng.random_range(0..self.nodes.len());
+            self.turn_if_due(node, false);
+        }
+        self.settle();
+        assert!(self.nodes.iter().all(Node::is_draining), "a node waits for its peers for ever");
+        for number in served {
+            if self.clients[number].closed == Some(Some(1001)) {
+                self.clients[number].caught_up = self.clock;
+            }
+        }
     }
 
     fn step(&mut self) {
@@ -252,14 +275,15 @@ impl World {
         if (!is_due && !is_spurious) || (!must && self.frozen[node] > 0) {
             return false;
         }
-        self.nodes[node].turn(self.now, &mut self.buffer);
-        for peer in (0..self.nodes.len()).filter(|&peer| peer != node) {
-            let Some(batch) = self.nodes[node].hub.take_batch(peer as u32) else { continue };
-            if let Err(batch) = self.nodes[peer].take_in(node, batch) {
-                self.nodes[node].hub.give_back_batch(peer as u32, batch);
-            }
+        for peer in 0..self.nodes.len() {
+            self.nodes[node].batches_in[peer] = self.nodes[peer].take_sent(node);
         }
+        self.nodes[node].turn(self.now, &mut self.buffer);
         self.nodes[node].end_turn();
+        self.nodes[node].go_on_stopping();
+        for peer in 0..self.nodes.len() {
+            self.nodes[peer].is_woken |= self.nodes[node].has_sent(peer);
+        }
         true
     }
 
@@ -291,7 +315,7 @@ impl World {
     fn at_rest(&mut self) {
         for node in &self.nodes {
             assert!(!node.hub.has_paused() && node.letters.is_empty(), "a node sleeps on what it could do");
-            assert!(node.links.iter().flatten().all(|link| link.is_empty()));
+            assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
         }
         for client in &mut self.clients {
             client.at_rest(self.clock);

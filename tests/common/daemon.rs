@@ -96,6 +96,14 @@ impl Daemon {
         kib * 1024
     }
 
+    /// The most resident memory that it has had since it started, in bytes.
+    pub(crate) fn peak_rss(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the daemon runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("status has VmHWM");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("VmHWM is in kB");
+        kib * 1024
+    }
+
     /// How many files it has open, sockets above all.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon runs").count()

@@ -240,6 +240,7 @@ class Connection {
   #socket = undefined;
   /** Whether `opened` was called for this socket, and `lost` not yet. */
   #isUp = false;
+  /** By `performance.now()`, like the one below: a clock that is set takes nothing from it. */
   #openedAt = 0;
   #heardAt = 0;
   /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
@@ -342,14 +343,14 @@ class Connection {
   #up() {
     clearTimeout(this.#stateTimer);
     this.#isUp = true;
-    this.#openedAt = this.#heardAt = Date.now();
+    this.#openedAt = this.#heardAt = performance.now();
     this.#watch();
     this.#hooks.opened();
   }
 
   /** @param {unknown} data */
   #received(data) {
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
     this.#heard += 1;
     if (typeof data === "string") return this.#hooks.received(data);
     const bytes = asBytes(data);
@@ -362,7 +363,7 @@ class Connection {
    */
   #down(why, closeCode) {
     const wasUp = this.#isUp;
-    const isStable = wasUp && Date.now() - this.#openedAt >= STABLE_TIME;
+    const isStable = wasUp && performance.now() - this.#openedAt >= STABLE_TIME;
     const socket = this.#release();
     if (socket) abandon(socket);
     if (isStable) this.#backoff.reset();
@@ -413,7 +414,7 @@ class Connection {
   #watch() {
     const { interval } = this.#options.heartbeat;
     if (interval === 0) return;
-    const left = this.#heardAt + interval - Date.now();
+    const left = this.#heardAt + interval - performance.now();
     if (left <= 0) return this.#probe();
     clearTimeout(this.#heartbeat);
     this.#heartbeat = setTimeout(() => this.#watch(), left);
@@ -1339,6 +1340,14 @@ function deferred() {
 }
 
 /**
+ * Throws if a caller's limits are none: before anything is done, whether it would come to them or not.
+ * @param {{ timeout?: number }} limits
+ */
+function checkLimits({ timeout }) {
+  time("timeout", timeout, 0);
+}
+
+/**
  * Calls `ended` with the reason when `signal` aborts or `timeout` milliseconds are over, whichever is first; not any
  * more once the function that this returns was called.
  * @param {{ signal?: AbortSignal, timeout?: number }} limits
@@ -1669,7 +1678,8 @@ class Room {
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
-  unsubscribe(options) {
+  async unsubscribe(options = {}) {
+    checkLimits(options);
     this.end();
     return this.#client.leave(this, this.#subscription, options);
   }
@@ -1820,6 +1830,7 @@ class Client {
    * @returns {Promise<void>}
    */
   async ready(options = {}) {
+    checkLimits(options);
     options.signal?.throwIfAborted();
     if (this.state === "open") return;
     if (this.state === "closed") throw closed();
@@ -1854,6 +1865,7 @@ class Client {
     const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
     // Refused here rather than on each connection.
     encodeMessage(command, headers);
+    checkLimits(options);
     options.signal?.throwIfAborted();
     if (this.state === "closed") throw closed();
     const subscription = new Subscription(name, command, headers);
@@ -1944,6 +1956,7 @@ class Client {
    */
   #submit(options, { headers, body, token, timeout, wantsReply = false }) {
     const { command = DEFAULT_COMMAND, signal, retry = false } = options;
+    checkLimits(options);
     signal?.throwIfAborted();
     const offline = choice("offline", options.offline, this.#options.offline);
     // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
@@ -1963,13 +1976,10 @@ class Client {
         resolve: (answer) => (stop(), resolve(answer)),
         reject: (error) => (stop(), reject(error)),
       };
-      stop = limit(
-        { signal, timeout: options.timeout === undefined ? undefined : time("timeout", options.timeout, 0) },
-        (error) => {
-          this.#exchange.forget(operation);
-          reject(error);
-        },
-      );
+      stop = limit(options, (error) => {
+        this.#exchange.forget(operation);
+        reject(error);
+      });
       try {
         this.#exchange.submit(operation, offline);
       } catch (error) {

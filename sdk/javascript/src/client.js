@@ -7,12 +7,12 @@ import { LhttpError } from "./error.js";
 import { Exchange, closed } from "./exchange.js";
 import { headerPair, headerPairs } from "./headers.js";
 import { DEFAULT_COMMAND, Message, cameOn, decodeMessage, encodeMessage } from "./message.js";
-import { choice, readOptions, time } from "./options.js";
+import { choice, readOptions } from "./options.js";
 import { Membership } from "./membership.js";
 import { Room } from "./room.js";
 import { Subscription } from "./subscriptions.js";
 import { utf8Length } from "./text.js";
-import { limit } from "./waiting.js";
+import { checkLimits, limit } from "./waiting.js";
 
 /** The events that can be listened to. */
 const EVENTS = ["state", "message", "error"];
@@ -105,6 +105,7 @@ export class Client {
    * @returns {Promise<void>}
    */
   async ready(options = {}) {
+    checkLimits(options);
     options.signal?.throwIfAborted();
     if (this.state === "open") return;
     if (this.state === "closed") throw closed();
@@ -139,6 +140,7 @@ export class Client {
     const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
     // Refused here rather than on each connection.
     encodeMessage(command, headers);
+    checkLimits(options);
     options.signal?.throwIfAborted();
     if (this.state === "closed") throw closed();
     const subscription = new Subscription(name, command, headers);
@@ -229,6 +231,7 @@ export class Client {
    */
   #submit(options, { headers, body, token, timeout, wantsReply = false }) {
     const { command = DEFAULT_COMMAND, signal, retry = false } = options;
+    checkLimits(options);
     signal?.throwIfAborted();
     const offline = choice("offline", options.offline, this.#options.offline);
     // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
@@ -248,13 +251,10 @@ export class Client {
         resolve: (answer) => (stop(), resolve(answer)),
         reject: (error) => (stop(), reject(error)),
       };
-      stop = limit(
-        { signal, timeout: options.timeout === undefined ? undefined : time("timeout", options.timeout, 0) },
-        (error) => {
-          this.#exchange.forget(operation);
-          reject(error);
-        },
-      );
+      stop = limit(options, (error) => {
+        this.#exchange.forget(operation);
+        reject(error);
+      });
       try {
         this.#exchange.submit(operation, offline);
       } catch (error) {

@@ -31,6 +31,7 @@ export class Connection {
   #socket = undefined;
   /** Whether `opened` was called for this socket, and `lost` not yet. */
   #isUp = false;
+  /** By `performance.now()`, like the one below: a clock that is set takes nothing from it. */
   #openedAt = 0;
   #heardAt = 0;
   /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
@@ -133,14 +134,14 @@ export class Connection {
   #up() {
     clearTimeout(this.#stateTimer);
     this.#isUp = true;
-    this.#openedAt = this.#heardAt = Date.now();
+    this.#openedAt = this.#heardAt = performance.now();
     this.#watch();
     this.#hooks.opened();
   }
 
   /** @param {unknown} data */
   #received(data) {
-    this.#heardAt = Date.now();
+    this.#heardAt = performance.now();
     this.#heard += 1;
     if (typeof data === "string") return this.#hooks.received(data);
     const bytes = asBytes(data);
@@ -153,7 +154,7 @@ export class Connection {
    */
   #down(why, closeCode) {
     const wasUp = this.#isUp;
-    const isStable = wasUp && Date.now() - this.#openedAt >= STABLE_TIME;
+    const isStable = wasUp && performance.now() - this.#openedAt >= STABLE_TIME;
     const socket = this.#release();
     if (socket) abandon(socket);
     if (isStable) this.#backoff.reset();
@@ -204,7 +205,7 @@ export class Connection {
   #watch() {
     const { interval } = this.#options.heartbeat;
     if (interval === 0) return;
-    const left = this.#heardAt + interval - Date.now();
+    const left = this.#heardAt + interval - performance.now();
     if (left <= 0) return this.#probe();
     clearTimeout(this.#heartbeat);
     this.#heartbeat = setTimeout(() => this.#watch(), left);

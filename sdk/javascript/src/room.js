@@ -1,5 +1,5 @@
 import { LhttpError } from "./error.js";
-import { deferred } from "./waiting.js";
+import { checkLimits, deferred } from "./waiting.js";
 
 /** Messages that wait in a room to be iterated over; one more ends the iteration with an error. */
 const UNREAD_MAX = 1_000;
@@ -53,7 +53,8 @@ export class Room {
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
-  unsubscribe(options) {
+  async unsubscribe(options = {}) {
+    checkLimits(options);
     this.end();
     return this.#client.leave(this, this.#subscription, options);
   }

@@ -1,6 +1,7 @@
 // Promises that can be ended from outside.
 
 import { LhttpError } from "./error.js";
+import { time } from "./options.js";
 
 /**
  * @template T
@@ -16,6 +17,14 @@ export function deferred() {
   const made = {};
   made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
   return made;
+}
+
+/**
+ * Throws if a caller's limits are none: before anything is done, whether it would come to them or not.
+ * @param {{ timeout?: number }} limits
+ */
+export function checkLimits({ timeout }) {
+  time("timeout", timeout, 0);
 }
 
 /**

@@ -15,7 +15,16 @@ const script = readFileSync(new URL("../dist/lhttp.js", import.meta.url), "utf8"
 
 /** A page that has loaded the script. */
 function page(globals = {}) {
-  const context = createContext({ WebSocket, TextEncoder, TextDecoder, console, setTimeout, clearTimeout, ...globals });
+  const context = createContext({
+    WebSocket,
+    TextEncoder,
+    TextDecoder,
+    console,
+    performance,
+    setTimeout,
+    clearTimeout,
+    ...globals,
+  });
   runInContext(script, context, { filename: "lhttp.js" });
   return context;
 }

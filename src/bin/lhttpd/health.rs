@@ -5,7 +5,9 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -66,13 +68,24 @@ fn connect(authority: &str, deadline: Instant) -> io::Result<TcpStream> {
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let with_port = if has_port { authority.to_owned() } else { format!("{authority}:80") };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in with_port.to_socket_addrs()? {
+    for address in resolve(with_port, deadline)? {
         match TcpStream::connect_timeout(&address, left(deadline)?) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// The addresses of `host:port`. A look-up knows no deadline, so it is made on a thread, which is left behind: the process
+/// ends with this check.
+fn resolve(host: String, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
+    let (answer, answered) = mpsc::channel();
+    thread::Builder::new().spawn(move || answer.send(host.to_socket_addrs().map(Vec::from_iter)))?;
+    answered.recv_timeout(left(deadline)?).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(io::ErrorKind::TimedOut.into()),
+        RecvTimeoutError::Disconnected => Err(io::Error::other("its name cannot be looked up")),
+    })
 }
 
 /// What is left of the time; never zero, which a socket would take for "no limit".

@@ -6,9 +6,18 @@ use std::str::FromStr;
 use percent_encoding::percent_decode;
 use url::{Host, Url};
 
+/// A longer host and port mean nothing: a name has 253 bytes at most (RFC 1035 §2.3.4), and the time that it takes to
+/// parse a name which is not ASCII grows with the square of its length.
+const AUTHORITY_BYTES_MAX: usize = 320;
+/// Whoever escapes a path more often than this hides something. Each time is one more pass over it.
+const ESCAPED_TIMES_MAX: usize = 8;
+
 /// An `http` or `https` URL in its canonical form, without a fragment; none if the text is no such URL, or if it names a
 /// user.
 pub(crate) fn parse_url(text: &str) -> Option<Url> {
+    if authority(text).len() > AUTHORITY_BYTES_MAX {
+        return None;
+    }
     let mut url = Url::parse(text).ok()?;
     url.set_fragment(None);
     let is_plain = url.username().is_empty() && url.password().is_none() && !text_names_user(text);
@@ -17,8 +26,13 @@ pub(crate) fn parse_url(text: &str) -> Option<Url> {
 
 /// An empty user, as in `http://@host/`, is not in the parsed URL any more.
 fn text_names_user(text: &str) -> bool {
-    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-    rest.split(['/', '\\', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+    authority(text).contains('@')
+}
+
+/// What stands between the scheme and the path, and any number of slashes before it.
+fn authority(text: &str) -> &str {
+    let rest = text.split_once(':').map_or(text, |(_, rest)| rest).trim_start_matches(['/', '\\']);
+    rest.split(['/', '\\', '?', '#']).next().unwrap_or_default()
 }
 
 /// One `upstream-allow`: a scheme, a host, a port, and the segments that a path begins with.
@@ -77,7 +91,8 @@ fn starts_with<'a>(mut segments: impl Iterator<Item = &'a str>, prefix: &[String
 }
 
 /// Whether a server could find a segment `..` in this path: one that decodes percent signs once more than it should, takes
-/// a backslash for a slash, or cuts a segment at a semicolon. The plain ones are resolved already.
+/// a backslash for a slash, or cuts a segment at a semicolon. The plain ones are resolved already. A path that is escaped
+/// too often is taken for one that hides something.
 fn hides_parent(path: &str) -> bool {
     let is_parent = |segment: &[u8]| {
         let name = segment.split(|&byte| byte == b';').next().unwrap_or_default();
@@ -86,7 +101,7 @@ fn hides_parent(path: &str) -> bool {
     // These begin the overlong forms of ASCII, which some decoders take for a dot or a slash.
     let is_overlong = |byte: &u8| matches!(byte, 0xc0 | 0xc1);
     let mut bytes = path.as_bytes().to_vec();
-    loop {
+    for _ in 0..=ESCAPED_TIMES_MAX {
         if bytes.iter().any(is_overlong) || bytes.split(|byte| b"/\\".contains(byte)).any(is_parent) {
             return true;
         }
@@ -96,6 +111,7 @@ fn hides_parent(path: &str) -> bool {
         }
         bytes = decoded;
     }
+    true
 }
 
 #[cfg(test)]

@@ -8,15 +8,17 @@ use crate::{
     engine::{
         hub::{Application, Hub},
         outbox::Sink,
-        session::{Incoming, Phase},
+        session::{Ended, Incoming, Phase},
         subscriptions::Slot,
     },
     error::{Fault, HttpFault},
     protocol::{frame, http::write_fault},
 };
 
-/// How long a connection that is being closed has to read what it was sent and to say goodbye, in milliseconds.
-const CLOSE_TIMEOUT: u64 = 10_000;
+/// How long a connection that is being closed has to read what it was sent and to say goodbye. What the kernel still has
+/// for it then has as long again, and longer only while the peer takes some.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
 
 const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
 
@@ -63,6 +65,7 @@ impl Hub {
     /// The socket is broken, or the connection has had its time: it ends at once.
     pub(crate) fn lost(&mut self, app: &mut dyn Application, slot: Slot) {
         self.apply_run();
+        self.sessions[slot as usize].is_cut |= !self.outboxes.is_empty(slot);
         self.outboxes.close(slot);
         self.leave(app, slot, Phase::Ended);
     }
@@ -104,7 +107,7 @@ impl Hub {
         }
         if before <= Phase::Open {
             session.heard = now;
-            self.schedule(slot, now + CLOSE_TIMEOUT);
+            self.schedule(slot, now + CLOSE_MILLIS);
         }
         self.recount(slot);
         if self.outboxes.is_empty(slot) {
@@ -133,6 +136,7 @@ impl Hub {
             // poll, or its backlog would pass the limit meanwhile. It costs a system call for each that does not read.
             self.outboxes.retry();
         }
+        self.passed_on = 0;
         let mut flushed = std::mem::take(&mut self.flushed);
         self.outboxes.flush(sink, &mut flushed);
         for slot in flushed.broken.drain(..) {
@@ -142,7 +146,7 @@ impl Hub {
             self.emptied(slot);
         }
         for slot in flushed.backlogged.drain(..) {
-            if self.outboxes.backlog_len(slot) > self.limits.outbox_bytes_max {
+            if self.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
                 self.drop_backlog(app, slot);
             }
         }
@@ -175,7 +179,7 @@ impl Hub {
         let mut offenders: Vec<(usize, Slot)> = self
             .sessions
             .iter()
-            .map(|(slot, session)| (self.outboxes.backlog_len(slot as Slot) + session.incoming_bytes(), slot as Slot))
+            .map(|(slot, session)| (self.offence(slot as Slot) + session.incoming_bytes(), slot as Slot))
             .filter(|&(bytes, _)| bytes > 0)
             .collect();
         offenders.sort_unstable_by(|a, b| b.cmp(a));
@@ -191,6 +195,13 @@ impl Hub {
             }
             self.drop_incoming(slot);
         }
+    }
+
+    /// How much of what is kept for peers is a connection's fault. What waits for it counts, and so does the memory that
+    /// cannot be freed while it waits, though others may wait for the same: who does not read pins the segment of every
+    /// burst for a few bytes, and who reads the rest of them pins none but the newest.
+    fn offence(&self, slot: Slot) -> usize {
+        self.outboxes.backlog_cost(slot) + self.outboxes.pinned_bytes(slot)
     }
 
     /// What a connection that is told to go had sent of an unfinished message is of no use any more.
@@ -226,11 +237,11 @@ impl Hub {
         let next = match session.phase {
             Phase::Http => self.look_at_request(app, slot, silent),
             Phase::Open => self.look_at_open(app, slot, silent),
-            Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_TIMEOUT => {
+            Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_MILLIS => {
                 self.lost(app, slot);
                 None
             }
-            Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_TIMEOUT - silent),
+            Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_MILLIS - silent),
             Phase::Over => None,
         };
         if let Some(wait) = next {
@@ -284,9 +295,27 @@ impl Hub {
         None
     }
 
+    /// Begins to stop: new clients are turned away, and from here on nothing is published on this core, which its peers are
+    /// told behind all that was.
+    pub(crate) fn stop_publishing(&mut self) {
+        self.is_draining = true;
+        self.relays.tell_stopping();
+    }
+
+    /// A peer core has ended.
+    pub(crate) fn peer_has_ended(&mut self, peer: u32) {
+        self.relays.has_stopped(peer);
+    }
+
+    /// Whether all that the peer cores had published has come.
+    pub(crate) fn have_peers_stopped(&self) -> bool {
+        self.relays.have_all_stopped()
+    }
+
     /// Stops serving: every client is told to go (1001), and new ones are turned away.
     pub(crate) fn drain(&mut self, app: &mut dyn Application) {
         self.is_draining = true;
+        self.relays.let_go();
         let slots: Vec<Slot> = self.sessions.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
             self.close(app, slot, Fault::GOING_AWAY.code, Fault::GOING_AWAY.reason);
@@ -304,13 +333,13 @@ impl Hub {
         shut.append(&mut self.shut);
     }
 
-    /// Forgets the connections that are over and gives their slots, whose sockets are to be closed before the next
+    /// Forgets the connections that are over and gives them: their sockets are to be closed before the next
     /// [`Hub::open`].
-    pub(crate) fn reap(&mut self, ended: &mut Vec<Slot>) {
-        for &slot in &self.ended {
+    pub(crate) fn reap(&mut self, ended: &mut Vec<Ended>) {
+        for slot in self.ended.drain(..) {
             self.outboxes.close(slot);
-            self.sessions.remove(slot as usize);
+            let session = self.sessions.remove(slot as usize);
+            ended.push(Ended { slot, is_cut: session.is_cut });
         }
-        ended.append(&mut self.ended);
     }
 }

@@ -41,13 +41,14 @@ impl Hub {
         let mut used = 0;
         while self.sessions[slot as usize].phase == Phase::Http && !self.sessions[slot as usize].is_paused {
             let Some(Incoming::Http(request)) = self.sessions[slot as usize].incoming.as_deref_mut() else { break };
-            let is_idle = request.partial.is_empty() && request.body.is_none();
+            // The first request begins with the connection.
+            let begins = request.is_reused && request.partial.is_empty() && request.body.is_none();
             let has_whole_body = matches!(&request.body, Some(session::Body { framing: Framing::Length(0), .. }));
             if (used == bytes.len() && !has_whole_body) || self.is_full() {
                 break;
             }
-            if is_idle {
-                self.sessions[slot as usize].heard = self.now; // a request begins
+            if begins {
+                self.sessions[slot as usize].heard = self.now;
             }
             match self.receive_request(app, slot, &bytes[used..]) {
                 Ok(more) => used += more,
@@ -91,7 +92,7 @@ impl Hub {
             Handled::MustWait => {
                 let mut unused = kept[..before].to_vec();
                 unused.extend_from_slice(bytes);
-                self.pause(slot, &unused);
+                self.pause_with(slot, &unused);
                 Ok(bytes.len())
             }
         }
@@ -205,7 +206,7 @@ impl Hub {
         } else if self.must_wait() {
             body.framing = Framing::Length(0);
             self.request(slot).body = Some(body);
-            self.pause(slot, &bytes[used..]);
+            self.pause_with(slot, &bytes[used..]);
             return Ok(bytes.len());
         } else {
             self.publish_body(app, slot, &body.bytes, body.persistence);
@@ -245,6 +246,7 @@ impl Hub {
 
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
         if self.is_draining {
+            self.stats.turned_away += 1;
             return Err((DRAINING, &[("Retry-After", "1")]));
         }
         let accepted = handshake::check(head).map_err(|refused| (refused.fault, refused.extra))?;

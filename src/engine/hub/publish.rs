@@ -197,6 +197,7 @@ impl Hub {
                     self.subscriptions.forget_refusals();
                     is_answered = true;
                 }
+                Item::Stopping => self.relays.has_stopped(peer),
             }
         }
         if is_answered {

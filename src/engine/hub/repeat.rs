@@ -55,6 +55,7 @@ impl Hub {
         let end = turn.len();
         if !self.resolved.has_subscribers {
             turn.truncate(start); // they were there for the peers, if there are any
+            self.passed_on += end - start;
         }
         *self.outboxes.turn() = turn;
         if taken.messages > 0 {

@@ -1,7 +1,9 @@
 //! A hub without a core: what one turn may bring in any order.
 
+mod bounds;
 mod bridge;
 mod ending;
+mod http;
 mod options;
 mod order;
 mod pausing;
@@ -17,7 +19,7 @@ use std::{
 use super::*;
 use crate::{
     config::Config,
-    engine::outbox::Sink,
+    engine::{outbox::Sink, session::Ended},
     protocol::{channel::Kind, frame},
 };
 
@@ -101,6 +103,11 @@ fn text(payload: &[u8]) -> Vec<u8> {
 
 /// The end of a turn, with the slots that are closed then.
 fn end_turn(hub: &mut Hub, peers: &mut Peers) -> Vec<Slot> {
+    reap(hub, peers).into_iter().map(|ended| ended.slot).collect()
+}
+
+/// The end of a turn, with the connections that are over then.
+fn reap(hub: &mut Hub, peers: &mut Peers) -> Vec<Ended> {
     hub.flush(&mut Plain, peers);
     let mut ended = Vec::new();
     hub.reap(&mut ended);

@@ -48,7 +48,7 @@ impl Hub {
                 return Ok(bytes.len());
             };
             if matches!(header.opcode, OpCode::Data(_)) && self.must_wait() {
-                self.pause(slot, rest);
+                self.pause_with(slot, rest);
                 return Ok(bytes.len());
             }
             let len = header.len + header.payload_len;
@@ -113,7 +113,7 @@ impl Hub {
         };
         if matches!(header.opcode, OpCode::Data(_)) && self.must_wait() {
             partial.extend_from_slice(&bytes[used..]);
-            self.pause(slot, &partial);
+            self.pause_with(slot, &partial);
             return Ok(bytes.len());
         }
         self.take_frame(app, slot, header, &mut partial[header.len..])?;

@@ -7,7 +7,10 @@ use std::{
 
 use crate::engine::{
     arena::{Arena, Range},
-    outbox::{SLICES_MAX, Sink, rest_of_frame, written},
+    outbox::{
+        SLICES_MAX, Sink,
+        flush::{rest_of_frame, written},
+    },
     subscriptions::Slot,
 };
 
@@ -96,6 +99,30 @@ impl Backlog {
         if !kept.is_empty() {
             self.ranges.push_back(arena.insert(kept));
         }
+    }
+
+    /// What it counts against its connection's limit: its bytes, and the places where they are.
+    pub(super) fn cost(&self) -> usize {
+        self.len + self.ranges.len() * size_of::<Range>()
+    }
+
+    /// The memory that its list of ranges takes, in bytes.
+    pub(super) fn ranges_bytes(&self) -> usize {
+        self.ranges.capacity() * size_of::<Range>()
+    }
+
+    /// The memory that it keeps from being freed, alone or with others, in bytes. Cost: a look at each range.
+    pub(super) fn pinned_bytes(&self, arena: &Arena) -> usize {
+        let mut segments: Vec<u32> = Vec::new();
+        for range in &self.ranges {
+            if segments.last() != Some(&range.segment) {
+                segments.push(range.segment);
+            }
+        }
+        segments.sort_unstable();
+        segments.dedup();
+        let segment_bytes: usize = segments.iter().map(|&segment| arena.segment_bytes(segment)).sum();
+        segment_bytes + self.ranges_bytes()
     }
 
     pub(super) fn release(self, arena: &mut Arena) {

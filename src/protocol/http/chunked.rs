@@ -1,6 +1,9 @@
 //! The chunked transfer coding (RFC 9112 §7.1), decoded as it arrives.
 
-use crate::error::HttpFault;
+use crate::{
+    error::HttpFault,
+    protocol::message::{is_token, is_value_byte},
+};
 
 /// How many bytes of chunk extensions and trailer lines one body may carry: all of them are read over, so a peer could
 /// send them for ever without ever reaching the body's own limit (RFC 9112 §7.1.1, §7.1.2).
@@ -102,7 +105,7 @@ impl ChunkedBody {
             (At::Size | At::Blank, b' ' | b'\t') => At::Blank,
             (At::Size | At::Blank, b';') => At::Extension,
             (At::Size | At::Extension, b'\r') => At::SizeLf,
-            (At::Extension, _) if is_text(byte) => At::Extension,
+            (At::Extension, _) if is_value_byte(byte) => At::Extension,
             (At::SizeLf, b'\n') => self.begin_chunk(body_bytes_max)?,
             (At::DataCr, b'\r') => At::DataLf,
             (At::DataLf, b'\n') => At::Size,
@@ -110,7 +113,7 @@ impl ChunkedBody {
             (At::Line | At::Name, _) if is_token(byte) => At::Name,
             (At::Name, b':') => At::Value,
             (At::Value, b'\r') => At::ValueLf,
-            (At::Value, _) if is_text(byte) => At::Value,
+            (At::Value, _) if is_value_byte(byte) => At::Value,
             (At::ValueLf, b'\n') => At::Line,
             (At::EndLf, b'\n') => At::Done,
             (At::Size | At::Blank, _) => return Err(BAD_SIZE),
@@ -152,16 +155,6 @@ impl ChunkedBody {
         };
         Ok(At::Data)
     }
-}
-
-/// A token character of RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// What a header's value is made of (RFC 9110 §5.5): no control characters but the tab.
-fn is_text(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The message that a program builds or changes.
 
+use std::mem;
+
 use crate::{
     error::{Reason, Refusal},
     protocol::{
@@ -173,6 +175,24 @@ impl Message {
         self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
+    /// The channels that it is published to: those of all its `publish` headers, in their order.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), lhttp::Refusal> {
+    /// let message = lhttp::Message::parse(b"LHTTP/1.0 chat\r\npublish:room logs\r\npublish:news\r\n\r\nhi")?;
+    /// assert_eq!(message.channels().collect::<Vec<_>>(), ["room", "logs", "news"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn channels(&self) -> impl Iterator<Item = &str> {
+        self.header_values("publish").flat_map(|value| value.split([' ', '\t'])).filter(|name| !name.is_empty())
+    }
+
+    /// The values of all headers of this name, in any case.
+    fn header_values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
     /// Appends a part to a multipart body (PROTOCOL.md §4), and its offset to the `multipart` header, which is added with
     /// the first part. What the body held before stays in front of the parts.
     ///
@@ -205,10 +225,13 @@ impl Message {
         Ok(())
     }
 
-    /// The parts of a multipart body (PROTOCOL.md §4); none without a `multipart` header. It ends behind the first part
-    /// that is wrong, which can only be if the peer did not check them.
+    /// The parts of a multipart body (PROTOCOL.md §4), of all `multipart` headers in their order; none without one. It ends
+    /// behind the first part that is wrong, which can only be if the peer did not check them.
     pub fn parts(&self) -> impl Iterator<Item = Result<Part<'_>, Refusal>> {
-        self.header_value("multipart").into_iter().flat_map(|offsets| multipart::parts(offsets.as_bytes(), &self.body))
+        let offsets = self.header_values("multipart");
+        let parts = offsets.flat_map(|offsets| multipart::parts(offsets.as_bytes(), &self.body));
+        let mut is_over = false;
+        parts.take_while(move |part| !mem::replace(&mut is_over, part.is_err()))
     }
 
     /// The body.
@@ -245,6 +268,15 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_that_is_repeated_counts_each_time() {
+        let head = "LHTTP/1.0 c\r\npublish: a  b\r\nmultipart:0\r\nPublish:\tc\r\nMultipart:5 9\r\nmultipart:0\r\n\r\n";
+        let message = Message::parse(format!("{head}\r\none\r\n2\r\n").as_bytes()).unwrap();
+        assert_eq!(message.channels().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let bodies: Vec<_> = message.parts().map(|part| part.ok().map(|part| part.body().to_vec())).collect();
+        assert_eq!(bodies, [Some(b"one\r\n2\r\n".to_vec()), Some(b"2\r".to_vec()), None]);
+    }
 
     fn names(message: &Message) -> Vec<(&str, &str)> {
         message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()

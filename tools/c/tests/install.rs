@@ -8,9 +8,9 @@ mod scratch;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use common::{NATIVE_LIBRARIES, has, root};
@@ -26,7 +26,9 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
     }
     let scratch = Scratch::new();
     let destination = scratch.path().join("dest");
-    make("install", &destination);
+    make("all", &destination, "CARGO=cargo");
+    // As root would do it, who has no Rust.
+    make("install", &destination, "CARGO=false");
     let (usr, lib) = (destination.join("usr"), destination.join("usr/lib"));
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(names(&usr.join("include")), ["lhttp.h"]);
@@ -51,16 +53,48 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
     assert!(NATIVE_LIBRARIES.iter().all(|library| flags.iter().any(|flag| flag == library)), "{flags:?}");
     assert_eq!(output(&mut Command::new(build(scratch.path(), "static", flags))), "done\n");
 
-    make("uninstall", &destination);
+    make("uninstall", &destination, "CARGO=false");
     assert_eq!((names(&lib), names(&usr.join("include"))), (vec!["pkgconfig".to_owned()], vec![]));
 }
 
-/// Without waiting for a release build.
-fn make(target: &str, destination: &Path) {
+#[test]
+fn the_system_libraries_are_those_that_rustc_names() {
+    let scratch = Scratch::new();
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--crate-type=staticlib", "--crate-name=empty", "--print=native-static-libs", "-"]);
+    rustc.arg("-o").arg(scratch.path().join("libempty.a")).stdin(Stdio::null());
+    // Those of Rust's own library, and no other crate of ours brings more: what is installed is linked with these alone.
+    let said = String::from_utf8(rustc.output().expect("rustc runs").stderr).expect("UTF-8");
+    let named = said.split_once("native-static-libs: ").expect("it names them").1.lines().next().unwrap_or_default();
+    assert_eq!(named.split_whitespace().collect::<Vec<_>>(), NATIVE_LIBRARIES);
+    let makefile = fs::read_to_string(root().join("tools/c/Makefile")).expect("the Makefile is there");
+    assert!(makefile.contains(&format!("private = {}\n", NATIVE_LIBRARIES.join(" "))));
+}
+
+#[test]
+fn cargo_and_make_mean_the_same_folder() {
+    if !has("make") {
+        return;
+    }
+    let root = root();
+    for (given, meant) in [("some/where", root.join("some/where")), ("/some/where", PathBuf::from("/some/where"))] {
+        let library = meant.join("debug/lhttp-c").join(format!("liblhttp.so.{}", env!("CARGO_PKG_VERSION")));
+        let commands = make("--dry-run", Path::new(""), &format!("CARGO_TARGET_DIR={given}"));
+        assert!(commands.contains(library.to_str().expect("the path is UTF-8")), "{commands}");
+    }
+}
+
+/// Without waiting for a release build. Gives what it printed.
+fn make(target: &str, destination: &Path, variable: &str) -> String {
     let destination = format!("DESTDIR={}", destination.display());
     let mut make = Command::new("make");
-    make.arg("-C").arg(root().join("tools/c")).args([target, &destination, "PREFIX=/usr", "PROFILE=dev"]);
-    output(&mut make);
+    // What cargo tells this test of its own package looks like a change to build scripts (ring's), which then run anew.
+    let of_this_package = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+    env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)).for_each(|(name, _)| {
+        make.env_remove(name);
+    });
+    make.arg("-C").arg(root().join("tools/c")).args([target, &destination, "PREFIX=/usr", "PROFILE=dev", variable]);
+    output(&mut make)
 }
 
 /// What `pkg-config OPTIONS lhttp` says when it finds what is installed there, and nothing else.

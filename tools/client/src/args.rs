@@ -22,7 +22,7 @@ Exit codes:
 #[command(name = "lhttp-client", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// The server: ws:// or wss://, its name, and its port if that is not 80 or 443
-    #[arg(value_name = "URL", env = "LHTTP_URL", default_value = "ws://127.0.0.1:8081")]
+    #[arg(value_name = "URL", env = "LHTTP_URL", hide_env_values = true, default_value = "ws://127.0.0.1:8081")]
     pub(crate) url: String,
 
     /// For wss://, trust the certificates in this PEM file and no others, instead of those that the system trusts

@@ -14,18 +14,22 @@ pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
 /// The longest line.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// Reads a whole file, `-` being standard input.
-pub(crate) fn read_body(file: &Path) -> Result<Vec<u8>, Failure> {
-    let wrong = |why: &str| Failure::Usage(format!("{}: {why}", file.display()));
-    let source: Box<dyn Read> = match file.to_str() {
-        Some("-") => Box::new(io::stdin()),
-        _ => Box::new(File::open(file).map_err(|error| wrong(&error.to_string()))?),
-    };
+/// Reads a whole file.
+pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
+    let body = File::open(file).map_err(|error| error.to_string()).and_then(read_body);
+    body.map_err(|why| Failure::Usage(format!("{}: {why}", file.display())))
+}
+
+/// Reads all of standard input.
+pub(crate) fn read_stdin() -> Result<Vec<u8>, Failure> {
+    read_body(io::stdin()).map_err(|why| Failure::Usage(format!("standard input: {why}")))
+}
+
+fn read_body(source: impl Read) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    let read = source.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut body);
-    read.map_err(|error| wrong(&error.to_string()))?;
+    source.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut body).map_err(|error| error.to_string())?;
     if body.len() > BODY_BYTES_MAX {
-        return Err(wrong(&format!("it has more than {BODY_BYTES_MAX} bytes")));
+        return Err(format!("it has more than {BODY_BYTES_MAX} bytes"));
     }
     Ok(body)
 }

@@ -21,10 +21,15 @@ use self::{
 /// What may wait to be sent: the longest body, and a head far longer than servers take.
 const OUTBOX_BYTES_MAX: usize = input::BODY_BYTES_MAX + (1 << 20);
 
+/// Messages that may wait to be shown.
+const INBOX_MESSAGES_MAX: usize = 10_000;
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mut client =
-        Client::builder(&args.url).connect_timeout(args.connect_timeout).outbox_bytes_max(OUTBOX_BYTES_MAX);
+    let mut client = Client::builder(&args.url)
+        .connect_timeout(args.connect_timeout)
+        .outbox_bytes_max(OUTBOX_BYTES_MAX)
+        .inbox_messages_max(INBOX_MESSAGES_MAX);
     if let Some(file) = &args.ca {
         client = client.ca_file(file);
     }

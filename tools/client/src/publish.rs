@@ -14,8 +14,7 @@ use lhttp::{
 use crate::{
     args::Pub,
     failure::{Failure, notice},
-    input::{self, read_body},
-    show,
+    input, show,
 };
 
 /// Lines that are read ahead of the acknowledgements.
@@ -31,7 +30,8 @@ pub(crate) fn run(args: &Pub, client: Builder) -> Result<(), Failure> {
     }
     let body = match (&args.text, &args.file) {
         (Some(text), _) => Some(text.clone().into_bytes()),
-        (None, Some(file)) => Some(read_body(file)?),
+        (None, Some(file)) if file.as_os_str() == "-" => Some(input::read_stdin()?),
+        (None, Some(file)) => Some(input::read_file(file)?),
         (None, None) => None,
     };
     let mut client = client.timeout(args.timeout).connect()?;

@@ -11,9 +11,7 @@ use serde_json::{Map, Value, json};
 pub(crate) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns =
-            matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c != '\t' && (c.is_control() || turns) {
+        if is_harmful(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -22,12 +20,19 @@ pub(crate) fn harmless(text: &str) -> String {
     out
 }
 
+/// All of these are below U+10000.
+fn is_harmful(c: char) -> bool {
+    let turns = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c != '\t' && (c.is_control() || turns)
+}
+
 /// A message as one line.
 pub(crate) fn line(message: &Message) -> String {
-    let mut line = match (message.header_value("publish"), message.header_value("upstream-status")) {
-        (Some(channels), _) => format!("[{}] ", harmless(channels)),
-        (None, Some(status)) => format!("({} {}) ", harmless(message.command()), harmless(status)),
-        (None, None) => format!("({}) ", harmless(message.command())),
+    let channels: Vec<_> = message.channels().collect();
+    let mut line = match message.header_value("upstream-status") {
+        _ if !channels.is_empty() => format!("[{}] ", harmless(&channels.join(" "))),
+        Some(status) => format!("({} {}) ", harmless(message.command()), harmless(status)),
+        None => format!("({}) ", harmless(message.command())),
     };
     let parts: Option<Vec<_>> = message.parts().map(Result::ok).collect();
     match parts {
@@ -77,9 +82,7 @@ fn size(bytes: &[u8]) -> String {
 /// A message as one JSON object.
 pub(crate) fn json(message: &Message) -> String {
     let mut object = Map::new();
-    let channels = message.headers().filter(|(name, _)| name.eq_ignore_ascii_case("publish"));
-    let channels: Vec<&str> = channels.flat_map(|(_, value)| value.split_whitespace()).collect();
-    object.insert("channels".into(), json!(channels));
+    object.insert("channels".into(), message.channels().map(|channel| json!(channel)).collect());
     object.insert("command".into(), json!(message.command()));
     object.insert("headers".into(), message.headers().map(|header| json!(header)).collect());
     let parts: Option<Vec<_>> = message.parts().map(Result::ok).collect();
@@ -93,14 +96,28 @@ pub(crate) fn json(message: &Message) -> String {
         object.insert("parts".into(), parts.iter().map(part).collect());
     }
     insert_body(&mut object, message.body_bytes());
-    Value::Object(object).to_string()
+    harmless_json(object)
 }
 
 /// What is not LHTTP, as one JSON object: one without a command.
 pub(crate) fn raw_json(payload: &Payload) -> String {
     let mut object = Map::new();
     insert_body(&mut object, payload.as_bytes());
-    Value::Object(object).to_string()
+    harmless_json(object)
+}
+
+/// The object as text, with all that [`harmless`] escapes as `\uXXXX`. It can only stand in strings, where that means the same.
+fn harmless_json(object: Map<String, Value>) -> String {
+    let text = Value::Object(object).to_string();
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_harmful(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 fn insert_body(object: &mut Map<String, Value>, bytes: &[u8]) {
@@ -166,6 +183,7 @@ mod tests {
     fn a_line_says_where_it_came_from_and_what_it_holds() {
         for (text, expected) in [
             (&b"LHTTP/1.0 chat\r\npublish:room\r\n\r\nhi\nyou"[..], "[room] hi\\nyou"),
+            (b"LHTTP/1.0 chat\r\npublish:a\r\nPublish:b  c\r\n\r\nhi", "[a b c] hi"),
             (b"LHTTP/1.0 echo\r\n\r\nhi", "(echo) hi"),
             (b"LHTTP/1.0 chat\r\npublish:a b\r\n\r\n\xff\x00", "[a b] (2 bytes)"),
             (b"LHTTP/1.0 get\r\nupstream-status:200\r\n\r\nok", "(get 200) ok"),
@@ -189,6 +207,16 @@ mod tests {
             r#"{"body":"hi\n","channels":[],"command":"c","headers":[]}"#
         );
         assert_eq!(raw_json(&Payload::Text("x".into())), r#"{"body":"x"}"#);
+    }
+
+    #[test]
+    fn json_is_as_harmless_and_means_the_same() {
+        let hostile = "a\x1b\u{9b}31m\u{202e}\u{2028}\x7f\0\t\\ ☂ 🦀";
+        let text = raw_json(&Payload::Text(hostile.into()));
+        assert_eq!(harmless(&text), text);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({ "body": hostile }));
+        let message = message("LHTTP/1.0 c\r\nx:\u{202e}\r\n\r\n".as_bytes());
+        assert_eq!(json(&message), r#"{"body":"","channels":[],"command":"c","headers":[["x","\u202e"]]}"#);
     }
 
     #[test]

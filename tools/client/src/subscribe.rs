@@ -43,14 +43,16 @@ pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
 /// The next event, or none when the time is over. The output is flushed before a wait, not after every line of a burst.
 fn next(client: &mut Client, out: &mut impl Write, end: Option<(Instant, Duration)>) -> Result<Option<Event>, Failure> {
     loop {
+        // Looked at first, for where messages come without a pause there is always one more.
+        let remaining = end.map_or(FOR_EVER, |(start, timeout)| timeout.saturating_sub(start.elapsed()));
+        if remaining.is_zero() {
+            out.flush()?;
+            return Ok(None);
+        }
         if let Some(event) = client.poll(Duration::ZERO)? {
             return Ok(Some(event));
         }
         out.flush()?;
-        let remaining = end.map_or(FOR_EVER, |(start, timeout)| timeout.saturating_sub(start.elapsed()));
-        if remaining.is_zero() {
-            return Ok(None);
-        }
         if let Some(event) = client.poll(remaining)? {
             return Ok(Some(event));
         }

@@ -1,10 +1,10 @@
-//! `sub`, `pub` and the chat through pipes, as scripts use them.
+//! `sub` and `pub` through pipes, as scripts use them.
 
 mod common;
 #[path = "../../../tests/tls/mod.rs"]
 mod tls;
 
-use std::{fs, net::TcpListener, os::unix::process::ExitStatusExt, time::Instant};
+use std::{fs, io::Write, net::TcpListener, os::unix::process::ExitStatusExt, sync::mpsc, thread, time::Instant};
 
 use common::{Folder, PATIENCE, Running, Server, body, expect_code, message, program, run};
 use lhttp::{Message, client::Client};
@@ -15,7 +15,7 @@ fn subscribed(server: &Server, args: &[&str]) -> (Running, Client) {
     let mut writer = Client::builder(server.url()).timeout(PATIENCE).connect().expect("the server listens");
     let mut watcher = server.subscriber("ready");
     // What comes before the subscription is heard by nobody, so it is said until it is heard.
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let heard = scope.spawn(|| running.line());
         while !heard.is_finished() {
             writer.publish("ready", chat("ready")).expect("the server takes it");
@@ -59,7 +59,7 @@ fn sub_prints_a_line_for_each_message() {
 impl Running {
     /// Closes its output and makes it write.
     fn stop_reading_after(self, writer: &mut Client) -> Option<i32> {
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let ended = scope.spawn(|| self.stop_reading());
             while !ended.is_finished() {
                 writer.publish("room", chat("who reads this?")).expect("the server takes it");
@@ -104,6 +104,65 @@ fn sub_ends_after_so_many_messages_or_after_so_long() {
     assert!(start.elapsed() < PATIENCE);
 }
 
+/// A server that acknowledges everything and, once it has been asked for something, says `busy` without a pause. Gives its URL.
+fn busy_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", listener.local_addr().expect("an address"));
+    let frame = |text: &str| [&[0x81, u8::try_from(text.len()).expect("below 126")], text.as_bytes()].concat();
+    // It ends with its clients.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut socket = tungstenite::accept(stream.expect("the client connects")).expect("a handshake");
+            let mut output = socket.get_ref().try_clone().expect("a second handle");
+            let (ask, asked) = mpsc::channel();
+            thread::spawn(move || {
+                let busy = frame("busy").repeat(1000);
+                let mut ack: String = asked.recv().expect("it asks");
+                loop {
+                    let answer = frame(&format!("LHTTP/1.0 ack\r\nack:{ack}\r\n\r\n"));
+                    if output.write_all(&answer).is_err() {
+                        return;
+                    }
+                    ack = loop {
+                        if output.write_all(&busy).is_err() {
+                            return;
+                        }
+                        match asked.try_recv() {
+                            Ok(next) => break next,
+                            Err(mpsc::TryRecvError::Empty) => {}
+                            Err(mpsc::TryRecvError::Disconnected) => return,
+                        }
+                    };
+                }
+            });
+            while let Ok(tungstenite::Message::Text(text)) = socket.read() {
+                let message = Message::parse(text.as_bytes()).expect("LHTTP");
+                let _ = ask.send(message.header_value("ack").expect("it waits").to_owned());
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn the_timeout_and_the_commands_are_heeded_in_a_room_that_is_never_silent() {
+    let start = |url: &str, args: &[&str]| {
+        let mut command = program();
+        command.arg(url).args(args);
+        Running::start(command)
+    };
+    let mut timed = start(&busy_server(), &["sub", "room", "--timeout", "200ms"]);
+    timed.read_to_end();
+    assert_eq!(timed.wait(), Some(0));
+    let mut chat = start(&busy_server(), &[]);
+    chat.say("/sub room");
+    assert_eq!(chat.line(), "(raw) busy");
+    chat.say("/wait 200ms");
+    chat.say("/quit");
+    chat.read_to_end();
+    assert_eq!(chat.wait(), Some(0));
+}
+
 #[test]
 fn pub_sends_a_text_a_file_or_lines() {
     let server = Server::start();
@@ -133,7 +192,7 @@ fn thousands_of_lines_arrive_in_order() {
     let mut reader = server.subscriber("room");
     let input: String = (0..3000).map(|number| format!("{number}\n")).collect();
     // Read meanwhile: one that does not for a minute is closed as idle.
-    let output = std::thread::scope(|scope| {
+    let output = thread::scope(|scope| {
         let publishing = scope.spawn(|| server.run(&["pub", "room"], input));
         for number in 0..3000 {
             assert_eq!(body(&mut reader), number.to_string());
@@ -192,7 +251,7 @@ fn the_exit_code_says_what_went_wrong() {
 fn a_server_that_does_not_answer_is_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    let server = std::thread::spawn(move || {
+    let server = thread::spawn(move || {
         let (stream, _) = listener.accept().expect("the client connects");
         // It shakes hands, and then reads and says nothing.
         let mut socket = tungstenite::accept(stream).expect("a handshake");
@@ -209,7 +268,9 @@ fn a_server_that_does_not_answer_is_a_timeout() {
 fn the_help_tells_the_exit_codes_and_the_readme_the_same() {
     let mut command = program();
     command.arg("--help");
+    command.env("LHTTP_URL", "ws://127.0.0.1/?token=secret");
     let (help, _) = expect_code(&run(command, b""), 0);
+    assert!(help.contains("LHTTP_URL") && !help.contains("secret"), "{help}");
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     for (code, words) in [
         (0, "done"),
@@ -241,7 +302,7 @@ fn sub_goes_on_after_its_server_was_restarted() {
     let (mut running, writer) = subscribed(&server, &["room"]);
     drop((writer, server));
     let server = Server::start_on(port);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let heard = scope.spawn(|| while line(&mut running) != "[room] here again" {});
         let mut writer = server.subscriber("elsewhere");
         // It reconnects when it does; until then nobody hears it.
@@ -278,85 +339,4 @@ fn lines_and_files_that_cannot_be_read_are_said() {
         let (_, err) = expect_code(&command.output().unwrap(), 2);
         assert!(err.contains("line 1: it cannot be read"), "{err}");
     }
-}
-
-#[test]
-fn a_script_chats() {
-    let server = Server::start();
-    let mut reader = server.subscriber("room");
-    let folder = Folder::new();
-    let (text, data) = (folder.file("a text.txt", b"text"), folder.file("b", &[0xff]));
-    let script = format!(
-        "/sub room\nhello\n\n//slash\n/pub room other words\n/upload \"{text}\" {data}\n\
-         /raw LHTTP/1.0 chat\\r\\npublish:room\\r\\n\\r\\n\\x1b\n/unsub\n/pub room unheard\n/wait 300ms\n"
-    );
-    let (out, err) = expect_code(&server.run(&[], script), 0);
-    let expected = ["hello", "/slash", "other words", "a text.txt (4 bytes), b (1 byte)", "\\u{1b}"];
-    assert_eq!(out.lines().collect::<Vec<_>>(), expected.map(|text| format!("[room] {text}")));
-    assert!(err.contains("subscribed to room") && err.contains("unsubscribed from room"), "{err}");
-    for text in ["hello", "/slash", "other words"] {
-        assert_eq!(body(&mut reader), text);
-    }
-    let upload = message(&mut reader);
-    let parts: Vec<_> = upload.parts().map(Result::unwrap).collect();
-    assert_eq!((upload.command(), parts.len()), ("upload", 2));
-    assert_eq!(
-        [parts[0].header("filename"), parts[0].header("content-type")],
-        [Some("a text.txt"), Some("text/plain")]
-    );
-    assert_eq!(parts[1].header("content-type"), Some("application/octet-stream"));
-    assert_eq!((parts[0].body(), parts[1].body()), (&b"text"[..], &[0xff][..]));
-}
-
-#[test]
-fn a_script_goes_on_after_what_fails_and_ends_with_the_first_failure() {
-    let server = Server::start();
-    let script =
-        "hello\n/sub a..b\n/nope\n/sub room\nhi\n/raw nonsense\n/upstream GET http://127.0.0.1/\n/wait 300ms\n";
-    let (out, err) = expect_code(&server.run(&[], script), 2);
-    assert_eq!(out, "[room] hi\n");
-    for sentence in
-        ["line 1: there is no current room", "empty token", "line 3: there is no /nope", "not-lhttp", "upstream"]
-    {
-        assert!(err.contains(sentence), "{sentence}: {err}");
-    }
-}
-
-#[test]
-fn an_upstream_is_asked_for_its_answer_which_is_shown() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("ws://{}", listener.local_addr().unwrap());
-    let server = std::thread::spawn(move || {
-        let mut socket = tungstenite::accept(listener.accept().expect("the client connects").0).expect("a handshake");
-        let asked = Message::parse(&socket.read().expect("a message").into_data()).expect("LHTTP");
-        let answer = "LHTTP/1.0 upstream\r\nupstream-status:404\r\ncontent-type:text/plain\r\n\r\nnot\there\x07";
-        socket.send(answer.into()).expect("the client reads");
-        while socket.read().is_ok() {}
-        asked
-    });
-    let mut command = program();
-    command.arg(url);
-    let mut running = Running::start(command);
-    running.say("/upstream GET http://127.0.0.1:8000/a?b=c");
-    assert_eq!(running.line(), "(upstream 404) not\there\\u{7}");
-    running.say("/quit");
-    assert_eq!(running.wait(), Some(0));
-    let asked = server.join().unwrap();
-    assert_eq!(asked.header_value("upstream"), Some("GET http://127.0.0.1:8000/a?b=c"));
-    assert_eq!(asked.header_value("upstream-reply"), Some("true"));
-}
-
-#[test]
-fn the_chat_answers_lines_while_its_input_is_open() {
-    let server = Server::start();
-    let mut reader = server.subscriber("room");
-    let mut running = Running::start(server.program(&[]));
-    running.say("/sub room");
-    running.say("one");
-    assert_eq!(body(&mut reader), "one");
-    assert_eq!(running.line(), "[room] one");
-    reader.publish("room", chat("two")).unwrap();
-    assert_eq!(running.line(), "[room] two");
-    running.say("/quit");
-    assert_eq!(running.wait(), Some(0));
 }

@@ -97,12 +97,20 @@ fn a_server_that_goes_away_and_comes_back_is_told_of() {
     let mut session = chat(&server, &state);
     session.send_line("/sub room").unwrap();
     session.exp_string("* subscribed to room").unwrap();
+    session.exp_string("room> ").unwrap();
+    session.send("half a li").unwrap();
+    session.flush().unwrap();
+    session.exp_string("half a li").unwrap();
     drop(server);
     session.exp_string("* not connected: ").unwrap();
+    // The prompt says so, and what is being typed stays.
+    session.exp_string("room! half a li").unwrap();
     let server = Server::start_on(port);
     session.exp_string("* connected again").unwrap();
+    session.exp_string("room> half a li").unwrap();
     publish(&server, "still here");
     session.exp_string("[room] still here").unwrap();
+    session.send_control('u').unwrap();
     session.send_line("/quit").unwrap();
     session.exp_eof().unwrap();
 }

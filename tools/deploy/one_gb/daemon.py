@@ -26,11 +26,11 @@ class Daemon:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=confine)
         memory.watch(self.process.pid)
         self.line = self.process.stderr.readline().strip()
-        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", self.line)
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+).* (\d+) connections", self.line)
         if not found:
             self.process.kill()
             raise SystemExit(f"one-gb: lhttpd does not start: {self.line}")
-        self.port = int(found[1])
+        self.port, self.connections_max = int(found[1]), int(found[2])
         self.log = []
         self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
         self.reader.start()
@@ -46,11 +46,14 @@ class Daemon:
         return resident(self.process.pid)
 
     def stop(self):
-        """Stops it gracefully; gives the exit code and the seconds that it took."""
+        """Stops it gracefully; gives the exit code, None if it goes on, and the seconds that it took."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(PATIENCE_S)
-        self.reader.join()
+        try:
+            code = self.process.wait(PATIENCE_S)
+            self.reader.join()
+        except subprocess.TimeoutExpired:
+            code = None
         return code, time.monotonic() - start
 
 

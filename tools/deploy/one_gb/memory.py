@@ -154,7 +154,8 @@ class Cgroup1(Cgroup):
         return self.number("memory.kmem.tcp.usage_in_bytes")
 
     def refusals(self):
-        return self.number("memory.failcnt")
+        """How often a process was killed for memory: `memory.failcnt` counts what was then reclaimed, too."""
+        return self.table("memory.oom_control")["oom_kill"]
 
 
 def resident(pid):

@@ -1,5 +1,6 @@
 """The image and compose.yaml, run without an engine."""
 
+import re
 import shutil
 import socket
 import struct
@@ -14,6 +15,9 @@ from .image import Image
 from .sandbox import DEPLOY, PATIENCE_S, Process, own_network, scratch, wait_until
 
 setUpModule = own_network
+
+# What stopping takes after `--drain`, at most: 2.2 s for NATS, 1 s for upstream servers.
+STOP_S_MAX = 4
 
 
 def get(url):
@@ -143,6 +147,18 @@ class Compose(unittest.TestCase):
                     wait_until(lambda: image.is_healthy(root, self.health(image, node)), "the health check says it is well")
                     self.assertEqual({int(inside) for _, inside in published}, listening_ports(server.pid))
                     self.assertEqual([inside for _, inside in published], [outside for outside, _ in published])
+
+    def test_its_nodes_are_given_the_time_to_drain_and_to_stop_after_that(self):
+        with scratch() as root:
+            image = Image()
+            image.unpack(root)
+            with image.run(root, ["--help"]) as program:
+                self.assertEqual(program.wait(), 0)
+                [drain] = re.findall(r"--drain .*?\[default: (\d+)s\]", "".join(program.lines), re.DOTALL)
+        for node in self.nodes:
+            self.assertNotIn("--drain", node["command"])
+            seconds = int(node["stop_grace_period"].removesuffix("s"))
+            self.assertGreater(seconds, int(drain) + STOP_S_MAX)
 
     def test_two_nodes_are_one_system_and_find_nats_by_its_name(self):
         nats_server = shutil.which("nats-server") or self.skipTest("nats-server is not installed")

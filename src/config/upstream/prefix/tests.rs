@@ -55,6 +55,7 @@ fn what_is_not_below_a_prefix_is_not_fetched() {
         ("http://h/", "http://user@h/"),
         ("http://h/", "http://:password@h/"),
         ("http://h/", "http://@h/"),
+        ("http://h/", "http:///@h/"),
         ("http://h/", "http://evil\\@h/"),
         ("http://h/", "http://evil#@h/"),
         ("http://h/", "http://evil?@h/"),
@@ -91,6 +92,19 @@ fn what_is_not_below_a_prefix_is_not_fetched() {
         ("http://h/api", ""),
     ] {
         assert_eq!(fetched(prefix, url), None, "{url} below {prefix}");
+    }
+}
+
+#[test]
+fn what_would_take_long_to_understand_is_not_fetched() {
+    let escaped = |times: usize| format!("http://h/%{}41", "25".repeat(times));
+    assert!(fetched("http://h/", &escaped(ESCAPED_TIMES_MAX - 1)).is_some());
+    assert_eq!(fetched("http://h/", &escaped(ESCAPED_TIMES_MAX)), None);
+    assert_eq!(fetched("http://h/", &escaped(4000)), None);
+    let host = |length: usize| format!("http://{}/", "a.".repeat(length / 2));
+    assert!(fetched(&host(250), &host(250)).is_some());
+    for slashes in ["http://", "http:///", "http://\\"] {
+        assert!(parse_url(&format!("{slashes}{}/", "書".repeat(AUTHORITY_BYTES_MAX / 3 + 1))).is_none());
     }
 }
 

@@ -40,6 +40,17 @@ fn a_connection_that_does_not_read_after_its_end_is_dropped_in_time() {
     assert!(end_turn(&mut hub, &mut peers).is_empty());
     hub.set_now(Duration::from_secs(11));
     hub.expire(&mut Plain);
-    assert_eq!(end_turn(&mut hub, &mut peers), [slot]);
+    assert_eq!(reap(&mut hub, &mut peers), [Ended { slot, is_cut: true }]);
     hub.invariants();
+}
+
+#[test]
+fn a_connection_that_was_sent_everything_is_not_cut() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let (one, other) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    hub.send(one, true, b"hello");
+    hub.end_of_input(&mut Plain, one);
+    hub.lost(&mut Plain, other);
+    let ended = reap(&mut hub, &mut peers);
+    assert!(ended.len() == 2 && !ended.iter().any(|ended| ended.is_cut), "{ended:?}");
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::relay::Relays;
 
 const HEADS: [&str; 6] = [
     "LHTTP/1.0 chat\r\npublish:a\r\n\r\n",
@@ -134,18 +135,25 @@ fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, 
             Step::Subscribe => drop(hub.subscribe(slots[3], b"a", Kind::Exact)),
             Step::Unsubscribe => hub.unsubscribe(slots[3], b"a", Kind::Exact),
             _ => {
-                relayed.extend(hub.take_batch(bridge).unwrap_or_default());
+                take_batches(&mut hub, bridge, &mut relayed);
                 hub.flush(&mut app, &mut peers);
                 hub.invariants();
             }
         }
     }
     give(&mut hub, &mut pending, &mut app, &mut peers);
-    relayed.extend(hub.take_batch(bridge).unwrap_or_default());
+    take_batches(&mut hub, bridge, &mut relayed);
     hub.flush(&mut app, &mut peers);
     let stats = &hub.stats;
     let counted = vec![stats.received, stats.published, stats.delivered, stats.faults];
     (peers.received, relayed, counted, app.seen)
+}
+
+/// A turn for the bridge is several batches when it is long.
+fn take_batches(hub: &mut Hub, bridge: u32, relayed: &mut Vec<u8>) {
+    while let Some(batch) = hub.take_batch(bridge) {
+        relayed.extend(batch);
+    }
 }
 
 proptest! {
@@ -160,6 +168,39 @@ proptest! {
         prop_assert_eq!(&short.2, &long.2, "received, published, delivered, faults");
         prop_assert!(short.3 <= long.3);
     }
+}
+
+#[test]
+fn what_peers_alone_get_makes_a_turn_full_too() {
+    let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
+    let bridge = hub.add_bridge();
+    let mut peer = Relays::new(1, 2);
+    peer.announce(b"a", Kind::Exact);
+    hub.relayed(1, &peer.take(0).expect("the interest"));
+    let publisher = open(&mut hub, &mut peers);
+    let mut app = Publishing { expects_repeats: true, seen: 0 };
+    let say = client_frame(1, [1, 2, 3, 4], &[HEADS[0].as_bytes(), &[b'x'; 1000]].concat());
+    let mut relayed = [0, 0];
+    for _ in 0..50 {
+        let mut read = say.repeat(50); // about what one read gives
+        let mut used = 0;
+        while used < read.len() {
+            used += hub.receive(&mut app, publisher, &mut read[used..]);
+            if hub.is_full() || used == read.len() {
+                assert!(hub.outboxes.turn_len() < 100_000, "nobody here is subscribed");
+            }
+            if hub.is_full() {
+                let of_peer = hub.take_batch(1).expect("a batch").len();
+                let of_bridge = std::iter::from_fn(|| hub.take_batch(bridge)).map(|batch| batch.len()).sum::<usize>();
+                assert!(of_peer.max(of_bridge) < TURN_BYTES_MAX + 2 * read.len(), "{of_peer} and {of_bridge} bytes");
+                relayed = [relayed[0] + of_peer, relayed[1] + of_bridge];
+                hub.flush(&mut app, &mut peers);
+                assert!(!hub.is_full());
+            }
+        }
+    }
+    assert_eq!(app.seen, 1, "all but the first come the short way");
+    assert!(relayed.iter().all(|&bytes| bytes > 2_000_000), "{relayed:?} of 2.5 MB in one turn");
 }
 
 #[test]

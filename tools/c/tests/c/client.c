@@ -135,6 +135,13 @@ static void messages(void) {
         CHECK(lhttp_event_reason(event) == NULL && lhttp_event_sentence(event) == NULL);
         if (i == 0) CHECK_OK(lhttp_event_release(event));
     }
+    lhttp_header twice[] = {{"publish", "room"}, {"publish", "news.late"}, {NULL, NULL}};
+    CHECK_OK(lhttp_client_send(client, "chat", twice, NULL, 0));
+    for (int i = 0; i < 2; i++) {
+        lhttp_event *both = expect(client, LHTTP_EVENT_MESSAGE);
+        CHECK(strcmp(lhttp_event_channel(both), "room news.late") == 0);
+        CHECK_OK(lhttp_event_release(both));
+    }
     CHECK_OK(lhttp_client_unsubscribe(client, "room"));
     CHECK_OK(lhttp_client_publish(client, "room", "chat", NULL, "nobody hears it", 15));
     CHECK_OK(lhttp_client_send(client, "take-apart", NULL, NULL, 0));
@@ -172,7 +179,10 @@ static void refusals(void) {
     CHECK(strcmp(lhttp_event_sentence(event), "not this channel") == 0 && strcmp(lhttp_event_command(event), "") == 0);
     CHECK_OK(lhttp_event_release(event));
     CHECK_OK(lhttp_client_publish(client, "room", "c", NULL, NULL, 0));
+    CHECK_STATUS(LHTTP_ERROR_REFUSED, lhttp_client_subscribe(client, "secret"));
+    /* No error, so the one of before is still the last one. */
     CHECK_STATUS(LHTTP_NOTHING, lhttp_client_poll(client, 0, &event));
+    CHECK(lhttp_last_code() == 403 && strstr(lhttp_last_error(), "not this channel") != NULL);
     called_from_inside = client;
     CHECK_OK(lhttp_client_send(client, "call-inside", NULL, NULL, 0));
     expect_text(client, "refused inside");
@@ -335,7 +345,7 @@ static void restart(void) {
     pthread_t poller;
     void *count;
     lhttp_event *event;
-    char body[100] = {0};
+    static char body[20000];
     CHECK_OK(lhttp_client_subscribe(client, "room old"));
     CHECK_OK(lhttp_stop(server, 0));
 
@@ -349,7 +359,9 @@ static void restart(void) {
     event = expect(patient, LHTTP_EVENT_WAITING);
     CHECK(lhttp_event_retry_in_ms(event) <= 3600000 && strlen(lhttp_event_sentence(event)) > 0);
     CHECK_OK(lhttp_event_release(event));
-    CHECK_FAILS(LHTTP_ERROR_FULL, "outbox is full", lhttp_client_send(patient, "c", NULL, body, sizeof body));
+    CHECK_FAILS(LHTTP_ERROR_FULL, "outbox is full", lhttp_client_send(patient, "c", NULL, body, 100));
+    CHECK_FAILS(LHTTP_ERROR_REFUSED, "does not fit into", lhttp_client_send(patient, "c", NULL, body, sizeof body));
+    CHECK(lhttp_last_code() == 413);
     /* A poll that waits for the next attempt makes way, too. */
     CHECK(pthread_create(&poller, NULL, polls, patient) == 0);
     CHECK_OK(lhttp_client_send(patient, "c", NULL, "1", 1));

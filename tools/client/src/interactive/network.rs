@@ -17,12 +17,13 @@ use lhttp::{
 
 use super::{Screen, command::Command};
 use crate::{
+    INBOX_MESSAGES_MAX,
     failure::Failure,
-    input::read_body,
+    input::read_file,
     show::{self, harmless},
 };
 
-/// How long a command may wait for the connection to be looked at: one thread cannot wait for both.
+/// How long a command may wait for the connection to be looked at.
 const COMMAND_LATENCY: Duration = Duration::from_millis(30);
 
 pub(super) struct Network<S> {
@@ -50,13 +51,13 @@ impl<S: Screen> Network<S> {
                         // Its sentence has been said.
                         outcome = outcome.and(Err(failure));
                     }
-                    self.show_for(Duration::ZERO)?;
+                    self.show_what_came()?;
                 }
                 Err(TryRecvError::Empty) => self.show_for(COMMAND_LATENCY)?,
                 Err(TryRecvError::Disconnected) => break,
             }
         }
-        self.show_for(Duration::ZERO)?;
+        self.show_what_came()?;
         let closed = self.client.close().map_err(Failure::from);
         outcome.map_err(Failure::said).and(closed)
     }
@@ -92,20 +93,36 @@ impl<S: Screen> Network<S> {
     fn show_for(&mut self, time: Duration) -> Result<(), Failure> {
         let start = Instant::now();
         while let Some(event) = self.client.poll(time.saturating_sub(start.elapsed()))? {
-            self.open.store(self.client.is_open(), Ordering::Relaxed);
-            match event {
-                Event::Message(message) => self.screen.message(&show::line(&message))?,
-                Event::Raw(payload) => self.screen.message(&show::raw_line(&payload))?,
-                Event::Refused(refusal) => {
-                    self.screen.remark(&format!("refused: {}", harmless(&refusal.to_string())))?
-                }
-                Event::SubscriptionLost { channel, refusal } => {
-                    let refusal = harmless(&refusal.to_string());
-                    self.screen.remark(&format!("the server took {} no more: {refusal}", harmless(&channel)))?;
-                }
-                Event::State(state) => self.screen.remark(&show::state_line(&state))?,
-                _ => {}
+            self.show(event)?;
+            // Where messages come without a pause there is always one more.
+            if start.elapsed() >= time {
+                break;
             }
+        }
+        Ok(())
+    }
+
+    /// Shows what has come, and no more than that: as much as the client may have kept.
+    fn show_what_came(&mut self) -> Result<(), Failure> {
+        for _ in 0..INBOX_MESSAGES_MAX {
+            let Some(event) = self.client.poll(Duration::ZERO)? else { break };
+            self.show(event)?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, event: Event) -> Result<(), Failure> {
+        self.open.store(self.client.is_open(), Ordering::Relaxed);
+        match event {
+            Event::Message(message) => self.screen.message(&show::line(&message))?,
+            Event::Raw(payload) => self.screen.message(&show::raw_line(&payload))?,
+            Event::Refused(refusal) => self.screen.remark(&format!("refused: {}", harmless(&refusal.to_string())))?,
+            Event::SubscriptionLost { channel, refusal } => {
+                let refusal = harmless(&refusal.to_string());
+                self.screen.remark(&format!("the server took {} no more: {refusal}", harmless(&channel)))?;
+            }
+            Event::State(state) => self.screen.remark(&show::state_line(&state))?,
+            _ => {}
         }
         Ok(())
     }
@@ -115,7 +132,7 @@ impl<S: Screen> Network<S> {
 fn upload(files: &[PathBuf]) -> Result<Message, Failure> {
     let mut message = Message::new("upload")?;
     for file in files {
-        let body = read_body(file)?;
+        let body = read_file(file)?;
         let kind = mime_guess::from_path(file).first_raw().unwrap_or("application/octet-stream");
         message.add_part(&[("filename", &file_name(file)), ("content-type", kind)], &body)?;
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use lhttp::client::Client;
-use rustyline::{Config, Editor, ExternalPrinter, error::ReadlineError, history::FileHistory};
+use rustyline::{Config, Editor, ExternalPrinter, Prompt, error::ReadlineError, history::FileHistory};
 
 use super::{
     COMMANDS_MAX, Screen,
@@ -94,8 +94,7 @@ fn read_lines(
 ) -> Result<(), Failure> {
     let mut reader = Reader::default();
     loop {
-        let away = if is_open(open) { "" } else { "(not connected) " };
-        match editor.readline(&format!("{away}{}> ", reader.room().unwrap_or_default())) {
+        match editor.readline(&RoomPrompt::new(reader.room().unwrap_or_default(), open)) {
             Ok(line) => match reader.read(&line) {
                 Ok(Wish::Command(command)) => {
                     if !take(command) {
@@ -110,6 +109,26 @@ fn read_lines(
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
             Err(error) => return Err(Failure::Usage(format!("the terminal cannot be read: {error}"))),
         }
+    }
+}
+
+/// The current room, and `>` while there is a connection, `!` while there is none. It is read each time the line is drawn,
+/// so a remark about the connection changes it; the editor has measured it once, so both are of one width.
+struct RoomPrompt<'a> {
+    connected: String,
+    away: String,
+    open: &'a AtomicBool,
+}
+
+impl<'a> RoomPrompt<'a> {
+    fn new(room: &str, open: &'a AtomicBool) -> Self {
+        Self { connected: format!("{room}> "), away: format!("{room}! "), open }
+    }
+}
+
+impl Prompt for RoomPrompt<'_> {
+    fn raw(&self) -> &str {
+        if is_open(self.open) { &self.connected } else { &self.away }
     }
 }
 

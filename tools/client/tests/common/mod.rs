@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     net::SocketAddr,
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio},
@@ -139,11 +139,18 @@ impl Running {
         Self { child, out, stdin }
     }
 
-    /// The next line of its output, without its end; waits for it.
+    /// The next line of its output, without its end; waits for it. Fails the test at the end of the output.
+    #[track_caller]
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.out.as_mut().expect("stdout is open").read_line(&mut line).expect("the output can be read");
+        assert!(line.ends_with('\n'), "the program ended, its last words were {line:?}");
         line.trim_end_matches('\n').to_owned()
+    }
+
+    /// Reads the rest of its output.
+    pub(crate) fn read_to_end(&mut self) {
+        io::copy(self.out.as_mut().expect("stdout is open"), &mut io::sink()).expect("the output can be read");
     }
 
     pub(crate) fn say(&mut self, line: &str) {

@@ -1,0 +1,47 @@
+//! What one turn may collect before it is flushed.
+
+use super::*;
+
+/// Counts the bytes that each connection gets.
+#[derive(Default)]
+struct Counts(Vec<usize>);
+
+impl Sink for Counts {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.resize(self.0.len().max(slot as usize + 1), 0);
+        let len = slices.iter().map(|slice| slice.len()).sum();
+        self.0[slot as usize] += len;
+        Ok(len)
+    }
+}
+
+#[test]
+fn deliveries_that_make_no_common_range_take_a_bounded_part_of_memory_and_give_it_back() {
+    const SUBSCRIBERS: usize = 1000;
+    const MESSAGES: usize = 5000;
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let publisher = open(&mut hub, &mut peers);
+    for _ in 0..SUBSCRIBERS {
+        let slot = open(&mut hub, &mut peers);
+        // By both names, so that no message's range continues the last one's.
+        hub.subscribe(slot, b"echo", Kind::Exact);
+        hub.subscribe(slot, b">", Kind::Pattern);
+    }
+    let (mut counts, mut most, mut flushes) = (Counts::default(), 0, 0);
+    let mut bytes = text(b"x").repeat(MESSAGES);
+    let mut used = 0;
+    while used < bytes.len() {
+        used += hub.receive(&mut Plain, publisher, &mut bytes[used..]);
+        most = most.max(hub.outboxes.turn_ranges_bytes());
+        if hub.is_full() {
+            hub.flush(&mut Plain, &mut counts);
+            flushes += 1;
+        }
+    }
+    hub.flush(&mut Plain, &mut counts);
+    let expected = 2 * MESSAGES * frame::server_frame_len(&[0x81, 1, b'x']);
+    assert!(counts.0[publisher as usize + 1..].iter().all(|&bytes| bytes == expected), "{:?}", &counts.0[..3]);
+    assert!(most < 8 << 20, "{most} bytes for the ranges of one turn");
+    assert!(flushes < 2 * MESSAGES * SUBSCRIBERS / 200_000, "{flushes} flushes: a write a message is too many");
+    assert!(hub.outboxes.turn_ranges_bytes() < 3 << 20, "{} bytes stay", hub.outboxes.turn_ranges_bytes());
+}

@@ -1,0 +1,197 @@
+//! The end of a turn: one write a connection, and a place for what is refused.
+
+use std::io::{self, IoSlice};
+
+use crate::{
+    engine::{
+        outbox::{ALL, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink},
+        subscriptions::Slot,
+    },
+    protocol::frame::server_frame_len,
+};
+
+/// Room that is kept for the next turn, in entries of the chain and of the other lists of ranges.
+const RANGES_KEPT: usize = 64 * 1024;
+
+impl Outboxes {
+    /// Sends what was pushed, one write a connection, and ends the turn.
+    pub(crate) fn flush(&mut self, sink: &mut impl Sink, flushed: &mut Flushed) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for &slot in &dirty {
+            match self.flush_one(slot, sink) {
+                Ok(true) => flushed.emptied.push(slot),
+                Ok(false) => {}
+                Err(_) => flushed.broken.push(slot),
+            }
+        }
+        dirty.clear();
+        self.dirty = dirty;
+        self.settle(flushed);
+        if !self.chain.is_empty() {
+            // Without a chain the others have at most an entry a connection.
+            empty(&mut self.chain);
+            empty(&mut self.refused);
+            empty(&mut self.ranges);
+        }
+        self.arena.end_turn();
+    }
+
+    /// Whether the outbox is empty now. On an error it keeps what it had: the hub closes the connection.
+    fn flush_one(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
+        let outbox = &mut self.outboxes[slot as usize];
+        if outbox.end == 0 && outbox.backlog.is_none() {
+            return Ok(false); // truncated since it was marked
+        }
+        if outbox.chain == NONE && outbox.backlog.is_none() {
+            // The common case: one range, one plain write.
+            let (start, end) = (outbox.start, outbox.end);
+            let bytes = &self.arena.turn()[start as usize..end as usize];
+            let sent = written(sink.write(slot, &[IoSlice::new(bytes)]))?;
+            outbox.start = 0;
+            outbox.end = 0;
+            if sent == bytes.len() {
+                outbox.sent(sent);
+                return Ok(true);
+            }
+            self.ranges.clear();
+            self.ranges.push((start, end));
+            self.refuse(slot, 0, sent);
+            return Ok(false);
+        }
+        self.flush_ranges(slot, sink)
+    }
+
+    /// The rest of [`Outboxes::flush_one`], for several ranges or a backlog. It is kept out of it so that the common case
+    /// stays short.
+    #[inline(never)]
+    fn flush_ranges(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
+        self.gather(slot);
+        let outbox = &mut self.outboxes[slot as usize];
+        if let Some(backlog) = &mut outbox.backlog {
+            if !backlog.write(slot, sink, &mut outbox.opaque, &mut self.arena)? {
+                self.refuse(slot, 0, 0);
+                return Ok(false);
+            }
+            self.backlog_ranges_bytes -= backlog.ranges_bytes();
+            outbox.backlog = None;
+        }
+        self.write_ranges(slot, sink)
+    }
+
+    /// Moves the outbox's ranges of this turn into `self.ranges`, oldest first.
+    fn gather(&mut self, slot: Slot) {
+        let outbox = &mut self.outboxes[slot as usize];
+        self.ranges.clear();
+        if outbox.end == 0 {
+            return;
+        }
+        self.ranges.push((outbox.start, outbox.end));
+        while outbox.chain != NONE {
+            let link = self.chain[outbox.chain as usize];
+            self.ranges.push((link.start, link.end));
+            outbox.chain = link.previous;
+        }
+        self.ranges.reverse();
+        outbox.start = 0;
+        outbox.end = 0;
+    }
+
+    fn write_ranges(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
+        let mut first = 0;
+        while first < self.ranges.len() {
+            let batch = &self.ranges[first..self.ranges.len().min(first + SLICES_MAX)];
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut len = 0;
+            for (slice, &(start, end)) in slices.iter_mut().zip(batch) {
+                *slice = IoSlice::new(&self.arena.turn()[start as usize..end as usize]);
+                len += slice.len();
+            }
+            let sent = written(sink.write(slot, &slices[..batch.len()]))?;
+            if sent < len {
+                self.refuse(slot, first, sent);
+                return Ok(false);
+            }
+            first += batch.len();
+            self.outboxes[slot as usize].sent(sent);
+        }
+        Ok(true)
+    }
+
+    /// Of `self.ranges`, those from `first` on were refused after `sent` bytes.
+    fn refuse(&mut self, slot: Slot, first: usize, mut sent: usize) {
+        let outbox = &mut self.outboxes[slot as usize];
+        let mut backlog = outbox.backlog.take().unwrap_or_default();
+        backlog.is_blocked = true;
+        for &(start, end) in &self.ranges[first..] {
+            let len = (end - start) as usize;
+            if sent >= len {
+                sent -= len;
+                outbox.sent(len);
+                continue;
+            }
+            if sent > 0 {
+                let bytes = &self.arena.turn()[start as usize..end as usize];
+                backlog.frame_rest = rest_of_frame(bytes, sent, &mut outbox.opaque, 0);
+            }
+            backlog.len += len - sent;
+            self.refused.push(Refused { slot, start: start + sent as u32, end });
+            sent = 0;
+        }
+        outbox.backlog = Some(backlog);
+    }
+
+    /// Gives what was refused in this turn a place that outlives it: shared if several wait for much of the turn, else
+    /// a copy of one's own, so that a small rest does not pin a big segment.
+    fn settle(&mut self, flushed: &mut Flushed) {
+        if self.refused.is_empty() {
+            return;
+        }
+        let wanted: usize = self.refused.iter().map(|refused| (refused.end - refused.start) as usize).sum();
+        let shared = (wanted >= self.arena.turn().len() / 2).then(|| self.arena.share_turn());
+        for refused in self.refused.drain(..) {
+            let Some(backlog) = &mut self.outboxes[refused.slot as usize].backlog else { continue };
+            let before = backlog.ranges_bytes();
+            match shared {
+                Some((segment, base)) => {
+                    backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena)
+                }
+                None => backlog.copy(refused.start, refused.end, &mut self.arena),
+            }
+            self.backlog_ranges_bytes += backlog.ranges_bytes() - before;
+            if flushed.backlogged.last() != Some(&refused.slot) {
+                flushed.backlogged.push(refused.slot);
+            }
+        }
+    }
+}
+
+/// Clears a list of ranges, and gives its memory back when an unusual turn made it larger than the next will need.
+fn empty<T>(list: &mut Vec<T>) {
+    list.clear();
+    if list.capacity() > RANGES_KEPT {
+        *list = Vec::new();
+    }
+}
+
+/// `WouldBlock` is no error here, but zero bytes.
+pub(super) fn written(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    }
+}
+
+/// `sent` bytes of `bytes` are gone: how many are left of the frame that this cut? The first `frame_rest` bytes end a
+/// frame that was cut before; the first `opaque` are none.
+pub(super) fn rest_of_frame(bytes: &[u8], sent: usize, opaque: &mut u32, frame_rest: usize) -> usize {
+    if *opaque == ALL {
+        return 0;
+    }
+    let skipped = sent.min(*opaque as usize);
+    *opaque -= skipped as u32;
+    let mut boundary = skipped + frame_rest;
+    while boundary < sent {
+        boundary += server_frame_len(&bytes[boundary..]);
+    }
+    boundary - sent
+}
