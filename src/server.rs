@@ -71,7 +71,7 @@ pub struct Builder {
 /// [`StartError::Config`]: an option that means nothing, a file that cannot be used.
 fn prepare(config: &Config) -> Result<(Plan, Option<nats::Prepared>, Option<upstream::Prepared>), StartError> {
     let plan = config.resolve()?;
-    let bridge = config.nats.is_some().then(|| Bridge::prepare(config)).transpose()?;
+    let bridge = config.nats.is_some().then(|| Bridge::prepare(config, plan.memory_budget_bytes)).transpose()?;
     let upstream = (!config.upstream_allow.is_empty()).then(|| Pool::prepare(config)).transpose()?;
     Ok((plan, bridge, upstream))
 }

@@ -4,11 +4,47 @@
 mod common;
 mod support;
 
-use std::sync::{Mutex, mpsc};
+use std::{
+    sync::{Mutex, mpsc},
+    thread,
+};
 
-use common::nats::{NatsServer, RawNats, Scratch, has_nats_server};
-use lhttp::{Builder, Config, Handle, PublishError};
-use support::{Client, on_message, start, wait_until};
+use common::{
+    nats::{NatsServer, RawNats, has_nats_server},
+    scratch::Scratch,
+};
+use lhttp::{Builder, Config, Handle, Processor, PublishError};
+use support::bridge::wait_for_stats as wait_for;
+use support::{Client, bridge, on_message, one_and_two_cores, start, start_with_cores, wait_until};
+
+/// What the servers of this process log.
+struct Lines(Mutex<String>);
+
+static LOG: Lines = Lines(Mutex::new(String::new()));
+
+impl Lines {
+    fn start(&'static self) {
+        log::set_logger(self).expect("one test alone starts it");
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+}
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{}\n", record.args());
+        self.0.lock().expect("nobody panics with it").push_str(&line);
+    }
+
+    fn flush(&self) {}
+}
 
 fn node(nats: &NatsServer, build: impl FnOnce(Builder) -> Builder) -> Handle {
     let config = Config { nats: Some(nats.url().into()), ..Config::default() };
@@ -52,7 +88,7 @@ fn a_program_is_told_what_nats_does_not_carry() {
         return;
     }
     let scratch = Scratch::new();
-    let nats = NatsServer::start(&["-c", &scratch.file("nats.conf", "max_payload: 1024\n")]);
+    let nats = NatsServer::start(&["-c", &scratch.write("nats.conf", "max_payload: 1024\n")]);
     let publish = on_message(|context| {
         let refusal = context.publish(&["room"], "n", &[], "x".repeat(1024)).expect_err("it is too big");
         context.refuse(refusal);
@@ -66,13 +102,8 @@ fn a_program_is_told_what_nats_does_not_carry() {
     client.expect_error(413, "message-too-big", None);
 }
 
-#[test]
-fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
-    if !has_nats_server() {
-        return;
-    }
-    const SENT: usize = 12_000;
-    let nats = NatsServer::start(&[]);
+/// A processor that holds its core up: says that it does, until it is released or that end is dropped.
+fn blocker() -> (impl Processor, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
     let (enter, entered) = mpsc::channel::<()>();
@@ -80,7 +111,19 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
         enter.send(()).expect("the test waits");
         let _ = held.lock().expect("nobody panics").recv();
     });
-    let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 16 << 20, ..Config::default() };
+    (block, entered, release)
+}
+
+#[test]
+fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
+    if !has_nats_server() {
+        return;
+    }
+    const SENT: usize = 20_000;
+    LOG.start();
+    let nats = NatsServer::start(&[]);
+    let (block, entered, release) = blocker();
+    let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 32 << 20, ..Config::default() };
     let node = node(&nats, |builder| builder.config(config).processor("block", block));
     let release = release; // dropped before the node, whose core it holds up
     let mut subscriber = Client::connect(node.local_addrs()[0]);
@@ -99,7 +142,10 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     assert!(dropped > 0 && dropped < SENT as u64, "{}", node.stats());
     // The core's limit keeps the first ones.
     let kept = SENT - dropped as usize;
-    assert!((3500..4200).contains(&kept), "{kept} of about 1 KiB are kept of 4 MiB");
+    assert!((11_000..12_500).contains(&kept), "{kept} of about 1 KiB are kept of 12 MiB");
+    wait_until(|| {
+        LOG.text().contains("messages from other nodes were dropped, for a core was behind; one of them on ")
+    });
     release.send(()).expect("the core waits");
     raw.publish("room", b"\nend");
     for number in 0..kept {
@@ -108,6 +154,94 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
         assert!(text.ends_with(&format!("\n{number}")), "{:?} instead of {number}", text.get(1000..));
     }
     subscriber.expect("\nend");
+}
+
+#[test]
+fn a_core_that_is_behind_costs_the_others_nothing() {
+    if !has_nats_server() || one_and_two_cores().len() < 2 {
+        return;
+    }
+    const SENT: usize = 20_000;
+    let nats = NatsServer::start(&[]);
+    for blocked in 0..2 {
+        let (block, entered, release) = blocker();
+        let which = on_message(|context| {
+            context.send(thread::current().name().expect("a core's thread has a name"));
+        });
+        let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 32 << 20, ..Config::default() };
+        let node = start_with_cores(2, |builder| {
+            builder.config(config).cores(2).processor("block", block).processor("which", which)
+        });
+        let release = release; // dropped before the node, whose core it holds up
+        let mut of_core: [Option<Client>; 2] = [None, None];
+        // The kernel spreads connections over the cores.
+        while of_core.iter().any(Option::is_none) {
+            let mut client = Client::connect(node.local_addrs()[0]);
+            client.say("LHTTP/1.0 which\r\n\r\n");
+            let core = usize::from(client.recv().into_text().expect("text").ends_with("lhttp-core-1"));
+            of_core[core] = Some(client);
+        }
+        let [zero, one] = of_core.map(|client| client.expect("both are there"));
+        let (mut behind, mut idle) = if blocked == 0 { (zero, one) } else { (one, zero) };
+        for client in [&mut behind, &mut idle] {
+            wait_until(|| bridge::subscribe(client, "room") == bridge::ONLINE);
+        }
+        behind.say("LHTTP/1.0 block\r\n\r\n");
+        entered.recv().expect("the core is held up");
+        let mut raw = RawNats::connect(&nats);
+        let padding = "x".repeat(1000);
+        for number in 0..SENT {
+            raw.publish("room", format!("{padding}\n{number}").as_bytes());
+        }
+        for number in 0..SENT {
+            let text = idle.recv();
+            let Ok(text) = text.to_text() else { panic!("{text:?}") };
+            assert!(text.ends_with(&format!("\n{number}")), "{:?} instead of {number}", text.get(1000..));
+        }
+        assert!(node.stats().nats_receive_dropped > 0, "{}", node.stats());
+        release.send(()).expect("the core waits");
+    }
+}
+
+#[test]
+fn more_names_than_memory_is_planned_for_are_served_by_this_node_alone() {
+    if !has_nats_server() {
+        return;
+    }
+    const NAMES_MAX: u64 = 8;
+    let mut nats = NatsServer::start(&[]);
+    let config = Config {
+        nats: Some(nats.url().into()),
+        memory_budget_bytes: Some(NAMES_MAX * (16 << 10)),
+        message_bytes_max: 16 << 10,
+        outbox_bytes_max: 64 << 10,
+        ..Config::default()
+    };
+    let node = start(|builder| builder.config(config));
+    let mut client = Client::connect(node.local_addrs()[0]);
+    wait_until(|| bridge::subscribe(&mut client, "n.0") == bridge::ONLINE);
+    for number in 0..NAMES_MAX {
+        assert_eq!(bridge::subscribe(&mut client, &format!("n.{number}")), bridge::ONLINE, "{number}");
+    }
+    for number in NAMES_MAX..2 * NAMES_MAX {
+        assert_eq!(bridge::subscribe(&mut client, &format!("n.{number}")), bridge::OFFLINE, "{number}");
+    }
+    let stats = wait_for(&node, |stats| stats.nats_subscriptions_refused == NAMES_MAX);
+    assert_eq!(stats.nats_subscriptions, NAMES_MAX, "{stats}");
+    let mut raw = RawNats::connect(&nats);
+    raw.publish("n.9", b"for nobody");
+    raw.publish("n.7", b"behind it");
+    client.expect("behind it");
+    client.say("LHTTP/1.0 n\r\npublish:n.9\r\n\r\n");
+    client.expect("LHTTP/1.0 n\r\npublish:n.9\r\n\r\n");
+    // Where others have left, the next connection has room.
+    client.unsubscribe("n.0 n.1 n.2 n.3 n.4 n.5 n.6 n.7");
+    wait_for(&node, |stats| stats.nats_subscriptions == 0);
+    assert_eq!(bridge::subscribe(&mut client, "n.9"), bridge::OFFLINE);
+    nats.kill();
+    nats.restart();
+    wait_until(|| bridge::subscribe(&mut client, "n.9") == bridge::ONLINE);
+    assert_eq!(node.stats().nats_subscriptions_refused, 0);
 }
 
 #[test]

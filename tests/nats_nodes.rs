@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{
     client::Client,
     daemon::Daemon,
@@ -54,6 +56,12 @@ fn a_publish_crosses_to_every_node_once(cores: usize) {
     clients[0].send_binary(binary);
     for client in &mut clients {
         client.expect_binary(binary);
+    }
+    // What NATS sent back to its publisher would come before what is published behind it.
+    let mut raw = RawNats::connect(&nats);
+    raw.publish("room", b"marker");
+    for client in &mut clients {
+        client.expect_text("marker");
         client.expect_nothing_before_ack();
     }
 }
@@ -119,6 +127,72 @@ fn any_nats_client_can_listen_and_publish() {
 }
 
 #[test]
+fn what_comes_at_once_after_a_pause_is_not_too_much_for_a_core_that_is_idle() {
+    if !has_nats_server() {
+        return;
+    }
+    const SENT: usize = 16_000; // of 1 KiB, which NATS keeps for a node that reads nothing for a moment
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &["--outbox-max", "64MiB"]);
+    let mut raw = RawNats::connect(&nats);
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("room");
+    let padding = "x".repeat(1000);
+    for round in 0..3 {
+        node.signal("STOP");
+        for number in 0..SENT {
+            raw.publish("room", format!("{padding} {number}").as_bytes());
+        }
+        raw.flush();
+        node.signal("CONT");
+        for number in 0..SENT {
+            let payload = client.recv().payload;
+            let text = std::str::from_utf8(&payload).expect("text");
+            assert_eq!(text[1001..], number.to_string(), "in round {round}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &[]);
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("room");
+    nats.pause();
+    node.wait_for("the server does not answer");
+    client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
+    client.expect_text("LHTTP/1.0 ack\r\nack:a\r\ncluster:offline\r\n\r\n");
+    nats.go_on();
+}
+
+#[test]
+fn channels_of_the_nodes_own_do_not_leave_their_node() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &[]);
+    let mut raw = RawNats::connect(&nats);
+    raw.subscribe(">");
+    raw.flush();
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("_lhttp.x >");
+    let message = chat(&["publish:_lhttp.x room"], "hi");
+    client.say(&message);
+    for _ in 0..3 {
+        client.expect_text(&message); // on this node it is a channel as any other
+    }
+    assert_eq!(raw.recv(), ("room".to_owned(), message.into_bytes()));
+    raw.publish("_lhttp.x", b"for nobody");
+    raw.publish("room", b"behind it");
+    client.expect_text("behind it");
+}
+
+#[test]
 fn what_is_acknowledged_is_confirmed_by_the_server() {
     if !has_nats_server() {
         return;
@@ -166,8 +240,8 @@ fn what_nats_does_not_carry_is_refused_whole() {
     if !has_nats_server() {
         return;
     }
-    let scratch = common::nats::Scratch::new();
-    let config = scratch.file("nats.conf", "max_payload: 2048\n");
+    let scratch = common::scratch::Scratch::new();
+    let config = scratch.write("nats.conf", "max_payload: 2048\n");
     let nats = NatsServer::start(&["-c", &config]);
     let (here, there) = (node(1, &nats, &[]), node(1, &nats, &[]));
     let (mut client, mut other) = (Client::connect(here.port()), Client::connect(there.port()));
@@ -220,19 +294,86 @@ fn a_stopping_node_sends_what_it_has_taken() {
 }
 
 #[test]
+fn a_node_that_is_not_to_drain_ends_at_once_though_nats_is_silent() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let mut node = node(1, &nats, &["--drain", "0"]);
+    let mut client = Client::connect(node.port());
+    nats.pause();
+    client.say(&chat(&["publish:room"], "nobody confirms it"));
+    client.expect_nothing_before_ack();
+    let asked = Instant::now();
+    node.terminate();
+    assert!(node.exit_within(common::PATIENCE).is_some_and(|status| status.success()));
+    assert!(asked.elapsed() < Duration::from_millis(1900), "{:?}", asked.elapsed());
+    node.wait_for("may not have arrived");
+    nats.go_on();
+}
+
+#[test]
+fn what_no_outbox_holds_is_told_as_that_by_the_limit_of_now_and_what_is_left_at_the_stop() {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = common::scratch::Scratch::new();
+    let config = scratch.write("lhttpd.toml", "outbox-max = \"1MiB\"\n");
+    let nats = NatsServer::start(&[]);
+    let mut node = node(1, &nats, &["--config", &config]);
+    let mut raw = RawNats::connect(&nats);
+    let mut client = Client::connect(node.port());
+    client.subscribe_acked("big room");
+    let large = "x".repeat(300_000);
+    raw.publish("big", large.as_bytes());
+    client.expect_text(&large);
+    scratch.write("lhttpd.toml", "outbox-max = \"256KiB\"\n");
+    node.signal("HUP");
+    node.wait_for("outbox-max");
+    raw.publish("big", large.as_bytes());
+    node.wait_for("1 messages from other nodes were dropped, for they are larger than outbox-max; one of them on big");
+    for _ in 0..2 {
+        raw.publish("big", large.as_bytes()); // of which the log would speak 10 s later
+    }
+    raw.publish("room", b"behind it");
+    client.expect_text("behind it");
+    node.terminate();
+    assert!(node.exit_within(common::PATIENCE).is_some_and(|status| status.success()));
+    node.wait_for("2 messages from other nodes were dropped, for they are larger than outbox-max; one of them on big");
+}
+
+#[test]
+fn the_log_says_that_nats_is_slower_than_what_is_published() {
+    if !has_nats_server() {
+        return;
+    }
+    let nats = NatsServer::start(&[]);
+    let node = node(1, &nats, &["--nats-buffer", "512KiB"]);
+    let mut client = Client::connect(node.port());
+    nats.pause();
+    client.say(&chat(&["publish:room"], "which is not confirmed"));
+    node.wait_for("the server does not answer");
+    for _ in 0..3000 {
+        client.say(&chat(&["publish:full.room"], &"x".repeat(1000)));
+    }
+    node.wait_for("messages for other nodes were dropped, for NATS is slower than they come; one of them on full.room");
+    nats.go_on();
+}
+
+#[test]
 fn the_log_says_once_how_many_did_not_fit_the_buffer_and_one_of_their_channels() {
     if !has_nats_server() {
         return;
     }
-    let port = common::nats::free_port();
-    let node = Daemon::start(1, &["--nats", &format!("127.0.0.1:{port}"), "--nats-buffer", "512KiB"]);
+    let address = common::nats::free_address();
+    let node = Daemon::start(1, &["--nats", &address.to_string(), "--nats-buffer", "512KiB"]);
     let mut client = Client::connect(node.port());
     let body = "x".repeat(1000);
     for _ in 0..3000 {
         client.say(&chat(&["publish:full.room"], &body));
     }
     client.expect_nothing_before_ack();
-    let _nats = NatsServer::start_on(Some(port), Vec::new());
+    let _nats = NatsServer::start_at(address);
     node.wait_for("did not fit nats-buffer; one of them on full.room");
     assert_eq!(node.stderr().matches("were dropped").count(), 1, "{}", node.stderr());
 }

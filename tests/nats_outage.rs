@@ -6,7 +6,7 @@ mod support;
 
 use std::{thread, time::Instant};
 
-use common::nats::{NatsServer, RawNats, Way, free_port, has_nats_server};
+use common::nats::{NatsServer, RawNats, Way, free_address, has_nats_server};
 use lhttp::Config;
 use support::{
     Client,
@@ -44,15 +44,15 @@ fn a_node_starts_without_nats_and_finds_it_later() {
     if !has_nats_server() {
         return;
     }
-    let port = free_port();
-    let node = node(&format!("127.0.0.1:{port}"));
+    let address_of_nats = free_address();
+    let node = node(&address_of_nats.to_string());
     let mut client = Client::connect(address(&node));
     assert_eq!(subscribe(&mut client, "room a.*"), OFFLINE);
     for number in 0..3 {
         client.say(&message(number));
         client.expect(&message(number)); // local clients are served as ever
     }
-    let nats = NatsServer::start_on(Some(port), Vec::new());
+    let nats = NatsServer::start_at(address_of_nats);
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
     raw.publish("a.b", b"hello");
@@ -68,7 +68,7 @@ fn what_is_published_in_an_outage_goes_out_in_order_after_it() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.port());
+    let way = Way::to(nats.address());
     let node = node(&way.url());
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
@@ -102,7 +102,7 @@ fn who_waits_for_a_confirmation_when_the_connection_is_lost_hears_of_it() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.port());
+    let way = Way::to(nats.address());
     let node = node(&way.url());
     wait_until_online(&node);
     nats.pause();
@@ -121,7 +121,7 @@ fn what_does_not_fit_the_buffer_is_dropped_oldest_first_and_counted() {
     const SENT: usize = 3000;
     const BUFFER: usize = 512 << 10;
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.port());
+    let way = Way::to(nats.address());
     way.cut();
     let config = Config { nats_buffer_bytes: BUFFER, ..config(&way.url()) };
     let node = start(|builder| builder.config(config).cores(1));
@@ -156,7 +156,7 @@ fn what_a_cut_costs_is_what_the_counters_say() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.port());
+    let way = Way::to(nats.address());
     let node = node(&way.url());
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
@@ -199,7 +199,7 @@ fn what_was_on_its_way_to_a_server_that_is_killed_is_counted_to_the_message() {
         return;
     }
     let mut nats = NatsServer::start(&[]);
-    let way = Way::to(nats.port());
+    let way = Way::to(nats.address());
     let node = node(&way.url());
     wait_until_online(&node);
     let mut client = Client::connect(address(&node));
@@ -308,13 +308,12 @@ fn one_of_three_servers_may_die() {
     if !has_nats_server() {
         return;
     }
-    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
-    let list = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+    let routes: Vec<String> = (0..3).map(|_| format!("nats://{}", free_address())).collect();
+    let list = routes.join(",");
     let mut servers: Vec<NatsServer> = routes
         .iter()
-        .map(|port| {
-            let cluster = format!("nats://127.0.0.1:{port}");
-            NatsServer::start(&["--cluster_name", "c", "--cluster", &cluster, "--routes", &list, "--no_advertise"])
+        .map(|route| {
+            NatsServer::start(&["--cluster_name", "c", "--cluster", route, "--routes", &list, "--no_advertise"])
         })
         .collect();
     let urls: Vec<String> = servers.iter().map(NatsServer::url).collect();
@@ -323,7 +322,7 @@ fn one_of_three_servers_may_die() {
     let mut subscriber = Client::connect(address(&there));
     assert_eq!(subscribe(&mut subscriber, "room"), ONLINE);
     // It connects to the first one, since the second is behind a way that is cut.
-    let way = Way::to(servers[1].port());
+    let way = Way::to(servers[1].address());
     way.cut();
     let here = node(&format!("{},{}", urls[0], way.url()));
     wait_until_online(&here);

@@ -16,7 +16,7 @@ use common::{
 use lhttp::{Config, Handle};
 use support::{Client, start};
 
-/// A broken connection is found after 15 s; the other tests' patience is too short for that.
+/// A broken connection is found after 9 s; the other tests' patience is too short for that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wait_until(condition: impl FnMut() -> bool) {

@@ -83,10 +83,64 @@ fn an_upstream_that_is_away_or_broken_is_error_502_with_the_token() {
         }
     }
     assert_eq!(handle.stats().upstream_failed, 2 * urls.len() as u64);
+    assert_eq!(backend.count(), 2 * paths.len(), "each was asked once, however the connection ended");
     // The largest that fits comes whole, and nothing of what was before it.
     ask(&mut client, &format!("GET {}", backend.url("/")));
     client.expect(&reply(200, &"x".repeat(1000)));
     assert_eq!(handle.stats().upstream_answered, 1);
+    // A connection that was kept and breaks with the next request: that one may have had its effect, and is not repeated.
+    let (before, connections) = (backend.count(), backend.connections());
+    for method in ["GET", "POST"] {
+        ask(&mut client, &format!("{method} {}", backend.url("/")));
+        client.expect(&reply(200, &"x".repeat(1000)));
+        ask(&mut client, &format!("{method} {}", backend.url("/closes")));
+        client.expect_error(502, "upstream-failed", Some("t"));
+    }
+    assert_eq!(backend.count(), before + 4);
+    assert_eq!(backend.connections(), connections + 1, "they were kept");
+}
+
+#[test]
+fn those_of_a_connection_stay_in_order_behind_one_that_fails_or_takes_too_long() {
+    let backend = Backend::start(|request| match request.target.as_str() {
+        "/closes" => Action::Break(Vec::new()),
+        "/hangs" => Action::Hang,
+        target => ok(target),
+    });
+    let timeout = Duration::from_millis(500);
+    let handle = server(&[backend.url("/")], |config| Config { upstream_timeout: timeout, ..config });
+    let mut client = connect(&handle);
+    let paths = ["/0", "/closes", "/1", "/2", "/hangs", "/3", "/closes", "/hangs", "/4"];
+    for path in paths {
+        let url = backend.url(path);
+        client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {url}\r\nupstream-reply:true\r\n\r\n"));
+    }
+    for path in paths {
+        match path {
+            "/closes" => drop(client.expect_error(502, "upstream-failed", None)),
+            "/hangs" => drop(client.expect_error(504, "upstream-timeout", None)),
+            path => client.expect(&format!("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\n{path}")),
+        }
+    }
+    let asked: Vec<String> = backend.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(asked, paths, "one after the other, each once");
+}
+
+#[test]
+fn five_redirects_are_followed_and_a_sixth_is_not() {
+    let backend = Backend::start(|request| match request.target.trim_start_matches('/').parse::<u32>() {
+        Ok(0) => ok("the end"),
+        Ok(left) => answer("307 Temporary Redirect", &format!("Location: /{}\r\n", left - 1), ""),
+        Err(_) => answer("400 Bad Request", "", ""),
+    });
+    let handle = server(&[backend.url("/")], |config| config);
+    let mut client = connect(&handle);
+    ask(&mut client, &format!("GET {}", backend.url("/5")));
+    client.expect(&reply(200, "the end"));
+    assert_eq!(backend.count(), 6);
+    ask(&mut client, &format!("GET {}", backend.url("/6")));
+    assert!(client.expect_error(502, "upstream-failed", Some("t")).contains("more than 5 times"));
+    assert_eq!(backend.count(), 6 + 6, "where the sixth leads nobody asks");
 }
 
 #[test]

@@ -65,6 +65,9 @@ impl FromStr for NatsServer {
 
 impl Login {
     fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.starts_with(':') {
+            return Err("nats: there is no user and no token before the @ of a URL".to_owned());
+        }
         Ok(match text.split_once(':') {
             Some((user, password)) => Self::Password(percent_decode(user)?, Secret::from(percent_decode(password)?)),
             None => Self::Token(Secret::from(percent_decode(text)?)),
@@ -81,8 +84,8 @@ fn percent_decode(text: &str) -> Result<String, String> {
         rest = after;
         if byte == b'%' {
             let (digits, after) = after.split_at_checked(2).ok_or_else(bad)?;
-            let digits = std::str::from_utf8(digits).map_err(|_| bad())?;
-            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| bad())?);
+            let digit = |at: usize| char::from(digits[at]).to_digit(16).ok_or_else(bad);
+            bytes.push((digit(0)? << 4 | digit(1)?) as u8);
             rest = after;
         } else {
             bytes.push(byte);
@@ -140,6 +143,10 @@ impl Config {
             return Err("nats: this lhttpd was built without its NATS bridge (cargo feature nats)".to_owned());
         }
         self.nats_login()?;
+        let servers = self.nats_servers()?;
+        if servers.iter().any(|server| server.is_tls != servers[0].is_tls) {
+            return Err("nats: give tls:// in all URLs or in none".to_owned());
+        }
         let least = Self::NATS_BUFFER_BYTES_MIN.max(2 * self.message_bytes_max);
         if self.nats_buffer_bytes < least {
             return Err(format!("nats-buffer: it must be at least {least} bytes: 512 KiB, and twice max-message"));
@@ -173,6 +180,9 @@ mod tests {
             "nats://u:hunter2@",
             "u:hunter2@h:99999",
             "u:hunter2%zz@h",
+            "u:hunter2%+f@h",
+            "nats://@h",
+            "nats://:hunter2@h",
             "hunter2 x",
             "h:0",
             "a:b:c",
@@ -180,6 +190,14 @@ mod tests {
             let error = url.parse::<NatsServer>().expect_err(url);
             assert!(error.starts_with("nats: ") && !error.contains("hunter2"), "{url}: {error}");
         }
+    }
+
+    #[test]
+    #[cfg(feature = "nats")]
+    fn all_servers_speak_tls_or_none() {
+        let check = |nats: &str| Config { nats: Some(nats.into()), ..Config::default() }.check_nats();
+        assert_eq!((check("tls://a,tls://b"), check("nats://a,b")), (Ok(()), Ok(())));
+        assert_eq!(check("tls://a,nats://b"), Err("nats: give tls:// in all URLs or in none".to_owned()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
 };
 
 use crate::{
@@ -24,23 +25,26 @@ pub(crate) struct Prepared {
     never: Bridge,
 }
 
+/// What it would be told by.
+#[allow(dead_code)] // nobody reads it
+pub(crate) struct Ends {
+    pub(crate) downlinks: Vec<Downlink>,
+    pub(crate) stats: Arc<Shared>,
+    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
+    pub(crate) outbox_bytes_max: Arc<AtomicUsize>,
+}
+
 impl Bridge {
     /// Says that there is none; [`Config::validate`] says it before.
-    pub(crate) fn prepare(_: &Config) -> Result<Prepared, StartError> {
+    pub(crate) fn prepare(_: &Config, _: u64) -> Result<Prepared, StartError> {
         Err(StartError::Config("nats: this build has no NATS bridge".to_owned()))
     }
 
-    pub(crate) fn start(
-        prepared: Prepared,
-        _: Vec<Downlink>,
-        _: Arc<Shared>,
-        _: Arc<AtomicUsize>,
-        _: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(prepared: Prepared, _: Ends, _: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         Ok(prepared.never)
     }
 
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self, _: Instant) {
         match *self {}
     }
 }

@@ -87,7 +87,8 @@ counters! {
     nats_published,
     /// Messages received from NATS: once for each channel or pattern of this node that they matched.
     nats_received,
-    /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them.
+    /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them. Of those that its
+    /// permissions refuse, which count as published too, it may be told of some only.
     nats_publish_dropped,
     /// Messages from NATS that were dropped: a core was behind, or they are larger than an outbox.
     nats_receive_dropped,
@@ -97,6 +98,9 @@ counters! {
     nats_disconnects,
     /// Channels and patterns that this node is subscribed to at NATS now.
     nats_subscriptions,
+    /// Channels and patterns of this node now that it is not subscribed to at NATS: they are too many for `memory-budget`,
+    /// or NATS refuses them.
+    nats_subscriptions_refused,
     /// Requests to upstream servers that were asked for and queued.
     upstream_requests,
     /// Requests to upstream servers that were refused with 503, because the queue was full.

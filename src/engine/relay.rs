@@ -4,14 +4,16 @@
 //! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a
 //! connection reach every core in the order in which they were sent.
 
+mod item;
+
 use std::collections::VecDeque;
 
-use tungstenite::protocol::frame::coding::{Data, OpCode};
+use crate::{engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
-use crate::{
-    engine::subscriptions::PEERS_MAX,
-    protocol::{channel::Kind, frame},
-};
+use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, put_interest, put_short};
+pub(crate) use self::item::{Item, messages, names, next, put_answered};
+#[cfg_attr(not(feature = "nats"), allow(unused_imports))] // the bridge says it
+pub(crate) use self::item::{put_absent, put_delivery, put_refused};
 
 /// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the core
 /// stops reading from its publishers.
@@ -21,148 +23,8 @@ pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// for all of them, whole batches are dropped.
 pub(crate) const BRIDGE_BATCH_BYTES: usize = 16 * 1024;
 
-const PUBLISH: u8 = 0;
-const INTEREST: u8 = 1;
-const NO_INTEREST: u8 = 2;
-const ANSWERED: u8 = 3;
-const DELIVERY: u8 = 4;
-const ABSENT: u8 = 5;
-const STOPPING: u8 = 6;
-
 /// What a peer that is absent has answered: everything, so that nobody waits for it.
 const ALL: u64 = u64::MAX;
-
-/// One thing that a core says to a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Item<'b> {
-    /// A frame for the peer's subscribers of these channels.
-    Publish {
-        /// The channels, for [`names`].
-        channels: &'b [u8],
-        /// A whole server frame.
-        frame: &'b [u8],
-    },
-    /// The sender has its first subscriber here, or its last one is gone.
-    Interest {
-        /// The channel or pattern.
-        name: &'b [u8],
-        /// Which of the two it is.
-        kind: Kind,
-        /// Whether it has subscribers now.
-        interested: bool,
-    },
-    /// The peer's replica holds as many `Interest`s of ours (those with `interested`) as this says, and all before.
-    Answered(u64),
-    /// From the bridge: a frame for the subscribers of this very name, and for nobody else. Another node's publish comes
-    /// once for each name of this node that it matches.
-    Delivery {
-        /// The channel or pattern.
-        name: &'b [u8],
-        /// Which of the two it is.
-        kind: Kind,
-        /// A whole server frame.
-        frame: &'b [u8],
-    },
-    /// The peer cannot answer for now, and nobody is to wait for it: the bridge has lost the other nodes. Its next
-    /// `Answered` ends that.
-    Absent,
-    /// The peer is stopping, and publishes nothing any more.
-    Stopping,
-}
-
-/// Takes the next item off a batch.
-///
-/// # Panics
-/// On what [`Relays`] did not write; batches never come from outside the process.
-pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
-    let tag = *batch.split_off_first()?;
-    Some(match tag {
-        PUBLISH => {
-            let channels = take_long(batch);
-            Item::Publish { channels, frame: take_long(batch) }
-        }
-        ANSWERED => Item::Answered(u64::from_le_bytes(*take_array(batch))),
-        ABSENT => Item::Absent,
-        STOPPING => Item::Stopping,
-        DELIVERY => {
-            let kind = take_kind(batch);
-            let name = take_short(batch);
-            Item::Delivery { name, kind, frame: take_long(batch) }
-        }
-        tag => {
-            let kind = take_kind(batch);
-            Item::Interest { name: take_short(batch), kind, interested: tag == INTEREST }
-        }
-    })
-}
-
-/// How many messages a batch for the bridge holds: one for each channel of each publish.
-pub(crate) fn messages(mut batch: &[u8]) -> u64 {
-    let mut count = 0;
-    while let Some(item) = next(&mut batch) {
-        if let Item::Publish { channels, .. } = item {
-            count += names(channels).count() as u64;
-        }
-    }
-    count
-}
-
-/// Appends an [`Item::Answered`].
-pub(crate) fn put_answered(batch: &mut Vec<u8>, count: u64) {
-    batch.push(ANSWERED);
-    batch.extend_from_slice(&count.to_le_bytes());
-}
-
-/// Appends an [`Item::Absent`].
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
-pub(crate) fn put_absent(batch: &mut Vec<u8>) {
-    batch.push(ABSENT);
-}
-
-/// Appends an [`Item::Delivery`] of this payload.
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
-pub(crate) fn put_delivery(batch: &mut Vec<u8>, name: &[u8], kind: Kind, is_text: bool, payload: &[u8]) {
-    batch.extend_from_slice(&[DELIVERY, u8::from(kind == Kind::Pattern)]);
-    put_short(batch, name);
-    let at = batch.len();
-    batch.extend_from_slice(&[0; 4]);
-    frame::encode(batch, OpCode::Data(if is_text { Data::Text } else { Data::Binary }), payload);
-    let len = (batch.len() - at - 4) as u32;
-    batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
-}
-
-/// The channels of an [`Item::Publish`].
-pub(crate) fn names(mut channels: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || (!channels.is_empty()).then(|| take_short(&mut channels)))
-}
-
-fn take_array<'b, const N: usize>(batch: &mut &'b [u8]) -> &'b [u8; N] {
-    batch.split_off(..N).and_then(<[u8]>::first_chunk).expect("a batch ends at an item's end")
-}
-
-fn take_kind(batch: &mut &[u8]) -> Kind {
-    if take_array::<1>(batch)[0] == 0 { Kind::Exact } else { Kind::Pattern }
-}
-
-fn take_short<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
-    let len = usize::from(take_array::<1>(batch)[0]);
-    batch.split_off(..len).expect("a batch ends at an item's end")
-}
-
-fn take_long<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
-    let len = u32::from_le_bytes(*take_array(batch)) as usize;
-    batch.split_off(..len).expect("a batch ends at an item's end")
-}
-
-fn put_interest(batch: &mut Vec<u8>, tag: u8, name: &[u8], kind: Kind) {
-    batch.extend_from_slice(&[tag, u8::from(kind == Kind::Pattern)]);
-    put_short(batch, name);
-}
-
-fn put_short(batch: &mut Vec<u8>, bytes: &[u8]) {
-    batch.push(bytes.len() as u8);
-    batch.extend_from_slice(bytes);
-}
 
 /// One peer, as this core sees it.
 #[derive(Debug, Default)]

@@ -9,6 +9,8 @@
 //! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
 //! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
 
+mod refusals;
+
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -84,6 +86,8 @@ struct Audience {
     /// A bit for each interested peer.
     peers: u64,
     live_at: u64,
+    /// Other nodes' publishes do not come, though the subscription is live on this one.
+    is_refused: bool,
 }
 
 /// What [`Subscriptions::subscribe`] did.
@@ -208,7 +212,8 @@ impl Subscriptions {
     /// Notes the interest's sequence number that must be answered before the subscription is live. This table only
     /// keeps it. It outlives the local subscribers if peers are interested: set it at each `first`.
     pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
-        self.audiences[id.0 as usize].live_at = sequence;
+        let audience = &mut self.audiences[id.0 as usize];
+        (audience.live_at, audience.is_refused) = (sequence, false);
     }
 }
 
@@ -367,7 +372,7 @@ impl Subscriptions {
 
 impl Audience {
     fn new(name: &[u8], kind: Kind) -> Self {
-        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0 }
+        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0, is_refused: false }
     }
 
     fn is_unused(&self) -> bool {

@@ -22,8 +22,9 @@ use crate::engine::{
 /// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
 const BATCH_OVERHEAD_BYTES: usize = 64;
 
-/// Bytes that wait for one core. A core that is further behind loses the messages that come then.
-pub(crate) const DOWNLINK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that wait for one core. A core that is further behind loses the messages that come then. After a pause the NATS
+/// client may bring 8 MiB before a core has had a chance to run, which must not be too much.
+pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
 
 /// From all cores to the bridge. Clones are the same link.
 #[derive(Clone)]

@@ -3,7 +3,10 @@
 use smallvec::SmallVec;
 
 use crate::{
-    engine::{hub::Hub, subscriptions::Slot},
+    engine::{
+        hub::{Hub, acks::Awaited},
+        subscriptions::Slot,
+    },
     error::{Reason, Refusal},
     extension::upstream::{self, Gate},
     protocol::{
@@ -127,10 +130,10 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
     if !head.has_controls() {
         return;
     }
-    let mut live_at = 0;
+    let mut awaited = Awaited::default();
     if head.has(Control::Subscribe) {
         for name in message.names(Control::Subscribe) {
-            live_at = live_at.max(hub.subscribe(slot, name, channel::kind(name)));
+            awaited = awaited.and(hub.subscribe(slot, name, channel::kind(name)));
         }
     }
     if head.has(Control::Publish) {
@@ -146,7 +149,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
         return; // what failed is not acknowledged
     }
     for token in head.values(payload, Control::Ack) {
-        hub.acknowledge(slot, token, live_at);
+        hub.acknowledge(slot, token, awaited);
     }
 }
 

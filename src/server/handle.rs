@@ -95,10 +95,12 @@ impl Handle {
 
     /// Starts the bridge's thread before the cores', which are pinned to their CPUs.
     pub(super) fn start_bridge(&mut self, bridge: nats::Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
-        let (shared, stopper) = (Arc::new(Shared::default()), self.stopper());
-        self.shared.push(Arc::clone(&shared));
-        let limit = Arc::clone(&self.publish_bytes_max);
-        self.bridge = Some(Bridge::start(bridge, downlinks, shared, limit, move || stopper.stop(Duration::ZERO))?);
+        let (stats, stopper) = (Arc::new(Shared::default()), self.stopper());
+        self.shared.push(Arc::clone(&stats));
+        let publish_bytes_max = Arc::clone(&self.publish_bytes_max);
+        let outbox_bytes_max = self.reloader.outbox_bytes_max();
+        let ends = nats::Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max };
+        self.bridge = Some(Bridge::start(bridge, ends, move || stopper.stop(Duration::ZERO))?);
         Ok(())
     }
 
@@ -116,11 +118,12 @@ impl Handle {
                 log::error!("a core has panicked");
             }
         }
+        let stop_by = self.stop_by.get().copied().unwrap_or_else(Instant::now);
         if let Some(bridge) = &mut self.bridge {
-            bridge.stop(); // behind the cores, whose last messages it is to send
+            bridge.stop(stop_by); // behind the cores, whose last messages it is to send
         }
         if let Some(upstream) = &mut self.upstream {
-            upstream.stop(self.stop_by.get().copied().unwrap_or_else(Instant::now));
+            upstream.stop(stop_by);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! New options for a server that runs: what can change while it does, and what waits for a restart.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -28,6 +31,8 @@ pub struct Reloader {
     mailboxes: Vec<Mailbox>,
     /// What the server runs with. Held for as long as a reload takes, so that two of them do not mix.
     running: Arc<Mutex<Config>>,
+    /// `outbox-max`, for the bridge.
+    outbox_bytes_max: Arc<AtomicUsize>,
 }
 
 /// What came of a [`Reloader::reload`]: options by their names, as the daemon spells them.
@@ -41,7 +46,13 @@ pub struct Reloaded {
 
 impl Reloader {
     pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config) -> Self {
-        Self { mailboxes, running: Arc::new(Mutex::new(running)) }
+        let outbox_bytes_max = Arc::new(AtomicUsize::new(running.outbox_bytes_max));
+        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max }
+    }
+
+    /// `outbox-max` as it is now.
+    pub(super) fn outbox_bytes_max(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.outbox_bytes_max)
     }
 
     /// What the server runs with: the configuration that it was started with, and over it what was reloaded since.
@@ -109,6 +120,7 @@ impl Reloader {
                 RecvTimeoutError::Disconnected => ReloadError::Stopped,
             })?;
         }
+        self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);
         *running = next;
         Ok(reloaded)
     }

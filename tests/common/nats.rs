@@ -3,17 +3,16 @@
 use std::{
     env, fs,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs},
-    path::{Path, PathBuf},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     process::{self, Child, Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
 
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, scratch::Scratch, wait_until};
 
 /// Set by whoever has installed nats-server: then a test fails that cannot run it.
 pub(crate) const REQUIRED: &str = "LHTTP_REQUIRE_NATS_SERVER";
@@ -31,40 +30,10 @@ pub(crate) fn has_nats_server() -> bool {
     found
 }
 
-/// A folder of its own, removed at its end.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("lhttp-nats-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = env::temp_dir().join(name);
-        fs::create_dir(&folder).expect("a folder can be made");
-        Self(folder)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes a file and gives its path.
-    pub(crate) fn file(&self, name: &str, content: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).expect("a file can be written");
-        path.to_str().expect("a UTF-8 path").to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A running nats-server. Dropping it kills the process.
 pub(crate) struct NatsServer {
     child: Child,
-    port: u16,
+    address: SocketAddr,
     args: Vec<String>,
     /// Where it says its ports.
     folder: Scratch,
@@ -73,14 +42,18 @@ pub(crate) struct NatsServer {
 impl NatsServer {
     /// Starts one on a free port.
     pub(crate) fn start(args: &[&str]) -> Self {
-        Self::start_on(None, args.iter().map(|&arg| arg.to_owned()).collect())
+        Self::launch(SocketAddr::new(own_ip().into(), 0), args.iter().map(|&arg| arg.to_owned()).collect())
     }
 
-    /// Starts one on a port that was free a moment ago.
-    pub(crate) fn start_on(port: Option<u16>, args: Vec<String>) -> Self {
+    /// Starts one at an address of [`free_address`].
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
+        Self::launch(address, Vec::new())
+    }
+
+    fn launch(address: SocketAddr, args: Vec<String>) -> Self {
         let folder = Scratch::new();
-        let child = launch(port, &args, &folder);
-        let mut server = Self { child, port: 0, args, folder };
+        let child = launch(address, &args, &folder);
+        let mut server = Self { child, address, args, folder };
         server.wait_until_ready();
         server
     }
@@ -91,24 +64,24 @@ impl NatsServer {
             || {
                 let text = fs::read_to_string(&file).unwrap_or_default();
                 let port = text.split_once("nats\":").and_then(|(_, rest)| {
-                    let rest = rest.split_once("127.0.0.1:")?.1;
+                    let rest = rest.split_once(&format!("{}:", self.address.ip()))?.1;
                     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
                 });
-                self.port = port.unwrap_or(0);
-                self.port != 0 && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+                self.address.set_port(port.unwrap_or(0));
+                port.is_some() && TcpStream::connect(self.address).is_ok()
             },
             PATIENCE,
         );
         assert!(ready, "nats-server does not start: {}", self.log());
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What `--nats` takes.
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}", self.address)
     }
 
     /// Ends it with SIGKILL.
@@ -117,9 +90,9 @@ impl NatsServer {
         let _ = self.child.wait();
     }
 
-    /// Starts it again after [`NatsServer::kill`], on the same port.
+    /// Starts it again after [`NatsServer::kill`], at the same address.
     pub(crate) fn restart(&mut self) {
-        self.child = launch(Some(self.port), &self.args, &self.folder);
+        self.child = launch(self.address, &self.args, &self.folder);
         self.wait_until_ready();
     }
 
@@ -156,15 +129,37 @@ impl Drop for NatsServer {
     }
 }
 
-fn launch(port: Option<u16>, args: &[String], folder: &Scratch) -> Child {
-    let port = port.map_or("-1".to_owned(), |port| port.to_string());
+/// Port 0 takes a free one.
+fn launch(address: SocketAddr, args: &[String], folder: &Scratch) -> Child {
+    let (ip, port) = (address.ip().to_string(), address.port());
+    let port = if port == 0 { "-1".to_owned() } else { port.to_string() };
     let mut command = Command::new("nats-server");
-    command.args(["-a", "127.0.0.1", "-p", &port, "--ports_file_dir"]).arg(folder.path());
+    command.args(["-a", &ip, "-p", &port, "--ports_file_dir"]).arg(folder.path());
     command.arg("-l").arg(folder.path().join("log")).args(args);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server starts")
 }
 
-/// A port that nobody listens on now.
+/// An address of loopback that is this process's own: a port there that was free a moment ago is taken by no other.
+fn own_ip() -> Ipv4Addr {
+    let [_, high, middle, low] = process::id().to_be_bytes(); // Linux counts processes with 22 bits
+    Ipv4Addr::new(127, 128 | high, middle, low)
+}
+
+/// Where nobody listens now, nor will before a test does.
+pub(crate) fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+    let mut given = GIVEN.lock().expect("nobody panics with it");
+    loop {
+        let listener = TcpListener::bind((own_ip(), 0)).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        if !given.contains(&address) {
+            given.push(address);
+            return address;
+        }
+    }
+}
+
+/// A port of 127.0.0.1 that nobody listens on now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
@@ -176,7 +171,7 @@ pub(crate) struct RawNats {
 
 impl RawNats {
     pub(crate) fn connect(server: &NatsServer) -> Self {
-        Self::connect_to(("127.0.0.1", server.port()))
+        Self::connect_to(server.address())
     }
 
     pub(crate) fn connect_to(address: impl ToSocketAddrs) -> Self {
@@ -256,7 +251,7 @@ struct WayState {
 }
 
 impl Way {
-    pub(crate) fn to(server: u16) -> Self {
+    pub(crate) fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(WayState::default());
@@ -270,7 +265,7 @@ impl Way {
                 if shared.is_cut.load(Ordering::Acquire) {
                     continue;
                 }
-                let Ok(to) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let Ok(to) = TcpStream::connect(server) else { continue };
                 for (mut from, mut to) in [(clone(&from), clone(&to)), (clone(&to), clone(&from))] {
                     thread::spawn(move || {
                         let _ = io::copy(&mut from, &mut to);

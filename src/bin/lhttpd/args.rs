@@ -111,7 +111,7 @@ pub(crate) struct Args {
     publish_key: Option<Secret>,
 
     /// Connect to other nodes through one of these NATS servers, nats://host:port or tls://host:port, with user:password@
-    /// or token@ before the host; a password is better kept in a file [default: this node is alone]
+    /// or token@ before the host; others on this machine can see flags, so a password is better kept in a file [default: this node is alone]
     #[arg(long, value_name = "URL[,URL...]")]
     nats: Option<Secret>,
 

@@ -4,7 +4,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -20,25 +20,29 @@ use crate::{
     protocol::channel::Kind,
 };
 
-use super::{Shared, link::Link, lock, watch};
+use super::{Shared, drops::Tally, link::Link, lock, watch};
 
 /// Messages taken from one subscription before others get their turn.
 const MESSAGES_PER_TURN: usize = 1024;
+/// A batch of this size, in bytes, is handed over before the courier runs: after a pause the client brings several MiB at
+/// once, and the core is to begin with them.
+const BATCH_BYTES: usize = 256 * 1024;
 /// What a delivery takes beside its name and payload, at most: tag, kind, two lengths and a frame header.
 const OVERHEAD_BYTES: usize = 1 + 1 + 1 + 4 + 10;
 
 /// What is to be sent to the cores.
 pub(super) struct Inbound {
     cores: Vec<Outgoing>,
-    /// A frame that is larger would close who gets it.
-    frame_bytes_max: usize,
+    /// A frame that is larger would close who gets it. A reload may change it.
+    frame_bytes_max: Arc<AtomicUsize>,
     /// What the subjects of answers to barriers begin with.
     inbox: String,
     link: Arc<Link>,
     received: u64,
-    dropped: u64,
-    /// A channel of which a message was dropped since this was asked last.
-    dropped_of: Option<Box<str>>,
+    /// Messages that were dropped, for a core was behind.
+    pub(super) behind: Tally,
+    /// Messages that were dropped, for no outbox would hold them.
+    pub(super) too_big: Tally,
 }
 
 struct Outgoing {
@@ -47,9 +51,14 @@ struct Outgoing {
 }
 
 impl Inbound {
-    pub(super) fn new(downlinks: Vec<Downlink>, frame_bytes_max: usize, inbox: String, link: Arc<Link>) -> Self {
+    pub(super) fn new(
+        downlinks: Vec<Downlink>,
+        frame_bytes_max: Arc<AtomicUsize>,
+        inbox: String,
+        link: Arc<Link>,
+    ) -> Self {
         let cores = downlinks.into_iter().map(|downlink| Outgoing { downlink, batch: Vec::new() }).collect();
-        Self { cores, frame_bytes_max, inbox, link, received: 0, dropped: 0, dropped_of: None }
+        Self { cores, frame_bytes_max, inbox, link, received: 0, behind: Tally::default(), too_big: Tally::default() }
     }
 
     /// Tells a core that its interest up to this number is live.
@@ -62,14 +71,17 @@ impl Inbound {
         self.cores.iter_mut().for_each(|core| relay::put_absent(&mut core.batch));
     }
 
-    /// Channels of which messages were dropped since this was asked last, for the log: one of them.
-    pub(super) fn take_dropped_of(&mut self) -> Option<Box<str>> {
-        self.dropped_of.take()
+    /// Tells these cores that nothing will come for a name.
+    pub(super) fn refuse(&mut self, mut cores: u64, name: &str, kind: Kind) {
+        while cores != 0 {
+            relay::put_refused(&mut self.cores[cores.trailing_zeros() as usize].batch, name.as_bytes(), kind);
+            cores &= cores - 1;
+        }
     }
 
     /// Messages dropped so far.
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped + self.link.overflowed()
+        self.behind.count() + self.too_big.count() + self.link.overflowed()
     }
 
     /// One message for the subscribers of a name, on these cores. Past a core's limit it is dropped there.
@@ -80,20 +92,27 @@ impl Inbound {
         }
         self.received += 1;
         let size = name.len() + payload.len() + OVERHEAD_BYTES;
+        if size > self.frame_bytes_max.load(Ordering::Relaxed) {
+            self.too_big.add(subject);
+            return;
+        }
         let is_text = simdutf8::basic::from_utf8(payload).is_ok();
-        let mut is_dropped = size > self.frame_bytes_max;
-        while cores != 0 && !is_dropped {
+        let mut is_dropped = false;
+        while cores != 0 {
             let core = &mut self.cores[cores.trailing_zeros() as usize];
             cores &= cores - 1;
             if core.downlink.bytes() + core.batch.len() + size > DOWNLINK_BYTES_MAX.max(size) {
                 is_dropped = true;
             } else {
                 relay::put_delivery(&mut core.batch, name.as_bytes(), kind, is_text, payload);
+                if core.batch.len() >= BATCH_BYTES {
+                    let batch = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4);
+                    core.downlink.send(std::mem::replace(&mut core.batch, batch));
+                }
             }
         }
         if is_dropped {
-            self.dropped += 1;
-            self.dropped_of.get_or_insert_with(|| subject.into());
+            self.behind.add(subject);
         }
     }
 
@@ -159,4 +178,46 @@ pub(super) async fn receive(
         }
     };
     unconstrained(receiving).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+    use crate::engine::{
+        inbox::waker,
+        uplink::{Uplink, link_bridge},
+    };
+
+    /// More than what is sent here.
+    const FRAME_BYTES_MAX: usize = 1 << 20;
+
+    #[test]
+    fn what_the_client_brings_at_once_is_not_too_much_and_the_core_can_begin_with_it() {
+        const BROUGHT: usize = 8 << 20;
+        let poll = Poll::new().expect("a poll");
+        let wake = waker(poll.registry(), Token(0)).expect("a waker");
+        let (downlink, link) = link_bridge(&Uplink::new(0, |_| {}), 1, wake);
+        let mut inbound =
+            Inbound::new(vec![downlink], Arc::new(FRAME_BYTES_MAX.into()), "_INBOX.x.".to_owned(), Arc::default());
+        let message = Message {
+            subject: "room".into(),
+            reply: None,
+            payload: vec![b'x'; 1000].into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 1000,
+        };
+        for _ in 0..BROUGHT / 1000 {
+            inbound.deliver(1, "room", Kind::Exact, &message);
+        }
+        assert_eq!((inbound.received, inbound.dropped()), ((BROUGHT / 1000) as u64, 0));
+        assert!(link.waiting() >= BROUGHT / BATCH_BYTES - 1, "{} batches", link.waiting());
+        while inbound.dropped() == 0 {
+            inbound.deliver(1, "room", Kind::Exact, &message);
+            assert!(inbound.received as usize * 1000 <= DOWNLINK_BYTES_MAX, "there is a limit");
+        }
+    }
 }

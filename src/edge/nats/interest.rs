@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    task::AbortHandle,
+    task::{AbortHandle, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 
@@ -19,12 +19,15 @@ use crate::{
     protocol::channel::Kind,
 };
 
-use super::{Shared, inbound, lock};
+use super::{Shared, drops::Tally, inbound, lock};
 
 /// How long a subscription outlives its last subscriber, so that a crowd that reconnects does not end and make it again.
 const LINGER: Duration = Duration::from_secs(2);
 /// Subscriptions that linger at once; past it the oldest ends early.
 const LINGERING_MAX: usize = 4096;
+/// Subscriptions that NATS was asked for since it answered last. It may refuse all of them, and the client loses errors
+/// when more than 128 come at once.
+const UNANSWERED_MAX: u32 = 64;
 
 /// All names that a core wants, and those that linger.
 pub(super) struct Table {
@@ -34,6 +37,16 @@ pub(super) struct Table {
     lingering: VecDeque<(Instant, Box<str>)>,
     /// By core, how many of its interests have come.
     heard: Vec<u64>,
+    /// Interest in what was refused, whose core is still to be told so.
+    untold: Vec<(u32, Box<str>, Kind)>,
+    /// Times that NATS was to be asked anew.
+    rounds: u64,
+    /// How many of the names are refused.
+    refused: usize,
+    /// How many of the others there may be.
+    names_max: usize,
+    /// Names that were too many.
+    pub(super) beyond: Tally,
 }
 
 struct Entry {
@@ -43,11 +56,23 @@ struct Entry {
     /// The task that receives.
     task: Option<AbortHandle>,
     lingers_until: Option<Instant>,
+    /// NATS does not let this node subscribe to it, or it was one too many: NATS is asked on the next connection.
+    is_refused: bool,
 }
 
 impl Table {
-    pub(super) fn new(cores: usize) -> Self {
-        Self { names: HashMap::new(), wanted: Vec::new(), lingering: VecDeque::new(), heard: vec![0; cores] }
+    pub(super) fn new(cores: usize, names_max: usize) -> Self {
+        Self {
+            names: HashMap::new(),
+            wanted: Vec::new(),
+            lingering: VecDeque::new(),
+            heard: vec![0; cores],
+            untold: Vec::new(),
+            rounds: 0,
+            refused: 0,
+            names_max,
+            beyond: Tally::default(),
+        }
     }
 
     /// Takes one core's interest in.
@@ -68,11 +93,21 @@ impl Table {
         if let Some(entry) = self.names.get_mut(name) {
             entry.lingers_until = None;
             entry.cores.fetch_or(1 << core, Ordering::Relaxed);
+            if entry.is_refused {
+                self.untold.push((core, name.into(), kind));
+            }
             return;
         }
         let cores = Arc::new(AtomicU64::new(1 << core));
-        self.names.insert(name.into(), Entry { kind, cores, task: None, lingers_until: None });
-        self.wanted.push(name.into());
+        let is_refused = self.is_full();
+        self.names.insert(name.into(), Entry { kind, cores, task: None, lingers_until: None, is_refused });
+        if is_refused {
+            self.refused += 1;
+            self.beyond.add(name);
+            self.untold.push((core, name.into(), kind));
+        } else {
+            self.wanted.push(name.into());
+        }
     }
 
     fn leave(&mut self, core: u32, name: &str, now: Instant) {
@@ -102,29 +137,66 @@ impl Table {
     fn end(&mut self, name: &str, until: Instant) {
         if self.names.get(name).is_some_and(|entry| entry.lingers_until == Some(until))
             && let Some(entry) = self.names.remove(name)
-            && let Some(task) = entry.task
         {
-            task.abort(); // which drops the subscriber, which unsubscribes
+            self.refused -= usize::from(entry.is_refused);
+            if let Some(task) = entry.task {
+                task.abort(); // which drops the subscriber, which unsubscribes
+            }
         }
     }
 
+    /// Gives the cores that are to be told of it.
+    fn refuse(&mut self, name: &str) -> Option<(u64, Kind)> {
+        let entry = self.names.get_mut(name)?;
+        self.refused += usize::from(!std::mem::replace(&mut entry.is_refused, true));
+        if let Some(task) = entry.task.take() {
+            task.abort();
+        }
+        Some((entry.cores.load(Ordering::Relaxed), entry.kind))
+    }
+
+    /// NATS is asked once more for what it has refused. Says whether there is anything.
+    pub(super) fn ask_anew(&mut self) -> bool {
+        let room = self.names_max.saturating_sub(self.names.len() - self.refused).min(self.refused);
+        self.refused -= room;
+        for (name, entry) in self.names.iter_mut().filter(|(_, entry)| entry.is_refused).take(room) {
+            entry.is_refused = false;
+            self.wanted.push(name.clone());
+        }
+        self.rounds += u64::from(room > 0);
+        room > 0
+    }
+
     fn subscriptions(&self) -> u64 {
-        self.names.len() as u64
+        (self.names.len() - self.refused) as u64
+    }
+
+    /// No more names are asked of NATS: each takes memory.
+    fn is_full(&self) -> bool {
+        self.names.len() - self.refused >= self.names_max
     }
 }
 
 /// Keeps the table, and subscribes.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let mut unanswered = 0;
+    let mut receivers = JoinSet::new();
     loop {
         hear(&shared);
-        let (wanted, heard) = {
+        let (wanted, heard, round) = {
             let mut table = lock(&shared.table);
-            (std::mem::take(&mut table.wanted), table.heard.clone())
+            (std::mem::take(&mut table.wanted), table.heard.clone(), table.rounds)
         };
         for name in wanted {
-            subscribe(&shared, name).await;
+            if unanswered == UNANSWERED_MAX {
+                hear_until(&shared, shared.link.wait_until_taken()).await;
+                unanswered = 0;
+            }
+            subscribe(&shared, &mut receivers, name).await;
+            unanswered += 1;
         }
-        if lock(&shared.progress).subscribed(heard) {
+        let is_asked = lock(&shared.table).rounds == round;
+        if is_asked && lock(&shared.progress).subscribed(heard) {
             shared.link.changed.notify_one();
         }
         let (is_done, next) = {
@@ -132,13 +204,16 @@ pub(super) async fn run(shared: Arc<Shared>) {
             (table.wanted.is_empty(), table.lingering.front().map(|(until, _)| *until))
         };
         if is_done {
-            wait(&shared, next).await;
+            wait(&shared, &mut receivers, next).await;
         }
     }
 }
 
 /// Waits for interest, or for the time at which something has lingered long enough.
-async fn wait(shared: &Shared, next: Option<Instant>) {
+async fn wait(shared: &Shared, receivers: &mut JoinSet<()>, next: Option<Instant>) {
+    while let Some(ended) = receivers.try_join_next() {
+        check(ended);
+    }
     let expiry = async {
         match next {
             Some(next) => sleep_until(next).await,
@@ -148,6 +223,17 @@ async fn wait(shared: &Shared, next: Option<Instant>) {
     tokio::select! {
         () = shared.interest.notified() => {}
         () = expiry => {}
+        Some(ended) = receivers.join_next() => check(ended),
+    }
+}
+
+/// A receiver ends when it is aborted. If it ends otherwise its name would be dead without anybody's notice: so the bridge
+/// ends, and with it the server, which whoever watches over it can start again.
+fn check(ended: Result<(), JoinError>) {
+    match ended {
+        Err(error) if error.is_cancelled() => {}
+        Err(error) => panic!("what receives from NATS has ended: {error}"),
+        Ok(()) => panic!("the NATS client has ended"),
     }
 }
 
@@ -159,33 +245,105 @@ fn hear(shared: &Shared) {
         table.hear(core, &batch, now);
     }
     table.expire(now);
-    let subscriptions = table.subscriptions();
+    let (subscriptions, refused) = (table.subscriptions(), table.refused as u64);
+    let untold = std::mem::take(&mut table.untold);
     drop(table);
-    shared.count(|counts| counts.nats_subscriptions = subscriptions);
+    tell(shared, untold.iter().map(|(core, name, kind)| (1 << core, &**name, *kind)));
+    shared.count(|counts| {
+        counts.nats_subscriptions = subscriptions;
+        counts.nats_subscriptions_refused = refused;
+    });
+}
+
+/// Tells cores that nothing will come for a name, before their interest in it is answered.
+fn tell<'n>(shared: &Shared, refused: impl Iterator<Item = (u64, &'n str, Kind)>) {
+    let mut inbound = lock(&shared.inbound);
+    refused.for_each(|(cores, name, kind)| inbound.refuse(cores, name, kind));
+    drop(inbound);
+    shared.deliveries.notify_one();
+}
+
+/// Takes in what NATS has refused.
+pub(super) fn take_refusals(shared: &Shared) {
+    let names = std::mem::take(&mut lock(&shared.link.refusals).names);
+    for name in names {
+        refuse(shared, &name);
+    }
+}
+
+fn refuse(shared: &Shared, name: &str) {
+    let (told, refused) = {
+        let mut table = lock(&shared.table);
+        (table.refuse(name), table.refused as u64)
+    };
+    shared.count(|counts| counts.nats_subscriptions_refused = refused);
+    if let Some((cores, kind)) = told {
+        tell(shared, std::iter::once((cores, name, kind)));
+    }
+}
+
+/// Tells the cores of all that is refused.
+pub(super) fn tell_refused(shared: &Shared) {
+    let table = lock(&shared.table);
+    if table.refused == 0 {
+        return;
+    }
+    let refused = table.names.iter().filter(|(_, entry)| entry.is_refused);
+    tell(shared, refused.map(|(name, entry)| (entry.cores.load(Ordering::Relaxed), &**name, entry.kind)));
+}
+
+/// Waits for something. Meanwhile interest is still heard.
+async fn hear_until<T>(shared: &Shared, waited_for: impl Future<Output = T>) -> T {
+    let mut waited_for = std::pin::pin!(waited_for);
+    loop {
+        tokio::select! {
+            value = &mut waited_for => return value,
+            () = shared.interest.notified() => hear(shared),
+        }
+    }
 }
 
 /// Subscribes to one name, if it is still wanted. While NATS does not take it, interest is still heard.
-async fn subscribe(shared: &Arc<Shared>, name: Box<str>) {
+async fn subscribe(shared: &Arc<Shared>, receivers: &mut JoinSet<()>, name: Box<str>) {
     let (kind, cores) = match lock(&shared.table).names.get(&name) {
-        Some(entry) if entry.task.is_none() => (entry.kind, Arc::clone(&entry.cores)),
+        Some(entry) if entry.task.is_none() && !entry.is_refused => (entry.kind, Arc::clone(&entry.cores)),
         _ => return, // given up, or given up and wanted anew
     };
-    let mut subscribing = std::pin::pin!(shared.client.subscribe(name.to_string()));
-    let subscriber = loop {
-        tokio::select! {
-            subscriber = &mut subscribing => break subscriber,
-            () = shared.interest.notified() => hear(shared),
-        }
-    };
-    match subscriber {
+    match hear_until(shared, shared.client.subscribe(name.to_string())).await {
         Ok(subscriber) => {
             let receive = inbound::receive(Arc::clone(shared), name.clone(), kind, Arc::clone(&cores), subscriber);
-            let task = tokio::spawn(receive).abort_handle();
+            let task = receivers.spawn(receive);
             match lock(&shared.table).names.get_mut(&name) {
-                Some(entry) if Arc::ptr_eq(&entry.cores, &cores) => entry.task = Some(task),
-                _ => task.abort(), // it was given up meanwhile
+                Some(entry) if Arc::ptr_eq(&entry.cores, &cores) && !entry.is_refused => entry.task = Some(task),
+                _ => task.abort(), // it was given up meanwhile, or refused
             }
         }
-        Err(error) => log::error!("NATS: cannot subscribe to {name}: {error}"),
+        // If it is the client that has ended, the watch notices.
+        Err(error) => {
+            log::error!("NATS: cannot subscribe to {name}: {error}");
+            refuse(shared, &name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_ends_by_itself_ends_the_bridge() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let ends = |receiver: fn() -> JoinSet<()>| {
+            let watched = async move { check(receiver().join_next().await.expect("a task")) };
+            runtime.block_on(async { tokio::spawn(watched).await.is_err() })
+        };
+        assert!(ends(|| JoinSet::from_iter([async { panic!("as it must not") }])), "it has panicked");
+        assert!(ends(|| JoinSet::from_iter([async {}])), "it has nothing to receive any more");
+        let aborted = || {
+            let mut receivers = JoinSet::from_iter([std::future::pending()]);
+            receivers.abort_all();
+            receivers
+        };
+        assert!(!ends(aborted), "its name is given up");
     }
 }

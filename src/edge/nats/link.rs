@@ -17,7 +17,7 @@ use std::{
 use async_nats::Statistics;
 use tokio::sync::Notify;
 
-use super::lock;
+use super::{lock, refusal::Refusals};
 
 /// The shortest delay before an attempt to connect.
 const DELAY_MIN: Duration = Duration::from_millis(50);
@@ -33,14 +33,22 @@ pub(super) struct Link {
     taken_at_cut: AtomicU64,
     /// Messages (barriers too) that were handed to the client.
     handed: AtomicU64,
+    /// The number of the last barrier that was sent.
+    barriers: AtomicU64,
+    /// The number of a barrier that somebody waits for.
+    wanted_barrier: AtomicU64,
     /// The number of the last barrier that was answered.
     barrier: AtomicU64,
     /// The server, which used to answer barriers, does not.
     is_silent: AtomicBool,
     /// Messages that the client has dropped, since a receiver was behind; at least so many.
     overflowed: AtomicU64,
-    /// Why the last attempt to connect failed.
+    /// Why the last attempts to connect failed.
     failure: Mutex<Option<String>>,
+    /// What the server has refused.
+    pub(super) refusals: Mutex<Refusals>,
+    /// A barrier was answered, for who waits in [`Link::wait_until_taken`].
+    answered: Notify,
     /// Something of this, or of what the server is to confirm, has changed.
     pub(super) changed: Notify,
 }
@@ -113,6 +121,27 @@ impl Link {
     pub(super) fn barrier_answered(&self, number: u64) {
         self.barrier.fetch_max(number, Ordering::Relaxed);
         self.changed.notify_one();
+        self.answered.notify_one();
+    }
+
+    /// The number of a barrier that is sent now.
+    pub(super) fn next_barrier(&self) -> u64 {
+        self.barriers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether a barrier is to be sent because somebody waits for it.
+    pub(super) fn wants_barrier(&self) -> bool {
+        self.wanted_barrier.load(Ordering::Relaxed) > self.barriers.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the server has taken in what the client was given before: one may wait at a time.
+    pub(super) async fn wait_until_taken(&self) {
+        let number = self.barriers.load(Ordering::Relaxed) + 1;
+        self.wanted_barrier.store(number, Ordering::Relaxed);
+        self.changed.notify_one();
+        while self.barrier.load(Ordering::Relaxed) < number {
+            self.answered.notified().await;
+        }
     }
 
     /// Waits until the barrier with this number is answered, or the connection is lost. Says whether it was answered.
@@ -141,15 +170,26 @@ impl Link {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// An attempt to connect has failed.
+    /// An attempt to connect has failed, which may be known better already.
+    pub(super) fn failed_somehow(&self, reason: String) {
+        lock(&self.failure).get_or_insert(reason);
+        self.changed.notify_one();
+    }
+
+    /// Attempts to connect have failed.
     pub(super) fn failed(&self, reason: String) {
         *lock(&self.failure) = Some(reason);
         self.changed.notify_one();
     }
 
-    /// Why, once.
-    pub(super) fn take_failure(&self) -> Option<String> {
-        lock(&self.failure).take()
+    /// Why, until [`Link::forget_failure`].
+    pub(super) fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
+    }
+
+    /// The client is connected.
+    pub(super) fn forget_failure(&self) {
+        lock(&self.failure).take();
     }
 }
 

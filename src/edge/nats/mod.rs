@@ -18,19 +18,21 @@
 //!   directions: a subscription is live, a publish is not lost. Cores are told which of their interest is live, and when
 //!   there is no use to wait. While a barrier is not answered nothing more is published.
 
+mod drops;
 mod inbound;
 mod interest;
 mod link;
 mod options;
 mod outbound;
+mod refusal;
 mod sever;
 mod watch;
 
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -52,12 +54,26 @@ use crate::{
     error::StartError,
 };
 
-use self::{inbound::Inbound, interest::Table, link::Link, options::Options, watch::Progress};
+use self::{
+    drops::{Drops, When},
+    inbound::Inbound,
+    interest::Table,
+    link::Link,
+    options::Options,
+    watch::Progress,
+};
 
-/// How long a stopping bridge goes on sending what waits, while it is connected.
-const STOP_TIME: Duration = Duration::from_secs(2);
+/// How long a stopping bridge goes on sending what waits, while it is connected: at most so long, and less if the time to
+/// drain is over before.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+/// At least so long, for what the cores hand over when they end; a server that answers needs less.
+const STOP_TIME_MIN: Duration = Duration::from_millis(100);
 /// How long the runtime may take to end after that.
 const RUNTIME_STOP_TIME: Duration = Duration::from_millis(200);
+
+/// For each so many bytes of `memory-budget` NATS is asked for one name. A subscription takes 5.6 KB of the client's memory,
+/// which comes beside the budget, so all of them take a third of it at most.
+const BUDGET_BYTES_PER_NAME: u64 = 16 * 1024;
 
 /// The bridge's thread, as the server holds it.
 #[derive(Debug)]
@@ -68,7 +84,8 @@ pub(crate) struct Bridge {
 
 #[derive(Debug, Default)]
 struct Stop {
-    is_asked: AtomicBool,
+    /// The time to drain ends then. Set by whoever asks to stop.
+    by: OnceLock<Instant>,
     asked: Notify,
 }
 
@@ -91,12 +108,24 @@ struct Shared {
     counts: Mutex<Stats>,
     stats: Arc<SharedStats>,
     progress: Mutex<Progress>,
+    drops: Mutex<Drops>,
     publish_bytes_max: Arc<AtomicUsize>,
+}
+
+/// What the bridge and the rest of the server tell each other by.
+pub(crate) struct Ends {
+    pub(crate) downlinks: Vec<Downlink>,
+    pub(crate) stats: Arc<SharedStats>,
+    /// The largest message that may be published; the bridge sets it.
+    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
+    /// `outbox-max`, which a reload changes.
+    pub(crate) outbox_bytes_max: Arc<AtomicUsize>,
 }
 
 /// An uplink for [`Bridge::start`], and what its cores wake.
 pub(crate) struct Prepared {
     options: Options,
+    names_max: usize,
     pub(crate) uplink: Uplink,
     publishes: Arc<Notify>,
     interest: Arc<Notify>,
@@ -107,31 +136,26 @@ impl Bridge {
     ///
     /// # Errors
     /// [`StartError::Config`]: a file that cannot be read or used.
-    pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
+    pub(crate) fn prepare(config: &Config, memory_budget_bytes: u64) -> Result<Prepared, StartError> {
         let options = Options::read(config).map_err(StartError::Config)?;
         let (publishes, interest) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let wakes = (Arc::clone(&publishes), Arc::clone(&interest));
         let wake = move |has_interest: bool| if has_interest { wakes.1.notify_one() } else { wakes.0.notify_one() };
-        Ok(Prepared { options, uplink: Uplink::new(config.nats_buffer_bytes, wake), publishes, interest })
+        let names_max = usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX);
+        Ok(Prepared { options, names_max, uplink: Uplink::new(config.nats_buffer_bytes, wake), publishes, interest })
     }
 
     /// Starts the bridge's thread. `lost` is called if it ends by itself, which only a fault of ours can make it.
     ///
     /// # Errors
     /// The system refuses the thread or its poll.
-    pub(crate) fn start(
-        prepared: Prepared,
-        downlinks: Vec<Downlink>,
-        stats: Arc<SharedStats>,
-        publish_bytes_max: Arc<AtomicUsize>,
-        lost: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(prepared: Prepared, ends: Ends, lost: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
         let run = move || {
             let guard = Lost(Some(lost));
-            runtime.block_on(run(prepared, downlinks, stats, publish_bytes_max, &stopped));
+            runtime.block_on(run(prepared, ends, &stopped));
             runtime.shutdown_timeout(RUNTIME_STOP_TIME);
             guard.disarm();
         };
@@ -139,9 +163,9 @@ impl Bridge {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Sends what the cores have handed over, for as long as [`STOP_TIME`] and not at all if NATS is away, and ends.
-    pub(crate) fn stop(&mut self) {
-        self.stop.is_asked.store(true, Ordering::Release);
+    /// Sends what the cores have handed over, until `by` or somewhat longer, and not at all if NATS is away, and ends.
+    pub(crate) fn stop(&mut self, by: std::time::Instant) {
+        self.stop.by.get_or_init(|| by.into());
         self.stop.asked.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -153,7 +177,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(std::time::Instant::now());
     }
 }
 
@@ -175,14 +199,9 @@ impl<F: FnOnce()> Drop for Lost<F> {
 }
 
 /// The bridge, from its start to its end.
-async fn run(
-    prepared: Prepared,
-    downlinks: Vec<Downlink>,
-    stats: Arc<SharedStats>,
-    publish_bytes_max: Arc<AtomicUsize>,
-    stop: &Stop,
-) {
-    let Prepared { options, uplink, publishes, interest } = prepared;
+async fn run(prepared: Prepared, ends: Ends, stop: &Stop) {
+    let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
+    let Prepared { options, names_max, uplink, publishes, interest } = prepared;
     let link = Arc::new(Link::default());
     // It does not wait: the client connects on its own, again and again.
     let client = match options.connect(&link).await {
@@ -191,13 +210,14 @@ async fn run(
     };
     link.started(client.statistics());
     publish_bytes_max.store(client.max_payload(), Ordering::Relaxed);
-    let (cores, inbox) = (downlinks.len(), format!("{}.", client.new_inbox()));
+    // The client's own names for inboxes take random numbers from `/dev/urandom`, which need not be there.
+    let (cores, inbox) = (downlinks.len(), format!("_INBOX.lhttp.{:016x}.{:016x}.", link::random(), link::random()));
     let shared = Arc::new(Shared {
         client,
         link: Arc::clone(&link),
         uplink,
-        table: Mutex::new(Table::new(cores)),
-        inbound: Mutex::new(Inbound::new(downlinks, options.frame_bytes_max, inbox.clone(), Arc::clone(&link))),
+        table: Mutex::new(Table::new(cores, names_max)),
+        inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max, inbox.clone(), Arc::clone(&link))),
         publishes,
         at_hand: AtomicU64::new(0),
         interest,
@@ -205,6 +225,7 @@ async fn run(
         counts: Mutex::new(Stats::default()),
         stats,
         progress: Mutex::new(Progress::new(cores)),
+        drops: Mutex::default(),
         publish_bytes_max,
     });
     let mut tasks = JoinSet::new();
@@ -214,13 +235,16 @@ async fn run(
     tasks.spawn(watch::run(Arc::clone(&shared), options.shown(), inbox));
     tokio::select! {
         Some(Err(error)) = tasks.join_next() => panic!("a task of the NATS bridge has ended: {error}"),
-        () = stop.wait() => shared.finish().await,
+        by = stop.wait() => shared.finish(by).await,
     }
 }
 
 impl Stop {
-    async fn wait(&self) {
-        while !self.is_asked.load(Ordering::Acquire) {
+    async fn wait(&self) -> Instant {
+        loop {
+            if let Some(&by) = self.by.get() {
+                return by;
+            }
             self.asked.notified().await;
         }
     }
@@ -228,10 +252,10 @@ impl Stop {
 
 impl Shared {
     /// Sends what is left, and says what could not be sent.
-    async fn finish(&self) {
+    async fn finish(&self, by: Instant) {
         if self.link.is_up() {
-            let deadline = Instant::now() + STOP_TIME;
-            let _ = timeout_at(deadline, self.wait_until_sent()).await;
+            let now = Instant::now();
+            let _ = timeout_at(by.clamp(now + STOP_TIME_MIN, now + STOP_TIME_MAX), self.wait_until_sent()).await;
         }
         let waiting = self.uplink.take_all_messages() + self.at_hand.load(Ordering::Relaxed);
         let unsent = self.link.unsent();
@@ -242,6 +266,7 @@ impl Shared {
                 waiting + unsent
             );
         }
+        self.log_drops(When::Now);
         self.count(|_| {});
     }
 
@@ -257,7 +282,7 @@ impl Shared {
     fn count(&self, change: impl FnOnce(&mut Stats)) {
         let mut counts = lock(&self.counts);
         change(&mut counts);
-        counts.nats_publish_dropped = self.uplink.dropped();
+        counts.nats_publish_dropped = self.uplink.dropped() + lock(&self.link.refusals).publishes.count();
         self.stats.store(&counts);
     }
 }

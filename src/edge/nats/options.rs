@@ -2,12 +2,14 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ClientError, ConnectError, ConnectOptions, Event, Server, ServerAddr, ServerError};
 
 use crate::config::{Config, Login, NatsServer, Secret};
 
 use super::{
     link::{Link, random},
+    lock,
+    refusal::Refusal,
     sever::Sever,
 };
 
@@ -19,13 +21,12 @@ const SUBSCRIPTION_CAPACITY: usize = 256 * 1024;
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection of which nothing was heard for two to three times as long is dead.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What the bridge needs of the configuration.
 pub(crate) struct Options {
     addresses: Vec<ServerAddr>,
     connect: ConnectOptions,
-    pub(super) frame_bytes_max: usize,
 }
 
 impl Options {
@@ -44,15 +45,17 @@ impl Options {
             if !text.contains("-----BEGIN CERTIFICATE-----") {
                 return Err(format!("nats-tls-ca: there is no certificate in {}", path.display()));
             }
-            connect = connect.add_root_certificates(path.clone()).require_tls(true);
+            connect = connect.add_root_certificates(path.clone());
         }
+        // Of all servers, for the client takes those that a server tells it of to be without.
+        connect = connect.require_tls(config.nats_tls_ca.is_some() || servers.iter().any(|server| server.is_tls));
         let scheme = |is_tls: bool| if is_tls { "tls" } else { "nats" };
         let address = |server: &NatsServer| {
             let url = format!("{}://{}", scheme(server.is_tls), server.address);
             url.parse::<ServerAddr>().map_err(|_| format!("nats: {} is not an address", server.address))
         };
         let addresses = servers.iter().map(address).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { addresses, connect, frame_bytes_max: config.outbox_bytes_max })
+        Ok(Self { addresses, connect })
     }
 
     /// The servers, for the log.
@@ -65,7 +68,7 @@ impl Options {
     /// # Errors
     /// An address that the client cannot parse.
     pub(super) async fn connect(&self, link: &Arc<Link>) -> Result<Client, ConnectError> {
-        let (of_attempts, of_events) = (Arc::clone(link), Arc::clone(link));
+        let (of_attempts, of_servers, of_events) = (Arc::clone(link), Arc::clone(link), Arc::clone(link));
         let sever = Sever::find().inspect_err(|error| {
             log::warn!("NATS: {error}; when packets vanish for a while, messages may come late and out of order");
         });
@@ -80,7 +83,7 @@ impl Options {
             .ping_interval(PING_INTERVAL)
             .client_capacity(CLIENT_CAPACITY)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
-            .custom_inbox_prefix(format!("_INBOX.lhttp.{:016x}", random()))
+            .retain_servers_order()
             .reconnect_delay_callback(move |attempt| {
                 if attempt == 1
                     && let Ok(sever) = &sever
@@ -90,22 +93,66 @@ impl Options {
                 }
                 of_attempts.attempt(attempt)
             })
+            .reconnect_to_server_callback(move |servers, _| {
+                // It chooses none; it is only shown what became of the last attempts.
+                failed(&of_servers, &servers);
+                std::future::ready(None)
+            })
             .event_callback(move |event| {
                 note(&of_events, event);
                 std::future::ready(())
             });
-        options.connect(self.addresses.as_slice()).await
+        options.connect(shuffled(self.addresses.clone())).await
     }
+}
+
+/// In an order of this node's own, so that nodes spread over the servers. The client would shuffle them itself, but in a
+/// static binary its random numbers come from `/dev/urandom`, and where there is none its task would panic.
+fn shuffled(mut addresses: Vec<ServerAddr>) -> Vec<ServerAddr> {
+    for last in (1..addresses.len()).rev() {
+        addresses.swap(last, (random() % (last as u64 + 1)) as usize);
+    }
+    addresses
 }
 
 /// Events are only a hint of when to look, and the words of errors.
 fn note(link: &Link, event: Event) {
     match event {
-        Event::ClientError(ClientError::Other(reason)) => link.failed(reason),
+        Event::ClientError(ClientError::Other(reason)) => link.failed_somehow(reason),
         Event::SlowConsumer(_) => link.overflow(),
-        Event::ServerError(error) => log::warn!("NATS: the server says: {error}"),
+        Event::ServerError(ServerError::Other(text)) => refused(link, &text),
+        Event::ServerError(error) => refused(link, &error.to_string()),
         _ => link.changed.notify_one(),
     }
+}
+
+/// Why the client is not connected, in the words of the system and of TLS: its event says "IO error" of all that.
+fn failed(link: &Link, servers: &[Server]) {
+    if link.is_up() {
+        return; // this outage begins: what failed did so before the last connection
+    }
+    let reason = |server: &Server| {
+        let error = server.last_error.as_deref()?;
+        Some(if servers.len() == 1 { error.to_owned() } else { format!("{}: {error}", server.addr.as_url_str()) })
+    };
+    let reasons: Vec<String> = servers.iter().filter_map(reason).collect();
+    if !reasons.is_empty() {
+        link.failed(reasons.join(", "));
+    }
+}
+
+fn refused(link: &Link, text: &str) {
+    let mut refusals = lock(&link.refusals);
+    match Refusal::parse(text) {
+        Some(Refusal::Barrier(number)) => return link.barrier_answered(number),
+        Some(Refusal::Publish(subject)) => refusals.publishes.add(&subject),
+        Some(Refusal::Subscription(name)) => {
+            refusals.subscriptions.add(&name);
+            refusals.names.push(name);
+        }
+        None => refusals.others.add(text),
+    }
+    link.changed.notify_one();
 }
 
 fn log_in(connect: ConnectOptions, login: &Login) -> Result<ConnectOptions, String> {

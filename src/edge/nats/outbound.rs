@@ -18,7 +18,7 @@ use crate::{
     protocol::frame,
 };
 
-use super::{Shared, link::Link};
+use super::{Shared, link::Link, watch};
 
 /// What the client may keep, in bytes of batches, beside what waits in the uplink. It limits messages by their number only,
 /// and few of them reach this.
@@ -89,6 +89,10 @@ async fn publish(shared: &Shared, batch: Bytes) {
         let Item::Publish { channels, frame } = item else { continue };
         let payload = batch.slice_ref(frame::payload(frame));
         for name in relay::names(channels) {
+            if name.starts_with(watch::RESERVED.as_bytes()) {
+                shared.at_hand.fetch_sub(1, Ordering::Relaxed);
+                continue; // other nodes do not deliver it, and it is nobody else's business
+            }
             let Ok(subject) = Subject::from_utf8(batch.slice_ref(name)) else { continue }; // heads are UTF-8
             let sent = shared.client.publish(subject, payload.clone()).await;
             shared.at_hand.fetch_sub(1, Ordering::Relaxed);

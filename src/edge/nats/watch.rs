@@ -6,29 +6,29 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Subject, Subscriber};
+use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Shared, link::Link, lock};
+use super::{Shared, drops::When, interest, link::Link, lock};
 
 /// Subjects that begin so are the bridge's own; what comes on them is not for clients.
 pub(super) const RESERVED: &str = "_lhttp.";
-/// A subject with an empty token matches no subscription, not even `>`: the server itself answers a message to it.
-const BARRIER: &str = "_lhttp..barrier";
-/// For a user who may publish to listed subjects only, which that one can never be among. If somebody is subscribed to
-/// `>`, nobody answers it.
-const BARRIER_OF_THE_RESTRICTED: &str = "_lhttp.barrier";
+/// What the subject of a barrier begins with; its number follows. A subject with an empty token matches no subscription,
+/// not even `>`, so the server itself answers a message to it: that nobody is there to take it, or, to a user whose
+/// permissions list subjects (which this one can never be among), that it may not be published.
+pub(super) const BARRIER: &str = "_lhttp..barrier.";
 /// A server that has not answered for this long is not waited for.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A barrier that was not answered for this long is sent again: the client loses errors when many come at once, and to a
+/// user who may not publish everything the answer is one.
+const BARRIER_REPEATED_EVERY: Duration = Duration::from_millis(500);
+/// A server of which nothing was confirmed for this long is asked, though nothing waits: so a node that only listens
+/// learns that it is cut off.
+const ASKED_EVERY: Duration = Duration::from_secs(3);
 /// How often what was published is confirmed, and the log looked after.
 const TICK: Duration = Duration::from_millis(500);
-/// The least time between two lines of the log about messages that were dropped.
-const DROPS_LOGGED_EVERY: Duration = Duration::from_secs(10);
-
-/// In the log, for the channel of a message that was dropped where nobody sees which.
-const SOME_CHANNEL: &str = "some channel";
 
 /// What the server has confirmed.
 #[derive(Debug)]
@@ -53,6 +53,11 @@ impl Progress {
         let is_news = heard != self.subscribed;
         self.subscribed = heard;
         is_news
+    }
+
+    /// NATS is to be asked anew for some interests: none is confirmed until it was.
+    pub(super) fn retract(&mut self) {
+        self.subscribed.fill(0);
     }
 
     /// Messages that the client has taken and the server has not confirmed.
@@ -87,19 +92,8 @@ struct Watch {
     shared: Arc<Shared>,
     servers: String,
     inbox: String,
-    barriers: u64,
-    /// Which of the two subjects is used.
-    is_restricted: bool,
     /// What the cores were told last.
     is_online: bool,
-    drops: Drops,
-}
-
-/// What the log has said of dropped messages.
-struct Drops {
-    sent: u64,
-    received: u64,
-    at: Option<Instant>,
 }
 
 /// Watches for ever.
@@ -109,9 +103,16 @@ pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
         Ok(answers) => answers,
         Err(error) => panic!("the NATS client does not take its own inbox: {error}"),
     };
-    tokio::spawn(hear(Arc::clone(&shared.link), inbox.clone(), answers));
-    let drops = Drops { sent: 0, received: 0, at: None };
-    let mut watch = Watch { shared, servers, inbox, barriers: 0, is_restricted: false, is_online: false, drops };
+    let hearing = hear(Arc::clone(&shared.link), inbox.clone(), answers);
+    let watching = watch(shared, servers, inbox);
+    tokio::select! {
+        () = hearing => panic!("the NATS client has ended"),
+        () = watching => {}
+    }
+}
+
+async fn watch(shared: Arc<Shared>, servers: String, inbox: String) {
+    let mut watch = Watch { shared, servers, inbox, is_online: false };
     loop {
         watch.wait_until_up().await;
         let epoch = watch.shared.link.epoch();
@@ -128,7 +129,7 @@ impl Watch {
         let mut told = String::new();
         while !shared.link.is_up() {
             let _ = timeout(TICK, shared.link.changed.notified()).await;
-            if let Some(reason) = shared.link.take_failure()
+            if let Some(reason) = shared.link.failure()
                 && reason != told
             {
                 log::warn!("NATS: cannot connect to {}: {reason}; trying again and again", self.servers);
@@ -136,7 +137,7 @@ impl Watch {
             }
             shared.count(|_| {});
         }
-        shared.link.take_failure();
+        shared.link.forget_failure();
     }
 
     fn connected(&mut self) {
@@ -144,21 +145,13 @@ impl Watch {
         let max_payload = self.shared.client.max_payload();
         self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
         self.shared.publishes.notify_one();
-        let dropped = self.shared.uplink.dropped() - self.drops.sent;
-        self.drops.sent += dropped;
-        match dropped {
-            0 => log::info!("NATS: connected to {}", self.servers),
-            _ => log::warn!(
-                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {}",
+        match self.shared.take_publish_drops(When::Now) {
+            None => log::info!("NATS: connected to {}", self.servers),
+            Some((dropped, channel)) => log::warn!(
+                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {channel}",
                 self.servers,
-                self.dropped_of()
             ),
         }
-    }
-
-    /// A channel of which a message for other nodes was dropped.
-    fn dropped_of(&self) -> String {
-        self.shared.uplink.take_dropped_of().unwrap_or_else(|| SOME_CHANNEL.to_owned())
     }
 
     /// Counts what may be lost with the connection.
@@ -175,6 +168,10 @@ impl Watch {
             counts.nats_possibly_lost += lost;
         });
         self.tell_offline();
+        if lock(&self.shared.table).ask_anew() {
+            lock(&self.shared.progress).retract();
+            self.shared.interest.notify_one();
+        }
         log::warn!(
             "NATS: the connection is lost; {lost} messages were on their way and may not have arrived, the next ones wait in nats-buffer"
         );
@@ -184,18 +181,26 @@ impl Watch {
     async fn while_up(&mut self, epoch: u64) {
         let shared = Arc::clone(&self.shared);
         let is_here = || shared.link.epoch() == epoch && shared.link.is_up();
+        let mut confirmed_at = Instant::now();
         while is_here() {
-            if !self.is_online || self.has_unanswered() || lock(&shared.progress).unconfirmed(&shared.link) > 0 {
+            if !self.is_online
+                || self.has_unanswered()
+                || shared.link.wants_barrier()
+                || lock(&shared.progress).unconfirmed(&shared.link) > 0
+                || confirmed_at.elapsed() >= ASKED_EVERY
+            {
                 match self.barrier(epoch).await {
-                    Barrier::Confirmed => {}
+                    Barrier::Confirmed => confirmed_at = Instant::now(),
                     Barrier::Unanswered => self.unanswered(),
                     Barrier::Cut => return,
                 }
             }
-            if is_here() && !self.has_unanswered() {
+            interest::take_refusals(&shared);
+            if is_here() && !self.has_unanswered() && !shared.link.wants_barrier() {
                 let _ = timeout(TICK, shared.link.changed.notified()).await;
             }
-            self.log_drops();
+            shared.log_drops(When::Due);
+            shared.count(|_| {});
         }
     }
 
@@ -211,9 +216,7 @@ impl Watch {
             sent = timeout(BARRIER_TIMEOUT, self.send_barrier()) => sent,
             () = shared.link.wait_for_cut(epoch) => return Barrier::Cut,
         };
-        if sent.is_err() {
-            return Barrier::Unanswered;
-        }
+        let Ok(barrier) = sent else { return Barrier::Unanswered };
         // What holds at the moment at which the barrier has its place in the client's queue.
         let number = shared.link.hand();
         let subscribed = {
@@ -221,32 +224,39 @@ impl Watch {
             progress.barriers.push(number);
             progress.subscribed.clone()
         };
-        match timeout(BARRIER_TIMEOUT, shared.link.wait_for_barrier(self.barriers, epoch)).await {
-            Ok(true) => {
-                lock(&shared.progress).confirm(number);
-                self.tell_answers(subscribed);
-                Barrier::Confirmed
+        let deadline = Instant::now() + BARRIER_TIMEOUT;
+        loop {
+            match timeout(BARRIER_REPEATED_EVERY, shared.link.wait_for_barrier(barrier, epoch)).await {
+                Ok(true) => {
+                    lock(&shared.progress).confirm(number);
+                    self.tell_answers(subscribed);
+                    return Barrier::Confirmed;
+                }
+                // What was sent before the cut may be lost, though this be answered after it.
+                Ok(false) => return Barrier::Cut,
+                Err(_) if Instant::now() >= deadline => return Barrier::Unanswered,
+                // The answer to a later one answers the first, too.
+                Err(_) => {
+                    if timeout_at(deadline, self.send_barrier()).await.is_ok() {
+                        lock(&shared.progress).barriers.push(shared.link.hand());
+                    }
+                }
             }
-            // What was sent before the cut may be lost, though this be answered after it.
-            Ok(false) => Barrier::Cut,
-            Err(_) => Barrier::Unanswered,
         }
     }
 
-    async fn send_barrier(&mut self) {
-        self.barriers += 1;
-        let reply = format!("{}{}", self.inbox, self.barriers);
-        let subject = if self.is_restricted { BARRIER_OF_THE_RESTRICTED } else { BARRIER };
-        if let Err(error) =
-            self.shared.client.publish_with_reply(Subject::from_static(subject), reply, Bytes::new()).await
-        {
+    /// Gives the barrier's number.
+    async fn send_barrier(&self) -> u64 {
+        let number = self.shared.link.next_barrier();
+        let (subject, reply) = (format!("{BARRIER}{number}"), format!("{}{number}", self.inbox));
+        if let Err(error) = self.shared.client.publish_with_reply(subject, reply, Bytes::new()).await {
             log::debug!("NATS: a barrier is not taken: {error}");
         }
+        number
     }
 
-    /// The server has not answered although it is there: stopped, overloaded, or it does not let this user ask.
+    /// The server has not answered although it is there: stopped, or overloaded.
     fn unanswered(&mut self) {
-        self.is_restricted = !self.is_restricted;
         if self.is_online {
             log::warn!("NATS: the server does not answer; until it does, what is published waits in nats-buffer");
             self.shared.link.set_silent(true);
@@ -262,6 +272,10 @@ impl Watch {
 
     /// Tells each core of what is live, if that is news to it.
     fn tell_answers(&mut self, subscribed: Vec<u64>) {
+        interest::take_refusals(&self.shared);
+        if !self.is_online {
+            interest::tell_refused(&self.shared); // the cores have forgotten it
+        }
         let mut progress = lock(&self.shared.progress);
         let mut inbound = lock(&self.shared.inbound);
         for (core, &count) in subscribed.iter().enumerate() {
@@ -278,41 +292,9 @@ impl Watch {
         }
         self.shared.deliveries.notify_one();
     }
-
-    /// Tells of messages that were dropped while the connection was up, now and then.
-    fn log_drops(&mut self) {
-        self.shared.count(|_| {});
-        if self.drops.at.is_some_and(|at| at.elapsed() < DROPS_LOGGED_EVERY) {
-            return;
-        }
-        let (received, channel) = {
-            let mut inbound = lock(&self.shared.inbound);
-            (inbound.dropped() - self.drops.received, inbound.take_dropped_of())
-        };
-        let sent = self.shared.uplink.dropped() - self.drops.sent;
-        if received > 0 {
-            let channel = channel.as_deref().unwrap_or(SOME_CHANNEL);
-            log::warn!(
-                "NATS: {received} messages from other nodes were dropped, for a core was behind; one of them on {channel}"
-            );
-        }
-        if sent > 0 {
-            let channel = self.dropped_of();
-            log::warn!(
-                "NATS: {sent} messages for other nodes were dropped, for NATS is slower than they come; one of them on {channel}"
-            );
-        }
-        if sent + received > 0 {
-            self.drops = Drops {
-                sent: self.drops.sent + sent,
-                received: self.drops.received + received,
-                at: Some(Instant::now()),
-            };
-        }
-    }
 }
 
-/// Hears the answers to barriers.
+/// Hears the answers to barriers, for as long as there is a client.
 async fn hear(link: Arc<Link>, inbox: String, mut answers: Subscriber) {
     while let Some(answer) = answers.next().await {
         if let Some(Ok(number)) = answer.subject.strip_prefix(&inbox).map(str::parse) {

@@ -5,9 +5,13 @@ use std::collections::VecDeque;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::{
-    engine::{hub::Hub, session::ConnectionKey, subscriptions::Slot},
+    engine::{
+        hub::Hub,
+        session::ConnectionKey,
+        subscriptions::{AudienceId, Slot},
+    },
     error::Refusal,
-    protocol::frame,
+    protocol::{channel::Kind, frame},
 };
 
 /// Acknowledgements that wait for peers at once, on one core; past it publishers wait. Each costs about 64 bytes.
@@ -22,9 +26,30 @@ pub(super) struct Acks {
 #[derive(Debug)]
 struct Ack {
     key: ConnectionKey,
-    /// The interest that every peer must have answered.
-    live_at: u64,
+    awaited: Awaited,
     token: Box<[u8]>,
+}
+
+/// What an acknowledgement waits for, and says: when the subscriptions of a message are live.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Awaited {
+    /// The interest that every peer must have answered; 0 is none.
+    live_at: u64,
+    /// Of those that are not answered yet, the first one. What lies between may be others', at most a round trip old.
+    waits_from: Option<u64>,
+    /// Other nodes' publishes do not come to one of them.
+    is_refused: bool,
+}
+
+impl Awaited {
+    /// This and another subscription.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            live_at: self.live_at.max(other.live_at),
+            waits_from: self.waits_from.into_iter().chain(other.waits_from).min(),
+            is_refused: self.is_refused || other.is_refused,
+        }
+    }
 }
 
 impl Acks {
@@ -49,12 +74,19 @@ impl Hub {
         self.scratch = payload;
     }
 
-    /// Acknowledges a message when the interest `live_at` is answered by all peers; 0 is at once.
-    pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], live_at: u64) {
-        if live_at <= self.relays.live() {
-            self.send_ack(slot, token, live_at);
+    /// What the acknowledgement of a subscription waits for.
+    pub(super) fn awaited(&self, audience: AudienceId) -> Awaited {
+        let live_at = self.subscriptions.live_at(audience);
+        let waits_from = (live_at > self.relays.live()).then_some(live_at);
+        Awaited { live_at, waits_from, is_refused: self.subscriptions.is_refused(audience) }
+    }
+
+    /// Acknowledges a message when its interest is answered by all peers; without any, at once.
+    pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
+        if awaited.live_at <= self.relays.live() {
+            self.send_ack(slot, token, awaited);
         } else {
-            let ack = Ack { key: self.key(slot), live_at, token: token.into() };
+            let ack = Ack { key: self.key(slot), awaited, token: token.into() };
             self.acks.waiting.push_back(ack);
         }
     }
@@ -64,11 +96,21 @@ impl Hub {
         let live = self.relays.live();
         for _ in 0..self.acks.waiting.len() {
             let Some(ack) = self.acks.waiting.pop_front() else { break };
-            if ack.live_at > live {
+            if ack.awaited.live_at > live {
                 self.acks.waiting.push_back(ack);
             } else if self.is_current(ack.key) && self.is_open(ack.key.slot) {
-                self.send_ack(ack.key.slot, &ack.token, ack.live_at);
+                self.send_ack(ack.key.slot, &ack.token, ack.awaited);
             }
+        }
+    }
+
+    /// The bridge will get nothing for this name: who subscribes to it is told so, as are those that wait for it.
+    pub(super) fn refused_by_bridge(&mut self, name: &[u8], kind: Kind) {
+        let Some(audience) = self.subscriptions.find_name(name, kind) else { return };
+        self.subscriptions.set_refused(audience);
+        let live_at = self.subscriptions.live_at(audience);
+        for Ack { awaited, .. } in &mut self.acks.waiting {
+            awaited.is_refused |= awaited.waits_from.is_some_and(|from| (from..=awaited.live_at).contains(&live_at));
         }
     }
 
@@ -79,12 +121,13 @@ impl Hub {
         }
     }
 
-    /// A subscription (its message has a `live_at`) that only this node knows of says so.
-    fn send_ack(&mut self, slot: Slot, token: &[u8], live_at: u64) {
+    /// A subscription that only this node knows of says so.
+    fn send_ack(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
         const START: &[u8] = b"LHTTP/1.0 ack\r\nack:";
         const END: &[u8] = b"\r\n\r\n";
         const OFFLINE_END: &[u8] = b"\r\ncluster:offline\r\n\r\n";
-        let end = if live_at > 0 && self.relays.is_offline() { OFFLINE_END } else { END };
+        let is_offline = awaited.is_refused || awaited.live_at > 0 && self.relays.is_offline();
+        let end = if is_offline { OFFLINE_END } else { END };
         if self.is_open(slot) {
             self.push_frame(slot, |turn| {
                 frame::encode_header(turn, data(true), START.len() + token.len() + end.len());

@@ -4,7 +4,10 @@ use smallvec::SmallVec;
 
 use crate::{
     engine::{
-        hub::{Hub, acks::data},
+        hub::{
+            Hub,
+            acks::{Awaited, data},
+        },
         relay::{self, Item, Relays},
         subscriptions::{AudienceId, Slot},
     },
@@ -73,10 +76,10 @@ impl Hub {
         self.subscriptions.is_subscribed(slot, name, kind)
     }
 
-    /// Subscribes a connection to a checked name, and gives the number that [`Hub::acknowledge`] waits for.
-    pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> u64 {
+    /// Subscribes a connection to a checked name, and gives what [`Hub::acknowledge`] waits for.
+    pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
         if !self.is_open(slot) {
-            return 0;
+            return Awaited::default();
         }
         self.forget_resolved();
         let subscribed = self.subscriptions.subscribe(slot, name, kind);
@@ -84,7 +87,7 @@ impl Hub {
             let live_at = self.relays.announce(name, kind);
             self.subscriptions.set_live_at(subscribed.audience, live_at);
         }
-        self.subscriptions.live_at(subscribed.audience)
+        self.awaited(subscribed.audience)
     }
 
     /// Ends a subscription, if there is one.
@@ -188,8 +191,10 @@ impl Hub {
                     is_answered = true;
                 }
                 Item::Delivery { name, kind, frame } => self.deliver_to(name, kind, frame),
+                Item::Refused { name, kind } => self.refused_by_bridge(name, kind),
                 Item::Absent => {
                     self.relays.absent(peer);
+                    self.subscriptions.forget_refusals();
                     is_answered = true;
                 }
                 Item::Stopping => self.relays.has_stopped(peer),

@@ -1,7 +1,10 @@
 //! The hub and the bridge to other nodes: when a subscription is live, and who gets what comes from there.
 
 use super::*;
-use crate::engine::relay::{self, Item};
+use crate::engine::{
+    hub::acks::Awaited,
+    relay::{self, Item},
+};
 
 const BRIDGE: u32 = 1;
 
@@ -33,8 +36,8 @@ fn received(hub: &mut Hub, peers: &mut Peers, slot: Slot) -> String {
 }
 
 fn subscribe(hub: &mut Hub, slot: Slot, name: &str, kind: Kind, token: &str) {
-    let live_at = hub.subscribe(slot, name.as_bytes(), kind);
-    hub.acknowledge(slot, token.as_bytes(), live_at);
+    let awaited = hub.subscribe(slot, name.as_bytes(), kind);
+    hub.acknowledge(slot, token.as_bytes(), awaited);
 }
 
 #[test]
@@ -43,7 +46,7 @@ fn a_subscription_is_acknowledged_when_the_bridge_has_answered() {
     let slot = open(&mut hub, &mut peers);
     answered(&mut hub, 0);
     subscribe(&mut hub, slot, "a", Kind::Exact, "one");
-    hub.acknowledge(slot, b"no-subscription", 0);
+    hub.acknowledge(slot, b"no-subscription", Awaited::default());
     let got = received(&mut hub, &mut peers, slot);
     assert!(got.contains("ack:no-subscription\r\n\r\n") && !got.contains("ack:one"), "{got:?}");
     let interest = hub.take_interest().expect("interest for the bridge");
@@ -72,8 +75,47 @@ fn an_acknowledgement_without_other_nodes_says_so() {
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:waiting\r\ncluster:offline\r\n\r\n"));
     subscribe(&mut hub, slot, "a", Kind::Exact, "away");
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:away\r\ncluster:offline\r\n\r\n"));
-    hub.acknowledge(slot, b"publish", 0);
+    hub.acknowledge(slot, b"publish", Awaited::default());
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:publish\r\n\r\n"), "what a publish does holds");
+}
+
+fn refused(hub: &mut Hub, name: &str) {
+    let mut batch = Vec::new();
+    relay::put_refused(&mut batch, name.as_bytes(), Kind::Exact);
+    assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
+}
+
+#[test]
+fn an_acknowledgement_of_what_the_bridge_is_refused_says_so() {
+    let (mut hub, mut peers) = hub();
+    let slot = open(&mut hub, &mut peers);
+    answered(&mut hub, 0);
+    for name in ["a", "b", "c"] {
+        subscribe(&mut hub, slot, name, Kind::Exact, name);
+    }
+    refused(&mut hub, "b");
+    answered(&mut hub, 3);
+    let got = received(&mut hub, &mut peers, slot);
+    assert!(got.contains("ack:a\r\n\r\n") && got.contains("ack:b\r\ncluster:offline\r\n\r\n"), "{got:?}");
+    assert!(got.ends_with("ack:c\r\n\r\n"), "{got:?}");
+
+    let mut awaited = hub.subscribe(slot, b"b", Kind::Exact);
+    awaited = awaited.and(hub.subscribe(slot, b"a", Kind::Exact));
+    hub.acknowledge(slot, b"both", awaited);
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:both\r\ncluster:offline\r\n\r\n"));
+    subscribe(&mut hub, slot, "c", Kind::Exact, "other");
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:other\r\n\r\n"));
+
+    hub.unsubscribe(slot, b"b", Kind::Exact);
+    subscribe(&mut hub, slot, "b", Kind::Exact, "anew");
+    answered(&mut hub, 4);
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:anew\r\n\r\n"), "the bridge says it again if need be");
+    refused(&mut hub, "b");
+    absent(&mut hub);
+    answered(&mut hub, 4);
+    subscribe(&mut hub, slot, "b", Kind::Exact, "back");
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:back\r\n\r\n"), "here, too");
+    refused(&mut hub, "not.known");
 }
 
 #[test]

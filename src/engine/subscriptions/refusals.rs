@@ -1,0 +1,20 @@
+//! Names for which other nodes' publishes do not come, though they have subscribers here.
+
+use super::{AudienceId, Subscriptions};
+
+impl Subscriptions {
+    /// Whether other nodes' publishes to this name do not come.
+    pub(crate) fn is_refused(&self, id: AudienceId) -> bool {
+        self.audiences[id.0 as usize].is_refused
+    }
+
+    /// Notes that they do not, until the name has its first subscriber anew or [`forget_refusals`](Self::forget_refusals).
+    pub(crate) fn set_refused(&mut self, id: AudienceId) {
+        self.audiences[id.0 as usize].is_refused = true;
+    }
+
+    /// Nothing is refused any more. Cost: all audiences.
+    pub(crate) fn forget_refusals(&mut self) {
+        self.audiences.iter_mut().for_each(|(_, audience)| audience.is_refused = false);
+    }
+}
