@@ -164,8 +164,15 @@ fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
     client.subscribe_acked("room");
     nats.pause();
     node.wait_for("the server does not answer");
-    client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
-    client.expect_text("LHTTP/1.0 ack\r\nack:a\r\ncluster:offline\r\n\r\n");
+    // The bridge says so in the log before the core has heard it.
+    let is_told = common::wait_until(
+        || {
+            client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
+            client.recv().payload == b"LHTTP/1.0 ack\r\nack:a\r\ncluster:offline\r\n\r\n"
+        },
+        common::PATIENCE,
+    );
+    assert!(is_told, "acks do not say that NATS is silent");
     nats.go_on();
 }
 
