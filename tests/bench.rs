@@ -116,6 +116,18 @@ fn a_backend_that_hangs_is_measured_beside_none() {
 }
 
 #[test]
+fn a_machine_that_stops_its_cpus_is_seen_without_a_server() {
+    let stalls = report(&["stalls", "--secs", "0.5", "--late-us", "0"]);
+    for cpu in ["server_cpu", "generator_cpu"] {
+        let figure = |name: &str| stalls["figures"][format!("{cpu}_{name}")].as_f64().expect("a number");
+        // What is lost is late when nothing may wait; beside other tests something is lost.
+        let (lost, late, longest) = (figure("lost_percent"), figure("late_percent"), figure("longest_us"));
+        assert!(lost == late && (0.0..=100.0).contains(&lost) || longest > 500_000.0, "{stalls:#}");
+        assert!(lost == 0.0 || longest >= 20.0, "{stalls:#}");
+    }
+}
+
+#[test]
 fn a_server_that_is_missing_or_refuses_to_start_is_an_error_that_says_how() {
     let missing = bench(&["burst", "--lhttpd", "/nowhere/lhttpd"]);
     let text = String::from_utf8_lossy(&missing.stderr).into_owned();

@@ -39,6 +39,7 @@ use crate::{
         rate::{self, RateArgs},
         rtt::{self, RttArgs},
         slow::{self, SlowArgs},
+        stalls::{self, StallsArgs},
         upstream::{self, UpstreamArgs},
     },
     report::{Outcome, Output},
@@ -112,6 +113,13 @@ enum Mode {
         #[command(flatten)]
         common: Common,
     },
+    /// No server: how often this machine keeps its CPUs from running, which makes late whatever arrives then
+    Stalls {
+        #[command(flatten)]
+        work: StallsArgs,
+        #[command(flatten)]
+        common: Common,
+    },
     /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table
     Compare {
         #[command(flatten)]
@@ -163,6 +171,7 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
         Mode::Post(single) => single.run(interrupted, |bench, target, args| post::run(bench, target, &args)),
         Mode::Slow(single) => single.run(interrupted, slow::run),
         Mode::Cluster { work, common } => common.run(interrupted, |bench| cluster::run(bench, work)),
+        Mode::Stalls { work, common } => common.run(interrupted, |bench| stalls::run(bench, work)),
         Mode::Upstream { work, common } => common.run(interrupted, |bench| upstream::run(bench, work)),
         Mode::Compare { work, common } => {
             let bench = Bench::new(common.placement, common.programs, interrupted);

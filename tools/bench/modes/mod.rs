@@ -12,6 +12,7 @@ pub(crate) mod post;
 pub(crate) mod rate;
 pub(crate) mod rtt;
 pub(crate) mod slow;
+pub(crate) mod stalls;
 pub(crate) mod upstream;
 mod works;
 

@@ -1,0 +1,96 @@
+//! `stalls`: how often this machine keeps a CPU from running for a while, with no server at all. What happens to arrive in
+//! such a time is late, whoever serves it: so this bounds the percentiles that the other modes can find.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use serde_json::json;
+
+use super::rate;
+use crate::{affinity, bench::Bench, failure::Failure, report::Outcome};
+
+/// A loop that reads the clock takes far less than this.
+const GAP_MIN: Duration = Duration::from_micros(20);
+/// A gap that is counted as a stall.
+const STALL_MIN: Duration = Duration::from_millis(1);
+
+/// How `stalls` is run.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct StallsArgs {
+    /// For how long
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = rate::seconds)]
+    secs: f64,
+    /// What waits longer than this is late
+    #[arg(long, default_value_t = 1500, value_name = "MICROS")]
+    late_us: u64,
+}
+
+/// What a CPU did not do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    stalls: u64,
+    longest: Duration,
+    all: Duration,
+    /// The times from which it took longer than `late` until it ran again.
+    late: Duration,
+}
+
+/// Runs `stalls`.
+pub(crate) fn run(bench: &Bench, args: StallsArgs) -> Result<Outcome, Failure> {
+    let time = Duration::from_secs_f64(args.secs);
+    let late = Duration::from_micros(args.late_us);
+    let cpus = [bench.server_cpu, bench.generator_cpu];
+    let lost = thread::scope(|scope| {
+        let watched = cpus.map(|cpu| scope.spawn(move || affinity::on_cpu(cpu, || watch(time, late))));
+        watched.map(|thread| thread.join().unwrap_or_default())
+    });
+    let mut outcome = Outcome::new("stalls", "none", &[("secs", json!(args.secs)), ("late_us", json!(args.late_us))]);
+    let names = [
+        ["server_cpu_stalls", "server_cpu_lost_percent", "server_cpu_late_percent", "server_cpu_longest_us"],
+        [
+            "generator_cpu_stalls",
+            "generator_cpu_lost_percent",
+            "generator_cpu_late_percent",
+            "generator_cpu_longest_us",
+        ],
+    ];
+    for ((cpu, lost), [stalls, lost_percent, late_percent, longest]) in cpus.into_iter().zip(lost).zip(names) {
+        let percent = |of: Duration| 100.0 * of.as_secs_f64() / args.secs;
+        outcome.set(stalls, lost.stalls as f64);
+        outcome.set(lost_percent, percent(lost.all));
+        outcome.set(late_percent, percent(lost.late));
+        outcome.set(longest, lost.longest.as_nanos() as f64 / 1e3);
+        outcome.text += &format!(
+            "CPU {cpu}: did not run for {:.2} % of {} s; {} times for a millisecond or more, {} at most; for {:.2} % of the time \
+             what had come would have waited longer than {} µs\n",
+            percent(lost.all),
+            args.secs,
+            lost.stalls,
+            outcome.show(longest),
+            percent(lost.late),
+            args.late_us,
+        );
+    }
+    Ok(outcome)
+}
+
+/// Reads the clock over and over.
+fn watch(time: Duration, late: Duration) -> Lost {
+    let (start, mut lost) = (Instant::now(), Lost::default());
+    let mut last = start;
+    while last - start < time {
+        let now = Instant::now();
+        let gap = now - last;
+        if gap > GAP_MIN {
+            lost.all += gap;
+            lost.late += gap.saturating_sub(late);
+            lost.longest = lost.longest.max(gap);
+            lost.stalls += u64::from(gap >= STALL_MIN);
+        }
+        last = now;
+    }
+    lost
+}
