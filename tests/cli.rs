@@ -1,20 +1,22 @@
 //! The daemon as its user meets it: flags, the file, what it says, how it ends. Every test runs the real binary.
 
+#[path = "cli/process.rs"]
+mod process;
+#[allow(dead_code)]
+#[path = "common/scratch.rs"]
+mod scratch;
+
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
-    process::{self, Child, Command, ExitStatus, Output, Stdio},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver},
-    },
-    thread,
     time::{Duration, Instant},
 };
 
 use tungstenite::{Message, WebSocket, client};
+
+use process::{Server, assert_refused, run, succeeds, text};
+use scratch::Scratch;
 
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -166,11 +168,11 @@ fn a_file_that_cannot_be_used_is_named_with_its_fault() {
         ("cores = 1\ncpu-list = \"0\"", "cpu-list"),
         ("\n\ncores =", "line 3"),
     ] {
-        let path = scratch.file(content);
+        let path = scratch.write("lhttpd.toml", content);
         assert_refused(&["--config", &path], named);
     }
     assert_refused(&["--config", "/no/such/file.toml"], "/no/such/file.toml");
-    assert_refused(&["--config", &scratch.0.to_string_lossy()], &scratch.0.to_string_lossy());
+    assert_refused(&["--config", &scratch.path().to_string_lossy()], &scratch.path().to_string_lossy());
 }
 
 #[test]
@@ -189,7 +191,10 @@ fn check_says_what_the_options_come_to_and_starts_nothing() {
 #[test]
 fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     let scratch = Scratch::new();
-    let path = scratch.file("cpu-list = \"0\"\nmax-connections = 100\nmax-message = \"32KiB\"\noutbox-max = 131072\n");
+    let path = scratch.write(
+        "lhttpd.toml",
+        "cpu-list = \"0\"\nmax-connections = 100\nmax-message = \"32KiB\"\noutbox-max = 131072\n",
+    );
     let said = succeeds(&["--check", "--config", &path, "--max-connections", "200", "--cores", "1"]);
     for part in ["1 core", "200 connections", "messages of 32.0 KiB", "outboxes of 128.0 KiB"] {
         assert!(said.contains(part), "no {part:?} in {said}");
@@ -213,7 +218,7 @@ fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
 #[cfg(feature = "nats")]
 fn nats_options_that_make_no_sense_are_one_sentence_without_the_secret() {
     let scratch = Scratch::new();
-    let (empty, wrong) = (scratch.file(""), scratch.named("wrong", "hunter2"));
+    let (empty, wrong) = (scratch.write("lhttpd.toml", ""), scratch.write("wrong", "hunter2"));
     let url = "nats://u:hunter2@127.0.0.1";
     for (args, named) in [
         (&["--nats", "http://u:hunter2@h"][..], "nats:"),
@@ -261,7 +266,7 @@ fn a_demo_that_cannot_listen_keeps_the_server_from_starting() {
 #[test]
 fn the_demo_can_be_set_in_the_file_and_says_what_to_open() {
     let scratch = Scratch::new();
-    let path = scratch.file("demo = \"127.0.0.1:0\"\n");
+    let path = scratch.write("lhttpd.toml", "demo = \"127.0.0.1:0\"\n");
     let server = Server::start(&["--config", &path]);
     let line = server.wait_for_line("demo: open ");
     let url = line.split_once("open ").unwrap().1;
@@ -366,161 +371,4 @@ fn publish(address: SocketAddr, headers: &str) -> u16 {
     let mut status_line = String::new();
     BufReader::new(stream).read_line(&mut status_line).unwrap();
     status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status_line:?}"))
-}
-
-/// A running daemon; ends with the test, however that ends.
-struct Server {
-    process: Process,
-    address: SocketAddr,
-    /// The start-up line.
-    line: String,
-    /// What comes on stderr after it, line by line; ends with the process. `None` once it is closed.
-    lines: Option<Receiver<String>>,
-}
-
-impl Server {
-    fn start(args: &[&str]) -> Self {
-        Self::start_with(args, &[])
-    }
-
-    fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = daemon(&["--listen", "127.0.0.1:0"]);
-        command.args(args).envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut process = Process(command.spawn().unwrap());
-        let stderr = BufReader::new(process.0.stderr.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Self { process, address: unknown, line: String::new(), lines: Some(lines) };
-        server.line = server.wait_for_line("listening on ");
-        let rest = server.line.split_once("listening on ").unwrap().1;
-        let address = rest.split([',', ' ']).next().unwrap().trim_end_matches(':');
-        server.address = address.parse().unwrap_or_else(|_| panic!("no address in {:?}", server.line));
-        server
-    }
-
-    fn wait_for_line(&self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        let lines = self.lines.as_ref().unwrap();
-        let mut seen = Vec::new();
-        while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if line.contains(part) {
-                return line;
-            }
-            seen.push(line);
-        }
-        panic!("no line with {part:?} on stderr, only {seen:#?}");
-    }
-
-    /// All that is left on stderr of a process that has ended.
-    fn rest(&mut self) -> String {
-        self.lines.take().unwrap().iter().collect::<Vec<_>>().join("\n")
-    }
-
-    /// The reading end of the pipe is closed at the next line, since nobody wants that line.
-    fn close_stderr(&mut self) {
-        self.lines = None;
-    }
-
-    /// The shell's own `kill`: no package is needed for it.
-    fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.process.0.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        self.process.wait_for_exit()
-    }
-}
-
-/// A child process that is killed when the test ends before it.
-struct Process(Child);
-
-impl Process {
-    /// Polls, since std has no wait with a deadline.
-    fn wait_for_exit(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the process has not ended after {PATIENCE:?}");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn daemon(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lhttpd"));
-    command.args(args).env_remove("LHTTP_PUBLISH_KEY").env("RUST_BACKTRACE", "1");
-    command
-}
-
-/// Runs the daemon to its end, which must come soon. What it prints here fits a pipe, so it is read afterwards.
-fn run(args: &[&str]) -> Output {
-    let child = daemon(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut process = Process(child);
-    let status = process.wait_for_exit();
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    process.0.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
-    process.0.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
-    Output { status, stdout, stderr }
-}
-
-/// Its stdout, after it ended well.
-fn succeeds(args: &[&str]) -> String {
-    let output = run(args);
-    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// It ends with code 1 and exactly one line on stderr, which contains `named`.
-fn assert_refused(args: &[&str], named: &str) {
-    let output = run(args);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
-    assert!(said.starts_with("lhttpd: ") && said.contains(named), "{args:?}: no {named:?} in {said:?}");
-    assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A folder of this test's own, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("lhttp-cli-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = env::temp_dir().join(name);
-        fs::create_dir(&folder).unwrap();
-        Self(folder)
-    }
-
-    /// Writes a configuration file and gives its path.
-    fn file(&self, content: &str) -> String {
-        self.named("lhttpd.toml", content)
-    }
-
-    /// Writes a file and gives its path.
-    fn named(&self, name: &str, content: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
