@@ -79,20 +79,20 @@ impl Shared {
 
     /// Tells of messages that were dropped, and of what was refused.
     pub(super) fn log_drops(&self, when: When) {
+        let dropped = |news: Option<(u64, Box<str>)>, whose: &str, why: &str| {
+            if let Some((count, channel)) = news {
+                log::warn!(
+                    "NATS: {count} messages {whose} other nodes were dropped, for {why}; one of them on {channel}"
+                );
+            }
+        };
         let (behind, too_big) = {
             let mut inbound = lock(&self.inbound);
             (inbound.behind.take(when), inbound.too_big.take(when))
         };
-        if let Some((count, channel)) = behind {
-            log::warn!(
-                "NATS: {count} messages from other nodes were dropped, for a core was behind; one of them on {channel}"
-            );
-        }
-        if let Some((count, channel)) = too_big {
-            log::warn!(
-                "NATS: {count} messages from other nodes were dropped, for they are larger than outbox-max; one of them on {channel}"
-            );
-        }
+        dropped(behind, "from", "a core was behind");
+        dropped(too_big, "from", "they are larger than outbox-max");
+        dropped(self.take_publish_drops(when), "for", "NATS is slower than they come");
         let overflowed = {
             let mut drops = lock(&self.drops);
             drops.overflowed.set(self.link.overflowed());
@@ -101,25 +101,20 @@ impl Shared {
         if let Some((count, _)) = overflowed {
             log::warn!("NATS: {count} messages from other nodes or more were dropped, for the bridge was behind");
         }
-        if let Some((count, channel)) = self.take_publish_drops(when) {
-            log::warn!(
-                "NATS: {count} messages for other nodes were dropped, for NATS is slower than they come; one of them on {channel}"
-            );
-        }
+        self.log_refusals(when);
+    }
+
+    fn log_refusals(&self, when: When) {
         let beyond = lock(&self.table).beyond.take(when);
+        let (subscriptions, publishes, others) = {
+            let mut refusals = lock(&self.link.refusals);
+            (refusals.subscriptions.take(when), refusals.publishes.take(when), refusals.others.take(when))
+        };
         if let Some((count, name)) = beyond {
             log::warn!(
                 "NATS: {count} channels and patterns are too many for memory-budget; one of them is {name}, for which nothing comes from other nodes"
             );
         }
-        self.log_refusals(when);
-    }
-
-    fn log_refusals(&self, when: When) {
-        let (subscriptions, publishes, others) = {
-            let mut refusals = lock(&self.link.refusals);
-            (refusals.subscriptions.take(when), refusals.publishes.take(when), refusals.others.take(when))
-        };
         if let Some((count, name)) = subscriptions {
             log::warn!(
                 "NATS: {count} subscriptions are refused, for this node's user has no permission; one of them to {name}, for which nothing comes from other nodes"
