@@ -37,8 +37,7 @@
 //! [`Client::publish`] and the others that wait for an acknowledgement say what has become of the message: `Ok` is that
 //! all its effects hold, and each [`ClientError`] is either "nothing has happened" or "not known". Subscribing and
 //! unsubscribing can be repeated without harm, and are, when a connection is lost in the middle and is to be made again; a
-//! publish is not, since
-//! it might arrive twice.
+//! publish is not, since it might arrive twice.
 
 mod answer;
 mod backoff;

@@ -192,7 +192,7 @@ pub struct Config {
     /// `[nats://|tls://][user:password@|token@]host[:port]`, the port is 4222 unless given. Default: not set, this node is
     /// alone.
     ///
-    /// Each channel and pattern with a subscriber on this node costs 5.6 KB more than without. NATS is asked for one name per
+    /// Each channel and pattern with a subscriber on this node costs 5.7 KB more than without. NATS is asked for one name per
     /// 16 KiB of `memory-budget`; those beyond it hear this node's publishes alone, and an `ack` says so.
     ///
     /// Any one of them is connected to, or one that they tell of; the server starts and serves its own clients when none is
