@@ -68,6 +68,12 @@ fn idle_connections_and_readers_that_stall_have_their_costs() {
 }
 
 #[test]
+fn a_room_beside_an_attack_is_measured() {
+    let small = ["hostile", "--attacks", "errors,partial", "--subs", "2", "--rate", "100", "--secs", "0.3"];
+    measures(&small, &["attacks", "worst_p99_us"]);
+}
+
+#[test]
 fn requests_of_http_are_counted() {
     measures(&["post", "-n", "500", "--rounds", "2"], &["requests_per_s"]);
 }

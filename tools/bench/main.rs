@@ -34,6 +34,7 @@ use crate::{
         broadcast::{self, BurstArgs, FanoutArgs, RoomsArgs},
         cluster::{self, ClusterArgs},
         compare::{self, CompareArgs},
+        hostile::{self, HostileArgs},
         idle::{self, IdleArgs},
         post::{self, PostArgs},
         rate::{self, RateArgs},
@@ -113,6 +114,13 @@ enum Mode {
         #[command(flatten)]
         common: Common,
     },
+    /// Messages at a fixed rate on the same core as clients that mean harm, attack after attack: latency and memory
+    Hostile {
+        #[command(flatten)]
+        work: HostileArgs,
+        #[command(flatten)]
+        common: Common,
+    },
     /// No server: how often this machine keeps its CPUs from running, which makes late whatever arrives then
     Stalls {
         #[command(flatten)]
@@ -171,6 +179,7 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
         Mode::Post(single) => single.run(interrupted, |bench, target, args| post::run(bench, target, &args)),
         Mode::Slow(single) => single.run(interrupted, slow::run),
         Mode::Cluster { work, common } => common.run(interrupted, |bench| cluster::run(bench, work)),
+        Mode::Hostile { work, common } => common.run(interrupted, |bench| hostile::run(bench, &work)),
         Mode::Stalls { work, common } => common.run(interrupted, |bench| stalls::run(bench, work)),
         Mode::Upstream { work, common } => common.run(interrupted, |bench| upstream::run(bench, work)),
         Mode::Compare { work, common } => {

@@ -7,6 +7,7 @@ use crate::{procfs::Usage, report::Outcome};
 pub(crate) mod broadcast;
 pub(crate) mod cluster;
 pub(crate) mod compare;
+pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod post;
 pub(crate) mod rate;
