@@ -58,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     max_headers: Option<usize>,
 
-    /// Most channels that one message is published to; past it the message is refused [default: 32]
+    /// Most channels in publish of one message; past it the message is refused [default: 32]
     #[arg(long, value_name = "N")]
     max_publish_channels: Option<usize>,
 
