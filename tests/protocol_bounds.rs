@@ -198,7 +198,7 @@ fn a_pattern_has_4_stars_at_most(cores: usize) {
     client.say(&message);
     client.expect_text(&message);
     client.expect_nothing_before_ack();
-    for pattern in ["*.*.*.*.*", "*.a.*.*.*.*.>", &"*.".repeat(20).trim_end_matches('.')] {
+    for pattern in ["*.*.*.*.*", "*.a.*.*.*.*.>", "*.".repeat(20).trim_end_matches('.')] {
         for header in ["subscribe", "unsubscribe"] {
             let sentence = expect_refused(&mut client, &format!("{header}:{pattern}"), (400, "bad-channel"));
             assert!(sentence.contains("tokens \"*\", more than 4"), "{sentence}");
