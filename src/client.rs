@@ -155,8 +155,8 @@ impl Client {
     }
 
     /// Publishes to channels, separated by spaces, and waits until the server has taken it: it is queued for all
-    /// subscribers then. A server takes 32 channels in one message unless it is told otherwise, each counted once. A `publish` or `ack` header of the message is replaced. With the header `no-echo:true` this client
-    /// itself does not receive it.
+    /// subscribers then. A server takes 32 channels in one message unless it is told otherwise, each counted once. A `publish`
+    /// or `ack` header of the message is replaced. With the header `no-echo:true` this client itself does not receive it.
     ///
     /// # Errors
     /// Every [`ClientError`]. After `Lost`, `TimedOut`, and `InboxFull` in the middle of the call, it is
