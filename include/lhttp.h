@@ -220,13 +220,13 @@ lhttp_status lhttp_start(const lhttp_config *config, lhttp_server **server);
 uint16_t lhttp_local_port(const lhttp_server *server);
 
 /* Publishes one message, from any thread: its subscribers get `command`, a `publish` header with `channels`, which
- * are separated by spaces, then `headers` (may be NULL), and `len` bytes of `body` (may be NULL if there are none).
- * It goes as text if it is UTF-8, else as binary. Never waits. What one thread publishes to a channel arrives in
+ * are separated by spaces and count once each, then `headers` (may be NULL), and `len` bytes of `body` (may be NULL if
+ * there are none). Channels that begin with "$" or "_" are allowed, which clients may not name. It goes as text if it is UTF-8, else as binary. Never waits. What one thread publishes to a channel arrives in
  * that order.
  *
- * LHTTP_ERROR_REFUSED if a channel, the command, a header or the size is not valid; LHTTP_ERROR_FULL if the server
- * is behind: try again later; LHTTP_ERROR_CLOSED if it has stopped. What a server takes while it stops may reach
- * nobody. */
+ * LHTTP_ERROR_REFUSED if a channel, the command, a header or the size is not valid, or there are more channels than
+ * the option "max-publish-channels" allows; LHTTP_ERROR_FULL if the server is behind: try again later;
+ * LHTTP_ERROR_CLOSED if it has stopped. What a server takes while it stops may reach nobody. */
 lhttp_status lhttp_publish(lhttp_server *server, const char *channels, const char *command,
                            const lhttp_header *headers, const void *body, size_t len);
 
@@ -309,8 +309,8 @@ lhttp_status lhttp_send(lhttp_context *context, const void *body, size_t len);
 lhttp_status lhttp_reply(lhttp_context *context, const char *command, const lhttp_header *headers, const void *body,
                          size_t len);
 
-/* Subscribes the connection to a channel or pattern, or ends that. LHTTP_ERROR_REFUSED if it is neither, or one
- * more than the connection may have. */
+/* Subscribes the connection to a channel or pattern, or ends that; it may begin with "$" or "_", which no client's
+ * may. LHTTP_ERROR_REFUSED if it is neither, or one more than the connection may have. */
 lhttp_status lhttp_subscribe(lhttp_context *context, const char *channel);
 lhttp_status lhttp_unsubscribe(lhttp_context *context, const char *channel);
 

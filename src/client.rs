@@ -128,7 +128,7 @@ impl Client {
     }
 
     /// Subscribes to channels or patterns, separated by spaces, and waits until all are live. They are renewed after each
-    /// reconnect until they are unsubscribed.
+    /// reconnect until they are unsubscribed. Those that begin with `$` or `_` are the system's: the server refuses them.
     ///
     /// # Errors
     /// Every [`ClientError`]; `Lost` only from a client that does not reconnect, for others ask again. When the answer is
@@ -155,8 +155,8 @@ impl Client {
     }
 
     /// Publishes to channels, separated by spaces, and waits until the server has taken it: it is queued for all
-    /// subscribers then. A `publish` or `ack` header of the message is replaced. With the header `no-echo:true` this client
-    /// itself does not receive it.
+    /// subscribers then. A server takes 32 channels in one message unless it is told otherwise, each counted once. A `publish`
+    /// or `ack` header of the message is replaced. With the header `no-echo:true` this client itself does not receive it.
     ///
     /// # Errors
     /// Every [`ClientError`]. After `Lost`, `TimedOut`, and `InboxFull` in the middle of the call, it is

@@ -97,6 +97,15 @@ pub struct Config {
     #[serde(rename = "max-headers")]
     pub headers_max: usize,
 
+    /// `max-publish-channels`: channels that one message is published to, each counted once however often it is named.
+    /// Default: 32; at most [`Config::PUBLISH_CHANNELS_CEILING`].
+    ///
+    /// Past it the message is refused with `too-many-channels`, and nothing of it happens; `POST /publish` gets 429, and a
+    /// [`Publisher`](crate::Publisher) or processor an error. Costs nothing of its own, and bounds how often one message is
+    /// delivered.
+    #[serde(rename = "max-publish-channels")]
+    pub publish_channels_max: usize,
+
     /// `max-connections`: connections open at once, over all cores. Default: what file descriptors and memory allow,
     /// see [`Plan::connections_max`].
     ///
@@ -271,6 +280,9 @@ impl Config {
     /// The most that `max-headers` can be.
     pub const HEADERS_CEILING: usize = 1024;
 
+    /// The most that `max-publish-channels` can be.
+    pub const PUBLISH_CHANNELS_CEILING: usize = 1024;
+
     /// The most that `busy-poll` and `coalesce` can be: 10 ms.
     pub const HOLD_CEILING: Duration = Duration::from_millis(10);
 
@@ -300,6 +312,7 @@ impl Default for Config {
             message_bytes_max: 64 << 10,
             head_bytes_max: 8 << 10,
             headers_max: 64,
+            publish_channels_max: 32,
             connections_max: None,
             outbox_bytes_max: 1 << 20,
             memory_budget_bytes: None,

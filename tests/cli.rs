@@ -21,7 +21,7 @@ use scratch::Scratch;
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 37] = [
+const FLAGS: [&str; 38] = [
     "--listen",
     "--cores",
     "--cpu-list",
@@ -31,6 +31,7 @@ const FLAGS: [&str; 37] = [
     "--max-message",
     "--max-head",
     "--max-headers",
+    "--max-publish-channels",
     "--max-connections",
     "--outbox-max",
     "--memory-budget",
@@ -83,6 +84,7 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--max-message", size(default.message_bytes_max)),
         ("--max-head", size(default.head_bytes_max)),
         ("--max-headers", default.headers_max.to_string()),
+        ("--max-publish-channels", default.publish_channels_max.to_string()),
         ("--outbox-max", size(default.outbox_bytes_max)),
         ("--max-subscriptions", default.subscriptions_max.to_string()),
         ("--idle-timeout", time(default.idle_timeout)),

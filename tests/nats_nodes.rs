@@ -177,7 +177,7 @@ fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
 }
 
 #[test]
-fn channels_of_the_nodes_own_do_not_leave_their_node() {
+fn channels_of_the_systems_neither_leave_their_node_nor_come_to_who_subscribes_to_everything() {
     if !has_nats_server() {
         return;
     }
@@ -187,14 +187,16 @@ fn channels_of_the_nodes_own_do_not_leave_their_node() {
     raw.subscribe(">");
     raw.flush();
     let mut client = Client::connect(node.port());
-    client.subscribe_acked("_lhttp.x >");
-    let message = chat(&["publish:_lhttp.x room"], "hi");
+    client.subscribe_acked(">");
+    client.say(&chat(&["publish:_lhttp.x room"], "refused"));
+    client.expect_error(403, "forbidden", None);
+    let message = chat(&["publish:room"], "hi");
     client.say(&message);
-    for _ in 0..3 {
-        client.expect_text(&message); // on this node it is a channel as any other
-    }
+    client.expect_text(&message);
     assert_eq!(raw.recv(), ("room".to_owned(), message.into_bytes()));
-    raw.publish("_lhttp.x", b"for nobody");
+    for subject in ["_lhttp.x", "_INBOX.x", "$KV.x"] {
+        raw.publish(subject, b"for nobody");
+    }
     raw.publish("room", b"behind it");
     client.expect_text("behind it");
 }

@@ -26,8 +26,8 @@ fn a_channel_has_1_to_255_bytes_and_no_empty_token(cores: usize) {
     let mut client = Client::connect(daemon.port());
     let longest = "c".repeat(255);
     let longest_utf8 = "€".repeat(85);
-    let many_tokens = "a.".repeat(127) + "e";
-    for channel in ["c", "a.b.c", "größe.€", "a:b/c?d=e", "$%&", &longest, &longest_utf8, &many_tokens] {
+    let many_tokens = "a.".repeat(31) + "e";
+    for channel in ["c", "a.b.c", "größe.€", "a:b/c?d=e", "%$_&", &longest, &longest_utf8, &many_tokens] {
         client.subscribe_acked(channel);
         let message = chat(&[&format!("publish:{channel}")], "hi");
         client.say(&message);

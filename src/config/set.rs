@@ -6,13 +6,14 @@ use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_m
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 30] = [
+    pub const NAMES: [&str; 31] = [
         "listen",
         "cores",
         "cpu-list",
         "max-message",
         "max-head",
         "max-headers",
+        "max-publish-channels",
         "max-connections",
         "outbox-max",
         "memory-budget",
@@ -66,6 +67,7 @@ impl Config {
             "max-message" => self.message_bytes_max = size(value)?,
             "max-head" => self.head_bytes_max = size(value)?,
             "max-headers" => self.headers_max = number(value)?,
+            "max-publish-channels" => self.publish_channels_max = number(value)?,
             "max-connections" => self.connections_max = Some(number(value)?),
             "outbox-max" => self.outbox_bytes_max = size(value)?,
             "memory-budget" => self.memory_budget_bytes = Some(parse_bytes(value)?),

@@ -25,6 +25,7 @@ const EVERY_OPTION: &str = r#"
         max-message = "16KiB"
         max-head = 1024
         max-headers = 10
+        max-publish-channels = 7
         max-connections = 100
         outbox-max = "2 MiB"
         memory-budget = "64MiB"
@@ -60,6 +61,7 @@ fn every_option_can_be_set_in_toml() {
         message_bytes_max: 16 << 10,
         head_bytes_max: 1024,
         headers_max: 10,
+        publish_channels_max: 7,
         connections_max: Some(100),
         outbox_bytes_max: 2 << 20,
         memory_budget_bytes: Some(64 << 20),
@@ -191,6 +193,8 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { memory_budget_bytes: Some((1 << 20) - 1), ..base() }, "memory-budget:"),
         (Config { headers_max: 0, ..base() }, "max-headers:"),
         (Config { headers_max: 1025, ..base() }, "max-headers:"),
+        (Config { publish_channels_max: 0, ..base() }, "max-publish-channels:"),
+        (Config { publish_channels_max: 1025, ..base() }, "max-publish-channels:"),
         (Config { subscriptions_max: 0, ..base() }, "max-subscriptions:"),
         (Config { connections_max: Some(0), ..base() }, "max-connections:"),
         (Config { ping_interval: seconds(60), ..base() }, "ping-interval:"),
@@ -229,6 +233,7 @@ fn limits_that_just_fit_are_accepted() {
         Config { message_bytes_max: 8 << 10, ..base() },
         Config { outbox_bytes_max: (64 << 10) + 10, ..base() },
         Config { memory_budget_bytes: Some(1 << 20), ..base() },
+        Config { publish_channels_max: 1024, ..base() },
         Config { ping_interval: Duration::ZERO, idle_timeout: Duration::from_millis(1), ..base() },
         Config { idle_timeout: Duration::ZERO, ..base() },
         Config { drain_timeout: Duration::ZERO, ..base() },

@@ -90,6 +90,11 @@ impl Config {
         if self.headers_max > Self::HEADERS_CEILING {
             return Err(format!("max-headers: {} is more than {}", self.headers_max, Self::HEADERS_CEILING));
         }
+        at_least_one("max-publish-channels", self.publish_channels_max)?;
+        if self.publish_channels_max > Self::PUBLISH_CHANNELS_CEILING {
+            let (given, ceiling) = (self.publish_channels_max, Self::PUBLISH_CHANNELS_CEILING);
+            return Err(format!("max-publish-channels: {given} is more than {ceiling}"));
+        }
         at_least_one("max-subscriptions", self.subscriptions_max)?;
         self.connections_max.map_or(Ok(()), |connections| at_least_one("max-connections", connections))
     }

@@ -67,6 +67,10 @@ counters! {
     delivered,
     /// Messages refused with an error.
     refused,
+    /// Those of them that named more channels in `publish` than `max-publish-channels`.
+    too_many_channels,
+    /// Those of them that were refused with 403: a channel of the system's, or an upstream that is not allowed.
+    forbidden,
     /// Connections closed for breaking the WebSocket protocol or a size limit (1002, 1007, 1009).
     faults,
     /// Connections closed with 1013 because their outbox was full.

@@ -6,7 +6,7 @@ use crate::{
     engine::{hub::Hub, inbox::Mailbox, subscriptions::Slot},
     error::{Reason, Refusal},
     extension::{
-        control::check_publish_size,
+        control::{check_channels, check_publish_size},
         effects::Effects,
         profile::{ConnectionId, Profile},
         publisher::encode_publish,
@@ -66,12 +66,13 @@ impl<'a> Context<'a> {
         self.is_text
     }
 
-    /// The parts of a multipart body (PROTOCOL.md §4); none if there is no `multipart` header, and none from the first
-    /// one on that is malformed, which only a changed message can have.
+    /// The parts of a multipart body (PROTOCOL.md §4) as the first `multipart` header says; none if there is none, and none
+    /// from the first one on that is malformed. A message with a malformed part or a second header is refused, but a filter
+    /// sees it before that.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let body = self.body();
-        let values = self.headers().filter(|(name, _)| name.eq_ignore_ascii_case("multipart"));
-        values.flat_map(move |(_, value)| multipart::parts(value.as_bytes(), body).map_while(Result::ok))
+        let value = self.header("multipart").into_iter();
+        value.flat_map(move |value| multipart::parts(value.as_bytes(), body).map_while(Result::ok))
     }
 
     /// Replaces the command of what is forwarded to subscribers and of what [`Context::send`] answers.
@@ -137,7 +138,8 @@ impl Context<'_> {
         self.effects.borrow_mut().send(self.is_text, |out| message.encode_to(out));
     }
 
-    /// Subscribes this connection to a channel or pattern.
+    /// Subscribes this connection to a channel or pattern. It may begin with `$` or `_`, which no client's may: such a
+    /// channel is the server's own, and the client cannot unsubscribe from it.
     ///
     /// # Errors
     /// `bad-channel`, `too-many-subscriptions`.
@@ -165,7 +167,7 @@ impl Context<'_> {
     /// Publishes a message of its own, as [`Publisher::publish`](crate::Publisher::publish) does.
     ///
     /// # Errors
-    /// `bad-channel`, `bad-start-line`, `bad-header`, `message-too-big`.
+    /// `bad-channel`, `bad-start-line`, `bad-header`, `message-too-big`, `too-many-channels`.
     pub fn publish(
         &self,
         channels: &[&str],
@@ -173,9 +175,11 @@ impl Context<'_> {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Result<(), Refusal> {
-        let payload = encode_publish(channels, command, headers, body.as_ref(), self.hub.limits.message_bytes_max)?;
+        let limits = &self.hub.limits;
+        let channels = check_channels(channels, limits.head.publish_channels_max)?.join(" ");
+        let payload = encode_publish(&channels, command, headers, body.as_ref(), limits.message_bytes_max)?;
         check_publish_size(payload.len(), self.hub.publish_bytes_max())?;
-        self.effects.borrow_mut().publish(channels, |out| out.extend_from_slice(&payload));
+        self.effects.borrow_mut().publish(&channels, |out| out.extend_from_slice(&payload));
         Ok(())
     }
 

@@ -46,39 +46,70 @@ pub(super) fn check(
     if !head.has_controls() {
         return Ok(());
     }
-    if head.has(Control::Multipart) {
-        head.values(payload, Control::Multipart).try_for_each(|value| multipart::check(value, head.body(payload)))?;
-    }
+    head.check_repeated()?;
+    check_publish(hub, message)?;
     if head.has(Control::Subscribe) {
         check_subscribe(hub, slot, message, pending)?;
     }
-    check_publish(hub, message)?;
     if head.has(Control::Unsubscribe) {
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
     }
     if head.has(Control::Upstream) {
         upstream::check(message, gate)?;
     }
-    Ok(())
+    // Last, for it reads the whole body.
+    head.value(payload, Control::Multipart).map_or(Ok(()), |value| multipart::check(value, head.body(payload)))
 }
 
 /// Checks the channels that a message is published to, and gives their number.
 ///
 /// # Errors
-/// `bad-channel`, `message-too-big`.
+/// `bad-channel`, `forbidden`, `message-too-big`, `too-many-channels`.
 fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     if !message.head.has(Control::Publish) {
         return Ok(0);
     }
     check_publish_size(message.payload.len(), hub.publish_bytes_max())?;
-    let mut count = 0;
+    let (mut count, channels_max) = (0, hub.limits.head.publish_channels_max);
     for name in message.names(Control::Publish) {
+        if count == channels_max {
+            return Err(too_many_channels(channels_max));
+        }
         count += 1;
+        channel::check_client(name)?; // what is known may be the system's
         if !hub.is_known(name) {
             channel::check_publish(name)?;
         }
     }
     Ok(count)
+}
+
+/// Checks the channels that a program publishes to, and gives each once, in order. Those of the system's are allowed.
+///
+/// # Errors
+/// `bad-channel`, `too-many-channels`.
+pub(super) fn check_channels<'c>(channels: &[&'c str], channels_max: usize) -> Result<SmallVec<[&'c str; 4]>, Refusal> {
+    let mut checked = SmallVec::new();
+    for &name in channels {
+        if checked.contains(&name) {
+            continue;
+        }
+        if checked.len() == channels_max {
+            return Err(too_many_channels(channels_max));
+        }
+        channel::check_publish(name.as_bytes())?;
+        checked.push(name);
+    }
+    if checked.is_empty() {
+        return Err(Refusal::because(Reason::BadChannel, "there is no channel to publish to"));
+    }
+    Ok(checked)
+}
+
+#[cold]
+fn too_many_channels(channels_max: usize) -> Refusal {
+    let sentence = format!("a message may be published to {channels_max} channels");
+    Refusal::because(Reason::TooManyChannels, sentence)
 }
 
 /// Checks that every node takes a message of this size: NATS has a limit of its own (PROTOCOL.md §7).
@@ -97,7 +128,7 @@ pub(super) fn check_publish_size(len: usize, publish_bytes_max: usize) -> Result
 /// channels.
 ///
 /// # Errors
-/// `bad-channel`, `bad-header`, `message-too-big`.
+/// `bad-channel`, `bad-header`, `forbidden`, `message-too-big`, `too-many-channels`.
 pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     let channels = check_publish(hub, message)?;
     if channels == 0 {
@@ -107,19 +138,19 @@ pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refus
     Ok(channels)
 }
 
-fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -> Result<(), Refusal> {
-    let mut new: SmallVec<[&[u8]; 8]> = SmallVec::new();
+/// Checks the names that a message subscribes to; `pending` subscriptions are made before them.
+///
+/// # Errors
+/// `bad-channel`, `forbidden`, `too-many-subscriptions`.
+pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -> Result<(), Refusal> {
+    let mut more = pending;
     for name in message.names(Control::Subscribe) {
+        channel::check_client(name)?;
         let kind = channel::check_subscribe(name)?;
         if !hub.is_subscribed(slot, name, kind) {
-            new.push(name);
+            more += 1;
+            hub.check_subscriptions(slot, more)?; // at once: further names of a refused message cost nothing
         }
-    }
-    // Twice is once, also against the limit.
-    if hub.check_subscriptions(slot, pending + new.len()).is_err() {
-        new.sort_unstable();
-        new.dedup();
-        hub.check_subscriptions(slot, pending + new.len())?;
     }
     Ok(())
 }
@@ -141,19 +172,20 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
         hub.publish(message.names(Control::Publish), is_text, payload, except);
     }
     if head.has(Control::Unsubscribe) {
-        for name in message.names(Control::Unsubscribe) {
+        // Who is subscribed to a channel of the system's is the system's business.
+        for name in message.names(Control::Unsubscribe).filter(|name| !channel::is_system(name)) {
             hub.unsubscribe(slot, name, channel::kind(name));
         }
     }
     if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, gate) {
         return; // what failed is not acknowledged
     }
-    for token in head.values(payload, Control::Ack) {
+    if let Some(token) = head.value(payload, Control::Ack) {
         hub.acknowledge(slot, token, awaited);
     }
 }
 
 /// Whether the sender is not to receive what it publishes.
 pub(super) fn is_no_echo(head: &Head, payload: &[u8]) -> bool {
-    head.values(payload, Control::NoEcho).any(|value| value == b"true")
+    head.value(payload, Control::NoEcho) == Some(b"true")
 }

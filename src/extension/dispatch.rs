@@ -148,8 +148,12 @@ impl Dispatch {
             check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
-        if processed.is_some() || self.effects.subscriptions() > 0 {
-            self.check(hub, slot, Parsed { head, payload, is_text })?;
+        let parsed = Parsed { head, payload, is_text };
+        match (&processed, self.effects.subscriptions()) {
+            (Some(_), _) => self.check(hub, slot, parsed)?,
+            (None, 0) => {}
+            // All else has been found sound already, and may have taken reading a whole body.
+            (None, pending) => control::check_subscribe(hub, slot, parsed, pending)?,
         }
         let is_changed = filtered.is_some() || processed.is_some();
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());

@@ -7,7 +7,10 @@ use crate::{
         hub::{Application, Hub},
         subscriptions::Slot,
     },
-    protocol::channel::{self, Kind},
+    protocol::{
+        channel::{self, Kind},
+        seen::Seen,
+    },
 };
 
 /// Where something lies in [`Effects::bytes`]: from the first to before the second.
@@ -26,8 +29,10 @@ enum Effect {
 pub(super) struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
-    /// Subscriptions among them that the connection does not hold yet.
+    /// Subscriptions among them that the connection does not hold yet, each name once.
     subscriptions: usize,
+    /// Where the list has them.
+    subscribed: Seen,
     /// Those of the list that a processor's `on_open` asked for.
     opening: Range<usize>,
 }
@@ -37,6 +42,7 @@ impl Effects {
         self.list.clear();
         self.bytes.clear();
         self.subscriptions = 0;
+        self.subscribed.clear();
         self.opening = 0..0;
     }
 
@@ -54,6 +60,7 @@ impl Effects {
     pub(super) fn keep_opening(&mut self) {
         self.list.truncate(self.opening.end);
         self.list.drain(..self.opening.start);
+        self.subscribed.clear();
         self.opening = 0..self.list.len();
     }
 
@@ -62,11 +69,9 @@ impl Effects {
         self.subscriptions
     }
 
-    /// Whether a subscription to this name is asked for.
-    pub(super) fn subscribes(&self, wanted: &str) -> bool {
-        self.list.iter().any(
-            |effect| matches!(*effect, Effect::Subscribe { name, .. } if self.bytes[name.0..name.1] == *wanted.as_bytes()),
-        )
+    /// Whether this name is among [`Effects::subscriptions`].
+    pub(super) fn subscribes(&self, name: &str) -> bool {
+        self.subscribed.contains(name.as_bytes(), |place| name_at(&self.list, &self.bytes, place))
     }
 
     /// Sends what `write` appends.
@@ -76,18 +81,22 @@ impl Effects {
         self.list.push(Effect::Send { is_text, payload });
     }
 
-    /// Publishes what `write` appends to checked channels.
-    pub(super) fn publish(&mut self, channels: &[&str], write: impl FnOnce(&mut Vec<u8>)) {
-        let channels = self.put(|bytes| bytes.extend_from_slice(channels.join(" ").as_bytes()));
+    /// Publishes what `write` appends to checked channels, joined by spaces.
+    pub(super) fn publish(&mut self, channels: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let channels = self.put(|bytes| bytes.extend_from_slice(channels.as_bytes()));
         let payload = self.put(write);
         let is_text = self.is_utf8(payload);
         self.list.push(Effect::Publish { channels, is_text, payload });
     }
 
     pub(super) fn subscribe(&mut self, name: &str, kind: Kind, is_new: bool) {
-        self.subscriptions += usize::from(is_new);
-        let name = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
-        self.list.push(Effect::Subscribe { name, kind });
+        let span = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
+        self.list.push(Effect::Subscribe { name: span, kind });
+        let Self { list, bytes, subscribed, .. } = self;
+        let place = list.len() as u32 - 1;
+        if is_new && subscribed.is_new(name.as_bytes(), place, |place| name_at(list, bytes, place)) {
+            self.subscriptions += 1;
+        }
     }
 
     pub(super) fn unsubscribe(&mut self, name: &str, kind: Kind) {
@@ -129,5 +138,13 @@ impl Effects {
 
     fn is_utf8(&self, span: Span) -> bool {
         simdutf8::basic::from_utf8(&self.bytes[span.0..span.1]).is_ok()
+    }
+}
+
+/// The name of the subscription in this place of the list.
+fn name_at<'b>(list: &[Effect], bytes: &'b [u8], place: u32) -> &'b [u8] {
+    match list[place as usize] {
+        Effect::Subscribe { name, .. } => &bytes[name.0..name.1],
+        _ => &[],
     }
 }

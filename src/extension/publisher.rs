@@ -11,8 +11,8 @@ use std::{
 use crate::{
     engine::inbox::{Letter, Mailbox},
     error::{PublishError, Reason, Refusal},
-    extension::control::check_publish_size,
-    protocol::{channel, message::Message},
+    extension::control::{check_channels, check_publish_size},
+    protocol::message::Message,
 };
 
 /// Publishes from any thread of the program that embeds the server (the seed's `Publish` of tools.go). Made by
@@ -32,21 +32,29 @@ pub struct Publisher {
     message_bytes_max: usize,
     /// The same as the cores'.
     publish_bytes_max: Arc<AtomicUsize>,
+    /// As the reloader sets it.
+    publish_channels_max: Arc<AtomicUsize>,
 }
 
 impl Publisher {
-    pub(crate) fn new(mailbox: Mailbox, message_bytes_max: usize, publish_bytes_max: Arc<AtomicUsize>) -> Self {
-        Self { mailbox, message_bytes_max, publish_bytes_max }
+    pub(crate) fn new(
+        mailbox: Mailbox,
+        message_bytes_max: usize,
+        publish_bytes_max: Arc<AtomicUsize>,
+        publish_channels_max: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { mailbox, message_bytes_max, publish_bytes_max, publish_channels_max }
     }
 
-    /// Publishes one message to all these channels: `command`, a `publish` header that names them, `headers` behind it,
-    /// and `body`. It goes as text if it is UTF-8, else as binary. Never waits: it copies the message into the inbox of a
-    /// core.
+    /// Publishes one message to all these channels, each once: `command`, a `publish` header that names them, `headers`
+    /// behind it, and `body`. It goes as text if it is UTF-8, else as binary. Never waits: it copies the message into the
+    /// inbox of a core. Channels that begin with `$` or `_`, which clients may not name, are allowed.
     ///
     /// # Errors
-    /// [`PublishError::Invalid`] with what is wrong (also `message-too-big`), [`PublishError::Full`] when the core is
-    /// behind (try again later), [`PublishError::Stopped`]. Nothing was published then. What a server takes while it
-    /// stops may reach nobody.
+    /// [`PublishError::Invalid`] with what is wrong (also `message-too-big`, and `too-many-channels` past
+    /// [`publish_channels_max`](crate::Config::publish_channels_max)), [`PublishError::Full`] when the core is behind (try
+    /// again later), [`PublishError::Stopped`]. Nothing was published then. What a server takes while it stops may reach
+    /// nobody.
     pub fn publish(
         &self,
         channels: &[&str],
@@ -54,13 +62,15 @@ impl Publisher {
         headers: &[(&str, &str)],
         body: impl AsRef<[u8]>,
     ) -> Result<(), PublishError> {
-        let payload = encode_publish(channels, command, headers, body.as_ref(), self.message_bytes_max)
+        let channels = check_channels(channels, self.publish_channels_max.load(Ordering::Relaxed))
+            .map_err(PublishError::Invalid)?
+            .join(" ");
+        let payload = encode_publish(&channels, command, headers, body.as_ref(), self.message_bytes_max)
             .and_then(|payload| {
                 check_publish_size(payload.len(), self.publish_bytes_max.load(Ordering::Relaxed)).map(|()| payload)
             })
             .map_err(PublishError::Invalid)?;
-        let channels = channels.join(" ").into_bytes().into_boxed_slice();
-        self.mailbox.post(Letter::Publish { channels, payload })
+        self.mailbox.post(Letter::Publish { channels: channels.into_bytes().into_boxed_slice(), payload })
     }
 }
 
@@ -70,19 +80,15 @@ impl fmt::Debug for Publisher {
     }
 }
 
-/// The message that publishes `body` to `channels`.
+/// The message that publishes `body` to checked channels, joined by spaces.
 pub(super) fn encode_publish(
-    channels: &[&str],
+    channels: &str,
     command: &str,
     headers: &[(&str, &str)],
     body: &[u8],
     message_bytes_max: usize,
 ) -> Result<Vec<u8>, Refusal> {
-    if channels.is_empty() {
-        return Err(Refusal::because(Reason::BadChannel, "there is no channel to publish to"));
-    }
-    channels.iter().try_for_each(|name| channel::check_publish(name.as_bytes()))?;
-    let mut message = Message::new(command)?.header("publish", channels.join(" "))?;
+    let mut message = Message::new(command)?.header("publish", channels)?;
     for (name, value) in headers {
         message.add_header(*name, *value)?;
     }

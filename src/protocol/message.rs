@@ -1,9 +1,11 @@
 //! LHTTP messages (PROTOCOL.md §1): the head that is parsed in place, and the owned message that programs build.
 
+mod control;
 mod head;
 mod owned;
 
-pub(crate) use head::{Control, Head, HeadLimits, find_ack};
+pub(crate) use control::Control;
+pub(crate) use head::{Head, HeadLimits, find_ack};
 pub use owned::Message;
 
 /// The first bytes of every LHTTP message.

@@ -8,4 +8,5 @@ pub(crate) mod mask;
 pub(crate) mod message;
 pub(crate) mod multipart;
 pub(crate) mod scan;
+pub(crate) mod seen;
 pub(crate) mod utf8;

@@ -58,7 +58,8 @@ impl Handle {
     pub fn publisher(&self) -> Publisher {
         let turn = self.next_publisher.fetch_add(1, Ordering::Relaxed);
         let mailbox = self.mailboxes[turn % self.mailboxes.len()].clone();
-        Publisher::new(mailbox, self.message_bytes_max, Arc::clone(&self.publish_bytes_max))
+        let channels_max = self.reloader.publish_channels_max();
+        Publisher::new(mailbox, self.message_bytes_max, Arc::clone(&self.publish_bytes_max), channels_max)
     }
 
     /// What the server has done so far. Each core's numbers are those of its last turn.

@@ -33,6 +33,8 @@ pub struct Reloader {
     running: Arc<Mutex<Config>>,
     /// `outbox-max`, for the bridge.
     outbox_bytes_max: Arc<AtomicUsize>,
+    /// `max-publish-channels`, for publishers of other threads.
+    publish_channels_max: Arc<AtomicUsize>,
 }
 
 /// What came of a [`Reloader::reload`]: options by their names, as the daemon spells them.
@@ -46,13 +48,20 @@ pub struct Reloaded {
 
 impl Reloader {
     pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config) -> Self {
-        let outbox_bytes_max = Arc::new(AtomicUsize::new(running.outbox_bytes_max));
-        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max }
+        let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
+        let (outbox_bytes_max, publish_channels_max) =
+            (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
+        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max }
     }
 
     /// `outbox-max` as it is now.
     pub(super) fn outbox_bytes_max(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.outbox_bytes_max)
+    }
+
+    /// `max-publish-channels` as it is now.
+    pub(super) fn publish_channels_max(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.publish_channels_max)
     }
 
     /// What the server runs with: the configuration that it was started with, and over it what was reloaded since.
@@ -121,6 +130,7 @@ impl Reloader {
             })?;
         }
         self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);
+        self.publish_channels_max.store(next.publish_channels_max, Ordering::Relaxed);
         *running = next;
         Ok(reloaded)
     }
@@ -136,6 +146,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         message_bytes_max,
         head_bytes_max,
         headers_max,
+        publish_channels_max,
         connections_max,
         outbox_bytes_max,
         memory_budget_bytes,
@@ -188,6 +199,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     reloaded.needs_restart = needs_restart.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
     reloaded.apply("max-head", &mut running.head_bytes_max, head_bytes_max);
     reloaded.apply("max-headers", &mut running.headers_max, headers_max);
+    reloaded.apply("max-publish-channels", &mut running.publish_channels_max, publish_channels_max);
     reloaded.apply("max-connections", &mut running.connections_max, connections_max);
     reloaded.apply("outbox-max", &mut running.outbox_bytes_max, outbox_bytes_max);
     reloaded.apply("memory-budget", &mut running.memory_budget_bytes, memory_budget_bytes);

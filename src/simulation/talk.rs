@@ -10,6 +10,20 @@ use super::{
 
 const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
 const PATTERNS: [&str; 5] = [">", "a.*", "*", "*.b", "b.>"];
+/// Any of these makes a message unsound.
+const FLAWS: [&str; 11] = [
+    "subscribe:a..b",
+    "unsubscribe:a.>.b",
+    "publish:*",
+    "multipart:5 3",
+    "upstream:GET http://x/",
+    "publish:_a",
+    "subscribe:a $a.>",
+    "subscribe:*.*.*.*.*",
+    "ack:another",
+    "no-echo:true\r\nno-echo:true",
+    "publish:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33",
+];
 /// Publishers that are no clients are numbered from here, by node.
 const LETTERS: usize = 1_000_000;
 
@@ -49,9 +63,7 @@ impl World {
     /// A message of which nothing may happen.
     pub(super) fn send_unsound(&mut self, index: usize) {
         let token = self.clients[index].token();
-        let flaw = *["subscribe:a..b", "unsubscribe:a.>.b", "publish:*", "multipart:5 3", "upstream:GET http://x/"]
-            .choose(&mut self.rng)
-            .expect("some");
+        let flaw = *FLAWS.choose(&mut self.rng).expect("some");
         let head = format!("ack:{token}\r\nsubscribe:zzz\r\n{flaw}\r\n");
         let channels = self.channels();
         let (is_text, payload) = self.publication(index, &head, channels);
@@ -95,7 +107,11 @@ impl World {
     /// Makes up a message and notes it; without channels it is one that must not reach anybody.
     fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
         let is_text = self.rng.random_bool(0.6);
-        let publish = if channels.is_empty() { String::new() } else { format!("publish:{}\r\n", channels.join(" ")) };
+        let mut publish =
+            if channels.is_empty() { String::new() } else { format!("publish:{}\r\n", channels.join(" ")) };
+        if self.rng.random_bool(0.1) {
+            publish = publish.repeat(self.rng.random_range(2..9)); // each name counts once
+        }
         let mut payload = format!("LHTTP/1.0 m\r\n{publish}{head}\r\n{} ", self.publications.len()).into_bytes();
         let len = self.rng.random_range(0..self.body_bytes_max);
         let filler: &[u8] = if is_text { "é€".as_bytes() } else { &[0xff, 0, 0x80] };

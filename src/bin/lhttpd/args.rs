@@ -58,6 +58,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     max_headers: Option<usize>,
 
+    /// Most channels in publish of one message; past it the message is refused [default: 32]
+    #[arg(long, value_name = "N")]
+    max_publish_channels: Option<usize>,
+
     /// Most connections at once; past it new ones get 503 [default: what open files and memory allow]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
@@ -184,6 +188,7 @@ impl Args {
         set(&mut config.message_bytes_max, self.max_message);
         set(&mut config.head_bytes_max, self.max_head);
         set(&mut config.headers_max, self.max_headers);
+        set(&mut config.publish_channels_max, self.max_publish_channels);
         set(&mut config.connections_max, self.max_connections.map(Some));
         set(&mut config.outbox_bytes_max, self.outbox_max);
         set(&mut config.memory_budget_bytes, self.memory_budget.map(Some));

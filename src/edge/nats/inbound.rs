@@ -17,7 +17,7 @@ use crate::{
         relay,
         uplink::{DOWNLINK_BYTES_MAX, Downlink},
     },
-    protocol::channel::Kind,
+    protocol::channel::{Kind, is_open, is_system},
 };
 
 use super::{Shared, drops::Tally, link::Link, lock, watch};
@@ -87,7 +87,8 @@ impl Inbound {
     /// One message for the subscribers of a name, on these cores. Past a core's limit it is dropped there.
     fn deliver(&mut self, mut cores: u64, name: &str, kind: Kind, message: &Message) {
         let (subject, payload) = (message.subject.as_str(), &message.payload[..]);
-        if subject.starts_with('_') && self.is_own(subject) {
+        // To NATS a pattern such as `>` matches everything; to us it does not match what is the system's.
+        if is_system(subject.as_bytes()) && (self.is_own(subject) || is_open(name.as_bytes())) {
             return;
         }
         self.received += 1;
@@ -187,29 +188,52 @@ mod tests {
     use super::*;
     use crate::engine::{
         inbox::waker,
-        uplink::{Uplink, link_bridge},
+        uplink::{BridgeLink, Uplink, link_bridge},
     };
 
     /// More than what is sent here.
     const FRAME_BYTES_MAX: usize = 1 << 20;
 
-    #[test]
-    fn what_the_client_brings_at_once_is_not_too_much_and_the_core_can_begin_with_it() {
-        const BROUGHT: usize = 8 << 20;
+    fn message(subject: &str) -> Message {
+        let payload = vec![b'x'; 1000].into();
+        let (reply, headers, status, description) = (None, None, None, None);
+        Message { subject: subject.into(), reply, payload, headers, status, description, length: 1000 }
+    }
+
+    /// For one core, whose end of the link keeps what is sent to it.
+    fn inbound() -> (Inbound, BridgeLink) {
         let poll = Poll::new().expect("a poll");
         let wake = waker(poll.registry(), Token(0)).expect("a waker");
         let (downlink, link) = link_bridge(&Uplink::new(0, |_| {}), 1, wake);
-        let mut inbound =
-            Inbound::new(vec![downlink], Arc::new(FRAME_BYTES_MAX.into()), "_INBOX.x.".to_owned(), Arc::default());
-        let message = Message {
-            subject: "room".into(),
-            reply: None,
-            payload: vec![b'x'; 1000].into(),
-            headers: None,
-            status: None,
-            description: None,
-            length: 1000,
-        };
+        let frame_bytes_max = Arc::new(FRAME_BYTES_MAX.into());
+        (Inbound::new(vec![downlink], frame_bytes_max, "_INBOX.x.".to_owned(), Arc::default()), link)
+    }
+
+    #[test]
+    fn a_subject_of_the_systems_is_delivered_to_those_alone_who_named_it() {
+        let (mut inbound, _link) = inbound();
+        for (name, kind, subject, is_delivered) in [
+            (">", Kind::Pattern, "room", true),
+            (">", Kind::Pattern, "_INBOX.other.1", false),
+            (">", Kind::Pattern, "$JS.API.INFO", false),
+            ("*.a", Kind::Pattern, "_x.a", false),
+            ("*.>", Kind::Pattern, "$SYS.a", false),
+            ("_x.>", Kind::Pattern, "_x.a", true),
+            ("$x", Kind::Exact, "$x", true),
+            ("_lhttp.x", Kind::Exact, "_lhttp.x", false),
+            ("a.*", Kind::Pattern, "a._b", true),
+        ] {
+            let before = inbound.received;
+            inbound.deliver(1, name, kind, &message(subject));
+            assert_eq!(inbound.received - before, u64::from(is_delivered), "{subject} for {name}");
+        }
+    }
+
+    #[test]
+    fn what_the_client_brings_at_once_is_not_too_much_and_the_core_can_begin_with_it() {
+        const BROUGHT: usize = 8 << 20;
+        let (mut inbound, link) = inbound();
+        let message = message("room");
         for _ in 0..BROUGHT / 1000 {
             inbound.deliver(1, "room", Kind::Exact, &message);
         }

@@ -10,7 +10,7 @@ use crate::{
         session::ConnectionKey,
         subscriptions::{AudienceId, Slot},
     },
-    error::Refusal,
+    error::{Reason, Refusal},
     protocol::{channel::Kind, frame},
 };
 
@@ -66,12 +66,19 @@ impl Acks {
 impl Hub {
     /// Tells the sender of a message that it was refused.
     pub(crate) fn refuse(&mut self, slot: Slot, refusal: &Refusal, ack: Option<&[u8]>) {
-        self.stats.refused += 1;
+        self.count_refusal(refusal);
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
         encode_refusal(&mut payload, refusal, ack);
         self.send(slot, true, &payload);
         self.scratch = payload;
+    }
+
+    /// Counts a message that is refused.
+    pub(super) fn count_refusal(&mut self, refusal: &Refusal) {
+        self.stats.refused += 1;
+        self.stats.too_many_channels += u64::from(refusal.reason() == Reason::TooManyChannels.word());
+        self.stats.forbidden += u64::from(refusal.reason() == Reason::Forbidden.word());
     }
 
     /// What the acknowledgement of a subscription waits for.

@@ -229,7 +229,7 @@ impl Hub {
     }
 
     fn answer_refusal(&mut self, slot: Slot, refusal: &Refusal, persistence: Persistence) {
-        self.stats.refused += 1;
+        self.count_refusal(refusal);
         let body = format!("{}: {}\n", refusal.reason(), refusal.sentence());
         self.push_http(slot, |turn| write_response(turn, refusal.code(), &[], TEXT, body.as_bytes(), persistence));
     }

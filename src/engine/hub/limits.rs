@@ -38,7 +38,11 @@ impl Limits {
         let millis = |duration: Duration| duration.as_millis() as u64;
         Self {
             message_bytes_max: config.message_bytes_max,
-            head: HeadLimits { head_bytes_max: config.head_bytes_max, headers_max: config.headers_max },
+            head: HeadLimits {
+                head_bytes_max: config.head_bytes_max,
+                headers_max: config.headers_max,
+                publish_channels_max: config.publish_channels_max,
+            },
             outbox_bytes_max: config.outbox_bytes_max,
             kept_bytes_max: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores,
             subscriptions_max: config.subscriptions_max,

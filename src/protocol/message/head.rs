@@ -4,9 +4,11 @@ use crate::{
     error::{Reason, Refusal},
     protocol::{
         message::{
-            ACK_BYTES_MAX, COMMAND_BYTES_MAX, NAME_BYTES_MAX, VERSION, is_token, is_value_byte, trim, trim_start,
+            ACK_BYTES_MAX, COMMAND_BYTES_MAX, Control, NAME_BYTES_MAX, VERSION, is_token, is_value_byte, trim,
+            trim_start,
         },
         scan,
+        seen::Seen,
     },
 };
 
@@ -17,43 +19,12 @@ pub(crate) struct HeadLimits {
     pub(crate) head_bytes_max: usize,
     /// Header lines.
     pub(crate) headers_max: usize,
+    /// Channels in the `publish` headers. It is kept when the message is checked, not when its head is parsed.
+    pub(crate) publish_channels_max: usize,
 }
 
-/// The headers that the server acts on (PROTOCOL.md §2, and `upstream-reply` of §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Control {
-    Subscribe,
-    Publish,
-    Unsubscribe,
-    Upstream,
-    Multipart,
-    Ack,
-    NoEcho,
-    UpstreamReply,
-}
-
-impl Control {
-    /// The control header of this name, in any case.
-    pub(crate) fn of(name: &[u8]) -> Option<Self> {
-        let (word, control): (&[u8], _) = match (name.len(), name.first()? | 0x20) {
-            (7, b'p') => (b"publish", Self::Publish),
-            (9, b's') => (b"subscribe", Self::Subscribe),
-            (11, b'u') => (b"unsubscribe", Self::Unsubscribe),
-            (8, b'u') => (b"upstream", Self::Upstream),
-            (9, b'm') => (b"multipart", Self::Multipart),
-            (3, b'a') => (b"ack", Self::Ack),
-            (7, b'n') => (b"no-echo", Self::NoEcho),
-            (14, b'u') => (b"upstream-reply", Self::UpstreamReply),
-            _ => return None,
-        };
-        (name == word || name.eq_ignore_ascii_case(word)).then_some(control)
-    }
-
-    const fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
+/// Up to this many names are compared with each other, which is cheaper than a table.
+const FEW_NAMES: usize = 8;
 
 /// Bytes `start..end` of the payload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,14 +58,25 @@ struct Name {
     control: Control,
 }
 
+impl Name {
+    /// What tells it from others: the same name in another header is another one.
+    fn key(self, payload: &[u8]) -> (u8, &[u8]) {
+        (self.control.bit(), self.span.of(payload))
+    }
+}
+
 /// The head of one message. The payload that it was parsed from is passed to each call again, so that the table can
 /// live as long as the core and allocate nothing per message.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     command: Span,
     lines: Vec<Line>,
+    /// Each once, where it is mentioned first.
     names: Vec<Name>,
+    seen: Seen,
     controls: u8,
+    /// Those of `controls` that stand more than once.
+    repeated: u8,
     body: u32,
 }
 
@@ -108,6 +90,7 @@ impl Head {
         self.lines.clear();
         self.names.clear();
         self.controls = 0;
+        self.repeated = 0;
         let window = &payload[..payload.len().min(limits.head_bytes_max)];
         let mut at = self.start_line(window, payload.len())?;
         loop {
@@ -126,7 +109,32 @@ impl Head {
         if !is_text && simdutf8::basic::from_utf8(&window[..at]).is_err() {
             return Err(bad_header("the head is not UTF-8"));
         }
+        if self.names.len() > 1 {
+            self.keep_first_of_each_name(payload);
+        }
         Ok(())
+    }
+
+    /// Drops names that were there before (PROTOCOL.md §2: each name counts once). Cost: by their number, and no allocation.
+    fn keep_first_of_each_name(&mut self, payload: &[u8]) {
+        let Self { names, seen, .. } = self;
+        let are_few = names.len() <= FEW_NAMES;
+        if !are_few {
+            seen.reserve(names.len());
+        }
+        let mut kept = 0;
+        for at in 0..names.len() {
+            let (name, key) = (names[at], names[at].key(payload));
+            let is_new = if are_few {
+                names[..kept].iter().all(|before| before.key(payload) != key)
+            } else {
+                seen.is_new(key, kept as u32, |place| names[place as usize].key(payload))
+            };
+            names[kept] = name;
+            kept += usize::from(is_new);
+        }
+        names.truncate(kept);
+        seen.clear();
     }
 
     fn start_line(&mut self, window: &[u8], payload_len: usize) -> Result<usize, Refusal> {
@@ -189,6 +197,7 @@ impl Head {
     }
 
     fn control_line(&mut self, control: Control, value: &[u8], value_start: usize) -> Result<(), Refusal> {
+        self.repeated |= self.controls & control.bit();
         self.controls |= control.bit();
         match control {
             Control::Ack if !(1..=ACK_BYTES_MAX).contains(&value.len()) => {
@@ -246,9 +255,26 @@ impl Head {
         self.controls != 0
     }
 
-    /// The channels and patterns in all values of one control header, in order; they are not checked.
+    /// Checks that a control header whose values do not add up stands once at most (PROTOCOL.md §2).
+    ///
+    /// # Errors
+    /// `bad-header`.
+    pub(crate) fn check_repeated(&self) -> Result<(), Refusal> {
+        if self.repeated & Control::SINGLE == 0 {
+            return Ok(());
+        }
+        let sentence = "a message has at most one ack, multipart, no-echo, upstream and upstream-reply header each";
+        Err(bad_header(sentence))
+    }
+
+    /// The channels and patterns in all values of one control header, each once and in order; they are not checked.
     pub(crate) fn names<'a>(&'a self, payload: &'a [u8], control: Control) -> impl Iterator<Item = &'a [u8]> {
         self.names.iter().filter(move |name| name.control == control).map(|name| name.span.of(payload))
+    }
+
+    /// The first value of a control header; it is the only one of a message that passes [`Head::check_repeated`].
+    pub(crate) fn value<'p>(&self, payload: &'p [u8], control: Control) -> Option<&'p [u8]> {
+        self.values(payload, control).next()
     }
 
     /// The values of a control header, in order; empty without a scan when there is none.
@@ -258,20 +284,22 @@ impl Head {
     }
 }
 
-/// The `ack` token of a message whose head may be broken, so that the error can carry it (PROTOCOL.md §2).
+/// The `ack` token of a message whose head may be broken, so that the error can carry it (PROTOCOL.md §2): of several, the
+/// first that can be one. Cost: one pass over the head.
 pub(crate) fn find_ack(payload: &[u8], limits: HeadLimits) -> Option<&[u8]> {
     let window = &payload[..payload.len().min(limits.head_bytes_max)];
-    let head = &window[..memchr::memmem::find(window, b"\r\n\r\n").unwrap_or(window.len())];
-    let mut starts = memchr::memmem::find_iter(head, b"\r\n").map(|end| end + 2);
-    starts.find_map(|start| {
-        let line = &head[start..];
-        let line = &line[..memchr::memmem::find(line, b"\r\n").unwrap_or(line.len())];
-        let (name, value) = line.split_at(memchr::memchr(b':', line)?);
-        let value = trim(&value[1..]);
+    let lines = memchr::memmem::find_iter(window, b"\r\n").map(|end| &window[end + 2..]);
+    let mut lines = lines.take_while(|line| !line.starts_with(b"\r\n"));
+    lines.find_map(|line| {
+        let (name, value) = line.split_at_checked("ack:".len())?;
+        if !name.eq_ignore_ascii_case(b"ack:") {
+            return None;
+        }
+        let value = trim(&value[..memchr::memmem::find(value, b"\r\n").unwrap_or(value.len())]);
         let is_sound = (1..=ACK_BYTES_MAX).contains(&value.len())
             && value.iter().all(|&byte| is_value_byte(byte))
             && std::str::from_utf8(value).is_ok();
-        (Control::of(name) == Some(Control::Ack) && is_sound).then_some(value)
+        is_sound.then_some(value)
     })
 }
 

@@ -1,6 +1,6 @@
 //! The message that a program builds or changes.
 
-use std::mem;
+use std::collections::HashSet;
 
 use crate::{
     error::{Reason, Refusal},
@@ -59,7 +59,9 @@ impl Message {
             return Err(Refusal::because(Reason::MessageTooBig, "a message has less than 4 GiB"));
         }
         let mut head = Head::default();
-        head.parse(bytes, false, HeadLimits { head_bytes_max: bytes.len(), headers_max: usize::MAX })?;
+        let unlimited =
+            HeadLimits { head_bytes_max: bytes.len(), headers_max: usize::MAX, publish_channels_max: usize::MAX };
+        head.parse(bytes, false, unlimited)?;
         // The head is UTF-8, so nothing is replaced here.
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self {
@@ -175,17 +177,19 @@ impl Message {
         self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The channels that it is published to: those of all its `publish` headers, in their order.
+    /// The channels that it is published to: those of all its `publish` headers, each once, in their order.
     ///
     /// ```
     /// # fn main() -> Result<(), lhttp::Refusal> {
-    /// let message = lhttp::Message::parse(b"LHTTP/1.0 chat\r\npublish:room logs\r\npublish:news\r\n\r\nhi")?;
+    /// let message = lhttp::Message::parse(b"LHTTP/1.0 chat\r\npublish:room logs\r\npublish:news room\r\n\r\nhi")?;
     /// assert_eq!(message.channels().collect::<Vec<_>>(), ["room", "logs", "news"]);
     /// # Ok(())
     /// # }
     /// ```
     pub fn channels(&self) -> impl Iterator<Item = &str> {
-        self.header_values("publish").flat_map(|value| value.split([' ', '\t'])).filter(|name| !name.is_empty())
+        let mut seen = HashSet::new();
+        let names = self.header_values("publish").flat_map(|value| value.split([' ', '\t']));
+        names.filter(move |name| !name.is_empty() && seen.insert(*name))
     }
 
     /// The values of all headers of this name, in any case.
@@ -225,13 +229,11 @@ impl Message {
         Ok(())
     }
 
-    /// The parts of a multipart body (PROTOCOL.md §4), of all `multipart` headers in their order; none without one. It ends
-    /// behind the first part that is wrong, which can only be if the peer did not check them.
+    /// The parts of a multipart body (PROTOCOL.md §4), as the first `multipart` header says; none without one. It ends behind
+    /// the first part that is wrong, which can only be if the peer did not check them.
     pub fn parts(&self) -> impl Iterator<Item = Result<Part<'_>, Refusal>> {
-        let offsets = self.header_values("multipart");
-        let parts = offsets.flat_map(|offsets| multipart::parts(offsets.as_bytes(), &self.body));
-        let mut is_over = false;
-        parts.take_while(move |part| !mem::replace(&mut is_over, part.is_err()))
+        let offsets = self.header_value("multipart").into_iter();
+        offsets.flat_map(|offsets| multipart::parts(offsets.as_bytes(), &self.body))
     }
 
     /// The body.
@@ -270,12 +272,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_that_is_repeated_counts_each_time() {
-        let head = "LHTTP/1.0 c\r\npublish: a  b\r\nmultipart:0\r\nPublish:\tc\r\nMultipart:5 9\r\nmultipart:0\r\n\r\n";
+    fn the_names_of_repeated_headers_add_up_and_of_multipart_the_first_counts() {
+        let head = "LHTTP/1.0 c\r\npublish: a  b a\r\nMultipart:5 9\r\nPublish:\tc b\r\nmultipart:0\r\n\r\n";
         let message = Message::parse(format!("{head}\r\none\r\n2\r\n").as_bytes()).unwrap();
         assert_eq!(message.channels().collect::<Vec<_>>(), ["a", "b", "c"]);
         let bodies: Vec<_> = message.parts().map(|part| part.ok().map(|part| part.body().to_vec())).collect();
-        assert_eq!(bodies, [Some(b"one\r\n2\r\n".to_vec()), Some(b"2\r".to_vec()), None]);
+        assert_eq!(bodies, [Some(b"2\r".to_vec()), None]);
     }
 
     fn names(message: &Message) -> Vec<(&str, &str)> {

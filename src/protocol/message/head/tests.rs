@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 8192, headers_max: 64 };
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 8192, headers_max: 64, publish_channels_max: 32 };
 
 fn parse(payload: &[u8]) -> Result<Head, &'static str> {
     let mut head = Head::default();
@@ -134,5 +134,73 @@ proptest! {
             (head.command(&payload).to_vec(), headers, head.body(&payload).to_vec())
         });
         prop_assert_eq!(ours, oracle(&payload), "{}", payload.escape_ascii());
+    }
+}
+
+#[test]
+fn a_control_header_whose_values_do_not_add_up_may_stand_once() {
+    for name in ["upstream", "multipart", "ack", "no-echo", "upstream-reply"] {
+        let twice = format!("LHTTP/1.0 c\r\n{name}:1\r\nx:y\r\n{}:1\r\n\r\n", name.to_uppercase());
+        let head = parse(twice.as_bytes()).expect("it can be read, for those who only pass it on");
+        assert_eq!(head.check_repeated().map_err(|refusal| refusal.reason().to_owned()), Err("bad-header".to_owned()));
+        let once = format!("LHTTP/1.0 c\r\n{name}:1\r\nsubscribe:a\r\nsubscribe:b\r\n\r\n");
+        assert_eq!(parse(once.as_bytes()).unwrap().check_repeated(), Ok(()), "{name}");
+    }
+    let several = b"LHTTP/1.0 c\r\npublish:a\r\npublish:b\r\nunsubscribe:a\r\nx:y\r\nunsubscribe:b\r\nx:y\r\n\r\n";
+    let mut head = parse(b"LHTTP/1.0 c\r\nack:1\r\nack:2\r\n\r\n").unwrap();
+    assert_eq!(head.parse(several, false, LIMITS), Ok(()));
+    assert_eq!(head.check_repeated(), Ok(()), "a head is not held against the one before");
+}
+
+#[test]
+fn of_several_acks_an_error_carries_the_first_that_can_be_one() {
+    let long = "t".repeat(65);
+    let payload = format!("LHTTP/1.0 c\r\nack:{long}\r\nxack:0\r\nAck:1\r\nack:2\r\n\r\n");
+    assert_eq!(find_ack(payload.as_bytes(), LIMITS), Some(&b"1"[..]));
+}
+
+/// Values of headers that name channels: from none to several, of few names or of as many as a head can have.
+fn named() -> impl Strategy<Value = Vec<(Control, Vec<String>)>> {
+    let control = prop::sample::select(&[Control::Publish, Control::Subscribe, Control::Unsubscribe][..]);
+    let names = prop_oneof![prop::collection::vec("[ab]", 1..4), prop::collection::vec("[abc]{1,3}", 1..60)];
+    prop::collection::vec((control, names), 0..8)
+}
+
+proptest! {
+    #[test]
+    fn each_name_counts_once_where_it_stands_first(lines in named()) {
+        let mut payload = "LHTTP/1.0 c\r\n".to_owned();
+        for (control, names) in &lines {
+            payload += &format!("{control:?}:{}\r\nx:y\r\n", names.join(" "));
+        }
+        payload += "\r\n";
+        let head = parse(payload.as_bytes()).unwrap();
+        for control in [Control::Publish, Control::Subscribe, Control::Unsubscribe] {
+            let mut expected: Vec<&str> = Vec::new();
+            for name in lines.iter().filter(|line| line.0 == control).flat_map(|line| &line.1) {
+                if !expected.contains(&&**name) {
+                    expected.push(name);
+                }
+            }
+            let names: Vec<_> = head.names(payload.as_bytes(), control).map(|name| name.escape_ascii().to_string()).collect();
+            prop_assert_eq!(names, expected);
+        }
+    }
+
+    /// The lines between the first and the first empty one, read with no regard to speed.
+    #[test]
+    fn the_ack_of_any_head_is_found_as_a_naive_reader_finds_it(tail in prop::collection::vec(prop_oneof![
+        Just("\r\n"), Just("\r\n\r\n"), Just("\r"), Just("\n"), Just("ack:"), Just("Ack: "), Just("xack:"), Just("7"),
+        Just("8"), Just("\u{1}"), Just(":"), Just("é"), Just("tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt"),
+    ], 0..14)) {
+        let payload = format!("LHTTP/1.0 c{}", tail.concat());
+        let head = payload.split("\r\n\r\n").next().unwrap_or_default();
+        let expected = head.split("\r\n").skip(1).find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let value = value.trim_matches([' ', '\t']);
+            let is_sound = (1..=64).contains(&value.len()) && !value.contains(|c: char| c.is_ascii_control());
+            (name.eq_ignore_ascii_case("ack") && is_sound).then_some(value.as_bytes())
+        });
+        prop_assert_eq!(find_ack(payload.as_bytes(), LIMITS), expected);
     }
 }

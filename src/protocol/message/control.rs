@@ -1,0 +1,41 @@
+//! The control headers, by name (PROTOCOL.md §2).
+
+/// The headers that the server acts on (PROTOCOL.md §2, and `upstream-reply` of §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Control {
+    Subscribe,
+    Publish,
+    Unsubscribe,
+    Upstream,
+    Multipart,
+    Ack,
+    NoEcho,
+    UpstreamReply,
+}
+
+impl Control {
+    /// The control header of this name, in any case.
+    pub(crate) fn of(name: &[u8]) -> Option<Self> {
+        let (word, control): (&[u8], _) = match (name.len(), name.first()? | 0x20) {
+            (7, b'p') => (b"publish", Self::Publish),
+            (9, b's') => (b"subscribe", Self::Subscribe),
+            (11, b'u') => (b"unsubscribe", Self::Unsubscribe),
+            (8, b'u') => (b"upstream", Self::Upstream),
+            (9, b'm') => (b"multipart", Self::Multipart),
+            (3, b'a') => (b"ack", Self::Ack),
+            (7, b'n') => (b"no-echo", Self::NoEcho),
+            (14, b'u') => (b"upstream-reply", Self::UpstreamReply),
+            _ => return None,
+        };
+        (name == word || name.eq_ignore_ascii_case(word)).then_some(control)
+    }
+
+    /// Those that may stand in a message once.
+    pub(super) const SINGLE: u8 = !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit());
+
+    /// Its place in a set of them.
+    pub(super) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}

@@ -1,0 +1,92 @@
+//! Which names of a list were there before, however long it is.
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::quality::RandomState;
+use hashbrown::{HashTable, hash_table::Entry};
+
+/// A table that has become larger than this, in entries, is given back: 4096 names are as many as a head of 8 KiB has room
+/// for.
+const KEPT_ENTRIES: usize = 8 * 1024;
+
+/// The places of the names that were seen, in the list that holds them.
+///
+/// The hash is seeded anew for each: a peer cannot choose names that collide. Cost: about 10 bytes for each name, which
+/// are used again.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    places: HashTable<u32>,
+    state: RandomState,
+}
+
+impl Seen {
+    /// Makes room for so many names in all.
+    pub(crate) fn reserve(&mut self, names: usize) {
+        debug_assert!(self.places.is_empty());
+        self.places.reserve(names, |_| 0); // it is empty: nothing is hashed again
+    }
+
+    /// Whether `key` was not seen yet; then it is noted as what `key_at(place)` gives. Cost: one probe.
+    pub(crate) fn is_new<K: Hash + Eq>(&mut self, key: K, place: u32, key_at: impl Fn(u32) -> K) -> bool {
+        let Self { places, state } = self;
+        let hash = state.hash_one(&key);
+        match places.entry(hash, |&seen| key_at(seen) == key, |&seen| state.hash_one(key_at(seen))) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(place);
+                true
+            }
+        }
+    }
+
+    /// Whether `key` was seen. Cost: one probe.
+    pub(crate) fn contains<K: Hash + Eq>(&self, key: K, key_at: impl Fn(u32) -> K) -> bool {
+        self.places.find(self.state.hash_one(&key), |&seen| key_at(seen) == key).is_some()
+    }
+
+    /// Forgets all names. Costs nothing when there are none.
+    pub(crate) fn clear(&mut self) {
+        if self.places.capacity() > KEPT_ENTRIES {
+            self.places = HashTable::new();
+        } else {
+            self.places.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_is_new_once_as_in_a_set(names in proptest::collection::vec("[ab]{0,4}", 0..60)) {
+            let (mut seen, mut model) = (Seen::default(), HashSet::new());
+            let at = |place: u32| names[place as usize].as_str();
+            for (place, name) in names.iter().enumerate() {
+                prop_assert_eq!(seen.contains(name.as_str(), at), model.contains(name));
+                prop_assert_eq!(seen.is_new(name.as_str(), place as u32, at), model.insert(name));
+            }
+            seen.clear();
+            prop_assert!(names.iter().all(|name| !seen.contains(name.as_str(), at)));
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_long_list_is_given_back() {
+        let mut seen = Seen::default();
+        for place in 0..100_000 {
+            assert!(seen.is_new(place, place, |place| place));
+        }
+        seen.clear();
+        assert_eq!(seen.places.capacity(), 0);
+        seen.reserve(4096);
+        (0..4096).for_each(|place| assert!(seen.is_new(place, place, |place| place)));
+        seen.clear();
+        assert!(seen.places.capacity() >= 4096, "what a head of 8 KiB needs stays");
+    }
+}
