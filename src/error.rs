@@ -35,6 +35,8 @@ pub enum Reason {
     HeadTooBig,
     /// 429: the connection holds as many subscriptions as it may.
     TooManySubscriptions,
+    /// 429: too many acknowledgements of the connection wait for other nodes.
+    TooManyAcks,
     /// 429: too many messages in too short a time.
     RateLimited,
     /// 502: the upstream server could not be reached, or broke off.
@@ -58,7 +60,7 @@ impl Reason {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::MessageTooBig => 413,
-            Self::TooManySubscriptions | Self::RateLimited => 429,
+            Self::TooManySubscriptions | Self::TooManyAcks | Self::RateLimited => 429,
             Self::HeadTooBig => 431,
             Self::UpstreamFailed => 502,
             Self::UpstreamBusy => 503,
@@ -80,6 +82,7 @@ impl Reason {
             Self::MessageTooBig => "message-too-big",
             Self::HeadTooBig => "head-too-big",
             Self::TooManySubscriptions => "too-many-subscriptions",
+            Self::TooManyAcks => "too-many-acks",
             Self::RateLimited => "rate-limited",
             Self::UpstreamFailed => "upstream-failed",
             Self::UpstreamBusy => "upstream-busy",

@@ -51,6 +51,9 @@ pub(super) fn check(
     }
     if head.has(Control::Subscribe) {
         check_subscribe(hub, slot, message, pending)?;
+        if head.has(Control::Ack) {
+            hub.check_acks(slot)?; // no other message waits for its acknowledgement
+        }
     }
     check_publish(hub, message)?;
     if head.has(Control::Unsubscribe) {
