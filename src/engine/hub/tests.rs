@@ -4,12 +4,16 @@ mod bounds;
 mod bridge;
 mod ending;
 mod http;
+mod linger;
 mod options;
 mod order;
 mod pausing;
 mod repeat;
 mod slow;
 mod splits;
+mod unfinished;
+mod waiting;
+mod work;
 
 use std::{
     io::{self, IoSlice},
