@@ -37,6 +37,8 @@ pub enum Reason {
     TooManySubscriptions,
     /// 429: the message is to be published to more channels than one may be.
     TooManyChannels,
+    /// 429: too many acknowledgements of the connection wait for other nodes.
+    TooManyAcks,
     /// 429: too many messages in too short a time.
     RateLimited,
     /// 502: the upstream server could not be reached, or broke off.
@@ -60,7 +62,7 @@ impl Reason {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::MessageTooBig => 413,
-            Self::TooManySubscriptions | Self::TooManyChannels | Self::RateLimited => 429,
+            Self::TooManySubscriptions | Self::TooManyChannels | Self::TooManyAcks | Self::RateLimited => 429,
             Self::HeadTooBig => 431,
             Self::UpstreamFailed => 502,
             Self::UpstreamBusy => 503,
@@ -83,6 +85,7 @@ impl Reason {
             Self::HeadTooBig => "head-too-big",
             Self::TooManySubscriptions => "too-many-subscriptions",
             Self::TooManyChannels => "too-many-channels",
+            Self::TooManyAcks => "too-many-acks",
             Self::RateLimited => "rate-limited",
             Self::UpstreamFailed => "upstream-failed",
             Self::UpstreamBusy => "upstream-busy",

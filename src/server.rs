@@ -22,10 +22,11 @@ use crate::{
         upstream::{self, Pool},
     },
     engine::{
-        core::{Core, Link},
+        core::{Core, Held, Link},
         counters::Shared,
         hub::{Hub, Limits},
         inbox::{Inbox, Mailbox, Wake, inbox, waker},
+        lanes::Lanes,
         listener::listen,
         pace::Pace,
         reactor::{Reactor, WAKER},
@@ -230,13 +231,19 @@ impl Builder {
             cores.push(Core {
                 number: number as u32,
                 bridge: None,
+                bridge_rest: None,
+                first_link: 0,
                 hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
                 app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate)),
                 reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
                 links,
                 inbox: end.inbox,
+                held: Held::default(),
                 shared: Arc::clone(&shared[number]),
+                lanes: Lanes::default(),
                 spare: Vec::new(),
+                resumed: Vec::new(),
+                now: Duration::ZERO,
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,
             });
@@ -279,10 +286,17 @@ fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
             links[one].push(Link {
                 peer: other as u32,
                 batches_in: from_other,
+                rest: None,
                 batches_out: to_other,
                 wake: wake(other),
             });
-            links[other].push(Link { peer: one as u32, batches_in: from_one, batches_out: to_one, wake: wake(one) });
+            links[other].push(Link {
+                peer: one as u32,
+                batches_in: from_one,
+                rest: None,
+                batches_out: to_one,
+                wake: wake(one),
+            });
         }
     }
     links

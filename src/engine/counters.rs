@@ -55,7 +55,8 @@ counters! {
     out_of_fds,
     /// Subscriptions held now.
     subscriptions,
-    /// Channels and patterns known now: those with a subscriber here or on a peer core.
+    /// Channels and patterns known now: those with a subscriber here or on a peer core, and for half a second those that
+    /// had one.
     channels,
     /// Messages received over WebSocket.
     received,
@@ -81,8 +82,12 @@ counters! {
     timed_out,
     /// Connections closed with 1011 because a processor or a filter panicked.
     panics,
-    /// Times that a publisher had to wait for a link to a peer core.
+    /// Times that a connection had to wait for a link to a peer core that its next message needs.
     paused,
+    /// Messages with so many deliveries that they took several turns.
+    cut,
+    /// Times that a connection had used its share of a turn and waited for the next, while others were read.
+    put_behind,
     /// Bytes of backlogs and unfinished messages kept now.
     kept_bytes,
     /// Turns in which something happened.

@@ -2,18 +2,28 @@
 //!
 //! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
 //! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
-//! [`Hub::take_batch`] for each peer, so that peers work while this core writes; [`Hub::flush`]; and [`Hub::reap`] before a
-//! slot may be used again. When [`Hub::is_full`] says so, batches and flush come in between the inputs, too. So several
-//! hubs and the links between them run in one test, in virtual time, from a seed.
+//! [`Hub::go_on`] with what earlier turns have left; [`Hub::take_batch`] for each peer, so that peers work while this core
+//! writes; [`Hub::flush`]; and [`Hub::reap`] before a slot may be used again. When [`Hub::is_full`] says so, batches and
+//! flush come in between the inputs, too. So several hubs and the links between them run in one test, in virtual time,
+//! from a seed.
+//!
+//! Nobody pays for what others ask for, and no turn is without an end. Three things keep a connection from being read:
+//! - its next message needs a link to a peer that is congested (`hub/pausing.rs`);
+//! - its last message is not finished, because it is worth several turns (`hub/unfinished.rs`);
+//! - it has used its share of the turn (`hub/work.rs`), which the core's loop looks after.
 
 pub(crate) mod acks;
 mod closing;
 mod http;
 mod limits;
+mod linger;
 mod pages;
+mod pausing;
 mod publish;
 mod repeat;
+mod unfinished;
 mod websocket;
+mod work;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -34,10 +44,14 @@ use crate::{
 
 use self::{
     acks::Acks,
+    linger::Lingering,
+    pausing::Paused,
     publish::{Resolved, Run},
     repeat::Repeat,
+    unfinished::Unfinished,
+    work::Work,
 };
-pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits};
+pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits, work::SHARE_UNITS};
 
 /// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
@@ -58,6 +72,13 @@ pub(crate) trait Application: Send {
 
     /// A connection that was open ends, for whatever reason. Called once.
     fn on_close(&mut self, hub: &mut Hub, slot: Slot);
+
+    /// The links that a message needs to be carried out, a bit for each, as [`Hub::links_of_channel`] and
+    /// [`Hub::links_of_subscription`] say. Called before the message is, and only while a link is congested. What may do
+    /// anything needs all of them.
+    fn links_needed(&mut self, _: &mut Hub, _: &[u8]) -> u64 {
+        u64::MAX
+    }
 }
 
 /// The state of one core.
@@ -77,8 +98,12 @@ pub(crate) struct Hub {
     run: Run,
     repeat: Repeat,
     acks: Acks,
-    /// Connections whose input waits for a congested link.
-    paused: Vec<ConnectionKey>,
+    lingering: Lingering,
+    paused: Paused,
+    unfinished: Unfinished,
+    work: Work,
+    /// Deadlines that have come and are not looked at yet: slots and generations.
+    due: Vec<(u32, u32)>,
     /// Connections that are over, for [`Hub::reap`].
     ended: Vec<Slot>,
     /// Connections whose sending side is to be shut, for [`Hub::take_shut`].
@@ -113,7 +138,11 @@ impl Hub {
             run: Run::default(),
             repeat: Repeat::default(),
             acks: Acks::default(),
-            paused: Vec::new(),
+            lingering: Lingering::default(),
+            paused: Paused::default(),
+            unfinished: Unfinished::default(),
+            work: Work::new(),
+            due: Vec::new(),
             ended: Vec::new(),
             shut: Vec::new(),
             flushed: Flushed::default(),
@@ -147,8 +176,8 @@ impl Hub {
         ConnectionKey { slot, generation }
     }
 
-    /// Takes what a connection sent, and gives how many of the bytes were used: fewer than all only when the turn is
-    /// full and wants to be flushed before the rest is given again.
+    /// Takes what a connection sent, and gives how many of the bytes were used: fewer than all only when the turn is full
+    /// and wants to be flushed before the rest is given again, or at the limit of [`Hub::limit_work`].
     pub(crate) fn receive(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> usize {
         let mut used = 0;
         loop {
@@ -158,42 +187,17 @@ impl Hub {
                 Phase::Open | Phase::Closing => self.receive_frames(app, slot, rest),
                 Phase::Lingering | Phase::Ended | Phase::Over => rest.len(),
             };
-            if used == bytes.len() || self.is_full() {
+            if used == bytes.len() || self.must_stop() || !self.may_read(slot) {
                 break;
             }
         }
+        self.work.add(used as u64 / 4);
+        if used < bytes.len() && !self.may_read(slot) {
+            self.keep(slot, &bytes[used..]); // its last message is not finished
+            return bytes.len();
+        }
         self.recount(slot);
         used
-    }
-
-    /// Lets paused connections go on if the links allow it: what was kept of them is taken, and `resumed` gets those that
-    /// may be read again, the one that has waited longest first. They are to be read before all others, or the links could
-    /// be full again, for the others, whenever it is their turn.
-    pub(crate) fn resume(&mut self, app: &mut dyn Application, resumed: &mut Vec<Slot>) {
-        if self.paused.is_empty() || self.must_wait() {
-            return;
-        }
-        for key in std::mem::take(&mut self.paused) {
-            if self.must_wait() || self.is_full() {
-                self.paused.push(key);
-                continue;
-            }
-            let now = self.now;
-            let Some(session) = self.session(key) else { continue };
-            session.is_paused = false;
-            if matches!(session.phase, Phase::Http | Phase::Open) {
-                session.heard = now; // it was us who did not listen
-            }
-            let mut bytes = session.take_partial();
-            session.tidy();
-            let used = self.receive(app, key.slot, &mut bytes);
-            if used < bytes.len() {
-                self.keep_for_later(key.slot, &bytes[used..]);
-            }
-            if !self.sessions[key.slot as usize].is_paused {
-                resumed.push(key.slot);
-            }
-        }
     }
 
     /// The socket takes bytes again.
@@ -206,6 +210,14 @@ impl Hub {
         self.outboxes.turn_len() + self.passed_on >= TURN_BYTES_MAX || self.outboxes.has_long_chain()
     }
 
+    /// Does what earlier turns have left, until the turn is full or about so many units of work are done.
+    pub(crate) fn go_on(&mut self, units: u64) {
+        if self.has_live_acks() {
+            self.acknowledge_live();
+        }
+        self.finish_messages(units);
+    }
+
     /// What is to be handed to a peer at the end of the turn.
     pub(crate) fn take_batch(&mut self, peer: u32) -> Option<Vec<u8>> {
         self.relays.take(peer)
@@ -214,6 +226,11 @@ impl Hub {
     /// What the bridge is to be told of this core's interest at the end of the turn.
     pub(crate) fn take_interest(&mut self) -> Option<Vec<u8>> {
         self.relays.take_interest()
+    }
+
+    /// The bridge does not take interest now.
+    pub(crate) fn give_back_interest(&mut self, interest: Vec<u8>) {
+        self.relays.give_back_interest(interest);
     }
 
     /// The link to a peer is full.
@@ -228,35 +245,15 @@ impl Hub {
     }
 
     /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
-    /// connections may make others speak), or paused connections may go on.
+    /// connections may make others speak), paused connections may go on, or this turn has left something.
     pub(crate) fn wants_turn(&self) -> bool {
-        self.outboxes.is_dirty() || self.run.end != 0 || (!self.paused.is_empty() && !self.must_wait())
+        let has_left = self.has_unfinished() || !self.due.is_empty() || self.has_live_acks();
+        self.outboxes.is_dirty() || self.run.end != 0 || has_left || self.may_resume()
     }
 
     /// Whether something waits for a link.
     pub(crate) fn has_batches(&self) -> bool {
         self.relays.has_batches()
-    }
-
-    /// Whether publishers must wait: for a link that is full, or for too many acknowledgements on their way.
-    pub(crate) fn must_wait(&self) -> bool {
-        self.relays.is_congested() || self.acks.is_full()
-    }
-
-    /// Whether the connection is to be read now. While publishers must wait it is not, and is paused: what it sends stays
-    /// in its socket, where it costs no memory of ours, until [`Hub::resume`] gives the connection again.
-    pub(crate) fn may_read(&mut self, slot: Slot) -> bool {
-        let session = &self.sessions[slot as usize];
-        let may_publish = match session.phase {
-            Phase::Open => true,
-            // Requests come one at a time, and whether the server is well is to be told meanwhile.
-            Phase::Http => self.is_draining,
-            Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,
-        };
-        if may_publish && !session.is_paused && self.must_wait() {
-            self.pause(slot);
-        }
-        !self.sessions[slot as usize].is_paused
     }
 
     /// The connection that has this slot, if it is still the one that is meant.
@@ -276,7 +273,7 @@ impl Hub {
 
     /// The first time at which [`Hub::expire`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.next_withdrawal()).min()
     }
 
     /// The numbers that are read off the state rather than counted.
@@ -292,32 +289,9 @@ impl Hub {
         self.sessions.get_mut(key.slot as usize).filter(|session| session.generation == key.generation)
     }
 
-    /// Bytes that peers have not read, or not sent whole.
+    /// Bytes that peers have not read, or not sent whole, and what is left of messages.
     fn kept_bytes(&self) -> usize {
-        self.outboxes.backlog_bytes() + self.incoming_bytes
-    }
-
-    /// The connection waits until links have room: nothing of it is read until then.
-    fn pause(&mut self, slot: Slot) {
-        self.stats.paused += 1;
-        self.wait_for_links(slot);
-    }
-
-    /// The same in the midst of its input: the unused bytes are kept.
-    fn pause_with(&mut self, slot: Slot, unused: &[u8]) {
-        self.stats.paused += 1;
-        self.keep_for_later(slot, unused);
-    }
-
-    fn keep_for_later(&mut self, slot: Slot, unused: &[u8]) {
-        self.sessions[slot as usize].put_partial(unused);
-        self.recount(slot);
-        self.wait_for_links(slot);
-    }
-
-    fn wait_for_links(&mut self, slot: Slot) {
-        self.sessions[slot as usize].is_paused = true;
-        self.paused.push(self.key(slot));
+        self.outboxes.backlog_bytes() + self.incoming_bytes + self.unfinished.bytes() + self.acks.bytes()
     }
 
     /// Brings the sum of what sessions keep up to date with this one.
@@ -340,6 +314,8 @@ impl Hub {
     pub(crate) fn invariants(&self) {
         self.subscriptions.invariants();
         self.outboxes.invariants();
+        self.acks.invariants();
+        assert!(!self.is_cut(), "nobody goes on with a message");
         let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
         assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
         for (slot, session) in &self.sessions {
@@ -348,7 +324,9 @@ impl Hub {
                 session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max,
                 "an outbox over its limit"
             );
-            assert!(!session.is_paused || self.paused.contains(&self.key(slot as Slot)), "nobody resumes slot {slot}");
+            let key = self.key(slot as Slot);
+            let waits = self.paused.contains(key) || self.unfinished.is_sender(key);
+            assert!(!session.is_paused || waits, "nobody resumes slot {slot}");
             let held = self.subscriptions.count(slot as Slot);
             assert!(session.phase == Phase::Open || held == 0, "slot {slot} has ended with {held} subscriptions");
         }
@@ -361,11 +339,19 @@ impl Hub {
         assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
         assert_eq!((self.kept_bytes(), self.outboxes.segments()), (0, 0));
         assert!(self.paused.is_empty() && self.acks.is_empty() && !self.relays.has_batches());
+        assert!(self.lingering.is_empty() && self.unfinished.is_empty() && self.due.is_empty());
     }
 
     /// Makes links full earlier.
     pub(crate) fn set_batch_bytes_max(&mut self, bytes: usize) {
         self.relays.batch_bytes_max = bytes;
+    }
+
+    /// Makes pieces of messages, shares and turns small.
+    pub(crate) fn set_small_turns(&mut self, piece_units: u64, heavy_units: u64, chain_links: usize) {
+        self.work.piece_units = piece_units;
+        self.work.heavy_units = heavy_units;
+        self.outboxes.chain_links_max = chain_links;
     }
 
     /// Whether connections are paused.

@@ -8,6 +8,7 @@ pub(crate) mod counters;
 pub(crate) mod hub;
 pub(crate) mod inbox;
 mod index;
+pub(crate) mod lanes;
 pub(crate) mod listener;
 pub(crate) mod outbox;
 pub(crate) mod pace;

@@ -87,16 +87,33 @@ pub(crate) struct Flushed {
 }
 
 /// The outboxes of all connections of a core, and the arena that they share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outboxes {
     arena: Arena,
     outboxes: Vec<Outbox>,
     chain: Vec<Link>,
+    /// [`CHAIN_LINKS_MAX`], but for tests.
+    pub(crate) chain_links_max: usize,
     dirty: Vec<Slot>,
     refused: Vec<Refused>,
     ranges: Vec<(u32, u32)>,
     /// The memory that the backlogs' own lists of ranges take, in bytes.
     backlog_ranges_bytes: usize,
+}
+
+impl Default for Outboxes {
+    fn default() -> Self {
+        Self {
+            arena: Arena::default(),
+            outboxes: Vec::new(),
+            chain: Vec::new(),
+            chain_links_max: CHAIN_LINKS_MAX,
+            dirty: Vec::new(),
+            refused: Vec::new(),
+            ranges: Vec::new(),
+            backlog_ranges_bytes: 0,
+        }
+    }
 }
 
 impl Outboxes {
@@ -130,7 +147,7 @@ impl Outboxes {
 
     /// Whether what was pushed since the last flush takes so much memory, whatever it says, that it is to be flushed.
     pub(crate) fn has_long_chain(&self) -> bool {
-        self.chain.len() >= CHAIN_LINKS_MAX
+        self.chain.len() >= self.chain_links_max
     }
 
     /// These bytes of the turn.
@@ -229,6 +246,11 @@ impl Outboxes {
     /// The memory that all backlogs take, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.arena.backlog_bytes() + self.backlog_ranges_bytes
+    }
+
+    /// How many connections a flush writes to.
+    pub(crate) fn dirty_len(&self) -> usize {
+        self.dirty.len()
     }
 
     /// Whether a flush has anything to do.

@@ -10,13 +10,13 @@ use std::collections::VecDeque;
 
 use crate::{engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
-use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, put_interest, put_short};
-pub(crate) use self::item::{Item, messages, names, next, put_answered};
+use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
+pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
 #[cfg_attr(not(feature = "nats"), allow(unused_imports))] // the bridge says it
 pub(crate) use self::item::{put_absent, put_delivery, put_refused};
 
-/// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the core
-/// stops reading from its publishers.
+/// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the link is
+/// congested, and messages that need it wait.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room
@@ -37,6 +37,12 @@ struct Peer {
     heard: u64,
     /// Whether it is still to be told `heard`.
     owes_answer: bool,
+    /// Where the answer in `batch` begins, if there is one. A later answer takes its place, so that answers do not make a
+    /// batch grow that the link does not take: that it stands before what was published since says nothing wrong, for the
+    /// peer acts on it when it has the whole batch or more.
+    answer_at: Option<usize>,
+    /// The same of the batch that was taken last, in case that it is given back.
+    given_answer_at: Option<usize>,
 }
 
 /// A core's side of the links to all its peers.
@@ -46,7 +52,8 @@ pub(crate) struct Relays {
     peers: Vec<Option<Peer>>,
     /// Interests that were sent to every peer so far.
     announced: u64,
-    /// A bit for each peer whose batch is over `batch_bytes_max`; the core's own when it has told that it is stopping.
+    /// A bit for each peer whose batch is over `batch_bytes_max`, and for the bridge if it has not taken its interest; the
+    /// core's own when it has told that it is stopping.
     congested: u64,
     own_bit: u64,
     /// A bit for each peer core that may still publish.
@@ -102,6 +109,11 @@ impl Relays {
         number
     }
 
+    /// Whether there is anybody to be told of interest.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.peers.len() > 1
+    }
+
     /// A bit for each peer that wants every publish: the bridge's, or none.
     pub(crate) fn always_interested(&self) -> u64 {
         self.bridge_bit
@@ -116,7 +128,20 @@ impl Relays {
     /// What the bridge is to be told of our interest at the end of a turn, if anything.
     pub(crate) fn take_interest(&mut self) -> Option<Vec<u8>> {
         let interest = &mut self.bridge.as_mut()?.interest;
+        self.congested &= !self.bridge_bit;
         (!interest.is_empty()).then(|| std::mem::take(interest))
+    }
+
+    /// The bridge has too much interest to take in already: this goes on growing.
+    pub(crate) fn give_back_interest(&mut self, interest: Vec<u8>) {
+        let Some(bridge) = &mut self.bridge else { return };
+        bridge.interest = interest;
+        self.congested |= self.bridge_bit;
+    }
+
+    /// The bytes that an interest takes in each batch.
+    pub(crate) fn interest_len(&self, name: &[u8]) -> usize {
+        if self.has_peers() { interest_len(name) } else { 0 }
     }
 
     /// Tells every peer of our interest, and gives the number that [`Relays::live`] must reach until it is live.
@@ -126,9 +151,10 @@ impl Relays {
         self.announced
     }
 
-    /// Tells every peer that our last subscriber is gone.
-    pub(crate) fn withdraw(&mut self, name: &[u8], kind: Kind) {
+    /// Tells every peer that our last subscriber is gone, and gives the bytes that this takes in each batch.
+    pub(crate) fn withdraw(&mut self, name: &[u8], kind: Kind) -> usize {
         self.tell_interest(NO_INTEREST, name, kind);
+        self.interest_len(name)
     }
 
     fn tell_interest(&mut self, tag: u8, name: &[u8], kind: Kind) {
@@ -203,9 +229,16 @@ impl Relays {
         }
         let entry = self.peers[peer as usize].as_mut()?;
         if std::mem::take(&mut entry.owes_answer) {
-            put_answered(&mut entry.batch, entry.heard);
+            match entry.answer_at {
+                Some(at) => set_answered(&mut entry.batch[at..], entry.heard),
+                None => {
+                    entry.answer_at = Some(entry.batch.len());
+                    put_answered(&mut entry.batch, entry.heard);
+                }
+            }
         }
-        self.congested &= !(1 << peer);
+        self.congested &= !(1 << peer) | self.bridge_bit;
+        entry.given_answer_at = entry.answer_at.take();
         (!entry.batch.is_empty()).then(|| std::mem::take(&mut entry.batch))
     }
 
@@ -216,6 +249,7 @@ impl Relays {
             self.congested |= 1 << peer;
         }
         entry.batch = batch;
+        entry.answer_at = entry.given_answer_at.take();
     }
 
     /// Tells the other cores that nothing more is published here: publishers must wait until [`Relays::let_go`].
@@ -240,9 +274,25 @@ impl Relays {
         self.publishing == 0
     }
 
-    /// Whether a link is so far behind that publishers must wait.
-    pub(crate) fn is_congested(&self) -> bool {
-        self.congested != 0
+    /// A bit for each link that is so far behind that what needs it must wait.
+    pub(crate) fn congested(&self) -> u64 {
+        self.congested
+    }
+
+    /// The links that a publish needs to reach these peers. The bridge never makes a publish wait. A core that is stopping
+    /// publishes nothing.
+    pub(crate) fn links_of_publish(&self, peers: u64) -> u64 {
+        (peers & !self.bridge_bit) | self.own_bit
+    }
+
+    /// The links that new interest needs: all of them.
+    pub(crate) fn links_of_interest(&self) -> u64 {
+        !self.own_bit
+    }
+
+    /// Whether new interest, or the end of one, must wait.
+    pub(crate) fn is_congested_for_interest(&self) -> bool {
+        self.congested & self.links_of_interest() != 0
     }
 
     /// Whether a peer is still to be told something.

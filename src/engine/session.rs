@@ -36,17 +36,28 @@ pub(crate) struct Session {
     /// Tells this connection from those that had its slot before.
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
-    /// Its input waits until a link to a peer has room.
+    /// It is not read: its next message waits until a link has room, or the last one is not finished.
     pub(crate) is_paused: bool,
+    /// What is kept of its input may hold whole frames or requests: it is taken before more is read.
+    pub(crate) has_more: bool,
     /// What it was still to be sent was given up.
     pub(crate) is_cut: bool,
     /// The bytes of `incoming` that the hub has counted, see `Hub::recount`.
     pub(crate) counted: u32,
+    /// What it has used of the core lately.
+    pub(crate) share: Share,
     /// When something was heard of it; in HTTP, when the running request began; when it closes, since when. In
     /// milliseconds since the core's start.
     pub(crate) heard: u64,
     /// What has not been received whole yet. `None` while there is nothing: an idle connection owns no buffer.
     pub(crate) incoming: Option<Box<Incoming>>,
+}
+
+/// What a connection has used of its core in a window of time, as `hub/work.rs` counts it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Share {
+    pub(crate) window: u16,
+    pub(crate) steps: u16,
 }
 
 /// A connection that outlives the call that names it: its slot, and the generation that must still be there.
@@ -106,7 +117,7 @@ pub(crate) enum Framing {
 /// Unfinished WebSocket input.
 #[derive(Debug, Default)]
 pub(crate) struct Fragments {
-    /// Bytes of a frame that is not whole, or of several when the connection is paused.
+    /// Bytes of a frame that is not whole, or of several when they are kept for later.
     pub(crate) partial: Vec<u8>,
     /// The payloads of a fragmented message so far.
     pub(crate) message: Vec<u8>,
@@ -121,7 +132,17 @@ impl Session {
     pub(crate) fn new(generation: u32, peer: SocketAddr, now: u64) -> Self {
         let request = Request { peer, partial: Vec::new(), body: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
-        Self { generation, phase: Phase::Http, is_paused: false, is_cut: false, counted: 0, heard: now, incoming }
+        Self {
+            generation,
+            phase: Phase::Http,
+            is_paused: false,
+            has_more: false,
+            is_cut: false,
+            counted: 0,
+            share: Share::default(),
+            heard: now,
+            incoming,
+        }
     }
 
     /// The WebSocket input that is unfinished, if there is any.
@@ -140,9 +161,9 @@ impl Session {
         self.fragments().expect("it was just made")
     }
 
-    /// Whether it is open and nothing is unfinished.
+    /// Whether it is open, not paused, and nothing is unfinished.
     pub(crate) fn is_plain(&self) -> bool {
-        self.phase == Phase::Open && self.incoming.is_none()
+        self.phase == Phase::Open && self.incoming.is_none() && !self.is_paused
     }
 
     /// Takes the bytes that were kept of unfinished input.

@@ -9,6 +9,7 @@
 //! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
 //! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
 
+mod lingering;
 mod refusals;
 
 use slab::Slab;
@@ -49,6 +50,8 @@ pub(crate) struct Subscriptions {
     channels: Index,
     /// The audiences of [`Kind::Pattern`].
     patterns: Patterns,
+    /// Announced names that have lost their last subscriber, for `take_left`.
+    left: Vec<u32>,
     /// Subscriptions of all connections.
     len: usize,
 }
@@ -77,7 +80,7 @@ impl Subscriber {
     }
 }
 
-/// Invariant: it has a subscriber or a peer, else it is freed; `channels` or `patterns`, by its kind, knows it.
+/// Invariant: it has a subscriber or a peer or is announced, else it is freed; `channels` or `patterns`, by its kind, knows it.
 struct Audience {
     name: Box<[u8]>,
     kind: Kind,
@@ -88,6 +91,10 @@ struct Audience {
     live_at: u64,
     /// Other nodes' publishes do not come, though the subscription is live on this one.
     is_refused: bool,
+    /// The peers know that it has subscribers, or had some a moment ago.
+    is_announced: bool,
+    /// It has lost its last subscriber since it was announced, and `left` had it.
+    lingers: bool,
 }
 
 /// What [`Subscriptions::subscribe`] did.
@@ -112,7 +119,14 @@ pub(crate) struct Unsubscribed {
 impl Subscriptions {
     /// An empty table.
     pub(crate) fn new() -> Self {
-        Self { held: Vec::new(), audiences: Slab::new(), channels: Index::new(), patterns: Patterns::new(), len: 0 }
+        Self {
+            held: Vec::new(),
+            audiences: Slab::new(),
+            channels: Index::new(),
+            patterns: Patterns::new(),
+            left: Vec::new(),
+            len: 0,
+        }
     }
 
     /// Subscribes a connection. Cost: one lookup, and a scan of the connection's or the audience's list, whichever is
@@ -339,7 +353,8 @@ impl Subscriptions {
 
     /// Ends the audience's side of a subscription whose other side is gone already. True if it was the last.
     fn leave(&mut self, Held { audience, index }: Held) -> bool {
-        let subscribers = &mut self.audiences[audience as usize].subscribers;
+        let entry = &mut self.audiences[audience as usize];
+        let subscribers = &mut entry.subscribers;
         subscribers.swap_remove(index as usize);
         if let Some(moved) = subscribers.get(index as usize) {
             // This is another connection: one has only one place in an audience.
@@ -347,7 +362,11 @@ impl Subscriptions {
         }
         slim(subscribers);
         self.len -= 1;
-        subscribers.is_empty()
+        let is_last = subscribers.is_empty();
+        if is_last && entry.is_announced && !std::mem::replace(&mut entry.lingers, true) {
+            self.left.push(audience);
+        }
+        is_last
     }
 
     fn free_if_unused(&mut self, id: u32) {
@@ -372,11 +391,20 @@ impl Subscriptions {
 
 impl Audience {
     fn new(name: &[u8], kind: Kind) -> Self {
-        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0, is_refused: false }
+        Self {
+            name: name.into(),
+            kind,
+            subscribers: SmallVec::new(),
+            peers: 0,
+            live_at: 0,
+            is_refused: false,
+            is_announced: false,
+            lingers: false,
+        }
     }
 
     fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && self.peers == 0
+        self.subscribers.is_empty() && self.peers == 0 && !self.is_announced
     }
 }
 

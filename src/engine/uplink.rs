@@ -26,14 +26,18 @@ const BATCH_OVERHEAD_BYTES: usize = 64;
 /// client may bring 8 MiB before a core has had a chance to run, which must not be too much.
 pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
 
+/// Bytes of interest that wait for the bridge. Past it a core keeps what it has to say, and subscriptions that NATS has to
+/// hear of wait.
+pub(crate) const INTEREST_BYTES_MAX: usize = 1024 * 1024;
+
 /// From all cores to the bridge. Clones are the same link.
 #[derive(Clone)]
 pub(crate) struct Uplink {
     publishes: Sender<Vec<u8>>,
     /// The same queue's other end: whoever overfills it takes the oldest batch out.
     oldest: Receiver<Vec<u8>>,
-    /// A core's number and its interest. It has no limit of its own, for none of it may be lost: the bridge takes it out
-    /// at once, into a table of what is wanted.
+    /// A core's number and its interest. None of it may be lost: the bridge takes it out at once, into a table of what is
+    /// wanted, and what does not fit waits at its core.
     interest: Sender<(u32, Vec<u8>)>,
     interest_out: Receiver<(u32, Vec<u8>)>,
     state: Arc<State>,
@@ -43,6 +47,8 @@ struct State {
     /// Bytes of the batches in `publishes` and of the one that the bridge is at.
     bytes: AtomicUsize,
     bytes_max: usize,
+    /// Bytes in `interest`.
+    interest_bytes: AtomicUsize,
     /// Messages that did not fit.
     dropped: AtomicU64,
     /// A channel of which one was dropped, for the log, until somebody asks for it.
@@ -58,8 +64,15 @@ impl Uplink {
         let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
         let (dropped_of, dropped_of_out) = bounded(1);
-        let state = State { bytes, bytes_max, dropped, dropped_of, dropped_of_out, wake: Box::new(wake) };
+        let interest_bytes = AtomicUsize::new(0);
+        let state =
+            State { bytes, bytes_max, interest_bytes, dropped, dropped_of, dropped_of_out, wake: Box::new(wake) };
         Self { publishes, oldest, interest, interest_out, state: Arc::new(state) }
+    }
+
+    /// Whether a core must keep its interest for now.
+    pub(crate) fn is_full_of_interest(&self) -> bool {
+        self.state.interest_bytes.load(Ordering::Relaxed) >= INTEREST_BYTES_MAX
     }
 
     /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest, batch by batch:
@@ -67,6 +80,7 @@ impl Uplink {
     pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
         // No send fails: this link has both ends.
         if let Some(interest) = interest {
+            self.state.interest_bytes.fetch_add(interest.len(), Ordering::Relaxed);
             let _ = self.interest.send((core, interest));
             (self.state.wake)(true);
         }
@@ -98,7 +112,9 @@ impl Uplink {
 
     /// The next core's interest.
     pub(crate) fn take_interest(&self) -> Option<(u32, Vec<u8>)> {
-        self.interest_out.try_recv().ok()
+        let (core, interest) = self.interest_out.try_recv().ok()?;
+        self.state.interest_bytes.fetch_sub(interest.len(), Ordering::Relaxed);
+        Some((core, interest))
     }
 
     /// Takes all that waits, and gives how many messages that was.

@@ -50,6 +50,9 @@ pub(super) fn check(
     check_publish(hub, message)?;
     if head.has(Control::Subscribe) {
         check_subscribe(hub, slot, message, pending)?;
+        if head.has(Control::Ack) {
+            hub.check_acks(slot)?; // no other message waits for its acknowledgement
+        }
     }
     if head.has(Control::Unsubscribe) {
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;

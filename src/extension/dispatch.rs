@@ -19,6 +19,7 @@ use crate::{
         context::Context,
         control::{self, Parsed},
         effects::Effects,
+        links,
         profile::{ConnectionId, Profile},
         request::Request,
         upstream::Gate,
@@ -366,6 +367,10 @@ impl Application for Dispatch {
         let profile = self.profiles[slot as usize].take();
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(profile)));
         hub.stats.panics += u64::from(dropped.is_err());
+    }
+
+    fn links_needed(&mut self, hub: &mut Hub, payload: &[u8]) -> u64 {
+        links::needed(&self.extensions, &mut self.head, hub, payload)
     }
 }
 

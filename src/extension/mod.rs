@@ -5,6 +5,7 @@ mod context;
 mod control;
 mod dispatch;
 mod effects;
+mod links;
 mod profile;
 mod publisher;
 mod replier;

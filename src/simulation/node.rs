@@ -14,19 +14,27 @@ use crate::{
     engine::{
         hub::{Hub, Limits},
         inbox::Mailbox,
+        lanes::{Lanes, Next},
         outbox::Sink,
         session::{ConnectionKey, Ended},
         subscriptions::Slot,
     },
     extension::{Dispatch, Extensions},
+    protocol::channel,
 };
 
 /// Batches on their way from one node to another: one, so that links are full often.
 const BATCHES_PER_LINK: usize = 1;
-/// As in `engine/core.rs`.
+/// As in `engine/core/reading.rs`.
 const READS_PER_TURN: usize = 4;
 /// As in `engine/core.rs`.
 const RELAY_RETRY: Duration = Duration::from_millis(1);
+/// Less than in `engine/core/reading.rs`, so that it matters.
+const CONGESTED_READ_BYTES: usize = 64;
+/// Less than in `engine/core/letters.rs`.
+const HELD_MAX: usize = 2;
+/// Less than in `engine/core/reading.rs`.
+const FINISH_UNITS: u64 = 1000;
 
 /// One connection's two directions, as the kernel has them.
 #[derive(Default)]
@@ -96,6 +104,8 @@ pub(crate) struct Node {
     ready: Vec<ConnectionKey>,
     /// What peers have sent and this node has not taken, by peer.
     pub(crate) batches_in: Vec<VecDeque<Vec<u8>>>,
+    /// What is left of the batch that was taken last, by peer.
+    rests: Vec<Option<(Vec<u8>, usize)>>,
     /// What this node has sent, by peer.
     batches_out: Vec<VecDeque<Vec<u8>>>,
     pub(crate) is_woken: bool,
@@ -106,6 +116,10 @@ pub(crate) struct Node {
     is_draining: bool,
     /// What other threads want to be published.
     pub(crate) letters: VecDeque<(Vec<u8>, Vec<u8>)>,
+    /// Those that wait for a congested link.
+    held: VecDeque<(Vec<u8>, Vec<u8>)>,
+    lanes: Lanes,
+    share_units: u64,
 }
 
 impl Node {
@@ -125,7 +139,18 @@ impl Node {
             has_told_peers: false,
             is_draining: false,
             letters: VecDeque::new(),
+            held: VecDeque::new(),
+            rests: vec![None; nodes as usize],
+            lanes: Lanes::default(),
+            share_units: u64::MAX,
         }
+    }
+
+    /// Makes messages come in pieces, and connections use up their shares.
+    pub(crate) fn set_small_turns(&mut self, units: u64) {
+        self.hub.set_small_turns(units, 2 * units, 3);
+        self.lanes = Lanes::new(4 * units, units);
+        self.share_units = units;
     }
 
     /// A client connects; gives the number of its socket.
@@ -145,6 +170,11 @@ impl Node {
         std::mem::take(&mut self.batches_out[peer])
     }
 
+    /// Whether it is done with what a peer has sent so far.
+    pub(crate) fn takes_from(&self, peer: usize) -> bool {
+        self.rests[peer].is_none() && self.batches_in[peer].is_empty()
+    }
+
     /// Whether something is on its way to a peer.
     pub(crate) fn has_sent(&self, peer: usize) -> bool {
         !self.batches_out[peer].is_empty()
@@ -153,9 +183,12 @@ impl Node {
     /// When the next poll would end by itself; at once if an event waits.
     pub(crate) fn next_turn(&self, now: Duration) -> Option<Duration> {
         let has_event = self.sockets.all.iter().any(|socket| !socket.is_closed && (socket.readable || socket.writable));
-        let has_letters = !self.letters.is_empty() && !self.hub.must_wait();
-        let is_busy = has_event || self.is_woken || !self.ready.is_empty() || !self.accepts.is_empty();
-        let is_to_begin_to_stop = self.is_to_stop && !self.has_told_peers && !self.hub.must_wait();
+        let has_letters = (!self.held.is_empty() && !self.hub.is_congested())
+            || (!self.letters.is_empty() && self.held.len() < HELD_MAX);
+        let has_ready = !self.ready.is_empty() || self.lanes.has_behind();
+        let has_rest = (0..self.rests.len()).any(|peer| !self.takes_from(peer));
+        let is_busy = has_event || self.is_woken || has_ready || has_rest || !self.accepts.is_empty();
+        let is_to_begin_to_stop = self.is_to_stop && !self.has_told_peers && self.has_no_letters();
         if is_busy || has_letters || is_to_begin_to_stop || self.hub.wants_turn() {
             return Some(now);
         }
@@ -170,27 +203,61 @@ impl Node {
         self.last_turn = now;
         self.sort_events();
         for peer in 0..self.batches_in.len() {
-            while let Some(batch) = self.batches_in[peer].pop_front() {
-                let mut used = 0;
-                while used < batch.len() {
-                    used += self.hub.relayed(peer as u32, &batch[used..]);
-                    self.flush_if_full();
-                }
-            }
+            self.take_batches(peer);
         }
         self.take_letters();
         self.accept();
-        let mut resumed = Vec::new();
-        self.hub.resume(&mut self.app, &mut resumed);
-        for slot in resumed {
-            self.read(self.hub.key(slot), buffer);
+        self.read_connections(buffer);
+        self.hub.expire(&mut self.app);
+    }
+
+    /// As in `engine/core/relaying.rs`.
+    fn take_batches(&mut self, peer: usize) {
+        self.hub.limit_work(self.share_units);
+        while !self.hub.is_at_limit()
+            && !self.hub.must_finish_first()
+            && let Some((batch, mut used)) =
+                self.rests[peer].take().or_else(|| Some((self.batches_in[peer].pop_front()?, 0)))
+        {
+            while used < batch.len() {
+                used += self.hub.relayed(peer as u32, &batch[used..]);
+                self.flush_if_full();
+                if used < batch.len() && (self.hub.is_at_limit() || self.hub.must_finish_first()) {
+                    self.rests[peer] = Some((batch, used));
+                    break;
+                }
+            }
         }
-        for key in std::mem::take(&mut self.ready) {
+        self.hub.limit_work(u64::MAX);
+    }
+
+    /// As in `engine/core/reading.rs`.
+    fn read_connections(&mut self, buffer: &mut [u8]) {
+        let mut resumed = Vec::new();
+        self.hub.take_resumed(&mut resumed);
+        resumed.retain(|key| !self.ready.contains(key));
+        let ready = [resumed, std::mem::take(&mut self.ready)].concat();
+        self.lanes.begin(&self.hub, self.last_turn, ready.len());
+        for (number, &key) in ready.iter().enumerate() {
+            if self.lanes.is_over(&self.hub) {
+                self.ready.splice(0..0, ready[number..].iter().copied());
+                break;
+            }
+            if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
+                self.read(key, buffer);
+            }
+        }
+        self.hub.go_on(FINISH_UNITS);
+        self.flush_if_full();
+        for number in 0..self.lanes.behind() {
+            if number > 0 && self.lanes.is_over(&self.hub) {
+                break;
+            }
+            let Some(key) = self.lanes.next_behind() else { break };
             if self.hub.is_current(key) {
                 self.read(key, buffer);
             }
         }
-        self.hub.expire(&mut self.app);
     }
 
     /// The end of a turn.
@@ -218,7 +285,7 @@ impl Node {
             return;
         }
         self.take_letters();
-        if self.letters.is_empty() && !self.has_told_peers {
+        if self.has_no_letters() && !self.has_told_peers {
             self.hub.stop_publishing();
             self.has_told_peers = true;
         }
@@ -227,6 +294,11 @@ impl Node {
             self.is_draining = true;
         }
         self.end_turn();
+    }
+
+    /// Whether all that other threads wanted to be published was.
+    pub(crate) fn has_no_letters(&self) -> bool {
+        self.letters.is_empty() && self.held.is_empty() && !self.hub.has_unfinished()
     }
 
     /// Whether it has told all its clients to go.
@@ -266,44 +338,85 @@ impl Node {
     }
 
     fn take_letters(&mut self) {
-        while !self.hub.must_wait() {
+        while !self.hub.must_finish_first()
+            && let Some((channels, _)) = self.held.front()
+            && self.hub.links_of_publish(channel::split(channels)) == 0
+            && let Some((channels, payload)) = self.held.pop_front()
+        {
+            self.publish(&channels, &payload);
+        }
+        while self.held.len() < HELD_MAX && !self.hub.must_finish_first() {
             let Some((channels, payload)) = self.letters.pop_front() else { break };
-            let is_text = std::str::from_utf8(&payload).is_ok();
-            self.hub.publish(channels.split(|&byte| byte == b' '), is_text, &payload, None);
-            self.flush_if_full();
+            if self.held.is_empty() && self.hub.links_of_publish(channel::split(&channels)) == 0 {
+                self.publish(&channels, &payload);
+            } else {
+                self.held.push_back((channels, payload));
+            }
         }
     }
 
+    fn publish(&mut self, channels: &[u8], payload: &[u8]) {
+        let is_text = std::str::from_utf8(payload).is_ok();
+        self.hub.publish(channel::split(channels), is_text, payload, None);
+        self.hub.message_done(None);
+        self.flush_if_full();
+    }
+
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
+        let begun = self.lanes.reads(&mut self.hub);
+        let has_more = self.read_share(key, buffer);
+        if self.lanes.has_read(&mut self.hub, key, begun, has_more) == Next::Ready {
+            self.make_ready(key);
+        }
+    }
+
+    fn read_share(&mut self, key: ConnectionKey, buffer: &mut [u8]) -> bool {
+        while self.hub.may_read(key.slot) && self.hub.has_kept(key.slot) {
+            self.hub.take_kept(&mut self.app, key.slot);
+            self.flush_if_full();
+            if self.hub.is_at_limit() {
+                return true;
+            }
+        }
         for _ in 0..READS_PER_TURN {
             if !self.hub.may_read(key.slot) {
-                return;
+                return false;
             }
             let id = self.sockets.by_slot[key.slot as usize].expect("a current connection has a socket");
             let socket = &mut self.sockets.all[id];
             if socket.is_reset {
-                return self.hub.lost(&mut self.app, key.slot);
+                self.hub.lost(&mut self.app, key.slot);
+                return false;
             }
             if socket.inbound.is_empty() {
                 if socket.is_finished {
                     self.hub.end_of_input(&mut self.app, key.slot);
                 }
-                return;
+                return false;
             }
-            let len = socket.inbound.len().min(buffer.len());
+            let room = if self.hub.is_congested() { CONGESTED_READ_BYTES.min(buffer.len()) } else { buffer.len() };
+            let len = socket.inbound.len().min(room);
             buffer[..len].copy_from_slice(&socket.inbound[..len]);
             socket.inbound.drain(..len);
             let is_finished = socket.is_finished;
+            self.lanes.has_heard(key, self.last_turn);
             let mut used = 0;
             while used < len {
                 used += self.hub.receive(&mut self.app, key.slot, &mut buffer[used..len]);
                 self.flush_if_full();
+                if used < len && self.hub.is_at_limit() {
+                    self.hub.keep(key.slot, &buffer[used..len]);
+                    return true;
+                }
             }
-            if len < buffer.len() && !is_finished {
-                return;
+            if len < room && !is_finished {
+                return false;
+            }
+            if self.hub.is_at_limit() {
+                return true;
             }
         }
-        self.make_ready(key);
+        true
     }
 
     fn flush_if_full(&mut self) {

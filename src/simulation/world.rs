@@ -51,6 +51,9 @@ impl World {
         if rng.random_bool(0.5) {
             nodes.iter_mut().for_each(|node| node.hub.set_batch_bytes_max(0));
         }
+        if let Some(&units) = [None, Some(300), Some(3000)].choose(&mut rng).expect("some").as_ref() {
+            nodes.iter_mut().for_each(|node| node.set_small_turns(units));
+        }
         let freeze_max = *[2, 100, 400].choose(&mut rng).expect("some");
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
         let body_bytes_max =
@@ -136,6 +139,9 @@ impl World {
     fn step(&mut self) {
         self.clock += 1;
         self.now += Duration::from_micros(self.rng.random_range(0..400));
+        if self.rng.random_bool(0.005) {
+            self.now += Duration::from_millis(300); // names that linger are withdrawn
+        }
         let node = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..100) {
             0..3 if self.clients.len() < 20 => self.connect(),
@@ -276,13 +282,16 @@ impl World {
             return false;
         }
         for peer in 0..self.nodes.len() {
-            self.nodes[node].batches_in[peer] = self.nodes[peer].take_sent(node);
+            if self.nodes[node].takes_from(peer) {
+                self.nodes[node].batches_in[peer] = self.nodes[peer].take_sent(node);
+            }
         }
         self.nodes[node].turn(self.now, &mut self.buffer);
         self.nodes[node].end_turn();
         self.nodes[node].go_on_stopping();
         for peer in 0..self.nodes.len() {
             self.nodes[peer].is_woken |= self.nodes[node].has_sent(peer);
+            self.nodes[node].is_woken |= self.nodes[peer].has_sent(node); // it had enough without
         }
         true
     }
@@ -314,7 +323,7 @@ impl World {
 
     fn at_rest(&mut self) {
         for node in &self.nodes {
-            assert!(!node.hub.has_paused() && node.letters.is_empty(), "a node sleeps on what it could do");
+            assert!(!node.hub.has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
             assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
         }
         for client in &mut self.clients {

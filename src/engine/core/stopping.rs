@@ -42,7 +42,8 @@ impl Core {
     pub(super) fn go_on_stopping(&mut self, stop: &mut Stop, now: Duration) -> bool {
         if let Stage::Letters(left) = stop.stage {
             let left = left - self.take_letters(left.min(LETTERS_PER_TURN));
-            if left > 0 && !self.inbox.is_empty() {
+            let has_left = (left > 0 && !self.inbox.is_empty()) || !self.held.is_empty() || self.hub.has_unfinished();
+            if has_left {
                 stop.stage = Stage::Letters(left);
             } else {
                 self.hub.stop_publishing();

@@ -1,12 +1,12 @@
 //! Acknowledgements and errors: what a message's sender hears of it (PROTOCOL.md §2, §6).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::{
     engine::{
-        hub::Hub,
+        hub::{Hub, unfinished::Step, work::MESSAGE_UNITS},
         session::ConnectionKey,
         subscriptions::{AudienceId, Slot},
     },
@@ -14,13 +14,36 @@ use crate::{
     protocol::{channel::Kind, frame},
 };
 
-/// Acknowledgements that wait for peers at once, on one core; past it publishers wait. Each costs about 64 bytes.
+/// Acknowledgements of one connection that wait for peers at once; what asks for one more is refused with 429.
+pub(crate) const WAITING_PER_CONNECTION_MAX: u32 = 1024;
+/// Those of one core: past it a connection may have [`WAITING_SHARE`] only, so that the greedy do not take the places of
+/// others.
 const WAITING_MAX: usize = 16 * 1024;
+const WAITING_SHARE: u32 = 16;
+/// Past this, 8 MiB, nobody may have more.
+const WAITING_LIMIT: usize = 64 * 1024;
+/// About what one costs, in bytes.
+const ACK_BYTES: usize = 128;
+/// Acknowledgements that are sent in one turn; more in the next.
+const ACKS_PER_TURN: usize = 4096;
+/// Refused names that are remembered for acknowledgements which wait.
+const REFUSED_MAX: usize = 16 * 1024;
+/// Of connections that are gone, so many may be left before they are looked for.
+const DEAD_KEPT: usize = 1024;
 
 /// Acknowledgements of subscriptions that are not live yet.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    waiting: VecDeque<Ack>,
+    /// By the interest that must be answered, then in the order in which they were asked for.
+    waiting: BTreeMap<(u64, u64), Ack>,
+    /// Counts those that ever waited.
+    asked: u64,
+    /// By slot, how many of `waiting` are of the connection there; grown to the highest slot that ever waited.
+    by_slot: Vec<u32>,
+    /// How many of `waiting` are of connections that are gone.
+    dead: usize,
+    /// Interests that the bridge has told to be refused, for as long as one that waits may include them.
+    refused: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -53,13 +76,68 @@ impl Awaited {
 }
 
 impl Acks {
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting.len() >= WAITING_MAX
+    /// The memory that they take, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        (self.waiting.len() - self.dead) * ACK_BYTES
+    }
+
+    /// Whether a connection may have one more.
+    fn has_room(&self, slot: Slot) -> bool {
+        let (own, all) = (self.by_slot.get(slot as usize).copied().unwrap_or(0), self.waiting.len() - self.dead);
+        let share = if all < WAITING_MAX { WAITING_PER_CONNECTION_MAX } else { WAITING_SHARE };
+        own < share && all < WAITING_LIMIT
+    }
+
+    fn push(&mut self, ack: Ack) {
+        let slot = ack.key.slot as usize;
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize(slot + 1, 0);
+        }
+        self.by_slot[slot] += 1;
+        self.waiting.insert((ack.awaited.live_at, self.asked), ack);
+        self.asked += 1;
+    }
+
+    /// The connection in a slot ends: what waits for it waits for nobody.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        let Some(own) = self.by_slot.get_mut(slot as usize) else { return };
+        self.dead += std::mem::take(own) as usize;
+    }
+
+    /// Removes those of connections that are gone, once they are most of all: each has then paid for one look.
+    fn sweep(&mut self, is_alive: impl Fn(&Ack) -> bool) {
+        if self.dead > DEAD_KEPT && self.dead > self.waiting.len() / 2 {
+            self.waiting.retain(|_, ack| is_alive(ack));
+            self.dead = 0;
+        }
+    }
+
+    /// The next one, if peers have answered the interest that it waits for.
+    fn pop_live(&mut self, live: u64) -> Option<Ack> {
+        let first = self.waiting.first_entry().filter(|entry| entry.key().0 <= live)?;
+        Some(first.remove())
+    }
+
+    /// Whether peers have answered what one of them waits for.
+    pub(super) fn has_live(&self, live: impl FnOnce() -> u64) -> bool {
+        self.waiting.first_key_value().is_some_and(|((live_at, _), _)| *live_at <= live())
+    }
+
+    /// Whether other nodes' publishes do not come to one of the subscriptions.
+    fn is_refused(&self, awaited: Awaited) -> bool {
+        let waits_from = awaited.waits_from.filter(|_| !self.refused.is_empty());
+        awaited.is_refused || waits_from.is_some_and(|from| self.refused.range(from..=awaited.live_at).next().is_some())
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.len() == self.dead
+    }
+
+    #[cfg(test)]
+    pub(super) fn invariants(&self) {
+        let own: usize = self.by_slot.iter().map(|&own| own as usize).sum();
+        assert_eq!(own + self.dead, self.waiting.len(), "waiting acknowledgements are counted wrongly");
     }
 }
 
@@ -90,40 +168,81 @@ impl Hub {
 
     /// Acknowledges a message when its interest is answered by all peers; without any, at once.
     pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
-        if awaited.live_at <= self.relays.live() {
+        if self.is_cut() {
+            self.put_step(Step::Acknowledge { key: self.key(slot), token: token.into(), awaited });
+        } else if awaited.live_at <= self.relays.live() {
             self.send_ack(slot, token, awaited);
-        } else {
-            let ack = Ack { key: self.key(slot), awaited, token: token.into() };
-            self.acks.waiting.push_back(ack);
+        } else if self.is_open(slot) {
+            self.acks.push(Ack { key: self.key(slot), awaited, token: token.into() });
         }
     }
 
-    /// Peers have answered: what has become live is acknowledged, in the order in which it was asked for.
+    /// Whether a connection may wait for one more acknowledgement.
+    ///
+    /// # Errors
+    /// `too-many-acks`.
+    pub(crate) fn check_acks(&self, slot: Slot) -> Result<(), Refusal> {
+        if self.acks.has_room(slot) {
+            return Ok(());
+        }
+        const SENTENCE: &str = "too many acknowledgements of this connection wait for other nodes";
+        Err(Refusal::because(Reason::TooManyAcks, SENTENCE))
+    }
+
+    /// Acknowledges what has become live, the oldest interest first, and at most a turn's share.
     pub(super) fn acknowledge_live(&mut self) {
         let live = self.relays.live();
-        for _ in 0..self.acks.waiting.len() {
-            let Some(ack) = self.acks.waiting.pop_front() else { break };
-            if ack.awaited.live_at > live {
-                self.acks.waiting.push_back(ack);
-            } else if self.is_current(ack.key) && self.is_open(ack.key.slot) {
-                self.send_ack(ack.key.slot, &ack.token, ack.awaited);
+        for _ in 0..ACKS_PER_TURN {
+            let Some(ack) = self.acks.pop_live(live) else { break };
+            let Ack { key, awaited, token } = ack;
+            if !self.is_current(key) || !self.is_open(key.slot) {
+                self.acks.dead -= 1;
+                continue;
             }
+            self.acks.by_slot[key.slot as usize] -= 1;
+            self.send_ack(key.slot, &token, awaited);
+        }
+        if self.acks.waiting.is_empty() {
+            self.acks.refused.clear();
         }
     }
 
-    /// The bridge will get nothing for this name: who subscribes to it is told so, as are those that wait for it.
+    /// Whether [`Hub::acknowledge_live`] has something to do.
+    pub(super) fn has_live_acks(&self) -> bool {
+        self.acks.has_live(|| self.relays.live())
+    }
+
+    /// A connection that was open ends.
+    pub(super) fn forget_acks(&mut self, slot: Slot) {
+        let mut acks = std::mem::take(&mut self.acks);
+        acks.forget(slot);
+        acks.sweep(|ack| ack.key.slot != slot && self.is_current(ack.key) && self.is_open(ack.key.slot));
+        self.acks = acks;
+    }
+
+    /// The bridge will get nothing for this name: who subscribes to it is told so, as are those that wait for it. Cost: one
+    /// lookup, however many wait.
     pub(super) fn refused_by_bridge(&mut self, name: &[u8], kind: Kind) {
         let Some(audience) = self.subscriptions.find_name(name, kind) else { return };
         self.subscriptions.set_refused(audience);
-        let live_at = self.subscriptions.live_at(audience);
-        for Ack { awaited, .. } in &mut self.acks.waiting {
-            awaited.is_refused |= awaited.waits_from.is_some_and(|from| (from..=awaited.live_at).contains(&live_at));
+        if !self.acks.waiting.is_empty() {
+            self.acks.refused.insert(self.subscriptions.live_at(audience));
+            if self.acks.refused.len() > REFUSED_MAX {
+                self.acks.refused.pop_first();
+            }
         }
     }
 
     /// Sends one payload to one connection, in order with what else it gets. After its close frame nothing is sent.
     pub(crate) fn send(&mut self, slot: Slot, is_text: bool, payload: &[u8]) {
-        if self.is_open(slot) {
+        if !self.is_open(slot) {
+            return;
+        }
+        if self.is_cut() {
+            let mut bytes = Vec::new();
+            frame::encode(&mut bytes, data(is_text), payload);
+            self.put_step(Step::Send { key: self.key(slot), frame: bytes.into() });
+        } else {
             self.push_frame(slot, |turn| frame::encode(turn, data(is_text), payload));
         }
     }
@@ -133,7 +252,7 @@ impl Hub {
         const START: &[u8] = b"LHTTP/1.0 ack\r\nack:";
         const END: &[u8] = b"\r\n\r\n";
         const OFFLINE_END: &[u8] = b"\r\ncluster:offline\r\n\r\n";
-        let is_offline = awaited.is_refused || awaited.live_at > 0 && self.relays.is_offline();
+        let is_offline = self.acks.is_refused(awaited) || awaited.live_at > 0 && self.relays.is_offline();
         let end = if is_offline { OFFLINE_END } else { END };
         if self.is_open(slot) {
             self.push_frame(slot, |turn| {
@@ -148,6 +267,7 @@ impl Hub {
     /// Appends a frame to the turn, for one connection.
     pub(super) fn push_frame(&mut self, slot: Slot, encode: impl FnOnce(&mut Vec<u8>)) {
         self.apply_run();
+        self.work.add(MESSAGE_UNITS);
         let start = self.outboxes.turn_len() as u32;
         encode(self.outboxes.turn());
         let end = self.outboxes.turn_len() as u32;

@@ -6,7 +6,7 @@ use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use crate::{
     engine::{
-        hub::{Application, Hub},
+        hub::{Application, Hub, work::WRITE_UNITS},
         outbox::Sink,
         session::{Ended, Incoming, Phase},
         subscriptions::Slot,
@@ -19,6 +19,9 @@ use crate::{
 /// for it then has as long again, and longer only while the peer takes some.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
+
+/// Deadlines that are looked at in one turn; more in the next.
+const DEADLINES_PER_TURN: usize = 1024;
 
 const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
 
@@ -89,10 +92,12 @@ impl Hub {
         let was_open = self.is_open(slot);
         if was_open {
             self.unsubscribe_all(slot); // first, so that nothing more goes into its outbox
+            self.forget_acks(slot);
         }
         self.move_on(slot, phase);
         if was_open {
             app.on_close(self, slot);
+            self.message_done(None);
         }
     }
 
@@ -131,6 +136,7 @@ impl Hub {
     /// Sends what the turn has collected and acts on what came of it.
     pub(crate) fn flush(&mut self, app: &mut dyn Application, sink: &mut impl Sink) {
         self.apply_run();
+        self.work.add(WRITE_UNITS * self.outboxes.dirty_len() as u64);
         if self.is_full() {
             // A turn of many publishers goes on after this: who reads as fast as they publish must not wait for the next
             // poll, or its backlog would pass the limit meanwhile. It costs a system call for each that does not read.
@@ -218,8 +224,10 @@ impl Hub {
     /// Looks at the deadlines that have come, and says whether there were any.
     pub(crate) fn expire(&mut self, app: &mut dyn Application) -> bool {
         let mut due = Vec::new();
-        self.timers.expire(Duration::from_millis(self.now), &mut due);
-        let had_any = !due.is_empty();
+        self.timers.expire(Duration::from_millis(self.now), &mut self.due);
+        let had_any = self.withdraw_due() | !self.due.is_empty();
+        let count = self.due.len().min(DEADLINES_PER_TURN);
+        due.extend(self.due.drain(..count));
         for (slot, generation) in due {
             if self.sessions.get(slot as usize).is_some_and(|session| session.generation == generation) {
                 self.look_at(app, slot);
@@ -230,7 +238,7 @@ impl Hub {
 
     fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
         let (now, session) = (self.now, &mut self.sessions[slot as usize]);
-        if session.is_paused && matches!(session.phase, Phase::Http | Phase::Open) {
+        if (session.is_paused || session.has_more) && matches!(session.phase, Phase::Http | Phase::Open) {
             session.heard = now; // it is us who do not listen
         }
         let silent = now.saturating_sub(session.heard);

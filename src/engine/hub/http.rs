@@ -31,20 +31,20 @@ pub(super) enum Handled {
     Answered(usize),
     /// Its body is still to come.
     NeedsBody(session::Body),
-    /// It has to wait for links; nothing of it was used.
-    MustWait,
+    /// It has to wait for these links; nothing of it was used.
+    MustWait(u64),
 }
 
 impl Hub {
     /// Takes requests from `bytes` until one upgrades, and gives how many bytes were used.
     pub(super) fn receive_http(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> usize {
         let mut used = 0;
-        while self.sessions[slot as usize].phase == Phase::Http && !self.sessions[slot as usize].is_paused {
+        while self.sessions[slot as usize].phase == Phase::Http && self.may_read(slot) {
             let Some(Incoming::Http(request)) = self.sessions[slot as usize].incoming.as_deref_mut() else { break };
             // The first request begins with the connection.
             let begins = request.is_reused && request.partial.is_empty() && request.body.is_none();
             let has_whole_body = matches!(&request.body, Some(session::Body { framing: Framing::Length(0), .. }));
-            if (used == bytes.len() && !has_whole_body) || self.is_full() {
+            if (used == bytes.len() && !has_whole_body) || self.must_stop() {
                 break;
             }
             if begins {
@@ -89,10 +89,10 @@ impl Hub {
                 self.request(slot).body = Some(body);
                 Ok(used)
             }
-            Handled::MustWait => {
+            Handled::MustWait(links) => {
                 let mut unused = kept[..before].to_vec();
                 unused.extend_from_slice(bytes);
-                self.pause_with(slot, &unused);
+                self.pause_with(slot, &unused, links);
                 Ok(bytes.len())
             }
         }
@@ -158,8 +158,13 @@ impl Hub {
         head: &RequestHead<'_, '_>,
         rest: &[u8],
     ) -> Result<Handled, Faulty> {
-        if self.must_wait() {
-            return Ok(Handled::MustWait);
+        if let Body::Length(len) = head.body
+            && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
+        {
+            let links = self.links_needed(app, body);
+            if links != 0 {
+                return Ok(Handled::MustWait(links));
+            }
         }
         self.stats.requests += 1;
         self.check_key(head)?;
@@ -203,14 +208,16 @@ impl Hub {
         };
         if !is_whole {
             self.request(slot).body = Some(body);
-        } else if self.must_wait() {
+            return Ok(used);
+        }
+        let links = self.links_needed(app, &body.bytes);
+        if links != 0 {
             body.framing = Framing::Length(0);
             self.request(slot).body = Some(body);
-            self.pause_with(slot, &bytes[used..]);
+            self.pause_with(slot, &bytes[used..], links);
             return Ok(bytes.len());
-        } else {
-            self.publish_body(app, slot, &body.bytes, body.persistence);
         }
+        self.publish_body(app, slot, &body.bytes, body.persistence);
         Ok(used)
     }
 
@@ -225,6 +232,7 @@ impl Hub {
             }
             Err(refusal) => self.answer_refusal(slot, &refusal, persistence),
         }
+        self.message_done(Some(slot));
         self.answered(app, slot, persistence);
     }
 

@@ -1,5 +1,7 @@
 //! Subscribing and publishing: the life of a message behind its parser.
 
+use std::collections::VecDeque;
+
 use smallvec::SmallVec;
 
 use crate::{
@@ -7,8 +9,11 @@ use crate::{
         hub::{
             Hub,
             acks::{Awaited, data},
+            unfinished::Step,
+            work::{LOOKUP_UNITS, MESSAGE_UNITS, SUBSCRIPTION_UNITS, delivery_units, subscription_units},
         },
         relay::{self, Item, Relays},
+        session::ConnectionKey,
         subscriptions::{AudienceId, Slot},
     },
     error::{Reason, Refusal},
@@ -27,8 +32,10 @@ pub(super) struct Resolved {
     name: Vec<u8>,
     audiences: SmallVec<[AudienceId; 8]>,
     /// A bit for each interested peer.
-    peers: u64,
+    pub(super) peers: u64,
     pub(super) has_subscribers: bool,
+    /// Subscribers of all audiences.
+    pub(super) subscribers: usize,
 }
 
 /// Frames in a row, all for [`Resolved`]: they are given to the subscribers together, when something else comes.
@@ -81,29 +88,38 @@ impl Hub {
         if !self.is_open(slot) {
             return Awaited::default();
         }
+        self.work.add(subscription_units(name));
         self.forget_resolved();
         let subscribed = self.subscriptions.subscribe(slot, name, kind);
-        if subscribed.first {
+        if subscribed.first && self.subscriptions.announce(subscribed.audience) {
             let live_at = self.relays.announce(name, kind);
             self.subscriptions.set_live_at(subscribed.audience, live_at);
+            self.passed_on += self.relays.interest_len(name);
         }
         self.awaited(subscribed.audience)
     }
 
     /// Ends a subscription, if there is one.
     pub(crate) fn unsubscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) {
+        if self.is_cut() {
+            let key = self.key(slot);
+            return self.put_step(Step::Unsubscribe { key, name: name.into(), kind });
+        }
+        self.work.add(subscription_units(name));
         self.forget_resolved();
         if self.subscriptions.unsubscribe(slot, name, kind).is_some_and(|unsubscribed| unsubscribed.last) {
-            self.relays.withdraw(name, kind);
+            self.linger();
         }
     }
 
     /// Ends all subscriptions of a connection.
     pub(super) fn unsubscribe_all(&mut self, slot: Slot) {
-        if self.subscriptions.count(slot) > 0 {
+        let count = self.subscriptions.count(slot);
+        if count > 0 {
+            self.work.add(SUBSCRIPTION_UNITS * count as u64);
             self.forget_resolved();
-            let relays = &mut self.relays;
-            self.subscriptions.close(slot, &mut |name, kind| relays.withdraw(name, kind));
+            self.subscriptions.close(slot, &mut |_, _| {});
+            self.linger();
         }
     }
 
@@ -112,17 +128,23 @@ impl Hub {
         (self.resolved.is_valid && self.resolved.name == name) || self.subscriptions.find(name).is_some()
     }
 
-    /// Publishes a payload to checked channels, here and on the peers. It is encoded once, whoever gets it.
+    /// Publishes a payload to checked channels, here and on the peers. It is encoded once, whoever gets it. When there are
+    /// so many deliveries that the turn is full, the rest of them is left for later: see `hub/unfinished.rs`.
     pub(crate) fn publish<'n>(
         &mut self,
-        names: impl Iterator<Item = &'n [u8]>,
+        mut names: impl Iterator<Item = &'n [u8]>,
         is_text: bool,
         payload: &[u8],
         except: Option<Slot>,
     ) {
+        if self.is_cut() {
+            return self.leave_rest(names, is_text, payload, except);
+        }
+        let begun = self.work.done();
         let mut frame: Option<(u32, u32)> = None;
         let mut relayed: SmallVec<[(&[u8], u64); 4]> = SmallVec::new();
-        for name in names {
+        let mut is_whole = true;
+        for name in names.by_ref() {
             self.stats.published += 1;
             self.resolve(name);
             if !self.resolved.reaches_anyone() {
@@ -137,12 +159,75 @@ impl Hub {
             if self.resolved.peers != 0 {
                 relayed.push((name, self.resolved.peers));
             }
+            if self.has_done_piece(begun) {
+                is_whole = false;
+                break;
+            }
         }
         if let Some((start, end)) = frame
             && !relayed.is_empty()
         {
             self.relay(&relayed, start, end);
         }
+        if !is_whole {
+            self.leave_rest(names, is_text, payload, except);
+        }
+    }
+
+    /// Leaves these channels of a publish for later, if there are any.
+    #[inline(never)]
+    fn leave_rest<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n [u8]>,
+        is_text: bool,
+        payload: &[u8],
+        except: Option<Slot>,
+    ) {
+        let mut rest = Vec::new();
+        names.for_each(|name| relay::put_short(&mut rest, name));
+        if !rest.is_empty() {
+            let mut frame = Vec::new();
+            frame::encode(&mut frame, data(is_text), payload);
+            let except = except.map(|slot| self.key(slot));
+            self.put_step(Step::Publish { names: rest.into(), frame: frame.into(), except, is_relayed: true });
+        }
+    }
+
+    /// Publishes a frame to the channels of [`relay::names`], to the peers too if `is_relayed`, until the piece that has
+    /// begun at this work is large enough. Gives the channels that are left.
+    pub(super) fn publish_frame<'n>(
+        &mut self,
+        mut names: &'n [u8],
+        frame: &[u8],
+        except: Option<Slot>,
+        is_relayed: bool,
+        begun: u64,
+    ) -> &'n [u8] {
+        let mut range: Option<(u32, u32)> = None;
+        let mut relayed: SmallVec<[(&[u8], u64); 4]> = SmallVec::new();
+        while let Some(name) = relay::take_name(&mut names) {
+            self.resolve(name);
+            let peers = if is_relayed { self.resolved.peers } else { 0 };
+            self.stats.published += u64::from(is_relayed);
+            if !self.resolved.has_subscribers && peers == 0 {
+                continue; // of a relayed one, the last subscriber left while the frame was on its way
+            }
+            let (start, end) = range.unwrap_or_else(|| self.append(frame));
+            range = Some((start, end));
+            self.deliver(start, end, except, 1);
+            if peers != 0 {
+                relayed.push((name, peers));
+            }
+            if self.has_done_piece(begun) {
+                break;
+            }
+        }
+        if let Some((start, end)) = range
+            && !relayed.is_empty()
+        {
+            self.relay(&relayed, start, end);
+        }
+        names
     }
 
     /// The number of the channel that was published to last, if all of its subscribers are one audience, and neither they
@@ -174,12 +259,14 @@ impl Hub {
     pub(crate) fn relayed(&mut self, peer: u32, batch: &[u8]) -> usize {
         let mut is_answered = false;
         let mut rest = batch;
-        while !self.is_full()
+        while !self.must_stop()
+            && !self.must_finish_first()
             && let Some(item) = relay::next(&mut rest)
         {
             match item {
                 Item::Publish { channels, frame } => self.deliver_relayed(channels, frame),
                 Item::Interest { name, kind, interested } => {
+                    self.work.add(subscription_units(name));
                     self.forget_resolved();
                     self.subscriptions.set_interest(peer, name, kind, interested);
                     if interested {
@@ -207,20 +294,12 @@ impl Hub {
     }
 
     fn deliver_relayed(&mut self, channels: &[u8], frame: &[u8]) {
-        let mut range: Option<(u32, u32)> = None;
-        for name in relay::names(channels) {
-            self.resolve(name);
-            if !self.resolved.has_subscribers {
-                continue; // the last one left while the frame was on its way
-            }
-            let (start, end) = range.unwrap_or_else(|| {
-                let start = self.outboxes.turn_len() as u32;
-                self.outboxes.turn().extend_from_slice(frame);
-                (start, self.outboxes.turn_len() as u32)
-            });
-            range = Some((start, end));
-            self.deliver(start, end, None, 1);
+        self.work.add(MESSAGE_UNITS);
+        let rest = self.publish_frame(channels, frame, None, false, self.work.done());
+        if !rest.is_empty() {
+            self.put_step(Step::Publish { names: rest.into(), frame: frame.into(), except: None, is_relayed: false });
         }
+        self.message_done(None);
     }
 
     /// Delivers a frame of another node to the subscribers of one name alone.
@@ -233,18 +312,25 @@ impl Hub {
             resolved.name.extend_from_slice(name);
             resolved.audiences.clear();
             resolved.audiences.extend(self.subscriptions.find_name(name, kind));
-            let has_subscribers = |&audience: &AudienceId| !self.subscriptions.subscribers(audience).is_empty();
-            resolved.has_subscribers = resolved.audiences.iter().any(has_subscribers);
+            resolved.subscribers = resolved.audiences.iter().map(|&id| self.subscriptions.subscribers(id).len()).sum();
+            resolved.has_subscribers = resolved.subscribers > 0;
         }
+        self.work.add(MESSAGE_UNITS);
         if self.resolved.has_subscribers {
-            let start = self.outboxes.turn_len() as u32;
-            self.outboxes.turn().extend_from_slice(frame);
-            self.deliver(start, self.outboxes.turn_len() as u32, None, 1);
+            let (start, end) = self.append(frame);
+            self.deliver(start, end, None, 1);
         }
     }
 
+    /// Appends a frame to the turn, and gives its range.
+    pub(super) fn append(&mut self, frame: &[u8]) -> (u32, u32) {
+        let start = self.outboxes.turn_len() as u32;
+        self.outboxes.turn().extend_from_slice(frame);
+        (start, self.outboxes.turn_len() as u32)
+    }
+
     /// Looks a checked channel up, unless the last publish did.
-    fn resolve(&mut self, name: &[u8]) {
+    pub(super) fn resolve(&mut self, name: &[u8]) {
         if self.resolved.is_valid && self.resolved.name == name {
             return;
         }
@@ -255,17 +341,19 @@ impl Hub {
         self.subscriptions.find_all(name, &mut resolved.audiences);
         resolved.only = None;
         resolved.peers = self.relays.always_interested();
-        resolved.has_subscribers = false;
+        resolved.subscribers = 0;
         for &audience in &resolved.audiences {
             resolved.peers |= self.subscriptions.peers(audience);
-            resolved.has_subscribers |= !self.subscriptions.subscribers(audience).is_empty();
+            resolved.subscribers += self.subscriptions.subscribers(audience).len();
         }
+        resolved.has_subscribers = resolved.subscribers > 0;
+        self.work.add(LOOKUP_UNITS * (1 + resolved.audiences.len() as u64));
         resolved.is_valid = true;
         resolved.number += 1;
     }
 
     /// A subscription is about to change: the audiences may not stand for the same after it.
-    fn forget_resolved(&mut self) {
+    pub(super) fn forget_resolved(&mut self) {
         self.apply_run();
         self.resolved.is_valid = false;
         self.resolved.only = None;
@@ -273,9 +361,12 @@ impl Hub {
 
     /// Bytes `start..end` of the turn, so many frames, are for the resolved channel.
     pub(super) fn deliver(&mut self, start: u32, end: u32, except: Option<Slot>, frames: u64) {
-        // A connection may be in several audiences: it gets both copies of a message before the next one.
-        let is_simple = self.resolved.audiences.len() == 1;
-        if self.run.end == start && self.run.end != 0 && self.run.except == except && is_simple {
+        self.work.add(delivery_units(self.resolved.subscribers, end - start));
+        if self.resolved.audiences.len() != 1 {
+            // A connection may be in several audiences: it gets both copies of a message before the next one.
+            self.apply_run();
+            self.deliver_to_audiences((start, end), except);
+        } else if self.run.end == start && self.run.end != 0 && self.run.except == except {
             self.run.end = end;
             self.run.frames += frames;
         } else {
@@ -284,21 +375,67 @@ impl Hub {
         }
     }
 
+    /// Gives one frame to all audiences of the resolved channel; what would make the turn too full is left for later.
+    fn deliver_to_audiences(&mut self, (start, end): (u32, u32), except: Option<Slot>) {
+        let audiences = std::mem::take(&mut self.resolved.audiences);
+        for (index, &audience) in audiences.iter().enumerate() {
+            if index > 0 && self.outboxes.has_long_chain() {
+                let name = |&audience: &AudienceId| {
+                    let (name, kind) = self.subscriptions.name(audience);
+                    (name.into(), kind)
+                };
+                let names = audiences[index..].iter().map(name).collect();
+                let frame = self.outboxes.turn_bytes(start, end).into();
+                self.put_step(Step::Deliver { names, frame, except: except.map(|slot| self.key(slot)) });
+                break;
+            }
+            self.give(audience, Run { start, end, except, frames: 1 });
+        }
+        self.resolved.audiences = audiences;
+    }
+
+    /// Delivers a frame to the subscribers of these very names, as long as the turn is not full.
+    pub(super) fn deliver_to_names(
+        &mut self,
+        mut names: VecDeque<(Box<[u8]>, Kind)>,
+        frame: Box<[u8]>,
+        except: Option<ConnectionKey>,
+    ) {
+        self.apply_run();
+        let slot = except.filter(|&key| self.is_current(key)).map(|key| key.slot);
+        let mut range = None;
+        while let Some((name, kind)) = names.pop_front() {
+            let Some(audience) = self.subscriptions.find_name(&name, kind) else { continue };
+            let (start, end) = *range.get_or_insert_with(|| self.append(&frame));
+            self.work.add(delivery_units(self.subscriptions.subscribers(audience).len(), end - start));
+            self.give(audience, Run { start, end, except: slot, frames: 1 });
+            if self.is_full() && !names.is_empty() {
+                return self.put_step(Step::Deliver { names, frame, except });
+            }
+        }
+    }
+
     /// Gives the run to its subscribers. To be called before anything else goes into an outbox.
     pub(super) fn apply_run(&mut self) {
         if self.run.end == 0 {
             return;
         }
-        let Run { start, end, except, frames } = std::mem::take(&mut self.run);
-        for &audience in &self.resolved.audiences {
-            let subscribers = self.subscriptions.subscribers(audience);
-            self.stats.delivered += frames * subscribers.len() as u64;
-            for subscriber in subscribers {
-                if Some(subscriber.slot()) == except {
-                    self.stats.delivered -= frames;
-                } else {
-                    self.outboxes.push(subscriber.slot(), start, end);
-                }
+        let run = std::mem::take(&mut self.run);
+        if let [audience] = self.resolved.audiences[..] {
+            self.give(audience, run);
+        }
+    }
+
+    /// Puts frames into the outboxes of an audience.
+    #[inline]
+    fn give(&mut self, audience: AudienceId, Run { start, end, except, frames }: Run) {
+        let subscribers = self.subscriptions.subscribers(audience);
+        self.stats.delivered += frames * subscribers.len() as u64;
+        for subscriber in subscribers {
+            if Some(subscriber.slot()) == except {
+                self.stats.delivered -= frames;
+            } else {
+                self.outboxes.push(subscriber.slot(), start, end);
             }
         }
     }

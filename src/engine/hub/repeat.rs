@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{
-        hub::{Hub, TURN_BYTES_MAX},
+        hub::{Hub, TURN_BYTES_MAX, work::MESSAGE_UNITS},
         subscriptions::Slot,
     },
     error::Fault,
@@ -46,7 +46,8 @@ impl Hub {
     /// # Errors
     /// 1007 for text that is not UTF-8; what came before it is published.
     pub(super) fn take_repeated(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
-        if self.single_audience() != Some(self.repeat.channel) {
+        // One look for the whole run: a message that needs a congested link is to wait, one by one.
+        if self.single_audience() != Some(self.repeat.channel) || self.is_congested() {
             return Ok(0);
         }
         let mut turn = std::mem::take(self.outboxes.turn());
@@ -59,6 +60,7 @@ impl Hub {
         }
         *self.outboxes.turn() = turn;
         if taken.messages > 0 {
+            self.work.add(MESSAGE_UNITS * taken.messages);
             self.stats.received += taken.messages;
             self.stats.published += taken.messages;
             if self.resolved.has_subscribers {
@@ -73,8 +75,9 @@ impl Hub {
         let payload_bytes_max = self.limits.message_bytes_max.min(self.publish_bytes_max());
         let head = &self.repeat.head[..];
         let (start, mut end) = (turn.len(), turn.len());
+        let end_max = TURN_BYTES_MAX.min(start.saturating_add(self.run_bytes_max()));
         let mut taken = Taken::default();
-        while end < TURN_BYTES_MAX {
+        while end < end_max {
             let rest = &bytes[taken.used..];
             let Some(whole) = frame::whole(rest) else { break };
             let masked = &rest[whole.start..whole.end];

@@ -4,12 +4,16 @@ mod bounds;
 mod bridge;
 mod ending;
 mod http;
+mod linger;
 mod options;
 mod order;
 mod pausing;
 mod repeat;
 mod slow;
 mod splits;
+mod unfinished;
+mod waiting;
+mod work;
 
 use std::{
     io::{self, IoSlice},
@@ -89,6 +93,18 @@ fn receive(hub: &mut Hub, slot: Slot, bytes: &[u8]) {
             hub.flush(&mut Plain, &mut Peers::default());
         }
     }
+}
+
+/// Lets those go on that need not wait any more, and gives them; what was kept of them is taken.
+fn resume(hub: &mut Hub) -> Vec<Slot> {
+    let mut resumed = Vec::new();
+    hub.take_resumed(&mut resumed);
+    for key in &resumed {
+        while hub.may_read(key.slot) && hub.has_kept(key.slot) && !hub.must_stop() {
+            hub.take_kept(&mut Plain, key.slot);
+        }
+    }
+    resumed.into_iter().map(|key| key.slot).collect()
 }
 
 /// A client's text frame with a mask of zeros.

@@ -4,7 +4,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::{
     engine::{
-        hub::{Application, Hub},
+        hub::{Application, Hub, work::MESSAGE_UNITS},
         session::Phase,
         subscriptions::Slot,
     },
@@ -36,9 +36,9 @@ impl Hub {
 
     fn take_frames(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> Result<usize, Fault> {
         let mut used = self.finish_partial(app, slot, bytes)?;
-        while used < bytes.len() && self.reads_frames(slot) {
+        while used < bytes.len() && self.takes_frames(slot) {
             used += self.take_whole_messages(app, slot, &mut bytes[used..])?;
-            if used == bytes.len() || !self.reads_frames(slot) || self.is_full() {
+            if used == bytes.len() || !self.takes_frames(slot) || self.must_stop() {
                 break;
             }
             let rest = &mut bytes[used..];
@@ -47,11 +47,12 @@ impl Hub {
                 self.sessions[slot as usize].fragments_mut().partial.extend_from_slice(rest);
                 return Ok(bytes.len());
             };
-            if matches!(header.opcode, OpCode::Data(_)) && self.must_wait() {
-                self.pause_with(slot, rest);
+            let len = header.len + header.payload_len;
+            let links = self.links_needed_by(app, slot, &header, &mut rest[header.len..len]);
+            if links != 0 {
+                self.pause_with(slot, rest, links);
                 return Ok(bytes.len());
             }
-            let len = header.len + header.payload_len;
             self.take_frame(app, slot, header, &mut rest[header.len..len])?;
             used += len;
         }
@@ -62,9 +63,9 @@ impl Hub {
     /// does what the general way would do, without asking of each frame what it might be.
     fn take_whole_messages(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> Result<usize, Fault> {
         let mut used = 0;
-        while self.sessions[slot as usize].is_plain() && !self.must_wait() && !self.is_full() {
+        while self.sessions[slot as usize].is_plain() && !self.is_congested() && !self.must_stop() {
             used += self.take_repeated(slot, &bytes[used..])?;
-            if self.must_wait() || self.is_full() {
+            if self.must_stop() {
                 break;
             }
             let rest = &mut bytes[used..];
@@ -77,8 +78,7 @@ impl Hub {
             if is_text && !is_ascii && simdutf8::basic::from_utf8(payload).is_err() {
                 return Err(Fault::NOT_UTF8);
             }
-            self.stats.received += 1;
-            app.on_message(self, slot, is_text, payload);
+            self.message(app, slot, is_text, payload);
             used += end;
         }
         Ok(used)
@@ -111,9 +111,10 @@ impl Hub {
             partial.extend_from_slice(more);
             used += more.len();
         };
-        if matches!(header.opcode, OpCode::Data(_)) && self.must_wait() {
+        let links = self.links_needed_by(app, slot, &header, &mut partial[header.len..]);
+        if links != 0 {
             partial.extend_from_slice(&bytes[used..]);
-            self.pause_with(slot, &partial);
+            self.pause_with(slot, &partial, links);
             return Ok(bytes.len());
         }
         self.take_frame(app, slot, header, &mut partial[header.len..])?;
@@ -136,6 +137,38 @@ impl Hub {
 
     fn reads_frames(&self, slot: Slot) -> bool {
         matches!(self.sessions[slot as usize].phase, Phase::Open | Phase::Closing)
+    }
+
+    /// Whether its frames are taken now: the message before may have to be finished first.
+    fn takes_frames(&self, slot: Slot) -> bool {
+        self.reads_frames(slot) && !self.sessions[slot as usize].is_paused
+    }
+
+    /// The congested links that a message needs which this frame completes, a bit for each. While none is congested, which
+    /// is nearly always, the frame is not looked at; the payload is masked before and after.
+    fn links_needed_by(&mut self, app: &mut dyn Application, slot: Slot, header: &Header, payload: &mut [u8]) -> u64 {
+        let OpCode::Data(kind) = header.opcode else { return 0 };
+        if !self.is_congested() || !header.is_final || !self.is_open(slot) {
+            return 0;
+        }
+        mask::unmask(payload, header.mask);
+        let links = if kind == Data::Continue {
+            let fragments = self.sessions[slot as usize].fragments();
+            let message = fragments.map_or(Vec::new(), |fragments| [&fragments.message[..], payload].concat());
+            self.links_needed(app, &message)
+        } else {
+            self.links_needed(app, payload)
+        };
+        mask::unmask(payload, header.mask);
+        links
+    }
+
+    /// A whole message has come.
+    fn message(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
+        self.work.add(MESSAGE_UNITS);
+        self.stats.received += 1;
+        app.on_message(self, slot, is_text, payload);
+        self.message_done(Some(slot));
     }
 
     /// A whole frame has come.
@@ -178,8 +211,7 @@ impl Hub {
         if is_text && !is_ascii && simdutf8::basic::from_utf8(payload).is_err() {
             return Err(Fault::NOT_UTF8);
         }
-        self.stats.received += 1;
-        app.on_message(self, slot, is_text, payload);
+        self.message(app, slot, is_text, payload);
         Ok(())
     }
 
@@ -210,8 +242,7 @@ impl Hub {
         fragments.kind = None;
         fragments.utf8 = Utf8::default();
         self.sessions[slot as usize].tidy();
-        self.stats.received += 1;
-        app.on_message(self, slot, is_text, &message);
+        self.message(app, slot, is_text, &message);
         Ok(())
     }
 }

@@ -105,6 +105,11 @@ pub(crate) fn put_answered(batch: &mut Vec<u8>, count: u64) {
     batch.extend_from_slice(&count.to_le_bytes());
 }
 
+/// Changes what [`put_answered`] has written.
+pub(super) fn set_answered(item: &mut [u8], count: u64) {
+    item[1..9].copy_from_slice(&count.to_le_bytes());
+}
+
 /// Appends an [`Item::Absent`].
 #[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
 pub(crate) fn put_absent(batch: &mut Vec<u8>) {
@@ -131,7 +136,12 @@ pub(crate) fn put_delivery(batch: &mut Vec<u8>, name: &[u8], kind: Kind, is_text
 
 /// The channels of an [`Item::Publish`].
 pub(crate) fn names(mut channels: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || (!channels.is_empty()).then(|| take_short(&mut channels)))
+    std::iter::from_fn(move || take_name(&mut channels))
+}
+
+/// Takes the next of the channels of an [`Item::Publish`].
+pub(crate) fn take_name<'b>(channels: &mut &'b [u8]) -> Option<&'b [u8]> {
+    (!channels.is_empty()).then(|| take_short(channels))
 }
 
 fn take_array<'b, const N: usize>(batch: &mut &'b [u8]) -> &'b [u8; N] {
@@ -152,12 +162,18 @@ fn take_long<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
     batch.split_off(..len).expect("a batch ends at an item's end")
 }
 
+/// The bytes of an [`Item::Interest`].
+pub(super) fn interest_len(name: &[u8]) -> usize {
+    3 + name.len()
+}
+
 pub(super) fn put_interest(batch: &mut Vec<u8>, tag: u8, name: &[u8], kind: Kind) {
     batch.extend_from_slice(&[tag, u8::from(kind == Kind::Pattern)]);
     put_short(batch, name);
 }
 
-pub(super) fn put_short(batch: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends a name, for [`take_name`].
+pub(crate) fn put_short(batch: &mut Vec<u8>, bytes: &[u8]) {
     batch.push(bytes.len() as u8);
     batch.extend_from_slice(bytes);
 }

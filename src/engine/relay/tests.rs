@@ -67,6 +67,42 @@ fn a_full_link_congests_until_it_takes_its_batch() {
     relays.publish(1, [&b"x"[..]].into_iter(), &vec![0; BATCH_BYTES_MAX]);
     let batch = relays.take(1).unwrap();
     relays.give_back(1, batch);
-    assert!(relays.is_congested());
-    assert!(relays.take(1).is_some() && !relays.is_congested());
+    assert_eq!(relays.congested(), 1 << 1);
+    assert!(relays.take(1).is_some() && relays.congested() == 0);
+}
+
+#[test]
+fn answers_do_not_make_a_batch_grow_that_the_link_does_not_take() {
+    let mut relays = Relays::new(0, 2);
+    relays.publish(1, [&b"x"[..]].into_iter(), b"frame");
+    relays.heard_interest(1);
+    let mut len = 0;
+    for round in 1..100 {
+        let batch = relays.take(1).expect("a batch");
+        assert!(round == 1 || batch.len() == len, "{} bytes after {len}", batch.len());
+        len = batch.len();
+        relays.give_back(1, batch);
+        relays.heard_interest(1);
+    }
+    relays.publish(1, [&b"y"[..]].into_iter(), b"frame");
+    let batch = relays.take(1).expect("a batch");
+    let mut rest = &batch[..];
+    let items: Vec<_> = std::iter::from_fn(|| next(&mut rest)).collect();
+    assert_eq!((items.len(), &items[1]), (3, &Item::Answered(100)));
+    relays.heard_interest(1);
+    assert_eq!(next(&mut &relays.take(1).expect("the next answer")[..]), Some(Item::Answered(101)));
+}
+
+#[test]
+fn a_bridge_that_takes_no_interest_lets_publishes_go_on() {
+    let mut relays = Relays::new(0, 1);
+    let bridge = relays.add_bridge();
+    relays.announce(b"a", Kind::Exact);
+    let interest = relays.take_interest().expect("interest");
+    relays.give_back_interest(interest);
+    assert!(relays.is_congested_for_interest());
+    assert_eq!(relays.links_of_publish(relays.always_interested()) & relays.congested(), 0);
+    relays.publish(bridge, [&b"a"[..]].into_iter(), b"frame");
+    assert!(relays.take(bridge).is_some() && relays.is_congested_for_interest());
+    assert!(relays.take_interest().is_some() && !relays.is_congested_for_interest());
 }

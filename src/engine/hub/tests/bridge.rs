@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::{
-    hub::acks::Awaited,
+    hub::{acks::Awaited, linger::LINGER_MILLIS},
     relay::{self, Item},
 };
 
@@ -25,6 +25,12 @@ fn absent(hub: &mut Hub) {
     let mut batch = Vec::new();
     relay::put_absent(&mut batch);
     assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
+}
+
+/// Lets so much time go by that names which have lost their last subscriber are withdrawn.
+fn pass_linger(hub: &mut Hub) {
+    hub.set_now(Duration::from_millis(hub.now + LINGER_MILLIS));
+    hub.expire(&mut Plain);
 }
 
 /// What a connection got in this turn, after its frames' headers, which are all short here.
@@ -55,6 +61,8 @@ fn a_subscription_is_acknowledged_when_the_bridge_has_answered() {
     answered(&mut hub, 1);
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:one\r\n\r\n"));
     hub.unsubscribe(slot, b"a", Kind::Exact);
+    assert!(hub.take_interest().is_none(), "it lingers");
+    pass_linger(&mut hub);
     let withdrawn = hub.take_interest().expect("interest that is over");
     assert!(matches!(relay::next(&mut &withdrawn[..]), Some(Item::Interest { interested: false, .. })));
 }
@@ -107,6 +115,7 @@ fn an_acknowledgement_of_what_the_bridge_is_refused_says_so() {
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:other\r\n\r\n"));
 
     hub.unsubscribe(slot, b"b", Kind::Exact);
+    pass_linger(&mut hub);
     subscribe(&mut hub, slot, "b", Kind::Exact, "anew");
     answered(&mut hub, 4);
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:anew\r\n\r\n"), "the bridge says it again if need be");

@@ -52,42 +52,11 @@ fn a_paused_publisher_goes_on_when_its_link_has_room_though_nothing_else_happens
     assert!(!hub.wants_turn());
     assert!(hub.take_batch(1).is_some(), "now the link takes it");
     assert!(hub.wants_turn(), "else the core would sleep");
-    let mut resumed = Vec::new();
-    hub.resume(&mut Plain, &mut resumed);
-    assert_eq!(resumed, [publisher]);
+    assert_eq!(resume(&mut hub), [publisher]);
     let batch = hub.take_batch(1).expect("both messages");
     assert!(batch.windows(5).any(|bytes| bytes == b"first") && batch.ends_with(b"second"));
     end_turn(&mut hub, &mut peers);
     assert!(hub.sessions[publisher as usize].incoming.is_none(), "an idle connection owns no buffer");
-    hub.invariants();
-}
-
-#[test]
-fn while_a_link_is_full_nobody_is_read_so_that_what_waits_costs_nothing() {
-    let mut peers = Peers::default();
-    let (mut hub, publisher) = congested(&mut peers);
-    let kept = hub.kept_bytes();
-    let others: Vec<Slot> = (0..3).map(|_| open(&mut hub, &mut peers)).collect();
-    let half = text(b"half of it is here when the link is full");
-    receive(&mut hub, others[1], &half[..20]);
-    let kept_with_half = hub.kept_bytes();
-    for &slot in others.iter().chain(&others) {
-        assert!(!hub.may_read(slot));
-    }
-    assert_eq!(hub.kept_bytes(), kept_with_half);
-    assert_eq!(hub.stats.paused, 4, "each waits once");
-    hub.invariants();
-
-    assert!(hub.take_batch(1).is_some(), "now the link takes it");
-    let mut resumed = Vec::new();
-    hub.resume(&mut Plain, &mut resumed);
-    assert_eq!(resumed, [&[publisher][..], &others].concat(), "in the order in which they came");
-    assert!(others.iter().all(|&slot| hub.may_read(slot)));
-    receive(&mut hub, others[1], &half[20..]);
-    let batch = hub.take_batch(1).expect("what has waited");
-    assert!(batch.ends_with(b"half of it is here when the link is full"));
-    end_turn(&mut hub, &mut peers);
-    assert!(hub.kept_bytes() < kept, "nothing is kept when all has gone on");
     hub.invariants();
 }
 
@@ -101,4 +70,92 @@ fn a_publisher_that_is_kept_waiting_is_not_idle() {
         end_turn(&mut hub, &mut peers);
     }
     assert!(hub.is_open(publisher), "what it has sent meanwhile was not read, so it cannot be said to be silent");
+}
+
+/// Publishes each message to the channel that is its first word, and knows which links that needs.
+struct ByName;
+
+fn channel_of(payload: &[u8]) -> &[u8] {
+    payload.split(|&byte| byte == b' ').next().unwrap_or_default()
+}
+
+impl Application for ByName {
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+
+    fn on_message(&mut self, hub: &mut Hub, _: Slot, is_text: bool, payload: &[u8]) {
+        hub.publish([channel_of(payload)].into_iter(), is_text, payload, None);
+    }
+
+    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
+        Ok(1)
+    }
+
+    fn on_close(&mut self, _: &mut Hub, _: Slot) {}
+
+    fn links_needed(&mut self, hub: &mut Hub, payload: &[u8]) -> u64 {
+        hub.links_of_channel(channel_of(payload))
+    }
+}
+
+fn say(hub: &mut Hub, slot: Slot, frames: &[u8]) {
+    let mut bytes = frames.to_vec();
+    assert_eq!(hub.receive(&mut ByName, slot, &mut bytes), bytes.len());
+}
+
+#[test]
+fn only_those_wait_whose_message_needs_the_full_link() {
+    let mut peers = Peers::default();
+    let (mut hub, _) = congested(&mut peers);
+    let [remote, local, both] = [0; 3].map(|_| open(&mut hub, &mut peers));
+    hub.subscribe(local, b"here", Kind::Exact);
+    peers.received[local as usize].clear();
+    say(&mut hub, remote, &text(b"echo 1"));
+    say(&mut hub, local, &[text(b"here 2"), text(b"here 3")].concat());
+    say(&mut hub, both, &[text(b"here 4"), text(b"echo 5"), text(b"here 6")].concat());
+    end_turn(&mut hub, &mut peers);
+    assert_eq!([remote, local, both].map(|slot| hub.may_read(slot)), [false, true, false]);
+    let got = String::from_utf8_lossy(&peers.received[local as usize]).into_owned();
+    assert!(got.ends_with("here 4") && got.contains("here 3"), "what comes before the one that waits is done: {got}");
+    hub.invariants();
+    assert!(hub.take_batch(1).is_some(), "now the link takes it");
+    assert_eq!(resume(&mut hub)[1..], [remote, both], "in the order in which they came");
+}
+
+#[test]
+fn a_message_in_fragments_waits_as_a_whole_one_does_and_is_not_changed_by_it() {
+    let mut peers = Peers::default();
+    let (mut hub, _) = congested(&mut peers);
+    let [remote, local] = [0; 2].map(|_| open(&mut hub, &mut peers));
+    hub.subscribe(local, b"here", Kind::Exact);
+    let fragments = |first: &[u8], last: &[u8]| {
+        let (mut one, mut other) = (text(first), text(last));
+        (one[0], other[0]) = (0x01, 0x80);
+        for frame in [&mut one, &mut other] {
+            frame[2..6].copy_from_slice(&[1, 2, 3, 4]);
+            (6..frame.len()).for_each(|at| frame[at] ^= [1, 2, 3, 4][(at - 6) % 4]);
+        }
+        [one, other].concat()
+    };
+    peers.received[local as usize].clear();
+    say(&mut hub, local, &fragments("here é".as_bytes(), b"nd"));
+    say(&mut hub, remote, &fragments("echo é".as_bytes(), b"nd"));
+    end_turn(&mut hub, &mut peers);
+    assert_eq!((hub.may_read(local), hub.may_read(remote)), (true, false));
+    assert!(peers.received[local as usize].ends_with("here énd".as_bytes()));
+    assert!(hub.take_batch(1).is_some(), "now the link takes it");
+    let mut resumed = Vec::new();
+    hub.take_resumed(&mut resumed);
+    hub.take_kept(&mut ByName, remote);
+    assert!(hub.take_batch(1).expect("what has waited").ends_with("echo énd".as_bytes()));
+}
+
+#[test]
+fn a_subscription_that_the_peers_know_of_waits_for_no_link() {
+    let mut peers = Peers::default();
+    let (mut hub, publisher) = congested(&mut peers);
+    assert_ne!(hub.links_of_subscription(b"new", Kind::Exact), 0);
+    hub.subscribe(publisher, b"new", Kind::Exact);
+    assert_eq!(hub.links_of_subscription(b"new", Kind::Exact), 0);
+    hub.unsubscribe(publisher, b"new", Kind::Exact);
+    assert_eq!(hub.links_of_subscription(b"new", Kind::Exact), 0, "it lingers");
 }

@@ -1,0 +1,117 @@
+//! How a core reads its connections: who is next, and how much of it.
+
+use std::io;
+
+use crate::engine::{core::Core, lanes::Next, session::ConnectionKey};
+
+/// Reads of one connection in one turn; what is left waits for the next, so that one publisher does not starve others.
+const READS_PER_TURN: usize = 4;
+/// While a link is congested a connection is read in pieces of this many bytes: what it keeps when it has to wait is little.
+const CONGESTED_READ_BYTES: usize = 4 * 1024;
+/// Work on messages that earlier turns have left, in one turn.
+const FINISH_UNITS: u64 = 2 * 1024 * 1024;
+
+impl Core {
+    /// Reads those that are ready, then those that had their share already, until the turn has done enough.
+    pub(super) fn read_connections(&mut self, buffer: &mut [u8]) {
+        self.put_resumed_first();
+        // A connection that is put back lands on the other list, which is read in the next turn.
+        let mut ready = std::mem::replace(&mut self.reactor.ready, std::mem::take(&mut self.spare));
+        self.lanes.begin(&self.hub, self.now, ready.len());
+        let mut taken = 0;
+        while taken < ready.len() && !self.lanes.is_over(&self.hub) {
+            let key = ready[taken];
+            taken += 1;
+            if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
+                self.read(key, buffer);
+            }
+        }
+        if taken < ready.len() {
+            self.reactor.ready.splice(0..0, ready.drain(taken..)); // they are the first in the next turn
+        }
+        ready.clear();
+        self.spare = ready;
+        self.hub.go_on(FINISH_UNITS);
+        self.flush_if_full();
+        // One at least: otherwise many that ask for little could keep the others waiting for ever.
+        for number in 0..self.lanes.behind() {
+            if number > 0 && self.lanes.is_over(&self.hub) {
+                break;
+            }
+            let Some(key) = self.lanes.next_behind() else { break };
+            if self.hub.is_current(key) {
+                self.read(key, buffer);
+            }
+        }
+    }
+
+    /// Connections that have waited come first: see [`crate::engine::hub::Hub::take_resumed`].
+    fn put_resumed_first(&mut self) {
+        let mut resumed = std::mem::take(&mut self.resumed);
+        self.hub.take_resumed(&mut resumed);
+        let connections = &mut self.reactor.connections;
+        resumed.retain(|key| !std::mem::replace(&mut connections.get(key.slot).is_ready, true));
+        self.reactor.ready.splice(0..0, resumed.drain(..));
+        self.resumed = resumed;
+    }
+
+    /// Reads a connection until it has nothing more, or its share is used up.
+    fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
+        self.reactor.connections.get(key.slot).is_ready = false;
+        let begun = self.lanes.reads(&mut self.hub);
+        let has_more = self.read_share(key, buffer);
+        match self.lanes.has_read(&mut self.hub, key, begun, has_more) {
+            Next::Wait => {}
+            Next::Ready => self.reactor.make_ready(key),
+            Next::Behind => self.reactor.connections.get(key.slot).is_ready = true,
+        }
+    }
+
+    /// Whether the connection may have more to say.
+    fn read_share(&mut self, key: ConnectionKey, buffer: &mut [u8]) -> bool {
+        let slot = key.slot;
+        while self.hub.may_read(slot) && self.hub.has_kept(slot) {
+            self.hub.take_kept(&mut *self.app, slot);
+            self.flush_if_full();
+            if self.hub.is_at_limit() {
+                return true;
+            }
+        }
+        for _ in 0..READS_PER_TURN {
+            if !self.hub.may_read(slot) {
+                return false; // it is read when it resumes
+            }
+            let room = if self.hub.is_congested() { CONGESTED_READ_BYTES } else { buffer.len() };
+            let len = match self.reactor.connections.read(slot, &mut buffer[..room]) {
+                Ok(0) => {
+                    self.hub.end_of_input(&mut *self.app, slot);
+                    return false;
+                }
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(_) => {
+                    self.hub.lost(&mut *self.app, slot);
+                    return false;
+                }
+            };
+            self.lanes.has_heard(key, self.now);
+            let mut used = 0;
+            while used < len {
+                used += self.hub.receive(&mut *self.app, slot, &mut buffer[used..len]);
+                self.flush_if_full();
+                if used < len && self.hub.is_at_limit() {
+                    self.hub.keep(slot, &buffer[used..len]);
+                    return true;
+                }
+            }
+            // Under edge triggering a short read has emptied the socket, unless the end is there too.
+            if len < room && !self.reactor.connections.get(slot).is_read_closed {
+                return false;
+            }
+            if self.hub.is_at_limit() {
+                return true;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,147 @@
+//! A message with very many deliveries takes several turns, and the messages of others go on.
+
+use super::*;
+
+/// Publishes a message `a b c:body` to its channels, then leaves the first one and acknowledges.
+struct Lists;
+
+impl Application for Lists {
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+
+    fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
+        let names = payload.split(|&byte| byte == b':').next().unwrap_or_default();
+        let names = || names.split(|&byte| byte == b' ');
+        hub.publish(names(), is_text, payload, None);
+        if names().count() > 1 {
+            hub.unsubscribe(slot, names().next().unwrap_or_default(), Kind::Exact);
+        }
+        hub.acknowledge(slot, b"done", acks::Awaited::default());
+    }
+
+    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
+        Ok(1)
+    }
+
+    fn on_close(&mut self, _: &mut Hub, _: Slot) {}
+}
+
+fn say(hub: &mut Hub, slot: Slot, frames: &[u8]) {
+    let mut bytes = frames.to_vec();
+    assert_eq!(hub.receive(&mut Lists, slot, &mut bytes), bytes.len());
+}
+
+/// The payloads of all that a connection got after its handshake; they are short.
+fn payloads(bytes: &[u8]) -> Vec<String> {
+    let mut rest = &bytes[bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(0, |at| at + 4)..];
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let len = frame::server_frame_len(rest);
+        found.push(String::from_utf8_lossy(&rest[2..len]).into_owned());
+        rest = &rest[len..];
+    }
+    found
+}
+
+#[test]
+fn others_go_on_between_the_pieces_of_a_long_message_and_its_sender_waits_for_its_end() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    hub.set_small_turns(1, u64::MAX, usize::MAX);
+    let [long, other, reader] = [0; 3].map(|_| open(&mut hub, &mut peers));
+    for name in [&b"a"[..], b"b", b"c", b"d"] {
+        hub.subscribe(reader, name, Kind::Exact);
+    }
+    hub.subscribe(long, b"a", Kind::Exact);
+    hub.subscribe(long, b"c", Kind::Exact);
+    say(&mut hub, long, &[text(b"b a c:1"), text(b"d:2")].concat());
+    assert!(hub.has_unfinished() && !hub.may_read(long) && hub.wants_turn());
+    say(&mut hub, other, &text(b"d:3"));
+    assert!(hub.may_read(other));
+    let mut turns = 0;
+    while hub.has_unfinished() {
+        hub.go_on(1);
+        end_turn(&mut hub, &mut peers);
+        hub.invariants();
+        turns += 1;
+    }
+    assert!(turns > 1, "{turns}");
+    let mut resumed = Vec::new();
+    hub.take_resumed(&mut resumed);
+    assert_eq!(resumed, [hub.key(long)]);
+    hub.take_kept(&mut Lists, long);
+    end_turn(&mut hub, &mut peers);
+    assert_eq!(payloads(&peers.received[reader as usize]), ["b a c:1", "d:3", "b a c:1", "b a c:1", "d:2"]);
+    let own = payloads(&peers.received[long as usize]);
+    assert_eq!(own.iter().map(|text| &text[..4]).collect::<Vec<_>>(), ["b a ", "b a ", "LHTT", "LHTT"], "the ack is last");
+    assert!(!hub.is_subscribed(long, b"b", Kind::Exact));
+    assert_eq!((hub.stats.cut, hub.kept_bytes()), (1, 0));
+}
+
+#[test]
+fn deliveries_of_one_channel_are_cut_between_its_audiences() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    hub.set_small_turns(u64::MAX, u64::MAX, 2);
+    let (long, reader) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    let patterns = ["*.x", "a.*", ">", "*.*", "a.>"];
+    patterns.iter().for_each(|name| {
+        hub.subscribe(reader, name.as_bytes(), Kind::Pattern);
+    });
+    say(&mut hub, long, &text(b"a.x:1"));
+    assert!(hub.is_full() && hub.has_unfinished());
+    hub.unsubscribe(reader, b">", Kind::Pattern);
+    end_turn(&mut hub, &mut peers);
+    let first = payloads(&peers.received[reader as usize]).len();
+    assert!(first < patterns.len());
+    while hub.has_unfinished() {
+        hub.go_on(u64::MAX / 2);
+        end_turn(&mut hub, &mut peers);
+    }
+    let got = payloads(&peers.received[reader as usize]).len();
+    assert!((patterns.len() - 1..=patterns.len()).contains(&got), "{got} copies: one pattern was left half way");
+}
+
+#[test]
+fn a_relayed_message_that_is_cut_stays_before_those_that_came_after_it() {
+    use crate::engine::relay::Relays;
+    let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
+    hub.set_small_turns(1, u64::MAX, usize::MAX);
+    let reader = open(&mut hub, &mut peers);
+    for name in [&b"a"[..], b"b", b"c"] {
+        hub.subscribe(reader, name, Kind::Exact);
+    }
+    let mut peer = Relays::new(1, 2);
+    let frame = |text: &[u8]| [&[0x81, text.len() as u8], text].concat();
+    peer.publish(0, [&b"a"[..], b"b", b"c"].into_iter(), &frame(b"1"));
+    peer.publish(0, [&b"a"[..]].into_iter(), &frame(b"2"));
+    let batch = peer.take(0).expect("two publishes");
+    let used = hub.relayed(1, &batch);
+    assert!(used < batch.len() && hub.must_finish_first());
+    assert_eq!(hub.relayed(1, &batch[used..]), 0, "not before the first is finished");
+    while hub.has_unfinished() {
+        hub.go_on(1);
+        end_turn(&mut hub, &mut peers);
+    }
+    assert_eq!(hub.relayed(1, &batch[used..]), batch.len() - used);
+    end_turn(&mut hub, &mut peers);
+    assert_eq!(payloads(&peers.received[reader as usize]), ["1", "1", "1", "2"]);
+}
+
+#[test]
+fn what_is_left_of_a_message_counts_as_memory_until_it_is_done() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    hub.set_small_turns(1, u64::MAX, usize::MAX);
+    let (long, reader) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    for name in [&b"a"[..], b"b", b"c"] {
+        hub.subscribe(reader, name, Kind::Exact);
+    }
+    let message = [&b"a b c:"[..], &[b'x'; 10_000]].concat();
+    say(&mut hub, long, &text(&message));
+    assert!((10_000..12_000).contains(&hub.unfinished.bytes()), "{}", hub.unfinished.bytes());
+    hub.lost(&mut Lists, long);
+    while hub.has_unfinished() {
+        hub.go_on(1);
+        end_turn(&mut hub, &mut peers);
+    }
+    assert_eq!((hub.unfinished.bytes(), hub.stats.delivered), (0, 3), "it goes on without its sender");
+    end_turn(&mut hub, &mut peers);
+    hub.invariants();
+}

@@ -1,0 +1,111 @@
+//! What one connection or one turn may do at a time.
+
+use super::*;
+use crate::engine::lanes::{Lanes, Next};
+
+#[test]
+fn input_stops_at_the_limit_of_work_and_goes_on_where_it_stopped() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let (publisher, reader) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    hub.subscribe(reader, b"echo", Kind::Exact);
+    let mut bytes = text(b"x").repeat(1000);
+    hub.limit_work(10_000);
+    let used = hub.receive(&mut Plain, publisher, &mut bytes);
+    assert!(hub.is_at_limit() && (1..bytes.len()).contains(&used), "{used} of {}", bytes.len());
+    hub.keep(publisher, &bytes[used..]);
+    hub.limit_work(u64::MAX);
+    assert!(hub.has_kept(publisher));
+    hub.take_kept(&mut Plain, publisher);
+    assert!(!hub.has_kept(publisher) && !hub.is_at_limit());
+    assert_eq!(hub.stats.published, 1000);
+    end_turn(&mut hub, &mut peers);
+    assert_eq!(hub.kept_bytes(), 0);
+}
+
+#[test]
+fn work_grows_with_subscribers_and_bytes_and_not_with_what_is_only_stored() {
+    let cost = |readers: usize, bytes: usize, others: usize| {
+        let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+        let publisher = open(&mut hub, &mut peers);
+        for _ in 0..readers {
+            let slot = open(&mut hub, &mut peers);
+            hub.subscribe(slot, b"echo", Kind::Exact);
+        }
+        let slot = open(&mut hub, &mut peers);
+        (0..others).for_each(|number| drop(hub.subscribe(slot, format!("other.{number}").as_bytes(), Kind::Exact)));
+        receive(&mut hub, publisher, &text(b"first"));
+        let before = hub.work();
+        receive(&mut hub, publisher, &text(&vec![b'x'; bytes]));
+        hub.work() - before
+    };
+    let one = cost(1, 100, 0);
+    assert!(cost(1000, 100, 0) > one + 15_000 && cost(100, 10_000, 0) > one + 100_000);
+    assert_eq!(cost(1, 100, 500), one);
+}
+
+/// Charges a connection, as if it had been read.
+fn read(lanes: &mut Lanes, hub: &mut Hub, slot: Slot, units: u64, now: Duration) -> Next {
+    let key = hub.key(slot);
+    lanes.has_heard(key, now);
+    let begun = lanes.reads(hub).saturating_sub(units);
+    lanes.has_read(hub, key, begun, true)
+}
+
+#[test]
+fn a_connection_that_has_made_much_work_goes_behind_the_others_for_a_while() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let (heavy, light) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    let (mut lanes, mut now) = (Lanes::default(), Duration::from_millis(6400));
+    hub.set_now(now);
+    (0..1000).for_each(|_| hub.work.add(1000));
+    lanes.begin(&hub, now, 2);
+    assert_eq!(read(&mut lanes, &mut hub, light, 1000, now), Next::Ready);
+    assert_eq!(read(&mut lanes, &mut hub, heavy, 500_000, now), Next::Behind);
+    assert_eq!((lanes.next_behind(), hub.stats.put_behind), (Some(hub.key(heavy)), 1));
+    assert!(lanes.puts_behind(&hub, hub.key(heavy)) && !lanes.puts_behind(&hub, hub.key(light)));
+    now += Duration::from_millis(64);
+    hub.set_now(now);
+    lanes.begin(&hub, now, 2);
+    assert!(!lanes.puts_behind(&hub, hub.key(heavy)), "that was long ago");
+}
+
+#[test]
+fn who_is_alone_has_no_share_to_keep_to() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let (one, other) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    let (mut lanes, mut now) = (Lanes::default(), Duration::from_secs(10));
+    (0..1000).for_each(|_| hub.work.add(10_000));
+    read(&mut lanes, &mut hub, other, 1000, now);
+    read(&mut lanes, &mut hub, one, 1000, now);
+    lanes.begin(&hub, now, 1);
+    assert_eq!(read(&mut lanes, &mut hub, one, 5_000_000, now), Next::Behind, "another one was there a moment ago");
+    assert!(lanes.is_over(&hub) || hub.work() > 0);
+    assert_eq!(lanes.next_behind(), Some(hub.key(one)));
+    now += Duration::from_millis(50);
+    hub.set_now(now);
+    lanes.begin(&hub, now, 1);
+    assert_eq!(read(&mut lanes, &mut hub, one, 5_000_000, now), Next::Ready);
+    hub.work.add(1 << 30);
+    assert!(!lanes.is_over(&hub));
+    lanes.reads(&mut hub);
+    hub.work.add(1 << 30);
+    assert!(!hub.is_at_limit());
+}
+
+#[test]
+fn deadlines_that_come_all_at_once_are_met_in_several_turns() {
+    const COUNT: usize = 3000;
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    (0..COUNT).for_each(|_| drop(hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))));
+    hub.set_now(Duration::from_secs(3600));
+    let mut turns = 0;
+    while hub.stats.timed_out < COUNT as u64 {
+        let before = hub.stats.timed_out;
+        assert!(hub.expire(&mut Plain));
+        end_turn(&mut hub, &mut peers);
+        assert!((1..=1024).contains(&(hub.stats.timed_out - before)));
+        turns += 1;
+        assert_eq!(hub.wants_turn(), hub.stats.timed_out < COUNT as u64, "it does not sleep on the others");
+    }
+    assert_eq!(turns, 3);
+}

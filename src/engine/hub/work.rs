@@ -1,0 +1,125 @@
+//! What messages cost, who has had its share of the core, and when a turn has done enough.
+//!
+//! A core counts its work in *units*, about a nanosecond each, from what it does: bytes taken in, names looked up, places
+//! in outboxes, bytes that sockets are given. It does so once for each message or run of messages, never for each
+//! subscriber. The core's loop sets a limit before it reads a connection; input that is left at the limit is kept, and the
+//! connection goes on behind the others.
+
+use crate::engine::{
+    hub::{Hub, TURN_BYTES_MAX},
+    session::Share,
+    subscriptions::Slot,
+};
+
+/// Work on one connection at a time while others wait, in units.
+pub(crate) const SHARE_UNITS: u64 = 512 * 1024;
+/// A piece of one message, in units: what is left of its deliveries then waits for the next turn.
+const PIECE_UNITS: u64 = 1024 * 1024;
+
+/// A connection that has made more work than this within a window is read behind those that have not, in units.
+const HEAVY_UNITS: u64 = 256 * 1024;
+/// The windows in which that is counted, as a power of two of milliseconds: 64 ms.
+const WINDOW_SHIFT: u32 = 6;
+/// [`Share`] counts in steps of so many units.
+const STEP_UNITS: u64 = 256;
+
+/// Work for a message or another frame, beside its bytes.
+pub(super) const MESSAGE_UNITS: u64 = 64;
+/// Work for a channel that is looked up, and for each audience that is found.
+pub(super) const LOOKUP_UNITS: u64 = 64;
+/// Work for a subscription that begins or ends, beside the bytes of its name.
+pub(super) const SUBSCRIPTION_UNITS: u64 = 256;
+/// Work for each byte of its name: patterns are stored by their tokens.
+pub(super) const NAME_BYTE_UNITS: u64 = 16;
+/// Work for a place in an outbox.
+const DELIVERY_UNITS: u64 = 8;
+/// Bytes that a socket is given for one unit.
+const BYTES_PER_UNIT: u64 = 8;
+/// Work for a write to a socket, beside its bytes.
+pub(super) const WRITE_UNITS: u64 = 1024;
+
+/// The work of a core.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// Units so far.
+    done: u64,
+    /// Input is taken until so many are done.
+    limit: u64,
+    /// [`PIECE_UNITS`] and [`HEAVY_UNITS`], but for tests.
+    pub(super) piece_units: u64,
+    pub(super) heavy_units: u64,
+}
+
+impl Work {
+    pub(super) fn new() -> Self {
+        Self { done: 0, limit: u64::MAX, piece_units: PIECE_UNITS, heavy_units: HEAVY_UNITS }
+    }
+
+    pub(super) fn add(&mut self, units: u64) {
+        self.done += units;
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done
+    }
+}
+
+/// What it costs to give so many bytes to so many subscribers.
+pub(super) fn delivery_units(subscribers: usize, bytes: u32) -> u64 {
+    subscribers as u64 * (DELIVERY_UNITS + u64::from(bytes) / BYTES_PER_UNIT)
+}
+
+/// What a subscription to a name costs, and its end.
+pub(super) fn subscription_units(name: &[u8]) -> u64 {
+    SUBSCRIPTION_UNITS + NAME_BYTE_UNITS * name.len() as u64
+}
+
+impl Hub {
+    /// Units of work since the core's start.
+    pub(crate) fn work(&self) -> u64 {
+        self.work.done
+    }
+
+    /// Input is taken until so many more units are done; `u64::MAX` is without a limit.
+    pub(crate) fn limit_work(&mut self, units: u64) {
+        self.work.limit = self.work.done.saturating_add(units);
+    }
+
+    /// Whether the limit is reached: what is left of the input is to be kept for later.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        self.work.done >= self.work.limit
+    }
+
+    /// Whether input waits: for a flush, or because enough was done.
+    pub(super) fn must_stop(&self) -> bool {
+        self.is_full() || self.is_at_limit()
+    }
+
+    /// The bytes of frames for the resolved channel after which the turn is full or the limit reached.
+    pub(super) fn run_bytes_max(&self) -> usize {
+        let left = self.work.limit.saturating_sub(self.work.done);
+        let per_subscriber = left / (self.resolved.subscribers as u64).max(1);
+        usize::try_from(per_subscriber.saturating_mul(BYTES_PER_UNIT)).unwrap_or(usize::MAX).min(TURN_BYTES_MAX)
+    }
+
+    /// Charges a connection with what was done for it.
+    pub(crate) fn charge(&mut self, slot: Slot, units: u64) {
+        let window = self.window();
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if session.share.window != window {
+            session.share = Share { window, steps: 0 };
+        }
+        let steps = u16::try_from(units.div_ceil(STEP_UNITS)).unwrap_or(u16::MAX);
+        session.share.steps = session.share.steps.saturating_add(steps);
+    }
+
+    /// Whether a connection has made so much work of late that others are read before it.
+    pub(crate) fn is_heavy(&self, slot: Slot) -> bool {
+        let share = self.sessions[slot as usize].share;
+        share.window == self.window() && u64::from(share.steps) * STEP_UNITS > self.work.heavy_units
+    }
+
+    fn window(&self) -> u16 {
+        (self.now >> WINDOW_SHIFT) as u16
+    }
+}

@@ -1,0 +1,137 @@
+//! Who is read in a turn, and in which order: those that ask for little first, the others by turns.
+//!
+//! Connections that are ready are read one after the other, each up to its share of work ([`SHARE_UNITS`]). One that has
+//! made much work lately goes behind the others: it is read when they were, round robin, with what is left of the turn. So
+//! somebody who sends a message now and then waits for no more than one turn, however many others send as much as they
+//! can; and those lose nothing, for a core that has time reads them turn after turn. Who is alone has no share to keep to.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::engine::{
+    hub::{Hub, SHARE_UNITS},
+    session::ConnectionKey,
+};
+
+/// Work on connections in one turn, in units (see `hub/work.rs`): then it ends, and others are looked at.
+const TURN_UNITS: u64 = 2 * 1024 * 1024;
+/// A connection is alone if no other one was read for this long.
+const ALONE_AFTER: Duration = Duration::from_millis(50);
+
+/// The order of one core's connections.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    /// Those that have had their share, the one that has waited longest first.
+    behind: VecDeque<ConnectionKey>,
+    /// The work at which the running turn has done enough.
+    turn_end: u64,
+    /// [`TURN_UNITS`] and [`SHARE_UNITS`], but for tests.
+    turn_units: u64,
+    share_units: u64,
+    /// Nobody waits for the one that is read.
+    is_alone: bool,
+    /// The last one that had something to say, and since when it is the only one.
+    last: Option<ConnectionKey>,
+    last_since: Duration,
+}
+
+/// What a connection is to do after it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing, until its socket says so.
+    Wait,
+    /// To be read with the others in the next turn.
+    Ready,
+    /// To be read behind them. It is on that list already.
+    Behind,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self::new(TURN_UNITS, SHARE_UNITS)
+    }
+}
+
+impl Lanes {
+    /// Turns and shares of so many units.
+    pub(crate) fn new(turn_units: u64, share_units: u64) -> Self {
+        Self {
+            behind: VecDeque::new(),
+            turn_end: 0,
+            turn_units,
+            share_units,
+            is_alone: false,
+            last: None,
+            last_since: Duration::ZERO,
+        }
+    }
+
+    /// A turn begins to read, with so many connections that are ready.
+    pub(crate) fn begin(&mut self, hub: &Hub, now: Duration, ready: usize) {
+        self.turn_end = hub.work() + self.turn_units;
+        let has_others = now.saturating_sub(self.last_since) < ALONE_AFTER;
+        self.is_alone = ready + self.behind.len() <= 1 && !has_others;
+    }
+
+    /// Whether no other connection was read for a while.
+    pub(crate) fn is_quiet(&self, now: Duration) -> bool {
+        self.last.is_none() || now.saturating_sub(self.last_since) >= ALONE_AFTER
+    }
+
+    /// Whether the turn has done enough.
+    pub(crate) fn is_over(&self, hub: &Hub) -> bool {
+        !self.is_alone && hub.work() >= self.turn_end
+    }
+
+    /// Whether connections wait that have had their share.
+    pub(crate) fn has_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// How many there are.
+    pub(crate) fn behind(&self) -> usize {
+        self.behind.len()
+    }
+
+    /// The next of them.
+    pub(crate) fn next_behind(&mut self) -> Option<ConnectionKey> {
+        self.behind.pop_front()
+    }
+
+    /// A connection that is ready is to be read: true if it goes behind the others instead.
+    pub(crate) fn puts_behind(&mut self, hub: &Hub, key: ConnectionKey) -> bool {
+        let is_put = !self.is_alone && hub.is_heavy(key.slot);
+        if is_put {
+            self.behind.push_back(key);
+        }
+        is_put
+    }
+
+    /// A connection is read from here on. Gives the work so far, for [`Lanes::has_read`].
+    pub(crate) fn reads(&self, hub: &mut Hub) -> u64 {
+        hub.limit_work(if self.is_alone { u64::MAX } else { self.share_units });
+        hub.work()
+    }
+
+    /// The connection had something to say.
+    pub(crate) fn has_heard(&mut self, key: ConnectionKey, now: Duration) {
+        if self.last != Some(key) {
+            self.last = Some(key);
+            self.last_since = now;
+        }
+    }
+
+    /// A connection was read, since the work was `begun`; `has_more` if it may have more to say.
+    pub(crate) fn has_read(&mut self, hub: &mut Hub, key: ConnectionKey, begun: u64, has_more: bool) -> Next {
+        hub.limit_work(u64::MAX);
+        hub.charge(key.slot, hub.work() - begun);
+        if !has_more {
+            return Next::Wait;
+        }
+        if self.is_alone || !hub.is_heavy(key.slot) {
+            return Next::Ready;
+        }
+        hub.stats.put_behind += 1;
+        self.behind.push_back(key);
+        Next::Behind
+    }
+}
