@@ -7,7 +7,9 @@
 //! hubs and the links between them run in one test, in virtual time, from a seed.
 
 pub(crate) mod acks;
+mod budget;
 mod closing;
+mod deadlines;
 mod http;
 mod limits;
 mod pages;
@@ -292,11 +294,6 @@ impl Hub {
         self.sessions.get_mut(key.slot as usize).filter(|session| session.generation == key.generation)
     }
 
-    /// Bytes that peers have not read, or not sent whole.
-    fn kept_bytes(&self) -> usize {
-        self.outboxes.backlog_bytes() + self.incoming_bytes
-    }
-
     /// The connection waits until links have room: nothing of it is read until then.
     fn pause(&mut self, slot: Slot) {
         self.stats.paused += 1;
@@ -318,19 +315,6 @@ impl Hub {
     fn wait_for_links(&mut self, slot: Slot) {
         self.sessions[slot as usize].is_paused = true;
         self.paused.push(self.key(slot));
-    }
-
-    /// Brings the sum of what sessions keep up to date with this one.
-    fn recount(&mut self, slot: Slot) {
-        let session = &mut self.sessions[slot as usize];
-        let bytes = session.incoming_bytes();
-        self.incoming_bytes = self.incoming_bytes + bytes - session.counted as usize;
-        session.counted = bytes as u32;
-    }
-
-    fn schedule(&mut self, slot: Slot, at: u64) {
-        let generation = self.sessions[slot as usize].generation;
-        self.timers.schedule(slot, generation, Duration::from_millis(at));
     }
 }
 
