@@ -135,6 +135,9 @@ pub struct Config {
 
     /// `idle-timeout`: a connection of which nothing was heard for this long, not even a pong, is closed with 1008.
     /// Default: 60 s. Zero: never.
+    ///
+    /// This and the times below count while the server runs: not while its process, its container or its machine is
+    /// stopped. With pings a connection is closed only if it has had a ping for `idle-timeout` less `ping-interval`.
     #[serde(deserialize_with = "units::duration")]
     pub idle_timeout: Duration,
 
@@ -145,12 +148,20 @@ pub struct Config {
     #[serde(deserialize_with = "units::duration")]
     pub ping_interval: Duration,
 
-    /// `handshake-timeout`: how long a new connection has until its first request is whole, and an HTTP request until
-    /// its body is. Default: 10 s; never zero.
+    /// `handshake-timeout`: how long a new connection has until its first request is whole, and an HTTP request from its
+    /// first byte until its body is, however steadily it comes. Default: 10 s; never zero.
     ///
-    /// Past it the connection is closed.
+    /// Past it the connection is closed, with 408 if a request has begun.
     #[serde(deserialize_with = "units::duration")]
     pub handshake_timeout: Duration,
+
+    /// `message-timeout`: how long a WebSocket message has from its first byte until it is whole, in however many frames
+    /// and whatever comes between them. Default: 30 s. Zero: never.
+    ///
+    /// Past it the connection is closed with 1008 `message-timeout`. While a connection waits for a congested link, which
+    /// is our fault, the time stands still.
+    #[serde(deserialize_with = "units::duration")]
+    pub message_timeout: Duration,
 
     /// `drain`: how long a stopping server goes on flushing its outboxes, and sending the upstream requests that it has
     /// accepted. Default: 10 s. Zero: it stops at once.
@@ -307,6 +318,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(25),
             handshake_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
             coalesce: Duration::from_micros(50),

@@ -21,7 +21,7 @@ use scratch::Scratch;
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 37] = [
+const FLAGS: [&str; 38] = [
     "--listen",
     "--cores",
     "--cpu-list",
@@ -38,6 +38,7 @@ const FLAGS: [&str; 37] = [
     "--idle-timeout",
     "--ping-interval",
     "--handshake-timeout",
+    "--message-timeout",
     "--drain",
     "--busy-poll",
     "--coalesce",
@@ -88,6 +89,7 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--idle-timeout", time(default.idle_timeout)),
         ("--ping-interval", time(default.ping_interval)),
         ("--handshake-timeout", time(default.handshake_timeout)),
+        ("--message-timeout", time(default.message_timeout)),
         ("--drain", time(default.drain_timeout)),
         ("--busy-poll", default.busy_poll.as_micros().to_string()),
         ("--coalesce", default.coalesce.as_micros().to_string()),

@@ -12,6 +12,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::engine::{
+    clock::PULSE,
     counters::Shared,
     hub::{Application, Hub},
     inbox::{Inbox, Letter, Options, Wake},
@@ -76,6 +77,7 @@ impl Core {
             let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
             let had_events = self.reactor.poll(now, deadline)?;
             now = start.elapsed();
+            self.hub.begin_turn(now, self.reactor.due());
             let had_input = self.turn(now, &mut buffer) || had_events;
             if had_input {
                 awake_until = now + self.busy_poll;
@@ -109,7 +111,7 @@ impl Core {
             return Ok(Some(now));
         }
         if let Some(deadline) = self.hub.next_deadline() {
-            self.reactor.wake_at(now, deadline)?;
+            self.reactor.wake_at(now, deadline.min(now + PULSE))?;
         }
         let waits_for_links = self.hub.has_batches() || stop.is_some_and(Stop::waits_for_peers);
         let retry = waits_for_links.then_some(now + RELAY_RETRY);
@@ -119,7 +121,6 @@ impl Core {
 
     /// Takes in all that has come. Says whether anything did, sockets aside.
     fn turn(&mut self, now: Duration, buffer: &mut [u8]) -> bool {
-        self.hub.set_now(now);
         self.reactor.sort_events(&mut self.hub);
         let had_batches = self.take_batches();
         let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
@@ -138,7 +139,9 @@ impl Core {
             }
         }
         self.spare = ready;
-        let had_deadlines = self.hub.expire(&mut *self.app);
+        let connections = &self.reactor.connections;
+        let had_deadlines = self.reactor.has_seen_all()
+            && self.hub.look_at_due(&mut *self.app, |slot| connections.is_ready(slot));
         had_batches || had_letters || had_deadlines
     }
 

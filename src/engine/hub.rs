@@ -1,9 +1,9 @@
 //! A whole core without its sockets: bytes and the time go in, ranges to write come out.
 //!
-//! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
-//! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
-//! [`Hub::take_batch`] for each peer, so that peers work while this core writes; [`Hub::flush`]; and [`Hub::reap`] before a
-//! slot may be used again. When [`Hub::is_full`] says so, batches and flush come in between the inputs, too. So several
+//! The core's loop calls, each turn and in this order: [`Hub::begin_turn`]; any number of inputs ([`Hub::open`],
+//! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], and those of its inbox); [`Hub::look_at_due`], when
+//! what has come was read; [`Hub::take_batch`] for each peer, so that peers work while this core writes; [`Hub::flush`]; and
+//! [`Hub::reap`] before a slot may be used again. When [`Hub::is_full`] says so, batches and flush come in between the inputs, too. So several
 //! hubs and the links between them run in one test, in virtual time, from a seed.
 
 pub(crate) mod acks;
@@ -17,12 +17,13 @@ mod publish;
 mod repeat;
 mod websocket;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use slab::Slab;
 
 use crate::{
     engine::{
+        clock::Clock,
         counters::Stats,
         outbox::{Flushed, Outboxes},
         relay::Relays,
@@ -36,6 +37,7 @@ use crate::{
 
 use self::{
     acks::Acks,
+    budget::Kept,
     publish::{Resolved, Run},
     repeat::Repeat,
 };
@@ -60,6 +62,12 @@ pub(crate) trait Application: Send {
 
     /// A connection that was open ends, for whatever reason. Called once.
     fn on_close(&mut self, hub: &mut Hub, slot: Slot);
+
+    /// What it keeps about an open connection, in bytes: what [`Hub::application_keeps`] was told.
+    fn kept_bytes(&self, slot: Slot) -> usize {
+        let _ = slot;
+        0
+    }
 }
 
 /// The state of one core.
@@ -67,7 +75,8 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     /// What it serves in place of LHTTP, on a server of pages.
     pub(crate) pages: Option<Arc<Pages>>,
-    /// Milliseconds since the core's start.
+    clock: Clock,
+    /// Milliseconds for which the core has run: an even number, see [`Session::heard`].
     now: u64,
     sessions: Slab<Session>,
     next_generation: u32,
@@ -75,6 +84,8 @@ pub(crate) struct Hub {
     outboxes: Outboxes,
     relays: Relays,
     timers: Timers,
+    /// Connections that are to be looked at, for the deadlines that have come.
+    due: VecDeque<(Slot, u32)>,
     resolved: Resolved,
     run: Run,
     repeat: Repeat,
@@ -90,8 +101,7 @@ pub(crate) struct Hub {
     passed_on: usize,
     /// Payloads are put together here before their frame's header is known.
     scratch: Vec<u8>,
-    /// What sessions keep of unfinished input, in bytes.
-    incoming_bytes: usize,
+    kept: Kept,
     is_draining: bool,
     /// What [`Hub::take_messages`] has counted already.
     messages_seen: u64,
@@ -104,6 +114,7 @@ impl Hub {
         Self {
             limits,
             pages: None,
+            clock: Clock::default(),
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
@@ -111,6 +122,7 @@ impl Hub {
             outboxes: Outboxes::default(),
             relays: Relays::new(own, cores),
             timers: Timers::new(Duration::ZERO),
+            due: VecDeque::new(),
             resolved: Resolved::default(),
             run: Run::default(),
             repeat: Repeat::default(),
@@ -121,7 +133,7 @@ impl Hub {
             flushed: Flushed::default(),
             passed_on: 0,
             scratch: Vec::new(),
-            incoming_bytes: 0,
+            kept: Kept::default(),
             is_draining: false,
             messages_seen: 0,
             stats: Stats::default(),
@@ -133,9 +145,18 @@ impl Hub {
         self.relays.add_bridge()
     }
 
-    /// The time since the core's start, as all that follows sees it.
+    /// A turn begins at this time since the core's start. Its poll was to return at `due` at the latest: if it is much
+    /// later now, the core stood still, and what follows sees an earlier time.
+    pub(crate) fn begin_turn(&mut self, now: Duration, due: Duration) {
+        self.now = self.clock.turn(now, due).as_millis() as u64 & !1;
+        self.stats.stalls += u64::from(self.clock.is_late());
+        self.outboxes.set_now(self.now);
+    }
+
+    /// A turn begins, and nothing stood still.
+    #[cfg(test)]
     pub(crate) fn set_now(&mut self, now: Duration) {
-        self.now = now.as_millis() as u64;
+        self.begin_turn(now, now);
     }
 
     /// A connection was accepted.
@@ -144,6 +165,7 @@ impl Hub {
         self.next_generation = generation.wrapping_add(1);
         let slot = self.sessions.insert(Session::new(generation, peer, self.now)) as Slot;
         self.outboxes.open(slot);
+        self.recount(slot);
         self.schedule(slot, self.now + self.limits.handshake_timeout);
         self.stats.accepted += 1;
         ConnectionKey { slot, generation }
@@ -184,7 +206,7 @@ impl Hub {
             let Some(session) = self.session(key) else { continue };
             session.is_paused = false;
             if matches!(session.phase, Phase::Http | Phase::Open) {
-                session.heard = now; // it was us who did not listen
+                session.excuse(now);
             }
             let mut bytes = session.take_partial();
             session.tidy();
@@ -232,7 +254,7 @@ impl Hub {
     /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
     /// connections may make others speak), or paused connections may go on.
     pub(crate) fn wants_turn(&self) -> bool {
-        self.outboxes.is_dirty() || self.run.end != 0 || (!self.paused.is_empty() && !self.must_wait())
+        self.outboxes.is_dirty() || self.run.end != 0 || !self.due.is_empty() || (!self.paused.is_empty() && !self.must_wait())
     }
 
     /// Whether something waits for a link.
@@ -276,9 +298,14 @@ impl Hub {
         self.sessions[slot as usize].phase == Phase::Open
     }
 
-    /// The first time at which [`Hub::expire`] has something to do.
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The first time at which [`Hub::look_at_due`] has something to do, if the core does not stand still until then.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.timers.next()
+        self.timers.next().map(|ran| self.clock.real(ran))
     }
 
     /// The numbers that are read off the state rather than counted.
@@ -307,13 +334,17 @@ impl Hub {
     }
 
     fn keep_for_later(&mut self, slot: Slot, unused: &[u8]) {
-        self.sessions[slot as usize].put_partial(unused);
+        self.sessions[slot as usize].put_partial(unused, self.now);
         self.recount(slot);
         self.wait_for_links(slot);
     }
 
     fn wait_for_links(&mut self, slot: Slot) {
-        self.sessions[slot as usize].is_paused = true;
+        let session = &mut self.sessions[slot as usize];
+        session.is_paused = true;
+        if session.phase == Phase::Open {
+            session.heard = self.now; // what it has sent waits; from here on it is us who do not listen
+        }
         self.paused.push(self.key(slot));
     }
 }
@@ -324,8 +355,7 @@ impl Hub {
     pub(crate) fn invariants(&self) {
         self.subscriptions.invariants();
         self.outboxes.invariants();
-        let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
-        assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
+        self.assert_kept_is_counted();
         for (slot, session) in &self.sessions {
             let backlog = self.outboxes.backlog_cost(slot as Slot);
             assert!(

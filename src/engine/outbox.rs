@@ -97,9 +97,16 @@ pub(crate) struct Outboxes {
     ranges: Vec<(u32, u32)>,
     /// The memory that the backlogs' own lists of ranges take, in bytes.
     backlog_ranges_bytes: usize,
+    /// Milliseconds for which the core has run.
+    now: u64,
 }
 
 impl Outboxes {
+    /// A turn begins.
+    pub(crate) fn set_now(&mut self, now: u64) {
+        self.now = now;
+    }
+
     /// Makes room for a connection.
     pub(crate) fn open(&mut self, slot: Slot) {
         if self.outboxes.len() <= slot as usize {
@@ -208,6 +215,12 @@ impl Outboxes {
     /// that was shared in their turn.
     pub(crate) fn pinned_bytes(&self, slot: Slot) -> usize {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.pinned_bytes(&self.arena))
+    }
+
+    /// Since when a connection has a backlog, in milliseconds for which the core has run: of what it kept then, what the
+    /// socket took since has moved it on in proportion.
+    pub(crate) fn backlog_since(&self, slot: Slot) -> Option<u64> {
+        self.outboxes[slot as usize].backlog.as_ref().map(|backlog| backlog.since)
     }
 
     /// Drops a connection's backlog but for the rest of a frame that is partly sent, so that a close frame may follow.

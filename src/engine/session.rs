@@ -42,12 +42,18 @@ pub(crate) struct Session {
     pub(crate) is_cut: bool,
     /// The bytes of `incoming` that the hub has counted, see `Hub::recount`.
     pub(crate) counted: u32,
+    /// The tick of the entry in the core's timers that counts, see `Hub::schedule`; [`NO_LOOK`] if there is none.
+    pub(crate) next_look: u32,
     /// When something was heard of it; in HTTP, when the running request began; when it closes, since when. In
-    /// milliseconds since the core's start.
+    /// milliseconds for which the core has run, and even: it is odd when the peer was pinged since, see
+    /// [`Session::ask`].
     pub(crate) heard: u64,
     /// What has not been received whole yet. `None` while there is nothing: an idle connection owns no buffer.
     pub(crate) incoming: Option<Box<Incoming>>,
 }
+
+/// Nothing of the connection is in the core's timers.
+pub(crate) const NO_LOOK: u32 = u32::MAX;
 
 /// A connection that outlives the call that names it: its slot, and the generation that must still be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,8 +110,10 @@ pub(crate) enum Framing {
 }
 
 /// Unfinished WebSocket input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fragments {
+    /// When its first byte came, in milliseconds for which the core has run: nothing that follows moves it.
+    pub(crate) since: u64,
     /// Bytes of a frame that is not whole, or of several when the connection is paused.
     pub(crate) partial: Vec<u8>,
     /// The payloads of a fragmented message so far.
@@ -121,7 +129,34 @@ impl Session {
     pub(crate) fn new(generation: u32, peer: SocketAddr, now: u64) -> Self {
         let request = Request { peer, partial: Vec::new(), body: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
-        Self { generation, phase: Phase::Http, is_paused: false, is_cut: false, counted: 0, heard: now, incoming }
+        Self { generation, phase: Phase::Http, is_paused: false, is_cut: false, counted: 0, next_look: NO_LOOK, heard: now, incoming }
+    }
+
+    /// For how long nothing was heard of it, in milliseconds.
+    pub(crate) fn silent(&self, now: u64) -> u64 {
+        now.saturating_sub(self.heard & !1)
+    }
+
+    /// The peer gets a ping now. When it is the first since something was heard of it, its silence counts as no more than
+    /// `ping_interval`: what came before that nobody has asked about. Costs no field, and nothing when it answers.
+    pub(crate) fn ask(&mut self, now: u64, ping_interval: u64) {
+        if !self.is_asked() {
+            self.heard = now.saturating_sub(ping_interval) | 1;
+        }
+    }
+
+    /// Whether the peer was pinged since something was heard of it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.heard & 1 == 1
+    }
+
+    /// We did not listen until now: neither silence nor an unfinished message counts for that time.
+    pub(crate) fn excuse(&mut self, now: u64) {
+        let silent = self.silent(now);
+        if let Some(fragments) = self.fragments() {
+            fragments.since = (fragments.since + silent).min(now);
+        }
+        self.heard = now;
     }
 
     /// The WebSocket input that is unfinished, if there is any.
@@ -132,10 +167,12 @@ impl Session {
         }
     }
 
-    /// Room for unfinished WebSocket input.
-    pub(crate) fn fragments_mut(&mut self) -> &mut Fragments {
+    /// Room for unfinished WebSocket input, of which the first byte comes now if there is none.
+    pub(crate) fn fragments_mut(&mut self, now: u64) -> &mut Fragments {
         if self.fragments().is_none() {
-            self.incoming = Some(Box::new(Incoming::WebSocket(Fragments::default())));
+            let (partial, message) = (Vec::new(), Vec::new());
+            let fragments = Fragments { since: now, partial, message, kind: None, utf8: Utf8::default() };
+            self.incoming = Some(Box::new(Incoming::WebSocket(fragments)));
         }
         self.fragments().expect("it was just made")
     }
@@ -155,10 +192,10 @@ impl Session {
     }
 
     /// Keeps bytes of input; there must be none kept already.
-    pub(crate) fn put_partial(&mut self, bytes: &[u8]) {
+    pub(crate) fn put_partial(&mut self, bytes: &[u8], now: u64) {
         let partial = match self.incoming.as_deref_mut() {
             Some(Incoming::Http(request)) => &mut request.partial,
-            _ => &mut self.fragments_mut().partial,
+            _ => &mut self.fragments_mut(now).partial,
         };
         debug_assert!(partial.is_empty());
         partial.extend_from_slice(bytes);
@@ -173,12 +210,21 @@ impl Session {
 
     /// The memory that unfinished input takes, in bytes.
     pub(crate) fn incoming_bytes(&self) -> usize {
-        match self.incoming.as_deref() {
-            None => 0,
-            Some(Incoming::WebSocket(fragments)) => fragments.partial.capacity() + fragments.message.capacity(),
-            Some(Incoming::Http(request)) => {
+        let Some(incoming) = self.incoming.as_deref() else { return 0 };
+        let buffers = match incoming {
+            Incoming::WebSocket(fragments) => fragments.partial.capacity() + fragments.message.capacity(),
+            Incoming::Http(request) => {
                 request.partial.capacity() + request.body.as_ref().map_or(0, |body| body.bytes.capacity())
             }
-        }
+        };
+        size_of::<Incoming>() + buffers
+    }
+
+    /// Since when input is unfinished, if any is.
+    pub(crate) fn incoming_since(&self) -> Option<u64> {
+        self.incoming.as_deref().map(|incoming| match incoming {
+            Incoming::WebSocket(fragments) => fragments.since,
+            Incoming::Http(_) => self.heard,
+        })
     }
 }

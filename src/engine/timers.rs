@@ -47,22 +47,32 @@ impl Timers {
     /// is past, a tick from now at the latest. If `at` is more than the wheel's round ahead, it comes out a round after
     /// the last `expire`, early, and its owner schedules it again.
     pub(crate) fn schedule(&mut self, slot: u32, generation: u32, at: Duration) {
-        let tick = tick_due(at).clamp(self.cursor, self.cursor + BUCKETS - 1);
+        let tick = self.tick(at);
         let bucket = (tick % BUCKETS) as usize;
         self.buckets[bucket].push((slot, generation));
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         self.len += 1;
     }
 
+    /// The tick in which an entry for this time comes out, if it is scheduled now.
+    pub(crate) fn tick(&self, at: Duration) -> u64 {
+        tick_due(at).clamp(self.cursor, self.cursor + BUCKETS - 1)
+    }
+
+    /// Whether the entries of a tick have come out.
+    pub(crate) fn has_passed(&self, tick: u64) -> bool {
+        tick < self.cursor
+    }
+
     /// Appends all entries that are due to `out`, earlier ticks first, as (slot, generation). Cost: by what comes out,
     /// however far `now` has jumped; next to nothing within a tick.
-    pub(crate) fn expire(&mut self, now: Duration, out: &mut Vec<Entry>) {
+    pub(crate) fn expire(&mut self, now: Duration, out: &mut impl Extend<Entry>) {
         let passed = tick_passed(now);
         while let Some(tick) = self.first_tick().filter(|&tick| tick <= passed) {
             let bucket = (tick % BUCKETS) as usize;
             let entries = &mut self.buckets[bucket];
             self.len -= entries.len();
-            out.append(entries);
+            out.extend(entries.drain(..));
             if entries.capacity() > KEPT_ENTRIES {
                 *entries = Vec::new();
             }

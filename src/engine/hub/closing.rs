@@ -146,14 +146,13 @@ impl Hub {
             self.emptied(slot);
         }
         for slot in flushed.backlogged.drain(..) {
+            self.keeps_backlog(slot);
             if self.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
                 self.drop_backlog(app, slot);
             }
         }
         self.flushed = flushed;
-        if self.kept_bytes() > self.limits.kept_bytes_max {
-            self.enforce_budget(app);
-        }
+        self.enforce_budget(app);
     }
 
     /// A connection does not read what it is sent: it loses its backlog, and is told why when it reads again.
