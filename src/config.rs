@@ -14,6 +14,7 @@
 //! how many bytes.
 
 mod machine;
+pub(crate) mod memory;
 mod nats;
 mod plan;
 mod set;
@@ -35,6 +36,7 @@ pub(crate) use self::nats::{Login, NatsServer};
 pub(crate) use self::upstream::{Prefix, parse_url};
 pub use self::{
     machine::raise_fd_limit,
+    memory::WorstCase,
     plan::Plan,
     units::{Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
 };
@@ -122,8 +124,15 @@ pub struct Config {
     /// been read whole. Each core has an equal share. Default: a quarter of the memory that the cgroup or the machine
     /// allows.
     ///
-    /// A core over its share closes its worst offenders with 1013: first who makes it keep the most, which is not only
-    /// what is meant for that connection but all memory that cannot be freed as long as it waits.
+    /// What counts: what waits in outboxes; messages and HTTP requests that are not whole; and on a server with processors
+    /// or filters the handshakes that it keeps for them.
+    ///
+    /// A core over its share closes connections with 1013 (those that have not upgraded, without a word) until nine tenths
+    /// of it are kept. First go those for which *bytes × (1 s + age)* is the most. An outbox's bytes are those that
+    /// wait for the connection and its part of the memory that cannot be freed while they do; their age is the time
+    /// since it began to wait, and a peer that reads a part of what waits takes as large a part off the age. The age of
+    /// input is that of its first byte. A handshake that is kept has no age. So one that has just got a burst stays when
+    /// another has kept as much for long, and one that reads or sends a byte now and then does not stay young by it.
     #[serde(deserialize_with = "units::bytes_or_none", rename = "memory-budget")]
     pub memory_budget_bytes: Option<u64>,
 

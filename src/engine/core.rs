@@ -11,21 +11,25 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
-use crate::engine::{
-    clock::PULSE,
-    counters::Shared,
-    hub::{Application, Hub},
-    inbox::{Inbox, Letter, Options, Wake},
-    pace::Pace,
-    reactor::Reactor,
-    session::ConnectionKey,
-    uplink::BridgeLink,
+use crate::{
+    config::memory,
+    engine::{
+        clock::PULSE,
+        counters::Shared,
+        hub::{Application, Hub},
+        inbox::{Inbox, Letter, Options, Wake},
+        pace::Pace,
+        reactor::Reactor,
+        session::ConnectionKey,
+        uplink::BridgeLink,
+    },
 };
 
 use self::stopping::Stop;
 
 /// The one buffer that a core reads into, in bytes.
 const READ_BYTES: usize = 64 * 1024;
+const _: () = assert!(READ_BYTES <= memory::READ_BYTES);
 /// Reads of one connection in one turn; what is left waits for the next, so that one publisher does not starve others.
 const READS_PER_TURN: usize = 4;
 /// Letters taken in one turn.

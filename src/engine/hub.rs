@@ -22,6 +22,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 use slab::Slab;
 
 use crate::{
+    config::memory,
     engine::{
         clock::Clock,
         counters::Stats,
@@ -45,6 +46,8 @@ pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits};
 
 /// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(TURN_BYTES_MAX <= memory::TURN_BYTES);
 
 /// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
 pub(crate) trait Application: Send {

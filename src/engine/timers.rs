@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
+use crate::config::memory;
+
 /// How late a deadline may be noticed. Pings, idle and handshake timeouts are seconds; a coarse tick lets the deadlines
 /// of thousands of connections share a wake-up.
 const TICK_MILLIS: u64 = 32;
 
 /// Ticks around the wheel: 65.5 s, so that the default idle timeout of 60 s is noted once. 48 KiB a core.
 const BUCKETS: u64 = 2048;
+
+const _: () = assert!(BUCKETS as usize * size_of::<Vec<Entry>>() <= memory::TIMERS_BYTES);
 
 /// A bucket that had more room than this gives it back when it fires (128 bytes).
 const KEPT_ENTRIES: usize = 16;

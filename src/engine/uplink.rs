@@ -14,9 +14,12 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::engine::{
-    inbox::Wake,
-    relay::{self, Item},
+use crate::{
+    config::memory,
+    engine::{
+        inbox::Wake,
+        relay::{self, Item},
+    },
 };
 
 /// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
@@ -25,6 +28,8 @@ const BATCH_OVERHEAD_BYTES: usize = 64;
 /// Bytes that wait for one core. A core that is further behind loses the messages that come then. After a pause the NATS
 /// client may bring 8 MiB before a core has had a chance to run, which must not be too much.
 pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
+
+const _: () = assert!(DOWNLINK_BYTES_MAX <= memory::DOWNLINK_BYTES);
 
 /// From all cores to the bridge. Clones are the same link.
 #[derive(Clone)]

@@ -17,6 +17,9 @@ const HEADROOM_DIVISOR: usize = 10;
 /// The age that counts for something that has just come, in milliseconds: of two that are younger, the larger is worse.
 const AGE_MIN: u64 = 1_000;
 
+/// What one that is closed may still be sent, so that it hears why, in bytes; with more it is reset.
+const FAREWELL_BYTES_MAX: usize = 4096;
+
 /// Connections that may keep something, a bit for each slot. One that keeps nothing any more is found out when somebody
 /// looks.
 #[derive(Debug, Default)]
@@ -115,7 +118,8 @@ impl Hub {
         }
     }
 
-    /// Closes those who keep the most for the longest, until no more than this is kept.
+    /// Closes those who keep the most for the longest, until no more than this is kept. Of one that is worst because it
+    /// pins much for a few bytes, these are copied out instead.
     fn close_offenders(&mut self, app: &mut dyn Application, target: usize) {
         let mut keepers = std::mem::take(&mut self.kept.keepers);
         let mut offenders = Vec::new();
@@ -130,20 +134,27 @@ impl Hub {
         while self.kept_bytes() > target
             && let Some((_, slot)) = offenders.pop()
         {
-            if self.drop_backlog(app, slot) {
+            if self.outboxes.unpin(slot) {
+                offenders.push((self.offence(app, slot), slot)); // it may not have to go
+                continue;
+            }
+            let was_at_work = self.drop_backlog(app, slot);
+            if was_at_work {
                 self.stats.slow_consumers -= 1;
                 self.stats.over_budget += 1;
-            } else {
-                self.lost(app, slot);
             }
             self.drop_incoming(slot);
+            // The rest of a frame that is partly sent may be most of what there was.
+            if !was_at_work || self.outboxes.backlog_cost(slot) > FAREWELL_BYTES_MAX {
+                self.lost(app, slot);
+            }
         }
     }
 
     /// How much a connection has to do with what is kept: bytes, each with its age. What waits for it counts, and so does
-    /// the memory that cannot be freed while it waits, though others may wait for the same: who does not read pins the
-    /// segment of every burst for a few bytes, and who reads the rest of them pins none but the newest. What is kept of
-    /// its handshake is in use as long as it is open, and so never counts as old.
+    /// its part of the memory that cannot be freed while it waits: a stalled reader pins one segment per burst for a few
+    /// bytes, a slow one pins only the newest. What is kept of its handshake is in use as long as it is open, and so never
+    /// counts as old.
     fn offence(&self, app: &dyn Application, slot: Slot) -> u64 {
         let Some(session) = self.sessions.get(slot as usize) else { return 0 };
         let weigh = |bytes: usize, since: u64| bytes as u64 * (AGE_MIN + self.now.saturating_sub(since));

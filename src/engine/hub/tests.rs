@@ -1,7 +1,9 @@
 //! A hub without a core: what one turn may bring in any order.
 
 mod bounds;
+mod budget;
 mod bridge;
+mod clocks;
 mod ending;
 mod http;
 mod options;

@@ -5,8 +5,6 @@ use std::{
     io::{self, IoSlice},
 };
 
-use smallvec::SmallVec;
-
 use crate::engine::{
     arena::{Arena, Range},
     outbox::{
@@ -114,6 +112,16 @@ impl Backlog {
         }
     }
 
+    /// Copies what waits out of the segments that it shares, into one of its own.
+    pub(super) fn copy_out(&mut self, arena: &mut Arena) {
+        let mut bytes = Vec::with_capacity(self.len);
+        for range in self.ranges.drain(..) {
+            bytes.extend_from_slice(arena.bytes(range));
+            arena.release(range.segment);
+        }
+        self.ranges = VecDeque::from([arena.insert(bytes)]);
+    }
+
     /// What it counts against its connection's limit: its bytes, and the places where they are.
     pub(super) fn cost(&self) -> usize {
         self.len + self.ranges.len() * size_of::<Range>()
@@ -124,16 +132,12 @@ impl Backlog {
         self.ranges.capacity() * size_of::<Range>()
     }
 
-    /// The memory that it keeps from being freed, alone or with others, in bytes. Of more ranges than [`SAMPLES`] some are
-    /// looked at, so that it may be more.
+    /// Its part of the memory that cannot be freed while it waits, in bytes: a segment that several hold is divided among
+    /// them. Of more ranges than [`SAMPLES`] every so many are looked at.
     pub(super) fn pinned_bytes(&self, arena: &Arena) -> usize {
         let step = self.ranges.len().div_ceil(SAMPLES).max(1);
-        let mut segments: SmallVec<[u32; SAMPLES]> =
-            self.ranges.iter().step_by(step).map(|range| range.segment).collect();
-        segments.sort_unstable();
-        segments.dedup();
-        let segment_bytes: usize = segments.iter().map(|&segment| arena.segment_bytes(segment)).sum();
-        segment_bytes + self.ranges_bytes()
+        let parts = self.ranges.iter().step_by(step).map(|range| arena.part_of_segment(range.segment));
+        step * parts.sum::<usize>() + self.ranges_bytes()
     }
 
     pub(super) fn release(self, arena: &mut Arena) {
