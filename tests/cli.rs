@@ -184,7 +184,7 @@ fn check_says_what_the_options_come_to_and_starts_nothing() {
     let args = ["--check", "--listen", &listen, "--cores", "1", "--max-connections", "321", "--memory-budget", "5MiB"];
     let said = succeeds(&args);
     assert!(said.starts_with("configuration is valid"), "{said}");
-    for part in ["1 core", "321 connections", "5.0 MiB", "publish key not set"] {
+    for part in ["1 core", "321 connections", "5.0 MiB", "publish key not set", "at most ", "5.0 MiB kept for peers"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
     assert_refused(&["--check", "--cores", "0"], "cores");

@@ -73,8 +73,7 @@ pub struct WorstCase {
 impl WorstCase {
     /// All of it.
     pub fn total(&self) -> u64 {
-        let parts =
-            [self.kept, self.connections, self.sockets, self.cores, self.nats, self.upstream, self.program];
+        let parts = [self.kept, self.connections, self.sockets, self.cores, self.nats, self.upstream, self.program];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
@@ -151,6 +150,7 @@ mod tests {
         for part in ["256.0 MiB kept for peers", "128.0 MiB for connections", "up to 512.0 KiB"] {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
+        assert!(include_str!("../../README.md").contains(&said), "README.md says otherwise than {said}");
         assert!(!said.contains("allowed") && !said.contains("NATS") && !said.contains("upstream"), "{said}");
     }
 

@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use crate::{
     config::memory,
     engine::{
-        clock::PULSE,
         counters::Shared,
         hub::{Application, Hub},
         inbox::{Inbox, Letter, Options, Wake},
@@ -115,7 +114,7 @@ impl Core {
             return Ok(Some(now));
         }
         if let Some(deadline) = self.hub.next_deadline() {
-            self.reactor.wake_at(now, deadline.min(now + PULSE))?;
+            self.reactor.wake_at(now, deadline)?;
         }
         let waits_for_links = self.hub.has_batches() || stop.is_some_and(Stop::waits_for_peers);
         let retry = waits_for_links.then_some(now + RELAY_RETRY);
@@ -144,8 +143,8 @@ impl Core {
         }
         self.spare = ready;
         let connections = &self.reactor.connections;
-        let had_deadlines = self.reactor.has_seen_all()
-            && self.hub.look_at_due(&mut *self.app, |slot| connections.is_ready(slot));
+        let had_deadlines =
+            self.reactor.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| connections.is_ready(slot));
         had_batches || had_letters || had_deadlines
     }
 

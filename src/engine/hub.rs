@@ -115,9 +115,9 @@ impl Hub {
     /// Core `own` of `cores`, at time zero.
     pub(crate) fn new(own: u32, cores: u32, limits: Limits) -> Self {
         Self {
+            clock: Clock::new(limits.grace()),
             limits,
             pages: None,
-            clock: Clock::default(),
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
@@ -257,7 +257,10 @@ impl Hub {
     /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
     /// connections may make others speak), or paused connections may go on.
     pub(crate) fn wants_turn(&self) -> bool {
-        self.outboxes.is_dirty() || self.run.end != 0 || !self.due.is_empty() || (!self.paused.is_empty() && !self.must_wait())
+        self.outboxes.is_dirty()
+            || self.run.end != 0
+            || !self.due.is_empty()
+            || (!self.paused.is_empty() && !self.must_wait())
     }
 
     /// Whether something waits for a link.
@@ -306,9 +309,9 @@ impl Hub {
         self.sessions.len()
     }
 
-    /// The first time at which [`Hub::look_at_due`] has something to do, if the core does not stand still until then.
+    /// When the next turn is to come at the latest, for the deadlines and so that the core notices when it stands still.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.timers.next().map(|ran| self.clock.real(ran))
+        self.timers.next().map(|ran| self.clock.wake_at(ran))
     }
 
     /// The numbers that are read off the state rather than counted.

@@ -129,7 +129,16 @@ impl Session {
     pub(crate) fn new(generation: u32, peer: SocketAddr, now: u64) -> Self {
         let request = Request { peer, partial: Vec::new(), body: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
-        Self { generation, phase: Phase::Http, is_paused: false, is_cut: false, counted: 0, next_look: NO_LOOK, heard: now, incoming }
+        Self {
+            generation,
+            phase: Phase::Http,
+            is_paused: false,
+            is_cut: false,
+            counted: 0,
+            next_look: NO_LOOK,
+            heard: now,
+            incoming,
+        }
     }
 
     /// For how long nothing was heard of it, in milliseconds.

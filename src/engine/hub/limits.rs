@@ -52,6 +52,13 @@ impl Limits {
             publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }
+
+    /// The shortest time that a peer has for what is asked of it.
+    pub(super) fn grace(&self) -> Duration {
+        let times =
+            [self.idle_timeout.saturating_sub(self.ping_interval), self.handshake_timeout, self.message_timeout];
+        Duration::from_millis(times.into_iter().filter(|&millis| millis > 0).min().unwrap_or_default())
+    }
 }
 
 impl Hub {
@@ -71,6 +78,7 @@ impl Hub {
         // The bridge goes on telling by the one that it was given.
         self.limits = Limits { publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max), ..limits };
         if has_new_times {
+            self.clock.set_grace(self.limits.grace());
             self.look_at_all();
         }
     }

@@ -1,8 +1,8 @@
 //! A hub without a core: what one turn may bring in any order.
 
 mod bounds;
-mod budget;
 mod bridge;
+mod budget;
 mod clocks;
 mod ending;
 mod http;
