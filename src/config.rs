@@ -14,6 +14,7 @@
 //! how many bytes.
 
 mod machine;
+pub(crate) mod memory;
 mod nats;
 mod plan;
 mod set;
@@ -35,6 +36,7 @@ pub(crate) use self::nats::{Login, NatsServer};
 pub(crate) use self::upstream::{Prefix, parse_url};
 pub use self::{
     machine::raise_fd_limit,
+    memory::WorstCase,
     plan::Plan,
     units::{Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
 };
@@ -131,8 +133,15 @@ pub struct Config {
     /// been read whole. Each core has an equal share. Default: a quarter of the memory that the cgroup or the machine
     /// allows.
     ///
-    /// A core over its share closes its worst offenders with 1013: first who makes it keep the most, which is not only
-    /// what is meant for that connection but all memory that cannot be freed as long as it waits.
+    /// What counts: what waits in outboxes; messages and HTTP requests that are not whole; and on a server with processors
+    /// or filters the handshakes that it keeps for them.
+    ///
+    /// A core over its share closes connections with 1013 (those that have not upgraded, without a word) until nine tenths
+    /// of it are kept. First go those for which *bytes × (1 s + age)* is the most. An outbox's bytes are those that
+    /// wait for the connection and its part of the memory that cannot be freed while they do; their age is the time
+    /// since it began to wait, and a peer that reads a part of what waits takes as large a part off the age. The age of
+    /// input is that of its first byte. A handshake that is kept has no age. So one that has just got a burst stays when
+    /// another has kept as much for long, and one that reads or sends a byte now and then does not stay young by it.
     #[serde(deserialize_with = "units::bytes_or_none", rename = "memory-budget")]
     pub memory_budget_bytes: Option<u64>,
 
@@ -144,6 +153,9 @@ pub struct Config {
 
     /// `idle-timeout`: a connection of which nothing was heard for this long, not even a pong, is closed with 1008.
     /// Default: 60 s. Zero: never.
+    ///
+    /// This and the times below count while the server runs: not while its process, its container or its machine is
+    /// stopped. With pings a connection is closed only if it has had a ping for `idle-timeout` less `ping-interval`.
     #[serde(deserialize_with = "units::duration")]
     pub idle_timeout: Duration,
 
@@ -154,12 +166,20 @@ pub struct Config {
     #[serde(deserialize_with = "units::duration")]
     pub ping_interval: Duration,
 
-    /// `handshake-timeout`: how long a new connection has until its first request is whole, and an HTTP request until
-    /// its body is. Default: 10 s; never zero.
+    /// `handshake-timeout`: how long a new connection has until its first request is whole, and an HTTP request from its
+    /// first byte until its body is, however steadily it comes. Default: 10 s; never zero.
     ///
-    /// Past it the connection is closed.
+    /// Past it the connection is closed, with 408 if a request has begun.
     #[serde(deserialize_with = "units::duration")]
     pub handshake_timeout: Duration,
+
+    /// `message-timeout`: how long a WebSocket message has from its first byte until it is whole, in however many frames
+    /// and whatever comes between them. Default: 30 s. Zero: never.
+    ///
+    /// Past it the connection is closed with 1008 `message-timeout`. While a connection waits for a congested link, which
+    /// is our fault, the time stands still.
+    #[serde(deserialize_with = "units::duration")]
+    pub message_timeout: Duration,
 
     /// `drain`: how long a stopping server goes on flushing its outboxes, and sending the upstream requests that it has
     /// accepted. Default: 10 s. Zero: it stops at once.
@@ -320,6 +340,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(25),
             handshake_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
             coalesce: Duration::from_micros(50),

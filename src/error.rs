@@ -163,6 +163,8 @@ impl Fault {
     pub const NOT_UTF8: Self = Self { code: 1007, reason: "text is not UTF-8" };
     /// 1008: nothing was heard for the idle timeout.
     pub const IDLE: Self = Self { code: 1008, reason: "idle" };
+    /// 1008: a message was not whole in time.
+    pub const MESSAGE_TIMEOUT: Self = Self { code: 1008, reason: "message-timeout" };
     /// 1009: a frame or a message over the message limit.
     pub const TOO_BIG: Self = Self { code: 1009, reason: "message is too big" };
     /// 1011: a processor or filter panicked.

@@ -16,7 +16,7 @@ use crossbeam_channel::bounded;
 use mio::{Poll, net::TcpListener};
 
 use crate::{
-    config::{Config, Plan},
+    config::{Config, Plan, memory},
     edge::{
         nats::{self, Bridge},
         upstream::{self, Pool},
@@ -45,6 +45,8 @@ pub use self::{
 /// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
 /// then their publishers wait.
 const BATCHES_PER_LINK: usize = 4;
+
+const _: () = assert!(BATCHES_PER_LINK < memory::LINK_BATCHES); // one more is being collected
 
 /// An LHTTP server. Start with [`Server::builder`].
 #[derive(Debug)]

@@ -39,6 +39,7 @@ const FLAGS: [&str; 38] = [
     "--idle-timeout",
     "--ping-interval",
     "--handshake-timeout",
+    "--message-timeout",
     "--drain",
     "--busy-poll",
     "--coalesce",
@@ -90,6 +91,7 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--idle-timeout", time(default.idle_timeout)),
         ("--ping-interval", time(default.ping_interval)),
         ("--handshake-timeout", time(default.handshake_timeout)),
+        ("--message-timeout", time(default.message_timeout)),
         ("--drain", time(default.drain_timeout)),
         ("--busy-poll", default.busy_poll.as_micros().to_string()),
         ("--coalesce", default.coalesce.as_micros().to_string()),
@@ -184,7 +186,7 @@ fn check_says_what_the_options_come_to_and_starts_nothing() {
     let args = ["--check", "--listen", &listen, "--cores", "1", "--max-connections", "321", "--memory-budget", "5MiB"];
     let said = succeeds(&args);
     assert!(said.starts_with("configuration is valid"), "{said}");
-    for part in ["1 core", "321 connections", "5.0 MiB", "publish key not set"] {
+    for part in ["1 core", "321 connections", "5.0 MiB", "publish key not set", "at most ", "5.0 MiB kept for peers"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
     assert_refused(&["--check", "--cores", "0"], "cores");

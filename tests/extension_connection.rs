@@ -2,9 +2,9 @@
 
 mod support;
 
-use std::{sync::mpsc, thread};
+use std::{sync::mpsc, thread, time::Duration};
 
-use lhttp::{Context, Filter, Message, Processor, PublishError, Refusal, Replier};
+use lhttp::{Config, Context, Filter, Message, Processor, PublishError, Refusal, Replier};
 use support::{Client, Log, on_message, start, start_with_cores, wait_until};
 
 #[test]
@@ -217,4 +217,24 @@ fn a_raw_message_is_all_body_and_cannot_be_changed() {
     client.say("raw");
     client.expect_error(400, "not-lhttp", None);
     client.expect_nothing();
+}
+
+#[test]
+fn handshakes_that_are_kept_count_in_the_memory_budget_and_the_largest_go_first() {
+    struct Nothing;
+    impl Filter for Nothing {}
+    const BUDGET: u64 = 1 << 20;
+    let config = Config { memory_budget_bytes: Some(BUDGET), idle_timeout: Duration::ZERO, ..Config::default() };
+    let server = start(|builder| builder.config(config).filter(Nothing));
+    let address = server.local_addrs()[0];
+    let mut small: Vec<_> = (0..20).map(|_| Client::connect(address)).collect();
+    let large = "x".repeat(6_000);
+    let large: Vec<_> = (0..300).map(|_| Client::connect_to(address, "/", &[("x-large", &large)])).collect();
+    wait_until(|| server.stats().accepted == 320);
+    assert!(server.stats().kept_bytes <= BUDGET, "{}", server.stats());
+    assert!(server.stats().over_budget > 100, "{}", server.stats());
+    small.iter_mut().for_each(Client::expect_nothing);
+    drop((small, large));
+    wait_until(|| server.stats().connections == 0 && server.stats().kept_bytes == 0);
+    server.stop(Duration::ZERO);
 }

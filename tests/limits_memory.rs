@@ -259,3 +259,36 @@ fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {
     let growth = daemon.rss().saturating_sub(before);
     assert!(growth < 2 << 20, "{growth} bytes more after 3,000 connections");
 }
+
+#[test]
+fn hundreds_of_messages_that_are_nearly_whole_stay_within_the_budget_and_leave_the_innocent_alone() {
+    let mut daemon = Daemon::start(1, &[&NO_PINGS[..], &["--memory-budget", "4MiB"]].concat());
+    let mut innocent: Vec<_> = (0..10).map(|_| Client::connect(daemon.port())).collect();
+    innocent.iter_mut().for_each(|client| client.subscribe_acked("room"));
+    let message = chat(&["publish:room"], &" ".repeat(3000));
+    let masked = frame::masked(FIN | TEXT, message.as_bytes());
+    let nearly = frame::masked(FIN | TEXT, &[b'x'; 65_000]);
+    let before = daemon.rss();
+    let mut most = 0;
+    let mut attackers = Vec::new();
+    for round in 0..400 {
+        let mut attacker = Client::connect(daemon.port());
+        attacker.send_raw(&nearly[..nearly.len() - 1]);
+        attackers.push(attacker);
+        // Every message of theirs comes in two pieces, too.
+        let sender = round % innocent.len();
+        innocent[sender].send_raw(&masked[..1500]);
+        most = most.max(daemon.rss());
+        innocent[sender].send_raw(&masked[1500..]);
+        innocent.iter_mut().for_each(|client| client.expect_text(&message));
+    }
+    let growth = most.saturating_sub(before);
+    println!("{} KiB more at most", growth >> 10);
+    assert!(growth < 8 << 20, "{growth} bytes more for a budget of 4 MiB");
+    let mut closed = 0;
+    for attacker in &mut attackers[..300] {
+        closed += usize::from(close_parts(&attacker.recv()).0 == 1013);
+    }
+    assert_eq!(closed, 300, "26 MB for a budget of 4 MiB: the oldest are gone");
+    daemon.assert_healthy();
+}

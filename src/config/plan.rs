@@ -1,6 +1,6 @@
 //! A configuration laid over the machine: what the defaults come to here.
 
-use super::{CORES_MAX, Config, machine};
+use super::{CORES_MAX, Config, WorstCase, machine};
 use crate::error::StartError;
 
 /// File descriptors that are never a peer's: the standard streams, the log, a bridge's sockets, and what a library's host
@@ -35,6 +35,11 @@ pub struct Plan {
     pub connections_max: usize,
     /// Bytes of backlog in the whole process: `memory-budget`, or a quarter of the memory allowed.
     pub memory_budget_bytes: u64,
+    /// The memory allowed, in bytes: the smallest of the machine's and of the limits of its cgroup and those above it; 1 GiB
+    /// if none of them tells.
+    pub memory_bytes: u64,
+    /// What all of it comes to in memory, at worst.
+    pub worst_case: WorstCase,
 }
 
 impl Config {
@@ -53,7 +58,9 @@ impl Config {
         let fds = machine::fd_limit()?;
         let connections_max = self.connections(fds, cpus.len(), memory).map_err(StartError::Config)?;
         let memory_budget_bytes = self.memory_budget_bytes.unwrap_or(memory / BUDGET_DIVISOR);
-        Ok(Plan { cpus, connections_max, memory_budget_bytes })
+        let worst_case = WorstCase::default();
+        let plan = Plan { cpus, connections_max, memory_budget_bytes, memory_bytes: memory, worst_case };
+        Ok(Plan { worst_case: WorstCase::of(self, &plan), ..plan })
     }
 
     /// One entry per core, from `cpu-list` or `cores`.

@@ -6,7 +6,7 @@ use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_m
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 31] = [
+    pub const NAMES: [&str; 32] = [
         "listen",
         "cores",
         "cpu-list",
@@ -21,6 +21,7 @@ impl Config {
         "idle-timeout",
         "ping-interval",
         "handshake-timeout",
+        "message-timeout",
         "drain",
         "busy-poll",
         "coalesce",
@@ -75,6 +76,7 @@ impl Config {
             "idle-timeout" => self.idle_timeout = parse_duration(value)?,
             "ping-interval" => self.ping_interval = parse_duration(value)?,
             "handshake-timeout" => self.handshake_timeout = parse_duration(value)?,
+            "message-timeout" => self.message_timeout = parse_duration(value)?,
             "drain" => self.drain_timeout = parse_duration(value)?,
             "busy-poll" => self.busy_poll = parse_micros(value)?,
             "coalesce" => self.coalesce = parse_micros(value)?,

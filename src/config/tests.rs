@@ -33,6 +33,7 @@ const EVERY_OPTION: &str = r#"
         idle-timeout = "1m 30s"
         ping-interval = 30
         handshake-timeout = "500ms"
+        message-timeout = "5s"
         drain = "0s"
         busy-poll = 50
         coalesce = "1ms"
@@ -69,6 +70,7 @@ fn every_option_can_be_set_in_toml() {
         idle_timeout: Duration::from_secs(90),
         ping_interval: Duration::from_secs(30),
         handshake_timeout: Duration::from_millis(500),
+        message_timeout: Duration::from_secs(5),
         drain_timeout: Duration::ZERO,
         busy_poll: Duration::from_micros(50),
         coalesce: Duration::from_millis(1),
@@ -202,6 +204,7 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { idle_timeout: Duration::from_micros(500), ..base() }, "idle-timeout: 500us is less than 1ms"),
         (Config { ping_interval: Duration::from_nanos(1), ..base() }, "ping-interval: 1ns is less than 1ms"),
         (Config { handshake_timeout: Duration::from_micros(999), ..base() }, "handshake-timeout: 999us is less"),
+        (Config { message_timeout: Duration::from_micros(500), ..base() }, "message-timeout: 500us is less than 1ms"),
         (Config { drain_timeout: Duration::from_micros(500), ..base() }, "drain: 500us is less than 1ms"),
         (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
         (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
@@ -236,6 +239,7 @@ fn limits_that_just_fit_are_accepted() {
         Config { publish_channels_max: 1024, ..base() },
         Config { ping_interval: Duration::ZERO, idle_timeout: Duration::from_millis(1), ..base() },
         Config { idle_timeout: Duration::ZERO, ..base() },
+        Config { message_timeout: Duration::ZERO, ..base() },
         Config { drain_timeout: Duration::ZERO, ..base() },
         // Without a prefix nothing of the upstream proxy matters.
         Config { outbox_bytes_max: 128 << 10, upstream_workers: 0, ..base() },

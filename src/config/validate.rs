@@ -104,6 +104,7 @@ impl Config {
             ("idle-timeout", self.idle_timeout),
             ("ping-interval", self.ping_interval),
             ("handshake-timeout", self.handshake_timeout),
+            ("message-timeout", self.message_timeout),
             ("drain", self.drain_timeout),
         ];
         if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {

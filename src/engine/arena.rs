@@ -6,10 +6,14 @@
 
 use slab::Slab;
 
+use crate::config::memory;
+
 /// A segment is closed to further bytes when it has reached this size, so that memory comes back piece by piece.
 pub(crate) const SEGMENT_BYTES: usize = 64 * 1024;
 /// The turn's buffer is given back when one giant message made it larger than this.
 const TURN_CAPACITY_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(TURN_CAPACITY_MAX <= memory::TURN_CAPACITY);
 
 /// Bytes that outlive their turn.
 #[derive(Debug)]
@@ -57,9 +61,10 @@ impl Arena {
         &self.segments[range.segment as usize].bytes[range.start as usize..range.end as usize]
     }
 
-    /// The memory that a segment takes, in bytes, for as long as anybody waits for any of it.
-    pub(crate) fn segment_bytes(&self, segment: u32) -> usize {
-        self.segments[segment as usize].bytes.capacity()
+    /// The memory that a segment takes for as long as anybody waits for any of it, in bytes for each who does.
+    pub(crate) fn part_of_segment(&self, segment: u32) -> usize {
+        let segment = &self.segments[segment as usize];
+        segment.bytes.capacity() / segment.holds.max(1) as usize
     }
 
     /// The memory that backlogs take, in bytes.

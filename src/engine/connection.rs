@@ -70,6 +70,11 @@ impl Connections {
         &mut self.connections[slot as usize]
     }
 
+    /// Whether it may have something to read.
+    pub(crate) fn is_ready(&self, slot: Slot) -> bool {
+        self.connections[slot as usize].is_ready
+    }
+
     /// Reads once into `buffer`.
     pub(crate) fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.connections[slot as usize].stream {

@@ -14,15 +14,18 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use crate::engine::{
-    counters::Shared,
-    hub::{Application, Hub},
-    inbox::{Inbox, Wake},
-    lanes::Lanes,
-    pace::Pace,
-    reactor::Reactor,
-    session::ConnectionKey,
-    uplink::BridgeLink,
+use crate::{
+    config::memory,
+    engine::{
+        counters::Shared,
+        hub::{Application, Hub},
+        inbox::{Inbox, Wake},
+        lanes::Lanes,
+        pace::Pace,
+        reactor::Reactor,
+        session::ConnectionKey,
+        uplink::BridgeLink,
+    },
 };
 
 pub(crate) use self::{letters::Held, relaying::Rest};
@@ -30,6 +33,7 @@ use self::{letters::LETTERS_PER_TURN, stopping::Stop};
 
 /// The one buffer that a core reads into, in bytes.
 const READ_BYTES: usize = 64 * 1024;
+const _: () = assert!(READ_BYTES <= memory::READ_BYTES);
 /// How long a core sleeps at most that cannot hand over its batches, or is stopping and waits for its peers.
 const RELAY_RETRY: Duration = Duration::from_millis(1);
 
@@ -91,6 +95,7 @@ impl Core {
             let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
             let had_events = self.reactor.poll(now, deadline)?;
             now = start.elapsed();
+            self.hub.begin_turn(now, self.reactor.due());
             let had_input = self.turn(now, &mut buffer) || had_events;
             if had_input {
                 awake_until = now + self.busy_poll;
@@ -134,13 +139,14 @@ impl Core {
     /// Takes in all that has come. Says whether anything did, sockets aside.
     fn turn(&mut self, now: Duration, buffer: &mut [u8]) -> bool {
         self.now = now;
-        self.hub.set_now(now);
         self.reactor.sort_events(&mut self.hub);
         let had_batches = self.take_batches();
         let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
         self.reactor.accept(&mut self.hub, now);
         self.read_connections(buffer);
-        let had_deadlines = self.hub.expire(&mut *self.app);
+        let connections = &self.reactor.connections;
+        let had_deadlines =
+            self.reactor.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| connections.is_ready(slot));
         had_batches || had_letters || had_deadlines
     }
 

@@ -76,10 +76,15 @@ counters! {
     faults,
     /// Connections closed with 1013 because their outbox was full.
     slow_consumers,
-    /// Connections closed with 1013 because their core was over its share of `memory-budget`.
+    /// Connections closed because their core was over its share of `memory-budget`: with 1013, or before they have upgraded.
     over_budget,
     /// Connections closed because nothing was heard of them, or their handshake took too long.
     timed_out,
+    /// Connections closed with 1008 because a message was not whole `message-timeout` after its first byte.
+    message_timeouts,
+    /// Turns that came late: a core stood still, because the process was stopped or the core got no CPU. Nobody is closed
+    /// for that time.
+    stalls,
     /// Connections closed with 1011 because a processor or a filter panicked.
     panics,
     /// Times that a connection had to wait for a link to a peer core that its next message needs.
@@ -88,7 +93,7 @@ counters! {
     cut,
     /// Times that a connection had used its share of a turn and waited for the next, while others were read.
     put_behind,
-    /// Bytes of backlogs and unfinished messages kept now.
+    /// Bytes kept now of backlogs, of unfinished messages and requests, and of handshakes for processors and filters.
     kept_bytes,
     /// Turns in which something happened.
     turns,

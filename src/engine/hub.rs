@@ -1,11 +1,11 @@
 //! A whole core without its sockets: bytes and the time go in, ranges to write come out.
 //!
-//! The core's loop calls, each turn and in this order: [`Hub::set_now`]; any number of inputs ([`Hub::open`],
-//! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], [`Hub::expire`], and those of its inbox);
-//! [`Hub::go_on`] with what earlier turns have left; [`Hub::take_batch`] for each peer, so that peers work while this core
-//! writes; [`Hub::flush`]; and [`Hub::reap`] before a slot may be used again. When [`Hub::is_full`] says so, batches and
-//! flush come in between the inputs, too. So several hubs and the links between them run in one test, in virtual time,
-//! from a seed.
+//! The core's loop calls, each turn and in this order: [`Hub::begin_turn`]; any number of inputs ([`Hub::open`],
+//! [`Hub::receive`], [`Hub::writable`], [`Hub::lost`], [`Hub::relayed`], and those of its inbox); [`Hub::go_on`] with what
+//! earlier turns have left; [`Hub::look_at_due`], when what has come was read; [`Hub::take_batch`] for each peer, so that
+//! peers work while this core writes; [`Hub::flush`]; and [`Hub::reap`] before a slot may be used again. When
+//! [`Hub::is_full`] says so, batches and flush come in between the inputs, too. So several hubs and the links between them
+//! run in one test, in virtual time, from a seed.
 //!
 //! Nobody pays for what others ask for, and no turn is without an end. Three things keep a connection from being read:
 //! - its next message needs a link to a peer that is congested (`hub/pausing.rs`);
@@ -13,7 +13,9 @@
 //! - it has used its share of the turn (`hub/work.rs`), which the core's loop looks after.
 
 pub(crate) mod acks;
+mod budget;
 mod closing;
+mod deadlines;
 mod http;
 mod limits;
 mod linger;
@@ -25,12 +27,14 @@ mod unfinished;
 mod websocket;
 mod work;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use slab::Slab;
 
 use crate::{
+    config::memory,
     engine::{
+        clock::Clock,
         counters::Stats,
         outbox::{Flushed, Outboxes},
         relay::Relays,
@@ -44,6 +48,7 @@ use crate::{
 
 use self::{
     acks::Acks,
+    budget::Kept,
     linger::Lingering,
     pausing::Paused,
     publish::{Resolved, Run},
@@ -55,6 +60,8 @@ pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits, work::SHARE_UNITS}
 
 /// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(TURN_BYTES_MAX <= memory::TURN_BYTES);
 
 /// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
 pub(crate) trait Application: Send {
@@ -79,6 +86,12 @@ pub(crate) trait Application: Send {
     fn links_needed(&mut self, _: &mut Hub, _: &[u8]) -> u64 {
         u64::MAX
     }
+
+    /// What it keeps about an open connection, in bytes: what [`Hub::application_keeps`] was told.
+    fn kept_bytes(&self, slot: Slot) -> usize {
+        let _ = slot;
+        0
+    }
 }
 
 /// The state of one core.
@@ -86,7 +99,8 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     /// What it serves in place of LHTTP, on a server of pages.
     pub(crate) pages: Option<Arc<Pages>>,
-    /// Milliseconds since the core's start.
+    clock: Clock,
+    /// Milliseconds for which the core has run: an even number, see [`Session::heard`].
     now: u64,
     sessions: Slab<Session>,
     next_generation: u32,
@@ -94,6 +108,8 @@ pub(crate) struct Hub {
     outboxes: Outboxes,
     relays: Relays,
     timers: Timers,
+    /// Connections that are to be looked at, for the deadlines that have come.
+    due: VecDeque<(Slot, u32)>,
     resolved: Resolved,
     run: Run,
     repeat: Repeat,
@@ -102,8 +118,6 @@ pub(crate) struct Hub {
     paused: Paused,
     unfinished: Unfinished,
     work: Work,
-    /// Deadlines that have come and are not looked at yet: slots and generations.
-    due: Vec<(u32, u32)>,
     /// Connections that are over, for [`Hub::reap`].
     ended: Vec<Slot>,
     /// Connections whose sending side is to be shut, for [`Hub::take_shut`].
@@ -113,8 +127,7 @@ pub(crate) struct Hub {
     passed_on: usize,
     /// Payloads are put together here before their frame's header is known.
     scratch: Vec<u8>,
-    /// What sessions keep of unfinished input, in bytes.
-    incoming_bytes: usize,
+    kept: Kept,
     is_draining: bool,
     /// What [`Hub::take_messages`] has counted already.
     messages_seen: u64,
@@ -125,6 +138,7 @@ impl Hub {
     /// Core `own` of `cores`, at time zero.
     pub(crate) fn new(own: u32, cores: u32, limits: Limits) -> Self {
         Self {
+            clock: Clock::new(limits.grace()),
             limits,
             pages: None,
             now: 0,
@@ -134,6 +148,7 @@ impl Hub {
             outboxes: Outboxes::default(),
             relays: Relays::new(own, cores),
             timers: Timers::new(Duration::ZERO),
+            due: VecDeque::new(),
             resolved: Resolved::default(),
             run: Run::default(),
             repeat: Repeat::default(),
@@ -142,13 +157,12 @@ impl Hub {
             paused: Paused::default(),
             unfinished: Unfinished::default(),
             work: Work::new(),
-            due: Vec::new(),
             ended: Vec::new(),
             shut: Vec::new(),
             flushed: Flushed::default(),
             passed_on: 0,
             scratch: Vec::new(),
-            incoming_bytes: 0,
+            kept: Kept::default(),
             is_draining: false,
             messages_seen: 0,
             stats: Stats::default(),
@@ -160,9 +174,18 @@ impl Hub {
         self.relays.add_bridge()
     }
 
-    /// The time since the core's start, as all that follows sees it.
+    /// A turn begins at this time since the core's start. Its poll was to return at `due` at the latest: if it is much
+    /// later now, the core stood still, and what follows sees an earlier time.
+    pub(crate) fn begin_turn(&mut self, now: Duration, due: Duration) {
+        self.now = self.clock.turn(now, due).as_millis() as u64 & !1;
+        self.stats.stalls += u64::from(self.clock.is_late());
+        self.outboxes.set_now(self.now);
+    }
+
+    /// A turn begins, and nothing stood still.
+    #[cfg(test)]
     pub(crate) fn set_now(&mut self, now: Duration) {
-        self.now = now.as_millis() as u64;
+        self.begin_turn(now, now);
     }
 
     /// A connection was accepted.
@@ -171,6 +194,7 @@ impl Hub {
         self.next_generation = generation.wrapping_add(1);
         let slot = self.sessions.insert(Session::new(generation, peer, self.now)) as Slot;
         self.outboxes.open(slot);
+        self.recount(slot);
         self.schedule(slot, self.now + self.limits.handshake_timeout);
         self.stats.accepted += 1;
         ConnectionKey { slot, generation }
@@ -271,9 +295,15 @@ impl Hub {
         self.sessions[slot as usize].phase == Phase::Open
     }
 
-    /// The first time at which [`Hub::expire`] has something to do.
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// When the next turn is to come at the latest, for the deadlines and so that the core notices when it stands still.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.timers.next().into_iter().chain(self.next_withdrawal()).min()
+        let ran = self.timers.next().into_iter().chain(self.next_withdrawal()).min();
+        ran.map(|ran| self.clock.wake_at(ran))
     }
 
     /// The numbers that are read off the state rather than counted.
@@ -288,24 +318,6 @@ impl Hub {
     fn session(&mut self, key: ConnectionKey) -> Option<&mut Session> {
         self.sessions.get_mut(key.slot as usize).filter(|session| session.generation == key.generation)
     }
-
-    /// Bytes that peers have not read, or not sent whole, and what is left of messages.
-    fn kept_bytes(&self) -> usize {
-        self.outboxes.backlog_bytes() + self.incoming_bytes + self.unfinished.bytes() + self.acks.bytes()
-    }
-
-    /// Brings the sum of what sessions keep up to date with this one.
-    fn recount(&mut self, slot: Slot) {
-        let session = &mut self.sessions[slot as usize];
-        let bytes = session.incoming_bytes();
-        self.incoming_bytes = self.incoming_bytes + bytes - session.counted as usize;
-        session.counted = bytes as u32;
-    }
-
-    fn schedule(&mut self, slot: Slot, at: u64) {
-        let generation = self.sessions[slot as usize].generation;
-        self.timers.schedule(slot, generation, Duration::from_millis(at));
-    }
 }
 
 /// For tests: what must hold between turns.
@@ -316,8 +328,7 @@ impl Hub {
         self.outboxes.invariants();
         self.acks.invariants();
         assert!(!self.is_cut(), "nobody goes on with a message");
-        let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
-        assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
+        self.assert_kept_is_counted();
         for (slot, session) in &self.sessions {
             let backlog = self.outboxes.backlog_cost(slot as Slot);
             assert!(

@@ -15,6 +15,7 @@ use std::{
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 
 use crate::{
+    config::memory,
     engine::{hub::Limits, session::ConnectionKey},
     error::PublishError,
 };
@@ -24,6 +25,8 @@ use crate::{
 const LETTERS_MAX: usize = 16 * 1024;
 /// Bytes of payloads that one inbox holds.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(LETTERS_MAX * size_of::<Letter>() + BYTES_MAX <= memory::INBOX_BYTES);
 
 /// One thing for a core to do.
 #[derive(Debug)]

@@ -92,6 +92,12 @@ impl Lanes {
         self.behind.len()
     }
 
+    /// Whether a connection is one of them.
+    #[cfg(test)]
+    pub(crate) fn is_behind(&self, slot: crate::engine::subscriptions::Slot) -> bool {
+        self.behind.iter().any(|key| key.slot == slot)
+    }
+
     /// The next of them.
     pub(crate) fn next_behind(&mut self) -> Option<ConnectionKey> {
         self.behind.pop_front()

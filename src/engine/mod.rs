@@ -2,6 +2,7 @@
 
 mod alarm;
 pub(crate) mod arena;
+pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod counters;

@@ -9,7 +9,10 @@ mod flush;
 
 use std::io::{self, IoSlice};
 
-use crate::engine::{arena::Arena, subscriptions::Slot};
+use crate::{
+    config::memory,
+    engine::{arena::Arena, subscriptions::Slot},
+};
 
 use self::backlog::Backlog;
 
@@ -17,6 +20,9 @@ use self::backlog::Backlog;
 const SLICES_MAX: usize = 64;
 /// The chain has collected enough (3 MiB) when it is this long: channels that take turns make a link of each delivery.
 const CHAIN_LINKS_MAX: usize = 256 * 1024;
+const _: () = assert!(CHAIN_LINKS_MAX * size_of::<Link>() <= memory::RANGES_BYTES);
+/// A backlog that pins so many times what waits is copied out of the segments that it shares.
+const PINNED_PER_BYTE: usize = 4;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
 /// All bytes are opaque: the connection still speaks HTTP.
@@ -99,6 +105,8 @@ pub(crate) struct Outboxes {
     ranges: Vec<(u32, u32)>,
     /// The memory that the backlogs' own lists of ranges take, in bytes.
     backlog_ranges_bytes: usize,
+    /// Milliseconds for which the core has run.
+    now: u64,
 }
 
 impl Default for Outboxes {
@@ -112,11 +120,17 @@ impl Default for Outboxes {
             refused: Vec::new(),
             ranges: Vec::new(),
             backlog_ranges_bytes: 0,
+            now: 0,
         }
     }
 }
 
 impl Outboxes {
+    /// A turn begins.
+    pub(crate) fn set_now(&mut self, now: u64) {
+        self.now = now;
+    }
+
     /// Makes room for a connection.
     pub(crate) fn open(&mut self, slot: Slot) {
         if self.outboxes.len() <= slot as usize {
@@ -221,10 +235,30 @@ impl Outboxes {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.cost())
     }
 
-    /// The memory that a connection's backlog keeps from being freed, alone or with others, in bytes: a few bytes pin all
-    /// that was shared in their turn.
+    /// A connection's part of the memory that cannot be freed while its backlog waits, in bytes: a few bytes pin all that
+    /// was shared in their turn.
     pub(crate) fn pinned_bytes(&self, slot: Slot) -> usize {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.pinned_bytes(&self.arena))
+    }
+
+    /// Since when a connection has a backlog, in milliseconds for which the core has run: of what it kept then, what the
+    /// socket took since has moved it on in proportion.
+    pub(crate) fn backlog_since(&self, slot: Slot) -> Option<u64> {
+        self.outboxes[slot as usize].backlog.as_ref().map(|backlog| backlog.since)
+    }
+
+    /// If a connection's backlog pins much more than what waits for it, its bytes are copied out, so that it pins no more
+    /// than them; true then. To be called between turns only.
+    pub(crate) fn unpin(&mut self, slot: Slot) -> bool {
+        let Some(backlog) = &mut self.outboxes[slot as usize].backlog else { return false };
+        let (cost, pinned) = (backlog.cost(), backlog.pinned_bytes(&self.arena));
+        if backlog.len == 0 || pinned < PINNED_PER_BYTE * cost {
+            return false;
+        }
+        let before = backlog.ranges_bytes();
+        backlog.copy_out(&mut self.arena);
+        self.backlog_ranges_bytes = self.backlog_ranges_bytes - before + backlog.ranges_bytes();
+        true
     }
 
     /// Drops a connection's backlog but for the rest of a frame that is partly sent, so that a close frame may follow.

@@ -55,6 +55,14 @@ pub(crate) struct Reactor {
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
     turned_away: usize,
+    /// When the alarm will end the next poll, if it was set for that.
+    wake: Option<Duration>,
+    /// When the last poll was to return at the latest.
+    due: Duration,
+    /// Polls until all that waited when the first of them was full has been told of.
+    polls_left: usize,
+    /// The last poll has told of nothing, whatever there was.
+    was_interrupted: bool,
     /// Connections open on all cores, without those that are turned away.
     open: Arc<AtomicUsize>,
     connections_max: usize,
@@ -85,6 +93,10 @@ impl Reactor {
             accepts: true,
             accept_retry: None,
             turned_away: 0,
+            wake: None,
+            due: Duration::ZERO,
+            polls_left: 0,
+            was_interrupted: false,
             open,
             connections_max,
         })
@@ -98,7 +110,18 @@ impl Reactor {
     /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
     /// given to each poll.
     pub(crate) fn wake_at(&mut self, now: Duration, deadline: Duration) -> io::Result<()> {
+        self.wake = Some(deadline);
         self.alarm.wake_at(now, deadline)
+    }
+
+    /// When the last poll was to return at the latest, as the core's clock said when it began.
+    pub(crate) fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// Whether the polls have told of all that had come, so that what a connection has not said by now it has not sent.
+    pub(crate) fn has_seen_all(&self) -> bool {
+        self.polls_left == 0 && !self.was_interrupted
     }
 
     /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do. Says whether
@@ -106,10 +129,14 @@ impl Reactor {
     pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<bool> {
         let is_busy = !self.ready.is_empty() || (self.accepts && self.accept_retry.is_none());
         let deadline = deadline.into_iter().chain(self.accept_retry).min();
+        let wake = self.wake.take();
+        self.was_interrupted = false;
+        self.due = if is_busy { now } else { deadline.into_iter().chain(wake).min().unwrap_or(Duration::MAX) };
         let timeout = if is_busy { Some(Duration::ZERO) } else { deadline.map(|at| at.saturating_sub(now)) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
+                self.was_interrupted = true; // as by a stop and a continuation
                 Ok(false)
             }
             result => result.map(|()| is_busy || !self.events.is_empty()),
@@ -118,13 +145,21 @@ impl Reactor {
 
     /// Sorts the events of the last poll: the hub hears who is writable, the ready list gets who is readable.
     pub(crate) fn sort_events(&mut self, hub: &mut Hub) {
+        let mut count = 0;
         for event in &self.events {
+            count += 1;
             match event.token() {
                 WAKER | ALARM => {}
                 token if token.0 > LISTENERS - self.listeners.len() => self.accepts = true,
                 token => sort_event(event, key(token), hub, &mut self.connections, &mut self.ready),
             }
         }
+        self.polls_left = match self.polls_left {
+            _ if count < EVENTS_MAX => 0,
+            // The system tells of each once before it tells of any again.
+            0 => hub.connections() / EVENTS_MAX,
+            left => left - 1,
+        };
     }
 
     /// Puts a connection on the ready list, once.

@@ -8,7 +8,7 @@ mod item;
 
 use std::collections::VecDeque;
 
-use crate::{engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
+use crate::{config::memory, engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
 use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
 pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
@@ -18,6 +18,8 @@ pub(crate) use self::item::{put_absent, put_delivery, put_refused};
 /// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the link is
 /// congested, and messages that need it wait.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(BATCH_BYTES_MAX <= memory::BATCH_BYTES);
 
 /// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room
 /// for all of them, whole batches are dropped.

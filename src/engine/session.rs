@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tungstenite::protocol::frame::coding::Data;
 
 use crate::{
-    engine::subscriptions::Slot,
+    engine::{subscriptions::Slot, timers::Look},
     protocol::{
         http::{ChunkedBody, Persistence},
         utf8::Utf8,
@@ -46,18 +46,37 @@ pub(crate) struct Session {
     pub(crate) counted: u32,
     /// What it has used of the core lately.
     pub(crate) share: Share,
+    /// The entry in the core's timers that counts, see `Hub::schedule`.
+    pub(crate) next_look: Option<Look>,
     /// When something was heard of it; in HTTP, when the running request began; when it closes, since when. In
-    /// milliseconds since the core's start.
+    /// milliseconds for which the core has run, and even: it is odd when the peer was pinged since, see
+    /// [`Session::ask`].
     pub(crate) heard: u64,
     /// What has not been received whole yet. `None` while there is nothing: an idle connection owns no buffer.
     pub(crate) incoming: Option<Box<Incoming>>,
 }
 
-/// What a connection has used of its core in a window of time, as `hub/work.rs` counts it.
+/// What a connection has used of its core in a window of time, as `hub/work.rs` counts it: the window's number in the upper
+/// bits, and steps in the lower ones.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Share {
-    pub(crate) window: u16,
-    pub(crate) steps: u16,
+pub(crate) struct Share(u16);
+
+impl Share {
+    /// Windows are told apart from this many others, and those of long ago are not.
+    const WINDOWS: u64 = 64;
+    const STEPS_MAX: u64 = u16::MAX as u64 / Self::WINDOWS;
+
+    /// What was used in this window.
+    pub(crate) fn steps(self, window: u64) -> u64 {
+        let (of, steps) = (u64::from(self.0) / (Self::STEPS_MAX + 1), u64::from(self.0) % (Self::STEPS_MAX + 1));
+        if of == window % Self::WINDOWS { steps } else { 0 }
+    }
+
+    /// Uses so many steps more in this window, which then may be more than are told apart.
+    pub(crate) fn add(&mut self, window: u64, steps: u64) {
+        let steps = self.steps(window).saturating_add(steps).min(Self::STEPS_MAX);
+        self.0 = (window % Self::WINDOWS * (Self::STEPS_MAX + 1) + steps) as u16;
+    }
 }
 
 /// A connection that outlives the call that names it: its slot, and the generation that must still be there.
@@ -115,8 +134,10 @@ pub(crate) enum Framing {
 }
 
 /// Unfinished WebSocket input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fragments {
+    /// When its first byte came, in milliseconds for which the core has run: nothing that follows moves it.
+    pub(crate) since: u64,
     /// Bytes of a frame that is not whole, or of several when they are kept for later.
     pub(crate) partial: Vec<u8>,
     /// The payloads of a fragmented message so far.
@@ -140,9 +161,37 @@ impl Session {
             is_cut: false,
             counted: 0,
             share: Share::default(),
+            next_look: None,
             heard: now,
             incoming,
         }
+    }
+
+    /// For how long nothing was heard of it, in milliseconds.
+    pub(crate) fn silent(&self, now: u64) -> u64 {
+        now.saturating_sub(self.heard & !1)
+    }
+
+    /// The peer gets a ping now. When it is the first since something was heard of it, its silence counts as no more than
+    /// `ping_interval`: what came before that nobody has asked about. Costs no field, and nothing when it answers.
+    pub(crate) fn ask(&mut self, now: u64, ping_interval: u64) {
+        if !self.is_asked() {
+            self.heard = now.saturating_sub(ping_interval) | 1;
+        }
+    }
+
+    /// Whether the peer was pinged since something was heard of it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.heard & 1 == 1
+    }
+
+    /// We did not listen until now: neither silence nor an unfinished message counts for that time.
+    pub(crate) fn excuse(&mut self, now: u64) {
+        let silent = self.silent(now);
+        if let Some(fragments) = self.fragments() {
+            fragments.since = (fragments.since + silent).min(now);
+        }
+        self.heard = now;
     }
 
     /// The WebSocket input that is unfinished, if there is any.
@@ -153,10 +202,12 @@ impl Session {
         }
     }
 
-    /// Room for unfinished WebSocket input.
-    pub(crate) fn fragments_mut(&mut self) -> &mut Fragments {
+    /// Room for unfinished WebSocket input, of which the first byte comes now if there is none.
+    pub(crate) fn fragments_mut(&mut self, now: u64) -> &mut Fragments {
         if self.fragments().is_none() {
-            self.incoming = Some(Box::new(Incoming::WebSocket(Fragments::default())));
+            let (partial, message) = (Vec::new(), Vec::new());
+            let fragments = Fragments { since: now, partial, message, kind: None, utf8: Utf8::default() };
+            self.incoming = Some(Box::new(Incoming::WebSocket(fragments)));
         }
         self.fragments().expect("it was just made")
     }
@@ -176,10 +227,10 @@ impl Session {
     }
 
     /// Keeps bytes of input; there must be none kept already.
-    pub(crate) fn put_partial(&mut self, bytes: &[u8]) {
+    pub(crate) fn put_partial(&mut self, bytes: &[u8], now: u64) {
         let partial = match self.incoming.as_deref_mut() {
             Some(Incoming::Http(request)) => &mut request.partial,
-            _ => &mut self.fragments_mut().partial,
+            _ => &mut self.fragments_mut(now).partial,
         };
         debug_assert!(partial.is_empty());
         partial.extend_from_slice(bytes);
@@ -194,12 +245,38 @@ impl Session {
 
     /// The memory that unfinished input takes, in bytes.
     pub(crate) fn incoming_bytes(&self) -> usize {
-        match self.incoming.as_deref() {
-            None => 0,
-            Some(Incoming::WebSocket(fragments)) => fragments.partial.capacity() + fragments.message.capacity(),
-            Some(Incoming::Http(request)) => {
+        let Some(incoming) = self.incoming.as_deref() else { return 0 };
+        let buffers = match incoming {
+            Incoming::WebSocket(fragments) => fragments.partial.capacity() + fragments.message.capacity(),
+            Incoming::Http(request) => {
                 request.partial.capacity() + request.body.as_ref().map_or(0, |body| body.bytes.capacity())
             }
-        }
+        };
+        size_of::<Incoming>() + buffers
+    }
+
+    /// Since when input is unfinished, if any is.
+    pub(crate) fn incoming_since(&self) -> Option<u64> {
+        self.incoming.as_deref().map(|incoming| match incoming {
+            Incoming::WebSocket(fragments) => fragments.since,
+            Incoming::Http(_) => self.heard,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_of_its_window_and_stays_at_its_most() {
+        let mut share = Share::default();
+        share.add(63, 700);
+        share.add(63, 100);
+        assert_eq!((share.steps(63), share.steps(62), share.steps(64)), (800, 0, 0));
+        share.add(63, u64::MAX);
+        assert_eq!(share.steps(63), Share::STEPS_MAX);
+        share.add(64, 1);
+        assert_eq!((share.steps(64), share.steps(63)), (1, 0));
     }
 }

@@ -1,7 +1,9 @@
 //! One core's deadlines: a wheel of coarse ticks. It never reads a clock; time is what the caller says since the core
 //! started.
 
-use std::time::Duration;
+use std::{num::NonZeroU16, time::Duration};
+
+use crate::config::memory;
 
 /// How late a deadline may be noticed. Pings, idle and handshake timeouts are seconds; a coarse tick lets the deadlines
 /// of thousands of connections share a wake-up.
@@ -9,6 +11,8 @@ const TICK_MILLIS: u64 = 32;
 
 /// Ticks around the wheel: 65.5 s, so that the default idle timeout of 60 s is noted once. 48 KiB a core.
 const BUCKETS: u64 = 2048;
+
+const _: () = assert!(BUCKETS as usize * size_of::<Vec<Entry>>() <= memory::TIMERS_BYTES);
 
 /// A bucket that had more room than this gives it back when it fires (128 bytes).
 const KEPT_ENTRIES: usize = 16;
@@ -31,6 +35,13 @@ pub(crate) struct Timers {
     len: usize,
 }
 
+/// The tick in which an entry comes out, in two bytes: for half an hour behind that tick it is told from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look(NonZeroU16);
+
+/// Ticks that a [`Look`] tells apart.
+const LOOKS: u64 = u16::MAX as u64;
+
 /// A connection and the generation of its slot.
 type Entry = (u32, u32);
 
@@ -46,23 +57,45 @@ impl Timers {
     /// The entry comes out of the first [`expire`](Self::expire) with a `now` of `at` and at most one tick more; if `at`
     /// is past, a tick from now at the latest. If `at` is more than the wheel's round ahead, it comes out a round after
     /// the last `expire`, early, and its owner schedules it again.
-    pub(crate) fn schedule(&mut self, slot: u32, generation: u32, at: Duration) {
-        let tick = tick_due(at).clamp(self.cursor, self.cursor + BUCKETS - 1);
+    pub(crate) fn schedule(&mut self, slot: u32, generation: u32, at: Duration) -> Look {
+        let tick = self.tick(at);
         let bucket = (tick % BUCKETS) as usize;
         self.buckets[bucket].push((slot, generation));
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         self.len += 1;
+        Look(NonZeroU16::MIN.saturating_add((tick % LOOKS) as u16))
+    }
+
+    /// The tick in which an entry for this time comes out, if it is scheduled now.
+    fn tick(&self, at: Duration) -> u64 {
+        tick_due(at).clamp(self.cursor, self.cursor + BUCKETS - 1)
+    }
+
+    /// Whether the entries of this tick have come out.
+    pub(crate) fn has_passed(&self, look: Look) -> bool {
+        self.ahead(look) >= BUCKETS
+    }
+
+    /// Whether an entry scheduled now for this time comes out before the one of `look`.
+    pub(crate) fn is_before(&self, at: Duration, look: Look) -> bool {
+        self.tick(at) - self.cursor < self.ahead(look)
+    }
+
+    /// How many ticks a look is ahead. One whose tick has passed is ahead by more than the wheel has.
+    fn ahead(&self, Look(number): Look) -> u64 {
+        let cursor = self.cursor % LOOKS;
+        (u64::from(number.get() - 1) + LOOKS - cursor) % LOOKS
     }
 
     /// Appends all entries that are due to `out`, earlier ticks first, as (slot, generation). Cost: by what comes out,
     /// however far `now` has jumped; next to nothing within a tick.
-    pub(crate) fn expire(&mut self, now: Duration, out: &mut Vec<Entry>) {
+    pub(crate) fn expire(&mut self, now: Duration, out: &mut impl Extend<Entry>) {
         let passed = tick_passed(now);
         while let Some(tick) = self.first_tick().filter(|&tick| tick <= passed) {
             let bucket = (tick % BUCKETS) as usize;
             let entries = &mut self.buckets[bucket];
             self.len -= entries.len();
-            out.append(entries);
+            out.extend(entries.drain(..));
             if entries.capacity() > KEPT_ENTRIES {
                 *entries = Vec::new();
             }
@@ -175,7 +208,9 @@ mod tests {
     #[test]
     fn a_jump_of_the_clock_fires_everything_once() {
         let mut timers = Timers::new(Duration::ZERO);
-        (0..5_000).for_each(|slot| timers.schedule(slot, 0, Duration::from_millis(u64::from(slot) * 10)));
+        for slot in 0..5_000 {
+            timers.schedule(slot, 0, Duration::from_millis(u64::from(slot) * 10));
+        }
         let century = Duration::from_secs(100 * 365 * 86_400);
         assert_eq!(expire(&mut timers, century), (0..5_000).map(|slot| (slot, 0)).collect::<Vec<_>>());
         assert_eq!((timers.len(), timers.next()), (0, None));
@@ -188,9 +223,26 @@ mod tests {
     #[test]
     fn a_bucket_that_was_large_gives_its_memory_back() {
         let mut timers = Timers::new(Duration::ZERO);
-        (0..10_000).for_each(|slot| timers.schedule(slot, 0, Duration::from_secs(1)));
+        for slot in 0..10_000 {
+            timers.schedule(slot, 0, Duration::from_secs(1));
+        }
         assert_eq!(expire(&mut timers, Duration::from_secs(2)).len(), 10_000);
         assert!(timers.buckets.iter().all(|bucket| bucket.capacity() <= KEPT_ENTRIES));
+    }
+
+    #[test]
+    fn a_look_passes_with_its_tick_whatever_the_time() {
+        for start in (0..200_000).step_by(6_577).map(|tick| tick * TICK) {
+            let mut timers = Timers::new(start);
+            let far = timers.schedule(1, 0, start + 1000 * TICK);
+            assert!(timers.is_before(start + 999 * TICK, far) && !timers.is_before(start + 1000 * TICK, far));
+            let last = timers.schedule(1, 0, Duration::MAX);
+            for ahead in [999, 1000, 2000, 3000, 60_000] {
+                expire(&mut timers, start + ahead * TICK);
+                assert_eq!(timers.has_passed(far), ahead >= 1000, "{ahead} of {start:?}");
+                assert_eq!(timers.has_passed(last), ahead >= 3000, "{ahead} of {start:?}");
+            }
+        }
     }
 
     #[derive(Clone, Debug)]

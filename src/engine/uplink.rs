@@ -14,9 +14,12 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::engine::{
-    inbox::Wake,
-    relay::{self, Item},
+use crate::{
+    config::memory,
+    engine::{
+        inbox::Wake,
+        relay::{self, Item},
+    },
 };
 
 /// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
@@ -29,6 +32,7 @@ pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// Bytes of interest that wait for the bridge. Past it a core keeps what it has to say, and subscriptions that NATS has to
 /// hear of wait.
 pub(crate) const INTEREST_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(DOWNLINK_BYTES_MAX <= memory::DOWNLINK_BYTES);
 
 /// From all cores to the bridge. Clones are the same link.
 #[derive(Clone)]

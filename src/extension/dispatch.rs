@@ -301,7 +301,9 @@ impl Application for Dispatch {
         if self.profiles.len() <= slot as usize {
             self.profiles.resize_with(slot as usize + 1, || None);
         }
-        self.profiles[slot as usize] = Some(Box::new(Profile::new(self.id(hub, slot), peer, head)));
+        let profile = Profile::new(self.id(hub, slot), peer, head);
+        hub.application_keeps(slot, profile.bytes());
+        self.profiles[slot as usize] = Some(Box::new(profile));
         let extensions = Arc::clone(&self.extensions);
         self.effects.clear();
         for filter in &extensions.filters {
@@ -365,12 +367,17 @@ impl Application for Dispatch {
         }
         // The value that the user keeps there may have a destructor of the user's.
         let profile = self.profiles[slot as usize].take();
+        hub.application_frees(profile.as_ref().map_or(0, |profile| profile.bytes()));
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(profile)));
         hub.stats.panics += u64::from(dropped.is_err());
     }
 
     fn links_needed(&mut self, hub: &mut Hub, payload: &[u8]) -> u64 {
         links::needed(&self.extensions, &mut self.head, hub, payload)
+    }
+
+    fn kept_bytes(&self, slot: Slot) -> usize {
+        self.profiles.get(slot as usize).and_then(Option::as_ref).map_or(0, |profile| profile.bytes())
     }
 }
 

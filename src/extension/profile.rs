@@ -33,7 +33,8 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// One connection. Costs its handshake's bytes and about 150 more.
+/// One connection. What it costs, its handshake's bytes above all, counts in `memory-budget`: a stranger decides how many
+/// they are, up to the limit of a request's head, and they stay as long as the connection.
 pub(super) struct Profile {
     pub(super) id: ConnectionId,
     pub(super) peer: SocketAddr,
@@ -56,6 +57,11 @@ impl Profile {
         }
         let headers = headers.into_boxed_slice();
         Self { id, peer, target: head.target.into(), headers, user: None, opened: Vec::new() }
+    }
+
+    /// The memory that it takes, in bytes, but for what the user keeps in it.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.target.len() + self.headers.len()
     }
 
     /// The first header of the handshake with this name, if it is text.

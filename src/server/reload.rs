@@ -154,6 +154,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         idle_timeout,
         ping_interval,
         handshake_timeout,
+        message_timeout,
         drain_timeout,
         busy_poll,
         coalesce,
@@ -207,6 +208,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     reloaded.apply("idle-timeout", &mut running.idle_timeout, idle_timeout);
     reloaded.apply("ping-interval", &mut running.ping_interval, ping_interval);
     reloaded.apply("handshake-timeout", &mut running.handshake_timeout, handshake_timeout);
+    reloaded.apply("message-timeout", &mut running.message_timeout, message_timeout);
     reloaded.apply("drain", &mut running.drain_timeout, drain_timeout);
     reloaded.apply("busy-poll", &mut running.busy_poll, busy_poll);
     reloaded.apply("coalesce", &mut running.coalesce, coalesce);

@@ -110,6 +110,8 @@ pub(crate) struct Node {
     batches_out: Vec<VecDeque<Vec<u8>>>,
     pub(crate) is_woken: bool,
     last_turn: Duration,
+    /// When its poll is to end by itself, as the core's own.
+    due: Duration,
     /// Somebody has asked it to stop.
     pub(crate) is_to_stop: bool,
     has_told_peers: bool,
@@ -135,6 +137,7 @@ impl Node {
             batches_out: vec![VecDeque::new(); nodes as usize],
             is_woken: false,
             last_turn: Duration::ZERO,
+            due: Duration::ZERO,
             is_to_stop: false,
             has_told_peers: false,
             is_draining: false,
@@ -192,13 +195,17 @@ impl Node {
         if is_busy || has_letters || is_to_begin_to_stop || self.hub.wants_turn() {
             return Some(now);
         }
+        self.next_deadline()
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
         let retry = self.hub.has_batches().then_some(self.last_turn + RELAY_RETRY);
         self.hub.next_deadline().into_iter().chain(retry).min()
     }
 
     /// One turn, but for its end.
     pub(crate) fn turn(&mut self, now: Duration, buffer: &mut [u8]) {
-        self.hub.set_now(now);
+        self.hub.begin_turn(now, self.due);
         self.is_woken = false;
         self.last_turn = now;
         self.sort_events();
@@ -208,7 +215,9 @@ impl Node {
         self.take_letters();
         self.accept();
         self.read_connections(buffer);
-        self.hub.expire(&mut self.app);
+        let unread: Vec<Slot> = self.ready.iter().map(|key| key.slot).collect();
+        let lanes = &self.lanes;
+        self.hub.look_at_due(&mut self.app, |slot| unread.contains(&slot) || lanes.is_behind(slot));
     }
 
     /// As in `engine/core/relaying.rs`.
@@ -277,6 +286,8 @@ impl Node {
             self.sockets.all[id].is_closed = true;
         }
         self.hub.invariants();
+        let is_busy = self.hub.wants_turn() || !self.ready.is_empty();
+        self.due = if is_busy { self.last_turn } else { self.next_deadline().unwrap_or(Duration::MAX) };
     }
 
     /// As in `engine/core/stopping.rs`, behind a turn.

@@ -85,6 +85,10 @@ impl World {
             }
             self.settle();
             if self.rng.random_bool(0.3) {
+                let seconds = *[8, 25, 61, 4_000].choose(&mut self.rng).expect("some");
+                self.stand_still(seconds);
+            }
+            if self.rng.random_bool(0.3) {
                 let seconds = *[3, 30, 90].choose(&mut self.rng).expect("some");
                 self.pass_time(seconds);
             }
@@ -341,9 +345,15 @@ impl World {
         for client in &mut self.clients {
             client.was_silent |= client.is_stalled || client.is_http || client.is_dawdling;
         }
-        for _ in 0..seconds {
-            self.now += Duration::from_secs(1);
+        for _ in 0..seconds * 4 {
+            self.now += Duration::from_millis(250); // so that no turn is late
             self.settle();
         }
+    }
+
+    /// The machine stands still, clients and all. Nobody is silent or slow by that.
+    fn stand_still(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.settle();
     }
 }

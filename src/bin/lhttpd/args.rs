@@ -91,6 +91,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     handshake_timeout: Option<Duration>,
 
+    /// Close a connection whose message is not whole this long after its first byte; 0 never does [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    message_timeout: Option<Duration>,
+
     /// When stopping, go on sending what waits for at most this long [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     drain: Option<Duration>,
@@ -196,6 +200,7 @@ impl Args {
         set(&mut config.idle_timeout, self.idle_timeout);
         set(&mut config.ping_interval, self.ping_interval);
         set(&mut config.handshake_timeout, self.handshake_timeout);
+        set(&mut config.message_timeout, self.message_timeout);
         set(&mut config.drain_timeout, self.drain);
         set(&mut config.busy_poll, self.busy_poll);
         set(&mut config.coalesce, self.coalesce);

@@ -130,6 +130,7 @@ fn limits(config: &Config, plan: &Plan) -> String {
         ByteSize(plan.memory_budget_bytes),
         if config.publish_key.is_some() { "set" } else { "not set" },
     ) + &upstream(config)
+        + &format!("; {}", plan.worst_case)
 }
 
 fn upstream(config: &Config) -> String {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::{task::unconstrained, time::sleep};
 
 use crate::{
+    config::memory,
     engine::{
         relay::{self, Item},
         uplink,
@@ -23,6 +24,7 @@ use super::{Shared, link::Link, watch};
 /// What the client may keep, in bytes of batches, beside what waits in the uplink. It limits messages by their number only,
 /// and few of them reach this.
 const CLIENT_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(CLIENT_BYTES_MAX <= memory::NATS_CLIENT_BYTES);
 /// How long to wait for the client to take some of that. It does not tell when it has.
 const CLIENT_WAIT: Duration = Duration::from_millis(1);
 

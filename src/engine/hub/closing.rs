@@ -8,7 +8,7 @@ use crate::{
     engine::{
         hub::{Application, Hub, work::WRITE_UNITS},
         outbox::Sink,
-        session::{Ended, Incoming, Phase},
+        session::{Ended, Phase},
         subscriptions::Slot,
     },
     error::{Fault, HttpFault},
@@ -18,10 +18,7 @@ use crate::{
 /// How long a connection that is being closed has to read what it was sent and to say goodbye. What the kernel still has
 /// for it then has as long again, and longer only while the peer takes some.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
-
-/// Deadlines that are looked at in one turn; more in the next.
-const DEADLINES_PER_TURN: usize = 1024;
+pub(super) const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
 
 const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
 
@@ -152,18 +149,17 @@ impl Hub {
             self.emptied(slot);
         }
         for slot in flushed.backlogged.drain(..) {
+            self.keeps_backlog(slot);
             if self.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
                 self.drop_backlog(app, slot);
             }
         }
         self.flushed = flushed;
-        if self.kept_bytes() > self.limits.kept_bytes_max {
-            self.enforce_budget(app);
-        }
+        self.enforce_budget(app);
     }
 
     /// A connection does not read what it is sent: it loses its backlog, and is told why when it reads again.
-    fn drop_backlog(&mut self, app: &mut dyn Application, slot: Slot) -> bool {
+    pub(super) fn drop_backlog(&mut self, app: &mut dyn Application, slot: Slot) -> bool {
         match self.sessions[slot as usize].phase {
             Phase::Open => {
                 self.stats.slow_consumers += 1;
@@ -178,129 +174,6 @@ impl Hub {
             }
             Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,
         }
-    }
-
-    /// The core keeps more than its share: those who make it keep the most are closed, until it does not.
-    fn enforce_budget(&mut self, app: &mut dyn Application) {
-        let mut offenders: Vec<(usize, Slot)> = self
-            .sessions
-            .iter()
-            .map(|(slot, session)| (self.offence(slot as Slot) + session.incoming_bytes(), slot as Slot))
-            .filter(|&(bytes, _)| bytes > 0)
-            .collect();
-        offenders.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, slot) in offenders {
-            if self.kept_bytes() <= self.limits.kept_bytes_max {
-                break;
-            }
-            if self.drop_backlog(app, slot) {
-                self.stats.slow_consumers -= 1;
-                self.stats.over_budget += 1;
-            } else {
-                self.lost(app, slot);
-            }
-            self.drop_incoming(slot);
-        }
-    }
-
-    /// How much of what is kept for peers is a connection's fault. What waits for it counts, and so does the memory that
-    /// cannot be freed while it waits, though others may wait for the same: who does not read pins the segment of every
-    /// burst for a few bytes, and who reads the rest of them pins none but the newest.
-    fn offence(&self, slot: Slot) -> usize {
-        self.outboxes.backlog_cost(slot) + self.outboxes.pinned_bytes(slot)
-    }
-
-    /// What a connection that is told to go had sent of an unfinished message is of no use any more.
-    fn drop_incoming(&mut self, slot: Slot) {
-        let session = &mut self.sessions[slot as usize];
-        if session.fragments().is_some() {
-            // Without it the stream cannot be followed, so its own close frame will not be seen either.
-            session.incoming = None;
-            session.phase = if session.phase == Phase::Closing { Phase::Lingering } else { session.phase };
-            self.recount(slot);
-        }
-    }
-
-    /// Looks at the deadlines that have come, and says whether there were any.
-    pub(crate) fn expire(&mut self, app: &mut dyn Application) -> bool {
-        let mut due = Vec::new();
-        self.timers.expire(Duration::from_millis(self.now), &mut self.due);
-        let had_any = self.withdraw_due() | !self.due.is_empty();
-        let count = self.due.len().min(DEADLINES_PER_TURN);
-        due.extend(self.due.drain(..count));
-        for (slot, generation) in due {
-            if self.sessions.get(slot as usize).is_some_and(|session| session.generation == generation) {
-                self.look_at(app, slot);
-            }
-        }
-        had_any
-    }
-
-    fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
-        let (now, session) = (self.now, &mut self.sessions[slot as usize]);
-        if (session.is_paused || session.has_more) && matches!(session.phase, Phase::Http | Phase::Open) {
-            session.heard = now; // it is us who do not listen
-        }
-        let silent = now.saturating_sub(session.heard);
-        let next = match session.phase {
-            Phase::Http => self.look_at_request(app, slot, silent),
-            Phase::Open => self.look_at_open(app, slot, silent),
-            Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_MILLIS => {
-                self.lost(app, slot);
-                None
-            }
-            Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_MILLIS - silent),
-            Phase::Over => None,
-        };
-        if let Some(wait) = next {
-            self.schedule(slot, now + wait);
-        }
-    }
-
-    /// An open connection: pinged when it is silent, closed when that does not help. Gives when to look again.
-    fn look_at_open(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
-        let (idle, ping) = (self.limits.idle_timeout, self.limits.ping_interval);
-        if idle > 0 && silent >= idle {
-            self.stats.timed_out += 1;
-            self.close(app, slot, Fault::IDLE.code, Fault::IDLE.reason);
-            return None;
-        }
-        let until_idle = if idle > 0 { idle - silent } else { u64::MAX };
-        let until_ping = match ping {
-            0 => u64::MAX,
-            _ if silent >= ping => {
-                self.push_frame(slot, |turn| frame::encode(turn, OpCode::Control(Control::Ping), &[]));
-                ping
-            }
-            _ => ping - silent,
-        };
-        let wait = until_idle.min(until_ping);
-        (wait < u64::MAX).then_some(wait)
-    }
-
-    /// A connection that has not upgraded: late with its request, or idle between two. Gives when to look again.
-    fn look_at_request(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
-        let is_idle = matches!(
-            self.sessions[slot as usize].incoming.as_deref(),
-            Some(Incoming::Http(request)) if request.is_reused && request.partial.is_empty() && request.body.is_none()
-        );
-        let limit = match (is_idle, self.limits.idle_timeout) {
-            (true, 0) => return Some(self.limits.handshake_timeout), // it may begin a request by then
-            (true, idle) => idle,
-            (false, _) => self.limits.handshake_timeout,
-        };
-        if silent < limit {
-            return Some((limit - silent).min(self.limits.handshake_timeout));
-        }
-        self.stats.timed_out += 1;
-        if self.sessions[slot as usize].incoming_bytes() > 0 {
-            let fault = HttpFault::new(408, "the request took too long");
-            self.push_http(slot, |turn| write_fault(turn, fault, &[]));
-            self.leave(app, slot, Phase::Lingering);
-        } else {
-            self.lost(app, slot);
-        }
-        None
     }
 
     /// Begins to stop: new clients are turned away, and from here on nothing is published on this core, which its peers are

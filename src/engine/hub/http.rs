@@ -265,8 +265,8 @@ impl Hub {
         session.heard = self.now;
         let first =
             [self.limits.ping_interval, self.limits.idle_timeout].into_iter().filter(|&millis| millis > 0).min();
-        if let Some(first) = first.filter(|&first| first < self.limits.handshake_timeout) {
-            self.schedule(slot, self.now + first); // the handshake's deadline would come too late
+        if let Some(first) = first {
+            self.schedule(slot, self.now + first); // the handshake's deadline may come too late
         }
         let session = &mut self.sessions[slot as usize];
         let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     config::{Config, Secret},
-    engine::{hub::Hub, subscriptions::Slot, timers::Timers},
+    engine::hub::Hub,
     protocol::message::HeadLimits,
 };
 
@@ -23,10 +23,12 @@ pub(crate) struct Limits {
     /// This core's share of the process's budget.
     pub(crate) kept_bytes_max: usize,
     pub(crate) subscriptions_max: usize,
-    /// In milliseconds, as the two below; zero is never.
+    /// In milliseconds, as the three below; zero is never.
     pub(crate) idle_timeout: u64,
     pub(crate) ping_interval: u64,
     pub(crate) handshake_timeout: u64,
+    /// Zero is never, too.
+    pub(crate) message_timeout: u64,
     pub(crate) publish_key: Option<Secret>,
     /// The largest message that may be published; other nodes may take less than this one. The bridge sets it.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
@@ -49,9 +51,17 @@ impl Limits {
             idle_timeout: millis(config.idle_timeout),
             ping_interval: millis(config.ping_interval),
             handshake_timeout: millis(config.handshake_timeout),
+            message_timeout: millis(config.message_timeout),
             publish_key: config.publish_key.clone(),
             publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
+    }
+
+    /// The shortest time that a peer has for what is asked of it.
+    pub(super) fn grace(&self) -> Duration {
+        let times =
+            [self.idle_timeout.saturating_sub(self.ping_interval), self.handshake_timeout, self.message_timeout];
+        Duration::from_millis(times.into_iter().filter(|&millis| millis > 0).min().unwrap_or_default())
     }
 }
 
@@ -64,17 +74,16 @@ impl Hub {
     /// Keeps to other limits from now on. Who is over one of them meets it with what it does next; deadlines are set anew
     /// for everybody.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
-        let times = |limits: &Limits| (limits.idle_timeout, limits.ping_interval, limits.handshake_timeout);
+        let times = |limits: &Limits| {
+            [limits.idle_timeout, limits.ping_interval, limits.handshake_timeout, limits.message_timeout]
+        };
         self.repeat.forget(); // its head was held against the old ones
         let has_new_times = times(&self.limits) != times(&limits);
         // The bridge goes on telling by the one that it was given.
         self.limits = Limits { publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max), ..limits };
         if has_new_times {
-            // A second entry for each connection would stay beside the first for as long as it is open: all are forgotten,
-            // and everybody is looked at once.
-            self.timers = Timers::new(Duration::from_millis(self.now));
-            let slots: Vec<Slot> = self.sessions.iter().map(|(slot, _)| slot as Slot).collect();
-            slots.into_iter().for_each(|slot| self.schedule(slot, self.now));
+            self.clock.set_grace(self.limits.grace());
+            self.look_at_all();
         }
     }
 }

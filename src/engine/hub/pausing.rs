@@ -115,7 +115,7 @@ impl Hub {
     pub(crate) fn keep(&mut self, slot: Slot, unused: &[u8]) {
         let session = &mut self.sessions[slot as usize];
         session.has_more = true;
-        session.put_partial(unused);
+        session.put_partial(unused, self.now);
         self.recount(slot);
     }
 
@@ -135,7 +135,7 @@ impl Hub {
             if let Some(session) = self.session(key) {
                 session.is_paused = false;
                 if matches!(session.phase, Phase::Http | Phase::Open) {
-                    session.heard = now; // it was us who did not listen
+                    session.excuse(now);
                 }
                 resumed.push(key);
             }
@@ -152,7 +152,11 @@ impl Hub {
     pub(super) fn pause_with(&mut self, slot: Slot, unused: &[u8], links: u64) {
         self.stats.paused += 1;
         self.keep(slot, unused);
-        self.sessions[slot as usize].is_paused = true;
+        let session = &mut self.sessions[slot as usize];
+        session.is_paused = true;
+        if session.phase == Phase::Open {
+            session.heard = self.now; // what it has sent waits; from here on it is us who do not listen
+        }
         self.paused.push(self.key(slot), links);
     }
 }

@@ -2,6 +2,8 @@
 
 mod bounds;
 mod bridge;
+mod budget;
+mod clocks;
 mod ending;
 mod http;
 mod linger;

@@ -44,7 +44,7 @@ impl Hub {
             let rest = &mut bytes[used..];
             let header = self.decode(slot, rest)?;
             let Some(header) = header.filter(|header| header.len + header.payload_len <= rest.len()) else {
-                self.sessions[slot as usize].fragments_mut().partial.extend_from_slice(rest);
+                self.sessions[slot as usize].fragments_mut(self.now).partial.extend_from_slice(rest);
                 return Ok(bytes.len());
             };
             let len = header.len + header.payload_len;
@@ -105,7 +105,7 @@ impl Hub {
             }
             let more = &bytes[used..bytes.len().min(used + missing)];
             if more.is_empty() {
-                self.sessions[slot as usize].fragments_mut().partial = partial;
+                self.sessions[slot as usize].fragments_mut(self.now).partial = partial;
                 return Ok(used);
             }
             partial.extend_from_slice(more);
@@ -223,7 +223,7 @@ impl Hub {
         is_final: bool,
         payload: &[u8],
     ) -> Result<(), Fault> {
-        let fragments = self.sessions[slot as usize].fragments_mut();
+        let fragments = self.sessions[slot as usize].fragments_mut(self.now);
         if (kind == Data::Continue) != fragments.kind.is_some() {
             return Err(Fault::protocol("continuation is out of order"));
         }

@@ -7,7 +7,6 @@
 
 use crate::engine::{
     hub::{Hub, TURN_BYTES_MAX},
-    session::Share,
     subscriptions::Slot,
 };
 
@@ -21,7 +20,7 @@ const HEAVY_UNITS: u64 = 256 * 1024;
 /// The windows in which that is counted, as a power of two of milliseconds: 64 ms.
 const WINDOW_SHIFT: u32 = 6;
 /// [`Share`] counts in steps of so many units.
-const STEP_UNITS: u64 = 256;
+const STEP_UNITS: u64 = 512;
 
 /// Work for a message or another frame, beside its bytes.
 pub(super) const MESSAGE_UNITS: u64 = 64;
@@ -106,20 +105,15 @@ impl Hub {
     pub(crate) fn charge(&mut self, slot: Slot, units: u64) {
         let window = self.window();
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        if session.share.window != window {
-            session.share = Share { window, steps: 0 };
-        }
-        let steps = u16::try_from(units.div_ceil(STEP_UNITS)).unwrap_or(u16::MAX);
-        session.share.steps = session.share.steps.saturating_add(steps);
+        session.share.add(window, units.div_ceil(STEP_UNITS));
     }
 
     /// Whether a connection has made so much work of late that others are read before it.
     pub(crate) fn is_heavy(&self, slot: Slot) -> bool {
-        let share = self.sessions[slot as usize].share;
-        share.window == self.window() && u64::from(share.steps) * STEP_UNITS > self.work.heavy_units
+        self.sessions[slot as usize].share.steps(self.window()) * STEP_UNITS > self.work.heavy_units
     }
 
-    fn window(&self) -> u16 {
-        (self.now >> WINDOW_SHIFT) as u16
+    fn window(&self) -> u64 {
+        self.now >> WINDOW_SHIFT
     }
 }

@@ -14,8 +14,11 @@ use crate::engine::{
     subscriptions::Slot,
 };
 
+/// Ranges of a backlog that are looked at to find the memory that it pins.
+const SAMPLES: usize = 64;
+
 /// One connection's backlog. It exists only while there is one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backlog {
     ranges: VecDeque<Range>,
     /// Bytes in `ranges`, those of the running turn included.
@@ -24,9 +27,15 @@ pub(super) struct Backlog {
     pub(super) frame_rest: usize,
     /// The socket said no; it is tried again when it says that it is writable.
     pub(super) is_blocked: bool,
+    /// See [`super::Outboxes::backlog_since`].
+    pub(super) since: u64,
 }
 
 impl Backlog {
+    pub(super) fn new(now: u64) -> Self {
+        Self { ranges: VecDeque::new(), len: 0, frame_rest: 0, is_blocked: false, since: now }
+    }
+
     pub(super) fn share(&mut self, segment: u32, start: u32, end: u32, arena: &mut Arena) {
         if let Some(last) = self.ranges.back_mut()
             && last.segment == segment
@@ -50,6 +59,7 @@ impl Backlog {
         &mut self,
         slot: Slot,
         sink: &mut impl Sink,
+        now: u64,
         opaque: &mut u32,
         arena: &mut Arena,
     ) -> io::Result<bool> {
@@ -63,6 +73,7 @@ impl Backlog {
             }
             let sent = written(sink.write(slot, &slices[..count]))?;
             self.is_blocked = sent < len;
+            self.since += progress(now.saturating_sub(self.since), sent, self.len);
             self.advance(sent, opaque, arena);
         }
         Ok(self.len == 0)
@@ -101,6 +112,16 @@ impl Backlog {
         }
     }
 
+    /// Copies what waits out of the segments that it shares, into one of its own.
+    pub(super) fn copy_out(&mut self, arena: &mut Arena) {
+        let mut bytes = Vec::with_capacity(self.len);
+        for range in self.ranges.drain(..) {
+            bytes.extend_from_slice(arena.bytes(range));
+            arena.release(range.segment);
+        }
+        self.ranges = VecDeque::from([arena.insert(bytes)]);
+    }
+
     /// What it counts against its connection's limit: its bytes, and the places where they are.
     pub(super) fn cost(&self) -> usize {
         self.len + self.ranges.len() * size_of::<Range>()
@@ -111,18 +132,12 @@ impl Backlog {
         self.ranges.capacity() * size_of::<Range>()
     }
 
-    /// The memory that it keeps from being freed, alone or with others, in bytes. Cost: a look at each range.
+    /// Its part of the memory that cannot be freed while it waits, in bytes: a segment that several hold is divided among
+    /// them. Of more ranges than [`SAMPLES`] every so many are looked at.
     pub(super) fn pinned_bytes(&self, arena: &Arena) -> usize {
-        let mut segments: Vec<u32> = Vec::new();
-        for range in &self.ranges {
-            if segments.last() != Some(&range.segment) {
-                segments.push(range.segment);
-            }
-        }
-        segments.sort_unstable();
-        segments.dedup();
-        let segment_bytes: usize = segments.iter().map(|&segment| arena.segment_bytes(segment)).sum();
-        segment_bytes + self.ranges_bytes()
+        let step = self.ranges.len().div_ceil(SAMPLES).max(1);
+        let parts = self.ranges.iter().step_by(step).map(|range| arena.part_of_segment(range.segment));
+        step * parts.sum::<usize>() + self.ranges_bytes()
     }
 
     pub(super) fn release(self, arena: &mut Arena) {
@@ -137,4 +152,10 @@ impl Backlog {
         assert_eq!(self.len, len);
         assert!(self.frame_rest <= self.ranges.front().map_or(0, |front| front.len()));
     }
+}
+
+/// By how much a backlog of this age gets younger when its socket takes `sent` of its `len` bytes: by their part of it, so
+/// that one byte now and then does not keep it young.
+fn progress(age: u64, sent: usize, len: usize) -> u64 {
+    (u128::from(age) * sent as u128 / len.max(1) as u128) as u64
 }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 
 use crate::{
     engine::{
-        outbox::{ALL, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink},
+        outbox::{ALL, Backlog, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink},
         subscriptions::Slot,
     },
     protocol::frame::server_frame_len,
@@ -68,7 +68,7 @@ impl Outboxes {
         self.gather(slot);
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog {
-            if !backlog.write(slot, sink, &mut outbox.opaque, &mut self.arena)? {
+            if !backlog.write(slot, sink, self.now, &mut outbox.opaque, &mut self.arena)? {
                 self.refuse(slot, 0, 0);
                 return Ok(false);
             }
@@ -120,7 +120,8 @@ impl Outboxes {
     /// Of `self.ranges`, those from `first` on were refused after `sent` bytes.
     fn refuse(&mut self, slot: Slot, first: usize, mut sent: usize) {
         let outbox = &mut self.outboxes[slot as usize];
-        let mut backlog = outbox.backlog.take().unwrap_or_default();
+        let now = self.now;
+        let mut backlog = outbox.backlog.take().unwrap_or_else(|| Box::new(Backlog::new(now)));
         backlog.is_blocked = true;
         for &(start, end) in &self.ranges[first..] {
             let len = (end - start) as usize;

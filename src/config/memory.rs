@@ -1,0 +1,181 @@
+//! What a configuration comes to in memory, at worst.
+//!
+//! The parts that the engine has constants for are bounded here too; each of them is held against its bound where it is
+//! defined, at compile time.
+
+use std::fmt;
+
+use bytesize::ByteSize;
+
+use super::{Config, Plan};
+
+/// What one connection takes of this process besides what counts in `memory-budget`: its session, its outbox, its entries
+/// in the timers, and what tables that grow leave unused. Measured: a quarter of it, with a subscription.
+const CONNECTION_BYTES: u64 = 1 << 10;
+/// What its socket takes of the kernel: the socket, its inode, its file and its epoll entry. Measured: 3.9 KB.
+const SOCKET_BYTES: u64 = 4 << 10;
+/// The program, its libraries, the stacks of its threads, and what the allocator has at hand.
+const PROGRAM_BYTES: u64 = 8 << 20;
+
+/// A core's read buffer.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+/// What a core collects before it flushes, but for the message that fills it.
+pub(crate) const TURN_BYTES: usize = 256 << 10;
+/// The room of that which is kept from turn to turn.
+pub(crate) const TURN_CAPACITY: usize = 1 << 20;
+/// The ranges of one turn.
+pub(crate) const RANGES_BYTES: usize = 4 << 20;
+/// A core's timers.
+pub(crate) const TIMERS_BYTES: usize = 64 << 10;
+/// A core's inbox.
+pub(crate) const INBOX_BYTES: usize = 9 << 20;
+/// A batch on its way from a core to another, but for the turn that fills it.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
+/// Batches of one link: on their way, and the one that is being collected.
+pub(crate) const LINK_BATCHES: usize = 5;
+/// What waits for a core that NATS sends to.
+pub(crate) const DOWNLINK_BYTES: usize = 12 << 20;
+/// What the NATS client has at hand.
+pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
+/// What an upstream worker takes besides the answer that it reads.
+const WORKER_BYTES: u64 = 128 << 10;
+/// A buffer that grows has up to so many times the room that it needs.
+const GROWTH: u64 = 2;
+
+/// The most memory that a server takes with its [`Plan`], in bytes, part by part. Its text is what `--check` says.
+///
+/// Not in it: what processors and filters keep themselves; the buffers of sockets whose peers do not read, or send faster
+/// than the server reads, which the kernel bounds all together (`net.ipv4.tcp_mem`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorstCase {
+    /// `memory-budget`: what is kept for peers.
+    pub kept: u64,
+    /// What `max-connections` take besides, 1 KiB each.
+    pub connections: u64,
+    /// What their sockets take of the kernel, 4 KiB each.
+    pub sockets: u64,
+    /// The cores: their buffers, inboxes, and the links between them.
+    pub cores: u64,
+    /// `nats-buffer`, the NATS client, and what waits for cores; 0 without `nats`.
+    pub nats: u64,
+    /// The upstream queue and its workers; 0 without `upstream-allow`.
+    pub upstream: u64,
+    /// The program itself.
+    pub program: u64,
+    /// What the machine or the cgroup allows this process.
+    pub allowed: u64,
+    /// What the kernel keeps for one connection whose peer does not read: twice `send-buffer`, 4 MiB if that is 0. It is
+    /// in no other number.
+    pub socket_buffer: u64,
+}
+
+impl WorstCase {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let parts = [self.kept, self.connections, self.sockets, self.cores, self.nats, self.upstream, self.program];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// Of a checked configuration that has come to this plan.
+    pub(super) fn of(config: &Config, plan: &Plan) -> Self {
+        let (cores, connections) = (plan.cpus.len() as u64, plan.connections_max as u64);
+        let message = config.message_bytes_max as u64;
+        let turn = GROWTH * (TURN_BYTES as u64 + message);
+        let links = (cores - 1) * LINK_BATCHES as u64 * GROWTH * (BATCH_BYTES as u64 + TURN_BYTES as u64 + message);
+        let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES;
+        let nats = config.nats_buffer_bytes as u64 + NATS_CLIENT_BYTES as u64 + cores * DOWNLINK_BYTES as u64;
+        let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
+        let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
+        Self {
+            kept: plan.memory_budget_bytes,
+            connections: connections.saturating_mul(CONNECTION_BYTES),
+            sockets: connections.saturating_mul(SOCKET_BYTES),
+            cores: cores * (core as u64 + turn + links),
+            nats: if config.nats.is_some() { nats } else { 0 },
+            upstream: if config.upstream_allow.is_empty() { 0 } else { upstream },
+            program: PROGRAM_BYTES,
+            allowed: plan.memory_bytes,
+            socket_buffer: if config.send_buffer_bytes == 0 { 4 << 20 } else { 2 * config.send_buffer_bytes as u64 },
+        }
+    }
+}
+
+/// Sentences for people.
+impl fmt::Display for WorstCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            (self.kept, "kept for peers"),
+            (self.connections, "for connections"),
+            (self.sockets, "for their sockets"),
+            (self.cores, "for cores and links"),
+            (self.nats, "for NATS"),
+            (self.upstream, "for upstream"),
+            (self.program, "for the program"),
+        ];
+        write!(f, "at most {} of memory", ByteSize(self.total()))?;
+        for (index, (bytes, what)) in parts.into_iter().filter(|&(bytes, _)| bytes > 0).enumerate() {
+            write!(f, "{} {} {what}", if index == 0 { ":" } else { "," }, ByteSize(bytes))?;
+        }
+        let buffer = ByteSize(self.socket_buffer);
+        write!(f, "; besides, the kernel keeps up to {buffer} for a connection that does not read")?;
+        if self.total() > self.allowed {
+            let allowed = ByteSize(self.allowed);
+            write!(f, "; {allowed} are allowed here: lower memory-budget or max-connections")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(cores: usize, connections_max: usize, memory_bytes: u64) -> Plan {
+        Plan {
+            cpus: vec![None; cores],
+            connections_max,
+            memory_budget_bytes: memory_bytes / 4,
+            memory_bytes,
+            worst_case: WorstCase::default(),
+        }
+    }
+
+    #[test]
+    fn by_default_a_machine_of_a_gigabyte_suffices_with_as_many_connections_as_it_is_said_to_take() {
+        let worst = WorstCase::of(&Config::default(), &plan(1, 131_072, 1 << 30));
+        assert_eq!((worst.kept, worst.connections, worst.sockets), (256 << 20, 128 << 20, 512 << 20));
+        assert!(worst.total() < 1 << 30, "{worst}");
+        let said = worst.to_string();
+        for part in ["256.0 MiB kept for peers", "128.0 MiB for connections", "up to 512.0 KiB"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+        assert!(include_str!("../../README.md").contains(&said), "README.md says otherwise than {said}");
+        assert!(!said.contains("allowed") && !said.contains("NATS") && !said.contains("upstream"), "{said}");
+    }
+
+    #[test]
+    fn what_does_not_fit_says_so_and_what_is_on_is_counted() {
+        let config = Config {
+            nats: Some("nats://h".into()),
+            upstream_allow: vec!["http://h/".to_owned()],
+            send_buffer_bytes: 0,
+            ..Config::default()
+        };
+        let small = WorstCase::of(&config, &plan(1, 1_000_000, 1 << 30));
+        let said = small.to_string();
+        for part in ["21.0 MiB for NATS", "for upstream", "up to 4.0 MiB", "1.0 GiB are allowed here: lower"] {
+            assert!(said.contains(part), "no {part:?} in {said}");
+        }
+        let more_cores = WorstCase::of(&config, &plan(3, 1_000_000, 1 << 30));
+        assert!(more_cores.cores > 3 * small.cores, "each core has a link to each other");
+        assert_eq!(more_cores.nats, small.nats + (24 << 20));
+    }
+
+    #[test]
+    fn no_number_of_connections_is_too_much_to_say() {
+        let worst = WorstCase::of(&Config::default(), &plan(1, usize::MAX, 1 << 30));
+        assert_eq!(worst.total(), u64::MAX);
+        assert!(worst.to_string().contains("are allowed here"));
+    }
+}

@@ -1,0 +1,178 @@
+//! Deadlines: pings, silence, late messages and requests, and connections that take too long to close.
+//!
+//! All of them go by the time for which the core has run ([`crate::engine::clock`]), and none is held against a peer
+//! before what it has sent was read.
+
+use std::time::Duration;
+
+use tungstenite::protocol::frame::coding::{Control, OpCode};
+
+use crate::{
+    engine::{
+        hub::{Application, Hub, closing::CLOSE_MILLIS},
+        session::{Incoming, Phase},
+        subscriptions::Slot,
+        timers::Timers,
+    },
+    error::{Fault, HttpFault},
+    protocol::{frame, http::write_fault},
+};
+
+/// Connections that are looked at in one turn: thousands that came together are pinged together, and a turn is to end.
+const LOOKS_PER_TURN: usize = 1024;
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+impl Hub {
+    /// Looks at the connections whose deadlines have come, and says whether there were any. To be called when all that
+    /// has come was read; `has_unread` tells of the connections of which not all was. In a turn that came late nobody is
+    /// looked at, for more may have come than its poll has said.
+    pub(crate) fn look_at_due(&mut self, app: &mut dyn Application, has_unread: impl Fn(Slot) -> bool) -> bool {
+        let has_withdrawn = self.withdraw_due();
+        if self.clock.is_late() {
+            return has_withdrawn;
+        }
+        if self.due.is_empty() {
+            self.timers.expire(Duration::from_millis(self.now), &mut self.due);
+        }
+        let had_any = has_withdrawn | !self.due.is_empty();
+        for _ in 0..LOOKS_PER_TURN {
+            let Some((slot, generation)) = self.due.pop_front() else { break };
+            let Some(session) = self.sessions.get_mut(slot as usize) else { continue };
+            let is_to_come = session.next_look.is_some_and(|look| !self.timers.has_passed(look));
+            if session.generation != generation || is_to_come {
+                continue; // another connection, or the entry that counts is still to come
+            }
+            session.next_look = None;
+            let waits_unread = match session.phase {
+                Phase::Http => true,
+                Phase::Open => session.heard != self.now,
+                Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false, // that takes time, whatever it says
+            };
+            if waits_unread && has_unread(slot) {
+                self.schedule(slot, self.now);
+            } else {
+                self.look_at(app, slot);
+            }
+        }
+        had_any
+    }
+
+    /// Looks at all whose deadlines have come; everything was read.
+    #[cfg(test)]
+    pub(crate) fn expire(&mut self, app: &mut dyn Application) -> bool {
+        self.look_at_due(app, |_| false)
+    }
+
+    fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
+        let (now, session) = (self.now, &mut self.sessions[slot as usize]);
+        if (session.is_paused || session.has_more) && matches!(session.phase, Phase::Http | Phase::Open) {
+            session.excuse(now);
+        }
+        let silent = session.silent(now);
+        let next = match session.phase {
+            Phase::Http => self.look_at_request(app, slot, silent),
+            Phase::Open => self.look_at_open(app, slot, silent),
+            Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_MILLIS => {
+                self.lost(app, slot);
+                None
+            }
+            Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_MILLIS - silent),
+            Phase::Over => None,
+        };
+        if let Some(wait) = next.filter(|&wait| wait < NEVER) {
+            self.schedule(slot, now + wait);
+        }
+    }
+
+    /// An open connection. Gives when to look again, unless it is closed.
+    fn look_at_open(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
+        let (now, limit) = (self.now, self.limits.message_timeout);
+        let since = self.sessions[slot as usize].fragments().map(|fragments| fragments.since);
+        let until_whole = match since {
+            Some(since) if limit > 0 && now >= since + limit => {
+                self.stats.message_timeouts += 1;
+                self.fail(app, slot, Fault::MESSAGE_TIMEOUT);
+                return None;
+            }
+            Some(since) if limit > 0 => since + limit - now,
+            _ => NEVER,
+        };
+        let until_silent = self.look_at_silence(app, slot, silent)?;
+        Some(until_whole.min(until_silent))
+    }
+
+    /// Pings an open connection that is silent, and closes it when it has had time to answer. Gives when to look again,
+    /// unless it is closed.
+    fn look_at_silence(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
+        let idle = if self.limits.idle_timeout > 0 { self.limits.idle_timeout } else { NEVER };
+        let (now, ping) = (self.now, self.limits.ping_interval);
+        if ping > 0 && silent < ping {
+            return Some(ping - silent);
+        }
+        let session = &mut self.sessions[slot as usize];
+        // Who was not asked yet, because the core stood still or other times were set, is asked before it is closed.
+        let was_asked = ping == 0 || session.is_asked();
+        if silent >= idle && was_asked {
+            self.stats.timed_out += 1;
+            self.close(app, slot, Fault::IDLE.code, Fault::IDLE.reason);
+            return None;
+        }
+        if ping == 0 {
+            return Some(idle.saturating_sub(silent));
+        }
+        session.ask(now, ping);
+        let until_idle = idle.saturating_sub(session.silent(now)).max(1);
+        self.push_frame(slot, |turn| frame::encode(turn, OpCode::Control(Control::Ping), &[]));
+        Some(ping.min(until_idle))
+    }
+
+    /// A connection that has not upgraded: late with its request, or idle between two. Gives when to look again.
+    fn look_at_request(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
+        let Some(Incoming::Http(request)) = self.sessions[slot as usize].incoming.as_deref() else { return None };
+        let has_begun = !request.partial.is_empty() || request.body.is_some();
+        let is_idle = request.is_reused && !has_begun;
+        let limit = match (is_idle, self.limits.idle_timeout) {
+            (true, 0) => return Some(self.limits.handshake_timeout), // it may begin a request by then
+            (true, idle) => idle,
+            (false, _) => self.limits.handshake_timeout,
+        };
+        if silent < limit {
+            return Some((limit - silent).min(self.limits.handshake_timeout));
+        }
+        self.stats.timed_out += 1;
+        if has_begun {
+            let fault = HttpFault::new(408, "the request took too long");
+            self.push_http(slot, |turn| write_fault(turn, fault, &[]));
+            self.leave(app, slot, Phase::Lingering);
+        } else {
+            self.lost(app, slot);
+        }
+        None
+    }
+
+    /// Notes that a connection is to be looked at when this time has come. It has one entry in the timers that counts, the
+    /// earliest: with a later one nothing is to be done, and a later one that is there already comes out for nothing.
+    pub(super) fn schedule(&mut self, slot: Slot, at: u64) {
+        let session = &mut self.sessions[slot as usize];
+        let at = Duration::from_millis(at);
+        if session.next_look.is_none_or(|look| self.timers.is_before(at, look)) {
+            session.next_look = Some(self.timers.schedule(slot, session.generation, at));
+        }
+    }
+
+    /// The times have changed: everybody is looked at once.
+    pub(super) fn look_at_all(&mut self) {
+        // A second entry for each connection would stay beside the first for as long as it is open: all are forgotten.
+        self.timers = Timers::new(Duration::from_millis(self.now));
+        self.due.clear();
+        let slots: Vec<Slot> = self.sessions.iter().map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            let session = &mut self.sessions[slot as usize];
+            session.next_look = None;
+            session.heard &= !1; // a ping of before had other times to be answered in
+            self.schedule(slot, self.now);
+        }
+    }
+}
