@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros, units::parse_address};
+use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros};
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 30] = [
+    pub const NAMES: [&str; 32] = [
         "listen",
         "cores",
         "cpu-list",
         "max-message",
         "max-head",
         "max-headers",
+        "max-http-head",
         "max-connections",
         "outbox-max",
         "memory-budget",
@@ -20,6 +21,7 @@ impl Config {
         "idle-timeout",
         "ping-interval",
         "handshake-timeout",
+        "http-keep-alive",
         "drain",
         "busy-poll",
         "coalesce",
@@ -58,14 +60,13 @@ impl Config {
 
     fn assign(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "listen" => {
-                self.listen = value.split(',').map(|item| parse_address(item.trim())).collect::<Result<_, _>>()?
-            }
+            "listen" => self.listen = value.split(',').map(|item| item.trim().parse()).collect::<Result<_, _>>()?,
             "cores" => self.cores = Some(number(value)?),
             "cpu-list" => self.cpu_list = Some(parse_cpu_list(value)?),
             "max-message" => self.message_bytes_max = size(value)?,
             "max-head" => self.head_bytes_max = size(value)?,
             "max-headers" => self.headers_max = number(value)?,
+            "max-http-head" => self.http_head_bytes_max = size(value)?,
             "max-connections" => self.connections_max = Some(number(value)?),
             "outbox-max" => self.outbox_bytes_max = size(value)?,
             "memory-budget" => self.memory_budget_bytes = Some(parse_bytes(value)?),
@@ -73,6 +74,7 @@ impl Config {
             "idle-timeout" => self.idle_timeout = parse_duration(value)?,
             "ping-interval" => self.ping_interval = parse_duration(value)?,
             "handshake-timeout" => self.handshake_timeout = parse_duration(value)?,
+            "http-keep-alive" => self.http_keep_alive = parse_duration(value)?,
             "drain" => self.drain_timeout = parse_duration(value)?,
             "busy-poll" => self.busy_poll = parse_micros(value)?,
             "coalesce" => self.coalesce = parse_micros(value)?,

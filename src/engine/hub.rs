@@ -13,6 +13,7 @@ mod limits;
 mod pages;
 mod publish;
 mod repeat;
+mod reserve;
 mod websocket;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -45,7 +46,7 @@ pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
 /// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
 pub(crate) trait Application: Send {
     /// A handshake was accepted, and the answer to it is queued.
-    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: SocketAddr);
+    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>);
 
     /// A whole message has come; text is UTF-8.
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]);
@@ -65,6 +66,8 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     /// What it serves in place of LHTTP, on a server of pages.
     pub(crate) pages: Option<Arc<Pages>>,
+    /// `POST /publish` would bypass filters: it needs the key.
+    pub(crate) has_filters: bool,
     /// Milliseconds since the core's start.
     now: u64,
     sessions: Slab<Session>,
@@ -102,6 +105,7 @@ impl Hub {
         Self {
             limits,
             pages: None,
+            has_filters: false,
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
@@ -136,13 +140,18 @@ impl Hub {
         self.now = now.as_millis() as u64;
     }
 
-    /// A connection was accepted.
-    pub(crate) fn open(&mut self, peer: SocketAddr) -> ConnectionKey {
+    /// A connection was accepted; the peer's address is `None` on a unix socket.
+    pub(crate) fn open(&mut self, peer: impl Into<Option<SocketAddr>>) -> ConnectionKey {
+        self.admit(peer.into(), false)
+    }
+
+    fn admit(&mut self, peer: Option<SocketAddr>, is_reserved: bool) -> ConnectionKey {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.sessions.insert(Session::new(generation, peer, self.now)) as Slot;
+        let session = Session { is_reserved, ..Session::new(generation, peer, self.now) };
+        let slot = self.sessions.insert(session) as Slot;
         self.outboxes.open(slot);
-        self.schedule(slot, self.now + self.limits.handshake_timeout);
+        self.schedule(slot, self.now + self.request_timeout(is_reserved));
         self.stats.accepted += 1;
         ConnectionKey { slot, generation }
     }

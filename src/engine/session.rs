@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::coding::Data;
 use crate::{
     engine::subscriptions::Slot,
     protocol::{
-        http::{ChunkedBody, Persistence},
+        http::{ChunkedBody, HeadProgress, Persistence},
         utf8::Utf8,
     },
 };
@@ -40,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) is_paused: bool,
     /// What it was still to be sent was given up.
     pub(crate) is_cut: bool,
+    /// It is over `max-connections`: it is read for one request.
+    pub(crate) is_reserved: bool,
     /// The bytes of `incoming` that the hub has counted, see `Hub::recount`.
     pub(crate) counted: u32,
     /// When something was heard of it; in HTTP, when the running request began; when it closes, since when. In
@@ -76,10 +78,12 @@ pub(crate) enum Incoming {
 /// An HTTP request that is not whole.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The peer, for the handshake to pass on.
-    pub(crate) peer: SocketAddr,
+    /// The peer's address if it has one, for the handshake to pass on.
+    pub(crate) peer: Option<SocketAddr>,
     /// Bytes of a head.
     pub(crate) partial: Vec<u8>,
+    /// How far `partial` was looked at.
+    pub(crate) progress: HeadProgress,
     /// The body that is being received.
     pub(crate) body: Option<Body>,
     /// Whether one was answered before: the wait for the next is idleness, not a late handshake.
@@ -118,10 +122,20 @@ pub(crate) struct Fragments {
 
 impl Session {
     /// A connection that was just accepted.
-    pub(crate) fn new(generation: u32, peer: SocketAddr, now: u64) -> Self {
-        let request = Request { peer, partial: Vec::new(), body: None, is_reused: false };
+    pub(crate) fn new(generation: u32, peer: Option<SocketAddr>, now: u64) -> Self {
+        let request =
+            Request { peer, partial: Vec::new(), progress: HeadProgress::default(), body: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
-        Self { generation, phase: Phase::Http, is_paused: false, is_cut: false, counted: 0, heard: now, incoming }
+        Self {
+            generation,
+            phase: Phase::Http,
+            is_paused: false,
+            is_cut: false,
+            is_reserved: false,
+            counted: 0,
+            heard: now,
+            incoming,
+        }
     }
 
     /// The WebSocket input that is unfinished, if there is any.

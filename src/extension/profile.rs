@@ -36,7 +36,7 @@ impl fmt::Display for ConnectionId {
 /// One connection. Costs its handshake's bytes and about 150 more.
 pub(super) struct Profile {
     pub(super) id: ConnectionId,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Option<SocketAddr>,
     pub(super) target: Box<str>,
     /// The handshake's header lines, `name:value` and a line feed each; no header has a line feed.
     pub(super) headers: Box<[u8]>,
@@ -46,7 +46,7 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    pub(super) fn new(id: ConnectionId, peer: SocketAddr, head: &RequestHead<'_, '_>) -> Self {
+    pub(super) fn new(id: ConnectionId, peer: Option<SocketAddr>, head: &RequestHead<'_, '_>) -> Self {
         let mut headers = Vec::new();
         for header in head.headers {
             headers.extend_from_slice(header.name.as_bytes());

@@ -136,6 +136,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         message_bytes_max,
         head_bytes_max,
         headers_max,
+        http_head_bytes_max,
         connections_max,
         outbox_bytes_max,
         memory_budget_bytes,
@@ -143,6 +144,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         idle_timeout,
         ping_interval,
         handshake_timeout,
+        http_keep_alive,
         drain_timeout,
         busy_poll,
         coalesce,
@@ -188,6 +190,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     reloaded.needs_restart = needs_restart.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
     reloaded.apply("max-head", &mut running.head_bytes_max, head_bytes_max);
     reloaded.apply("max-headers", &mut running.headers_max, headers_max);
+    reloaded.apply("max-http-head", &mut running.http_head_bytes_max, http_head_bytes_max);
     reloaded.apply("max-connections", &mut running.connections_max, connections_max);
     reloaded.apply("outbox-max", &mut running.outbox_bytes_max, outbox_bytes_max);
     reloaded.apply("memory-budget", &mut running.memory_budget_bytes, memory_budget_bytes);
@@ -195,6 +198,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     reloaded.apply("idle-timeout", &mut running.idle_timeout, idle_timeout);
     reloaded.apply("ping-interval", &mut running.ping_interval, ping_interval);
     reloaded.apply("handshake-timeout", &mut running.handshake_timeout, handshake_timeout);
+    reloaded.apply("http-keep-alive", &mut running.http_keep_alive, http_keep_alive);
     reloaded.apply("drain", &mut running.drain_timeout, drain_timeout);
     reloaded.apply("busy-poll", &mut running.busy_poll, busy_poll);
     reloaded.apply("coalesce", &mut running.coalesce, coalesce);

@@ -20,8 +20,6 @@ use crate::{
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
 
-const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
-
 impl Hub {
     /// The connection broke a rule: it is told, and nothing that it sends is read any more.
     pub(super) fn fail(&mut self, app: &mut dyn Application, slot: Slot, fault: Fault) {
@@ -70,14 +68,7 @@ impl Hub {
         self.leave(app, slot, Phase::Ended);
     }
 
-    /// A connection was accepted that is one too many: it is told so, and lingers to hear it.
-    pub(crate) fn turn_away(&mut self, slot: Slot) {
-        self.stats.turned_away += 1;
-        self.push_http(slot, |turn| write_fault(turn, TOO_MANY, &[("Retry-After", "5")]));
-        self.move_on(slot, Phase::Lingering);
-    }
-
-    /// The socket of a connection that was just accepted cannot be used.
+    /// A connection that never opened ends at once: its socket cannot be used, or its reserved place is.
     pub(crate) fn abandon(&mut self, slot: Slot) {
         self.outboxes.close(slot);
         self.move_on(slot, Phase::Ended);
@@ -97,7 +88,7 @@ impl Hub {
     }
 
     /// The part of [`Hub::leave`] that is all there is to do for a connection that never opened.
-    fn move_on(&mut self, slot: Slot, phase: Phase) {
+    pub(super) fn move_on(&mut self, slot: Slot, phase: Phase) {
         let now = self.now;
         let session = &mut self.sessions[slot as usize];
         let before = session.phase;
@@ -276,16 +267,18 @@ impl Hub {
             self.sessions[slot as usize].incoming.as_deref(),
             Some(Incoming::Http(request)) if request.is_reused && request.partial.is_empty() && request.body.is_none()
         );
-        let limit = match (is_idle, self.limits.idle_timeout) {
+        let limit = match (is_idle, self.limits.http_keep_alive) {
             (true, 0) => return Some(self.limits.handshake_timeout), // it may begin a request by then
             (true, idle) => idle,
-            (false, _) => self.limits.handshake_timeout,
+            (false, _) => self.request_timeout(self.sessions[slot as usize].is_reserved),
         };
         if silent < limit {
             return Some((limit - silent).min(self.limits.handshake_timeout));
         }
         self.stats.timed_out += 1;
-        if self.sessions[slot as usize].incoming_bytes() > 0 {
+        if self.sessions[slot as usize].is_reserved {
+            self.turn_away(slot);
+        } else if self.sessions[slot as usize].incoming_bytes() > 0 {
             let fault = HttpFault::new(408, "the request took too long");
             self.push_http(slot, |turn| write_fault(turn, fault, &[]));
             self.leave(app, slot, Phase::Lingering);

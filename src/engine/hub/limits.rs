@@ -19,14 +19,16 @@ use crate::{
 pub(crate) struct Limits {
     pub(crate) message_bytes_max: usize,
     pub(crate) head: HeadLimits,
+    pub(crate) http_head_bytes_max: usize,
     pub(crate) outbox_bytes_max: usize,
     /// This core's share of the process's budget.
     pub(crate) kept_bytes_max: usize,
     pub(crate) subscriptions_max: usize,
-    /// In milliseconds, as the two below; zero is never.
+    /// In milliseconds, as the three below; zero is never.
     pub(crate) idle_timeout: u64,
     pub(crate) ping_interval: u64,
     pub(crate) handshake_timeout: u64,
+    pub(crate) http_keep_alive: u64,
     pub(crate) publish_key: Option<Secret>,
     /// The largest message that may be published; other nodes may take less than this one. The bridge sets it.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
@@ -39,12 +41,14 @@ impl Limits {
         Self {
             message_bytes_max: config.message_bytes_max,
             head: HeadLimits { head_bytes_max: config.head_bytes_max, headers_max: config.headers_max },
+            http_head_bytes_max: config.http_head_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,
             kept_bytes_max: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores,
             subscriptions_max: config.subscriptions_max,
             idle_timeout: millis(config.idle_timeout),
             ping_interval: millis(config.ping_interval),
             handshake_timeout: millis(config.handshake_timeout),
+            http_keep_alive: millis(config.http_keep_alive),
             publish_key: config.publish_key.clone(),
             publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
@@ -60,7 +64,9 @@ impl Hub {
     /// Keeps to other limits from now on. Who is over one of them meets it with what it does next; deadlines are set anew
     /// for everybody.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
-        let times = |limits: &Limits| (limits.idle_timeout, limits.ping_interval, limits.handshake_timeout);
+        let times = |limits: &Limits| {
+            (limits.idle_timeout, limits.ping_interval, limits.handshake_timeout, limits.http_keep_alive)
+        };
         self.repeat.forget(); // its head was held against the old ones
         let has_new_times = times(&self.limits) != times(&limits);
         // The bridge goes on telling by the one that it was given.
