@@ -102,7 +102,7 @@ fn a_socket_that_a_killed_server_has_left_is_replaced(cores: usize) {
     assert!(fs::exists(&path).expect("the folder can be read"), "a killed server removes nothing");
     let daemon = start(cores, &path);
     connect(&path);
-    // What was put in its place meanwhile is not this server's to remove.
+    // Another file that was put in its place is not this server's to remove.
     fs::remove_file(&path).expect("the folder can be written to");
     scratch.write("lhttpd.sock", "another's");
     daemon.terminate();
@@ -171,7 +171,7 @@ fn without_an_address_it_is_for_this_machine_alone_and_says_how_to_open_it() {
         assert_eq!(Http::connect(8081).ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     });
     let daemon = Daemon::start(1, &[]);
-    assert!(!daemon.stderr().contains("opens it to others"), "who gave an address knows: {}", daemon.stderr());
+    assert!(!daemon.stderr().contains("opens it to others"), "the address was given: {}", daemon.stderr());
 }
 
 /// The local addresses that are listened on in this network namespace, as the kernel writes them.

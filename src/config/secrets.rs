@@ -1,4 +1,4 @@
-//! Which options hold secrets, for those who watch over where they are kept.
+//! Which options hold secrets, so that a program can check who may read the files that they are in.
 
 use std::path::Path;
 

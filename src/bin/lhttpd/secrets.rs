@@ -1,5 +1,4 @@
-//! Secrets that others on this machine can read: the daemon says so and runs, since who may log in there is not its
-//! business.
+//! Secrets that others on this machine can read: a warning each, and no reason not to start.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

@@ -291,6 +291,7 @@ impl Hub {
     }
 
     fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
+        self.stats.served_when_full += u64::from(self.sessions[slot as usize].is_reserved);
         if persistence == http::Persistence::Close {
             self.leave(app, slot, Phase::Lingering);
         } else {

@@ -74,7 +74,6 @@ impl Hub {
             self.count_turned_away();
             return Err((TOO_MANY, RETRY));
         }
-        self.stats.served_when_full += 1;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::{BACKLOG, Listener, Listening};
 use crate::config::Listen;
 
-/// The mode of the file: whoever may write to it may connect. That is the server's user and its group.
+/// The mode of the file: the server's user and group may write to it, which is what it takes to connect.
 const MODE: u32 = 0o660;
 
 /// Listens on `path`. All cores share the socket, because the kernel spreads connections over TCP sockets only: each
