@@ -146,7 +146,7 @@ typedef struct lhttp_config {
 lhttp_status lhttp_config_init(lhttp_config *config, size_t size);
 
 /* Sets an option by the name that it has in the configuration file of lhttpd, to a text such as its flag takes:
- * "listen" to "127.0.0.1:8081" (several are separated by commas), "cores" to "2", "max-message" to "16KiB",
+ * "listen" to "127.0.0.1:8081" or "unix:/path" (several are separated by commas), "cores" to "2", "max-message" to "16KiB",
  * "idle-timeout" to "2m". `lhttpd --help` and the README list them; all of them but "demo" are here. "log" sets the
  * level of lhttp_log for the whole process when a server starts with it.
  *
@@ -184,8 +184,14 @@ typedef struct lhttp_filter {
     void *user;                    /* for all of them */
 } lhttp_filter;
 
-/* Adds a filter behind those that were added before. The struct is copied. */
+/* Adds a filter behind those that were added before. The struct is copied.
+ *
+ * A server with filters refuses POST /publish with 403, because that passes none of them, unless "publish-key" is set or
+ * lhttp_config_publish_past_filters was called. */
 lhttp_status lhttp_config_filter(lhttp_config *config, const lhttp_filter *filter);
+
+/* Lets everyone who reaches the port publish with POST /publish, although the server has filters and no publish key. */
+lhttp_status lhttp_config_publish_past_filters(lhttp_config *config);
 
 /* Frees what the library keeps for `config`. Servers that were started with it go on. */
 lhttp_status lhttp_config_release(lhttp_config *config);
@@ -216,7 +222,7 @@ typedef struct lhttp_server lhttp_server;
 lhttp_status lhttp_start(const lhttp_config *config, lhttp_server **server);
 
 /* The port of the first address that the server listens on, which is of interest if "listen" said port 0. 0 if
- * `server` is not running. */
+ * `server` is not running, or that is a unix socket. */
 uint16_t lhttp_local_port(const lhttp_server *server);
 
 /* Publishes one message, from any thread: its subscribers get `command`, a `publish` header with `channels`, which
@@ -277,7 +283,7 @@ const void *lhttp_context_part_body(const lhttp_context *context, size_t number,
 /* A name for the connection, which no other connection of this server has while it runs. */
 const char *lhttp_context_connection(const lhttp_context *context);
 
-/* The address of the other end, such as "127.0.0.1:40302". */
+/* The address of the other end, such as "127.0.0.1:40302"; "unix" on a unix socket, whose clients have none. */
 const char *lhttp_context_peer(const lhttp_context *context);
 
 /* What the WebSocket handshake asked for: its path; its query without the '?', not decoded, NULL if there is none;

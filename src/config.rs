@@ -13,10 +13,12 @@
 //! [`Config::resolve`] lays it over the machine it runs on and gives the [`Plan`]: which CPUs, how many connections,
 //! how many bytes.
 
+mod listen;
 mod machine;
 pub(crate) mod memory;
 mod nats;
 mod plan;
+mod secrets;
 mod set;
 mod units;
 mod upstream;
@@ -32,9 +34,11 @@ use serde::Deserialize;
 
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::{Login, NatsServer};
+pub(crate) use self::plan::RESERVED_PER_CORE;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Prefix, parse_url};
 pub use self::{
+    listen::Listen,
     machine::raise_fd_limit,
     memory::WorstCase,
     plan::Plan,
@@ -54,12 +58,12 @@ pub const CORES_MAX: usize = 63;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// `listen`: the addresses to listen on, each on every core. Port 0 takes a free port, one per address.
-    /// In TOML one text or a list of them. Default: `0.0.0.0:8081`.
+    /// `listen`: where to listen, `ADDR:PORT` or `unix:/path`, each on every core; see [`Listen`]. Port 0 takes a free port,
+    /// one per address. In TOML one text or a list of them. Default: `127.0.0.1:8081`, for this machine alone.
     ///
     /// An address that is busy or not this machine's keeps the server from starting.
-    #[serde(deserialize_with = "units::addresses")]
-    pub listen: Vec<SocketAddr>,
+    #[serde(deserialize_with = "units::listens")]
+    pub listen: Vec<Listen>,
 
     /// `cores`: how many cores (threads with an event loop each) to run, 1 to [`CORES_MAX`]. Default: as many as this
     /// process may use, which is the smaller of its affinity set and its CPU quota.
@@ -84,18 +88,15 @@ pub struct Config {
     #[serde(rename = "max-message", deserialize_with = "units::bytes")]
     pub message_bytes_max: usize,
 
-    /// `max-head`: bytes of a message's head, from its start line to its empty line, and of an HTTP request's head.
-    /// Default: 8 KiB.
+    /// `max-head`: bytes of a message's head, from its start line to its empty line. Default: 8 KiB.
     ///
-    /// Past it the message is refused with `head-too-big`; an HTTP request gets 431 and its connection is closed. Costs
-    /// nothing of its own: heads are parsed where they lie.
+    /// Past it the message is refused with `head-too-big`. Costs nothing of its own: heads are parsed where they lie.
     #[serde(rename = "max-head", deserialize_with = "units::bytes")]
     pub head_bytes_max: usize,
 
     /// `max-headers`: header lines of one message. Default: 64; at most [`Config::HEADERS_CEILING`].
     ///
-    /// Past it the message is refused with `head-too-big`. An HTTP request may have 64 whatever this is, since browsers and
-    /// proxies add lines that nobody asked for; past that it gets 431.
+    /// Past it the message is refused with `head-too-big`.
     #[serde(rename = "max-headers")]
     pub headers_max: usize,
 
@@ -107,12 +108,20 @@ pub struct Config {
     /// delivered.
     #[serde(rename = "max-publish-channels")]
     pub publish_channels_max: usize,
+    /// `max-http-head`: bytes of an HTTP request's head, a handshake's too. Default: 32 KiB; at most
+    /// [`Config::HTTP_HEAD_BYTES_CEILING`]. It may have 128 header lines, whatever this is: browsers send all their cookies,
+    /// and each proxy adds lines of its own.
+    ///
+    /// Past either it gets 431, and its connection is closed. A connection whose head is not whole holds up to twice this.
+    #[serde(rename = "max-http-head", deserialize_with = "units::bytes")]
+    pub http_head_bytes_max: usize,
 
     /// `max-connections`: connections open at once, over all cores. Default: what file descriptors and memory allow,
     /// see [`Plan::connections_max`].
     ///
-    /// Past it a new connection gets `503` with `Retry-After` and is closed. More than the file descriptors allow keeps
-    /// the server from starting.
+    /// Past it a new connection gets `503` with `Retry-After` and is closed, but for one request: each core has 32 places
+    /// more, on which it reads one head and serves `GET /healthz` and `POST /publish`. When these are taken too, the oldest of
+    /// them gives way. More than the file descriptors allow keeps the server from starting.
     #[serde(rename = "max-connections")]
     pub connections_max: Option<usize>,
 
@@ -180,6 +189,12 @@ pub struct Config {
     /// is our fault, the time stands still.
     #[serde(deserialize_with = "units::duration")]
     pub message_timeout: Duration,
+    /// `http-keep-alive`: an HTTP connection that has had an answer is closed when it does not begin its next request within
+    /// this time. Default: 75 s, which is more than proxies keep theirs for. Zero: never.
+    ///
+    /// A WebSocket has `idle-timeout` instead.
+    #[serde(rename = "http-keep-alive", deserialize_with = "units::duration")]
+    pub http_keep_alive: Duration,
 
     /// `drain`: how long a stopping server goes on flushing its outboxes, and sending the upstream requests that it has
     /// accepted. Default: 10 s. Zero: it stops at once.
@@ -214,7 +229,10 @@ pub struct Config {
     pub send_buffer_bytes: usize,
 
     /// `publish-key`: `POST /publish` then wants `Authorization: Bearer KEY`: 401 without it, 403 with another. Visible
-    /// ASCII. Default: not set, everyone who reaches the port may publish.
+    /// ASCII. Default: not set, everyone who reaches the port may publish, unless the server has filters (see
+    /// [`Builder::publish_past_filters`](crate::Builder::publish_past_filters)).
+    ///
+    /// It guards `POST /publish` and nothing else: WebSocket clients publish and subscribe without it.
     pub publish_key: Option<Secret>,
 
     /// `nats`: the URLs of the NATS servers that connect this node to others (PROTOCOL.md §7), separated by commas:
@@ -302,6 +320,8 @@ impl Config {
 
     /// The most that `max-publish-channels` can be.
     pub const PUBLISH_CHANNELS_CEILING: usize = 1024;
+    /// The most that `max-http-head` can be, in bytes: 1 MiB.
+    pub const HTTP_HEAD_BYTES_CEILING: usize = 1 << 20;
 
     /// The most that `busy-poll` and `coalesce` can be: 10 ms.
     pub const HOLD_CEILING: Duration = Duration::from_millis(10);
@@ -326,13 +346,14 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT))],
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).into()],
             cores: None,
             cpu_list: None,
             message_bytes_max: 64 << 10,
             head_bytes_max: 8 << 10,
             headers_max: 64,
             publish_channels_max: 32,
+            http_head_bytes_max: 32 << 10,
             connections_max: None,
             outbox_bytes_max: 1 << 20,
             memory_budget_bytes: None,
@@ -341,6 +362,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(25),
             handshake_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
+            http_keep_alive: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(10),
             busy_poll: Duration::ZERO,
             coalesce: Duration::from_micros(50),

@@ -7,7 +7,9 @@
 //! | peer, an HTTP request | [`HttpFault`] | an HTTP status |
 //! | caller of this library | [`StartError`], [`ReloadError`], [`PublishError`] | nothing: the caller gets it as a value |
 
-use std::{borrow::Cow, fmt, net::SocketAddr};
+use std::{borrow::Cow, fmt};
+
+use crate::config::Listen;
 
 /// The fixed words of PROTOCOL.md §6, each with its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,10 +201,10 @@ impl HttpFault {
 #[non_exhaustive]
 pub enum StartError {
     /// An address cannot be listened on: busy, not ours, or not allowed.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {at}: {source}")]
     Listen {
-        /// The address asked for.
-        address: SocketAddr,
+        /// What was asked for.
+        at: Listen,
         /// What the system said.
         source: std::io::Error,
     },

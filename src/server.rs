@@ -13,10 +13,10 @@ use std::{
 
 use core_affinity::CoreId;
 use crossbeam_channel::bounded;
-use mio::{Poll, net::TcpListener};
+use mio::Poll;
 
 use crate::{
-    config::{Config, Plan, memory},
+    config::{Config, Listen, Plan, memory},
     edge::{
         nats::{self, Bridge},
         upstream::{self, Pool},
@@ -27,7 +27,7 @@ use crate::{
         hub::{Hub, Limits},
         inbox::{Inbox, Mailbox, Wake, inbox, waker},
         lanes::Lanes,
-        listener::listen,
+        listener::{Listener, listen},
         pace::Pace,
         reactor::{Reactor, WAKER},
         uplink::{Downlink, Uplink, link_bridge},
@@ -53,7 +53,7 @@ const _: () = assert!(BATCHES_PER_LINK < memory::LINK_BATCHES); // one more is b
 pub struct Server;
 
 impl Server {
-    /// A server with default options, nothing plugged in, and the address `0.0.0.0:8081`.
+    /// A server with default options, nothing plugged in, and the address `127.0.0.1:8081`.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -65,6 +65,7 @@ pub struct Builder {
     config: Config,
     has_listen: bool,
     extensions: Extensions,
+    publishes_past_filters: bool,
     pages: Vec<Page>,
 }
 
@@ -89,12 +90,28 @@ impl Builder {
     }
 
     /// Listens on this address, besides those that were given before; the first call replaces the default one. Port 0
-    /// takes a free port, see [`Handle::local_addrs`].
-    pub fn listen(mut self, address: SocketAddr) -> Self {
+    /// takes a free port, see [`Handle::local_addrs`]. For a unix socket see [`Builder::listen_on`].
+    pub fn listen(self, address: SocketAddr) -> Self {
+        self.listen_on(Listen::Tcp(address))
+    }
+
+    /// Listens here, as [`Builder::listen`] does on an address.
+    ///
+    /// ```
+    /// use lhttp::Server;
+    ///
+    /// let path = std::env::temp_dir().join(format!("lhttp-{}.sock", std::process::id()));
+    /// let server = Server::builder().cores(1).listen_on(format!("unix:{}", path.display()).parse()?).start()?;
+    /// assert!(path.exists() && server.local_addrs().is_empty());
+    /// drop(server);
+    /// assert!(!path.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn listen_on(mut self, listen: Listen) -> Self {
         if !std::mem::replace(&mut self.has_listen, true) {
             self.config.listen.clear();
         }
-        self.config.listen.push(address);
+        self.config.listen.push(listen);
         self
     }
 
@@ -112,8 +129,18 @@ impl Builder {
     }
 
     /// Sees every connection and message, behind the filters that were given before.
+    ///
+    /// `POST /publish` passes no filter. So on a server that has one it is refused with 403 unless
+    /// [`Config::publish_key`] is set, or [`Builder::publish_past_filters`] says that it may.
     pub fn filter(mut self, filter: impl Filter + 'static) -> Self {
         self.extensions.filters.push(Arc::new(filter));
+        self
+    }
+
+    /// Lets everyone who reaches the port publish with `POST /publish` although the server has filters and no publish key:
+    /// what comes that way passes no filter, and is published as it is.
+    pub fn publish_past_filters(mut self) -> Self {
+        self.publishes_past_filters = true;
         self
     }
 
@@ -171,12 +198,13 @@ impl Builder {
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
         let (plan, bridge, upstream) = prepare(&self.config)?;
         let cores = plan.cpus.len();
-        let mut listeners: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for &address in &self.config.listen {
-            let of_address = listen(address, cores, self.config.send_buffer_bytes)?;
-            addresses.push(of_address[0].local_addr()?);
-            for (of_core, listener) in listeners.iter_mut().zip(of_address) {
+        let mut listeners: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
+        let (mut places, mut socket_files) = (Vec::new(), Vec::new());
+        for index in 0..self.config.listen.len() {
+            let listening = listen(&self.config.listen, index, cores, self.config.send_buffer_bytes)?;
+            places.push(listening.at);
+            socket_files.extend(listening.file);
+            for (of_core, listener) in listeners.iter_mut().zip(listening.listeners) {
                 of_core.push(listener);
             }
         }
@@ -189,7 +217,9 @@ impl Builder {
             upstream: None,
             stop_by: Arc::default(),
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
-            addresses,
+            addresses: places.iter().filter_map(Listen::tcp).collect(),
+            places,
+            _socket_files: socket_files,
             message_bytes_max: self.config.message_bytes_max,
             reloader: Reloader::new(mailboxes.clone(), self.config.clone()),
             mailboxes,
@@ -198,8 +228,15 @@ impl Builder {
             threads: Vec::new(),
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
+        let has_filters = !self.extensions.filters.is_empty() && !self.publishes_past_filters;
         let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
-        assembled.iter_mut().for_each(|core| core.hub.pages = pages.clone());
+        for core in &mut assembled {
+            core.hub.pages = pages.clone();
+            if pages.is_some() {
+                core.reactor.reserve_a_few();
+            }
+            core.hub.has_filters = has_filters;
+        }
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
             handle.start_bridge(bridge, downlinks)?;
@@ -219,7 +256,7 @@ impl Builder {
         plan: &Plan,
         limits: Limits,
         ends: Vec<End>,
-        listeners: Vec<Vec<TcpListener>>,
+        listeners: Vec<Vec<Listener>>,
         shared: &[Arc<Shared>],
         upstream: Option<&upstream::Prepared>,
     ) -> Result<Vec<Core>, StartError> {

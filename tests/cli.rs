@@ -10,6 +10,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,7 @@ use scratch::Scratch;
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 38] = [
+const FLAGS: &[&str] = &[
     "--listen",
     "--cores",
     "--cpu-list",
@@ -32,6 +33,7 @@ const FLAGS: [&str; 38] = [
     "--max-head",
     "--max-headers",
     "--max-publish-channels",
+    "--max-http-head",
     "--max-connections",
     "--outbox-max",
     "--memory-budget",
@@ -40,6 +42,7 @@ const FLAGS: [&str; 38] = [
     "--ping-interval",
     "--handshake-timeout",
     "--message-timeout",
+    "--http-keep-alive",
     "--drain",
     "--busy-poll",
     "--coalesce",
@@ -86,12 +89,14 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--max-head", size(default.head_bytes_max)),
         ("--max-headers", default.headers_max.to_string()),
         ("--max-publish-channels", default.publish_channels_max.to_string()),
+        ("--max-http-head", size(default.http_head_bytes_max)),
         ("--outbox-max", size(default.outbox_bytes_max)),
         ("--max-subscriptions", default.subscriptions_max.to_string()),
         ("--idle-timeout", time(default.idle_timeout)),
         ("--ping-interval", time(default.ping_interval)),
         ("--handshake-timeout", time(default.handshake_timeout)),
         ("--message-timeout", time(default.message_timeout)),
+        ("--http-keep-alive", time(default.http_keep_alive)),
         ("--drain", time(default.drain_timeout)),
         ("--busy-poll", default.busy_poll.as_micros().to_string()),
         ("--coalesce", default.coalesce.as_micros().to_string()),
@@ -119,6 +124,8 @@ fn the_version_is_the_crates() {
 fn a_flag_that_cannot_be_read_is_a_usage_error() {
     for (args, named) in [
         (&["--listen", "localhost"][..], "--listen"),
+        (&["--listen", "unix:relative"], "absolute path"),
+        (&["--listen", "tls://127.0.0.1:443"], "TLS"),
         (&["--cores", "two"], "--cores"),
         (&["--max-message", "64 potatoes"], "64 potatoes"),
         (&["--idle-timeout", "soon"], "soon"),
@@ -219,6 +226,47 @@ fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
 }
 
 #[test]
+fn a_secret_that_everybody_can_read_is_warned_of() {
+    let scratch = Scratch::new();
+    let path = scratch.write("lhttpd.toml", "publish-key = \"hunter2\"\n");
+    for (mode, is_warned) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let mut server = Server::start(&["--config", &path]);
+        server.signal("TERM");
+        server.wait();
+        let log = server.rest();
+        assert_eq!(log.contains(&format!("everybody on this machine can read {path}")), is_warned, "{mode:o}: {log}");
+        assert_eq!(log.contains("which has publish-key"), is_warned, "{mode:o}: {log}");
+        assert!(!log.contains("hunter2"), "{log}");
+        let checked = run(&["--check", "--config", &path]);
+        assert!(checked.status.success() && text(&checked.stderr).contains(&path) == is_warned, "{checked:?}");
+    }
+    // A file that holds none may be read, and a key that comes by another way is not in it.
+    let plain = scratch.write("plain.toml", "cores = 1\n");
+    let mut server = Server::start_with(&["--config", &plain], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
+    server.signal("TERM");
+    server.wait();
+    let log = server.rest();
+    assert!(!log.contains("everybody"), "{log}");
+}
+
+#[test]
+#[cfg(feature = "nats")]
+fn a_secret_for_nats_that_everybody_can_read_is_warned_of() {
+    let scratch = Scratch::new();
+    let password = scratch.write("password", "hunter2\n");
+    let path = scratch.write("lhttpd.toml", "nats = \"nats://u:hunter2@127.0.0.1:1\"\n");
+    let file = run(&["--check", "--config", &path]);
+    let named = run(&["--check", "--nats", "127.0.0.1:1", "--nats-user", "u", "--nats-password-file", &password]);
+    for (output, said) in [(file, "which has nats"), (named, "nats-password-file: everybody")] {
+        let log = text(&output.stderr);
+        assert!(output.status.success() && log.contains(said) && !log.contains("hunter2"), "{log}");
+    }
+    let open = scratch.write("open.toml", "nats = \"nats://127.0.0.1:1\"\n");
+    assert!(text(&run(&["--check", "--config", &open]).stderr).is_empty(), "a URL without a login is no secret");
+}
+
+#[test]
 #[cfg(feature = "nats")]
 fn nats_options_that_make_no_sense_are_one_sentence_without_the_secret() {
     let scratch = Scratch::new();
@@ -265,6 +313,13 @@ fn a_demo_that_cannot_listen_keeps_the_server_from_starting() {
     let address = other.local_addr().unwrap().to_string();
     assert_refused(&["--listen", "127.0.0.1:0", "--cores", "1", "--demo", &address], &address);
     assert_refused(&["--listen", "127.0.0.1:0", "--cores", "1", "--demo", &address], "demo");
+}
+
+#[test]
+fn a_demo_needs_an_address_to_send_browsers_to() {
+    let scratch = Scratch::new();
+    let socket = format!("unix:{}/x.sock", scratch.path().display());
+    assert_refused(&["--listen", &socket, "--cores", "1", "--demo", "127.0.0.1:0"], "a unix socket is none");
 }
 
 #[test]

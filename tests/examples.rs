@@ -4,8 +4,8 @@ mod support;
 
 use std::{
     env,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
 };
@@ -171,5 +171,41 @@ fn auth_filter_stamps_the_sender_and_keeps_foreign_channels_closed() {
         mike.say(&format!("LHTTP/1.0 chat\r\npublish:{foreign}\r\nack:7\r\n\r\n"));
         mike.expect_error(403, "forbidden", Some("7"));
     }
+    jack.expect_nothing();
+}
+
+/// What `curl --data-binary MESSAGE http://ADDRESS/publish` and further options would get.
+fn post(example: &Example, target: &str, headers: &str, message: &str) -> String {
+    let mut stream = TcpStream::connect(example.address).expect("the example listens");
+    stream.set_read_timeout(Some(support::PATIENCE)).expect("a timeout");
+    let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}", message.len());
+    stream.write_all(format!("{head}\r\n{headers}\r\n{message}").as_bytes()).expect("the example reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the example answers");
+    answer
+}
+
+#[test]
+fn auth_filter_holds_against_curl() {
+    let example = Example::start("auth_filter");
+    let mut jack = Client::connect_to(example.address, "/?token=secret-of-jack", &[]);
+    jack.subscribe("public jack.news");
+    let message = "LHTTP/1.0 chat\r\npublish:public jack.news\r\nfrom:mike\r\n\r\nforged";
+    for (target, headers) in [
+        ("/publish", ""),
+        ("/publish?token=secret-of-mike", ""),
+        ("/publish", "Authorization: Bearer secret-of-mike\r\n"),
+        ("http://x/publish", ""),
+        ("/publish", "Connection: upgrade\r\nUpgrade: h2c\r\n"),
+    ] {
+        let answer = post(&example, target, headers, message);
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{target} {headers:?}: {answer}");
+    }
+    // Nor does the stranger that was sent away publish or hear anything first.
+    let mut stranger = Client::connect_to(example.address, "/", &[]);
+    stranger.say(message);
+    stranger.say("LHTTP/1.0 chat\r\nsubscribe:public\r\nack:1\r\n\r\n");
+    stranger.expect_error(401, "unauthorized", None);
+    stranger.expect_close(1008);
     jack.expect_nothing();
 }

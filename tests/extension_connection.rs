@@ -14,7 +14,8 @@ fn the_handshake_and_the_peer_are_known_from_on_open_on() {
         fn look(&self, context: &Context<'_>) {
             let mut names: Vec<_> = context.handshake_headers().filter(|(name, _)| name.starts_with("x-")).collect();
             names.sort_by_key(|(name, _)| *name); // the client's library mixes the names, not the values of one
-            let (path, query, peer) = (context.path(), context.query(), context.peer_addr());
+            let (path, query) = (context.path(), context.query());
+            let peer = context.peer_addr().expect("it has come over TCP");
             self.0.push(format!("{path} {query:?} {peer} {:?} {names:?}", context.handshake_header("X-One")));
         }
     }
@@ -237,4 +238,21 @@ fn handshakes_that_are_kept_count_in_the_memory_budget_and_the_largest_go_first(
     drop((small, large));
     wait_until(|| server.stats().connections == 0 && server.stats().kept_bytes == 0);
     server.stop(Duration::ZERO);
+}
+
+#[test]
+fn a_client_of_a_unix_socket_has_no_address() {
+    let log = Log::default();
+    let seen = log.clone();
+    let tell = on_message(move |context| seen.push(format!("{:?}", context.peer_addr())));
+    let path = std::env::temp_dir().join(format!("lhttp-test-peer-{}.sock", std::process::id()));
+    let listen = format!("unix:{}", path.display()).parse().unwrap();
+    let server = start(|builder| builder.listen_on(listen).processor("tell", tell));
+    assert_eq!((server.listening().len(), server.local_addrs().len()), (2, 1));
+    let stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let (mut client, _) = tungstenite::client("ws://localhost/", stream).unwrap();
+    client.send(tungstenite::Message::text("LHTTP/1.0 tell\r\n\r\n")).unwrap();
+    log.wait_for(&["None"]);
+    drop(server);
+    assert!(!path.exists());
 }

@@ -2,8 +2,13 @@
 
 mod support;
 
-use lhttp::{Context, Filter, Refusal};
-use support::{Client, Log, Recorder, on_message, start, wait_until};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use lhttp::{Config, Context, Filter, Handle, Refusal};
+use support::{Client, Log, PATIENCE, Recorder, on_message, start, wait_until};
 
 /// A filter of two functions.
 struct Hooks<O, B>(O, B);
@@ -198,4 +203,54 @@ fn a_message_that_cannot_be_parsed_or_is_not_lhttp_is_not_filtered() {
     client.say("raw");
     client.expect("raw");
     assert_eq!(log.lines(), ["f open"]);
+}
+
+/// The answer to a `POST /publish` with this key.
+fn post(server: &Handle, key: Option<&str>) -> String {
+    let message = "LHTTP/1.0 chat\r\npublish:room\r\n\r\nposted";
+    let authorization = key.map_or_else(String::new, |key| format!("Authorization: Bearer {key}\r\n"));
+    let mut stream = TcpStream::connect(server.local_addrs()[0]).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let length = message.len();
+    let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n");
+    stream.write_all(format!("{head}{authorization}\r\n{message}").as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+#[track_caller]
+fn assert_post(server: &Handle, key: Option<&str>, status: u16) {
+    let answer = post(server, key);
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{key:?}: {answer}");
+}
+
+#[test]
+fn a_server_with_filters_takes_posts_with_a_key_or_when_it_is_told_to() {
+    let everything_passes = || on_open(|_| Ok(()));
+    assert_post(&start(|builder| builder), None, 200);
+    assert_post(&start(|builder| builder.processor("a", on_message(|_| {}))), None, 200);
+    assert_post(&start(|builder| builder.filter(everything_passes()).publish_past_filters()), None, 200);
+
+    let server = start(|builder| builder.filter(everything_passes()));
+    let mut client = Client::connect(server.local_addrs()[0]);
+    client.subscribe("room");
+    for key in [None, Some("guess")] {
+        assert_post(&server, key, 403);
+    }
+    let sentence = post(&server, None);
+    assert!(sentence.ends_with("it needs a publish key\n"), "{sentence}");
+    client.expect_nothing();
+
+    // A key opens the door while the server runs, and taking it away shuts it.
+    let without = server.reloader().config();
+    let with = Config { publish_key: Some("s3cret".into()), ..without.clone() };
+    server.reloader().reload(&with).unwrap();
+    assert_post(&server, None, 401);
+    assert_post(&server, Some("guess"), 403);
+    assert_post(&server, Some("s3cret"), 200);
+    client.expect("LHTTP/1.0 chat\r\npublish:room\r\n\r\nposted");
+    server.reloader().reload(&without).unwrap();
+    assert_post(&server, Some("s3cret"), 403);
+    client.expect_nothing();
 }

@@ -39,7 +39,7 @@ fn a_server_listens_on_all_its_addresses_and_says_which_in_order() {
 fn listen_replaces_the_default_address_and_adds_to_those_of_a_config() {
     let server = Server::builder().config(Config::default()).listen(ANY).start().unwrap();
     assert_eq!(server.local_addrs().len(), 1);
-    let config = Config { listen: vec![ANY], ..Config::default() };
+    let config = Config { listen: vec![ANY.into()], ..Config::default() };
     let server = Server::builder().config(config).listen(ANY).start().unwrap();
     assert_eq!(server.local_addrs().len(), 2);
 }
@@ -49,7 +49,7 @@ fn a_server_that_cannot_start_says_why() {
     let busy = TcpListener::bind(ANY).unwrap();
     let address = busy.local_addr().unwrap();
     match Server::builder().listen(address).start() {
-        Err(StartError::Listen { address: got, .. }) => assert_eq!(got, address),
+        Err(StartError::Listen { at, .. }) => assert_eq!(at.tcp(), Some(address)),
         other => panic!("{other:?}"),
     }
     for cores in [0, 10_000] {

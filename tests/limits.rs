@@ -26,6 +26,7 @@ on_one_and_two_cores!(
     a_client_that_answers_pings_stays_and_one_that_does_not_gets_1008,
     a_client_that_speaks_needs_no_pings,
     whoever_does_not_finish_the_handshake_is_dropped,
+    an_http_connection_is_kept_between_requests_for_a_time_of_its_own,
     max_message_limits_messages_and_posted_bodies,
     a_daemon_out_of_file_descriptors_does_not_spin_and_recovers,
     idle_connections_use_no_cpu_time,
@@ -205,6 +206,26 @@ fn whoever_does_not_finish_the_handshake_is_dropped(cores: usize) {
     client.expect_nothing_before_ack();
 }
 
+fn an_http_connection_is_kept_between_requests_for_a_time_of_its_own(cores: usize) {
+    let health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let times = ["--handshake-timeout", "300ms", "--idle-timeout", "1s", "--ping-interval", "0"];
+    let daemon = Daemon::start(cores, &[&times[..], &["--http-keep-alive", "2s"]].concat());
+    let mut http = Http::connect(daemon.port());
+    assert_eq!(http.ask(health).status, 200);
+    let_pass(Duration::from_millis(1500)); // more than the other times
+    assert_eq!(http.ask(health).status, 200);
+    let start = Instant::now();
+    http.expect_end();
+    let taken = start.elapsed();
+    assert!(taken > Duration::from_millis(1800) && taken < Duration::from_secs(6), "{taken:?}");
+
+    let daemon = Daemon::start(cores, &[&times[..], &["--http-keep-alive", "0"]].concat());
+    let mut http = Http::connect(daemon.port());
+    assert_eq!(http.ask(health).status, 200);
+    let_pass(Duration::from_millis(1500));
+    assert_eq!(http.ask(health).status, 200, "0 is never");
+}
+
 fn max_message_limits_messages_and_posted_bodies(cores: usize) {
     let daemon = Daemon::start(cores, &["--max-message", "16KiB"]);
     let message = |length: usize| {
@@ -224,8 +245,8 @@ fn max_message_limits_messages_and_posted_bodies(cores: usize) {
 }
 
 fn a_daemon_out_of_file_descriptors_does_not_spin_and_recovers(cores: usize) {
-    // 64 are reserved and 16 for each core, so this leaves places for some clients.
-    let fds = 128;
+    // 64 are reserved and 48 for each core, so this leaves places for some clients.
+    let fds = 192;
     let mut daemon = Daemon::start_with_fds(cores, fds, &["--handshake-timeout", "60s"]);
     let mut inside = Client::connect(daemon.port());
     inside.subscribe_acked("room");

@@ -5,7 +5,7 @@ mod common;
 use common::{
     client::Client,
     daemon::Daemon,
-    http::{Http, publish_request},
+    http::{Http, handshake, publish_request},
     message::chat,
     on_one_and_two_cores,
 };
@@ -14,7 +14,8 @@ on_one_and_two_cores!(
     a_post_without_a_length_gets_411,
     a_body_over_the_limit_gets_413_before_it_is_sent,
     a_head_over_the_limit_gets_431,
-    an_http_request_may_have_64_header_lines_whatever_a_message_may_have,
+    an_http_request_has_limits_of_its_own_whatever_a_message_may_have,
+    a_head_that_drips_costs_as_much_as_one_that_comes_whole,
     two_answers_to_how_long_a_body_is_get_400_and_end_the_connection,
     malformed_chunks_get_400_and_end_the_connection,
     malformed_heads_get_400_and_end_the_connection,
@@ -73,10 +74,10 @@ fn a_body_over_the_limit_gets_413_before_it_is_sent(cores: usize) {
 fn a_head_over_the_limit_gets_431(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     for long in [
-        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(9000)),
-        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(9000)),
-        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(9000)),
-        format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(100)),
+        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(33_000)),
+        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(33_000)),
+        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(33_000)),
+        format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(200)),
     ] {
         let mut http = Http::connect(daemon.port());
         let status = http.ask(&long).status;
@@ -85,19 +86,40 @@ fn a_head_over_the_limit_gets_431(cores: usize) {
         http.expect_end();
     }
     // A lot of header, yet within the limit.
-    let fits = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(8000));
+    let fits = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(32_000));
     assert_eq!(Http::connect(daemon.port()).ask(fits).status, 200);
 }
 
-fn an_http_request_may_have_64_header_lines_whatever_a_message_may_have(cores: usize) {
-    for headers_max in ["2", "200"] {
-        let daemon = Daemon::start(cores, &["--max-headers", headers_max]);
-        for (lines, status) in [(64, 200), (65, 431)] {
+fn an_http_request_has_limits_of_its_own_whatever_a_message_may_have(cores: usize) {
+    for (headers_max, head_max) in [("2", "100"), ("200", "64KiB")] {
+        let daemon = Daemon::start(cores, &["--max-headers", headers_max, "--max-head", head_max]);
+        for (lines, status) in [(128, 200), (129, 431)] {
             let more: String = (1..lines).map(|number| format!("X-{number}: y\r\n")).collect();
             let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{more}\r\n");
             assert_eq!(Http::connect(daemon.port()).ask(request).status, status, "{lines} with {headers_max}");
         }
+        // What a browser sends that is logged in to everything.
+        let cookies = format!("Cookie: {}\r\n", vec![format!("name={}", "x".repeat(3_000)); 10].join("; "));
+        assert_eq!(Http::connect(daemon.port()).ask(handshake("/", &cookies)).status, 101, "{head_max}");
     }
+    let daemon = Daemon::start(cores, &["--max-http-head", "1KiB"]);
+    for (length, status) in [(900, 200), (1100, 431)] {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(length));
+        assert_eq!(Http::connect(daemon.port()).ask(request).status, status, "{length}");
+    }
+}
+
+fn a_head_that_drips_costs_as_much_as_one_that_comes_whole(cores: usize) {
+    let daemon = Daemon::start(cores, &["--handshake-timeout", "60s", "--max-http-head", "1MiB"]);
+    let line = format!("X: {}\r\n", "x".repeat(5_000));
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", line.repeat(100));
+    let before = daemon.cpu_time();
+    let mut http = Http::connect(daemon.port());
+    // 5000 pieces; parsed from the start with each, that would be more than a GB.
+    head.as_bytes().chunks(100).for_each(|piece| http.send(piece));
+    assert_eq!(http.response().status, 200);
+    let used = daemon.cpu_time() - before;
+    assert!(used < std::time::Duration::from_secs(1), "{used:?} of CPU time for a head of {} bytes", head.len());
 }
 
 fn two_answers_to_how_long_a_body_is_get_400_and_end_the_connection(cores: usize) {

@@ -18,6 +18,7 @@ on_one_and_two_cores!(
     an_unknown_path_gets_404,
     a_head_request_gets_no_body,
     a_request_target_may_have_a_query_or_be_a_url,
+    every_answer_forbids_to_guess_at_its_type,
 );
 
 fn a_key_is_asked_for_with_401_and_403(cores: usize) {
@@ -108,5 +109,26 @@ fn a_request_target_may_have_a_query_or_be_a_url(cores: usize) {
     for target in ["/healthz?from=balancer", "http://localhost/healthz", "http://localhost:8081/healthz?x"] {
         let response = Http::connect(daemon.port()).ask(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         assert_eq!(response.status, 200, "{target}: {response:?}");
+    }
+}
+
+fn every_answer_forbids_to_guess_at_its_type(cores: usize) {
+    let daemon = Daemon::start(cores, &["--publish-key", "s3cret"]);
+    let publish = |key: &str, message: &str| publish_request(message, &format!("Authorization: Bearer {key}\r\n"));
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    for (request, status) in [
+        (publish("s3cret", &chat(&["publish:room"], "")), 200),
+        (publish("s3cret", "<script>"), 400),
+        (publish("wrong", ""), 403),
+        (publish_request("", ""), 401),
+        (get("/healthz"), 200),
+        (get("/publish"), 405),
+        (get("/<script>"), 404),
+        (get("/"), 426),
+        (b"nonsense\r\n\r\n".to_vec(), 400),
+    ] {
+        let response = Http::connect(daemon.port()).ask(&request);
+        assert_eq!(response.status, status, "{response:?}");
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{response:?}");
     }
 }

@@ -10,8 +10,12 @@ const FDS_RESERVED: u64 = 64;
 /// File descriptors of one upstream worker: the connection that it works on, and one that is kept for later.
 const FDS_PER_WORKER: u64 = 2;
 
-/// File descriptors of one core: its poll, its waker, a listener per address, and connections that are turned away.
-const FDS_PER_CORE: u64 = 16;
+/// Places of one core for connections over `max-connections`: each is read for one request, and served if that asks for
+/// `/healthz` or is a `POST /publish`.
+pub(crate) const RESERVED_PER_CORE: usize = 32;
+
+/// File descriptors of one core: its poll, its waker, its alarm, a listener per address, and its reserved places.
+const FDS_PER_CORE: u64 = 16 + RESERVED_PER_CORE as u64;
 
 /// What one idle connection may cost in all, in bytes, when memory bounds the number of them. The larger part is the
 /// kernel's: a TCP socket with its inode, its file and its epoll entry is about 4 KiB; ours is well below 1 KiB; the
@@ -31,7 +35,7 @@ pub struct Plan {
     /// empty, at most [`CORES_MAX`].
     pub cpus: Vec<Option<usize>>,
     /// Connections open at once, over all cores. Unless `max-connections` sets it, the smaller of what the soft limit of
-    /// open files leaves after a reserve of 64, 16 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
+    /// open files leaves after a reserve of 64, 48 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
     pub connections_max: usize,
     /// Bytes of backlog in the whole process: `memory-budget`, or a quarter of the memory allowed.
     pub memory_budget_bytes: u64,
@@ -158,10 +162,10 @@ mod tests {
     #[test]
     fn connections_are_bounded_by_open_files_and_by_memory() {
         let config = Config::default();
-        assert_eq!(config.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 32));
+        assert_eq!(config.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96));
         let upstream =
             Config { upstream_allow: vec!["http://h/".to_owned()], upstream_workers: 100, ..Config::default() };
-        assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 32 - 200));
+        assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96 - 200));
         assert_eq!(config.connections(u64::MAX, 1, 1 << 30), Ok(131_072));
         let error = config.connections(80, 1, 1 << 30).unwrap_err();
         assert!(error.contains("80"), "{error}");
@@ -169,10 +173,10 @@ mod tests {
 
     #[test]
     fn a_set_number_of_connections_must_fit_the_open_files() {
-        let config = Config { connections_max: Some(944), ..Config::default() };
-        assert_eq!(config.connections(1024, 1, 0), Ok(944));
+        let config = Config { connections_max: Some(912), ..Config::default() };
+        assert_eq!(config.connections(1024, 1, 0), Ok(912));
         let error = config.connections(1023, 1, 0).unwrap_err();
-        assert!(error.contains("max-connections: 944") && error.contains("943"), "{error}");
+        assert!(error.contains("max-connections: 912") && error.contains("911"), "{error}");
     }
 
     #[test]

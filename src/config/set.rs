@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros, units::parse_address};
+use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros};
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 32] = [
+    pub const NAMES: [&str; 34] = [
         "listen",
         "cores",
         "cpu-list",
@@ -14,6 +14,7 @@ impl Config {
         "max-head",
         "max-headers",
         "max-publish-channels",
+        "max-http-head",
         "max-connections",
         "outbox-max",
         "memory-budget",
@@ -22,6 +23,7 @@ impl Config {
         "ping-interval",
         "handshake-timeout",
         "message-timeout",
+        "http-keep-alive",
         "drain",
         "busy-poll",
         "coalesce",
@@ -60,15 +62,14 @@ impl Config {
 
     fn assign(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
-            "listen" => {
-                self.listen = value.split(',').map(|item| parse_address(item.trim())).collect::<Result<_, _>>()?
-            }
+            "listen" => self.listen = value.split(',').map(|item| item.trim().parse()).collect::<Result<_, _>>()?,
             "cores" => self.cores = Some(number(value)?),
             "cpu-list" => self.cpu_list = Some(parse_cpu_list(value)?),
             "max-message" => self.message_bytes_max = size(value)?,
             "max-head" => self.head_bytes_max = size(value)?,
             "max-headers" => self.headers_max = number(value)?,
             "max-publish-channels" => self.publish_channels_max = number(value)?,
+            "max-http-head" => self.http_head_bytes_max = size(value)?,
             "max-connections" => self.connections_max = Some(number(value)?),
             "outbox-max" => self.outbox_bytes_max = size(value)?,
             "memory-budget" => self.memory_budget_bytes = Some(parse_bytes(value)?),
@@ -77,6 +78,7 @@ impl Config {
             "ping-interval" => self.ping_interval = parse_duration(value)?,
             "handshake-timeout" => self.handshake_timeout = parse_duration(value)?,
             "message-timeout" => self.message_timeout = parse_duration(value)?,
+            "http-keep-alive" => self.http_keep_alive = parse_duration(value)?,
             "drain" => self.drain_timeout = parse_duration(value)?,
             "busy-poll" => self.busy_poll = parse_micros(value)?,
             "coalesce" => self.coalesce = parse_micros(value)?,

@@ -19,13 +19,14 @@ fn the_defaults_are_valid_and_an_empty_file_is_the_defaults() {
 
 /// Every option, with a value that is not its default.
 const EVERY_OPTION: &str = r#"
-        listen = ["127.0.0.1:0", "[::1]:9000"]
+        listen = ["127.0.0.1:0", "[::1]:9000", "unix:/run/x"]
         cores = 2
         cpu-list = "0,2-3"
         max-message = "16KiB"
         max-head = 1024
         max-headers = 10
         max-publish-channels = 7
+        max-http-head = "16KiB"
         max-connections = 100
         outbox-max = "2 MiB"
         memory-budget = "64MiB"
@@ -34,6 +35,7 @@ const EVERY_OPTION: &str = r#"
         ping-interval = 30
         handshake-timeout = "500ms"
         message-timeout = "5s"
+        http-keep-alive = "10s"
         drain = "0s"
         busy-poll = 50
         coalesce = "1ms"
@@ -56,13 +58,14 @@ const EVERY_OPTION: &str = r#"
 #[test]
 fn every_option_can_be_set_in_toml() {
     let expected = Config {
-        listen: vec!["127.0.0.1:0".parse().unwrap(), "[::1]:9000".parse().unwrap()],
+        listen: ["127.0.0.1:0", "[::1]:9000", "unix:/run/x"].map(|listen| listen.parse().unwrap()).into(),
         cores: Some(2),
         cpu_list: Some(vec![0, 2, 3]),
         message_bytes_max: 16 << 10,
         head_bytes_max: 1024,
         headers_max: 10,
         publish_channels_max: 7,
+        http_head_bytes_max: 16 << 10,
         connections_max: Some(100),
         outbox_bytes_max: 2 << 20,
         memory_budget_bytes: Some(64 << 20),
@@ -71,6 +74,7 @@ fn every_option_can_be_set_in_toml() {
         ping_interval: Duration::from_secs(30),
         handshake_timeout: Duration::from_millis(500),
         message_timeout: Duration::from_secs(5),
+        http_keep_alive: Duration::from_secs(10),
         drain_timeout: Duration::ZERO,
         busy_poll: Duration::from_micros(50),
         coalesce: Duration::from_millis(1),
@@ -176,12 +180,14 @@ fn what_toml_cannot_mean_is_an_error_that_shows_it() {
 #[test]
 fn values_that_contradict_each_other_are_refused_by_name() {
     let seconds = Duration::from_secs;
-    let address = Config::default().listen[0];
+    let address = Config::default().listen[0].clone();
+    let unix: Listen = "unix:/x".parse().unwrap();
     let base = Config::default;
     let upstream = || Config { upstream_allow: vec!["http://h/".to_owned()], ..base() };
     for (config, named) in [
         (Config { listen: vec![], ..base() }, "listen:"),
-        (Config { listen: vec![address, address], ..base() }, "listen:"),
+        (Config { listen: vec![address.clone(), address], ..base() }, "listen:"),
+        (Config { listen: vec![unix.clone(), unix], ..base() }, "listen: unix:/x"),
         (Config { cores: Some(0), ..base() }, "cores:"),
         (Config { cores: Some(1), cpu_list: Some(vec![0]), ..base() }, "cpu-list"),
         (Config { cpu_list: Some(vec![]), ..base() }, "cpu-list:"),
@@ -197,6 +203,9 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { headers_max: 1025, ..base() }, "max-headers:"),
         (Config { publish_channels_max: 0, ..base() }, "max-publish-channels:"),
         (Config { publish_channels_max: 1025, ..base() }, "max-publish-channels:"),
+        (Config { http_head_bytes_max: 0, ..base() }, "max-http-head:"),
+        (Config { http_head_bytes_max: (1 << 20) + 1, ..base() }, "max-http-head:"),
+        (Config { http_keep_alive: Duration::from_micros(1), ..base() }, "http-keep-alive:"),
         (Config { subscriptions_max: 0, ..base() }, "max-subscriptions:"),
         (Config { connections_max: Some(0), ..base() }, "max-connections:"),
         (Config { ping_interval: seconds(60), ..base() }, "ping-interval:"),

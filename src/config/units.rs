@@ -1,6 +1,6 @@
 //! How sizes, times, addresses and CPU lists are written: one parser for flags and TOML alike.
 
-use std::{fmt, marker::PhantomData, net::SocketAddr, time::Duration};
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{
@@ -8,6 +8,8 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 use subtle::ConstantTimeEq;
+
+use super::Listen;
 
 /// Larger CPU numbers do not fit the kernel's `cpu_set_t`, and `core_affinity` aborts the process on them.
 const CPU_NUMBERS: usize = 1024;
@@ -127,14 +129,6 @@ pub fn parse_cpu_list(text: &str) -> Result<Vec<usize>, String> {
     Ok(cpus)
 }
 
-/// An address to listen on.
-///
-/// # Errors
-/// One sentence that shows what was given.
-pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is not an address: write IP:PORT such as 127.0.0.1:8081"))
-}
-
 /// For serde: a size, as a number or a text, that fits `T`.
 pub(super) fn bytes<'de, D: Deserializer<'de>, T: TryFrom<u64>>(source: D) -> Result<T, D::Error> {
     let size = source.deserialize_any(Scalar { expecting: "a size such as 65536 or \"64KiB\"", parse: parse_bytes })?;
@@ -156,9 +150,9 @@ pub(super) fn micros<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D
     source.deserialize_any(Scalar { expecting: "a short time such as 50 or \"50us\"", parse: parse_micros })
 }
 
-/// For serde: one address, or a list of them.
-pub(super) fn addresses<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<SocketAddr>, D::Error> {
-    let parse = |text: &str| parse_address(text).map(|address| vec![address]);
+/// For serde: one place to listen on, or a list of them.
+pub(super) fn listens<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Listen>, D::Error> {
+    let parse = |text: &str| text.parse().map(|listen| vec![listen]);
     source.deserialize_any(List {
         expecting: "an address such as \"127.0.0.1:8081\" or a list of them",
         parse,
@@ -228,5 +222,12 @@ impl<'de, T: Deserialize<'de>, P: Fn(&str) -> Result<Vec<T>, String>> Visitor<'d
             list.push(item);
         }
         Ok(list)
+    }
+}
+
+/// For serde: one place to listen on.
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        String::deserialize(source)?.parse().map_err(D::Error::custom)
     }
 }

@@ -36,7 +36,7 @@ impl Config {
         }
         // Port 0 twice is two free ports; any other address twice would be bound twice without an error, since the
         // cores share a port anyway.
-        let fixed: Vec<_> = self.listen.iter().filter(|address| address.port() != 0).collect();
+        let fixed: Vec<_> = self.listen.iter().filter(|listen| !listen.is_any_port()).collect();
         match first_repeated(&fixed) {
             Some(address) => Err(format!("listen: {address} is given twice")),
             None => Ok(()),
@@ -62,6 +62,11 @@ impl Config {
     fn check_sizes(&self) -> Result<(), String> {
         at_least_one("max-message", self.message_bytes_max)?;
         at_least_one("max-head", self.head_bytes_max)?;
+        at_least_one("max-http-head", self.http_head_bytes_max)?;
+        if self.http_head_bytes_max > Self::HTTP_HEAD_BYTES_CEILING {
+            let (head, ceiling) = (size(self.http_head_bytes_max), size(Self::HTTP_HEAD_BYTES_CEILING));
+            return Err(format!("max-http-head: {head} is more than {ceiling}"));
+        }
         let message = size(self.message_bytes_max);
         let outbox = size(self.outbox_bytes_max);
         if self.message_bytes_max > Self::MESSAGE_BYTES_CEILING {
@@ -105,6 +110,7 @@ impl Config {
             ("ping-interval", self.ping_interval),
             ("handshake-timeout", self.handshake_timeout),
             ("message-timeout", self.message_timeout),
+            ("http-keep-alive", self.http_keep_alive),
             ("drain", self.drain_timeout),
         ];
         if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {

@@ -1,25 +1,19 @@
 //! A core's sockets, by slot.
 
-use std::{
-    io::{self, IoSlice, Read, Write},
-    time::Duration,
-};
+use std::io::{self, IoSlice, Read, Write};
 
-use mio::net::TcpStream;
-use socket2::SockRef;
+use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, stream::Stream, subscriptions::Slot};
 
-use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, subscriptions::Slot};
-
-/// One socket: 8 bytes.
+/// One socket: 12 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
-    pub(crate) stream: Option<TcpStream>,
+    pub(crate) stream: Option<Stream>,
     /// It is on the list of those that may have something to read.
     pub(crate) is_ready: bool,
     /// The peer has shut its side: a short read is not the end of what can be read.
     pub(crate) is_read_closed: bool,
-    /// It was accepted only to be told 503.
-    pub(crate) is_turned_away: bool,
+    /// It is over `max-connections`, and has a reserved place for one request.
+    pub(crate) is_reserved: bool,
 }
 
 impl Connection {
@@ -27,14 +21,13 @@ impl Connection {
     /// read, and nothing of ours would count that memory any more.
     fn close(&mut self, is_cut: bool) {
         let Some(stream) = self.stream.take() else { return };
-        let socket = SockRef::from(&stream);
         // They fail when the peer has reset the connection, which leaves nothing to be bounded.
         let _ = if is_cut {
-            socket.set_linger(Some(Duration::ZERO)) // a reset, at once
+            stream.reset_at_close()
         } else {
             // What the kernel has is still delivered as long as the peer takes it. When it has stopped to long ago, the
             // kernel notices with its next probe, which is as far off as that is long.
-            socket.set_tcp_user_timeout(Some(CLOSE_TIMEOUT))
+            stream.set_user_timeout(CLOSE_TIMEOUT)
         };
     }
 }
@@ -46,12 +39,12 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream, is_turned_away: bool) {
+    pub(crate) fn insert(&mut self, slot: Slot, stream: Stream, is_reserved: bool) {
         let slot = slot as usize;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, Connection::default);
         }
-        self.connections[slot] = Connection { stream: Some(stream), is_turned_away, ..Connection::default() };
+        self.connections[slot] = Connection { stream: Some(stream), is_reserved, ..Connection::default() };
     }
 
     /// Closes a socket. Gives what is left of the connection.
@@ -87,7 +80,7 @@ impl Connections {
     pub(crate) fn shut(&mut self, slot: Slot) {
         if let Some(stream) = &self.connections[slot as usize].stream {
             // It fails when the peer has reset the connection, which the next read says.
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.shut();
         }
     }
 }

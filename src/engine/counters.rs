@@ -51,6 +51,8 @@ counters! {
     accepted,
     /// Connections turned away with 503, because `max-connections` were open or the server was stopping.
     turned_away,
+    /// Requests over `max-connections` that were served all the same, on a reserved place: `/healthz` and `POST /publish`.
+    served_when_full,
     /// Times that `accept` ran out of file descriptors.
     out_of_fds,
     /// Subscriptions held now.

@@ -23,6 +23,7 @@ mod pages;
 mod pausing;
 mod publish;
 mod repeat;
+mod reserve;
 mod unfinished;
 mod websocket;
 mod work;
@@ -66,7 +67,7 @@ const _: () = assert!(TURN_BYTES_MAX <= memory::TURN_BYTES);
 /// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
 pub(crate) trait Application: Send {
     /// A handshake was accepted, and the answer to it is queued.
-    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: SocketAddr);
+    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>);
 
     /// A whole message has come; text is UTF-8.
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]);
@@ -99,6 +100,8 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     /// What it serves in place of LHTTP, on a server of pages.
     pub(crate) pages: Option<Arc<Pages>>,
+    /// `POST /publish` would bypass filters: it needs the key.
+    pub(crate) has_filters: bool,
     clock: Clock,
     /// Milliseconds for which the core has run: an even number, see [`Session::heard`].
     now: u64,
@@ -141,6 +144,7 @@ impl Hub {
             clock: Clock::new(limits.grace()),
             limits,
             pages: None,
+            has_filters: false,
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
@@ -188,14 +192,18 @@ impl Hub {
         self.begin_turn(now, now);
     }
 
-    /// A connection was accepted.
-    pub(crate) fn open(&mut self, peer: SocketAddr) -> ConnectionKey {
+    /// A connection was accepted; the peer's address is `None` on a unix socket.
+    pub(crate) fn open(&mut self, peer: impl Into<Option<SocketAddr>>) -> ConnectionKey {
+        self.admit(peer.into(), false)
+    }
+
+    fn admit(&mut self, peer: Option<SocketAddr>, is_reserved: bool) -> ConnectionKey {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.sessions.insert(Session::new(generation, peer, self.now)) as Slot;
+        let slot = self.sessions.insert(Session::new(generation, peer, is_reserved, self.now)) as Slot;
         self.outboxes.open(slot);
         self.recount(slot);
-        self.schedule(slot, self.now + self.limits.handshake_timeout);
+        self.schedule(slot, self.now + self.request_timeout(is_reserved));
         self.stats.accepted += 1;
         ConnectionKey { slot, generation }
     }

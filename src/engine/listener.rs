@@ -1,38 +1,90 @@
-//! Listening sockets, one a core on the same address: the kernel spreads new connections over them.
+//! Listening sockets. On a TCP address there is one a core, and the kernel spreads new connections over them; on a path
+//! there is one, which all cores accept from.
 
-use std::{io, net::SocketAddr};
+mod unix;
 
-use mio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddr},
+};
 
-use crate::error::StartError;
+use mio::{
+    Interest, Registry, Token,
+    event::Source,
+    net::{TcpListener, UnixListener},
+};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::{config::Listen, engine::stream::Stream, error::StartError};
+
+pub(crate) use self::unix::SocketFile;
 
 /// Connections that the kernel keeps for a core that has not accepted them yet; it takes no more than
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Listens on `address` once for each of `cores`, and gives the listeners: all on one port, also when it was 0.
-///
-/// # Errors
-/// [`StartError::Listen`] when the address is busy, also if another server would share it.
-pub(crate) fn listen(
-    address: SocketAddr,
-    cores: usize,
-    send_buffer_bytes: usize,
-) -> Result<Vec<TcpListener>, StartError> {
-    listen_on(address, cores, send_buffer_bytes).map_err(|source| StartError::Listen { address, source })
+/// A core's end of a place that is listened on.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// Its connections inherit the size of the send buffer.
+    Tcp(TcpListener),
+    /// Its connections do not.
+    Unix { listener: UnixListener, send_buffer_bytes: usize },
 }
 
-fn listen_on(mut address: SocketAddr, cores: usize, send_buffer_bytes: usize) -> io::Result<Vec<TcpListener>> {
+/// A place that is listened on.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// Where, with the port that was taken for 0.
+    pub(crate) at: Listen,
+    /// One for each core.
+    pub(crate) listeners: Vec<Listener>,
+    /// The file to be removed at the end.
+    pub(crate) file: Option<SocketFile>,
+}
+
+/// Listens on `all[index]` for each of `cores`.
+///
+/// # Errors
+/// [`StartError::Listen`] when the place is taken, also if another server would share it.
+pub(crate) fn listen(
+    all: &[Listen],
+    index: usize,
+    cores: usize,
+    send_buffer_bytes: usize,
+) -> Result<Listening, StartError> {
+    let at = &all[index];
+    let listening = match at {
+        Listen::Tcp(address) => {
+            let is_v6_only = shares_its_port(*address, all);
+            listen_on_address(*address, is_v6_only, cores, send_buffer_bytes)
+        }
+        Listen::Unix(path) => unix::listen(path, cores, send_buffer_bytes),
+    };
+    listening.map_err(|source| StartError::Listen { at: at.clone(), source })
+}
+
+/// Whether `[::]` must leave IPv4 to another address. Alone it takes both families.
+fn shares_its_port(address: SocketAddr, all: &[Listen]) -> bool {
+    let has_port = |other: SocketAddr| other.is_ipv4() && other.port() == address.port();
+    address.ip() == Ipv6Addr::UNSPECIFIED && address.port() != 0 && all.iter().filter_map(Listen::tcp).any(has_port)
+}
+
+fn listen_on_address(
+    mut address: SocketAddr,
+    is_v6_only: bool,
+    cores: usize,
+    send_buffer_bytes: usize,
+) -> io::Result<Listening> {
     let is_shared = cores > 1;
     if is_shared && address.port() != 0 {
         // SO_REUSEPORT would let a second server of the same user take half of the connections: without it the bind
         // fails when somebody listens.
-        bind(address, false)?;
+        bind(address, is_v6_only, false)?;
     }
     let mut listeners = Vec::with_capacity(cores);
     for _ in 0..cores {
-        let socket = bind(address, is_shared)?;
+        let socket = bind(address, is_v6_only, is_shared)?;
         if send_buffer_bytes > 0 {
             // Accepted sockets inherit it. Left to itself, Linux lets each grow to 4 MiB when its peer does not read.
             socket.set_send_buffer_size(send_buffer_bytes)?;
@@ -40,17 +92,60 @@ fn listen_on(mut address: SocketAddr, cores: usize, send_buffer_bytes: usize) ->
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         address = listener.local_addr()?; // the port, when it was 0
-        listeners.push(TcpListener::from_std(listener));
+        listeners.push(Listener::Tcp(TcpListener::from_std(listener)));
     }
-    Ok(listeners)
+    Ok(Listening { at: address.into(), listeners, file: None })
 }
 
-fn bind(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
+    if is_v6_only {
+        socket.set_only_v6(true)?;
+    }
     socket.set_tcp_nodelay(true)?; // accepted sockets inherit it
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+impl Listener {
+    /// The next connection, with its peer's address if it has one.
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (Stream::Tcp(stream), Some(peer))),
+            Self::Unix { listener, send_buffer_bytes } => {
+                let (stream, _) = listener.accept()?;
+                if *send_buffer_bytes > 0 {
+                    // The socket works with the system's size too.
+                    let _ = SockRef::from(&stream).set_send_buffer_size(*send_buffer_bytes);
+                }
+                Ok((Stream::Unix(stream), None))
+            }
+        }
+    }
+}
+
+impl Source for Listener {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.register(registry, token, interests),
+            Self::Unix { listener, .. } => listener.register(registry, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.reregister(registry, token, interests),
+            Self::Unix { listener, .. } => listener.reregister(registry, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => listener.deregister(registry),
+            Self::Unix { listener, .. } => listener.deregister(registry),
+        }
+    }
 }

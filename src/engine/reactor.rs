@@ -1,8 +1,10 @@
 //! A core's sockets and its poll: accepting, and which connections have something to read.
 
+mod reserve;
+
 use std::{
-    io::{self, Write},
-    net::Shutdown,
+    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,14 +12,21 @@ use std::{
     time::Duration,
 };
 
-use mio::{Events, Interest, Poll, Token, event::Event, net::TcpListener};
+use mio::{Events, Interest, Poll, Token, event::Event};
 
-use crate::engine::{
-    alarm::Alarm,
-    connection::Connections,
-    hub::Hub,
-    session::{ConnectionKey, Ended},
+use crate::{
+    config::RESERVED_PER_CORE,
+    engine::{
+        alarm::Alarm,
+        connection::Connections,
+        hub::Hub,
+        listener::Listener,
+        session::{ConnectionKey, Ended},
+        stream::Stream,
+    },
 };
+
+use self::reserve::Reserve;
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -30,21 +39,15 @@ const LISTENERS: usize = usize::MAX - 2;
 const EVENTS_MAX: usize = 1024;
 /// Connections accepted in one turn; more in the next.
 const ACCEPTS_PER_TURN: usize = 128;
-/// Connections over the limit that one core says goodbye to properly at once; more are closed without ceremony.
-const TURNED_AWAY_MAX: usize = 8;
 /// How long accepting waits when there is no file descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// What a connection over the limit is told when there are too many of those.
-const BUSY: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// What one turn's poll said, beside the connections that it put on the ready list.
 pub(crate) struct Reactor {
     poll: Poll,
     alarm: Alarm,
     events: Events,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     pub(crate) connections: Connections,
     /// Connections that may have something to read.
     pub(crate) ready: Vec<ConnectionKey>,
@@ -54,7 +57,8 @@ pub(crate) struct Reactor {
     accepts: bool,
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
-    turned_away: usize,
+    /// Connections over the limit.
+    reserve: Reserve,
     /// When the alarm will end the next poll, if it was set for that.
     wake: Option<Duration>,
     /// When the last poll was to return at the latest.
@@ -63,7 +67,7 @@ pub(crate) struct Reactor {
     polls_left: usize,
     /// The last poll has told of nothing, whatever there was.
     was_interrupted: bool,
-    /// Connections open on all cores, without those that are turned away.
+    /// Connections open on all cores, without those over the limit.
     open: Arc<AtomicUsize>,
     connections_max: usize,
 }
@@ -75,7 +79,7 @@ impl Reactor {
     /// What the system says.
     pub(crate) fn new(
         poll: Poll,
-        mut listeners: Vec<TcpListener>,
+        mut listeners: Vec<Listener>,
         open: Arc<AtomicUsize>,
         connections_max: usize,
     ) -> io::Result<Self> {
@@ -92,7 +96,7 @@ impl Reactor {
             next_listener: 0,
             accepts: true,
             accept_retry: None,
-            turned_away: 0,
+            reserve: Reserve::new(RESERVED_PER_CORE),
             wake: None,
             due: Duration::ZERO,
             polls_left: 0,
@@ -176,7 +180,7 @@ impl Reactor {
             return;
         }
         self.accept_retry = None;
-        let mut left = ACCEPTS_PER_TURN;
+        let (mut left, mut left_over) = (ACCEPTS_PER_TURN, self.reserve.accepts_per_turn());
         for _ in 0..self.listeners.len() {
             if left == 0 {
                 break;
@@ -185,10 +189,14 @@ impl Reactor {
             // Whoever floods one must not starve the others: the next turn begins behind the one that took it all.
             self.next_listener = (index + 1) % self.listeners.len();
             while left > 0 {
+                if left_over == 0 && self.open.load(Ordering::Relaxed) >= self.connections_max {
+                    return; // `accepts` stays set
+                }
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
                         left -= 1;
-                        self.admit(hub, stream, peer);
+                        let is_over = self.admit(hub, stream, peer);
+                        left_over = left_over.saturating_sub(usize::from(is_over));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_out_of_fds(&error) => {
@@ -204,37 +212,35 @@ impl Reactor {
         self.accepts = left == 0;
     }
 
-    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, peer: std::net::SocketAddr) {
+    /// Takes in a connection, and says whether it is over the limit.
+    fn admit(&mut self, hub: &mut Hub, mut stream: Stream, peer: Option<SocketAddr>) -> bool {
         let is_over = self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max;
         if is_over {
-            self.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place while it says goodbye
+            self.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place
+            self.make_room(hub);
         }
-        if is_over && self.turned_away >= TURNED_AWAY_MAX {
-            hub.stats.turned_away += 1;
-            let _ = stream.write(BUSY);
-            let _ = stream.shutdown(Shutdown::Write);
-            return;
-        }
-        let key = hub.open(peer);
+        let key = if is_over { hub.open_reserved(peer) } else { hub.open(peer) };
         let registered =
             self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
         self.connections.insert(key.slot, stream, is_over);
         if is_over {
-            self.turned_away += 1;
-            hub.turn_away(key.slot);
+            self.reserve.add(key);
+            self.make_ready(key); // in this turn, for in the next it may have to give way
         }
         if let Err(error) = registered {
             log::error!("cannot poll a connection: {error}");
             hub.abandon(key.slot);
         }
+        is_over
     }
 
     /// Closes the sockets of the connections that are over.
     pub(crate) fn close(&mut self, ended: Vec<Ended>) {
         for ended in ended {
+            let slot = ended.slot;
             let connection = self.connections.remove(ended);
-            if connection.is_turned_away {
-                self.turned_away -= 1;
+            if connection.is_reserved {
+                self.reserve.remove(slot);
             } else {
                 self.open.fetch_sub(1, Ordering::Relaxed);
             }
@@ -284,16 +290,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Config,
+        config::{Config, Listen},
         engine::{hub::Limits, listener::listen},
     };
 
     #[test]
     fn a_flood_on_one_listener_does_not_starve_the_others() {
-        let any = "127.0.0.1:0".parse().expect("an address");
-        let mut listeners: Vec<_> = (0..3).map(|_| listen(any, 1, 0).expect("a free port").remove(0)).collect();
-        let ports: Vec<_> =
-            listeners.iter_mut().map(|listener| listener.local_addr().expect("it listens").port()).collect();
+        let any: [Listen; 1] = ["127.0.0.1:0".parse().expect("an address")];
+        let places: Vec<_> = (0..3).map(|_| listen(&any, 0, 1, 0).expect("a free port")).collect();
+        let ports: Vec<_> = places.iter().map(|place| place.at.tcp().expect("an address").port()).collect();
+        let listeners: Vec<_> = places.into_iter().flat_map(|place| place.listeners).collect();
         let mut hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
         let poll = Poll::new().expect("a poll");
         let mut reactor = Reactor::new(poll, listeners, Arc::default(), usize::MAX).expect("a reactor");
@@ -305,7 +311,7 @@ mod tests {
         reactor.accept(&mut hub, Duration::ZERO);
         assert_eq!(hub.stats.accepted as usize, 2 * ACCEPTS_PER_TURN);
         let port_of = |slot| {
-            let stream = reactor.connections.get(slot).stream.as_ref().expect("it was accepted");
+            let Some(Stream::Tcp(stream)) = &reactor.connections.get(slot).stream else { panic!("it was accepted") };
             stream.local_addr().expect("it is connected").port()
         };
         let mut accepted: Vec<_> = (0..2 * ACCEPTS_PER_TURN as u32).map(port_of).collect();

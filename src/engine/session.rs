@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::coding::Data;
 use crate::{
     engine::{subscriptions::Slot, timers::Look},
     protocol::{
-        http::{ChunkedBody, Persistence},
+        http::{ChunkedBody, HeadProgress, Persistence},
         utf8::Utf8,
     },
 };
@@ -106,12 +106,16 @@ pub(crate) enum Incoming {
 /// An HTTP request that is not whole.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The peer, for the handshake to pass on.
-    pub(crate) peer: SocketAddr,
+    /// The peer's address if it has one, for the handshake to pass on.
+    pub(crate) peer: Option<SocketAddr>,
     /// Bytes of a head.
     pub(crate) partial: Vec<u8>,
+    /// How far `partial` was looked at.
+    pub(crate) progress: HeadProgress,
     /// The body that is being received.
     pub(crate) body: Option<Body>,
+    /// It is over `max-connections`: this is the only one that is read.
+    pub(crate) is_reserved: bool,
     /// Whether one was answered before: the wait for the next is idleness, not a late handshake.
     pub(crate) is_reused: bool,
 }
@@ -150,8 +154,15 @@ pub(crate) struct Fragments {
 
 impl Session {
     /// A connection that was just accepted.
-    pub(crate) fn new(generation: u32, peer: SocketAddr, now: u64) -> Self {
-        let request = Request { peer, partial: Vec::new(), body: None, is_reused: false };
+    pub(crate) fn new(generation: u32, peer: Option<SocketAddr>, is_reserved: bool, now: u64) -> Self {
+        let request = Request {
+            peer,
+            partial: Vec::new(),
+            progress: HeadProgress::default(),
+            body: None,
+            is_reserved,
+            is_reused: false,
+        };
         let incoming = Some(Box::new(Incoming::Http(request)));
         Self {
             generation,
@@ -165,6 +176,11 @@ impl Session {
             heard: now,
             incoming,
         }
+    }
+
+    /// Whether it is over `max-connections`, so that one request of it is read.
+    pub(crate) fn is_reserved(&self) -> bool {
+        matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.is_reserved)
     }
 
     /// For how long nothing was heard of it, in milliseconds.

@@ -217,8 +217,8 @@ impl Context<'_> {
         self.profile.id
     }
 
-    /// The address of the connection's other end.
-    pub fn peer_addr(&self) -> SocketAddr {
+    /// The address of the connection's other end; `None` on a unix socket, whose clients have none.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.profile.peer
     }
 

@@ -294,7 +294,7 @@ impl Dispatch {
 }
 
 impl Application for Dispatch {
-    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: SocketAddr) {
+    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>) {
         if self.extensions.is_empty() {
             return;
         }

@@ -67,7 +67,8 @@ pub trait Processor: Send + Sync {
 
 /// Sees every connection and every LHTTP message that can be parsed, whatever its command (the seed's header filters).
 /// All methods let everything pass unless they are written. It does not see messages that are not LHTTP, nor what is
-/// published with `POST /publish` or a [`Publisher`]. Filters run in the order in which they were registered, on the core that
+/// published with `POST /publish` or a [`Publisher`]; that is why a server with filters refuses `POST /publish` without a
+/// key, see [`Builder::filter`](crate::Builder::filter). Filters run in the order in which they were registered, on the core that
 /// owns the connection: like a [`Processor`] they must not block.
 ///
 /// ```

@@ -37,7 +37,7 @@ impl fmt::Display for ConnectionId {
 /// they are, up to the limit of a request's head, and they stay as long as the connection.
 pub(super) struct Profile {
     pub(super) id: ConnectionId,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Option<SocketAddr>,
     pub(super) target: Box<str>,
     /// The handshake's header lines, `name:value` and a line feed each; no header has a line feed.
     pub(super) headers: Box<[u8]>,
@@ -47,7 +47,7 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    pub(super) fn new(id: ConnectionId, peer: SocketAddr, head: &RequestHead<'_, '_>) -> Self {
+    pub(super) fn new(id: ConnectionId, peer: Option<SocketAddr>, head: &RequestHead<'_, '_>) -> Self {
         let mut headers = Vec::new();
         for header in head.headers {
             headers.extend_from_slice(header.name.as_bytes());

@@ -51,6 +51,7 @@ struct Options {
     log: Option<LevelFilter>,
     processors: Vec<(String, LhttpProcessor)>,
     filters: Vec<LhttpFilter>,
+    publishes_past_filters: bool,
 }
 
 impl Options {
@@ -77,6 +78,9 @@ pub(super) fn build(config: &LhttpConfig) -> Result<Builder, Failure> {
     }
     for filter in options.filters {
         builder = builder.filter(filter);
+    }
+    if options.publishes_past_filters {
+        builder = builder.publish_past_filters();
     }
     if let (Some(on_raw), user) = (config.on_raw, config.raw_user) {
         builder = builder.raw(move |context| extension::call(Some(on_raw), user, context));
@@ -153,6 +157,19 @@ unsafe extern "C" fn lhttp_config_filter(config: *mut LhttpConfig, filter: *cons
             let filter = sized::read(filter)?;
             change(config, |options| {
                 options.filters.push(filter);
+                Ok(())
+            })
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_config_publish_past_filters(config: *mut LhttpConfig) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        unsafe {
+            change(config, |options| {
+                options.publishes_past_filters = true;
                 Ok(())
             })
         }

@@ -175,7 +175,12 @@ extern "C" fn lhttp_context_connection(context: *const LhttpContext) -> *const c
 
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_context_peer(context: *const LhttpContext) -> *const c_char {
-    guard_or(ptr::null(), || with(context, |context| Ok(keep(&context.peer_addr().to_string()))))
+    guard_or(ptr::null(), || {
+        with(context, |context| {
+            let peer = context.peer_addr().map_or_else(|| "unix".to_owned(), |address| address.to_string());
+            Ok(keep(&peer))
+        })
+    })
 }
 
 #[unsafe(no_mangle)]

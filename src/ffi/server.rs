@@ -2,12 +2,12 @@
 
 use std::{
     ffi::{c_char, c_void},
-    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use crate::{
+    config::Listen,
     extension::Publisher,
     ffi::{
         callback,
@@ -26,7 +26,10 @@ pub(super) enum LhttpServer {}
 
 /// A server that runs.
 pub(super) struct Running {
-    addresses: Vec<SocketAddr>,
+    /// The port of the first place; 0 if that is a unix socket.
+    port: u16,
+    /// Where it listens, for the log.
+    places: String,
     /// One for all threads, so that what one of them publishes behind another arrives behind it.
     publisher: Publisher,
     /// Taken by whoever stops it.
@@ -42,9 +45,11 @@ unsafe extern "C" fn lhttp_start(config: *const LhttpConfig, server: *mut *mut L
         // SAFETY: the caller gives what lhttp.h says.
         let builder = config::build(&unsafe { sized::read(config) }?)?;
         let handle = signals::blocked(|| builder.start())?;
-        log::info!("listening on {:?}", handle.local_addrs());
+        let places = handle.listening().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        log::info!("listening on {places}");
         let running = Running {
-            addresses: handle.local_addrs().to_vec(),
+            port: handle.listening().first().and_then(Listen::tcp).map_or(0, |address| address.port()),
+            places,
             publisher: handle.publisher(),
             handle: Mutex::new(Some(handle)),
         };
@@ -55,7 +60,7 @@ unsafe extern "C" fn lhttp_start(config: *const LhttpConfig, server: *mut *mut L
 
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_local_port(server: *const LhttpServer) -> u16 {
-    guard_or(0, || Ok(SERVERS.find(server)?.addresses.first().map_or(0, SocketAddr::port)))
+    guard_or(0, || Ok(SERVERS.find(server)?.port))
 }
 
 #[unsafe(no_mangle)]
@@ -84,7 +89,7 @@ extern "C" fn lhttp_stop(server: *mut LhttpServer, drain_ms: u32) -> LhttpStatus
         if let Some(handle) = handle {
             handle.stop(Duration::from_millis(drain_ms.into()));
             handle.join();
-            log::info!("stopped listening on {:?}", running.addresses);
+            log::info!("stopped listening on {}", running.places);
         }
         Ok(())
     })

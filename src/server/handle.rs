@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    config::Listen,
     edge::{
         nats::{self, Bridge},
         upstream::{self, Pool},
@@ -19,6 +20,7 @@ use crate::{
     engine::{
         counters::{Shared, Stats},
         inbox::Mailbox,
+        listener::SocketFile,
         uplink::Downlink,
     },
     extension::Publisher,
@@ -34,7 +36,10 @@ pub struct Handle {
     /// Then draining is over, once somebody has asked to stop.
     pub(super) stop_by: Arc<OnceLock<Instant>>,
     pub(super) publish_bytes_max: Arc<AtomicUsize>,
+    pub(super) places: Vec<Listen>,
     pub(super) addresses: Vec<SocketAddr>,
+    /// Removed when the cores have ended.
+    pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Vec<Mailbox>,
@@ -44,9 +49,14 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The addresses listened on, in the order given, with the ports that were taken for 0.
+    /// The TCP addresses listened on, in the order given, with the ports that were taken for 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// All that is listened on, in the order given: the addresses, and unix sockets.
+    pub fn listening(&self) -> &[Listen] {
+        &self.places
     }
 
     /// How many cores run.

@@ -147,6 +147,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         head_bytes_max,
         headers_max,
         publish_channels_max,
+        http_head_bytes_max,
         connections_max,
         outbox_bytes_max,
         memory_budget_bytes,
@@ -155,6 +156,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         ping_interval,
         handshake_timeout,
         message_timeout,
+        http_keep_alive,
         drain_timeout,
         busy_poll,
         coalesce,
@@ -201,6 +203,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     reloaded.apply("max-head", &mut running.head_bytes_max, head_bytes_max);
     reloaded.apply("max-headers", &mut running.headers_max, headers_max);
     reloaded.apply("max-publish-channels", &mut running.publish_channels_max, publish_channels_max);
+    reloaded.apply("max-http-head", &mut running.http_head_bytes_max, http_head_bytes_max);
     reloaded.apply("max-connections", &mut running.connections_max, connections_max);
     reloaded.apply("outbox-max", &mut running.outbox_bytes_max, outbox_bytes_max);
     reloaded.apply("memory-budget", &mut running.memory_budget_bytes, memory_budget_bytes);
@@ -209,6 +212,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     reloaded.apply("ping-interval", &mut running.ping_interval, ping_interval);
     reloaded.apply("handshake-timeout", &mut running.handshake_timeout, handshake_timeout);
     reloaded.apply("message-timeout", &mut running.message_timeout, message_timeout);
+    reloaded.apply("http-keep-alive", &mut running.http_keep_alive, http_keep_alive);
     reloaded.apply("drain", &mut running.drain_timeout, drain_timeout);
     reloaded.apply("busy-poll", &mut running.busy_poll, busy_poll);
     reloaded.apply("coalesce", &mut running.coalesce, coalesce);

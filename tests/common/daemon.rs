@@ -44,7 +44,12 @@ impl Daemon {
         Self::launch(command.args(base_args(cores)).args(args))
     }
 
-    /// The same, with an environment variable.
+    /// Starts `lhttpd ARGS…` with no address, and waits until it listens.
+    pub(crate) fn start_bare(args: &[&str]) -> Self {
+        Self::launch(Command::new(BINARY).args(args))
+    }
+
+    /// The same as [`Daemon::start`], with an environment variable.
     pub(crate) fn start_with_variable(cores: usize, name: &str, value: &str, args: &[&str]) -> Self {
         Self::launch(Command::new(BINARY).args(base_args(cores)).args(args).env(name, value))
     }

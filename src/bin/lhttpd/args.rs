@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use lhttp::config::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros};
+use lhttp::config::{Config, Listen, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros};
 use log::LevelFilter;
 
 // clap's help text is these comments: each says what it does, its unit, and its default.
@@ -21,9 +21,10 @@ use log::LevelFilter;
         takes from it what can change while the server runs; the log names what needs a restart."
 )]
 pub(crate) struct Args {
-    /// Listen on this address, IP:PORT; may be given several times; port 0 takes a free one [default: 0.0.0.0:8081]
+    /// Listen on this address, IP:PORT, or this unix socket, unix:/path; may be given several times; port 0 takes a free
+    /// one. The default is for this machine alone: 0.0.0.0:8081 is for all [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
 
     /// Run this many cores, a thread with an event loop each [default: as many as this process may use]
     #[arg(long, value_name = "N")]
@@ -62,7 +63,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     max_publish_channels: Option<usize>,
 
-    /// Most connections at once; past it new ones get 503 [default: what open files and memory allow]
+    /// Most bytes of an HTTP request's head, a handshake's too; past it, or past 128 lines, it gets 431 [default: 32KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_http_head: Option<usize>,
+
+    /// Most connections at once; past it new ones get 503, but for /healthz and POST /publish [default: what open files and memory allow]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
 
@@ -94,6 +99,10 @@ pub(crate) struct Args {
     /// Close a connection whose message is not whole this long after its first byte; 0 never does [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     message_timeout: Option<Duration>,
+    /// Close an HTTP connection that has had an answer and begins no other request for this long; 0 never does [default:
+    /// 75s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    http_keep_alive: Option<Duration>,
 
     /// When stopping, go on sending what waits for at most this long [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -113,8 +122,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     send_buffer: Option<usize>,
 
-    /// Let POST /publish in only with `Authorization: Bearer KEY`; others on this machine can see flags, so prefer the
-    /// environment variable LHTTP_PUBLISH_KEY or the file [default: everyone may publish]
+    /// Let POST /publish in only with `Authorization: Bearer KEY`. It guards nothing else: WebSocket clients publish without
+    /// it. Others on this machine can see flags, so prefer the environment variable LHTTP_PUBLISH_KEY or the file [default:
+    /// everyone may publish]
     #[arg(long, value_name = "KEY")]
     publish_key: Option<Secret>,
 
@@ -193,6 +203,7 @@ impl Args {
         set(&mut config.head_bytes_max, self.max_head);
         set(&mut config.headers_max, self.max_headers);
         set(&mut config.publish_channels_max, self.max_publish_channels);
+        set(&mut config.http_head_bytes_max, self.max_http_head);
         set(&mut config.connections_max, self.max_connections.map(Some));
         set(&mut config.outbox_bytes_max, self.outbox_max);
         set(&mut config.memory_budget_bytes, self.memory_budget.map(Some));
@@ -201,6 +212,7 @@ impl Args {
         set(&mut config.ping_interval, self.ping_interval);
         set(&mut config.handshake_timeout, self.handshake_timeout);
         set(&mut config.message_timeout, self.message_timeout);
+        set(&mut config.http_keep_alive, self.http_keep_alive);
         set(&mut config.drain_timeout, self.drain);
         set(&mut config.busy_poll, self.busy_poll);
         set(&mut config.coalesce, self.coalesce);

@@ -30,6 +30,9 @@ const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 /// # Errors
 /// One sentence for people.
 pub(crate) fn start(address: SocketAddr, listening: &[SocketAddr]) -> Result<Handle, String> {
+    if listening.is_empty() {
+        return Err("demo: browsers need an address in listen, a unix socket is none".to_owned());
+    }
     let (host, port) = reach(address, listening);
     let index = INDEX.replace(SERVER_MARK, &format!("{}:{port}", host.map_or_else(String::new, shown)));
     // Browsers have no way to write an IPv6 address, nor "the page's own host", with another port in a policy.
@@ -56,7 +59,7 @@ pub(crate) fn url(mut address: SocketAddr) -> String {
 /// One core that is pinned nowhere else than the system would put it, and bounds that suit a few browsers.
 fn config(address: SocketAddr) -> Config {
     Config {
-        listen: vec![address],
+        listen: vec![address.into()],
         cores: Some(1),
         connections_max: Some(CONNECTIONS_MAX),
         memory_budget_bytes: Some(BACKLOG_BYTES_MAX),

@@ -71,6 +71,7 @@ mod tests {
             ("cors = 1", "cors"),
             ("max-head = \"much\"", "max-head"),
             ("listen = [\"127.0.0.1:1\", \"x\"]", "listen"),
+            ("listen = \"unix:here\"", "listen"),
             ("log = \"loud\"", "log: "),
             ("log = 3", "log: "),
             ("demo = \"localhost\"", "demo: "),

@@ -6,6 +6,7 @@ mod demo;
 mod file;
 mod health;
 mod notify;
+mod secrets;
 mod signals;
 
 use std::{
@@ -33,6 +34,9 @@ use self::args::Args;
 /// The environment variable that sets `publish-key` without showing it in the list of processes.
 const KEY_VARIABLE: &str = "LHTTP_PUBLISH_KEY";
 
+/// What the first line says of the default address.
+const FOR_THIS_MACHINE: &str = "; for this machine alone, --listen 0.0.0.0:8081 opens it to others";
+
 fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,7 +55,7 @@ fn run(args: Args) -> Result<(), String> {
     if let Some(url) = &args.health {
         return health::check(url);
     }
-    let Setting { config, log, demo } = configure(args.clone())?;
+    let Setting { config, log, demo, exposed } = configure(args.clone())?;
     // The logger lets everything through, and the level is set beside it: so a reload can change it.
     env_logger::Builder::new().filter_level(LevelFilter::Trace).init();
     log::set_max_level(log);
@@ -62,10 +66,11 @@ fn run(args: Args) -> Result<(), String> {
         let plan = Server::builder().config(config.clone()).check().map_err(|error| error.to_string())?;
         // A closed stdout is no reason to call a valid configuration invalid.
         let _ = writeln!(io::stdout(), "configuration is valid: {}", limits(&config, &plan));
+        exposed.iter().for_each(|sentence| warn!("{sentence}"));
         return Ok(());
     }
     let plan = config.resolve().map_err(|error| error.to_string())?;
-    serve(config, &plan, demo, args)
+    serve(Setting { config, log, demo, exposed }, &plan, args)
 }
 
 /// What the daemon runs with.
@@ -73,6 +78,8 @@ struct Setting {
     config: Config,
     log: LevelFilter,
     demo: Option<SocketAddr>,
+    /// Secrets that others on this machine can read, a sentence each.
+    exposed: Vec<String>,
 }
 
 /// The file, then the environment, then the flags, each over the one before.
@@ -80,6 +87,8 @@ fn configure(args: Args) -> Result<Setting, String> {
     let file = args.config.as_deref().map_or_else(|| Ok(file::File::default()), file::read)?;
     let log = args.log.or(file.log).unwrap_or(LevelFilter::Info);
     let demo = args.demo.or(file.demo);
+    let mut exposed =
+        args.config.as_deref().and_then(|path| secrets::in_file(path, &file.config)).into_iter().collect();
     let mut config = file.config;
     match env::var(KEY_VARIABLE) {
         Ok(key) => config.publish_key = Some(Secret::from(key)),
@@ -87,17 +96,22 @@ fn configure(args: Args) -> Result<Setting, String> {
         Err(env::VarError::NotUnicode(_)) => return Err(format!("{KEY_VARIABLE} is not UTF-8")),
     }
     args.lay_over(&mut config);
-    Ok(Setting { config, log, demo })
+    secrets::in_named_files(&config, &mut exposed);
+    Ok(Setting { config, log, demo, exposed })
 }
 
 /// Starts the server, says where it listens, and waits for its end.
-fn serve(config: Config, plan: &Plan, demo: Option<SocketAddr>, args: Args) -> Result<(), String> {
+fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
+    let Setting { config, demo, exposed, .. } = setting;
     // Before the server starts: a signal that comes meanwhile waits here instead of killing a half-started server.
     let signals = signals::catch()?;
     let handle = Server::builder().config(config.clone()).start().map_err(|error| error.to_string())?;
     // Before anything is said: a demo that cannot start is one line, and not a server that runs without it.
     let page = demo.map(|address| demo::start(address, handle.local_addrs())).transpose()?;
-    say(&format!("listening on {}: {}", listed(handle.local_addrs()), limits(&config, plan)));
+    let places = listed(handle.listening());
+    let reach = if config.listen == Config::default().listen { FOR_THIS_MACHINE } else { "" };
+    say(&format!("listening on {places}: {}{reach}", limits(&config, plan)));
+    exposed.iter().for_each(|sentence| warn!("{sentence}"));
     if let Some(page) = &page {
         say(&format!("demo: open {}", demo::url(page.local_addrs()[0])));
     }

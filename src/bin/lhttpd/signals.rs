@@ -90,10 +90,13 @@ impl Watch {
             if setting.demo != self.demo {
                 reloaded.needs_restart.push("demo");
             }
-            Ok((reloaded, setting.log))
+            Ok((reloaded, setting.log, setting.exposed))
         });
         match reloaded {
-            Ok((reloaded, level)) => report(&path.display().to_string(), reloaded, level),
+            Ok((reloaded, level, exposed)) => {
+                exposed.iter().for_each(|sentence| warn!("{sentence}"));
+                report(&path.display().to_string(), reloaded, level);
+            }
             Err(sentence) => error!("SIGHUP: not reloaded: {sentence}"),
         }
     }

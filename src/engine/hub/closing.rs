@@ -11,16 +11,14 @@ use crate::{
         session::{Ended, Phase},
         subscriptions::Slot,
     },
-    error::{Fault, HttpFault},
-    protocol::{frame, http::write_fault},
+    error::Fault,
+    protocol::frame,
 };
 
 /// How long a connection that is being closed has to read what it was sent and to say goodbye. What the kernel still has
 /// for it then has as long again, and longer only while the peer takes some.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
-
-const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
 
 impl Hub {
     /// The connection broke a rule: it is told, and nothing that it sends is read any more.
@@ -70,14 +68,7 @@ impl Hub {
         self.leave(app, slot, Phase::Ended);
     }
 
-    /// A connection was accepted that is one too many: it is told so, and lingers to hear it.
-    pub(crate) fn turn_away(&mut self, slot: Slot) {
-        self.stats.turned_away += 1;
-        self.push_http(slot, |turn| write_fault(turn, TOO_MANY, &[("Retry-After", "5")]));
-        self.move_on(slot, Phase::Lingering);
-    }
-
-    /// The socket of a connection that was just accepted cannot be used.
+    /// A connection that never opened ends at once: its socket cannot be used, or its reserved place is.
     pub(crate) fn abandon(&mut self, slot: Slot) {
         self.outboxes.close(slot);
         self.move_on(slot, Phase::Ended);
@@ -99,7 +90,7 @@ impl Hub {
     }
 
     /// The part of [`Hub::leave`] that is all there is to do for a connection that never opened.
-    fn move_on(&mut self, slot: Slot, phase: Phase) {
+    pub(super) fn move_on(&mut self, slot: Slot, phase: Phase) {
         let now = self.now;
         let session = &mut self.sessions[slot as usize];
         let before = session.phase;

@@ -133,16 +133,19 @@ impl Hub {
         let Some(Incoming::Http(request)) = self.sessions[slot as usize].incoming.as_deref() else { return None };
         let has_begun = !request.partial.is_empty() || request.body.is_some();
         let is_idle = request.is_reused && !has_begun;
-        let limit = match (is_idle, self.limits.idle_timeout) {
+        let is_reserved = request.is_reserved;
+        let limit = match (is_idle, self.limits.http_keep_alive) {
             (true, 0) => return Some(self.limits.handshake_timeout), // it may begin a request by then
             (true, idle) => idle,
-            (false, _) => self.limits.handshake_timeout,
+            (false, _) => self.request_timeout(is_reserved),
         };
         if silent < limit {
             return Some((limit - silent).min(self.limits.handshake_timeout));
         }
         self.stats.timed_out += 1;
-        if has_begun {
+        if is_reserved {
+            self.turn_away(slot);
+        } else if has_begun {
             let fault = HttpFault::new(408, "the request took too long");
             self.push_http(slot, |turn| write_fault(turn, fault, &[]));
             self.leave(app, slot, Phase::Lingering);

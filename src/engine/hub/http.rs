@@ -23,6 +23,8 @@ const NEEDS_LENGTH: HttpFault = HttpFault::new(411, "POST /publish needs a Conte
 const TOO_BIG: HttpFault = HttpFault::new(413, "the message is over the limit\n");
 const NEEDS_KEY: HttpFault = HttpFault::new(401, "POST /publish needs Authorization: Bearer KEY\n");
 const WRONG_KEY: HttpFault = HttpFault::new(403, "this is not the key\n");
+const FILTERED: HttpFault =
+    HttpFault::new(403, "this server has filters, which POST /publish does not pass: it needs a publish key\n");
 const DRAINING: HttpFault = HttpFault::new(503, "draining");
 
 /// How the handling of a head ended.
@@ -68,20 +70,28 @@ impl Hub {
             return self.receive_body(app, slot, body, bytes);
         }
         let mut kept = std::mem::take(&mut request.partial);
-        let head_bytes_max = self.limits.head.head_bytes_max;
+        let mut progress = std::mem::take(&mut request.progress);
+        let head_bytes_max = self.limits.http_head_bytes_max;
         let before = kept.len();
         if before > 0 {
             kept.extend_from_slice(&bytes[..bytes.len().min(head_bytes_max.saturating_sub(before))]);
         }
         let mut slots = HeaderSlots::new();
         let window = if before > 0 { &kept[..] } else { bytes };
-        let Some((head, head_bytes)) = parse_head(window, head_bytes_max, &mut slots).map_err(plain)? else {
+        let is_due = progress.is_due(window, head_bytes_max);
+        let parsed = if is_due { parse_head(window, head_bytes_max, &mut slots).map_err(plain)? } else { None };
+        let Some((mut head, head_bytes)) = parsed else {
             if before == 0 {
                 kept = bytes.to_vec();
             }
-            self.request(slot).partial = kept;
+            let request = self.request(slot);
+            (request.partial, request.progress) = (kept, progress);
             return Ok(bytes.len());
         };
+        if self.sessions[slot as usize].is_reserved() {
+            self.check_reserved(&head)?;
+            head.persistence = Persistence::Close;
+        }
         let used = head_bytes - before;
         match self.handle(app, slot, &head, &bytes[used..])? {
             Handled::Answered(body_bytes) => Ok(used + body_bytes),
@@ -244,7 +254,9 @@ impl Hub {
 
     /// The key is compared in constant time, so that it cannot be found byte by byte.
     fn check_key(&self, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
-        let Some(key) = &self.limits.publish_key else { return Ok(()) };
+        let Some(key) = &self.limits.publish_key else {
+            return if self.has_filters { Err(plain(FILTERED)) } else { Ok(()) };
+        };
         match bearer_token(head) {
             None => Err((NEEDS_KEY, &[("WWW-Authenticate", "Bearer")])),
             Some(token) if key.matches(token) => Ok(()),
@@ -287,6 +299,7 @@ impl Hub {
     }
 
     fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
+        self.stats.served_when_full += u64::from(self.sessions[slot as usize].is_reserved());
         if persistence == http::Persistence::Close {
             self.leave(app, slot, Phase::Lingering);
         } else {

@@ -19,6 +19,7 @@ use crate::{
 pub(crate) struct Limits {
     pub(crate) message_bytes_max: usize,
     pub(crate) head: HeadLimits,
+    pub(crate) http_head_bytes_max: usize,
     pub(crate) outbox_bytes_max: usize,
     /// This core's share of the process's budget.
     pub(crate) kept_bytes_max: usize,
@@ -29,6 +30,7 @@ pub(crate) struct Limits {
     pub(crate) handshake_timeout: u64,
     /// Zero is never, too.
     pub(crate) message_timeout: u64,
+    pub(crate) http_keep_alive: u64,
     pub(crate) publish_key: Option<Secret>,
     /// The largest message that may be published; other nodes may take less than this one. The bridge sets it.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
@@ -45,6 +47,7 @@ impl Limits {
                 headers_max: config.headers_max,
                 publish_channels_max: config.publish_channels_max,
             },
+            http_head_bytes_max: config.http_head_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,
             kept_bytes_max: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores,
             subscriptions_max: config.subscriptions_max,
@@ -52,6 +55,7 @@ impl Limits {
             ping_interval: millis(config.ping_interval),
             handshake_timeout: millis(config.handshake_timeout),
             message_timeout: millis(config.message_timeout),
+            http_keep_alive: millis(config.http_keep_alive),
             publish_key: config.publish_key.clone(),
             publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
@@ -75,7 +79,9 @@ impl Hub {
     /// for everybody.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         let times = |limits: &Limits| {
-            [limits.idle_timeout, limits.ping_interval, limits.handshake_timeout, limits.message_timeout]
+            let Limits { idle_timeout, ping_interval, handshake_timeout, message_timeout, http_keep_alive, .. } =
+                limits;
+            [*idle_timeout, *ping_interval, *handshake_timeout, *message_timeout, *http_keep_alive]
         };
         self.repeat.forget(); // its head was held against the old ones
         let has_new_times = times(&self.limits) != times(&limits);

@@ -35,7 +35,7 @@ const KEY: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection
 struct Plain;
 
 impl Application for Plain {
-    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, _: Slot, is_text: bool, payload: &[u8]) {
         hub.publish([&b"echo"[..]].into_iter(), is_text, payload, None);

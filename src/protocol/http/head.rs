@@ -8,17 +8,17 @@ use super::fields::Fields;
 use crate::error::HttpFault;
 
 /// How many header lines a request may have; the next one is answered with 431.
-pub(crate) const HEADER_LINES_MAX: usize = 64;
+pub(crate) const HEADER_LINES_MAX: usize = 128;
 
 const HEAD_TOO_BIG: HttpFault = HttpFault::new(431, "the request's head is over the limit");
-const TOO_MANY_LINES: HttpFault = HttpFault::new(431, "the request has more than 64 header lines");
+const TOO_MANY_LINES: HttpFault = HttpFault::new(431, "the request has more than 128 header lines");
 const UNKNOWN_VERSION: HttpFault = HttpFault::new(505, "this server speaks HTTP/1.1 and HTTP/1.0");
 const BAD_REQUEST_LINE: HttpFault = HttpFault::new(400, "the first line is not: METHOD TARGET HTTP/1.1");
 const BAD_HEADER: HttpFault = HttpFault::new(400, "a header line is malformed");
 const BAD_LINE_END: HttpFault = HttpFault::new(400, "a line of the head does not end in CRLF");
 const BAD_TARGET: HttpFault = HttpFault::new(400, "the request target is neither a path nor a URL");
 
-/// Room for the header lines of one head: 2 KiB of stack that is never filled in advance, so making one costs nothing.
+/// Room for the header lines of one head: 4 KiB of stack that is never filled in advance, so making one costs nothing.
 pub(crate) struct HeaderSlots<'b>([MaybeUninit<Header<'b>>; HEADER_LINES_MAX]);
 
 impl HeaderSlots<'_> {
@@ -92,8 +92,8 @@ impl<'b> RequestHead<'_, 'b> {
 /// needed. Empty lines in front of it are taken as part of it (RFC 9112 §2.2).
 ///
 /// It looks at no byte behind the head, however much is pipelined there, and allocates nothing. A head that is not
-/// whole yet is parsed from its start each time, which `head_bytes_max` bounds. Once a prefix is an error, it stays
-/// that error whatever follows.
+/// whole yet is parsed from its start each time: [`HeadProgress`](super::HeadProgress) says when that is worth it. Once a
+/// prefix is an error, it stays that error whatever follows.
 ///
 /// # Errors
 /// 400 for what RFC 9112 forbids and all that makes two readers see two different requests (see `fields`; also

@@ -15,6 +15,7 @@ mod chunked;
 mod fields;
 mod head;
 mod page;
+mod progress;
 mod response;
 
 pub use self::page::Page;
@@ -24,5 +25,6 @@ pub(crate) use self::{
     fields::{list_contains, members},
     head::{Body, HeaderSlots, Persistence, RequestHead, bearer_token, parse_head},
     page::Pages,
+    progress::HeadProgress,
     response::{CONTINUE, TEXT, write_fault, write_response, write_response_head},
 };

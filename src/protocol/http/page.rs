@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 /// A fixed document: what `GET` and `HEAD` of its path are answered with.
 ///
-/// Every answer says `Cache-Control: no-cache`, `X-Content-Type-Options: nosniff`, `Referrer-Policy: no-referrer` and a
-/// `Content-Security-Policy`, which lets a browser load and run nothing at all unless [`Page::policy`] says more. See
+/// Every answer says `Cache-Control: no-cache`, `X-Content-Type-Options: nosniff` (as all of this server do),
+/// `Referrer-Policy: no-referrer` and a `Content-Security-Policy`, which lets a browser load and run nothing at all unless [`Page::policy`] says more. See
 /// [`Builder::page`](crate::Builder::page) for what serves it.
 ///
 /// ```
@@ -41,10 +41,9 @@ impl Page {
     }
 
     /// What [`write_response`](super::write_response) wants: the headers, the content type, the body.
-    pub(crate) fn parts(&self) -> ([(&str, &str); 4], &str, &[u8]) {
+    pub(crate) fn parts(&self) -> ([(&str, &str); 3], &str, &[u8]) {
         let headers = [
             ("Cache-Control", "no-cache"),
-            ("X-Content-Type-Options", "nosniff"),
             ("Referrer-Policy", "no-referrer"),
             ("Content-Security-Policy", self.policy.as_str()),
         ];

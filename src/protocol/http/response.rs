@@ -10,7 +10,7 @@ pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What the head of a usual response takes at most, so that `out` grows once for all of it.
-const RESPONSE_HEAD_BYTES: usize = 160;
+const RESPONSE_HEAD_BYTES: usize = 200;
 
 /// Appends a whole response: [`write_response_head`], then the body.
 ///
@@ -46,6 +46,8 @@ pub(crate) fn write_response_head(
     append_decimal(out, u64::from(status));
     append_line(out, " ", reason_phrase(status));
     append_line(out, "Content-Type: ", content_type);
+    // A browser that guesses at the type could take a message, or a sentence with a stranger's words, for a page of ours.
+    out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\n");
     out.extend_from_slice(b"Content-Length: ");
     append_decimal(out, content_bytes as u64);
     out.extend_from_slice(b"\r\n");
@@ -148,9 +150,9 @@ mod tests {
     #[test]
     fn a_response_is_exactly_these_bytes() {
         let bytes = written(200, &[], b"{\"channels\":1}", Persistence::Keep);
-        let expected =
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"channels\":1}";
-        assert_eq!(bytes, expected);
+        let expected = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n\
+             Content-Length: 14\r\n\r\n{\"channels\":1}";
+        assert_eq!(bytes, expected.as_bytes());
     }
 
     #[test]
@@ -219,8 +221,8 @@ mod tests {
             let (code, _, headers, rest) = parsed(&bytes);
             prop_assert_eq!(code, status);
             prop_assert_eq!(&rest, &body);
-            prop_assert_eq!(&headers[1], &("Content-Length".to_owned(), body.len().to_string()));
-            prop_assert_eq!(&headers[2], &("X-Extra".to_owned(), value));
+            prop_assert_eq!(&headers[2], &("Content-Length".to_owned(), body.len().to_string()));
+            prop_assert_eq!(&headers[3], &("X-Extra".to_owned(), value));
         }
 
         #[test]

@@ -2,7 +2,11 @@
 
 mod common;
 
-use std::process::Command;
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::Command,
+};
 
 use common::{Linkage, Process, compile, support::Client, valgrind};
 
@@ -36,6 +40,7 @@ fn talk(program: Command) {
     let mut stranger = Client::connect_to(address, "/?token=wrong", &[]);
     stranger.expect_error(401, "unauthorized", None);
     stranger.expect_close(1008);
+    posts(address);
     let mut waiting = Client::connect(address);
     waiting.say("LHTTP/1.0 later\r\nid:7\r\n\r\nquestion");
     waiting.expect("LHTTP/1.0 later\r\nid:7\r\n\r\nlater");
@@ -46,6 +51,17 @@ fn talk(program: Command) {
     client.expect_close(1001);
     assert_eq!(program.line(), "stopped, with a log");
     program.finish();
+}
+
+/// The program has a filter and no key.
+fn posts(address: SocketAddr) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let message = "LHTTP/1.0 chat\r\npublish:room\r\n\r\n";
+    let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}", message.len());
+    stream.write_all(format!("{head}\r\n\r\n{message}").as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
 fn processors(program: &mut Process, client: &mut Client) {

@@ -10,7 +10,10 @@ from pathlib import Path
 from .sandbox import DEPLOY, Process
 
 # Where the build stage has what the last one copies from it.
-SOURCES = {"/lhttpd": Path(os.environ.get("LHTTPD_STATIC", DEPLOY.parents[1] / "target/static/lhttpd"))}
+SOURCES = {
+    "/lhttpd": Path(os.environ.get("LHTTPD_STATIC", DEPLOY.parents[1] / "target/static/lhttpd")),
+    "/src/tools/deploy/image.toml": DEPLOY / "image.toml",
+}
 # Their minor numbers; the major one is 1.
 DEVICES = {"null": 3, "random": 8, "urandom": 9}
 

@@ -116,7 +116,7 @@ struct Keeps {
 }
 
 impl Application for Keeps {
-    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
 

@@ -23,7 +23,7 @@ struct Publishing {
 }
 
 impl Application for Publishing {
-    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
         self.seen += 1;

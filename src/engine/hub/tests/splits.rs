@@ -29,7 +29,7 @@ struct Recorder {
 }
 
 impl Application for Recorder {
-    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {
         self.opened += 1;
     }
 

@@ -6,7 +6,7 @@ use super::*;
 struct Lists;
 
 impl Application for Lists {
-    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: SocketAddr) {}
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
         let names = payload.split(|&byte| byte == b':').next().unwrap_or_default();

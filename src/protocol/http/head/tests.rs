@@ -187,10 +187,10 @@ fn a_head_over_its_limit_is_431_and_at_its_limit_is_served() {
 }
 
 #[test]
-fn sixty_four_header_lines_are_served_and_one_more_is_431() {
+fn a_hundred_and_twenty_eight_header_lines_are_served_and_one_more_is_431() {
     let head = |lines: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(lines - 1));
-    assert_eq!(parse(head(64).as_bytes()).expect("valid").expect("whole").headers.len(), 64);
-    assert_refused(&head(65), 431);
+    assert_eq!(parse(head(128).as_bytes()).expect("valid").expect("whole").headers.len(), 128);
+    assert_refused(&head(129), 431);
 }
 
 #[test]

@@ -48,6 +48,20 @@ static void serves(const lhttp_config *config) {
     CHECK_OK(lhttp_stop(server, 0));
 }
 
+/* Without the second call POST /publish is refused, as serve.rs finds. */
+static void a_filter_and_posts(void) {
+    lhttp_filter filter = {.size = sizeof filter};
+    lhttp_config config;
+    CHECK_OK(lhttp_config_init(&config, sizeof config));
+    CHECK_OK(lhttp_config_filter(&config, &filter));
+    CHECK_OK(lhttp_config_publish_past_filters(&config));
+    CHECK_OK(lhttp_config_set(&config, "listen", "127.0.0.1:0"));
+    CHECK_OK(lhttp_config_set(&config, "cores", "1"));
+    serves(&config);
+    CHECK_OK(lhttp_config_release(&config));
+    CHECK_FAILS(LHTTP_ERROR_CLOSED, "closed before", lhttp_config_publish_past_filters(&config));
+}
+
 static void small_server(void *config) {
     CHECK_OK(lhttp_config_set(config, "listen", "127.0.0.1:0"));
     CHECK_OK(lhttp_config_set(config, "cores", "1"));
@@ -114,6 +128,7 @@ static void what_is_no_config(void) {
 int main(void) {
     versions();
     options();
+    a_filter_and_posts();
     an_old_program();
     a_new_program();
     what_is_no_config();

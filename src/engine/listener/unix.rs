@@ -1,0 +1,82 @@
+//! Unix sockets: a file that stands for a listener.
+
+use std::{
+    fs, io,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        net::UnixListener,
+    },
+    path::{Path, PathBuf},
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{BACKLOG, Listener, Listening};
+use crate::config::Listen;
+
+/// The mode of the file: the server's user and group may write to it, which is what it takes to connect.
+const MODE: u32 = 0o660;
+
+/// Listens on `path`. All cores share the socket, because the kernel spreads connections over TCP sockets only: each
+/// polls it, all wake for a connection, and the first takes it.
+pub(super) fn listen(path: &Path, cores: usize, send_buffer_bytes: usize) -> io::Result<Listening> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::new(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?; // before anybody can connect
+    socket.listen(BACKLOG)?;
+    let listener = UnixListener::from(socket);
+    let of_core = || {
+        let listener = mio::net::UnixListener::from_std(listener.try_clone()?);
+        Ok(Listener::Unix { listener, send_buffer_bytes })
+    };
+    let listeners = (0..cores).map(|_| of_core()).collect::<io::Result<_>>()?;
+    Ok(Listening { at: Listen::Unix(path.to_owned()), listeners, file: Some(file) })
+}
+
+/// Removes the socket that a server has left which was killed. Nobody answers on it.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
+        }
+        Ok(_) => {}
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?; // a server whose backlog is full is there, too
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
+    }
+}
+
+/// The file of a unix socket. Dropping it removes the file, unless somebody has put another in its place.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = |metadata: fs::Metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode);
+        if fs::symlink_metadata(&self.path).is_ok_and(is_ours)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The reserved places of a core: connections over `max-connections`, each read for one request.
+
+use std::{collections::VecDeque, io::Write};
+
+use crate::engine::{hub::Hub, reactor::Reactor, session::ConnectionKey, subscriptions::Slot};
+
+/// The places of a server of pages, which serves nobody over its limit.
+const FEW: usize = 8;
+
+/// The part of the places that is given in one turn: one in this many.
+const SHARE_PER_TURN: usize = 4;
+
+/// What a connection is told that gives way.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// The connections on reserved places.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    /// The oldest first.
+    taken: VecDeque<ConnectionKey>,
+    places: usize,
+}
+
+impl Reserve {
+    pub(super) fn new(places: usize) -> Self {
+        Self { taken: VecDeque::new(), places }
+    }
+
+    /// How many connections over the limit are accepted in one turn. They are read in that turn, and none of them has to
+    /// give way to the others.
+    pub(super) fn accepts_per_turn(&self) -> usize {
+        self.places / SHARE_PER_TURN
+    }
+
+    pub(super) fn add(&mut self, key: ConnectionKey) {
+        debug_assert!(self.taken.len() < self.places);
+        self.taken.push_back(key);
+    }
+
+    /// The connection is over.
+    pub(super) fn remove(&mut self, slot: Slot) {
+        self.taken.retain(|key| key.slot != slot);
+    }
+}
+
+impl Reactor {
+    /// Leaves this server of pages, whose connections over the limit are all told 503, a few places to say so.
+    pub(crate) fn reserve_a_few(&mut self) {
+        self.reserve = Reserve::new(FEW);
+    }
+
+    /// Makes sure of a reserved place: if there is none, the oldest connection gives way, rather one that has its answer.
+    /// Each was read at least in the turn in which it came, so one that has sent its request by then is answered, whatever
+    /// the others do. The socket is closed when the turn ends.
+    pub(super) fn make_room(&mut self, hub: &mut Hub) {
+        let Reserve { taken, places } = &mut self.reserve;
+        if taken.len() < *places {
+            return;
+        }
+        let answered = taken.iter().position(|key| !hub.is_unanswered(key.slot));
+        let Some(key) = taken.remove(answered.unwrap_or(0)) else { return };
+        if answered.is_none()
+            && let Some(stream) = &mut self.connections.get(key.slot).stream
+        {
+            hub.count_turned_away();
+            let _ = stream.write(BUSY).and_then(|_| stream.shut()); // it may be gone
+        }
+        hub.give_way(key.slot);
+    }
+}
