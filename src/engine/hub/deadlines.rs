@@ -105,8 +105,11 @@ impl Hub {
     /// Pings an open connection that is silent, and closes it when it has had time to answer. Gives when to look again,
     /// unless it is closed.
     fn look_at_silence(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
-        let idle = if self.limits.idle_timeout > 0 { self.limits.idle_timeout } else { NEVER };
         let (now, ping) = (self.now, self.limits.ping_interval);
+        let (idle, until_idle) = match self.limits.idle_timeout {
+            0 => (NEVER, NEVER),
+            idle => (idle, idle.saturating_sub(silent)),
+        };
         if ping > 0 && silent < ping {
             return Some(ping - silent);
         }
@@ -119,7 +122,7 @@ impl Hub {
             return None;
         }
         if ping == 0 {
-            return Some(idle.saturating_sub(silent));
+            return Some(until_idle);
         }
         session.ask(now, ping);
         let until_idle = idle.saturating_sub(session.silent(now)).max(1);
