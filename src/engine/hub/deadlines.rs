@@ -29,7 +29,7 @@ impl Hub {
     /// has come was read; `has_unread` tells of the connections of which not all was. In a turn that came late nobody is
     /// looked at, for more may have come than its poll has said.
     pub(crate) fn look_at_due(&mut self, app: &mut dyn Application, has_unread: impl Fn(Slot) -> bool) -> bool {
-        if self.clock.is_late() {
+        if self.clock.reads_first() {
             return false;
         }
         if self.due.is_empty() {
@@ -154,8 +154,8 @@ impl Hub {
         None
     }
 
-    /// Notes that a connection is to be looked at when this time has come. It has one entry in the timers that counts, the
-    /// earliest: with a later one nothing is to be done, and a later one that is there already comes out for nothing.
+    /// A connection is looked at when this time has come, or before. Of its entries in the timers the earliest counts: a
+    /// later time adds none, and a later entry that is there already comes out without a look.
     pub(super) fn schedule(&mut self, slot: Slot, at: u64) {
         let session = &mut self.sessions[slot as usize];
         let at = Duration::from_millis(at);
