@@ -31,13 +31,15 @@ pub(crate) struct Clock {
     /// How long the core stood still in all.
     stood: Duration,
     is_late: bool,
+    reads_first: bool,
 }
 
 impl Clock {
     /// At time zero, for peers that have at least so much time for what is asked of them.
     pub(crate) fn new(grace: Duration) -> Self {
         let (late, pulse) = (LATE_MAX, PULSE_MAX);
-        let mut clock = Self { late, pulse, last: Duration::ZERO, stood: Duration::ZERO, is_late: false };
+        let mut clock =
+            Self { late, pulse, last: Duration::ZERO, stood: Duration::ZERO, is_late: false, reads_first: false };
         clock.set_grace(grace);
         clock
     }
@@ -55,13 +57,20 @@ impl Clock {
             // When it stopped is not known: perhaps right behind the last turn.
             self.stood += now.saturating_sub(self.last).saturating_sub(self.late);
         }
+        self.reads_first = self.is_late && !self.reads_first;
         self.last = now;
         now.saturating_sub(self.stood)
     }
 
-    /// Whether this turn came late: what its poll has said may be older than what has come since.
+    /// Whether this turn came late.
     pub(crate) fn is_late(&self) -> bool {
         self.is_late
+    }
+
+    /// Whether deadlines wait for the next turn: this one came late, and more may have come since its poll. A core that is
+    /// always late looks at them in every other turn.
+    pub(crate) fn reads_first(&self) -> bool {
+        self.reads_first
     }
 
     /// When the core is to wake that has something to do when it has run for so long.
@@ -85,7 +94,7 @@ mod tests {
         assert_eq!(clock.turn(millis(9_400), millis(9_000)), millis(9_400), "a little late, as timers are");
         assert!(!clock.is_late());
         assert_eq!(clock.turn(millis(60_000), millis(14_000)), millis(9_900));
-        assert!(clock.is_late());
+        assert!(clock.is_late() && clock.reads_first());
         assert_eq!(clock.wake_at(millis(10_900)), millis(61_000));
         assert_eq!(clock.wake_at(millis(100_000)), millis(62_500), "to notice that it stands still");
         assert_eq!(clock.turn(millis(60_100), millis(0)), millis(10_000), "the poll was not to wait");
@@ -97,5 +106,10 @@ mod tests {
         let mut clock = Clock::new(Duration::from_secs(60));
         let ran = (1..=100).map(|turn| clock.turn(millis(turn * 2_000), Duration::ZERO)).last();
         assert_eq!(ran, Some(LATE_MAX * 100));
+        let mut turns = (101..=200).map(|turn| {
+            clock.turn(millis(turn * 2_000), Duration::ZERO);
+            clock.reads_first()
+        });
+        assert_eq!(turns.by_ref().filter(|reads_first| !reads_first).count(), 50, "deadlines are looked at");
     }
 }

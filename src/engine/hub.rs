@@ -111,7 +111,7 @@ pub(crate) struct Hub {
     outboxes: Outboxes,
     relays: Relays,
     timers: Timers,
-    /// Connections that are to be looked at, for the deadlines that have come.
+    /// Connections whose deadlines have come and that were not looked at yet.
     due: VecDeque<(Slot, u32)>,
     resolved: Resolved,
     run: Run,
@@ -308,7 +308,7 @@ impl Hub {
         self.sessions.len()
     }
 
-    /// When the next turn is to come at the latest, for the deadlines and so that the core notices when it stands still.
+    /// When the next turn comes at the latest, for the deadlines and so that the core notices when it stands still.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let ran = self.timers.next().into_iter().chain(self.next_withdrawal()).min();
         ran.map(|ran| self.clock.wake_at(ran))

@@ -158,12 +158,7 @@ impl Reactor {
                 token => sort_event(event, key(token), hub, &mut self.connections, &mut self.ready),
             }
         }
-        self.polls_left = match self.polls_left {
-            _ if count < EVENTS_MAX => 0,
-            // The system tells of each once before it tells of any again.
-            0 => hub.connections() / EVENTS_MAX,
-            left => left - 1,
-        };
+        self.polls_left = polls_left(self.polls_left, count, hub.connections());
     }
 
     /// Puts a connection on the ready list, once.
@@ -249,6 +244,15 @@ impl Reactor {
     }
 }
 
+/// How many polls are left until all that waits now was told of, behind one that brought this many events.
+fn polls_left(before: usize, events: usize, connections: usize) -> usize {
+    match before {
+        _ if events < EVENTS_MAX => 0,
+        0 => connections / EVENTS_MAX, // the system tells of each once before it tells of any again
+        left => left - 1,
+    }
+}
+
 fn sort_event(
     event: &Event,
     key: ConnectionKey,
@@ -293,6 +297,23 @@ mod tests {
         config::{Config, Listen},
         engine::{hub::Limits, listener::listen},
     };
+
+    #[test]
+    fn what_one_poll_cannot_tell_is_waited_for_and_a_flood_ends_no_waiting() {
+        assert_eq!(polls_left(0, EVENTS_MAX - 1, 100_000), 0, "all was told");
+        assert_eq!(polls_left(0, EVENTS_MAX, 1000), 0, "there are no more connections than that");
+        let polls = |connections| {
+            let mut left = polls_left(0, EVENTS_MAX, connections);
+            let mut polls = 1;
+            while left > 0 {
+                left = polls_left(left, EVENTS_MAX, connections);
+                polls += 1;
+            }
+            polls
+        };
+        assert_eq!([1024, 2047, 2048, 10_000].map(polls), [2, 2, 3, 10]);
+        assert_eq!(polls_left(7, 3, 10_000), 0);
+    }
 
     #[test]
     fn a_flood_on_one_listener_does_not_starve_the_others() {

@@ -158,14 +158,15 @@ impl Hub {
     /// counts as old.
     fn offence(&self, app: &dyn Application, slot: Slot) -> u64 {
         let Some(session) = self.sessions.get(slot as usize) else { return 0 };
-        let weigh = |bytes: usize, since: u64| bytes as u64 * (AGE_MIN + self.now.saturating_sub(since));
+        let age = |since: u64| AGE_MIN + self.now.saturating_sub(since);
+        let weigh = |bytes: usize, since: u64| (bytes as u64).saturating_mul(age(since));
         let backlog = self
             .outboxes
             .backlog_since(slot)
             .map_or(0, |since| weigh(self.outboxes.backlog_cost(slot) + self.outboxes.pinned_bytes(slot), since));
         let incoming = session.incoming_since().map_or(0, |since| weigh(session.incoming_bytes(), since));
         let application = if session.phase == Phase::Open { app.kept_bytes(slot) } else { 0 };
-        backlog + incoming + weigh(application, self.now)
+        backlog.saturating_add(incoming).saturating_add(weigh(application, self.now))
     }
 
     /// What a connection that is told to go had sent of an unfinished message is of no use any more.

@@ -30,7 +30,7 @@ impl Hub {
     /// looked at, for more may have come than its poll has said.
     pub(crate) fn look_at_due(&mut self, app: &mut dyn Application, has_unread: impl Fn(Slot) -> bool) -> bool {
         let has_withdrawn = self.withdraw_due();
-        if self.clock.is_late() {
+        if self.clock.reads_first() {
             return has_withdrawn;
         }
         if self.due.is_empty() {
@@ -106,8 +106,11 @@ impl Hub {
     /// Pings an open connection that is silent, and closes it when it has had time to answer. Gives when to look again,
     /// unless it is closed.
     fn look_at_silence(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
-        let idle = if self.limits.idle_timeout > 0 { self.limits.idle_timeout } else { NEVER };
         let (now, ping) = (self.now, self.limits.ping_interval);
+        let (idle, until_idle) = match self.limits.idle_timeout {
+            0 => (NEVER, NEVER),
+            idle => (idle, idle.saturating_sub(silent)),
+        };
         if ping > 0 && silent < ping {
             return Some(ping - silent);
         }
@@ -120,7 +123,7 @@ impl Hub {
             return None;
         }
         if ping == 0 {
-            return Some(idle.saturating_sub(silent));
+            return Some(until_idle);
         }
         session.ask(now, ping);
         let until_idle = idle.saturating_sub(session.silent(now)).max(1);
@@ -155,8 +158,8 @@ impl Hub {
         None
     }
 
-    /// Notes that a connection is to be looked at when this time has come. It has one entry in the timers that counts, the
-    /// earliest: with a later one nothing is to be done, and a later one that is there already comes out for nothing.
+    /// A connection is looked at when this time has come, or before. Of its entries in the timers the earliest counts: a
+    /// later time adds none, and a later entry that is there already comes out without a look.
     pub(super) fn schedule(&mut self, slot: Slot, at: u64) {
         let session = &mut self.sessions[slot as usize];
         let at = Duration::from_millis(at);

@@ -181,6 +181,16 @@ fn without_pings_silence_counts_while_the_core_runs_and_without_an_idle_timeout_
     let slot = open(&mut hub, &mut peers);
     run_until(&mut hub, &mut peers, 1_000_000);
     assert!(hub.is_open(slot) && pings(&peers, slot) == 39, "{} pings", pings(&peers, slot));
+
+    let (mut hub, mut peers) =
+        (Hub::new(0, 1, Limits { ping_interval: 0, idle_timeout: 0, ..limits() }), Peers::default());
+    let slot = open(&mut hub, &mut peers);
+    run_until(&mut hub, &mut peers, 1_000_000);
+    assert!(hub.is_open(slot) && pings(&peers, slot) == 0);
+    assert_eq!(hub.next_deadline(), None, "there is no deadline");
+    receive(&mut hub, slot, &text(b"hello")[..5]);
+    run_until(&mut hub, &mut peers, 1_030_100);
+    assert_eq!(close_frame(&peers, slot), Some((1008, "message-timeout".to_owned())));
 }
 
 #[test]
