@@ -71,7 +71,11 @@ fn others_go_on_between_the_pieces_of_a_long_message_and_its_sender_waits_for_it
     end_turn(&mut hub, &mut peers);
     assert_eq!(payloads(&peers.received[reader as usize]), ["b a c:1", "d:3", "b a c:1", "b a c:1", "d:2"]);
     let own = payloads(&peers.received[long as usize]);
-    assert_eq!(own.iter().map(|text| &text[..4]).collect::<Vec<_>>(), ["b a ", "b a ", "LHTT", "LHTT"], "the ack is last");
+    assert_eq!(
+        own.iter().map(|text| &text[..4]).collect::<Vec<_>>(),
+        ["b a ", "b a ", "LHTT", "LHTT"],
+        "the ack is last"
+    );
     assert!(!hub.is_subscribed(long, b"b", Kind::Exact));
     assert_eq!((hub.stats.cut, hub.kept_bytes()), (1, 0));
 }

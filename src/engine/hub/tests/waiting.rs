@@ -61,7 +61,8 @@ fn a_turn_sends_a_part_of_what_has_become_live_and_the_next_turns_the_rest() {
     let mut batch = Vec::new();
     relay::put_answered(&mut batch, 8000);
     hub.relayed(1, &batch);
-    let sent = |peers: &Peers| peers.received.iter().map(|bytes| bytes.windows(9).filter(|w| w == b"ack:token").count()).sum();
+    let sent =
+        |peers: &Peers| peers.received.iter().map(|bytes| bytes.windows(9).filter(|w| w == b"ack:token").count()).sum();
     end_turn(&mut hub, &mut peers);
     let first: usize = sent(&peers);
     assert!((1..8000).contains(&first), "{first} in one turn");

@@ -32,7 +32,9 @@ fn work_grows_with_subscribers_and_bytes_and_not_with_what_is_only_stored() {
             hub.subscribe(slot, b"echo", Kind::Exact);
         }
         let slot = open(&mut hub, &mut peers);
-        (0..others).for_each(|number| drop(hub.subscribe(slot, format!("other.{number}").as_bytes(), Kind::Exact)));
+        for number in 0..others {
+            hub.subscribe(slot, format!("other.{number}").as_bytes(), Kind::Exact);
+        }
         receive(&mut hub, publisher, &text(b"first"));
         let before = hub.work();
         receive(&mut hub, publisher, &text(&vec![b'x'; bytes]));
@@ -79,7 +81,6 @@ fn who_is_alone_has_no_share_to_keep_to() {
     read(&mut lanes, &mut hub, one, 1000, now);
     lanes.begin(&hub, now, 1);
     assert_eq!(read(&mut lanes, &mut hub, one, 5_000_000, now), Next::Behind, "another one was there a moment ago");
-    assert!(lanes.is_over(&hub) || hub.work() > 0);
     assert_eq!(lanes.next_behind(), Some(hub.key(one)));
     now += Duration::from_millis(50);
     hub.set_now(now);
@@ -96,7 +97,9 @@ fn who_is_alone_has_no_share_to_keep_to() {
 fn deadlines_that_come_all_at_once_are_met_in_several_turns() {
     const COUNT: usize = 3000;
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
-    (0..COUNT).for_each(|_| drop(hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)))));
+    for _ in 0..COUNT {
+        hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    }
     hub.set_now(Duration::from_secs(3600));
     let mut turns = 0;
     while hub.stats.timed_out < COUNT as u64 {
