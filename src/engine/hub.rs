@@ -19,6 +19,7 @@ mod limits;
 mod linger;
 mod pages;
 mod pausing;
+mod pieces;
 mod publish;
 mod repeat;
 mod unfinished;
