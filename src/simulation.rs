@@ -7,6 +7,7 @@ mod client;
 mod frames;
 mod node;
 mod oracle;
+mod sockets;
 mod talk;
 mod world;
 

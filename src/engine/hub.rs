@@ -21,6 +21,7 @@ mod limits;
 mod linger;
 mod pages;
 mod pausing;
+mod pieces;
 mod publish;
 mod repeat;
 mod reserve;

@@ -67,7 +67,7 @@ impl Lanes {
 
     /// A turn begins to read, with so many connections that are ready.
     pub(crate) fn begin(&mut self, hub: &Hub, now: Duration, ready: usize) {
-        self.turn_end = hub.work() + self.turn_units;
+        self.turn_end = hub.work_with_writes() + self.turn_units;
         let has_others = now.saturating_sub(self.last_since) < ALONE_AFTER;
         self.is_alone = ready + self.behind.len() <= 1 && !has_others;
     }
@@ -79,7 +79,7 @@ impl Lanes {
 
     /// Whether the turn has done enough.
     pub(crate) fn is_over(&self, hub: &Hub) -> bool {
-        !self.is_alone && hub.work() >= self.turn_end
+        !self.is_alone && hub.work_with_writes() >= self.turn_end
     }
 
     /// Whether connections wait that have had their share.

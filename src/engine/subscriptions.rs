@@ -9,7 +9,7 @@
 //! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
 //! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
 
-mod lingering;
+mod interest;
 mod refusals;
 
 use slab::Slab;
@@ -228,31 +228,6 @@ impl Subscriptions {
     pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
         let audience = &mut self.audiences[id.0 as usize];
         (audience.live_at, audience.is_refused) = (sequence, false);
-    }
-}
-
-/// Interest.
-impl Subscriptions {
-    /// Notes whether a peer has subscribers for a name.
-    ///
-    /// # Panics
-    /// If `peer` is not below [`PEERS_MAX`].
-    pub(crate) fn set_interest(&mut self, peer: u32, name: &[u8], kind: Kind, interested: bool) {
-        assert!(peer < PEERS_MAX, "peer {peer} of at most {PEERS_MAX}");
-        if interested {
-            let id = self.find_or_add(name, kind);
-            self.audiences[id as usize].peers |= 1 << peer;
-        } else if let Some(id) = self.lookup(name, kind) {
-            self.audiences[id as usize].peers &= !(1 << peer);
-            self.free_if_unused(id);
-        }
-    }
-
-    /// The names that have a local subscriber. Cost: all audiences.
-    #[cfg(test)]
-    pub(crate) fn local(&self) -> impl Iterator<Item = (&[u8], Kind)> {
-        let subscribed = self.audiences.iter().filter(|(_, audience)| !audience.subscribers.is_empty());
-        subscribed.map(|(_, audience)| (&*audience.name, audience.kind))
     }
 }
 

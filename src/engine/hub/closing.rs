@@ -6,7 +6,7 @@ use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use crate::{
     engine::{
-        hub::{Application, Hub, work::WRITE_UNITS},
+        hub::{Application, Hub},
         outbox::Sink,
         session::{Ended, Phase},
         subscriptions::Slot,
@@ -124,7 +124,7 @@ impl Hub {
     /// Sends what the turn has collected and acts on what came of it.
     pub(crate) fn flush(&mut self, app: &mut dyn Application, sink: &mut impl Sink) {
         self.apply_run();
-        self.work.add(WRITE_UNITS * self.outboxes.dirty_len() as u64);
+        self.work.write(self.outboxes.dirty_len());
         if self.is_full() {
             // A turn of many publishers goes on after this: who reads as fast as they publish must not wait for the next
             // poll, or its backlog would pass the limit meanwhile. It costs a system call for each that does not read.

@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{
-        hub::{Application, Hub},
+        hub::{Application, Hub, work::REQUEST_UNITS},
         session::{self, Framing, Incoming, Phase, Request},
         subscriptions::Slot,
     },
@@ -52,6 +52,7 @@ impl Hub {
             if begins {
                 self.sessions[slot as usize].heard = self.now;
             }
+            self.work.add(REQUEST_UNITS);
             match self.receive_request(app, slot, &bytes[used..]) {
                 Ok(more) => used += more,
                 Err((fault, extra)) => {

@@ -1,7 +1,5 @@
 //! Subscribing and publishing: the life of a message behind its parser.
 
-use std::collections::VecDeque;
-
 use smallvec::SmallVec;
 
 use crate::{
@@ -13,7 +11,6 @@ use crate::{
             work::{LOOKUP_UNITS, MESSAGE_UNITS, SUBSCRIPTION_UNITS, delivery_units, subscription_units},
         },
         relay::{self, Item, Relays},
-        session::ConnectionKey,
         subscriptions::{AudienceId, Slot},
     },
     error::{Reason, Refusal},
@@ -30,7 +27,7 @@ pub(super) struct Resolved {
     /// Counts the channels resolved, so that this one can be recognised by its number.
     number: u64,
     name: Vec<u8>,
-    audiences: SmallVec<[AudienceId; 8]>,
+    pub(super) audiences: SmallVec<[AudienceId; 8]>,
     /// A bit for each interested peer.
     pub(super) peers: u64,
     pub(super) has_subscribers: bool,
@@ -41,12 +38,12 @@ pub(super) struct Resolved {
 /// Frames in a row, all for [`Resolved`]: they are given to the subscribers together, when something else comes.
 #[derive(Debug, Default)]
 pub(super) struct Run {
-    start: u32,
+    pub(super) start: u32,
     /// 0 when there is no run.
     pub(super) end: u32,
     /// The connection that does not get them, because its message said `no-echo`.
-    except: Option<Slot>,
-    frames: u64,
+    pub(super) except: Option<Slot>,
+    pub(super) frames: u64,
 }
 
 impl Resolved {
@@ -174,62 +171,6 @@ impl Hub {
         }
     }
 
-    /// Leaves these channels of a publish for later, if there are any.
-    #[inline(never)]
-    fn leave_rest<'n>(
-        &mut self,
-        names: impl Iterator<Item = &'n [u8]>,
-        is_text: bool,
-        payload: &[u8],
-        except: Option<Slot>,
-    ) {
-        let mut rest = Vec::new();
-        names.for_each(|name| relay::put_short(&mut rest, name));
-        if !rest.is_empty() {
-            let mut frame = Vec::new();
-            frame::encode(&mut frame, data(is_text), payload);
-            let except = except.map(|slot| self.key(slot));
-            self.put_step(Step::Publish { names: rest.into(), frame: frame.into(), except, is_relayed: true });
-        }
-    }
-
-    /// Publishes a frame to the channels of [`relay::names`], to the peers too if `is_relayed`, until the piece that has
-    /// begun at this work is large enough. Gives the channels that are left.
-    pub(super) fn publish_frame<'n>(
-        &mut self,
-        mut names: &'n [u8],
-        frame: &[u8],
-        except: Option<Slot>,
-        is_relayed: bool,
-        begun: u64,
-    ) -> &'n [u8] {
-        let mut range: Option<(u32, u32)> = None;
-        let mut relayed: SmallVec<[(&[u8], u64); 4]> = SmallVec::new();
-        while let Some(name) = relay::take_name(&mut names) {
-            self.resolve(name);
-            let peers = if is_relayed { self.resolved.peers } else { 0 };
-            self.stats.published += u64::from(is_relayed);
-            if !self.resolved.has_subscribers && peers == 0 {
-                continue; // of a relayed one, the last subscriber left while the frame was on its way
-            }
-            let (start, end) = range.unwrap_or_else(|| self.append(frame));
-            range = Some((start, end));
-            self.deliver(start, end, except, 1);
-            if peers != 0 {
-                relayed.push((name, peers));
-            }
-            if self.has_done_piece(begun) {
-                break;
-            }
-        }
-        if let Some((start, end)) = range
-            && !relayed.is_empty()
-        {
-            self.relay(&relayed, start, end);
-        }
-        names
-    }
-
     /// The number of the channel that was published to last, if all of its subscribers are one audience, and neither they
     /// nor the interested peers have changed since.
     pub(super) fn single_audience(&self) -> Option<u64> {
@@ -244,7 +185,7 @@ impl Hub {
     }
 
     /// Hands a frame to each peer that is interested in one of the channels, with those that it is interested in.
-    fn relay(&mut self, channels: &[(&[u8], u64)], start: u32, end: u32) {
+    pub(super) fn relay(&mut self, channels: &[(&[u8], u64)], start: u32, end: u32) {
         let mut peers = channels.iter().fold(0, |peers, (_, interested)| peers | interested);
         while peers != 0 {
             let peer = peers.trailing_zeros();
@@ -375,46 +316,6 @@ impl Hub {
         }
     }
 
-    /// Gives one frame to all audiences of the resolved channel; what would make the turn too full is left for later.
-    fn deliver_to_audiences(&mut self, (start, end): (u32, u32), except: Option<Slot>) {
-        let audiences = std::mem::take(&mut self.resolved.audiences);
-        for (index, &audience) in audiences.iter().enumerate() {
-            if index > 0 && self.outboxes.has_long_chain() {
-                let name = |&audience: &AudienceId| {
-                    let (name, kind) = self.subscriptions.name(audience);
-                    (name.into(), kind)
-                };
-                let names = audiences[index..].iter().map(name).collect();
-                let frame = self.outboxes.turn_bytes(start, end).into();
-                self.put_step(Step::Deliver { names, frame, except: except.map(|slot| self.key(slot)) });
-                break;
-            }
-            self.give(audience, Run { start, end, except, frames: 1 });
-        }
-        self.resolved.audiences = audiences;
-    }
-
-    /// Delivers a frame to the subscribers of these very names, as long as the turn is not full.
-    pub(super) fn deliver_to_names(
-        &mut self,
-        mut names: VecDeque<(Box<[u8]>, Kind)>,
-        frame: Box<[u8]>,
-        except: Option<ConnectionKey>,
-    ) {
-        self.apply_run();
-        let slot = except.filter(|&key| self.is_current(key)).map(|key| key.slot);
-        let mut range = None;
-        while let Some((name, kind)) = names.pop_front() {
-            let Some(audience) = self.subscriptions.find_name(&name, kind) else { continue };
-            let (start, end) = *range.get_or_insert_with(|| self.append(&frame));
-            self.work.add(delivery_units(self.subscriptions.subscribers(audience).len(), end - start));
-            self.give(audience, Run { start, end, except: slot, frames: 1 });
-            if self.is_full() && !names.is_empty() {
-                return self.put_step(Step::Deliver { names, frame, except });
-            }
-        }
-    }
-
     /// Gives the run to its subscribers. To be called before anything else goes into an outbox.
     pub(super) fn apply_run(&mut self) {
         if self.run.end == 0 {
@@ -428,7 +329,7 @@ impl Hub {
 
     /// Puts frames into the outboxes of an audience.
     #[inline]
-    fn give(&mut self, audience: AudienceId, Run { start, end, except, frames }: Run) {
+    pub(super) fn give(&mut self, audience: AudienceId, Run { start, end, except, frames }: Run) {
         let subscribers = self.subscriptions.subscribers(audience);
         self.stats.delivered += frames * subscribers.len() as u64;
         for subscriber in subscribers {

@@ -165,7 +165,7 @@ impl Hub {
 
     /// A whole message has come.
     fn message(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
-        self.work.add(MESSAGE_UNITS);
+        self.work.add(2 * MESSAGE_UNITS);
         self.stats.received += 1;
         app.on_message(self, slot, is_text, payload);
         self.message_done(Some(slot));

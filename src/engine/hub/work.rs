@@ -24,6 +24,8 @@ const STEP_UNITS: u64 = 512;
 
 /// Work for a message or another frame, beside its bytes.
 pub(super) const MESSAGE_UNITS: u64 = 64;
+/// Work for an HTTP request, beside its bytes.
+pub(super) const REQUEST_UNITS: u64 = 512;
 /// Work for a channel that is looked up, and for each audience that is found.
 pub(super) const LOOKUP_UNITS: u64 = 64;
 /// Work for a subscription that begins or ends, beside the bytes of its name.
@@ -35,13 +37,15 @@ const DELIVERY_UNITS: u64 = 8;
 /// Bytes that a socket is given for one unit.
 const BYTES_PER_UNIT: u64 = 8;
 /// Work for a write to a socket, beside its bytes.
-pub(super) const WRITE_UNITS: u64 = 1024;
+const WRITE_UNITS: u64 = 1024;
 
 /// The work of a core.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// Units so far.
+    /// Units so far, but for writes.
     done: u64,
+    /// Units of writes to sockets, which are nobody's alone: one write serves all who publish in a turn.
+    written: u64,
     /// Input is taken until so many are done.
     limit: u64,
     /// [`PIECE_UNITS`] and [`HEAVY_UNITS`], but for tests.
@@ -51,11 +55,16 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new() -> Self {
-        Self { done: 0, limit: u64::MAX, piece_units: PIECE_UNITS, heavy_units: HEAVY_UNITS }
+        Self { done: 0, written: 0, limit: u64::MAX, piece_units: PIECE_UNITS, heavy_units: HEAVY_UNITS }
     }
 
     pub(super) fn add(&mut self, units: u64) {
         self.done += units;
+    }
+
+    /// So many connections are written to.
+    pub(super) fn write(&mut self, connections: usize) {
+        self.written += WRITE_UNITS * connections as u64;
     }
 
     pub(super) fn done(&self) -> u64 {
@@ -74,9 +83,14 @@ pub(super) fn subscription_units(name: &[u8]) -> u64 {
 }
 
 impl Hub {
-    /// Units of work since the core's start.
+    /// Units of work since the core's start, but for writes to sockets.
     pub(crate) fn work(&self) -> u64 {
         self.work.done
+    }
+
+    /// The same with the writes.
+    pub(crate) fn work_with_writes(&self) -> u64 {
+        self.work.done + self.work.written
     }
 
     /// Input is taken until so many more units are done; `u64::MAX` is without a limit.

@@ -1,8 +1,34 @@
-//! Names that the peers were told of: they are kept until the peers are told otherwise.
+//! The peers' interest here, and the names of ours that they were told of: those are kept until they are told otherwise.
 
-use super::{AudienceId, Subscriptions};
+use super::{AudienceId, PEERS_MAX, Subscriptions};
 use crate::protocol::channel::Kind;
 
+/// Theirs.
+impl Subscriptions {
+    /// Notes whether a peer has subscribers for a name.
+    ///
+    /// # Panics
+    /// If `peer` is not below [`PEERS_MAX`].
+    pub(crate) fn set_interest(&mut self, peer: u32, name: &[u8], kind: Kind, interested: bool) {
+        assert!(peer < PEERS_MAX, "peer {peer} of at most {PEERS_MAX}");
+        if interested {
+            let id = self.find_or_add(name, kind);
+            self.audiences[id as usize].peers |= 1 << peer;
+        } else if let Some(id) = self.lookup(name, kind) {
+            self.audiences[id as usize].peers &= !(1 << peer);
+            self.free_if_unused(id);
+        }
+    }
+
+    /// The names that have a local subscriber. Cost: all audiences.
+    #[cfg(test)]
+    pub(crate) fn local(&self) -> impl Iterator<Item = (&[u8], Kind)> {
+        let subscribed = self.audiences.iter().filter(|(_, audience)| !audience.subscribers.is_empty());
+        subscribed.map(|(_, audience)| (&*audience.name, audience.kind))
+    }
+}
+
+/// Ours.
 impl Subscriptions {
     /// Notes that the peers are told of a name. False if they were before. The audience stays until
     /// [`withdraw`](Self::withdraw), with or without subscribers.
