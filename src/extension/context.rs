@@ -176,7 +176,7 @@ impl Context<'_> {
         body: impl AsRef<[u8]>,
     ) -> Result<(), Refusal> {
         let limits = &self.hub.limits;
-        let channels = check_channels(channels, limits.head.publish_channels_max)?.join(" ");
+        let channels = check_channels(channels, limits.publish_channels_max)?.join(" ");
         let payload = encode_publish(&channels, command, headers, body.as_ref(), limits.message_bytes_max)?;
         check_publish_size(payload.len(), self.hub.publish_bytes_max())?;
         self.effects.borrow_mut().publish(&channels, |out| out.extend_from_slice(&payload));

@@ -61,7 +61,12 @@ pub(super) fn check(
         upstream::check(message, gate)?;
     }
     // Last, for it reads the whole body.
-    head.value(payload, Control::Multipart).map_or(Ok(()), |value| multipart::check(value, head.body(payload)))
+    if head.has(Control::Multipart)
+        && let Some(value) = head.value(payload, Control::Multipart)
+    {
+        multipart::check(value, head.body(payload))?;
+    }
+    Ok(())
 }
 
 /// Checks the channels that a message is published to, and gives their number.
@@ -73,7 +78,7 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
         return Ok(0);
     }
     check_publish_size(message.payload.len(), hub.publish_bytes_max())?;
-    let (mut count, channels_max) = (0, hub.limits.head.publish_channels_max);
+    let (mut count, channels_max) = (0, hub.limits.publish_channels_max);
     for name in message.names(Control::Publish) {
         if count == channels_max {
             return Err(too_many_channels(channels_max));

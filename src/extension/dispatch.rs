@@ -70,6 +70,8 @@ struct Plain {
     head: Head,
     /// What the head was held against.
     limits: Option<HeadLimits>,
+    /// How many channels it names.
+    channels: usize,
     no_echo: bool,
 }
 
@@ -79,6 +81,7 @@ const PLAIN_BYTES_MAX: usize = 256;
 impl Plain {
     fn matches(&self, hub: &Hub, payload: &[u8]) -> bool {
         self.limits == Some(hub.limits.head)
+            && self.channels <= hub.limits.publish_channels_max
             && payload.starts_with(&self.bytes)
             && payload.len() <= hub.publish_bytes_max()
     }
@@ -90,6 +93,7 @@ impl Plain {
             self.bytes.extend_from_slice(&payload[..head.body_start()]);
             std::mem::swap(&mut self.head, head);
             self.limits = Some(limits);
+            self.channels = self.head.names(payload, Control::Publish).count();
             self.no_echo = control::is_no_echo(&self.head, payload);
         }
     }
@@ -97,7 +101,7 @@ impl Plain {
     /// Carries out a message that has this head. The next ones need not come here if its channel is the only one.
     fn carry_out(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
         control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text }, None);
-        if self.head.names(payload, Control::Publish).nth(1).is_none() {
+        if self.channels == 1 {
             hub.expect_repeats(&self.bytes, self.no_echo);
         }
     }

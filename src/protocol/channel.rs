@@ -53,6 +53,7 @@ pub(crate) fn check_subscribe(name: &[u8]) -> Result<Kind, Refusal> {
 ///
 /// # Errors
 /// `forbidden`: the name is the system's, see [`is_system`].
+#[inline]
 pub(crate) fn check_client(name: &[u8]) -> Result<(), Refusal> {
     if is_system(name) { Err(forbidden(name)) } else { Ok(()) }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Limits {
     pub(crate) message_bytes_max: usize,
     pub(crate) head: HeadLimits,
     pub(crate) http_head_bytes_max: usize,
+    /// Channels that one message is published to.
+    pub(crate) publish_channels_max: usize,
     pub(crate) outbox_bytes_max: usize,
     /// This core's share of the process's budget.
     pub(crate) kept_bytes_max: usize,
@@ -42,11 +44,8 @@ impl Limits {
         let millis = |duration: Duration| duration.as_millis() as u64;
         Self {
             message_bytes_max: config.message_bytes_max,
-            head: HeadLimits {
-                head_bytes_max: config.head_bytes_max,
-                headers_max: config.headers_max,
-                publish_channels_max: config.publish_channels_max,
-            },
+            head: HeadLimits { head_bytes_max: config.head_bytes_max, headers_max: config.headers_max },
+            publish_channels_max: config.publish_channels_max,
             http_head_bytes_max: config.http_head_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,
             kept_bytes_max: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores,

@@ -19,12 +19,10 @@ pub(crate) struct HeadLimits {
     pub(crate) head_bytes_max: usize,
     /// Header lines.
     pub(crate) headers_max: usize,
-    /// Channels in the `publish` headers. It is kept when the message is checked, not when its head is parsed.
-    pub(crate) publish_channels_max: usize,
 }
 
 /// Up to this many names are compared with each other, which is cheaper than a table.
-const FEW_NAMES: usize = 8;
+const FEW_NAMES: usize = 32;
 
 /// Bytes `start..end` of the payload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +38,22 @@ impl Span {
 
     fn of(self, payload: &[u8]) -> &[u8] {
         &payload[self.start as usize..self.end as usize]
+    }
+
+    /// A number that the same bytes always have, and others hardly ever: their ends and their length.
+    fn fingerprint(self, payload: &[u8]) -> u64 {
+        let (bytes, from_here) = (self.of(payload), &payload[self.start as usize..]);
+        let ends = match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(start), Some(end)) => u64::from_le_bytes(*start).rotate_left(29) ^ u64::from_le_bytes(*end),
+            _ if bytes.is_empty() => 0,
+            _ => {
+                // Up to seven bytes: read with what is behind them, if there is enough, which is then shifted out.
+                let word = from_here.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+                let slowly = || bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+                word.unwrap_or_else(slowly) << (64 - 8 * bytes.len())
+            }
+        };
+        ends ^ bytes.len() as u64
     }
 }
 
@@ -116,25 +130,34 @@ impl Head {
     }
 
     /// Drops names that were there before (PROTOCOL.md §2: each name counts once). Cost: by their number, and no allocation.
+    #[inline(never)]
     fn keep_first_of_each_name(&mut self, payload: &[u8]) {
         let Self { names, seen, .. } = self;
-        let are_few = names.len() <= FEW_NAMES;
-        if !are_few {
+        if names.len() > FEW_NAMES {
             seen.reserve(names.len());
+            let mut kept = 0;
+            for at in 0..names.len() {
+                let name = names[at];
+                let key_at = |place: u32| names[place as usize].key(payload);
+                let is_new = seen.is_new(name.key(payload), kept as u32, key_at);
+                names[kept] = name;
+                kept += usize::from(is_new);
+            }
+            names.truncate(kept);
+            seen.clear();
+            return;
         }
-        let mut kept = 0;
+        // Nearly always all of them differ, which their fingerprints show.
+        let (mut kept, mut prints) = (0, [0; FEW_NAMES]);
         for at in 0..names.len() {
-            let (name, key) = (names[at], names[at].key(payload));
-            let is_new = if are_few {
-                names[..kept].iter().all(|before| before.key(payload) != key)
-            } else {
-                seen.is_new(key, kept as u32, |place| names[place as usize].key(payload))
-            };
-            names[kept] = name;
+            let name = names[at];
+            let print = name.span.fingerprint(payload);
+            let is_same = |other: &Name| other.key(payload) == name.key(payload);
+            let is_new = !prints[..kept].contains(&print) || !names[..kept].iter().any(is_same);
+            (prints[kept], names[kept]) = (print, name);
             kept += usize::from(is_new);
         }
         names.truncate(kept);
-        seen.clear();
     }
 
     fn start_line(&mut self, window: &[u8], payload_len: usize) -> Result<usize, Refusal> {
@@ -259,6 +282,7 @@ impl Head {
     ///
     /// # Errors
     /// `bad-header`.
+    #[inline]
     pub(crate) fn check_repeated(&self) -> Result<(), Refusal> {
         if self.repeated & Control::SINGLE == 0 {
             return Ok(());

@@ -59,9 +59,7 @@ impl Message {
             return Err(Refusal::because(Reason::MessageTooBig, "a message has less than 4 GiB"));
         }
         let mut head = Head::default();
-        let unlimited =
-            HeadLimits { head_bytes_max: bytes.len(), headers_max: usize::MAX, publish_channels_max: usize::MAX };
-        head.parse(bytes, false, unlimited)?;
+        head.parse(bytes, false, HeadLimits { head_bytes_max: bytes.len(), headers_max: usize::MAX })?;
         // The head is UTF-8, so nothing is replaced here.
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self {
