@@ -712,7 +712,7 @@ class Connection {
 
   /** @param {unknown} data */
   #received(data) {
-    this.#heardAt = performance.now();
+    this.#heardAt = now();
     this.#heard += 1;
     if (typeof data === "string") return this.#hooks.received(data);
     const bytes = asBytes(data);
