@@ -123,7 +123,7 @@ fn goes_with_another_static_library_of_rust(folder: &Path, destination: &Path) {
     fs::write(&source, OTHER_LIBRARY).expect("the folder can be written to");
     fs::write(&main, USES_BOTH).expect("the folder can be written to");
     let mut rustc = Command::new("rustc");
-    rustc.args(["--edition=2024", "--crate-type=staticlib", "-O", "-Clto=fat", "-Cpanic=unwind", "-o"]);
+    rustc.args(["--edition=2021", "--crate-type=staticlib", "-O", "-Clto=fat", "-Cpanic=unwind", "-o"]);
     output(rustc.arg(&other).arg(&source));
     let library = destination.join("usr/lib/liblhttp.a");
     for (name, libraries) in [("ours-first", [&library, &other]), ("ours-last", [&other, &library])] {
@@ -137,7 +137,7 @@ fn goes_with_another_static_library_of_rust(folder: &Path, destination: &Path) {
 
 /// A panic that is caught needs the personality function.
 const OTHER_LIBRARY: &str = r#"
-#[unsafe(no_mangle)]
+#[no_mangle]
 pub extern "C" fn catches_a_panic() -> i32 {
     std::panic::set_hook(Box::new(|_| {}));
     i32::from(std::panic::catch_unwind(|| panic!("{}", std::process::id())).is_err())
