@@ -532,7 +532,7 @@ function openNodesOwn(WebSocket, url, protocols = []) {
  * @param {(connection: { destroy(): void }) => void} connected
  */
 function noting(handler, connected) {
-  // Both names are in use, the second from undici 7 on; the connection is the last argument of either.
+  // One name or the other, by the version of undici; the connection is the last argument of either.
   for (const name of ["onUpgrade", "onRequestUpgrade"]) {
     const upgrade = handler[name];
     if (typeof upgrade !== "function") continue;
@@ -839,13 +839,16 @@ function tooBig(bytes, bytesMax) {
 }
 
 /**
- * The limit that the server names beside the code: the one number in its reason.
+ * The limit that the server names beside the code: a reason that is a number, or says how many bytes. If it says so of the
+ * message, too, that is the larger number.
  * @param {import("./connection.js").Loss} loss
  * @returns {number | undefined}
  */
 function toldLimit({ code, reason = "" }) {
-  const number = code === TOO_BIG ? /^\D*(\d{1,15})\D*$/.exec(reason)?.[1] : undefined;
-  return number === undefined ? undefined : Number(number);
+  if (code !== TOO_BIG) return undefined;
+  const numbers = /^\d+$/.test(reason) ? [reason] : (reason.match(/\d+(?= bytes)/g) ?? []);
+  const limits = numbers.map(Number).filter((number) => number > 0 && number !== TOO_BIG);
+  return limits.length === 0 ? undefined : Math.min(...limits);
 }
 
 /**
@@ -1030,9 +1033,8 @@ class Exchange {
     for (const operation of unacked) {
       operation.stopTimer?.();
       const { retry, bytes, sends = 0 } = operation;
-      if (this.#isClosed()) operation.reject(error);
-      else if (refused.has(operation)) operation.reject(tooBig(bytes, refused.bytesMax));
-      else if (!retry) operation.reject(error);
+      if (refused.has(operation)) operation.reject(tooBig(bytes, refused.bytesMax));
+      else if (!retry || this.#isClosed()) operation.reject(error);
       else if (sends > this.#options.retriesMax) operation.reject(lostEachTime(sends, error));
       else again.push(operation);
     }

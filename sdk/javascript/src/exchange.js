@@ -166,9 +166,8 @@ export class Exchange {
     for (const operation of unacked) {
       operation.stopTimer?.();
       const { retry, bytes, sends = 0 } = operation;
-      if (this.#isClosed()) operation.reject(error);
-      else if (refused.has(operation)) operation.reject(tooBig(bytes, refused.bytesMax));
-      else if (!retry) operation.reject(error);
+      if (refused.has(operation)) operation.reject(tooBig(bytes, refused.bytesMax));
+      else if (!retry || this.#isClosed()) operation.reject(error);
       else if (sends > this.#options.retriesMax) operation.reject(lostEachTime(sends, error));
       else again.push(operation);
     }

@@ -93,7 +93,7 @@ function openNodesOwn(WebSocket, url, protocols = []) {
  * @param {(connection: { destroy(): void }) => void} connected
  */
 function noting(handler, connected) {
-  // Both names are in use, the second from undici 7 on; the connection is the last argument of either.
+  // One name or the other, by the version of undici; the connection is the last argument of either.
   for (const name of ["onUpgrade", "onRequestUpgrade"]) {
     const upgrade = handler[name];
     if (typeof upgrade !== "function") continue;

@@ -19,13 +19,16 @@ export function tooBig(bytes, bytesMax) {
 }
 
 /**
- * The limit that the server names beside the code: the one number in its reason.
+ * The limit that the server names beside the code: a reason that is a number, or says how many bytes. If it says so of the
+ * message, too, that is the larger number.
  * @param {import("./connection.js").Loss} loss
  * @returns {number | undefined}
  */
 export function toldLimit({ code, reason = "" }) {
-  const number = code === TOO_BIG ? /^\D*(\d{1,15})\D*$/.exec(reason)?.[1] : undefined;
-  return number === undefined ? undefined : Number(number);
+  if (code !== TOO_BIG) return undefined;
+  const numbers = /^\d+$/.test(reason) ? [reason] : (reason.match(/\d+(?= bytes)/g) ?? []);
+  const limits = numbers.map(Number).filter((number) => number > 0 && number !== TOO_BIG);
+  return limits.length === 0 ? undefined : Math.min(...limits);
 }
 
 /**

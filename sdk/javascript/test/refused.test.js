@@ -6,6 +6,7 @@ import { mock, test } from "node:test";
 import { WebSocket } from "ws";
 
 import { connect } from "../src/index.js";
+import { toldLimit } from "../src/toobig.js";
 import { mockTime, names, outcome, pass, start, started } from "./support/fake-client.js";
 import { settled } from "./support/fake-socket.js";
 import { startLhttpd } from "./support/lhttpd.js";
@@ -55,6 +56,14 @@ test("on a fake socket", async (context) => {
     await settled();
     assert.ok(all[0].isDone && !all[0].error && all[3].isDone && !all[3].error);
     assert.deepEqual(client.queued, { messages: 0, bytes: 0 });
+  });
+
+  await context.test("without reconnect, too, the error says what was too big", async () => {
+    const { client, Socket } = await started({ reconnect: false });
+    const [small, big] = [10, 500].map((size) => outcome(client.publish("a", "x".repeat(size), { retry: true })));
+    Socket.last.break(1009);
+    await settled();
+    assert.deepEqual([small.error.reason, big.error.reason], ["connection-lost", "message-too-big"]);
   });
 
   await context.test("a message that nobody answers may be the one that was too big", async () => {
@@ -152,6 +161,20 @@ test("on a fake socket", async (context) => {
       client.close();
     }
   });
+});
+
+test("a limit is read from a reason that names one, and from no other", () => {
+  const cases = [
+    ["16384", 16_384],
+    ["a message of 20000 bytes, more than 16384 bytes", 16_384],
+    ["message is too big", undefined],
+    ["error 1009: over 64k", undefined],
+    ["1009", undefined],
+    ["0", undefined],
+    [undefined, undefined],
+  ];
+  for (const [reason, limit] of cases) assert.equal(toldLimit({ code: 1009, reason }), limit, reason);
+  assert.equal(toldLimit({ code: 1008, reason: "16384" }), undefined);
 });
 
 test("lhttpd's limit rejects a publish, and only that", async (context) => {
