@@ -29,7 +29,12 @@
  *   Memory      If there is none left, the process ends (abort).
  *   Cancel      A thread that is in here must not be cancelled (pthread_cancel): that ends the process (abort). To end
  *               another thread's poll, close the client.
- *   fork        A child process that does not exec at once has none of the threads: it must not call anything here.
+ *   fork        A child process has none of the threads. If it was forked behind the first call here, everything gives
+ *               LHTTP_ERROR_FORKED in it, or NULL or 0, at once, and nothing happens in the child nor in the parent. Only
+ *               lhttp_version, lhttp_strerror and lhttp_last_* work there, and do not count as a call. One that is to
+ *               have a server or client of its own is forked before, or execs. Until it ends or execs, it keeps the
+ *               sockets of the parent open. Forked inside of a callback, it must not return from it: that ends it
+ *               (abort). What the system does not tell of (vfork, clone) is not noticed.
  *   dlclose     Not while a server runs, nor a thread that has called anything here.
  */
 #ifndef LHTTP_H
@@ -71,7 +76,9 @@ enum {
     LHTTP_ERROR_LOST = 12,          /* the connection ended before the answer; whether it happened is not known */
     LHTTP_ERROR_TIMED_OUT = 13,     /* no answer came in time; whether it happened is not known */
     LHTTP_ERROR_INBOX_FULL = 14,    /* poll first; nothing that came was lost */
-    LHTTP_NOTHING = 15              /* a poll without an event: no error */
+    LHTTP_NOTHING = 15,             /* a poll without an event: no error */
+
+    LHTTP_ERROR_FORKED = 16 /* this is a child process that was forked: see fork, above */
 };
 
 /* What a status means in general: a text that is always there. */

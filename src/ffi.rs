@@ -3,8 +3,9 @@
 //! The header is the documentation of each function, and the contract that the SAFETY reasons here rely on;
 //! `tests/ffi_header.rs` holds the two against each other. The libraries are made by the package in `tools/c`.
 //!
-//! - **No panic crosses the boundary**: every exported function is one call of [`guard`](status::guard), [`guard_or`] or
-//!   [`guard_status`](status::guard_status), and the release profile keeps unwinding.
+//! - **No panic crosses the boundary**: every exported function is one call of [`guard`](status::guard), [`guard_or`](status::guard_or),
+//!   [`guard_status`](status::guard_status) or [`guard_anywhere`], and the release profile keeps unwinding.
+//! - **A forked child is refused** before it comes to any lock, see [`fork`].
 //! - **A handle is a number**, never an address: [`handles`] looks it up, so one that is stale or made up is a status and
 //!   not a use after free. A context is looked up among those that its own thread is in, for the same reason.
 //! - **What C points to is read by [`input`] alone**, which refuses NULL, misalignment and bad UTF-8.
@@ -18,6 +19,7 @@ mod config;
 mod context;
 mod event;
 mod extension;
+mod fork;
 mod handles;
 mod input;
 mod log;
@@ -31,7 +33,7 @@ mod status;
 
 use std::ffi::{CStr, c_char};
 
-use self::status::{LhttpStatus, guard_or, last_code, last_error, last_reason};
+use self::status::{LhttpStatus, guard_anywhere, last_code, last_error, last_reason};
 
 /// `LHTTP_VERSION`, NUL-terminated.
 const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -41,25 +43,25 @@ const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_V
 
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_version() -> *const c_char {
-    guard_or(VERSION.as_ptr(), || Ok(VERSION.as_ptr()))
+    guard_anywhere(VERSION.as_ptr(), || Ok(VERSION.as_ptr()))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_strerror(status: LhttpStatus) -> *const c_char {
-    guard_or(c"".as_ptr(), || Ok(status.meaning().as_ptr()))
+    guard_anywhere(c"".as_ptr(), || Ok(status.meaning().as_ptr()))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_last_error() -> *const c_char {
-    guard_or(c"".as_ptr(), || Ok(last_error()))
+    guard_anywhere(c"".as_ptr(), || Ok(last_error()))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_last_code() -> u16 {
-    guard_or(0, || Ok(last_code()))
+    guard_anywhere(0, || Ok(last_code()))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_last_reason() -> *const c_char {
-    guard_or(c"".as_ptr(), || Ok(last_reason()))
+    guard_anywhere(c"".as_ptr(), || Ok(last_reason()))
 }

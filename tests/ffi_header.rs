@@ -114,8 +114,8 @@ fn the_header_says_the_version() {
 fn every_function_stops_panics() {
     for item in code_items(concat!("#[un", "safe(no_mangle)]\n"), "\n}") {
         let (head, body) = item.split_once("{\n").expect("a function has a body");
-        let is_guarded =
-            ["guard(", "guard_or(", "guard_status("].iter().any(|guard| body.trim_start().starts_with(guard));
+        let guards = ["guard(", "guard_or(", "guard_status(", "guard_anywhere("];
+        let is_guarded = guards.iter().any(|guard| body.trim_start().starts_with(guard));
         assert!(is_guarded, "{head}");
         assert_eq!(
             body.lines()

@@ -1,5 +1,6 @@
-// Makes dist/: the modules of src/ in one file, as an ES module and as a classic script. They only need to be put one
-// behind the other, because they share no name at their top level (the module would not parse) and import by name.
+// Makes dist/: the modules of src/ in one file, as an ES module, for CommonJS and as a classic script. They only need to
+// be put one behind the other, because they share no name at their top level (the module would not parse) and import by
+// name. And the types once more under the name that they must have for CommonJS.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -9,7 +10,7 @@ const root = dirname(fileURLToPath(import.meta.url));
 const IMPORT = /^import \{[^}]*\} from "([^"]+)";\n/gm;
 const REEXPORT = /^export \{([^}]*)\} from "([^"]+)";\n/gm;
 
-/** The two files, by name. */
+/** The files, by name. */
 export function build() {
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const banner = `// lhttp-client ${version}, MIT. Made from src/ by build.js: change it there.\n`;
@@ -17,6 +18,8 @@ export function build() {
   const names = [...index.matchAll(REEXPORT)].flatMap(([, list]) => list.split(",").map((name) => name.trim()));
   return {
     "lhttp.mjs": `${banner}\n${bundle("src/index.js")}\nexport { ${names.join(", ")} };\n`,
+    "lhttp.cjs": `${banner}"use strict";\n\n${bundle("src/index.js")}\nmodule.exports = { ${names.join(", ")} };\n`,
+    "lhttp.d.cts": readFileSync(join(root, "index.d.ts"), "utf8"),
     "lhttp.js": `${banner}(function (target) {\n"use strict";\n\n${bundle("src/classic.js")}\ninstall(target);\n})(globalThis);\n`,
   };
 }

@@ -30,7 +30,10 @@ export interface StateChange {
   closeCode?: number;
 }
 
-/** All times are in milliseconds. */
+/**
+ * All times are in milliseconds. Of what a server must do in time, only the time counts in which the program's event loop
+ * ran: what arrived while it stood still is read first.
+ */
 export interface ConnectOptions {
   /** The WebSocket class, where there is no global one (Node before 22): for example that of the package `ws`. */
   WebSocket?: unknown;
@@ -42,6 +45,11 @@ export interface ConnectOptions {
   backoff?: { initial?: number; max?: number };
   /** How long making a connection may take. Default: 10 000. */
   connectTimeout?: number;
+  /**
+   * How long `close()` waits for the server to close the connection too, before it ends without that: where the WebSocket
+   * can (Node's own, `ws`), for a browser sees to it itself. A Node process may end before. Default: 3 000.
+   */
+  closeTimeout?: number;
   /** How long the server's acknowledgement may take, from sending. Default: 10 000. */
   ackTimeout?: number;
   /** How long an upstream's reply may take, from sending. Default: 60 000. */
@@ -55,14 +63,25 @@ export interface ConnectOptions {
   offline?: Offline;
   /** What may wait to be sent; past either `publish` fails with `queue-full`. Default: 1 000 messages, 1 MiB. */
   queue?: { messagesMax?: number; bytesMax?: number };
+  /**
+   * How often a message with `retry` is sent again; lost once more, it is rejected with `connection-lost`: it may be what
+   * the connections end for. Default: 10.
+   */
+  retriesMax?: number;
   /** How many messages may be sent and not answered; past it they wait in the queue. Default: 10 000. */
   unackedMax?: number;
-  /** The largest message, which is to be the server's `--max-message`, for that closes the connection past it.
-   * Default: 64 KiB. */
+  /**
+   * The largest message; a larger one is refused with `message-too-big`. It should be the server's `--max-message`: past
+   * that the server closes the connection with 1009, and a limit that it names then takes the place of this one, if it
+   * is smaller. Default: 64 KiB.
+   */
   messageBytesMax?: number;
-  /** How much may be handed to the WebSocket and not sent; past it messages wait in the queue. Default: 4 MiB. */
+  /**
+   * How much may be handed to the WebSocket and not sent, and how much with `retry` may wait for its answer; past either
+   * messages wait in the queue. Default: 4 MiB.
+   */
   bufferedBytesMax?: number;
-  /** Randomness for the back-off, from 0 up to 1. Default: `Math.random`. */
+  /** Randomness for the back-off, from 0 up to 1; if it throws or gives no such number, ours. Default: `Math.random`. */
   random?: () => number;
 }
 
@@ -71,7 +90,7 @@ export interface OperationOptions {
   signal?: AbortSignal;
   /**
    * How long it may take in all, waiting for a connection included, at most 2^31 - 1 milliseconds; then it is rejected
-   * with `timeout`. Default: no limit of its own.
+   * with `timeout`, unless the answer has arrived while the event loop stood still. Default: no limit of its own.
    */
   timeout?: number;
 }
@@ -90,8 +109,9 @@ export interface SendOptions extends OperationOptions {
   /** Instead of the client's own. */
   offline?: Offline;
   /**
-   * Whether it is sent again if the connection is lost before the answer came; the server may then have it twice.
-   * Default: false, it is rejected with `connection-lost` then, and the server may have it or not.
+   * Whether it is sent again if the connection is lost before the answer came, up to `retriesMax` times; the server may
+   * then have it twice. One that the server closes the connection for with 1009 is not: it is rejected with
+   * `message-too-big`. Default: false, it is rejected with `connection-lost` then, and the server may have it or not.
    */
   retry?: boolean;
 }
@@ -107,7 +127,11 @@ export interface RequestOptions extends SendOptions {
   body?: Body;
 }
 
-/** Connects, and stays connected until `close()`. Throws only if the URL or an option is no good. */
+/**
+ * Connects, and stays connected until `close()`. Throws only if the URL or an option is no good, or if the WebSocket class
+ * throws, as a browser's does for `ws:` in a page of `https:`. Thrown on a reconnect, that is a try that has failed, and
+ * the next one follows.
+ */
 export function connect(url: string | URL, options?: ConnectOptions): Client;
 
 export class Client {

@@ -2,7 +2,10 @@
 
 use std::{cell::Cell, ffi::c_void};
 
-use crate::ffi::status::{Failure, LhttpStatus};
+use crate::ffi::{
+    fork,
+    status::{Failure, LhttpStatus},
+};
 
 thread_local! {
     /// How many callbacks this thread is in.
@@ -20,11 +23,13 @@ unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}
 
-/// Notes that this thread is in a callback for as long as `call` takes.
+/// Notes that this thread is in a callback for as long as `call` takes. A child that was forked in it does not come back.
 pub(super) fn inside<T>(call: impl FnOnce() -> T) -> T {
     DEPTH.set(DEPTH.get() + 1);
     let _leave = Leave;
-    call()
+    let result = call();
+    fork::end_child_behind_callback();
+    result
 }
 
 struct Leave;

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     client::ClientError,
     error::{PublishError, Refusal, StartError},
-    ffi::output,
+    ffi::{fork, output},
 };
 
 /// `lhttp_status`.
@@ -36,6 +36,7 @@ impl LhttpStatus {
     pub(super) const ERROR_TIMED_OUT: Self = Self(13);
     pub(super) const ERROR_INBOX_FULL: Self = Self(14);
     pub(super) const NOTHING: Self = Self(15);
+    pub(super) const ERROR_FORKED: Self = Self(16);
 
     /// What `lhttp_strerror` says.
     pub(super) fn meaning(self) -> &'static CStr {
@@ -56,6 +57,7 @@ impl LhttpStatus {
             Self::ERROR_TIMED_OUT => c"no answer came within the timeout",
             Self::ERROR_INBOX_FULL => c"too much waits to be polled",
             Self::NOTHING => c"nothing has happened",
+            Self::ERROR_FORKED => c"this is a forked child of a process that uses lhttp: nothing works here",
             _ => c"an unknown status",
         }
     }
@@ -125,8 +127,8 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// What every exported function that gives a status is: it runs `body`, keeps why it failed for `lhttp_last_error`, and
-/// stops a panic.
+/// What every exported function that gives a status is: it runs `body`, unless this is a forked child, keeps why it failed
+/// for `lhttp_last_error`, and stops a panic.
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> LhttpStatus {
     guard_status(|| body().map(|()| LhttpStatus::OK))
 }
@@ -141,7 +143,16 @@ pub(super) fn guard_or<T>(failed: T, body: impl FnOnce() -> Result<T, Failure>) 
     run(body).unwrap_or(failed)
 }
 
+/// The same for a function that needs no lock and no thread: it works in a forked child, too.
+pub(super) fn guard_anywhere<T>(failed: T, body: impl FnOnce() -> Result<T, Failure>) -> T {
+    caught(body).unwrap_or(failed)
+}
+
 fn run<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, LhttpStatus> {
+    caught(|| fork::check().and_then(|()| body()))
+}
+
+fn caught<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, LhttpStatus> {
     // What a panic leaves half done is behind locks that are taken again in spite of it, and checked by their users.
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return Ok(value),
@@ -257,6 +268,6 @@ mod tests {
             .take_while(|text| *text != LhttpStatus(-1).meaning())
             .collect();
         let distinct: std::collections::BTreeSet<_> = meanings.iter().collect();
-        assert!(meanings.len() > LhttpStatus::NOTHING.0 as usize && distinct.len() == meanings.len());
+        assert!(meanings.len() > LhttpStatus::ERROR_FORKED.0 as usize && distinct.len() == meanings.len());
     }
 }

@@ -16,16 +16,104 @@ class LhttpError extends Error {
   }
 }
 
+// UTF-8 where there is no TextEncoder or TextDecoder (jsdom under Jest, old React Native), as those two do it.
+
+const REPLACEMENT = 0xfffd;
+
+/** How many code units one call of `String.fromCharCode` gets: an engine bounds its arguments. */
+const UNITS_AT_ONCE = 8192;
+
+/**
+ * @param {string} text
+ * @returns {Uint8Array}
+ */
+function encodeUtf8(text) {
+  // A code unit takes at most three bytes, a pair of them four.
+  const bytes = new Uint8Array(text.length * 3);
+  let length = 0;
+  for (const character of text) {
+    let code = /** @type {number} */ (character.codePointAt(0));
+    if (code >= 0xd800 && code < 0xe000) code = REPLACEMENT;
+    if (code < 0x80) {
+      bytes[length++] = code;
+      continue;
+    }
+    const trail = code < 0x800 ? 1 : code < 0x1_0000 ? 2 : 3;
+    bytes[length++] = [0, 0xc0, 0xe0, 0xf0][trail] | (code >> (6 * trail));
+    for (let left = trail - 1; left >= 0; left -= 1) bytes[length++] = 0x80 | ((code >> (6 * left)) & 0x3f);
+  }
+  return bytes.slice(0, length);
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @returns {string}
+ */
+function decodeUtf8(bytes) {
+  let text = "";
+  /** @type {number[]} */
+  let units = [];
+  for (let at = 0; at < bytes.length;) {
+    const { code, length } = readCharacter(bytes, at);
+    at += length;
+    if (code < 0x1_0000) units.push(code);
+    else units.push(0xd800 + ((code - 0x1_0000) >> 10), 0xdc00 + ((code - 0x1_0000) & 0x3ff));
+    if (units.length >= UNITS_AT_ONCE) {
+      text += String.fromCharCode(...units);
+      units = [];
+    }
+  }
+  return text + String.fromCharCode(...units);
+}
+
+/**
+ * The character at `at`. What is not UTF-8 is one replacement character for each longest start of a sequence (the
+ * Encoding Standard's "maximal subpart").
+ * @param {Uint8Array} bytes
+ * @param {number} at
+ */
+function readCharacter(bytes, at) {
+  const first = bytes[at];
+  if (first < 0x80) return { code: first, length: 1 };
+  const trail =
+    first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2 : first >= 0xf0 && first < 0xf5 ? 3 : 0;
+  let code = first & (0x3f >> trail);
+  for (let index = 1; index <= trail; index += 1) {
+    const byte = bytes[at + index];
+    const [least, most] = index === 1 ? secondByte(first) : [0x80, 0xbf];
+    if (!(byte >= least && byte <= most)) return { code: REPLACEMENT, length: index };
+    code = (code << 6) | (byte & 0x3f);
+  }
+  return trail === 0 ? { code: REPLACEMENT, length: 1 } : { code, length: trail + 1 };
+}
+
+/**
+ * What may follow this byte: no longer form than needed, no surrogate, nothing past U+10FFFF.
+ * @param {number} first
+ */
+function secondByte(first) {
+  if (first === 0xe0) return [0xa0, 0xbf];
+  if (first === 0xed) return [0x80, 0x9f];
+  if (first === 0xf0) return [0x90, 0xbf];
+  if (first === 0xf4) return [0x80, 0x8f];
+  return [0x80, 0xbf];
+}
+
 // Strings and bytes: LHTTP counts in UTF-8, JavaScript in UTF-16.
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** Made when first needed: a test's environment may get them after this module. @type {TextEncoder | undefined} */
+let encoder;
+/** @type {TextDecoder | undefined} */
+let decoder;
 
 /**
  * The UTF-8 bytes of `text`; half a surrogate pair becomes U+FFFD, as it does when a WebSocket sends it.
  * @param {string} text
  */
 function encodeText(text) {
+  if (typeof TextEncoder !== "function") return encodeUtf8(text);
+  encoder ??= new TextEncoder();
   return encoder.encode(text);
 }
 
@@ -34,6 +122,8 @@ function encodeText(text) {
  * @param {Uint8Array} bytes
  */
 function decodeText(bytes) {
+  if (typeof TextDecoder !== "function") return decodeUtf8(bytes);
+  decoder ??= new TextDecoder("utf-8", { ignoreBOM: true });
   return decoder.decode(bytes);
 }
 
@@ -57,6 +147,14 @@ function utf8Length(text) {
     }
   }
   return length;
+}
+
+/**
+ * How many bytes `data` has on the wire.
+ * @param {string | Uint8Array} data
+ */
+function byteLength(data) {
+  return typeof data === "string" ? utf8Length(data) : data.length;
 }
 
 /** @param {number} unit */
@@ -180,279 +278,6 @@ function refusal(name, flaw) {
   return new LhttpError(400, "bad-channel", `channel ${JSON.stringify(text)} ${flaw}`);
 }
 
-/**
- * Exponential back-off with full jitter: the n-th wait is anything between 0 and `initial * 2^n`, at most `max`. Clients
- * that lost the same server at the same moment so come back spread over the whole time, not all at once.
- */
-class Backoff {
-  /**
-   * @param {{ initial: number, max: number, random: () => number }} options Milliseconds.
-   */
-  constructor({ initial, max, random }) {
-    this.initial = initial;
-    this.max = max;
-    this.random = random;
-    /** How many waits there were since the last reset. */
-    this.attempts = 0;
-  }
-
-  /** The next wait, in milliseconds. */
-  next() {
-    const ceiling = Math.min(this.max, this.initial * 2 ** this.attempts);
-    this.attempts += 1;
-    return Math.round(this.random() * ceiling);
-  }
-
-  reset() {
-    this.attempts = 0;
-  }
-}
-
-// One WebSocket after the other: connects, watches, and connects again.
-
-
-/** How long a connection must have been open for the next loss to count as the first one, in milliseconds. */
-const STABLE_TIME = 5_000;
-
-const OPEN = 1;
-
-/** The close code of a connection that ended without a close frame (RFC 6455 §7.1.5). */
-const NOT_CLOSED = 1006;
-
-/**
- * @typedef {object} Hooks
- * @property {() => void} opened The socket is open; `ready()` is to be called when it may be used.
- * @property {(data: string | Uint8Array) => void} received
- * @property {() => void} silent Nothing was heard for the heartbeat's interval: send something that is answered.
- * @property {(error: LhttpError) => void} lost The socket, which was open, is gone.
- * @property {(change: import("../index.d.ts").StateChange) => void} changed
- */
-
-/** A connection that comes back. */
-class Connection {
-  #url;
-  #options;
-  #hooks;
-  #backoff;
-  /** @type {WebSocket | undefined} */
-  #socket = undefined;
-  /** Whether `opened` was called for this socket, and `lost` not yet. */
-  #isUp = false;
-  /** By `performance.now()`, like the one below: a clock that is set takes nothing from it. */
-  #openedAt = 0;
-  #heardAt = 0;
-  /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
-  #heard = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} What ends the state: a connect that takes too long, a wait. */
-  #stateTimer = undefined;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #heartbeat = undefined;
-  #removeListeners = () => {};
-  /** @type {import("../index.d.ts").State} */
-  state = "connecting";
-  /** @type {number | undefined} When the next try starts, in milliseconds since 1970, while `waiting`. */
-  retryAt = undefined;
-
-  /**
-   * @param {string | URL} url
-   * @param {import("./options.js").Options} options
-   * @param {Hooks} hooks
-   */
-  constructor(url, options, hooks) {
-    this.#url = url;
-    this.#options = options;
-    this.#hooks = hooks;
-    this.#backoff = new Backoff({ ...options.backoff, random: options.random });
-    this.#listen();
-    this.#connect();
-  }
-
-  /** Whether the socket takes messages, be it only for the resubscriptions. */
-  get isUp() {
-    return this.#isUp && this.#socket?.readyState === OPEN;
-  }
-
-  /** What was sent and has not left yet, in bytes. */
-  get bufferedBytes() {
-    return this.#socket?.bufferedAmount ?? 0;
-  }
-
-  /** @param {string | Uint8Array} data */
-  send(data) {
-    /** @type {WebSocket} */ (this.#socket).send(/** @type {string} */ (data));
-  }
-
-  /** All that must come first has come first. */
-  ready() {
-    this.#become({ state: "open" });
-  }
-
-  /**
-   * Gives this socket up, as if it had been lost.
-   * @param {string} why
-   */
-  drop(why) {
-    this.#down(why);
-  }
-
-  /** Looks after a moment in which time may have stood still: a tab that wakes up, a network that is back. */
-  wake() {
-    if (this.state === "waiting") {
-      this.#connect();
-    } else if (this.#isUp && this.#options.heartbeat.interval > 0) {
-      this.#probe();
-    }
-  }
-
-  close() {
-    if (this.state === "closed") return;
-    this.#removeListeners();
-    const socket = this.#release();
-    this.#become({ state: "closed" });
-    socket?.close(1000);
-  }
-
-  #connect() {
-    clearTimeout(this.#stateTimer);
-    this.#become({ state: "connecting" });
-    // A listener may have closed it.
-    if (this.#isClosed()) return;
-    const { WebSocket, protocols, connectTimeout } = this.#options;
-    const socket = protocols === undefined ? new WebSocket(this.#url) : new WebSocket(this.#url, protocols);
-    this.#socket = socket;
-    this.#stateTimer = setTimeout(() => this.#down(`no connection within ${connectTimeout} ms`), connectTimeout);
-    socket.binaryType = "arraybuffer";
-    // A socket that was given up may still call back: it is no longer ours then.
-    socket.onopen = () => void (this.#socket === socket && this.#up());
-    socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
-    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` behind it for a
-    // connection that was not made (nodejs/undici#3546), the others do; the code is the one that they would give.
-    let fault = "";
-    socket.onerror = (event) => {
-      fault = /** @type {ErrorEvent} */ (event).message ?? "";
-      if (this.#socket === socket && !this.#isUp) this.#down(`no connection${fault ? `: ${fault}` : ""}`, NOT_CLOSED);
-    };
-    socket.onclose = ({ code, reason }) => {
-      const why = reason || fault;
-      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, code);
-    };
-  }
-
-  #up() {
-    clearTimeout(this.#stateTimer);
-    this.#isUp = true;
-    this.#openedAt = this.#heardAt = performance.now();
-    this.#watch();
-    this.#hooks.opened();
-  }
-
-  /** @param {unknown} data */
-  #received(data) {
-    this.#heardAt = performance.now();
-    this.#heard += 1;
-    if (typeof data === "string") return this.#hooks.received(data);
-    const bytes = asBytes(data);
-    if (bytes) this.#hooks.received(bytes);
-  }
-
-  /**
-   * @param {string} why
-   * @param {number} [closeCode]
-   */
-  #down(why, closeCode) {
-    const wasUp = this.#isUp;
-    const isStable = wasUp && performance.now() - this.#openedAt >= STABLE_TIME;
-    const socket = this.#release();
-    if (socket) abandon(socket);
-    if (isStable) this.#backoff.reset();
-    const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
-    // First the state, so that what `lost` brings about finds that there is no connection.
-    if (this.#options.reconnect) {
-      this.#wait(error, closeCode);
-    } else {
-      this.#removeListeners();
-      this.#become({ state: "closed", error, closeCode });
-    }
-    if (wasUp) this.#hooks.lost(error);
-  }
-
-  /**
-   * @param {LhttpError} error
-   * @param {number} [closeCode]
-   */
-  #wait(error, closeCode) {
-    const retryIn = this.#backoff.next();
-    this.#stateTimer = setTimeout(() => this.#connect(), retryIn);
-    this.#become({ state: "waiting", retryIn, attempt: this.#backoff.attempts, error, closeCode });
-  }
-
-  #isClosed() {
-    return this.state === "closed";
-  }
-
-  /** Lets go of the socket and of what watches it. */
-  #release() {
-    clearTimeout(this.#stateTimer);
-    clearTimeout(this.#heartbeat);
-    const socket = this.#socket;
-    this.#socket = undefined;
-    this.#isUp = false;
-    return socket;
-  }
-
-  /** @param {import("../index.d.ts").StateChange} change */
-  #become(change) {
-    this.retryAt = change.retryIn === undefined ? undefined : Date.now() + change.retryIn;
-    if (this.state === change.state && change.state !== "waiting") return;
-    this.state = change.state;
-    this.#hooks.changed(change);
-  }
-
-  /** Sees to it that a connection on which nothing comes any more is found out (a browser's socket has no ping). */
-  #watch() {
-    const { interval } = this.#options.heartbeat;
-    if (interval === 0) return;
-    const left = this.#heardAt + interval - performance.now();
-    if (left <= 0) return this.#probe();
-    clearTimeout(this.#heartbeat);
-    this.#heartbeat = setTimeout(() => this.#watch(), left);
-  }
-
-  #probe() {
-    const { timeout } = this.#options.heartbeat;
-    const before = this.#heard;
-    clearTimeout(this.#heartbeat);
-    this.#hooks.silent();
-    this.#heartbeat = setTimeout(() => {
-      if (this.#heard > before) return this.#watch();
-      this.#down(`no answer within ${timeout} ms`);
-    }, timeout);
-  }
-
-  /** What a browser says of its network and of the tab. */
-  #listen() {
-    const { window = undefined, document = undefined } = /** @type {any} */ (globalThis);
-    if (typeof window?.addEventListener !== "function") return;
-    const online = () => this.wake();
-    const visible = () => void (document?.visibilityState === "visible" && this.wake());
-    window.addEventListener("online", online);
-    document?.addEventListener("visibilitychange", visible);
-    this.#removeListeners = () => {
-      window.removeEventListener("online", online);
-      document?.removeEventListener("visibilitychange", visible);
-    };
-  }
-}
-
-/**
- * Ends a socket without waiting for its peer, as far as that can be done.
- * @param {WebSocket & { terminate?: () => void }} socket
- */
-function abandon(socket) {
-  if (typeof socket.terminate === "function") return socket.terminate();
-  socket.close();
-}
-
 /** Listeners by event; those of one event are called in the order in which they came. */
 class Emitter {
   /** @type {Map<string, Set<(event: any) => void>>} */
@@ -501,7 +326,546 @@ class Emitter {
 function throwLater(error) {
   setTimeout(() => {
     throw error;
-  });
+  }, 0);
+}
+
+/** Past so many the wait is at its most, whatever that is. */
+const DOUBLINGS_MAX = 40;
+
+/**
+ * Exponential back-off with full jitter: the n-th wait is anything between 0 and `initial * 2^n`, at most `max`. Clients
+ * that lost the same server at the same moment so come back spread over the whole time, not all at once.
+ */
+class Backoff {
+  /**
+   * @param {{ initial: number, max: number, random: () => number }} options Milliseconds.
+   */
+  constructor({ initial, max, random }) {
+    this.initial = initial;
+    this.max = max;
+    this.random = random;
+    /** How many waits there were since the last reset. */
+    this.attempts = 0;
+  }
+
+  /**
+   * The next wait, in milliseconds.
+   * @param {boolean} [wasRefused] The server will do the same again: the wait is not below half of what it may be.
+   */
+  next(wasRefused = false) {
+    const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
+    this.attempts += 1;
+    const share = this.#share();
+    return Math.round(ceiling * (wasRefused ? (1 + share) / 2 : share));
+  }
+
+  reset() {
+    this.attempts = 0;
+  }
+
+  /** The caller's random number; one of ours if theirs throws or is none, for the next try must come. */
+  #share() {
+    try {
+      const share = this.random();
+      if (share >= 0 && share <= 1) return share;
+      throwLater(new TypeError(`random is to give a number from 0 to 1, not ${String(share)}`));
+    } catch (error) {
+      throwLater(error);
+    }
+    return Math.random();
+  }
+}
+
+// Time limits that a program which stands still does not break: a page that computes, a process that is stopped.
+//
+// What has arrived while the event loop stood still waits in the socket, and a timer that is due may fire before it. So a
+// time limit is cut in two slices: a stall, however long, takes one of them, and the loop has the other to read.
+
+/** How many slices of a time limit must pass. */
+const SLICES = 2;
+
+/** Slices that ended late are not counted, but for this many: a loop that always lags still has time limits. */
+const LATE_SLICES_MAX = 3;
+
+/** A slice ended late if it took half as long again, or this many milliseconds longer, whichever is more. */
+const LATE_MIN = 50;
+
+/** Milliseconds of a clock that nobody sets, where there is one. */
+function now() {
+  return typeof performance === "undefined" ? Date.now() : performance.now();
+}
+
+/**
+ * Calls `expired` when `time` is over: milliseconds in which the event loop ran.
+ * @param {number} time
+ * @param {() => void} expired
+ * @returns {() => void} Ends it: `expired` is not called any more.
+ */
+function deadline(time, expired) {
+  const slice = time / SLICES;
+  const lateAfter = slice + Math.max(LATE_MIN, slice / 2);
+  let counted = 0;
+  let late = 0;
+  /** @type {() => void} */
+  let cancel;
+  const arm = () => {
+    const start = now();
+    const timer = setTimeout(() => {
+      if (now() - start > lateAfter && late < LATE_SLICES_MAX) late += 1;
+      else counted += 1;
+      if (counted < SLICES) arm();
+      else cancel = afterReading(expired);
+    }, slice);
+    cancel = () => clearTimeout(timer);
+  };
+  arm();
+  return () => cancel();
+}
+
+/**
+ * Calls `then` when the event loop has looked at the sockets once more. In Node only `setImmediate` says so: one timer may
+ * follow another without a look in between.
+ * @param {() => void} then
+ * @returns {() => void} Ends it.
+ */
+function afterReading(then) {
+  const { setImmediate, clearImmediate } = /** @type {any} */ (globalThis);
+  if (typeof setImmediate === "function") {
+    const immediate = setImmediate(then);
+    return () => clearImmediate(immediate);
+  }
+  const timer = setTimeout(then);
+  return () => clearTimeout(timer);
+}
+
+// One WebSocket: how it is made, and how it is ended without its peer.
+
+
+/** Where Node keeps what connects its own WebSocket and `fetch`. */
+const NODES_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
+
+/** @typedef {WebSocket & { terminate?: () => void }} Socket */
+
+/**
+ * What ends a connection of Node's own WebSocket, once it is made.
+ * @type {WeakMap<object, () => void>}
+ */
+const ends = new WeakMap();
+
+/**
+ * @param {string | URL} url
+ * @param {import("./options.js").Options} options
+ * @returns {Socket}
+ */
+function openSocket(url, { WebSocket, protocols }) {
+  if (isNodesOwn(WebSocket)) return openNodesOwn(WebSocket, url, protocols);
+  return protocols === undefined ? new WebSocket(url) : new WebSocket(url, protocols);
+}
+
+/**
+ * Ends a socket without waiting for its peer, as far as that can be done: a browser gives it up by itself.
+ * @param {Socket} socket
+ */
+function abandon(socket) {
+  try {
+    if (typeof socket.terminate === "function") return socket.terminate();
+    // One that is still connecting ends with this; of one that is open the connection stays until the peer answers.
+    socket.close();
+    ends.get(socket)?.();
+  } catch (error) {
+    throwLater(error);
+  }
+}
+
+/**
+ * Ends a socket in order; without its peer, if that does not answer within `time` milliseconds. A process is not kept
+ * alive for that time alone.
+ * @param {Socket} socket
+ * @param {number} time
+ */
+function closeSocket(socket, time) {
+  /** @type {any} A number in browsers. */
+  const timer = setTimeout(() => abandon(socket), time);
+  timer.unref?.();
+  // Nobody else listens any more.
+  socket.onerror = () => {};
+  socket.onclose = () => clearTimeout(timer);
+  try {
+    socket.close(1000);
+  } catch (error) {
+    throwLater(error);
+  }
+}
+
+/** @param {unknown} given */
+function isNodesOwn(given) {
+  const { process, WebSocket } = /** @type {any} */ (globalThis);
+  return given === WebSocket && process?.versions?.undici !== undefined && nodesDispatcher() !== undefined;
+}
+
+function nodesDispatcher() {
+  return /** @type {any} */ (globalThis)[NODES_DISPATCHER];
+}
+
+/**
+ * Node's own WebSocket has no `terminate`, and when it was closed it waits for its peer for ever. So the connection below
+ * it is taken note of where it is made: it takes a dispatcher beside the subprotocols.
+ * @param {any} WebSocket
+ * @param {string | URL} url
+ * @param {string | string[] | undefined} protocols
+ * @returns {Socket}
+ */
+function openNodesOwn(WebSocket, url, protocols = []) {
+  /** @param {any} connection */
+  const connected = (connection) => ends.set(socket, () => connection.destroy());
+  const dispatcher = {
+    dispatch: (/** @type {any} */ options, /** @type {any} */ handler) =>
+      nodesDispatcher().dispatch(options, noting(handler, connected)),
+  };
+  const socket = new WebSocket(url, { protocols, dispatcher });
+  return socket;
+}
+
+/**
+ * A dispatcher's handler that also tells of the connection that a WebSocket gets.
+ * @param {any} handler
+ * @param {(connection: { destroy(): void }) => void} connected
+ */
+function noting(handler, connected) {
+  // One name or the other, by the version of undici; the connection is the last argument of either.
+  for (const name of ["onUpgrade", "onRequestUpgrade"]) {
+    const upgrade = handler[name];
+    if (typeof upgrade !== "function") continue;
+    handler[name] = (/** @type {any[]} */ ...given) => {
+      const connection = given[given.length - 1];
+      if (typeof connection?.destroy === "function") connected(connection);
+      return upgrade.apply(handler, given);
+    };
+  }
+  return handler;
+}
+
+// One WebSocket after the other: connects, watches, and connects again.
+
+
+/** How long a connection must have been open for the next loss to count as the first one, in milliseconds. */
+const STABLE_TIME = 5_000;
+
+const OPEN = 1;
+
+/** The close code of a connection that ended without a close frame (RFC 6455 §7.1.5). */
+const NOT_CLOSED = 1006;
+
+/**
+ * What the server closes with because of what this client does: a protocol error, data that it does not take, a policy, a
+ * message that is too big, a missing extension (RFC 6455 §7.4.1). It would do so again.
+ */
+const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
+
+/** The reason of a 1008 that blames no message: nothing was heard of this client for the server's `idle-timeout`. */
+const IDLE = /\bidle\b/i;
+
+/**
+ * @typedef {object} Loss How a connection ended.
+ * @property {number} [code] The close code, if it came so far.
+ * @property {string} [reason] What the server says beside it.
+ */
+
+/**
+ * @typedef {object} Hooks
+ * @property {() => void} opened The socket is open; `ready()` is to be called when it may be used.
+ * @property {(data: string | Uint8Array) => void} received
+ * @property {() => void} silent Nothing was heard for the heartbeat's interval: send something that is answered.
+ * @property {(error: LhttpError, loss: Loss) => void} lost The socket, which was open, is gone; or there will be none.
+ * @property {(change: import("../index.d.ts").StateChange) => void} changed
+ */
+
+/** A connection that comes back. */
+class Connection {
+  #url;
+  #options;
+  #hooks;
+  #backoff;
+  /** @type {import("./socket.js").Socket | undefined} */
+  #socket = undefined;
+  /** Whether `opened` was called for this socket, and `lost` not yet. */
+  #isUp = false;
+  /** Whether this connection has held. */
+  #isStable = false;
+  /** By a clock that nobody sets. */
+  #heardAt = 0;
+  /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
+  #heard = 0;
+  /** Stops what ends the state: a connect that takes too long, a wait, the time until a connection has held. */
+  #stopStateTimer = () => {};
+  #stopHeartbeat = () => {};
+  #removeListeners = () => {};
+  /** @type {import("../index.d.ts").State} */
+  state = "connecting";
+  /** @type {number | undefined} When the next try starts, in milliseconds since 1970, while `waiting`. */
+  retryAt = undefined;
+
+  /**
+   * @param {string | URL} url
+   * @param {import("./options.js").Options} options
+   * @param {Hooks} hooks
+   */
+  constructor(url, options, hooks) {
+    this.#url = url;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#backoff = new Backoff({ ...options.backoff, random: options.random });
+    // A WebSocket that cannot even be made (a bad URL, a page's policy) throws to whoever connects.
+    this.#use(openSocket(url, options));
+    this.#listen();
+  }
+
+  /** Whether the socket takes messages, be it only for the resubscriptions. */
+  get isUp() {
+    return this.#isUp && this.#socket?.readyState === OPEN;
+  }
+
+  /** What was sent and has not left yet, in bytes. */
+  get bufferedBytes() {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  /** @param {string | Uint8Array} data */
+  send(data) {
+    /** @type {import("./socket.js").Socket} */ (this.#socket).send(/** @type {string} */ (data));
+  }
+
+  /** All that must come first has come first. */
+  ready() {
+    this.#become({ state: "open" });
+  }
+
+  /**
+   * Gives this socket up, as if it had been lost.
+   * @param {string} why
+   */
+  drop(why) {
+    this.#down(why);
+  }
+
+  /** Looks after a moment in which time may have stood still: a tab that wakes up, a network that is back. */
+  wake() {
+    if (this.state === "waiting") {
+      this.#connect();
+    } else if (this.#isUp && this.#options.heartbeat.interval > 0) {
+      this.#probe();
+    }
+  }
+
+  close() {
+    if (this.state === "closed") return;
+    this.#removeListeners();
+    const socket = this.#release();
+    this.#become({ state: "closed" });
+    if (socket) closeSocket(socket, this.#options.closeTimeout);
+  }
+
+  #connect() {
+    this.#stopStateTimer();
+    this.#become({ state: "connecting" });
+    // A listener may have closed it.
+    if (this.#isClosed()) return;
+    try {
+      this.#use(openSocket(this.#url, this.#options));
+    } catch (error) {
+      // It could be made the first time: a try that has failed, like one that the network refuses.
+      this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
+    }
+  }
+
+  /** @param {import("./socket.js").Socket} socket */
+  #use(socket) {
+    const { connectTimeout } = this.#options;
+    this.#socket = socket;
+    this.#stopStateTimer = deadline(connectTimeout, () => this.#down(`no connection within ${connectTimeout} ms`));
+    socket.binaryType = "arraybuffer";
+    // A socket that was given up may still call back: it is no longer ours then.
+    socket.onopen = () => void (this.#socket === socket && this.#up());
+    socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
+    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` behind it for a
+    // connection that was not made (nodejs/undici#3546), the others do; the code is the one that they would give.
+    let fault = "";
+    socket.onerror = (event) => {
+      fault = /** @type {ErrorEvent} */ (event).message ?? "";
+      if (this.#socket !== socket || this.#isUp) return;
+      this.#down(`no connection${fault ? `: ${fault}` : ""}`, { code: NOT_CLOSED });
+    };
+    socket.onclose = ({ code, reason }) => {
+      const why = reason || fault;
+      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, { code, reason });
+    };
+  }
+
+  #up() {
+    this.#stopStateTimer();
+    this.#stopStateTimer = deadline(STABLE_TIME, () => (this.#isStable = true));
+    this.#isUp = true;
+    this.#heardAt = now();
+    this.#watch();
+    this.#hooks.opened();
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    this.#heardAt = now();
+    this.#heard += 1;
+    if (typeof data === "string") return this.#hooks.received(data);
+    const bytes = asBytes(data);
+    if (bytes) this.#hooks.received(bytes);
+  }
+
+  /**
+   * @param {string} why
+   * @param {Loss} [loss]
+   */
+  #down(why, loss = {}) {
+    const wasUp = this.#isUp;
+    const wasRefused = isRefusal(loss);
+    if (this.#isStable && !wasRefused) this.#backoff.reset();
+    const socket = this.#release();
+    if (socket) abandon(socket);
+    const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
+    // First the state, so that what `lost` brings about finds that there is no connection.
+    if (this.#options.reconnect) {
+      this.#wait(error, loss.code, wasRefused);
+    } else {
+      this.#removeListeners();
+      this.#become({ state: "closed", error, closeCode: loss.code });
+    }
+    if (wasUp || !this.#options.reconnect) this.#hooks.lost(error, loss);
+  }
+
+  /**
+   * @param {LhttpError} error
+   * @param {number | undefined} closeCode
+   * @param {boolean} wasRefused
+   */
+  #wait(error, closeCode, wasRefused) {
+    const retryIn = this.#backoff.next(wasRefused);
+    const timer = setTimeout(() => this.#connect(), retryIn);
+    this.#stopStateTimer = () => clearTimeout(timer);
+    this.#become({ state: "waiting", retryIn, attempt: this.#backoff.attempts, error, closeCode });
+  }
+
+  #isClosed() {
+    return this.state === "closed";
+  }
+
+  /** Lets go of the socket and of what watches it. */
+  #release() {
+    this.#stopStateTimer();
+    this.#stopHeartbeat();
+    const socket = this.#socket;
+    this.#socket = undefined;
+    this.#isUp = this.#isStable = false;
+    return socket;
+  }
+
+  /** @param {import("../index.d.ts").StateChange} change */
+  #become(change) {
+    this.retryAt = change.retryIn === undefined ? undefined : Date.now() + change.retryIn;
+    if (this.state === change.state && change.state !== "waiting") return;
+    this.state = change.state;
+    this.#hooks.changed(change);
+  }
+
+  /** Sees to it that a connection on which nothing comes any more is found out (a browser's socket has no ping). */
+  #watch() {
+    const { interval } = this.#options.heartbeat;
+    if (interval === 0) return;
+    const left = this.#heardAt + interval - now();
+    if (left <= 0) return this.#probe();
+    this.#stopHeartbeat();
+    const timer = setTimeout(() => this.#watch(), left);
+    this.#stopHeartbeat = () => clearTimeout(timer);
+  }
+
+  #probe() {
+    const { timeout } = this.#options.heartbeat;
+    const before = this.#heard;
+    this.#stopHeartbeat();
+    this.#stopHeartbeat = deadline(timeout, () => {
+      if (this.#heard > before) return this.#watch();
+      this.#down(`no answer within ${timeout} ms`);
+    });
+    this.#hooks.silent();
+  }
+
+  /** What a browser says of its network and of the tab. */
+  #listen() {
+    const { window = undefined, document = undefined } = /** @type {any} */ (globalThis);
+    if (typeof window?.addEventListener !== "function") return;
+    const online = () => this.wake();
+    const visible = () => void (document?.visibilityState === "visible" && this.wake());
+    window.addEventListener("online", online);
+    document?.addEventListener("visibilitychange", visible);
+    this.#removeListeners = () => {
+      window.removeEventListener("online", online);
+      document?.removeEventListener("visibilitychange", visible);
+    };
+  }
+}
+
+/**
+ * Whether the server has closed the connection for what this client did on it.
+ * @param {Loss} loss
+ */
+function isRefusal({ code, reason }) {
+  return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
+}
+
+// Which messages a server does not take because of their size: it closes the connection with 1009, and would do so again.
+
+
+/** The close code for a message that is too big (RFC 6455 §7.4.1). */
+const TOO_BIG = 1009;
+
+/** The word of an error for a message that is too big. */
+const MESSAGE_TOO_BIG = "message-too-big";
+
+/**
+ * @param {number} bytes
+ * @param {number | undefined} bytesMax The limit, if it is known.
+ */
+function tooBig(bytes, bytesMax) {
+  const limit =
+    bytesMax === undefined ? "the server has closed the connection for its size (1009)" : `more than ${bytesMax}`;
+  return new LhttpError(413, MESSAGE_TOO_BIG, `a message of ${bytes} bytes, ${limit}`);
+}
+
+/**
+ * The limit that the server names beside the code: a reason that is a number, or says how many bytes. If it says so of the
+ * message, too, that is the larger number.
+ * @param {import("./connection.js").Loss} loss
+ * @returns {number | undefined}
+ */
+function toldLimit({ code, reason = "" }) {
+  if (code !== TOO_BIG) return undefined;
+  const numbers = /^\d+$/.test(reason) ? [reason] : (reason.match(/\d+(?= bytes)/g) ?? []);
+  const limits = numbers.map(Number).filter((number) => number > 0 && number !== TOO_BIG);
+  return limits.length === 0 ? undefined : Math.min(...limits);
+}
+
+/**
+ * Those of the messages on their way that the connection ended for: all over the limit, if the server tells that. Else
+ * the largest: if one was too big, it was. The others may be sent again; each time at least one less is left.
+ * @template {{ bytes: number }} T
+ * @param {import("./connection.js").Loss} loss How the connection ended.
+ * @param {readonly T[]} unanswered
+ * @param {number} unheardBytes The size of the largest that has no answer: perhaps it was that one.
+ * @returns {Set<T> & { bytesMax?: number }}
+ */
+function overLimit(loss, unanswered, unheardBytes) {
+  if (loss.code !== TOO_BIG) return new Set();
+  const bytesMax = toldLimit(loss);
+  const largest = unanswered.reduce((most, { bytes }) => Math.max(most, bytes), unheardBytes);
+  const isOver = (/** @type {T} */ { bytes }) => (bytesMax === undefined ? bytes === largest : bytes > bytesMax);
+  return Object.assign(new Set(unanswered.filter(isOver)), { bytesMax });
 }
 
 // What is sent and what answers it: acknowledgements, replies, and the queue of what cannot be sent yet.
@@ -512,7 +876,7 @@ const DRAIN_INTERVAL = 50;
 
 /**
  * @typedef {object} Operation Something to be sent.
- * @property {string | Uint8Array} data The whole message.
+ * @property {string | Uint8Array} data The whole message; once it is sent, only if it may be sent again.
  * @property {number} bytes Its length.
  * @property {string | undefined} token The `ack` token; without one it is done once it is sent.
  * @property {number} timeout How long the answer may take, in milliseconds from sending.
@@ -520,7 +884,9 @@ const DRAIN_INTERVAL = 50;
  * @property {boolean} wantsReply Whether the acknowledgement alone is no answer.
  * @property {(answer: any) => void} resolve
  * @property {(error: unknown) => void} reject
- * @property {ReturnType<typeof setTimeout>} [timer]
+ * @property {number} [sends] How often it was sent.
+ * @property {number} [order] Its place among all that were sent.
+ * @property {() => void} [stopTimer]
  */
 
 class Exchange {
@@ -528,6 +894,12 @@ class Exchange {
   #options;
   /** @type {Map<string, Operation>} Sent and not answered, by token, the oldest first. */
   #unacked = new Map();
+  /** The bytes of those that may be sent again, which are kept until then. */
+  #keptBytes = 0;
+  /** How many messages were sent. */
+  #sent = 0;
+  /** The largest one that nobody answers, of those sent behind the last one that was answered. */
+  #unheard = { bytes: 0, order: 0 };
   /** @type {Operation[]} Not sent. */
   #queue = [];
   #queuedBytes = 0;
@@ -574,15 +946,27 @@ class Exchange {
    * @param {Operation} operation
    */
   sendNow(operation) {
-    const { token, timeout } = operation;
-    this.#connection().send(operation.data);
-    if (token === undefined) return operation.resolve(undefined);
+    const { data, bytes, token, timeout, retry } = operation;
+    try {
+      this.#connection().send(data);
+    } catch (error) {
+      return operation.reject(new LhttpError(0, "connection-lost", "the socket did not take it", { cause: error }));
+    }
+    this.#sent += 1;
+    operation.order = this.#sent;
+    operation.sends = (operation.sends ?? 0) + 1;
+    if (token === undefined) {
+      if (bytes >= this.#unheard.bytes) this.#unheard = { bytes, order: this.#sent };
+      return operation.resolve(undefined);
+    }
+    if (retry) this.#keptBytes += bytes;
+    else operation.data = "";
     this.#unacked.set(token, operation);
-    operation.timer = setTimeout(() => {
-      this.#unacked.delete(token);
+    operation.stopTimer = deadline(timeout, () => {
+      this.#take(token);
       operation.reject(new LhttpError(0, "timeout", `no answer within ${timeout} ms`));
       this.flush();
-    }, timeout);
+    });
   }
 
   /** Sends what waits, as far as it can be sent. */
@@ -623,6 +1007,8 @@ class Exchange {
     if (operation.wantsReply && !reply && !error) return true;
     if (reply && !operation.wantsReply) return false;
     this.#take(token);
+    // The server has read all that was sent before.
+    if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
     if (error) operation.reject(error);
     else operation.resolve(reply);
     this.flush();
@@ -633,20 +1019,42 @@ class Exchange {
    * The connection is gone. What may be sent again goes back to where it came from: before all that waits, even if
    * there is no room for it, because it was accepted.
    * @param {LhttpError} error
+   * @param {import("./connection.js").Loss} [loss]
    */
-  lost(error) {
+  lost(error, loss = {}) {
     clearTimeout(this.#drain);
     const unacked = [...this.#unacked.values()];
+    const refused = overLimit(loss, unacked, this.#unheard.bytes);
     this.#unacked.clear();
-    const isClosed = this.#connection().state === "closed";
-    const again = isClosed ? [] : unacked.filter(({ retry }) => retry);
-    this.#queue.unshift(...again);
-    this.#queuedBytes += again.reduce((bytes, operation) => bytes + operation.bytes, 0);
+    this.#keptBytes = 0;
+    this.#unheard = { bytes: 0, order: 0 };
+    /** @type {Operation[]} */
+    const again = [];
     for (const operation of unacked) {
-      clearTimeout(operation.timer);
-      if (isClosed || !operation.retry) operation.reject(error);
+      operation.stopTimer?.();
+      const { retry, bytes, sends = 0 } = operation;
+      if (refused.has(operation)) operation.reject(tooBig(bytes, refused.bytesMax));
+      else if (!retry || this.#isClosed()) operation.reject(error);
+      else if (sends > this.#options.retriesMax) operation.reject(lostEachTime(sends, error));
+      else again.push(operation);
     }
-    if (isClosed) this.#rejectQueue(error);
+    this.#queue = [...again, ...this.#queue];
+    this.#queuedBytes += again.reduce((bytes, operation) => bytes + operation.bytes, 0);
+    if (this.#isClosed()) this.#rejectQueue(error);
+  }
+
+  /**
+   * Rejects what waits and is larger than the server takes.
+   * @param {number} bytesMax
+   */
+  refuse(bytesMax) {
+    const refused = this.#queue.filter(({ bytes }) => bytes > bytesMax);
+    if (refused.length === 0) return;
+    this.#queue = this.#queue.filter(({ bytes }) => bytes <= bytesMax);
+    for (const operation of refused) {
+      this.#queuedBytes -= operation.bytes;
+      operation.reject(tooBig(operation.bytes, bytesMax));
+    }
   }
 
   /** Nothing more will be sent or answered. */
@@ -663,12 +1071,17 @@ class Exchange {
     for (const operation of queue) operation.reject(error);
   }
 
+  #isClosed() {
+    return this.#connection().state === "closed";
+  }
+
   #canSend() {
     const connection = this.#connection();
     return (
       connection.state === "open" &&
       connection.isUp &&
       this.#unacked.size < this.#options.unackedMax &&
+      this.#keptBytes <= this.#options.bufferedBytesMax &&
       connection.bufferedBytes <= this.#options.bufferedBytesMax
     );
   }
@@ -677,11 +1090,21 @@ class Exchange {
   #take(token) {
     const operation = this.#unacked.get(token);
     if (operation) {
-      clearTimeout(operation.timer);
+      operation.stopTimer?.();
       this.#unacked.delete(token);
+      if (operation.retry) this.#keptBytes -= operation.bytes;
     }
     return operation;
   }
+}
+
+/**
+ * @param {number} sends
+ * @param {LhttpError} error
+ */
+function lostEachTime(sends, error) {
+  const sentence = `sent ${sends} times, and each time the connection was lost before the answer: ${error.message}`;
+  return new LhttpError(0, "connection-lost", sentence, { cause: error });
 }
 
 function closed() {
@@ -1066,6 +1489,7 @@ function readOptions(options = {}) {
       max: time("backoff.max", backoff.max, 30_000),
     },
     connectTimeout: time("connectTimeout", options.connectTimeout, 10_000),
+    closeTimeout: time("closeTimeout", options.closeTimeout, 3_000),
     ackTimeout: time("ackTimeout", options.ackTimeout, 10_000),
     requestTimeout: time("requestTimeout", options.requestTimeout, 60_000),
     heartbeat: {
@@ -1077,6 +1501,7 @@ function readOptions(options = {}) {
       messagesMax: amount("queue.messagesMax", queue.messagesMax, 1_000),
       bytesMax: amount("queue.bytesMax", queue.bytesMax, 1024 * 1024),
     },
+    retriesMax: amount("retriesMax", options.retriesMax, 10),
     unackedMax: amount("unackedMax", options.unackedMax, 10_000),
     messageBytesMax: amount("messageBytesMax", options.messageBytesMax, 64 * 1024),
     bufferedBytesMax: amount("bufferedBytesMax", options.bufferedBytesMax, 4 * 1024 * 1024),
@@ -1167,6 +1592,8 @@ class Subscription {
     this.status = "wanted";
     /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
     this.wasLive = false;
+    /** Whether a connection ended because the message that asks for it is bigger than the server takes. */
+    this.isTooBig = false;
   }
 }
 
@@ -1346,6 +1773,26 @@ function checkLimits({ timeout }) {
 }
 
 /**
+ * Throws if the caller has given up already.
+ * @param {{ signal?: AbortSignal }} limits
+ */
+function checkAborted({ signal }) {
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
+/**
+ * Why a signal has aborted: old ones do not say.
+ * @param {AbortSignal} signal
+ * @returns {unknown}
+ */
+function reasonOf({ reason }) {
+  if (reason !== undefined) return reason;
+  const sentence = "the operation was aborted";
+  if (typeof DOMException === "function") return new DOMException(sentence, "AbortError");
+  return Object.assign(new Error(sentence), { name: "AbortError" });
+}
+
+/**
  * Calls `ended` with the reason when `signal` aborts or `timeout` milliseconds are over, whichever is first; not any
  * more once the function that this returns was called.
  * @param {{ signal?: AbortSignal, timeout?: number }} limits
@@ -1353,13 +1800,13 @@ function checkLimits({ timeout }) {
  * @returns {() => void}
  */
 function limit({ signal, timeout }, ended) {
-  const abort = () => end(signal?.reason);
-  const timer =
+  const abort = () => end(reasonOf(/** @type {AbortSignal} */ (signal)));
+  const stopTimer =
     timeout === undefined
-      ? undefined
-      : setTimeout(() => end(new LhttpError(0, "timeout", `not done within ${timeout} ms`)), timeout);
+      ? () => {}
+      : deadline(timeout, () => end(new LhttpError(0, "timeout", `not done within ${timeout} ms`)));
   const stop = () => {
-    clearTimeout(timer);
+    stopTimer();
     signal?.removeEventListener("abort", abort);
   };
   /** @param {unknown} error */
@@ -1379,8 +1826,9 @@ function limit({ signal, timeout }, ended) {
  * @returns {Promise<T>}
  */
 function within(promise, limits) {
-  if (limits.signal === undefined && limits.timeout === undefined) return promise;
-  if (limits.signal?.aborted) return Promise.reject(limits.signal.reason);
+  const { signal, timeout } = limits;
+  if (signal === undefined && timeout === undefined) return promise;
+  if (signal?.aborted) return Promise.reject(reasonOf(signal));
   return new Promise((resolve, reject) => {
     const stop = limit(limits, reject);
     promise.then(resolve, reject).finally(stop);
@@ -1410,6 +1858,8 @@ class Membership {
   #epoch = 0;
   /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} Those whose confirmation is waited for. */
   #joining = new Map();
+  /** How many bytes of names one message resubscribes; none beside another once such a message was too big. */
+  #batchBytesMax = BATCH_BYTES_MAX;
   /** Whether the connection is new and not to be used yet: nobody is told of a subscription before. */
   #isRejoining = false;
 
@@ -1458,8 +1908,8 @@ class Membership {
   async rejoin() {
     const epoch = this.#epoch;
     this.#isRejoining = true;
-    const wanted = this.#subscriptions.all().filter(({ status }) => status === "wanted");
-    await Promise.all(batches(wanted).map((batch) => this.#subscribe(batch)));
+    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
+    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
     return epoch === this.#epoch;
   }
 
@@ -1502,6 +1952,8 @@ class Membership {
    */
   #joined(subscription) {
     if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
+    // A caller may try again what was too big: it is one try for each call.
+    subscription.isTooBig = false;
     let joining = this.#joining.get(subscription);
     if (!joining) {
       joining = deferred();
@@ -1530,7 +1982,10 @@ class Membership {
     } catch (error) {
       refusal = /** @type {LhttpError} */ (error);
     }
-    if (epoch !== this.#epoch) return;
+    if (epoch !== this.#epoch) {
+      if (refusal?.reason === MESSAGE_TOO_BIG) this.#tooBig(batch, refusal);
+      return;
+    }
     // A message is refused whole: one by one the others still go through.
     if (refusal && refusal.code > 0 && batch.length > 1) {
       const asked = batch.filter(({ status }) => status === "asked");
@@ -1543,6 +1998,21 @@ class Membership {
       if (refusal) this.#refused(subscription, refusal);
       else this.#confirmed(subscription);
     }
+  }
+
+  /**
+   * The connection ended for this message: it must not go out like this on the next one.
+   * @param {Subscription[]} batch
+   * @param {LhttpError} refusal
+   */
+  #tooBig(batch, refusal) {
+    if (batch.length > 1) {
+      this.#batchBytesMax = 0;
+      return;
+    }
+    const [subscription] = batch;
+    subscription.isTooBig = true;
+    this.#refused(subscription, refusal);
   }
 
   /** @param {Subscription} subscription */
@@ -1603,8 +2073,9 @@ function notAgain({ name }, error) {
 /**
  * Subscriptions that one message can ask for.
  * @param {readonly Subscription[]} subscriptions
+ * @param {number} bytesMax
  */
-function batches(subscriptions) {
+function batches(subscriptions, bytesMax) {
   /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by what they share. */
   const open = new Map();
   /** @type {Subscription[][]} */
@@ -1613,7 +2084,7 @@ function batches(subscriptions) {
     const shared = JSON.stringify([subscription.command, subscription.headers]);
     const bytes = utf8Length(subscription.name) + 1;
     let current = open.get(shared);
-    if (!current || current.bytes + bytes > BATCH_BYTES_MAX) {
+    if (!current || current.bytes + bytes > bytesMax) {
       current = { batch: [], bytes: 0 };
       open.set(shared, current);
       all.push(current.batch);
@@ -1685,7 +2156,7 @@ class Room {
   /** Takes no more messages. */
   end() {
     this.#isOpen = false;
-    this.#more?.resolve();
+    this.#wakeUp();
   }
 
   /** @param {import("./message.js").Message} message */
@@ -1714,7 +2185,7 @@ class Room {
         if (message) yield message;
         else if (this.#overflow) throw this.#overflow;
         else if (!this.#isOpen) return;
-        else await (this.#more = deferred()).promise;
+        else await (this.#more ??= deferred()).promise;
       }
     } finally {
       // What becomes of it is no business of the loop's.
@@ -1730,7 +2201,13 @@ class Room {
       this.#overflow = new LhttpError(0, "queue-full", `more than ${UNREAD_MAX} messages of "${this.name}" are unread`);
       this.unsubscribe().catch(() => {});
     }
+    this.#wakeUp();
+  }
+
+  /** Lets those go on who wait for a message: there may be several loops over one room. */
+  #wakeUp() {
     this.#more?.resolve();
+    this.#more = undefined;
   }
 }
 
@@ -1774,6 +2251,8 @@ class Client {
   #membership;
   #emitter = new Emitter();
   #tokens = 0;
+  /** The largest message, in bytes: by the options, or by what the server said when it closed for a larger one. */
+  #bytesMax;
 
   /**
    * @param {string | URL} url
@@ -1781,6 +2260,7 @@ class Client {
    */
   constructor(url, options) {
     this.#options = readOptions(options);
+    this.#bytesMax = this.#options.messageBytesMax;
     this.#exchange = new Exchange(() => this.#connection, this.#options);
     this.#membership = new Membership({
       isUp: () => this.#connection.isUp,
@@ -1792,7 +2272,7 @@ class Client {
       opened: () => this.#opened(),
       received: (data) => this.#received(data),
       silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
-      lost: (error) => this.#lost(error),
+      lost: (error, loss) => this.#lost(error, loss),
       changed: (change) => this.#emitter.emit("state", change),
     });
   }
@@ -1829,7 +2309,7 @@ class Client {
    */
   async ready(options = {}) {
     checkLimits(options);
-    options.signal?.throwIfAborted();
+    checkAborted(options);
     if (this.state === "open") return;
     if (this.state === "closed") throw closed();
     await new Promise((resolve, reject) => {
@@ -1862,9 +2342,9 @@ class Client {
     const { command = DEFAULT_COMMAND } = options;
     const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
     // Refused here rather than on each connection.
-    encodeMessage(command, headers);
+    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
     checkLimits(options);
-    options.signal?.throwIfAborted();
+    checkAborted(options);
     if (this.state === "closed") throw closed();
     const subscription = new Subscription(name, command, headers);
     return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
@@ -1953,9 +2433,9 @@ class Client {
    * @returns {Promise<any>}
    */
   #submit(options, { headers, body, token, timeout, wantsReply = false }) {
-    const { command = DEFAULT_COMMAND, signal, retry = false } = options;
+    const { command = DEFAULT_COMMAND, retry = false } = options;
     checkLimits(options);
-    signal?.throwIfAborted();
+    checkAborted(options);
     const offline = choice("offline", options.offline, this.#options.offline);
     // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
     const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
@@ -1995,9 +2475,10 @@ class Client {
   #ask(command, headers) {
     const token = this.#token();
     const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
+    const bytes = byteLength(data);
     return new Promise((resolve, reject) => {
       const timeout = this.#options.ackTimeout;
-      this.#exchange.sendNow({ data, bytes: 0, token, timeout, retry: false, wantsReply: false, resolve, reject });
+      this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wantsReply: false, resolve, reject });
     });
   }
 
@@ -2009,10 +2490,15 @@ class Client {
     this.#membership.rejoined();
   }
 
-  /** @param {LhttpError} error */
-  #lost(error) {
+  /**
+   * @param {LhttpError} error
+   * @param {import("./connection.js").Loss} loss
+   */
+  #lost(error, loss) {
     this.#membership.lost();
-    this.#exchange.lost(error);
+    this.#bytesMax = Math.min(this.#bytesMax, toldLimit(loss) ?? Infinity);
+    this.#exchange.lost(error, loss);
+    this.#exchange.refuse(this.#bytesMax);
     if (this.state === "closed") this.#membership.close();
   }
 
@@ -2058,11 +2544,8 @@ class Client {
 
   /** @param {string | Uint8Array} data */
   #checkSize(data) {
-    const bytes = typeof data === "string" ? utf8Length(data) : data.length;
-    const { messageBytesMax } = this.#options;
-    if (bytes > messageBytesMax) {
-      throw new LhttpError(413, "message-too-big", `a message of ${bytes} bytes, more than ${messageBytesMax}`);
-    }
+    const bytes = byteLength(data);
+    if (bytes > this.#bytesMax) throw tooBig(bytes, this.#bytesMax);
     return bytes;
   }
 

@@ -11,8 +11,9 @@ import { choice, readOptions } from "./options.js";
 import { Membership } from "./membership.js";
 import { Room } from "./room.js";
 import { Subscription } from "./subscriptions.js";
-import { utf8Length } from "./text.js";
-import { checkLimits, limit } from "./waiting.js";
+import { byteLength } from "./text.js";
+import { tooBig, toldLimit } from "./toobig.js";
+import { checkAborted, checkLimits, limit } from "./waiting.js";
 
 /** The events that can be listened to. */
 const EVENTS = ["state", "message", "error"];
@@ -51,6 +52,8 @@ export class Client {
   #membership;
   #emitter = new Emitter();
   #tokens = 0;
+  /** The largest message, in bytes: by the options, or by what the server said when it closed for a larger one. */
+  #bytesMax;
 
   /**
    * @param {string | URL} url
@@ -58,6 +61,7 @@ export class Client {
    */
   constructor(url, options) {
     this.#options = readOptions(options);
+    this.#bytesMax = this.#options.messageBytesMax;
     this.#exchange = new Exchange(() => this.#connection, this.#options);
     this.#membership = new Membership({
       isUp: () => this.#connection.isUp,
@@ -69,7 +73,7 @@ export class Client {
       opened: () => this.#opened(),
       received: (data) => this.#received(data),
       silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
-      lost: (error) => this.#lost(error),
+      lost: (error, loss) => this.#lost(error, loss),
       changed: (change) => this.#emitter.emit("state", change),
     });
   }
@@ -106,7 +110,7 @@ export class Client {
    */
   async ready(options = {}) {
     checkLimits(options);
-    options.signal?.throwIfAborted();
+    checkAborted(options);
     if (this.state === "open") return;
     if (this.state === "closed") throw closed();
     await new Promise((resolve, reject) => {
@@ -139,9 +143,9 @@ export class Client {
     const { command = DEFAULT_COMMAND } = options;
     const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
     // Refused here rather than on each connection.
-    encodeMessage(command, headers);
+    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
     checkLimits(options);
-    options.signal?.throwIfAborted();
+    checkAborted(options);
     if (this.state === "closed") throw closed();
     const subscription = new Subscription(name, command, headers);
     return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
@@ -230,9 +234,9 @@ export class Client {
    * @returns {Promise<any>}
    */
   #submit(options, { headers, body, token, timeout, wantsReply = false }) {
-    const { command = DEFAULT_COMMAND, signal, retry = false } = options;
+    const { command = DEFAULT_COMMAND, retry = false } = options;
     checkLimits(options);
-    signal?.throwIfAborted();
+    checkAborted(options);
     const offline = choice("offline", options.offline, this.#options.offline);
     // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
     const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
@@ -272,9 +276,10 @@ export class Client {
   #ask(command, headers) {
     const token = this.#token();
     const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
+    const bytes = byteLength(data);
     return new Promise((resolve, reject) => {
       const timeout = this.#options.ackTimeout;
-      this.#exchange.sendNow({ data, bytes: 0, token, timeout, retry: false, wantsReply: false, resolve, reject });
+      this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wantsReply: false, resolve, reject });
     });
   }
 
@@ -286,10 +291,15 @@ export class Client {
     this.#membership.rejoined();
   }
 
-  /** @param {LhttpError} error */
-  #lost(error) {
+  /**
+   * @param {LhttpError} error
+   * @param {import("./connection.js").Loss} loss
+   */
+  #lost(error, loss) {
     this.#membership.lost();
-    this.#exchange.lost(error);
+    this.#bytesMax = Math.min(this.#bytesMax, toldLimit(loss) ?? Infinity);
+    this.#exchange.lost(error, loss);
+    this.#exchange.refuse(this.#bytesMax);
     if (this.state === "closed") this.#membership.close();
   }
 
@@ -335,11 +345,8 @@ export class Client {
 
   /** @param {string | Uint8Array} data */
   #checkSize(data) {
-    const bytes = typeof data === "string" ? utf8Length(data) : data.length;
-    const { messageBytesMax } = this.#options;
-    if (bytes > messageBytesMax) {
-      throw new LhttpError(413, "message-too-big", `a message of ${bytes} bytes, more than ${messageBytesMax}`);
-    }
+    const bytes = byteLength(data);
+    if (bytes > this.#bytesMax) throw tooBig(bytes, this.#bytesMax);
     return bytes;
   }
 

@@ -1,7 +1,9 @@
 // One WebSocket after the other: connects, watches, and connects again.
 
 import { Backoff } from "./backoff.js";
+import { deadline, now } from "./deadline.js";
 import { LhttpError } from "./error.js";
+import { abandon, closeSocket, openSocket } from "./socket.js";
 import { asBytes } from "./text.js";
 
 /** How long a connection must have been open for the next loss to count as the first one, in milliseconds. */
@@ -13,11 +15,26 @@ const OPEN = 1;
 const NOT_CLOSED = 1006;
 
 /**
+ * What the server closes with because of what this client does: a protocol error, data that it does not take, a policy, a
+ * message that is too big, a missing extension (RFC 6455 §7.4.1). It would do so again.
+ */
+const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
+
+/** The reason of a 1008 that blames no message: nothing was heard of this client for the server's `idle-timeout`. */
+const IDLE = /\bidle\b/i;
+
+/**
+ * @typedef {object} Loss How a connection ended.
+ * @property {number} [code] The close code, if it came so far.
+ * @property {string} [reason] What the server says beside it.
+ */
+
+/**
  * @typedef {object} Hooks
  * @property {() => void} opened The socket is open; `ready()` is to be called when it may be used.
  * @property {(data: string | Uint8Array) => void} received
  * @property {() => void} silent Nothing was heard for the heartbeat's interval: send something that is answered.
- * @property {(error: LhttpError) => void} lost The socket, which was open, is gone.
+ * @property {(error: LhttpError, loss: Loss) => void} lost The socket, which was open, is gone; or there will be none.
  * @property {(change: import("../index.d.ts").StateChange) => void} changed
  */
 
@@ -27,19 +44,19 @@ export class Connection {
   #options;
   #hooks;
   #backoff;
-  /** @type {WebSocket | undefined} */
+  /** @type {import("./socket.js").Socket | undefined} */
   #socket = undefined;
   /** Whether `opened` was called for this socket, and `lost` not yet. */
   #isUp = false;
-  /** By `performance.now()`, like the one below: a clock that is set takes nothing from it. */
-  #openedAt = 0;
+  /** Whether this connection has held. */
+  #isStable = false;
+  /** By a clock that nobody sets. */
   #heardAt = 0;
   /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
   #heard = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} What ends the state: a connect that takes too long, a wait. */
-  #stateTimer = undefined;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #heartbeat = undefined;
+  /** Stops what ends the state: a connect that takes too long, a wait, the time until a connection has held. */
+  #stopStateTimer = () => {};
+  #stopHeartbeat = () => {};
   #removeListeners = () => {};
   /** @type {import("../index.d.ts").State} */
   state = "connecting";
@@ -56,8 +73,9 @@ export class Connection {
     this.#options = options;
     this.#hooks = hooks;
     this.#backoff = new Backoff({ ...options.backoff, random: options.random });
+    // A WebSocket that cannot even be made (a bad URL, a page's policy) throws to whoever connects.
+    this.#use(openSocket(url, options));
     this.#listen();
-    this.#connect();
   }
 
   /** Whether the socket takes messages, be it only for the resubscriptions. */
@@ -72,7 +90,7 @@ export class Connection {
 
   /** @param {string | Uint8Array} data */
   send(data) {
-    /** @type {WebSocket} */ (this.#socket).send(/** @type {string} */ (data));
+    /** @type {import("./socket.js").Socket} */ (this.#socket).send(/** @type {string} */ (data));
   }
 
   /** All that must come first has come first. */
@@ -102,18 +120,27 @@ export class Connection {
     this.#removeListeners();
     const socket = this.#release();
     this.#become({ state: "closed" });
-    socket?.close(1000);
+    if (socket) closeSocket(socket, this.#options.closeTimeout);
   }
 
   #connect() {
-    clearTimeout(this.#stateTimer);
+    this.#stopStateTimer();
     this.#become({ state: "connecting" });
     // A listener may have closed it.
     if (this.#isClosed()) return;
-    const { WebSocket, protocols, connectTimeout } = this.#options;
-    const socket = protocols === undefined ? new WebSocket(this.#url) : new WebSocket(this.#url, protocols);
+    try {
+      this.#use(openSocket(this.#url, this.#options));
+    } catch (error) {
+      // It could be made the first time: a try that has failed, like one that the network refuses.
+      this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
+    }
+  }
+
+  /** @param {import("./socket.js").Socket} socket */
+  #use(socket) {
+    const { connectTimeout } = this.#options;
     this.#socket = socket;
-    this.#stateTimer = setTimeout(() => this.#down(`no connection within ${connectTimeout} ms`), connectTimeout);
+    this.#stopStateTimer = deadline(connectTimeout, () => this.#down(`no connection within ${connectTimeout} ms`));
     socket.binaryType = "arraybuffer";
     // A socket that was given up may still call back: it is no longer ours then.
     socket.onopen = () => void (this.#socket === socket && this.#up());
@@ -123,25 +150,27 @@ export class Connection {
     let fault = "";
     socket.onerror = (event) => {
       fault = /** @type {ErrorEvent} */ (event).message ?? "";
-      if (this.#socket === socket && !this.#isUp) this.#down(`no connection${fault ? `: ${fault}` : ""}`, NOT_CLOSED);
+      if (this.#socket !== socket || this.#isUp) return;
+      this.#down(`no connection${fault ? `: ${fault}` : ""}`, { code: NOT_CLOSED });
     };
     socket.onclose = ({ code, reason }) => {
       const why = reason || fault;
-      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, code);
+      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, { code, reason });
     };
   }
 
   #up() {
-    clearTimeout(this.#stateTimer);
+    this.#stopStateTimer();
+    this.#stopStateTimer = deadline(STABLE_TIME, () => (this.#isStable = true));
     this.#isUp = true;
-    this.#openedAt = this.#heardAt = performance.now();
+    this.#heardAt = now();
     this.#watch();
     this.#hooks.opened();
   }
 
   /** @param {unknown} data */
   #received(data) {
-    this.#heardAt = performance.now();
+    this.#heardAt = now();
     this.#heard += 1;
     if (typeof data === "string") return this.#hooks.received(data);
     const bytes = asBytes(data);
@@ -150,32 +179,34 @@ export class Connection {
 
   /**
    * @param {string} why
-   * @param {number} [closeCode]
+   * @param {Loss} [loss]
    */
-  #down(why, closeCode) {
+  #down(why, loss = {}) {
     const wasUp = this.#isUp;
-    const isStable = wasUp && performance.now() - this.#openedAt >= STABLE_TIME;
+    const wasRefused = isRefusal(loss);
+    if (this.#isStable && !wasRefused) this.#backoff.reset();
     const socket = this.#release();
     if (socket) abandon(socket);
-    if (isStable) this.#backoff.reset();
     const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
     // First the state, so that what `lost` brings about finds that there is no connection.
     if (this.#options.reconnect) {
-      this.#wait(error, closeCode);
+      this.#wait(error, loss.code, wasRefused);
     } else {
       this.#removeListeners();
-      this.#become({ state: "closed", error, closeCode });
+      this.#become({ state: "closed", error, closeCode: loss.code });
     }
-    if (wasUp) this.#hooks.lost(error);
+    if (wasUp || !this.#options.reconnect) this.#hooks.lost(error, loss);
   }
 
   /**
    * @param {LhttpError} error
-   * @param {number} [closeCode]
+   * @param {number | undefined} closeCode
+   * @param {boolean} wasRefused
    */
-  #wait(error, closeCode) {
-    const retryIn = this.#backoff.next();
-    this.#stateTimer = setTimeout(() => this.#connect(), retryIn);
+  #wait(error, closeCode, wasRefused) {
+    const retryIn = this.#backoff.next(wasRefused);
+    const timer = setTimeout(() => this.#connect(), retryIn);
+    this.#stopStateTimer = () => clearTimeout(timer);
     this.#become({ state: "waiting", retryIn, attempt: this.#backoff.attempts, error, closeCode });
   }
 
@@ -185,11 +216,11 @@ export class Connection {
 
   /** Lets go of the socket and of what watches it. */
   #release() {
-    clearTimeout(this.#stateTimer);
-    clearTimeout(this.#heartbeat);
+    this.#stopStateTimer();
+    this.#stopHeartbeat();
     const socket = this.#socket;
     this.#socket = undefined;
-    this.#isUp = false;
+    this.#isUp = this.#isStable = false;
     return socket;
   }
 
@@ -205,21 +236,22 @@ export class Connection {
   #watch() {
     const { interval } = this.#options.heartbeat;
     if (interval === 0) return;
-    const left = this.#heardAt + interval - performance.now();
+    const left = this.#heardAt + interval - now();
     if (left <= 0) return this.#probe();
-    clearTimeout(this.#heartbeat);
-    this.#heartbeat = setTimeout(() => this.#watch(), left);
+    this.#stopHeartbeat();
+    const timer = setTimeout(() => this.#watch(), left);
+    this.#stopHeartbeat = () => clearTimeout(timer);
   }
 
   #probe() {
     const { timeout } = this.#options.heartbeat;
     const before = this.#heard;
-    clearTimeout(this.#heartbeat);
-    this.#hooks.silent();
-    this.#heartbeat = setTimeout(() => {
+    this.#stopHeartbeat();
+    this.#stopHeartbeat = deadline(timeout, () => {
       if (this.#heard > before) return this.#watch();
       this.#down(`no answer within ${timeout} ms`);
-    }, timeout);
+    });
+    this.#hooks.silent();
   }
 
   /** What a browser says of its network and of the tab. */
@@ -238,10 +270,9 @@ export class Connection {
 }
 
 /**
- * Ends a socket without waiting for its peer, as far as that can be done.
- * @param {WebSocket & { terminate?: () => void }} socket
+ * Whether the server has closed the connection for what this client did on it.
+ * @param {Loss} loss
  */
-function abandon(socket) {
-  if (typeof socket.terminate === "function") return socket.terminate();
-  socket.close();
+function isRefusal({ code, reason }) {
+  return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
 }

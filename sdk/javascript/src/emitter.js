@@ -46,5 +46,5 @@ export class Emitter {
 export function throwLater(error) {
   setTimeout(() => {
     throw error;
-  });
+  }, 0);
 }

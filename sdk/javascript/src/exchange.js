@@ -1,13 +1,15 @@
 // What is sent and what answers it: acknowledgements, replies, and the queue of what cannot be sent yet.
 
+import { deadline } from "./deadline.js";
 import { LhttpError } from "./error.js";
+import { overLimit, tooBig } from "./toobig.js";
 
 /** How often a full send buffer is looked at again, in milliseconds: a WebSocket does not say when it has drained. */
 const DRAIN_INTERVAL = 50;
 
 /**
  * @typedef {object} Operation Something to be sent.
- * @property {string | Uint8Array} data The whole message.
+ * @property {string | Uint8Array} data The whole message; once it is sent, only if it may be sent again.
  * @property {number} bytes Its length.
  * @property {string | undefined} token The `ack` token; without one it is done once it is sent.
  * @property {number} timeout How long the answer may take, in milliseconds from sending.
@@ -15,7 +17,9 @@ const DRAIN_INTERVAL = 50;
  * @property {boolean} wantsReply Whether the acknowledgement alone is no answer.
  * @property {(answer: any) => void} resolve
  * @property {(error: unknown) => void} reject
- * @property {ReturnType<typeof setTimeout>} [timer]
+ * @property {number} [sends] How often it was sent.
+ * @property {number} [order] Its place among all that were sent.
+ * @property {() => void} [stopTimer]
  */
 
 export class Exchange {
@@ -23,6 +27,12 @@ export class Exchange {
   #options;
   /** @type {Map<string, Operation>} Sent and not answered, by token, the oldest first. */
   #unacked = new Map();
+  /** The bytes of those that may be sent again, which are kept until then. */
+  #keptBytes = 0;
+  /** How many messages were sent. */
+  #sent = 0;
+  /** The largest one that nobody answers, of those sent behind the last one that was answered. */
+  #unheard = { bytes: 0, order: 0 };
   /** @type {Operation[]} Not sent. */
   #queue = [];
   #queuedBytes = 0;
@@ -69,15 +79,27 @@ export class Exchange {
    * @param {Operation} operation
    */
   sendNow(operation) {
-    const { token, timeout } = operation;
-    this.#connection().send(operation.data);
-    if (token === undefined) return operation.resolve(undefined);
+    const { data, bytes, token, timeout, retry } = operation;
+    try {
+      this.#connection().send(data);
+    } catch (error) {
+      return operation.reject(new LhttpError(0, "connection-lost", "the socket did not take it", { cause: error }));
+    }
+    this.#sent += 1;
+    operation.order = this.#sent;
+    operation.sends = (operation.sends ?? 0) + 1;
+    if (token === undefined) {
+      if (bytes >= this.#unheard.bytes) this.#unheard = { bytes, order: this.#sent };
+      return operation.resolve(undefined);
+    }
+    if (retry) this.#keptBytes += bytes;
+    else operation.data = "";
     this.#unacked.set(token, operation);
-    operation.timer = setTimeout(() => {
-      this.#unacked.delete(token);
+    operation.stopTimer = deadline(timeout, () => {
+      this.#take(token);
       operation.reject(new LhttpError(0, "timeout", `no answer within ${timeout} ms`));
       this.flush();
-    }, timeout);
+    });
   }
 
   /** Sends what waits, as far as it can be sent. */
@@ -118,6 +140,8 @@ export class Exchange {
     if (operation.wantsReply && !reply && !error) return true;
     if (reply && !operation.wantsReply) return false;
     this.#take(token);
+    // The server has read all that was sent before.
+    if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
     if (error) operation.reject(error);
     else operation.resolve(reply);
     this.flush();
@@ -128,20 +152,42 @@ export class Exchange {
    * The connection is gone. What may be sent again goes back to where it came from: before all that waits, even if
    * there is no room for it, because it was accepted.
    * @param {LhttpError} error
+   * @param {import("./connection.js").Loss} [loss]
    */
-  lost(error) {
+  lost(error, loss = {}) {
     clearTimeout(this.#drain);
     const unacked = [...this.#unacked.values()];
+    const refused = overLimit(loss, unacked, this.#unheard.bytes);
     this.#unacked.clear();
-    const isClosed = this.#connection().state === "closed";
-    const again = isClosed ? [] : unacked.filter(({ retry }) => retry);
-    this.#queue.unshift(...again);
-    this.#queuedBytes += again.reduce((bytes, operation) => bytes + operation.bytes, 0);
+    this.#keptBytes = 0;
+    this.#unheard = { bytes: 0, order: 0 };
+    /** @type {Operation[]} */
+    const again = [];
     for (const operation of unacked) {
-      clearTimeout(operation.timer);
-      if (isClosed || !operation.retry) operation.reject(error);
+      operation.stopTimer?.();
+      const { retry, bytes, sends = 0 } = operation;
+      if (refused.has(operation)) operation.reject(tooBig(bytes, refused.bytesMax));
+      else if (!retry || this.#isClosed()) operation.reject(error);
+      else if (sends > this.#options.retriesMax) operation.reject(lostEachTime(sends, error));
+      else again.push(operation);
     }
-    if (isClosed) this.#rejectQueue(error);
+    this.#queue = [...again, ...this.#queue];
+    this.#queuedBytes += again.reduce((bytes, operation) => bytes + operation.bytes, 0);
+    if (this.#isClosed()) this.#rejectQueue(error);
+  }
+
+  /**
+   * Rejects what waits and is larger than the server takes.
+   * @param {number} bytesMax
+   */
+  refuse(bytesMax) {
+    const refused = this.#queue.filter(({ bytes }) => bytes > bytesMax);
+    if (refused.length === 0) return;
+    this.#queue = this.#queue.filter(({ bytes }) => bytes <= bytesMax);
+    for (const operation of refused) {
+      this.#queuedBytes -= operation.bytes;
+      operation.reject(tooBig(operation.bytes, bytesMax));
+    }
   }
 
   /** Nothing more will be sent or answered. */
@@ -158,12 +204,17 @@ export class Exchange {
     for (const operation of queue) operation.reject(error);
   }
 
+  #isClosed() {
+    return this.#connection().state === "closed";
+  }
+
   #canSend() {
     const connection = this.#connection();
     return (
       connection.state === "open" &&
       connection.isUp &&
       this.#unacked.size < this.#options.unackedMax &&
+      this.#keptBytes <= this.#options.bufferedBytesMax &&
       connection.bufferedBytes <= this.#options.bufferedBytesMax
     );
   }
@@ -172,11 +223,21 @@ export class Exchange {
   #take(token) {
     const operation = this.#unacked.get(token);
     if (operation) {
-      clearTimeout(operation.timer);
+      operation.stopTimer?.();
       this.#unacked.delete(token);
+      if (operation.retry) this.#keptBytes -= operation.bytes;
     }
     return operation;
   }
+}
+
+/**
+ * @param {number} sends
+ * @param {LhttpError} error
+ */
+function lostEachTime(sends, error) {
+  const sentence = `sent ${sends} times, and each time the connection was lost before the answer: ${error.message}`;
+  return new LhttpError(0, "connection-lost", sentence, { cause: error });
 }
 
 export function closed() {

@@ -6,6 +6,7 @@ import { closed } from "./exchange.js";
 import { DEFAULT_COMMAND } from "./message.js";
 import { Subscriptions } from "./subscriptions.js";
 import { utf8Length } from "./text.js";
+import { MESSAGE_TOO_BIG } from "./toobig.js";
 import { deferred, within } from "./waiting.js";
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
@@ -28,6 +29,8 @@ export class Membership {
   #epoch = 0;
   /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} Those whose confirmation is waited for. */
   #joining = new Map();
+  /** How many bytes of names one message resubscribes; none beside another once such a message was too big. */
+  #batchBytesMax = BATCH_BYTES_MAX;
   /** Whether the connection is new and not to be used yet: nobody is told of a subscription before. */
   #isRejoining = false;
 
@@ -76,8 +79,8 @@ export class Membership {
   async rejoin() {
     const epoch = this.#epoch;
     this.#isRejoining = true;
-    const wanted = this.#subscriptions.all().filter(({ status }) => status === "wanted");
-    await Promise.all(batches(wanted).map((batch) => this.#subscribe(batch)));
+    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
+    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
     return epoch === this.#epoch;
   }
 
@@ -120,6 +123,8 @@ export class Membership {
    */
   #joined(subscription) {
     if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
+    // A caller may try again what was too big: it is one try for each call.
+    subscription.isTooBig = false;
     let joining = this.#joining.get(subscription);
     if (!joining) {
       joining = deferred();
@@ -148,7 +153,10 @@ export class Membership {
     } catch (error) {
       refusal = /** @type {LhttpError} */ (error);
     }
-    if (epoch !== this.#epoch) return;
+    if (epoch !== this.#epoch) {
+      if (refusal?.reason === MESSAGE_TOO_BIG) this.#tooBig(batch, refusal);
+      return;
+    }
     // A message is refused whole: one by one the others still go through.
     if (refusal && refusal.code > 0 && batch.length > 1) {
       const asked = batch.filter(({ status }) => status === "asked");
@@ -161,6 +169,21 @@ export class Membership {
       if (refusal) this.#refused(subscription, refusal);
       else this.#confirmed(subscription);
     }
+  }
+
+  /**
+   * The connection ended for this message: it must not go out like this on the next one.
+   * @param {Subscription[]} batch
+   * @param {LhttpError} refusal
+   */
+  #tooBig(batch, refusal) {
+    if (batch.length > 1) {
+      this.#batchBytesMax = 0;
+      return;
+    }
+    const [subscription] = batch;
+    subscription.isTooBig = true;
+    this.#refused(subscription, refusal);
   }
 
   /** @param {Subscription} subscription */
@@ -221,8 +244,9 @@ function notAgain({ name }, error) {
 /**
  * Subscriptions that one message can ask for.
  * @param {readonly Subscription[]} subscriptions
+ * @param {number} bytesMax
  */
-function batches(subscriptions) {
+function batches(subscriptions, bytesMax) {
   /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by what they share. */
   const open = new Map();
   /** @type {Subscription[][]} */
@@ -231,7 +255,7 @@ function batches(subscriptions) {
     const shared = JSON.stringify([subscription.command, subscription.headers]);
     const bytes = utf8Length(subscription.name) + 1;
     let current = open.get(shared);
-    if (!current || current.bytes + bytes > BATCH_BYTES_MAX) {
+    if (!current || current.bytes + bytes > bytesMax) {
       current = { batch: [], bytes: 0 };
       open.set(shared, current);
       all.push(current.batch);

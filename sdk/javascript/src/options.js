@@ -19,6 +19,7 @@ export function readOptions(options = {}) {
       max: time("backoff.max", backoff.max, 30_000),
     },
     connectTimeout: time("connectTimeout", options.connectTimeout, 10_000),
+    closeTimeout: time("closeTimeout", options.closeTimeout, 3_000),
     ackTimeout: time("ackTimeout", options.ackTimeout, 10_000),
     requestTimeout: time("requestTimeout", options.requestTimeout, 60_000),
     heartbeat: {
@@ -30,6 +31,7 @@ export function readOptions(options = {}) {
       messagesMax: amount("queue.messagesMax", queue.messagesMax, 1_000),
       bytesMax: amount("queue.bytesMax", queue.bytesMax, 1024 * 1024),
     },
+    retriesMax: amount("retriesMax", options.retriesMax, 10),
     unackedMax: amount("unackedMax", options.unackedMax, 10_000),
     messageBytesMax: amount("messageBytesMax", options.messageBytesMax, 64 * 1024),
     bufferedBytesMax: amount("bufferedBytesMax", options.bufferedBytesMax, 4 * 1024 * 1024),

@@ -62,7 +62,7 @@ export class Room {
   /** Takes no more messages. */
   end() {
     this.#isOpen = false;
-    this.#more?.resolve();
+    this.#wakeUp();
   }
 
   /** @param {import("./message.js").Message} message */
@@ -91,7 +91,7 @@ export class Room {
         if (message) yield message;
         else if (this.#overflow) throw this.#overflow;
         else if (!this.#isOpen) return;
-        else await (this.#more = deferred()).promise;
+        else await (this.#more ??= deferred()).promise;
       }
     } finally {
       // What becomes of it is no business of the loop's.
@@ -107,6 +107,12 @@ export class Room {
       this.#overflow = new LhttpError(0, "queue-full", `more than ${UNREAD_MAX} messages of "${this.name}" are unread`);
       this.unsubscribe().catch(() => {});
     }
+    this.#wakeUp();
+  }
+
+  /** Lets those go on who wait for a message: there may be several loops over one room. */
+  #wakeUp() {
     this.#more?.resolve();
+    this.#more = undefined;
   }
 }

@@ -38,6 +38,8 @@ export class Subscription {
     this.status = "wanted";
     /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
     this.wasLive = false;
+    /** Whether a connection ended because the message that asks for it is bigger than the server takes. */
+    this.isTooBig = false;
   }
 }
 

@@ -1,13 +1,19 @@
 // Strings and bytes: LHTTP counts in UTF-8, JavaScript in UTF-16.
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+import { decodeUtf8, encodeUtf8 } from "./utf8.js";
+
+/** Made when first needed: a test's environment may get them after this module. @type {TextEncoder | undefined} */
+let encoder;
+/** @type {TextDecoder | undefined} */
+let decoder;
 
 /**
  * The UTF-8 bytes of `text`; half a surrogate pair becomes U+FFFD, as it does when a WebSocket sends it.
  * @param {string} text
  */
 export function encodeText(text) {
+  if (typeof TextEncoder !== "function") return encodeUtf8(text);
+  encoder ??= new TextEncoder();
   return encoder.encode(text);
 }
 
@@ -16,6 +22,8 @@ export function encodeText(text) {
  * @param {Uint8Array} bytes
  */
 export function decodeText(bytes) {
+  if (typeof TextDecoder !== "function") return decodeUtf8(bytes);
+  decoder ??= new TextDecoder("utf-8", { ignoreBOM: true });
   return decoder.decode(bytes);
 }
 
@@ -39,6 +47,14 @@ export function utf8Length(text) {
     }
   }
   return length;
+}
+
+/**
+ * How many bytes `data` has on the wire.
+ * @param {string | Uint8Array} data
+ */
+export function byteLength(data) {
+  return typeof data === "string" ? utf8Length(data) : data.length;
 }
 
 /** @param {number} unit */

@@ -1,5 +1,6 @@
 // Promises that can be ended from outside.
 
+import { deadline } from "./deadline.js";
 import { LhttpError } from "./error.js";
 import { time } from "./options.js";
 
@@ -28,6 +29,26 @@ export function checkLimits({ timeout }) {
 }
 
 /**
+ * Throws if the caller has given up already.
+ * @param {{ signal?: AbortSignal }} limits
+ */
+export function checkAborted({ signal }) {
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
+/**
+ * Why a signal has aborted: old ones do not say.
+ * @param {AbortSignal} signal
+ * @returns {unknown}
+ */
+function reasonOf({ reason }) {
+  if (reason !== undefined) return reason;
+  const sentence = "the operation was aborted";
+  if (typeof DOMException === "function") return new DOMException(sentence, "AbortError");
+  return Object.assign(new Error(sentence), { name: "AbortError" });
+}
+
+/**
  * Calls `ended` with the reason when `signal` aborts or `timeout` milliseconds are over, whichever is first; not any
  * more once the function that this returns was called.
  * @param {{ signal?: AbortSignal, timeout?: number }} limits
@@ -35,13 +56,13 @@ export function checkLimits({ timeout }) {
  * @returns {() => void}
  */
 export function limit({ signal, timeout }, ended) {
-  const abort = () => end(signal?.reason);
-  const timer =
+  const abort = () => end(reasonOf(/** @type {AbortSignal} */ (signal)));
+  const stopTimer =
     timeout === undefined
-      ? undefined
-      : setTimeout(() => end(new LhttpError(0, "timeout", `not done within ${timeout} ms`)), timeout);
+      ? () => {}
+      : deadline(timeout, () => end(new LhttpError(0, "timeout", `not done within ${timeout} ms`)));
   const stop = () => {
-    clearTimeout(timer);
+    stopTimer();
     signal?.removeEventListener("abort", abort);
   };
   /** @param {unknown} error */
@@ -61,8 +82,9 @@ export function limit({ signal, timeout }, ended) {
  * @returns {Promise<T>}
  */
 export function within(promise, limits) {
-  if (limits.signal === undefined && limits.timeout === undefined) return promise;
-  if (limits.signal?.aborted) return Promise.reject(limits.signal.reason);
+  const { signal, timeout } = limits;
+  if (signal === undefined && timeout === undefined) return promise;
+  if (signal?.aborted) return Promise.reject(reasonOf(signal));
   return new Promise((resolve, reject) => {
     const stop = limit(limits, reject);
     promise.then(resolve, reject).finally(stop);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
 import { test } from "node:test";
 
 import { build } from "../build.js";
@@ -20,6 +21,7 @@ test("the module exports what the types declare", async () => {
   const declared = [...types.matchAll(/^export (?:class|function) (\w+)/gm)].map(([, name]) => name).sort();
   assert.deepEqual(Object.keys(await import("lhttp-client")).sort(), declared);
   assert.deepEqual(Object.keys(source).sort(), declared);
+  assert.deepEqual(Object.keys(createRequire(import.meta.url)("lhttp-client")).sort(), declared);
   assert.ok(declared.length > 5);
 });
 

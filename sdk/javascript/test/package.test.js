@@ -23,6 +23,14 @@ function installed(context) {
   return { project, folder, files: files.map(({ path }) => path) };
 }
 
+/** Lets the compiler read `uses.ts`. */
+function checkTypes(project, module, moduleResolution) {
+  const lib = ["es2022", "dom"];
+  const compilerOptions = { module, moduleResolution, lib, strict: true, noEmit: true, target: "es2022", types: [] };
+  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["uses.ts"] }));
+  execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", project], { stdio: "pipe" });
+}
+
 test("the package holds what its users need, and nothing else", (context) => {
   const { folder, files } = installed(context);
   const all = (name) => readdirSync(join(root, name)).map((file) => `${name}/${file}`);
@@ -35,6 +43,27 @@ test("the package holds what its users need, and nothing else", (context) => {
   assert.deepEqual(scripts, [], "it runs nothing when it is installed");
 });
 
+test("a project without modules requires it, and its types hold there", (context) => {
+  const { project } = installed(context);
+  writeFileSync(join(project, "package.json"), "{}");
+  const code =
+    'const { connect, LhttpError } = require("lhttp-client"); console.log(typeof connect, typeof LhttpError);';
+  const run = execFileSync(process.execPath, ["-e", code], { cwd: project });
+  assert.equal(run.toString(), "function function\n");
+  // Found by tools that do not know `exports`, too.
+  const { main } = JSON.parse(readFileSync(join(project, "node_modules/lhttp-client/package.json"), "utf8"));
+  const file = join(project, "node_modules/lhttp-client", main);
+  assert.equal(
+    execFileSync(process.execPath, ["-p", `typeof require(${JSON.stringify(file)}).connect`]).toString(),
+    "function\n",
+  );
+  writeFileSync(
+    join(project, "uses.ts"),
+    'import lhttp = require("lhttp-client"); export const client: lhttp.Client = lhttp.connect("ws://host/");',
+  );
+  checkTypes(project, "nodenext", "nodenext");
+});
+
 test("a project imports it, and its types hold with every way to resolve modules", (context) => {
   const { project } = installed(context);
   const code = 'import { connect } from "lhttp-client"; console.log(typeof connect);';
@@ -45,9 +74,6 @@ test("a project imports it, and its types hold with every way to resolve modules
     ["nodenext", "nodenext"],
     ["esnext", "bundler"],
   ]) {
-    const lib = ["es2022", "dom"];
-    const compilerOptions = { module, moduleResolution, lib, strict: true, noEmit: true, target: "es2022", types: [] };
-    writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["uses.ts"] }));
-    execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", project], { stdio: "pipe" });
+    checkTypes(project, module, moduleResolution);
   }
 });

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
 import { connect } from "../src/client.js";
-import { mockTime, names, outcome, start, started } from "./support/fake-client.js";
+import { mockTime, names, outcome, pass, start, started } from "./support/fake-client.js";
 import { settled } from "./support/fake-socket.js";
 
 mockTime();
@@ -83,8 +83,7 @@ test("a publish ends with its signal or its time limit, and is then not sent", a
   const late = outcome(client.publish("a", "late", { timeout: 1_000 }));
   const subscribed = outcome(client.subscribe("a", () => {}, { timeout: 1_000 }));
   controller.abort(new Error("enough"));
-  mock.timers.tick(1_000);
-  await settled();
+  await pass(1_000);
   assert.equal(aborted.error.message, "enough");
   assert.equal(late.error.reason, "timeout");
   assert.equal(subscribed.error.reason, "timeout");
@@ -103,11 +102,9 @@ test("an acknowledgement that does not come in time is a timeout", async () => {
   const { client, Socket } = await started({ ackTimeout: 2_000 });
   const published = outcome(client.publish("a", "x"));
   const subscribed = outcome(client.subscribe("b", () => {}));
-  mock.timers.tick(1_999);
-  await settled();
+  await pass(1_999);
   assert.ok(!published.isDone && !subscribed.isDone);
-  mock.timers.tick(1);
-  await settled();
+  await pass(1);
   assert.deepEqual([published.error.code, published.error.reason], [0, "timeout"]);
   assert.equal(subscribed.error.reason, "timeout");
   // The server may have taken it: it is told that nobody wants it any more.

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 
-import { mockTime, names, outcome, start, started } from "./support/fake-client.js";
+import { mockTime, names, outcome, pass, start, started } from "./support/fake-client.js";
 import { settled } from "./support/fake-socket.js";
 
 mockTime();
@@ -107,8 +107,7 @@ test("subscriptions that are not answered make the connection count as lost", as
   mock.timers.tick(250);
   Socket.last.open();
   await settled();
-  mock.timers.tick(10_000);
-  await settled();
+  await pass(10_000);
   assert.equal(client.state, "waiting");
   assert.deepEqual(states, ["open", "waiting", "connecting", "waiting"]);
 });

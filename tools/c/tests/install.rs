@@ -39,7 +39,8 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
         assert_eq!(fs::read_link(lib.join(link)).expect("it is a link"), Path::new(&versioned));
     }
     assert_eq!(pkg_config(&destination, &["--modversion"]), [version]);
-    exports_what_the_header_declares(&lib.join(&versioned));
+    exports_what_the_header_declares(&["-D"], &lib.join(&versioned));
+    exports_what_the_header_declares(&["-g"], &lib.join("liblhttp.a"));
 
     // The shared library, found by its SONAME.
     let shared = build(scratch.path(), "shared", pkg_config(&destination, &["--cflags", "--libs"]));
@@ -52,6 +53,8 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
     flags[at] = lib.join("liblhttp.a").to_str().expect("the path is UTF-8").to_owned();
     assert!(NATIVE_LIBRARIES.iter().all(|library| flags.iter().any(|flag| flag == library)), "{flags:?}");
     assert_eq!(output(&mut Command::new(build(scratch.path(), "static", flags))), "done\n");
+
+    goes_with_another_static_library_of_rust(scratch.path(), &destination);
 
     make("uninstall", &destination, "CARGO=false");
     assert_eq!((names(&lib), names(&usr.join("include"))), (vec!["pkgconfig".to_owned()], vec![]));
@@ -113,10 +116,61 @@ fn build(folder: &Path, name: &str, flags: Vec<String>) -> PathBuf {
     program
 }
 
+/// Both have Rust's own library in them, each its own. Built with LTO that is one object: the linker cannot leave out of it
+/// what it has already.
+fn goes_with_another_static_library_of_rust(folder: &Path, destination: &Path) {
+    let (source, other, main) = (folder.join("other.rs"), folder.join("libother.a"), folder.join("main.c"));
+    fs::write(&source, OTHER_LIBRARY).expect("the folder can be written to");
+    fs::write(&main, USES_BOTH).expect("the folder can be written to");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition=2021", "--crate-type=staticlib", "-O", "-Clto=fat", "-Cpanic=unwind", "-o"]);
+    output(rustc.arg(&other).arg(&source));
+    let library = destination.join("usr/lib/liblhttp.a");
+    for (name, libraries) in [("ours-first", [&library, &other]), ("ours-last", [&other, &library])] {
+        let program = folder.join(name);
+        let mut cc = Command::new("cc");
+        cc.args(["-pthread", "-I"]).arg(destination.join("usr/include")).arg("-o").arg(&program).arg(&main);
+        output(cc.args(libraries).args(NATIVE_LIBRARIES));
+        assert_eq!(output(&mut Command::new(&program)), "caught, and served\n", "{name}");
+    }
+}
+
+/// A panic that is caught needs the personality function.
+const OTHER_LIBRARY: &str = r#"
+#[no_mangle]
+pub extern "C" fn catches_a_panic() -> i32 {
+    std::panic::set_hook(Box::new(|_| {}));
+    i32::from(std::panic::catch_unwind(|| panic!("{}", std::process::id())).is_err())
+}
+"#;
+
+const USES_BOTH: &str = r#"
+#include <lhttp.h>
+#include <stdio.h>
+
+int catches_a_panic(void);
+
+int main(void) {
+    lhttp_config config;
+    lhttp_server *server;
+    if (!catches_a_panic()) return 1;
+    if (lhttp_config_init(&config, sizeof config) != LHTTP_OK) return 2;
+    if (lhttp_config_set(&config, "listen", "127.0.0.1:0") != LHTTP_OK) return 3;
+    if (lhttp_start(&config, &server) != LHTTP_OK) return 4;
+    if (lhttp_publish(server, "room", "chat", NULL, "hello", 5) != LHTTP_OK) return 5;
+    if (lhttp_stop(server, 5000) != LHTTP_OK) return 6;
+    if (lhttp_config_release(&config) != LHTTP_OK) return 7;
+    puts("caught, and served");
+    return 0;
+}
+"#;
+
 /// No function is missing, and none is there that is not for users.
-fn exports_what_the_header_declares(library: &Path) {
-    let symbols = output(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(library));
-    let exported: BTreeSet<_> = symbols.lines().filter_map(|line| line.split(' ').next()).collect();
+fn exports_what_the_header_declares(symbols: &[&str], library: &Path) {
+    let symbols = output(Command::new("nm").args(symbols).args(["--defined-only", "--format=posix"]).arg(library));
+    // Of an archive, nm also says which of its members it reads.
+    let lines = symbols.lines().filter(|line| !line.ends_with(':'));
+    let exported: BTreeSet<_> = lines.filter_map(|line| line.split(' ').next()).collect();
     let header = fs::read_to_string(root().join("include/lhttp.h")).expect("the header is there");
     let code: String = header.split("/*").map(|part| part.split_once("*/").map_or(part, |(_, code)| code)).collect();
     let declared: BTreeSet<_> = code

@@ -19,6 +19,12 @@ export function mockTime() {
   });
 }
 
+/** Lets time pass while the event loop runs. `mock.timers.tick` alone is a loop that stands still for all of the time. */
+export async function pass(time) {
+  for (let passed = 0; passed < time; passed += 1) mock.timers.tick(1);
+  await settled();
+}
+
 /** Sets the clock forward by this many milliseconds, or back. */
 export function setClock(by) {
   const { now } = Date;

@@ -47,9 +47,9 @@ export function fakeWebSocket() {
     }
 
     /** The connection breaks. */
-    break(code = 1006) {
+    break(code = 1006, reason = "") {
       this.readyState = 3;
-      this.onclose({ code, reason: "" });
+      this.onclose({ code, reason });
     }
 
     /** What was sent and not taken yet, decoded. */

@@ -1,0 +1,2574 @@
+// lhttp-client 0.1.0, MIT. Made from src/ by build.js: change it there.
+"use strict";
+
+/** An operation that failed: refused by the server, or not possible. */
+class LhttpError extends Error {
+  /**
+   * @param {number} code The server's code (PROTOCOL.md §6), the code it would have given, or 0 if it was never asked.
+   * @param {string} reason One fixed word for programs.
+   * @param {string} message One sentence for people.
+   * @param {ErrorOptions} [options]
+   */
+  constructor(code, reason, message, options) {
+    super(message, options);
+    this.name = "LhttpError";
+    this.code = code;
+    this.reason = reason;
+  }
+}
+
+// UTF-8 where there is no TextEncoder or TextDecoder (jsdom under Jest, old React Native), as those two do it.
+
+const REPLACEMENT = 0xfffd;
+
+/** How many code units one call of `String.fromCharCode` gets: an engine bounds its arguments. */
+const UNITS_AT_ONCE = 8192;
+
+/**
+ * @param {string} text
+ * @returns {Uint8Array}
+ */
+function encodeUtf8(text) {
+  // A code unit takes at most three bytes, a pair of them four.
+  const bytes = new Uint8Array(text.length * 3);
+  let length = 0;
+  for (const character of text) {
+    let code = /** @type {number} */ (character.codePointAt(0));
+    if (code >= 0xd800 && code < 0xe000) code = REPLACEMENT;
+    if (code < 0x80) {
+      bytes[length++] = code;
+      continue;
+    }
+    const trail = code < 0x800 ? 1 : code < 0x1_0000 ? 2 : 3;
+    bytes[length++] = [0, 0xc0, 0xe0, 0xf0][trail] | (code >> (6 * trail));
+    for (let left = trail - 1; left >= 0; left -= 1) bytes[length++] = 0x80 | ((code >> (6 * left)) & 0x3f);
+  }
+  return bytes.slice(0, length);
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @returns {string}
+ */
+function decodeUtf8(bytes) {
+  let text = "";
+  /** @type {number[]} */
+  let units = [];
+  for (let at = 0; at < bytes.length;) {
+    const { code, length } = readCharacter(bytes, at);
+    at += length;
+    if (code < 0x1_0000) units.push(code);
+    else units.push(0xd800 + ((code - 0x1_0000) >> 10), 0xdc00 + ((code - 0x1_0000) & 0x3ff));
+    if (units.length >= UNITS_AT_ONCE) {
+      text += String.fromCharCode(...units);
+      units = [];
+    }
+  }
+  return text + String.fromCharCode(...units);
+}
+
+/**
+ * The character at `at`. What is not UTF-8 is one replacement character for each longest start of a sequence (the
+ * Encoding Standard's "maximal subpart").
+ * @param {Uint8Array} bytes
+ * @param {number} at
+ */
+function readCharacter(bytes, at) {
+  const first = bytes[at];
+  if (first < 0x80) return { code: first, length: 1 };
+  const trail =
+    first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2 : first >= 0xf0 && first < 0xf5 ? 3 : 0;
+  let code = first & (0x3f >> trail);
+  for (let index = 1; index <= trail; index += 1) {
+    const byte = bytes[at + index];
+    const [least, most] = index === 1 ? secondByte(first) : [0x80, 0xbf];
+    if (!(byte >= least && byte <= most)) return { code: REPLACEMENT, length: index };
+    code = (code << 6) | (byte & 0x3f);
+  }
+  return trail === 0 ? { code: REPLACEMENT, length: 1 } : { code, length: trail + 1 };
+}
+
+/**
+ * What may follow this byte: no longer form than needed, no surrogate, nothing past U+10FFFF.
+ * @param {number} first
+ */
+function secondByte(first) {
+  if (first === 0xe0) return [0xa0, 0xbf];
+  if (first === 0xed) return [0x80, 0x9f];
+  if (first === 0xf0) return [0x90, 0xbf];
+  if (first === 0xf4) return [0x80, 0x8f];
+  return [0x80, 0xbf];
+}
+
+// Strings and bytes: LHTTP counts in UTF-8, JavaScript in UTF-16.
+
+
+/** Made when first needed: a test's environment may get them after this module. @type {TextEncoder | undefined} */
+let encoder;
+/** @type {TextDecoder | undefined} */
+let decoder;
+
+/**
+ * The UTF-8 bytes of `text`; half a surrogate pair becomes U+FFFD, as it does when a WebSocket sends it.
+ * @param {string} text
+ */
+function encodeText(text) {
+  if (typeof TextEncoder !== "function") return encodeUtf8(text);
+  encoder ??= new TextEncoder();
+  return encoder.encode(text);
+}
+
+/**
+ * The text of UTF-8 bytes; what is not UTF-8 becomes U+FFFD, and a byte order mark stays.
+ * @param {Uint8Array} bytes
+ */
+function decodeText(bytes) {
+  if (typeof TextDecoder !== "function") return decodeUtf8(bytes);
+  decoder ??= new TextDecoder("utf-8", { ignoreBOM: true });
+  return decoder.decode(bytes);
+}
+
+/**
+ * How many bytes `text` has in UTF-8.
+ * @param {string} text
+ */
+function utf8Length(text) {
+  let length = text.length;
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    if (unit < 0x80) continue;
+    if (unit < 0x800) {
+      length += 1;
+    } else if (unit >= 0xd800 && unit < 0xdc00 && isLowSurrogate(text.charCodeAt(at + 1))) {
+      // A pair: four bytes for two units.
+      length += 2;
+      at += 1;
+    } else {
+      length += 2;
+    }
+  }
+  return length;
+}
+
+/**
+ * How many bytes `data` has on the wire.
+ * @param {string | Uint8Array} data
+ */
+function byteLength(data) {
+  return typeof data === "string" ? utf8Length(data) : data.length;
+}
+
+/** @param {number} unit */
+function isLowSurrogate(unit) {
+  return unit >= 0xdc00 && unit < 0xe000;
+}
+
+/**
+ * `body` as bytes, if it is something that holds bytes.
+ * @param {unknown} body
+ * @returns {Uint8Array | undefined}
+ */
+function asBytes(body) {
+  if (body instanceof Uint8Array) return body;
+  if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
+  // Not instanceof: a page's frames and a vm's contexts each have an ArrayBuffer of their own.
+  if (Object.prototype.toString.call(body) === "[object ArrayBuffer]") {
+    return new Uint8Array(/** @type {ArrayBuffer} */ (body));
+  }
+  return undefined;
+}
+
+/**
+ * @param {...Uint8Array} pieces
+ * @returns {Uint8Array}
+ */
+function joinBytes(...pieces) {
+  const joined = new Uint8Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    joined.set(piece, at);
+    at += piece.length;
+  }
+  return joined;
+}
+
+// Channels and patterns (PROTOCOL.md §2): what is one, and what matches what.
+
+
+/** The longest channel or pattern, in bytes of UTF-8. */
+const CHANNEL_BYTES_MAX = 255;
+/** How much of a refused name its sentence shows, in characters. */
+const SHOWN_CHARACTERS_MAX = 64;
+
+/**
+ * Refuses what cannot be published to.
+ * @param {string} name
+ */
+function checkPublish(name) {
+  const flaw = flawOf(name) ?? (isPattern(name) ? "has a wildcard: patterns are for subscribing only" : undefined);
+  if (flaw) throw refusal(name, flaw);
+}
+
+/**
+ * Refuses what cannot be subscribed to.
+ * @param {string} name
+ */
+function checkSubscribe(name) {
+  const flaw = flawOf(name) ?? (hasTailInside(name) ? 'has a ">" that is not its last token' : undefined);
+  if (flaw) throw refusal(name, flaw);
+}
+
+/**
+ * Whether a whole token of `name` is a wildcard.
+ * @param {string} name
+ */
+function isPattern(name) {
+  return name.split(".").some((token) => token === "*" || token === ">");
+}
+
+/**
+ * Whether `pattern` matches `channel`, both cut into tokens; a pattern without wildcards matches itself alone.
+ * @param {readonly string[]} pattern
+ * @param {readonly string[]} channel
+ */
+function matches(pattern, channel) {
+  for (let at = 0; at < pattern.length; at += 1) {
+    if (at >= channel.length) return false;
+    if (pattern[at] === ">" && at === pattern.length - 1) return true;
+    if (pattern[at] !== "*" && pattern[at] !== channel[at]) return false;
+  }
+  return pattern.length === channel.length;
+}
+
+/**
+ * The names in the value of a `subscribe`, `publish` or `unsubscribe` header.
+ * @param {string} value
+ */
+function splitNames(value) {
+  return value.split(/[ \t]+/).filter((name) => name !== "");
+}
+
+/**
+ * @param {string} name
+ * @returns {string | undefined}
+ */
+function flawOf(name) {
+  if (typeof name !== "string") return "is not a string";
+  if (name === "") return "is empty";
+  const length = utf8Length(name);
+  if (length > CHANNEL_BYTES_MAX) return `has ${length} bytes, more than ${CHANNEL_BYTES_MAX}`;
+  if (name.includes(" ")) return "has a space";
+  // eslint-disable-next-line no-control-regex
+  if (/[\x00-\x1f\x7f]/.test(name)) return "has a control character";
+  if (name.split(".").includes("")) return "has an empty token";
+  return undefined;
+}
+
+/** @param {string} name */
+function hasTailInside(name) {
+  return name.split(".").slice(0, -1).includes(">");
+}
+
+/**
+ * @param {string} name
+ * @param {string} flaw
+ */
+function refusal(name, flaw) {
+  const shown = [...String(name)];
+  const text = shown.length > SHOWN_CHARACTERS_MAX ? `${shown.slice(0, SHOWN_CHARACTERS_MAX).join("")}…` : String(name);
+  return new LhttpError(400, "bad-channel", `channel ${JSON.stringify(text)} ${flaw}`);
+}
+
+/** Listeners by event; those of one event are called in the order in which they came. */
+class Emitter {
+  /** @type {Map<string, Set<(event: any) => void>>} */
+  #listeners = new Map();
+
+  /**
+   * Calls `listener` on each such event, until the function that this returns is called.
+   * @param {string} event
+   * @param {(event: any) => void} listener
+   * @returns {() => void}
+   */
+  on(event, listener) {
+    // Wrapped, so that a function that listens twice is called twice and each of its two ends on its own.
+    const own = (/** @type {any} */ value) => listener(value);
+    let listeners = this.#listeners.get(event);
+    if (!listeners) this.#listeners.set(event, (listeners = new Set()));
+    listeners.add(own);
+    return () => void listeners.delete(own);
+  }
+
+  /** @param {string} event */
+  has(event) {
+    return (this.#listeners.get(event)?.size ?? 0) > 0;
+  }
+
+  /**
+   * Calls all listeners; one that throws does not keep the others from being called.
+   * @param {string} event
+   * @param {any} value
+   */
+  emit(event, value) {
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) {
+      try {
+        listener(value);
+      } catch (error) {
+        throwLater(error);
+      }
+    }
+  }
+}
+
+/**
+ * Throws where nobody of ours is in the way: to `window.onerror` or `uncaughtException`, as from any event handler.
+ * @param {unknown} error
+ */
+function throwLater(error) {
+  setTimeout(() => {
+    throw error;
+  }, 0);
+}
+
+/** Past so many the wait is at its most, whatever that is. */
+const DOUBLINGS_MAX = 40;
+
+/**
+ * Exponential back-off with full jitter: the n-th wait is anything between 0 and `initial * 2^n`, at most `max`. Clients
+ * that lost the same server at the same moment so come back spread over the whole time, not all at once.
+ */
+class Backoff {
+  /**
+   * @param {{ initial: number, max: number, random: () => number }} options Milliseconds.
+   */
+  constructor({ initial, max, random }) {
+    this.initial = initial;
+    this.max = max;
+    this.random = random;
+    /** How many waits there were since the last reset. */
+    this.attempts = 0;
+  }
+
+  /**
+   * The next wait, in milliseconds.
+   * @param {boolean} [wasRefused] The server will do the same again: the wait is not below half of what it may be.
+   */
+  next(wasRefused = false) {
+    const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
+    this.attempts += 1;
+    const share = this.#share();
+    return Math.round(ceiling * (wasRefused ? (1 + share) / 2 : share));
+  }
+
+  reset() {
+    this.attempts = 0;
+  }
+
+  /** The caller's random number; one of ours if theirs throws or is none, for the next try must come. */
+  #share() {
+    try {
+      const share = this.random();
+      if (share >= 0 && share <= 1) return share;
+      throwLater(new TypeError(`random is to give a number from 0 to 1, not ${String(share)}`));
+    } catch (error) {
+      throwLater(error);
+    }
+    return Math.random();
+  }
+}
+
+// Time limits that a program which stands still does not break: a page that computes, a process that is stopped.
+//
+// What has arrived while the event loop stood still waits in the socket, and a timer that is due may fire before it. So a
+// time limit is cut in two slices: a stall, however long, takes one of them, and the loop has the other to read.
+
+/** How many slices of a time limit must pass. */
+const SLICES = 2;
+
+/** Slices that ended late are not counted, but for this many: a loop that always lags still has time limits. */
+const LATE_SLICES_MAX = 3;
+
+/** A slice ended late if it took half as long again, or this many milliseconds longer, whichever is more. */
+const LATE_MIN = 50;
+
+/** Milliseconds of a clock that nobody sets, where there is one. */
+function now() {
+  return typeof performance === "undefined" ? Date.now() : performance.now();
+}
+
+/**
+ * Calls `expired` when `time` is over: milliseconds in which the event loop ran.
+ * @param {number} time
+ * @param {() => void} expired
+ * @returns {() => void} Ends it: `expired` is not called any more.
+ */
+function deadline(time, expired) {
+  const slice = time / SLICES;
+  const lateAfter = slice + Math.max(LATE_MIN, slice / 2);
+  let counted = 0;
+  let late = 0;
+  /** @type {() => void} */
+  let cancel;
+  const arm = () => {
+    const start = now();
+    const timer = setTimeout(() => {
+      if (now() - start > lateAfter && late < LATE_SLICES_MAX) late += 1;
+      else counted += 1;
+      if (counted < SLICES) arm();
+      else cancel = afterReading(expired);
+    }, slice);
+    cancel = () => clearTimeout(timer);
+  };
+  arm();
+  return () => cancel();
+}
+
+/**
+ * Calls `then` when the event loop has looked at the sockets once more. In Node only `setImmediate` says so: one timer may
+ * follow another without a look in between.
+ * @param {() => void} then
+ * @returns {() => void} Ends it.
+ */
+function afterReading(then) {
+  const { setImmediate, clearImmediate } = /** @type {any} */ (globalThis);
+  if (typeof setImmediate === "function") {
+    const immediate = setImmediate(then);
+    return () => clearImmediate(immediate);
+  }
+  const timer = setTimeout(then);
+  return () => clearTimeout(timer);
+}
+
+// One WebSocket: how it is made, and how it is ended without its peer.
+
+
+/** Where Node keeps what connects its own WebSocket and `fetch`. */
+const NODES_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
+
+/** @typedef {WebSocket & { terminate?: () => void }} Socket */
+
+/**
+ * What ends a connection of Node's own WebSocket, once it is made.
+ * @type {WeakMap<object, () => void>}
+ */
+const ends = new WeakMap();
+
+/**
+ * @param {string | URL} url
+ * @param {import("./options.js").Options} options
+ * @returns {Socket}
+ */
+function openSocket(url, { WebSocket, protocols }) {
+  if (isNodesOwn(WebSocket)) return openNodesOwn(WebSocket, url, protocols);
+  return protocols === undefined ? new WebSocket(url) : new WebSocket(url, protocols);
+}
+
+/**
+ * Ends a socket without waiting for its peer, as far as that can be done: a browser gives it up by itself.
+ * @param {Socket} socket
+ */
+function abandon(socket) {
+  try {
+    if (typeof socket.terminate === "function") return socket.terminate();
+    // One that is still connecting ends with this; of one that is open the connection stays until the peer answers.
+    socket.close();
+    ends.get(socket)?.();
+  } catch (error) {
+    throwLater(error);
+  }
+}
+
+/**
+ * Ends a socket in order; without its peer, if that does not answer within `time` milliseconds. A process is not kept
+ * alive for that time alone.
+ * @param {Socket} socket
+ * @param {number} time
+ */
+function closeSocket(socket, time) {
+  /** @type {any} A number in browsers. */
+  const timer = setTimeout(() => abandon(socket), time);
+  timer.unref?.();
+  // Nobody else listens any more.
+  socket.onerror = () => {};
+  socket.onclose = () => clearTimeout(timer);
+  try {
+    socket.close(1000);
+  } catch (error) {
+    throwLater(error);
+  }
+}
+
+/** @param {unknown} given */
+function isNodesOwn(given) {
+  const { process, WebSocket } = /** @type {any} */ (globalThis);
+  return given === WebSocket && process?.versions?.undici !== undefined && nodesDispatcher() !== undefined;
+}
+
+function nodesDispatcher() {
+  return /** @type {any} */ (globalThis)[NODES_DISPATCHER];
+}
+
+/**
+ * Node's own WebSocket has no `terminate`, and when it was closed it waits for its peer for ever. So the connection below
+ * it is taken note of where it is made: it takes a dispatcher beside the subprotocols.
+ * @param {any} WebSocket
+ * @param {string | URL} url
+ * @param {string | string[] | undefined} protocols
+ * @returns {Socket}
+ */
+function openNodesOwn(WebSocket, url, protocols = []) {
+  /** @param {any} connection */
+  const connected = (connection) => ends.set(socket, () => connection.destroy());
+  const dispatcher = {
+    dispatch: (/** @type {any} */ options, /** @type {any} */ handler) =>
+      nodesDispatcher().dispatch(options, noting(handler, connected)),
+  };
+  const socket = new WebSocket(url, { protocols, dispatcher });
+  return socket;
+}
+
+/**
+ * A dispatcher's handler that also tells of the connection that a WebSocket gets.
+ * @param {any} handler
+ * @param {(connection: { destroy(): void }) => void} connected
+ */
+function noting(handler, connected) {
+  // One name or the other, by the version of undici; the connection is the last argument of either.
+  for (const name of ["onUpgrade", "onRequestUpgrade"]) {
+    const upgrade = handler[name];
+    if (typeof upgrade !== "function") continue;
+    handler[name] = (/** @type {any[]} */ ...given) => {
+      const connection = given[given.length - 1];
+      if (typeof connection?.destroy === "function") connected(connection);
+      return upgrade.apply(handler, given);
+    };
+  }
+  return handler;
+}
+
+// One WebSocket after the other: connects, watches, and connects again.
+
+
+/** How long a connection must have been open for the next loss to count as the first one, in milliseconds. */
+const STABLE_TIME = 5_000;
+
+const OPEN = 1;
+
+/** The close code of a connection that ended without a close frame (RFC 6455 §7.1.5). */
+const NOT_CLOSED = 1006;
+
+/**
+ * What the server closes with because of what this client does: a protocol error, data that it does not take, a policy, a
+ * message that is too big, a missing extension (RFC 6455 §7.4.1). It would do so again.
+ */
+const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
+
+/** The reason of a 1008 that blames no message: nothing was heard of this client for the server's `idle-timeout`. */
+const IDLE = /\bidle\b/i;
+
+/**
+ * @typedef {object} Loss How a connection ended.
+ * @property {number} [code] The close code, if it came so far.
+ * @property {string} [reason] What the server says beside it.
+ */
+
+/**
+ * @typedef {object} Hooks
+ * @property {() => void} opened The socket is open; `ready()` is to be called when it may be used.
+ * @property {(data: string | Uint8Array) => void} received
+ * @property {() => void} silent Nothing was heard for the heartbeat's interval: send something that is answered.
+ * @property {(error: LhttpError, loss: Loss) => void} lost The socket, which was open, is gone; or there will be none.
+ * @property {(change: import("../index.d.ts").StateChange) => void} changed
+ */
+
+/** A connection that comes back. */
+class Connection {
+  #url;
+  #options;
+  #hooks;
+  #backoff;
+  /** @type {import("./socket.js").Socket | undefined} */
+  #socket = undefined;
+  /** Whether `opened` was called for this socket, and `lost` not yet. */
+  #isUp = false;
+  /** Whether this connection has held. */
+  #isStable = false;
+  /** By a clock that nobody sets. */
+  #heardAt = 0;
+  /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
+  #heard = 0;
+  /** Stops what ends the state: a connect that takes too long, a wait, the time until a connection has held. */
+  #stopStateTimer = () => {};
+  #stopHeartbeat = () => {};
+  #removeListeners = () => {};
+  /** @type {import("../index.d.ts").State} */
+  state = "connecting";
+  /** @type {number | undefined} When the next try starts, in milliseconds since 1970, while `waiting`. */
+  retryAt = undefined;
+
+  /**
+   * @param {string | URL} url
+   * @param {import("./options.js").Options} options
+   * @param {Hooks} hooks
+   */
+  constructor(url, options, hooks) {
+    this.#url = url;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#backoff = new Backoff({ ...options.backoff, random: options.random });
+    // A WebSocket that cannot even be made (a bad URL, a page's policy) throws to whoever connects.
+    this.#use(openSocket(url, options));
+    this.#listen();
+  }
+
+  /** Whether the socket takes messages, be it only for the resubscriptions. */
+  get isUp() {
+    return this.#isUp && this.#socket?.readyState === OPEN;
+  }
+
+  /** What was sent and has not left yet, in bytes. */
+  get bufferedBytes() {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  /** @param {string | Uint8Array} data */
+  send(data) {
+    /** @type {import("./socket.js").Socket} */ (this.#socket).send(/** @type {string} */ (data));
+  }
+
+  /** All that must come first has come first. */
+  ready() {
+    this.#become({ state: "open" });
+  }
+
+  /**
+   * Gives this socket up, as if it had been lost.
+   * @param {string} why
+   */
+  drop(why) {
+    this.#down(why);
+  }
+
+  /** Looks after a moment in which time may have stood still: a tab that wakes up, a network that is back. */
+  wake() {
+    if (this.state === "waiting") {
+      this.#connect();
+    } else if (this.#isUp && this.#options.heartbeat.interval > 0) {
+      this.#probe();
+    }
+  }
+
+  close() {
+    if (this.state === "closed") return;
+    this.#removeListeners();
+    const socket = this.#release();
+    this.#become({ state: "closed" });
+    if (socket) closeSocket(socket, this.#options.closeTimeout);
+  }
+
+  #connect() {
+    this.#stopStateTimer();
+    this.#become({ state: "connecting" });
+    // A listener may have closed it.
+    if (this.#isClosed()) return;
+    try {
+      this.#use(openSocket(this.#url, this.#options));
+    } catch (error) {
+      // It could be made the first time: a try that has failed, like one that the network refuses.
+      this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
+    }
+  }
+
+  /** @param {import("./socket.js").Socket} socket */
+  #use(socket) {
+    const { connectTimeout } = this.#options;
+    this.#socket = socket;
+    this.#stopStateTimer = deadline(connectTimeout, () => this.#down(`no connection within ${connectTimeout} ms`));
+    socket.binaryType = "arraybuffer";
+    // A socket that was given up may still call back: it is no longer ours then.
+    socket.onopen = () => void (this.#socket === socket && this.#up());
+    socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
+    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` behind it for a
+    // connection that was not made (nodejs/undici#3546), the others do; the code is the one that they would give.
+    let fault = "";
+    socket.onerror = (event) => {
+      fault = /** @type {ErrorEvent} */ (event).message ?? "";
+      if (this.#socket !== socket || this.#isUp) return;
+      this.#down(`no connection${fault ? `: ${fault}` : ""}`, { code: NOT_CLOSED });
+    };
+    socket.onclose = ({ code, reason }) => {
+      const why = reason || fault;
+      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, { code, reason });
+    };
+  }
+
+  #up() {
+    this.#stopStateTimer();
+    this.#stopStateTimer = deadline(STABLE_TIME, () => (this.#isStable = true));
+    this.#isUp = true;
+    this.#heardAt = now();
+    this.#watch();
+    this.#hooks.opened();
+  }
+
+  /** @param {unknown} data */
+  #received(data) {
+    this.#heardAt = now();
+    this.#heard += 1;
+    if (typeof data === "string") return this.#hooks.received(data);
+    const bytes = asBytes(data);
+    if (bytes) this.#hooks.received(bytes);
+  }
+
+  /**
+   * @param {string} why
+   * @param {Loss} [loss]
+   */
+  #down(why, loss = {}) {
+    const wasUp = this.#isUp;
+    const wasRefused = isRefusal(loss);
+    if (this.#isStable && !wasRefused) this.#backoff.reset();
+    const socket = this.#release();
+    if (socket) abandon(socket);
+    const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
+    // First the state, so that what `lost` brings about finds that there is no connection.
+    if (this.#options.reconnect) {
+      this.#wait(error, loss.code, wasRefused);
+    } else {
+      this.#removeListeners();
+      this.#become({ state: "closed", error, closeCode: loss.code });
+    }
+    if (wasUp || !this.#options.reconnect) this.#hooks.lost(error, loss);
+  }
+
+  /**
+   * @param {LhttpError} error
+   * @param {number | undefined} closeCode
+   * @param {boolean} wasRefused
+   */
+  #wait(error, closeCode, wasRefused) {
+    const retryIn = this.#backoff.next(wasRefused);
+    const timer = setTimeout(() => this.#connect(), retryIn);
+    this.#stopStateTimer = () => clearTimeout(timer);
+    this.#become({ state: "waiting", retryIn, attempt: this.#backoff.attempts, error, closeCode });
+  }
+
+  #isClosed() {
+    return this.state === "closed";
+  }
+
+  /** Lets go of the socket and of what watches it. */
+  #release() {
+    this.#stopStateTimer();
+    this.#stopHeartbeat();
+    const socket = this.#socket;
+    this.#socket = undefined;
+    this.#isUp = this.#isStable = false;
+    return socket;
+  }
+
+  /** @param {import("../index.d.ts").StateChange} change */
+  #become(change) {
+    this.retryAt = change.retryIn === undefined ? undefined : Date.now() + change.retryIn;
+    if (this.state === change.state && change.state !== "waiting") return;
+    this.state = change.state;
+    this.#hooks.changed(change);
+  }
+
+  /** Sees to it that a connection on which nothing comes any more is found out (a browser's socket has no ping). */
+  #watch() {
+    const { interval } = this.#options.heartbeat;
+    if (interval === 0) return;
+    const left = this.#heardAt + interval - now();
+    if (left <= 0) return this.#probe();
+    this.#stopHeartbeat();
+    const timer = setTimeout(() => this.#watch(), left);
+    this.#stopHeartbeat = () => clearTimeout(timer);
+  }
+
+  #probe() {
+    const { timeout } = this.#options.heartbeat;
+    const before = this.#heard;
+    this.#stopHeartbeat();
+    this.#stopHeartbeat = deadline(timeout, () => {
+      if (this.#heard > before) return this.#watch();
+      this.#down(`no answer within ${timeout} ms`);
+    });
+    this.#hooks.silent();
+  }
+
+  /** What a browser says of its network and of the tab. */
+  #listen() {
+    const { window = undefined, document = undefined } = /** @type {any} */ (globalThis);
+    if (typeof window?.addEventListener !== "function") return;
+    const online = () => this.wake();
+    const visible = () => void (document?.visibilityState === "visible" && this.wake());
+    window.addEventListener("online", online);
+    document?.addEventListener("visibilitychange", visible);
+    this.#removeListeners = () => {
+      window.removeEventListener("online", online);
+      document?.removeEventListener("visibilitychange", visible);
+    };
+  }
+}
+
+/**
+ * Whether the server has closed the connection for what this client did on it.
+ * @param {Loss} loss
+ */
+function isRefusal({ code, reason }) {
+  return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
+}
+
+// Which messages a server does not take because of their size: it closes the connection with 1009, and would do so again.
+
+
+/** The close code for a message that is too big (RFC 6455 §7.4.1). */
+const TOO_BIG = 1009;
+
+/** The word of an error for a message that is too big. */
+const MESSAGE_TOO_BIG = "message-too-big";
+
+/**
+ * @param {number} bytes
+ * @param {number | undefined} bytesMax The limit, if it is known.
+ */
+function tooBig(bytes, bytesMax) {
+  const limit =
+    bytesMax === undefined ? "the server has closed the connection for its size (1009)" : `more than ${bytesMax}`;
+  return new LhttpError(413, MESSAGE_TOO_BIG, `a message of ${bytes} bytes, ${limit}`);
+}
+
+/**
+ * The limit that the server names beside the code: a reason that is a number, or says how many bytes. If it says so of the
+ * message, too, that is the larger number.
+ * @param {import("./connection.js").Loss} loss
+ * @returns {number | undefined}
+ */
+function toldLimit({ code, reason = "" }) {
+  if (code !== TOO_BIG) return undefined;
+  const numbers = /^\d+$/.test(reason) ? [reason] : (reason.match(/\d+(?= bytes)/g) ?? []);
+  const limits = numbers.map(Number).filter((number) => number > 0 && number !== TOO_BIG);
+  return limits.length === 0 ? undefined : Math.min(...limits);
+}
+
+/**
+ * Those of the messages on their way that the connection ended for: all over the limit, if the server tells that. Else
+ * the largest: if one was too big, it was. The others may be sent again; each time at least one less is left.
+ * @template {{ bytes: number }} T
+ * @param {import("./connection.js").Loss} loss How the connection ended.
+ * @param {readonly T[]} unanswered
+ * @param {number} unheardBytes The size of the largest that has no answer: perhaps it was that one.
+ * @returns {Set<T> & { bytesMax?: number }}
+ */
+function overLimit(loss, unanswered, unheardBytes) {
+  if (loss.code !== TOO_BIG) return new Set();
+  const bytesMax = toldLimit(loss);
+  const largest = unanswered.reduce((most, { bytes }) => Math.max(most, bytes), unheardBytes);
+  const isOver = (/** @type {T} */ { bytes }) => (bytesMax === undefined ? bytes === largest : bytes > bytesMax);
+  return Object.assign(new Set(unanswered.filter(isOver)), { bytesMax });
+}
+
+// What is sent and what answers it: acknowledgements, replies, and the queue of what cannot be sent yet.
+
+
+/** How often a full send buffer is looked at again, in milliseconds: a WebSocket does not say when it has drained. */
+const DRAIN_INTERVAL = 50;
+
+/**
+ * @typedef {object} Operation Something to be sent.
+ * @property {string | Uint8Array} data The whole message; once it is sent, only if it may be sent again.
+ * @property {number} bytes Its length.
+ * @property {string | undefined} token The `ack` token; without one it is done once it is sent.
+ * @property {number} timeout How long the answer may take, in milliseconds from sending.
+ * @property {boolean} retry Whether it is sent again if the connection is lost before the answer.
+ * @property {boolean} wantsReply Whether the acknowledgement alone is no answer.
+ * @property {(answer: any) => void} resolve
+ * @property {(error: unknown) => void} reject
+ * @property {number} [sends] How often it was sent.
+ * @property {number} [order] Its place among all that were sent.
+ * @property {() => void} [stopTimer]
+ */
+
+class Exchange {
+  #connection;
+  #options;
+  /** @type {Map<string, Operation>} Sent and not answered, by token, the oldest first. */
+  #unacked = new Map();
+  /** The bytes of those that may be sent again, which are kept until then. */
+  #keptBytes = 0;
+  /** How many messages were sent. */
+  #sent = 0;
+  /** The largest one that nobody answers, of those sent behind the last one that was answered. */
+  #unheard = { bytes: 0, order: 0 };
+  /** @type {Operation[]} Not sent. */
+  #queue = [];
+  #queuedBytes = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #drain = undefined;
+
+  /**
+   * @param {() => import("./connection.js").Connection} connection
+   * @param {import("./options.js").Options} options
+   */
+  constructor(connection, options) {
+    this.#connection = connection;
+    this.#options = options;
+  }
+
+  /** What waits to be sent. */
+  get queued() {
+    return { messages: this.#queue.length, bytes: this.#queuedBytes };
+  }
+
+  /**
+   * Sends an operation as soon as everything before it is sent, or refuses it.
+   * @param {Operation} operation
+   * @param {import("../index.d.ts").Offline} offline
+   * @throws {LhttpError} `closed`, `offline`, `queue-full`
+   */
+  submit(operation, offline) {
+    const { state } = this.#connection();
+    if (state === "closed") throw closed();
+    if (this.#queue.length === 0 && this.#canSend()) return this.sendNow(operation);
+    if (state !== "open" && offline === "fail") throw new LhttpError(0, "offline", "there is no connection");
+    const { messagesMax, bytesMax } = this.#options.queue;
+    if (this.#queue.length >= messagesMax || this.#queuedBytes + operation.bytes > bytesMax) {
+      const sentence = `the queue is full: ${this.#queue.length} messages, ${this.#queuedBytes} bytes`;
+      throw new LhttpError(0, "queue-full", sentence);
+    }
+    this.#queue.push(operation);
+    this.#queuedBytes += operation.bytes;
+    this.flush();
+  }
+
+  /**
+   * Sends an operation before everything that waits.
+   * @param {Operation} operation
+   */
+  sendNow(operation) {
+    const { data, bytes, token, timeout, retry } = operation;
+    try {
+      this.#connection().send(data);
+    } catch (error) {
+      return operation.reject(new LhttpError(0, "connection-lost", "the socket did not take it", { cause: error }));
+    }
+    this.#sent += 1;
+    operation.order = this.#sent;
+    operation.sends = (operation.sends ?? 0) + 1;
+    if (token === undefined) {
+      if (bytes >= this.#unheard.bytes) this.#unheard = { bytes, order: this.#sent };
+      return operation.resolve(undefined);
+    }
+    if (retry) this.#keptBytes += bytes;
+    else operation.data = "";
+    this.#unacked.set(token, operation);
+    operation.stopTimer = deadline(timeout, () => {
+      this.#take(token);
+      operation.reject(new LhttpError(0, "timeout", `no answer within ${timeout} ms`));
+      this.flush();
+    });
+  }
+
+  /** Sends what waits, as far as it can be sent. */
+  flush() {
+    clearTimeout(this.#drain);
+    while (this.#queue.length > 0 && this.#canSend()) {
+      const operation = /** @type {Operation} */ (this.#queue.shift());
+      this.#queuedBytes -= operation.bytes;
+      this.sendNow(operation);
+    }
+    if (this.#queue.length > 0 && this.#connection().state === "open") {
+      this.#drain = setTimeout(() => this.flush(), DRAIN_INTERVAL);
+    }
+  }
+
+  /**
+   * Nobody waits for this operation any more. It is not sent if it was not yet.
+   * @param {Operation} operation
+   */
+  forget(operation) {
+    if (operation.token !== undefined && this.#take(operation.token) === operation) return;
+    const at = this.#queue.indexOf(operation);
+    if (at >= 0) {
+      this.#queue.splice(at, 1);
+      this.#queuedBytes -= operation.bytes;
+    }
+  }
+
+  /**
+   * The server answers an operation. False if there is none of this token that waits for this.
+   * @param {string | undefined} token
+   * @param {{ reply?: import("./message.js").Message, error?: LhttpError }} answer
+   */
+  answered(token, { reply, error }) {
+    const operation = token === undefined ? undefined : this.#unacked.get(token);
+    if (token === undefined || !operation) return false;
+    // Of a request the acknowledgement says only that it is under way.
+    if (operation.wantsReply && !reply && !error) return true;
+    if (reply && !operation.wantsReply) return false;
+    this.#take(token);
+    // The server has read all that was sent before.
+    if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
+    if (error) operation.reject(error);
+    else operation.resolve(reply);
+    this.flush();
+    return true;
+  }
+
+  /**
+   * The connection is gone. What may be sent again goes back to where it came from: before all that waits, even if
+   * there is no room for it, because it was accepted.
+   * @param {LhttpError} error
+   * @param {import("./connection.js").Loss} [loss]
+   */
+  lost(error, loss = {}) {
+    clearTimeout(this.#drain);
+    const unacked = [...this.#unacked.values()];
+    const refused = overLimit(loss, unacked, this.#unheard.bytes);
+    this.#unacked.clear();
+    this.#keptBytes = 0;
+    this.#unheard = { bytes: 0, order: 0 };
+    /** @type {Operation[]} */
+    const again = [];
+    for (const operation of unacked) {
+      operation.stopTimer?.();
+      const { retry, bytes, sends = 0 } = operation;
+      if (refused.has(operation)) operation.reject(tooBig(bytes, refused.bytesMax));
+      else if (!retry || this.#isClosed()) operation.reject(error);
+      else if (sends > this.#options.retriesMax) operation.reject(lostEachTime(sends, error));
+      else again.push(operation);
+    }
+    this.#queue = [...again, ...this.#queue];
+    this.#queuedBytes += again.reduce((bytes, operation) => bytes + operation.bytes, 0);
+    if (this.#isClosed()) this.#rejectQueue(error);
+  }
+
+  /**
+   * Rejects what waits and is larger than the server takes.
+   * @param {number} bytesMax
+   */
+  refuse(bytesMax) {
+    const refused = this.#queue.filter(({ bytes }) => bytes > bytesMax);
+    if (refused.length === 0) return;
+    this.#queue = this.#queue.filter(({ bytes }) => bytes <= bytesMax);
+    for (const operation of refused) {
+      this.#queuedBytes -= operation.bytes;
+      operation.reject(tooBig(operation.bytes, bytesMax));
+    }
+  }
+
+  /** Nothing more will be sent or answered. */
+  close() {
+    this.lost(closed());
+    this.#rejectQueue(closed());
+  }
+
+  /** @param {LhttpError} error */
+  #rejectQueue(error) {
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    for (const operation of queue) operation.reject(error);
+  }
+
+  #isClosed() {
+    return this.#connection().state === "closed";
+  }
+
+  #canSend() {
+    const connection = this.#connection();
+    return (
+      connection.state === "open" &&
+      connection.isUp &&
+      this.#unacked.size < this.#options.unackedMax &&
+      this.#keptBytes <= this.#options.bufferedBytesMax &&
+      connection.bufferedBytes <= this.#options.bufferedBytesMax
+    );
+  }
+
+  /** @param {string} token */
+  #take(token) {
+    const operation = this.#unacked.get(token);
+    if (operation) {
+      operation.stopTimer?.();
+      this.#unacked.delete(token);
+      if (operation.retry) this.#keptBytes -= operation.bytes;
+    }
+    return operation;
+  }
+}
+
+/**
+ * @param {number} sends
+ * @param {LhttpError} error
+ */
+function lostEachTime(sends, error) {
+  const sentence = `sent ${sends} times, and each time the connection was lost before the answer: ${error.message}`;
+  return new LhttpError(0, "connection-lost", sentence, { cause: error });
+}
+
+function closed() {
+  return new LhttpError(0, "closed", "the client is closed");
+}
+
+// Header lines, of messages and of their parts (PROTOCOL.md §1 and §4).
+
+
+/** @typedef {[name: string, value: string]} Header */
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/;
+// eslint-disable-next-line no-control-regex
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
+
+/**
+ * What a caller gives as headers, as pairs of strings; refuses what is not a header, above all a CR or LF in a value,
+ * which would start a line of its own.
+ * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
+ * @returns {Header[]}
+ */
+function headerPairs(headers) {
+  if (headers === undefined || headers === null) return [];
+  const iterable = Symbol.iterator in headers;
+  /** @type {Iterable<readonly [string, unknown]>} */
+  const given = iterable
+    ? /** @type {Iterable<readonly [string, string]>} */ (headers)
+    : Object.entries(/** @type {object} */ (headers));
+  /** @type {Header[]} */
+  const pairs = [];
+  for (const [name, value] of given) {
+    // A list is a repeated header; undefined leaves one out, which spares callers a condition.
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined) pairs.push(headerPair(name, one));
+    }
+  }
+  return pairs;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @returns {Header}
+ */
+function headerPair(name, value) {
+  if (typeof name !== "string" || !TOKEN.test(name)) {
+    throw new LhttpError(400, "bad-header", `a header's name is 1 to 64 token characters, not ${JSON.stringify(name)}`);
+  }
+  const text = String(value);
+  if (CONTROL.test(text)) {
+    throw new LhttpError(400, "bad-header", `the value of header "${name}" has a control character`);
+  }
+  return [name, text];
+}
+
+/** @param {readonly Header[]} headers */
+function headerLines(headers) {
+  return headers.map(([name, value]) => `${name}:${value}\r\n`).join("");
+}
+
+/**
+ * The headers in these lines, values trimmed. A line without a colon is left out: the server never forwards one.
+ * @param {readonly string[]} lines
+ * @returns {Header[]}
+ */
+function readHeaders(lines) {
+  /** @type {Header[]} */
+  const headers = [];
+  for (const line of lines) {
+    const colon = line.indexOf(":");
+    if (colon > 0) headers.push([line.slice(0, colon), line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, "")]);
+  }
+  return headers;
+}
+
+/**
+ * The first header of this name, in any case.
+ * @param {readonly Header[]} headers
+ * @param {string} name
+ */
+function findHeader(headers, name) {
+  const wanted = name.toLowerCase();
+  return headers.find(([other]) => other.toLowerCase() === wanted)?.[1];
+}
+
+// Multipart bodies (PROTOCOL.md §4): parts cut at byte offsets, which are computed here and nowhere else.
+
+
+const CR = 13;
+const LF = 10;
+
+/** A body of several parts, to be published or sent; the `multipart` header goes with it by itself. */
+class Multipart {
+  /**
+   * @param {string} offsets
+   * @param {string | Uint8Array} body
+   */
+  constructor(offsets, body) {
+    /** The value of the `multipart` header. */
+    this.offsets = offsets;
+    this.body = body;
+  }
+}
+
+/**
+ * Puts parts together. The body is text if each part's is, else bytes.
+ * @param {Iterable<import("../index.d.ts").PartInit>} parts
+ */
+function multipart(parts) {
+  /** @type {{ head: string, body: string | Uint8Array }[]} */
+  const pieces = [];
+  for (const { headers, body = "" } of parts) {
+    const content = typeof body === "string" ? body : asBytes(body);
+    if (content === undefined) throw bad("a part's body is a string or bytes");
+    pieces.push({ head: `${headerLines(headerPairs(headers))}\r\n`, body: content });
+  }
+  if (pieces.length === 0) throw bad("there is no part");
+  const offsets = [];
+  let at = 0;
+  for (const { head, body } of pieces) {
+    offsets.push(at);
+    at += utf8Length(head) + (typeof body === "string" ? utf8Length(body) : body.length);
+  }
+  return new Multipart(offsets.join(" "), joinPieces(pieces));
+}
+
+/** @param {{ head: string, body: string | Uint8Array }[]} pieces */
+function joinPieces(pieces) {
+  if (pieces.every(({ body }) => typeof body === "string")) {
+    // Piece by piece, for half a surrogate pair at an end must not meet its other half: the offsets count both apart.
+    const texts = pieces.map(({ head, body }) => head + wellFormed(/** @type {string} */ (body)));
+    return texts.join("");
+  }
+  return joinBytes(
+    ...pieces.flatMap(({ head, body }) => [encodeText(head), typeof body === "string" ? encodeText(body) : body]),
+  );
+}
+
+/** @param {string} text */
+function wellFormed(text) {
+  return decodeText(encodeText(text));
+}
+
+/** One part of a message that came. */
+class Part {
+  /**
+   * @param {import("./headers.js").Header[]} headers
+   * @param {Uint8Array} bytes
+   * @param {boolean} isText
+   */
+  constructor(headers, bytes, isText) {
+    this.headers = headers;
+    this.body = isText ? decodeText(bytes) : bytes;
+  }
+
+  /**
+   * The first header of this name, in any case.
+   * @param {string} name
+   */
+  header(name) {
+    return findHeader(this.headers, name);
+  }
+
+  /** The body as text. */
+  text() {
+    return typeof this.body === "string" ? this.body : decodeText(this.body);
+  }
+
+  /** The body as bytes. */
+  bytes() {
+    return typeof this.body === "string" ? encodeText(this.body) : this.body;
+  }
+}
+
+/**
+ * The parts that a `multipart` header's value cuts `bytes` into.
+ * @param {string} offsets
+ * @param {Uint8Array} bytes
+ * @param {boolean} isText Whether the parts' bodies are given as text.
+ * @throws {LhttpError} `bad-multipart`
+ */
+function readMultipart(offsets, bytes, isText) {
+  const starts = offsets.split(/[ \t]+/).filter((word) => word !== "");
+  if (starts.length === 0) throw bad("there is no offset");
+  const numbers = starts.map((word, index) => {
+    const number = /^[0-9]+$/.test(word) ? Number(word) : NaN;
+    if (Number.isNaN(number)) throw bad("an offset is not a decimal number");
+    if (number > bytes.length) throw bad("an offset is beyond the body");
+    if (index > 0 && number <= Number(starts[index - 1])) throw bad("the offsets do not ascend");
+    return number;
+  });
+  return numbers.map((start, index) => readPart(bytes.subarray(start, numbers[index + 1] ?? bytes.length), isText));
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {boolean} isText
+ */
+function readPart(bytes, isText) {
+  const lines = [];
+  let start = 0;
+  for (;;) {
+    const end = lineEnd(bytes, start);
+    if (end < 0) throw bad("a part has no empty line");
+    if (end === start) break;
+    const line = decodeText(bytes.subarray(start, end));
+    if (line.indexOf(":") < 1) throw bad("a part's header line has no name and colon");
+    lines.push(line);
+    start = end + 2;
+  }
+  return new Part(readHeaders(lines), bytes.subarray(start + 2), isText);
+}
+
+/**
+ * Where the next CR LF stands, or -1.
+ * @param {Uint8Array} bytes
+ * @param {number} start
+ */
+function lineEnd(bytes, start) {
+  let at = bytes.indexOf(CR, start);
+  while (at >= 0 && bytes[at + 1] !== LF) at = bytes.indexOf(CR, at + 1);
+  return at;
+}
+
+/** @param {string} sentence */
+function bad(sentence) {
+  return new LhttpError(400, "bad-multipart", sentence);
+}
+
+// LHTTP messages (PROTOCOL.md §1).
+
+
+const VERSION = "LHTTP/1.0";
+const COMMAND_FORM = /^[\x21-\x7e]{1,64}$/;
+/** What a message is called that was given no command. */
+const DEFAULT_COMMAND = "chat";
+const HEAD_END = "\r\n\r\n";
+
+/** A message that came. */
+class Message {
+  /**
+   * @param {string} command
+   * @param {import("./headers.js").Header[]} headers
+   * @param {string | Uint8Array} body
+   */
+  constructor(command, headers, body) {
+    this.command = command;
+    /** In the order of the message, names as written, values trimmed. */
+    this.headers = headers;
+    /** A string if the message came as text, else bytes. */
+    this.body = body;
+    /**
+     * The channel on which this copy came; undefined for what is no publish.
+     * @type {string | undefined}
+     */
+    this.channel = undefined;
+  }
+
+  /**
+   * The first header of this name, in any case.
+   * @param {string} name
+   */
+  header(name) {
+    return findHeader(this.headers, name);
+  }
+
+  /** All channels that the message was published to. */
+  get channels() {
+    return this.headers.flatMap(([name, value]) => (name.toLowerCase() === "publish" ? splitNames(value) : []));
+  }
+
+  /** The body as text. */
+  text() {
+    return typeof this.body === "string" ? this.body : decodeText(this.body);
+  }
+
+  /** The body as bytes. */
+  bytes() {
+    return typeof this.body === "string" ? encodeText(this.body) : this.body;
+  }
+
+  /** The body read as JSON. */
+  json() {
+    return JSON.parse(this.text());
+  }
+
+  /**
+   * The parts of a multipart body; none if the message has no `multipart` header.
+   * @throws {LhttpError} `bad-multipart`
+   */
+  parts() {
+    const offsets = this.header("multipart");
+    return offsets === undefined ? [] : readMultipart(offsets, this.bytes(), typeof this.body === "string");
+  }
+}
+
+/**
+ * Says on which channel a message came.
+ * @param {Message} message
+ * @param {string} channel
+ */
+function cameOn(message, channel) {
+  message.channel = channel;
+  return message;
+}
+
+/**
+ * A message as it goes over the wire: a string for a text frame, bytes for a binary one.
+ * @param {string} command
+ * @param {readonly import("./headers.js").Header[]} headers Checked pairs.
+ * @param {import("../index.d.ts").Body} [body]
+ * @returns {string | Uint8Array}
+ */
+function encodeMessage(command, headers, body = "") {
+  if (typeof command !== "string" || !COMMAND_FORM.test(command)) {
+    const sentence = `a command is 1 to 64 visible ASCII characters, not ${JSON.stringify(command)}`;
+    throw new LhttpError(400, "bad-start-line", sentence);
+  }
+  const parts = body instanceof Multipart ? body : undefined;
+  const all = parts ? [...headers, headerPair("multipart", parts.offsets)] : headers;
+  const content = parts ? parts.body : body;
+  const head = `${VERSION} ${command}\r\n${headerLines(all)}\r\n`;
+  if (typeof content === "string") return head + content;
+  const bytes = asBytes(content);
+  if (bytes === undefined) throw new LhttpError(400, "bad-body", "a body is a string, bytes or what multipart() gives");
+  return joinBytes(encodeText(head), bytes);
+}
+
+/**
+ * Reads what came; undefined if it is not LHTTP.
+ * @param {string | Uint8Array} data
+ * @returns {Message | undefined}
+ */
+function decodeMessage(data) {
+  if (typeof data === "string") {
+    const end = data.indexOf(HEAD_END);
+    return end < 0 ? undefined : readHead(data.slice(0, end), data.slice(end + HEAD_END.length));
+  }
+  const end = headEnd(data);
+  return end < 0 ? undefined : readHead(decodeText(data.subarray(0, end)), data.subarray(end + HEAD_END.length));
+}
+
+/**
+ * @param {string} head
+ * @param {string | Uint8Array} body
+ */
+function readHead(head, body) {
+  const [start, ...lines] = head.split("\r\n");
+  if (!start.startsWith(`${VERSION} `)) return undefined;
+  return new Message(start.slice(VERSION.length + 1), readHeaders(lines), body);
+}
+
+/**
+ * Where the empty line behind the head starts, or -1.
+ * @param {Uint8Array} bytes
+ */
+function headEnd(bytes) {
+  for (let at = bytes.indexOf(13); at >= 0; at = bytes.indexOf(13, at + 1)) {
+    if (bytes[at + 1] === 10 && bytes[at + 2] === 13 && bytes[at + 3] === 10) return at;
+  }
+  return -1;
+}
+
+/** @typedef {ReturnType<typeof readOptions>} Options */
+
+/**
+ * The options with their defaults.
+ * @param {import("../index.d.ts").ConnectOptions} [options]
+ */
+function readOptions(options = {}) {
+  const WebSocket = options.WebSocket ?? globalThis.WebSocket;
+  if (typeof WebSocket !== "function") {
+    throw new TypeError("there is no global WebSocket here (Node before 22): pass one in options.WebSocket");
+  }
+  const { backoff = {}, heartbeat = {}, queue = {} } = options;
+  return {
+    WebSocket: /** @type {typeof globalThis.WebSocket} */ (WebSocket),
+    protocols: options.protocols,
+    reconnect: options.reconnect ?? true,
+    backoff: {
+      initial: time("backoff.initial", backoff.initial, 500),
+      max: time("backoff.max", backoff.max, 30_000),
+    },
+    connectTimeout: time("connectTimeout", options.connectTimeout, 10_000),
+    closeTimeout: time("closeTimeout", options.closeTimeout, 3_000),
+    ackTimeout: time("ackTimeout", options.ackTimeout, 10_000),
+    requestTimeout: time("requestTimeout", options.requestTimeout, 60_000),
+    heartbeat: {
+      interval: time("heartbeat.interval", heartbeat.interval, 25_000),
+      timeout: time("heartbeat.timeout", heartbeat.timeout, 10_000),
+    },
+    offline: choice("offline", options.offline, "queue"),
+    queue: {
+      messagesMax: amount("queue.messagesMax", queue.messagesMax, 1_000),
+      bytesMax: amount("queue.bytesMax", queue.bytesMax, 1024 * 1024),
+    },
+    retriesMax: amount("retriesMax", options.retriesMax, 10),
+    unackedMax: amount("unackedMax", options.unackedMax, 10_000),
+    messageBytesMax: amount("messageBytesMax", options.messageBytesMax, 64 * 1024),
+    bufferedBytesMax: amount("bufferedBytesMax", options.bufferedBytesMax, 4 * 1024 * 1024),
+    random: options.random ?? Math.random,
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {import("../index.d.ts").Offline | undefined} value
+ * @param {import("../index.d.ts").Offline} otherwise
+ */
+function choice(name, value, otherwise) {
+  if (value === undefined) return otherwise;
+  if (value !== "queue" && value !== "fail") throw new TypeError(`${name} is "queue" or "fail"`);
+  return value;
+}
+
+/**
+ * @param {string} name
+ * @param {number | undefined} value
+ * @param {number} otherwise
+ */
+function time(name, value, otherwise) {
+  // Longer than 2^31 - 1 ms, and setTimeout fires at once.
+  return bounded(name, value, otherwise, 2 ** 31 - 1);
+}
+
+/**
+ * @param {string} name
+ * @param {number | undefined} value
+ * @param {number} otherwise
+ */
+function amount(name, value, otherwise) {
+  return bounded(name, value, otherwise, Infinity);
+}
+
+/**
+ * @param {string} name
+ * @param {number | undefined} value
+ * @param {number} otherwise
+ * @param {number} max
+ */
+function bounded(name, value, otherwise, max) {
+  if (value === undefined) return otherwise;
+  if (typeof value !== "number" || !(value >= 0 && value <= max)) {
+    throw new TypeError(`${name} is a number from 0 to ${max}, not ${String(value)}`);
+  }
+  return value;
+}
+
+// Who gets which message.
+//
+// The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
+// that matches it, and does not mark them: all copies are the same bytes, and copies of other messages may come between
+// them. So each copy is given to one such pair, in a fixed order: the first copy to the first pair, the next to the
+// second. When all pairs have had theirs, the same bytes are a new message.
+//
+// While a subscription is on its way (sent, not acknowledged) or on its way out, the server may send a copy for it or
+// not. Such a pair comes last, and is no longer waited for once the acknowledgement is there: the server sends that
+// behind the last copy in question.
+
+
+/** Copies that are waited for: messages, and bytes or UTF-16 units of them. Past either the oldest are given up. */
+const INCOMPLETE_MESSAGES_MAX = 65_536;
+const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
+
+/** What we are subscribed to under one name, whoever of ours wants it. */
+class Subscription {
+  /**
+   * @param {string} name
+   * @param {string} command What the message is called that asks for it.
+   * @param {import("./headers.js").Header[]} headers What else goes with that message.
+   */
+  constructor(name, command, headers) {
+    this.name = name;
+    this.command = command;
+    this.headers = headers;
+    this.tokens = name.split(".");
+    this.isPattern = isPattern(name);
+    /** @type {Set<import("./room.js").Room>} */
+    this.rooms = new Set();
+    /**
+     * How the server knows it, on the connection that there is now: not at all, because there is none or it refused;
+     * asked for and not answered; confirmed; given up by the last room, and that not confirmed.
+     * @type {"wanted" | "asked" | "live" | "leaving"}
+     */
+    this.status = "wanted";
+    /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
+    this.wasLive = false;
+    /** Whether a connection ended because the message that asks for it is bigger than the server takes. */
+    this.isTooBig = false;
+  }
+}
+
+/** @typedef {{ subscription: Subscription, channel: string }} Copy */
+/** @typedef {{ certain: Copy[], uncertain: Copy[] }} Copies */
+
+/** All subscriptions of a client. */
+class Subscriptions {
+  /** @type {Map<string, Subscription>} */
+  #exact = new Map();
+  /** @type {Map<string, Subscription>} */
+  #patterns = new Map();
+  /**
+   * Messages of which more copies are to come, by their bytes, the oldest first.
+   * @type {Map<string, Copies>}
+   */
+  #incomplete = new Map();
+  #incompleteSize = 0;
+
+  /** @param {string} name */
+  find(name) {
+    return this.#exact.get(name) ?? this.#patterns.get(name);
+  }
+
+  /** @returns {Subscription[]} */
+  all() {
+    return [...this.#exact.values(), ...this.#patterns.values()];
+  }
+
+  /**
+   * Takes the place of one that is leaving under the same name: to the server the two are one.
+   * @param {Subscription} subscription
+   */
+  add(subscription) {
+    (subscription.isPattern ? this.#patterns : this.#exact).set(subscription.name, subscription);
+  }
+
+  /** @param {Subscription} subscription */
+  remove(subscription) {
+    if (this.find(subscription.name) === subscription) {
+      (subscription.isPattern ? this.#patterns : this.#exact).delete(subscription.name);
+    }
+    this.settle(subscription);
+  }
+
+  /**
+   * The server has confirmed something about this subscription: no copy that was uncertain is still to come.
+   * @param {Subscription} subscription
+   */
+  settle(subscription) {
+    for (const [key, copies] of this.#incomplete) {
+      copies.uncertain = copies.uncertain.filter((copy) => copy.subscription !== subscription);
+      if (sizeOf(copies) === 0) this.#forget(key);
+    }
+  }
+
+  /** The connection is gone, and with it all subscriptions as the server knew them, and all copies. */
+  disconnected() {
+    this.#incomplete.clear();
+    this.#incompleteSize = 0;
+    for (const subscription of this.all()) {
+      if (subscription.status === "leaving") this.remove(subscription);
+      subscription.status = "wanted";
+    }
+  }
+
+  /**
+   * Says whom this copy of a message is for; undefined if for nobody.
+   * @param {string | Uint8Array} data The message as it came.
+   * @param {readonly string[]} channels What it was published to.
+   * @returns {Copy | undefined}
+   */
+  assign(data, channels) {
+    const isAlone = this.#incomplete.size === 0;
+    const expected = isAlone ? this.#expected(channels) : undefined;
+    // Mostly there is but one copy, and the message need not be known again.
+    if (expected && sizeOf(expected) < 2) return expected.certain[0] ?? expected.uncertain[0];
+    const key = keyOf(data);
+    const copies = expected ?? this.#incomplete.get(key) ?? this.#expected(channels);
+    const copy = copies.certain.shift() ?? copies.uncertain.shift();
+    if (sizeOf(copies) > 0) this.#remember(key, copies);
+    else this.#forget(key);
+    return copy;
+  }
+
+  /**
+   * @param {readonly string[]} channels
+   * @returns {Copies}
+   */
+  #expected(channels) {
+    /** @type {Copies} */
+    const copies = { certain: [], uncertain: [] };
+    for (const channel of channels) {
+      for (const subscription of this.#matching(channel)) {
+        (subscription.status === "live" ? copies.certain : copies.uncertain).push({ subscription, channel });
+      }
+    }
+    // What arrives is wanted rather than on its way out.
+    const isLeaving = (/** @type {Copy} */ { subscription }) => Number(subscription.status === "leaving");
+    copies.uncertain.sort((one, other) => isLeaving(one) - isLeaving(other));
+    return copies;
+  }
+
+  /** @param {string} channel */
+  *#matching(channel) {
+    const exact = this.#exact.get(channel);
+    if (exact) yield exact;
+    const tokens = channel.split(".");
+    for (const pattern of this.#patterns.values()) {
+      if (matches(pattern.tokens, tokens)) yield pattern;
+    }
+  }
+
+  /**
+   * @param {string} key
+   * @param {Copies} copies
+   */
+  #remember(key, copies) {
+    if (this.#incomplete.has(key)) return;
+    this.#incomplete.set(key, copies);
+    this.#incompleteSize += key.length;
+    while (this.#incomplete.size > INCOMPLETE_MESSAGES_MAX || this.#incompleteSize > INCOMPLETE_SIZE_MAX) {
+      this.#forget(/** @type {string} */ (this.#incomplete.keys().next().value));
+    }
+  }
+
+  /** @param {string} key */
+  #forget(key) {
+    if (this.#incomplete.delete(key)) this.#incompleteSize -= key.length;
+  }
+}
+
+/** @param {Copies} copies */
+function sizeOf({ certain, uncertain }) {
+  return certain.length + uncertain.length;
+}
+
+/**
+ * Two messages have the same key if they have the same bytes and the same type of frame.
+ * @param {string | Uint8Array} data
+ */
+function keyOf(data) {
+  if (typeof data === "string") return data;
+  // No text frame starts with U+0000: what is not LHTTP never comes here.
+  let key = "\0";
+  for (let at = 0; at < data.length; at += 8192) {
+    key += String.fromCharCode(...data.subarray(at, at + 8192));
+  }
+  return key;
+}
+
+// Promises that can be ended from outside.
+
+
+/**
+ * @template T
+ * @typedef {{ promise: Promise<T>, resolve: (value: T) => void, reject: (error: unknown) => void }} Deferred
+ */
+
+/**
+ * @template T
+ * @returns {Deferred<T>}
+ */
+function deferred() {
+  /** @type {any} */
+  const made = {};
+  made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }));
+  return made;
+}
+
+/**
+ * Throws if a caller's limits are none: before anything is done, whether it would come to them or not.
+ * @param {{ timeout?: number }} limits
+ */
+function checkLimits({ timeout }) {
+  time("timeout", timeout, 0);
+}
+
+/**
+ * Throws if the caller has given up already.
+ * @param {{ signal?: AbortSignal }} limits
+ */
+function checkAborted({ signal }) {
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
+/**
+ * Why a signal has aborted: old ones do not say.
+ * @param {AbortSignal} signal
+ * @returns {unknown}
+ */
+function reasonOf({ reason }) {
+  if (reason !== undefined) return reason;
+  const sentence = "the operation was aborted";
+  if (typeof DOMException === "function") return new DOMException(sentence, "AbortError");
+  return Object.assign(new Error(sentence), { name: "AbortError" });
+}
+
+/**
+ * Calls `ended` with the reason when `signal` aborts or `timeout` milliseconds are over, whichever is first; not any
+ * more once the function that this returns was called.
+ * @param {{ signal?: AbortSignal, timeout?: number }} limits
+ * @param {(error: unknown) => void} ended
+ * @returns {() => void}
+ */
+function limit({ signal, timeout }, ended) {
+  const abort = () => end(reasonOf(/** @type {AbortSignal} */ (signal)));
+  const stopTimer =
+    timeout === undefined
+      ? () => {}
+      : deadline(timeout, () => end(new LhttpError(0, "timeout", `not done within ${timeout} ms`)));
+  const stop = () => {
+    stopTimer();
+    signal?.removeEventListener("abort", abort);
+  };
+  /** @param {unknown} error */
+  const end = (error) => {
+    stop();
+    ended(error);
+  };
+  signal?.addEventListener("abort", abort);
+  return stop;
+}
+
+/**
+ * What `promise` gives, unless a limit comes first.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {{ signal?: AbortSignal, timeout?: number }} limits
+ * @returns {Promise<T>}
+ */
+function within(promise, limits) {
+  const { signal, timeout } = limits;
+  if (signal === undefined && timeout === undefined) return promise;
+  if (signal?.aborted) return Promise.reject(reasonOf(signal));
+  return new Promise((resolve, reject) => {
+    const stop = limit(limits, reject);
+    promise.then(resolve, reject).finally(stop);
+  });
+}
+
+// Keeps the server's subscriptions in step with ours: joins, leaves, and joins again on the next connection.
+
+
+/** @typedef {import("./subscriptions.js").Subscription} Subscription */
+
+/** How many bytes of names one message resubscribes, well below the smallest head that a server may allow. */
+const BATCH_BYTES_MAX = 2048;
+
+/**
+ * @typedef {object} Line What connects this to the server.
+ * @property {() => boolean} isUp
+ * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<void>} ask
+ * @property {(error: LhttpError) => void} failed
+ * @property {(why: string) => void} drop
+ */
+
+class Membership {
+  #line;
+  #subscriptions = new Subscriptions();
+  /** Counts connections, so that an answer from an old one is known. */
+  #epoch = 0;
+  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} Those whose confirmation is waited for. */
+  #joining = new Map();
+  /** How many bytes of names one message resubscribes; none beside another once such a message was too big. */
+  #batchBytesMax = BATCH_BYTES_MAX;
+  /** Whether the connection is new and not to be used yet: nobody is told of a subscription before. */
+  #isRejoining = false;
+
+  /** @param {Line} line */
+  constructor(line) {
+    this.#line = line;
+  }
+
+  /**
+   * @param {Subscription} subscription Taken if there is none of this name yet.
+   * @param {(subscription: Subscription) => import("./room.js").Room} makeRoom
+   * @param {import("../index.d.ts").OperationOptions} limits
+   */
+  async join(subscription, makeRoom, limits) {
+    const found = this.#subscriptions.find(subscription.name);
+    if (found && found.status !== "leaving") subscription = found;
+    else this.#subscriptions.add(subscription);
+    const room = makeRoom(subscription);
+    subscription.rooms.add(room);
+    try {
+      await within(this.#joined(subscription), limits);
+    } catch (error) {
+      room.unsubscribe().catch(() => {});
+      throw error;
+    }
+    return room;
+  }
+
+  /**
+   * @param {import("./room.js").Room} room
+   * @param {Subscription} subscription
+   * @param {import("../index.d.ts").OperationOptions} limits
+   */
+  async leave(room, subscription, limits) {
+    const wasIn = subscription.rooms.delete(room);
+    if (!wasIn || subscription.rooms.size > 0) return;
+    // Whoever still waited has left.
+    this.#joining.delete(subscription);
+    const isKnown = subscription.status === "live" || subscription.status === "asked";
+    if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
+    subscription.status = "leaving";
+    await within(this.#unsubscribe(subscription), limits);
+  }
+
+  /** Subscribes again to everything, on a new connection; false if that was lost meanwhile. */
+  async rejoin() {
+    const epoch = this.#epoch;
+    this.#isRejoining = true;
+    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
+    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+    return epoch === this.#epoch;
+  }
+
+  /** The connection may be used: those who wait for what is live now go on. */
+  rejoined() {
+    this.#isRejoining = false;
+    for (const subscription of [...this.#joining.keys()]) {
+      if (subscription.status === "live") this.#tell(subscription);
+    }
+  }
+
+  /** The connection is gone. */
+  lost() {
+    this.#isRejoining = false;
+    this.#epoch += 1;
+    this.#subscriptions.disconnected();
+  }
+
+  close() {
+    this.lost();
+    for (const subscription of this.#subscriptions.all()) {
+      this.#joining.get(subscription)?.reject(closed());
+      this.#joining.delete(subscription);
+      for (const room of subscription.rooms) room.end();
+    }
+  }
+
+  /**
+   * @param {string | Uint8Array} data
+   * @param {readonly string[]} channels
+   */
+  assign(data, channels) {
+    return this.#subscriptions.assign(data, channels);
+  }
+
+  /**
+   * Resolves when the subscription is live.
+   * @param {Subscription} subscription
+   * @returns {Promise<void>}
+   */
+  #joined(subscription) {
+    if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
+    // A caller may try again what was too big: it is one try for each call.
+    subscription.isTooBig = false;
+    let joining = this.#joining.get(subscription);
+    if (!joining) {
+      joining = deferred();
+      this.#joining.set(subscription, joining);
+      // Who gave up waiting is not to hear of it as an unhandled rejection.
+      joining.promise.catch(() => {});
+    }
+    if (subscription.status === "wanted" && this.#line.isUp()) void this.#subscribe([subscription]);
+    return joining.promise;
+  }
+
+  /**
+   * Never rejects: each subscription's fate is told to those who wait for it.
+   * @param {Subscription[]} batch All with the same command and headers.
+   * @returns {Promise<void>}
+   */
+  async #subscribe(batch) {
+    const epoch = this.#epoch;
+    const [{ command, headers }] = batch;
+    const names = batch.map(({ name }) => name).join(" ");
+    for (const subscription of batch) subscription.status = "asked";
+    /** @type {LhttpError | undefined} */
+    let refusal;
+    try {
+      await this.#line.ask(command, [headerPair("subscribe", names), ...headers]);
+    } catch (error) {
+      refusal = /** @type {LhttpError} */ (error);
+    }
+    if (epoch !== this.#epoch) {
+      if (refusal?.reason === MESSAGE_TOO_BIG) this.#tooBig(batch, refusal);
+      return;
+    }
+    // A message is refused whole: one by one the others still go through.
+    if (refusal && refusal.code > 0 && batch.length > 1) {
+      const asked = batch.filter(({ status }) => status === "asked");
+      await Promise.all(asked.map((subscription) => this.#subscribe([subscription])));
+      return;
+    }
+    for (const subscription of batch) {
+      // It may have been given up meanwhile; then its own answer is to come.
+      if (subscription.status !== "asked") continue;
+      if (refusal) this.#refused(subscription, refusal);
+      else this.#confirmed(subscription);
+    }
+  }
+
+  /**
+   * The connection ended for this message: it must not go out like this on the next one.
+   * @param {Subscription[]} batch
+   * @param {LhttpError} refusal
+   */
+  #tooBig(batch, refusal) {
+    if (batch.length > 1) {
+      this.#batchBytesMax = 0;
+      return;
+    }
+    const [subscription] = batch;
+    subscription.isTooBig = true;
+    this.#refused(subscription, refusal);
+  }
+
+  /** @param {Subscription} subscription */
+  #confirmed(subscription) {
+    subscription.status = "live";
+    subscription.wasLive = true;
+    this.#subscriptions.settle(subscription);
+    if (!this.#isRejoining) this.#tell(subscription);
+  }
+
+  /** @param {Subscription} subscription */
+  #tell(subscription) {
+    this.#joining.get(subscription)?.resolve();
+    this.#joining.delete(subscription);
+  }
+
+  /**
+   * @param {Subscription} subscription
+   * @param {LhttpError} error
+   */
+  #refused(subscription, error) {
+    if (error.code > 0) {
+      subscription.status = "wanted";
+      this.#subscriptions.settle(subscription);
+      if (subscription.wasLive) this.#line.failed(notAgain(subscription, error));
+      else this.#subscriptions.remove(subscription);
+    }
+    // Those who wait leave, each on its own.
+    this.#joining.get(subscription)?.reject(error);
+    this.#joining.delete(subscription);
+    // No answer: a connection without its subscriptions is no good.
+    if (error.code === 0 && subscription.wasLive) this.#line.drop("no answer to a subscription");
+  }
+
+  /** @param {Subscription} subscription */
+  async #unsubscribe(subscription) {
+    try {
+      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]);
+    } catch (error) {
+      const { reason } = /** @type {LhttpError} */ (error);
+      // With the connection the subscription has gone too.
+      if (reason !== "connection-lost" && reason !== "closed") throw error;
+    } finally {
+      this.#subscriptions.remove(subscription);
+    }
+  }
+}
+
+/**
+ * @param {Subscription} subscription
+ * @param {LhttpError} error
+ */
+function notAgain({ name }, error) {
+  const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
+ * Subscriptions that one message can ask for.
+ * @param {readonly Subscription[]} subscriptions
+ * @param {number} bytesMax
+ */
+function batches(subscriptions, bytesMax) {
+  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by what they share. */
+  const open = new Map();
+  /** @type {Subscription[][]} */
+  const all = [];
+  for (const subscription of subscriptions) {
+    const shared = JSON.stringify([subscription.command, subscription.headers]);
+    const bytes = utf8Length(subscription.name) + 1;
+    let current = open.get(shared);
+    if (!current || current.bytes + bytes > bytesMax) {
+      current = { batch: [], bytes: 0 };
+      open.set(shared, current);
+      all.push(current.batch);
+    }
+    current.batch.push(subscription);
+    current.bytes += bytes;
+  }
+  return all;
+}
+
+/** Messages that wait in a room to be iterated over; one more ends the iteration with an error. */
+const UNREAD_MAX = 1_000;
+
+/** What one call of `subscribe` gave: one handler's share in a subscription, or messages to iterate over. */
+class Room {
+  #client;
+  #subscription;
+  #handler;
+  #isOpen = true;
+  /** @type {import("./message.js").Message[]} */
+  #unread = [];
+  /** @type {LhttpError | undefined} What ends the iteration when all messages before are read. */
+  #overflow = undefined;
+  /** @type {import("./waiting.js").Deferred<void> | undefined} What an iteration that has read all waits for. */
+  #more = undefined;
+
+  /**
+   * @param {import("./client.js").Client} client
+   * @param {import("./subscriptions.js").Subscription} subscription
+   * @param {((message: import("./message.js").Message) => unknown) | undefined} handler
+   */
+  constructor(client, subscription, handler) {
+    this.#client = client;
+    this.#subscription = subscription;
+    this.#handler = handler;
+  }
+
+  /** The channel or pattern. */
+  get name() {
+    return this.#subscription.name;
+  }
+
+  /** Whether the server confirmed the subscription, on the connection that there is now. */
+  get isLive() {
+    return this.#isOpen && this.#subscription.status === "live";
+  }
+
+  /**
+   * Publishes to this channel.
+   * @param {import("../index.d.ts").Body} body
+   * @param {import("../index.d.ts").PublishOptions} [options]
+   */
+  publish(body, options) {
+    return this.#client.publish(this.name, body, options);
+  }
+
+  /**
+   * Ends it: the handler is not called again, an iteration ends. The server hears of it when the last handler of this
+   * channel has gone; then this resolves when it has confirmed, or the connection is lost, which ends it too.
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async unsubscribe(options = {}) {
+    checkLimits(options);
+    this.end();
+    return this.#client.leave(this, this.#subscription, options);
+  }
+
+  /** Takes no more messages. */
+  end() {
+    this.#isOpen = false;
+    this.#wakeUp();
+  }
+
+  /** @param {import("./message.js").Message} message */
+  deliver(message) {
+    if (!this.#isOpen) return;
+    if (!this.#handler) return this.#keep(message);
+    try {
+      const result = /** @type {any} */ (this.#handler(message));
+      if (typeof result?.then === "function") {
+        result.then(undefined, (/** @type {unknown} */ error) => this.#client.handlerFailed(error));
+      }
+    } catch (error) {
+      this.#client.handlerFailed(error);
+    }
+  }
+
+  /**
+   * The messages of a room without a handler, from the subscription on. Leaving the loop unsubscribes.
+   * @returns {AsyncGenerator<import("./message.js").Message, void, undefined>}
+   */
+  async *[Symbol.asyncIterator]() {
+    if (this.#handler) throw new TypeError("this room has a handler: subscribe without one to iterate");
+    try {
+      for (;;) {
+        const message = this.#unread.shift();
+        if (message) yield message;
+        else if (this.#overflow) throw this.#overflow;
+        else if (!this.#isOpen) return;
+        else await (this.#more ??= deferred()).promise;
+      }
+    } finally {
+      // What becomes of it is no business of the loop's.
+      this.unsubscribe().catch(() => {});
+    }
+  }
+
+  /** @param {import("./message.js").Message} message */
+  #keep(message) {
+    if (this.#unread.length < UNREAD_MAX) {
+      this.#unread.push(message);
+    } else {
+      this.#overflow = new LhttpError(0, "queue-full", `more than ${UNREAD_MAX} messages of "${this.name}" are unread`);
+      this.unsubscribe().catch(() => {});
+    }
+    this.#wakeUp();
+  }
+
+  /** Lets those go on who wait for a message: there may be several loops over one room. */
+  #wakeUp() {
+    this.#more?.resolve();
+    this.#more = undefined;
+  }
+}
+
+// The client: what a program calls, and what it is made of.
+
+
+/** The events that can be listened to. */
+const EVENTS = ["state", "message", "error"];
+
+/**
+ * Connects, and stays connected until `close()`.
+ * @param {string | URL} url
+ * @param {import("../index.d.ts").ConnectOptions} [options]
+ */
+function connect(url, options) {
+  return new Client(url, options);
+}
+
+/** What a heartbeat is called: a processor of this name would be called with it. */
+const HEARTBEAT_COMMAND = "lhttp-ping";
+
+/** An answer to `request`. */
+class Reply extends Message {
+  /** @param {Message} message */
+  constructor(message) {
+    super(message.command, message.headers, message.body);
+    /** The HTTP status that the upstream answered with. */
+    this.status = Number(message.header("upstream-status"));
+  }
+
+  /** Whether the status is one of success. */
+  get ok() {
+    return this.status >= 200 && this.status < 300;
+  }
+}
+
+class Client {
+  #options;
+  #connection;
+  #exchange;
+  #membership;
+  #emitter = new Emitter();
+  #tokens = 0;
+  /** The largest message, in bytes: by the options, or by what the server said when it closed for a larger one. */
+  #bytesMax;
+
+  /**
+   * @param {string | URL} url
+   * @param {import("../index.d.ts").ConnectOptions} [options]
+   */
+  constructor(url, options) {
+    this.#options = readOptions(options);
+    this.#bytesMax = this.#options.messageBytesMax;
+    this.#exchange = new Exchange(() => this.#connection, this.#options);
+    this.#membership = new Membership({
+      isUp: () => this.#connection.isUp,
+      ask: (command, headers) => this.#ask(command, headers),
+      failed: (error) => this.#failed(error),
+      drop: (why) => this.#connection.drop(why),
+    });
+    this.#connection = new Connection(url, this.#options, {
+      opened: () => this.#opened(),
+      received: (data) => this.#received(data),
+      silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
+      lost: (error, loss) => this.#lost(error, loss),
+      changed: (change) => this.#emitter.emit("state", change),
+    });
+  }
+
+  /** `connecting`, `open`, `waiting` or `closed`. */
+  get state() {
+    return this.#connection.state;
+  }
+
+  /** When the next try starts while `waiting`, in milliseconds since 1970. */
+  get retryAt() {
+    return this.#connection.retryAt;
+  }
+
+  /** What waits to be sent. */
+  get queued() {
+    return this.#exchange.queued;
+  }
+
+  /**
+   * @param {"state" | "message" | "error"} event
+   * @param {(event: any) => void} listener
+   * @returns {() => void} Ends it.
+   */
+  on(event, listener) {
+    if (!EVENTS.includes(event)) throw new TypeError(`there is no event ${JSON.stringify(event)}`);
+    return this.#emitter.on(event, listener);
+  }
+
+  /**
+   * Resolves when there is a connection and all subscriptions are live on it: at once, if so now.
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async ready(options = {}) {
+    checkLimits(options);
+    checkAborted(options);
+    if (this.state === "open") return;
+    if (this.state === "closed") throw closed();
+    await new Promise((resolve, reject) => {
+      const off = this.on("state", ({ state }) => {
+        if (state !== "open" && state !== "closed") return;
+        finish();
+        if (state === "open") resolve(undefined);
+        else reject(closed());
+      });
+      const stop = limit(options, (error) => {
+        finish();
+        reject(error);
+      });
+      const finish = () => {
+        off();
+        stop();
+      };
+    });
+  }
+
+  /**
+   * @param {string} name
+   * @param {(message: Message) => unknown} [handler]
+   * @param {import("../index.d.ts").SubscribeOptions} [options]
+   * @returns {Promise<Room>}
+   */
+  async subscribe(name, handler, options = {}) {
+    checkSubscribe(name);
+    if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
+    const { command = DEFAULT_COMMAND } = options;
+    const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
+    // Refused here rather than on each connection.
+    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
+    checkLimits(options);
+    checkAborted(options);
+    if (this.state === "closed") throw closed();
+    const subscription = new Subscription(name, command, headers);
+    return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
+  }
+
+  /**
+   * @param {Room} room
+   * @param {import("./subscriptions.js").Subscription} subscription
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   */
+  leave(room, subscription, options = {}) {
+    return this.#membership.leave(room, subscription, options);
+  }
+
+  /**
+   * @param {string | readonly string[]} channels
+   * @param {import("../index.d.ts").Body} [body]
+   * @param {import("../index.d.ts").PublishOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async publish(channels, body = "", options = {}) {
+    const names = typeof channels === "string" ? [channels] : [...channels];
+    if (names.length === 0) throw new LhttpError(400, "bad-channel", "there is no channel");
+    names.forEach(checkPublish);
+    const headers = [headerPair("publish", names.join(" "))];
+    if (options.noEcho) headers.push(headerPair("no-echo", "true"));
+    headers.push(...callersHeaders(options.headers, ["publish", "no-echo", "ack"]));
+    const token = options.ack === false ? undefined : this.#token();
+    await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
+  }
+
+  /**
+   * @param {string} upstream
+   * @param {import("../index.d.ts").RequestOptions} [options]
+   * @returns {Promise<Reply>}
+   */
+  async request(upstream, options = {}) {
+    if (!/^[A-Za-z-]+ https?:\/\/[^\s]+$/i.test(upstream)) {
+      throw new LhttpError(400, "bad-upstream", 'a request is "METHOD URL", the URL with http: or https:');
+    }
+    const headers = [headerPair("upstream", upstream), headerPair("upstream-reply", "true")];
+    headers.push(...callersHeaders(options.headers, ["upstream", "upstream-reply", "ack"]));
+    const { body = "" } = options;
+    const timeout = this.#options.requestTimeout;
+    const token = this.#token();
+    return new Reply(await this.#submit(options, { headers, body, token, timeout, wantsReply: true }));
+  }
+
+  /**
+   * @param {string} command
+   * @param {import("../index.d.ts").HeadersInit | null} [headers]
+   * @param {import("../index.d.ts").Body} [body]
+   */
+  send(command, headers, body) {
+    const data = encodeMessage(command, headerPairs(headers), body);
+    const bytes = this.#checkSize(data);
+    // It may be lost with the connection, and nobody asked to hear of that.
+    const unheard = () => {};
+    this.#exchange.submit(
+      { data, bytes, token: undefined, timeout: 0, retry: false, wantsReply: false, resolve: unheard, reject: unheard },
+      this.#options.offline,
+    );
+  }
+
+  /** Ends everything; what was not sent or not answered is rejected with `closed`. */
+  close() {
+    if (this.state === "closed") return;
+    this.#connection.close();
+    this.#exchange.close();
+    this.#membership.close();
+  }
+
+  /**
+   * A handler threw, or its promise was rejected: the caller's own fault, and not to be lost.
+   * @param {unknown} error
+   */
+  handlerFailed(error) {
+    if (this.#emitter.has("error")) this.#emitter.emit("error", error);
+    else throwLater(error);
+  }
+
+  /**
+   * @param {import("../index.d.ts").SendOptions} options
+   * @param {{ headers: import("./headers.js").Header[], body: import("../index.d.ts").Body, token: string | undefined,
+   *   timeout: number, wantsReply?: boolean }} what
+   * @returns {Promise<any>}
+   */
+  #submit(options, { headers, body, token, timeout, wantsReply = false }) {
+    const { command = DEFAULT_COMMAND, retry = false } = options;
+    checkLimits(options);
+    checkAborted(options);
+    const offline = choice("offline", options.offline, this.#options.offline);
+    // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
+    const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
+    const data = encodeMessage(command, allHeaders, body);
+    const bytes = this.#checkSize(data);
+    return new Promise((resolve, reject) => {
+      let stop = () => {};
+      /** @type {import("./exchange.js").Operation} */
+      const operation = {
+        data,
+        bytes,
+        token,
+        timeout,
+        retry,
+        wantsReply,
+        resolve: (answer) => (stop(), resolve(answer)),
+        reject: (error) => (stop(), reject(error)),
+      };
+      stop = limit(options, (error) => {
+        this.#exchange.forget(operation);
+        reject(error);
+      });
+      try {
+        this.#exchange.submit(operation, offline);
+      } catch (error) {
+        operation.reject(error);
+      }
+    });
+  }
+
+  /**
+   * Sends at once, before all that waits, and resolves on the acknowledgement.
+   * @param {string} command
+   * @param {import("./headers.js").Header[]} headers
+   * @returns {Promise<void>}
+   */
+  #ask(command, headers) {
+    const token = this.#token();
+    const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
+    const bytes = byteLength(data);
+    return new Promise((resolve, reject) => {
+      const timeout = this.#options.ackTimeout;
+      this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wantsReply: false, resolve, reject });
+    });
+  }
+
+  async #opened() {
+    const isCurrent = await this.#membership.rejoin();
+    if (!isCurrent) return;
+    this.#connection.ready();
+    this.#exchange.flush();
+    this.#membership.rejoined();
+  }
+
+  /**
+   * @param {LhttpError} error
+   * @param {import("./connection.js").Loss} loss
+   */
+  #lost(error, loss) {
+    this.#membership.lost();
+    this.#bytesMax = Math.min(this.#bytesMax, toldLimit(loss) ?? Infinity);
+    this.#exchange.lost(error, loss);
+    this.#exchange.refuse(this.#bytesMax);
+    if (this.state === "closed") this.#membership.close();
+  }
+
+  /** @param {string | Uint8Array} data */
+  #received(data) {
+    const message = decodeMessage(data);
+    if (!message) return this.#emitter.emit("message", new Message("", [], data));
+    const { channels } = message;
+    // Only the server speaks without a publish header: what others publish is never an answer to us.
+    if (channels.length === 0) {
+      if (!this.#answer(message)) this.#emitter.emit("message", message);
+      return;
+    }
+    const copy = this.#membership.assign(data, channels);
+    const received = copy ? cameOn(message, copy.channel) : message;
+    for (const room of [...(copy?.subscription.rooms ?? [])]) room.deliver(received);
+    this.#emitter.emit("message", received);
+  }
+
+  /**
+   * Takes what answers something of ours. False if it does not.
+   * @param {Message} message
+   */
+  #answer(message) {
+    const token = message.header("ack");
+    if (message.command === "error") {
+      const code = Number(message.header("code"));
+      const error = new LhttpError(code, message.header("reason") ?? "", message.text());
+      if (!this.#exchange.answered(token, { error })) this.#failed(error);
+      return true;
+    }
+    if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, { reply: message });
+    if (message.command !== "ack") return false;
+    this.#exchange.answered(token, {});
+    return true;
+  }
+
+  /** @param {LhttpError} error What no caller waits for. */
+  #failed(error) {
+    if (this.#emitter.has("error")) this.#emitter.emit("error", error);
+    else console.error(`lhttp: ${error.code} ${error.reason}: ${error.message}`);
+  }
+
+  /** @param {string | Uint8Array} data */
+  #checkSize(data) {
+    const bytes = byteLength(data);
+    if (bytes > this.#bytesMax) throw tooBig(bytes, this.#bytesMax);
+    return bytes;
+  }
+
+  #token() {
+    this.#tokens += 1;
+    return this.#tokens.toString(36);
+  }
+}
+
+/**
+ * A caller's headers, without those that the client sets.
+ * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
+ * @param {readonly string[]} taken
+ */
+function callersHeaders(headers, taken) {
+  const pairs = headerPairs(headers);
+  for (const [name] of pairs) {
+    if (taken.includes(name.toLowerCase())) {
+      throw new LhttpError(400, "bad-header", `the client sets the header "${name}" itself`);
+    }
+  }
+  return pairs;
+}
+
+module.exports = { connect, Client, Reply, LhttpError, Message, Multipart, multipart, Part, Room };

@@ -1,0 +1,28 @@
+// Programs that a user might write, each run in a process of its own.
+
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What Node 20 needs for a WebSocket of its own. */
+export const nodesOwnFlags =
+  Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-websocket", "--no-warnings"] : [];
+
+/** How long one may run. */
+const PATIENCE = 30_000;
+
+/**
+ * Runs a module that stands in this package, and gives how it ended. The test's own event loop goes on.
+ * @param {string} code
+ * @param {string[]} flags
+ */
+export function runModule(code, flags = nodesOwnFlags) {
+  const child = spawn(process.execPath, [...flags, "--input-type=module", "-e", code], {
+    cwd: root,
+    timeout: PATIENCE,
+  });
+  const said = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"]) child[name].setEncoding("utf8").on("data", (text) => (said[name] += text));
+  return new Promise((resolve) => child.once("close", (status) => resolve({ status, ...said })));
+}
