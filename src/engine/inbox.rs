@@ -15,7 +15,7 @@ use std::{
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 
 use crate::{
-    engine::{hub::Limits, session::ConnectionKey},
+    engine::{hub::Limits, log_limit::LogLimit, session::ConnectionKey},
     error::PublishError,
 };
 
@@ -96,7 +96,8 @@ impl Wake {
         if !self.is_due.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
-            log::error!("cannot wake a core: {error}");
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::error!("cannot wake a core: {error}{more}"));
         }
     }
 

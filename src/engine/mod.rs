@@ -9,6 +9,7 @@ pub(crate) mod hub;
 pub(crate) mod inbox;
 mod index;
 pub(crate) mod listener;
+pub(crate) mod log_limit;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod patterns;

@@ -16,6 +16,7 @@ use crate::engine::{
     alarm::Alarm,
     connection::Connections,
     hub::Hub,
+    log_limit::LogLimit,
     session::{ConnectionKey, Ended},
 };
 
@@ -189,7 +190,8 @@ impl Reactor {
             hub.turn_away(key.slot);
         }
         if let Err(error) = registered {
-            log::error!("cannot poll a connection: {error}");
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
             hub.abandon(key.slot);
         }
     }
