@@ -31,8 +31,9 @@ use serde::Deserialize;
 
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::{Login, NatsServer};
+pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
-pub(crate) use self::upstream::{Prefix, parse_url};
+pub(crate) use self::upstream::{Allow, Denied, parse_url};
 pub use self::{
     machine::raise_fd_limit,
     plan::Plan,

@@ -11,6 +11,7 @@ use crate::{
     engine::{
         hub::{Application, Hub},
         inbox::Mailbox,
+        log_limit::LogLimit,
         subscriptions::Slot,
     },
     error::{Fault, Reason, Refusal},
@@ -271,7 +272,9 @@ impl Dispatch {
             }
             Stop::Panicked => {
                 self.effects.clear();
-                log::error!("a processor or filter panicked; connection {} is closed", self.id(hub, slot));
+                static LIMIT: LogLimit = LogLimit::new();
+                let id = self.id(hub, slot);
+                LIMIT.say(|more| log::error!("a processor or filter panicked; connection {id} is closed{more}"));
                 hub.stats.panics += 1;
                 hub.close(self, slot, Fault::PANICKED.code, Fault::PANICKED.reason);
             }
@@ -290,6 +293,9 @@ impl Dispatch {
 
 impl Application for Dispatch {
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: SocketAddr) {
+        if let Some(gate) = &mut self.gate {
+            gate.opened(slot, peer.ip());
+        }
         if self.extensions.is_empty() {
             return;
         }
