@@ -203,7 +203,10 @@ impl Work {
             fetch.place = None;
             self.carry_out(&fetch);
             self.under_way.fetch_sub(1, Ordering::Relaxed);
-            lock(&self.schedule).done(fetch.lane());
+            let mut schedule = lock(&self.schedule);
+            // What has come first, or the lane would forget that it has more to do and be the first again.
+            self.take_in(&mut schedule);
+            schedule.done(fetch.lane());
         }
     }
 
@@ -228,17 +231,22 @@ impl Work {
         }
     }
 
-    /// Moves what has come to the schedule, and begins what is next. Says whether nothing more will come.
+    /// Begins what is next. Says whether nothing more will come.
     fn begin(&self) -> (Option<Box<Fetch>>, bool) {
-        // One at a time, or the requests of a lane could change places on this way.
         let mut schedule = lock(&self.schedule);
-        let is_closed = loop {
+        let is_closed = self.take_in(&mut schedule);
+        (if self.is_over() { None } else { schedule.begin() }, is_closed)
+    }
+
+    /// Moves what has come to the schedule. Says whether nothing more will come. Only one worker at a time can, or the
+    /// requests of a lane could change places on this way.
+    fn take_in(&self, schedule: &mut Schedule) -> bool {
+        loop {
             match self.intake.try_recv() {
                 Ok(fetch) => schedule.enter(fetch),
-                Err(error) => break error == TryRecvError::Disconnected,
+                Err(error) => return error == TryRecvError::Disconnected,
             }
-        };
-        (if self.is_over() { None } else { schedule.begin() }, is_closed)
+        }
     }
 
     fn carry_out(&self, fetch: &Fetch) {
