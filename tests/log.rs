@@ -119,6 +119,34 @@ fn a_second_signal_ends_a_daemon_at_once_whose_log_nobody_reads() {
     assert_eq!(daemon.exit_within(PATIENCE / 2).and_then(|status| status.code()), Some(128 + 15));
 }
 
+#[cfg(feature = "nats")]
+#[test]
+fn a_node_whose_log_nobody_reads_comes_back_to_nats() {
+    use common::nats::{NatsServer, RawNats, has_nats_server};
+    if !has_nats_server() {
+        return;
+    }
+    let mut nats = NatsServer::start(&[]);
+    let daemon = Unread::start(&["--nats", &nats.url(), "--log", "trace"], &[]);
+    let mut client = Client::connect(daemon.port);
+    daemon.fill();
+    nats.kill();
+    nats.restart();
+    let mut neighbour = RawNats::connect(&nats);
+    // Asked for until it is confirmed, which the node says once it is back.
+    let confirmed = "LHTTP/1.0 ack\r\nack:t\r\n\r\n";
+    let is_back = wait_until(
+        || {
+            client.say("LHTTP/1.0 c\r\nsubscribe:room\r\nack:t\r\n\r\n");
+            client.recv().payload == confirmed.as_bytes()
+        },
+        3 * PATIENCE,
+    );
+    assert!(is_back, "the node stays cut off");
+    neighbour.publish("room", b"hello");
+    client.expect_text("hello");
+}
+
 #[test]
 fn lines_that_find_no_room_are_dropped_and_counted() {
     const LINES: usize = 100;
