@@ -25,6 +25,7 @@ pub(crate) use self::{
 
 /// Why a request is not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "upstream"), allow(dead_code))] // nothing is queued then
 pub(crate) enum Full {
     /// The queue is full.
     Queue,

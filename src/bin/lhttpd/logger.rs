@@ -21,7 +21,7 @@ use env_logger::{Builder, Target};
 use log::{LevelFilter, error};
 
 /// Lines that wait to be written.
-const LINES_MAX: usize = 4096;
+const LINES_MAX: usize = 1024;
 /// Bytes of these lines.
 const BYTES_MAX: usize = 256 * 1024;
 /// A longer line is cut.

@@ -125,8 +125,8 @@ mod tests {
     }
 
     /// Begins all that may begin, and says what that is.
-    fn begin_all(schedule: &mut Schedule) -> Vec<Box<Fetch>> {
-        std::iter::from_fn(|| schedule.begin()).collect()
+    fn begin_all(schedule: &mut Schedule) -> Vec<Fetch> {
+        std::iter::from_fn(|| schedule.begin().map(|fetch| *fetch)).collect()
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
                     let fetch = under_way.swap_remove(random(under_way.len()));
                     schedule.done(fetch.lane());
                     done += 1;
-                    under_way.extend(schedule.begin());
+                    under_way.extend(schedule.begin().map(|fetch| *fetch));
                     assert!(schedule.begin().is_none(), "a second one could have begun");
                 }
                 assert!(under_way.len() <= workers);
@@ -213,7 +213,7 @@ mod tests {
             while let Some(fetch) = under_way.pop() {
                 schedule.done(fetch.lane());
                 done += 1;
-                under_way.extend(schedule.begin());
+                under_way.extend(schedule.begin().map(|fetch| *fetch));
             }
             assert_eq!((entered, schedule.lanes.len(), schedule.busy), (done, 0, 0), "nothing is left behind");
         }
