@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Condvar, Mutex},
+};
 
 use lhttp::{Config, Handle};
 use support::{
@@ -268,6 +271,34 @@ fn a_backend_that_hangs_leaves_workers_to_the_others_whoever_asks() {
         }
         assert_eq!(slow.count(), 4, "half of the workers");
         assert_eq!(handle.stats().upstream_timed_out, 0);
+    }
+}
+
+/// A request is never left waiting while a worker is idle: each of many rounds needs all of them at once.
+#[test]
+fn no_worker_sleeps_while_a_request_waits() {
+    const WORKERS: usize = 4;
+    for cores in one_and_two_cores() {
+        let rounds = Arc::new((Mutex::new(0), Condvar::new()));
+        let meeting = Arc::clone(&rounds);
+        // The answers of a round go out when all of its requests are there.
+        let backend = Backend::start(move |_| {
+            let (count, all_there) = &*meeting;
+            let mut count = count.lock().expect("nobody panics with it");
+            *count += 1;
+            let round_is_over = usize::div_ceil(*count, WORKERS) * WORKERS;
+            all_there.notify_all();
+            let waited = all_there.wait_timeout_while(count, 3 * PATIENCE, |count| *count < round_is_over);
+            drop(waited.expect("nobody panics with it"));
+            ok("")
+        });
+        let handle = server(cores, &backend, |config| Config { upstream_workers: WORKERS, ..config });
+        let mut clients: Vec<Client> = (0..WORKERS).map(|_| connect(&handle)).collect();
+        let message = format!("LHTTP/1.0 c\r\nupstream:GET {}\r\nupstream-reply:true\r\n\r\n", backend.url("/"));
+        for _ in 0..300 {
+            clients.iter_mut().for_each(|client| client.say(&message));
+            clients.iter_mut().for_each(|client| client.expect("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\n"));
+        }
     }
 }
 

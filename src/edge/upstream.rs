@@ -78,6 +78,8 @@ struct Work {
     intake: Receiver<Box<Fetch>>,
     /// Held by the idle worker that waits for the intake, so that a request wakes one and not all.
     idle: Mutex<()>,
+    /// Tells that worker that another one has left something in the schedule that may begin.
+    more: (Sender<()>, Receiver<()>),
     schedule: Mutex<Schedule>,
     room: Arc<Room>,
     under_way: AtomicUsize,
@@ -134,6 +136,7 @@ impl Pool {
             client,
             intake,
             idle: Mutex::default(),
+            more: bounded(1),
             schedule: Mutex::new(Schedule::new(workers, allow.servers())),
             room,
             under_way: AtomicUsize::new(0),
@@ -212,7 +215,6 @@ impl Work {
 
     /// The next request that may begin; none when there will be no more for this worker.
     fn take(&self) -> Option<Box<Fetch>> {
-        // One that was busy looks before it waits: what it has done may let one begin that nobody is woken for.
         if let (Some(fetch), _) = self.begin() {
             return Some(fetch);
         }
@@ -223,9 +225,11 @@ impl Work {
                 // What still waits is for those who are busy: the end of a request lets one begin at most.
                 (None, is_closed) if is_closed || self.is_over() => return None,
                 (None, _) => {
-                    let mut intake = Select::new();
-                    intake.recv(&self.intake);
-                    intake.ready();
+                    let mut waking = Select::new();
+                    waking.recv(&self.intake);
+                    waking.recv(&self.more.1);
+                    waking.ready();
+                    let _ = self.more.1.try_recv();
                 }
             }
         }
@@ -235,7 +239,15 @@ impl Work {
     fn begin(&self) -> (Option<Box<Fetch>>, bool) {
         let mut schedule = lock(&self.schedule);
         let is_closed = self.take_in(&mut schedule);
-        (if self.is_over() { None } else { schedule.begin() }, is_closed)
+        if self.is_over() {
+            return (None, is_closed);
+        }
+        let next = schedule.begin();
+        // What this worker has moved to the schedule wakes nobody any more.
+        if schedule.can_begin() {
+            let _ = self.more.0.try_send(());
+        }
+        (next, is_closed)
     }
 
     /// Moves what has come to the schedule. Says whether nothing more will come. Only one worker at a time can, or the
