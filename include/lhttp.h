@@ -110,9 +110,13 @@ enum {
     LHTTP_LOG_TRACE = 5
 };
 
-/* Gets one line of the log, without a newline; `target` is the module that it comes from. Both texts are there
- * until it returns. It is called on the threads of servers and on those that call lhttp, by one at a time. The
- * server waits for it, so it should be quick. What it causes to be logged itself is not. */
+/* Gets one line of the log, without a newline; `target` is the module that it comes from. What clients and other nodes
+ * have named is escaped in it. Both texts are there until it returns. It is called on the threads of servers and on
+ * those that call lhttp, by one at a time.
+ *
+ * It must not block: the core that has something to say waits for it, with all of its connections, and so do other
+ * threads that have. A write to a pipe or a terminal blocks while nobody reads. Put the line into a queue and drop what
+ * does not fit. What it causes to be logged itself is not. */
 typedef void (*lhttp_log_callback)(int level, const char *target, const char *line, void *user);
 
 /* Sends the log of this process, of all servers and clients, to `callback`, as far as it is at least as serious as

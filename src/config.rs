@@ -35,8 +35,9 @@ use serde::Deserialize;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::{Login, NatsServer};
 pub(crate) use self::plan::RESERVED_PER_CORE;
+pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
-pub(crate) use self::upstream::{Prefix, parse_url};
+pub(crate) use self::upstream::{Allow, Denied, parse_url};
 pub use self::{
     listen::Listen,
     machine::raise_fd_limit,
@@ -276,7 +277,8 @@ pub struct Config {
 
     /// `upstream-allow`: the URLs that the `upstream` header may name (PROTOCOL.md §5): those below one of these,
     /// `http[s]://host[:port][/path]`, where scheme, host and port are compared as what they mean and the path by whole
-    /// segments. In TOML one text or a list of them. Default: none, every `upstream` is refused with 403.
+    /// segments. Methods may stand before it: `GET,PUT http://host/path`; else it may be asked with GET, HEAD and POST. In
+    /// TOML one text or a list of them. Default: none, every `upstream` is refused with 403, as is another method.
     ///
     /// A prefix that is none keeps the server from starting, as does any in a build without the cargo feature `upstream`,
     /// and `https` without `tls`.
@@ -287,17 +289,24 @@ pub struct Config {
     /// [`Config::UPSTREAM_WORKERS_CEILING`]. Default: 16. Without `upstream-allow` there are none.
     ///
     /// Each costs a thread, two file descriptors, 32 KiB of buffers, and up to `upstream-response-max` while it is at work.
+    /// A request waits while its server has its part: where the prefixes name several servers (scheme, host and port), one
+    /// has at most half of the workers, and so many that each other server still finds one. So have at least as many workers
+    /// as servers, and twice as many for the rule to hold for all of them.
     pub upstream_workers: usize,
 
     /// `upstream-queue`: requests that wait for a worker, over all cores, 1 to [`Config::UPSTREAM_QUEUE_CEILING`]. Default:
-    /// 1024. They hold their messages, [`Config::UPSTREAM_QUEUE_BYTES_MAX`] of them at most.
+    /// 1024. They hold their messages, [`Config::UPSTREAM_QUEUE_BYTES_MAX`] of them at most. One connection may have one
+    /// waiting, and more while these are at most a quarter of the places, and of the bytes, that are left free: so 205 of an
+    /// empty queue of 1024, and others still get in.
     ///
-    /// Past either the sender gets error 503 `upstream-busy`, and the rest of its message is carried out.
+    /// Past any of these the sender gets error 503 `upstream-busy`, and the rest of its message is carried out; counted as
+    /// `upstream_busy` and `upstream_over_share` in [`Stats`](crate::Stats).
     #[serde(rename = "upstream-queue")]
     pub upstream_queue_max: usize,
 
     /// `upstream-timeout`: how long one request may take with its whole answer, redirects included, once a worker has begun
-    /// it. Default: 10 s; never zero.
+    /// it. Default: 10 s; never zero. A time in which this process was stopped, or its machine, counts for 0.5 s at most
+    /// while an answer is waited for, and an answer that came by then is taken.
     ///
     /// Past it the sender gets error 504 `upstream-timeout`.
     #[serde(deserialize_with = "units::duration")]

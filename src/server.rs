@@ -12,7 +12,7 @@ use std::{
 };
 
 use core_affinity::CoreId;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use mio::Poll;
 
 use crate::{
@@ -212,6 +212,7 @@ impl Builder {
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
         let shared: Vec<_> = (0..cores).map(|_| Arc::new(Shared::default())).collect();
         let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
+        let (alive, ended) = bounded(0);
         let mut handle = Handle {
             bridge: None,
             upstream: None,
@@ -226,6 +227,7 @@ impl Builder {
             shared,
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
+            ended,
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
         let has_filters = !self.extensions.filters.is_empty() && !self.publishes_past_filters;
@@ -245,7 +247,7 @@ impl Builder {
             handle.start_upstream(upstream)?;
         }
         for (number, core) in assembled.into_iter().enumerate() {
-            handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper())?);
+            handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper(), alive.clone())?);
         }
         Ok(handle)
     }
@@ -351,8 +353,16 @@ fn link_bridges(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> {
     cores.iter_mut().map(link).collect()
 }
 
-fn spawn(number: usize, core: Core, cpu: Option<usize>, stopper: Stopper) -> io::Result<JoinHandle<()>> {
+/// `alive` is dropped when the core has ended, however that comes about.
+fn spawn(
+    number: usize,
+    core: Core,
+    cpu: Option<usize>,
+    stopper: Stopper,
+    alive: Sender<()>,
+) -> io::Result<JoinHandle<()>> {
     let run = move || {
+        let _alive = alive;
         let guard = StopWithCore(stopper);
         if let Some(id) = cpu
             && !core_affinity::set_for_current(CoreId { id })

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use common::{PATIENCE, client::Client, daemon::Daemon};
+use common::{PATIENCE, client::Client, daemon::Daemon, let_pass};
 use support::backend::{Action, Backend, Barrier, ok};
 
 fn post(url: &str, headers: &str, body: &str) -> String {
@@ -132,6 +132,40 @@ fn a_second_signal_does_not_wait_for_an_upstream() {
     assert!(daemon.exit_within(Duration::from_millis(100)).is_none(), "it waits for the upstream");
     daemon.terminate();
     assert!(daemon.exit_within(PATIENCE).is_some());
+}
+
+/// A process, a container or a VM is stopped for longer than a request may take.
+#[test]
+fn an_answer_that_came_while_the_process_was_stopped_is_no_timeout() {
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let barrier = Barrier::default();
+    let gate = barrier.clone();
+    let backend = Backend::start(move |request| match request.target.as_str() {
+        "/hangs" => Action::Hang,
+        _ => {
+            gate.pass();
+            ok(&request.target)
+        }
+    });
+    let daemon = Daemon::start(1, &["--upstream-timeout", "1s", "--upstream-allow", &backend.url("/")]);
+    let paths = ["/0", "/1", "/2", "/3", "/hangs"];
+    let mut clients = paths.map(|path| {
+        let mut client = Client::connect(daemon.port());
+        client.say(&post(&backend.url(path), REPLY, ""));
+        client
+    });
+    backend.wait_for(paths.len());
+    daemon.signal("STOP");
+    barrier.open();
+    let_pass(2 * TIMEOUT);
+    daemon.signal("CONT");
+    for (path, client) in paths.iter().zip(&mut clients) {
+        match *path {
+            "/hangs" => drop(client.expect_error(504, "upstream-timeout", None)),
+            path => client.expect_text(&format!("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\n{path}")),
+        }
+    }
+    assert_eq!(backend.count(), paths.len(), "each was asked once");
 }
 
 #[test]

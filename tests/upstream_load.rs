@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Condvar, Mutex},
+};
 
 use lhttp::{Config, Handle};
 use support::{
@@ -34,7 +37,8 @@ fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() 
         });
         let handle = server(cores, &backend, |config| Config {
             upstream_workers: CLIENTS,
-            upstream_queue_max: CLIENTS * EACH,
+            // Twice as much as they fill, or the last would be over their share of what is left free.
+            upstream_queue_max: 2 * CLIENTS * EACH,
             ..config
         });
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&handle)).collect();
@@ -53,7 +57,10 @@ fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() 
         // Not one is answered before all are there.
         wait_until(|| backend.count() == CLIENTS);
         assert_eq!(handle.stats().upstream_waiting, (CLIENTS * EACH) as u64);
-        assert_eq!((handle.stats().upstream_answered, handle.stats().upstream_busy), (0, 0));
+        assert_eq!(
+            (handle.stats().upstream_answered, handle.stats().upstream_busy + handle.stats().upstream_over_share),
+            (0, 0)
+        );
         barrier.open();
         for socket in &mut clients {
             for number in 0..EACH {
@@ -107,7 +114,8 @@ fn a_connection_waits_for_its_own_requests_to_a_server_and_for_no_others() {
 }
 
 #[test]
-fn past_a_full_queue_the_sender_gets_503_and_the_rest_of_its_message_happens() {
+fn past_its_share_a_connection_gets_503_and_the_rest_of_its_message_happens() {
+    const FREE: usize = 19; // of which a connection gets 4
     for cores in one_and_two_cores() {
         let barrier = Barrier::default();
         let gate = barrier.clone();
@@ -115,7 +123,8 @@ fn past_a_full_queue_the_sender_gets_503_and_the_rest_of_its_message_happens() {
             gate.pass();
             ok("ok")
         });
-        let handle = server(cores, &backend, |config| Config { upstream_workers: 2, upstream_queue_max: 3, ..config });
+        let handle =
+            server(cores, &backend, |config| Config { upstream_workers: 2, upstream_queue_max: FREE, ..config });
         let (mut client, mut reader) = (connect(&handle), connect(&handle));
         reader.subscribe("room");
         let message = |number: usize| {
@@ -124,16 +133,17 @@ fn past_a_full_queue_the_sender_gets_503_and_the_rest_of_its_message_happens() {
                 "LHTTP/1.0 c\r\nupstream:POST {url}\r\npublish:room\r\nsubscribe:own{number}\r\nack:{number}\r\n\r\nbody"
             )
         };
-        // One is under way, three wait behind it.
+        // One is under way, four wait behind it.
         client.say(&message(0));
         client.expect("LHTTP/1.0 ack\r\nack:0\r\n\r\n");
         backend.wait_for(1);
         for number in 1..8 {
             client.say(&message(number));
-            if number <= 3 {
+            if number <= 4 {
                 client.expect(&format!("LHTTP/1.0 ack\r\nack:{number}\r\n\r\n"));
             } else {
-                client.expect_error(503, "upstream-busy", Some(&number.to_string()));
+                let sentence = client.expect_error(503, "upstream-busy", Some(&number.to_string()));
+                assert!(sentence.contains("share"), "{sentence}");
             }
         }
         (0..8).for_each(|number| reader.expect(&message(number)));
@@ -142,15 +152,44 @@ fn past_a_full_queue_the_sender_gets_503_and_the_rest_of_its_message_happens() {
             reader.say(&publish);
             client.expect(&publish);
         }
-        assert_eq!((handle.stats().upstream_requests, handle.stats().upstream_busy), (4, 4), "{}", handle.stats());
+        let stats = handle.stats();
+        assert_eq!((stats.upstream_requests, stats.upstream_busy, stats.upstream_over_share), (5, 0, 3), "{stats}");
         barrier.open();
-        wait_until(|| handle.stats().upstream_answered == 4);
+        wait_until(|| handle.stats().upstream_answered == 5);
         // There is room again.
         client.say(&message(8));
         client.expect("LHTTP/1.0 ack\r\nack:8\r\n\r\n");
-        backend.wait_for(5);
+        backend.wait_for(6);
         client.expect_nothing();
     }
+}
+
+#[test]
+fn a_queue_that_is_full_says_so_and_a_greedy_connection_does_not_fill_it() {
+    let backend = Backend::start(|_| Action::Hang);
+    let handle = server(1, &backend, |config| Config { upstream_workers: 1, upstream_queue_max: 40, ..config });
+    let message = format!("LHTTP/1.0 c\r\nupstream:POST {}\r\nack:t\r\n\r\n", backend.url("/"));
+    let mut greedy = connect(&handle);
+    greedy.say(&message);
+    backend.wait_for(1);
+    (0..99).for_each(|_| greedy.say(&message));
+    // Each is acknowledged or refused. What is refused comes at once, so all of them have been looked at.
+    let answers: Vec<String> = (0..100).map(|_| greedy.recv().to_string()).collect();
+    assert_eq!(answers.iter().filter(|answer| answer.contains("upstream-busy")).count(), 91);
+    let waiting = |stats: lhttp::Stats| stats.upstream_waiting as usize - 1;
+    wait_until(|| handle.stats().upstream_over_share == 91);
+    assert_eq!(waiting(handle.stats()), 8, "{}", handle.stats());
+    // All others get in, one request each, until there is no place left.
+    let mut others: Vec<Client> = (0..32).map(|_| connect(&handle)).collect();
+    for client in &mut others {
+        client.say(&message);
+        client.expect("LHTTP/1.0 ack\r\nack:t\r\n\r\n");
+    }
+    assert_eq!(waiting(handle.stats()), 40);
+    let mut late = connect(&handle);
+    late.say(&message);
+    assert!(late.expect_error(503, "upstream-busy", Some("t")).contains("queue of upstream requests is full"));
+    wait_until(|| handle.stats().upstream_busy == 1);
 }
 
 #[test]
@@ -159,20 +198,108 @@ fn a_queue_is_full_by_its_bytes_too() {
     let handle = server(1, &backend, |config| Config {
         message_bytes_max: 6 << 20,
         outbox_bytes_max: 16 << 20,
+        upstream_workers: 1,
         upstream_queue_max: 1000,
         ..config
     });
-    let mut client = connect(&handle);
+    let mut first = connect(&handle);
     let body = "x".repeat(5 << 20);
-    let mut say = |ack: &str, body: &str| {
-        client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {}\r\nack:{ack}\r\n\r\n{body}", backend.url("/")));
-        client.recv().into_text().expect("text").contains("upstream-busy")
+    let say = |client: &mut Client, body: &str| {
+        client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {}\r\nack:t\r\n\r\n{body}", backend.url("/")));
+        let answer = client.recv().into_text().expect("text");
+        let share = if answer.contains("share") { "share" } else { "queue" };
+        if answer.contains("upstream-busy") { share } else { "" }
     };
-    assert!(!say("0", ""));
+    assert_eq!(say(&mut first, ""), "");
     backend.wait_for(1);
-    let refused: Vec<bool> = ["1", "2", "3", "4"].iter().map(|ack| say(ack, &body)).collect();
-    assert_eq!(refused, [false, false, false, true], "three of 5 MiB fit 16 MiB");
-    assert!(!say("5", "small"), "what is small still fits");
+    assert_eq!(say(&mut first, &body), "", "one may always wait");
+    assert_eq!(say(&mut first, &body), "share");
+    assert_eq!(say(&mut first, "small"), "share", "5 MiB are more than a quarter of the 11 that are free");
+    let refused: Vec<_> = (0..3).map(|_| say(&mut connect(&handle), &body)).collect();
+    assert_eq!(refused, ["", "", "queue"], "three of 5 MiB fit 16 MiB");
+    assert_eq!(say(&mut connect(&handle), "small"), "", "what is small still fits");
+}
+
+#[test]
+fn a_connection_goes_behind_the_others_after_each_request() {
+    let barrier = Barrier::default();
+    let gate = barrier.clone();
+    let backend = Backend::start(move |_| {
+        gate.pass();
+        ok("")
+    });
+    let handle = server(1, &backend, |config| Config { upstream_workers: 1, ..config });
+    let (mut greedy, mut modest) = (connect(&handle), connect(&handle));
+    let message = |who: &str| format!("LHTTP/1.0 c\r\nupstream:POST {}\r\nack:t\r\n\r\n{who}", backend.url("/"));
+    for _ in 0..100 {
+        greedy.say(&message("greedy"));
+        greedy.expect("LHTTP/1.0 ack\r\nack:t\r\n\r\n");
+    }
+    for _ in 0..3 {
+        modest.say(&message("modest"));
+        modest.expect("LHTTP/1.0 ack\r\nack:t\r\n\r\n");
+    }
+    barrier.open();
+    let requests = backend.wait_for(103);
+    let order: Vec<_> = requests.iter().map(|request| request.body_text().rsplit('\n').next().unwrap()).collect();
+    assert_eq!(order[..7], ["greedy", "modest", "greedy", "modest", "greedy", "modest", "greedy"][..]);
+}
+
+#[test]
+fn a_backend_that_hangs_leaves_workers_to_the_others_whoever_asks() {
+    for cores in one_and_two_cores() {
+        let slow = Backend::start(|_| Action::Hang);
+        let quick = Backend::answering();
+        let handle = server(cores, &slow, |config| Config {
+            upstream_allow: vec![slow.url("/"), quick.url("/"), quick.url("/again")],
+            upstream_workers: 8,
+            ..config
+        });
+        let mut attackers: Vec<Client> = (0..50).map(|_| connect(&handle)).collect();
+        for client in &mut attackers {
+            (0..5).for_each(|_| client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {}\r\n\r\n", slow.url("/"))));
+            client.expect_nothing();
+        }
+        slow.wait_for(4);
+        for _ in 0..4 {
+            let mut client = connect(&handle);
+            let url = quick.url("/again/x");
+            for _ in 0..10 {
+                client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {url}\r\nupstream-reply:true\r\n\r\n"));
+                client.expect("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\nok");
+            }
+        }
+        assert_eq!(slow.count(), 4, "half of the workers");
+        assert_eq!(handle.stats().upstream_timed_out, 0);
+    }
+}
+
+/// A request is never left waiting while a worker is idle: each of many rounds needs all of them at once.
+#[test]
+fn no_worker_sleeps_while_a_request_waits() {
+    const WORKERS: usize = 4;
+    for cores in one_and_two_cores() {
+        let rounds = Arc::new((Mutex::new(0), Condvar::new()));
+        let meeting = Arc::clone(&rounds);
+        // The answers of a round go out when all of its requests are there.
+        let backend = Backend::start(move |_| {
+            let (count, all_there) = &*meeting;
+            let mut count = count.lock().expect("nobody panics with it");
+            *count += 1;
+            let round_is_over = usize::div_ceil(*count, WORKERS) * WORKERS;
+            all_there.notify_all();
+            let waited = all_there.wait_timeout_while(count, 3 * PATIENCE, |count| *count < round_is_over);
+            drop(waited.expect("nobody panics with it"));
+            ok("")
+        });
+        let handle = server(cores, &backend, |config| Config { upstream_workers: WORKERS, ..config });
+        let mut clients: Vec<Client> = (0..WORKERS).map(|_| connect(&handle)).collect();
+        let message = format!("LHTTP/1.0 c\r\nupstream:GET {}\r\nupstream-reply:true\r\n\r\n", backend.url("/"));
+        for _ in 0..300 {
+            clients.iter_mut().for_each(|client| client.say(&message));
+            clients.iter_mut().for_each(|client| client.expect("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\n"));
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 
 use lhttp::{Builder, Config, Filter, Handle, Refusal};
 use support::{
-    Client,
+    Client, Log,
     backend::{Backend, answer, ok},
     on_message, one_and_two_cores, start_with_cores, wait_until,
 };
@@ -66,9 +66,11 @@ fn get_and_head_have_no_body_and_every_other_method_has_one() {
         "HEAD" => support::backend::Action::Answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_vec()),
         _ => ok(&request.method),
     });
-    let handle = server(1, &backend, |builder| builder);
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-OWN"];
+    let allow = format!("{} {}", methods.join(","), backend.url("/"));
+    let config = Config { upstream_allow: vec![allow], ..Config::default() };
+    let handle = start_with_cores(1, |builder| builder.config(config));
     let mut client = connect(&handle);
-    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "X-OWN", "get"];
     for (number, method) in methods.iter().enumerate() {
         let url = backend.url("/?q");
         let message =
@@ -93,6 +95,80 @@ fn get_and_head_have_no_body_and_every_other_method_has_one() {
     for method in ["CONNECT", "TRACE", "trace"] {
         client.say(&format!("LHTTP/1.0 c\r\nupstream:{method} {}\r\n\r\n", backend.url("/")));
         client.expect_error(400, "bad-upstream", None);
+    }
+}
+
+#[test]
+fn only_the_methods_that_a_prefix_names_may_be_asked_with() {
+    let backend = Backend::answering();
+    let allow = vec![backend.url("/plain"), format!("PUT,PURGE {}", backend.url("/put"))];
+    let config = Config { upstream_allow: allow, ..Config::default() };
+    let handle = start_with_cores(1, |builder| builder.config(config));
+    let mut client = connect(&handle);
+    let allowed = ["GET /plain", "HEAD /plain/x", "POST /plain", "PUT /put", "PURGE /put/x"];
+    let refused = ["PUT /plain", "DELETE /plain", "OPTIONS /plain", "get /plain", "GET /put", "POST /put", "put /put"];
+    for (number, request) in allowed.iter().chain(&refused).enumerate() {
+        let (method, path) = request.split_once(' ').unwrap();
+        client.say(&format!("LHTTP/1.0 c\r\nupstream:{method} {}\r\nack:{number}\r\n\r\n", backend.url(path)));
+        if number < allowed.len() {
+            client.expect(&format!("LHTTP/1.0 ack\r\nack:{number}\r\n\r\n"));
+        } else {
+            let sentence = client.expect_error(403, "forbidden", Some(&number.to_string()));
+            assert!(sentence.contains("method") && sentence.contains("--upstream-allow"), "{sentence}");
+        }
+    }
+    let asked = backend.wait_for(allowed.len());
+    wait_until(|| handle.stats().upstream_answered == allowed.len() as u64);
+    let asked: Vec<_> = asked.iter().map(|request| format!("{} {}", request.method, request.target)).collect();
+    assert_eq!(asked, allowed);
+}
+
+#[test]
+fn a_redirect_does_not_lead_to_a_method_that_is_not_allowed() {
+    let backend = Backend::start(|request| match request.target.as_str() {
+        "/in/end" => ok("end"),
+        _ => answer("303 See Other", "Location: /in/end\r\n", ""),
+    });
+    let allow = vec![format!("POST {}", backend.url("/in"))];
+    let config = Config { upstream_allow: allow, ..Config::default() };
+    let handle = start_with_cores(1, |builder| builder.config(config));
+    let mut client = connect(&handle);
+    client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {}\r\n\r\n", backend.url("/in/form")));
+    assert!(client.expect_error(502, "upstream-failed", None).contains("--upstream-allow"));
+    assert_eq!(backend.count(), 1);
+}
+
+#[test]
+fn the_backend_is_told_who_asks_and_no_client_can_say_so_itself() {
+    let seen = Log::default();
+    let record = seen.clone();
+    for cores in one_and_two_cores() {
+        let backend = Backend::answering();
+        let record = record.clone();
+        let whoami = on_message(move |context| record.push(context.connection_id().to_string()));
+        let handle = server(cores, &backend, |builder| builder.processor("c", whoami));
+        let mut clients: Vec<Client> = (0..4).map(|_| connect(&handle)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.say(&format!(
+                "LHTTP/1.0 c\r\nx-forwarded-for: 10.0.0.1\r\nX-Forwarded-For:10.0.0.2\r\nx-lhttp-connection:1-2-3\r\n\
+                 x-lhttp-command:other\r\nforwarded:for=10.0.0.1\r\nhost:evil\r\ncookie:a=b\r\nauthorization:x\r\n\
+                 content-type:text/plain\r\nupstream:POST {}\r\nupstream-reply:true\r\n\r\n",
+                backend.url("/")
+            ));
+            client.expect("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\nok");
+            let request = &backend.wait_for(number + 1)[number];
+            let values = |name: &str| -> Vec<String> {
+                let named = request.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+                named.map(|(_, value)| value.clone()).collect()
+            };
+            assert_eq!(values("x-forwarded-for"), ["127.0.0.1"]);
+            assert_eq!(values("x-lhttp-connection"), seen.lines().split_off(seen.lines().len() - 1));
+            assert_eq!(values("x-lhttp-command"), ["c"]);
+            assert_eq!(values("host"), [backend.address().to_string()]);
+            for name in ["forwarded", "cookie", "authorization"] {
+                assert!(values(name).is_empty(), "{name}");
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros};
+use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros, upstream::split_allow};
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
@@ -91,7 +91,7 @@ impl Config {
             "nats-password-file" => self.nats_password_file = Some(PathBuf::from(value)),
             "nats-tls-ca" => self.nats_tls_ca = Some(PathBuf::from(value)),
             "nats-buffer" => self.nats_buffer_bytes = size(value)?,
-            "upstream-allow" => self.upstream_allow = value.split(',').map(|item| item.trim().to_owned()).collect(),
+            "upstream-allow" => self.upstream_allow = split_allow(value),
             "upstream-workers" => self.upstream_workers = number(value)?,
             "upstream-queue" => self.upstream_queue_max = number(value)?,
             "upstream-timeout" => self.upstream_timeout = parse_duration(value)?,

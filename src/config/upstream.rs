@@ -1,10 +1,18 @@
 //! The options of the upstream proxy (PROTOCOL.md §5).
 
 #[cfg(feature = "upstream")]
+mod allow;
+#[cfg(feature = "upstream")]
 mod prefix;
 
 #[cfg(feature = "upstream")]
-pub(crate) use self::prefix::{Prefix, parse_url};
+pub(crate) use self::{
+    allow::{Allow, Denied},
+    prefix::parse_url,
+};
+
+#[cfg(feature = "upstream")]
+use self::prefix::Prefix;
 
 use super::Config;
 
@@ -22,7 +30,7 @@ impl Config {
             return Err(sentence.to_owned());
         }
         #[cfg(feature = "upstream")]
-        self.upstream_prefixes()?;
+        self.upstream_allowed()?;
         within("upstream-workers", self.upstream_workers, Self::UPSTREAM_WORKERS_CEILING)?;
         within("upstream-queue", self.upstream_queue_max, Self::UPSTREAM_QUEUE_CEILING)?;
         within("upstream-response-max", self.upstream_response_bytes_max, usize::MAX)?;
@@ -39,14 +47,34 @@ impl Config {
         Ok(())
     }
 
-    /// The prefixes of `upstream-allow`.
+    /// What `upstream-allow` says.
     ///
     /// # Errors
-    /// One sentence about the first that is none.
+    /// One sentence about the first text that means nothing.
     #[cfg(feature = "upstream")]
-    pub(crate) fn upstream_prefixes(&self) -> Result<Vec<Prefix>, String> {
-        self.upstream_allow.iter().map(|text| text.parse()).collect()
+    pub(crate) fn upstream_allowed(&self) -> Result<Allow, String> {
+        Allow::new(&self.upstream_allow)
     }
+}
+
+/// The items of an `upstream-allow` that is one text. A comma is between methods too: what has no URL belongs to what
+/// follows it.
+pub(super) fn split_allow(text: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match items.last_mut().filter(|item| !item.contains("://")) {
+            Some(item) => *item = format!("{item},{}", part.trim()),
+            None => items.push(part.trim().to_owned()),
+        }
+    }
+    items
+}
+
+/// Whether a request may have this method. CONNECT and TRACE are none for what a URL names: the one asks a proxy for a
+/// tunnel, the other for an echo.
+pub(crate) fn is_method(text: &str) -> bool {
+    let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
+    is_token && !["CONNECT", "TRACE"].iter().any(|other| text.eq_ignore_ascii_case(other))
 }
 
 fn within(name: &str, value: usize, most: usize) -> Result<(), String> {
@@ -54,5 +82,24 @@ fn within(name: &str, value: usize, most: usize) -> Result<(), String> {
         0 => Err(format!("{name}: it must be at least 1")),
         _ if value > most => Err(format!("{name}: {value} is more than {most}")),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_between_methods_does_not_end_an_item() {
+        for (text, items) in [
+            ("http://h/", &["http://h/"][..]),
+            ("http://h/, http://i/", &["http://h/", "http://i/"]),
+            ("GET,PUT http://h/,http://i/", &["GET,PUT http://h/", "http://i/"]),
+            ("http://h/,GET, PUT http://i/,POST http://j/", &["http://h/", "GET,PUT http://i/", "POST http://j/"]),
+            ("h", &["h"]),
+            ("", &[""]),
+        ] {
+            assert_eq!(split_allow(text), items, "{text}");
+        }
     }
 }

@@ -1,18 +1,20 @@
 //! The upstream proxy (PROTOCOL.md §5): worker threads that send HTTP requests for messages, and the way back.
 //!
 //! ```text
-//!   cores: gate ──► queue ──► intake ──► worker ──► ureq ◄──► an HTTP server
-//!     ▲                         │ lanes ▲  │
-//!     └───── a core's inbox ◄───┼───────┴──┘ what came of it
+//!   cores: gate ──► queue ──► schedule ──► worker ──► ureq ◄──► an HTTP server
+//!     ▲                          ▲ lanes     │
+//!     └─ a core's inbox ◄─ post ◄┴───────────┘ what came of it
 //! ```
 //!
-//! One worker at a time takes from the queue. A request whose *lane* (its connection, and the server that it is for) is
-//! busy waits there, and whoever has done the one before does it next: so a connection's requests to a server arrive in
-//! order, and a server that hangs holds no more than one worker for each connection.
+//! One idle worker at a time looks into the queue. What it finds goes to the schedule, which knows whose turn it is: so a
+//! connection's requests to a server arrive in order, connections and servers take turns, and a server that hangs holds
+//! no worker that another one needs.
 
 mod client;
-mod lanes;
+mod patience;
+mod post;
 mod resolver;
+mod schedule;
 
 use std::{
     io,
@@ -25,28 +27,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
 
 use crate::{
-    config::{Config, Prefix},
+    config::{Allow, Config},
     engine::{
         counters::{Shared as SharedStats, Stats},
         hub::acks::encode_refusal,
-        inbox::{Letter, Mailbox},
+        inbox::Mailbox,
+        log_limit::LogLimit,
     },
-    error::{PublishError, Reason, Refusal, StartError},
+    error::{Reason, Refusal, StartError},
     extension::{Fetch, Gate, Queue, Room},
 };
 
 use self::{
     client::{Answer, Client, failed},
-    lanes::Lanes,
+    post::Post,
+    schedule::Schedule,
 };
 
-/// How long a worker waits for a core to take what came of a request.
-const DELIVERY_TIME: Duration = Duration::from_secs(10);
-/// How often it tries.
-const DELIVERY_RETRY: Duration = Duration::from_millis(1);
 /// How long a worker whose request was broken off may take to end.
 const STOP_TIME: Duration = Duration::from_secs(1);
 /// The stack of a worker; what it does is shallow, but for TLS.
@@ -64,7 +64,7 @@ pub(crate) struct Pool {
 /// A client and a queue for [`Pool::start`], and the cores' way to it.
 pub(crate) struct Prepared {
     client: Client,
-    prefixes: Arc<[Prefix]>,
+    allow: Arc<Allow>,
     queue: Queue,
     intake: Receiver<Box<Fetch>>,
     room: Arc<Room>,
@@ -75,23 +75,41 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 struct Work {
     client: Client,
-    /// Held by the worker that takes the next request and finds its lane.
-    intake: Mutex<Receiver<Box<Fetch>>>,
-    lanes: Mutex<Lanes>,
+    intake: Receiver<Box<Fetch>>,
+    /// Held by the idle worker that waits for the intake, so that a request wakes one and not all.
+    idle: Mutex<()>,
+    /// Tells that worker that another one has left something in the schedule that may begin.
+    more: (Sender<()>, Receiver<()>),
+    schedule: Mutex<Schedule>,
     room: Arc<Room>,
     under_way: AtomicUsize,
     /// Requests that were under way when the time to stop was over.
     broken_off: AtomicUsize,
-    mailboxes: Vec<Mailbox>,
+    post: Arc<Post>,
+    tally: Arc<Tally>,
+    is_over: AtomicBool,
+}
+
+/// What is counted, for other threads to read.
+#[derive(Debug, Default)]
+struct Tally {
     counts: Mutex<Stats>,
     stats: Arc<SharedStats>,
-    is_over: AtomicBool,
+}
+
+impl Tally {
+    /// Counts something, and shows the numbers to other threads.
+    fn count(&self, change: impl FnOnce(&mut Stats)) {
+        let mut counts = lock(&self.counts);
+        change(&mut counts);
+        self.stats.store(&counts);
+    }
 }
 
 impl Prepared {
     /// The way to the workers for one core.
     pub(crate) fn gate(&self, core: u32) -> Gate {
-        Gate { core, prefixes: Arc::clone(&self.prefixes), queue: self.queue.clone() }
+        Gate::new(core, Arc::clone(&self.allow), self.queue.clone())
     }
 }
 
@@ -101,10 +119,10 @@ impl Pool {
     /// # Errors
     /// [`StartError::Config`].
     pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
-        let prefixes: Arc<[Prefix]> = config.upstream_prefixes().map_err(StartError::Config)?.into();
-        let client = Client::new(config, Arc::clone(&prefixes))?;
+        let allow = Arc::new(config.upstream_allowed().map_err(StartError::Config)?);
+        let client = Client::new(config, Arc::clone(&allow))?;
         let (queue, intake, room) = Queue::new(config.upstream_queue_max, Config::UPSTREAM_QUEUE_BYTES_MAX);
-        Ok(Prepared { client, prefixes, queue, intake, room, workers: config.upstream_workers })
+        Ok(Prepared { client, allow, queue, intake, room, workers: config.upstream_workers })
     }
 
     /// Starts the workers. They end when the cores have, and with them the gates to the queue.
@@ -112,17 +130,19 @@ impl Pool {
     /// # Errors
     /// The system refuses a thread.
     pub(crate) fn start(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<SharedStats>) -> io::Result<Self> {
-        let Prepared { client, intake, room, workers, .. } = prepared;
+        let Prepared { client, allow, intake, room, workers, .. } = prepared;
+        let tally = Arc::new(Tally { counts: Mutex::default(), stats });
         let work = Arc::new(Work {
             client,
-            intake: Mutex::new(intake),
-            lanes: Mutex::default(),
+            intake,
+            idle: Mutex::default(),
+            more: bounded(1),
+            schedule: Mutex::new(Schedule::new(workers, allow.servers())),
             room,
             under_way: AtomicUsize::new(0),
             broken_off: AtomicUsize::new(0),
-            mailboxes,
-            counts: Mutex::default(),
-            stats,
+            post: Post::new(mailboxes, Arc::clone(&tally)),
+            tally,
             is_over: AtomicBool::new(false),
         });
         let (alive, ended) = bounded(0);
@@ -162,6 +182,7 @@ impl Pool {
                 log::warn!("upstream: {unsent} requests were not sent, {broken_off} more may not have arrived");
             }
         }
+        self.work.post.close();
         for thread in self.threads.drain(..) {
             // One that hangs in the system's connect ends by itself, at its time limit.
             if thread.is_finished() && thread.join().is_err() {
@@ -180,31 +201,62 @@ impl Drop for Pool {
 impl Work {
     /// A worker, from its start to its end.
     fn run(&self) {
-        let mut next = None;
-        while let Some(fetch) = next.take().or_else(|| self.take()) {
+        while let Some(mut fetch) = self.take() {
             self.under_way.fetch_add(1, Ordering::Relaxed);
-            self.room.give_back(fetch.cost);
-            let lane = fetch.lane();
+            fetch.place = None;
             self.carry_out(&fetch);
             self.under_way.fetch_sub(1, Ordering::Relaxed);
-            next = lock(&self.lanes).done(&lane);
-            if self.is_over() {
-                return;
+            let mut schedule = lock(&self.schedule);
+            // What has come first, or the lane would forget that it has more to do and be the first again.
+            self.take_in(&mut schedule);
+            schedule.done(fetch.lane());
+        }
+    }
+
+    /// The next request that may begin; none when there will be no more for this worker.
+    fn take(&self) -> Option<Box<Fetch>> {
+        if let (Some(fetch), _) = self.begin() {
+            return Some(fetch);
+        }
+        let _idle = lock(&self.idle);
+        loop {
+            match self.begin() {
+                (Some(fetch), _) => return Some(fetch),
+                // What still waits is for those who are busy: the end of a request lets one begin at most.
+                (None, is_closed) if is_closed || self.is_over() => return None,
+                (None, _) => {
+                    let mut waking = Select::new();
+                    waking.recv(&self.intake);
+                    waking.recv(&self.more.1);
+                    waking.ready();
+                    let _ = self.more.1.try_recv();
+                }
             }
         }
     }
 
-    /// The next request that may begin; none when there will be no more.
-    fn take(&self) -> Option<Box<Fetch>> {
-        let intake = lock(&self.intake);
+    /// Begins what is next. Says whether nothing more will come.
+    fn begin(&self) -> (Option<Box<Fetch>>, bool) {
+        let mut schedule = lock(&self.schedule);
+        let is_closed = self.take_in(&mut schedule);
+        if self.is_over() {
+            return (None, is_closed);
+        }
+        let next = schedule.begin();
+        // What this worker has moved to the schedule wakes nobody any more.
+        if schedule.can_begin() {
+            let _ = self.more.0.try_send(());
+        }
+        (next, is_closed)
+    }
+
+    /// Moves what has come to the schedule. Says whether nothing more will come. Only one worker at a time can, or the
+    /// requests of a lane could change places on this way.
+    fn take_in(&self, schedule: &mut Schedule) -> bool {
         loop {
-            let fetch = intake.recv().ok()?;
-            if self.is_over() {
-                return None; // it counts as waiting for ever
-            }
-            // The lock on the intake is held meanwhile, so that nobody who took a later one comes before this one.
-            if let Some(fetch) = lock(&self.lanes).enter(fetch) {
-                return Some(fetch);
+            match self.intake.try_recv() {
+                Ok(fetch) => schedule.enter(fetch),
+                Err(error) => return error == TryRecvError::Disconnected,
             }
         }
     }
@@ -212,28 +264,22 @@ impl Work {
     fn carry_out(&self, fetch: &Fetch) {
         // A bug in what reads an upstream's bytes costs this one request.
         let result = catch_unwind(AssertUnwindSafe(|| self.client.run(fetch))).unwrap_or_else(|_| {
-            log::error!("an upstream request has panicked");
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::error!("an upstream request has panicked{more}"));
             Err(failed("the upstream request failed in this server"))
         });
         if self.is_over() && result.is_err() {
             self.broken_off.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.count(|stats| match &result {
+        self.tally.count(|stats| match &result {
             Ok(_) => stats.upstream_answered += 1,
             Err(refusal) if refusal.code() == Reason::UpstreamTimeout.code() => stats.upstream_timed_out += 1,
             Err(_) => stats.upstream_failed += 1,
         });
         if let Some(payload) = outcome(fetch, result) {
-            self.deliver(fetch, payload);
-        }
-    }
-
-    /// Hands what came of a request to the core of its connection, which knows whether that is still there.
-    fn deliver(&self, fetch: &Fetch, payload: Vec<u8>) {
-        let letter = Letter::Send { key: fetch.key, is_text: true, payload };
-        if !wait_until_posted(&self.mailboxes[fetch.core as usize], letter, || self.is_over()) {
-            self.count(|stats| stats.upstream_dropped += 1);
+            // Its core knows whether the connection is still there.
+            self.post.send(fetch.core, fetch.key, payload);
         }
     }
 
@@ -245,13 +291,6 @@ impl Work {
     fn given_up(&self) -> (usize, usize) {
         let hanging = self.under_way.load(Ordering::Relaxed);
         (self.room.waiting(), self.broken_off.load(Ordering::Relaxed) + hanging)
-    }
-
-    /// Counts something, and shows the numbers to other threads.
-    fn count(&self, change: impl FnOnce(&mut Stats)) {
-        let mut counts = lock(&self.counts);
-        change(&mut counts);
-        self.stats.store(&counts);
     }
 }
 
@@ -285,47 +324,7 @@ fn reply(fetch: &Fetch, answer: &Answer) -> Vec<u8> {
     payload
 }
 
-/// Posts a letter as soon as the core takes it. False if it does not for [`DELIVERY_TIME`], or will not any more.
-fn wait_until_posted(mailbox: &Mailbox, mut letter: Letter, is_over: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + DELIVERY_TIME;
-    loop {
-        match mailbox.try_post(letter) {
-            Ok(()) => return true,
-            Err((PublishError::Full, back)) if Instant::now() < deadline && !is_over() => letter = back,
-            Err(_) => return false,
-        }
-        thread::sleep(DELIVERY_RETRY);
-    }
-}
-
 /// Nothing that holds one of these locks can panic half way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::{
-        inbox::{inbox, waker},
-        session::ConnectionKey,
-    };
-
-    #[test]
-    fn what_a_core_does_not_take_is_waited_with_and_not_for_ever() {
-        let poll = mio::Poll::new().unwrap();
-        let (mailbox, inbox) = inbox(waker(poll.registry(), mio::Token(0)).unwrap());
-        let letter =
-            || Letter::Send { key: ConnectionKey { slot: 0, generation: 0 }, is_text: true, payload: vec![0; 5 << 20] };
-        assert!(wait_until_posted(&mailbox, letter(), || false));
-        assert!(!wait_until_posted(&mailbox, letter(), || true), "the inbox is full, and the server stops");
-        thread::scope(|scope| {
-            let posting = scope.spawn(|| wait_until_posted(&mailbox, letter(), || false));
-            assert!(inbox.take().is_some(), "now there is room");
-            assert!(posting.join().unwrap());
-        });
-        assert!(inbox.take().is_some());
-        drop(inbox);
-        assert!(!wait_until_posted(&mailbox, letter(), || false), "the core has ended");
-    }
 }

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounde
 
 use crate::{
     config::memory,
-    engine::{hub::Limits, session::ConnectionKey},
+    engine::{hub::Limits, log_limit::LogLimit, session::ConnectionKey},
     error::PublishError,
 };
 
@@ -99,7 +99,8 @@ impl Wake {
         if !self.is_due.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
-            log::error!("cannot wake a core: {error}");
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::error!("cannot wake a core: {error}{more}"));
         }
     }
 

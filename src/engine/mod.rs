@@ -11,6 +11,7 @@ pub(crate) mod inbox;
 mod index;
 pub(crate) mod lanes;
 pub(crate) mod listener;
+pub(crate) mod log_limit;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod patterns;

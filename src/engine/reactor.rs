@@ -21,6 +21,7 @@ use crate::{
         connection::Connections,
         hub::Hub,
         listener::Listener,
+        log_limit::LogLimit,
         session::{ConnectionKey, Ended},
         stream::Stream,
     },
@@ -223,7 +224,8 @@ impl Reactor {
             self.make_ready(key); // in this turn, for in the next it may have to give way
         }
         if let Err(error) = registered {
-            log::error!("cannot poll a connection: {error}");
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
             hub.abandon(key.slot);
         }
         is_over

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -11,6 +11,7 @@ use crate::{
     engine::{
         hub::{Application, Hub},
         inbox::Mailbox,
+        log_limit::LogLimit,
         subscriptions::Slot,
     },
     error::{Fault, Reason, Refusal},
@@ -280,7 +281,9 @@ impl Dispatch {
             }
             Stop::Panicked => {
                 self.effects.clear();
-                log::error!("a processor or filter panicked; connection {} is closed", self.id(hub, slot));
+                static LIMIT: LogLimit = LogLimit::new();
+                let id = self.id(hub, slot);
+                LIMIT.say(|more| log::error!("a processor or filter panicked; connection {id} is closed{more}"));
                 hub.stats.panics += 1;
                 hub.close(self, slot, Fault::PANICKED.code, Fault::PANICKED.reason);
             }
@@ -299,6 +302,10 @@ impl Dispatch {
 
 impl Application for Dispatch {
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>) {
+        if let Some(gate) = &mut self.gate {
+            // A client of a unix socket has none, and is told of as such.
+            gate.opened(slot, peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()));
+        }
         if self.extensions.is_empty() {
             return;
         }

@@ -9,6 +9,7 @@ mod gate;
 mod queue;
 
 use crate::{
+    config::is_method,
     engine::{hub::Hub, subscriptions::Slot},
     error::{Reason, Refusal},
     extension::control::Parsed,
@@ -21,6 +22,28 @@ pub(crate) use self::{
     gate::{Fetch, Lane, Target},
     queue::{Queue, Room},
 };
+
+/// Why a request is not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "upstream"), allow(dead_code))] // nothing is queued then
+pub(crate) enum Full {
+    /// The queue is full.
+    Queue,
+    /// Its connection has its share of the queue.
+    Share,
+}
+
+impl Full {
+    fn refusal(self) -> Refusal {
+        let sentence = match self {
+            Self::Queue => "the queue of upstream requests is full, the message was not sent there",
+            Self::Share => {
+                "this connection has its share of the queue of upstream requests, the message was not sent there"
+            }
+        };
+        Refusal::because(Reason::UpstreamBusy, sentence)
+    }
+}
 
 /// Checks all `upstream` headers of a message.
 ///
@@ -42,15 +65,17 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
     let Some(gate) = gate else { return true };
     let mut are_queued = true;
     for value in message.head.values(message.payload, Control::Upstream) {
-        let Ok((method, url)) = split(value) else { continue };
-        match gate.submit(hub.key(slot), message, method, url) {
-            Ok(()) => hub.stats.upstream_requests += 1,
-            Err(refusal) => {
-                hub.stats.upstream_busy += 1;
-                hub.refuse(slot, &refusal, message.head.values(message.payload, Control::Ack).next());
-                are_queued = false;
-            }
+        let Ok(target) = split(value).and_then(|(method, url)| gate.target(method, url)) else { continue };
+        let Err(full) = gate.submit(hub.key(slot), message, target) else {
+            hub.stats.upstream_requests += 1;
+            continue;
+        };
+        match full {
+            Full::Queue => hub.stats.upstream_busy += 1,
+            Full::Share => hub.stats.upstream_over_share += 1,
         }
+        hub.refuse(slot, &full.refusal(), message.head.values(message.payload, Control::Ack).next());
+        are_queued = false;
     }
     are_queued
 }
@@ -63,13 +88,11 @@ fn split(value: &[u8]) -> Result<(&str, &str), Refusal> {
     let scheme_is_known = ["http://", "https://"].iter().any(|scheme| {
         url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) && url.len() > scheme.len()
     });
-    let method_is_token = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
-    if !method_is_token || !scheme_is_known || url.contains([' ', '\t']) {
+    if !scheme_is_known || url.contains([' ', '\t']) {
         return Err(bad());
     }
-    // Neither is a request for what a URL names: the one asks a proxy for a tunnel, the other for an echo.
-    if ["CONNECT", "TRACE"].iter().any(|other| method.eq_ignore_ascii_case(other)) {
-        return Err(bad_upstream("CONNECT and TRACE are no upstream methods"));
+    if !is_method(method) {
+        return Err(bad_upstream("an upstream method is letters and \"-\", and not CONNECT or TRACE"));
     }
     Ok((method, url))
 }

@@ -1,4 +1,7 @@
 //! The log of the process, line by line to a callback.
+//!
+//! The host's function is called on the thread that has something to say, which may be a core's, and by one thread at a
+//! time: whoever embeds the server must not block in it, as lhttp.h says. `lhttpd` has a queue of its own instead.
 
 use std::{
     cell::Cell,
@@ -50,7 +53,7 @@ impl Log for Logger {
         }
         let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sink) = &*sink else { return };
-        let (target, line) = (output::text(record.target()), output::text(record.args().to_string()));
+        let (target, line) = (output::text(record.target()), output::text(one_line(&record.args().to_string())));
         IN_LINE.set(true);
         // SAFETY: the host's function, with texts that live until it returns; lhttp.h says what it must bear.
         callback::inside(|| unsafe {
@@ -60,6 +63,13 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
+}
+
+/// What clients, neighbours and backends have named begins no line of its own and commands no terminal.
+fn one_line(text: &str) -> String {
+    let escaped =
+        |char: char| if matches!(char, ' '..='~') { char.to_string() } else { char.escape_debug().to_string() };
+    text.chars().map(escaped).collect()
 }
 
 #[unsafe(no_mangle)]
@@ -81,4 +91,15 @@ extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: User) ->
         log::set_max_level(if callback.is_some() { filter } else { LevelFilter::Off });
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_whatever_is_in_it() {
+        let line = one_line("channel \"grüße\"\r\n[forged]\u{1b}[2J\u{2028}\u{202e}\\");
+        assert_eq!(line, "channel \"grüße\"\\r\\n[forged]\\u{1b}[2J\\u{2028}\\u{202e}\\");
+    }
 }

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
 use crate::{
     config::Listen,
     edge::{
@@ -46,6 +48,8 @@ pub struct Handle {
     pub(super) shared: Vec<Arc<Shared>>,
     pub(super) next_publisher: AtomicUsize,
     pub(super) threads: Vec<JoinHandle<()>>,
+    /// Closed when the last core has ended.
+    pub(super) ended: Receiver<()>,
 }
 
 impl Handle {
@@ -99,9 +103,17 @@ impl Handle {
         self.reloader.clone()
     }
 
-    /// Waits until the server has stopped, which somebody must ask for.
-    pub fn join(mut self) {
+    /// Waits until every core has ended, but no longer than `time`. True if they have: [`Handle::join`] then waits for
+    /// nothing but what is still to be sent to NATS and to upstream servers. For a program that has something to do now and
+    /// then while the server runs.
+    pub fn wait(&self, time: Duration) -> bool {
+        self.ended.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Waits until the server has stopped, which somebody must ask for. Gives what it has done in all.
+    pub fn join(mut self) -> Stats {
         self.join_threads();
+        self.stats()
     }
 
     /// Starts the bridge's thread before the cores', which are pinned to their CPUs.

@@ -157,20 +157,24 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     nats_buffer: Option<usize>,
 
-    /// Let the upstream header name URLs below this one, by whole segments of the path, such as https://host:port/path; may be given several
-    /// times [default: none, every upstream is refused with 403]
-    #[arg(long, value_name = "URL-PREFIX")]
+    /// Let the upstream header name URLs below this one, by whole segments of the path, such as https://host:port/path or,
+    /// with the methods that it may be asked with, 'GET,PUT https://host:port/path' (else GET, HEAD and POST); may be given
+    /// several times [default: none, every upstream is refused with 403]
+    #[arg(long, value_name = "[METHODS ]URL-PREFIX")]
     upstream_allow: Vec<String>,
 
-    /// Send at most this many upstream requests at once, each on a thread [default: 16]
+    /// Send at most this many upstream requests at once, each on a thread; with several servers one of them has at most half
+    /// of these [default: 16]
     #[arg(long, value_name = "N")]
     upstream_workers: Option<usize>,
 
-    /// Most upstream requests that wait for a worker; past it their senders get error 503 [default: 1024]
+    /// Most upstream requests that wait for a worker, of one connection a quarter as many as are left free; past it their
+    /// senders get error 503 [default: 1024]
     #[arg(long, value_name = "N")]
     upstream_queue: Option<usize>,
 
-    /// Most time for one upstream request; past it the sender gets error 504 [default: 10s]
+    /// Most time for one upstream request, without that in which this process was stopped; past it the sender gets error
+    /// 504 [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     upstream_timeout: Option<Duration>,
 
@@ -183,7 +187,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR")]
     pub(crate) demo: Option<SocketAddr>,
 
-    /// Log to stderr what is at least this serious: off, error, warn, info, debug, trace [default: info]
+    /// Log to stderr what is at least this serious: off, error, warn, info, debug, trace; lines that stderr does not take are
+    /// dropped and counted [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LevelFilter>,
 }

@@ -5,9 +5,11 @@ mod args;
 mod demo;
 mod file;
 mod health;
+mod logger;
 mod notify;
 mod secrets;
 mod signals;
+mod summary;
 
 use std::{
     env,
@@ -16,7 +18,7 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -29,7 +31,7 @@ use lhttp::{
 };
 use log::{LevelFilter, info, warn};
 
-use self::args::Args;
+use self::{args::Args, logger::say, summary::Summary};
 
 /// The environment variable that sets `publish-key` without showing it in the list of processes.
 const KEY_VARIABLE: &str = "LHTTP_PUBLISH_KEY";
@@ -38,13 +40,15 @@ const KEY_VARIABLE: &str = "LHTTP_PUBLISH_KEY";
 const FOR_THIS_MACHINE: &str = "; for this machine alone, --listen 0.0.0.0:8081 opens it to others";
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let code = match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             say(&sentence);
             ExitCode::FAILURE
         }
-    }
+    };
+    logger::flush();
+    code
 }
 
 /// Runs the server until a signal stops it.
@@ -56,9 +60,7 @@ fn run(args: Args) -> Result<(), String> {
         return health::check(url);
     }
     let Setting { config, log, demo, exposed } = configure(args.clone())?;
-    // The logger lets everything through, and the level is set beside it: so a reload can change it.
-    env_logger::Builder::new().filter_level(LevelFilter::Trace).init();
-    log::set_max_level(log);
+    logger::start(log)?;
     if let Err(error) = raise_fd_limit() {
         warn!("cannot raise the limit of open files: {error}");
     }
@@ -118,11 +120,17 @@ fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
 
     let asked = Arc::new(AtomicBool::new(false));
     let asked_by_signal = Arc::clone(&asked);
-    signals::Watch { stopper: handle.stopper(), reloader: handle.reloader(), args, demo, asked: asked_by_signal }
-        .start(signals)?;
+    let drain = Mutex::new(config.drain_timeout);
+    let (stopper, reloader) = (handle.stopper(), handle.reloader());
+    signals::Watch { stopper, reloader, args, demo, drain, asked: asked_by_signal }.start(signals)?;
     notify::ready();
-    handle.join();
+    let mut summary = Summary::new();
+    while !handle.wait(summary::EVERY) {
+        summary.say(&handle.stats());
+    }
+    let stats = handle.join();
     drop(page); // it serves as long as the server does
+    summary.say(&stats);
     if !asked.load(Ordering::Acquire) {
         return Err("every core has ended although nobody asked for it".to_owned());
     }
@@ -156,9 +164,4 @@ fn upstream(config: &Config) -> String {
 
 fn listed<T: Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// One line on stderr, whatever the log level. Unlike `eprintln!` it does not panic when stderr is closed.
-fn say(sentence: &str) {
-    let _ = writeln!(io::stderr(), "lhttpd: {sentence}");
 }

@@ -53,6 +53,8 @@ fn send(name: &OsStr, state: &str) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(name)?,
     };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?; // a manager that does not read keeps no signal from its effect
     // A datagram goes whole or not at all.
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    socket.send_to_addr(state.as_bytes(), &address).map(drop)
 }

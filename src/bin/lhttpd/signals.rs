@@ -1,15 +1,20 @@
 //! Signals: SIGTERM and SIGINT stop the server gracefully, a second one ends it at once, SIGHUP reads the file again.
+//!
+//! The thread that waits for signals waits for nothing else: a reload, which reads a file and waits for the cores, has a
+//! thread of its own.
 
 use std::{
     net::SocketAddr,
     process,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
+use crossbeam_channel::{Receiver, bounded};
 use lhttp::server::{Reloaded, Reloader, Stopper};
 use log::{LevelFilter, error, info, warn};
 use signal_hook::{
@@ -18,7 +23,7 @@ use signal_hook::{
     low_level::signal_name,
 };
 
-use super::{args::Args, configure, notify, say};
+use super::{args::Args, configure, logger::say, notify};
 
 /// Catches the signals from now on. They wait until [`Watch::start`].
 ///
@@ -28,36 +33,43 @@ pub(crate) fn catch() -> Result<Signals, String> {
     Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| format!("cannot catch signals: {error}"))
 }
 
-/// Acts on signals, on a thread of its own.
+/// Acts on signals.
 pub(crate) struct Watch {
     pub(crate) stopper: Stopper,
     pub(crate) reloader: Reloader,
     /// What the server was started with.
     pub(crate) args: Args,
     pub(crate) demo: Option<SocketAddr>,
+    /// `drain` as it is now. The reloader knows it too, but answers no question during a reload.
+    pub(crate) drain: Mutex<Duration>,
     /// Set when the server is to end.
     pub(crate) asked: Arc<AtomicBool>,
 }
 
 impl Watch {
-    /// Starts the thread.
+    /// Starts the threads.
     ///
     /// # Errors
     /// One sentence for people.
     pub(crate) fn start(self, signals: Signals) -> Result<(), String> {
-        let spawned = thread::Builder::new().name("signals".to_owned()).spawn(move || self.run(signals));
-        spawned.map(drop).map_err(|error| format!("cannot start the thread that waits for signals: {error}"))
+        let (watch, (reload, wishes)) = (Arc::new(self), bounded(1));
+        let reloading = Arc::clone(&watch);
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+            spawned.map(drop).map_err(|error| format!("cannot start the thread {name}: {error}"))
+        };
+        spawn("reload", Box::new(move || reloading.reload_whenever(&wishes)))?;
+        let ask_to_reload = move || {
+            let _ = reload.try_send(());
+        };
+        spawn("signals", Box::new(move || watch.run(signals, ask_to_reload)))
     }
 
-    fn run(self, mut signals: Signals) {
+    /// `ask_to_reload` does not wait: a reload that is asked for and has not begun reads the file for both.
+    fn run(&self, mut signals: Signals, ask_to_reload: impl Fn()) {
         for signal in signals.forever() {
-            let is_stopping = self.asked.load(Ordering::Acquire);
-            match (signal, is_stopping) {
-                (SIGHUP, false) => {
-                    notify::reloading();
-                    self.reload();
-                    notify::ready();
-                }
+            match (signal, self.is_stopping()) {
+                (SIGHUP, false) => ask_to_reload(),
                 (SIGHUP, true) => warn!("SIGHUP: the server is stopping, the configuration is not read again"),
                 (_, false) => self.stop(signal),
                 // The exit code that a shell gives to a process which the signal killed.
@@ -69,13 +81,28 @@ impl Watch {
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
     fn stop(&self, signal: i32) {
-        let drain = self.reloader.config().drain_timeout;
+        let drain = *self.drain.lock().unwrap_or_else(PoisonError::into_inner);
         let (name, time) = (signal_name(signal).unwrap_or("a signal"), humantime::format_duration(drain));
         info!("{name}: draining for at most {time}; a second signal ends at once");
         self.asked.store(true, Ordering::Release);
         notify::stopping();
         self.stopper.stop(drain);
+    }
+
+    fn reload_whenever(&self, wishes: &Receiver<()>) {
+        for () in wishes {
+            notify::reloading();
+            self.reload();
+            *self.drain.lock().unwrap_or_else(PoisonError::into_inner) = self.reloader.config().drain_timeout;
+            if !self.is_stopping() {
+                notify::ready();
+            }
+        }
     }
 
     /// The file, and over it the same environment and flags as at the start: what these say, the file cannot change.

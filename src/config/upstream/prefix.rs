@@ -51,6 +51,11 @@ impl Prefix {
         self.scheme == "https"
     }
 
+    /// Whether scheme, host and port are those of another.
+    pub(crate) fn has_server_of(&self, other: &Self) -> bool {
+        (&self.scheme, &self.host, self.port) == (&other.scheme, &other.host, other.port)
+    }
+
     /// Whether a URL of [`parse_url`] is below this prefix, however its server may read the path.
     pub(crate) fn allows(&self, url: &Url) -> bool {
         url.scheme() == self.scheme

@@ -1,25 +1,25 @@
 //! One request to an upstream server, with its redirects, on ureq.
 
-use std::{
-    io,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
+#[cfg(feature = "tls")]
+use ureq::unversioned::transport::{Connector, RustlsConnector};
 use ureq::{
     Agent, Body, Error,
     config::Config as AgentConfig,
     http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header},
-    unversioned::transport::DefaultConnector,
 };
 
 use crate::{
-    config::{Config, Prefix, parse_url},
+    config::{Allow, Config, parse_url},
     error::{Reason, Refusal, StartError},
     extension::{Fetch, Target},
 };
 
-use super::resolver::CachingResolver;
+use super::{
+    patience::{self, PatientConnector},
+    resolver::CachingResolver,
+};
 
 /// Redirects that are followed, one after the other.
 const REDIRECTS_MAX: usize = 5;
@@ -39,7 +39,7 @@ const CONTENT_TYPE_BYTES_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Client {
     agent: Agent,
-    prefixes: Arc<[Prefix]>,
+    allow: Arc<Allow>,
     timeout: Duration,
     response_bytes_max: u64,
 }
@@ -62,10 +62,9 @@ enum Step {
 impl Client {
     /// # Errors
     /// [`StartError::Config`]: there is a prefix with `https`, and the system has no certificate authorities.
-    pub(super) fn new(config: &Config, prefixes: Arc<[Prefix]>) -> Result<Self, StartError> {
+    pub(super) fn new(config: &Config, allow: Arc<Allow>) -> Result<Self, StartError> {
         let agent_config = Agent::config_builder()
             .proxy(None) // it would take one from the environment
-            .timeout_global(Some(config.upstream_timeout))
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .max_redirects(0)
@@ -78,15 +77,18 @@ impl Client {
             .max_idle_age(KEEP_ALIVE)
             .user_agent(concat!("lhttp/", env!("CARGO_PKG_VERSION")));
         #[cfg(feature = "tls")]
-        let agent_config = if prefixes.iter().any(Prefix::is_secure) {
+        let agent_config = if allow.is_any_secure() {
             agent_config.tls_config(tls().map_err(StartError::Config)?)
         } else {
             agent_config
         };
         let agent_config: AgentConfig = agent_config.build();
-        let agent = Agent::with_parts(agent_config, DefaultConnector::default(), CachingResolver::default());
+        let connector = PatientConnector::default();
+        #[cfg(feature = "tls")]
+        let connector = connector.chain(RustlsConnector::default());
+        let agent = Agent::with_parts(agent_config, connector, CachingResolver::default());
         let response_bytes_max = config.upstream_response_bytes_max as u64;
-        Ok(Self { agent, prefixes, timeout: config.upstream_timeout, response_bytes_max })
+        Ok(Self { agent, allow, timeout: config.upstream_timeout, response_bytes_max })
     }
 
     /// Sends a request, and gives what came of it.
@@ -94,12 +96,12 @@ impl Client {
     /// # Errors
     /// `upstream-failed`, `upstream-timeout`.
     pub(super) fn run(&self, fetch: &Fetch) -> Result<Answer, Refusal> {
-        let deadline = Instant::now() + self.timeout;
-        let mut step = self.step(fetch, fetch.target.clone(), None)?;
+        patience::begin(self.timeout);
+        let mut step = self.step(fetch, fetch.target.clone())?;
         for _ in 0..REDIRECTS_MAX {
             match step {
                 Step::Answered(answer) => return Ok(answer),
-                Step::Redirected(target) => step = self.step(fetch, target, Some(deadline))?,
+                Step::Redirected(target) => step = self.step(fetch, target)?,
             }
         }
         match step {
@@ -113,9 +115,8 @@ impl Client {
         self.agent.clone().shutdown();
     }
 
-    /// One request; `deadline` is that of a redirected one.
-    fn step(&self, fetch: &Fetch, target: Target, deadline: Option<Instant>) -> Result<Step, Refusal> {
-        let response = self.send(fetch, &target, deadline).map_err(|error| self.failure(&error))?;
+    fn step(&self, fetch: &Fetch, target: Target) -> Result<Step, Refusal> {
+        let response = self.send(fetch, &target).map_err(|error| self.failure(&error))?;
         match self.redirected(&target, &response)? {
             Some(target) => {
                 drain(response);
@@ -125,27 +126,21 @@ impl Client {
         }
     }
 
-    fn send(&self, fetch: &Fetch, target: &Target, deadline: Option<Instant>) -> Result<Response<Body>, Error> {
+    /// Of a message's own headers none is sent but its `content-type`, so no client can say that it is another.
+    fn send(&self, fetch: &Fetch, target: &Target) -> Result<Response<Body>, Error> {
         let mut head = Request::builder()
             .method(target.method.clone())
             .uri(target.uri.clone())
+            .header("x-forwarded-for", forwarded_for(fetch.peer))
+            .header("x-lhttp-connection", fetch.connection().to_string())
             .header("x-lhttp-command", &*fetch.command);
         if let Some(content_type) = &fetch.content_type {
             head = head.header("x-lhttp-content-type", &**content_type);
         }
         if matches!(target.method, Method::GET | Method::HEAD) {
-            let request = head.body(())?;
-            return self.agent.run(self.limited(request, deadline));
+            return self.agent.run(head.body(())?);
         }
-        let request = head.header(header::CONTENT_TYPE, "application/lhttp").body(&*fetch.body)?;
-        self.agent.run(self.limited(request, deadline))
-    }
-
-    /// The request with what is left of the time. The first one has all of it, which the agent knows.
-    fn limited<B: ureq::AsSendBody>(&self, request: Request<B>, deadline: Option<Instant>) -> Request<B> {
-        let Some(deadline) = deadline else { return request };
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.agent.configure_request(request).timeout_global(Some(left)).build()
+        self.agent.run(head.header(header::CONTENT_TYPE, "application/lhttp").body(&*fetch.body)?)
     }
 
     /// Where a redirect leads (RFC 9110 §15.4); none if the response is none.
@@ -158,8 +153,7 @@ impl Client {
         let location = std::str::from_utf8(location.as_bytes()).ok();
         let url = location.and_then(|location| target.url.join(location).ok());
         let url = url.and_then(|url| parse_url(url.as_str()));
-        let url = url.filter(|url| self.prefixes.iter().any(|prefix| prefix.allows(url)));
-        let out = || failed("the upstream redirects to what is under no prefix of --upstream-allow");
+        let out = || failed("the upstream redirects to what --upstream-allow does not allow");
         let url = url.ok_or_else(out)?;
         let uri = Uri::try_from(url.as_str()).map_err(|_| out())?;
         // As browsers do: a POST that is redirected goes on as a GET, unless the status says otherwise.
@@ -168,7 +162,8 @@ impl Client {
             (303, method) if *method != Method::HEAD => Method::GET,
             (_, method) => method.clone(),
         };
-        Ok(Some(Target { method, url, uri }))
+        let server = self.allow.server(method.as_str(), &url).map_err(|_| out())?;
+        Ok(Some(Target { method, url, uri, server }))
     }
 
     fn answer(&self, fetch: &Fetch, mut response: Response<Body>) -> Result<Answer, Refusal> {
@@ -201,6 +196,11 @@ impl Client {
         let time = humantime::format_duration(self.timeout);
         Refusal::because(Reason::UpstreamTimeout, format!("the upstream did not answer within {time}"))
     }
+}
+
+/// What `X-Forwarded-For` says of a peer; one without an address has come over a Unix socket.
+fn forwarded_for(peer: IpAddr) -> String {
+    if peer.is_unspecified() { "unix:".to_owned() } else { peer.to_string() }
 }
 
 /// Whatever is in the sentence, it is one line.

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::{SocketAddr, ToSocketAddrs},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -20,9 +20,7 @@ use ureq::{
     },
 };
 
-use crate::config::Config as LhttpConfig;
-
-use super::lock;
+use super::{lock, patience};
 
 /// How long an answer is used. The system does not tell how long it may be.
 const KEPT_FOR: Duration = Duration::from_secs(30);
@@ -69,8 +67,7 @@ impl Resolver for CachingResolver {
         let host = uri.scheme().zip(uri.authority());
         let host = host.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
         let host = host.ok_or_else(|| Error::BadUri(uri.to_string()))?;
-        let deadline = Instant::now() + (*timeout.after).min(LhttpConfig::TIMEOUT_CEILING);
-        let addresses = self.addresses(&host, deadline).ok_or(Error::Timeout(timeout.reason))?;
+        let addresses = self.addresses(&host).ok_or(Error::Timeout(timeout.reason))?;
         let addresses = addresses.map_err(|why| Error::Other(why.into()))?;
         let mut resolved = self.empty();
         addresses.into_iter().take(ADDRESSES_MAX).for_each(|address| resolved.push(address));
@@ -79,8 +76,8 @@ impl Resolver for CachingResolver {
 }
 
 impl CachingResolver {
-    /// The addresses of `host:port`, or why there are none; nothing if the deadline passes before that is known.
-    fn addresses(&self, host: &str, deadline: Instant) -> Option<Result<Vec<SocketAddr>, String>> {
+    /// The addresses of `host:port`, or why there are none; nothing if the request's time is over before that is known.
+    fn addresses(&self, host: &str) -> Option<Result<Vec<SocketAddr>, String>> {
         if let Ok(address) = host.parse() {
             return Some(Ok(vec![address]));
         }
@@ -88,14 +85,11 @@ impl CachingResolver {
             Ok(lookup) => lookup,
             Err(why) => return Some(Err(why)),
         };
-        let mut answer = lock(&lookup.answer);
-        loop {
-            if let Some(answer) = &*answer {
-                return Some(answer.addresses.clone());
-            }
-            let left = deadline.checked_duration_since(Instant::now())?;
-            answer = lookup.answered.wait_timeout(answer, left).ok()?.0;
-        }
+        patience::wait(|slice| {
+            let answer = lookup.answered.wait_timeout_while(lock(&lookup.answer), slice, |answer| answer.is_none());
+            let (answer, _) = answer.unwrap_or_else(PoisonError::into_inner);
+            answer.as_ref().map(|answer| answer.addresses.clone())
+        })
     }
 
     /// The look-up of a host that is under way or still good, or a new one.
@@ -129,15 +123,19 @@ mod tests {
 
     use super::*;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
+    /// What a request gets that may take this long.
+    fn addresses(resolver: &CachingResolver, host: &str, time: Duration) -> Option<Result<Vec<SocketAddr>, String>> {
+        patience::begin(time);
+        resolver.addresses(host)
     }
+
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     #[test]
     fn an_address_is_not_looked_up() {
         let resolver = CachingResolver { lookups: Mutex::default(), look_up: |host| panic!("{host} is looked up") };
         for address in ["127.0.0.1:80", "[::1]:9000"] {
-            assert_eq!(resolver.addresses(address, soon()), Some(Ok(vec![address.parse().unwrap()])));
+            assert_eq!(addresses(&resolver, address, PATIENCE), Some(Ok(vec![address.parse().unwrap()])));
         }
     }
 
@@ -149,9 +147,9 @@ mod tests {
             _ => Ok(vec![SocketAddr::from(([127, 0, 0, 1], 80))]),
         };
         let resolver = CachingResolver { lookups: Mutex::default(), look_up };
-        assert_eq!(resolver.addresses("h:80", soon()), Some(Err("no h:80".to_owned())));
+        assert_eq!(addresses(&resolver, "h:80", PATIENCE), Some(Err("no h:80".to_owned())));
         for _ in 0..3 {
-            assert_eq!(resolver.addresses("h:80", soon()).unwrap().unwrap().len(), 1);
+            assert_eq!(addresses(&resolver, "h:80", PATIENCE).unwrap().unwrap().len(), 1);
         }
         assert_eq!(COUNT.load(Ordering::Relaxed), 2);
     }
@@ -167,7 +165,7 @@ mod tests {
         };
         let resolver = CachingResolver { lookups: Mutex::default(), look_up };
         for _ in 0..3 {
-            assert_eq!(resolver.addresses("h:80", Instant::now() + Duration::from_millis(1)), None);
+            assert_eq!(addresses(&resolver, "h:80", Duration::from_millis(1)), None);
         }
         assert!(COUNT.load(Ordering::Relaxed) <= 1);
     }

@@ -1,26 +1,36 @@
 //! A core's way to the upstream workers: it lets pass what a prefix allows.
 
-use std::sync::Arc;
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use ureq::http::{Method, Uri};
-use url::{Position, Url};
+use url::Url;
 
 use crate::{
-    config::{Prefix, parse_url},
-    engine::session::ConnectionKey,
-    error::{Reason, Refusal},
-    extension::{control::Parsed, upstream::queue::Queue},
+    config::{Allow, Denied, parse_url},
+    engine::{session::ConnectionKey, subscriptions::Slot},
+    error::Refusal,
+    extension::{control::Parsed, profile::ConnectionId},
     protocol::message::Control,
 };
 
-use super::{bad_upstream, forbidden};
+use super::{
+    Full, bad_upstream, forbidden,
+    queue::{Place, Queue, Shares},
+};
 
 /// One core's. It blocks nobody: a queue that is full is a refusal.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Gate {
-    pub(crate) core: u32,
-    pub(crate) prefixes: Arc<[Prefix]>,
-    pub(crate) queue: Queue,
+    core: u32,
+    allow: Arc<Allow>,
+    queue: Queue,
+    shares: RefCell<Shares>,
+    /// Whose connection has a slot, or had it last: 17 bytes each.
+    peers: Vec<IpAddr>,
 }
 
 /// What an `upstream` header asks for, in its canonical form.
@@ -29,6 +39,8 @@ pub(crate) struct Target {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) uri: Uri,
+    /// The number of its server, see [`Allow::server`].
+    pub(crate) server: usize,
 }
 
 /// A request to be made for a message.
@@ -37,6 +49,8 @@ pub(crate) struct Fetch {
     /// The core of the connection that has sent the message.
     pub(crate) core: u32,
     pub(crate) key: ConnectionKey,
+    /// Who has sent it; unspecified if the peer has no address.
+    pub(crate) peer: IpAddr,
     pub(crate) target: Target,
     pub(crate) command: Box<[u8]>,
     pub(crate) content_type: Option<Box<[u8]>>,
@@ -44,21 +58,33 @@ pub(crate) struct Fetch {
     pub(crate) wants_reply: bool,
     /// The whole message; empty if the method has no body.
     pub(crate) body: Box<[u8]>,
-    /// What it takes of the queue, in bytes.
-    pub(crate) cost: usize,
+    /// Its place in the queue, until it begins.
+    pub(crate) place: Option<Place>,
 }
 
 /// What is done one after the other: the requests of one connection to one server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     core: u32,
-    slot: u32,
-    generation: u32,
-    /// Scheme, host and port.
-    origin: Box<str>,
+    key: ConnectionKey,
+    /// Scheme, host and port, by number.
+    pub(crate) server: usize,
 }
 
 impl Gate {
+    pub(crate) fn new(core: u32, allow: Arc<Allow>, queue: Queue) -> Self {
+        Self { core, allow, queue, shares: RefCell::default(), peers: Vec::new() }
+    }
+
+    /// Notes whose connection has this slot now.
+    pub(crate) fn opened(&mut self, slot: Slot, peer: IpAddr) {
+        let slot = slot as usize;
+        if self.peers.len() <= slot {
+            self.peers.resize(slot + 1, Ipv4Addr::UNSPECIFIED.into());
+        }
+        self.peers[slot] = peer.to_canonical();
+    }
+
     /// What a method and a URL ask for.
     ///
     /// # Errors
@@ -67,48 +93,40 @@ impl Gate {
         let bad = || bad_upstream("the URL of an upstream header is none, or it names a user");
         let url = parse_url(url).ok_or_else(bad)?;
         let uri = Uri::try_from(url.as_str()).map_err(|_| bad())?;
+        let server = self.allow.server(method, &url).map_err(|denied| {
+            forbidden(match denied {
+                Denied::Url => "this upstream URL is under no prefix that is allowed with --upstream-allow",
+                Denied::Method => "this upstream URL may not be asked with this method: --upstream-allow names others",
+            })
+        })?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| bad())?;
-        if !self.prefixes.iter().any(|prefix| prefix.allows(&url)) {
-            return Err(forbidden("this upstream URL is under no prefix that is allowed with --upstream-allow"));
-        }
-        Ok(Target { method, url, uri })
+        Ok(Target { method, url, uri, server })
     }
 
     /// Queues a request.
     ///
     /// # Errors
-    /// `upstream-busy`, and what [`Gate::target`] says.
-    pub(super) fn submit(
-        &self,
-        key: ConnectionKey,
-        message: Parsed<'_>,
-        method: &str,
-        url: &str,
-    ) -> Result<(), Refusal> {
+    /// What is full.
+    pub(super) fn submit(&self, key: ConnectionKey, message: Parsed<'_>, target: Target) -> Result<(), Full> {
         let Parsed { head, payload, .. } = message;
-        let target = self.target(method, url)?;
         let has_body = !matches!(target.method, Method::GET | Method::HEAD);
         let body = if has_body { payload } else { &[] };
+        let content_type = content_type(message);
         // The largest parts of what it keeps; the rest is bounded by the number of messages.
-        let cost = body.len() + 2 * target.url.as_str().len();
-        let is_queued = self.queue.push(cost, || Fetch {
+        let bytes = body.len() + 2 * target.url.as_str().len() + content_type.map_or(0, <[u8]>::len);
+        let mut shares = self.shares.borrow_mut();
+        self.queue.push(shares.of(key), bytes, |place| Fetch {
             core: self.core,
             key,
+            peer: self.peers.get(key.slot as usize).copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             target,
             command: head.command(payload).into(),
-            content_type: content_type(message).map(Into::into),
+            content_type: content_type.map(Into::into),
             ack: head.values(payload, Control::Ack).next().map(Into::into),
             wants_reply: head.values(payload, Control::UpstreamReply).any(|value| value == b"true"),
             body: body.into(),
-            cost,
-        });
-        if is_queued {
-            return Ok(());
-        }
-        Err(Refusal::because(
-            Reason::UpstreamBusy,
-            "the queue of upstream requests is full, the message was not sent there",
-        ))
+            place: Some(place),
+        })
     }
 }
 
@@ -119,8 +137,11 @@ fn content_type(message: Parsed<'_>) -> Option<&[u8]> {
 
 impl Fetch {
     pub(crate) fn lane(&self) -> Lane {
-        let ConnectionKey { slot, generation } = self.key;
-        let origin = self.target.url[..Position::BeforePath].into();
-        Lane { core: self.core, slot, generation, origin }
+        Lane { core: self.core, key: self.key, server: self.target.server }
+    }
+
+    /// The connection that asks, by the name that processors and filters know it by.
+    pub(crate) fn connection(&self) -> ConnectionId {
+        ConnectionId::new(self.core, self.key)
     }
 }

@@ -1,17 +1,27 @@
 //! What stands for the gate in a build without the cargo feature `upstream`: there can be none.
 
-use crate::{engine::session::ConnectionKey, error::Refusal, extension::control::Parsed};
+use std::net::IpAddr;
+
+use crate::{
+    engine::{session::ConnectionKey, subscriptions::Slot},
+    error::Refusal,
+    extension::{control::Parsed, upstream::Full},
+};
 
 /// There is none.
 #[derive(Debug)]
 pub(crate) enum Gate {}
 
 impl Gate {
+    pub(crate) fn opened(&mut self, _: Slot, _: IpAddr) {
+        match *self {}
+    }
+
     pub(super) fn target(&self, _: &str, _: &str) -> Result<(), Refusal> {
         match *self {}
     }
 
-    pub(super) fn submit(&self, _: ConnectionKey, _: Parsed<'_>, _: &str, _: &str) -> Result<(), Refusal> {
+    pub(super) fn submit(&self, _: ConnectionKey, _: Parsed<'_>, (): ()) -> Result<(), Full> {
         match *self {}
     }
 }

@@ -1,0 +1,136 @@
+//! One line a minute, only when something happened: which of the server's defences acted, and how often.
+
+use std::time::{Duration, Instant};
+
+use lhttp::Stats;
+use log::info;
+
+use super::logger;
+
+/// How often there is such a line at most.
+pub(crate) const EVERY: Duration = Duration::from_secs(60);
+
+/// A counter's name and value, and what it counts in words.
+struct Defence {
+    name: &'static str,
+    count: fn(&Stats) -> u64,
+    words: &'static str,
+}
+
+macro_rules! defences {
+    ($($name:ident: $words:literal,)+) => {
+        [$(Defence { name: stringify!($name), count: |stats| stats.$name, words: $words },)+]
+    };
+}
+
+/// The counters of what a bound has stopped. A new counter has its line here, or among those of the test below.
+const DEFENCES: &[Defence] = &defences! {
+    turned_away: "connections turned away, too many or while stopping",
+    out_of_fds: "times without a file descriptor to accept with",
+    refused: "messages refused",
+    faults: "connections closed for breaking the protocol or a size limit",
+    slow_consumers: "slow readers closed",
+    over_budget: "connections closed at the memory budget",
+    timed_out: "silent or late connections closed",
+    message_timeouts: "connections closed because a message took too long",
+    stalls: "times that a core stood still",
+    cut: "messages carried out in several turns",
+    put_behind: "times that a connection had used its share of a turn",
+    panics: "connections closed because an extension panicked",
+    nats_publish_dropped: "messages for NATS dropped",
+    nats_receive_dropped: "messages from NATS dropped",
+    nats_possibly_lost: "messages perhaps lost on their way to NATS",
+    nats_disconnects: "connections to NATS lost",
+    upstream_busy: "upstream requests refused, the queue was full",
+    upstream_over_share: "upstream requests refused, over their connection's share",
+    upstream_failed: "upstream requests failed",
+    upstream_timed_out: "upstream requests timed out",
+    upstream_dropped: "upstream answers dropped",
+};
+
+/// What was said already.
+pub(crate) struct Summary {
+    said: Stats,
+    log_dropped: u64,
+    since: Instant,
+}
+
+impl Summary {
+    pub(crate) fn new() -> Self {
+        Self { said: Stats::default(), log_dropped: 0, since: Instant::now() }
+    }
+
+    /// Says what has happened since the last time, if anything has.
+    pub(crate) fn say(&mut self, now: &Stats) {
+        let log_dropped = logger::dropped();
+        if let Some(acts) = acts(&self.said, now, log_dropped - self.log_dropped) {
+            let time = Duration::from_secs(self.since.elapsed().as_secs().max(1));
+            info!("defences in the last {}: {acts}", humantime::format_duration(time));
+        }
+        *self = Self { said: *now, log_dropped, since: Instant::now() };
+    }
+}
+
+/// What has happened between the two, in words.
+fn acts(before: &Stats, now: &Stats, log_dropped: u64) -> Option<String> {
+    let counted = DEFENCES
+        .iter()
+        .map(|defence| ((defence.count)(now).saturating_sub((defence.count)(before)), defence.name, defence.words));
+    let all = counted.chain([(log_dropped, "log_dropped", "log lines dropped")]);
+    let acts: Vec<String> =
+        all.filter(|(count, ..)| *count > 0).map(|(count, name, words)| format!("{count} {words} ({name})")).collect();
+    (!acts.is_empty()).then(|| acts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is counted and no bound's doing.
+    const OTHERS: &[&str] = &[
+        "connections",
+        "accepted",
+        "subscriptions",
+        "channels",
+        "received",
+        "requests",
+        "served_when_full", // turned_away tells of it
+        "published",
+        "delivered",
+        "paused", // the ordinary way of a busy server
+        "kept_bytes",
+        "turns",
+        "nats_published",
+        "nats_received",
+        "nats_subscriptions",
+        "nats_subscriptions_refused", // as many as now, and the log says it when it changes
+        "upstream_requests",
+        "upstream_waiting",
+        "upstream_answered",
+    ];
+
+    #[test]
+    fn every_counter_is_a_defences_or_is_known_not_to_be() {
+        for (name, _) in Stats::default().to_string().split(' ').filter_map(|counter| counter.split_once('=')) {
+            let is_defence = DEFENCES.iter().any(|defence| defence.name == name);
+            assert!(is_defence != OTHERS.contains(&name), "{name}: put it into DEFENCES or into OTHERS, not into both");
+        }
+    }
+
+    #[test]
+    fn only_what_has_happened_since_is_said() {
+        let mut before = Stats::default();
+        assert_eq!(acts(&before, &before, 0), None);
+        before.refused = 5;
+        before.received = 100;
+        let mut now = before;
+        now.received = 200;
+        assert_eq!(acts(&before, &now, 0), None, "only friendly traffic");
+        now.refused = 8;
+        now.slow_consumers = 1;
+        let said =
+            "3 messages refused (refused), 1 slow readers closed (slow_consumers), 2 log lines dropped (log_dropped)";
+        assert_eq!(acts(&before, &now, 2).as_deref(), Some(said));
+        assert_eq!(acts(&now, &before, 0), None, "a core that is behind with its numbers is no event");
+    }
+}

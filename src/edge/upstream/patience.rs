@@ -1,0 +1,202 @@
+//! How long a request may take: so much of the time in which this process runs.
+//!
+//! A process, a container or a VM can be stopped for longer than `upstream-timeout`. ureq's deadlines are points in time, so
+//! behind such a stop an answer that has long been in the socket would be a timeout. Here a worker waits for input in short
+//! slices instead, each of which is charged with its own length at most, and behind a stop it reads before it judges.
+
+use std::{
+    cell::Cell,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use ureq::{
+    Error, Timeout,
+    unversioned::transport::{
+        Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport, time::Duration as Wait,
+    },
+};
+
+/// How long one wait for input is, at most.
+const SLICE: Duration = Duration::from_millis(500);
+/// A wait that is so much longer than it was to be has seen this process stop.
+const STOPPED: Duration = Duration::from_millis(500);
+/// How often a request whose time is over behind a stop may look once more. Bounded, for a backend that takes a request's
+/// bytes one by one looks like a stop, too.
+const LOOKS: u8 = 3;
+
+/// What a request has left.
+#[derive(Clone, Copy)]
+struct Budget {
+    time: Duration,
+    looks: u8,
+}
+
+thread_local! {
+    /// Of the request of this worker. A request runs on one thread from its start to its end, while a connection is kept
+    /// for requests of other workers.
+    static BUDGET: Cell<Budget> = const { Cell::new(Budget { time: Duration::ZERO, looks: 0 }) };
+}
+
+/// A request of this worker begins, which may take this long.
+pub(super) fn begin(time: Duration) {
+    BUDGET.set(Budget { time, looks: LOOKS });
+}
+
+/// Waits in slices until `wait` gives something, or the time is over. It is called with a slice's length, and gives
+/// nothing if the slice has passed.
+pub(super) fn wait<T>(mut wait: impl FnMut(Duration) -> Option<T>) -> Option<T> {
+    loop {
+        let slice = BUDGET.get().time.min(SLICE);
+        if slice.is_zero() {
+            return None;
+        }
+        let start = Instant::now();
+        let result = wait(slice);
+        charge(start.elapsed(), slice);
+        if result.is_some() {
+            return result;
+        }
+    }
+}
+
+/// Takes what something took that was to take no more than `most`. If it took much longer, this process was stopped.
+fn charge(taken: Duration, most: Duration) {
+    let mut budget = BUDGET.get();
+    budget.time = budget.time.saturating_sub(taken.min(most));
+    if budget.time.is_zero() && taken > most + STOPPED && budget.looks > 0 {
+        // What has come while it was stopped is seen by one more look.
+        budget = Budget { time: SLICE, looks: budget.looks - 1 };
+    }
+    BUDGET.set(budget);
+}
+
+/// Makes TCP connections that wait this way.
+#[derive(Debug, Default)]
+pub(super) struct PatientConnector(TcpConnector);
+
+/// A connection that waits this way.
+pub(super) struct Patient<T>(T);
+
+impl Connector for PatientConnector {
+    type Out = Patient<<TcpConnector as Connector>::Out>;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<Self::Out>, Error> {
+        debug_assert!(chained.is_none(), "it is the first of the chain");
+        let connect = |time: Duration| {
+            let details = ConnectionDetails {
+                uri: details.uri,
+                addrs: details.addrs.clone(),
+                config: details.config,
+                request_level: details.request_level,
+                resolver: details.resolver,
+                now: (details.current_time)(),
+                timeout: NextTimeout { after: Wait::Exact(time), reason: Timeout::Global, ..details.timeout },
+                current_time: details.current_time.clone(),
+                run_connector: details.run_connector.clone(),
+                register_shutdown: details.register_shutdown.clone(),
+            };
+            self.0.connect(&details, None)
+        };
+        let most = BUDGET.get().time;
+        let mut start = Instant::now();
+        let mut connected = connect(most);
+        if matches!(connected, Err(Error::Timeout(_))) && start.elapsed() > most + STOPPED {
+            start = Instant::now(); // nothing was sent yet, so it can begin anew
+            connected = connect(most);
+        }
+        charge(start.elapsed(), most);
+        Ok(connected?.map(Patient))
+    }
+}
+
+impl<T: Transport> Transport for Patient<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.0.buffers()
+    }
+
+    /// Nobody knows how much of a write was done when its time was over, so it is not sliced. Behind a stop the system gives
+    /// it its whole time again.
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        let (start, most) = (Instant::now(), BUDGET.get().time);
+        let result = self.0.transmit_output(amount, NextTimeout { after: Wait::Exact(most), ..timeout });
+        charge(start.elapsed(), most);
+        result
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        let result = wait(|slice| match self.0.await_input(NextTimeout { after: Wait::Exact(slice), ..timeout }) {
+            Err(Error::Timeout(_)) => None,
+            result => Some(result),
+        });
+        result.unwrap_or(Err(Error::Timeout(Timeout::Global)))
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.0.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.is_tls()
+    }
+}
+
+impl<T> fmt::Debug for Patient<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patient").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left, in milliseconds.
+    fn left() -> u128 {
+        BUDGET.get().time.as_millis()
+    }
+
+    #[test]
+    fn a_stop_costs_no_more_than_the_wait_that_it_came_in() {
+        begin(Duration::from_secs(10));
+        charge(Duration::from_secs(60), SLICE);
+        assert_eq!(left(), 9500);
+        charge(Duration::from_millis(100), SLICE);
+        assert_eq!(left(), 9400);
+    }
+
+    #[test]
+    fn behind_a_stop_there_is_one_more_look_and_not_for_ever() {
+        begin(SLICE);
+        charge(SLICE, SLICE);
+        assert_eq!(left(), 0, "without a stop the time is over");
+        begin(SLICE);
+        for _ in 0..LOOKS {
+            charge(Duration::from_secs(60), SLICE);
+            assert_eq!(left(), SLICE.as_millis());
+        }
+        charge(Duration::from_secs(60), SLICE);
+        assert_eq!(left(), 0);
+    }
+
+    #[test]
+    fn a_wait_ends_with_what_comes_or_with_the_time() {
+        begin(Duration::from_secs(3600));
+        let mut slices = Vec::new();
+        let come = wait(|slice| {
+            slices.push(slice);
+            (slices.len() == 3).then_some("here")
+        });
+        assert_eq!((come, &slices[..]), (Some("here"), &[SLICE; 3][..]));
+        begin(Duration::from_millis(20));
+        let never = wait(|slice| {
+            wait_out(slice);
+            None::<()>
+        });
+        assert_eq!((never, left()), (None, 0));
+    }
+
+    fn wait_out(time: Duration) {
+        std::thread::sleep(time);
+    }
+}

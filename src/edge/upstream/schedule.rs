@@ -1,0 +1,226 @@
+//! Whose request is next. Lanes take turns: what one connection asks of one server is done one after the other, and behind
+//! each of its requests it waits until the other lanes of that server have had theirs. Servers take turns too, and none has
+//! so many workers that another has to wait for one.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::extension::{Fetch, Lane};
+
+/// With more than one server a single one has at most one in so many of the workers, rounded up.
+const PART_OF_WORKERS: usize = 2;
+
+/// The requests that wait or are under way, by server and lane.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    workers: usize,
+    /// Workers that have a request.
+    busy: usize,
+    servers: Vec<Server>,
+    /// The server that is first to be asked.
+    next_server: usize,
+    lanes: HashMap<Lane, Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    under_way: usize,
+    /// The lanes that have a request waiting and none under way.
+    ready: VecDeque<Lane>,
+}
+
+/// A lane: it has a request under way, or one that waits.
+#[derive(Debug, Default)]
+struct Waiting {
+    is_under_way: bool,
+    requests: VecDeque<Box<Fetch>>,
+}
+
+impl Schedule {
+    /// For so many workers, and servers with the numbers below `servers`.
+    pub(super) fn new(workers: usize, servers: usize) -> Self {
+        let servers = (0..servers).map(|_| Server::default()).collect();
+        Self { workers, busy: 0, servers, next_server: 0, lanes: HashMap::new() }
+    }
+
+    /// A request waits from now on.
+    pub(super) fn enter(&mut self, fetch: Box<Fetch>) {
+        let lane = fetch.lane();
+        let waiting = self.lanes.entry(lane).or_default();
+        waiting.requests.push_back(fetch);
+        if !waiting.is_under_way && waiting.requests.len() == 1 {
+            self.servers[lane.server].ready.push_back(lane);
+        }
+    }
+
+    /// The request that a worker is to begin, if one may. [`Schedule::done`] must follow.
+    pub(super) fn begin(&mut self) -> Option<Box<Fetch>> {
+        let servers = self.servers.len();
+        let number =
+            (0..servers).map(|step| (self.next_server + step) % servers).find(|&number| self.may_begin(number))?;
+        self.next_server = (number + 1) % servers;
+        let server = &mut self.servers[number];
+        let waiting = self.lanes.get_mut(&server.ready.pop_front()?)?;
+        let fetch = waiting.requests.pop_front()?;
+        waiting.is_under_way = true;
+        server.under_way += 1;
+        self.busy += 1;
+        Some(fetch)
+    }
+
+    /// Whether one more may begin.
+    pub(super) fn can_begin(&self) -> bool {
+        (0..self.servers.len()).any(|number| self.may_begin(number))
+    }
+
+    /// The request of a lane is done with, and its worker free. At most one more request may begin because of that.
+    pub(super) fn done(&mut self, lane: Lane) {
+        self.busy -= 1;
+        self.servers[lane.server].under_way -= 1;
+        let Some(waiting) = self.lanes.get_mut(&lane) else { return };
+        waiting.is_under_way = false;
+        if waiting.requests.is_empty() {
+            self.lanes.remove(&lane);
+        } else {
+            self.servers[lane.server].ready.push_back(lane);
+        }
+    }
+
+    /// Whether a server that has a request waiting may have one more worker. The first it may have at once. Further ones
+    /// only up to its part, and so that each server which has none now would still find one.
+    fn may_begin(&self, number: usize) -> bool {
+        let server = &self.servers[number];
+        if server.ready.is_empty() || self.busy >= self.workers {
+            return false;
+        }
+        let idle_servers = self.servers.iter().filter(|server| server.under_way == 0).count();
+        let part = if self.servers.len() == 1 { self.workers } else { self.workers.div_ceil(PART_OF_WORKERS) };
+        let left = self.workers - self.busy - 1;
+        server.under_way == 0 || (server.under_way < part && left >= idle_servers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ureq::http::{Method, Uri};
+
+    use super::*;
+    use crate::{config::parse_url, engine::session::ConnectionKey, extension::Target};
+
+    /// A request of a connection to a server, which has its number in its command.
+    fn fetch(connection: u32, server: usize, number: usize) -> Box<Fetch> {
+        let url = parse_url("http://h/").expect("a URL");
+        Box::new(Fetch {
+            core: 0,
+            key: ConnectionKey { slot: connection, generation: 0 },
+            peer: Ipv4Addr::LOCALHOST.into(),
+            target: Target { method: Method::GET, uri: Uri::from_static("http://h/"), url, server },
+            command: number.to_string().into_bytes().into(),
+            content_type: None,
+            ack: None,
+            wants_reply: false,
+            body: Box::default(),
+            place: None,
+        })
+    }
+
+    fn name(fetch: &Fetch) -> (u32, usize, String) {
+        (fetch.key.slot, fetch.target.server, String::from_utf8_lossy(&fetch.command).into_owned())
+    }
+
+    /// Begins all that may begin, and says what that is.
+    fn begin_all(schedule: &mut Schedule) -> Vec<Fetch> {
+        std::iter::from_fn(|| schedule.begin().map(|fetch| *fetch)).collect()
+    }
+
+    #[test]
+    fn a_lane_goes_behind_the_others_after_each_request() {
+        let mut schedule = Schedule::new(1, 1);
+        (0..100).for_each(|number| schedule.enter(fetch(0, 0, number)));
+        schedule.enter(fetch(1, 0, 0));
+        schedule.enter(fetch(1, 0, 1));
+        schedule.enter(fetch(2, 0, 0));
+        let mut order = Vec::new();
+        while let Some(fetch) = schedule.begin() {
+            assert!(schedule.begin().is_none(), "there is one worker");
+            order.push(name(&fetch));
+            schedule.done(fetch.lane());
+        }
+        let expected: Vec<_> = [(0, "0"), (1, "0"), (2, "0"), (0, "1"), (1, "1"), (0, "2"), (0, "3")]
+            .map(|(connection, number)| (connection, 0, number.to_owned()))
+            .to_vec();
+        assert_eq!(order[..7], expected);
+        assert_eq!(order.len(), 103);
+        assert!(schedule.lanes.is_empty() && schedule.busy == 0);
+    }
+
+    #[test]
+    fn a_lane_has_one_request_under_way_and_its_server_may_have_many() {
+        let mut schedule = Schedule::new(16, 1);
+        for connection in 0..20 {
+            (0..3).for_each(|number| schedule.enter(fetch(connection, 0, number)));
+        }
+        let begun = begin_all(&mut schedule);
+        assert_eq!(begun.len(), 16, "the only server may have every worker");
+        let mut connections: Vec<_> = begun.iter().map(|fetch| fetch.key.slot).collect();
+        connections.dedup();
+        assert_eq!(connections, (0..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_server_that_hangs_leaves_workers_to_all_the_others() {
+        for workers in 1..=20 {
+            for servers in 2..=5 {
+                let mut schedule = Schedule::new(workers, servers);
+                (0..100).for_each(|connection| schedule.enter(fetch(connection, 0, 0)));
+                let hanging = begin_all(&mut schedule).len();
+                assert!((1..=workers.div_ceil(2)).contains(&hanging), "{hanging} of {workers}");
+                // Others come while it hangs, one after the other, and hang too.
+                for server in 1..servers.min(workers) {
+                    (0..100).for_each(|connection| schedule.enter(fetch(connection, server, 0)));
+                    let begun = begin_all(&mut schedule);
+                    assert!(!begun.is_empty(), "server {server} of {servers} with {workers} workers");
+                    assert!(begun.iter().all(|fetch| fetch.target.server == server));
+                }
+                assert!(schedule.busy <= workers);
+            }
+        }
+    }
+
+    /// So a worker that finds nothing to begin when no more will come can end: those who are busy do what is left.
+    #[test]
+    fn the_end_of_a_request_lets_at_most_one_begin() {
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..300 {
+            let (workers, servers) = (1 + random(8), 1 + random(5));
+            let mut schedule = Schedule::new(workers, servers);
+            let mut under_way = Vec::new();
+            let (mut entered, mut done) = (0, 0);
+            for step in 0..200 {
+                if step < 100 && random(2) == 0 {
+                    schedule.enter(fetch(random(6) as u32, random(servers), step));
+                    entered += 1;
+                    under_way.extend(begin_all(&mut schedule));
+                } else if !under_way.is_empty() {
+                    let fetch = under_way.swap_remove(random(under_way.len()));
+                    schedule.done(fetch.lane());
+                    done += 1;
+                    under_way.extend(schedule.begin().map(|fetch| *fetch));
+                    assert!(!schedule.can_begin() && schedule.begin().is_none(), "a second one could have begun");
+                }
+                assert!(under_way.len() <= workers);
+            }
+            while let Some(fetch) = under_way.pop() {
+                schedule.done(fetch.lane());
+                done += 1;
+                under_way.extend(schedule.begin().map(|fetch| *fetch));
+            }
+            assert_eq!((entered, schedule.lanes.len(), schedule.busy), (done, 0, 0), "nothing is left behind");
+        }
+    }
+}
