@@ -52,12 +52,26 @@ pub(crate) fn kind(name: &[u8]) -> Kind {
     if is_pattern { Kind::Pattern } else { Kind::Exact }
 }
 
+/// Whether a name is the system's: its first token begins with `$` or `_`, as those of NATS' own subjects do.
+pub(crate) fn is_system(name: &[u8]) -> bool {
+    matches!(name, [b'$' | b'_', ..])
+}
+
+/// Whether a pattern can match no channel of the system's: a wildcard in its first token stands for the others alone.
+#[cfg_attr(not(any(test, feature = "nats")), allow(dead_code))] // the bridge asks
+pub(crate) fn is_open(pattern: &[u8]) -> bool {
+    matches!(pattern, [b'*' | b'>'] | [b'*' | b'>', b'.', ..])
+}
+
 /// Whether `pattern` matches `channel`, token by token; a pattern without wildcards matches itself alone.
 ///
 /// Both must have passed their check. This is the definition that the pattern trie is held against; a publish to many
 /// patterns goes through the trie.
 #[cfg(test)]
 pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
+    if is_open(pattern) && is_system(channel) {
+        return false;
+    }
     let mut channel = tokens(channel);
     for wanted in tokens(pattern) {
         match (wanted, channel.next()) {
@@ -210,11 +224,29 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_one_token_and_a_tail_is_one_or_more() {
+    fn a_star_is_one_token_and_a_tail_is_one_or_more_and_neither_begins_a_channel_of_the_systems() {
         for (pattern, channel) in
             [("a.*", "a.b"), ("*", "a"), (">", "a"), (">", "a.b.c"), ("a.>", "a.b"), ("*.>", "a.b.c"), ("a*", "a*")]
         {
             assert!(matches(pattern.as_bytes(), channel.as_bytes()), "{pattern} {channel}");
+        }
+        for (pattern, channel) in
+            [("$a.*", "$a.b"), ("_.>", "_.a"), ("a.*", "a._b"), ("*.*", "a.$"), (">", "a$"), ("*a", "*a")]
+        {
+            assert!(matches(pattern.as_bytes(), channel.as_bytes()), "{pattern} {channel}");
+        }
+        for (pattern, channel) in [(">", "$a"), (">", "_a.b"), ("*", "_"), ("*.a", "$.a"), ("*.>", "_a.b"), ("*", "$*")]
+        {
+            assert!(!matches(pattern.as_bytes(), channel.as_bytes()), "{pattern} {channel}");
+        }
+        for (pattern, channel) in
+            [("$a.*", "$a.b"), ("_.>", "_.a"), ("a.*", "a._b"), ("*.*", "a.$"), (">", "a$"), ("*a", "*a")]
+        {
+            assert!(matches(pattern.as_bytes(), channel.as_bytes()), "{pattern} {channel}");
+        }
+        for (pattern, channel) in [(">", "$a"), (">", "_a.b"), ("*", "_"), ("*.a", "$.a"), ("*.>", "_a.b"), ("*", "$*")]
+        {
+            assert!(!matches(pattern.as_bytes(), channel.as_bytes()), "{pattern} {channel}");
         }
         for (pattern, channel) in
             [("a.*", "a"), ("a.*", "a.b.c"), ("*", "a.b"), ("a.>", "a"), ("*.>", "a"), ("a*", "ab"), ("a", "a.b")]
