@@ -1,13 +1,17 @@
 //! Channel names and patterns (PROTOCOL.md §2, "Channels"): what is one, and what matches what.
 //!
-//! A name is 1–255 bytes without space or control character, in tokens separated by `.`, none of them empty. In a
-//! subscription a token `*` stands for exactly one token and a last token `>` for one or more; only a *whole* token is a
+//! A name is 1–255 bytes without space or control character, in at most 32 tokens separated by `.`, none of them empty. In
+//! a subscription a token `*` stands for exactly one token and a last token `>` for one or more; only a *whole* token is a
 //! wildcard, so `a*` and `>>` are plain text. That a head is UTF-8 is checked where the head is parsed, not here.
 
 use crate::error::{Reason, Refusal};
 
-/// The longest channel or pattern, in bytes. It bounds the tokens of a name to 128.
+/// The longest channel or pattern, in bytes.
 pub(crate) const CHANNEL_BYTES_MAX: usize = 255;
+/// The most tokens of a channel or pattern: so deep is the way to it, at most.
+pub(crate) const TOKENS_MAX: usize = 32;
+/// The most tokens of a pattern that are `*`: each is one more place where a lookup has two ways to go.
+pub(crate) const STARS_MAX: usize = 4;
 
 /// How much of a refused name its sentence shows, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 64;
@@ -35,13 +39,22 @@ pub(crate) fn check_publish(name: &[u8]) -> Result<(), Refusal> {
 /// Checks that `name` may be subscribed to, and says which kind it is. One pass, and no allocation unless it is refused.
 ///
 /// # Errors
-/// `bad-channel`: neither a channel name nor a pattern; a `>` that is not the last token is neither.
+/// `bad-channel`: neither a channel name nor a pattern; a `>` that is not the last token is neither, nor are more than
+/// [`STARS_MAX`] tokens `*`.
 pub(crate) fn check_subscribe(name: &[u8]) -> Result<Kind, Refusal> {
     match shape(name) {
         Some(Shape { wild: false, .. }) => Ok(Kind::Exact),
-        Some(Shape { tail_inside: false, .. }) => Ok(Kind::Pattern),
+        Some(Shape { tail_inside: false, stars: ..=STARS_MAX, .. }) => Ok(Kind::Pattern),
         _ => Err(refusal(name, false)),
     }
+}
+
+/// Checks that a client may publish or subscribe to `name`. The program that embeds the server may use any.
+///
+/// # Errors
+/// `forbidden`: the name is the system's, see [`is_system`].
+pub(crate) fn check_client(name: &[u8]) -> Result<(), Refusal> {
+    if is_system(name) { Err(forbidden(name)) } else { Ok(()) }
 }
 
 /// What a name that has passed [`check_subscribe`] is.
@@ -91,7 +104,7 @@ pub(crate) fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The tokens of a name or pattern.
-pub(crate) fn tokens(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn tokens(name: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     name.split(|&byte| byte == b'.')
 }
 
@@ -104,9 +117,11 @@ struct Shape {
     tail: bool,
     /// A whole token before the last one is `>`.
     tail_inside: bool,
+    /// Whole tokens that are `*`.
+    stars: usize,
 }
 
-/// The shape of a name, or `None` if its length, a byte or a token is not legal.
+/// The shape of a name, or `None` if its length, a byte, a token or their number is not legal.
 fn shape(name: &[u8]) -> Option<Shape> {
     // Without a way out the compiler checks many bytes at a time; almost all names are fine.
     let forbidden = name.iter().fold(false, |found, &byte| found | is_forbidden(byte));
@@ -114,12 +129,16 @@ fn shape(name: &[u8]) -> Option<Shape> {
         return None;
     }
     let mut shape = Shape::default();
-    for token in tokens(name) {
+    for (before, token) in tokens(name).enumerate() {
         // A tail that another token follows.
         shape.tail_inside |= shape.tail;
         match token {
             b"" => return None,
-            b"*" => shape.wild = true,
+            _ if before == TOKENS_MAX => return None,
+            b"*" => {
+                shape.wild = true;
+                shape.stars += 1;
+            }
             b">" => {
                 shape.wild = true;
                 shape.tail = true;
@@ -148,12 +167,24 @@ fn refusal(name: &[u8], publish: bool) -> Refusal {
         "has a control character".to_owned()
     } else if tokens(name).any(<[u8]>::is_empty) {
         "has an empty token".to_owned()
+    } else if tokens(name).count() > TOKENS_MAX {
+        format!("has {} tokens, more than {TOKENS_MAX}", tokens(name).count())
     } else if publish {
         "has a wildcard: patterns are for subscribing only".to_owned()
-    } else {
+    } else if tokens(name).rev().skip(1).any(|token| token == b">") {
         "has a \">\" that is not its last token".to_owned()
+    } else {
+        let stars = tokens(name).filter(|token| token == b"*").count();
+        format!("has {stars} tokens \"*\", more than {STARS_MAX}")
     };
     Refusal::because(Reason::BadChannel, format!("channel {} {flaw}", shown(name)))
+}
+
+#[cold]
+fn forbidden(name: &[u8]) -> Refusal {
+    let sentence =
+        format!("channel {} is the system's: a client's begins neither with \"$\" nor with \"_\"", shown(name));
+    Refusal::because(Reason::Forbidden, sentence)
 }
 
 /// A name in quotes as it can be shown: control characters escaped, bytes that are not UTF-8 replaced, the end cut off
@@ -183,8 +214,7 @@ mod tests {
     #[test]
     fn plain_names_are_channels() {
         let longest = [b'a'; CHANNEL_BYTES_MAX];
-        let deepest = [b"a.".repeat(127), b"a".to_vec()].concat();
-        assert_eq!(deepest.len(), CHANNEL_BYTES_MAX);
+        let deepest = vec!["a*"; TOKENS_MAX].join(".").into_bytes();
         for name in
             [&b"a"[..], b"a.b", b"a*", b"*a.b", b"**", b">>", b"a.b>", "Zürich.☂".as_bytes(), b"\x80\xff", b"/~"]
                 .into_iter()
@@ -197,7 +227,10 @@ mod tests {
 
     #[test]
     fn a_whole_token_of_a_wildcard_makes_a_pattern_and_is_never_published_to() {
-        for name in [&b"*"[..], b">", b"a.*", b"*.a", b"a.*.b", b"a.>", b"*.>", b"*.*"] {
+        let deepest = "a.".repeat(TOKENS_MAX - 1) + ">";
+        for name in
+            [&b"*"[..], b">", b"a.*", b"*.a", b"a.*.b", b"a.>", b"*.>", b"*.*", b"*.*.*.*.>", deepest.as_bytes()]
+        {
             assert_eq!(check_subscribe(name), Ok(Kind::Pattern), "{name:?}");
             assert!(sentence(check_publish(name)).ends_with("has a wildcard: patterns are for subscribing only"));
         }
@@ -221,6 +254,24 @@ mod tests {
         assert_eq!(both(&[b'a'; 256]), format!(r#"channel "{}…" has 256 bytes, more than 255"#, "a".repeat(64)));
         assert_eq!(sentence(check_subscribe(b"a.>.b")), r#"channel "a.>.b" has a ">" that is not its last token"#);
         assert_eq!(sentence(check_subscribe(b">.>")), r#"channel ">.>" has a ">" that is not its last token"#);
+        assert_eq!(
+            both(&b"a.".repeat(33)[..65]),
+            format!(r#"channel "{}…" has 33 tokens, more than 32"#, "a.".repeat(32))
+        );
+        assert_eq!(sentence(check_subscribe(b"*.*.a.*.*.*")), r#"channel "*.*.a.*.*.*" has 5 tokens "*", more than 4"#);
+    }
+
+    #[test]
+    fn a_client_may_not_name_what_is_the_systems() {
+        for name in [&b"_"[..], b"$", b"_a.b", b"$SYS.>", b"_.*", b"$a..b"] {
+            let refusal = check_client(name).expect_err("refused");
+            assert_eq!((refusal.code(), refusal.reason()), (403, "forbidden"));
+        }
+        let sentence = r#"channel "_a" is the system's: a client's begins neither with "$" nor with "_""#;
+        assert_eq!(check_client(b"_a").unwrap_err().sentence(), sentence);
+        for name in [&b"a_"[..], b"a._b", b"*", b">", b"*.$", b"", b"-$"] {
+            assert_eq!(check_client(name), Ok(()), "{name:?}");
+        }
     }
 
     #[test]
@@ -266,16 +317,22 @@ mod tests {
         /// The rules of PROTOCOL.md §2 one by one, in as many passes as there are rules.
         #[test]
         fn the_check_agrees_with_the_rules_taken_one_by_one(
-            name in prop::collection::vec(prop_oneof![Just(b'.'), Just(b'*'), Just(b'>'), Just(b'a'), any::<u8>()], 0..9)
+            name in prop_oneof![
+                prop::collection::vec(prop_oneof![Just(b'.'), Just(b'*'), Just(b'>'), Just(b'a'), any::<u8>()], 0..9),
+                prop::collection::vec(prop::sample::select(&["a", "a", "a", "*", "b"][..]), 1..40)
+                    .prop_map(|tokens| tokens.join(".").into_bytes()),
+            ]
         ) {
             let tokens: Vec<&[u8]> = name.split(|&byte| byte == b'.').collect();
             let legal = tokens.iter().all(|token| !token.is_empty())
+                && tokens.len() <= 32
                 && name.iter().all(|&byte| byte != b' ' && !byte.is_ascii_control());
+            let stars = tokens.iter().filter(|&&token| token == b"*").count();
             let wild = tokens.iter().any(|&token| token == b"*" || token == b">");
             let tail_inside = tokens[..tokens.len() - 1].contains(&&b">"[..]);
             prop_assert_eq!(check_publish(&name).is_ok(), legal && !wild);
             let kind = if wild { Kind::Pattern } else { Kind::Exact };
-            prop_assert_eq!(check_subscribe(&name).ok(), (legal && !tail_inside).then_some(kind));
+            prop_assert_eq!(check_subscribe(&name).ok(), (legal && !tail_inside && stars <= 4).then_some(kind));
             prop_assert_eq!(super::kind(&name), kind);
         }
 
