@@ -187,7 +187,8 @@ impl Subscriptions {
         out.clear();
         out.extend(self.find(channel));
         if !self.patterns.is_empty() {
-            self.patterns.matching(channel, &mut |id| out.push(AudienceId(id)));
+            let name = |id| &*self.audiences[id as usize].name;
+            self.patterns.matching(channel, name, &mut |id| out.push(AudienceId(id)));
         }
     }
 
@@ -285,7 +286,7 @@ impl Subscriptions {
             exact += usize::from(audience.kind == Kind::Exact);
         }
         assert_eq!(self.channels.len(), exact, "a freed channel is still in the table");
-        assert_eq!(self.patterns.len(), self.audiences.len() - exact, "a freed pattern is still in the trie");
+        assert_eq!(self.patterns.len(), self.audiences.len() - exact, "a freed pattern is still among them");
         self.patterns.invariants();
         // Every held entry has its subscriber, so equal sums mean that every subscriber has its held entry.
         let held: usize = self.held.iter().map(SmallVec::len).sum();
@@ -299,8 +300,12 @@ impl Subscriptions {
     fn lookup(&self, name: &[u8], kind: Kind) -> Option<u32> {
         match kind {
             Kind::Exact => self.find_hashed(self.channels.hash(0, name), name),
-            Kind::Pattern => self.patterns.get(name),
+            Kind::Pattern => self.find_pattern(name),
         }
+    }
+
+    fn find_pattern(&self, pattern: &[u8]) -> Option<u32> {
+        self.patterns.find(pattern, |id| *self.audiences[id as usize].name == *pattern)
     }
 
     fn find_hashed(&self, hash: u32, channel: &[u8]) -> Option<u32> {
@@ -318,7 +323,7 @@ impl Subscriptions {
                     id
                 })
             }
-            Kind::Pattern => self.patterns.get(name).unwrap_or_else(|| {
+            Kind::Pattern => self.find_pattern(name).unwrap_or_else(|| {
                 let id = self.audiences.insert(Audience::new(name, kind)) as u32;
                 self.patterns.insert(name, id);
                 id
@@ -357,10 +362,7 @@ impl Subscriptions {
         let Audience { name, kind, .. } = self.audiences.remove(id as usize);
         let shrunk = match kind {
             Kind::Exact => self.channels.remove(self.channels.hash(0, &name), id),
-            Kind::Pattern => {
-                self.patterns.remove(&name);
-                false
-            }
+            Kind::Pattern => self.patterns.remove(&name, id),
         };
         // Shrinking walks over the audiences, so only when as many have been freed since the last time.
         let is_emptied = self.audiences.is_empty() && self.audiences.capacity() > AUDIENCES_KEPT;
