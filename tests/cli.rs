@@ -21,7 +21,7 @@ use scratch::Scratch;
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const FLAGS: [&str; 37] = [
+const FLAGS: [&str; 38] = [
     "--listen",
     "--cores",
     "--cpu-list",
@@ -35,6 +35,7 @@ const FLAGS: [&str; 37] = [
     "--outbox-max",
     "--memory-budget",
     "--max-subscriptions",
+    "--subscription-bytes",
     "--idle-timeout",
     "--ping-interval",
     "--handshake-timeout",
@@ -85,6 +86,7 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         ("--max-headers", default.headers_max.to_string()),
         ("--outbox-max", size(default.outbox_bytes_max)),
         ("--max-subscriptions", default.subscriptions_max.to_string()),
+        ("--subscription-bytes", size(default.subscription_bytes_max)),
         ("--idle-timeout", time(default.idle_timeout)),
         ("--ping-interval", time(default.ping_interval)),
         ("--handshake-timeout", time(default.handshake_timeout)),

@@ -79,8 +79,12 @@ counters! {
     panics,
     /// Times that a publisher had to wait for a link to a peer core.
     paused,
-    /// Bytes of backlogs and unfinished messages kept now.
+    /// Bytes of backlogs, unfinished messages and subscriptions kept now.
     kept_bytes,
+    /// Bytes of subscriptions kept now, on all cores together.
+    subscription_bytes,
+    /// Messages refused with 429 `too-many-subscriptions`.
+    subscriptions_refused,
     /// Turns in which something happened.
     turns,
     /// Messages given to NATS for other nodes: once for each channel named.

@@ -7,11 +7,13 @@
 //! hubs and the links between them run in one test, in virtual time, from a seed.
 
 pub(crate) mod acks;
+mod admission;
 mod closing;
 mod http;
 mod limits;
 mod pages;
 mod publish;
+mod recent;
 mod repeat;
 mod websocket;
 
@@ -34,7 +36,9 @@ use crate::{
 
 use self::{
     acks::Acks,
+    admission::InFlight,
     publish::{Resolved, Run},
+    recent::Recent,
     repeat::Repeat,
 };
 pub(crate) use self::{closing::CLOSE_TIMEOUT, limits::Limits};
@@ -70,10 +74,14 @@ pub(crate) struct Hub {
     sessions: Slab<Session>,
     next_generation: u32,
     subscriptions: Subscriptions,
+    in_flight: InFlight,
     outboxes: Outboxes,
     relays: Relays,
     timers: Timers,
     resolved: Resolved,
+    recent: Recent,
+    /// Counts the channels that were resolved.
+    resolutions: u64,
     run: Run,
     repeat: Repeat,
     acks: Acks,
@@ -105,11 +113,14 @@ impl Hub {
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
-            subscriptions: Subscriptions::new(),
+            subscriptions: Subscriptions::new(cores),
+            in_flight: InFlight::default(),
             outboxes: Outboxes::default(),
             relays: Relays::new(own, cores),
             timers: Timers::new(Duration::ZERO),
             resolved: Resolved::default(),
+            recent: Recent::new(),
+            resolutions: 0,
             run: Run::default(),
             repeat: Repeat::default(),
             acks: Acks::default(),
@@ -285,6 +296,7 @@ impl Hub {
         self.stats.subscriptions = self.subscriptions.len() as u64;
         self.stats.channels = self.subscriptions.audiences() as u64;
         self.stats.kept_bytes = self.kept_bytes() as u64;
+        self.stats.subscription_bytes = self.subscriptions.bytes() as u64;
         &self.stats
     }
 
@@ -292,9 +304,10 @@ impl Hub {
         self.sessions.get_mut(key.slot as usize).filter(|session| session.generation == key.generation)
     }
 
-    /// Bytes that peers have not read, or not sent whole.
+    /// Bytes that peers have not read, or not sent whole, and those of subscriptions, which are half of the budget at most.
     fn kept_bytes(&self) -> usize {
-        self.outboxes.backlog_bytes() + self.incoming_bytes
+        let subscriptions = self.subscriptions.bytes().min(self.limits.kept_bytes_max / 2);
+        self.outboxes.backlog_bytes() + self.incoming_bytes + subscriptions
     }
 
     /// The connection waits until links have room: nothing of it is read until then.
@@ -339,6 +352,7 @@ impl Hub {
 impl Hub {
     pub(crate) fn invariants(&self) {
         self.subscriptions.invariants();
+        self.recent.iter().chain([&self.resolved]).for_each(|resolved| self.check_resolved(resolved));
         self.outboxes.invariants();
         let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
         assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");

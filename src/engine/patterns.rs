@@ -10,7 +10,8 @@ use crate::{
     protocol::channel::{TOKENS_MAX, is_system},
 };
 
-use self::shape::{Shape, Tokens};
+pub(crate) use self::shape::Shape;
+use self::shape::Tokens;
 
 /// A set of the ids of patterns (PROTOCOL.md §2), asked by channel. It finds them by hash; the caller has their names.
 ///
@@ -116,6 +117,16 @@ impl Patterns {
                 found(id);
             }
         }
+    }
+
+    /// Whether some pattern has this shape.
+    pub(crate) fn has_shape(&self, shape: Shape) -> bool {
+        self.position(shape).is_ok()
+    }
+
+    /// How many of the shapes in use are deep.
+    pub(crate) fn deep_shapes(&self) -> usize {
+        self.deep_shapes
     }
 
     /// The number of patterns.

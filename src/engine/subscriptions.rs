@@ -9,15 +9,24 @@
 //! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
 //! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
 
+mod cost;
 mod refusals;
+
+use std::collections::BTreeMap;
 
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::{
-    engine::{index::Index, patterns::Patterns},
+    engine::{
+        index::Index,
+        patterns::{Patterns, Shape},
+    },
     protocol::channel::Kind,
 };
+
+pub(crate) use self::cost::{DEEP_SHAPES_PER_CONNECTION_MAX, Demand};
+use self::{cost::name_bytes, refusals::Refusals};
 
 #[cfg(test)]
 mod tests;
@@ -31,14 +40,17 @@ pub(crate) const PEERS_MAX: u32 = u64::BITS;
 /// Room for this many audiences is kept when there are none (4 KiB).
 const AUDIENCES_KEPT: usize = 64;
 
+/// Room for the lists of this many connections is kept when nobody is subscribed (28 KiB).
+const SLOTS_KEPT: usize = 1024;
+
 /// A channel or pattern that has a local subscriber or an interested peer.
 ///
 /// Valid until the next call that ends a subscription or an interest; then it may stand for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AudienceId(u32);
 
-/// One core's subscriptions. Cost: 24 bytes a connection with up to two, 8 more for each subscription in a channel of
-/// more than two, and about 90 bytes and the name for a channel or pattern.
+/// One core's subscriptions. Cost: 28 bytes a connection with up to two, 8 more for each subscription in a channel of
+/// more than two, and about 90 bytes and the name for a channel or pattern. `cost` counts it.
 ///
 /// Names must have passed `channel::check_subscribe`, and `kind` must be what it said.
 pub(crate) struct Subscriptions {
@@ -51,6 +63,15 @@ pub(crate) struct Subscriptions {
     patterns: Patterns,
     /// Subscriptions of all connections.
     len: usize,
+    /// Cores of the server: a name is on each of them.
+    cores: usize,
+    /// Bytes that the names take on this core.
+    name_bytes: usize,
+    /// Bytes that each connection is charged, by slot, as `held`.
+    charged: Vec<u32>,
+    /// How many patterns of each deep shape a connection holds. It may hold few such shapes, and most hold none.
+    deep_held: BTreeMap<(Slot, Shape), u32>,
+    refusals: Refusals,
 }
 
 /// Inline for up to two, which is what most connections hold: an idle one owns no allocation here.
@@ -86,8 +107,8 @@ struct Audience {
     /// A bit for each interested peer.
     peers: u64,
     live_at: u64,
-    /// Other nodes' publishes do not come, though the subscription is live on this one.
-    is_refused: bool,
+    /// Whether other nodes' publishes do not come, though the subscription is live on this one.
+    refused: Refusals,
 }
 
 /// What [`Subscriptions::subscribe`] did.
@@ -110,9 +131,20 @@ pub(crate) struct Unsubscribed {
 
 /// Subscribing and publishing.
 impl Subscriptions {
-    /// An empty table.
-    pub(crate) fn new() -> Self {
-        Self { held: Vec::new(), audiences: Slab::new(), channels: Index::new(), patterns: Patterns::new(), len: 0 }
+    /// An empty table of one of `cores` cores.
+    pub(crate) fn new(cores: u32) -> Self {
+        Self {
+            held: Vec::new(),
+            audiences: Slab::new(),
+            channels: Index::new(),
+            patterns: Patterns::new(),
+            len: 0,
+            cores: cores as usize,
+            name_bytes: 0,
+            charged: Vec::new(),
+            deep_held: BTreeMap::new(),
+            refusals: Refusals::FIRST,
+        }
     }
 
     /// Subscribes a connection. Cost: one lookup, and a scan of the connection's or the audience's list, whichever is
@@ -120,6 +152,7 @@ impl Subscriptions {
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Subscribed {
         if self.held.len() <= slot as usize {
             self.held.resize_with(slot as usize + 1, HeldList::new);
+            self.charged.resize(slot as usize + 1, 0);
         }
         let id = self.find_or_add(name, kind);
         let audience = AudienceId(id);
@@ -134,6 +167,7 @@ impl Subscriptions {
         held.push(sides.0);
         subscribers.push(sides.1);
         self.len += 1;
+        self.add_charge(slot, name, kind);
         Subscribed { audience, new: true, first }
     }
 
@@ -148,6 +182,7 @@ impl Subscriptions {
             other.held = position as u32;
         }
         slim(list);
+        self.remove_charge(slot, name, kind);
         let last = self.leave(held);
         self.free_if_unused(id);
         Some(Unsubscribed { last })
@@ -157,13 +192,18 @@ impl Subscriptions {
     /// The slot may then be used for another connection. Cost: by what it holds.
     pub(crate) fn close(&mut self, slot: Slot, last: &mut dyn FnMut(&[u8], Kind)) {
         let Some(list) = self.held.get_mut(slot as usize) else { return };
+        let list = std::mem::take(list);
+        self.clear_charge(slot);
         // The last one first: an audience that this connection alone has filled is then emptied without moves.
-        for held in std::mem::take(list).into_iter().rev() {
+        for held in list.into_iter().rev() {
             if self.leave(held) {
                 let audience = &self.audiences[held.audience as usize];
                 last(&audience.name, audience.kind);
             }
             self.free_if_unused(held.audience);
+        }
+        if self.len == 0 && self.held.len() > SLOTS_KEPT {
+            (self.held, self.charged) = (Vec::new(), Vec::new());
         }
     }
 
@@ -171,7 +211,17 @@ impl Subscriptions {
     ///
     /// A hit means that the name is valid to publish to; on a miss it may be anything, and patterns may still match it.
     pub(crate) fn find(&self, channel: &[u8]) -> Option<AudienceId> {
-        self.find_hashed(self.channels.hash(0, channel), channel).map(AudienceId)
+        self.find_hashed(self.hash(channel), channel).map(AudienceId)
+    }
+
+    /// The hash of a channel.
+    pub(crate) fn hash(&self, channel: &[u8]) -> u32 {
+        self.channels.hash(0, channel)
+    }
+
+    /// Whether a channel may be matched by patterns.
+    pub(crate) fn has_patterns(&self) -> bool {
+        !self.patterns.is_empty()
     }
 
     /// The audience of this very name; a pattern is not matched but looked up.
@@ -179,13 +229,14 @@ impl Subscriptions {
         self.lookup(name, kind).map(AudienceId)
     }
 
-    /// Replaces `out` by the audience of a channel and those of all patterns that match it, each once. Cost: as
-    /// [`find`](Self::find) while there are no patterns, then [`Patterns::matching`]; no allocation for up to eight.
+    /// Replaces `out` by the audience of a channel, which has this [`hash`](Self::hash), and those of all patterns that
+    /// match it, each once. Cost: as [`find`](Self::find) while there are no patterns, then [`Patterns::matching`]; no
+    /// allocation for up to eight.
     ///
     /// The name must be valid to publish to.
-    pub(crate) fn find_all(&self, channel: &[u8], out: &mut SmallVec<[AudienceId; 8]>) {
+    pub(crate) fn find_all(&self, hash: u32, channel: &[u8], out: &mut SmallVec<[AudienceId; 8]>) {
         out.clear();
-        out.extend(self.find(channel));
+        out.extend(self.find_hashed(hash, channel).map(AudienceId));
         if !self.patterns.is_empty() {
             let name = |id| &*self.audiences[id as usize].name;
             self.patterns.matching(channel, name, &mut |id| out.push(AudienceId(id)));
@@ -214,7 +265,7 @@ impl Subscriptions {
     /// keeps it. It outlives the local subscribers if peers are interested: set it at each `first`.
     pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
         let audience = &mut self.audiences[id.0 as usize];
-        (audience.live_at, audience.is_refused) = (sequence, false);
+        (audience.live_at, audience.refused) = (sequence, Refusals::NONE);
     }
 }
 
@@ -246,6 +297,7 @@ impl Subscriptions {
 /// Counts.
 impl Subscriptions {
     /// Whether a connection is subscribed to this very name; a pattern that matches it does not count.
+    #[cfg(test)]
     pub(crate) fn is_subscribed(&self, slot: Slot, name: &[u8], kind: Kind) -> bool {
         self.lookup(name, kind).is_some_and(|id| self.position(slot, id).is_some())
     }
@@ -293,6 +345,7 @@ impl Subscriptions {
         assert_eq!(self.len, held, "subscriptions are counted wrongly");
         let subscribers: usize = self.audiences.iter().map(|(_, audience)| audience.subscribers.len()).sum();
         assert_eq!(self.len, subscribers, "an audience has a subscriber that does not hold it");
+        self.cost_invariants();
     }
 }
 
@@ -318,17 +371,22 @@ impl Subscriptions {
             Kind::Exact => {
                 let hash = self.channels.hash(0, name);
                 self.find_hashed(hash, name).unwrap_or_else(|| {
-                    let id = self.audiences.insert(Audience::new(name, kind)) as u32;
+                    let id = self.add(name, kind);
                     self.channels.insert(hash, id);
                     id
                 })
             }
             Kind::Pattern => self.find_pattern(name).unwrap_or_else(|| {
-                let id = self.audiences.insert(Audience::new(name, kind)) as u32;
+                let id = self.add(name, kind);
                 self.patterns.insert(name, id);
                 id
             }),
         }
+    }
+
+    fn add(&mut self, name: &[u8], kind: Kind) -> u32 {
+        self.name_bytes += name_bytes(name);
+        self.audiences.insert(Audience::new(name, kind)) as u32
     }
 
     /// Where in the connection's list this audience is.
@@ -360,6 +418,7 @@ impl Subscriptions {
             return;
         }
         let Audience { name, kind, .. } = self.audiences.remove(id as usize);
+        self.name_bytes -= name_bytes(&name);
         let shrunk = match kind {
             Kind::Exact => self.channels.remove(self.channels.hash(0, &name), id),
             Kind::Pattern => self.patterns.remove(&name, id),
@@ -374,7 +433,7 @@ impl Subscriptions {
 
 impl Audience {
     fn new(name: &[u8], kind: Kind) -> Self {
-        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0, is_refused: false }
+        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0, refused: Refusals::NONE }
     }
 
     fn is_unused(&self) -> bool {

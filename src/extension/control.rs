@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::{
     engine::{
         hub::{Hub, acks::Awaited},
-        subscriptions::Slot,
+        subscriptions::{Demand, Slot},
     },
     error::{Reason, Refusal},
     extension::upstream::{self, Gate},
@@ -31,7 +31,8 @@ impl<'m> Parsed<'m> {
     }
 }
 
-/// Checks all that a message asks for, before any of it is carried out. `pending` subscriptions are made before its own.
+/// Checks all that a message asks for, before any of it is carried out. Subscriptions that take `pending` are made before
+/// its own.
 ///
 /// # Errors
 /// What is wrong; the message must have no effect then.
@@ -39,7 +40,7 @@ pub(super) fn check(
     hub: &Hub,
     slot: Slot,
     message: Parsed<'_>,
-    pending: usize,
+    pending: &Demand,
     gate: Option<&Gate>,
 ) -> Result<(), Refusal> {
     let Parsed { head, payload, .. } = message;
@@ -107,21 +108,22 @@ pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refus
     Ok(channels)
 }
 
-fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -> Result<(), Refusal> {
-    let mut new: SmallVec<[&[u8]; 8]> = SmallVec::new();
+fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: &Demand) -> Result<(), Refusal> {
+    let mut demand = pending.clone();
     for name in message.names(Control::Subscribe) {
         let kind = channel::check_subscribe(name)?;
-        if !hub.is_subscribed(slot, name, kind) {
-            new.push(name);
-        }
+        hub.add_demand(slot, name, kind, &mut demand);
     }
-    // Twice is once, also against the limit.
-    if hub.check_subscriptions(slot, pending + new.len()).is_err() {
-        new.sort_unstable();
-        new.dedup();
-        hub.check_subscriptions(slot, pending + new.len())?;
+    if hub.check_subscriptions(slot, &demand).is_ok() {
+        return Ok(());
     }
-    Ok(())
+    // Twice is once, also against the limits.
+    let mut names: SmallVec<[&[u8]; 8]> = message.names(Control::Subscribe).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut demand = pending.clone();
+    names.iter().for_each(|name| hub.add_demand(slot, name, channel::kind(name), &mut demand));
+    hub.check_subscriptions(slot, &demand)
 }
 
 /// Carries out what [`check`] found sound, in the order of PROTOCOL.md §2.

@@ -11,7 +11,7 @@ use crate::{
     engine::{
         hub::{Application, Hub},
         inbox::Mailbox,
-        subscriptions::Slot,
+        subscriptions::{Demand, Slot},
     },
     error::{Fault, Reason, Refusal},
     extension::{
@@ -129,7 +129,7 @@ impl Dispatch {
         head.parse(payload, is_text, hub.limits.head)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed, 0, self.gate.as_ref())?;
+            control::check(hub, slot, parsed, &Demand::default(), self.gate.as_ref())?;
             control::carry_out(hub, slot, parsed, self.gate.as_ref());
             self.plain.keep(hub.limits.head, head, payload);
             return Ok(());
@@ -148,7 +148,7 @@ impl Dispatch {
             check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
-        if processed.is_some() || self.effects.subscriptions() > 0 {
+        if processed.is_some() || self.effects.demand().subscriptions > 0 {
             self.check(hub, slot, Parsed { head, payload, is_text })?;
         }
         let is_changed = filtered.is_some() || processed.is_some();
@@ -162,7 +162,7 @@ impl Dispatch {
 
     /// Checks what the message asks for beside what the user's code has.
     fn check(&self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Refusal> {
-        control::check(hub, slot, parsed, self.effects.subscriptions(), self.gate.as_ref())
+        control::check(hub, slot, parsed, self.effects.demand(), self.gate.as_ref())
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::{
     engine::{
         hub::{Application, Hub},
-        subscriptions::Slot,
+        subscriptions::{Demand, Slot},
     },
     protocol::channel::{self, Kind},
 };
@@ -26,8 +26,8 @@ enum Effect {
 pub(super) struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
-    /// Subscriptions among them that the connection does not hold yet.
-    subscriptions: usize,
+    /// What the subscriptions among them take that the connection does not hold yet.
+    demand: Demand,
     /// Those of the list that a processor's `on_open` asked for.
     opening: Range<usize>,
 }
@@ -36,7 +36,7 @@ impl Effects {
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
-        self.subscriptions = 0;
+        self.demand = Demand::default();
         self.opening = 0..0;
     }
 
@@ -57,9 +57,9 @@ impl Effects {
         self.opening = 0..self.list.len();
     }
 
-    /// How many subscriptions are asked for that the connection does not hold yet.
-    pub(super) fn subscriptions(&self) -> usize {
-        self.subscriptions
+    /// What the subscriptions take that are asked for and that the connection does not hold yet.
+    pub(super) fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Whether a subscription to this name is asked for.
@@ -84,8 +84,9 @@ impl Effects {
         self.list.push(Effect::Publish { channels, is_text, payload });
     }
 
-    pub(super) fn subscribe(&mut self, name: &str, kind: Kind, is_new: bool) {
-        self.subscriptions += usize::from(is_new);
+    /// Subscribes to a checked name; with all others before it that takes `demand`.
+    pub(super) fn subscribe(&mut self, name: &str, kind: Kind, demand: Demand) {
+        self.demand = demand;
         let name = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
         self.list.push(Effect::Subscribe { name, kind });
     }

@@ -80,7 +80,6 @@ pub(crate) fn is_open(pattern: &[u8]) -> bool {
 ///
 /// Both must have passed their check. This is the definition that the table of patterns is held against, which a publish
 /// goes through.
-#[cfg(test)]
 pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
     if is_open(pattern) && is_system(channel) {
         return false;

@@ -10,7 +10,7 @@ use crate::{
         session::ConnectionKey,
         subscriptions::{AudienceId, Slot},
     },
-    error::Refusal,
+    error::{Reason, Refusal},
     protocol::{channel::Kind, frame},
 };
 
@@ -67,6 +67,8 @@ impl Hub {
     /// Tells the sender of a message that it was refused.
     pub(crate) fn refuse(&mut self, slot: Slot, refusal: &Refusal, ack: Option<&[u8]>) {
         self.stats.refused += 1;
+        let is_subscription = refusal.reason() == Reason::TooManySubscriptions.word();
+        self.stats.subscriptions_refused += u64::from(is_subscription);
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
         encode_refusal(&mut payload, refusal, ack);

@@ -1,5 +1,6 @@
 //! A hub without a core: what one turn may bring in any order.
 
+mod admission;
 mod bounds;
 mod bridge;
 mod ending;
@@ -7,6 +8,7 @@ mod http;
 mod options;
 mod order;
 mod pausing;
+mod recent;
 mod repeat;
 mod slow;
 mod splits;

@@ -25,6 +25,10 @@ pub(super) struct Tokens {
 }
 
 impl Shape {
+    /// The first and the last in order.
+    pub(crate) const MIN: Self = Self { has_tail: false, tokens: 0, stars: 0 };
+    pub(crate) const MAX: Self = Self { has_tail: true, tokens: u8::MAX, stars: u32::MAX };
+
     /// The shape of a pattern that has passed `channel::check_subscribe`.
     pub(crate) fn of(pattern: &[u8]) -> Self {
         let mut shape = Self { has_tail: false, tokens: 0, stars: 0 };

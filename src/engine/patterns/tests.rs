@@ -54,7 +54,8 @@ fn shapes(tokens: usize, has_tail: bool) -> Vec<Shape> {
             all.push(shape);
         }
         if shape.stars().count() < STARS_MAX {
-            (from..tokens).for_each(|star| add(tokens, star + 1, Shape { stars: shape.stars | 1 << star, ..shape }, all));
+            (from..tokens)
+                .for_each(|star| add(tokens, star + 1, Shape { stars: shape.stars | 1 << star, ..shape }, all));
         }
     }
     let mut all = Vec::new();
