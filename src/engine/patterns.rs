@@ -71,12 +71,12 @@ impl Patterns {
         self.ids.find(self.hash(Shape::of(pattern), pattern), is_it)
     }
 
-    /// Removes an id that was added for this pattern. True if much memory has come free, as for [`Index::remove`].
-    pub(crate) fn remove(&mut self, pattern: &[u8], id: u32) -> bool {
+    /// Removes an id that was added for this pattern.
+    pub(crate) fn remove(&mut self, pattern: &[u8], id: u32) {
         let shape = Shape::of(pattern);
         let Ok(at) = self.position(shape) else {
             debug_assert!(false, "a pattern that is not there");
-            return false;
+            return;
         };
         self.len -= 1;
         let shapes = self.shapes_mut(shape);
@@ -85,7 +85,7 @@ impl Patterns {
             shapes.remove(at);
             self.deep_shapes -= usize::from(shape.is_deep());
         }
-        self.ids.remove(self.hash(shape, pattern), id)
+        self.ids.remove(self.hash(shape, pattern), id);
     }
 
     /// Calls `found` with the id of every pattern that matches a channel, once each, in no particular order. `name` gives
@@ -138,6 +138,12 @@ impl Patterns {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Patterns that it has room for.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.ids.capacity()
     }
 
     /// Checks what must always hold; for tests.

@@ -12,8 +12,9 @@
 mod cost;
 mod refusals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -40,7 +41,7 @@ pub(crate) const PEERS_MAX: u32 = u64::BITS;
 /// Room for this many audiences is kept when there are none (4 KiB).
 const AUDIENCES_KEPT: usize = 64;
 
-/// Room for the lists of this many connections is kept when nobody is subscribed (28 KiB).
+/// Room for the lists of this many connections is kept when nobody is subscribed (24 KiB).
 const SLOTS_KEPT: usize = 1024;
 
 /// A channel or pattern that has a local subscriber or an interested peer.
@@ -49,7 +50,7 @@ const SLOTS_KEPT: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AudienceId(u32);
 
-/// One core's subscriptions. Cost: 28 bytes a connection with up to two, 8 more for each subscription in a channel of
+/// One core's subscriptions. Cost: 24 bytes a connection with up to two, 8 more for each subscription in a channel of
 /// more than two, and about 90 bytes and the name for a channel or pattern. `cost` counts it.
 ///
 /// Names must have passed `channel::check_subscribe`, and `kind` must be what it said.
@@ -67,15 +68,18 @@ pub(crate) struct Subscriptions {
     cores: usize,
     /// Bytes that the names take on this core.
     name_bytes: usize,
-    /// Bytes that each connection is charged, by slot, as `held`.
-    charged: Vec<u32>,
+    /// Audiences freed since their memory was given back last.
+    freed: usize,
+    /// Bytes that each connection is charged which holds more than `HELD_INLINE`. Of the others it is summed up when asked.
+    charged: HashMap<Slot, u32, RandomState>,
     /// How many patterns of each deep shape a connection holds. It may hold few such shapes, and most hold none.
     deep_held: BTreeMap<(Slot, Shape), u32>,
     refusals: Refusals,
 }
 
 /// Inline for up to two, which is what most connections hold: an idle one owns no allocation here.
-type HeldList = SmallVec<[Held; 2]>;
+type HeldList = SmallVec<[Held; HELD_INLINE]>;
+const HELD_INLINE: usize = 2;
 
 /// The connection's side of a subscription. Invariant: `audiences[audience].subscribers[index]` is the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +145,8 @@ impl Subscriptions {
             len: 0,
             cores: cores as usize,
             name_bytes: 0,
-            charged: Vec::new(),
+            freed: 0,
+            charged: HashMap::default(),
             deep_held: BTreeMap::new(),
             refusals: Refusals::FIRST,
         }
@@ -152,7 +157,6 @@ impl Subscriptions {
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Subscribed {
         if self.held.len() <= slot as usize {
             self.held.resize_with(slot as usize + 1, HeldList::new);
-            self.charged.resize(slot as usize + 1, 0);
         }
         let id = self.find_or_add(name, kind);
         let audience = AudienceId(id);
@@ -203,7 +207,7 @@ impl Subscriptions {
             self.free_if_unused(held.audience);
         }
         if self.len == 0 && self.held.len() > SLOTS_KEPT {
-            (self.held, self.charged) = (Vec::new(), Vec::new());
+            self.held = Vec::new();
         }
     }
 
@@ -419,14 +423,16 @@ impl Subscriptions {
         }
         let Audience { name, kind, .. } = self.audiences.remove(id as usize);
         self.name_bytes -= name_bytes(&name);
-        let shrunk = match kind {
+        match kind {
             Kind::Exact => self.channels.remove(self.channels.hash(0, &name), id),
             Kind::Pattern => self.patterns.remove(&name, id),
         };
-        // Shrinking walks over the audiences, so only when as many have been freed since the last time.
-        let is_emptied = self.audiences.is_empty() && self.audiences.capacity() > AUDIENCES_KEPT;
-        if shrunk || is_emptied {
+        self.freed += 1;
+        // Shrinking may walk over the audiences, so only when as many have been freed since the last time.
+        let (len, capacity) = (self.audiences.len(), self.audiences.capacity());
+        if capacity > AUDIENCES_KEPT && len <= capacity / 4 && self.freed >= len {
             self.audiences.shrink_to_fit();
+            self.freed = 0;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Slot, Subscriptions};
+use super::{HELD_INLINE, HeldList, Slot, Subscriptions};
 use crate::{engine::patterns::Shape, protocol::channel::Kind};
 
 /// Bytes of a subscription beside its name: an entry of 8 bytes in the connection's list and in the audience's, which grow
@@ -12,6 +12,9 @@ pub(crate) const SUBSCRIPTION_BYTES: usize = 24;
 /// Bytes of a name on each core beside itself: an audience, an entry of an index that is half full, and what the allocator
 /// adds to a name.
 pub(crate) const NAME_BYTES: usize = 96;
+
+/// Room for the charges of this many connections is kept.
+const CHARGED_KEPT: usize = 64;
 
 /// Shapes of deep patterns that one connection may use.
 pub(crate) const DEEP_SHAPES_PER_CONNECTION_MAX: usize = 8;
@@ -50,7 +53,15 @@ impl Subscriptions {
 
     /// Bytes that a connection is charged for its subscriptions.
     pub(crate) fn charged(&self, slot: Slot) -> usize {
-        self.charged.get(slot as usize).map_or(0, |&bytes| bytes as usize)
+        match self.held.get(slot as usize) {
+            Some(list) if list.len() > HELD_INLINE => self.charged[&slot] as usize,
+            Some(list) => self.sum_charges(list),
+            None => 0,
+        }
+    }
+
+    fn sum_charges(&self, list: &HeldList) -> usize {
+        list.iter().map(|held| self.charge(&self.audiences[held.audience as usize].name)).sum()
     }
 
     /// Bytes that the table takes on this core: all subscriptions, and the names that it knows.
@@ -69,17 +80,26 @@ impl Subscriptions {
         (self.patterns.deep_shapes(), new)
     }
 
-    /// A connection is charged for a subscription that it did not have.
+    /// A connection is charged for a subscription that it did not have; its list has it.
     pub(super) fn add_charge(&mut self, slot: Slot, name: &[u8], kind: Kind) {
-        self.charged[slot as usize] += self.charge(name) as u32;
+        let list = &self.held[slot as usize];
+        if list.len() == HELD_INLINE + 1 {
+            self.charged.insert(slot, self.sum_charges(list) as u32);
+        } else if list.len() > HELD_INLINE {
+            *self.charged.entry(slot).or_default() += self.charge(name) as u32;
+        }
         if let Some(shape) = deep_shape(name, kind) {
             *self.deep_held.entry((slot, shape)).or_insert(0) += 1;
         }
     }
 
-    /// A subscription has ended.
+    /// A subscription has ended; the connection's list has it no more.
     pub(super) fn remove_charge(&mut self, slot: Slot, name: &[u8], kind: Kind) {
-        self.charged[slot as usize] -= self.charge(name) as u32;
+        if self.held[slot as usize].len() > HELD_INLINE {
+            *self.charged.entry(slot).or_default() -= self.charge(name) as u32;
+        } else {
+            self.forget_charged(slot);
+        }
         if let Some(shape) = deep_shape(name, kind)
             && let Some(patterns) = self.deep_held.get_mut(&(slot, shape))
         {
@@ -92,9 +112,15 @@ impl Subscriptions {
 
     /// All of a connection's subscriptions have ended.
     pub(super) fn clear_charge(&mut self, slot: Slot) {
-        self.charged[slot as usize] = 0;
+        self.forget_charged(slot);
         while let Some((&key, _)) = self.deep_held.range((slot, Shape::MIN)..=(slot, Shape::MAX)).next() {
             self.deep_held.remove(&key);
+        }
+    }
+
+    fn forget_charged(&mut self, slot: Slot) {
+        if self.charged.remove(&slot).is_some() && self.charged.capacity() > CHARGED_KEPT.max(8 * self.charged.len()) {
+            self.charged.shrink_to(2 * self.charged.len());
         }
     }
 
@@ -125,6 +151,7 @@ impl Subscriptions {
             let audiences = || list.iter().map(|held| &self.audiences[held.audience as usize]);
             let charge: usize = audiences().map(|audience| self.charge(&audience.name)).sum();
             assert_eq!(self.charged(slot as Slot), charge, "slot {slot} is charged wrongly");
+            assert_eq!(self.charged.contains_key(&(slot as Slot)), list.len() > HELD_INLINE, "slot {slot}");
             for shape in audiences().filter_map(|audience| deep_shape(&audience.name, audience.kind)) {
                 *deep_held.entry((slot as Slot, shape)).or_insert(0) += 1;
             }

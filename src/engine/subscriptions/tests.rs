@@ -166,6 +166,54 @@ fn a_hundred_thousand_channels_come_and_go() {
     assert!(table.audiences.capacity() < full / 100, "{} of {full}", table.audiences.capacity());
 }
 
+#[test]
+fn the_names_of_two_hundred_connections_leave_no_memory_behind() {
+    const NAMES: u32 = 300;
+    let mut table = Subscriptions::new(8);
+    subscribe(&mut table, 0, "room");
+    for slot in 1..=200 {
+        for number in 0..NAMES {
+            // Long and short ones, patterns of several shapes, and deep ones.
+            let text = format!("{slot}.{number}.x{}", "x".repeat(number as usize % 200));
+            let name = [".a", ".*", ".>", ".*.a.b.c.*", ".a.>"][number as usize % 5];
+            subscribe(&mut table, slot, &(text + name));
+        }
+    }
+    table.invariants();
+    let (bytes, full) = (table.bytes(), table.audiences.capacity());
+    assert!(bytes > 200 * NAMES as usize * (24 + 96 + 80));
+    for slot in 1..=200 {
+        assert_eq!(close(&mut table, slot).len(), NAMES as usize);
+        assert_eq!(table.charged(slot), 0);
+    }
+    table.invariants();
+    assert_eq!(table.bytes(), 24 + 96 + 4);
+    assert!(table.audiences.capacity() < full / 100, "{} of {full}", table.audiences.capacity());
+    assert!(table.channels.capacity() < 100 && table.patterns.capacity() < 100 && table.charged.capacity() < 100);
+    assert!(table.deep_held.is_empty() && table.held.iter().skip(1).all(|list| !list.spilled()));
+}
+
+#[test]
+fn a_connection_is_charged_for_a_name_on_each_core() {
+    let mut table = Subscriptions::new(3);
+    let charge = |name: &str| 24 + 3 * (96 + name.len());
+    let names = ["a", "bb", "c.*", "dd.>", "a.*.b.*.c.*.d", "eeeeee"];
+    for (index, name) in names.into_iter().enumerate() {
+        subscribe(&mut table, 2, name);
+        subscribe(&mut table, 2, name);
+        assert_eq!(table.charged(2), names[..=index].iter().map(|name| charge(name)).sum::<usize>());
+        table.invariants();
+    }
+    assert_eq!((table.deep_held(2), table.deep_held(1), table.charged(1)), (1, 0, 0));
+    for name in names {
+        let before = table.charged(2);
+        unsubscribe(&mut table, 2, name);
+        assert_eq!(before - table.charged(2), charge(name));
+        table.invariants();
+    }
+    assert_everything_is_freed(&table);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Subscribe(Slot, String),
