@@ -9,6 +9,7 @@
 //! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
 //! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
 
+mod audiences;
 mod cost;
 mod refusals;
 
@@ -27,7 +28,7 @@ use crate::{
 };
 
 pub(crate) use self::cost::{DEEP_SHAPES_PER_CONNECTION_MAX, Demand};
-use self::{cost::name_bytes, refusals::Refusals};
+use self::{audiences::Audience, refusals::Refusals};
 
 #[cfg(test)]
 mod tests;
@@ -37,9 +38,6 @@ pub(crate) type Slot = u32;
 
 /// Peer cores (and the bridge) that interest can be kept for: one bit each.
 pub(crate) const PEERS_MAX: u32 = u64::BITS;
-
-/// Room for this many audiences is kept when there are none (4 KiB).
-const AUDIENCES_KEPT: usize = 64;
 
 /// Room for the lists of this many connections is kept when nobody is subscribed (24 KiB).
 const SLOTS_KEPT: usize = 1024;
@@ -100,19 +98,6 @@ impl Subscriber {
     pub(crate) fn slot(self) -> Slot {
         self.slot
     }
-}
-
-/// Invariant: it has a subscriber or a peer, else it is freed; `channels` or `patterns`, by its kind, knows it.
-struct Audience {
-    name: Box<[u8]>,
-    kind: Kind,
-    /// Inline for up to two: most channels of a server with very many are that small, and have no allocation here.
-    subscribers: SmallVec<[Subscriber; 2]>,
-    /// A bit for each interested peer.
-    peers: u64,
-    live_at: u64,
-    /// Whether other nodes' publishes do not come, though the subscription is live on this one.
-    refused: Refusals,
 }
 
 /// What [`Subscriptions::subscribe`] did.
@@ -210,67 +195,6 @@ impl Subscriptions {
             self.held = Vec::new();
         }
     }
-
-    /// The audience of an exact channel. Cost: one probe, whatever the number of channels.
-    ///
-    /// A hit means that the name is valid to publish to; on a miss it may be anything, and patterns may still match it.
-    pub(crate) fn find(&self, channel: &[u8]) -> Option<AudienceId> {
-        self.find_hashed(self.hash(channel), channel).map(AudienceId)
-    }
-
-    /// The hash of a channel.
-    pub(crate) fn hash(&self, channel: &[u8]) -> u32 {
-        self.channels.hash(0, channel)
-    }
-
-    /// Whether a channel may be matched by patterns.
-    pub(crate) fn has_patterns(&self) -> bool {
-        !self.patterns.is_empty()
-    }
-
-    /// The audience of this very name; a pattern is not matched but looked up.
-    pub(crate) fn find_name(&self, name: &[u8], kind: Kind) -> Option<AudienceId> {
-        self.lookup(name, kind).map(AudienceId)
-    }
-
-    /// Replaces `out` by the audience of a channel, which has this [`hash`](Self::hash), and those of all patterns that
-    /// match it, each once. Cost: as [`find`](Self::find) while there are no patterns, then [`Patterns::matching`]; no
-    /// allocation for up to eight.
-    ///
-    /// The name must be valid to publish to.
-    pub(crate) fn find_all(&self, hash: u32, channel: &[u8], out: &mut SmallVec<[AudienceId; 8]>) {
-        out.clear();
-        out.extend(self.find_hashed(hash, channel).map(AudienceId));
-        if !self.patterns.is_empty() {
-            let name = |id| &*self.audiences[id as usize].name;
-            self.patterns.matching(channel, name, &mut |id| out.push(AudienceId(id)));
-        }
-    }
-
-    /// The local subscribers of an audience, in no particular order.
-    ///
-    /// # Panics
-    /// If the audience is gone; so do the others that take an [`AudienceId`].
-    pub(crate) fn subscribers(&self, id: AudienceId) -> &[Subscriber] {
-        &self.audiences[id.0 as usize].subscribers
-    }
-
-    /// The interested peers of an audience: bit n is peer n.
-    pub(crate) fn peers(&self, id: AudienceId) -> u64 {
-        self.audiences[id.0 as usize].peers
-    }
-
-    /// What [`set_live_at`](Self::set_live_at) said last; 0 for a new audience.
-    pub(crate) fn live_at(&self, id: AudienceId) -> u64 {
-        self.audiences[id.0 as usize].live_at
-    }
-
-    /// Notes the interest's sequence number that must be answered before the subscription is live. This table only
-    /// keeps it. It outlives the local subscribers if peers are interested: set it at each `first`.
-    pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
-        let audience = &mut self.audiences[id.0 as usize];
-        (audience.live_at, audience.refused) = (sequence, Refusals::NONE);
-    }
 }
 
 /// Interest.
@@ -354,45 +278,6 @@ impl Subscriptions {
 }
 
 impl Subscriptions {
-    fn lookup(&self, name: &[u8], kind: Kind) -> Option<u32> {
-        match kind {
-            Kind::Exact => self.find_hashed(self.channels.hash(0, name), name),
-            Kind::Pattern => self.find_pattern(name),
-        }
-    }
-
-    fn find_pattern(&self, pattern: &[u8]) -> Option<u32> {
-        self.patterns.find(pattern, |id| *self.audiences[id as usize].name == *pattern)
-    }
-
-    fn find_hashed(&self, hash: u32, channel: &[u8]) -> Option<u32> {
-        self.channels.find(hash, |id| *self.audiences[id as usize].name == *channel)
-    }
-
-    /// The audience of this name, which may be a new one: the caller must give it a subscriber or a peer.
-    fn find_or_add(&mut self, name: &[u8], kind: Kind) -> u32 {
-        match kind {
-            Kind::Exact => {
-                let hash = self.channels.hash(0, name);
-                self.find_hashed(hash, name).unwrap_or_else(|| {
-                    let id = self.add(name, kind);
-                    self.channels.insert(hash, id);
-                    id
-                })
-            }
-            Kind::Pattern => self.find_pattern(name).unwrap_or_else(|| {
-                let id = self.add(name, kind);
-                self.patterns.insert(name, id);
-                id
-            }),
-        }
-    }
-
-    fn add(&mut self, name: &[u8], kind: Kind) -> u32 {
-        self.name_bytes += name_bytes(name);
-        self.audiences.insert(Audience::new(name, kind)) as u32
-    }
-
     /// Where in the connection's list this audience is.
     fn position(&self, slot: Slot, id: u32) -> Option<usize> {
         let list = self.held.get(slot as usize)?;
@@ -415,35 +300,6 @@ impl Subscriptions {
         slim(subscribers);
         self.len -= 1;
         subscribers.is_empty()
-    }
-
-    fn free_if_unused(&mut self, id: u32) {
-        if !self.audiences[id as usize].is_unused() {
-            return;
-        }
-        let Audience { name, kind, .. } = self.audiences.remove(id as usize);
-        self.name_bytes -= name_bytes(&name);
-        match kind {
-            Kind::Exact => self.channels.remove(self.channels.hash(0, &name), id),
-            Kind::Pattern => self.patterns.remove(&name, id),
-        };
-        self.freed += 1;
-        // Shrinking may walk over the audiences, so only when as many have been freed since the last time.
-        let (len, capacity) = (self.audiences.len(), self.audiences.capacity());
-        if capacity > AUDIENCES_KEPT && len <= capacity / 4 && self.freed >= len {
-            self.audiences.shrink_to_fit();
-            self.freed = 0;
-        }
-    }
-}
-
-impl Audience {
-    fn new(name: &[u8], kind: Kind) -> Self {
-        Self { name: name.into(), kind, subscribers: SmallVec::new(), peers: 0, live_at: 0, refused: Refusals::NONE }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && self.peers == 0
     }
 }
 
