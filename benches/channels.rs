@@ -54,20 +54,47 @@ fn pattern_match(bencher: Bencher<'_, '_>, rooms: u32) {
     });
 }
 
-/// The worst that patterns can do: all of the 2^n that `a` and `*` make of n tokens match.
-#[divan::bench(args = [2, 8], sample_size = STEPS)]
-fn pattern_match_of_all(bencher: Bencher<'_, '_>, tokens: u32) {
+/// The most patterns that match a channel of so many tokens: one of each shape that is not deep, and 128 of those that are.
+/// 65,000 more have the same shapes and match nothing.
+#[divan::bench(args = [2, 6, 8, 32], sample_size = STEPS)]
+fn pattern_match_of_all(bencher: Bencher<'_, '_>, tokens: usize) {
     let mut table = Table::new();
-    for bits in 0..1u32 << tokens {
-        let pattern: Vec<_> = (0..tokens).map(|token| if bits >> token & 1 == 0 { "a" } else { "*" }).collect();
-        table.subscribe(0, pattern.join(".").as_bytes());
+    let (mut shallow, mut deep) = (Vec::new(), Vec::new());
+    let fitting = (0..tokens).map(|before| (before, true)).chain([(tokens, false)]);
+    for (before, has_tail) in fitting {
+        for stars in placements(before).filter(|stars| has_tail || !stars.is_empty()) {
+            let mut pattern = vec!["a"; before];
+            stars.iter().for_each(|&star| pattern[star] = "*");
+            pattern.extend(has_tail.then_some(">"));
+            let is_deep = pattern.len() > 6 && stars.len() + usize::from(has_tail) > 1;
+            if is_deep { &mut deep } else { &mut shallow }.push(pattern.join("."));
+        }
     }
-    let channel = vec!["a"; tokens as usize].join(".");
-    // The channel itself is one of them.
-    let expected = 1 << tokens;
-    bencher.counter(ItemsCount::new(expected)).bench_local(|| {
-        assert_eq!(table.matching(black_box(channel.as_bytes())), expected);
+    deep.shuffle(&mut StdRng::seed_from_u64(SEED));
+    let patterns: Vec<String> = shallow.into_iter().chain(deep.into_iter().take(128)).collect();
+    patterns.iter().for_each(|pattern| table.subscribe(0, pattern.as_bytes()));
+    let others = patterns.iter().filter(|pattern| pattern.contains('a')).cycle().zip(0..65_000);
+    others.for_each(|(pattern, n)| table.subscribe(0, pattern.replacen('a', &format!("b{n}"), 1).as_bytes()));
+    let channel = vec!["a"; tokens].join(".");
+    bencher.counter(ItemsCount::new(patterns.len())).bench_local(|| {
+        assert_eq!(table.matching(black_box(channel.as_bytes())), patterns.len());
     });
+}
+
+/// Every way to choose at most four of so many tokens.
+fn placements(tokens: usize) -> impl Iterator<Item = Vec<usize>> {
+    let mut all = vec![Vec::new()];
+    let mut from = 0;
+    for _ in 0..4 {
+        let last = all.len();
+        for index in from..last {
+            let chosen: Vec<usize> = all[index].clone();
+            let next = chosen.last().map_or(0, |star| star + 1);
+            all.extend((next..tokens).map(|star| [&chosen[..], &[star]].concat()));
+        }
+        from = last;
+    }
+    all.into_iter()
 }
 
 /// A channel each for so many connections.

@@ -150,7 +150,7 @@ impl Table {
     /// An empty table.
     #[expect(clippy::new_without_default, reason = "fixtures are built by new")]
     pub fn new() -> Self {
-        Self { subscriptions: Subscriptions::new(), found: SmallVec::new() }
+        Self { subscriptions: Subscriptions::new(1), found: SmallVec::new() }
     }
 
     /// Subscribes a connection to a channel or pattern.
@@ -179,7 +179,7 @@ impl Table {
 
     /// How many channels and patterns match a channel.
     pub fn matching(&mut self, channel: &[u8]) -> usize {
-        self.subscriptions.find_all(channel, &mut self.found);
+        self.subscriptions.find_all(self.subscriptions.hash(channel), channel, &mut self.found);
         self.found.len()
     }
 }

@@ -140,8 +140,12 @@ pub struct Config {
     pub outbox_bytes_max: usize,
 
     /// `memory-budget`: bytes of messages that the whole process keeps for peers that do not read them, or that have not
-    /// been read whole. Each core has an equal share. Default: a quarter of the memory that the cgroup or the machine
-    /// allows.
+    /// been read whole, and of subscriptions. Each core has an equal share. Default: a quarter of the memory that the cgroup
+    /// or the machine allows.
+    ///
+    /// Subscriptions take half of it at most, and a name counts on every core. Past that a subscribing message is refused
+    /// with `too-many-subscriptions`, and publishes go on; the last quarter of that half is for connections that hold no more
+    /// than a thirty-second of `subscription-bytes`.
     ///
     /// What counts: what waits in outboxes; messages and HTTP requests that are not whole; and on a server with processors
     /// or filters the handshakes that it keeps for them.
@@ -160,6 +164,15 @@ pub struct Config {
     /// Past it the subscribing message is refused with `too-many-subscriptions`, and nothing of it happens.
     #[serde(rename = "max-subscriptions")]
     pub subscriptions_max: usize,
+
+    /// `subscription-bytes`: bytes of memory that one connection's subscriptions are charged, at most
+    /// [`Config::SUBSCRIPTION_BYTES_CEILING`]. Default: 256 KiB.
+    ///
+    /// A subscription is charged 24 bytes, and its name 96 bytes and its length on each core, whether others are subscribed
+    /// to it or not: with two cores 256 bytes for a name of 20. Past it the subscribing message is refused with
+    /// `too-many-subscriptions`, and nothing of it happens.
+    #[serde(rename = "subscription-bytes", deserialize_with = "units::bytes")]
+    pub subscription_bytes_max: usize,
 
     /// `idle-timeout`: a connection of which nothing was heard for this long, not even a pong, is closed with 1008.
     /// Default: 60 s. Zero: never.
@@ -324,6 +337,9 @@ impl Config {
     /// The most that `max-message` can be, in bytes: 1 GiB.
     pub const MESSAGE_BYTES_CEILING: usize = 1 << 30;
 
+    /// The most that `subscription-bytes` can be: 1 GiB.
+    pub const SUBSCRIPTION_BYTES_CEILING: usize = 1 << 30;
+
     /// The most that `max-headers` can be.
     pub const HEADERS_CEILING: usize = 1024;
 
@@ -367,6 +383,7 @@ impl Default for Config {
             outbox_bytes_max: 1 << 20,
             memory_budget_bytes: None,
             subscriptions_max: 1000,
+            subscription_bytes_max: 256 << 10,
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(25),
             handshake_timeout: Duration::from_secs(10),

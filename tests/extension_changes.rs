@@ -172,4 +172,9 @@ fn subscriptions_of_the_message_and_of_its_processor_count_together() {
     join("", "a b c a", true, 3);
     join("", "d", false, 3);
     join("subscribe:d\r\n", "a", false, 3);
+    let names_bytes = 3 * (24 + 96 + 1);
+    support::wait_until(|| {
+        let stats = server.stats();
+        stats.subscriptions_refused == 4 && stats.subscription_bytes >= names_bytes
+    });
 }

@@ -6,7 +6,7 @@ use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_m
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 34] = [
+    pub const NAMES: [&str; 35] = [
         "listen",
         "cores",
         "cpu-list",
@@ -19,6 +19,7 @@ impl Config {
         "outbox-max",
         "memory-budget",
         "max-subscriptions",
+        "subscription-bytes",
         "idle-timeout",
         "ping-interval",
         "handshake-timeout",
@@ -74,6 +75,7 @@ impl Config {
             "outbox-max" => self.outbox_bytes_max = size(value)?,
             "memory-budget" => self.memory_budget_bytes = Some(parse_bytes(value)?),
             "max-subscriptions" => self.subscriptions_max = number(value)?,
+            "subscription-bytes" => self.subscription_bytes_max = size(value)?,
             "idle-timeout" => self.idle_timeout = parse_duration(value)?,
             "ping-interval" => self.ping_interval = parse_duration(value)?,
             "handshake-timeout" => self.handshake_timeout = parse_duration(value)?,

@@ -31,6 +31,7 @@ const EVERY_OPTION: &str = r#"
         outbox-max = "2 MiB"
         memory-budget = "64MiB"
         max-subscriptions = 5
+        subscription-bytes = "8KiB"
         idle-timeout = "1m 30s"
         ping-interval = 30
         handshake-timeout = "500ms"
@@ -70,6 +71,7 @@ fn every_option_can_be_set_in_toml() {
         outbox_bytes_max: 2 << 20,
         memory_budget_bytes: Some(64 << 20),
         subscriptions_max: 5,
+        subscription_bytes_max: 8 << 10,
         idle_timeout: Duration::from_secs(90),
         ping_interval: Duration::from_secs(30),
         handshake_timeout: Duration::from_millis(500),
@@ -207,6 +209,8 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { http_head_bytes_max: (1 << 20) + 1, ..base() }, "max-http-head:"),
         (Config { http_keep_alive: Duration::from_micros(1), ..base() }, "http-keep-alive:"),
         (Config { subscriptions_max: 0, ..base() }, "max-subscriptions:"),
+        (Config { subscription_bytes_max: 0, ..base() }, "subscription-bytes:"),
+        (Config { subscription_bytes_max: (1 << 30) + 1, ..base() }, "subscription-bytes:"),
         (Config { connections_max: Some(0), ..base() }, "max-connections:"),
         (Config { ping_interval: seconds(60), ..base() }, "ping-interval:"),
         (Config { handshake_timeout: Duration::ZERO, ..base() }, "handshake-timeout:"),

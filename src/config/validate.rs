@@ -101,6 +101,11 @@ impl Config {
             return Err(format!("max-publish-channels: {given} is more than {ceiling}"));
         }
         at_least_one("max-subscriptions", self.subscriptions_max)?;
+        at_least_one("subscription-bytes", self.subscription_bytes_max)?;
+        if self.subscription_bytes_max > Self::SUBSCRIPTION_BYTES_CEILING {
+            let (given, ceiling) = (size(self.subscription_bytes_max), size(Self::SUBSCRIPTION_BYTES_CEILING));
+            return Err(format!("subscription-bytes: {given} is more than {ceiling}"));
+        }
         self.connections_max.map_or(Ok(()), |connections| at_least_one("max-connections", connections))
     }
 

@@ -95,8 +95,13 @@ counters! {
     cut,
     /// Times that a connection had used its share of a turn and waited for the next, while others were read.
     put_behind,
-    /// Bytes kept now of backlogs, of unfinished messages and requests, and of handshakes for processors and filters.
+    /// Bytes kept now of backlogs, of unfinished messages and requests, of handshakes for processors and filters, and of
+    /// subscriptions.
     kept_bytes,
+    /// Bytes of subscriptions kept now, on all cores together.
+    subscription_bytes,
+    /// Messages refused with 429 `too-many-subscriptions`.
+    subscriptions_refused,
     /// Turns in which something happened.
     turns,
     /// Messages given to NATS for other nodes: once for each channel named.

@@ -13,6 +13,7 @@
 //! - it has used its share of the turn (`hub/work.rs`), which the core's loop looks after.
 
 pub(crate) mod acks;
+mod admission;
 mod budget;
 mod closing;
 mod deadlines;
@@ -23,6 +24,7 @@ mod pages;
 mod pausing;
 mod pieces;
 mod publish;
+mod recent;
 mod repeat;
 mod reserve;
 mod unfinished;
@@ -50,10 +52,12 @@ use crate::{
 
 use self::{
     acks::Acks,
+    admission::InFlight,
     budget::Kept,
     linger::Lingering,
     pausing::Paused,
     publish::{Resolved, Run},
+    recent::Recent,
     repeat::Repeat,
     unfinished::Unfinished,
     work::Work,
@@ -109,12 +113,16 @@ pub(crate) struct Hub {
     sessions: Slab<Session>,
     next_generation: u32,
     subscriptions: Subscriptions,
+    in_flight: InFlight,
     outboxes: Outboxes,
     relays: Relays,
     timers: Timers,
     /// Connections whose deadlines have come and that were not looked at yet.
     due: VecDeque<(Slot, u32)>,
     resolved: Resolved,
+    recent: Recent,
+    /// Counts the channels that were resolved.
+    resolutions: u64,
     run: Run,
     repeat: Repeat,
     acks: Acks,
@@ -149,12 +157,15 @@ impl Hub {
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
-            subscriptions: Subscriptions::new(),
+            subscriptions: Subscriptions::new(cores),
+            in_flight: InFlight::default(),
             outboxes: Outboxes::default(),
             relays: Relays::new(own, cores),
             timers: Timers::new(Duration::ZERO),
             due: VecDeque::new(),
             resolved: Resolved::default(),
+            recent: Recent::new(),
+            resolutions: 0,
             run: Run::default(),
             repeat: Repeat::default(),
             acks: Acks::default(),
@@ -321,6 +332,7 @@ impl Hub {
         self.stats.subscriptions = self.subscriptions.len() as u64;
         self.stats.channels = self.subscriptions.audiences() as u64;
         self.stats.kept_bytes = self.kept_bytes() as u64;
+        self.stats.subscription_bytes = self.subscriptions.bytes() as u64;
         &self.stats
     }
 
@@ -334,6 +346,7 @@ impl Hub {
 impl Hub {
     pub(crate) fn invariants(&self) {
         self.subscriptions.invariants();
+        self.recent.iter().chain([&self.resolved]).for_each(|resolved| self.check_resolved(resolved));
         self.outboxes.invariants();
         self.acks.invariants();
         assert!(!self.is_cut(), "nobody goes on with a message");

@@ -169,9 +169,14 @@ impl Relays {
         }
     }
 
-    /// How many of the peers are cores: all but the bridge, which is the last.
-    fn cores(&self) -> usize {
+    /// How many cores there are, this one too: all numbers but the bridge's, which is the last.
+    pub(crate) fn cores(&self) -> usize {
         self.bridge.as_ref().map_or(self.peers.len(), |bridge| bridge.number as usize)
+    }
+
+    /// All interests up to this number are in the tables of the other cores, whether the bridge has answered or not.
+    pub(crate) fn known(&self) -> u64 {
+        self.peers[..self.cores()].iter().flatten().map(|peer| peer.answered).min().unwrap_or(ALL)
     }
 
     /// Hands a frame to one peer for its subscribers of these channels.

@@ -9,16 +9,27 @@
 //! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
 //! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
 
+mod audiences;
+mod cost;
 mod interest;
 mod refusals;
 
+use std::collections::{BTreeMap, HashMap};
+
+use foldhash::fast::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::{
-    engine::{index::Index, patterns::Patterns},
+    engine::{
+        index::Index,
+        patterns::{Patterns, Shape},
+    },
     protocol::channel::Kind,
 };
+
+pub(crate) use self::cost::{DEEP_SHAPES_PER_CONNECTION_MAX, Demand};
+use self::{audiences::Audience, refusals::Refusals};
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +40,8 @@ pub(crate) type Slot = u32;
 /// Peer cores (and the bridge) that interest can be kept for: one bit each.
 pub(crate) const PEERS_MAX: u32 = u64::BITS;
 
-/// Room for this many audiences is kept when there are none (4 KiB).
-const AUDIENCES_KEPT: usize = 64;
+/// Room for the lists of this many connections is kept when nobody is subscribed (24 KiB).
+const SLOTS_KEPT: usize = 1024;
 
 /// A channel or pattern that has a local subscriber or an interested peer.
 ///
@@ -39,7 +50,7 @@ const AUDIENCES_KEPT: usize = 64;
 pub(crate) struct AudienceId(u32);
 
 /// One core's subscriptions. Cost: 24 bytes a connection with up to two, 8 more for each subscription in a channel of
-/// more than two, and about 90 bytes and the name for a channel or pattern.
+/// more than two, and about 90 bytes and the name for a channel or pattern. `cost` counts it.
 ///
 /// Names must have passed `channel::check_subscribe`, and `kind` must be what it said.
 pub(crate) struct Subscriptions {
@@ -54,10 +65,22 @@ pub(crate) struct Subscriptions {
     left: Vec<u32>,
     /// Subscriptions of all connections.
     len: usize,
+    /// Cores of the server: a name is on each of them.
+    cores: usize,
+    /// Bytes that the names take on this core.
+    name_bytes: usize,
+    /// Audiences freed since their memory was given back last.
+    freed: usize,
+    /// Bytes that each connection is charged which holds more than `HELD_INLINE`. Of the others it is summed up when asked.
+    charged: HashMap<Slot, u32, RandomState>,
+    /// How many patterns of each deep shape a connection holds. It may hold few such shapes, and most hold none.
+    deep_held: BTreeMap<(Slot, Shape), u32>,
+    refusals: Refusals,
 }
 
 /// Inline for up to two, which is what most connections hold: an idle one owns no allocation here.
-type HeldList = SmallVec<[Held; 2]>;
+type HeldList = SmallVec<[Held; HELD_INLINE]>;
+const HELD_INLINE: usize = 2;
 
 /// The connection's side of a subscription. Invariant: `audiences[audience].subscribers[index]` is the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,23 +103,6 @@ impl Subscriber {
     }
 }
 
-/// Invariant: it has a subscriber or a peer or is announced, else it is freed; `channels` or `patterns`, by its kind, knows it.
-struct Audience {
-    name: Box<[u8]>,
-    kind: Kind,
-    /// Inline for up to two: most channels of a server with very many are that small, and have no allocation here.
-    subscribers: SmallVec<[Subscriber; 2]>,
-    /// A bit for each interested peer.
-    peers: u64,
-    live_at: u64,
-    /// Other nodes' publishes do not come, though the subscription is live on this one.
-    is_refused: bool,
-    /// The peers know that it has subscribers, or had some a moment ago.
-    is_announced: bool,
-    /// It has lost its last subscriber since it was announced, and `left` had it.
-    lingers: bool,
-}
-
 /// What [`Subscriptions::subscribe`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscribed {
@@ -117,8 +123,8 @@ pub(crate) struct Unsubscribed {
 
 /// Subscribing and publishing.
 impl Subscriptions {
-    /// An empty table.
-    pub(crate) fn new() -> Self {
+    /// An empty table of one of `cores` cores.
+    pub(crate) fn new(cores: u32) -> Self {
         Self {
             held: Vec::new(),
             audiences: Slab::new(),
@@ -126,6 +132,12 @@ impl Subscriptions {
             patterns: Patterns::new(),
             left: Vec::new(),
             len: 0,
+            cores: cores as usize,
+            name_bytes: 0,
+            freed: 0,
+            charged: HashMap::default(),
+            deep_held: BTreeMap::new(),
+            refusals: Refusals::FIRST,
         }
     }
 
@@ -148,6 +160,7 @@ impl Subscriptions {
         held.push(sides.0);
         subscribers.push(sides.1);
         self.len += 1;
+        self.add_charge(slot, name, kind);
         Subscribed { audience, new: true, first }
     }
 
@@ -162,6 +175,7 @@ impl Subscriptions {
             other.held = position as u32;
         }
         slim(list);
+        self.remove_charge(slot, name, kind);
         let last = self.leave(held);
         self.free_if_unused(id);
         Some(Unsubscribed { last })
@@ -171,69 +185,26 @@ impl Subscriptions {
     /// The slot may then be used for another connection. Cost: by what it holds.
     pub(crate) fn close(&mut self, slot: Slot, last: &mut dyn FnMut(&[u8], Kind)) {
         let Some(list) = self.held.get_mut(slot as usize) else { return };
+        let list = std::mem::take(list);
+        self.clear_charge(slot);
         // The last one first: an audience that this connection alone has filled is then emptied without moves.
-        for held in std::mem::take(list).into_iter().rev() {
+        for held in list.into_iter().rev() {
             if self.leave(held) {
                 let audience = &self.audiences[held.audience as usize];
                 last(&audience.name, audience.kind);
             }
             self.free_if_unused(held.audience);
         }
-    }
-
-    /// The audience of an exact channel. Cost: one probe, whatever the number of channels.
-    ///
-    /// A hit means that the name is valid to publish to; on a miss it may be anything, and patterns may still match it.
-    pub(crate) fn find(&self, channel: &[u8]) -> Option<AudienceId> {
-        self.find_hashed(self.channels.hash(0, channel), channel).map(AudienceId)
-    }
-
-    /// The audience of this very name; a pattern is not matched but looked up.
-    pub(crate) fn find_name(&self, name: &[u8], kind: Kind) -> Option<AudienceId> {
-        self.lookup(name, kind).map(AudienceId)
-    }
-
-    /// Replaces `out` by the audience of a channel and those of all patterns that match it, each once. Cost: as
-    /// [`find`](Self::find) while there are no patterns, then [`Patterns::matching`]; no allocation for up to eight.
-    ///
-    /// The name must be valid to publish to.
-    pub(crate) fn find_all(&self, channel: &[u8], out: &mut SmallVec<[AudienceId; 8]>) {
-        out.clear();
-        out.extend(self.find(channel));
-        if !self.patterns.is_empty() {
-            self.patterns.matching(channel, &mut |id| out.push(AudienceId(id)));
+        if self.len == 0 && self.held.len() > SLOTS_KEPT {
+            self.held = Vec::new();
         }
-    }
-
-    /// The local subscribers of an audience, in no particular order.
-    ///
-    /// # Panics
-    /// If the audience is gone; so do the others that take an [`AudienceId`].
-    pub(crate) fn subscribers(&self, id: AudienceId) -> &[Subscriber] {
-        &self.audiences[id.0 as usize].subscribers
-    }
-
-    /// The interested peers of an audience: bit n is peer n.
-    pub(crate) fn peers(&self, id: AudienceId) -> u64 {
-        self.audiences[id.0 as usize].peers
-    }
-
-    /// What [`set_live_at`](Self::set_live_at) said last; 0 for a new audience.
-    pub(crate) fn live_at(&self, id: AudienceId) -> u64 {
-        self.audiences[id.0 as usize].live_at
-    }
-
-    /// Notes the interest's sequence number that must be answered before the subscription is live. This table only
-    /// keeps it. It outlives the local subscribers if peers are interested: set it at each `first`.
-    pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
-        let audience = &mut self.audiences[id.0 as usize];
-        (audience.live_at, audience.is_refused) = (sequence, false);
     }
 }
 
 /// Counts.
 impl Subscriptions {
     /// Whether a connection is subscribed to this very name; a pattern that matches it does not count.
+    #[cfg(test)]
     pub(crate) fn is_subscribed(&self, slot: Slot, name: &[u8], kind: Kind) -> bool {
         self.lookup(name, kind).is_some_and(|id| self.position(slot, id).is_some())
     }
@@ -274,47 +245,18 @@ impl Subscriptions {
             exact += usize::from(audience.kind == Kind::Exact);
         }
         assert_eq!(self.channels.len(), exact, "a freed channel is still in the table");
-        assert_eq!(self.patterns.len(), self.audiences.len() - exact, "a freed pattern is still in the trie");
+        assert_eq!(self.patterns.len(), self.audiences.len() - exact, "a freed pattern is still among them");
         self.patterns.invariants();
         // Every held entry has its subscriber, so equal sums mean that every subscriber has its held entry.
         let held: usize = self.held.iter().map(SmallVec::len).sum();
         assert_eq!(self.len, held, "subscriptions are counted wrongly");
         let subscribers: usize = self.audiences.iter().map(|(_, audience)| audience.subscribers.len()).sum();
         assert_eq!(self.len, subscribers, "an audience has a subscriber that does not hold it");
+        self.cost_invariants();
     }
 }
 
 impl Subscriptions {
-    fn lookup(&self, name: &[u8], kind: Kind) -> Option<u32> {
-        match kind {
-            Kind::Exact => self.find_hashed(self.channels.hash(0, name), name),
-            Kind::Pattern => self.patterns.get(name),
-        }
-    }
-
-    fn find_hashed(&self, hash: u32, channel: &[u8]) -> Option<u32> {
-        self.channels.find(hash, |id| *self.audiences[id as usize].name == *channel)
-    }
-
-    /// The audience of this name, which may be a new one: the caller must give it a subscriber or a peer.
-    fn find_or_add(&mut self, name: &[u8], kind: Kind) -> u32 {
-        match kind {
-            Kind::Exact => {
-                let hash = self.channels.hash(0, name);
-                self.find_hashed(hash, name).unwrap_or_else(|| {
-                    let id = self.audiences.insert(Audience::new(name, kind)) as u32;
-                    self.channels.insert(hash, id);
-                    id
-                })
-            }
-            Kind::Pattern => self.patterns.get(name).unwrap_or_else(|| {
-                let id = self.audiences.insert(Audience::new(name, kind)) as u32;
-                self.patterns.insert(name, id);
-                id
-            }),
-        }
-    }
-
     /// Where in the connection's list this audience is.
     fn position(&self, slot: Slot, id: u32) -> Option<usize> {
         let list = self.held.get(slot as usize)?;
@@ -342,44 +284,6 @@ impl Subscriptions {
             self.left.push(audience);
         }
         is_last
-    }
-
-    fn free_if_unused(&mut self, id: u32) {
-        if !self.audiences[id as usize].is_unused() {
-            return;
-        }
-        let Audience { name, kind, .. } = self.audiences.remove(id as usize);
-        let shrunk = match kind {
-            Kind::Exact => self.channels.remove(self.channels.hash(0, &name), id),
-            Kind::Pattern => {
-                self.patterns.remove(&name);
-                false
-            }
-        };
-        // Shrinking walks over the audiences, so only when as many have been freed since the last time.
-        let is_emptied = self.audiences.is_empty() && self.audiences.capacity() > AUDIENCES_KEPT;
-        if shrunk || is_emptied {
-            self.audiences.shrink_to_fit();
-        }
-    }
-}
-
-impl Audience {
-    fn new(name: &[u8], kind: Kind) -> Self {
-        Self {
-            name: name.into(),
-            kind,
-            subscribers: SmallVec::new(),
-            peers: 0,
-            live_at: 0,
-            is_refused: false,
-            is_announced: false,
-            lingers: false,
-        }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && self.peers == 0 && !self.is_announced
     }
 }
 

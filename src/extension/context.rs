@@ -146,11 +146,12 @@ impl Context<'_> {
     pub fn subscribe(&self, channel: &str) -> Result<(), Refusal> {
         let kind = check_subscribe(channel)?;
         let mut effects = self.effects.borrow_mut();
-        let is_new = !self.hub.is_subscribed(self.slot, channel.as_bytes(), kind) && !effects.subscribes(channel);
-        if is_new {
-            self.hub.check_subscriptions(self.slot, effects.subscriptions() + 1)?;
+        let mut demand = effects.demand().clone();
+        if !effects.subscribes(channel) {
+            self.hub.add_demand(self.slot, channel.as_bytes(), kind, &mut demand);
+            self.hub.check_subscriptions(self.slot, &demand)?;
         }
-        effects.subscribe(channel, kind, is_new);
+        effects.subscribe(channel, kind, demand);
         Ok(())
     }
 

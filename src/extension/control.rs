@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::{
     engine::{
         hub::{Hub, acks::Awaited},
-        subscriptions::Slot,
+        subscriptions::{Demand, Slot},
     },
     error::{Reason, Refusal},
     extension::upstream::{self, Gate},
@@ -31,7 +31,8 @@ impl<'m> Parsed<'m> {
     }
 }
 
-/// Checks all that a message asks for, before any of it is carried out. `pending` subscriptions are made before its own.
+/// Checks all that a message asks for, before any of it is carried out. Subscriptions that take `pending` are made before
+/// its own.
 ///
 /// # Errors
 /// What is wrong; the message must have no effect then.
@@ -39,7 +40,7 @@ pub(super) fn check(
     hub: &Hub,
     slot: Slot,
     message: Parsed<'_>,
-    pending: usize,
+    pending: &Demand,
     gate: Option<&Gate>,
 ) -> Result<(), Refusal> {
     let Parsed { head, payload, .. } = message;
@@ -146,18 +147,19 @@ pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refus
     Ok(channels)
 }
 
-/// Checks the names that a message subscribes to; `pending` subscriptions are made before them.
+/// Checks the names that a message subscribes to; what `pending` takes is taken before them.
 ///
 /// # Errors
 /// `bad-channel`, `forbidden`, `too-many-subscriptions`.
-pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: usize) -> Result<(), Refusal> {
-    let mut more = pending;
+pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: &Demand) -> Result<(), Refusal> {
+    let mut demand = pending.clone();
     for name in message.names(Control::Subscribe) {
         channel::check_client(name)?;
         let kind = channel::check_subscribe(name)?;
-        if !hub.is_subscribed(slot, name, kind) {
-            more += 1;
-            hub.check_subscriptions(slot, more)?; // at once: further names of a refused message cost nothing
+        let before = demand.subscriptions;
+        hub.add_demand(slot, name, kind, &mut demand);
+        if demand.subscriptions > before {
+            hub.check_subscriptions(slot, &demand)?; // at once: further names of a refused message cost nothing
         }
     }
     Ok(())

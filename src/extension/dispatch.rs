@@ -12,7 +12,7 @@ use crate::{
         hub::{Application, Hub},
         inbox::Mailbox,
         log_limit::LogLimit,
-        subscriptions::Slot,
+        subscriptions::{Demand, Slot},
     },
     error::{Fault, Reason, Refusal},
     extension::{
@@ -135,7 +135,7 @@ impl Dispatch {
         head.parse(payload, is_text, hub.limits.head)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed, 0, self.gate.as_ref())?;
+            control::check(hub, slot, parsed, &Demand::default(), self.gate.as_ref())?;
             control::carry_out(hub, slot, parsed, self.gate.as_ref());
             self.plain.keep(hub.limits.head, head, payload);
             return Ok(());
@@ -155,11 +155,11 @@ impl Dispatch {
             head.parse(payload, false, hub.limits.head)?;
         }
         let parsed = Parsed { head, payload, is_text };
-        match (&processed, self.effects.subscriptions()) {
+        match (&processed, self.effects.demand().subscriptions) {
             (Some(_), _) => self.check(hub, slot, parsed)?,
             (None, 0) => {}
             // All else has been found sound already, and may have taken reading a whole body.
-            (None, pending) => control::check_subscribe(hub, slot, parsed, pending)?,
+            (None, _) => control::check_subscribe(hub, slot, parsed, self.effects.demand())?,
         }
         let is_changed = filtered.is_some() || processed.is_some();
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
@@ -172,7 +172,7 @@ impl Dispatch {
 
     /// Checks what the message asks for beside what the user's code has.
     fn check(&self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Refusal> {
-        control::check(hub, slot, parsed, self.effects.subscriptions(), self.gate.as_ref())
+        control::check(hub, slot, parsed, self.effects.demand(), self.gate.as_ref())
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::{
     engine::{
         hub::{Application, Hub},
-        subscriptions::Slot,
+        subscriptions::{Demand, Slot},
     },
     protocol::{
         channel::{self, Kind},
@@ -29,9 +29,9 @@ enum Effect {
 pub(super) struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
-    /// Subscriptions among them that the connection does not hold yet, each name once.
-    subscriptions: usize,
-    /// Where the list has them.
+    /// What the subscriptions among them take that the connection does not hold yet, each name once.
+    demand: Demand,
+    /// Where the list has subscriptions.
     subscribed: Seen,
     /// Those of the list that a processor's `on_open` asked for.
     opening: Range<usize>,
@@ -41,7 +41,7 @@ impl Effects {
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
-        self.subscriptions = 0;
+        self.demand = Demand::default();
         self.subscribed.clear();
         self.opening = 0..0;
     }
@@ -64,9 +64,9 @@ impl Effects {
         self.opening = 0..self.list.len();
     }
 
-    /// How many subscriptions are asked for that the connection does not hold yet.
-    pub(super) fn subscriptions(&self) -> usize {
-        self.subscriptions
+    /// What the subscriptions take that are asked for and that the connection does not hold yet.
+    pub(super) fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Whether this name is among [`Effects::subscriptions`].
@@ -89,14 +89,14 @@ impl Effects {
         self.list.push(Effect::Publish { channels, is_text, payload });
     }
 
-    pub(super) fn subscribe(&mut self, name: &str, kind: Kind, is_new: bool) {
+    /// Subscribes to a checked name; with all others before it that takes `demand`.
+    pub(super) fn subscribe(&mut self, name: &str, kind: Kind, demand: Demand) {
+        self.demand = demand;
         let span = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
         self.list.push(Effect::Subscribe { name: span, kind });
         let Self { list, bytes, subscribed, .. } = self;
         let place = list.len() as u32 - 1;
-        if is_new && subscribed.is_new(name.as_bytes(), place, |place| name_at(list, bytes, place)) {
-            self.subscriptions += 1;
-        }
+        subscribed.is_new(name.as_bytes(), place, |place| name_at(list, bytes, place));
     }
 
     pub(super) fn unsubscribe(&mut self, name: &str, kind: Kind) {

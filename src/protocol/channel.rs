@@ -79,9 +79,8 @@ pub(crate) fn is_open(pattern: &[u8]) -> bool {
 
 /// Whether `pattern` matches `channel`, token by token; a pattern without wildcards matches itself alone.
 ///
-/// Both must have passed their check. This is the definition that the pattern trie is held against; a publish to many
-/// patterns goes through the trie.
-#[cfg(test)]
+/// Both must have passed their check. This is the definition that the table of patterns is held against, which a publish
+/// goes through.
 pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
     if is_open(pattern) && is_system(channel) {
         return false;

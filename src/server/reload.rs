@@ -152,6 +152,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         outbox_bytes_max,
         memory_budget_bytes,
         subscriptions_max,
+        subscription_bytes_max,
         idle_timeout,
         ping_interval,
         handshake_timeout,
@@ -208,6 +209,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     reloaded.apply("outbox-max", &mut running.outbox_bytes_max, outbox_bytes_max);
     reloaded.apply("memory-budget", &mut running.memory_budget_bytes, memory_budget_bytes);
     reloaded.apply("max-subscriptions", &mut running.subscriptions_max, subscriptions_max);
+    reloaded.apply("subscription-bytes", &mut running.subscription_bytes_max, subscription_bytes_max);
     reloaded.apply("idle-timeout", &mut running.idle_timeout, idle_timeout);
     reloaded.apply("ping-interval", &mut running.ping_interval, ping_interval);
     reloaded.apply("handshake-timeout", &mut running.handshake_timeout, handshake_timeout);

@@ -75,14 +75,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     outbox_max: Option<usize>,
 
-    /// Most bytes that wait in the whole process; past it the worst connections are closed with 1013 [default: a quarter
-    /// of the memory allowed]
+    /// Most bytes that wait in the whole process, and of subscriptions, which are half of it at most; past it the worst
+    /// connections are closed with 1013, and subscribes are refused [default: a quarter of the memory allowed]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory_budget: Option<u64>,
 
     /// Most channels and patterns that one connection subscribes to; past it a subscribe is refused [default: 1000]
     #[arg(long, value_name = "N")]
     max_subscriptions: Option<usize>,
+
+    /// Most bytes that one connection's subscriptions take, each name counted on every core; past it a subscribe is refused
+    /// [default: 256KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    subscription_bytes: Option<usize>,
 
     /// Close a connection that is silent for this long; 0 never does [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -213,6 +218,7 @@ impl Args {
         set(&mut config.outbox_bytes_max, self.outbox_max);
         set(&mut config.memory_budget_bytes, self.memory_budget.map(Some));
         set(&mut config.subscriptions_max, self.max_subscriptions);
+        set(&mut config.subscription_bytes_max, self.subscription_bytes);
         set(&mut config.idle_timeout, self.idle_timeout);
         set(&mut config.ping_interval, self.ping_interval);
         set(&mut config.handshake_timeout, self.handshake_timeout);

@@ -28,6 +28,7 @@ const DEFENCES: &[Defence] = &defences! {
     turned_away: "connections turned away, too many or while stopping",
     out_of_fds: "times without a file descriptor to accept with",
     refused: "messages refused",
+    subscriptions_refused: "of these for too many subscriptions",
     faults: "connections closed for breaking the protocol or a size limit",
     slow_consumers: "slow readers closed",
     over_budget: "connections closed at the memory budget",
@@ -99,6 +100,7 @@ mod tests {
         "delivered",
         "paused", // the ordinary way of a busy server
         "kept_bytes",
+        "subscription_bytes",
         "turns",
         "nats_published",
         "nats_received",

@@ -64,8 +64,14 @@ pub(super) struct Kept {
 }
 
 impl Hub {
-    /// Bytes that peers have not read, or not sent whole, what is left of their messages, and what is kept about them.
+    /// Bytes that count against the core's share: what is kept for peers, and subscriptions.
     pub(super) fn kept_bytes(&self) -> usize {
+        // More of these than there may be are no reason to close anybody.
+        self.kept_for_peers() + self.subscriptions.bytes().min(self.limits.table_bytes_max)
+    }
+
+    /// Bytes that peers have not read, or not sent whole, what is left of their messages, and what is kept about them.
+    pub(super) fn kept_for_peers(&self) -> usize {
         let of_messages = self.unfinished.bytes() + self.acks.bytes();
         self.outboxes.backlog_bytes() + self.kept.incoming_bytes + self.kept.application_bytes + of_messages
     }

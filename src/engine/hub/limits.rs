@@ -26,6 +26,10 @@ pub(crate) struct Limits {
     /// This core's share of the process's budget.
     pub(crate) kept_bytes_max: usize,
     pub(crate) subscriptions_max: usize,
+    /// What one connection is charged for its subscriptions at most.
+    pub(crate) subscription_bytes_max: usize,
+    /// What the subscriptions of all connections, and what peers are interested in, take on this core at most.
+    pub(crate) table_bytes_max: usize,
     /// In milliseconds, as the three below; zero is never.
     pub(crate) idle_timeout: u64,
     pub(crate) ping_interval: u64,
@@ -42,14 +46,17 @@ impl Limits {
     /// The limits of one of `cores` cores.
     pub(crate) fn new(config: &Config, memory_budget_bytes: u64, cores: usize) -> Self {
         let millis = |duration: Duration| duration.as_millis() as u64;
+        let kept_bytes_max = usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores;
         Self {
             message_bytes_max: config.message_bytes_max,
             head: HeadLimits { head_bytes_max: config.head_bytes_max, headers_max: config.headers_max },
             publish_channels_max: config.publish_channels_max,
             http_head_bytes_max: config.http_head_bytes_max,
             outbox_bytes_max: config.outbox_bytes_max,
-            kept_bytes_max: usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores,
+            kept_bytes_max,
             subscriptions_max: config.subscriptions_max,
+            subscription_bytes_max: config.subscription_bytes_max,
+            table_bytes_max: kept_bytes_max / 2,
             idle_timeout: millis(config.idle_timeout),
             ping_interval: millis(config.ping_interval),
             handshake_timeout: millis(config.handshake_timeout),

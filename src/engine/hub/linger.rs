@@ -87,7 +87,10 @@ impl Hub {
         }
         let Some(Entry { audience, bytes, .. }) = self.lingering.names.pop_front() else { return false };
         self.lingering.bytes -= usize::from(bytes);
-        self.forget_resolved();
+        self.apply_run();
+        let (name, kind) = self.subscriptions.name(audience);
+        self.resolved.forget(name, kind);
+        self.recent.forget(name, kind);
         if let Some((name, kind)) = self.subscriptions.end_lingering(audience) {
             self.work.add(subscription_units(name));
             self.passed_on += self.relays.withdraw(name, kind);

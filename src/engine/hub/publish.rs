@@ -7,26 +7,27 @@ use crate::{
         hub::{
             Hub,
             acks::{Awaited, data},
+            recent::concerns,
             unfinished::Step,
             work::{LOOKUP_UNITS, MESSAGE_UNITS, SUBSCRIPTION_UNITS, delivery_units, subscription_units},
         },
         relay::{self, Item, Relays},
         subscriptions::{AudienceId, Slot},
     },
-    error::{Reason, Refusal},
     protocol::{channel::Kind, frame},
 };
 
-/// Whom the last channel that was published to reaches. It serves the next publish to the same channel, unless a
-/// subscription has changed since.
+/// Whom the last channel that was published to reaches. It serves the next publish to the same channel, unless whom it
+/// reaches has changed since.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
-    is_valid: bool,
+    pub(super) is_valid: bool,
     /// Set when it is not the whole of a channel but one name, to which the bridge delivers; `is_valid` is false then.
     only: Option<Kind>,
-    /// Counts the channels resolved, so that this one can be recognised by its number.
+    /// No other has the same, so it can be recognised by its number.
     number: u64,
-    name: Vec<u8>,
+    pub(super) hash: u32,
+    pub(super) name: Vec<u8>,
     pub(super) audiences: SmallVec<[AudienceId; 8]>,
     /// A bit for each interested peer.
     pub(super) peers: u64,
@@ -51,6 +52,12 @@ impl Resolved {
         self.has_subscribers || self.peers != 0
     }
 
+    /// A subscription to this name has begun or ended.
+    pub(super) fn forget(&mut self, name: &[u8], kind: Kind) {
+        self.only = None;
+        self.is_valid &= !concerns(name, kind, &self.name);
+    }
+
     /// Hands a frame for this one channel to the peers that are interested.
     #[inline]
     pub(super) fn relay(&self, frame: &[u8], relays: &mut Relays) {
@@ -63,35 +70,25 @@ impl Resolved {
 }
 
 impl Hub {
-    /// Whether the connection may hold that many subscriptions more.
-    ///
-    /// # Errors
-    /// `too-many-subscriptions`.
-    pub(crate) fn check_subscriptions(&self, slot: Slot, more: usize) -> Result<(), Refusal> {
-        if self.subscriptions.count(slot) + more <= self.limits.subscriptions_max {
-            return Ok(());
-        }
-        let sentence = format!("a connection may hold {} subscriptions", self.limits.subscriptions_max);
-        Err(Refusal::because(Reason::TooManySubscriptions, sentence))
-    }
-
-    /// Whether a connection is subscribed to this name.
-    pub(crate) fn is_subscribed(&self, slot: Slot, name: &[u8], kind: Kind) -> bool {
-        self.subscriptions.is_subscribed(slot, name, kind)
-    }
-
     /// Subscribes a connection to a checked name, and gives what [`Hub::acknowledge`] waits for.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
         if !self.is_open(slot) {
             return Awaited::default();
         }
         self.work.add(subscription_units(name));
-        self.forget_resolved();
+        self.apply_run();
+        let before = self.table_size();
         let subscribed = self.subscriptions.subscribe(slot, name, kind);
-        if subscribed.first && self.subscriptions.announce(subscribed.audience) {
-            let live_at = self.relays.announce(name, kind);
-            self.subscriptions.set_live_at(subscribed.audience, live_at);
-            self.passed_on += self.relays.interest_len(name);
+        if subscribed.first {
+            self.forget_resolved(name, kind);
+            if self.subscriptions.announce(subscribed.audience) {
+                let live_at = self.relays.announce(name, kind);
+                self.subscriptions.set_live_at(subscribed.audience, live_at);
+                self.passed_on += self.relays.interest_len(name);
+                self.announced(live_at, before);
+            }
+        } else {
+            self.count_subscribers();
         }
         self.awaited(subscribed.audience)
     }
@@ -103,9 +100,13 @@ impl Hub {
             return self.put_step(Step::Unsubscribe { key, name: name.into(), kind });
         }
         self.work.add(subscription_units(name));
-        self.forget_resolved();
-        if self.subscriptions.unsubscribe(slot, name, kind).is_some_and(|unsubscribed| unsubscribed.last) {
-            self.linger();
+        self.apply_run();
+        match self.subscriptions.unsubscribe(slot, name, kind) {
+            Some(unsubscribed) if unsubscribed.last => {
+                self.forget_resolved(name, kind);
+                self.linger();
+            }
+            _ => self.count_subscribers(),
         }
     }
 
@@ -114,8 +115,13 @@ impl Hub {
         let count = self.subscriptions.count(slot);
         if count > 0 {
             self.work.add(SUBSCRIPTION_UNITS * count as u64);
-            self.forget_resolved();
-            self.subscriptions.close(slot, &mut |_, _| {});
+            self.apply_run();
+            let Self { subscriptions, resolved, recent, .. } = self;
+            subscriptions.close(slot, &mut |name, kind| {
+                resolved.forget(name, kind);
+                recent.forget(name, kind);
+            });
+            self.count_subscribers();
             self.linger();
         }
     }
@@ -208,7 +214,8 @@ impl Hub {
                 Item::Publish { channels, frame } => self.deliver_relayed(channels, frame),
                 Item::Interest { name, kind, interested } => {
                     self.work.add(subscription_units(name));
-                    self.forget_resolved();
+                    self.apply_run();
+                    self.forget_resolved(name, kind);
                     self.subscriptions.set_interest(peer, name, kind, interested);
                     if interested {
                         self.relays.heard_interest(peer);
@@ -246,7 +253,8 @@ impl Hub {
     /// Delivers a frame of another node to the subscribers of one name alone.
     fn deliver_to(&mut self, name: &[u8], kind: Kind, frame: &[u8]) {
         if self.resolved.only != Some(kind) || self.resolved.name != name {
-            self.forget_resolved();
+            self.apply_run();
+            self.put_away();
             let resolved = &mut self.resolved;
             resolved.only = Some(kind);
             resolved.name.clear();
@@ -276,11 +284,16 @@ impl Hub {
             return;
         }
         self.apply_run();
+        self.put_away();
+        let hash = self.subscriptions.hash(name);
+        if self.recent.take(hash, name, &mut self.resolved) {
+            return self.count_subscribers();
+        }
         let resolved = &mut self.resolved;
         resolved.name.clear();
         resolved.name.extend_from_slice(name);
-        self.subscriptions.find_all(name, &mut resolved.audiences);
-        resolved.only = None;
+        self.subscriptions.find_all(hash, name, &mut resolved.audiences);
+        (resolved.hash, resolved.only) = (hash, None);
         resolved.peers = self.relays.always_interested();
         resolved.subscribers = 0;
         for &audience in &resolved.audiences {
@@ -290,14 +303,33 @@ impl Hub {
         resolved.has_subscribers = resolved.subscribers > 0;
         self.work.add(LOOKUP_UNITS * (1 + resolved.audiences.len() as u64));
         resolved.is_valid = true;
-        resolved.number += 1;
+        self.resolutions += 1;
+        resolved.number = self.resolutions;
     }
 
-    /// A subscription is about to change: the audiences may not stand for the same after it.
-    pub(super) fn forget_resolved(&mut self) {
-        self.apply_run();
+    /// The channel that was published to last makes room for another. With patterns, finding out again whom it reaches
+    /// costs more than keeping it.
+    fn put_away(&mut self) {
+        if self.subscriptions.has_patterns() {
+            self.recent.put(&mut self.resolved);
+        }
         self.resolved.is_valid = false;
-        self.resolved.only = None;
+    }
+
+    /// A name has its first subscriber, or its last one is gone, on this core or a peer. The audiences of the channels that
+    /// it matches may not stand for the same any more.
+    fn forget_resolved(&mut self, name: &[u8], kind: Kind) {
+        self.resolved.forget(name, kind);
+        self.recent.forget(name, kind);
+    }
+
+    /// A name has more subscribers or fewer, and some still: the resolved channel reaches the same audiences, but they may be
+    /// larger or smaller, which its publishers are charged for.
+    fn count_subscribers(&mut self) {
+        if self.resolved.is_valid || self.resolved.only.is_some() {
+            let sizes = self.resolved.audiences.iter().map(|&id| self.subscriptions.subscribers(id).len());
+            self.resolved.subscribers = sizes.sum();
+        }
     }
 
     /// Bytes `start..end` of the turn, so many frames, are for the resolved channel.
@@ -339,5 +371,29 @@ impl Hub {
                 self.outboxes.push(subscriber.slot(), start, end);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Hub {
+    /// How many channels and patterns the last publish met.
+    pub(super) fn resolved_audiences(&self) -> usize {
+        self.resolved.audiences.len()
+    }
+
+    /// Checks that what is kept of a channel is what it would be found to be now.
+    pub(super) fn check_resolved(&self, resolved: &Resolved) {
+        if !resolved.is_valid {
+            return;
+        }
+        let mut found = SmallVec::new();
+        self.subscriptions.find_all(self.subscriptions.hash(&resolved.name), &resolved.name, &mut found);
+        let mut kept = resolved.audiences.clone();
+        kept.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(kept, found, "a subscription to {:?} is not known", String::from_utf8_lossy(&resolved.name));
+        let peers = found.iter().fold(self.relays.always_interested(), |bits, &id| bits | self.subscriptions.peers(id));
+        let has_subscribers = found.iter().any(|&id| !self.subscriptions.subscribers(id).is_empty());
+        assert_eq!((resolved.peers, resolved.has_subscribers), (peers, has_subscribers));
     }
 }

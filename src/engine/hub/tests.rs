@@ -1,5 +1,6 @@
 //! A hub without a core: what one turn may bring in any order.
 
+mod admission;
 mod bounds;
 mod bridge;
 mod budget;
@@ -10,6 +11,7 @@ mod linger;
 mod options;
 mod order;
 mod pausing;
+mod recent;
 mod repeat;
 mod slow;
 mod splits;

@@ -2,19 +2,29 @@
 
 use super::{AudienceId, Subscriptions};
 
+/// Which refusals hold: those that were noted since all of them were forgotten last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refusals(u32);
+
+impl Refusals {
+    /// Of an audience that is not refused.
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const FIRST: Self = Self(1);
+}
+
 impl Subscriptions {
     /// Whether other nodes' publishes to this name do not come.
     pub(crate) fn is_refused(&self, id: AudienceId) -> bool {
-        self.audiences[id.0 as usize].is_refused
+        self.audiences[id.0 as usize].refused == self.refusals
     }
 
     /// Notes that they do not, until the name has its first subscriber anew or [`forget_refusals`](Self::forget_refusals).
     pub(crate) fn set_refused(&mut self, id: AudienceId) {
-        self.audiences[id.0 as usize].is_refused = true;
+        self.audiences[id.0 as usize].refused = self.refusals;
     }
 
-    /// Nothing is refused any more. Cost: all audiences.
+    /// Nothing is refused any more.
     pub(crate) fn forget_refusals(&mut self) {
-        self.audiences.iter_mut().for_each(|(_, audience)| audience.is_refused = false);
+        self.refusals = Refusals(self.refusals.0.checked_add(1).unwrap_or(Refusals::FIRST.0));
     }
 }

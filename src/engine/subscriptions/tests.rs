@@ -30,7 +30,7 @@ fn close(table: &mut Subscriptions, slot: Slot) -> BTreeSet<String> {
 /// The slots that a publish reaches, once per matching subscription, and the peers that it is relayed to.
 fn reached(table: &Subscriptions, channel: &str) -> (Vec<Slot>, u64) {
     let mut audiences = SmallVec::from_elem(AudienceId(u32::MAX), 3);
-    table.find_all(channel.as_bytes(), &mut audiences);
+    table.find_all(table.hash(channel.as_bytes()), channel.as_bytes(), &mut audiences);
     let mut slots: Vec<Slot> =
         audiences.iter().flat_map(|&id| table.subscribers(id)).map(|subscriber| subscriber.slot()).collect();
     slots.sort_unstable();
@@ -49,14 +49,14 @@ fn a_subscription_costs_what_the_documentation_says() {
     assert_eq!(size_of::<Subscriber>(), 8);
     assert_eq!(size_of::<Audience>(), 64);
     assert_eq!(Slab::<Audience>::with_capacity(1).capacity(), 1);
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     subscribe(&mut table, 0, "a");
     assert!(!table.held[0].spilled() && !table.audiences[0].subscribers.spilled());
 }
 
 #[test]
 fn twice_is_once() {
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     for name in ["a", "a.*"] {
         let one = subscribe(&mut table, 0, name);
         assert!(one.new && one.first);
@@ -74,7 +74,7 @@ fn twice_is_once() {
 
 #[test]
 fn unsubscribing_from_what_was_never_subscribed_has_no_effect() {
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     subscribe(&mut table, 1, "a");
     assert_eq!(unsubscribe(&mut table, 0, "a"), None);
     assert_eq!(unsubscribe(&mut table, 7, "a"), None);
@@ -88,7 +88,7 @@ fn unsubscribing_from_what_was_never_subscribed_has_no_effect() {
 
 #[test]
 fn a_publish_reaches_a_connection_once_per_matching_subscription() {
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     for name in ["a.b", "a.*", ">", "a.c"] {
         subscribe(&mut table, 3, name);
     }
@@ -100,7 +100,7 @@ fn a_publish_reaches_a_connection_once_per_matching_subscription() {
 
 #[test]
 fn interest_of_peers_keeps_an_audience_without_local_subscribers() {
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     for name in ["a", "*"] {
         table.set_interest(1, name.as_bytes(), kind(name), true);
         table.set_interest(63, name.as_bytes(), kind(name), true);
@@ -127,7 +127,7 @@ fn interest_of_peers_keeps_an_audience_without_local_subscribers() {
 
 #[test]
 fn a_big_room_that_empties_gives_its_memory_back() {
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     let room = subscribe(&mut table, 0, "room").audience;
     (1..10_000).for_each(|slot| assert!(!subscribe(&mut table, slot, "room").first));
     assert!(table.audiences[0].subscribers.capacity() >= 10_000);
@@ -143,7 +143,7 @@ fn a_big_room_that_empties_gives_its_memory_back() {
 
 #[test]
 fn a_connection_that_held_many_and_keeps_one_has_no_allocation() {
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     (0..1_000).for_each(|n| assert!(subscribe(&mut table, 0, &format!("c{n}")).first));
     (0..999).for_each(|n| assert!(unsubscribe(&mut table, 0, &format!("c{n}")).is_some()));
     assert!(!table.held[0].spilled());
@@ -153,7 +153,7 @@ fn a_connection_that_held_many_and_keeps_one_has_no_allocation() {
 
 #[test]
 fn a_hundred_thousand_channels_come_and_go() {
-    let mut table = Subscriptions::new();
+    let mut table = Subscriptions::new(1);
     for n in 0..100_000u32 {
         subscribe(&mut table, n % 1_000, &format!("room.{n}"));
     }
@@ -164,6 +164,54 @@ fn a_hundred_thousand_channels_come_and_go() {
     (0..1_000).for_each(|slot| assert_eq!(close(&mut table, slot).len(), 100));
     assert_everything_is_freed(&table);
     assert!(table.audiences.capacity() < full / 100, "{} of {full}", table.audiences.capacity());
+}
+
+#[test]
+fn the_names_of_two_hundred_connections_leave_no_memory_behind() {
+    const NAMES: u32 = 300;
+    let mut table = Subscriptions::new(8);
+    subscribe(&mut table, 0, "room");
+    for slot in 1..=200 {
+        for number in 0..NAMES {
+            // Long and short ones, patterns of several shapes, and deep ones.
+            let text = format!("{slot}.{number}.x{}", "x".repeat(number as usize % 200));
+            let name = [".a", ".*", ".>", ".*.a.b.c.*", ".a.>"][number as usize % 5];
+            subscribe(&mut table, slot, &(text + name));
+        }
+    }
+    table.invariants();
+    let (bytes, full) = (table.bytes(), table.audiences.capacity());
+    assert!(bytes > 200 * NAMES as usize * (24 + 96 + 80));
+    for slot in 1..=200 {
+        assert_eq!(close(&mut table, slot).len(), NAMES as usize);
+        assert_eq!(table.charged(slot), 0);
+    }
+    table.invariants();
+    assert_eq!(table.bytes(), 24 + 96 + 4);
+    assert!(table.audiences.capacity() < full / 100, "{} of {full}", table.audiences.capacity());
+    assert!(table.channels.capacity() < 100 && table.patterns.capacity() < 100 && table.charged.capacity() < 100);
+    assert!(table.deep_held.is_empty() && table.held.iter().skip(1).all(|list| !list.spilled()));
+}
+
+#[test]
+fn a_connection_is_charged_for_a_name_on_each_core() {
+    let mut table = Subscriptions::new(3);
+    let charge = |name: &str| 24 + 3 * (96 + name.len());
+    let names = ["a", "bb", "c.*", "dd.>", "a.*.b.*.c.*.d", "eeeeee"];
+    for (index, name) in names.into_iter().enumerate() {
+        subscribe(&mut table, 2, name);
+        subscribe(&mut table, 2, name);
+        assert_eq!(table.charged(2), names[..=index].iter().map(|name| charge(name)).sum::<usize>());
+        table.invariants();
+    }
+    assert_eq!((table.deep_held(2), table.deep_held(1), table.charged(1)), (1, 0, 0));
+    for name in names {
+        let before = table.charged(2);
+        unsubscribe(&mut table, 2, name);
+        assert_eq!(before - table.charged(2), charge(name));
+        table.invariants();
+    }
+    assert_everything_is_freed(&table);
 }
 
 #[derive(Clone, Debug)]
@@ -273,7 +321,7 @@ impl Model {
 proptest! {
     #[test]
     fn the_table_agrees_with_a_set_of_pairs(steps in prop::collection::vec(step(), 1..120)) {
-        let (mut table, mut model) = (Subscriptions::new(), Model::default());
+        let (mut table, mut model) = (Subscriptions::new(1), Model::default());
         for step in steps {
             model.step(&mut table, step);
             table.invariants();

@@ -76,8 +76,8 @@ fn others_go_on_between_the_pieces_of_a_long_message_and_its_sender_waits_for_it
         ["b a ", "b a ", "LHTT", "LHTT"],
         "the ack is last"
     );
-    assert!(!hub.is_subscribed(long, b"b", Kind::Exact));
-    assert_eq!((hub.stats.cut, hub.kept_bytes()), (1, 0));
+    assert!(!hub.subscriptions.is_subscribed(long, b"b", Kind::Exact));
+    assert_eq!((hub.stats.cut, hub.kept_for_peers()), (1, 0));
 }
 
 #[test]

@@ -42,11 +42,11 @@ fn when_many_wait_the_greedy_get_no_more_and_the_others_do() {
     assert!(hub.check_acks(modest).is_ok());
     wait(&mut hub, half, 16);
     assert!(hub.check_acks(half).is_err());
-    let kept = hub.kept_bytes();
+    let kept = hub.kept_for_peers();
     assert!(kept > 16 * 1024 * 64, "they count as memory: {kept}");
     greedy.iter().for_each(|&slot| hub.lost(&mut Plain, slot));
     assert!(hub.check_acks(half).is_ok(), "what was of those that are gone is free");
-    assert!(hub.kept_bytes() < 16 * 1024, "{} bytes are kept for nobody", hub.kept_bytes());
+    assert!(hub.kept_for_peers() < 16 * 1024, "{} bytes are kept for nobody", hub.kept_for_peers());
     hub.invariants();
 }
 

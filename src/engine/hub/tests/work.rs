@@ -19,7 +19,7 @@ fn input_stops_at_the_limit_of_work_and_goes_on_where_it_stopped() {
     assert!(!hub.has_kept(publisher) && !hub.is_at_limit());
     assert_eq!(hub.stats.published, 1000);
     end_turn(&mut hub, &mut peers);
-    assert_eq!(hub.kept_bytes(), 0);
+    assert_eq!(hub.kept_for_peers(), 0);
 }
 
 #[test]

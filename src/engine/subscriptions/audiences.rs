@@ -1,0 +1,169 @@
+//! Channels and patterns with those who are in them: found by name, found by what they match, made and freed.
+
+use smallvec::SmallVec;
+
+use super::{AudienceId, Subscriber, Subscriptions, cost::name_bytes, refusals::Refusals};
+use crate::protocol::channel::Kind;
+
+/// Room for this many audiences is kept when there are none (4 KiB).
+const AUDIENCES_KEPT: usize = 64;
+
+/// Invariant: it has a subscriber or a peer or is announced, else it is freed; `channels` or `patterns`, by its kind, knows it.
+pub(super) struct Audience {
+    pub(super) name: Box<[u8]>,
+    pub(super) kind: Kind,
+    /// Inline for up to two: most channels of a server with very many are that small, and have no allocation here.
+    pub(super) subscribers: SmallVec<[Subscriber; 2]>,
+    /// A bit for each interested peer.
+    pub(super) peers: u64,
+    pub(super) live_at: u64,
+    /// Whether other nodes' publishes do not come, though the subscription is live on this one.
+    pub(super) refused: Refusals,
+    /// The peers know that it has subscribers, or had some a moment ago.
+    pub(super) is_announced: bool,
+    /// It has lost its last subscriber since it was announced, and `left` had it.
+    pub(super) lingers: bool,
+}
+
+impl Subscriptions {
+    /// The audience of an exact channel. Cost: one probe, whatever the number of channels.
+    ///
+    /// A hit means that the name is valid to publish to; on a miss it may be anything, and patterns may still match it.
+    pub(crate) fn find(&self, channel: &[u8]) -> Option<AudienceId> {
+        self.find_hashed(self.hash(channel), channel).map(AudienceId)
+    }
+
+    /// The hash of a channel.
+    pub(crate) fn hash(&self, channel: &[u8]) -> u32 {
+        self.channels.hash(0, channel)
+    }
+
+    /// Whether a channel may be matched by patterns.
+    pub(crate) fn has_patterns(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
+    /// The audience of this very name; a pattern is not matched but looked up.
+    pub(crate) fn find_name(&self, name: &[u8], kind: Kind) -> Option<AudienceId> {
+        self.lookup(name, kind).map(AudienceId)
+    }
+
+    /// Replaces `out` by the audience of a channel, which has this [`hash`](Self::hash), and those of all patterns that
+    /// match it, each once. Cost: as [`find`](Self::find) while there are no patterns, then [`Patterns::matching`]; no
+    /// allocation for up to eight.
+    ///
+    /// The name must be valid to publish to.
+    pub(crate) fn find_all(&self, hash: u32, channel: &[u8], out: &mut SmallVec<[AudienceId; 8]>) {
+        out.clear();
+        out.extend(self.find_hashed(hash, channel).map(AudienceId));
+        if !self.patterns.is_empty() {
+            let name = |id| &*self.audiences[id as usize].name;
+            self.patterns.matching(channel, name, &mut |id| out.push(AudienceId(id)));
+        }
+    }
+
+    /// The local subscribers of an audience, in no particular order.
+    ///
+    /// # Panics
+    /// If the audience is gone; so do the others that take an [`AudienceId`].
+    pub(crate) fn subscribers(&self, id: AudienceId) -> &[Subscriber] {
+        &self.audiences[id.0 as usize].subscribers
+    }
+
+    /// The interested peers of an audience: bit n is peer n.
+    pub(crate) fn peers(&self, id: AudienceId) -> u64 {
+        self.audiences[id.0 as usize].peers
+    }
+
+    /// What [`set_live_at`](Self::set_live_at) said last; 0 for a new audience.
+    pub(crate) fn live_at(&self, id: AudienceId) -> u64 {
+        self.audiences[id.0 as usize].live_at
+    }
+
+    /// Notes the interest's sequence number that must be answered before the subscription is live. This table only
+    /// keeps it. It outlives the local subscribers if peers are interested: set it at each `first`.
+    pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
+        let audience = &mut self.audiences[id.0 as usize];
+        (audience.live_at, audience.refused) = (sequence, Refusals::NONE);
+    }
+}
+
+impl Subscriptions {
+    pub(super) fn lookup(&self, name: &[u8], kind: Kind) -> Option<u32> {
+        match kind {
+            Kind::Exact => self.find_hashed(self.channels.hash(0, name), name),
+            Kind::Pattern => self.find_pattern(name),
+        }
+    }
+
+    fn find_pattern(&self, pattern: &[u8]) -> Option<u32> {
+        self.patterns.find(pattern, |id| *self.audiences[id as usize].name == *pattern)
+    }
+
+    fn find_hashed(&self, hash: u32, channel: &[u8]) -> Option<u32> {
+        self.channels.find(hash, |id| *self.audiences[id as usize].name == *channel)
+    }
+
+    /// The audience of this name, which may be a new one: the caller must give it a subscriber or a peer.
+    pub(super) fn find_or_add(&mut self, name: &[u8], kind: Kind) -> u32 {
+        match kind {
+            Kind::Exact => {
+                let hash = self.channels.hash(0, name);
+                self.find_hashed(hash, name).unwrap_or_else(|| {
+                    let id = self.add(name, kind);
+                    self.channels.insert(hash, id);
+                    id
+                })
+            }
+            Kind::Pattern => self.find_pattern(name).unwrap_or_else(|| {
+                let id = self.add(name, kind);
+                self.patterns.insert(name, id);
+                id
+            }),
+        }
+    }
+
+    fn add(&mut self, name: &[u8], kind: Kind) -> u32 {
+        self.name_bytes += name_bytes(name);
+        self.audiences.insert(Audience::new(name, kind)) as u32
+    }
+
+    /// Forgets an audience that nobody is in.
+    pub(super) fn free_if_unused(&mut self, id: u32) {
+        if !self.audiences[id as usize].is_unused() {
+            return;
+        }
+        let Audience { name, kind, .. } = self.audiences.remove(id as usize);
+        self.name_bytes -= name_bytes(&name);
+        match kind {
+            Kind::Exact => self.channels.remove(self.channels.hash(0, &name), id),
+            Kind::Pattern => self.patterns.remove(&name, id),
+        };
+        self.freed += 1;
+        // Shrinking may walk over the audiences, so only when as many have been freed since the last time.
+        let (len, capacity) = (self.audiences.len(), self.audiences.capacity());
+        if capacity > AUDIENCES_KEPT && len <= capacity / 4 && self.freed >= len {
+            self.audiences.shrink_to_fit();
+            self.freed = 0;
+        }
+    }
+}
+
+impl Audience {
+    fn new(name: &[u8], kind: Kind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            subscribers: SmallVec::new(),
+            peers: 0,
+            live_at: 0,
+            refused: Refusals::NONE,
+            is_announced: false,
+            lingers: false,
+        }
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.subscribers.is_empty() && self.peers == 0 && !self.is_announced
+    }
+}
