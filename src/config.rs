@@ -30,7 +30,7 @@ use std::{
 use serde::Deserialize;
 
 #[cfg(feature = "nats")]
-pub(crate) use self::nats::{Login, NatsServer};
+pub(crate) use self::nats::Login;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Prefix, parse_url};
 pub use self::{
@@ -218,6 +218,20 @@ pub struct Config {
     /// connection must be TLS then. Default: not set, the system's authorities, for servers that want TLS.
     pub nats_tls_ca: Option<PathBuf>,
 
+    /// `nats-tls-cert` and `nats-tls-key`: PEM files with this node's certificate and its key, for servers that demand one;
+    /// with them the node speaks nothing but TLS. They are read again at each connection. Default: not set.
+    pub nats_tls_cert: Option<PathBuf>,
+
+    /// `nats-tls-key`: see `nats-tls-cert`.
+    pub nats_tls_key: Option<PathBuf>,
+
+    /// `nats-tls-first`: TLS begins before the server says anything, as its `handshake_first` wants it. Default: no.
+    pub nats_tls_first: bool,
+
+    /// `nats-prefix`: at NATS all channels of this node are below this prefix, of one or more tokens: with `app`, the channel
+    /// `room` has the subject `app.room`. Default: not set, the subject is the channel.
+    pub nats_prefix: Option<String>,
+
     /// `nats-buffer`: bytes of publishes that wait for NATS, over all cores, while it is away or slow. Default: 8 MiB; at
     /// least [`Config::NATS_BUFFER_BYTES_MIN`] and twice `max-message`.
     ///
@@ -318,6 +332,10 @@ impl Default for Config {
             nats_user: None,
             nats_password_file: None,
             nats_tls_ca: None,
+            nats_tls_cert: None,
+            nats_tls_key: None,
+            nats_tls_first: false,
+            nats_prefix: None,
             nats_buffer_bytes: 8 << 20,
             upstream_allow: Vec::new(),
             upstream_workers: 16,

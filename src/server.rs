@@ -188,7 +188,11 @@ impl Builder {
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses,
             message_bytes_max: self.config.message_bytes_max,
-            reloader: Reloader::new(mailboxes.clone(), self.config.clone()),
+            reloader: Reloader::new(
+                mailboxes.clone(),
+                self.config.clone(),
+                bridge.as_ref().map(|bridge| Arc::clone(&bridge.options)),
+            ),
             mailboxes,
             shared,
             next_publisher: AtomicUsize::new(0),

@@ -70,6 +70,11 @@ pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
     channel.next().is_none()
 }
 
+/// Whether the first token of a channel or pattern is a wildcard.
+pub(crate) fn begins_with_wildcard(name: &[u8]) -> bool {
+    matches!(tokens(name).next(), Some(b"*" | b">"))
+}
+
 /// The names in a `subscribe`, `publish` or `unsubscribe` value, separated by spaces or tabs, one or more. They are not
 /// checked.
 pub(crate) fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {

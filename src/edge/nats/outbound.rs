@@ -18,7 +18,7 @@ use crate::{
     protocol::frame,
 };
 
-use super::{Shared, link::Link, watch};
+use super::{Shared, link::Link, table::is_system};
 
 /// What the client may keep, in bytes of batches, beside what waits in the uplink. It limits messages by their number only,
 /// and few of them reach this.
@@ -42,11 +42,24 @@ pub(super) async fn run(shared: Arc<Shared>) {
             continue;
         };
         let cost = uplink::cost(&batch);
+        let held = Held { shared: &shared, cost };
         shared.at_hand.store(relay::messages(&batch), Ordering::Relaxed);
         // The client's queue is what yields; else the runtime would end its turn after each 128 messages.
         unconstrained(publish(&shared, Bytes::from(batch))).await;
-        shared.uplink.release(cost);
+        drop(held);
         with_client.add(&shared.link, cost);
+    }
+}
+
+/// A batch that is being published. If the client ends under it, its room is free again.
+struct Held<'s> {
+    shared: &'s Shared,
+    cost: usize,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.uplink.release(self.cost);
     }
 }
 
@@ -89,11 +102,15 @@ async fn publish(shared: &Shared, batch: Bytes) {
         let Item::Publish { channels, frame } = item else { continue };
         let payload = batch.slice_ref(frame::payload(frame));
         for name in relay::names(channels) {
-            if name.starts_with(watch::RESERVED.as_bytes()) {
+            if is_system(name) {
                 shared.at_hand.fetch_sub(1, Ordering::Relaxed);
                 continue; // other nodes do not deliver it, and it is nobody else's business
             }
-            let Ok(subject) = Subject::from_utf8(batch.slice_ref(name)) else { continue }; // heads are UTF-8
+            let subject = match &shared.prefix {
+                Some(prefix) => Bytes::from([prefix.as_bytes(), name].concat()),
+                None => batch.slice_ref(name),
+            };
+            let Ok(subject) = Subject::from_utf8(subject) else { continue }; // heads are UTF-8
             let sent = shared.client.publish(subject, payload.clone()).await;
             shared.at_hand.fetch_sub(1, Ordering::Relaxed);
             match sent {

@@ -12,7 +12,10 @@ use crate::{
         subscriptions::{AudienceId, Slot},
     },
     error::{Reason, Refusal},
-    protocol::{channel::Kind, frame},
+    protocol::{
+        channel::{self, Kind},
+        frame,
+    },
 };
 
 /// Whom the last channel that was published to reaches. It serves the next publish to the same channel, unless a
@@ -191,6 +194,8 @@ impl Hub {
                     is_answered = true;
                 }
                 Item::Delivery { name, kind, frame } => self.deliver_to(name, kind, frame),
+                Item::Wide { name, is_all, frame } => self.deliver_wide(name, is_all, frame),
+                Item::Accepted { name, kind } => self.subscriptions.accept(name, kind),
                 Item::Refused { name, kind } => self.refused_by_bridge(name, kind),
                 Item::Absent => {
                     self.relays.absent(peer);
@@ -237,6 +242,25 @@ impl Hub {
             resolved.has_subscribers = resolved.audiences.iter().any(has_subscribers);
         }
         if self.resolved.has_subscribers {
+            let start = self.outboxes.turn_len() as u32;
+            self.outboxes.turn().extend_from_slice(frame);
+            self.deliver(start, self.outboxes.turn_len() as u32, None, 1);
+        }
+    }
+
+    /// Delivers a frame of another node that a wider subscription has brought: to the channel, and to the patterns that this
+    /// subscription stands for.
+    fn deliver_wide(&mut self, name: &[u8], is_all: bool, frame: &[u8]) {
+        self.forget_resolved();
+        let subscriptions = &self.subscriptions;
+        let resolved = &mut self.resolved;
+        resolved.name.clear();
+        subscriptions.find_all(name, &mut resolved.audiences);
+        resolved.audiences.retain(|&mut audience| {
+            let is_for = is_all || !channel::begins_with_wildcard(subscriptions.name(audience));
+            is_for && !subscriptions.subscribers(audience).is_empty()
+        });
+        if !resolved.audiences.is_empty() {
             let start = self.outboxes.turn_len() as u32;
             self.outboxes.turn().extend_from_slice(frame);
             self.deliver(start, self.outboxes.turn_len() as u32, None, 1);

@@ -1,6 +1,7 @@
 //! Names for which other nodes' publishes do not come, though they have subscribers here.
 
 use super::{AudienceId, Subscriptions};
+use crate::protocol::channel::Kind;
 
 impl Subscriptions {
     /// Whether other nodes' publishes to this name do not come.
@@ -11,6 +12,13 @@ impl Subscriptions {
     /// Notes that they do not, until the name has its first subscriber anew or [`forget_refusals`](Self::forget_refusals).
     pub(crate) fn set_refused(&mut self, id: AudienceId) {
         self.audiences[id.0 as usize].is_refused = true;
+    }
+
+    /// Notes that they come again.
+    pub(crate) fn accept(&mut self, name: &[u8], kind: Kind) {
+        if let Some(id) = self.find_name(name, kind) {
+            self.audiences[id.0 as usize].is_refused = false;
+        }
     }
 
     /// Nothing is refused any more. Cost: all audiences.
