@@ -146,7 +146,7 @@ fn where_nothing_wider_is_allowed_what_is_too_much_is_told_so() {
     assert!(online >= NAMES_MAX - 2, "{answers:?}");
     assert!(answers[19] == OFFLINE, "{answers:?}");
     let stats = wait_for_stats(&node, |stats| stats.nats_subscriptions_refused > 0);
-    assert!(stats.nats_subscriptions <= NAMES_MAX, "{stats}");
+    assert!(stats.nats_subscriptions < 2 * NAMES_MAX, "but for what came while it was asked for: {stats}");
     // When some have left there is room, and the others are asked for again.
     for number in 0..15 {
         client.unsubscribe(&format!("n.{number}.x"));

@@ -191,11 +191,6 @@ impl Subscriptions {
         }
     }
 
-    /// The channel or pattern that an audience is of.
-    pub(crate) fn name(&self, id: AudienceId) -> &[u8] {
-        &self.audiences[id.0 as usize].name
-    }
-
     /// The local subscribers of an audience, in no particular order.
     ///
     /// # Panics

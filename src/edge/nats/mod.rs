@@ -25,6 +25,7 @@
 //!
 //! If the client ends or panics all the same, the runtime goes with it, and the next one begins with the same table.
 
+mod backlog;
 mod dial;
 mod drops;
 mod gate;
@@ -74,6 +75,7 @@ use crate::{
 
 pub(crate) use self::options::Options;
 use self::{
+    backlog::Backlog,
     dial::{Dialed, Dialer},
     drops::{Drops, When},
     gate::Gate,
@@ -136,6 +138,8 @@ struct Kept {
     prefix: Option<String>,
     dialer: Dialer,
     uplink: Uplink,
+    /// What has come by it while NATS was away or slow.
+    backlog: Mutex<Backlog>,
     table: Mutex<Table>,
     inbound: Mutex<Inbound>,
     /// The connection to a server, if there is one.
@@ -345,6 +349,7 @@ impl Kept {
             options,
             prefix,
             uplink,
+            backlog: Mutex::new(Backlog::new()),
             table: Mutex::new(Table::new(downlinks.len(), names_max)),
             inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max)),
             server: Mutex::default(),
@@ -440,7 +445,7 @@ impl Shared {
             let now = Instant::now();
             let _ = timeout_at(by.clamp(now + STOP_TIME_MIN, now + STOP_TIME_MAX), self.wait_until_sent()).await;
         }
-        let waiting = self.uplink.take_all_messages() + self.at_hand.load(Ordering::Relaxed);
+        let waiting = self.give_up_waiting() + self.at_hand.load(Ordering::Relaxed);
         let unsent = self.link.unsent();
         let unconfirmed = lock(&self.progress).unconfirmed(&self.link);
         if waiting + unsent + unconfirmed > 0 {

@@ -18,7 +18,7 @@ use crate::{
     protocol::frame,
 };
 
-use super::{Shared, link::Link, table::is_system};
+use super::{Kept, Shared, link::Link, lock, table::is_system};
 
 /// What the client may keep, in bytes of batches, beside what waits in the uplink. It limits messages by their number only,
 /// and few of them reach this.
@@ -33,21 +33,70 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let is_open = shared.link.is_open();
         if is_open && !with_client.has_room(&shared.link) {
             wait_for_client().await;
+            shared.gather();
             continue;
         }
-        // In an outage all is left in the uplink, which drops what is oldest; the client would keep that.
-        let next = if is_open { shared.uplink.take() } else { None };
-        let Some(batch) = next else {
+        // In an outage all waits here, where there is a limit; the client would keep it.
+        let next = if is_open { shared.next_batch() } else { None };
+        let Some((batch, cost)) = next else {
             shared.publishes.notified().await;
+            shared.gather();
             continue;
         };
-        let cost = uplink::cost(&batch);
         let held = Held { shared: &shared, cost };
         shared.at_hand.store(relay::messages(&batch), Ordering::Relaxed);
         // The client's queue is what yields; else the runtime would end its turn after each 128 messages.
-        unconstrained(publish(&shared, Bytes::from(batch))).await;
+        let mut publishing = std::pin::pin!(unconstrained(publish(&shared, Bytes::from(batch))));
+        loop {
+            tokio::select! {
+                () = &mut publishing => break,
+                () = shared.publishes.notified() => shared.gather(),
+            }
+        }
         drop(held);
         with_client.add(&shared.link, cost);
+    }
+}
+
+impl Kept {
+    /// Takes in what the cores have sent, if much has come together, and drops what does not fit.
+    fn gather(&self) {
+        if !self.uplink.is_filling() {
+            return;
+        }
+        let mut backlog = lock(&self.backlog);
+        while let Some(batch) = self.uplink.take() {
+            backlog.push(batch);
+            while self.uplink.is_over()
+                && let Some((dropped, bytes)) = backlog.shrink()
+            {
+                self.uplink.release(bytes);
+                self.uplink.note_dropped(dropped.messages, &dropped.channel);
+            }
+        }
+    }
+
+    /// The oldest batch that waits.
+    fn next_batch(&self) -> Option<(Vec<u8>, usize)> {
+        let mut backlog = lock(&self.backlog);
+        while let Some((batch, cost)) = backlog.pop() {
+            if !batch.is_empty() {
+                return Some((batch, cost));
+            }
+        }
+        let batch = self.uplink.take()?;
+        let cost = uplink::cost(&batch);
+        Some((batch, cost))
+    }
+
+    /// How many messages wait, which nobody will send.
+    pub(super) fn give_up_waiting(&self) -> u64 {
+        let mut count = 0;
+        while let Some((batch, cost)) = self.next_batch() {
+            count += relay::messages(&batch);
+            self.uplink.release(cost);
+        }
+        count
     }
 }
 

@@ -12,10 +12,7 @@ use crate::{
         subscriptions::{AudienceId, Slot},
     },
     error::{Reason, Refusal},
-    protocol::{
-        channel::{self, Kind},
-        frame,
-    },
+    protocol::{channel::Kind, frame},
 };
 
 /// Whom the last channel that was published to reaches. It serves the next publish to the same channel, unless a
@@ -257,7 +254,7 @@ impl Hub {
         resolved.name.clear();
         subscriptions.find_all(name, &mut resolved.audiences);
         resolved.audiences.retain(|&mut audience| {
-            let is_for = is_all || !channel::begins_with_wildcard(subscriptions.name(audience));
+            let is_for = is_all || !subscriptions.begins_with_wildcard(audience);
             is_for && !subscriptions.subscribers(audience).is_empty()
         });
         if !resolved.audiences.is_empty() {

@@ -1,7 +1,7 @@
 //! Names for which other nodes' publishes do not come, though they have subscribers here.
 
 use super::{AudienceId, Subscriptions};
-use crate::protocol::channel::Kind;
+use crate::protocol::channel::{self, Kind};
 
 impl Subscriptions {
     /// Whether other nodes' publishes to this name do not come.
@@ -19,6 +19,11 @@ impl Subscriptions {
         if let Some(id) = self.find_name(name, kind) {
             self.audiences[id.0 as usize].is_refused = false;
         }
+    }
+
+    /// Whether the first token of the name is a wildcard: then no wider subscription than to everything stands for it.
+    pub(crate) fn begins_with_wildcard(&self, id: AudienceId) -> bool {
+        channel::begins_with_wildcard(&self.audiences[id.0 as usize].name)
     }
 
     /// Nothing is refused any more. Cost: all audiences.
