@@ -11,10 +11,17 @@ const AHEAD_MAX: usize = 64 * 1024;
 /// By message, how many more times the old connection has brought it than the new one.
 #[derive(Debug, Default)]
 pub(super) struct Overlap {
+    /// Which move it is of.
+    pub(super) of: u64,
     ahead: HashMap<u64, i64, RandomState>,
 }
 
 impl Overlap {
+    /// A move begins.
+    pub(super) fn new(of: u64) -> Self {
+        Self { of, ..Self::default() }
+    }
+
     /// Whether the other connection has brought this message of a subscription before.
     pub(super) fn is_twin(&mut self, is_old: bool, sid: u64, payload: &[u8]) -> bool {
         let key = self.ahead.hasher().hash_one((sid, payload));

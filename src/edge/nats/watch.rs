@@ -12,8 +12,9 @@ use super::{
     Shared,
     drops::When,
     inbound::Inbound,
-    link::Link,
+    link::{Link, random},
     lock,
+    overlap::Overlap,
     server::{Asked, Command, Server},
     table::Table,
 };
@@ -260,17 +261,27 @@ async fn move_on(shared: &Arc<Shared>, server: &Arc<Server>) {
     };
     let _ = timeout(MOVE_TIMEOUT, arrived).await;
     server.is_leaving.store(true, Ordering::Relaxed);
-    lock(&shared.inbound).overlap = Some(super::overlap::Overlap::default());
+    let of = random();
+    lock(&shared.inbound).overlap = Some(Overlap::new(of));
     server.leave.notify_one();
     let (shared, server) = (Arc::clone(shared), Arc::clone(server));
     tokio::spawn(async move {
         shared.moved.notified().await;
         shared.link.set_moving(false);
         shared.publishes.notify_one();
-        let _ = timeout(OVERLAP, std::future::pending::<()>()).await;
-        lock(&shared.inbound).overlap = None;
+        wait(OVERLAP).await;
         server.ended.notify_one();
+        // The new one still brings what the old one has brought last.
+        wait(OVERLAP).await;
+        let overlap = &mut lock(&shared.inbound).overlap;
+        if overlap.as_ref().is_some_and(|overlap| overlap.of == of) {
+            *overlap = None;
+        }
     });
+}
+
+async fn wait(duration: Duration) {
+    let _ = timeout(duration, std::future::pending::<()>()).await;
 }
 
 /// Asks the server to confirm what the cores want, behind all that was asked before.
