@@ -192,8 +192,8 @@ pub struct Config {
     /// `[nats://|tls://][user:password@|token@]host[:port]`, the port is 4222 unless given. Default: not set, this node is
     /// alone.
     ///
-    /// Each channel and pattern with a subscriber on this node costs 5.7 KB more than without. NATS is asked for one name per
-    /// 16 KiB of `memory-budget`; those beyond it hear this node's publishes alone, and an `ack` says so.
+    /// NATS is asked for one name per 16 KiB of `memory-budget`; past that for wider patterns, and what they bring that nobody
+    /// wants is dropped here.
     ///
     /// Any one of them is connected to, or one that they tell of; the server starts and serves its own clients when none is
     /// there. With `tls://`, in all of them or in none, every connection is TLS. A URL that is none keeps the server from
@@ -202,7 +202,8 @@ pub struct Config {
 
     /// `nats-creds`: the credentials file (a user JWT and its NKey seed) to log in with. Default: not set.
     ///
-    /// It is read once. One that cannot be used keeps the server from starting.
+    /// It is read again at each connection. One that cannot be used keeps the server from starting; later what was read last
+    /// is used then.
     pub nats_creds: Option<PathBuf>,
 
     /// `nats-nkey`: a file that holds the NKey seed to log in with. Default: not set.

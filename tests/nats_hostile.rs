@@ -43,7 +43,10 @@ impl Neighbour {
     }
 
     fn publish(&mut self, subject: &[u8], reply: &[u8], payload: &[u8]) {
-        self.say(&[b"PUB ", subject, b" ", reply, b" ", payload.len().to_string().as_bytes(), b"\r\n", payload, b"\r\n"].concat());
+        self.say(
+            &[b"PUB ", subject, b" ", reply, b" ", payload.len().to_string().as_bytes(), b"\r\n", payload, b"\r\n"]
+                .concat(),
+        );
     }
 
     fn publish_with_headers(&mut self, subject: &[u8], head: &[u8], payload: &[u8]) {
@@ -194,7 +197,11 @@ fn what_nats_refuses_is_acknowledged_as_that_and_asked_for_again() {
     let is_taken = common::wait_until(|| is_online(&mut client, "s5"), LIMITS);
     assert!(is_taken, "{}", daemon.stderr());
     assert_eq!(daemon.stderr().matches("NATS: connected").count(), 1, "{}", daemon.stderr());
-    assert!(daemon.stderr().contains("subscriptions are refused (maximum subscriptions exceeded)"), "{}", daemon.stderr());
+    assert!(
+        daemon.stderr().contains("subscriptions are refused (maximum subscriptions exceeded)"),
+        "{}",
+        daemon.stderr()
+    );
 }
 
 impl Neighbour {
@@ -202,7 +209,8 @@ impl Neighbour {
         let stream = TcpStream::connect(nats.address()).expect("nats-server accepts");
         let mut neighbour = Self(BufReader::new(stream));
         neighbour.line();
-        neighbour.say(format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"{password}\"}}\r\n").as_bytes());
+        neighbour
+            .say(format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"{password}\"}}\r\n").as_bytes());
         neighbour
     }
 }

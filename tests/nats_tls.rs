@@ -47,7 +47,10 @@ impl Authority {
     /// The files of a certificate for this host and its key.
     fn files(&self, scratch: &Scratch, host: &str, name: &str) -> (String, String) {
         let (certificate, key) = self.signed(host);
-        (scratch.write(&format!("{name}.pem"), &certificate.pem()), scratch.write(&format!("{name}.key"), &key.serialize_pem()))
+        (
+            scratch.write(&format!("{name}.pem"), &certificate.pem()),
+            scratch.write(&format!("{name}.key"), &key.serialize_pem()),
+        )
     }
 }
 
@@ -68,7 +71,8 @@ fn who_is_asked_for_a_certificate_shows_it_and_who_has_none_says_so_and_goes_on(
     let (scratch, authority, other) = (Scratch::new(), Authority::new(), Authority::new());
     let ca = authority.file(&scratch, "ca.pem");
     let (certificate, key) = authority.files(&scratch, &common::nats::free_address().ip().to_string(), "server");
-    let config = format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", ca_file: \"{ca}\", verify: true }}\n");
+    let config =
+        format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", ca_file: \"{ca}\", verify: true }}\n");
     let mut nats = NatsServer::start(&["-c", &scratch.write("nats.conf", &config)]);
     let (certificate, key) = authority.files(&scratch, "node", "node");
     let url = nats.url();

@@ -69,7 +69,8 @@ fn a_group_of_many_names_comes_by_one_wide_subscription_and_each_message_once() 
     }
     let stats = wait_for_stats(&node, |stats| stats.nats_subscriptions <= NAMES_MAX);
     assert_eq!(stats.nats_subscriptions_refused, 0, "{stats}");
-    let copies = [("user.7", 2), ("user.5", 3), ("user.49", 2), ("user.50", 1), ("user.a.x", 2), ("other.5", 1), ("other.6", 0)];
+    let copies =
+        [("user.7", 2), ("user.5", 3), ("user.49", 2), ("user.50", 1), ("user.a.x", 2), ("other.5", 1), ("other.6", 0)];
     expect_copies(&mut raw, &mut client, &copies);
     // Also on the next connection.
     nats.kill();
@@ -137,7 +138,8 @@ fn where_nothing_wider_is_allowed_what_is_too_much_is_told_so() {
     }
     let scratch = Scratch::new();
     let deny = "permissions: { publish: [\">\"], subscribe: [\"n.*.x\", \"probe\"] }";
-    let config = scratch.write("nats.conf", &format!("authorization {{ users: [{{ user: u, password: p, {deny} }}] }}\n"));
+    let config =
+        scratch.write("nats.conf", &format!("authorization {{ users: [{{ user: u, password: p, {deny} }}] }}\n"));
     let nats = NatsServer::start(&["-c", &config]);
     let node = node(&format!("nats://u:p@{}", nats.address()));
     let mut client = Client::connect(address(&node));

@@ -79,7 +79,8 @@ impl Login {
 }
 
 fn is_prefix(text: &str) -> bool {
-    let is_token = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>".contains(&byte));
+    let is_token =
+        |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>".contains(&byte));
     text.len() <= PREFIX_BYTES_MAX && !text.starts_with(['_', '$']) && text.split('.').all(is_token)
 }
 
@@ -225,12 +226,16 @@ mod tests {
     #[test]
     #[cfg(feature = "nats")]
     fn a_certificate_has_its_key_and_a_prefix_is_a_name() {
-        let config = |prefix: &str| Config { nats: Some("a".into()), nats_prefix: Some(prefix.to_owned()), ..Config::default() };
+        let config =
+            |prefix: &str| Config { nats: Some("a".into()), nats_prefix: Some(prefix.to_owned()), ..Config::default() };
         for prefix in ["app", "app.test", "a-b_c$"] {
             assert_eq!(config(prefix).check_nats(), Ok(()), "{prefix}");
         }
         for prefix in ["", ".", "a.", "a..b", "a b", "*", "a.>", "$SYS", "_x", "\u{b5}", &"x".repeat(101)] {
-            assert!(config(prefix).check_nats().is_err_and(|sentence| sentence.starts_with("nats-prefix:")), "{prefix}");
+            assert!(
+                config(prefix).check_nats().is_err_and(|sentence| sentence.starts_with("nats-prefix:")),
+                "{prefix}"
+            );
         }
         let halved = Config { nats: Some("a".into()), nats_tls_cert: Some("c".into()), ..Config::default() };
         assert!(halved.check_nats().is_err_and(|sentence| sentence.contains("nats-tls-key")));

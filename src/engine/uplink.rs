@@ -64,15 +64,12 @@ impl Uplink {
         Self::with_behind(bytes_max, BEHIND_BYTES_MAX, wake)
     }
 
-    fn with_behind(
-        bytes_max: usize,
-        behind_bytes_max: usize,
-        wake: impl Fn(bool) + Send + Sync + 'static,
-    ) -> Self {
+    fn with_behind(bytes_max: usize, behind_bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
         let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
         let (dropped_of, dropped_of_out) = bounded(1);
-        let state = State { bytes, bytes_max, behind_bytes_max, dropped, dropped_of, dropped_of_out, wake: Box::new(wake) };
+        let state =
+            State { bytes, bytes_max, behind_bytes_max, dropped, dropped_of, dropped_of_out, wake: Box::new(wake) };
         Self { publishes, oldest, interest, interest_out, state: Arc::new(state) }
     }
 

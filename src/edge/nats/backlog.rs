@@ -3,10 +3,7 @@
 //! When it does not fit, the channel that takes the most loses its oldest messages: a flood pushes out itself, and what
 //! others have published stays. Channels are told apart by a hash, in lanes: two that share one share its fate.
 
-use std::{
-    collections::VecDeque,
-    hash::BuildHasher,
-};
+use std::{collections::VecDeque, hash::BuildHasher};
 
 use foldhash::fast::RandomState;
 

@@ -10,17 +10,18 @@ use crate::{
         relay,
         uplink::{DOWNLINK_BYTES_MAX, Downlink},
     },
-    protocol::channel::{self, Kind},
+    protocol::channel::Kind,
 };
 
 use super::{
     Shared,
+    audience::{Audience, Target},
     drops::Tally,
     lock,
     overlap::Overlap,
     refusal::Refusal,
     server::{Asked, Command, Server, Waiting},
-    table::{News, State, Table, is_system},
+    table::{News, Table},
 };
 
 /// A batch of this size, in bytes, is handed over before the rest is taken in: after a pause the server brings several MiB
@@ -52,15 +53,6 @@ struct Outgoing {
     batch: Vec<u8>,
 }
 
-/// Who a message is for.
-#[derive(Clone, Copy)]
-enum Audience<'n> {
-    /// The subscribers of this very name.
-    Name(&'n str, Kind),
-    /// The subscribers of this channel, and of all patterns that match it; or those patterns alone that begin with a token.
-    Channel(&'n [u8], bool),
-}
-
 impl Inbound {
     pub(super) fn new(downlinks: Vec<Downlink>, frame_bytes_max: Arc<AtomicUsize>) -> Self {
         let cores = downlinks.into_iter().map(|downlink| Outgoing { downlink, batch: Vec::new() }).collect();
@@ -88,7 +80,8 @@ impl Inbound {
 
     /// Tells cores that nothing will come for some names, and that something will for others.
     pub(super) fn tell(&mut self, refused: &[News], accepted: &[News]) {
-        for (news, put) in [(refused, relay::put_refused as fn(&mut Vec<u8>, &[u8], Kind)), (accepted, relay::put_accepted)]
+        for (news, put) in
+            [(refused, relay::put_refused as fn(&mut Vec<u8>, &[u8], Kind)), (accepted, relay::put_accepted)]
         {
             for (cores, name, kind) in news {
                 each(*cores, |core| put(&mut self.cores[core].batch, name.as_bytes(), *kind));
@@ -178,48 +171,22 @@ impl<'s> Receiver<'s> {
             Some(prefix) => subject.strip_prefix(prefix.as_bytes()).unwrap_or_default(),
             None => subject,
         };
-        if is_system(channel) {
-            inbound.unwanted += 1;
-            return;
-        }
-        let entry = table.entries.get(&sid);
-        // An exact name is the subject, and was checked before.
-        if entry.is_none_or(|entry| entry.kind == Kind::Pattern) && !is_channel(channel) {
-            inbound.received += 1;
-            inbound.odd.add_bytes(subject);
-            return;
-        }
-        let (cores, audience) = match entry {
-            Some(entry) => {
-                let is_due = match entry.state {
-                    State::Asked | State::Live => true,
-                    State::Wanted => self.is_leaving,
-                    _ => false,
-                };
-                if !is_due {
-                    return; // a wider one brings it, or it was refused
-                }
-                if entry.cores == 0 {
-                    inbound.received += 1; // it lingers
-                    inbound.unwanted += 1;
-                }
-                (entry.cores, Audience::Name(&entry.name, entry.kind))
+        let (cores, audience) = match table.target(sid, channel, self.is_leaving) {
+            Target::Cores(cores, audience) => (cores, audience),
+            Target::Nobody => return,
+            Target::Unwanted => {
+                inbound.received += 1;
+                inbound.unwanted += 1;
+                return;
             }
-            None => {
-                let Some((pattern_cores, is_all)) = table.groups.by_wide(sid) else { return };
-                let exact = std::str::from_utf8(channel).ok().and_then(|name| table.find(name));
-                let exact = exact.filter(|entry| matches!(entry.state, State::Covered | State::Returning));
-                let cores = exact.map_or(0, |entry| entry.cores) | pattern_cores;
-                if cores == 0 {
-                    inbound.unwanted += 1;
-                }
-                (cores, Audience::Channel(channel, is_all))
+            Target::Odd => {
+                inbound.received += 1;
+                return inbound.odd.add_bytes(subject);
             }
         };
-        if cores == 0 || inbound.overlap.as_mut().is_some_and(|overlap| overlap.is_twin(self.is_leaving, sid, payload)) {
-            return;
+        if inbound.overlap.as_mut().is_none_or(|overlap| !overlap.is_twin(self.is_leaving, sid, payload)) {
+            inbound.deliver(cores, audience, subject, payload);
         }
-        inbound.deliver(cores, audience, subject, payload);
     }
 
     /// A message was skipped.
@@ -288,11 +255,6 @@ impl<'s> Receiver<'s> {
             counts.nats_unwanted = unwanted;
         });
     }
-}
-
-/// Whether a subject is a channel that clients may know.
-fn is_channel(subject: &[u8]) -> bool {
-    simdutf8::basic::from_utf8(subject).is_ok() && channel::check_publish(subject).is_ok()
 }
 
 #[cfg(test)]

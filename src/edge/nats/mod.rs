@@ -25,12 +25,15 @@
 //!
 //! If the client ends or panics all the same, the runtime goes with it, and the next one begins with the same table.
 
+mod answers;
+mod audience;
 mod backlog;
 mod dial;
 mod drops;
 mod gate;
 mod inbound;
 mod interest;
+mod kept;
 mod link;
 mod options;
 mod outbound;
@@ -41,6 +44,8 @@ mod secrets;
 mod server;
 mod spoken;
 mod table;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod wide;
 
@@ -50,13 +55,13 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use async_nats::{Client, ServerInfo};
+use async_nats::Client;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Notify,
@@ -67,25 +72,14 @@ use tokio::{
 use crate::{
     config::Config,
     engine::{
-        counters::{Shared as SharedStats, Stats},
+        counters::Shared as SharedStats,
         uplink::{Downlink, Uplink},
     },
     error::StartError,
 };
 
 pub(crate) use self::options::Options;
-use self::{
-    backlog::Backlog,
-    dial::{Dialed, Dialer},
-    drops::{Drops, When},
-    gate::Gate,
-    inbound::Inbound,
-    link::Link,
-    refusal::Refusals,
-    server::Server,
-    table::Table,
-    watch::Progress,
-};
+use self::{drops::When, gate::Gate, kept::Kept, link::Link};
 
 /// How long a stopping bridge goes on sending what waits, while it is connected: at most so long, and less if the time to
 /// drain is over before.
@@ -131,39 +125,6 @@ impl Deref for Shared {
     }
 }
 
-/// What outlives a client.
-struct Kept {
-    options: Arc<Options>,
-    /// In front of a channel's name in a subject: with the dot.
-    prefix: Option<String>,
-    dialer: Dialer,
-    uplink: Uplink,
-    /// What has come by it while NATS was away or slow.
-    backlog: Mutex<Backlog>,
-    table: Mutex<Table>,
-    inbound: Mutex<Inbound>,
-    /// The connection to a server, if there is one.
-    server: Mutex<Option<Arc<Server>>>,
-    /// The last connection that has ended, and why.
-    last_end: Mutex<(String, String)>,
-    /// There are publishes to take from the uplink.
-    publishes: Arc<Notify>,
-    /// Messages of the batch that is being published which are still to come.
-    at_hand: AtomicU64,
-    /// There is interest to take from the uplink.
-    interest: Arc<Notify>,
-    /// A server has confirmed what the cores want: for who waits for the next one to.
-    moved: Notify,
-    /// What the bridge has counted; `stats` is what other threads see of it.
-    counts: Mutex<Stats>,
-    stats: Arc<SharedStats>,
-    progress: Mutex<Progress>,
-    /// What the server has refused.
-    refusals: Mutex<Refusals>,
-    drops: Mutex<Drops>,
-    publish_bytes_max: Arc<AtomicUsize>,
-}
-
 /// What the bridge and the rest of the server tell each other by.
 pub(crate) struct Ends {
     pub(crate) downlinks: Vec<Downlink>,
@@ -197,7 +158,14 @@ impl Bridge {
         let wakes = (Arc::clone(&publishes), Arc::clone(&interest));
         let wake = move |has_interest: bool| if has_interest { wakes.1.notify_one() } else { wakes.0.notify_one() };
         let names_max = usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX);
-        Ok(Prepared { options, prefix, names_max, uplink: Uplink::new(config.nats_buffer_bytes, wake), publishes, interest })
+        Ok(Prepared {
+            options,
+            prefix,
+            names_max,
+            uplink: Uplink::new(config.nats_buffer_bytes, wake),
+            publishes,
+            interest,
+        })
     }
 
     /// Starts the bridge's thread. `lost` is called if it ends by itself, which only a fault of ours can make it.
@@ -210,7 +178,8 @@ impl Bridge {
         let first = runtime()?;
         let run = move || {
             let guard = Lost(Some(lost));
-            live(first, &Arc::new(Kept::new(prepared, ends)), &stopped);
+            let kept = Arc::new(Kept::new(prepared, ends));
+            live(first, &kept, &stopped, async |kept, stop| run(kept, stop).await);
             guard.disarm();
         };
         let thread = thread::Builder::new().name("lhttp-nats".to_owned()).spawn(run)?;
@@ -260,7 +229,7 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// The bridge, from its start to its end: client after client, should one of them end.
-fn live(first: Runtime, kept: &Arc<Kept>, stop: &Stop) {
+fn live(first: Runtime, kept: &Arc<Kept>, stop: &Stop, run: impl AsyncFn(&Arc<Kept>, &Stop) -> Result<(), String>) {
     let (mut next, mut pause) = (Ok(first), RESTART_PAUSE_MIN);
     loop {
         let began = Instant::now();
@@ -337,104 +306,6 @@ impl Stop {
             }
             self.asked.notified().await;
         }
-    }
-}
-
-impl Kept {
-    fn new(prepared: Prepared, ends: Ends) -> Self {
-        let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
-        let Prepared { options, prefix, names_max, uplink, publishes, interest } = prepared;
-        Self {
-            dialer: Dialer::new(&options.addresses, options.is_tls),
-            options,
-            prefix,
-            uplink,
-            backlog: Mutex::new(Backlog::new()),
-            table: Mutex::new(Table::new(downlinks.len(), names_max)),
-            inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max)),
-            server: Mutex::default(),
-            last_end: Mutex::default(),
-            publishes,
-            at_hand: AtomicU64::new(0),
-            interest,
-            moved: Notify::new(),
-            counts: Mutex::default(),
-            stats,
-            progress: Mutex::default(),
-            refusals: Mutex::default(),
-            drops: Mutex::default(),
-            publish_bytes_max,
-        }
-    }
-
-    /// The connection to a server, if there is one.
-    fn server(&self) -> Option<Arc<Server>> {
-        lock(&self.server).clone()
-    }
-
-    /// The subject of a name.
-    fn subject(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix.as_deref().unwrap_or_default())
-    }
-
-    /// The name of a subject.
-    fn channel<'s>(&self, subject: &'s str) -> &'s str {
-        subject.strip_prefix(self.prefix.as_deref().unwrap_or_default()).unwrap_or(subject)
-    }
-
-    /// A server has let the client in.
-    fn established(&self, server: &Arc<Server>, dialed: &Dialed) {
-        self.dialer.learn_of(&dialed.info.connect_urls);
-        *lock(&self.server) = Some(Arc::clone(server));
-        lock(&self.table).connected();
-        lock(&self.progress).retract();
-        self.interest.notify_one();
-    }
-
-    /// A connection to a server has ended.
-    fn has_ended(&self, server: &Arc<Server>, why: Option<String>) {
-        let mut current = lock(&self.server);
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, server)) {
-            *current = None;
-            let why = why.unwrap_or_else(|| "it does not answer".to_owned());
-            *lock(&self.last_end) = (server.url.clone(), why);
-        }
-    }
-
-    /// The last connection that has ended, and why.
-    fn last_end(&self) -> (String, String) {
-        lock(&self.last_end).clone()
-    }
-
-    /// What a server says of itself and others has changed.
-    fn servers_changed(&self, server: &Server, json: &[u8]) {
-        if let Ok(info) = serde_json::from_slice::<ServerInfo>(json) {
-            self.dialer.learn_of(&info.connect_urls);
-            server.is_lame.fetch_or(info.lame_duck_mode, Ordering::Relaxed);
-        }
-    }
-
-    /// Clients are not to wait for what no client of NATS brings.
-    fn client_has_ended(&self) {
-        *lock(&self.server) = None;
-        let (mut table, mut inbound) = (lock(&self.table), lock(&self.inbound));
-        table.forget_told();
-        inbound.overlap = None;
-        inbound.be_absent();
-        inbound.send();
-        let lost = lock(&self.progress).give_up() + self.at_hand.swap(0, Ordering::Relaxed);
-        self.count(|counts| {
-            counts.nats_restarts += 1;
-            counts.nats_possibly_lost += lost;
-        });
-    }
-
-    /// Counts something, and shows the numbers to other threads.
-    fn count(&self, change: impl FnOnce(&mut Stats)) {
-        let mut counts = lock(&self.counts);
-        change(&mut counts);
-        counts.nats_publish_dropped = self.uplink.dropped() + lock(&self.refusals).publishes.count();
-        self.stats.store(&counts);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     protocol::frame,
 };
 
-use super::{Kept, Shared, link::Link, lock, table::is_system};
+use super::{Shared, kept::Kept, link::Link, lock, table::is_system};
 
 /// What the client may keep, in bytes of batches, beside what waits in the uplink. It limits messages by their number only,
 /// and few of them reach this.

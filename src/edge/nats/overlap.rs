@@ -53,7 +53,10 @@ mod tests {
         let same = [(true, "c"), (true, "c"), (false, "c"), (false, "c"), (false, "c"), (true, "c")];
         assert_eq!(twins(&same), [false, false, true, true, false, true], "the same said three times");
         assert!(overlap.ahead.is_empty());
-        assert!(!overlap.is_twin(true, 1, b"d") && !overlap.is_twin(false, 2, b"d"), "two subscriptions get two copies");
+        assert!(
+            !overlap.is_twin(true, 1, b"d") && !overlap.is_twin(false, 2, b"d"),
+            "two subscriptions get two copies"
+        );
     }
 
     #[test]

@@ -256,7 +256,9 @@ mod tests {
             listener.filled(len);
             rest = &rest[len..];
         }
-        assert!(matches!(listener.next(1 << 20), Ok(Some(Said::Message { payload, .. })) if payload.len() == 4 * BUFFER_BYTES));
+        assert!(
+            matches!(listener.next(1 << 20), Ok(Some(Said::Message { payload, .. })) if payload.len() == 4 * BUFFER_BYTES)
+        );
         assert_eq!(listener.space().len(), BUFFER_BYTES);
     }
 

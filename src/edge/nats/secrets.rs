@@ -161,9 +161,12 @@ impl TlsFiles {
         let news: Vec<String> = texts.iter().map(|(.., text)| text.clone()).collect();
         let mut kept = lock(&self.kept);
         let options = texts.iter().map(|(option, ..)| *option).enumerate();
-        let changed: Vec<_> = options.filter(|(at, _)| kept.0.get(*at) != news.get(*at)).map(|(_, name)| name).collect();
+        let changed: Vec<_> =
+            options.filter(|(at, _)| kept.0.get(*at) != news.get(*at)).map(|(_, name)| name).collect();
         if !changed.is_empty() {
-            let text_of = |option| texts.iter().find(|(name, ..)| *name == option).map(|(_, path, text)| (path.as_path(), &**text));
+            let text_of = |option| {
+                texts.iter().find(|(name, ..)| *name == option).map(|(_, path, text)| (path.as_path(), &**text))
+            };
             let client = build(text_of("nats-tls-ca"), text_of("nats-tls-cert").zip(text_of("nats-tls-key")))?;
             *kept = (news, Some(Arc::new(client)));
         }

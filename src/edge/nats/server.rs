@@ -201,11 +201,7 @@ impl Server {
     ///
     /// # Errors
     /// The connection is broken.
-    pub(super) async fn speak(
-        &self,
-        mut client: OwnedReadHalf,
-        mut server: impl AsyncWrite + Unpin,
-    ) -> io::Result<()> {
+    pub(super) async fn speak(&self, mut client: OwnedReadHalf, mut server: impl AsyncWrite + Unpin) -> io::Result<()> {
         let (mut follower, mut bytes, mut own) = (Follower::default(), vec![0; CLIENT_BYTES], Vec::new());
         let mut has_client = true;
         loop {
@@ -279,7 +275,8 @@ impl Server {
         let payload_bytes_max = receiver.payload_bytes_max();
         loop {
             let said = listener.next(payload_bytes_max);
-            let said = said.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the server does not speak NATS"))?;
+            let said =
+                said.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the server does not speak NATS"))?;
             let Some(said) = said else { break };
             match said {
                 Said::Message { sid, subject, payload } => receiver.message(sid, subject, payload),

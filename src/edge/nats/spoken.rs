@@ -85,7 +85,13 @@ mod tests {
 
     #[test]
     fn the_ends_of_commands_are_found_however_they_are_cut() {
-        let commands = ["PING\r\n", "PUB room 5\r\nPING\r\r\n", "PUB a re.ply 0\r\n\r\n", "PONG\r\n", "PUB b 12\r\n0123456789\r\n\r\n"];
+        let commands = [
+            "PING\r\n",
+            "PUB room 5\r\nPING\r\r\n",
+            "PUB a re.ply 0\r\n\r\n",
+            "PONG\r\n",
+            "PUB b 12\r\n0123456789\r\n\r\n",
+        ];
         let spoken = commands.concat();
         let mut ends: Vec<usize> = Vec::new();
         for command in commands {

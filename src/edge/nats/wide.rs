@@ -217,7 +217,8 @@ impl Table {
     /// Asks for the wide subscription that saves most. Says whether there is one.
     pub(super) fn widen(&mut self) -> bool {
         let groups = self.groups.groups.iter().filter(|(_, group)| group.wide == Wide::None);
-        let best = groups.max_by_key(|(_, group)| group.narrow).map(|(pattern, group)| (Arc::clone(pattern), group.narrow));
+        let best =
+            groups.max_by_key(|(_, group)| group.narrow).map(|(pattern, group)| (Arc::clone(pattern), group.narrow));
         let worth = (self.names_max / WORTH_PART).max(2);
         let pattern = match best {
             Some((pattern, narrow)) if narrow >= worth => pattern,
@@ -228,7 +229,9 @@ impl Table {
         if let Some(wide) = self.groups.wide_mut(&pattern) {
             *wide = Wide::Asked(sid);
         }
-        log::info!("NATS: there are more names than memory-budget allows subscriptions for; {pattern} takes the place of many");
+        log::info!(
+            "NATS: there are more names than memory-budget allows subscriptions for; {pattern} takes the place of many"
+        );
         self.groups.wides.insert(sid, pattern);
         // What is already there goes on by its own subscriptions until this one is confirmed.
         self.asked.push_front(sid);
