@@ -236,9 +236,9 @@ pub struct Config {
     /// `nats-buffer`: bytes of publishes that wait for NATS, over all cores, while it is away or slow. Default: 8 MiB; at
     /// least [`Config::NATS_BUFFER_BYTES_MIN`] and twice `max-message`.
     ///
-    /// What does not fit pushes out what is oldest, counted in [`Stats`](crate::Stats). A message counts as it is, with its
+    /// When it does not fit, the channel that takes the most loses its oldest messages, counted in [`Stats`](crate::Stats). A message counts as it is, with its
     /// channel's name, and at most 84 bytes more; a core leaves at most 16 KiB and a message of this unused. Beside it the
-    /// NATS client has up to 1 MiB at hand.
+    /// NATS client has up to 1 MiB at hand, and for a moment up to 4 MiB may wait for the bridge's thread.
     #[serde(rename = "nats-buffer", deserialize_with = "units::bytes")]
     pub nats_buffer_bytes: usize,
 
