@@ -33,7 +33,7 @@ use std::{
 use serde::Deserialize;
 
 #[cfg(feature = "nats")]
-pub(crate) use self::nats::{Login, NatsServer};
+pub(crate) use self::nats::Login;
 pub(crate) use self::plan::RESERVED_PER_CORE;
 pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
@@ -253,8 +253,8 @@ pub struct Config {
     /// `[nats://|tls://][user:password@|token@]host[:port]`, the port is 4222 unless given. Default: not set, this node is
     /// alone.
     ///
-    /// Each channel and pattern with a subscriber on this node costs 5.7 KB more than without. NATS is asked for one name per
-    /// 16 KiB of `memory-budget`; those beyond it hear this node's publishes alone, and an `ack` says so.
+    /// NATS is asked for one name per 16 KiB of `memory-budget`; past that for wider patterns, and what they bring that nobody
+    /// wants is dropped here.
     ///
     /// Any one of them is connected to, or one that they tell of; the server starts and serves its own clients when none is
     /// there. With `tls://`, in all of them or in none, every connection is TLS. A URL that is none keeps the server from
@@ -263,7 +263,8 @@ pub struct Config {
 
     /// `nats-creds`: the credentials file (a user JWT and its NKey seed) to log in with. Default: not set.
     ///
-    /// It is read once. One that cannot be used keeps the server from starting.
+    /// It is read again at each connection. One that cannot be used keeps the server from starting; later what was read last
+    /// is used then.
     pub nats_creds: Option<PathBuf>,
 
     /// `nats-nkey`: a file that holds the NKey seed to log in with. Default: not set.
@@ -279,12 +280,26 @@ pub struct Config {
     /// connection must be TLS then. Default: not set, the system's authorities, for servers that want TLS.
     pub nats_tls_ca: Option<PathBuf>,
 
+    /// `nats-tls-cert` and `nats-tls-key`: PEM files with this node's certificate and its key, for servers that demand one;
+    /// with them the node speaks nothing but TLS. They are read again at each connection. Default: not set.
+    pub nats_tls_cert: Option<PathBuf>,
+
+    /// `nats-tls-key`: see `nats-tls-cert`.
+    pub nats_tls_key: Option<PathBuf>,
+
+    /// `nats-tls-first`: TLS begins before the server says anything, as its `handshake_first` wants it. Default: no.
+    pub nats_tls_first: bool,
+
+    /// `nats-prefix`: at NATS all channels of this node are below this prefix, of one or more tokens: with `app`, the channel
+    /// `room` has the subject `app.room`. Default: not set, the subject is the channel.
+    pub nats_prefix: Option<String>,
+
     /// `nats-buffer`: bytes of publishes that wait for NATS, over all cores, while it is away or slow. Default: 8 MiB; at
     /// least [`Config::NATS_BUFFER_BYTES_MIN`] and twice `max-message`.
     ///
-    /// What does not fit pushes out what is oldest, counted in [`Stats`](crate::Stats). A message counts as it is, with its
+    /// When it does not fit, the channel that takes the most loses its oldest messages, counted in [`Stats`](crate::Stats). A message counts as it is, with its
     /// channel's name, and at most 84 bytes more; a core leaves at most 16 KiB and a message of this unused. Beside it the
-    /// NATS client has up to 1 MiB at hand.
+    /// NATS client has up to 1 MiB at hand, and for a moment up to 4 MiB may wait for the bridge's thread.
     #[serde(rename = "nats-buffer", deserialize_with = "units::bytes")]
     pub nats_buffer_bytes: usize,
 
@@ -400,6 +415,10 @@ impl Default for Config {
             nats_user: None,
             nats_password_file: None,
             nats_tls_ca: None,
+            nats_tls_cert: None,
+            nats_tls_key: None,
+            nats_tls_first: false,
+            nats_prefix: None,
             nats_buffer_bytes: 8 << 20,
             upstream_allow: Vec::new(),
             upstream_workers: 16,

@@ -222,7 +222,11 @@ impl Builder {
             places,
             _socket_files: socket_files,
             message_bytes_max: self.config.message_bytes_max,
-            reloader: Reloader::new(mailboxes.clone(), self.config.clone()),
+            reloader: Reloader::new(
+                mailboxes.clone(),
+                self.config.clone(),
+                bridge.as_ref().map(|bridge| Arc::clone(&bridge.options)),
+            ),
             mailboxes,
             shared,
             next_publisher: AtomicUsize::new(0),

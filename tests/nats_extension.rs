@@ -14,7 +14,6 @@ use common::{
     scratch::Scratch,
 };
 use lhttp::{Builder, Config, Handle, Processor, PublishError};
-use support::bridge::wait_for_stats as wait_for;
 use support::{Client, bridge, on_message, one_and_two_cores, start, start_with_cores, wait_until};
 
 /// What the servers of this process log.
@@ -201,47 +200,6 @@ fn a_core_that_is_behind_costs_the_others_nothing() {
         assert!(node.stats().nats_receive_dropped > 0, "{}", node.stats());
         release.send(()).expect("the core waits");
     }
-}
-
-#[test]
-fn more_names_than_memory_is_planned_for_are_served_by_this_node_alone() {
-    if !has_nats_server() {
-        return;
-    }
-    const NAMES_MAX: u64 = 8;
-    let mut nats = NatsServer::start(&[]);
-    let config = Config {
-        nats: Some(nats.url().into()),
-        memory_budget_bytes: Some(NAMES_MAX * (16 << 10)),
-        message_bytes_max: 16 << 10,
-        outbox_bytes_max: 64 << 10,
-        ..Config::default()
-    };
-    let node = start(|builder| builder.config(config));
-    let mut client = Client::connect(node.local_addrs()[0]);
-    wait_until(|| bridge::subscribe(&mut client, "n.0") == bridge::ONLINE);
-    for number in 0..NAMES_MAX {
-        assert_eq!(bridge::subscribe(&mut client, &format!("n.{number}")), bridge::ONLINE, "{number}");
-    }
-    for number in NAMES_MAX..2 * NAMES_MAX {
-        assert_eq!(bridge::subscribe(&mut client, &format!("n.{number}")), bridge::OFFLINE, "{number}");
-    }
-    let stats = wait_for(&node, |stats| stats.nats_subscriptions_refused == NAMES_MAX);
-    assert_eq!(stats.nats_subscriptions, NAMES_MAX, "{stats}");
-    let mut raw = RawNats::connect(&nats);
-    raw.publish("n.9", b"for nobody");
-    raw.publish("n.7", b"behind it");
-    client.expect("behind it");
-    client.say("LHTTP/1.0 n\r\npublish:n.9\r\n\r\n");
-    client.expect("LHTTP/1.0 n\r\npublish:n.9\r\n\r\n");
-    // Where others have left, the next connection has room.
-    client.unsubscribe("n.0 n.1 n.2 n.3 n.4 n.5 n.6 n.7");
-    wait_for(&node, |stats| stats.nats_subscriptions == 0);
-    assert_eq!(bridge::subscribe(&mut client, "n.9"), bridge::OFFLINE);
-    nats.kill();
-    nats.restart();
-    wait_until(|| bridge::subscribe(&mut client, "n.9") == bridge::ONLINE);
-    assert_eq!(node.stats().nats_subscriptions_refused, 0);
 }
 
 #[test]

@@ -7,6 +7,9 @@ use super::{Config, Secret};
 /// The port of a URL that names none.
 const PORT: u16 = 4222;
 
+/// The longest `nats-prefix`, in bytes: with a channel's name behind it a subject stays far below what a server takes.
+const PREFIX_BYTES_MAX: usize = 100;
+
 /// One NATS server, from `[nats://|tls://][user:password@|token@]host[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NatsServer {
@@ -75,6 +78,12 @@ impl Login {
     }
 }
 
+fn is_prefix(text: &str) -> bool {
+    let is_token =
+        |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !b"*>".contains(&byte));
+    text.len() <= PREFIX_BYTES_MAX && !text.starts_with(['_', '$']) && text.split('.').all(is_token)
+}
+
 /// RFC 3986 §2.1.
 fn percent_decode(text: &str) -> Result<String, String> {
     let bad = || "nats: a percent sign in a URL is followed by two hexadecimal digits".to_owned();
@@ -134,6 +143,10 @@ impl Config {
             ("nats-user", self.nats_user.is_some()),
             ("nats-password-file", self.nats_password_file.is_some()),
             ("nats-tls-ca", self.nats_tls_ca.is_some()),
+            ("nats-tls-cert", self.nats_tls_cert.is_some()),
+            ("nats-tls-key", self.nats_tls_key.is_some()),
+            ("nats-tls-first", self.nats_tls_first),
+            ("nats-prefix", self.nats_prefix.is_some()),
         ];
         if self.nats.is_none() {
             let alone = needs_url.into_iter().find(|(_, is_given)| *is_given);
@@ -143,6 +156,16 @@ impl Config {
             return Err("nats: this lhttpd was built without its NATS bridge (cargo feature nats)".to_owned());
         }
         self.nats_login()?;
+        if self.nats_tls_cert.is_some() != self.nats_tls_key.is_some() {
+            return Err("nats-tls-cert and nats-tls-key: give both or none".to_owned());
+        }
+        if let Some(prefix) = &self.nats_prefix
+            && !is_prefix(prefix)
+        {
+            return Err(format!(
+                "nats-prefix: it is tokens of visible ASCII with dots between them, at most {PREFIX_BYTES_MAX} bytes, without wildcards, and begins with neither _ nor $"
+            ));
+        }
         let servers = self.nats_servers()?;
         if servers.iter().any(|server| server.is_tls != servers[0].is_tls) {
             return Err("nats: give tls:// in all URLs or in none".to_owned());
@@ -198,6 +221,24 @@ mod tests {
         let check = |nats: &str| Config { nats: Some(nats.into()), ..Config::default() }.check_nats();
         assert_eq!((check("tls://a,tls://b"), check("nats://a,b")), (Ok(()), Ok(())));
         assert_eq!(check("tls://a,nats://b"), Err("nats: give tls:// in all URLs or in none".to_owned()));
+    }
+
+    #[test]
+    #[cfg(feature = "nats")]
+    fn a_certificate_has_its_key_and_a_prefix_is_a_name() {
+        let config =
+            |prefix: &str| Config { nats: Some("a".into()), nats_prefix: Some(prefix.to_owned()), ..Config::default() };
+        for prefix in ["app", "app.test", "a-b_c$"] {
+            assert_eq!(config(prefix).check_nats(), Ok(()), "{prefix}");
+        }
+        for prefix in ["", ".", "a.", "a..b", "a b", "*", "a.>", "$SYS", "_x", "\u{b5}", &"x".repeat(101)] {
+            assert!(
+                config(prefix).check_nats().is_err_and(|sentence| sentence.starts_with("nats-prefix:")),
+                "{prefix}"
+            );
+        }
+        let halved = Config { nats: Some("a".into()), nats_tls_cert: Some("c".into()), ..Config::default() };
+        assert!(halved.check_nats().is_err_and(|sentence| sentence.contains("nats-tls-key")));
     }
 
     #[test]

@@ -21,6 +21,7 @@ impl Config {
             ("nats-creds", &self.nats_creds),
             ("nats-nkey", &self.nats_nkey),
             ("nats-password-file", &self.nats_password_file),
+            ("nats-tls-key", &self.nats_tls_key),
         ];
         files.into_iter().filter_map(|(name, file)| Some((name, file.as_deref()?)))
     }

@@ -6,7 +6,7 @@ use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_m
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 35] = [
+    pub const NAMES: [&str; 39] = [
         "listen",
         "cores",
         "cpu-list",
@@ -36,6 +36,10 @@ impl Config {
         "nats-user",
         "nats-password-file",
         "nats-tls-ca",
+        "nats-tls-cert",
+        "nats-tls-key",
+        "nats-tls-first",
+        "nats-prefix",
         "nats-buffer",
         "upstream-allow",
         "upstream-workers",
@@ -92,6 +96,10 @@ impl Config {
             "nats-user" => self.nats_user = Some(value.to_owned()),
             "nats-password-file" => self.nats_password_file = Some(PathBuf::from(value)),
             "nats-tls-ca" => self.nats_tls_ca = Some(PathBuf::from(value)),
+            "nats-tls-cert" => self.nats_tls_cert = Some(PathBuf::from(value)),
+            "nats-tls-key" => self.nats_tls_key = Some(PathBuf::from(value)),
+            "nats-tls-first" => self.nats_tls_first = switch(value)?,
+            "nats-prefix" => self.nats_prefix = Some(value.to_owned()),
             "nats-buffer" => self.nats_buffer_bytes = size(value)?,
             "upstream-allow" => self.upstream_allow = split_allow(value),
             "upstream-workers" => self.upstream_workers = number(value)?,
@@ -106,6 +114,10 @@ impl Config {
 
 fn size(text: &str) -> Result<usize, String> {
     usize::try_from(parse_bytes(text)?).map_err(|_| format!("{text} is more than this machine can address"))
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
 fn number(text: &str) -> Result<usize, String> {

@@ -48,6 +48,10 @@ const EVERY_OPTION: &str = r#"
         nats-user = "u"
         nats-password-file = "/password"
         nats-tls-ca = "/ca"
+        nats-tls-cert = "/cert"
+        nats-tls-key = "/key"
+        nats-tls-first = true
+        nats-prefix = "app"
         nats-buffer = "1MiB"
         upstream-allow = ["http://h/api", "http://[::1]:9000"]
         upstream-workers = 3
@@ -88,6 +92,10 @@ fn every_option_can_be_set_in_toml() {
         nats_user: Some("u".to_owned()),
         nats_password_file: Some("/password".into()),
         nats_tls_ca: Some("/ca".into()),
+        nats_tls_cert: Some("/cert".into()),
+        nats_tls_key: Some("/key".into()),
+        nats_tls_first: true,
+        nats_prefix: Some("app".to_owned()),
         nats_buffer_bytes: 1 << 20,
         upstream_allow: vec!["http://h/api".to_owned(), "http://[::1]:9000".to_owned()],
         upstream_workers: 3,
@@ -108,6 +116,7 @@ fn every_option_can_be_set_by_its_name() {
             toml::Value::String(text) => text.clone(),
             toml::Value::Array(items) => items.iter().map(|item| item.as_str().unwrap()).collect::<Vec<_>>().join(", "),
             toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(is_on) => is_on.to_string(),
             other => panic!("{name}: {other:?}"),
         };
         let before = config.clone();

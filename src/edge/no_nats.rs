@@ -20,7 +20,18 @@ use crate::{
 pub(crate) enum Bridge {}
 
 /// There is none.
+#[derive(Debug)]
+pub(crate) enum Options {}
+
+impl Options {
+    pub(crate) fn reread(&self) -> Result<Vec<&'static str>, String> {
+        match *self {}
+    }
+}
+
+/// There is none.
 pub(crate) struct Prepared {
+    pub(crate) options: Arc<Options>,
     pub(crate) uplink: Uplink,
     never: Bridge,
 }

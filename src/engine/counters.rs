@@ -111,16 +111,21 @@ counters! {
     /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them. Of those that its
     /// permissions refuse, which count as published too, it may be told of some only.
     nats_publish_dropped,
-    /// Messages from NATS that were dropped: a core was behind, or they are larger than an outbox.
+    /// Messages from NATS that were dropped: a core was behind, they are larger than an outbox, or their subject is no
+    /// channel.
     nats_receive_dropped,
     /// Messages that were on their way to NATS when the connection was lost: they may not have arrived.
     nats_possibly_lost,
+    /// Messages from NATS that nobody on this node is subscribed to: wider subscriptions bring them, or they are on subjects
+    /// of the system.
+    nats_unwanted,
+    /// Times that the NATS client has ended or panicked, and a new one has begun.
+    nats_restarts,
     /// Times that a connection to NATS was lost.
     nats_disconnects,
     /// Channels and patterns that this node is subscribed to at NATS now.
     nats_subscriptions,
-    /// Channels and patterns of this node now that it is not subscribed to at NATS: they are too many for `memory-budget`,
-    /// or NATS refuses them.
+    /// Channels and patterns of this node now for which nothing comes from NATS, because it refuses them.
     nats_subscriptions_refused,
     /// Requests to upstream servers that were asked for and queued.
     upstream_requests,

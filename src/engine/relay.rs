@@ -13,7 +13,7 @@ use crate::{config::memory, engine::subscriptions::PEERS_MAX, protocol::channel:
 use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
 pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
 #[cfg_attr(not(feature = "nats"), allow(unused_imports))] // the bridge says it
-pub(crate) use self::item::{put_absent, put_delivery, put_refused};
+pub(crate) use self::item::{put_absent, put_accepted, put_delivery, put_refused, put_wide};
 
 /// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the link is
 /// congested, and messages that need it wait.

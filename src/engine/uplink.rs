@@ -25,6 +25,10 @@ use crate::{
 /// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
 const BATCH_OVERHEAD_BYTES: usize = 64;
 
+/// The bridge drops what is over the limit, for it can tell whose it is. It may not have had its turn: only when so many
+/// bytes more have come a core drops what it finds.
+const BEHIND_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes that wait for one core. A core that is further behind loses the messages that come then. After a pause the NATS
 /// client may bring 8 MiB before a core has had a chance to run, which must not be too much.
 pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
@@ -53,6 +57,8 @@ struct State {
     bytes_max: usize,
     /// Bytes in `interest`.
     interest_bytes: AtomicUsize,
+    /// [`BEHIND_BYTES_MAX`], but for tests.
+    behind_bytes_max: usize,
     /// Messages that did not fit.
     dropped: AtomicU64,
     /// A channel of which one was dropped, for the log, until somebody asks for it.
@@ -65,12 +71,17 @@ struct State {
 impl Uplink {
     /// A link that holds this many bytes of messages and calls `wake` when there is something to take.
     pub(crate) fn new(bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self::with_behind(bytes_max, BEHIND_BYTES_MAX, wake)
+    }
+
+    fn with_behind(bytes_max: usize, behind_bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
         let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
         let (dropped_of, dropped_of_out) = bounded(1);
         let interest_bytes = AtomicUsize::new(0);
+        let wake = Box::new(wake);
         let state =
-            State { bytes, bytes_max, interest_bytes, dropped, dropped_of, dropped_of_out, wake: Box::new(wake) };
+            State { bytes, bytes_max, behind_bytes_max, interest_bytes, dropped, dropped_of, dropped_of_out, wake };
         Self { publishes, oldest, interest, interest_out, state: Arc::new(state) }
     }
 
@@ -79,8 +90,8 @@ impl Uplink {
         self.state.interest_bytes.load(Ordering::Relaxed) >= INTEREST_BYTES_MAX
     }
 
-    /// Hands over what core number `core` has for the bridge. What does not fit pushes out what is oldest, batch by batch:
-    /// each core leaves less than one batch of the limit unused.
+    /// Hands over what core number `core` has for the bridge, which keeps the limit. If it does not come to that, what is far
+    /// too much pushes out what is oldest, batch by batch.
     pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
         // No send fails: this link has both ends.
         if let Some(interest) = interest {
@@ -93,7 +104,7 @@ impl Uplink {
             has_publishes = true;
             self.state.bytes.fetch_add(cost(&batch), Ordering::Relaxed);
             let _ = self.publishes.send(batch);
-            while self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max {
+            while self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max + self.state.behind_bytes_max {
                 let Ok(oldest) = self.oldest.try_recv() else { break };
                 self.release(cost(&oldest));
                 self.drop_batch(&oldest);
@@ -101,6 +112,24 @@ impl Uplink {
         }
         if has_publishes {
             (self.state.wake)(false);
+        }
+    }
+
+    /// Whether the batches that were sent and not released take a good part of the limit.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max / 2
+    }
+
+    /// Whether they are over the limit.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max
+    }
+
+    /// Messages of this channel, among others, did not fit.
+    pub(crate) fn note_dropped(&self, messages: u64, channel: &[u8]) {
+        self.count_dropped(messages);
+        if self.state.dropped_of.is_empty() {
+            let _ = self.state.dropped_of.try_send(channel.into()); // a core may have told of one
         }
     }
 
@@ -119,16 +148,6 @@ impl Uplink {
         let (core, interest) = self.interest_out.try_recv().ok()?;
         self.state.interest_bytes.fetch_sub(interest.len(), Ordering::Relaxed);
         Some((core, interest))
-    }
-
-    /// Takes all that waits, and gives how many messages that was.
-    pub(crate) fn take_all_messages(&self) -> u64 {
-        let mut count = 0;
-        while let Some(batch) = self.take() {
-            count += relay::messages(&batch);
-            self.release(cost(&batch));
-        }
-        count
     }
 
     /// Whether nothing waits and nothing is at hand.
@@ -244,7 +263,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_pushes_out_the_oldest_and_is_counted() {
         let one = cost(&batch(&[0; 100]));
-        let uplink = Uplink::new(2 * one, |_| {});
+        let uplink = Uplink::with_behind(one, one, |_| {});
         for number in 0..5 {
             uplink.send(0, None, [batch(&[number; 100])].into_iter());
         }
@@ -265,7 +284,7 @@ mod tests {
         relays.announce(b"a", Kind::Exact);
         let interest = relays.take_interest();
         assert!(interest.is_some() && relays.take(1).is_some() && relays.take(bridge).is_none());
-        let uplink = Uplink::new(0, |_| {});
+        let uplink = Uplink::with_behind(0, 0, |_| {});
         uplink.send(3, interest.clone(), [batch(b"x")].into_iter());
         assert_eq!((uplink.dropped(), uplink.take_interest()), (2, interest.map(|interest| (3, interest))));
     }

@@ -71,18 +71,12 @@ pub(crate) fn is_system(name: &[u8]) -> bool {
     matches!(name, [b'$' | b'_', ..])
 }
 
-/// Whether a pattern can match no channel of the system's: a wildcard in its first token stands for the others alone.
-#[cfg_attr(not(any(test, feature = "nats")), allow(dead_code))] // the bridge asks
-pub(crate) fn is_open(pattern: &[u8]) -> bool {
-    matches!(pattern, [b'*' | b'>'] | [b'*' | b'>', b'.', ..])
-}
-
 /// Whether `pattern` matches `channel`, token by token; a pattern without wildcards matches itself alone.
 ///
 /// Both must have passed their check. This is the definition that the table of patterns is held against, which a publish
 /// goes through.
 pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
-    if is_open(pattern) && is_system(channel) {
+    if begins_with_wildcard(pattern) && is_system(channel) {
         return false;
     }
     let mut channel = tokens(channel);
@@ -95,6 +89,11 @@ pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
         }
     }
     channel.next().is_none()
+}
+
+/// Whether the first token of a channel or pattern is a wildcard.
+pub(crate) fn begins_with_wildcard(name: &[u8]) -> bool {
+    matches!(tokens(name).next(), Some(b"*" | b">"))
 }
 
 /// The names in a `subscribe`, `publish` or `unsubscribe` value, separated by spaces or tabs, one or more. They are not

@@ -12,6 +12,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::{
     config::Config,
+    edge::nats,
     engine::{
         hub::Limits,
         inbox::{Letter, Mailbox, Options},
@@ -35,6 +36,8 @@ pub struct Reloader {
     outbox_bytes_max: Arc<AtomicUsize>,
     /// `max-publish-channels`, for publishers of other threads.
     publish_channels_max: Arc<AtomicUsize>,
+    /// The files that the bridge logs in with.
+    nats: Option<Arc<nats::Options>>,
 }
 
 /// What came of a [`Reloader::reload`]: options by their names, as the daemon spells them.
@@ -47,11 +50,11 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config) -> Self {
+    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, nats: Option<Arc<nats::Options>>) -> Self {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
-        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max }
+        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max, nats }
     }
 
     /// `outbox-max` as it is now.
@@ -74,6 +77,9 @@ impl Reloader {
     ///
     /// Call it from a thread of the program's own: a core's thread, which runs processors and filters, would wait for
     /// itself, and it is pinned to a CPU, as are threads that it starts, so that the server would seem to have only that one.
+    ///
+    /// The files with which the bridge logs in to NATS are read again: if one has changed, it is named in
+    /// [`Reloaded::applied`], and the bridge connects anew with it, without a gap.
     ///
     /// The limits of messages and connections, the times, the publish key and the drain time change at once, for
     /// connections that are open too. `listen`, `cores`, `cpu-list`, `max-message`, `send-buffer` and all of `nats` and `upstream` do not:
@@ -100,7 +106,7 @@ impl Reloader {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         prepare(wanted)?;
         let mut next = running.clone();
-        let reloaded = lay_over(&mut next, wanted);
+        let mut reloaded = lay_over(&mut next, wanted);
         let plan = next.resolve().map_err(|error| match (error, &reloaded.needs_restart[..]) {
             (error, []) => error,
             (error, waiting) => {
@@ -132,6 +138,9 @@ impl Reloader {
         self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);
         self.publish_channels_max.store(next.publish_channels_max, Ordering::Relaxed);
         *running = next;
+        if let Some(nats) = &self.nats {
+            reloaded.applied.extend(nats.reread().map_err(StartError::Config)?);
+        }
         Ok(reloaded)
     }
 }
@@ -169,6 +178,10 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         nats_user,
         nats_password_file,
         nats_tls_ca,
+        nats_tls_cert,
+        nats_tls_key,
+        nats_tls_first,
+        nats_prefix,
         nats_buffer_bytes,
         upstream_allow,
         upstream_workers,
@@ -192,6 +205,10 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         ("nats-user", running.nats_user != *nats_user),
         ("nats-password-file", running.nats_password_file != *nats_password_file),
         ("nats-tls-ca", running.nats_tls_ca != *nats_tls_ca),
+        ("nats-tls-cert", running.nats_tls_cert != *nats_tls_cert),
+        ("nats-tls-key", running.nats_tls_key != *nats_tls_key),
+        ("nats-tls-first", running.nats_tls_first != *nats_tls_first),
+        ("nats-prefix", running.nats_prefix != *nats_prefix),
         ("nats-buffer", running.nats_buffer_bytes != *nats_buffer_bytes),
         // What waits for the workers was checked against these.
         ("upstream-allow", running.upstream_allow != *upstream_allow),

@@ -81,6 +81,11 @@ impl Daemon {
         self.port
     }
 
+    /// Its number as a process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().expect("no reader panicked").clone()

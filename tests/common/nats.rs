@@ -113,6 +113,16 @@ impl NatsServer {
         self.signal("CONT");
     }
 
+    /// Has it say that it will close its connections, and close them after a while.
+    pub(crate) fn lame_duck(&self) {
+        self.signal("USR2");
+    }
+
+    /// Has it read its configuration again.
+    pub(crate) fn reload(&self) {
+        self.signal("HUP");
+    }
+
     fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").arg("-c").arg(kill).status().expect("sh runs").success());
@@ -175,12 +185,20 @@ impl RawNats {
     }
 
     pub(crate) fn connect_to(address: impl ToSocketAddrs) -> Self {
+        Self::log_in(address, "")
+    }
+
+    pub(crate) fn connect_as(server: &NatsServer, user: &str, password: &str) -> Self {
+        Self::log_in(server.address(), &format!(",\"user\":\"{user}\",\"pass\":\"{password}\""))
+    }
+
+    fn log_in(address: impl ToSocketAddrs, login: &str) -> Self {
         let stream = TcpStream::connect(address).expect("nats-server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         stream.set_nodelay(true).expect("no delay");
         let mut client = Self { reader: BufReader::new(stream) };
         assert!(client.line().starts_with("INFO "));
-        client.write(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1}\r\n");
+        client.write(format!("CONNECT {{\"verbose\":false,\"pedantic\":false,\"protocol\":1{login}}}\r\n").as_bytes());
         client.flush();
         client
     }
@@ -204,6 +222,8 @@ impl RawNats {
                 "PONG" => return,
                 // The server asks once soon after the beginning, and now and then later.
                 "PING" => self.write(b"PONG\r\n"),
+                // It tells of other servers that come and go.
+                line if line.starts_with("INFO ") => {}
                 line => panic!("no PONG but {line:?}"),
             }
         }
@@ -215,6 +235,9 @@ impl RawNats {
             let line = self.line();
             if line == "PING" {
                 self.write(b"PONG\r\n");
+                continue;
+            }
+            if line.starts_with("INFO ") {
                 continue;
             }
             let words: Vec<&str> = line.split(' ').collect();

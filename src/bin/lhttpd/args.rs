@@ -158,6 +158,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     nats_tls_ca: Option<PathBuf>,
 
+    /// Show this certificate to NATS servers that demand one, from a PEM file; with --nats-tls-key
+    #[arg(long, value_name = "FILE")]
+    nats_tls_cert: Option<PathBuf>,
+
+    /// The key of --nats-tls-cert, from a PEM file
+    #[arg(long, value_name = "FILE")]
+    nats_tls_key: Option<PathBuf>,
+
+    /// Begin TLS before the NATS server says anything
+    #[arg(long)]
+    nats_tls_first: bool,
+
+    /// At NATS the channel `room` of this node is the subject PREFIX.room [default: the subject is the channel]
+    #[arg(long, value_name = "PREFIX")]
+    nats_prefix: Option<String>,
+
     /// Most bytes of messages that wait for NATS while it is away; past it the oldest are dropped [default: 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     nats_buffer: Option<usize>,
@@ -235,6 +251,10 @@ impl Args {
         set(&mut config.nats_user, self.nats_user.map(Some));
         set(&mut config.nats_password_file, self.nats_password_file.map(Some));
         set(&mut config.nats_tls_ca, self.nats_tls_ca.map(Some));
+        set(&mut config.nats_tls_cert, self.nats_tls_cert.map(Some));
+        set(&mut config.nats_tls_key, self.nats_tls_key.map(Some));
+        config.nats_tls_first |= self.nats_tls_first;
+        set(&mut config.nats_prefix, self.nats_prefix.map(Some));
         set(&mut config.nats_buffer_bytes, self.nats_buffer);
         if !self.upstream_allow.is_empty() {
             config.upstream_allow = self.upstream_allow;

@@ -107,10 +107,7 @@ impl Watch {
 
     /// The file, and over it the same environment and flags as at the start: what these say, the file cannot change.
     fn reload(&self) {
-        let Some(path) = &self.args.config else {
-            warn!("SIGHUP: there is no file to read again, lhttpd was started without --config");
-            return;
-        };
+        let Some(path) = &self.args.config else { return self.reload_secrets() };
         let reloaded = configure(self.args.clone()).and_then(|setting| {
             let mut reloaded =
                 self.reloader.reload(&setting.config).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -125,6 +122,20 @@ impl Watch {
                 report(&path.display().to_string(), reloaded, level);
             }
             Err(sentence) => error!("SIGHUP: not reloaded: {sentence}"),
+        }
+    }
+}
+
+impl Watch {
+    /// Without a file of options there may still be those that NATS is logged in to with.
+    fn reload_secrets(&self) {
+        let running = self.reloader.config();
+        if running.nats.is_none() {
+            return warn!("SIGHUP: there is no file to read again, lhttpd was started without --config");
+        }
+        match self.reloader.reload(&running) {
+            Ok(reloaded) => report("what NATS is logged in to with", reloaded, log::max_level()),
+            Err(error) => error!("SIGHUP: not reloaded: {error}"),
         }
     }
 }

@@ -40,6 +40,7 @@ const DEFENCES: &[Defence] = &defences! {
     panics: "connections closed because an extension panicked",
     nats_publish_dropped: "messages for NATS dropped",
     nats_receive_dropped: "messages from NATS dropped",
+    nats_restarts: "times that the NATS client began anew",
     nats_possibly_lost: "messages perhaps lost on their way to NATS",
     nats_disconnects: "connections to NATS lost",
     upstream_busy: "upstream requests refused, the queue was full",
@@ -104,6 +105,7 @@ mod tests {
         "turns",
         "nats_published",
         "nats_received",
+        "nats_unwanted", // wider subscriptions bring them
         "nats_subscriptions",
         "nats_subscriptions_refused", // as many as now, and the log says it when it changes
         "upstream_requests",

@@ -10,6 +10,9 @@ use super::{Shared, lock};
 /// The least time between two lines of the log about one cause.
 const LOGGED_EVERY: Duration = Duration::from_secs(10);
 
+/// How much of a subject is kept for the log, in bytes: a channel is no longer.
+const SHOWN_BYTES_MAX: usize = 255;
+
 /// In the log, for the channel of a message that was dropped where nobody sees which.
 const SOME_CHANNEL: &str = "some channel";
 
@@ -27,6 +30,12 @@ impl Tally {
     pub(super) fn add(&mut self, one: &str) {
         self.count += 1;
         self.one.get_or_insert_with(|| one.into());
+    }
+
+    /// The same of a subject, which may be anything. What is kept for the log is short.
+    pub(super) fn add_bytes(&mut self, one: &[u8]) {
+        self.count += 1;
+        self.one.get_or_insert_with(|| shown(one));
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -50,6 +59,15 @@ impl Tally {
     }
 }
 
+/// A subject as the log shows it.
+fn shown(subject: &[u8]) -> Box<str> {
+    let start = &subject[..subject.len().min(SHOWN_BYTES_MAX)];
+    match std::str::from_utf8(start) {
+        Ok(text) if !text.contains(char::is_control) => text.into(),
+        _ => start.escape_ascii().to_string().into(),
+    }
+}
+
 /// Whether lines are held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
@@ -64,8 +82,6 @@ pub(super) enum When {
 pub(super) struct Drops {
     /// Messages for other nodes that were dropped.
     sent: Tally,
-    /// Messages that the client has dropped.
-    overflowed: Tally,
 }
 
 impl Shared {
@@ -86,30 +102,29 @@ impl Shared {
                 );
             }
         };
-        let (behind, too_big) = {
+        let (behind, too_big, odd) = {
             let mut inbound = lock(&self.inbound);
-            (inbound.behind.take(when), inbound.too_big.take(when))
+            (inbound.behind.take(when), inbound.too_big.take(when), inbound.odd.take(when))
         };
         dropped(behind, "from", "a core was behind");
         dropped(too_big, "from", "they are larger than outbox-max");
+        dropped(odd, "from", "their subjects are no channels");
         dropped(self.take_publish_drops(when), "for", "NATS is slower than they come");
-        let overflowed = {
-            let mut drops = lock(&self.drops);
-            drops.overflowed.set(self.link.overflowed());
-            drops.overflowed.take(when)
-        };
-        if let Some((count, _)) = overflowed {
-            log::warn!("NATS: {count} messages from other nodes or more were dropped, for the bridge was behind");
-        }
         self.log_refusals(when);
     }
 
     fn log_refusals(&self, when: When) {
         let beyond = lock(&self.table).beyond.take(when);
-        let (subscriptions, publishes, others) = {
-            let mut refusals = lock(&self.link.refusals);
-            (refusals.subscriptions.take(when), refusals.publishes.take(when), refusals.others.take(when))
-        };
+        let mut refusals = lock(&self.refusals);
+        let (subscriptions, limited) = (refusals.subscriptions.take(when), refusals.limited.take(when));
+        let (publishes, others) = (refusals.publishes.take(when), refusals.others.take(when));
+        if let Some((count, name)) = limited {
+            log::warn!(
+                "NATS: {count} subscriptions are refused ({}); one of them to {name}, for which nothing comes from other nodes",
+                refusals.limit.escape_debug()
+            );
+        }
+        drop(refusals);
         if let Some((count, name)) = beyond {
             log::warn!(
                 "NATS: {count} channels and patterns are too many for memory-budget; one of them is {name}, for which nothing comes from other nodes"
@@ -126,7 +141,7 @@ impl Shared {
             );
         }
         if let Some((count, text)) = others {
-            log::warn!("NATS: the server says: {text} (and {} more)", count - 1);
+            log::warn!("NATS: the server says: {} (and {} more)", text.escape_debug(), count - 1);
         }
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use async_nats::Statistics;
 use tokio::sync::Notify;
 
-use super::{lock, refusal::Refusals};
+use super::lock;
 
 /// The shortest delay before an attempt to connect.
 const DELAY_MIN: Duration = Duration::from_millis(50);
@@ -33,22 +33,16 @@ pub(super) struct Link {
     taken_at_cut: AtomicU64,
     /// Messages (barriers too) that were handed to the client.
     handed: AtomicU64,
-    /// The number of the last barrier that was sent.
-    barriers: AtomicU64,
-    /// The number of a barrier that somebody waits for.
-    wanted_barrier: AtomicU64,
-    /// The number of the last barrier that was answered.
-    barrier: AtomicU64,
-    /// The server, which used to answer barriers, does not.
+    /// The server, which used to answer, does not.
     is_silent: AtomicBool,
-    /// Messages that the client has dropped, since a receiver was behind; at least so many.
-    overflowed: AtomicU64,
+    /// The client is to connect again, for it is to have another server.
+    is_moving: AtomicBool,
+    /// The client's own task has ended.
+    has_ended: Notify,
+    /// The client has left its connection, for whoever serves that.
+    pub(super) outage: Notify,
     /// Why the last attempts to connect failed.
     failure: Mutex<Option<String>>,
-    /// What the server has refused.
-    pub(super) refusals: Mutex<Refusals>,
-    /// A barrier was answered, for who waits in [`Link::wait_until_taken`].
-    answered: Notify,
     /// Something of this, or of what the server is to confirm, has changed.
     pub(super) changed: Notify,
 }
@@ -64,7 +58,11 @@ impl Link {
         if attempt == 1 {
             self.taken_at_cut.store(self.taken(), Ordering::Relaxed);
             self.outages.fetch_add(1, Ordering::Relaxed);
+            self.outage.notify_waiters();
             self.changed.notify_one();
+        }
+        if attempt == 1 && self.is_moving() {
+            return Duration::ZERO;
         }
         let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
         let delay = (DELAY_MIN * 2u32.pow(doublings)).min(DELAY_MAX);
@@ -84,7 +82,7 @@ impl Link {
 
     /// Whether messages may be handed to the client. What it is given while the server is silent may be lost.
     pub(super) fn is_open(&self) -> bool {
-        self.is_up() && !self.is_silent.load(Ordering::Relaxed)
+        self.is_up() && !self.is_silent.load(Ordering::Relaxed) && !self.is_moving()
     }
 
     /// The server does not answer, or answers again.
@@ -92,9 +90,24 @@ impl Link {
         self.is_silent.store(is_silent, Ordering::Relaxed);
     }
 
-    /// A message was handed to the client; gives its number, from 1.
-    pub(super) fn hand(&self) -> u64 {
-        self.handed.fetch_add(1, Ordering::Relaxed) + 1
+    /// Whether it does not.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+
+    /// The client is to have another server, or has it.
+    pub(super) fn set_moving(&self, is_moving: bool) {
+        self.is_moving.store(is_moving, Ordering::Relaxed);
+    }
+
+    /// Whether the client is to have another server.
+    pub(super) fn is_moving(&self) -> bool {
+        self.is_moving.load(Ordering::Relaxed)
+    }
+
+    /// A message was handed to the client.
+    pub(super) fn hand(&self) {
+        self.handed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Messages that were handed to the client.
@@ -117,57 +130,14 @@ impl Link {
         self.handed().saturating_sub(self.taken())
     }
 
-    /// The barrier with this number was answered.
-    pub(super) fn barrier_answered(&self, number: u64) {
-        self.barrier.fetch_max(number, Ordering::Relaxed);
-        self.changed.notify_one();
-        self.answered.notify_one();
+    /// What the client's own task holds: it is dropped when that task ends, however it does.
+    pub(super) fn alive(self: &Arc<Self>) -> Alive {
+        Alive(Arc::clone(self))
     }
 
-    /// The number of a barrier that is sent now.
-    pub(super) fn next_barrier(&self) -> u64 {
-        self.barriers.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Whether a barrier is to be sent because somebody waits for it.
-    pub(super) fn wants_barrier(&self) -> bool {
-        self.wanted_barrier.load(Ordering::Relaxed) > self.barriers.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the server has taken in what the client was given before: one may wait at a time.
-    pub(super) async fn wait_until_taken(&self) {
-        let number = self.barriers.load(Ordering::Relaxed) + 1;
-        self.wanted_barrier.store(number, Ordering::Relaxed);
-        self.changed.notify_one();
-        while self.barrier.load(Ordering::Relaxed) < number {
-            self.answered.notified().await;
-        }
-    }
-
-    /// Waits until the barrier with this number is answered, or the connection is lost. Says whether it was answered.
-    pub(super) async fn wait_for_barrier(&self, number: u64, epoch: u64) -> bool {
-        while self.barrier.load(Ordering::Relaxed) < number && self.epoch() == epoch {
-            self.changed.notified().await;
-        }
-        self.epoch() == epoch
-    }
-
-    /// Waits until this connection is lost.
-    pub(super) async fn wait_for_cut(&self, epoch: u64) {
-        while self.epoch() == epoch {
-            self.changed.notified().await;
-        }
-    }
-
-    /// The client has dropped a message.
-    pub(super) fn overflow(&self) {
-        self.overflowed.fetch_add(1, Ordering::Relaxed);
-        self.changed.notify_one();
-    }
-
-    /// How many messages the client has dropped, at least.
-    pub(super) fn overflowed(&self) -> u64 {
-        self.overflowed.load(Ordering::Relaxed)
+    /// Waits until the client's own task has ended.
+    pub(super) async fn wait_for_end(&self) {
+        self.has_ended.notified().await;
     }
 
     /// An attempt to connect has failed, which may be known better already.
@@ -190,6 +160,16 @@ impl Link {
     /// The client is connected.
     pub(super) fn forget_failure(&self) {
         lock(&self.failure).take();
+    }
+}
+
+/// Tells by its end that the client has ended.
+#[derive(Debug)]
+pub(super) struct Alive(Arc<Link>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.has_ended.notify_one();
     }
 }
 

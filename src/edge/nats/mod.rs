@@ -2,37 +2,60 @@
 //!
 //! ```text
 //!           uplink: publishes ──► outbound ──► ┌──────────┐
-//!   cores           interest  ──► interest ──► │async-nats│ ◄──► a NATS server
-//!     ▲                             │ spawns   │          │
-//!     │  downlink      courier ◄── inbound ◄── └──────────┘
-//!     └────────────────────────◄── watch: is the connection up, and what has the server confirmed
+//!   cores           interest  ──► table        │async-nats│
+//!     ▲                             │          └────┬─────┘ loopback
+//!     │                             │ SUB, PING   gate
+//!     │  downlink                   └────────► ┌────┴─────┐
+//!     ├───────────────────────────── inbound ◄─┤  server  │ ◄──► a NATS server
+//!     │                                        └──────────┘
+//!     └── watch: is the connection up, and what has the server confirmed
 //! ```
 //!
 //! - **outbound** publishes batch after batch. When NATS is away or slow it waits, and what waits behind it is bounded by
-//!   `nats-buffer`: the cores drop what is oldest.
-//! - **interest** keeps what the cores want, and one NATS subscription for each name of it.
-//! - **inbound** is a task for each of those. It says for which name a message came, since a node that is subscribed to
-//!   `c.room` and `c.*` gets two copies, one for each.
-//! - **watch** sends *barriers*: a publish behind all that was sent before, to a subject that nobody can be subscribed
-//!   to, so that the server itself answers. What comes before an answered barrier has reached the server, in both
-//!   directions: a subscription is live, a publish is not lost. Cores are told which of their interest is live, and when
-//!   there is no use to wait. While a barrier is not answered nothing more is published.
+//!   `nats-buffer`.
+//! - **gate** is where async-nats connects to. It **dials** a server, lets the client log in there, and lets both speak. The
+//!   client hears nothing but the answers to its own `PING`s: its parser ends connections, or panics, at messages that any
+//!   neighbour may send.
+//! - **server** is one connection: it puts our `SUB`s and `PING`s between the client's commands, and takes what the server
+//!   says. An answered `PING` says that all before it has reached the server: a subscription is live, a publish is not lost.
+//! - **table** is what the cores want, with a NATS subscription for each name, or **wide** ones for many.
+//! - **inbound** gives each message to the cores that want it. It says for which name it came, since a node that is
+//!   subscribed to `c.room` and `c.*` gets two copies, one for each.
+//! - **watch** tells cores when there is no use to wait, and moves to another server before this one closes.
+//!
+//! If the client ends or panics all the same, the runtime goes with it, and the next one begins with the same table.
 
+mod answers;
+mod audience;
+mod backlog;
+mod dial;
 mod drops;
+mod gate;
 mod inbound;
 mod interest;
+mod kept;
 mod link;
 mod options;
 mod outbound;
+mod overlap;
 mod refusal;
-mod sever;
+mod said;
+mod secrets;
+mod server;
+mod spoken;
+mod table;
+#[cfg(test)]
+mod tests;
 mod watch;
+mod wide;
 
 use std::{
     io,
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -40,6 +63,7 @@ use std::{
 
 use async_nats::Client;
 use tokio::{
+    runtime::{Builder, Runtime},
     sync::Notify,
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -48,20 +72,14 @@ use tokio::{
 use crate::{
     config::Config,
     engine::{
-        counters::{Shared as SharedStats, Stats},
+        counters::Shared as SharedStats,
         uplink::{Downlink, Uplink},
     },
     error::StartError,
 };
 
-use self::{
-    drops::{Drops, When},
-    inbound::Inbound,
-    interest::Table,
-    link::Link,
-    options::Options,
-    watch::Progress,
-};
+pub(crate) use self::options::Options;
+use self::{drops::When, gate::Gate, kept::Kept, link::Link};
 
 /// How long a stopping bridge goes on sending what waits, while it is connected: at most so long, and less if the time to
 /// drain is over before.
@@ -71,9 +89,12 @@ const STOP_TIME_MIN: Duration = Duration::from_millis(100);
 /// How long the runtime may take to end after that.
 const RUNTIME_STOP_TIME: Duration = Duration::from_millis(200);
 
-/// For each so many bytes of `memory-budget` NATS is asked for one name. A subscription takes 5.6 KB of the client's memory,
-/// which comes beside the budget, so all of them take a third of it at most.
+/// For each so many bytes of `memory-budget` NATS is asked for one name; past it for wider ones.
 const BUDGET_BYTES_PER_NAME: u64 = 16 * 1024;
+
+/// How long after a client has ended the next one begins: twice as long each time, up to the longest.
+const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// The bridge's thread, as the server holds it.
 #[derive(Debug)]
@@ -93,23 +114,15 @@ struct Stop {
 struct Shared {
     client: Client,
     link: Arc<Link>,
-    uplink: Uplink,
-    table: Mutex<Table>,
-    inbound: Mutex<Inbound>,
-    /// There are publishes to take from the uplink.
-    publishes: Arc<Notify>,
-    /// Messages of the batch that is being published which are still to come.
-    at_hand: AtomicU64,
-    /// There is interest to take from the uplink.
-    interest: Arc<Notify>,
-    /// There are batches for cores.
-    deliveries: Notify,
-    /// What the bridge has counted; `stats` is what other threads see of it.
-    counts: Mutex<Stats>,
-    stats: Arc<SharedStats>,
-    progress: Mutex<Progress>,
-    drops: Mutex<Drops>,
-    publish_bytes_max: Arc<AtomicUsize>,
+    kept: Arc<Kept>,
+}
+
+impl Deref for Shared {
+    type Target = Kept;
+
+    fn deref(&self) -> &Kept {
+        &self.kept
+    }
 }
 
 /// What the bridge and the rest of the server tell each other by.
@@ -124,7 +137,9 @@ pub(crate) struct Ends {
 
 /// An uplink for [`Bridge::start`], and what its cores wake.
 pub(crate) struct Prepared {
-    options: Options,
+    /// For a reload, which has their files read again.
+    pub(crate) options: Arc<Options>,
+    prefix: Option<String>,
     names_max: usize,
     pub(crate) uplink: Uplink,
     publishes: Arc<Notify>,
@@ -137,12 +152,20 @@ impl Bridge {
     /// # Errors
     /// [`StartError::Config`]: a file that cannot be read or used.
     pub(crate) fn prepare(config: &Config, memory_budget_bytes: u64) -> Result<Prepared, StartError> {
-        let options = Options::read(config).map_err(StartError::Config)?;
+        let options = Arc::new(Options::read(config).map_err(StartError::Config)?);
+        let prefix = config.nats_prefix.as_ref().map(|prefix| format!("{prefix}."));
         let (publishes, interest) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let wakes = (Arc::clone(&publishes), Arc::clone(&interest));
         let wake = move |has_interest: bool| if has_interest { wakes.1.notify_one() } else { wakes.0.notify_one() };
         let names_max = usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX);
-        Ok(Prepared { options, names_max, uplink: Uplink::new(config.nats_buffer_bytes, wake), publishes, interest })
+        Ok(Prepared {
+            options,
+            prefix,
+            names_max,
+            uplink: Uplink::new(config.nats_buffer_bytes, wake),
+            publishes,
+            interest,
+        })
     }
 
     /// Starts the bridge's thread. `lost` is called if it ends by itself, which only a fault of ours can make it.
@@ -150,13 +173,13 @@ impl Bridge {
     /// # Errors
     /// The system refuses the thread or its poll.
     pub(crate) fn start(prepared: Prepared, ends: Ends, lost: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = Arc::new(Stop::default());
         let stopped = Arc::clone(&stop);
+        let first = runtime()?;
         let run = move || {
             let guard = Lost(Some(lost));
-            runtime.block_on(run(prepared, ends, &stopped));
-            runtime.shutdown_timeout(RUNTIME_STOP_TIME);
+            let kept = Arc::new(Kept::new(prepared, ends));
+            live(first, &kept, &stopped, async |kept, stop| run(kept, stop).await);
             guard.disarm();
         };
         let thread = thread::Builder::new().name("lhttp-nats".to_owned()).spawn(run)?;
@@ -167,6 +190,9 @@ impl Bridge {
     pub(crate) fn stop(&mut self, by: std::time::Instant) {
         self.stop.by.get_or_init(|| by.into());
         self.stop.asked.notify_one();
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -198,48 +224,81 @@ impl<F: FnOnce()> Drop for Lost<F> {
     }
 }
 
-/// The bridge, from its start to its end.
-async fn run(prepared: Prepared, ends: Ends, stop: &Stop) {
-    let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
-    let Prepared { options, names_max, uplink, publishes, interest } = prepared;
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// The bridge, from its start to its end: client after client, should one of them end.
+fn live(first: Runtime, kept: &Arc<Kept>, stop: &Stop, run: impl AsyncFn(&Arc<Kept>, &Stop) -> Result<(), String>) {
+    let (mut next, mut pause) = (Ok(first), RESTART_PAUSE_MIN);
+    loop {
+        let began = Instant::now();
+        let why = match next {
+            Ok(runtime) => {
+                let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(kept, stop))));
+                // The client's own tasks go with it, whatever has become of them.
+                runtime.shutdown_timeout(RUNTIME_STOP_TIME);
+                match ended {
+                    Ok(Ok(())) => return,
+                    Ok(Err(why)) => why,
+                    Err(_) => "it has panicked".to_owned(),
+                }
+            }
+            Err(error) => format!("the system refuses a poll: {error}"),
+        };
+        if began.elapsed() > RESTART_PAUSE_MAX {
+            pause = RESTART_PAUSE_MIN;
+        }
+        log::error!("NATS: the client has ended ({why}); the next one begins in {pause:?}");
+        kept.client_has_ended();
+        if stop.wait_blocking(pause) {
+            return;
+        }
+        pause = (pause * 2).min(RESTART_PAUSE_MAX);
+        next = runtime();
+    }
+}
+
+/// One client, from its start to its end. It ends well only because it is to stop.
+async fn run(kept: &Arc<Kept>, stop: &Stop) -> Result<(), String> {
+    let gate = Gate::open().await.map_err(|error| format!("there is no port for the bridge's own use: {error}"))?;
+    let url = gate.url().map_err(|error| error.to_string())?;
     let link = Arc::new(Link::default());
     // It does not wait: the client connects on its own, again and again.
-    let client = match options.connect(&link).await {
-        Ok(client) => client,
-        Err(error) => panic!("the NATS client refuses options that were checked: {error}"),
-    };
+    let client = kept.options.connect(&link, url, gate.token()).await.map_err(|error| error.to_string())?;
     link.started(client.statistics());
-    publish_bytes_max.store(client.max_payload(), Ordering::Relaxed);
-    // The client's own names for inboxes take random numbers from `/dev/urandom`, which need not be there.
-    let (cores, inbox) = (downlinks.len(), format!("_INBOX.lhttp.{:016x}.{:016x}.", link::random(), link::random()));
-    let shared = Arc::new(Shared {
-        client,
-        link: Arc::clone(&link),
-        uplink,
-        table: Mutex::new(Table::new(cores, names_max)),
-        inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max, inbox.clone(), Arc::clone(&link))),
-        publishes,
-        at_hand: AtomicU64::new(0),
-        interest,
-        deliveries: Notify::new(),
-        counts: Mutex::new(Stats::default()),
-        stats,
-        progress: Mutex::new(Progress::new(cores)),
-        drops: Mutex::default(),
-        publish_bytes_max,
-    });
+    lock(&kept.progress).begin();
+    kept.publish_bytes_max.store(client.max_payload(), Ordering::Relaxed);
+    let shared = Arc::new(Shared { client, link, kept: Arc::clone(kept) });
     let mut tasks = JoinSet::new();
+    tasks.spawn(gate::run(Arc::clone(&shared), gate));
     tasks.spawn(outbound::run(Arc::clone(&shared)));
     tasks.spawn(interest::run(Arc::clone(&shared)));
-    tasks.spawn(inbound::run(Arc::clone(&shared)));
-    tasks.spawn(watch::run(Arc::clone(&shared), options.shown(), inbox));
+    tasks.spawn(watch::run(Arc::clone(&shared)));
     tokio::select! {
-        Some(Err(error)) = tasks.join_next() => panic!("a task of the NATS bridge has ended: {error}"),
-        by = stop.wait() => shared.finish(by).await,
+        ended = tasks.join_next() => Err(match ended {
+            Some(Err(error)) => format!("a task has ended: {error}"),
+            _ => "a task has ended".to_owned(),
+        }),
+        () = shared.link.wait_for_end() => Err("it takes nothing more".to_owned()),
+        by = stop.wait() => {
+            shared.finish(by).await;
+            Ok(())
+        }
     }
 }
 
 impl Stop {
+    /// Waits on this thread, without a runtime. Says whether the bridge is to stop.
+    fn wait_blocking(&self, pause: Duration) -> bool {
+        let end = std::time::Instant::now() + pause;
+        while self.by.get().is_none() {
+            let Some(rest) = end.checked_duration_since(std::time::Instant::now()) else { return false };
+            thread::park_timeout(rest);
+        }
+        true
+    }
+
     async fn wait(&self) -> Instant {
         loop {
             if let Some(&by) = self.by.get() {
@@ -257,7 +316,7 @@ impl Shared {
             let now = Instant::now();
             let _ = timeout_at(by.clamp(now + STOP_TIME_MIN, now + STOP_TIME_MAX), self.wait_until_sent()).await;
         }
-        let waiting = self.uplink.take_all_messages() + self.at_hand.load(Ordering::Relaxed);
+        let waiting = self.give_up_waiting() + self.at_hand.load(Ordering::Relaxed);
         let unsent = self.link.unsent();
         let unconfirmed = lock(&self.progress).unconfirmed(&self.link);
         if waiting + unsent + unconfirmed > 0 {
@@ -273,17 +332,11 @@ impl Shared {
     /// Waits until the cores' batches have been taken and all that was in them is confirmed.
     async fn wait_until_sent(&self) {
         while !self.uplink.is_empty() || lock(&self.progress).unconfirmed(&self.link) > 0 || self.link.unsent() > 0 {
-            self.link.changed.notify_one(); // so that a barrier goes out at once
+            if let Some(server) = self.server() {
+                server.ask();
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-    }
-
-    /// Counts something, and shows the numbers to other threads.
-    fn count(&self, change: impl FnOnce(&mut Stats)) {
-        let mut counts = lock(&self.counts);
-        change(&mut counts);
-        counts.nats_publish_dropped = self.uplink.dropped() + lock(&self.link.refusals).publishes.count();
-        self.stats.store(&counts);
     }
 }
 

@@ -16,10 +16,10 @@ use crate::{
         relay::{self, Item},
         uplink,
     },
-    protocol::frame,
+    protocol::{channel, frame},
 };
 
-use super::{Shared, link::Link, watch};
+use super::{Shared, kept::Kept, link::Link, lock};
 
 /// What the client may keep, in bytes of batches, beside what waits in the uplink. It limits messages by their number only,
 /// and few of them reach this.
@@ -35,20 +35,82 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let is_open = shared.link.is_open();
         if is_open && !with_client.has_room(&shared.link) {
             wait_for_client().await;
+            shared.gather();
             continue;
         }
-        // In an outage all is left in the uplink, which drops what is oldest; the client would keep that.
-        let next = if is_open { shared.uplink.take() } else { None };
-        let Some(batch) = next else {
+        // In an outage all waits here, where there is a limit; the client would keep it.
+        let next = if is_open { shared.next_batch() } else { None };
+        let Some((batch, cost)) = next else {
             shared.publishes.notified().await;
+            shared.gather();
             continue;
         };
-        let cost = uplink::cost(&batch);
+        let held = Held { shared: &shared, cost };
         shared.at_hand.store(relay::messages(&batch), Ordering::Relaxed);
         // The client's queue is what yields; else the runtime would end its turn after each 128 messages.
-        unconstrained(publish(&shared, Bytes::from(batch))).await;
-        shared.uplink.release(cost);
+        let mut publishing = std::pin::pin!(unconstrained(publish(&shared, Bytes::from(batch))));
+        loop {
+            tokio::select! {
+                () = &mut publishing => break,
+                () = shared.publishes.notified() => shared.gather(),
+            }
+        }
+        drop(held);
         with_client.add(&shared.link, cost);
+    }
+}
+
+impl Kept {
+    /// Takes in what the cores have sent, if much has come together, and drops what does not fit.
+    fn gather(&self) {
+        if !self.uplink.is_filling() {
+            return;
+        }
+        let mut backlog = lock(&self.backlog);
+        while let Some(batch) = self.uplink.take() {
+            backlog.push(batch);
+            while self.uplink.is_over()
+                && let Some((dropped, bytes)) = backlog.shrink()
+            {
+                self.uplink.release(bytes);
+                self.uplink.note_dropped(dropped.messages, &dropped.channel);
+            }
+        }
+    }
+
+    /// The oldest batch that waits.
+    fn next_batch(&self) -> Option<(Vec<u8>, usize)> {
+        let mut backlog = lock(&self.backlog);
+        while let Some((batch, cost)) = backlog.pop() {
+            if !batch.is_empty() {
+                return Some((batch, cost));
+            }
+        }
+        let batch = self.uplink.take()?;
+        let cost = uplink::cost(&batch);
+        Some((batch, cost))
+    }
+
+    /// How many messages wait, which nobody will send.
+    pub(super) fn give_up_waiting(&self) -> u64 {
+        let mut count = 0;
+        while let Some((batch, cost)) = self.next_batch() {
+            count += relay::messages(&batch);
+            self.uplink.release(cost);
+        }
+        count
+    }
+}
+
+/// A batch that is being published. If the client ends under it, its room is free again.
+struct Held<'s> {
+    shared: &'s Shared,
+    cost: usize,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.uplink.release(self.cost);
     }
 }
 
@@ -91,11 +153,15 @@ async fn publish(shared: &Shared, batch: Bytes) {
         let Item::Publish { channels, frame } = item else { continue };
         let payload = batch.slice_ref(frame::payload(frame));
         for name in relay::names(channels) {
-            if name.starts_with(watch::RESERVED.as_bytes()) {
+            if channel::is_system(name) {
                 shared.at_hand.fetch_sub(1, Ordering::Relaxed);
                 continue; // other nodes do not deliver it, and it is nobody else's business
             }
-            let Ok(subject) = Subject::from_utf8(batch.slice_ref(name)) else { continue }; // heads are UTF-8
+            let subject = match &shared.prefix {
+                Some(prefix) => Bytes::from([prefix.as_bytes(), name].concat()),
+                None => batch.slice_ref(name),
+            };
+            let Ok(subject) = Subject::from_utf8(subject) else { continue }; // heads are UTF-8
             let sent = shared.client.publish(subject, payload.clone()).await;
             shared.at_hand.fetch_sub(1, Ordering::Relaxed);
             match sent {

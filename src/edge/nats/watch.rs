@@ -1,304 +1,292 @@
-//! Watches the connection: tells the cores what is live and when nobody is to wait, counts what may be lost, and writes
-//! the log's lines about all of it.
+//! Watches the connection: tells the cores what is live and when nobody is to wait, counts what may be lost, moves to
+//! another server before this one closes, and writes the log's lines about all of it.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use async_nats::Subscriber;
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use super::{Shared, drops::When, interest, link::Link, lock};
+use super::{
+    Shared,
+    drops::When,
+    inbound::Inbound,
+    link::{Link, random},
+    lock,
+    overlap::Overlap,
+    server::{Asked, Command, Server},
+    table::Table,
+};
 
-/// Subjects that begin so are the bridge's own; what comes on them is not for clients.
-pub(super) const RESERVED: &str = "_lhttp.";
-/// What the subject of a barrier begins with; its number follows. A subject with an empty token matches no subscription,
-/// not even `>`, so the server itself answers a message to it: that nobody is there to take it, or, to a user whose
-/// permissions list subjects (which this one can never be among), that it may not be published.
-pub(super) const BARRIER: &str = "_lhttp..barrier.";
 /// A server that has not answered for this long is not waited for.
-const BARRIER_TIMEOUT: Duration = Duration::from_secs(2);
-/// A barrier that was not answered for this long is sent again: the client loses errors when many come at once, and to a
-/// user who may not publish everything the answer is one.
-const BARRIER_REPEATED_EVERY: Duration = Duration::from_millis(500);
-/// A server of which nothing was confirmed for this long is asked, though nothing waits: so a node that only listens
-/// learns that it is cut off.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server that was asked nothing for this long is asked whether it is there: so a node that only listens learns that it
+/// is cut off.
 const ASKED_EVERY: Duration = Duration::from_secs(3);
 /// How often what was published is confirmed, and the log looked after.
 const TICK: Duration = Duration::from_millis(500);
+/// How often a move is tried, while the server that is to be left is still there.
+const MOVE_EVERY: Duration = Duration::from_secs(1);
+/// How long a move may take before clients are told that other nodes are away.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long both connections bring messages, once the new one has confirmed all subscriptions: what other servers of the
+/// cluster had sent to the old one has come by then.
+const OVERLAP: Duration = Duration::from_millis(250);
 
-/// What the server has confirmed.
-#[derive(Debug)]
+/// What the server has confirmed, and what the cores were told of it.
+#[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// By core, the interests that NATS was asked for.
-    subscribed: Vec<u64>,
+    /// By core, the interests that the server was asked to confirm last.
+    asked: Vec<u64>,
     /// By core, the interests that are confirmed.
     answered: Vec<u64>,
     /// The number of the last message that is confirmed, or given up.
     confirmed: u64,
-    /// The numbers of barriers behind that one: they are no messages.
-    barriers: Vec<u64>,
+    /// Messages that the client had taken when it was looked at last.
+    taken: u64,
+    /// The cores count on other nodes.
+    pub(super) is_online: bool,
 }
 
 impl Progress {
-    pub(super) fn new(cores: usize) -> Self {
-        Self { subscribed: vec![0; cores], answered: vec![0; cores], confirmed: 0, barriers: Vec::new() }
-    }
-
-    /// NATS was asked for this many interests of each core. Says whether that is news.
-    pub(super) fn subscribed(&mut self, heard: Vec<u64>) -> bool {
-        let is_news = heard != self.subscribed;
-        self.subscribed = heard;
+    /// The server is to be asked to confirm interests. Says whether it was not asked already.
+    pub(super) fn ask(&mut self, heard: &[u64]) -> bool {
+        let is_news = heard != self.asked;
+        self.asked = heard.to_vec();
         is_news
     }
 
-    /// NATS is to be asked anew for some interests: none is confirmed until it was.
+    /// What the server was asked it has not heard.
     pub(super) fn retract(&mut self) {
-        self.subscribed.fill(0);
+        self.asked.clear();
     }
 
     /// Messages that the client has taken and the server has not confirmed.
     pub(super) fn unconfirmed(&self, link: &Link) -> u64 {
-        self.unconfirmed_until(link.taken())
+        link.taken().saturating_sub(self.confirmed)
     }
 
-    fn unconfirmed_until(&self, taken: u64) -> u64 {
-        let barriers = self.barriers.iter().filter(|&&number| number <= taken).count() as u64;
-        taken.saturating_sub(self.confirmed).saturating_sub(barriers)
+    /// A client begins, which counts from 0.
+    pub(super) fn begin(&mut self) {
+        *self = Self { answered: std::mem::take(&mut self.answered), ..Self::default() };
     }
 
-    fn confirm(&mut self, number: u64) {
-        self.confirmed = self.confirmed.max(number);
-        self.barriers.retain(|&barrier| barrier > number);
-    }
-}
-
-/// How a barrier ended.
-#[derive(Debug, PartialEq, Eq)]
-enum Barrier {
-    /// The server has taken in all that was sent before it.
-    Confirmed,
-    /// The server has not answered in time.
-    Unanswered,
-    /// The connection was lost.
-    Cut,
-}
-
-/// The one who watches.
-struct Watch {
-    shared: Arc<Shared>,
-    servers: String,
-    inbox: String,
-    /// What the cores were told last.
-    is_online: bool,
-}
-
-/// Watches for ever.
-pub(super) async fn run(shared: Arc<Shared>, servers: String, inbox: String) {
-    // The command waits in the client until it is connected.
-    let answers = match shared.client.subscribe(format!("{inbox}*")).await {
-        Ok(answers) => answers,
-        Err(error) => panic!("the NATS client does not take its own inbox: {error}"),
-    };
-    let hearing = hear(Arc::clone(&shared.link), inbox.clone(), answers);
-    let watching = watch(shared, servers, inbox);
-    tokio::select! {
-        () = hearing => panic!("the NATS client has ended"),
-        () = watching => {}
+    /// The client has ended: gives how many messages it may have lost, as far as it is known.
+    pub(super) fn give_up(&mut self) -> u64 {
+        let lost = self.taken.saturating_sub(self.confirmed);
+        self.begin();
+        lost
     }
 }
 
-async fn watch(shared: Arc<Shared>, servers: String, inbox: String) {
-    let mut watch = Watch { shared, servers, inbox, is_online: false };
-    loop {
-        watch.wait_until_up().await;
-        let epoch = watch.shared.link.epoch();
-        watch.connected();
-        watch.while_up(epoch).await;
-        watch.disconnected();
-    }
-}
-
-impl Watch {
-    /// Waits for a connection, and tells why there is none: each reason once.
-    async fn wait_until_up(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut told = String::new();
-        while !shared.link.is_up() {
-            let _ = timeout(TICK, shared.link.changed.notified()).await;
-            if let Some(reason) = shared.link.failure()
-                && reason != told
-            {
-                log::warn!("NATS: cannot connect to {}: {reason}; trying again and again", self.servers);
-                told = reason;
-            }
-            shared.count(|_| {});
-        }
-        shared.link.forget_failure();
-    }
-
-    fn connected(&mut self) {
-        self.shared.link.set_silent(false);
-        let max_payload = self.shared.client.max_payload();
-        self.shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
-        self.shared.publishes.notify_one();
-        match self.shared.take_publish_drops(When::Now) {
-            None => log::info!("NATS: connected to {}", self.servers),
-            Some((dropped, channel)) => log::warn!(
-                "NATS: connected to {}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {channel}",
-                self.servers,
-            ),
-        }
-    }
-
-    /// Counts what may be lost with the connection.
-    fn disconnected(&mut self) {
-        let lost = {
-            let mut progress = lock(&self.shared.progress);
-            let taken = self.shared.link.taken_at_cut();
-            let lost = progress.unconfirmed_until(taken);
-            progress.confirm(taken);
-            lost
-        };
-        self.shared.count(|counts| {
-            counts.nats_disconnects += 1;
-            counts.nats_possibly_lost += lost;
-        });
-        self.tell_offline();
-        if lock(&self.shared.table).ask_anew() {
-            lock(&self.shared.progress).retract();
-            self.shared.interest.notify_one();
-        }
-        log::warn!(
-            "NATS: the connection is lost; {lost} messages were on their way and may not have arrived, the next ones wait in nats-buffer"
-        );
-    }
-
-    /// Sends barriers when there is something to confirm, until the connection is lost.
-    async fn while_up(&mut self, epoch: u64) {
-        let shared = Arc::clone(&self.shared);
-        let is_here = || shared.link.epoch() == epoch && shared.link.is_up();
-        let mut confirmed_at = Instant::now();
-        while is_here() {
-            if !self.is_online
-                || self.has_unanswered()
-                || shared.link.wants_barrier()
-                || lock(&shared.progress).unconfirmed(&shared.link) > 0
-                || confirmed_at.elapsed() >= ASKED_EVERY
-            {
-                match self.barrier(epoch).await {
-                    Barrier::Confirmed => confirmed_at = Instant::now(),
-                    Barrier::Unanswered => self.unanswered(),
-                    Barrier::Cut => return,
-                }
-            }
-            interest::take_refusals(&shared);
-            if is_here() && !self.has_unanswered() && !shared.link.wants_barrier() {
-                let _ = timeout(TICK, shared.link.changed.notified()).await;
-            }
-            shared.log_drops(When::Due);
-            shared.count(|_| {});
-        }
-    }
-
-    /// Whether interest waits for its answer.
-    fn has_unanswered(&self) -> bool {
-        let progress = lock(&self.shared.progress);
-        self.is_online && progress.subscribed != progress.answered
-    }
-
-    async fn barrier(&mut self, epoch: u64) -> Barrier {
-        let shared = Arc::clone(&self.shared);
-        let sent = tokio::select! {
-            sent = timeout(BARRIER_TIMEOUT, self.send_barrier()) => sent,
-            () = shared.link.wait_for_cut(epoch) => return Barrier::Cut,
-        };
-        let Ok(barrier) = sent else { return Barrier::Unanswered };
-        // What holds at the moment at which the barrier has its place in the client's queue.
-        let number = shared.link.hand();
-        let subscribed = {
-            let mut progress = lock(&shared.progress);
-            progress.barriers.push(number);
-            progress.subscribed.clone()
-        };
-        let deadline = Instant::now() + BARRIER_TIMEOUT;
-        loop {
-            match timeout(BARRIER_REPEATED_EVERY, shared.link.wait_for_barrier(barrier, epoch)).await {
-                Ok(true) => {
-                    lock(&shared.progress).confirm(number);
-                    self.tell_answers(subscribed);
-                    return Barrier::Confirmed;
-                }
-                // What was sent before the cut may be lost, though this be answered after it.
-                Ok(false) => return Barrier::Cut,
-                Err(_) if Instant::now() >= deadline => return Barrier::Unanswered,
-                // The answer to a later one answers the first, too.
-                Err(_) => {
-                    if timeout_at(deadline, self.send_barrier()).await.is_ok() {
-                        lock(&shared.progress).barriers.push(shared.link.hand());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Gives the barrier's number.
-    async fn send_barrier(&self) -> u64 {
-        let number = self.shared.link.next_barrier();
-        let (subject, reply) = (format!("{BARRIER}{number}"), format!("{}{number}", self.inbox));
-        if let Err(error) = self.shared.client.publish_with_reply(subject, reply, Bytes::new()).await {
-            log::debug!("NATS: a barrier is not taken: {error}");
-        }
-        number
-    }
-
-    /// The server has not answered although it is there: stopped, or overloaded.
-    fn unanswered(&mut self) {
-        if self.is_online {
-            log::warn!("NATS: the server does not answer; until it does, what is published waits in nats-buffer");
-            self.shared.link.set_silent(true);
-            self.tell_offline();
-        }
-    }
-
-    fn tell_offline(&mut self) {
-        self.is_online = false;
-        lock(&self.shared.inbound).be_absent();
-        self.shared.deliveries.notify_one();
+impl Shared {
+    /// All messages up to this one have arrived, as has what was asked.
+    pub(super) fn confirmed(&self, number: u64) {
+        let mut progress = lock(&self.progress);
+        progress.confirmed = progress.confirmed.max(number);
+        drop(progress);
+        self.link.changed.notify_one();
     }
 
     /// Tells each core of what is live, if that is news to it.
-    fn tell_answers(&mut self, subscribed: Vec<u64>) {
-        interest::take_refusals(&self.shared);
-        if !self.is_online {
-            interest::tell_refused(&self.shared); // the cores have forgotten it
+    pub(super) fn tell_answers(&self, table: &mut Table, inbound: &mut Inbound, heard: &[u64]) {
+        let mut progress = lock(&self.progress);
+        if !progress.is_online {
+            table.tell_refused(); // the cores have forgotten it
+            inbound.tell(&table.take_untold(), &table.take_accepted());
         }
-        let mut progress = lock(&self.shared.progress);
-        let mut inbound = lock(&self.shared.inbound);
-        for (core, &count) in subscribed.iter().enumerate() {
-            if !self.is_online || progress.answered[core] != count {
+        for (core, &count) in heard.iter().enumerate() {
+            if !progress.is_online || progress.answered.get(core) != Some(&count) {
                 inbound.answer(core, count);
             }
         }
-        drop(inbound);
-        progress.answered = subscribed;
-        if !self.is_online {
-            self.is_online = true;
-            self.shared.link.set_silent(false);
-            self.shared.publishes.notify_one();
-        }
-        self.shared.deliveries.notify_one();
+        progress.answered = heard.to_vec();
+        progress.is_online = true;
+        self.link.set_silent(false);
+        self.publishes.notify_one();
+        self.moved.notify_waiters();
+    }
+
+    /// Clients are told that other nodes are away.
+    fn tell_offline(&self) {
+        let (mut table, mut inbound) = (lock(&self.table), lock(&self.inbound));
+        let mut progress = lock(&self.progress);
+        progress.is_online = false;
+        progress.retract();
+        table.forget_told();
+        inbound.be_absent();
+        inbound.send();
+        self.interest.notify_one();
     }
 }
 
-/// Hears the answers to barriers, for as long as there is a client.
-async fn hear(link: Arc<Link>, inbox: String, mut answers: Subscriber) {
-    while let Some(answer) = answers.next().await {
-        if let Some(Ok(number)) = answer.subject.strip_prefix(&inbox).map(str::parse) {
-            link.barrier_answered(number);
+/// Watches for ever.
+pub(super) async fn run(shared: Arc<Shared>) {
+    loop {
+        wait_until_up(&shared).await;
+        let epoch = shared.link.epoch();
+        connected(&shared);
+        while_up(&shared, epoch).await;
+        disconnected(&shared);
+    }
+}
+
+/// Waits for a connection, and tells why there is none: each reason once.
+async fn wait_until_up(shared: &Shared) {
+    let (mut told, since) = (String::new(), Instant::now());
+    while !shared.link.is_up() {
+        let _ = timeout(TICK, shared.link.changed.notified()).await;
+        if let Some(reason) = shared.link.failure()
+            && reason != told
+        {
+            log::warn!("NATS: cannot connect to {}: {reason}; trying again and again", shared.options.shown());
+            told = reason;
         }
+        if since.elapsed() > MOVE_TIMEOUT && lock(&shared.progress).is_online {
+            shared.link.set_moving(false);
+            shared.tell_offline();
+        }
+        shared.count(|_| {});
+    }
+    shared.link.forget_failure();
+}
+
+fn connected(shared: &Shared) {
+    shared.link.set_silent(false);
+    let max_payload = shared.client.max_payload();
+    shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
+    shared.publishes.notify_one();
+    let server = shared.server().map_or_else(|| shared.options.shown(), |server| server.url.clone());
+    if shared.link.is_moving() {
+        log::info!("NATS: moved to {server}");
+        return;
+    }
+    match shared.take_publish_drops(When::Now) {
+        None => log::info!("NATS: connected to {server}"),
+        Some((dropped, channel)) => log::warn!(
+            "NATS: connected to {server}; while it was away {dropped} messages for other nodes were dropped, for they did not fit nats-buffer; one of them on {channel}",
+        ),
+    }
+}
+
+/// Counts what may be lost with the connection.
+fn disconnected(shared: &Shared) {
+    let lost = {
+        let mut progress = lock(&shared.progress);
+        let taken = shared.link.taken_at_cut();
+        let lost = taken.saturating_sub(progress.confirmed);
+        progress.confirmed = progress.confirmed.max(taken);
+        progress.retract();
+        lost
+    };
+    if shared.link.is_moving() && lost == 0 {
+        return; // this was wanted
+    }
+    shared.link.set_moving(false);
+    shared.count(|counts| {
+        counts.nats_disconnects += 1;
+        counts.nats_possibly_lost += lost;
+    });
+    shared.tell_offline();
+    let (server, why) = shared.last_end();
+    log::warn!(
+        "NATS: the connection to {server} is lost ({why}); {lost} messages were on their way and may not have arrived, the next ones wait in nats-buffer"
+    );
+}
+
+/// Asks the server when there is something to confirm, until the connection is lost.
+async fn while_up(shared: &Arc<Shared>, epoch: u64) {
+    let is_here = || shared.link.epoch() == epoch && shared.link.is_up();
+    let (mut asked_at, mut moved_at) = (Instant::now(), None::<Instant>);
+    while is_here() {
+        let Some(server) = shared.server() else {
+            let _ = timeout(TICK, shared.link.changed.notified()).await;
+            continue;
+        };
+        if lock(&shared.progress).unconfirmed(&shared.link) > 0 || asked_at.elapsed() >= ASKED_EVERY {
+            server.ask();
+            asked_at = Instant::now();
+        }
+        lock(&shared.progress).taken = shared.link.taken();
+        match server.owes_since() {
+            Some(since) if since.elapsed() >= ANSWER_TIMEOUT => silent(shared),
+            _ if shared.link.is_silent() => {
+                // It answers again: the cores are told so when it has confirmed their interest.
+                lock(&shared.progress).retract();
+                shared.interest.notify_one();
+            }
+            _ => {}
+        }
+        let is_due = moved_at.is_none_or(|at| at.elapsed() >= MOVE_EVERY);
+        if (server.is_lame.load(Ordering::Relaxed) || shared.options.is_rotated()) && is_due {
+            moved_at = Some(Instant::now());
+            move_on(shared, &server).await;
+        }
+        shared.log_drops(When::Due);
+        shared.count(|_| {});
+        let wait = if server.owes_since().is_some() { TICK / 4 } else { TICK };
+        let _ = timeout(wait, shared.link.changed.notified()).await;
+    }
+}
+
+/// The server has not answered although it is there: stopped, or overloaded.
+fn silent(shared: &Shared) {
+    if lock(&shared.progress).is_online {
+        log::warn!("NATS: the server does not answer; until it does, what is published waits in nats-buffer");
+        shared.link.set_silent(true);
+        shared.tell_offline();
+    }
+}
+
+/// Has the client connect to another server, or once more with other credentials. What it is given from now on waits; the
+/// old connection goes on bringing messages until the new one does.
+async fn move_on(shared: &Arc<Shared>, server: &Arc<Server>) {
+    let is_lame = server.is_lame.load(Ordering::Relaxed);
+    let except = is_lame.then_some(server.url.as_str());
+    match shared.dialer.prepare(&shared.options, except).await {
+        Ok(()) if is_lame => log::info!("NATS: {} is about to close its connections", server.url),
+        Ok(()) => log::info!("NATS: credentials have changed: connecting again"),
+        Err(reason) => {
+            log::warn!("NATS: {} is to be left, but there is no other server: {reason}", server.url);
+            return;
+        }
+    }
+    shared.link.set_moving(true);
+    let arrived = async {
+        while lock(&shared.progress).unconfirmed(&shared.link) > 0 || shared.link.unsent() > 0 {
+            server.ask();
+            let _ = timeout(TICK / 100, shared.link.changed.notified()).await;
+        }
+    };
+    let _ = timeout(MOVE_TIMEOUT, arrived).await;
+    server.is_leaving.store(true, Ordering::Relaxed);
+    let of = random();
+    lock(&shared.inbound).overlap = Some(Overlap::new(of));
+    server.leave.notify_one();
+    let (shared, server) = (Arc::clone(shared), Arc::clone(server));
+    tokio::spawn(async move {
+        shared.moved.notified().await;
+        shared.link.set_moving(false);
+        shared.publishes.notify_one();
+        wait(OVERLAP).await;
+        server.ended.notify_one();
+        // The new one still brings what the old one has brought last.
+        wait(OVERLAP).await;
+        let overlap = &mut lock(&shared.inbound).overlap;
+        if overlap.as_ref().is_some_and(|overlap| overlap.of == of) {
+            *overlap = None;
+        }
+    });
+}
+
+async fn wait(duration: Duration) {
+    let _ = timeout(duration, std::future::pending::<()>()).await;
+}
+
+/// Asks the server to confirm what the cores want, behind all that was asked before.
+pub(super) fn ask_for_interest(shared: &Shared, server: &Server, heard: &[u64]) {
+    if lock(&shared.progress).ask(heard) {
+        server.command(Command::Ask(Asked::Interest(heard.to_vec())));
     }
 }

@@ -226,6 +226,8 @@ impl Hub {
                     is_answered = true;
                 }
                 Item::Delivery { name, kind, frame } => self.deliver_to(name, kind, frame),
+                Item::Wide { name, is_all, frame } => self.deliver_wide(name, is_all, frame),
+                Item::Accepted { name, kind } => self.subscriptions.accept(name, kind),
                 Item::Refused { name, kind } => self.refused_by_bridge(name, kind),
                 Item::Absent => {
                     self.relays.absent(peer);
@@ -265,6 +267,28 @@ impl Hub {
             resolved.has_subscribers = resolved.subscribers > 0;
         }
         self.work.add(MESSAGE_UNITS);
+        if self.resolved.has_subscribers {
+            let (start, end) = self.append(frame);
+            self.deliver(start, end, None, 1);
+        }
+    }
+
+    /// Delivers a frame of another node that a wider subscription has brought: to the channel, and to the patterns that this
+    /// subscription stands for.
+    fn deliver_wide(&mut self, name: &[u8], is_all: bool, frame: &[u8]) {
+        self.apply_run();
+        self.put_away();
+        let hash = self.subscriptions.hash(name);
+        let Self { subscriptions, resolved, .. } = self;
+        resolved.only = None;
+        subscriptions.find_all(hash, name, &mut resolved.audiences);
+        resolved.audiences.retain(|&mut audience| {
+            let is_for = is_all || !subscriptions.begins_with_wildcard(audience);
+            is_for && !subscriptions.subscribers(audience).is_empty()
+        });
+        resolved.subscribers = resolved.audiences.iter().map(|&id| subscriptions.subscribers(id).len()).sum();
+        resolved.has_subscribers = resolved.subscribers > 0;
+        self.work.add(MESSAGE_UNITS + LOOKUP_UNITS * (1 + self.resolved.audiences.len() as u64));
         if self.resolved.has_subscribers {
             let (start, end) = self.append(frame);
             self.deliver(start, end, None, 1);

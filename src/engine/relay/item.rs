@@ -12,6 +12,8 @@ const DELIVERY: u8 = 4;
 const ABSENT: u8 = 5;
 pub(super) const STOPPING: u8 = 6;
 const REFUSED: u8 = 7;
+const ACCEPTED: u8 = 8;
+const WIDE: u8 = 9;
 
 /// One thing that a core says to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +46,25 @@ pub(crate) enum Item<'b> {
         /// A whole server frame.
         frame: &'b [u8],
     },
+    /// From the bridge: a frame for the subscribers of this channel and of the patterns that match it. It came by a wider
+    /// subscription, which takes the place of many.
+    Wide {
+        /// The channel.
+        name: &'b [u8],
+        /// Whether patterns that begin with a wildcard get it, too; else they have a subscription of their own.
+        is_all: bool,
+        /// A whole server frame.
+        frame: &'b [u8],
+    },
     /// From the bridge: NATS does not let this node subscribe to this name, though it will be answered. `Absent` ends that.
     Refused {
+        /// The channel or pattern.
+        name: &'b [u8],
+        /// Which of the two it is.
+        kind: Kind,
+    },
+    /// From the bridge: this name is refused no more.
+    Accepted {
         /// The channel or pattern.
         name: &'b [u8],
         /// Which of the two it is.
@@ -75,7 +94,16 @@ pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
             let kind = take_kind(batch);
             Item::Refused { name: take_short(batch), kind }
         }
+        ACCEPTED => {
+            let kind = take_kind(batch);
+            Item::Accepted { name: take_short(batch), kind }
+        }
         STOPPING => Item::Stopping,
+        WIDE => {
+            let is_all = take_array::<1>(batch)[0] != 0;
+            let name = take_short(batch);
+            Item::Wide { name, is_all, frame: take_long(batch) }
+        }
         DELIVERY => {
             let kind = take_kind(batch);
             let name = take_short(batch);
@@ -122,10 +150,27 @@ pub(crate) fn put_refused(batch: &mut Vec<u8>, name: &[u8], kind: Kind) {
     put_interest(batch, REFUSED, name, kind);
 }
 
+/// Appends an [`Item::Accepted`].
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+pub(crate) fn put_accepted(batch: &mut Vec<u8>, name: &[u8], kind: Kind) {
+    put_interest(batch, ACCEPTED, name, kind);
+}
+
 /// Appends an [`Item::Delivery`] of this payload.
 #[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
 pub(crate) fn put_delivery(batch: &mut Vec<u8>, name: &[u8], kind: Kind, is_text: bool, payload: &[u8]) {
     batch.extend_from_slice(&[DELIVERY, u8::from(kind == Kind::Pattern)]);
+    put_message(batch, name, is_text, payload);
+}
+
+/// Appends an [`Item::Wide`] of this payload.
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+pub(crate) fn put_wide(batch: &mut Vec<u8>, name: &[u8], is_all: bool, is_text: bool, payload: &[u8]) {
+    batch.extend_from_slice(&[WIDE, u8::from(is_all)]);
+    put_message(batch, name, is_text, payload);
+}
+
+fn put_message(batch: &mut Vec<u8>, name: &[u8], is_text: bool, payload: &[u8]) {
     put_short(batch, name);
     let at = batch.len();
     batch.extend_from_slice(&[0; 4]);

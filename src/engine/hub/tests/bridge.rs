@@ -190,3 +190,41 @@ fn a_publish_between_two_deliveries_reaches_all_that_it_should() {
     assert_eq!(peers.received[slot as usize][frames..], [one, two, two, one, two, two].concat());
     assert_eq!(relay::messages(&hub.take_batch(BRIDGE).expect("publishes")), 2);
 }
+
+#[test]
+fn what_a_wider_subscription_brings_reaches_those_that_it_stands_for() {
+    let (mut hub, mut peers) = hub();
+    let names = [("a.b", Kind::Exact), ("a.*", Kind::Pattern), ("*.b", Kind::Pattern), (">", Kind::Pattern)];
+    let slots = names.map(|(name, kind)| {
+        let slot = open(&mut hub, &mut peers);
+        hub.subscribe(slot, name.as_bytes(), kind);
+        slot
+    });
+    let mut wide = |is_all: bool| {
+        let mut batch = Vec::new();
+        relay::put_wide(&mut batch, b"a.b", is_all, true, b"<wide>");
+        relay::put_wide(&mut batch, b"c.d", false, true, b"for nobody");
+        assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
+        received(&mut hub, &mut peers, slots[3]);
+        slots.map(|slot| String::from_utf8_lossy(&peers.received[slot as usize]).matches("<wide>").count())
+    };
+    assert_eq!(wide(false), [1, 1, 0, 0], "the others have subscriptions of their own");
+    assert_eq!(wide(true), [2, 2, 1, 1]);
+}
+
+#[test]
+fn what_is_accepted_again_is_acknowledged_as_live() {
+    let (mut hub, mut peers) = hub();
+    let slot = open(&mut hub, &mut peers);
+    answered(&mut hub, 0);
+    subscribe(&mut hub, slot, "a", Kind::Exact, "one");
+    refused(&mut hub, "a");
+    answered(&mut hub, 1);
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:one\r\ncluster:offline\r\n\r\n"));
+    let mut batch = Vec::new();
+    relay::put_accepted(&mut batch, b"a", Kind::Exact);
+    relay::put_accepted(&mut batch, b"gone", Kind::Exact);
+    assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
+    subscribe(&mut hub, slot, "a", Kind::Exact, "two");
+    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:two\r\n\r\n"));
+}

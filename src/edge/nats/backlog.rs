@@ -1,0 +1,240 @@
+//! What waits for NATS, in the order in which it was published, within `nats-buffer`.
+//!
+//! When it does not fit, the channel that takes the most loses its oldest messages: a flood pushes out itself, and what
+//! others have published stays. Channels are told apart by a hash, in lanes: two that share one share its fate.
+
+use std::{collections::VecDeque, hash::BuildHasher};
+
+use foldhash::fast::RandomState;
+
+use crate::engine::{
+    relay::{self, Item},
+    uplink,
+};
+
+/// Channels that are told apart.
+const LANES: usize = 1024;
+
+/// Batches of publishes.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    batches: VecDeque<Batch>,
+    /// The number of the batch in front; those behind it count on.
+    front: u64,
+    lanes: Vec<Lane>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// Bytes of messages that have not been dropped.
+    live: usize,
+}
+
+/// The channels of one hash: the batches that hold messages of theirs, by number, and how many bytes of it. A batch that is
+/// not here has lost them.
+#[derive(Debug, Default)]
+struct Lane {
+    bytes: usize,
+    parts: VecDeque<(u64, usize)>,
+}
+
+/// Messages that did not fit, and a channel of one of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
+    pub(super) messages: u64,
+    pub(super) channel: Box<[u8]>,
+}
+
+impl Backlog {
+    pub(super) fn new() -> Self {
+        let lanes = (0..LANES).map(|_| Lane::default()).collect();
+        Self { batches: VecDeque::new(), front: 0, lanes, hasher: RandomState::default() }
+    }
+
+    /// Takes a batch in, behind the others.
+    pub(super) fn push(&mut self, bytes: Vec<u8>) {
+        let number = self.front + self.batches.len() as u64;
+        let mut live = 0;
+        let mut rest = &bytes[..];
+        while let Some((lane, _, len)) = take(&self.hasher, &mut rest) {
+            let lane = &mut self.lanes[lane];
+            live += len;
+            lane.bytes += len;
+            match lane.parts.back_mut() {
+                Some((last, bytes)) if *last == number => *bytes += len,
+                _ => lane.parts.push_back((number, len)),
+            }
+        }
+        self.batches.push_back(Batch { bytes, live });
+    }
+
+    /// Takes the oldest batch out, with what is left of it, and gives what it has cost.
+    pub(super) fn pop(&mut self) -> Option<(Vec<u8>, usize)> {
+        let mut batch = self.batches.pop_front()?;
+        let cost = cost(&batch);
+        if batch.live < batch.bytes.len() {
+            batch.bytes = self.rest(self.front, &batch.bytes);
+        }
+        let mut rest = &batch.bytes[..];
+        while let Some((lane, ..)) = take(&self.hasher, &mut rest) {
+            let lane = &mut self.lanes[lane];
+            if let Some(&(number, bytes)) = lane.parts.front()
+                && number == self.front
+            {
+                lane.parts.pop_front();
+                lane.bytes -= bytes;
+            }
+        }
+        self.front += 1;
+        Some((batch.bytes, cost))
+    }
+
+    /// Drops the oldest messages of the channel that takes the most, as many of them as one batch holds. Says which, and how
+    /// many bytes are free again. None if there is nothing.
+    pub(super) fn shrink(&mut self) -> Option<(Dropped, usize)> {
+        let largest = (0..LANES).max_by_key(|&lane| self.lanes[lane].bytes)?;
+        let (number, bytes) = self.lanes[largest].parts.pop_front()?;
+        self.lanes[largest].bytes -= bytes;
+        let at = (number - self.front) as usize;
+        let mut dropped = Dropped::default();
+        let batch = &mut self.batches[at];
+        let mut rest = &batch.bytes[..];
+        while let Some((lane, item, _)) = take(&self.hasher, &mut rest) {
+            if lane == largest
+                && let Item::Publish { channels, .. } = item
+            {
+                dropped.messages += relay::names(channels).count() as u64;
+                dropped.channel = relay::names(channels).next().unwrap_or_default().into();
+            }
+        }
+        batch.live -= bytes;
+        let before = cost(batch);
+        // The memory is free only when the batch is written anew: not for each little part of it.
+        if batch.live * 2 < batch.bytes.len() {
+            let rest = std::mem::take(&mut batch.bytes);
+            let rest = self.rest(number, &rest);
+            self.batches[at].bytes = rest;
+        }
+        Some((dropped, before - cost(&self.batches[at])))
+    }
+
+    /// What of a batch has not been dropped.
+    fn rest(&self, number: u64, bytes: &[u8]) -> Vec<u8> {
+        let (mut kept, mut rest) = (Vec::new(), bytes);
+        loop {
+            let at = bytes.len() - rest.len();
+            let Some((lane, _, len)) = take(&self.hasher, &mut rest) else { return kept };
+            if self.lanes[lane].parts.front().is_some_and(|(first, _)| *first <= number) {
+                kept.extend_from_slice(&bytes[at..at + len]);
+            }
+        }
+    }
+}
+
+/// What a batch costs; nothing if all of it was dropped.
+fn cost(batch: &Batch) -> usize {
+    if batch.bytes.is_empty() { 0 } else { uplink::cost(&batch.bytes) }
+}
+
+/// The next message of a batch: its lane, what it is, and how many bytes it takes.
+fn take<'b>(hasher: &RandomState, rest: &mut &'b [u8]) -> Option<(usize, Item<'b>, usize)> {
+    let before = rest.len();
+    let item = relay::next(rest)?;
+    let name = match item {
+        Item::Publish { channels, .. } => relay::names(channels).next().unwrap_or_default(),
+        _ => b"",
+    };
+    let lane = hasher.hash_one(name) as usize % LANES;
+    Some((lane, item, before - rest.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::relay::Relays;
+
+    /// A batch of one message of 100 bytes to each of these channels.
+    fn batch(channels: &[&str]) -> Vec<u8> {
+        let mut relays = Relays::new(0, 1);
+        let bridge = relays.add_bridge();
+        for channel in channels {
+            relays.publish(bridge, [channel.as_bytes()].into_iter(), &[b'x'; 100]);
+        }
+        relays.take(bridge).expect("a batch")
+    }
+
+    fn channels(batch: &[u8]) -> Vec<String> {
+        let (mut channels, mut rest) = (Vec::new(), batch);
+        while let Some(Item::Publish { channels: names, .. }) = relay::next(&mut rest) {
+            channels.extend(relay::names(names).map(|name| String::from_utf8_lossy(name).into_owned()));
+        }
+        channels
+    }
+
+    #[test]
+    fn a_flood_pushes_out_its_own_oldest_messages() {
+        let mut backlog = Backlog::new();
+        for _ in 0..10 {
+            backlog.push(batch(&["flood", "flood", "flood", "room", "flood"]));
+        }
+        let mut freed = 0;
+        for _ in 0..7 {
+            let (dropped, bytes) = backlog.shrink().expect("there is a flood");
+            assert_eq!(dropped, Dropped { messages: 4, channel: b"flood".as_slice().into() });
+            freed += bytes;
+        }
+        assert!(freed >= 7 * 4 * 100, "{freed}");
+        for _ in 0..7 {
+            assert_eq!(channels(&backlog.pop().expect("a batch").0), ["room"]);
+        }
+        let (_, _) = (backlog.pop(), backlog.pop());
+        let newest = batch(&["flood", "flood", "flood", "room", "flood"]);
+        let cost = uplink::cost(&newest);
+        assert_eq!(backlog.pop(), Some((newest, cost)), "the newest");
+        assert!(backlog.pop().is_none() && backlog.shrink().is_none());
+        assert!(backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
+    }
+
+    #[test]
+    fn what_is_taken_out_and_what_is_dropped_is_all_there_was_in_order() {
+        let seed = rand::random::<u64>();
+        println!("seed {seed}");
+        let mut next = seed;
+        let mut random = |below: u64| {
+            next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (next >> 33) % below
+        };
+        let (mut backlog, mut pushed, mut out, mut dropped, mut costs) = (Backlog::new(), 0, 0, 0, 0);
+        for _ in 0..2000 {
+            match random(4) {
+                0 => {
+                    if let Some((batch, cost)) = backlog.pop() {
+                        out += channels(&batch).len();
+                        costs -= cost;
+                    }
+                }
+                1 => {
+                    if let Some((news, bytes)) = backlog.shrink() {
+                        dropped += news.messages as usize;
+                        costs -= bytes;
+                    }
+                }
+                _ => {
+                    let names: Vec<String> = (0..1 + random(6)).map(|_| format!("c{}", random(5))).collect();
+                    pushed += names.len();
+                    let batch = batch(&names.iter().map(String::as_str).collect::<Vec<_>>());
+                    costs += uplink::cost(&batch);
+                    backlog.push(batch);
+                }
+            }
+        }
+        while let Some((batch, cost)) = backlog.pop() {
+            out += channels(&batch).len();
+            costs -= cost;
+        }
+        assert_eq!((out + dropped, costs), (pushed, 0));
+        assert!(backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
+    }
+}

@@ -1,0 +1,279 @@
+//! The table against a server that is a few lines: whatever happens, each message comes to each name once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use std::sync::Arc;
+
+use mio::{Poll, Token};
+use tokio::time::{Duration, Instant};
+
+use crate::{
+    config::Config,
+    engine::{inbox::waker, relay::Relays, uplink::link_bridge},
+    protocol::channel::{self, Kind},
+};
+
+use super::{
+    Bridge, Ends, Stop,
+    audience::{Audience, Target},
+    kept::Kept,
+    link::Link,
+    live, lock, runtime,
+    table::{State, Table},
+};
+
+const CORES: u32 = 2;
+const NAMES: [&str; 16] =
+    ["a.0", "a.1", "a.2", "a.3", "a.4", "a.x.1", "a.*", "a.>", "a.*.1", "b.0", "c.0", "d.0", "*.0", ">", "solo", "*"];
+const SUBJECTS: [&str; 12] =
+    ["a.0", "a.1", "a.4", "a.9", "a.x.1", "b.0", "c.0", "d.0", "e.0", "solo", "other", "$SYS.x"];
+
+#[derive(Debug)]
+enum Command {
+    Subscribe(u64, String),
+    Unsubscribe(u64),
+    Dissolve(Vec<u64>),
+}
+
+/// The table and its server. Commands are carried out one after the other, each with its answer, as it is on a connection.
+struct World {
+    table: Table,
+    commands: VecDeque<Command>,
+    subscribed: BTreeMap<u64, String>,
+    denied: BTreeSet<String>,
+    /// By core, the names that it wants.
+    wanted: [BTreeSet<&'static str>; CORES as usize],
+    now: Instant,
+    seed: u64,
+}
+
+impl World {
+    fn new(seed: u64, names_max: usize) -> Self {
+        let (table, now) = (Table::new(CORES as usize, names_max), Instant::now());
+        let (commands, subscribed, denied) = (VecDeque::new(), BTreeMap::new(), BTreeSet::new());
+        Self { table, commands, subscribed, denied, wanted: Default::default(), now, seed }
+    }
+
+    fn random(&mut self, below: usize) -> usize {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) as usize % below
+    }
+
+    fn change_interest(&mut self) {
+        let (core, name) = (self.random(CORES as usize), NAMES[self.random(NAMES.len())]);
+        let mut relays = Relays::new(0, 1);
+        relays.add_bridge();
+        if self.wanted[core].remove(name) {
+            relays.withdraw(name.as_bytes(), channel::kind(name.as_bytes()));
+        } else {
+            self.wanted[core].insert(name);
+            relays.announce(name.as_bytes(), channel::kind(name.as_bytes()));
+        }
+        let interest = relays.take_interest().expect("interest");
+        self.table.hear(core as u32, &interest, self.now);
+        self.ask();
+    }
+
+    /// What the task does that keeps the table.
+    fn ask(&mut self) {
+        self.table.expire(self.now);
+        let leaving = self.table.narrow_again();
+        while let Some((sid, name)) = self.table.ask() {
+            self.commands.push_back(Command::Subscribe(sid, name.to_string()));
+        }
+        if !leaving.is_empty() {
+            self.commands.push_back(Command::Dissolve(leaving));
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.commands.extend(std::mem::take(&mut self.table.ended).into_iter().map(Command::Unsubscribe));
+    }
+
+    fn carry_out(&mut self) -> bool {
+        match self.commands.pop_front() {
+            None => return false,
+            Some(Command::Subscribe(sid, name)) if self.denied.contains(&name) => {
+                self.table.refuse_asked(sid);
+                self.ask();
+            }
+            Some(Command::Subscribe(sid, name)) => {
+                self.subscribed.insert(sid, name);
+                self.table.confirm(sid);
+            }
+            Some(Command::Unsubscribe(sid)) => _ = self.subscribed.remove(&sid),
+            Some(Command::Dissolve(wides)) => self.table.dissolve(&wides),
+        }
+        self.end();
+        true
+    }
+
+    /// How often a message comes to each name of each core.
+    fn copies(&self, subject: &str) -> BTreeMap<(usize, &'static str), usize> {
+        let mut copies = BTreeMap::new();
+        let matches = |name: &str| channel::matches(name.as_bytes(), subject.as_bytes());
+        for (&sid, _) in self.subscribed.iter().filter(|(_, name)| matches(name)) {
+            let Target::Cores(cores, audience) = self.table.target(sid, subject.as_bytes(), false) else { continue };
+            for core in (0..CORES as usize).filter(|core| cores & (1 << core) != 0) {
+                for &name in &self.wanted[core] {
+                    let is_for = match audience {
+                        Audience::Name(of, _) => of == name,
+                        Audience::Channel(_, is_all) => {
+                            let is_wild = channel::begins_with_wildcard(name.as_bytes());
+                            matches(name) && (is_all || !is_wild)
+                        }
+                    };
+                    *copies.entry((core, name)).or_default() += usize::from(is_for);
+                }
+            }
+        }
+        copies
+    }
+
+    fn check(&self, is_settled: bool) {
+        for subject in SUBJECTS {
+            let copies = self.copies(subject);
+            for core in 0..CORES as usize {
+                for &name in &self.wanted[core] {
+                    let count = copies.get(&(core, name)).copied().unwrap_or(0);
+                    let is_due = channel::matches(name.as_bytes(), subject.as_bytes()) && !subject.starts_with('$');
+                    assert!(count <= usize::from(is_due), "{subject} comes {count} times for {name}");
+                    let state = self.table.find(name).expect("it is wanted").state;
+                    if is_settled && is_due && state != State::Refused {
+                        assert_eq!(count, 1, "{subject} for {name}, which is {state:?}");
+                    }
+                    if matches!(state, State::Live) && is_due {
+                        assert_eq!(count, 1, "{subject} for {name}, which is confirmed");
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        while self.carry_out() {}
+        self.ask();
+        while self.carry_out() {}
+    }
+}
+
+#[test]
+fn each_message_comes_once_to_each_name_however_subscriptions_widen_and_narrow() {
+    let first = rand::random::<u64>();
+    println!("seed {first}");
+    for round in 0..10 {
+        let mut world = World::new(first.wrapping_add(round), 2 + (round as usize % 10));
+        for _ in 0..250 {
+            match world.random(12) {
+                0..=5 => world.change_interest(),
+                6..=8 => _ = world.carry_out(),
+                9 => {
+                    world.now += Duration::from_millis(700);
+                    world.ask();
+                }
+                10 => {
+                    let name = [NAMES[world.random(NAMES.len())], "a.>", "*", ">"][world.random(4)].to_owned();
+                    if !world.denied.remove(&name) && world.denied.len() < 3 {
+                        world.denied.insert(name);
+                    }
+                    world.table.retry();
+                    world.ask();
+                }
+                _ if world.random(8) == 0 => {
+                    // Another connection.
+                    world.commands.clear();
+                    world.subscribed.clear();
+                    world.table.connected();
+                    world.ask();
+                }
+                _ => world.settle(),
+            }
+            world.check(world.commands.is_empty());
+        }
+        let live = |world: &World| world.table.entries.values().filter(|entry| entry.state.is_narrow()).count();
+        assert_eq!(world.table.narrow, live(&world), "the count is right");
+        // Everybody leaves: nothing is left at the server.
+        for core in 0..CORES as usize {
+            for name in std::mem::take(&mut world.wanted[core]) {
+                let mut relays = Relays::new(0, 1);
+                relays.add_bridge();
+                relays.withdraw(name.as_bytes(), channel::kind(name.as_bytes()));
+                world.table.hear(core as u32, &relays.take_interest().expect("interest"), world.now);
+            }
+        }
+        world.now += Duration::from_secs(3);
+        world.settle();
+        assert!(world.table.entries.is_empty() && world.table.names.is_empty());
+        assert_eq!((world.table.narrow, world.table.refused), (0, 0));
+        world.settle();
+        assert_eq!(world.subscribed, BTreeMap::new());
+    }
+}
+
+#[test]
+fn what_is_refused_for_want_of_room_is_told_and_has_its_turn_later() {
+    let mut world = World::new(1, 2);
+    world.denied.extend(["a.>".to_owned(), ">".to_owned()]);
+    for name in ["a.0", "a.1", "a.2", "a.3"] {
+        let mut relays = Relays::new(0, 1);
+        relays.add_bridge();
+        relays.announce(name.as_bytes(), Kind::Exact);
+        world.wanted[0].insert(name);
+        world.table.hear(0, &relays.take_interest().expect("interest"), world.now);
+        world.ask();
+        world.settle();
+    }
+    let told: Vec<String> = world.table.take_untold().into_iter().map(|(_, name, _)| name.to_string()).collect();
+    assert!(told.contains(&"a.3".to_owned()), "{told:?}");
+    assert!(world.table.refused > 0 && world.table.narrow <= 3);
+    world.denied.clear();
+    world.table.connected();
+    world.subscribed.clear();
+    world.ask();
+    world.settle();
+    assert_eq!(world.table.refused, 0);
+    world.check(true);
+}
+
+#[test]
+fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_is_to_stop() {
+    let config = Config { nats: Some("127.0.0.1:1".into()), ..Config::default() };
+    let prepared = Bridge::prepare(&config, 1 << 30).expect("it is sound");
+    let poll = Poll::new().expect("a poll");
+    let wake = waker(poll.registry(), Token(0)).expect("a waker");
+    let (downlink, core) = link_bridge(&prepared.uplink, 1, wake);
+    let ends = Ends {
+        downlinks: vec![downlink],
+        stats: Arc::default(),
+        publish_bytes_max: Arc::default(),
+        outbox_bytes_max: Arc::default(),
+    };
+    let kept = Arc::new(Kept::new(prepared, ends));
+    let begun = std::cell::Cell::new(0);
+    let run = async |_: &Arc<Kept>, _: &Stop| {
+        begun.set(begun.get() + 1);
+        match begun.get() {
+            1 => panic!("as a parser may"),
+            2 => Err("it has ended".to_owned()),
+            _ => Ok(()),
+        }
+    };
+    live(runtime().expect("a runtime"), &kept, &Stop::default(), run);
+    assert_eq!((begun.get(), lock(&kept.counts).nats_restarts), (3, 2));
+    assert_eq!(core.waiting(), 2, "the core was told each time that there is no other node");
+}
+
+#[test]
+fn the_end_of_the_clients_own_task_is_noticed() {
+    let link = Arc::new(Link::default());
+    let alive = link.alive();
+    let runtime = runtime().expect("a runtime");
+    runtime.block_on(async {
+        tokio::spawn(async move {
+            let _alive = alive;
+            panic!("as a parser may");
+        });
+        link.wait_for_end().await;
+    });
+}
