@@ -253,7 +253,7 @@ pub struct Config {
     /// `[nats://|tls://][user:password@|token@]host[:port]`, the port is 4222 unless given. Default: not set, this node is
     /// alone.
     ///
-    /// NATS is asked for one name per 16 KiB of `memory-budget`; past that for wider patterns, and what they bring that nobody
+    /// Each channel and pattern with a subscriber on this node costs 250 bytes more than without. NATS is asked for one per 2 KiB of `memory-budget`; past that for wider patterns, and what they bring that nobody
     /// wants is dropped here.
     ///
     /// Any one of them is connected to, or one that they tell of; the server starts and serves its own clients when none is

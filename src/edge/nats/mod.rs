@@ -89,8 +89,9 @@ const STOP_TIME_MIN: Duration = Duration::from_millis(100);
 /// How long the runtime may take to end after that.
 const RUNTIME_STOP_TIME: Duration = Duration::from_millis(200);
 
-/// For each so many bytes of `memory-budget` NATS is asked for one name; past it for wider ones.
-const BUDGET_BYTES_PER_NAME: u64 = 16 * 1024;
+/// For each so many bytes of `memory-budget` NATS is asked for one name; past it for wider ones. A name takes 250 bytes here,
+/// and more of nats-server.
+const BUDGET_BYTES_PER_NAME: u64 = 2 * 1024;
 
 /// How long after a client has ended the next one begins: twice as long each time, up to the longest.
 const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);

@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Auth, AuthError, Client, ClientError, ConnectError, ConnectOptions, Event};
-use tokio::sync::Notify;
-
 use crate::config::{Config, Login};
+use async_nats::{Auth, AuthError, Client, ClientError, ConnectError, ConnectOptions, Event};
 
 use super::{
     link::Link,
@@ -37,8 +35,6 @@ pub(crate) struct Options {
     secrets: Mutex<Secrets>,
     /// They have changed since the client has connected.
     is_rotated: AtomicBool,
-    /// Somebody is to look at that.
-    pub(super) rotated: Notify,
 }
 
 impl Options {
@@ -55,7 +51,7 @@ impl Options {
         let tls = TlsFiles::read(config, is_tls)?;
         let addresses = servers.into_iter().map(|server| server.address).collect();
         let is_rotated = AtomicBool::new(false);
-        Ok(Self { addresses, is_tls, tls, login, secrets: Mutex::new(secrets), is_rotated, rotated: Notify::new() })
+        Ok(Self { addresses, is_tls, tls, login, secrets: Mutex::new(secrets), is_rotated })
     }
 
     /// The servers, for the log.
@@ -80,7 +76,6 @@ impl Options {
         drop(kept);
         if !changed.is_empty() {
             self.is_rotated.store(true, Ordering::Relaxed);
-            self.rotated.notify_one();
         }
         Ok(changed)
     }

@@ -220,8 +220,8 @@ async fn while_up(shared: &Arc<Shared>, epoch: u64) {
         }
         let is_due = moved_at.is_none_or(|at| at.elapsed() >= MOVE_EVERY);
         if (server.is_lame.load(Ordering::Relaxed) || shared.options.is_rotated()) && is_due {
-            moved_at = Some(Instant::now());
-            move_on(shared, &server).await;
+            let is_first = moved_at.replace(Instant::now()).is_none();
+            move_on(shared, &server, is_first).await;
         }
         shared.log_drops(When::Due);
         shared.count(|_| {});
@@ -241,14 +241,16 @@ fn silent(shared: &Shared) {
 
 /// Has the client connect to another server, or once more with other credentials. What it is given from now on waits; the
 /// old connection goes on bringing messages until the new one does.
-async fn move_on(shared: &Arc<Shared>, server: &Arc<Server>) {
+async fn move_on(shared: &Arc<Shared>, server: &Arc<Server>, is_first: bool) {
     let is_lame = server.is_lame.load(Ordering::Relaxed);
     let except = is_lame.then_some(server.url.as_str());
     match shared.dialer.prepare(&shared.options, except).await {
         Ok(()) if is_lame => log::info!("NATS: {} is about to close its connections", server.url),
         Ok(()) => log::info!("NATS: credentials have changed: connecting again"),
         Err(reason) => {
-            log::warn!("NATS: {} is to be left, but there is no other server: {reason}", server.url);
+            if is_first {
+                log::warn!("NATS: {} is to be left, but there is no other server: {reason}", server.url);
+            }
             return;
         }
     }
