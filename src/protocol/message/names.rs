@@ -2,8 +2,10 @@
 
 use crate::protocol::{message::Control, seen::Seen};
 
-/// Up to this many names are compared with each other, which is cheaper than a table.
+/// Up to this many names are found in a table on the stack, which is cheaper than one that is kept.
 const FEW_NAMES: usize = 32;
+/// The places of that table: a power of two, and twice as many, so that most names find an empty one.
+const PLACES: usize = 2 * FEW_NAMES;
 
 /// Bytes `start..end` of the payload.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,18 +86,29 @@ impl Names {
         }
     }
 
-    #[inline(never)] // most heads have one name, and need no room for so many
+    /// The hash is one that a peer can find names for which collide; there are few to be compared then, too.
+    #[inline(never)] // most heads have one name, and need no such table
     fn keep_first_of_few(&mut self, payload: &[u8]) {
+        const HASH_SHIFT: u32 = u64::BITS - PLACES.trailing_zeros();
         let list = &mut self.list;
-        let (mut kept, mut prints) = (0, [0; FEW_NAMES]);
+        // One more than the number of a name that is kept; 0 is an empty place.
+        let (mut kept, mut places) = (0, [0_u8; PLACES]);
         for at in 0..list.len() {
             let name = list[at];
-            let print = name.span.fingerprint(payload);
-            let is_same = |other: &Name| other.key(payload) == name.key(payload);
-            // Nearly always all of them differ, which their fingerprints show.
-            let is_new = !prints[..kept].contains(&print) || !list[..kept].iter().any(is_same);
-            (prints[kept], list[kept]) = (print, name);
-            kept += usize::from(is_new);
+            let hash = name.span.fingerprint(payload).wrapping_mul(0x9e37_79b9_7f4a_7c15); // 2^64 by the golden ratio
+            let mut place = (hash >> HASH_SHIFT) as usize;
+            let is_new = loop {
+                match places[place] {
+                    0 => break true,
+                    other if list[usize::from(other) - 1].key(payload) == name.key(payload) => break false,
+                    _ => place = (place + 1) % PLACES,
+                }
+            };
+            list[kept] = name;
+            if is_new {
+                kept += 1;
+                places[place] = kept as u8;
+            }
         }
         list.truncate(kept);
     }
