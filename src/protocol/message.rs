@@ -2,6 +2,7 @@
 
 mod control;
 mod head;
+mod names;
 mod owned;
 
 pub(crate) use control::Control;

@@ -11,10 +11,14 @@ const KEPT_ENTRIES: usize = 8 * 1024;
 
 /// The places of the names that were seen, in the list that holds them.
 ///
-/// The hash is seeded anew for each: a peer cannot choose names that collide. Cost: about 10 bytes for each name, which
-/// are used again.
+/// Cost: a word while there are none, for it is moved about with what has it; then about 10 bytes for each name, which are
+/// used again.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Seen(Option<Box<Table>>);
+
+/// The hash is seeded anew for each: a peer cannot choose names that collide.
+#[derive(Debug, Default)]
+struct Table {
     places: HashTable<u32>,
     state: RandomState,
 }
@@ -22,13 +26,14 @@ pub(crate) struct Seen {
 impl Seen {
     /// Makes room for so many names in all.
     pub(crate) fn reserve(&mut self, names: usize) {
-        debug_assert!(self.places.is_empty());
-        self.places.reserve(names, |_| 0); // it is empty: nothing is hashed again
+        let Table { places, .. } = &mut **self.0.get_or_insert_default();
+        debug_assert!(places.is_empty());
+        places.reserve(names, |_| 0); // it is empty: nothing is hashed again
     }
 
     /// Whether `key` was not seen yet; then it is noted as what `key_at(place)` gives. Cost: one probe.
     pub(crate) fn is_new<K: Hash + Eq>(&mut self, key: K, place: u32, key_at: impl Fn(u32) -> K) -> bool {
-        let Self { places, state } = self;
+        let Table { places, state } = &mut **self.0.get_or_insert_default();
         let hash = state.hash_one(&key);
         match places.entry(hash, |&seen| key_at(seen) == key, |&seen| state.hash_one(key_at(seen))) {
             Entry::Occupied(_) => false,
@@ -41,15 +46,15 @@ impl Seen {
 
     /// Whether `key` was seen. Cost: one probe.
     pub(crate) fn contains<K: Hash + Eq>(&self, key: K, key_at: impl Fn(u32) -> K) -> bool {
-        self.places.find(self.state.hash_one(&key), |&seen| key_at(seen) == key).is_some()
+        let find = |table: &Table| table.places.find(table.state.hash_one(&key), |&seen| key_at(seen) == key).is_some();
+        self.0.as_deref().is_some_and(find)
     }
 
     /// Forgets all names. Costs nothing when there are none.
     pub(crate) fn clear(&mut self) {
-        if self.places.capacity() > KEPT_ENTRIES {
-            self.places = HashTable::new();
-        } else {
-            self.places.clear();
+        match &mut self.0 {
+            Some(table) if table.places.capacity() <= KEPT_ENTRIES => table.places.clear(),
+            _ => self.0 = None,
         }
     }
 }
@@ -83,10 +88,11 @@ mod tests {
             assert!(seen.is_new(place, place, |place| place));
         }
         seen.clear();
-        assert_eq!(seen.places.capacity(), 0);
+        assert!(seen.0.is_none());
         seen.reserve(4096);
         (0..4096).for_each(|place| assert!(seen.is_new(place, place, |place| place)));
         seen.clear();
-        assert!(seen.places.capacity() >= 4096, "what a head of 8 KiB needs stays");
+        let kept = seen.0.map_or(0, |table| table.places.capacity());
+        assert!(kept >= 4096, "what a head of 8 KiB needs stays: {kept}");
     }
 }

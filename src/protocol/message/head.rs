@@ -4,11 +4,11 @@ use crate::{
     error::{Reason, Refusal},
     protocol::{
         message::{
-            ACK_BYTES_MAX, COMMAND_BYTES_MAX, Control, NAME_BYTES_MAX, VERSION, is_token, is_value_byte, trim,
-            trim_start,
+            ACK_BYTES_MAX, COMMAND_BYTES_MAX, Control, NAME_BYTES_MAX, VERSION, is_token, is_value_byte,
+            names::{Names, Span},
+            trim, trim_start,
         },
         scan,
-        seen::Seen,
     },
 };
 
@@ -21,62 +21,11 @@ pub(crate) struct HeadLimits {
     pub(crate) headers_max: usize,
 }
 
-/// Up to this many names are compared with each other, which is cheaper than a table.
-const FEW_NAMES: usize = 32;
-
-/// Bytes `start..end` of the payload.
-#[derive(Clone, Copy, Debug, Default)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
-    }
-
-    fn of(self, payload: &[u8]) -> &[u8] {
-        &payload[self.start as usize..self.end as usize]
-    }
-
-    /// A number that the same bytes always have, and others hardly ever: their ends and their length.
-    fn fingerprint(self, payload: &[u8]) -> u64 {
-        let (bytes, from_here) = (self.of(payload), &payload[self.start as usize..]);
-        let ends = match (bytes.first_chunk(), bytes.last_chunk()) {
-            (Some(start), Some(end)) => u64::from_le_bytes(*start).rotate_left(29) ^ u64::from_le_bytes(*end),
-            _ if bytes.is_empty() => 0,
-            _ => {
-                // Up to seven bytes: read with what is behind them, if there is enough, which is then shifted out.
-                let word = from_here.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-                let slowly = || bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-                word.unwrap_or_else(slowly) << (64 - 8 * bytes.len())
-            }
-        };
-        ends ^ bytes.len() as u64
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Line {
     name: Span,
     value: Span,
     control: Option<Control>,
-}
-
-/// A channel or pattern in a `subscribe`, `publish` or `unsubscribe` header. They are found once, when the head is
-/// parsed, because they are looked at twice: when the message is checked and when it is carried out.
-#[derive(Clone, Copy, Debug)]
-struct Name {
-    span: Span,
-    control: Control,
-}
-
-impl Name {
-    /// What tells it from others: the same name in another header is another one.
-    fn key(self, payload: &[u8]) -> (u8, &[u8]) {
-        (self.control.bit(), self.span.of(payload))
-    }
 }
 
 /// The head of one message. The payload that it was parsed from is passed to each call again, so that the table can
@@ -85,9 +34,7 @@ impl Name {
 pub(crate) struct Head {
     command: Span,
     lines: Vec<Line>,
-    /// Each once, where it is mentioned first.
-    names: Vec<Name>,
-    seen: Seen,
+    names: Names,
     controls: u8,
     /// Those of `controls` that stand more than once.
     repeated: u8,
@@ -123,41 +70,8 @@ impl Head {
         if !is_text && simdutf8::basic::from_utf8(&window[..at]).is_err() {
             return Err(bad_header("the head is not UTF-8"));
         }
-        if self.names.len() > 1 {
-            self.keep_first_of_each_name(payload);
-        }
+        self.names.keep_first_of_each(payload);
         Ok(())
-    }
-
-    /// Drops names that were there before (PROTOCOL.md §2: each name counts once). Cost: by their number, and no allocation.
-    #[inline(never)]
-    fn keep_first_of_each_name(&mut self, payload: &[u8]) {
-        let Self { names, seen, .. } = self;
-        if names.len() > FEW_NAMES {
-            seen.reserve(names.len());
-            let mut kept = 0;
-            for at in 0..names.len() {
-                let name = names[at];
-                let key_at = |place: u32| names[place as usize].key(payload);
-                let is_new = seen.is_new(name.key(payload), kept as u32, key_at);
-                names[kept] = name;
-                kept += usize::from(is_new);
-            }
-            names.truncate(kept);
-            seen.clear();
-            return;
-        }
-        // Nearly always all of them differ, which their fingerprints show.
-        let (mut kept, mut prints) = (0, [0; FEW_NAMES]);
-        for at in 0..names.len() {
-            let name = names[at];
-            let print = name.span.fingerprint(payload);
-            let is_same = |other: &Name| other.key(payload) == name.key(payload);
-            let is_new = !prints[..kept].contains(&print) || !names[..kept].iter().any(is_same);
-            (prints[kept], names[kept]) = (print, name);
-            kept += usize::from(is_new);
-        }
-        names.truncate(kept);
     }
 
     fn start_line(&mut self, window: &[u8], payload_len: usize) -> Result<usize, Refusal> {
@@ -237,7 +151,7 @@ impl Head {
         while !rest.is_empty() {
             let start = value_start + value.len() - rest.len();
             let len = scan::word_len(rest);
-            self.names.push(Name { span: Span::new(start, start + len), control });
+            self.names.push(Span::new(start, start + len), control);
             rest = trim_start(&rest[len..]);
         }
         Ok(())
@@ -293,7 +207,7 @@ impl Head {
 
     /// The channels and patterns in all values of one control header, each once and in order; they are not checked.
     pub(crate) fn names<'a>(&'a self, payload: &'a [u8], control: Control) -> impl Iterator<Item = &'a [u8]> {
-        self.names.iter().filter(move |name| name.control == control).map(|name| name.span.of(payload))
+        self.names.of(payload, control)
     }
 
     /// The first value of a control header; it is the only one of a message that passes [`Head::check_repeated`].
