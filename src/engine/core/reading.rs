@@ -9,7 +9,7 @@ const READS_PER_TURN: usize = 4;
 /// While a link is congested a connection is read in pieces of this many bytes: what it keeps when it has to wait is little.
 const CONGESTED_READ_BYTES: usize = 4 * 1024;
 /// Work on messages that earlier turns have left, in one turn.
-const FINISH_UNITS: u64 = 2 * 1024 * 1024;
+const FINISH_UNITS: u64 = 1024 * 1024;
 
 impl Core {
     /// Reads those that are ready, then those that had their share already, until the turn has done enough.
