@@ -73,7 +73,7 @@ fn the_help_lists_every_flag_and_the_readme_every_option() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     for flag in FLAGS {
         assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "--help lacks {flag}");
-        assert!(["--help", "--version"].contains(&flag) || readme.contains(&format!("`{flag}")), "README lacks {flag}");
+        assert!(["--help", "--version"].contains(flag) || readme.contains(&format!("`{flag}")), "README lacks {flag}");
     }
 }
 

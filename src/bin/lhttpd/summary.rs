@@ -29,6 +29,8 @@ const DEFENCES: &[Defence] = &defences! {
     out_of_fds: "times without a file descriptor to accept with",
     refused: "messages refused",
     subscriptions_refused: "of these for too many subscriptions",
+    too_many_channels: "of these for too many channels",
+    forbidden: "of these because they are forbidden",
     faults: "connections closed for breaking the protocol or a size limit",
     slow_consumers: "slow readers closed",
     over_budget: "connections closed at the memory budget",
