@@ -15,7 +15,7 @@ use crate::{
 
 /// Shapes of deep patterns that are in use at once, over all cores: each costs every publish to a channel of more than six
 /// tokens that it fits one probe.
-const DEEP_SHAPES_MAX: usize = 128;
+const DEEP_SHAPES_MAX: usize = 64;
 
 /// The last part of what all connections share, one in this many, is for those that hold little.
 const RESERVE_DIVISOR: usize = 4;
