@@ -69,7 +69,7 @@ pub(crate) struct Core {
     pub(crate) lanes: Lanes,
     /// The ready list's other half, empty between turns: its memory is used again.
     pub(crate) spare: Vec<ConnectionKey>,
-    /// Room for connections that have waited, as empty.
+    /// Room for connections that need not wait any more, empty between turns.
     pub(crate) resumed: Vec<ConnectionKey>,
     /// The time of the running turn, since the core's start.
     pub(crate) now: Duration,
