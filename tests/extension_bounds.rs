@@ -158,7 +158,7 @@ fn a_processor_that_subscribes_to_very_many_names_costs_by_their_number() {
         }
         assert_eq!(context.subscribe("one.more").unwrap_err().reason(), "too-many-subscriptions");
     };
-    let config = Config { subscriptions_max: NAMES, ..Config::default() };
+    let config = Config { subscriptions_max: NAMES, subscription_bytes_max: NAMES * 200, ..Config::default() };
     let server = start(|builder| builder.config(config).processor("act", on_message(act)));
     let mut client = Client::connect(server.local_addrs()[0]);
     client.say("LHTTP/1.0 act\r\nack:1\r\n\r\n");

@@ -4,19 +4,20 @@ mod common;
 
 use std::{
     fs,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::{
         fs::{FileTypeExt, PermissionsExt},
         net::UnixStream,
     },
     process::{Command, Output},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 use tungstenite::{Message, WebSocket, client};
 
 use common::{
-    PATIENCE, client::Client, daemon::Daemon, http::Http, island::in_namespace, message::chat, nats::free_port,
-    on_one_and_two_cores, scratch::Scratch, wait_until,
+    PATIENCE, client::Client, daemon::Daemon, http::Http, island::in_namespace, message::chat, on_one_and_two_cores,
+    scratch::Scratch, wait_until,
 };
 
 on_one_and_two_cores!(
@@ -139,9 +140,18 @@ fn a_socket_that_is_answered_on_and_a_file_that_is_none_are_left_alone(cores: us
     assert_refused(cores, &format!("{}/no/such/folder", scratch.path().display()), "No such file");
 }
 
+/// A port that is free on all addresses, and that the system gives to nobody who asks for any.
+fn quiet_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16 % 4000;
+    let is_free = |&port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+    let ports = std::iter::repeat_with(|| 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    ports.take(10_000).find(is_free).expect("a free port below those that the system gives away")
+}
+
 fn both_families_are_taken_on_one_port(cores: usize) {
     for order in [["[::]", "0.0.0.0"], ["0.0.0.0", "[::]"], ["[::]", "127.0.0.1"]] {
-        let port = free_port();
+        let port = quiet_port();
         let [one, two] = order.map(|host| format!("{host}:{port}"));
         let daemon = Daemon::start(cores, &["--listen", &one, "--listen", &two]);
         for host in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
@@ -150,7 +160,7 @@ fn both_families_are_taken_on_one_port(cores: usize) {
         assert!(daemon.stderr().contains(&format!(", {one}, {two}: ")), "{}", daemon.stderr());
     }
     // Alone it takes both, as the system is set up by default.
-    let port = free_port();
+    let port = quiet_port();
     let daemon = Daemon::start(cores, &["--listen", &format!("[::]:{port}")]);
     TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("its own family");
     let is_v6_only = fs::read_to_string("/proc/sys/net/ipv6/bindv6only").is_ok_and(|text| text.trim() != "0");

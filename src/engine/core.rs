@@ -102,7 +102,7 @@ impl Core {
             }
             self.end_turn(had_input);
             if let Some(until) = self.pace.rest(now, self.hub.take_messages())
-                && !self.lanes.has_behind()
+                && !self.lanes.has_waiting()
             {
                 wait_between_turns(until.saturating_sub(start.elapsed()));
             }
@@ -119,7 +119,7 @@ impl Core {
     /// How long to sleep at most, unless the alarm goes off. Peers need not make a system call to wake this core until
     /// this says that it may sleep.
     fn next_deadline(&mut self, now: Duration, stop: Option<&Stop>) -> io::Result<Option<Duration>> {
-        if self.hub.wants_turn() || self.lanes.has_behind() {
+        if self.hub.wants_turn() || self.lanes.has_waiting() {
             return Ok(Some(now));
         }
         self.inbox.wake().clear();

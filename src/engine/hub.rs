@@ -27,6 +27,7 @@ mod publish;
 mod recent;
 mod repeat;
 mod reserve;
+mod subscribing;
 mod unfinished;
 mod websocket;
 mod work;

@@ -1,6 +1,7 @@
 //! Who is read in a turn, and in which order: those that ask for little first, the others by turns.
 //!
-//! Connections that are ready are read one after the other, each up to its share of work ([`SHARE_UNITS`]). One that has
+//! Connections that are ready are read one after the other, each up to its share of work ([`SHARE_UNITS`]). Those that a turn
+//! has no time for are left over: the next turns read them behind whoever is ready then. One that has
 //! made much work lately goes behind the others: it is read when they were, round robin, with what is left of the turn. So
 //! somebody who sends a message now and then waits for no more than one turn, however many others send as much as they
 //! can; and those lose nothing, for a core that has time reads them turn after turn. Who is alone has no share to keep to.
@@ -20,6 +21,8 @@ const ALONE_AFTER: Duration = Duration::from_millis(50);
 /// The order of one core's connections.
 #[derive(Debug)]
 pub(crate) struct Lanes {
+    /// Those that were ready when a turn had done enough, the one that has waited longest first.
+    left_over: VecDeque<ConnectionKey>,
     /// Those that have had their share, the one that has waited longest first.
     behind: VecDeque<ConnectionKey>,
     /// The work at which the running turn has done enough.
@@ -55,6 +58,7 @@ impl Lanes {
     /// Turns and shares of so many units.
     pub(crate) fn new(turn_units: u64, share_units: u64) -> Self {
         Self {
+            left_over: VecDeque::new(),
             behind: VecDeque::new(),
             turn_end: 0,
             turn_units,
@@ -69,7 +73,7 @@ impl Lanes {
     pub(crate) fn begin(&mut self, hub: &Hub, now: Duration, ready: usize) {
         self.turn_end = hub.work_with_writes() + self.turn_units;
         let has_others = now.saturating_sub(self.last_since) < ALONE_AFTER;
-        self.is_alone = ready + self.behind.len() <= 1 && !has_others;
+        self.is_alone = ready + self.left_over.len() + self.behind.len() <= 1 && !has_others;
     }
 
     /// Whether no other connection was read for a while.
@@ -82,20 +86,35 @@ impl Lanes {
         !self.is_alone && hub.work_with_writes() >= self.turn_end
     }
 
-    /// Whether connections wait that have had their share.
-    pub(crate) fn has_behind(&self) -> bool {
-        !self.behind.is_empty()
+    /// Whether connections wait for the next turn.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.left_over.is_empty() || !self.behind.is_empty()
     }
 
-    /// How many there are.
+    /// These are ready, and the turn has done enough.
+    pub(crate) fn leave_over(&mut self, keys: impl Iterator<Item = ConnectionKey>) {
+        self.left_over.extend(keys);
+    }
+
+    /// How many were left over.
+    pub(crate) fn left_over(&self) -> usize {
+        self.left_over.len()
+    }
+
+    /// The next of them.
+    pub(crate) fn next_left_over(&mut self) -> Option<ConnectionKey> {
+        self.left_over.pop_front()
+    }
+
+    /// How many have had their share.
     pub(crate) fn behind(&self) -> usize {
         self.behind.len()
     }
 
-    /// Whether a connection is one of them.
+    /// Whether a connection waits for the next turn.
     #[cfg(test)]
-    pub(crate) fn is_behind(&self, slot: crate::engine::subscriptions::Slot) -> bool {
-        self.behind.iter().any(|key| key.slot == slot)
+    pub(crate) fn is_waiting(&self, key: ConnectionKey) -> bool {
+        self.left_over.contains(&key) || self.behind.contains(&key)
     }
 
     /// The next of them.

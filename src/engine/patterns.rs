@@ -124,6 +124,11 @@ impl Patterns {
         self.position(shape).is_ok()
     }
 
+    /// How many shapes are in use.
+    pub(crate) fn shapes(&self) -> usize {
+        self.exact.len() + self.tailed.len()
+    }
+
     /// How many of the shapes in use are deep.
     pub(crate) fn deep_shapes(&self) -> usize {
         self.deep_shapes

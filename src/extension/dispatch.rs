@@ -21,13 +21,14 @@ use crate::{
         control::{self, Parsed},
         effects::Effects,
         links,
+        plain::Plain,
         profile::{ConnectionId, Profile},
         request::Request,
         upstream::Gate,
     },
     protocol::{
         http::RequestHead,
-        message::{Control, Head, HeadLimits, Message, find_ack, is_lhttp},
+        message::{Control, Head, Message, find_ack, is_lhttp},
     },
 };
 
@@ -62,52 +63,6 @@ pub(crate) struct Dispatch {
     effects: Effects,
 }
 
-/// The last head that did nothing but publish. What a head means depends on its bytes alone, so a message that starts
-/// with the very same ones, as most of a busy publisher do, is neither parsed nor checked again.
-#[derive(Default)]
-struct Plain {
-    /// The head up to its empty line; none yet when it is empty.
-    bytes: Vec<u8>,
-    head: Head,
-    /// What the head was held against.
-    limits: Option<HeadLimits>,
-    /// How many channels it names.
-    channels: usize,
-    no_echo: bool,
-}
-
-/// A longer head is not kept: comparing it would cost as much as parsing it.
-const PLAIN_BYTES_MAX: usize = 256;
-
-impl Plain {
-    fn matches(&self, hub: &Hub, payload: &[u8]) -> bool {
-        self.limits == Some(hub.limits.head)
-            && self.channels <= hub.limits.publish_channels_max
-            && payload.starts_with(&self.bytes)
-            && payload.len() <= hub.publish_bytes_max()
-    }
-
-    /// Keeps a head that was found sound; `head` gets the table of the one before.
-    fn keep(&mut self, limits: HeadLimits, head: &mut Head, payload: &[u8]) {
-        if head.only_publishes() && head.body_start() <= PLAIN_BYTES_MAX {
-            self.bytes.clear();
-            self.bytes.extend_from_slice(&payload[..head.body_start()]);
-            std::mem::swap(&mut self.head, head);
-            self.limits = Some(limits);
-            self.channels = self.head.names(payload, Control::Publish).count();
-            self.no_echo = control::is_no_echo(&self.head, payload);
-        }
-    }
-
-    /// Carries out a message that has this head. The next ones need not come here if its channel is the only one.
-    fn carry_out(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text }, None);
-        if self.channels == 1 {
-            hub.expect_repeats(&self.bytes, self.no_echo);
-        }
-    }
-}
-
 impl Dispatch {
     /// The application of core number `core`, which `mailbox` reaches.
     pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox, gate: Option<Gate>) -> Self {
@@ -132,7 +87,7 @@ impl Dispatch {
         is_text: bool,
         payload: &[u8],
     ) -> Result<(), Stop> {
-        head.parse(payload, is_text, hub.limits.head)?;
+        parse(hub, head, is_text, payload)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
             control::check(hub, slot, parsed, &Demand::default(), self.gate.as_ref())?;
@@ -300,6 +255,15 @@ impl Dispatch {
     }
 }
 
+/// Parses a head, and charges what that costs: it is the larger part of what most messages do.
+fn parse(hub: &mut Hub, head: &mut Head, is_text: bool, payload: &[u8]) -> Result<(), Refusal> {
+    let parsed = head.parse(payload, is_text, hub.limits.head);
+    let head_bytes = if parsed.is_ok() { head.body_start() } else { payload.len().min(hub.limits.head.head_bytes_max) };
+    let has_parts = parsed.is_ok() && head.has(Control::Multipart);
+    hub.has_parsed(head_bytes, if has_parts { payload.len() - head_bytes } else { 0 });
+    parsed
+}
+
 impl Application for Dispatch {
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>) {
         if let Some(gate) = &mut self.gate {
@@ -355,7 +319,7 @@ impl Application for Dispatch {
             return Err(not_lhttp());
         }
         let is_text = simdutf8::basic::from_utf8(body).is_ok();
-        self.head.parse(body, is_text, hub.limits.head)?;
+        parse(hub, &mut self.head, is_text, body)?;
         let parsed = Parsed { head: &self.head, payload: body, is_text };
         control::publish(hub, parsed)
     }

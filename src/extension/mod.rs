@@ -6,6 +6,7 @@ mod control;
 mod dispatch;
 mod effects;
 mod links;
+mod plain;
 mod profile;
 mod publisher;
 mod replier;

@@ -130,7 +130,7 @@ impl Node {
         let has_event = self.sockets.all.iter().any(|socket| !socket.is_closed && (socket.readable || socket.writable));
         let has_letters = (!self.held.is_empty() && !self.hub.is_congested())
             || (!self.letters.is_empty() && self.held.len() < HELD_MAX);
-        let has_ready = !self.ready.is_empty() || self.lanes.has_behind();
+        let has_ready = !self.ready.is_empty() || self.lanes.has_waiting();
         let has_rest = (0..self.rests.len()).any(|peer| !self.takes_from(peer));
         let is_busy = has_event || self.is_woken || has_ready || has_rest || !self.accepts.is_empty();
         let is_to_begin_to_stop = self.is_to_stop && !self.has_told_peers && self.has_no_letters();
@@ -157,9 +157,14 @@ impl Node {
         self.take_letters();
         self.accept();
         self.read_connections(buffer);
-        let unread: Vec<Slot> = self.ready.iter().map(|key| key.slot).collect();
-        let lanes = &self.lanes;
-        self.hub.look_at_due(&mut self.app, |slot| unread.contains(&slot) || lanes.is_behind(slot));
+        let (ready, lanes) = (&self.ready, &self.lanes);
+        let unread: Vec<Slot> = self
+            .keys
+            .iter()
+            .filter(|&&key| ready.contains(&key) || lanes.is_waiting(key))
+            .map(|key| key.slot)
+            .collect();
+        self.hub.look_at_due(&mut self.app, |slot| unread.contains(&slot));
     }
 
     /// As in `engine/core/relaying.rs`.
@@ -186,20 +191,29 @@ impl Node {
     fn read_connections(&mut self, buffer: &mut [u8]) {
         let mut resumed = Vec::new();
         self.hub.take_resumed(&mut resumed);
-        resumed.retain(|key| !self.ready.contains(key));
+        resumed.retain(|&key| !self.is_ready(key));
         let ready = [resumed, std::mem::take(&mut self.ready)].concat();
         self.lanes.begin(&self.hub, self.last_turn, ready.len());
-        for (number, &key) in ready.iter().enumerate() {
-            if self.lanes.is_over(&self.hub) {
-                self.ready.splice(0..0, ready[number..].iter().copied());
+        let mut ready = VecDeque::from(ready);
+        while !self.lanes.is_over(&self.hub)
+            && let Some(key) = ready.pop_front()
+        {
+            self.read_unless_heavy(key, buffer);
+        }
+        let left = self.lanes.left_over();
+        self.lanes.leave_over(ready.into_iter());
+        for number in 0..left {
+            if number > 0 && self.lanes.is_over(&self.hub) {
                 break;
             }
-            if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
-                self.read(key, buffer);
-            }
+            let Some(key) = self.lanes.next_left_over() else { break };
+            self.read_unless_heavy(key, buffer);
         }
         self.hub.go_on(FINISH_UNITS);
         self.flush_if_full();
+        if self.lanes.behind() > 0 {
+            self.flush();
+        }
         for number in 0..self.lanes.behind() {
             if number > 0 && self.lanes.is_over(&self.hub) {
                 break;
@@ -209,6 +223,17 @@ impl Node {
                 self.read(key, buffer);
             }
         }
+    }
+
+    fn read_unless_heavy(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
+        if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
+            self.read(key, buffer);
+        }
+    }
+
+    /// Whether a connection is to be read.
+    fn is_ready(&self, key: ConnectionKey) -> bool {
+        self.ready.contains(&key) || self.lanes.is_waiting(key)
     }
 
     /// The end of a turn.
@@ -275,7 +300,7 @@ impl Node {
     }
 
     fn make_ready(&mut self, key: ConnectionKey) {
-        if !self.ready.contains(&key) {
+        if !self.is_ready(key) {
             self.ready.push(key);
         }
     }

@@ -13,7 +13,7 @@ use crate::dialect::{Dialect, Progress, Role, counter::Counter, websocket};
 /// So many connections share a source address before the next one is taken: Linux hands out 28,232 ports by default.
 const PORTS_PER_ADDRESS: usize = 28_000;
 /// `connect` on a non-blocking socket is under way (Linux's number; the standard library has no stable name for it).
-const EINPROGRESS: i32 = 115;
+pub(crate) const EINPROGRESS: i32 = 115;
 /// What a server says to a connection that only publishes is kept up to here, to show it if deliveries are missing.
 const WORDS_BYTES_MAX: usize = 300;
 

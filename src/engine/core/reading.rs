@@ -1,6 +1,6 @@
 //! How a core reads its connections: who is next, and how much of it.
 
-use std::io;
+use std::{io, time::Instant};
 
 use crate::engine::{core::Core, lanes::Next, session::ConnectionKey};
 
@@ -12,27 +12,36 @@ const CONGESTED_READ_BYTES: usize = 4 * 1024;
 const FINISH_UNITS: u64 = 1024 * 1024;
 
 impl Core {
-    /// Reads those that are ready, then those that had their share already, until the turn has done enough.
+    /// Reads those that are ready, then those that were left over, then those that had their share already, until the turn
+    /// has done enough.
     pub(super) fn read_connections(&mut self, buffer: &mut [u8]) {
         self.put_resumed_first();
         // A connection that is put back lands on the other list, which is read in the next turn.
         let mut ready = std::mem::replace(&mut self.reactor.ready, std::mem::take(&mut self.spare));
         self.lanes.begin(&self.hub, self.now, ready.len());
+        let mut began = Instant::now();
         let mut taken = 0;
         while taken < ready.len() && !self.lanes.is_over(&self.hub) {
-            let key = ready[taken];
+            self.read_unless_heavy(ready[taken], buffer, &mut began);
             taken += 1;
-            if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
-                self.read(key, buffer);
-            }
         }
-        if taken < ready.len() {
-            self.reactor.ready.splice(0..0, ready.drain(taken..)); // they are the first in the next turn
-        }
+        // Whoever comes next must not wait for all of a crowd that came at once.
+        let left = self.lanes.left_over();
+        self.lanes.leave_over(ready.drain(taken..));
         ready.clear();
         self.spare = ready;
+        for number in 0..left {
+            if number > 0 && self.lanes.is_over(&self.hub) {
+                break;
+            }
+            let Some(key) = self.lanes.next_left_over() else { break };
+            self.read_unless_heavy(key, buffer, &mut began);
+        }
         self.hub.go_on(FINISH_UNITS);
         self.flush_if_full();
+        if self.lanes.behind() > 0 {
+            self.flush(); // what the others have said does not wait for those that say much
+        }
         // One at least: otherwise many that ask for little could keep the others waiting for ever.
         for number in 0..self.lanes.behind() {
             if number > 0 && self.lanes.is_over(&self.hub) {
@@ -40,8 +49,15 @@ impl Core {
             }
             let Some(key) = self.lanes.next_behind() else { break };
             if self.hub.is_current(key) {
-                self.read(key, buffer);
+                self.read(key, buffer, &mut began);
             }
+        }
+    }
+
+    /// Reads a connection if it is still there, and has not made so much work lately that it goes behind the others.
+    fn read_unless_heavy(&mut self, key: ConnectionKey, buffer: &mut [u8], began: &mut Instant) {
+        if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
+            self.read(key, buffer, began);
         }
     }
 
@@ -55,11 +71,15 @@ impl Core {
         self.resumed = resumed;
     }
 
-    /// Reads a connection until it has nothing more, or its share is used up.
-    fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
+    /// Reads a connection until it has nothing more, or its share is used up. Since `began` nothing else was done.
+    fn read(&mut self, key: ConnectionKey, buffer: &mut [u8], began: &mut Instant) {
         self.reactor.connections.get(key.slot).is_ready = false;
         let begun = self.lanes.reads(&mut self.hub);
         let has_more = self.read_share(key, buffer);
+        // What a message costs is estimated before it is carried out. What it did cost is known now, user's code and all.
+        let ended = Instant::now();
+        self.hub.has_worked_until(begun + ended.duration_since(*began).as_nanos() as u64);
+        *began = ended;
         match self.lanes.has_read(&mut self.hub, key, begun, has_more) {
             Next::Wait => {}
             Next::Ready => self.reactor.make_ready(key),

@@ -6,7 +6,11 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::{
     engine::{
-        hub::{Hub, unfinished::Step, work::MESSAGE_UNITS},
+        hub::{
+            Hub,
+            unfinished::Step,
+            work::{MESSAGE_UNITS, REFUSAL_UNITS},
+        },
         session::ConnectionKey,
         subscriptions::{AudienceId, Slot},
     },
@@ -145,6 +149,7 @@ impl Hub {
     /// Tells the sender of a message that it was refused.
     pub(crate) fn refuse(&mut self, slot: Slot, refusal: &Refusal, ack: Option<&[u8]>) {
         self.count_refusal(refusal);
+        self.work.add(REFUSAL_UNITS);
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
         encode_refusal(&mut payload, refusal, ack);
@@ -155,6 +160,7 @@ impl Hub {
     /// Counts a message that is refused.
     pub(super) fn count_refusal(&mut self, refusal: &Refusal) {
         self.stats.refused += 1;
+        self.stats.subscriptions_refused += u64::from(refusal.reason() == Reason::TooManySubscriptions.word());
         self.stats.too_many_channels += u64::from(refusal.reason() == Reason::TooManyChannels.word());
         self.stats.forbidden += u64::from(refusal.reason() == Reason::Forbidden.word());
     }

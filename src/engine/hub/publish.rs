@@ -1,4 +1,4 @@
-//! Subscribing and publishing: the life of a message behind its parser.
+//! Publishing: the life of a message behind its parser.
 
 use smallvec::SmallVec;
 
@@ -6,10 +6,10 @@ use crate::{
     engine::{
         hub::{
             Hub,
-            acks::{Awaited, data},
+            acks::data,
             recent::concerns,
             unfinished::Step,
-            work::{LOOKUP_UNITS, MESSAGE_UNITS, SUBSCRIPTION_UNITS, delivery_units, subscription_units},
+            work::{MESSAGE_UNITS, delivery_units, lookup_units, subscription_units},
         },
         relay::{self, Item, Relays},
         subscriptions::{AudienceId, Slot},
@@ -70,62 +70,6 @@ impl Resolved {
 }
 
 impl Hub {
-    /// Subscribes a connection to a checked name, and gives what [`Hub::acknowledge`] waits for.
-    pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
-        if !self.is_open(slot) {
-            return Awaited::default();
-        }
-        self.work.add(subscription_units(name));
-        self.apply_run();
-        let before = self.table_size();
-        let subscribed = self.subscriptions.subscribe(slot, name, kind);
-        if subscribed.first {
-            self.forget_resolved(name, kind);
-            if self.subscriptions.announce(subscribed.audience) {
-                let live_at = self.relays.announce(name, kind);
-                self.subscriptions.set_live_at(subscribed.audience, live_at);
-                self.passed_on += self.relays.interest_len(name);
-                self.announced(live_at, before);
-            }
-        } else {
-            self.count_subscribers();
-        }
-        self.awaited(subscribed.audience)
-    }
-
-    /// Ends a subscription, if there is one.
-    pub(crate) fn unsubscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) {
-        if self.is_cut() {
-            let key = self.key(slot);
-            return self.put_step(Step::Unsubscribe { key, name: name.into(), kind });
-        }
-        self.work.add(subscription_units(name));
-        self.apply_run();
-        match self.subscriptions.unsubscribe(slot, name, kind) {
-            Some(unsubscribed) if unsubscribed.last => {
-                self.forget_resolved(name, kind);
-                self.linger();
-            }
-            _ => self.count_subscribers(),
-        }
-    }
-
-    /// Ends all subscriptions of a connection.
-    pub(super) fn unsubscribe_all(&mut self, slot: Slot) {
-        let count = self.subscriptions.count(slot);
-        if count > 0 {
-            self.work.add(SUBSCRIPTION_UNITS * count as u64);
-            self.apply_run();
-            let Self { subscriptions, resolved, recent, .. } = self;
-            subscriptions.close(slot, &mut |name, kind| {
-                resolved.forget(name, kind);
-                recent.forget(name, kind);
-            });
-            self.count_subscribers();
-            self.linger();
-        }
-    }
-
     /// Whether a name is known to be a channel: cheaper than checking it, and what is published to mostly is.
     pub(crate) fn is_known(&self, name: &[u8]) -> bool {
         (self.resolved.is_valid && self.resolved.name == name) || self.subscriptions.find(name).is_some()
@@ -288,7 +232,8 @@ impl Hub {
         });
         resolved.subscribers = resolved.audiences.iter().map(|&id| subscriptions.subscribers(id).len()).sum();
         resolved.has_subscribers = resolved.subscribers > 0;
-        self.work.add(MESSAGE_UNITS + LOOKUP_UNITS * (1 + self.resolved.audiences.len() as u64));
+        let found = self.resolved.audiences.len();
+        self.work.add(MESSAGE_UNITS + lookup_units(name, self.subscriptions.shapes(), found));
         if self.resolved.has_subscribers {
             let (start, end) = self.append(frame);
             self.deliver(start, end, None, 1);
@@ -325,7 +270,7 @@ impl Hub {
             resolved.subscribers += self.subscriptions.subscribers(audience).len();
         }
         resolved.has_subscribers = resolved.subscribers > 0;
-        self.work.add(LOOKUP_UNITS * (1 + resolved.audiences.len() as u64));
+        self.work.add(lookup_units(name, self.subscriptions.shapes(), resolved.audiences.len()));
         resolved.is_valid = true;
         self.resolutions += 1;
         resolved.number = self.resolutions;
@@ -342,14 +287,14 @@ impl Hub {
 
     /// A name has its first subscriber, or its last one is gone, on this core or a peer. The audiences of the channels that
     /// it matches may not stand for the same any more.
-    fn forget_resolved(&mut self, name: &[u8], kind: Kind) {
+    pub(super) fn forget_resolved(&mut self, name: &[u8], kind: Kind) {
         self.resolved.forget(name, kind);
         self.recent.forget(name, kind);
     }
 
     /// A name has more subscribers or fewer, and some still: the resolved channel reaches the same audiences, but they may be
     /// larger or smaller, which its publishers are charged for.
-    fn count_subscribers(&mut self) {
+    pub(super) fn count_subscribers(&mut self) {
         if self.resolved.is_valid || self.resolved.only.is_some() {
             let sizes = self.resolved.audiences.iter().map(|&id| self.subscriptions.subscribers(id).len());
             self.resolved.subscribers = sizes.sum();

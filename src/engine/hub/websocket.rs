@@ -179,6 +179,7 @@ impl Hub {
         header: Header,
         payload: &mut [u8],
     ) -> Result<(), Fault> {
+        self.work.add(MESSAGE_UNITS);
         let is_ascii = mask::unmask(payload, header.mask);
         let is_open = self.is_open(slot);
         match header.opcode {

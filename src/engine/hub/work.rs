@@ -24,10 +24,18 @@ const STEP_UNITS: u64 = 512;
 
 /// Work for a message or another frame, beside its bytes.
 pub(super) const MESSAGE_UNITS: u64 = 64;
+/// Work for a byte of a head: 4 of them are a line without a name, or half a channel's name.
+const HEAD_BYTE_UNITS: u64 = 8;
+/// Work for a byte of a multipart body.
+const BODY_BYTE_UNITS: u64 = 2;
+/// Work for telling somebody that a message is refused.
+pub(super) const REFUSAL_UNITS: u64 = 1024;
+/// Work for a shape of patterns that may match a channel.
+const SHAPE_UNITS: u64 = 24;
 /// Work for an HTTP request, beside its bytes.
 pub(super) const REQUEST_UNITS: u64 = 512;
 /// Work for a channel that is looked up, and for each audience that is found.
-pub(super) const LOOKUP_UNITS: u64 = 64;
+const LOOKUP_UNITS: u64 = 64;
 /// Work for a subscription that begins or ends, beside the bytes of its name.
 pub(super) const SUBSCRIPTION_UNITS: u64 = 256;
 /// Work for each byte of its name: patterns are stored by their tokens.
@@ -77,6 +85,12 @@ pub(super) fn delivery_units(subscribers: usize, bytes: u32) -> u64 {
     subscribers as u64 * (DELIVERY_UNITS + u64::from(bytes) / BYTES_PER_UNIT)
 }
 
+/// What it costs to look a channel up among patterns of so many shapes, and to find so many audiences.
+pub(super) fn lookup_units(name: &[u8], shapes: usize, audiences: usize) -> u64 {
+    let patterns = if shapes == 0 { 0 } else { name.len() as u64 * 8 + shapes as u64 * SHAPE_UNITS };
+    LOOKUP_UNITS * (1 + audiences as u64) + patterns
+}
+
 /// What a subscription to a name costs, and its end.
 pub(super) fn subscription_units(name: &[u8]) -> u64 {
     SUBSCRIPTION_UNITS + NAME_BYTE_UNITS * name.len() as u64
@@ -91,6 +105,16 @@ impl Hub {
     /// The same with the writes.
     pub(crate) fn work_with_writes(&self) -> u64 {
         self.work.done + self.work.written
+    }
+
+    /// Time has shown that so many are done, if that is more.
+    pub(crate) fn has_worked_until(&mut self, units: u64) {
+        self.work.done = self.work.done.max(units);
+    }
+
+    /// A message's head was read, or found wrong: so many bytes of it, and of a body that was looked through.
+    pub(crate) fn has_parsed(&mut self, head_bytes: usize, body_bytes: usize) {
+        self.work.add(HEAD_BYTE_UNITS * head_bytes as u64 + BODY_BYTE_UNITS * body_bytes as u64);
     }
 
     /// Input is taken until so many more units are done; `u64::MAX` is without a limit.

@@ -43,6 +43,11 @@ impl Subscriptions {
         !self.patterns.is_empty()
     }
 
+    /// Shapes of patterns that a channel may be looked up by.
+    pub(crate) fn shapes(&self) -> usize {
+        self.patterns.shapes()
+    }
+
     /// The audience of this very name; a pattern is not matched but looked up.
     pub(crate) fn find_name(&self, name: &[u8], kind: Kind) -> Option<AudienceId> {
         self.lookup(name, kind).map(AudienceId)

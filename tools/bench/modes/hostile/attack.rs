@@ -8,7 +8,10 @@ use std::{
 use clap::ValueEnum;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::dialect::websocket::{PING, TEXT, masked, upgrade};
+use crate::{
+    connection::EINPROGRESS,
+    dialect::websocket::{PING, TEXT, masked, upgrade},
+};
 
 /// What one client writes in one step, so that the room beside it keeps its pace.
 const STEP_BYTES: usize = 64 * 1024;
@@ -90,7 +93,9 @@ struct Client {
 impl Attackers {
     pub(super) fn new(attack: Attack, address: SocketAddr) -> Self {
         let script = attack.script();
-        let clients = (0..script.clients).map(|_| Client::default()).collect();
+        // Made before the attack: the room's clients are on this thread, too.
+        let clients =
+            (0..script.clients).map(|number| Client { start: (script.start)(number), ..Client::default() }).collect();
         Self { address, script, clients, next: 0, buffer: vec![0; STEP_BYTES], bytes: 0, connects: 0 }
     }
 
@@ -100,7 +105,7 @@ impl Attackers {
             let number = self.next;
             self.next = (number + 1) % self.clients.len();
             if !self.go_on(number) {
-                self.clients[number] = Client::default();
+                (self.clients[number].stream, self.clients[number].at) = (None, 0);
             }
         }
     }
@@ -110,15 +115,14 @@ impl Attackers {
         let Self { address, script, clients, buffer, .. } = self;
         let client = &mut clients[number];
         if client.stream.is_none() {
-            let Some(stream) = connect(*address, number) else { return false };
-            self.connects += 1;
-            *client = Client { stream: Some(stream), start: (script.start)(number), at: 0 };
+            client.stream = connect(*address, number, script.reconnects);
+            self.connects += u64::from(client.stream.is_some());
         }
         let Some(stream) = &mut client.stream else { return false };
         if (script.reads)(number) {
             match stream.read(buffer) {
                 Ok(0) => return false,
-                Err(error) if error.kind() != ErrorKind::WouldBlock => return false,
+                Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return false,
                 _ => {}
             }
         }
@@ -134,7 +138,7 @@ impl Attackers {
                 self.bytes += taken as u64;
                 true
             }
-            Err(error) => error.kind() == ErrorKind::WouldBlock,
+            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected),
         }
     }
 }
@@ -147,19 +151,23 @@ fn is_open(stream: &TcpStream) -> bool {
     }
 }
 
-/// A connection from one of several addresses of loopback.
-fn connect(address: SocketAddr, number: usize) -> Option<TcpStream> {
+/// A connection from one of several addresses of loopback. One of very many takes any: to find a free port of a given address
+/// takes the longer the more connections have just ended.
+fn connect(address: SocketAddr, number: usize, is_one_of_many: bool) -> Option<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).ok()?;
     if let IpAddr::V4(host) = address.ip()
         && host.is_loopback()
+        && !is_one_of_many
     {
         let source = Ipv4Addr::new(127, 1, (number / CLIENTS_PER_ADDRESS) as u8, 1);
         socket.bind(&SocketAddr::from((source, 0)).into()).ok()?;
     }
     socket.set_tcp_nodelay(true).ok()?;
-    socket.connect(&address.into()).ok()?;
     socket.set_nonblocking(true).ok()?;
-    Some(socket.into())
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => None,
+        _ => Some(socket.into()),
+    }
 }
 
 fn frame(text: &str) -> Vec<u8> {
@@ -181,10 +189,12 @@ fn joined(names: impl Iterator<Item = String>) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-/// A name of 29 tokens `a` or `*`, at most four of them `*`, another for each number below 27,000.
+/// A pattern that matches many a name of `a`s: 3 to 32 tokens `a` or `*`, at most four of them `*`.
 fn pattern(number: usize) -> String {
-    let stars = [number % 29, number / 29 % 29, number / 841 % 29, number * 7 % 29];
-    let tokens = (0..29).map(|at| if stars.contains(&at) { "*" } else { "a" });
+    let tokens = 32 - number % 30;
+    let places = number / 30;
+    let stars = [places, places / 32, places / 1024, places / 7].map(|place| place % tokens);
+    let tokens = (0..tokens).map(|at| if stars.contains(&at) { "*" } else { "a" });
     tokens.collect::<Vec<_>>().join(".")
 }
 
@@ -243,7 +253,7 @@ impl Attack {
             },
             Self::Multipart => {
                 let offsets = joined((0..1500).map(|part| (part * 2).to_string()));
-                Script { block: message(&format!("multipart:{offsets}"), &"\r\n".repeat(30_000)), ..base }
+                Script { block: message(&format!("multipart:{offsets}"), &"\r\n".repeat(25_000)), ..base }
             }
             Self::Errors => Script { block: message("publish:a..b", "").repeat(500), reads: |_| false, ..base },
             Self::Drip => Script { clients: 200, block: message("k:v", &"x".repeat(60_000)), step_bytes: 1, ..base },
@@ -301,9 +311,9 @@ mod tests {
 
     #[test]
     fn patterns_are_many_and_have_four_stars_at_most() {
-        let patterns: Vec<String> = (0..20_000).map(pattern).collect();
+        let patterns: Vec<String> = (0..65_000).map(pattern).collect();
         assert!(patterns.iter().all(|pattern| (1..=4).contains(&pattern.matches('*').count())));
         let distinct: std::collections::HashSet<_> = patterns.iter().collect();
-        assert!(distinct.len() > 15_000, "{}", distinct.len());
+        assert!(distinct.len() > 20_000, "{}", distinct.len());
     }
 }
