@@ -1,5 +1,7 @@
 //! A core without threads and sockets: its turns are those of `engine/core.rs`, step by step.
 
+mod reading;
+
 use std::{
     collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
@@ -14,7 +16,7 @@ use crate::{
     engine::{
         hub::{Hub, Limits},
         inbox::Mailbox,
-        lanes::{Lanes, Next},
+        lanes::Lanes,
         session::{ConnectionKey, Ended},
         subscriptions::Slot,
     },
@@ -24,16 +26,10 @@ use crate::{
 
 /// Batches on their way from one node to another: one, so that links are full often.
 const BATCHES_PER_LINK: usize = 1;
-/// As in `engine/core/reading.rs`.
-const READS_PER_TURN: usize = 4;
 /// As in `engine/core.rs`.
 const RELAY_RETRY: Duration = Duration::from_millis(1);
-/// Less than in `engine/core/reading.rs`, so that it matters.
-const CONGESTED_READ_BYTES: usize = 64;
 /// Less than in `engine/core/letters.rs`.
 const HELD_MAX: usize = 2;
-/// Less than in `engine/core/reading.rs`.
-const FINISH_UNITS: u64 = 1000;
 
 /// One core.
 pub(crate) struct Node {
@@ -187,55 +183,6 @@ impl Node {
         self.hub.limit_work(u64::MAX);
     }
 
-    /// As in `engine/core/reading.rs`.
-    fn read_connections(&mut self, buffer: &mut [u8]) {
-        let mut resumed = Vec::new();
-        self.hub.take_resumed(&mut resumed);
-        resumed.retain(|&key| !self.is_ready(key));
-        let ready = [resumed, std::mem::take(&mut self.ready)].concat();
-        self.lanes.begin(&self.hub, self.last_turn, ready.len());
-        let mut ready = VecDeque::from(ready);
-        while !self.lanes.is_over(&self.hub)
-            && let Some(key) = ready.pop_front()
-        {
-            self.read_unless_heavy(key, buffer);
-        }
-        let left = self.lanes.left_over();
-        self.lanes.leave_over(ready.into_iter());
-        for number in 0..left {
-            if number > 0 && self.lanes.is_over(&self.hub) {
-                break;
-            }
-            let Some(key) = self.lanes.next_left_over() else { break };
-            self.read_unless_heavy(key, buffer);
-        }
-        self.hub.go_on(FINISH_UNITS);
-        self.flush_if_full();
-        if self.lanes.behind() > 0 {
-            self.flush();
-        }
-        for number in 0..self.lanes.behind() {
-            if number > 0 && self.lanes.is_over(&self.hub) {
-                break;
-            }
-            let Some(key) = self.lanes.next_behind() else { break };
-            if self.hub.is_current(key) {
-                self.read(key, buffer);
-            }
-        }
-    }
-
-    fn read_unless_heavy(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
-        if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
-            self.read(key, buffer);
-        }
-    }
-
-    /// Whether a connection is to be read.
-    fn is_ready(&self, key: ConnectionKey) -> bool {
-        self.ready.contains(&key) || self.lanes.is_waiting(key)
-    }
-
     /// The end of a turn.
     pub(crate) fn end_turn(&mut self) {
         self.flush();
@@ -338,63 +285,6 @@ impl Node {
         self.hub.publish(channel::split(channels), is_text, payload, None);
         self.hub.message_done(None);
         self.flush_if_full();
-    }
-
-    fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
-        let begun = self.lanes.reads(&mut self.hub);
-        let has_more = self.read_share(key, buffer);
-        if self.lanes.has_read(&mut self.hub, key, begun, has_more) == Next::Ready {
-            self.make_ready(key);
-        }
-    }
-
-    fn read_share(&mut self, key: ConnectionKey, buffer: &mut [u8]) -> bool {
-        while self.hub.may_read(key.slot) && self.hub.has_kept(key.slot) {
-            self.hub.take_kept(&mut self.app, key.slot);
-            self.flush_if_full();
-            if self.hub.is_at_limit() {
-                return true;
-            }
-        }
-        for _ in 0..READS_PER_TURN {
-            if !self.hub.may_read(key.slot) {
-                return false;
-            }
-            let id = self.sockets.by_slot[key.slot as usize].expect("a current connection has a socket");
-            let socket = &mut self.sockets.all[id];
-            if socket.is_reset {
-                self.hub.lost(&mut self.app, key.slot);
-                return false;
-            }
-            if socket.inbound.is_empty() {
-                if socket.is_finished {
-                    self.hub.end_of_input(&mut self.app, key.slot);
-                }
-                return false;
-            }
-            let room = if self.hub.is_congested() { CONGESTED_READ_BYTES.min(buffer.len()) } else { buffer.len() };
-            let len = socket.inbound.len().min(room);
-            buffer[..len].copy_from_slice(&socket.inbound[..len]);
-            socket.inbound.drain(..len);
-            let is_finished = socket.is_finished;
-            self.lanes.has_heard(key, self.last_turn);
-            let mut used = 0;
-            while used < len {
-                used += self.hub.receive(&mut self.app, key.slot, &mut buffer[used..len]);
-                self.flush_if_full();
-                if used < len && self.hub.is_at_limit() {
-                    self.hub.keep(key.slot, &buffer[used..len]);
-                    return true;
-                }
-            }
-            if len < room && !is_finished {
-                return false;
-            }
-            if self.hub.is_at_limit() {
-                return true;
-            }
-        }
-        true
     }
 
     fn flush_if_full(&mut self) {
