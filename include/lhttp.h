@@ -423,8 +423,8 @@ typedef struct lhttp_client_config {
 lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *config, lhttp_client **client);
 
 /* Subscribes to channels and patterns, separated by spaces, and returns when all of them are live; or ends that. They
- * are repeated if the connection is lost meanwhile. Without a connection there is nothing to wait for in order to
- * unsubscribe.
+ * are repeated if the connection is lost before they are live. Without a connection there is nothing to wait for in
+ * order to unsubscribe.
  *
  * LHTTP_ERROR_REFUSED if a name is not valid or the server refuses it: none of them is subscribed then, and
  * lhttp_last_code, lhttp_last_reason and lhttp_last_error say why. LHTTP_ERROR_NOT_CONNECTED, LHTTP_ERROR_TIMED_OUT,

@@ -39,7 +39,7 @@ pub enum Reason {
     TooManySubscriptions,
     /// 429: the message is to be published to more channels than one may be.
     TooManyChannels,
-    /// 429: too many acknowledgements of the connection wait for other nodes.
+    /// 429: too many acknowledgements of the connection wait for other cores or nodes.
     TooManyAcks,
     /// 429: too many messages in too short a time.
     RateLimited,

@@ -80,7 +80,8 @@ counters! {
     slow_consumers,
     /// Connections closed because their core was over its share of `memory-budget`: with 1013, or before they have upgraded.
     over_budget,
-    /// Connections closed because nothing was heard of them, or their handshake took too long.
+    /// Connections closed because nothing was heard of them, or their request or handshake took too long. One that ends
+    /// idle between two requests, after `http-keep-alive`, does not count.
     timed_out,
     /// Connections closed with 1008 because a message was not whole `message-timeout` after its first byte.
     message_timeouts,

@@ -174,7 +174,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PREFIX")]
     nats_prefix: Option<String>,
 
-    /// Most bytes of messages that wait for NATS while it is away; past it the oldest are dropped [default: 8MiB]
+    /// Most bytes of messages that wait for NATS while it is away or slow; past it the channel that takes the most loses its
+    /// oldest [default: 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     nats_buffer: Option<usize>,
 

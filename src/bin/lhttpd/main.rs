@@ -144,7 +144,7 @@ fn limits(config: &Config, plan: &Plan) -> String {
     let pinned: Vec<usize> = plan.cpus.iter().copied().flatten().collect();
     let pins = if pinned.is_empty() { String::new() } else { format!(" on CPU {}", listed(&pinned)) };
     format!(
-        "{cores} {}{pins}, {} connections, messages of {}, outboxes of {}, {} of backlog in all, publish key {}",
+        "{cores} {}{pins}, {} connections, messages of {}, outboxes of {}, memory budget {}, publish key {}",
         if cores == 1 { "core" } else { "cores" },
         plan.connections_max,
         ByteSize(config.message_bytes_max as u64),

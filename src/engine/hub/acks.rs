@@ -191,7 +191,7 @@ impl Hub {
         if self.acks.has_room(slot) {
             return Ok(());
         }
-        const SENTENCE: &str = "too many acknowledgements of this connection wait for other nodes";
+        const SENTENCE: &str = "too many acknowledgements of this connection wait for other cores or nodes";
         Err(Refusal::because(Reason::TooManyAcks, SENTENCE))
     }
 

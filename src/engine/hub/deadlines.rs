@@ -145,7 +145,9 @@ impl Hub {
         if silent < limit {
             return Some((limit - silent).min(self.limits.handshake_timeout));
         }
-        self.stats.timed_out += 1;
+        if !is_idle {
+            self.stats.timed_out += 1; // that an idle connection is not kept for ever is no defence
+        }
         if is_reserved {
             self.turn_away(slot);
         } else if has_begun {

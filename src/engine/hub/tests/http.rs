@@ -99,6 +99,7 @@ fn between_requests_the_keep_alive_time_counts_and_not_that_of_websockets() {
     for millis in (40_000..50_100).step_by(100) {
         go_on(&mut hub, millis);
         if !end_turn(&mut hub, &mut peers).is_empty() {
+            assert_eq!(hub.stats.timed_out, 0, "it is a routine end");
             return hub.assert_empty();
         }
     }
