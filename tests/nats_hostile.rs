@@ -261,10 +261,12 @@ fn a_flood_in_one_channel_does_not_push_out_what_others_publish() {
             other.expect_nothing_before_ack();
         }
     }
+    daemon.signal("STOP"); // until somebody listens to what it has kept
     let nats = NatsServer::start_at(address);
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
     raw.flush();
+    daemon.signal("CONT");
     daemon.wait_for("did not fit nats-buffer; one of them on flood");
     for number in (0..3000).step_by(100) {
         assert_eq!(raw.recv().1, common::message::chat(&["publish:room"], &number.to_string()).into_bytes());

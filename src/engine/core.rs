@@ -136,9 +136,10 @@ impl Core {
         Ok(retry.into_iter().chain(stop).min())
     }
 
-    /// Takes in all that has come. Says whether anything did, sockets aside.
+    /// Takes in all that has come, or was left by earlier turns. Says whether anything was, the poll's events aside.
     fn turn(&mut self, now: Duration, buffer: &mut [u8]) -> bool {
         self.now = now;
+        let had_left = self.lanes.has_waiting() || self.hub.wants_turn();
         self.reactor.sort_events(&mut self.hub);
         let had_batches = self.take_batches();
         let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
@@ -147,7 +148,7 @@ impl Core {
         let connections = &self.reactor.connections;
         let had_deadlines =
             self.reactor.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| connections.is_ready(slot));
-        had_batches || had_letters || had_deadlines
+        had_left || had_batches || had_letters || had_deadlines
     }
 
     /// Sends what came of the turn.
