@@ -93,7 +93,7 @@ impl Lanes {
     }
 
     /// Whether a connection is one of them.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn is_behind(&self, slot: crate::engine::subscriptions::Slot) -> bool {
         self.behind.iter().any(|key| key.slot == slot)
     }
