@@ -15,7 +15,7 @@ use self::town::Town;
 use super::dice::Dice;
 
 /// Decisions of one conversation.
-const STEPS_MAX: usize = 600;
+const STEPS_MAX: usize = 300;
 
 /// Whatever clients say, however it is cut, and whether or not they read: no server panics, all that must hold does, what
 /// input costs is bounded by its length, the innocent lose nothing, and nothing is left when everybody is gone.

@@ -6,6 +6,7 @@ use super::dice::Dice;
 use crate::simulation::frames::push_frame;
 
 const MASKS: [[u8; 4]; 3] = [[0; 4], [1, 2, 3, 4], [0xff, 0x80, 0x7f, 0x0d]];
+/// Those that may be published to, those that may be subscribed to, and those that are neither.
 const NAMES: [&str; 24] = [
     "a",
     "b",
@@ -13,6 +14,12 @@ const NAMES: [&str; 24] = [
     "a.b",
     "a.c",
     "b.a.c",
+    "d",
+    "e",
+    "\u{e9}",
+    "a.a.a.a.a.a.a.a",
+    "a",
+    "b",
     ">",
     "a.*",
     "*",
@@ -20,30 +27,25 @@ const NAMES: [&str; 24] = [
     "b.>",
     "*.*",
     "a.*.c",
-    "*.a.>",
-    "a.a.a.a.a.a.a.a",
+    "*.a.*.a.*.a.*",
     "$x",
     "_x",
     "a..b",
     "*.*.*.*.*",
-    "a.>.b",
-    "d",
-    "e",
-    "*.a.*.a.*.a.*",
-    "\u{e9}",
 ];
+/// What may be said of channels, and the rest.
 const LINES: [&str; 12] = [
     "publish:",
     "publish:",
     "subscribe:",
     "subscribe:",
     "unsubscribe:",
+    "x:",
     "ack:",
-    "Publish: ",
     "no-echo:true ",
     "multipart:0 ",
     "upstream:GET http://x/",
-    "x:",
+    "Publish: ",
     "bad",
 ];
 
@@ -51,7 +53,9 @@ const LINES: [&str; 12] = [
 pub(super) fn push(dice: &mut Dice<'_>, out: &mut Vec<u8>) {
     let mask = dice.choose(&MASKS);
     let text = OpCode::Data(Data::Text);
-    match dice.below(20) {
+    // What breaks a rule ends the connection, so it is rare.
+    let kinds = if dice.is_one_in(6) { 20 } else { 14 };
+    match dice.below(kinds) {
         0..10 => push_frame(out, true, text, mask, &message(dice)),
         10 => push_frame(out, true, OpCode::Data(Data::Binary), mask, &message(dice)),
         11 => {
@@ -63,37 +67,37 @@ pub(super) fn push(dice: &mut Dice<'_>, out: &mut Vec<u8>) {
             }
             push_frame(out, true, OpCode::Data(Data::Continue), mask, rest);
         }
-        12 => push_frame(out, dice.is_one_in(2), OpCode::Data(Data::Continue), mask, b"x"),
-        13 => push_frame(out, false, text, mask, dice.take(3)),
-        14 => {
+        12 => {
             let count = dice.below(126);
             push_frame(out, true, OpCode::Control(Control::Ping), mask, &vec![b'p'; count]);
         }
-        15 => push_frame(out, true, OpCode::Control(Control::Pong), mask, dice.take(3)),
-        16 => push_frame(
-            out,
-            true,
-            OpCode::Control(Control::Close),
-            mask,
-            dice.choose(&[&[3, 232][..], &[], &[3], &[3, 236]]),
-        ),
-        17 => {
-            let count = dice.below(8);
-            out.extend_from_slice(dice.take(count));
-        }
-        18 => out.extend_from_slice(dice.choose(&[
-            &[0x81, 0xfe, 0x0f, 0xff, 0, 0, 0, 0][..], // a length that is not sent
-            &[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
-            &[0x81, 0xff, 0, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0],
-            &[0x81, 0x80, 0, 0, 0, 0],
-        ])),
-        _ => {
+        13 => {
             // The same again and again, which the hub has a way of its own for.
             let message = message(dice);
             for _ in 0..dice.below(24) {
                 push_frame(out, true, text, mask, &message);
             }
         }
+        14 => push_frame(out, true, OpCode::Control(Control::Pong), mask, dice.take(3)),
+        15 => push_frame(
+            out,
+            true,
+            OpCode::Control(Control::Close),
+            mask,
+            dice.choose(&[&[3, 232][..], &[], &[3], &[3, 236]]),
+        ),
+        16 => {
+            let count = dice.below(8);
+            out.extend_from_slice(dice.take(count));
+        }
+        17 => push_frame(out, dice.is_one_in(2), OpCode::Data(Data::Continue), mask, b"x"),
+        18 => push_frame(out, false, text, mask, dice.take(3)),
+        _ => out.extend_from_slice(dice.choose(&[
+            &[0x81, 0xfe, 0x0f, 0xff, 0, 0, 0, 0][..], // a length that is not sent
+            &[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+            &[0x81, 0xff, 0, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0],
+            &[0x81, 0x80, 0, 0, 0, 0],
+        ])),
     }
 }
 
@@ -101,8 +105,16 @@ pub(super) fn push(dice: &mut Dice<'_>, out: &mut Vec<u8>) {
 fn message(dice: &mut Dice<'_>) -> Vec<u8> {
     let mut message =
         dice.choose(&["LHTTP/1.0 c\r\n", "LHTTP/1.0 c\r\n", "LHTTP/1.0 other\r\n", "LHTTP/2.0\r\n", ""]).to_owned();
+    // One unsound line or name refuses all of a message, so most have none.
+    let is_sound = !dice.is_one_in(4);
+    let (lines, names) = if is_sound { (&LINES[..6], &NAMES[..12]) } else { (&LINES[..], &NAMES[..]) };
+    if is_sound {
+        message = "LHTTP/1.0 c\r\n".to_owned();
+    }
     for _ in 0..dice.below(5) {
-        message += dice.choose(&LINES);
+        let line = dice.choose(lines);
+        let names = if is_sound && line.contains("subscribe") { &NAMES[..20] } else { names };
+        message += line;
         match dice.below(16) {
             0 => {
                 for number in 0..dice.below(80) {
@@ -118,16 +130,17 @@ fn message(dice: &mut Dice<'_>) -> Vec<u8> {
             2 => message += &"n".repeat(dice.below(300)),
             _ => {
                 for _ in 0..=dice.below(4) {
-                    message += dice.choose(&NAMES);
+                    message += dice.choose(names);
                     message.push(' ');
                 }
             }
         }
         message += "\r\n";
     }
-    message += dice.choose(&["\r\n", "\r\n", "\r\n", ""]);
+    message += if is_sound { "\r\n" } else { dice.choose(&["\r\n", ""]) };
     let mut message = message.into_bytes();
-    let (byte, count) = (dice.choose(b"x\r\xff"), dice.choose(&[0, 1, 60, 120, 800, 3000]));
+    let (byte, count) =
+        (if is_sound { b'x' } else { dice.choose(b"x\r\xff") }, dice.choose(&[0, 1, 60, 120, 800, 3000]));
     message.resize(message.len() + count, byte);
     message
 }

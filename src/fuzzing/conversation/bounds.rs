@@ -47,7 +47,7 @@ pub(super) struct Spent {
     pub(super) batch_bytes: u64,
     /// Bytes that it has written to its sockets.
     pub(super) written: u64,
-    /// The most subscriptions that it had.
+    /// The most subscriptions that it can have had at a time.
     pub(super) subscriptions: u64,
     /// The most names that it knew.
     pub(super) channels: u64,
