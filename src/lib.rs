@@ -78,9 +78,12 @@ pub(crate) mod engine;
 pub mod error;
 mod extension;
 mod ffi;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod protocol;
 pub mod server;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 mod simulation;
 
 pub use self::{

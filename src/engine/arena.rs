@@ -165,7 +165,7 @@ impl Arena {
     }
 
     /// Segments alive, for the tests that prove that all are freed.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn segments(&self) -> usize {
         self.segments.len()
     }

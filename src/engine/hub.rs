@@ -343,7 +343,7 @@ impl Hub {
 }
 
 /// For tests: what must hold between turns.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 impl Hub {
     pub(crate) fn invariants(&self) {
         self.subscriptions.invariants();
@@ -389,6 +389,7 @@ impl Hub {
     }
 
     /// Whether connections are paused.
+    #[cfg(test)]
     pub(crate) fn has_paused(&self) -> bool {
         !self.paused.is_empty()
     }

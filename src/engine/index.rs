@@ -69,7 +69,7 @@ impl Index {
     }
 
     /// The number of ids.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

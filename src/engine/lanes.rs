@@ -112,7 +112,7 @@ impl Lanes {
     }
 
     /// Whether a connection waits for the next turn.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn is_waiting(&self, key: ConnectionKey) -> bool {
         self.left_over.contains(&key) || self.behind.contains(&key)
     }

@@ -293,5 +293,33 @@ impl Outboxes {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+impl Outboxes {
+    /// Segments that hold backlogs.
+    pub(crate) fn segments(&self) -> usize {
+        self.arena.segments()
+    }
+
+    /// Checks what must hold when a flush has ended.
+    ///
+    /// # Panics
+    /// If it does not hold.
+    pub(crate) fn invariants(&self) {
+        assert!(self.refused.is_empty());
+        let (mut held, mut ranges_bytes) = (0, 0);
+        for (slot, outbox) in self.outboxes.iter().enumerate() {
+            let marks = self.dirty.iter().filter(|&&dirty| dirty as usize == slot).count();
+            assert!(marks <= 1 && (marks == 1 || outbox.end == 0));
+            if let Some(backlog) = &outbox.backlog {
+                backlog.invariants(&self.arena);
+                held += 1;
+                ranges_bytes += backlog.ranges_bytes();
+            }
+        }
+        assert_eq!(self.backlog_ranges_bytes, ranges_bytes, "the lists of ranges are counted wrongly");
+        assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -135,7 +135,7 @@ impl Patterns {
     }
 
     /// The number of patterns.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -155,7 +155,7 @@ impl Patterns {
     ///
     /// # Panics
     /// If it does not hold.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn invariants(&self) {
         assert_eq!(self.ids.len(), self.len, "patterns are counted wrongly");
         let all = || self.exact.iter().chain(&self.tailed);

@@ -228,7 +228,7 @@ impl Subscriptions {
     ///
     /// # Panics
     /// If it does not hold.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn invariants(&self) {
         for (slot, list) in self.held.iter().enumerate() {
             for (position, held) in list.iter().enumerate() {

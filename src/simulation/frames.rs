@@ -1,5 +1,6 @@
 //! The client's side of the wire: masked frames out, server frames in.
 
+#[cfg(test)]
 use rand::{Rng, RngExt};
 use tungstenite::protocol::frame::{
     FrameHeader,
@@ -21,11 +22,13 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, is_final: bool, opcode: OpCode, mask
 }
 
 /// Appends a control frame.
+#[cfg(test)]
 pub(crate) fn push_control(out: &mut Vec<u8>, rng: &mut impl Rng, control: Control, payload: &[u8]) {
     push_frame(out, true, OpCode::Control(control), rng.random(), payload);
 }
 
 /// Appends a message, in fragments if the dice say so, and with pings between them; gives the pings' payloads.
+#[cfg(test)]
 pub(crate) fn push_message(out: &mut Vec<u8>, rng: &mut impl Rng, is_text: bool, payload: &[u8]) -> Vec<Vec<u8>> {
     let mut pings = Vec::new();
     let mut kind = if is_text { Data::Text } else { Data::Binary };

@@ -20,6 +20,10 @@ pub(crate) fn parse_url(text: &str) -> Option<Url> {
     }
     let mut url = Url::parse(text).ok()?;
     url.set_fragment(None);
+    // One that is not ASCII is longer in its canonical form, which is what is asked for.
+    if authority(url.as_str()).len() > AUTHORITY_BYTES_MAX {
+        return None;
+    }
     let is_plain = url.username().is_empty() && url.password().is_none() && !text_names_user(text);
     (matches!(url.scheme(), "http" | "https") && url.has_host() && is_plain).then_some(url)
 }

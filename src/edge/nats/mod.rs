@@ -39,7 +39,7 @@ mod options;
 mod outbound;
 mod overlap;
 mod refusal;
-mod said;
+pub(crate) mod said;
 mod secrets;
 mod server;
 mod spoken;

@@ -13,7 +13,7 @@ const HEADERS_BYTES_MAX: usize = 64 * 1024;
 
 /// One thing that the server says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said<'b> {
+pub(crate) enum Said<'b> {
     /// A message for the subscription with this number.
     Message { sid: u64, subject: &'b [u8], payload: &'b [u8] },
     /// A message that was skipped: it is larger than it may be.
@@ -32,11 +32,11 @@ pub(super) enum Said<'b> {
 
 /// The server does not speak NATS.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotNats;
+pub(crate) struct NotNats;
 
 /// What was read and is not taken yet.
 #[derive(Debug, Default)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -56,7 +56,7 @@ struct Head {
 
 impl Listener {
     /// Where to read to; never empty.
-    pub(super) fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if self.buffer.len() > BUFFER_BYTES && self.needed <= BUFFER_BYTES {
@@ -77,8 +77,14 @@ impl Listener {
         &mut self.buffer[self.end..]
     }
 
+    /// The memory that it takes, in bytes.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// So many bytes were read.
-    pub(super) fn filled(&mut self, bytes: usize) {
+    pub(crate) fn filled(&mut self, bytes: usize) {
         self.end += bytes;
     }
 
@@ -86,7 +92,7 @@ impl Listener {
     ///
     /// # Errors
     /// What comes is not NATS: the connection is of no more use.
-    pub(super) fn next(&mut self, payload_bytes_max: usize) -> Result<Option<Said<'_>>, NotNats> {
+    pub(crate) fn next(&mut self, payload_bytes_max: usize) -> Result<Option<Said<'_>>, NotNats> {
         let skipped = self.skipped.min(self.end - self.start);
         self.start += skipped;
         self.skipped -= skipped;

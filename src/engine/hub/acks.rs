@@ -133,12 +133,12 @@ impl Acks {
         awaited.is_refused || waits_from.is_some_and(|from| self.refused.range(from..=awaited.live_at).next().is_some())
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.len() == self.dead
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn invariants(&self) {
         let own: usize = self.by_slot.iter().map(|&own| own as usize).sum();
         assert_eq!(own + self.dead, self.waiting.len(), "waiting acknowledgements are counted wrongly");

@@ -188,7 +188,7 @@ impl Hub {
 }
 
 /// For tests: what must hold between turns.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 impl Hub {
     pub(super) fn assert_kept_is_counted(&self) {
         let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();

@@ -40,7 +40,7 @@ struct Entry {
 }
 
 impl Lingering {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }

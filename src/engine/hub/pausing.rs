@@ -44,12 +44,12 @@ impl Paused {
         self.has_free || self.links & congested != self.links
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn contains(&self, key: ConnectionKey) -> bool {
         self.list.iter().any(|(paused, _)| *paused == key)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

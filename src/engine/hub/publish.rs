@@ -343,9 +343,10 @@ impl Hub {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 impl Hub {
     /// How many channels and patterns the last publish met.
+    #[cfg(test)]
     pub(super) fn resolved_audiences(&self) -> usize {
         self.resolved.audiences.len()
     }

@@ -57,7 +57,7 @@ impl Recent {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Resolved> {
         self.channels.iter().enumerate().filter(|(at, _)| self.valid & 1 << at != 0).map(|(_, resolved)| resolved)
     }

@@ -77,7 +77,7 @@ impl Unfinished {
         self.bytes
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn is_sender(&self, key: ConnectionKey) -> bool {
         self.messages.iter().any(|message| message.sender == Some(key))
     }

@@ -146,7 +146,7 @@ impl Backlog {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn invariants(&self, arena: &Arena) {
         let len: usize = self.ranges.iter().map(|range| arena.bytes(*range).len()).sum();
         assert_eq!(self.len, len);

@@ -14,11 +14,6 @@ const ENDLESS: usize = usize::MAX;
 
 /// For the tests of all that has outboxes.
 impl Outboxes {
-    /// Segments that hold backlogs.
-    pub(crate) fn segments(&self) -> usize {
-        self.arena.segments()
-    }
-
     /// What the socket refused so far, in bytes.
     fn backlog_len(&self, slot: Slot) -> usize {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.len)
@@ -29,23 +24,6 @@ impl Outboxes {
         self.chain.capacity() * size_of::<Link>()
             + self.refused.capacity() * size_of::<Refused>()
             + self.ranges.capacity() * size_of::<(u32, u32)>()
-    }
-
-    /// Asserts what must hold when a flush has ended.
-    pub(crate) fn invariants(&self) {
-        assert!(self.refused.is_empty());
-        let (mut held, mut ranges_bytes) = (0, 0);
-        for (slot, outbox) in self.outboxes.iter().enumerate() {
-            let marks = self.dirty.iter().filter(|&&dirty| dirty as usize == slot).count();
-            assert!(marks <= 1 && (marks == 1 || outbox.end == 0));
-            if let Some(backlog) = &outbox.backlog {
-                backlog.invariants(&self.arena);
-                held += 1;
-                ranges_bytes += backlog.ranges_bytes();
-            }
-        }
-        assert_eq!(self.backlog_ranges_bytes, ranges_bytes, "the lists of ranges are counted wrongly");
-        assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
     }
 }
 

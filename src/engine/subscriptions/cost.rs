@@ -140,7 +140,7 @@ fn deep_shape(name: &[u8], kind: Kind) -> Option<Shape> {
     (kind == Kind::Pattern).then(|| Shape::of(name)).filter(|shape| shape.is_deep())
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 impl Subscriptions {
     /// Checks that what is counted is what is there.
     pub(super) fn cost_invariants(&self) {

@@ -282,3 +282,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_host_that_is_too_long_in_its_canonical_form_is_not_fetched() {
+    let host = |labels: usize| format!("http://{}h/", "\u{e9}.".repeat(labels));
+    let url = parse_url(&host(20)).expect("a name of 180 bytes and more");
+    assert_eq!(parse_url(url.as_str()), Some(url));
+    assert!(host(100).len() < AUTHORITY_BYTES_MAX, "as it is written it is short enough");
+    assert_eq!(parse_url(&host(100)), None);
+}

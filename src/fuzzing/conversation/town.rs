@@ -1,0 +1,335 @@
+//! The servers, and who talks to them.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use super::{
+    super::{dice::Dice, hostile, http},
+    bounds::{self, Flow, Spent},
+    limits, mailbox,
+};
+use crate::{
+    engine::hub::Limits,
+    simulation::{
+        frames::{HANDSHAKE, Incoming, Reader, push_frame},
+        node::Node,
+        sockets::Socket,
+    },
+};
+
+const CLIENTS_MAX: usize = 12;
+/// The first clients mean well: one reads, one publishes.
+const INNOCENT: usize = 2;
+/// What the innocent talk about; nobody else can name it.
+const ROOM: &str = "innocent.room";
+
+struct Client {
+    node: usize,
+    socket: usize,
+    /// On its way to the server.
+    to_send: Vec<u8>,
+    is_finished: bool,
+    is_reset: bool,
+    is_stalled: bool,
+    /// What it is sent is read when it has upgraded in so many words.
+    reader: Option<Reader>,
+}
+
+/// All of it.
+pub(super) struct Town {
+    now: Duration,
+    nodes: Vec<Node>,
+    limits: Limits,
+    clients: Vec<Client>,
+    flow: Flow,
+    spent: Vec<Spent>,
+    buffer: Vec<u8>,
+    /// Bodies that the innocent reader is to get.
+    expected: VecDeque<Vec<u8>>,
+    /// Its budget is so small that it may have to close those who mean well.
+    is_tight: bool,
+    /// All are about to go.
+    is_over: bool,
+}
+
+impl Town {
+    pub(super) fn new(dice: &mut Dice<'_>) -> Self {
+        let mut limits = limits();
+        let count = 1 + dice.below(3) as u32;
+        limits.outbox_bytes_max = dice.choose(&[1 << 20, 30_000, 5_000]);
+        let is_tight = dice.is_one_in(4);
+        if is_tight {
+            limits.kept_bytes_max = dice.choose(&[40_000, 10_000]);
+            limits.table_bytes_max = limits.kept_bytes_max / 2;
+        }
+        limits.subscriptions_max = dice.choose(&[1000, 8]);
+        limits.publish_channels_max = dice.choose(&[32, 3]);
+        limits.http_head_bytes_max = dice.choose(&[8192, 512]);
+        let node = |own| Node::new(own, count, limits.clone(), mailbox(), None);
+        let mut nodes: Vec<Node> = (0..count).map(node).collect();
+        let (units, has_full_links) = (dice.choose(&[None, Some(300), Some(3000)]), dice.is_one_in(2));
+        for node in &mut nodes {
+            if let Some(units) = units {
+                node.set_small_turns(units);
+            }
+            if has_full_links {
+                node.hub.set_batch_bytes_max(0);
+            }
+        }
+        let spent = vec![Spent::default(); nodes.len()];
+        let buffer = vec![0; dice.choose(&[4096, 64 * 1024, 5])];
+        let (clients, flow, expected) = (Vec::new(), Flow::default(), VecDeque::new());
+        let now = Duration::ZERO;
+        let mut town = Self { now, nodes, limits, clients, flow, spent, buffer, expected, is_tight, is_over: false };
+        // The reader and the publisher that mean well.
+        town.connect(0, true);
+        town.connect(count as usize - 1, true);
+        let subscribe = format!("LHTTP/1.0 c\r\nsubscribe:{ROOM}\r\n\r\n");
+        town.say(0, OpCode::Data(Data::Text), subscribe.as_bytes());
+        town.settle();
+        town
+    }
+
+    /// Something happens.
+    pub(super) fn step(&mut self, dice: &mut Dice<'_>) {
+        let hostile = (self.clients.len() > INNOCENT).then(|| INNOCENT + dice.below(self.clients.len() - INNOCENT));
+        match (dice.below(16), hostile) {
+            (0 | 1, _) | (_, None) if self.clients.len() < CLIENTS_MAX => {
+                let (node, upgrades) = (dice.below(self.nodes.len()), !dice.is_one_in(4));
+                self.connect(node, upgrades);
+            }
+            (2..=7, Some(client)) => self.speak(client, dice),
+            (8 | 9, Some(client)) => {
+                let most = dice.choose(&[usize::MAX, 1, 20, 300]);
+                self.move_bytes(client, most);
+            }
+            (10 | 11, _) => {
+                let node = dice.below(self.nodes.len());
+                self.turn_if_due(node);
+            }
+            (12, Some(client)) => {
+                self.clients[client].is_stalled = dice.is_one_in(2);
+                let room = if self.clients[client].is_stalled { dice.below(3000) } else { usize::MAX };
+                self.socket(client).room = room;
+            }
+            (13, Some(client)) => match dice.below(8) {
+                0 => self.clients[client].is_reset = true,
+                1 => self.clients[client].is_finished = true,
+                _ => self.settle(),
+            },
+            (14, _) => self.pass(dice.choose(&[1, 300, 5_000, 61_000, 4_000_000])),
+            _ => self.publish(dice.below(self.nodes.len())),
+        }
+    }
+
+    /// Everybody goes, or is told to, and nothing is left.
+    pub(super) fn finish(mut self, stops: bool) {
+        self.settle();
+        self.settle();
+        assert!(self.expected.is_empty() || self.is_tight, "the innocent wait for {} messages", self.expected.len());
+        let are_whole = self.clients[..INNOCENT].iter().flat_map(|client| &client.reader).all(Reader::is_at_boundary);
+        assert!(are_whole || self.is_tight, "an innocent client waits for the rest of a frame");
+        self.is_over = true;
+        if stops {
+            self.nodes.iter_mut().for_each(|node| node.is_to_stop = true);
+            self.settle();
+            assert!(self.nodes.iter().all(Node::is_draining), "a node waits for its peers for ever");
+        }
+        for client in 0..self.clients.len() {
+            self.clients[client].is_stalled = false;
+            self.socket(client).room = usize::MAX;
+            self.socket(client).writable = true;
+            self.clients[client].is_finished = true;
+        }
+        self.settle();
+        // Those that were not read yet may take their time; names that linger take less than a second.
+        let mut left = 240;
+        while left > 0 {
+            self.pass(250);
+            let are_gone = (0..self.clients.len()).all(|client| self.socket(client).is_closed);
+            left = if are_gone { left.min(4) - 1 } else { left - 1 };
+        }
+        for client in 0..self.clients.len() {
+            assert!(self.socket(client).is_closed, "client {client} is still connected");
+        }
+        self.nodes.iter().for_each(|node| node.hub.assert_empty());
+    }
+
+    fn socket(&mut self, client: usize) -> &mut Socket {
+        let Client { node, socket, .. } = self.clients[client];
+        self.nodes[node].socket(socket)
+    }
+
+    fn connect(&mut self, node: usize, upgrades: bool) {
+        let socket = self.nodes[node].connect();
+        let to_send = if upgrades { HANDSHAKE.as_bytes().to_vec() } else { Vec::new() };
+        let reader = upgrades.then(Reader::default);
+        let client = Client { node, socket, to_send, is_finished: false, is_reset: false, is_stalled: false, reader };
+        self.clients.push(client);
+        self.flow.accepted += 1;
+    }
+
+    fn say(&mut self, client: usize, opcode: OpCode, payload: &[u8]) {
+        push_frame(&mut self.clients[client].to_send, true, opcode, [1, 2, 3, 4], payload);
+    }
+
+    fn speak(&mut self, client: usize, dice: &mut Dice<'_>) {
+        let client = &mut self.clients[client];
+        if client.is_finished || client.is_reset || client.to_send.len() > 100_000 {
+            return;
+        }
+        if client.reader.is_some() {
+            hostile::push(dice, &mut client.to_send);
+        } else {
+            let count = dice.below(12);
+            http::push(dice.take(count), &mut client.to_send);
+        }
+    }
+
+    /// The innocent publish, or another thread does.
+    fn publish(&mut self, node: usize) {
+        let body = format!("{}", self.flow.turns).into_bytes();
+        let message = [format!("LHTTP/1.0 c\r\npublish:{ROOM}\r\n\r\n").as_bytes(), &body].concat();
+        self.say(1, OpCode::Data(Data::Text), &message);
+        self.expected.push_back(body);
+        let (channels, payload) = (b"a a.b c".to_vec(), b"LHTTP/1.0 letter\r\n\r\n".to_vec());
+        self.flow.input += (channels.len() + payload.len()) as u64;
+        self.nodes[node].letters.push_back((channels, payload));
+    }
+
+    /// Moves up to so many bytes to the server, and all back; true when that was any.
+    fn move_bytes(&mut self, number: usize, most: usize) -> bool {
+        let client = &mut self.clients[number];
+        let node = client.node;
+        let socket = self.nodes[node].socket(client.socket);
+        if client.is_reset {
+            let is_new = !std::mem::replace(&mut socket.is_reset, true);
+            socket.readable |= is_new;
+            return is_new;
+        }
+        let mut has_moved = false;
+        if !socket.is_closed {
+            let sent = client.to_send.len().min(most);
+            socket.inbound.extend(client.to_send.drain(..sent));
+            self.flow.input += sent as u64;
+            let ends = client.to_send.is_empty() && (client.is_finished || socket.is_shut) && !socket.is_finished;
+            socket.is_finished |= ends;
+            has_moved = sent > 0 || ends;
+            socket.readable |= has_moved;
+        }
+        if client.is_stalled {
+            return has_moved;
+        }
+        if !socket.is_closed && std::mem::take(&mut socket.is_refused) {
+            socket.writable = true;
+            has_moved = true;
+        }
+        let bytes = std::mem::take(&mut socket.outbound);
+        self.spent[node].written += bytes.len() as u64;
+        self.hear(number, &bytes);
+        has_moved || !bytes.is_empty()
+    }
+
+    /// A client gets bytes: they are sound, and for the innocent reader they are all that was published, in order.
+    fn hear(&mut self, client: usize, bytes: &[u8]) {
+        let Some(mut reader) = self.clients[client].reader.take() else { return };
+        reader.feed(bytes);
+        while let Some(incoming) = reader.next() {
+            match incoming {
+                Incoming::Ping(payload) if client < INNOCENT => {
+                    self.say(client, OpCode::Control(Control::Pong), &payload);
+                }
+                Incoming::Message { payload, .. } if client == 0 => {
+                    let body = self.expected.pop_front().expect("a message to the innocent that nobody has sent");
+                    assert!(payload.ends_with(&[b"\r\n\r\n", &body[..]].concat()), "the innocent miss a message");
+                }
+                Incoming::Close(code) if client < INNOCENT => {
+                    assert!(self.is_tight || self.is_over, "an innocent client is closed with {code:?}");
+                }
+                _ => {}
+            }
+        }
+        self.clients[client].reader = Some(reader);
+    }
+
+    /// A node has a turn if one is due; true if so.
+    fn turn_if_due(&mut self, number: usize) -> bool {
+        if self.nodes[number].next_turn(self.now).is_none_or(|at| at > self.now) {
+            return false;
+        }
+        for peer in 0..self.nodes.len() {
+            if self.nodes[number].takes_from(peer) {
+                let batches = self.nodes[peer].take_sent(number);
+                for batch in &batches {
+                    bounds::check_batch(batch.len());
+                    self.spent[peer].batch_bytes += batch.len() as u64;
+                }
+                self.nodes[number].batches_in[peer] = batches;
+            }
+        }
+        let before = self.nodes[number].hub.work();
+        let stats = *self.nodes[number].hub.refresh_stats();
+        let unread = self.unread(number);
+        self.nodes[number].turn(self.now, &mut self.buffer);
+        self.nodes[number].end_turn();
+        self.nodes[number].go_on_stopping();
+        let read = unread - self.unread(number);
+        let spent = &mut self.spent[number];
+        spent.turn_work = self.nodes[number].hub.work() - before;
+        // Subscriptions that begin and end within a turn are among what was read in it, two bytes each at least.
+        let within = stats.subscriptions + (read + stats.kept_bytes - stats.subscription_bytes) / 2;
+        spent.subscriptions = spent.subscriptions.max(within);
+        self.flow.turns += 1;
+        for peer in 0..self.nodes.len() {
+            self.nodes[peer].is_woken |= self.nodes[number].has_sent(peer);
+            self.nodes[number].is_woken |= self.nodes[peer].has_sent(number); // it had enough without
+        }
+        self.check_bounds(number);
+        true
+    }
+
+    /// Bytes that clients have sent to a node and it has not read.
+    fn unread(&mut self, node: usize) -> u64 {
+        let own = self.clients.iter().filter(|client| client.node == node).map(|client| client.socket);
+        let (nodes, mut sum) = (&mut self.nodes, 0);
+        own.for_each(|socket| sum += nodes[node].socket(socket).inbound.len());
+        sum as u64
+    }
+
+    fn check_bounds(&mut self, number: usize) {
+        self.flow.published = self.nodes.iter_mut().map(|node| node.hub.refresh_stats().published).sum();
+        let hub = &mut self.nodes[number].hub;
+        let (work, stats) = (hub.work(), *hub.refresh_stats());
+        let spent = &mut self.spent[number];
+        spent.work = work;
+        spent.channels = spent.channels.max(stats.channels);
+        bounds::check(&self.flow, spent, &stats, &self.limits);
+    }
+
+    /// Lets everything that is on its way arrive.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 100_000, "it does not come to rest");
+            let mut has_moved = false;
+            for client in 0..self.clients.len() {
+                has_moved |= self.move_bytes(client, usize::MAX);
+            }
+            for node in 0..self.nodes.len() {
+                has_moved |= self.turn_if_due(node);
+            }
+            if !has_moved && !self.nodes.iter().any(|node| node.hub.has_batches()) {
+                break;
+            }
+            if !has_moved {
+                self.now += Duration::from_millis(1);
+            }
+        }
+    }
+
+    /// Time goes by: a short one as it does, a long one while the machine stands still.
+    fn pass(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        self.settle();
+    }
+}

@@ -1,0 +1,52 @@
+//! The test that runs many seeds.
+
+use std::ops::Range;
+
+use super::world::World;
+use crate::engine::{counters::Stats, inbox};
+
+/// Seeds of one run: about ten seconds in a debug build.
+const SEEDS: Range<u64> = 0..160;
+
+/// Says which seed it was.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("LHTTP_SEED={} fails", self.0);
+        }
+    }
+}
+
+fn seeds() -> Range<u64> {
+    let Ok(text) = std::env::var("LHTTP_SEED") else { return SEEDS };
+    let number = |text: &str| text.parse().expect("LHTTP_SEED is a number, or two with .. between them");
+    match text.split_once("..") {
+        Some((first, end)) => number(first)..number(end),
+        None => number(&text)..number(&text) + 1,
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_or_out_of_order_and_nothing_is_left() {
+    let poll = mio::Poll::new().expect("a poll");
+    let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
+    let (mailbox, _inbox) = inbox::inbox(wake);
+    let mut all: Vec<Stats> = Vec::new();
+    let seeds = seeds();
+    let runs = seeds.clone().count();
+    for seed in seeds {
+        let _seed = Seed(seed);
+        all.extend(World::new(seed, &mailbox).run());
+    }
+    if runs >= 100 {
+        let sum = |of: fn(&Stats) -> u64| all.iter().map(of).sum::<u64>();
+        let counts = [sum(|s| s.delivered), sum(|s| s.paused), sum(|s| s.slow_consumers), sum(|s| s.over_budget)];
+        let cut = [sum(|s| s.cut), sum(|s| s.put_behind)];
+        assert!(cut.iter().all(|&count| count > 0), "the dice never came to this: {cut:?}");
+        assert!(counts.iter().all(|&count| count > 0), "the dice never came to this: {counts:?}");
+        assert!(sum(|s| s.timed_out) > 0 && sum(|s| s.refused) > 0 && sum(|s| s.requests) > 0);
+        assert!(sum(|s| s.faults) > 0 && sum(|s| s.stalls) > 0);
+    }
+}
