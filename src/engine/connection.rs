@@ -1,13 +1,21 @@
 //! A core's sockets, by slot.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::{
+    io::{self, IoSlice, Read, Write},
+    net::Shutdown,
+    time::Duration,
+};
 
-use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, stream::Stream, subscriptions::Slot};
+use mio::net::TcpStream;
+use socket2::SockRef;
 
-/// One socket: 12 bytes.
+use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, subscriptions::Slot};
+
+/// One socket: 8 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
-    pub(crate) stream: Option<Stream>,
+    /// A unix socket is held as one of TCP: what is done with either is the same, and the system refuses what is not for it.
+    pub(crate) stream: Option<TcpStream>,
     /// It is on the list of those that may have something to read.
     pub(crate) is_ready: bool,
     /// The peer has shut its side: a short read is not the end of what can be read.
@@ -23,11 +31,11 @@ impl Connection {
         let Some(stream) = self.stream.take() else { return };
         // They fail when the peer has reset the connection, which leaves nothing to be bounded.
         let _ = if is_cut {
-            stream.reset_at_close()
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)) // a reset, but for a unix socket, which has none
         } else {
-            // What the kernel has is still delivered as long as the peer takes it. When it has stopped to long ago, the
-            // kernel notices with its next probe, which is as far off as that is long.
-            stream.set_user_timeout(CLOSE_TIMEOUT)
+            // What the kernel has is still delivered as long as the peer takes it. If the peer stopped
+            // reading earlier, the kernel notices at its next probe, after about the same time again.
+            SockRef::from(&stream).set_tcp_user_timeout(Some(CLOSE_TIMEOUT))
         };
     }
 }
@@ -39,7 +47,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn insert(&mut self, slot: Slot, stream: Stream, is_reserved: bool) {
+    pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream, is_reserved: bool) {
         let slot = slot as usize;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, Connection::default);
@@ -80,7 +88,7 @@ impl Connections {
     pub(crate) fn shut(&mut self, slot: Slot) {
         if let Some(stream) = &self.connections[slot as usize].stream {
             // It fails when the peer has reset the connection, which the next read says.
-            let _ = stream.shut();
+            let _ = stream.shutdown(Shutdown::Write);
         }
     }
 }

@@ -6,16 +6,17 @@ mod unix;
 use std::{
     io,
     net::{Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
 };
 
 use mio::{
     Interest, Registry, Token,
     event::Source,
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::{config::Listen, engine::stream::Stream, error::StartError};
+use crate::{config::Listen, error::StartError};
 
 pub(crate) use self::unix::SocketFile;
 
@@ -111,17 +112,18 @@ fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<So
 }
 
 impl Listener {
-    /// The next connection, with its peer's address if it has one.
-    pub(crate) fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    /// The next connection, with its peer's address if it has one. One of a unix socket is given as if it were of TCP.
+    pub(crate) fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (Stream::Tcp(stream), Some(peer))),
+            Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer))),
             Self::Unix { listener, send_buffer_bytes } => {
                 let (stream, _) = listener.accept()?;
                 if *send_buffer_bytes > 0 {
                     // The socket works with the system's size too.
                     let _ = SockRef::from(&stream).set_send_buffer_size(*send_buffer_bytes);
                 }
-                Ok((Stream::Unix(stream), None))
+                let descriptor = OwnedFd::from(stream);
+                Ok((TcpStream::from_std(std::net::TcpStream::from(descriptor)), None))
             }
         }
     }

@@ -18,7 +18,6 @@ pub(crate) mod patterns;
 pub(crate) mod reactor;
 pub(crate) mod relay;
 pub(crate) mod session;
-mod stream;
 pub(crate) mod subscriptions;
 pub(crate) mod timers;
 pub(crate) mod uplink;

@@ -255,7 +255,7 @@ impl Hub {
         self.apply_run();
         self.put_away();
         let hash = self.subscriptions.hash(name);
-        if self.recent.take(hash, name, &mut self.resolved) {
+        if self.subscriptions.has_patterns() && self.recent.take(hash, name, &mut self.resolved) {
             return self.count_subscribers();
         }
         let resolved = &mut self.resolved;

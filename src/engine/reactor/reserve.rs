@@ -1,6 +1,6 @@
 //! The reserved places of a core: connections over `max-connections`, each read for one request.
 
-use std::{collections::VecDeque, io::Write};
+use std::{collections::VecDeque, io::Write, net::Shutdown};
 
 use crate::engine::{hub::Hub, reactor::Reactor, session::ConnectionKey, subscriptions::Slot};
 
@@ -64,7 +64,7 @@ impl Reactor {
             && let Some(stream) = &mut self.connections.get(key.slot).stream
         {
             hub.count_turned_away();
-            let _ = stream.write(BUSY).and_then(|_| stream.shut()); // it may be gone
+            let _ = stream.write(BUSY).and_then(|_| stream.shutdown(Shutdown::Write)); // it may be gone
         }
         hub.give_way(key.slot);
     }
