@@ -320,9 +320,15 @@ pub struct Config {
     pub upstream_workers: usize,
 
     /// `upstream-queue`: requests that wait for a worker, over all cores, 1 to [`Config::UPSTREAM_QUEUE_CEILING`]. Default:
-    /// 1024. They hold their messages, [`Config::UPSTREAM_QUEUE_BYTES_MAX`] of them at most. One connection may have one
-    /// waiting, and more while these are at most a quarter of the places, and of the bytes, that are left free: so 205 of an
-    /// empty queue of 1024, and others still get in.
+    /// 1024. They hold their messages, [`Config::UPSTREAM_QUEUE_BYTES_MAX`] of them at most. Who may have how many, so that
+    /// others still get in, in places and in bytes alike:
+    ///
+    /// - One connection may have one waiting, and more while these are at most a quarter of what is left free: so 205 of an
+    ///   empty queue of 1024.
+    /// - All connections of one address (of one /64 network in IPv6) may have one waiting, and more while these are at most
+    ///   half of what other addresses leave: so 512. Connections over a Unix socket have no address. Behind a proxy all
+    ///   clients have the proxy's.
+    /// - The last quarter of the queue, and of an address's half, is for connections that have nothing waiting.
     ///
     /// Past any of these the sender gets error 503 `upstream-busy`, and the rest of its message is carried out; counted as
     /// `upstream_busy` and `upstream_over_share` in [`Stats`](crate::Stats).

@@ -24,6 +24,11 @@ fn connect(handle: &Handle) -> Client {
     Client::connect(handle.local_addrs()[0])
 }
 
+/// A client that has this address on loopback: 127.0.0.`last`.
+fn connect_from(last: u8, handle: &Handle) -> Client {
+    Client::connect_from([127, 0, 0, last].into(), handle.local_addrs()[0])
+}
+
 #[test]
 fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() {
     const CLIENTS: usize = 50;
@@ -37,8 +42,8 @@ fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() 
         });
         let handle = server(cores, &backend, |config| Config {
             upstream_workers: CLIENTS,
-            // Twice as much as they fill, or the last would be over their share of what is left free.
-            upstream_queue_max: 2 * CLIENTS * EACH,
+            // Three times what they fill, or they would be over the share of their address.
+            upstream_queue_max: 3 * CLIENTS * EACH,
             ..config
         });
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&handle)).collect();
@@ -180,13 +185,13 @@ fn a_queue_that_is_full_says_so_and_a_greedy_connection_does_not_fill_it() {
     wait_until(|| handle.stats().upstream_over_share == 91);
     assert_eq!(waiting(handle.stats()), 8, "{}", handle.stats());
     // All others get in, one request each, until there is no place left.
-    let mut others: Vec<Client> = (0..32).map(|_| connect(&handle)).collect();
+    let mut others: Vec<Client> = (2..34).map(|last| connect_from(last, &handle)).collect();
     for client in &mut others {
         client.say(&message);
         client.expect("LHTTP/1.0 ack\r\nack:t\r\n\r\n");
     }
     assert_eq!(waiting(handle.stats()), 40);
-    let mut late = connect(&handle);
+    let mut late = connect_from(34, &handle);
     late.say(&message);
     assert!(late.expect_error(503, "upstream-busy", Some("t")).contains("queue of upstream requests is full"));
     wait_until(|| handle.stats().upstream_busy == 1);
@@ -215,9 +220,47 @@ fn a_queue_is_full_by_its_bytes_too() {
     assert_eq!(say(&mut first, &body), "", "one may always wait");
     assert_eq!(say(&mut first, &body), "share");
     assert_eq!(say(&mut first, "small"), "share", "5 MiB are more than a quarter of the 11 that are free");
-    let refused: Vec<_> = (0..3).map(|_| say(&mut connect(&handle), &body)).collect();
+    assert_eq!(
+        say(&mut connect(&handle), &body),
+        "share",
+        "another 5 MiB are more than half of what its address may have"
+    );
+    let refused: Vec<_> = (2..5).map(|last| say(&mut connect_from(last, &handle), &body)).collect();
     assert_eq!(refused, ["", "", "queue"], "three of 5 MiB fit 16 MiB");
-    assert_eq!(say(&mut connect(&handle), "small"), "", "what is small still fits");
+    assert_eq!(say(&mut connect_from(5, &handle), "small"), "", "what is small still fits");
+}
+
+#[test]
+fn many_greedy_connections_of_an_address_leave_places_to_other_addresses_and_to_their_neighbours() {
+    const QUEUE: usize = 64;
+    for cores in one_and_two_cores() {
+        let backend = Backend::start(|_| Action::Hang);
+        let handle =
+            server(cores, &backend, |config| Config { upstream_workers: 1, upstream_queue_max: QUEUE, ..config });
+        let message = format!("LHTTP/1.0 c\r\nupstream:POST {}\r\nack:t\r\n\r\n", backend.url("/"));
+        let is_queued = |client: &mut Client| {
+            client.say(&message);
+            !client.recv().to_string().contains("upstream-busy")
+        };
+        assert!(is_queued(&mut connect(&handle)));
+        backend.wait_for(1);
+        // Each of these takes what it can get, one after the other.
+        let take_all = |client: &mut Client| (0..20).filter(|_| is_queued(client)).count();
+        let mut greedy: Vec<Client> = (0..5).map(|_| connect(&handle)).collect();
+        let queued: usize = greedy.iter_mut().map(take_all).sum();
+        assert!(queued < QUEUE / 2, "{queued} queued, more than three quarters of a half only by first requests");
+        // A neighbour with the same address gets in, and others with it until their half is full.
+        for neighbour in queued..QUEUE / 2 {
+            assert!(is_queued(&mut connect(&handle)), "neighbour {neighbour}");
+        }
+        assert!(!is_queued(&mut connect(&handle)), "the half of their address is full");
+        assert_eq!(handle.stats().upstream_waiting as usize, 1 + QUEUE / 2, "one of them is under way");
+        for last in 2..5 {
+            assert!(is_queued(&mut connect_from(last, &handle)), "127.0.0.{last}");
+        }
+        let stats = handle.stats();
+        assert_eq!((stats.upstream_busy, stats.upstream_over_share), (0, (5 * 20 - queued + 1) as u64), "{stats}");
+    }
 }
 
 #[test]

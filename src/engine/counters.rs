@@ -132,7 +132,8 @@ counters! {
     upstream_requests,
     /// Requests to upstream servers that were refused with 503, because the queue was full.
     upstream_busy,
-    /// Requests to upstream servers that were refused with 503, because their connection had its share of the queue.
+    /// Requests to upstream servers that were refused with 503, because their connection or its address had its share of
+    /// the queue.
     upstream_over_share,
     /// Requests to upstream servers that wait or are under way now.
     upstream_waiting,

@@ -29,7 +29,7 @@ pub(crate) use self::{
 pub(crate) enum Full {
     /// The queue is full.
     Queue,
-    /// Its connection has its share of the queue.
+    /// Its connection, or all connections of its address, have their share of the queue.
     Share,
 }
 
@@ -38,7 +38,7 @@ impl Full {
         let sentence = match self {
             Self::Queue => "the queue of upstream requests is full, the message was not sent there",
             Self::Share => {
-                "this connection has its share of the queue of upstream requests, the message was not sent there"
+                "this connection or its address has its share of the queue of upstream requests, the message was not sent there"
             }
         };
         Refusal::because(Reason::UpstreamBusy, sentence)

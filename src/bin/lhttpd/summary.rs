@@ -46,7 +46,7 @@ const DEFENCES: &[Defence] = &defences! {
     nats_possibly_lost: "messages perhaps lost on their way to NATS",
     nats_disconnects: "connections to NATS lost",
     upstream_busy: "upstream requests refused, the queue was full",
-    upstream_over_share: "upstream requests refused, over their connection's share",
+    upstream_over_share: "upstream requests refused, over the share of their connection or address",
     upstream_failed: "upstream requests failed",
     upstream_timed_out: "upstream requests timed out",
     upstream_dropped: "upstream answers dropped",

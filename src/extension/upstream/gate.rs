@@ -114,11 +114,11 @@ impl Gate {
         let content_type = content_type(message);
         // The largest parts of what it keeps; the rest is bounded by the number of messages.
         let bytes = body.len() + 2 * target.url.as_str().len() + content_type.map_or(0, <[u8]>::len);
-        let mut shares = self.shares.borrow_mut();
-        self.queue.push(shares.of(key), bytes, |place| Fetch {
+        let peer = self.peers.get(key.slot as usize).copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        self.queue.push(&mut self.shares.borrow_mut(), (key, peer), bytes, |place| Fetch {
             core: self.core,
             key,
-            peer: self.peers.get(key.slot as usize).copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+            peer,
             target,
             command: head.command(payload).into(),
             content_type: content_type.map(Into::into),

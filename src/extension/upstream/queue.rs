@@ -2,8 +2,10 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -15,10 +17,17 @@ use crate::{
     extension::upstream::{Fetch, Full},
 };
 
-/// A connection may have as much waiting as this part of what is left free, and one request in any case. So one connection
-/// gets a fifth of an empty queue, each further one less than the one before, and whoever has nothing waiting finds a
-/// place until very many connections have taken all they can get.
+/// A connection may have as much waiting as this part of what is left free, and one request in any case if its address may
+/// have it. So one connection gets a fifth of an empty queue, and each further one less than the one before.
 const SHARE_OF_FREE: usize = 4;
+/// All connections of an address may have as much waiting as this part of what other addresses leave, and one request in any
+/// case. So however many connections an address has, others find a place.
+const ADDRESS_SHARE: usize = 2;
+/// This last part of the queue, and of what an address may have of it, is for connections that have nothing waiting. So many
+/// connections with much to do do not fill it, whether they have one address or many.
+const KEPT_FOR_FIRST: usize = 4;
+/// An IPv6 network of this many bits is one address: a host can have all the addresses in it.
+const IPV6_PREFIX_BITS: u32 = 64;
 /// Shares that are kept before the first look for those that nobody needs any more.
 const SHARES_KEPT: usize = 64;
 
@@ -33,18 +42,30 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) struct Room {
     all: Amount,
-    messages_max: usize,
-    bytes_max: usize,
+    max: Load,
+    /// Of all cores. Only a connection that has no share yet looks here.
+    addresses: Mutex<Kept<IpAddr, Amount>>,
 }
 
 /// What waits of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Share(Amount);
+pub(crate) struct Share {
+    own: Amount,
+    /// What waits of all connections of its address, if it has one.
+    address: Option<Arc<Amount>>,
+}
 
 #[derive(Debug, Default)]
 struct Amount {
     messages: AtomicUsize,
     bytes: AtomicUsize,
+}
+
+/// An amount at one time.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    messages: usize,
+    bytes: usize,
 }
 
 /// A place in the queue. Dropped when its request waits no more.
@@ -57,8 +78,12 @@ pub(crate) struct Place {
 
 /// The shares of one core's connections that have something waiting, and of some that had.
 #[derive(Debug, Default)]
-pub(crate) struct Shares {
-    by_connection: HashMap<ConnectionKey, Arc<Share>>,
+pub(crate) struct Shares(Kept<ConnectionKey, Share>);
+
+/// What somebody else holds too, and some that was held.
+#[derive(Debug)]
+struct Kept<K, V> {
+    by_key: HashMap<K, Arc<V>>,
     tidy_at: usize,
 }
 
@@ -66,21 +91,23 @@ impl Queue {
     /// A queue for this many requests, whose messages have this many bytes together; and its other end.
     pub(crate) fn new(messages_max: usize, bytes_max: usize) -> (Self, Receiver<Box<Fetch>>, Arc<Room>) {
         let (fetches, intake) = bounded(messages_max);
-        let room = Arc::new(Room { all: Amount::default(), messages_max, bytes_max });
+        let max = Load { messages: messages_max, bytes: bytes_max };
+        let room = Arc::new(Room { all: Amount::default(), max, addresses: Mutex::default() });
         (Self { fetches, room: Arc::clone(&room) }, intake, room)
     }
 
-    /// Puts a request into the queue, if there is room for it; else it is not even made.
+    /// Puts a request of a connection with this peer into the queue, if there is room for it; else it is not even made.
     ///
     /// # Errors
-    /// What is full: the queue, or what its connection may have of it.
+    /// What is full: the queue, or what its connection or address may have of it.
     pub(crate) fn push(
         &self,
-        share: &Arc<Share>,
+        shares: &mut Shares,
+        (key, peer): (ConnectionKey, IpAddr),
         bytes: usize,
         fetch: impl FnOnce(Place) -> Fetch,
     ) -> Result<(), Full> {
-        let place = self.room.take(share, bytes)?;
+        let place = self.room.take(shares.of(key, peer, &self.room), bytes)?;
         self.fetches.try_send(Box::new(fetch(place))).map_err(|_| Full::Queue)
     }
 }
@@ -93,24 +120,53 @@ impl Room {
 
     /// Takes room for a request. The first one of all gets it whatever it costs.
     fn take(self: &Arc<Self>, share: &Arc<Share>, bytes: usize) -> Result<Place, Full> {
-        let (messages_before, bytes_before) = self.all.add(bytes);
-        let (own_messages, own_bytes) = share.0.add(bytes);
+        let all = self.all.add(bytes);
+        let own = share.own.add(bytes);
+        let address = share.address.as_ref().map(|address| address.add(bytes));
         // From here on it is given back when this is dropped.
         let place = Place { room: Arc::clone(self), share: Arc::clone(share), bytes };
-        if messages_before >= self.messages_max || (bytes_before > 0 && bytes_before + bytes > self.bytes_max) {
+        let max = self.max;
+        if all.messages >= max.messages || (all.bytes > 0 && all.bytes + bytes > max.bytes) {
             return Err(Full::Queue);
         }
-        let (messages_free, bytes_free) =
-            (self.messages_max - messages_before, self.bytes_max.saturating_sub(bytes_before));
-        let fits = own_messages < messages_free / SHARE_OF_FREE && own_bytes + bytes <= bytes_free / SHARE_OF_FREE;
-        if own_messages == 0 || fits { Ok(place) } else { Err(Full::Share) }
+        let is_first = own.messages == 0;
+        let open = |part: Load| if is_first { part } else { part.without(part.over(KEPT_FOR_FIRST)) };
+        let fits_own =
+            is_first || (own.fits(bytes, max.without(all).over(SHARE_OF_FREE)) && all.fits(bytes, open(max)));
+        let fits_address = address.is_none_or(|address| {
+            let others = all.without(address);
+            address.messages == 0 || address.fits(bytes, open(max.without(others).over(ADDRESS_SHARE)))
+        });
+        if fits_own && fits_address { Ok(place) } else { Err(Full::Share) }
+    }
+
+    /// What waits of the address of a peer; none if the peer has no address.
+    fn address(&self, peer: IpAddr) -> Option<Arc<Amount>> {
+        let address = network(peer)?;
+        // Nothing that holds this lock can panic half way.
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(addresses.of(address, Amount::default)))
+    }
+}
+
+/// What counts as the address of a peer.
+fn network(peer: IpAddr) -> Option<IpAddr> {
+    match peer.to_canonical() {
+        peer if peer.is_unspecified() => None,
+        IpAddr::V6(peer) => {
+            Some(Ipv6Addr::from_bits(peer.to_bits() & (u128::MAX << (u128::BITS - IPV6_PREFIX_BITS))).into())
+        }
+        peer => Some(peer),
     }
 }
 
 impl Amount {
     /// Adds a request, and gives what there was before.
-    fn add(&self, bytes: usize) -> (usize, usize) {
-        (self.messages.fetch_add(1, Ordering::Relaxed), self.bytes.fetch_add(bytes, Ordering::Relaxed))
+    fn add(&self, bytes: usize) -> Load {
+        Load {
+            messages: self.messages.fetch_add(1, Ordering::Relaxed),
+            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed),
+        }
     }
 
     fn remove(&self, bytes: usize) {
@@ -119,97 +175,55 @@ impl Amount {
     }
 }
 
+impl Load {
+    fn over(self, divisor: usize) -> Self {
+        Self { messages: self.messages / divisor, bytes: self.bytes / divisor }
+    }
+
+    /// What is left, at least nothing: other cores may have changed one of the two since the other was read.
+    fn without(self, other: Self) -> Self {
+        Self { messages: self.messages.saturating_sub(other.messages), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+
+    /// Whether there is room in `part` for this and a request.
+    fn fits(self, bytes: usize, part: Self) -> bool {
+        self.messages < part.messages && self.bytes + bytes <= part.bytes
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.room.all.remove(self.bytes);
-        self.share.0.remove(self.bytes);
+        self.share.own.remove(self.bytes);
+        if let Some(address) = &self.share.address {
+            address.remove(self.bytes);
+        }
     }
 }
 
 impl Shares {
-    /// The share of a connection.
-    pub(crate) fn of(&mut self, key: ConnectionKey) -> &Arc<Share> {
-        // Those of connections that wait for nothing are found now and then, so each costs the time of one look.
-        if self.by_connection.len() >= self.tidy_at.max(SHARES_KEPT) {
-            self.by_connection.retain(|_, share| Arc::strong_count(share) > 1);
-            self.tidy_at = 2 * self.by_connection.len();
+    /// The share of a connection with this peer.
+    fn of(&mut self, key: ConnectionKey, peer: IpAddr, room: &Room) -> &Arc<Share> {
+        self.0.of(key, || Share { own: Amount::default(), address: room.address(peer) })
+    }
+}
+
+impl<K: Eq + Hash, V> Kept<K, V> {
+    fn of(&mut self, key: K, new: impl FnOnce() -> V) -> &Arc<V> {
+        // What nobody else holds is found now and then, so each costs the time of one look.
+        if self.by_key.len() >= self.tidy_at.max(SHARES_KEPT) {
+            self.by_key.retain(|_, value| Arc::strong_count(value) > 1);
+            self.tidy_at = 2 * self.by_key.len();
         }
-        self.by_connection.entry(key).or_default()
+        self.by_key.entry(key).or_insert_with(|| Arc::new(new()))
+    }
+}
+
+impl<K, V> Default for Kept<K, V> {
+    fn default() -> Self {
+        Self { by_key: HashMap::new(), tidy_at: 0 }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn room(messages_max: usize, bytes_max: usize) -> Arc<Room> {
-        Queue::new(messages_max, bytes_max).2
-    }
-
-    /// Takes as many places as one connection gets.
-    fn take_all(room: &Arc<Room>, bytes: usize) -> (Vec<Place>, Full) {
-        let share = Arc::default();
-        let mut places = Vec::new();
-        loop {
-            match room.take(&share, bytes) {
-                Ok(place) => places.push(place),
-                Err(full) => return (places, full),
-            }
-        }
-    }
-
-    #[test]
-    fn room_is_bounded_in_messages_and_in_bytes_and_the_first_always_fits() {
-        let room = room(3, 100);
-        let take = |bytes| room.take(&Arc::default(), bytes);
-        let huge = take(1000).expect("one over the limit, alone");
-        assert_eq!(take(1).err(), Some(Full::Queue));
-        drop(huge);
-        let (large, _rest) = (take(60).unwrap(), take(40).unwrap());
-        assert_eq!(take(1).err(), Some(Full::Queue));
-        drop(large);
-        let _small = (take(1).unwrap(), take(1).unwrap());
-        assert_eq!(take(1).err(), Some(Full::Queue), "three messages");
-        assert_eq!(room.waiting(), 3);
-    }
-
-    #[test]
-    fn a_connection_gets_its_share_and_others_still_get_in() {
-        let room = room(1024, 16 << 20);
-        let (first, full) = take_all(&room, 100);
-        assert_eq!((first.len(), full), (205, Full::Share));
-        let (second, _) = take_all(&room, 100);
-        assert_eq!(second.len(), 164, "a fifth of the rest");
-        // Many greedy ones leave a place for the next that comes.
-        let greedy: Vec<_> = (0..20).map(|_| take_all(&room, 100)).collect();
-        assert!(greedy.iter().all(|(places, full)| !places.is_empty() && *full == Full::Share));
-        assert!(room.take(&Arc::default(), 100).is_ok());
-        drop((first, second, greedy));
-        assert_eq!((room.waiting(), room.all.bytes.load(Ordering::Relaxed)), (0, 0));
-    }
-
-    #[test]
-    fn a_share_is_one_of_bytes_too_and_never_less_than_one_request() {
-        let room = room(1024, 1000);
-        let (places, full) = take_all(&room, 60);
-        assert_eq!((places.len(), full), (3, Full::Share));
-        let (large, larger) = (take_all(&room, 300).0, take_all(&room, 300).0);
-        assert_eq!((large.len(), larger.len()), (1, 1));
-        assert_eq!(take_all(&room, 300).1, Full::Queue);
-        let tiny = self::room(2, 1000);
-        let (_one, full) = take_all(&tiny, 1);
-        assert_eq!((full, take_all(&tiny, 1).0.len()), (Full::Share, 1));
-    }
-
-    #[test]
-    fn shares_that_nobody_needs_are_forgotten() {
-        let room = room(1024, 1 << 20);
-        let mut shares = Shares::default();
-        let key = |generation| ConnectionKey { slot: 0, generation };
-        let waiting: Vec<_> = (0..10).map(|number| room.take(shares.of(key(number)), 1).unwrap()).collect();
-        (10..10_000).for_each(|number| drop(room.take(shares.of(key(number)), 1)));
-        assert!(shares.by_connection.len() <= SHARES_KEPT, "{}", shares.by_connection.len());
-        assert!((0..10).all(|number| Arc::strong_count(shares.of(key(number))) == 2));
-        drop(waiting);
-    }
-}
+mod tests;
