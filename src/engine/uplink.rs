@@ -35,7 +35,7 @@ pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
 
 /// Bytes of interest that wait for the bridge. Past it a core keeps what it has to say, and subscriptions that NATS has to
 /// hear of wait.
-pub(crate) const INTEREST_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const INTEREST_BYTES_MAX: usize = 256 * 1024;
 const _: () = assert!(DOWNLINK_BYTES_MAX <= memory::DOWNLINK_BYTES);
 
 /// From all cores to the bridge. Clones are the same link.
@@ -141,6 +141,11 @@ impl Uplink {
     /// A batch that cost this is done with.
     pub(crate) fn release(&self, cost: usize) {
         self.state.bytes.fetch_sub(cost, Ordering::Relaxed);
+    }
+
+    /// Whether interest waits.
+    pub(crate) fn has_interest(&self) -> bool {
+        !self.interest_out.is_empty()
     }
 
     /// The next core's interest.
