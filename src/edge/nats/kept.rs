@@ -27,6 +27,9 @@ use super::{
     watch::Progress,
 };
 
+/// A server that takes less does not decide how large messages between clients of this node may be.
+const PUBLISH_BYTES_MIN: usize = 1024;
+
 /// What outlives a client.
 pub(super) struct Kept {
     pub(super) options: Arc<Options>,
@@ -90,6 +93,12 @@ impl Kept {
     /// The connection to a server, if there is one.
     pub(super) fn server(&self) -> Option<Arc<Server>> {
         lock(&self.server).clone()
+    }
+
+    /// The largest message that a server takes: a core refuses larger ones. What is within [`PUBLISH_BYTES_MIN`] and too large
+    /// for the server is lost for other nodes only.
+    pub(super) fn take_publish_bytes_max(&self, max_payload: usize) {
+        self.publish_bytes_max.store(max_payload.max(PUBLISH_BYTES_MIN), Ordering::Relaxed);
     }
 
     /// The subject of a name.
