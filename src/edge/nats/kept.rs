@@ -38,7 +38,7 @@ pub(super) struct Kept {
     pub(super) dialer: Dialer,
     pub(super) uplink: Uplink,
     /// What has come by it while NATS was away or slow.
-    pub(super) backlog: Mutex<Backlog>,
+    pub(super) backlog: Arc<Mutex<Backlog>>,
     pub(super) table: Mutex<Table>,
     pub(super) inbound: Mutex<Inbound>,
     /// The connection to a server, if there is one.
@@ -67,12 +67,19 @@ impl Kept {
     pub(super) fn new(prepared: Prepared, ends: Ends) -> Self {
         let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
         let Prepared { options, prefix, names_max, uplink, publishes, interest } = prepared;
+        let backlog = Arc::new(Mutex::new(Backlog::new()));
+        let of_cores = Arc::clone(&backlog);
+        uplink.sort_by(move |uplink| {
+            if let Ok(mut backlog) = of_cores.try_lock() {
+                backlog.gather(uplink);
+            }
+        });
         Self {
             dialer: Dialer::new(&options.addresses, options.is_tls),
             options,
             prefix,
             uplink,
-            backlog: Mutex::new(Backlog::new()),
+            backlog,
             table: Mutex::new(Table::new(downlinks.len(), names_max)),
             inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max)),
             server: Mutex::default(),

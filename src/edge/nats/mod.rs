@@ -341,7 +341,8 @@ impl Shared {
     }
 }
 
-/// Nothing that holds one of these locks can panic half way, and all of it is on one thread.
+/// Nothing that holds one of these locks can panic half way, and all of it is on one thread but for the backlog,
+/// which a core tries to lock and does not wait for.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
