@@ -7,7 +7,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -25,8 +25,8 @@ use crate::{
 /// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
 const BATCH_OVERHEAD_BYTES: usize = 64;
 
-/// The bridge drops what is over the limit, for it can tell whose it is. It may not have had its turn: only when so many
-/// bytes more have come a core drops what it finds.
+/// The bridge drops what is over the limit, for it can tell whose it is. It may not have had its turn: when half of so many
+/// bytes more have come a core sorts in its place, and only when all of them have it drops what it finds.
 const BEHIND_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes that wait for one core. A core that is further behind loses the messages that come then. After a pause the NATS
@@ -35,7 +35,7 @@ pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
 
 /// Bytes of interest that wait for the bridge. Past it a core keeps what it has to say, and subscriptions that NATS has to
 /// hear of wait.
-pub(crate) const INTEREST_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const INTEREST_BYTES_MAX: usize = 256 * 1024;
 const _: () = assert!(DOWNLINK_BYTES_MAX <= memory::DOWNLINK_BYTES);
 
 /// From all cores to the bridge. Clones are the same link.
@@ -66,7 +66,11 @@ struct State {
     dropped_of_out: Receiver<Box<[u8]>>,
     /// Called with whether it is interest that has come.
     wake: Box<dyn Fn(bool) + Send + Sync>,
+    /// Drops what is over the limit, by whose it is, unless the bridge is at it.
+    sort: OnceLock<Sort>,
 }
+
+type Sort = Box<dyn Fn(&Uplink) + Send + Sync>;
 
 impl Uplink {
     /// A link that holds this many bytes of messages and calls `wake` when there is something to take.
@@ -79,10 +83,29 @@ impl Uplink {
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
         let (dropped_of, dropped_of_out) = bounded(1);
         let interest_bytes = AtomicUsize::new(0);
-        let wake = Box::new(wake);
-        let state =
-            State { bytes, bytes_max, behind_bytes_max, interest_bytes, dropped, dropped_of, dropped_of_out, wake };
+        let (wake, sort) = (Box::new(wake), OnceLock::new());
+        let state = State {
+            bytes,
+            bytes_max,
+            behind_bytes_max,
+            interest_bytes,
+            dropped,
+            dropped_of,
+            dropped_of_out,
+            wake,
+            sort,
+        };
         Self { publishes, oldest, interest, interest_out, state: Arc::new(state) }
+    }
+
+    /// What drops what is over the limit when the bridge does not come to it. It does not wait.
+    pub(crate) fn sort_by(&self, sort: impl Fn(&Self) + Send + Sync + 'static) {
+        let _ = self.state.sort.set(Box::new(sort));
+    }
+
+    /// How many bytes are over the limit.
+    fn excess(&self) -> usize {
+        self.state.bytes.load(Ordering::Relaxed).saturating_sub(self.state.bytes_max)
     }
 
     /// Whether a core must keep its interest for now.
@@ -104,7 +127,12 @@ impl Uplink {
             has_publishes = true;
             self.state.bytes.fetch_add(cost(&batch), Ordering::Relaxed);
             let _ = self.publishes.send(batch);
-            while self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max + self.state.behind_bytes_max {
+            if self.excess() > self.state.behind_bytes_max / 2
+                && let Some(sort) = self.state.sort.get()
+            {
+                sort(self);
+            }
+            while self.excess() > self.state.behind_bytes_max {
                 let Ok(oldest) = self.oldest.try_recv() else { break };
                 self.release(cost(&oldest));
                 self.drop_batch(&oldest);
@@ -122,7 +150,7 @@ impl Uplink {
 
     /// Whether they are over the limit.
     pub(crate) fn is_over(&self) -> bool {
-        self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max
+        self.excess() > 0
     }
 
     /// Messages of this channel, among others, did not fit.
@@ -133,6 +161,11 @@ impl Uplink {
         }
     }
 
+    /// How many batches of publishes wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.oldest.len()
+    }
+
     /// The next batch of publishes. Its [`cost`] counts until it is given to [`Uplink::release`].
     pub(crate) fn take(&self) -> Option<Vec<u8>> {
         self.oldest.try_recv().ok()
@@ -141,6 +174,11 @@ impl Uplink {
     /// A batch that cost this is done with.
     pub(crate) fn release(&self, cost: usize) {
         self.state.bytes.fetch_sub(cost, Ordering::Relaxed);
+    }
+
+    /// Whether interest waits.
+    pub(crate) fn has_interest(&self) -> bool {
+        !self.interest_out.is_empty()
     }
 
     /// The next core's interest.

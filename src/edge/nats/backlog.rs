@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use crate::engine::{
     relay::{self, Item},
-    uplink,
+    uplink::{self, Uplink},
 };
 
 /// Channels that are told apart.
@@ -51,6 +51,21 @@ impl Backlog {
     pub(super) fn new() -> Self {
         let lanes = (0..LANES).map(|_| Lane::default()).collect();
         Self { batches: VecDeque::new(), front: 0, lanes, hasher: RandomState::default() }
+    }
+
+    /// Takes in what the cores have sent, and drops what does not fit. A core does this, too, when the bridge is behind.
+    pub(super) fn gather(&mut self, uplink: &Uplink) {
+        // All of it first: what still waits there counts, and else would push out what is here.
+        for _ in 0..uplink.waiting() {
+            let Some(batch) = uplink.take() else { break };
+            self.push(batch);
+        }
+        while uplink.is_over()
+            && let Some((dropped, bytes)) = self.shrink()
+        {
+            uplink.release(bytes);
+            uplink.note_dropped(dropped.messages, &dropped.channel);
+        }
     }
 
     /// Takes a batch in, behind the others.
@@ -152,6 +167,8 @@ fn take<'b>(hasher: &RandomState, rest: &mut &'b [u8]) -> Option<(usize, Item<'b
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use crate::engine::relay::Relays;
 
@@ -195,6 +212,26 @@ mod tests {
         assert_eq!(backlog.pop(), Some((newest, cost)), "the newest");
         assert!(backlog.pop().is_none() && backlog.shrink().is_none());
         assert!(backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
+    }
+
+    #[test]
+    fn a_core_sorts_when_the_bridge_has_no_turn() {
+        let backlog = Arc::new(Mutex::new(Backlog::new()));
+        let (uplink, of_cores) = (Uplink::new(64 * 1024, |_| {}), Arc::clone(&backlog));
+        uplink.sort_by(move |uplink| of_cores.try_lock().expect("nobody has it").gather(uplink));
+        let flood = batch(&["flood"; 1000]);
+        let count = (16 << 20) / flood.len();
+        for number in 0..count {
+            uplink.send(0, None, [if number % 10 == 0 { batch(&["room"]) } else { flood.clone() }].into_iter());
+        }
+        let mut backlog = backlog.lock().expect("nobody has it");
+        backlog.gather(&uplink);
+        assert!(!uplink.is_over() && uplink.dropped() > 0);
+        let mut rooms = 0;
+        while let Some((batch, _)) = backlog.pop() {
+            rooms += channels(&batch).iter().filter(|name| *name == "room").count();
+        }
+        assert_eq!(rooms, count.div_ceil(10), "all of them");
     }
 
     #[test]

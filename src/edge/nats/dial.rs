@@ -1,8 +1,8 @@
 //! Which server to connect to, and connecting to it.
 //!
 //! Those that are configured come first, in an order of this node's own, so that nodes spread over them; then those that
-//! the servers tell of. Who failed lately comes behind the others of its kind. One that does not answer holds up the next
-//! one for a moment only.
+//! the servers tell of, a few at a time. Who failed lately comes behind the others of its kind. One that does not answer
+//! holds up the next one for a moment only.
 
 use std::{
     io,
@@ -39,6 +39,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 const SHUNNED_FOR: Duration = Duration::from_secs(30);
 /// Servers that others tell of, at most.
 const ADVERTISED_MAX: usize = 32;
+
+/// How many of them are tried before those that are configured have their turn again.
+const ADVERTISED_AT_ONCE: usize = 4;
 
 /// A server that has said who it is.
 #[derive(Debug)]
@@ -121,8 +124,10 @@ impl Dialer {
 
     fn in_order(&self) -> Vec<String> {
         let mut candidates = lock(&self.candidates).clone();
-        let is_shunned = |candidate: &Candidate| candidate.failed_at.is_some_and(|at| at.elapsed() < SHUNNED_FOR);
-        candidates.sort_by_key(|candidate| (is_shunned(candidate), !candidate.is_configured));
+        let shunned_since = |candidate: &Candidate| candidate.failed_at.filter(|at| at.elapsed() < SHUNNED_FOR);
+        candidates.sort_by_key(|candidate| (!candidate.is_configured, shunned_since(candidate)));
+        let configured = candidates.iter().filter(|candidate| candidate.is_configured).count();
+        candidates.truncate(configured + ADVERTISED_AT_ONCE);
         candidates.into_iter().map(|candidate| candidate.address).collect()
     }
 
@@ -288,5 +293,28 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configured_servers_come_first_and_the_others_take_turns() {
+        let dialer = Dialer::new(&["own:1".to_owned()], false);
+        dialer.learn_of(&(0..ADVERTISED_MAX).map(|number| format!("far:{number}")).collect::<Vec<_>>());
+        dialer.has_failed("nats://own:1");
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..ADVERTISED_MAX / ADVERTISED_AT_ONCE {
+            let order = dialer.in_order();
+            assert_eq!((order[0].as_str(), order.len()), ("own:1", 1 + ADVERTISED_AT_ONCE));
+            for address in &order[1..] {
+                dialer.has_failed(&format!("nats://{address}"));
+                seen.insert(address.clone());
+            }
+        }
+        assert_eq!(seen.len(), ADVERTISED_MAX, "all have been tried");
+        assert_eq!(dialer.in_order()[1], "far:0", "the one that failed first");
     }
 }

@@ -27,6 +27,9 @@ use super::{
     watch::Progress,
 };
 
+/// A server that takes less does not decide how large messages between clients of this node may be.
+const PUBLISH_BYTES_MIN: usize = 1024;
+
 /// What outlives a client.
 pub(super) struct Kept {
     pub(super) options: Arc<Options>,
@@ -35,7 +38,7 @@ pub(super) struct Kept {
     pub(super) dialer: Dialer,
     pub(super) uplink: Uplink,
     /// What has come by it while NATS was away or slow.
-    pub(super) backlog: Mutex<Backlog>,
+    pub(super) backlog: Arc<Mutex<Backlog>>,
     pub(super) table: Mutex<Table>,
     pub(super) inbound: Mutex<Inbound>,
     /// The connection to a server, if there is one.
@@ -64,12 +67,19 @@ impl Kept {
     pub(super) fn new(prepared: Prepared, ends: Ends) -> Self {
         let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
         let Prepared { options, prefix, names_max, uplink, publishes, interest } = prepared;
+        let backlog = Arc::new(Mutex::new(Backlog::new()));
+        let of_cores = Arc::clone(&backlog);
+        uplink.sort_by(move |uplink| {
+            if let Ok(mut backlog) = of_cores.try_lock() {
+                backlog.gather(uplink);
+            }
+        });
         Self {
             dialer: Dialer::new(&options.addresses, options.is_tls),
             options,
             prefix,
             uplink,
-            backlog: Mutex::new(Backlog::new()),
+            backlog,
             table: Mutex::new(Table::new(downlinks.len(), names_max)),
             inbound: Mutex::new(Inbound::new(downlinks, outbox_bytes_max)),
             server: Mutex::default(),
@@ -90,6 +100,12 @@ impl Kept {
     /// The connection to a server, if there is one.
     pub(super) fn server(&self) -> Option<Arc<Server>> {
         lock(&self.server).clone()
+    }
+
+    /// The largest message that a server takes: a core refuses larger ones. What is within [`PUBLISH_BYTES_MIN`] and too large
+    /// for the server is lost for other nodes only.
+    pub(super) fn take_publish_bytes_max(&self, max_payload: usize) {
+        self.publish_bytes_max.store(max_payload.max(PUBLISH_BYTES_MIN), Ordering::Relaxed);
     }
 
     /// The subject of a name.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_nats::Statistics;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::lock;
 
@@ -23,6 +23,8 @@ use super::lock;
 const DELAY_MIN: Duration = Duration::from_millis(50);
 /// The longest, but for the jitter of up to as much again.
 const DELAY_MAX: Duration = Duration::from_secs(2);
+/// A connection that ends sooner counts as a failure of its server: the next delay is twice as long.
+const LASTING: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Link {
@@ -39,6 +41,8 @@ pub(super) struct Link {
     is_moving: AtomicBool,
     /// The client's own task has ended.
     has_ended: Notify,
+    /// When the last attempt to connect began, and how many connections on end have not lasted.
+    last: Mutex<(Option<Instant>, usize)>,
     /// The client has left its connection, for whoever serves that.
     pub(super) outage: Notify,
     /// Why the last attempts to connect failed.
@@ -55,6 +59,10 @@ impl Link {
 
     /// The client is about to try to connect; `attempt` counts since it was connected. Gives how long it shall wait.
     pub(super) fn attempt(&self, attempt: usize) -> Duration {
+        self.attempt_at(attempt, Instant::now())
+    }
+
+    fn attempt_at(&self, attempt: usize, now: Instant) -> Duration {
         if attempt == 1 {
             self.taken_at_cut.store(self.taken(), Ordering::Relaxed);
             self.outages.fetch_add(1, Ordering::Relaxed);
@@ -64,9 +72,21 @@ impl Link {
         if attempt == 1 && self.is_moving() {
             return Duration::ZERO;
         }
-        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+        let mut last = lock(&self.last);
+        let (began_at, short) = *last;
+        let has_lasted = began_at.is_none_or(|at| now.saturating_duration_since(at) >= LASTING);
+        let short = if attempt > 1 {
+            short
+        } else if has_lasted {
+            0
+        } else {
+            short.saturating_add(1)
+        };
+        let doublings = attempt.saturating_sub(1).saturating_add(short).min(16) as u32;
         let delay = (DELAY_MIN * 2u32.pow(doublings)).min(DELAY_MAX);
-        delay + delay.mul_f64(random() as f64 / u64::MAX as f64)
+        let delay = delay + delay.mul_f64(random() as f64 / u64::MAX as f64);
+        *last = (Some(now + delay), short);
+        delay
     }
 
     /// Which connection this is, or which outage: it changes when a connection is lost.
@@ -192,6 +212,17 @@ mod tests {
         assert!(link.attempt(50) >= DELAY_MAX);
         let delays: Vec<_> = (0..10).map(|_| link.attempt(60)).collect();
         assert!(delays.iter().any(|delay| *delay != delays[0]), "no jitter: {delays:?}");
+    }
+
+    #[test]
+    fn connections_that_do_not_last_are_made_ever_more_slowly() {
+        let (link, mut now) = (Link::default(), Instant::now());
+        for _ in 0..8 {
+            now += link.attempt_at(1, now) + Duration::from_millis(20);
+        }
+        assert!(link.attempt_at(1, now) >= DELAY_MAX, "it lets us in and throws us out");
+        now += 2 * DELAY_MAX + LASTING;
+        assert!(link.attempt_at(1, now) <= 2 * DELAY_MIN, "the last one has lasted");
     }
 
     #[test]

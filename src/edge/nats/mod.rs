@@ -269,7 +269,7 @@ async fn run(kept: &Arc<Kept>, stop: &Stop) -> Result<(), String> {
     let client = kept.options.connect(&link, url, gate.token()).await.map_err(|error| error.to_string())?;
     link.started(client.statistics());
     lock(&kept.progress).begin();
-    kept.publish_bytes_max.store(client.max_payload(), Ordering::Relaxed);
+    kept.take_publish_bytes_max(client.max_payload());
     let shared = Arc::new(Shared { client, link, kept: Arc::clone(kept) });
     let mut tasks = JoinSet::new();
     tasks.spawn(gate::run(Arc::clone(&shared), gate));
@@ -341,7 +341,8 @@ impl Shared {
     }
 }
 
-/// Nothing that holds one of these locks can panic half way, and all of it is on one thread.
+/// Nothing that holds one of these locks can panic half way, and all of it is on one thread but for the backlog,
+/// which a core tries to lock and does not wait for.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -63,18 +63,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 impl Kept {
     /// Takes in what the cores have sent, if much has come together, and drops what does not fit.
     fn gather(&self) {
-        if !self.uplink.is_filling() {
-            return;
-        }
-        let mut backlog = lock(&self.backlog);
-        while let Some(batch) = self.uplink.take() {
-            backlog.push(batch);
-            while self.uplink.is_over()
-                && let Some((dropped, bytes)) = backlog.shrink()
-            {
-                self.uplink.release(bytes);
-                self.uplink.note_dropped(dropped.messages, &dropped.channel);
-            }
+        if self.uplink.is_filling() {
+            lock(&self.backlog).gather(&self.uplink);
         }
     }
 

@@ -32,6 +32,9 @@ use super::{
 const CLIENT_BYTES: usize = 64 * 1024;
 /// Commands of ours that are written at once, in bytes.
 const COMMANDS_BYTES: usize = 64 * 1024;
+/// Commands that are not written or not answered: past it the server is given no more interest. It answers so many within
+/// some milliseconds.
+const COMMANDS_MAX: usize = 4096;
 /// Pieces that are read from the server before others get their turn.
 const READS_PER_TURN: usize = 16;
 
@@ -134,6 +137,11 @@ impl Server {
         *lock(&self.owes_since)
     }
 
+    /// Whether the server has so much to answer that it shall be asked for no more.
+    pub(super) fn is_behind(&self) -> bool {
+        lock(&self.commands).len() + lock(&self.waiting).len() >= COMMANDS_MAX
+    }
+
     /// Takes what the next `PONG` answers, and how many messages had arrived by then.
     fn answered(&self) -> Option<Waiting> {
         let mut waiting = lock(&self.waiting);
@@ -154,6 +162,7 @@ impl Server {
     }
 
     /// Writes down commands of ours, some at a time, and notes what the server is to answer. Says whether there were any.
+    /// For what is left it wakes [`Server::speak`] again, which reads from the client in between.
     fn take_commands(&self, follower: &Follower, out: &mut Vec<u8>) -> bool {
         let (mut commands, mut waiting) = (lock(&self.commands), lock(&self.waiting));
         out.clear();
@@ -184,6 +193,9 @@ impl Server {
                 Command::Pong => out.extend_from_slice(b"PONG\r\n"),
             }
         }
+        if !commands.is_empty() {
+            self.commanded.notify_one();
+        }
         !out.is_empty()
     }
 
@@ -212,7 +224,7 @@ impl Server {
                     continue;
                 }
                 () = self.commanded.notified() => {
-                    while follower.is_between() && self.take_commands(&follower, &mut own) {
+                    if follower.is_between() && self.take_commands(&follower, &mut own) {
                         server.write_all(&own).await?;
                     }
                     server.flush().await?;
@@ -229,10 +241,8 @@ impl Server {
             let end = follower.follow(&bytes[..len]).unwrap_or(0);
             self.note_client(&mut follower);
             server.write_all(&bytes[..end]).await?;
-            if end > 0 {
-                while self.take_commands(&follower, &mut own) {
-                    server.write_all(&own).await?;
-                }
+            if end > 0 && self.take_commands(&follower, &mut own) {
+                server.write_all(&own).await?;
             }
             server.write_all(&bytes[end..len]).await?;
             server.flush().await?;

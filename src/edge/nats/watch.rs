@@ -154,8 +154,7 @@ async fn wait_until_up(shared: &Shared) {
 
 fn connected(shared: &Shared) {
     shared.link.set_silent(false);
-    let max_payload = shared.client.max_payload();
-    shared.publish_bytes_max.store(max_payload, Ordering::Relaxed);
+    shared.take_publish_bytes_max(shared.client.max_payload());
     shared.publishes.notify_one();
     let server = shared.server().map_or_else(|| shared.options.shown(), |server| server.url.clone());
     if shared.link.is_moving() {
