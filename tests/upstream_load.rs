@@ -5,10 +5,12 @@ mod support;
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Condvar, Mutex},
 };
 
 use lhttp::{Config, Handle};
+use socket2::{Domain, Socket, Type};
 use support::{
     Client, PATIENCE,
     backend::{Action, Backend, Barrier, ok},
@@ -26,7 +28,11 @@ fn connect(handle: &Handle) -> Client {
 
 /// A client that has this address on loopback: 127.0.0.`last`.
 fn connect_from(last: u8, handle: &Handle) -> Client {
-    Client::connect_from([127, 0, 0, last].into(), handle.local_addrs()[0])
+    let address = handle.local_addrs()[0];
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    Client::upgrade(socket.into(), address, "/", &[])
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! A WebSocket client on tungstenite, whose waits all end.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
-use socket2::{Domain, Socket, Type};
 use tungstenite::{
     Message, WebSocket,
     client::IntoClientRequest,
@@ -27,15 +26,13 @@ impl Client {
         Self::upgrade(TcpStream::connect(address).expect("the server accepts"), address, target, headers)
     }
 
-    /// Connects from this address, one of those of loopback.
-    pub(crate) fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of loopback");
-        socket.connect(&address.into()).expect("the server accepts");
-        Self::upgrade(socket.into(), address, "/", &[])
-    }
-
-    fn upgrade(stream: TcpStream, address: SocketAddr, target: &str, headers: &[(&'static str, &str)]) -> Self {
+    /// Opens a connection of which the socket is there already.
+    pub(crate) fn upgrade(
+        stream: TcpStream,
+        address: SocketAddr,
+        target: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Self {
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
