@@ -1,7 +1,7 @@
 //! Who is read in a turn, and in which order: those that ask for little first, the others by turns.
 //!
 //! Connections that are ready are read one after the other, each up to its share of work ([`SHARE_UNITS`]). Those that a turn
-//! has no time for are left over: the next turns read them behind whoever is ready then. One that has
+//! has no time for are left over: the next turns read them behind those that are ready then. One that has
 //! made much work lately goes behind the others: it is read when they were, round robin, with what is left of the turn. So
 //! somebody who sends a message now and then waits for no more than one turn, however many others send as much as they
 //! can; and those lose nothing, for a core that has time reads them turn after turn. Who is alone has no share to keep to.

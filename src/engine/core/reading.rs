@@ -25,7 +25,7 @@ impl Core {
             self.read_unless_heavy(ready[taken], buffer, &mut began);
             taken += 1;
         }
-        // Whoever comes next must not wait for all of a crowd that came at once.
+        // The next one to be ready must not wait for all of a crowd that came at once.
         let left = self.lanes.left_over();
         self.lanes.leave_over(ready.drain(taken..));
         ready.clear();

@@ -69,7 +69,7 @@ fn a_publisher_that_is_kept_waiting_is_not_idle() {
         hub.expire(&mut Plain);
         end_turn(&mut hub, &mut peers);
     }
-    assert!(hub.is_open(publisher), "what it has sent meanwhile was not read, so it cannot be said to be silent");
+    assert!(hub.is_open(publisher), "what it has sent since was not read, so it cannot be said to be silent");
 }
 
 /// Publishes each message to the channel that is its first word, and knows which links that needs.
