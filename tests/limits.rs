@@ -38,12 +38,12 @@ fn growth_under_flood(daemon: &Daemon, frame: &[u8]) -> usize {
     let mut client = Client::connect_with_small_window(daemon.port());
     client.expect_nothing_before_ack();
     client.set_timeout(Duration::from_secs(1));
-    let before = daemon.rss();
+    let before = daemon.memory();
     let chunk = frame.repeat((256 << 10) / frame.len());
     let mut most = 0;
     for _ in 0..256 {
         let sent = client.try_send_raw(&chunk);
-        most = most.max(daemon.rss().saturating_sub(before));
+        most = most.max(daemon.memory().saturating_sub(before));
         match sent {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,

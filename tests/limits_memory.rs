@@ -86,10 +86,10 @@ fn three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody(cores: usize
     reader.subscribe_acked("room");
     let mut publisher = Client::connect(daemon.port());
 
-    let before = daemon.rss();
+    let before = daemon.memory();
     let start = Instant::now();
     let mut most = 0;
-    publish_to_a_reader(&mut publisher, &mut reader, (MESSAGES, BODY_BYTES), || most = most.max(daemon.rss()));
+    publish_to_a_reader(&mut publisher, &mut reader, (MESSAGES, BODY_BYTES), || most = most.max(daemon.memory()));
     let growth = most.saturating_sub(before);
     println!("{} KiB more at most", growth >> 10);
     assert!(growth < 100_000_000, "{growth} bytes more");
@@ -164,12 +164,12 @@ fn a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory
     let (to_room, to_stalled) = (chat(&["publish:room"], ""), chat(&["publish:stalled"], &" ".repeat(40)));
     let masked = |message: &str| frame::masked(FIN | TEXT, message.as_bytes());
     let batch = [masked(&to_stalled), masked(&to_room)].concat().repeat(BATCH);
-    let before = daemon.rss();
+    let before = daemon.memory();
     let mut most = 0;
     for _ in 0..PAIRS / BATCH {
         publisher.send_raw(&batch);
         (0..BATCH).for_each(|_| reader.expect_text(&to_room));
-        most = most.max(daemon.rss());
+        most = most.max(daemon.memory());
     }
     let growth = most.saturating_sub(before);
     println!("{} KiB more at most", growth >> 10);
@@ -216,10 +216,10 @@ fn an_idle_subscribed_connection_costs_at_most_600_bytes(cores: usize) {
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be read and raised");
     let daemon = Daemon::start(cores, &[]);
     let warm: Vec<_> = (0..500).map(|number| subscribed(daemon.port(), number)).collect();
-    let before = daemon.rss();
+    let before = daemon.memory();
     const MORE: usize = 4000;
     let more: Vec<_> = (500..500 + MORE).map(|number| subscribed(daemon.port(), number)).collect();
-    let each = daemon.rss().saturating_sub(before) / MORE;
+    let each = daemon.memory().saturating_sub(before) / MORE;
     println!("{each} bytes for each of {} connections", warm.len() + more.len());
     assert!(each <= 600, "{each} bytes each");
 }
@@ -229,16 +229,16 @@ fn a_core_more_costs_little_memory() {
     if !enough_cpus(2) {
         return;
     }
-    let rss = [1, 2].map(|cores| {
+    let memory = [1, 2].map(|cores| {
         let daemon = Daemon::start(cores, &[]);
         // Each core has served somebody.
         let clients: Vec<_> = (0..20).map(|number| subscribed(daemon.port(), number)).collect();
-        let rss = daemon.rss();
+        let memory = daemon.memory();
         drop(clients);
-        rss
+        memory
     });
-    let more = rss[1].saturating_sub(rss[0]);
-    println!("{} KiB with one core, {} KiB more with two", rss[0] >> 10, more >> 10);
+    let more = memory[1].saturating_sub(memory[0]);
+    println!("{} KiB with one core, {} KiB more with two", memory[0] >> 10, more >> 10);
     assert!(more < 2 << 20, "{more} bytes for a core");
 }
 
@@ -254,9 +254,9 @@ fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {
         }
     };
     (0..10).for_each(come_and_go);
-    let before = daemon.rss();
+    let before = daemon.memory();
     (10..40).for_each(come_and_go);
-    let growth = daemon.rss().saturating_sub(before);
+    let growth = daemon.memory().saturating_sub(before);
     assert!(growth < 2 << 20, "{growth} bytes more after 3,000 connections");
 }
 
@@ -268,7 +268,7 @@ fn hundreds_of_messages_that_are_nearly_whole_stay_within_the_budget_and_leave_t
     let message = chat(&["publish:room"], &" ".repeat(3000));
     let masked = frame::masked(FIN | TEXT, message.as_bytes());
     let nearly = frame::masked(FIN | TEXT, &[b'x'; 65_000]);
-    let before = daemon.rss();
+    let before = daemon.memory();
     let mut most = 0;
     let mut attackers = Vec::new();
     for round in 0..400 {
@@ -278,7 +278,7 @@ fn hundreds_of_messages_that_are_nearly_whole_stay_within_the_budget_and_leave_t
         // Every message of theirs comes in two pieces, too.
         let sender = round % innocent.len();
         innocent[sender].send_raw(&masked[..1500]);
-        most = most.max(daemon.rss());
+        most = most.max(daemon.memory());
         innocent[sender].send_raw(&masked[1500..]);
         innocent.iter_mut().for_each(|client| client.expect_text(&message));
     }

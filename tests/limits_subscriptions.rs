@@ -59,7 +59,7 @@ fn names_of_many_connections_stay_within_the_memory_budget_and_give_their_memory
     let mut daemon = Daemon::start(cores, &[&NO_PINGS[..], &["--memory-budget", "32MiB"]].concat());
     let mut innocent = Client::connect(daemon.port());
     innocent.subscribe_acked("room");
-    let before = daemon.rss();
+    let before = daemon.memory();
     // 400 names of 255 bytes each, 25 a message.
     let all = |clients: &mut [Client]| -> usize {
         let messages = clients.iter_mut().enumerate().map(|(connection, client)| {
@@ -73,7 +73,7 @@ fn names_of_many_connections_stay_within_the_memory_budget_and_give_their_memory
     for round in 0..2 {
         let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| Client::connect(daemon.port())).collect();
         let messages = all(&mut clients);
-        let growth = daemon.rss().saturating_sub(before);
+        let growth = daemon.memory().saturating_sub(before);
         println!("{} KiB more for 80,000 names of 255 bytes, {messages} of 3,200 messages were refused", growth >> 10);
         assert!(growth < BUDGET + BUDGET / 4, "{growth} bytes more for a budget of {BUDGET}");
         assert!((1_500..3_000).contains(&messages), "{messages} messages were refused");

@@ -150,7 +150,7 @@ fn a_header_that_announces_a_terabyte_gets_1009_at_once_and_no_memory(cores: usi
     let daemon = Daemon::start(cores, &[]);
     let mut warm = Client::connect(daemon.port());
     warm.expect_nothing_before_ack();
-    let before = daemon.rss();
+    let before = daemon.memory();
     for announced in [65_537, 1 << 20, 1 << 32, 1 << 40, (1 << 63) - 1] {
         for opcode in [FIN | TEXT, FIN | BINARY, TEXT] {
             // 14 bytes, and up to 26 of a payload that would have been a terabyte.
@@ -158,7 +158,7 @@ fn a_header_that_announces_a_terabyte_gets_1009_at_once_and_no_memory(cores: usi
             assert_closed(&daemon, &frame::masked_with_length(opcode, 64, announced, &[b'x'; 26]), 1009);
         }
     }
-    let grown = daemon.rss().saturating_sub(before);
+    let grown = daemon.memory().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes more than before");
 }
 

@@ -98,11 +98,12 @@ impl Daemon {
         assert!(written, "lhttpd does not write {part:?}; stderr:\n{}", self.stderr());
     }
 
-    /// Its resident memory in bytes, to the page.
-    pub(crate) fn rss(&self) -> usize {
+    /// The memory in bytes that it has taken for itself, to the page: resident, without the pages of its program, of
+    /// which the kernel maps more or fewer as its cache happens to be.
+    pub(crate) fn memory(&self) -> usize {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("the daemon runs");
-        let line = rollup.lines().find(|line| line.starts_with("Rss:")).expect("smaps_rollup has Rss");
-        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("Rss is in kB");
+        let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).expect("smaps_rollup has Anonymous");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("Anonymous is in kB");
         kib * 1024
     }
 
