@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use clap::ValueEnum;
@@ -19,6 +20,8 @@ const STEP_BYTES: usize = 64 * 1024;
 const CLIENTS_PER_STEP: usize = 4;
 /// So many clients share a source address.
 const CLIENTS_PER_ADDRESS: usize = 16;
+/// What the kernel keeps for a client in each direction; it doubles the figure.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// One kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -161,6 +164,13 @@ fn connect(address: SocketAddr, number: usize, is_one_of_many: bool) -> Option<T
     {
         let source = Ipv4Addr::new(127, 1, (number / CLIENTS_PER_ADDRESS) as u8, 1);
         socket.bind(&SocketAddr::from((source, 0)).into()).ok()?;
+    }
+    // What an attacker's own machine keeps would count here against the memory that the kernel has for the server's sockets
+    // and the room's.
+    socket.set_recv_buffer_size(BUFFER_BYTES).ok()?;
+    socket.set_send_buffer_size(BUFFER_BYTES).ok()?;
+    if is_one_of_many {
+        socket.set_linger(Some(Duration::ZERO)).ok()?;
     }
     socket.set_tcp_nodelay(true).ok()?;
     socket.set_nonblocking(true).ok()?;
