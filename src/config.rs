@@ -239,6 +239,15 @@ pub struct Config {
     #[serde(rename = "send-buffer", deserialize_with = "units::bytes")]
     pub send_buffer_bytes: usize,
 
+    /// `receive-buffer`: bytes that the kernel keeps for one connection that sends more than is read. Default: 256 KiB; the
+    /// kernel takes up to twice that for its own accounting, and no more than its `net.core.rmem_max`. Zero: the kernel
+    /// decides, and takes up to 6 MiB or more (`net.ipv4.tcp_rmem`). Unix sockets have none: what their peers send waits
+    /// in the peers' own buffers.
+    ///
+    /// It bounds how fast one connection can send, at one buffer a round trip.
+    #[serde(rename = "receive-buffer", deserialize_with = "units::bytes")]
+    pub receive_buffer_bytes: usize,
+
     /// `publish-key`: `POST /publish` then wants `Authorization: Bearer KEY`: 401 without it, 403 with another. Visible
     /// ASCII. Default: not set, everyone who reaches the port may publish, unless the server has filters (see
     /// [`Builder::publish_past_filters`](crate::Builder::publish_past_filters)).

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use core_affinity::CoreId;
@@ -27,7 +27,7 @@ use crate::{
         hub::{Hub, Limits},
         inbox::{Inbox, Mailbox, Wake, inbox, waker},
         lanes::Lanes,
-        listener::{Listener, listen},
+        listener::{Buffers, Listener, listen},
         pace::Pace,
         reactor::{Reactor, WAKER},
         uplink::{Downlink, Uplink, link_bridge},
@@ -201,7 +201,7 @@ impl Builder {
         let mut listeners: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
         let (mut places, mut socket_files) = (Vec::new(), Vec::new());
         for index in 0..self.config.listen.len() {
-            let listening = listen(&self.config.listen, index, cores, self.config.send_buffer_bytes)?;
+            let listening = listen(&self.config.listen, index, cores, Buffers::from(&self.config))?;
             places.push(listening.at);
             socket_files.extend(listening.file);
             for (of_core, listener) in listeners.iter_mut().zip(listening.listeners) {
@@ -289,6 +289,7 @@ impl Builder {
                 spare: Vec::new(),
                 resumed: Vec::new(),
                 now: Duration::ZERO,
+                began: Instant::now(),
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,
             });

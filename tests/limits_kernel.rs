@@ -34,16 +34,23 @@ fn publish(daemon: &Daemon, messages: usize) {
     publisher.expect_nothing_before_ack();
 }
 
-/// How many of the daemon's sockets still have something to send, and how much.
-fn unsent(port: u16) -> (usize, usize) {
+/// What the daemon's sockets still have to send, and what waits to be read from them, each in bytes.
+fn queues(port: u16) -> Vec<(usize, usize)> {
     let table = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
     let port = format!(":{port:04X}");
+    let hex = |digits| usize::from_str_radix(digits, 16).expect("hexadecimal");
     let queues = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let queue = usize::from_str_radix(fields[4].split(':').next()?, 16).expect("hexadecimal");
-        (fields[1].ends_with(&port) && queue > 0).then_some(queue)
+        let (unsent, unread) = fields[4].split_once(':').expect("two queues");
+        fields[1].ends_with(&port).then(|| (hex(unsent), hex(unread)))
     });
-    queues.fold((0, 0), |(sockets, bytes), queue| (sockets + 1, bytes + queue))
+    queues.collect()
+}
+
+/// How many of the daemon's sockets still have something to send, and how much.
+fn unsent(port: u16) -> (usize, usize) {
+    let unsent = queues(port).into_iter().map(|(unsent, _)| unsent).filter(|&bytes| bytes > 0);
+    unsent.fold((0, 0), |(sockets, bytes), queue| (sockets + 1, bytes + queue))
 }
 
 #[track_caller]
@@ -94,4 +101,23 @@ fn of_a_server_that_has_stopped_nothing_stays_in_the_kernel() {
     (0..200).for_each(|_| reader.expect_text(&message()));
     assert_eq!(reader.recv().opcode, CLOSE);
     assert_soon_gone(daemon.port());
+}
+
+#[test]
+fn what_a_client_sends_faster_than_it_is_read_takes_no_more_than_the_receive_buffer() {
+    let unread = ["64KiB", "0"].map(|receive_buffer| {
+        let daemon = Daemon::start(1, &["--receive-buffer", receive_buffer]);
+        let mut client = Client::connect(daemon.port());
+        let messages = frame::masked(FIN | TEXT, message().as_bytes()).repeat(1000);
+        // The kernel enlarges the buffers of a socket that is read fast.
+        (0..64).for_each(|_| client.send_raw(&messages));
+        daemon.signal("STOP");
+        client.set_timeout(Duration::from_millis(200));
+        while client.try_send_raw(&messages).is_ok() {}
+        let unread = queues(daemon.port()).into_iter().map(|(_, unread)| unread).max();
+        daemon.signal("CONT");
+        unread.expect("the daemon has a socket")
+    });
+    println!("{unread:?} bytes wait");
+    assert!(unread[0] <= 2 * 64 * 1024 && unread[0] < unread[1], "{unread:?} bytes wait");
 }

@@ -68,6 +68,8 @@ pub struct WorstCase {
     /// What the kernel keeps for one connection whose peer does not read: twice `send-buffer`, 4 MiB if that is 0. It is
     /// in no other number.
     pub socket_buffer: u64,
+    /// The same for one that sends more than is read: twice `receive-buffer`, 6 MiB if that is 0.
+    pub receive_buffer: u64,
 }
 
 impl WorstCase {
@@ -97,6 +99,11 @@ impl WorstCase {
             program: PROGRAM_BYTES,
             allowed: plan.memory_bytes,
             socket_buffer: if config.send_buffer_bytes == 0 { 4 << 20 } else { 2 * config.send_buffer_bytes as u64 },
+            receive_buffer: if config.receive_buffer_bytes == 0 {
+                6 << 20
+            } else {
+                2 * config.receive_buffer_bytes as u64
+            },
         }
     }
 }
@@ -117,8 +124,9 @@ impl fmt::Display for WorstCase {
         for (index, (bytes, what)) in parts.into_iter().filter(|&(bytes, _)| bytes > 0).enumerate() {
             write!(f, "{} {} {what}", if index == 0 { ":" } else { "," }, ByteSize(bytes))?;
         }
-        let buffer = ByteSize(self.socket_buffer);
-        write!(f, "; besides, the kernel keeps up to {buffer} for a connection that does not read")?;
+        let (out, into) = (ByteSize(self.socket_buffer), ByteSize(self.receive_buffer));
+        write!(f, "; besides, the kernel keeps up to {out} for a connection that does not read")?;
+        write!(f, ", and {into} for one that sends more than is read")?;
         if self.total() > self.allowed {
             let allowed = ByteSize(self.allowed);
             write!(f, "; {allowed} are allowed here: lower memory-budget or max-connections")?;
@@ -160,11 +168,14 @@ mod tests {
             nats: Some("nats://h".into()),
             upstream_allow: vec!["http://h/".to_owned()],
             send_buffer_bytes: 0,
+            receive_buffer_bytes: 0,
             ..Config::default()
         };
         let small = WorstCase::of(&config, &plan(1, 1_000_000, 1 << 30));
         let said = small.to_string();
-        for part in ["21.0 MiB for NATS", "for upstream", "up to 4.0 MiB", "1.0 GiB are allowed here: lower"] {
+        for part in
+            ["21.0 MiB for NATS", "for upstream", "up to 4.0 MiB", "and 6.0 MiB", "1.0 GiB are allowed here: lower"]
+        {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
         let more_cores = WorstCase::of(&config, &plan(3, 1_000_000, 1 << 30));

@@ -6,7 +6,7 @@ use super::{Config, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_m
 
 impl Config {
     /// The names of all options, as TOML spells them, in the order of the fields.
-    pub const NAMES: [&str; 39] = [
+    pub const NAMES: [&str; 40] = [
         "listen",
         "cores",
         "cpu-list",
@@ -29,6 +29,7 @@ impl Config {
         "busy-poll",
         "coalesce",
         "send-buffer",
+        "receive-buffer",
         "publish-key",
         "nats",
         "nats-creds",
@@ -89,6 +90,7 @@ impl Config {
             "busy-poll" => self.busy_poll = parse_micros(value)?,
             "coalesce" => self.coalesce = parse_micros(value)?,
             "send-buffer" => self.send_buffer_bytes = size(value)?,
+            "receive-buffer" => self.receive_buffer_bytes = size(value)?,
             "publish-key" => self.publish_key = Some(Secret::from(value)),
             "nats" => self.nats = Some(Secret::from(value)),
             "nats-creds" => self.nats_creds = Some(PathBuf::from(value)),

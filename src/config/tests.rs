@@ -41,6 +41,7 @@ const EVERY_OPTION: &str = r#"
         busy-poll = 50
         coalesce = "1ms"
         send-buffer = 0
+        receive-buffer = "1MiB"
         publish-key = "hunter2"
         nats = "nats://a, tls://u:p@b:4223"
         nats-creds = "/creds"
@@ -85,6 +86,7 @@ fn every_option_can_be_set_in_toml() {
         busy_poll: Duration::from_micros(50),
         coalesce: Duration::from_millis(1),
         send_buffer_bytes: 0,
+        receive_buffer_bytes: 1 << 20,
         publish_key: Some(Secret::from("hunter2")),
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
         nats_creds: Some("/creds".into()),

@@ -73,6 +73,8 @@ pub(crate) struct Core {
     pub(crate) resumed: Vec<ConnectionKey>,
     /// The time of the running turn, since the core's start.
     pub(crate) now: Duration,
+    /// Since when the connection is read that is read, but for the time of flushes: they serve all who have published.
+    pub(crate) began: Instant,
     /// When a flush is worth to wait for.
     pub(crate) pace: Pace,
     /// How long to poll without sleeping after something happened.
@@ -162,7 +164,9 @@ impl Core {
 
     fn flush_if_full(&mut self) {
         if self.hub.is_full() {
+            let began = Instant::now();
             self.flush();
+            self.began += began.elapsed();
         }
     }
 

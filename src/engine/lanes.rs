@@ -1,10 +1,11 @@
 //! Who is read in a turn, and in which order: those that ask for little first, the others by turns.
 //!
 //! Connections that are ready are read one after the other, each up to its share of work ([`SHARE_UNITS`]). Those that a turn
-//! has no time for are left over: the next turns read them behind those that are ready then. One that has
-//! made much work lately goes behind the others: it is read when they were, round robin, with what is left of the turn. So
-//! somebody who sends a message now and then waits for no more than one turn, however many others send as much as they
-//! can; and those lose nothing, for a core that has time reads them turn after turn. Who is alone has no share to keep to.
+//! has no time for are left over: the next turns read them behind those that are ready then, and keep half of the turn for
+//! them. One that has made much work lately goes behind the others, and so does one that has just connected: it is read
+//! when they were, round robin, with what is left of the turn. So somebody who sends a message now and then waits for no
+//! more than one turn, however many others connect or send as much as they can; and those lose nothing, for a core that
+//! has time reads them turn after turn. Who is alone has no share to keep to.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,10 +24,12 @@ const ALONE_AFTER: Duration = Duration::from_millis(50);
 pub(crate) struct Lanes {
     /// Those that were ready when a turn had done enough, the one that has waited longest first.
     left_over: VecDeque<ConnectionKey>,
-    /// Those that have had their share, the one that has waited longest first.
+    /// Those that have had their share or are new, the one that has waited longest first.
     behind: VecDeque<ConnectionKey>,
     /// The work at which the running turn has done enough.
     turn_end: u64,
+    /// The work at which it goes on to those that were left over.
+    ready_end: u64,
     /// [`TURN_UNITS`] and [`SHARE_UNITS`], but for tests.
     turn_units: u64,
     share_units: u64,
@@ -61,6 +64,7 @@ impl Lanes {
             left_over: VecDeque::new(),
             behind: VecDeque::new(),
             turn_end: 0,
+            ready_end: 0,
             turn_units,
             share_units,
             is_alone: false,
@@ -72,6 +76,7 @@ impl Lanes {
     /// A turn begins to read, with so many connections that are ready.
     pub(crate) fn begin(&mut self, hub: &Hub, now: Duration, ready: usize) {
         self.turn_end = hub.work_with_writes() + self.turn_units;
+        self.ready_end = if self.left_over.is_empty() { self.turn_end } else { self.turn_end - self.turn_units / 2 };
         let has_others = now.saturating_sub(self.last_since) < ALONE_AFTER;
         self.is_alone = ready + self.left_over.len() + self.behind.len() <= 1 && !has_others;
     }
@@ -84,6 +89,11 @@ impl Lanes {
     /// Whether the turn has done enough.
     pub(crate) fn is_over(&self, hub: &Hub) -> bool {
         !self.is_alone && hub.work_with_writes() >= self.turn_end
+    }
+
+    /// Whether the turn goes on to those that were left over.
+    pub(crate) fn is_over_for_ready(&self, hub: &Hub) -> bool {
+        !self.is_alone && hub.work_with_writes() >= self.ready_end
     }
 
     /// Whether connections wait for the next turn.
@@ -106,7 +116,7 @@ impl Lanes {
         self.left_over.pop_front()
     }
 
-    /// How many have had their share.
+    /// How many have had their share or are new.
     pub(crate) fn behind(&self) -> usize {
         self.behind.len()
     }
@@ -124,7 +134,7 @@ impl Lanes {
 
     /// A connection that is ready is to be read: true if it goes behind the others instead.
     pub(crate) fn puts_behind(&mut self, hub: &Hub, key: ConnectionKey) -> bool {
-        let is_put = !self.is_alone && hub.is_heavy(key.slot);
+        let is_put = !self.is_alone && (hub.is_heavy(key.slot) || hub.is_new(key.slot));
         if is_put {
             self.behind.push_back(key);
         }
@@ -145,10 +155,17 @@ impl Lanes {
         }
     }
 
-    /// A connection was read, since the work was `begun`; `has_more` if it may have more to say.
-    pub(crate) fn has_read(&mut self, hub: &mut Hub, key: ConnectionKey, begun: u64, has_more: bool) -> Next {
+    /// A connection was read, since the work was `begun`, which is estimated at so many units; `has_more` if it may have
+    /// more to say.
+    pub(crate) fn has_read(
+        &mut self,
+        hub: &mut Hub,
+        key: ConnectionKey,
+        (begun, estimated): (u64, u64),
+        has_more: bool,
+    ) -> Next {
         hub.limit_work(u64::MAX);
-        hub.charge(key.slot, hub.work() - begun);
+        hub.charge(key.slot, begun, estimated);
         if !has_more {
             return Next::Wait;
         }

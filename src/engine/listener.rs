@@ -16,7 +16,10 @@ use mio::{
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::{config::Listen, error::StartError};
+use crate::{
+    config::{Config, Listen},
+    error::StartError,
+};
 
 pub(crate) use self::unix::SocketFile;
 
@@ -44,23 +47,31 @@ pub(crate) struct Listening {
     pub(crate) file: Option<SocketFile>,
 }
 
+/// What the kernel keeps for an accepted socket in each direction; 0 lets it decide.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Buffers {
+    pub(crate) send_bytes: usize,
+    pub(crate) receive_bytes: usize,
+}
+
+impl From<&Config> for Buffers {
+    fn from(config: &Config) -> Self {
+        Self { send_bytes: config.send_buffer_bytes, receive_bytes: config.receive_buffer_bytes }
+    }
+}
+
 /// Listens on `all[index]` for each of `cores`.
 ///
 /// # Errors
 /// [`StartError::Listen`] when the place is taken, also if another server would share it.
-pub(crate) fn listen(
-    all: &[Listen],
-    index: usize,
-    cores: usize,
-    send_buffer_bytes: usize,
-) -> Result<Listening, StartError> {
+pub(crate) fn listen(all: &[Listen], index: usize, cores: usize, buffers: Buffers) -> Result<Listening, StartError> {
     let at = &all[index];
     let listening = match at {
         Listen::Tcp(address) => {
             let is_v6_only = shares_its_port(*address, all);
-            listen_on_address(*address, is_v6_only, cores, send_buffer_bytes)
+            listen_on_address(*address, is_v6_only, cores, buffers)
         }
-        Listen::Unix(path) => unix::listen(path, cores, send_buffer_bytes),
+        Listen::Unix(path) => unix::listen(path, cores, buffers.send_bytes),
     };
     listening.map_err(|source| StartError::Listen { at: at.clone(), source })
 }
@@ -75,7 +86,7 @@ fn listen_on_address(
     mut address: SocketAddr,
     is_v6_only: bool,
     cores: usize,
-    send_buffer_bytes: usize,
+    buffers: Buffers,
 ) -> io::Result<Listening> {
     let is_shared = cores > 1;
     if is_shared && address.port() != 0 {
@@ -86,9 +97,13 @@ fn listen_on_address(
     let mut listeners = Vec::with_capacity(cores);
     for _ in 0..cores {
         let socket = bind(address, is_v6_only, is_shared)?;
-        if send_buffer_bytes > 0 {
-            // Accepted sockets inherit it. Left to itself, Linux lets each grow to 4 MiB when its peer does not read.
-            socket.set_send_buffer_size(send_buffer_bytes)?;
+        // Accepted sockets inherit them. Left to itself, Linux lets each grow to 4 MiB when its peer does not read, and to
+        // 6 MiB or more when the peer sends more than is read.
+        if buffers.send_bytes > 0 {
+            socket.set_send_buffer_size(buffers.send_bytes)?;
+        }
+        if buffers.receive_bytes > 0 {
+            socket.set_recv_buffer_size(buffers.receive_bytes)?;
         }
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);

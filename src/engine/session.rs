@@ -183,6 +183,12 @@ impl Session {
         matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.is_reserved)
     }
 
+    /// Whether its first request is not whole yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.phase == Phase::Http
+            && !matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.is_reused || request.is_reserved)
+    }
+
     /// For how long nothing was heard of it, in milliseconds.
     pub(crate) fn silent(&self, now: u64) -> u64 {
         now.saturating_sub(self.heard & !1)

@@ -82,7 +82,8 @@ impl Reloader {
     /// [`Reloaded::applied`], and the bridge connects anew with it, without a gap.
     ///
     /// The limits of messages and connections, the times, the publish key and the drain time change at once, for
-    /// connections that are open too. `listen`, `cores`, `cpu-list`, `max-message`, `send-buffer` and all of `nats` and `upstream` do not:
+    /// connections that are open too. `listen`, `cores`, `cpu-list`, `max-message`, `send-buffer`, `receive-buffer` and all of `nats` and
+    /// `upstream` do not:
     /// they are named in [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does
     /// something that the limit is about.
     ///
@@ -171,6 +172,7 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         busy_poll,
         coalesce,
         send_buffer_bytes,
+        receive_buffer_bytes,
         publish_key,
         nats,
         nats_creds,
@@ -196,8 +198,9 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
         ("cpu-list", running.cpu_list != *cpu_list),
         // Publishers of other threads hold a copy of it.
         ("max-message", running.message_bytes_max != *message_bytes_max),
-        // Accepted sockets inherit it from the listener's.
+        // Accepted sockets inherit them from the listener's.
         ("send-buffer", running.send_buffer_bytes != *send_buffer_bytes),
+        ("receive-buffer", running.receive_buffer_bytes != *receive_buffer_bytes),
         // The bridge would have to leave one cluster for another under its subscribers.
         ("nats", running.nats != *nats),
         ("nats-creds", running.nats_creds != *nats_creds),

@@ -127,6 +127,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     send_buffer: Option<usize>,
 
+    /// Bytes that the kernel keeps for one connection that sends more than is read; 0 lets it decide [default: 256KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    receive_buffer: Option<usize>,
+
     /// Let POST /publish in only with `Authorization: Bearer KEY`. It guards nothing else: WebSocket clients publish without
     /// it. Others on this machine can see flags, so prefer the environment variable LHTTP_PUBLISH_KEY or the file [default:
     /// everyone may publish]
@@ -245,6 +249,7 @@ impl Args {
         set(&mut config.busy_poll, self.busy_poll);
         set(&mut config.coalesce, self.coalesce);
         set(&mut config.send_buffer_bytes, self.send_buffer);
+        set(&mut config.receive_buffer_bytes, self.receive_buffer);
         set(&mut config.publish_key, self.publish_key.map(Some));
         set(&mut config.nats, self.nats.map(Some));
         set(&mut config.nats_creds, self.nats_creds.map(Some));

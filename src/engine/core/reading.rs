@@ -12,17 +12,17 @@ const CONGESTED_READ_BYTES: usize = 4 * 1024;
 const FINISH_UNITS: u64 = 1024 * 1024;
 
 impl Core {
-    /// Reads those that are ready, then those that were left over, then those that had their share already, until the turn
-    /// has done enough.
+    /// Reads those that are ready, then those that were left over, then those that had their share already or are new,
+    /// until the turn has done enough.
     pub(super) fn read_connections(&mut self, buffer: &mut [u8]) {
         self.put_resumed_first();
         // A connection that is put back lands on the other list, which is read in the next turn.
         let mut ready = std::mem::replace(&mut self.reactor.ready, std::mem::take(&mut self.spare));
         self.lanes.begin(&self.hub, self.now, ready.len());
-        let mut began = Instant::now();
+        self.began = Instant::now();
         let mut taken = 0;
-        while taken < ready.len() && !self.lanes.is_over(&self.hub) {
-            self.read_unless_heavy(ready[taken], buffer, &mut began);
+        while taken < ready.len() && !self.lanes.is_over_for_ready(&self.hub) {
+            self.read_unless_behind(ready[taken], buffer);
             taken += 1;
         }
         // The next one to be ready must not wait for all of a crowd that came at once.
@@ -35,7 +35,7 @@ impl Core {
                 break;
             }
             let Some(key) = self.lanes.next_left_over() else { break };
-            self.read_unless_heavy(key, buffer, &mut began);
+            self.read_unless_behind(key, buffer);
         }
         self.hub.go_on(FINISH_UNITS);
         self.flush_if_full();
@@ -49,15 +49,15 @@ impl Core {
             }
             let Some(key) = self.lanes.next_behind() else { break };
             if self.hub.is_current(key) {
-                self.read(key, buffer, &mut began);
+                self.read(key, buffer);
             }
         }
     }
 
-    /// Reads a connection if it is still there, and has not made so much work lately that it goes behind the others.
-    fn read_unless_heavy(&mut self, key: ConnectionKey, buffer: &mut [u8], began: &mut Instant) {
+    /// Reads a connection if it is still there, and does not go behind the others.
+    fn read_unless_behind(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
-            self.read(key, buffer, began);
+            self.read(key, buffer);
         }
     }
 
@@ -71,16 +71,17 @@ impl Core {
         self.resumed = resumed;
     }
 
-    /// Reads a connection until it has nothing more, or its share is used up. Since `began` nothing else was done.
-    fn read(&mut self, key: ConnectionKey, buffer: &mut [u8], began: &mut Instant) {
+    /// Reads a connection until it has nothing more, or its share is used up.
+    fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         self.reactor.connections.get(key.slot).is_ready = false;
         let begun = self.lanes.reads(&mut self.hub);
         let has_more = self.read_share(key, buffer);
         // What a message costs is estimated before it is carried out. What it did cost is known now, user's code and all.
+        let estimated = self.hub.work() - begun;
         let ended = Instant::now();
-        self.hub.has_worked_until(begun + ended.duration_since(*began).as_nanos() as u64);
-        *began = ended;
-        match self.lanes.has_read(&mut self.hub, key, begun, has_more) {
+        self.hub.has_worked_until(begun + ended.duration_since(self.began).as_nanos() as u64);
+        self.began = ended;
+        match self.lanes.has_read(&mut self.hub, key, (begun, estimated), has_more) {
             Next::Wait => {}
             Next::Ready => self.reactor.make_ready(key),
             Next::Behind => self.reactor.connections.get(key.slot).is_ready = true,

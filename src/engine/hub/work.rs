@@ -19,6 +19,8 @@ const PIECE_UNITS: u64 = 1024 * 1024;
 const HEAVY_UNITS: u64 = 256 * 1024;
 /// The windows in which that is counted, as a power of two of milliseconds: 64 ms.
 const WINDOW_SHIFT: u32 = 6;
+/// Work is charged by the clock up to so many times what it is estimated at: the thread may have been interrupted in it.
+const CLOCK_RATIO: u64 = 8;
 /// [`Share`] counts in steps of so many units.
 const STEP_UNITS: u64 = 512;
 
@@ -42,8 +44,9 @@ pub(super) const SUBSCRIPTION_UNITS: u64 = 256;
 pub(super) const NAME_BYTE_UNITS: u64 = 16;
 /// Work for a place in an outbox.
 const DELIVERY_UNITS: u64 = 8;
-/// Bytes that a socket is given for one unit: `lhttp-bench fanout` takes about 50 ns for a frame of 130 bytes.
-const BYTES_PER_UNIT: u64 = 2;
+/// Bytes that a socket is given for one unit: less than loopback takes for frames of 10 KB, and more than for one of a
+/// hundred bytes.
+const BYTES_PER_UNIT: u64 = 1;
 /// Work for a write to a socket, beside its bytes.
 const WRITE_UNITS: u64 = 1024;
 
@@ -139,8 +142,9 @@ impl Hub {
         usize::try_from(per_subscriber.saturating_mul(BYTES_PER_UNIT)).unwrap_or(usize::MAX).min(TURN_BYTES_MAX)
     }
 
-    /// Charges a connection with what was done for it.
-    pub(crate) fn charge(&mut self, slot: Slot, units: u64) {
+    /// Charges a connection with the work since `begun`: `estimated` units, or more as the clock says.
+    pub(crate) fn charge(&mut self, slot: Slot, begun: u64, estimated: u64) {
+        let units = (self.work.done - begun).min(CLOCK_RATIO * estimated);
         let window = self.window();
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         session.share.add(window, units.div_ceil(STEP_UNITS));
@@ -149,6 +153,12 @@ impl Hub {
     /// Whether a connection has made so much work of late that others are read before it.
     pub(crate) fn is_heavy(&self, slot: Slot) -> bool {
         self.sessions[slot as usize].share.steps(self.window()) * STEP_UNITS > self.work.heavy_units
+    }
+
+    /// Whether a connection has yet to say the first thing. The others are read before those that do, for anybody may
+    /// connect again and again.
+    pub(crate) fn is_new(&self, slot: Slot) -> bool {
+        self.sessions[slot as usize].is_new()
     }
 
     fn window(&self) -> u64 {

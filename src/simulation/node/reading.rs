@@ -20,10 +20,10 @@ impl Node {
         let ready = [resumed, std::mem::take(&mut self.ready)].concat();
         self.lanes.begin(&self.hub, self.last_turn, ready.len());
         let mut ready = VecDeque::from(ready);
-        while !self.lanes.is_over(&self.hub)
+        while !self.lanes.is_over_for_ready(&self.hub)
             && let Some(key) = ready.pop_front()
         {
-            self.read_unless_heavy(key, buffer);
+            self.read_unless_behind(key, buffer);
         }
         let left = self.lanes.left_over();
         self.lanes.leave_over(ready.into_iter());
@@ -32,7 +32,7 @@ impl Node {
                 break;
             }
             let Some(key) = self.lanes.next_left_over() else { break };
-            self.read_unless_heavy(key, buffer);
+            self.read_unless_behind(key, buffer);
         }
         self.hub.go_on(FINISH_UNITS);
         self.flush_if_full();
@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    fn read_unless_heavy(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
+    fn read_unless_behind(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
             self.read(key, buffer);
         }
@@ -64,7 +64,8 @@ impl Node {
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         let begun = self.lanes.reads(&mut self.hub);
         let has_more = self.read_share(key, buffer);
-        if self.lanes.has_read(&mut self.hub, key, begun, has_more) == Next::Ready {
+        let estimated = self.hub.work() - begun;
+        if self.lanes.has_read(&mut self.hub, key, (begun, estimated), has_more) == Next::Ready {
             self.make_ready(key);
         }
     }

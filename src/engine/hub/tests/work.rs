@@ -50,7 +50,7 @@ fn read(lanes: &mut Lanes, hub: &mut Hub, slot: Slot, units: u64, now: Duration)
     let key = hub.key(slot);
     lanes.has_heard(key, now);
     let begun = lanes.reads(hub).saturating_sub(units);
-    lanes.has_read(hub, key, begun, true)
+    lanes.has_read(hub, key, (begun, units), true)
 }
 
 #[test]
@@ -91,6 +91,51 @@ fn who_is_alone_has_no_share_to_keep_to() {
     lanes.reads(&mut hub);
     hub.work.add(1 << 30);
     assert!(!hub.is_at_limit());
+}
+
+#[test]
+fn one_that_has_just_connected_goes_behind_those_that_have_spoken() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let mut lanes = Lanes::default();
+    lanes.begin(&hub, Duration::ZERO, 2);
+    let new = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    assert!(lanes.puts_behind(&hub, new) && lanes.next_behind() == Some(new));
+    receive(&mut hub, new.slot, &KEY.as_bytes()[..10]);
+    assert!(lanes.puts_behind(&hub, new), "its first request is not whole");
+    receive(&mut hub, new.slot, &KEY.as_bytes()[10..]);
+    hub.flush(&mut Plain, &mut peers);
+    assert!(!lanes.puts_behind(&hub, new));
+    let over_the_limit = hub.open_reserved(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))));
+    assert!(!lanes.puts_behind(&hub, over_the_limit), "it may have to give way in the next turn");
+}
+
+#[test]
+fn those_that_were_left_over_have_half_of_the_next_turn() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let one = open(&mut hub, &mut peers);
+    let mut lanes = Lanes::new(1000, 1000);
+    let halves = |lanes: &mut Lanes, hub: &mut Hub| {
+        lanes.begin(hub, Duration::ZERO, 2);
+        [0, 500, 500].map(|units| {
+            hub.work.add(units);
+            (lanes.is_over_for_ready(hub), lanes.is_over(hub))
+        })
+    };
+    assert_eq!(halves(&mut lanes, &mut hub), [(false, false), (false, false), (true, true)]);
+    lanes.leave_over([hub.key(one)].into_iter());
+    assert_eq!(halves(&mut lanes, &mut hub), [(false, false), (true, false), (true, true)]);
+}
+
+#[test]
+fn an_interruption_of_the_thread_does_not_put_a_connection_behind() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let slot = open(&mut hub, &mut peers);
+    hub.work.add(1000);
+    hub.has_worked_until(100_000_000);
+    hub.charge(slot, 0, 1000);
+    assert!(!hub.is_heavy(slot));
+    (0..100).for_each(|_| hub.charge(slot, 0, 1000)); // as one whose every message takes long, as in a slow callback
+    assert!(hub.is_heavy(slot));
 }
 
 #[test]
