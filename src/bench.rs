@@ -229,20 +229,34 @@ impl FanOut {
     /// # Panics
     /// If the system has no descriptor left for a poll.
     pub fn new(subscribers: usize, messages: usize, message: &[u8]) -> Self {
+        Self::mixed(&[("room", subscribers)], &vec![message; messages])
+    }
+
+    /// A hub with so many subscribers of each channel, and a burst of these messages.
+    ///
+    /// # Panics
+    /// If the system has no descriptor left for a poll.
+    pub fn mixed(channels: &[(&str, usize)], messages: &[&[u8]]) -> Self {
         let poll = mio::Poll::new().expect("a poll");
         let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
         let (mailbox, _) = inbox::inbox(wake);
         let app = Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None);
         let mut burst = Vec::new();
-        (0..messages).for_each(|_| push_client_frame(&mut burst, MASK_NONE, message));
+        messages.iter().for_each(|message| push_client_frame(&mut burst, MASK_NONE, message));
         let hub = Hub::new(0, 1, limits());
         let mut fan_out = Self { hub, app, sockets: Drain::default(), publisher: 0, burst, _poll: poll };
         fan_out.publisher = fan_out.connect();
-        let mut subscribe = Vec::new();
-        push_client_frame(&mut subscribe, MASK_NONE, b"LHTTP/1.0 chat\r\nsubscribe:room\r\n\r\n");
-        for _ in 0..subscribers {
-            let slot = fan_out.connect();
-            fan_out.receive(slot, &mut subscribe);
+        for (channel, subscribers) in channels {
+            let mut subscribe = Vec::new();
+            push_client_frame(
+                &mut subscribe,
+                MASK_NONE,
+                format!("LHTTP/1.0 chat\r\nsubscribe:{channel}\r\n\r\n").as_bytes(),
+            );
+            for _ in 0..*subscribers {
+                let slot = fan_out.connect();
+                fan_out.receive(slot, &mut subscribe);
+            }
         }
         fan_out.flush();
         fan_out

@@ -170,6 +170,7 @@ impl Outboxes {
     }
 
     /// The connection is to get bytes `start..end` of the turn, which are whole frames.
+    #[inline]
     pub(crate) fn push(&mut self, slot: Slot, start: u32, end: u32) {
         let outbox = &mut self.outboxes[slot as usize];
         if outbox.end == start && start != 0 {

@@ -50,7 +50,7 @@ impl Hub {
             self.resolve(name);
             let peers = if is_relayed { self.resolved.peers } else { 0 };
             self.stats.published += u64::from(is_relayed);
-            if !self.resolved.has_subscribers && peers == 0 {
+            if !self.resolved.has_subscribers() && peers == 0 {
                 continue; // of a relayed one, the last subscriber left while the frame was on its way
             }
             let (start, end) = range.unwrap_or_else(|| self.append(frame));

@@ -31,7 +31,6 @@ pub(super) struct Resolved {
     pub(super) audiences: SmallVec<[AudienceId; 8]>,
     /// A bit for each interested peer.
     pub(super) peers: u64,
-    pub(super) has_subscribers: bool,
     /// Subscribers of all audiences.
     pub(super) subscribers: usize,
 }
@@ -49,7 +48,11 @@ pub(super) struct Run {
 
 impl Resolved {
     fn reaches_anyone(&self) -> bool {
-        self.has_subscribers || self.peers != 0
+        self.has_subscribers() || self.peers != 0
+    }
+
+    pub(super) fn has_subscribers(&self) -> bool {
+        self.subscribers > 0
     }
 
     /// A subscription to this name has begun or ended.
@@ -208,10 +211,9 @@ impl Hub {
             resolved.audiences.clear();
             resolved.audiences.extend(self.subscriptions.find_name(name, kind));
             resolved.subscribers = resolved.audiences.iter().map(|&id| self.subscriptions.subscribers(id).len()).sum();
-            resolved.has_subscribers = resolved.subscribers > 0;
         }
         self.work.add(MESSAGE_UNITS);
-        if self.resolved.has_subscribers {
+        if self.resolved.has_subscribers() {
             let (start, end) = self.append(frame);
             self.deliver(start, end, None, 1);
         }
@@ -231,10 +233,9 @@ impl Hub {
             is_for && !subscriptions.subscribers(audience).is_empty()
         });
         resolved.subscribers = resolved.audiences.iter().map(|&id| subscriptions.subscribers(id).len()).sum();
-        resolved.has_subscribers = resolved.subscribers > 0;
         let found = self.resolved.audiences.len();
         self.work.add(MESSAGE_UNITS + lookup_units(name, self.subscriptions.shapes(), found));
-        if self.resolved.has_subscribers {
+        if self.resolved.has_subscribers() {
             let (start, end) = self.append(frame);
             self.deliver(start, end, None, 1);
         }
@@ -253,27 +254,47 @@ impl Hub {
             return;
         }
         self.apply_run();
-        self.put_away();
         let hash = self.subscriptions.hash(name);
-        if self.subscriptions.has_patterns() && self.recent.take(hash, name, &mut self.resolved) {
+        if self.subscriptions.has_patterns() {
+            return self.resolve_among_patterns(hash, name);
+        }
+        let resolved = &mut self.resolved;
+        (resolved.peers, resolved.subscribers) = (self.relays.always_interested(), 0);
+        resolved.audiences.clear();
+        if let Some(audience) = self.subscriptions.find_hashed(hash, name) {
+            resolved.audiences.push(audience);
+            resolved.peers |= self.subscriptions.peers(audience);
+            resolved.subscribers = self.subscriptions.subscribers(audience).len();
+        }
+        self.work.add(lookup_units(name, 0, 1));
+        self.has_resolved(hash, name);
+    }
+
+    #[inline(never)]
+    fn resolve_among_patterns(&mut self, hash: u32, name: &[u8]) {
+        self.put_away();
+        if self.recent.take(hash, name, &mut self.resolved) {
             return self.count_subscribers();
         }
         let resolved = &mut self.resolved;
-        resolved.name.clear();
-        resolved.name.extend_from_slice(name);
         self.subscriptions.find_all(hash, name, &mut resolved.audiences);
-        (resolved.hash, resolved.only) = (hash, None);
-        resolved.peers = self.relays.always_interested();
-        resolved.subscribers = 0;
+        (resolved.peers, resolved.subscribers) = (self.relays.always_interested(), 0);
         for &audience in &resolved.audiences {
             resolved.peers |= self.subscriptions.peers(audience);
             resolved.subscribers += self.subscriptions.subscribers(audience).len();
         }
-        resolved.has_subscribers = resolved.subscribers > 0;
         self.work.add(lookup_units(name, self.subscriptions.shapes(), resolved.audiences.len()));
-        resolved.is_valid = true;
+        self.has_resolved(hash, name);
+    }
+
+    /// The audiences, subscribers and peers of a channel were found.
+    fn has_resolved(&mut self, hash: u32, name: &[u8]) {
         self.resolutions += 1;
-        resolved.number = self.resolutions;
+        let resolved = &mut self.resolved;
+        resolved.name.clear();
+        resolved.name.extend_from_slice(name);
+        (resolved.hash, resolved.only, resolved.number) = (hash, None, self.resolutions);
+        resolved.is_valid = true;
     }
 
     /// The channel that was published to last makes room for another. With patterns, finding out again whom it reaches
@@ -302,6 +323,7 @@ impl Hub {
     }
 
     /// Bytes `start..end` of the turn, so many frames, are for the resolved channel.
+    #[inline]
     pub(super) fn deliver(&mut self, start: u32, end: u32, except: Option<Slot>, frames: u64) {
         self.work.add(delivery_units(self.resolved.subscribers, end - start));
         if self.resolved.audiences.len() != 1 {
@@ -329,7 +351,6 @@ impl Hub {
     }
 
     /// Puts frames into the outboxes of an audience.
-    #[inline]
     pub(super) fn give(&mut self, audience: AudienceId, Run { start, end, except, frames }: Run) {
         let subscribers = self.subscriptions.subscribers(audience);
         self.stats.delivered += frames * subscribers.len() as u64;
@@ -363,7 +384,8 @@ impl Hub {
         found.sort_unstable();
         assert_eq!(kept, found, "a subscription to {:?} is not known", String::from_utf8_lossy(&resolved.name));
         let peers = found.iter().fold(self.relays.always_interested(), |bits, &id| bits | self.subscriptions.peers(id));
+        // Their number is counted anew when a channel that was put away is taken again.
         let has_subscribers = found.iter().any(|&id| !self.subscriptions.subscribers(id).is_empty());
-        assert_eq!((resolved.peers, resolved.has_subscribers), (peers, has_subscribers));
+        assert_eq!((resolved.peers, resolved.has_subscribers()), (peers, has_subscribers));
     }
 }

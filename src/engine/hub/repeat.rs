@@ -54,7 +54,7 @@ impl Hub {
         let start = turn.len();
         let taken = self.append_repeated(&mut turn, bytes);
         let end = turn.len();
-        if !self.resolved.has_subscribers {
+        if !self.resolved.has_subscribers() {
             turn.truncate(start); // they were there for the peers, if there are any
             self.passed_on += end - start;
         }
@@ -63,7 +63,7 @@ impl Hub {
             self.work.add(MESSAGE_UNITS * taken.messages);
             self.stats.received += taken.messages;
             self.stats.published += taken.messages;
-            if self.resolved.has_subscribers {
+            if self.resolved.has_subscribers() {
                 let except = self.repeat.no_echo.then_some(slot);
                 self.deliver(start as u32, end as u32, except, taken.messages);
             }

@@ -30,7 +30,12 @@ impl Subscriptions {
     ///
     /// A hit means that the name is valid to publish to; on a miss it may be anything, and patterns may still match it.
     pub(crate) fn find(&self, channel: &[u8]) -> Option<AudienceId> {
-        self.find_hashed(self.hash(channel), channel).map(AudienceId)
+        self.find_hashed(self.hash(channel), channel)
+    }
+
+    /// The same for a channel that has this [`hash`](Self::hash).
+    pub(crate) fn find_hashed(&self, hash: u32, channel: &[u8]) -> Option<AudienceId> {
+        self.lookup_hashed(hash, channel).map(AudienceId)
     }
 
     /// The hash of a channel.
@@ -60,7 +65,7 @@ impl Subscriptions {
     /// The name must be valid to publish to.
     pub(crate) fn find_all(&self, hash: u32, channel: &[u8], out: &mut SmallVec<[AudienceId; 8]>) {
         out.clear();
-        out.extend(self.find_hashed(hash, channel).map(AudienceId));
+        out.extend(self.find_hashed(hash, channel));
         if !self.patterns.is_empty() {
             let name = |id| &*self.audiences[id as usize].name;
             self.patterns.matching(channel, name, &mut |id| out.push(AudienceId(id)));
@@ -96,7 +101,7 @@ impl Subscriptions {
 impl Subscriptions {
     pub(super) fn lookup(&self, name: &[u8], kind: Kind) -> Option<u32> {
         match kind {
-            Kind::Exact => self.find_hashed(self.channels.hash(0, name), name),
+            Kind::Exact => self.lookup_hashed(self.channels.hash(0, name), name),
             Kind::Pattern => self.find_pattern(name),
         }
     }
@@ -105,7 +110,7 @@ impl Subscriptions {
         self.patterns.find(pattern, |id| *self.audiences[id as usize].name == *pattern)
     }
 
-    fn find_hashed(&self, hash: u32, channel: &[u8]) -> Option<u32> {
+    fn lookup_hashed(&self, hash: u32, channel: &[u8]) -> Option<u32> {
         self.channels.find(hash, |id| *self.audiences[id as usize].name == *channel)
     }
 
@@ -114,7 +119,7 @@ impl Subscriptions {
         match kind {
             Kind::Exact => {
                 let hash = self.channels.hash(0, name);
-                self.find_hashed(hash, name).unwrap_or_else(|| {
+                self.lookup_hashed(hash, name).unwrap_or_else(|| {
                     let id = self.add(name, kind);
                     self.channels.insert(hash, id);
                     id

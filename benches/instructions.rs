@@ -1,0 +1,44 @@
+//! A hub without sockets for callgrind, which counts the same instructions each time: `tools/perf/instructions` runs it.
+//!
+//! `instructions SCENARIO TURNS` carries out so many turns of 100 messages each, and says how many it delivered.
+
+use std::process::ExitCode;
+
+use lhttp::bench::FanOut;
+
+const MESSAGES: usize = 100;
+const SCENARIOS: [&str; 7] =
+    ["repeated-head", "other-head", "two-channels", "ten-channels", "to-20", "to-1000", "rooms-of-20"];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    let scenario = args.next();
+    let turns = args.next().map(|turns| turns.parse::<usize>());
+    let (Some(Some(mut hub)), Some(Ok(turns))) = (scenario.as_deref().map(hub), turns) else {
+        println!("{}", SCENARIOS.join("\n")); // as `cargo bench` asks
+        return ExitCode::SUCCESS;
+    };
+    let delivered: u64 = (0..turns).map(|_| hub.turn().messages).sum();
+    println!("{delivered}");
+    ExitCode::SUCCESS
+}
+
+fn hub(scenario: &str) -> Option<FanOut> {
+    let numbered = |count: usize| (0..count).map(|number| format!("c{number}")).collect::<Vec<_>>();
+    // The channels, the subscribers of each, and the channels of each message.
+    let (channels, subscribers, publish): (_, _, fn(usize) -> String) = match scenario {
+        "repeated-head" => (numbered(1), 1, |_| "c0".to_owned()),
+        "other-head" => (numbered(MESSAGES), 1, |number| format!("c{number}")),
+        "two-channels" => (numbered(2), 1, |_| "c0 c1".to_owned()),
+        "ten-channels" => (numbered(10), 1, |_| "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9".to_owned()),
+        "to-20" => (numbered(1), 20, |_| "c0".to_owned()),
+        "to-1000" => (numbered(1), 1000, |_| "c0".to_owned()),
+        "rooms-of-20" => (numbered(50), 20, |number| format!("c{}", number % 50)),
+        _ => return None,
+    };
+    let body = "x".repeat(64);
+    let message = |number| format!("LHTTP/1.0 chat\r\npublish:{}\r\n\r\n{body}", publish(number)).into_bytes();
+    let messages: Vec<_> = (0..MESSAGES).map(message).collect();
+    let channels: Vec<_> = channels.iter().map(|name| (&name[..], subscribers)).collect();
+    Some(FanOut::mixed(&channels, &messages.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+}
