@@ -164,9 +164,7 @@ impl Core {
 
     fn flush_if_full(&mut self) {
         if self.hub.is_full() {
-            let began = Instant::now();
             self.flush();
-            self.began += began.elapsed();
         }
     }
 
@@ -193,7 +191,11 @@ impl Core {
             }
         }
         self.hand_to_bridge();
+        let began = Instant::now();
         self.hub.flush(&mut *self.app, &mut self.reactor.connections);
+        let took = began.elapsed();
+        self.began += took;
+        self.lanes.has_flushed(&mut self.hub, took);
     }
 }
 

@@ -16,6 +16,12 @@ use crate::engine::{
 
 /// Work on connections in one turn, in units (see `hub/work.rs`): then it ends, and others are looked at.
 const TURN_UNITS: u64 = 2 * 1024 * 1024;
+/// A flush of less work than this says little about what its sockets cost, in units.
+const TELLING_UNITS: u64 = 64 * 1024;
+/// The least and the most that a unit is taken to last in flushes, in sixteenths of a nanosecond: who is the only one to be
+/// read is read for longer if they are fast, and a turn of many is shorter if they are slow.
+const SIXTEENTHS_MIN: u64 = 4;
+const SIXTEENTHS_MAX: u64 = 128;
 /// A connection is alone if no other one was read for this long.
 const ALONE_AFTER: Duration = Duration::from_millis(50);
 
@@ -30,11 +36,18 @@ pub(crate) struct Lanes {
     turn_end: u64,
     /// The work at which it goes on to those that were left over.
     ready_end: u64,
+    /// How long flushes have taken of late for a unit of the work before them, in sixteenths of a nanosecond. Writes to peers
+    /// that hardly read cost many times what others do.
+    sixteenths: u64,
+    /// The work at the last flush.
+    flushed: u64,
     /// [`TURN_UNITS`] and [`SHARE_UNITS`], but for tests.
     turn_units: u64,
     share_units: u64,
     /// Nobody waits for the one that is read.
     is_alone: bool,
+    /// The work that one connection is read for in the running turn.
+    share: u64,
     /// The last one that had something to say, and since when it is the only one.
     last: Option<ConnectionKey>,
     last_since: Duration,
@@ -65,9 +78,12 @@ impl Lanes {
             behind: VecDeque::new(),
             turn_end: 0,
             ready_end: 0,
+            sixteenths: SIXTEENTHS_MIN,
+            flushed: 0,
             turn_units,
             share_units,
             is_alone: false,
+            share: share_units,
             last: None,
             last_since: Duration::ZERO,
         }
@@ -75,10 +91,28 @@ impl Lanes {
 
     /// A turn begins to read, with so many connections that are ready.
     pub(crate) fn begin(&mut self, hub: &Hub, now: Duration, ready: usize) {
-        self.turn_end = hub.work_with_writes() + self.turn_units;
-        self.ready_end = if self.left_over.is_empty() { self.turn_end } else { self.turn_end - self.turn_units / 2 };
+        let units = self.turn_units * 16 / self.sixteenths.max(16);
+        self.turn_end = hub.work_with_writes() + units;
+        self.ready_end = if self.left_over.is_empty() { self.turn_end } else { self.turn_end - units / 2 };
         let has_others = now.saturating_sub(self.last_since) < ALONE_AFTER;
-        self.is_alone = ready + self.left_over.len() + self.behind.len() <= 1 && !has_others;
+        let waiting = ready + self.left_over.len() + self.behind.len();
+        self.is_alone = waiting <= 1 && !has_others;
+        self.share = match waiting {
+            0 | 1 if self.is_alone => u64::MAX,
+            0 | 1 => self.turn_units * 16 / self.sixteenths,
+            _ => self.share_units,
+        };
+    }
+
+    /// All that was collected has been written, which took so long.
+    pub(crate) fn has_flushed(&mut self, hub: &mut Hub, took: Duration) {
+        let units = hub.work_with_writes() - self.flushed;
+        hub.has_written_for(took);
+        self.flushed = hub.work_with_writes();
+        if units >= TELLING_UNITS {
+            let sixteenths = (took.as_nanos() as u64 * 16 / units).clamp(SIXTEENTHS_MIN, SIXTEENTHS_MAX);
+            self.sixteenths = sixteenths.max((7 * self.sixteenths + sixteenths) / 8);
+        }
     }
 
     /// Whether no other connection was read for a while.
@@ -142,8 +176,14 @@ impl Lanes {
     }
 
     /// A connection is read from here on. Gives the work so far, for [`Lanes::has_read`].
-    pub(crate) fn reads(&self, hub: &mut Hub) -> u64 {
-        hub.limit_work(if self.is_alone { u64::MAX } else { self.share_units });
+    pub(crate) fn reads(&self, hub: &mut Hub, key: ConnectionKey) -> u64 {
+        // One that is not behind the others has what it may use before it is: else many that begin at once would have a whole
+        // share each, and somebody who comes then would wait for all of them.
+        let units = match hub.units_until_heavy(key.slot) {
+            left if left > 0 && self.share == self.share_units => left.min(self.share),
+            _ => self.share,
+        };
+        hub.limit_work(units);
         hub.work()
     }
 

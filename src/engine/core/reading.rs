@@ -74,7 +74,7 @@ impl Core {
     /// Reads a connection until it has nothing more, or its share is used up.
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         self.reactor.connections.get(key.slot).is_ready = false;
-        let begun = self.lanes.reads(&mut self.hub);
+        let begun = self.lanes.reads(&mut self.hub, key);
         let has_more = self.read_share(key, buffer);
         // What a message costs is estimated before it is carried out. What it did cost is known now, user's code and all.
         let estimated = self.hub.work() - begun;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{
     engine::{
-        hub::{Hub, acks::data, publish::Run, unfinished::Step, work::delivery_units},
+        hub::{Hub, acks::data, publish::Run, unfinished::Step},
         relay,
         session::ConnectionKey,
         subscriptions::{AudienceId, Slot},
@@ -103,7 +103,7 @@ impl Hub {
         while let Some((name, kind)) = names.pop_front() {
             let Some(audience) = self.subscriptions.find_name(&name, kind) else { continue };
             let (start, end) = *range.get_or_insert_with(|| self.append(&frame));
-            self.work.add(delivery_units(self.subscriptions.subscribers(audience).len(), end - start));
+            self.has_given(self.subscriptions.subscribers(audience).len(), end - start);
             self.give(audience, Run { start, end, except: slot, frames: 1 });
             if self.is_full() && !names.is_empty() {
                 return self.put_step(Step::Deliver { names, frame, except });

@@ -9,7 +9,7 @@ use crate::{
             acks::data,
             recent::concerns,
             unfinished::Step,
-            work::{MESSAGE_UNITS, delivery_units, lookup_units, subscription_units},
+            work::{MESSAGE_UNITS, lookup_units, subscription_units},
         },
         relay::{self, Item, Relays},
         subscriptions::{AudienceId, Slot},
@@ -325,7 +325,7 @@ impl Hub {
     /// Bytes `start..end` of the turn, so many frames, are for the resolved channel.
     #[inline]
     pub(super) fn deliver(&mut self, start: u32, end: u32, except: Option<Slot>, frames: u64) {
-        self.work.add(delivery_units(self.resolved.subscribers, end - start));
+        self.has_given(self.resolved.subscribers, end - start);
         if self.resolved.audiences.len() != 1 {
             // A connection may be in several audiences: it gets both copies of a message before the next one.
             self.apply_run();

@@ -5,6 +5,8 @@
 //! subscriber. The core's loop sets a limit before it reads a connection; input that is left at the limit is kept, and the
 //! connection goes on behind the others.
 
+use std::time::Duration;
+
 use crate::engine::{
     hub::{Hub, TURN_BYTES_MAX},
     subscriptions::Slot,
@@ -16,11 +18,11 @@ pub(crate) const SHARE_UNITS: u64 = 512 * 1024;
 const PIECE_UNITS: u64 = 1024 * 1024;
 
 /// A connection that has made more work than this within a window is read behind those that have not, in units.
-const HEAVY_UNITS: u64 = 256 * 1024;
+const HEAVY_UNITS: u64 = 128 * 1024;
 /// The windows in which that is counted, as a power of two of milliseconds: 64 ms.
 const WINDOW_SHIFT: u32 = 6;
 /// Work is charged by the clock up to so many times what it is estimated at: the thread may have been interrupted in it.
-const CLOCK_RATIO: u64 = 8;
+const CLOCK_RATIO: u64 = 4;
 /// [`Share`] counts in steps of so many units.
 const STEP_UNITS: u64 = 512;
 
@@ -44,11 +46,11 @@ pub(super) const SUBSCRIPTION_UNITS: u64 = 256;
 pub(super) const NAME_BYTE_UNITS: u64 = 16;
 /// Work for a place in an outbox.
 const DELIVERY_UNITS: u64 = 8;
-/// Bytes that a socket is given for one unit: less than loopback takes for frames of 10 KB, and more than for one of a
-/// hundred bytes.
-const BYTES_PER_UNIT: u64 = 1;
-/// Work for a write to a socket, beside its bytes.
-const WRITE_UNITS: u64 = 1024;
+/// Bytes that a socket is given for one unit: as `lhttp-bench fanout` takes for many frames at once. What flushes do take
+/// makes turns longer or shorter, see `engine/lanes.rs`: to a peer that hardly reads they cost many times as much.
+const BYTES_PER_UNIT: u64 = 8;
+/// Work for a write to a socket, beside its bytes, as on loopback.
+const WRITE_UNITS: u64 = 6 * 1024;
 
 /// The work of a core.
 #[derive(Debug)]
@@ -57,6 +59,10 @@ pub(super) struct Work {
     done: u64,
     /// Units of writes to sockets, which are nobody's alone: one write serves all who publish in a turn.
     written: u64,
+    /// Those of the last flush.
+    in_flush: u64,
+    /// The most subscribers that something was given to since.
+    largest: usize,
     /// Input is taken until so many are done.
     limit: u64,
     /// [`PIECE_UNITS`] and [`HEAVY_UNITS`], but for tests.
@@ -66,7 +72,15 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new() -> Self {
-        Self { done: 0, written: 0, limit: u64::MAX, piece_units: PIECE_UNITS, heavy_units: HEAVY_UNITS }
+        Self {
+            done: 0,
+            written: 0,
+            in_flush: 0,
+            largest: 0,
+            limit: u64::MAX,
+            piece_units: PIECE_UNITS,
+            heavy_units: HEAVY_UNITS,
+        }
     }
 
     pub(super) fn add(&mut self, units: u64) {
@@ -75,7 +89,9 @@ impl Work {
 
     /// So many connections are written to.
     pub(super) fn write(&mut self, connections: usize) {
-        self.written += WRITE_UNITS * connections as u64;
+        self.in_flush = WRITE_UNITS * connections as u64;
+        self.written += self.in_flush;
+        self.largest = 0;
     }
 
     pub(super) fn done(&self) -> u64 {
@@ -84,7 +100,7 @@ impl Work {
 }
 
 /// What it costs to give so many bytes to so many subscribers.
-pub(super) fn delivery_units(subscribers: usize, bytes: u32) -> u64 {
+fn delivery_units(subscribers: usize, bytes: u32) -> u64 {
     subscribers as u64 * (DELIVERY_UNITS + u64::from(bytes) / BYTES_PER_UNIT)
 }
 
@@ -105,9 +121,23 @@ impl Hub {
         self.work.done
     }
 
-    /// The same with the writes.
+    /// The same with the writes, also those that the next flush will make if they are for many audiences. More messages for
+    /// the same one make no more of them.
     pub(crate) fn work_with_writes(&self) -> u64 {
-        self.work.done + self.work.written
+        let writes = self.outboxes.dirty_len();
+        let pending = if writes > 2 * self.work.largest { WRITE_UNITS * writes as u64 } else { 0 };
+        self.work.done + self.work.written + pending
+    }
+
+    /// So many bytes are given to so many subscribers.
+    pub(super) fn has_given(&mut self, subscribers: usize, bytes: u32) {
+        self.work.largest = self.work.largest.max(subscribers);
+        self.work.add(delivery_units(subscribers, bytes));
+    }
+
+    /// The writes of the last flush have taken this: so much is done, if it is more than they were estimated at.
+    pub(crate) fn has_written_for(&mut self, took: Duration) {
+        self.work.written += (took.as_nanos() as u64).saturating_sub(self.work.in_flush);
     }
 
     /// Time has shown that so many are done, if that is more.
@@ -152,7 +182,13 @@ impl Hub {
 
     /// Whether a connection has made so much work of late that others are read before it.
     pub(crate) fn is_heavy(&self, slot: Slot) -> bool {
-        self.sessions[slot as usize].share.steps(self.window()) * STEP_UNITS > self.work.heavy_units
+        self.units_until_heavy(slot) == 0
+    }
+
+    /// The work that makes it so.
+    pub(crate) fn units_until_heavy(&self, slot: Slot) -> u64 {
+        let used = self.sessions[slot as usize].share.steps(self.window()) * STEP_UNITS;
+        (self.work.heavy_units + 1).saturating_sub(used)
     }
 
     /// Whether a connection has yet to say the first thing. The others are read before those that do, for anybody may

@@ -62,7 +62,7 @@ impl Node {
     }
 
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
-        let begun = self.lanes.reads(&mut self.hub);
+        let begun = self.lanes.reads(&mut self.hub, key);
         let has_more = self.read_share(key, buffer);
         let estimated = self.hub.work() - begun;
         if self.lanes.has_read(&mut self.hub, key, (begun, estimated), has_more) == Next::Ready {

@@ -49,7 +49,7 @@ fn work_grows_with_subscribers_and_bytes_and_not_with_what_is_only_stored() {
 fn read(lanes: &mut Lanes, hub: &mut Hub, slot: Slot, units: u64, now: Duration) -> Next {
     let key = hub.key(slot);
     lanes.has_heard(key, now);
-    let begun = lanes.reads(hub).saturating_sub(units);
+    let begun = lanes.reads(hub, key).saturating_sub(units);
     lanes.has_read(hub, key, (begun, units), true)
 }
 
@@ -88,7 +88,8 @@ fn who_is_alone_has_no_share_to_keep_to() {
     assert_eq!(read(&mut lanes, &mut hub, one, 5_000_000, now), Next::Ready);
     hub.work.add(1 << 30);
     assert!(!lanes.is_over(&hub));
-    lanes.reads(&mut hub);
+    let key = hub.key(one);
+    lanes.reads(&mut hub, key);
     hub.work.add(1 << 30);
     assert!(!hub.is_at_limit());
 }
@@ -124,6 +125,56 @@ fn those_that_were_left_over_have_half_of_the_next_turn() {
     assert_eq!(halves(&mut lanes, &mut hub), [(false, false), (false, false), (true, true)]);
     lanes.leave_over([hub.key(one)].into_iter());
     assert_eq!(halves(&mut lanes, &mut hub), [(false, false), (true, false), (true, true)]);
+}
+
+#[test]
+fn a_turn_is_over_when_many_audiences_wait_for_writes_and_not_when_one_large_one_does() {
+    let many = |audiences: usize, subscribers: usize| {
+        let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+        let publisher = open(&mut hub, &mut peers);
+        for audience in 0..audiences {
+            for _ in 0..subscribers {
+                let reader = open(&mut hub, &mut peers);
+                hub.subscribe(reader, format!("echo{audience}").as_bytes(), Kind::Exact);
+            }
+        }
+        let mut lanes = Lanes::default();
+        lanes.begin(&hub, Duration::ZERO, 2);
+        for audience in 0..audiences {
+            hub.publish(std::iter::once(format!("echo{audience}").as_bytes()), true, b"x", Some(publisher));
+        }
+        hub.publish(std::iter::once(&b"nobody"[..]), true, b"x", None); // so that all is in the outboxes
+        lanes.is_over(&hub)
+    };
+    assert!(!many(1, 1000) && !many(2, 500) && many(50, 20));
+}
+
+#[test]
+fn turns_are_shorter_while_writes_are_slow_and_a_lone_connection_is_read_for_longer_while_they_are_fast() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let (one, other) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
+    let mut lanes = Lanes::default();
+    // What a turn of many has for them, and one that nobody waits for beside it, though somebody was heard just now.
+    let units = |lanes: &mut Lanes, hub: &mut Hub, ready: usize| {
+        lanes.has_heard(hub.key(other), Duration::ZERO);
+        lanes.begin(hub, Duration::ZERO, ready);
+        let key = hub.key(one);
+        let begun = lanes.reads(hub, key);
+        while !(if ready > 1 { lanes.is_over(hub) } else { hub.is_at_limit() }) {
+            hub.work.add(1024);
+        }
+        hub.limit_work(u64::MAX);
+        hub.work() - begun
+    };
+    let (turn, lone) = (units(&mut lanes, &mut hub, 2), units(&mut lanes, &mut hub, 1));
+    lanes.has_flushed(&mut hub, Duration::from_secs(1));
+    assert!(units(&mut lanes, &mut hub, 2) * 4 < turn && units(&mut lanes, &mut hub, 1) * 4 < lone);
+    for _ in 0..100 {
+        hub.work.add(1 << 20);
+        lanes.has_flushed(&mut hub, Duration::from_nanos(1));
+    }
+    assert_eq!(units(&mut lanes, &mut hub, 2), turn);
+    assert!(units(&mut lanes, &mut hub, 1) > 2 * turn);
 }
 
 #[test]
