@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use core_affinity::CoreId;
@@ -22,14 +22,14 @@ use crate::{
         upstream::{self, Pool},
     },
     engine::{
-        core::{Core, Held, Link},
+        core::{Core, CoreLinks, Link},
         counters::Shared,
         hub::{Hub, Limits},
         inbox::{Inbox, Mailbox, Wake, inbox, waker},
-        lanes::Lanes,
         listener::{Buffers, Listener, listen},
         pace::Pace,
         reactor::{Reactor, WAKER},
+        turn::Turn,
         uplink::{Downlink, Uplink, link_bridge},
     },
     error::StartError,
@@ -237,11 +237,11 @@ impl Builder {
         let has_filters = !self.extensions.filters.is_empty() && !self.publishes_past_filters;
         let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
         for core in &mut assembled {
-            core.hub.pages = pages.clone();
+            core.turn.hub.pages = pages.clone();
             if pages.is_some() {
-                core.reactor.reserve_a_few();
+                core.turn.sockets.reserve_a_few();
             }
-            core.hub.has_filters = has_filters;
+            core.turn.hub.has_filters = has_filters;
         }
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
@@ -273,23 +273,13 @@ impl Builder {
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
             let gate = upstream.map(|upstream| upstream.gate(number as u32));
+            let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
+            let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate));
+            let reactor = Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?;
+            let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
-                number: number as u32,
-                bridge: None,
-                bridge_rest: None,
-                first_link: 0,
-                hub: Hub::new(number as u32, wakes.len() as u32, limits.clone()),
-                app: Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate)),
-                reactor: Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?,
-                links,
-                inbox: end.inbox,
-                held: Held::default(),
+                turn: Turn::new(hub, app, reactor, links, end.inbox),
                 shared: Arc::clone(&shared[number]),
-                lanes: Lanes::default(),
-                spare: Vec::new(),
-                resumed: Vec::new(),
-                now: Duration::ZERO,
-                began: Instant::now(),
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,
             });
@@ -332,17 +322,10 @@ fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
             links[one].push(Link {
                 peer: other as u32,
                 batches_in: from_other,
-                rest: None,
                 batches_out: to_other,
                 wake: wake(other),
             });
-            links[other].push(Link {
-                peer: one as u32,
-                batches_in: from_one,
-                rest: None,
-                batches_out: to_one,
-                wake: wake(one),
-            });
+            links[other].push(Link { peer: one as u32, batches_in: from_one, batches_out: to_one, wake: wake(one) });
         }
     }
     links
@@ -351,8 +334,9 @@ fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
 /// The links of each core to the bridge; gives the bridge's ends.
 fn link_bridges(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> {
     let link = |core: &mut Core| {
-        let (downlink, link) = link_bridge(uplink, core.hub.add_bridge(), core.inbox.shared_wake());
-        core.bridge = Some(link);
+        let turn = &mut core.turn;
+        let (downlink, link) = link_bridge(uplink, turn.hub.add_bridge(), turn.inbox.shared_wake());
+        turn.links.bridge = Some(link);
         downlink
     };
     cores.iter_mut().map(link).collect()

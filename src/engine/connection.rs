@@ -76,6 +76,11 @@ impl Connections {
         self.connections[slot as usize].is_ready
     }
 
+    /// Whether the peer has shut its side.
+    pub(crate) fn is_read_closed(&self, slot: Slot) -> bool {
+        self.connections[slot as usize].is_read_closed
+    }
+
     /// Reads once into `buffer`.
     pub(crate) fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.connections[slot as usize].stream {

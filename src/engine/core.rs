@@ -1,9 +1,6 @@
-//! A core's thread: turn after turn, none of which blocks.
+//! A core's thread: it polls, has a turn, and rests, until it is asked to stop.
 
-mod letters;
-mod reading;
-mod relaying;
-mod stopping;
+mod links;
 
 use std::{
     io,
@@ -12,69 +9,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-
 use crate::{
     config::memory,
     engine::{
         counters::Shared,
-        hub::{Application, Hub},
-        inbox::{Inbox, Wake},
-        lanes::Lanes,
+        inbox::Options,
         pace::Pace,
         reactor::Reactor,
-        session::ConnectionKey,
-        uplink::BridgeLink,
+        turn::{Stop, Turn},
     },
 };
 
-pub(crate) use self::{letters::Held, relaying::Rest};
-use self::{letters::LETTERS_PER_TURN, stopping::Stop};
+pub(crate) use self::links::{CoreLinks, Link};
 
 /// The one buffer that a core reads into, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 const _: () = assert!(READ_BYTES <= memory::READ_BYTES);
-/// How long a core sleeps at most that cannot hand over its batches, or is stopping and waits for its peers.
-const RELAY_RETRY: Duration = Duration::from_millis(1);
-
-/// Both directions of the link between two cores.
-pub(crate) struct Link {
-    /// The peer's number.
-    pub(crate) peer: u32,
-    pub(crate) batches_in: Receiver<Vec<u8>>,
-    /// What is left of the batch that was taken last.
-    pub(crate) rest: Rest,
-    pub(crate) batches_out: Sender<Vec<u8>>,
-    pub(crate) wake: Arc<Wake>,
-}
 
 /// A core, ready to run on its thread.
 pub(crate) struct Core {
-    pub(crate) number: u32,
-    pub(crate) hub: Hub,
-    pub(crate) app: Box<dyn Application>,
-    pub(crate) reactor: Reactor,
-    pub(crate) links: Vec<Link>,
-    /// The link to the bridge, if there are other nodes.
-    pub(crate) bridge: Option<BridgeLink>,
-    /// What is left of its last batch.
-    pub(crate) bridge_rest: Rest,
-    /// The link that is taken from first in the next turn.
-    pub(crate) first_link: usize,
-    pub(crate) inbox: Inbox,
-    /// Letters that wait for a congested link.
-    pub(crate) held: Held,
+    pub(crate) turn: Turn<Reactor, CoreLinks>,
     pub(crate) shared: Arc<Shared>,
-    /// The order in which connections are read.
-    pub(crate) lanes: Lanes,
-    /// The ready list's other half, empty between turns: its memory is used again.
-    pub(crate) spare: Vec<ConnectionKey>,
-    /// Room for connections that need not wait any more, empty between turns.
-    pub(crate) resumed: Vec<ConnectionKey>,
-    /// The time of the running turn, since the core's start.
-    pub(crate) now: Duration,
-    /// Since when the connection is read that is read, but for the time of flushes: they serve all who have published.
-    pub(crate) began: Instant,
     /// When a flush is worth to wait for.
     pub(crate) pace: Pace,
     /// How long to poll without sleeping after something happened.
@@ -95,120 +50,58 @@ impl Core {
         let mut now = start.elapsed();
         loop {
             let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
-            let had_events = self.reactor.poll(now, deadline)?;
+            let had_events = self.turn.sockets.poll(now, deadline)?;
             now = start.elapsed();
-            self.hub.begin_turn(now, self.reactor.due());
-            let had_input = self.turn(now, &mut buffer) || had_events;
+            let due = self.turn.sockets.due();
+            let had_input = self.turn.take(now, due, &mut buffer) || had_events;
             if had_input {
                 awake_until = now + self.busy_poll;
             }
             self.end_turn(had_input);
-            if let Some(until) = self.pace.rest(now, self.hub.take_messages())
-                && !self.lanes.has_waiting()
+            if let Some(until) = self.pace.rest(now, self.turn.hub.take_messages())
+                && !self.turn.has_waiting()
             {
                 wait_between_turns(until.saturating_sub(start.elapsed()));
             }
-            if let Some(time) = self.inbox.stop_asked() {
+            if let Some(time) = self.turn.inbox.stop_asked() {
                 now = start.elapsed(); // the turn may have begun before anybody asked
-                let stop = stop.get_or_insert_with(|| Stop::new(now.saturating_add(time), self.inbox.len()));
-                if self.go_on_stopping(stop, now) {
+                let letters = self.turn.inbox.len();
+                let stop = stop.get_or_insert_with(|| Stop::new(now.saturating_add(time), letters));
+                if self.turn.go_on_stopping(stop, now) {
+                    self.shared.store(self.turn.hub.refresh_stats());
                     return Ok(());
                 }
             }
         }
     }
 
-    /// How long to sleep at most, unless the alarm goes off. Peers need not make a system call to wake this core until
-    /// this says that it may sleep.
+    /// How long to sleep at most, unless the alarm goes off.
     fn next_deadline(&mut self, now: Duration, stop: Option<&Stop>) -> io::Result<Option<Duration>> {
-        if self.hub.wants_turn() || self.lanes.has_waiting() {
+        if self.turn.has_left(stop.is_some()) {
             return Ok(Some(now));
         }
-        self.inbox.wake().clear();
-        let is_to_stop = stop.is_none() && self.inbox.stop_asked().is_some();
-        if self.has_letters() || self.has_batches_in() || is_to_stop {
-            return Ok(Some(now));
+        if let Some(deadline) = self.turn.hub.next_deadline() {
+            self.turn.sockets.wake_at(now, deadline)?;
         }
-        if let Some(deadline) = self.hub.next_deadline() {
-            self.reactor.wake_at(now, deadline)?;
-        }
-        let waits_for_links = self.hub.has_batches() || stop.is_some_and(Stop::waits_for_peers);
-        let retry = waits_for_links.then_some(now + RELAY_RETRY);
-        let stop = stop.map(|stop| stop.deadline);
-        Ok(retry.into_iter().chain(stop).min())
+        Ok(self.turn.retry(now, stop))
     }
 
-    /// Takes in all that has come, or was left by earlier turns. Says whether anything was, the poll's events aside.
-    fn turn(&mut self, now: Duration, buffer: &mut [u8]) -> bool {
-        self.now = now;
-        let had_left = self.lanes.has_waiting() || self.hub.wants_turn();
-        self.reactor.sort_events(&mut self.hub);
-        let had_batches = self.take_batches();
-        let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
-        self.reactor.accept(&mut self.hub, now);
-        self.read_connections(buffer);
-        let connections = &self.reactor.connections;
-        let had_deadlines =
-            self.reactor.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| connections.is_ready(slot));
-        had_left || had_batches || had_letters || had_deadlines
-    }
-
-    /// Sends what came of the turn.
     fn end_turn(&mut self, had_input: bool) {
-        self.send();
+        self.turn.send();
+        for (options, taken) in self.turn.take_options() {
+            self.set_options(&options);
+            let _ = taken.try_send(()); // the thread that asked may have given up waiting
+        }
         if had_input {
-            self.hub.stats.turns += 1;
-            self.shared.store(self.hub.refresh_stats());
+            self.turn.hub.stats.turns += 1;
+            self.shared.store(self.turn.hub.refresh_stats());
         }
     }
 
-    fn flush_if_full(&mut self) {
-        if self.hub.is_full() {
-            self.flush();
-        }
-    }
-
-    /// Ends a turn.
-    fn send(&mut self) {
-        self.flush();
-        let mut shut = Vec::new();
-        self.hub.take_shut(&mut shut);
-        shut.into_iter().for_each(|slot| self.reactor.connections.shut(slot));
-        let mut ended = Vec::new();
-        self.hub.reap(&mut ended);
-        self.reactor.close(ended);
-    }
-
-    /// Sends what has been collected: batches first, so that peers work while this core writes. A turn that is full does
-    /// so before its end, so neither its batches nor its outboxes grow with the number of those who publish in it.
-    fn flush(&mut self) {
-        for link in &self.links {
-            let Some(batch) = self.hub.take_batch(link.peer) else { continue };
-            match link.batches_out.try_send(batch) {
-                Ok(()) => link.wake.notify(),
-                Err(TrySendError::Full(batch)) => self.hub.give_back_batch(link.peer, batch),
-                Err(TrySendError::Disconnected(_)) => {} // the peer has stopped, and so will this core
-            }
-        }
-        self.hand_to_bridge();
-        let began = Instant::now();
-        self.hub.flush(&mut *self.app, &mut self.reactor.connections);
-        let took = began.elapsed();
-        self.began += took;
-        self.lanes.has_flushed(&mut self.hub, took);
-    }
-}
-
-impl Core {
-    fn hand_to_bridge(&mut self) {
-        let Some(bridge) = &self.bridge else { return };
-        let mut interest = self.hub.take_interest();
-        if bridge.uplink.is_full_of_interest()
-            && let Some(interest) = interest.take()
-        {
-            self.hub.give_back_interest(interest);
-        }
-        bridge.uplink.send(self.number, interest, std::iter::from_fn(|| self.hub.take_batch(bridge.peer)));
+    fn set_options(&mut self, options: &Options) {
+        self.turn.sockets.set_connections_max(options.connections_max);
+        self.busy_poll = options.busy_poll;
+        self.pace = Pace::new(options.coalesce);
     }
 }
 

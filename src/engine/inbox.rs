@@ -84,20 +84,28 @@ impl Letter {
 /// Gets a core out of its poll.
 #[derive(Debug)]
 pub(crate) struct Wake {
-    waker: mio::Waker,
+    /// None in a simulation, whose cores are not asleep.
+    waker: Option<mio::Waker>,
     is_due: AtomicBool,
 }
 
 impl Wake {
     pub(crate) fn new(waker: mio::Waker) -> Self {
-        Self { waker, is_due: AtomicBool::new(false) }
+        Self { waker: Some(waker), is_due: AtomicBool::new(false) }
+    }
+
+    /// One for a core that does not poll.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn silent() -> Self {
+        Self { waker: None, is_due: AtomicBool::new(false) }
     }
 
     /// Makes sure that the core looks at its inputs after this: one system call for all that call it until then.
     pub(crate) fn notify(&self) {
         // Both sides swap, so either this one sees that the core has looked, or the core sees what came before this.
         if !self.is_due.swap(true, Ordering::AcqRel)
-            && let Err(error) = self.waker.wake()
+            && let Some(waker) = &self.waker
+            && let Err(error) = waker.wake()
         {
             static LIMIT: LogLimit = LogLimit::new();
             LIMIT.say(|more| log::error!("cannot wake a core: {error}{more}"));
@@ -135,7 +143,12 @@ pub(crate) struct Mailbox {
 
 /// A pair of ends, for the core that `wake` wakes.
 pub(crate) fn inbox(wake: Arc<Wake>) -> (Mailbox, Inbox) {
-    let (sender, receiver) = bounded(LETTERS_MAX);
+    inbox_of(LETTERS_MAX, wake)
+}
+
+/// The same for so many letters.
+pub(crate) fn inbox_of(letters_max: usize, wake: Arc<Wake>) -> (Mailbox, Inbox) {
+    let (sender, receiver) = bounded(letters_max);
     let state = Arc::new(State { wake, bytes: AtomicUsize::new(0), stop: AtomicU64::new(0) });
     (Mailbox { letters: sender, state: Arc::clone(&state) }, Inbox { letters: receiver, state })
 }

@@ -155,12 +155,6 @@ impl Lanes {
         self.behind.len()
     }
 
-    /// Whether a connection waits for the next turn.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn is_waiting(&self, key: ConnectionKey) -> bool {
-        self.left_over.contains(&key) || self.behind.contains(&key)
-    }
-
     /// The next of them.
     pub(crate) fn next_behind(&mut self) -> Option<ConnectionKey> {
         self.behind.pop_front()

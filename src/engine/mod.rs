@@ -20,4 +20,5 @@ pub(crate) mod relay;
 pub(crate) mod session;
 pub(crate) mod subscriptions;
 pub(crate) mod timers;
+pub(crate) mod turn;
 pub(crate) mod uplink;

@@ -1,6 +1,7 @@
 //! A core's sockets and its poll: accepting, and which connections have something to read.
 
 mod reserve;
+mod sockets;
 
 use std::{
     io,
@@ -49,9 +50,9 @@ pub(crate) struct Reactor {
     alarm: Alarm,
     events: Events,
     listeners: Vec<Listener>,
-    pub(crate) connections: Connections,
+    connections: Connections,
     /// Connections that may have something to read.
-    pub(crate) ready: Vec<ConnectionKey>,
+    ready: Vec<ConnectionKey>,
     /// The listener that is first to be asked.
     next_listener: usize,
     /// A listener may have more to accept.
@@ -71,6 +72,8 @@ pub(crate) struct Reactor {
     /// Connections open on all cores, without those over the limit.
     open: Arc<AtomicUsize>,
     connections_max: usize,
+    /// When it was made.
+    start: Instant,
 }
 
 impl Reactor {
@@ -104,6 +107,7 @@ impl Reactor {
             was_interrupted: false,
             open,
             connections_max,
+            start: Instant::now(),
         })
     }
 
@@ -125,7 +129,7 @@ impl Reactor {
     }
 
     /// Whether the polls have told of all that had come, so that what a connection has not said by now it has not sent.
-    pub(crate) fn has_seen_all(&self) -> bool {
+    fn has_seen_all(&self) -> bool {
         self.polls_left == 0 && !self.was_interrupted
     }
 
@@ -149,7 +153,7 @@ impl Reactor {
     }
 
     /// Sorts the events of the last poll: the hub hears who is writable, the ready list gets who is readable.
-    pub(crate) fn sort_events(&mut self, hub: &mut Hub) {
+    fn sort_events(&mut self, hub: &mut Hub) {
         let mut count = 0;
         for event in &self.events {
             count += 1;
@@ -163,7 +167,7 @@ impl Reactor {
     }
 
     /// Puts a connection on the ready list, once.
-    pub(crate) fn make_ready(&mut self, key: ConnectionKey) {
+    fn make_ready(&mut self, key: ConnectionKey) {
         let connection = self.connections.get(key.slot);
         if !std::mem::replace(&mut connection.is_ready, true) {
             self.ready.push(key);
@@ -171,7 +175,7 @@ impl Reactor {
     }
 
     /// Accepts what has come, within the turn's share.
-    pub(crate) fn accept(&mut self, hub: &mut Hub, now: Duration) {
+    fn accept(&mut self, hub: &mut Hub, now: Duration) {
         if self.accept_retry.is_some_and(|at| now < at) || !self.accepts {
             return;
         }
@@ -233,7 +237,7 @@ impl Reactor {
     }
 
     /// Closes the sockets of the connections that are over.
-    pub(crate) fn close(&mut self, ended: Vec<Ended>) {
+    fn close(&mut self, ended: Vec<Ended>) {
         for ended in ended {
             let slot = ended.slot;
             let connection = self.connections.remove(ended);

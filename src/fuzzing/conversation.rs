@@ -3,13 +3,7 @@
 mod bounds;
 mod town;
 
-use crate::{
-    config::Config,
-    engine::{
-        hub::Limits,
-        inbox::{self, Mailbox},
-    },
-};
+use crate::{config::Config, engine::hub::Limits};
 
 use self::town::Town;
 use super::dice::Dice;
@@ -38,17 +32,4 @@ pub(super) fn limits() -> Limits {
     limits.message_bytes_max = 4096;
     limits.head.head_bytes_max = 2048;
     limits
-}
-
-/// Somewhere for extensions to send to; nobody takes it.
-pub(super) fn mailbox() -> Mailbox {
-    thread_local! {
-        static MAILBOX: (Mailbox, inbox::Inbox, mio::Poll) = {
-            let poll = mio::Poll::new().expect("a poll");
-            let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
-            let (mailbox, inbox) = inbox::inbox(wake);
-            (mailbox, inbox, poll)
-        };
-    }
-    MAILBOX.with(|(mailbox, ..)| mailbox.clone())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::{
-    conversation::{limits, mailbox},
+    conversation::limits,
     dice::{Dice, pieces},
     hostile,
 };
@@ -123,7 +123,7 @@ pub fn cuts(bytes: &[u8]) {
 
 /// What a connection was sent, whether it is closed, and what was counted of it.
 fn answered<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> (Vec<u8>, bool, [u64; 5]) {
-    let mut node = Node::new(0, 1, limits(), mailbox(), None);
+    let mut node = Node::new(0, 1, limits(), None);
     let id = node.connect();
     let mut buffer = vec![0; 1 << 20];
     for piece in std::iter::once(HANDSHAKE.as_bytes()).chain(pieces) {
@@ -142,7 +142,7 @@ fn answered<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> (Vec<u8>, bool, [u64;
         }
         assert!(node.next_turn(Duration::ZERO).is_none_or(|at| at > Duration::ZERO), "it does not come to rest");
     }
-    let stats = *node.hub.refresh_stats();
+    let stats = *node.hub_mut().refresh_stats();
     let counts = [stats.received, stats.refused, stats.faults, stats.published, stats.subscriptions];
     let socket = node.socket(id);
     (std::mem::take(&mut socket.outbound), socket.is_closed || socket.is_shut, counts)

@@ -1,10 +1,20 @@
 //! A node's sockets, as the kernel has them.
 
-use std::io::{self, IoSlice};
+use std::{
+    io::{self, IoSlice},
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use rand::{RngExt, rngs::StdRng};
 
-use crate::engine::{outbox::Sink, subscriptions::Slot};
+use crate::engine::{
+    hub::Hub,
+    outbox::Sink,
+    session::{ConnectionKey, Ended},
+    subscriptions::Slot,
+    turn::Sockets,
+};
 
 /// One connection's two directions, as the kernel has them.
 #[derive(Default)]
@@ -26,17 +36,133 @@ pub(crate) struct Socket {
     /// The edges that the server has not heard of.
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// It waits to be read.
+    is_ready: bool,
 }
 
 /// The sockets of a node, by slot; a socket outlives its slot for the client to read the rest.
 #[derive(Default)]
-pub(super) struct Sockets {
-    pub(super) by_slot: Vec<Option<usize>>,
+pub(super) struct Buffers {
+    by_slot: Vec<Option<usize>>,
     pub(super) all: Vec<Socket>,
-    pub(super) short_writes: Option<StdRng>,
+    /// Their connections, once they are accepted.
+    keys: Vec<ConnectionKey>,
+    /// Those that the node has not accepted yet.
+    accepts: Vec<usize>,
+    ready: Vec<ConnectionKey>,
+    /// Decides which writes are short.
+    short_writes: Option<StdRng>,
 }
 
-impl Sink for Sockets {
+impl Buffers {
+    pub(super) fn new(short_writes: Option<StdRng>) -> Self {
+        Self { short_writes, ..Self::default() }
+    }
+
+    /// A client connects; gives the number of its socket.
+    pub(super) fn connect(&mut self) -> usize {
+        self.all.push(Socket { room: usize::MAX, ..Socket::default() });
+        self.keys.push(ConnectionKey { slot: Slot::MAX, generation: 0 });
+        self.accepts.push(self.all.len() - 1);
+        self.all.len() - 1
+    }
+
+    /// Whether a poll would tell of something, or has told of something that is not done.
+    pub(super) fn has_events(&self) -> bool {
+        let has_event = |socket: &Socket| !socket.is_closed && (socket.readable || socket.writable);
+        !self.ready.is_empty() || !self.accepts.is_empty() || self.all.iter().any(has_event)
+    }
+
+    fn of(&self, slot: Slot) -> usize {
+        self.by_slot[slot as usize].expect("a current connection has a socket")
+    }
+}
+
+impl Sockets for Buffers {
+    fn sort_events(&mut self, hub: &mut Hub) {
+        for (socket, &key) in self.all.iter_mut().zip(&self.keys) {
+            if socket.is_closed || !hub.is_current(key) {
+                continue;
+            }
+            if std::mem::take(&mut socket.writable) {
+                hub.writable(key.slot);
+            }
+            if std::mem::take(&mut socket.readable) && !std::mem::replace(&mut socket.is_ready, true) {
+                self.ready.push(key);
+            }
+        }
+    }
+
+    fn has_seen_all(&self) -> bool {
+        true
+    }
+
+    fn accept(&mut self, hub: &mut Hub, _: Duration) {
+        for id in std::mem::take(&mut self.accepts) {
+            let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+            self.keys[id] = key;
+            self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
+            assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
+        }
+    }
+
+    fn ready(&mut self) -> &mut Vec<ConnectionKey> {
+        &mut self.ready
+    }
+
+    fn is_ready(&self, slot: Slot) -> bool {
+        self.all[self.of(slot)].is_ready
+    }
+
+    fn set_ready(&mut self, slot: Slot, is_ready: bool) -> bool {
+        let id = self.of(slot);
+        std::mem::replace(&mut self.all[id].is_ready, is_ready)
+    }
+
+    fn is_read_closed(&self, slot: Slot) -> bool {
+        let socket = &self.all[self.of(slot)];
+        socket.is_finished || socket.is_reset
+    }
+
+    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+        let id = self.of(slot);
+        let socket = &mut self.all[id];
+        if socket.is_reset {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if socket.inbound.is_empty() && !socket.is_finished {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = socket.inbound.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&socket.inbound[..len]);
+        socket.inbound.drain(..len);
+        Ok(len)
+    }
+
+    fn shut(&mut self, slot: Slot) {
+        if let Some(id) = self.by_slot[slot as usize] {
+            self.all[id].is_shut = true;
+        }
+    }
+
+    fn close(&mut self, ended: Vec<Ended>) {
+        for Ended { slot, .. } in ended {
+            let id = self.by_slot[slot as usize].take().expect("a slot is closed once");
+            self.all[id].is_closed = true;
+        }
+    }
+
+    fn close_all(&mut self) {
+        self.by_slot.drain(..).flatten().for_each(|id| self.all[id].is_closed = true);
+    }
+
+    /// Nothing takes any time.
+    fn clock(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Sink for Buffers {
     fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let Some(id) = self.by_slot[slot as usize] else { return Err(io::ErrorKind::NotConnected.into()) };
         let socket = &mut self.all[id];

@@ -101,7 +101,7 @@ impl World {
         let (_, payload) = self.publication(LETTERS + node, "", channels.clone());
         let publication = self.publications.last_mut().expect("just made");
         publication.is_text = std::str::from_utf8(&payload).is_ok();
-        self.nodes[node].letters.push_back((channels.join(" ").into_bytes(), payload));
+        self.nodes[node].post_publish(channels.join(" ").into_bytes().into(), payload);
     }
 
     /// Makes up a message and notes it; without channels it is one that must not reach anybody.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::world::World;
-use crate::engine::{counters::Stats, inbox};
+use crate::engine::counters::Stats;
 
 /// Seeds of one run: about ten seconds in a debug build.
 const SEEDS: Range<u64> = 0..160;
@@ -30,15 +30,12 @@ fn seeds() -> Range<u64> {
 
 #[test]
 fn nothing_is_lost_or_doubled_or_out_of_order_and_nothing_is_left() {
-    let poll = mio::Poll::new().expect("a poll");
-    let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
-    let (mailbox, _inbox) = inbox::inbox(wake);
     let mut all: Vec<Stats> = Vec::new();
     let seeds = seeds();
     let runs = seeds.clone().count();
     for seed in seeds {
         let _seed = Seed(seed);
-        all.extend(World::new(seed, &mailbox).run());
+        all.extend(World::new(seed).run());
     }
     if runs >= 100 {
         let sum = |of: fn(&Stats) -> u64| all.iter().map(of).sum::<u64>();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    engine::{counters::Stats, hub::Limits, inbox::Mailbox},
+    engine::{counters::Stats, hub::Limits},
 };
 use tungstenite::protocol::frame::coding::Control;
 
@@ -35,7 +35,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, mailbox: &Mailbox) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut limits = Limits::new(&Config::default(), u64::MAX, 1);
         limits.outbox_bytes_max = *[3_000, 30_000, 1 << 20].choose(&mut rng).expect("some");
@@ -46,10 +46,10 @@ impl World {
         let nodes: u32 = rng.random_range(1..=4);
         let is_short = rng.random_bool(0.5);
         let writes = |own: u32| is_short.then(|| StdRng::seed_from_u64(seed + u64::from(own)));
-        let node = |own| Node::new(own, nodes, limits.clone(), mailbox.clone(), writes(own));
+        let node = |own| Node::new(own, nodes, limits.clone(), writes(own));
         let mut nodes: Vec<Node> = (0..nodes).map(node).collect();
         if rng.random_bool(0.5) {
-            nodes.iter_mut().for_each(|node| node.hub.set_batch_bytes_max(0));
+            nodes.iter_mut().for_each(|node| node.hub_mut().set_batch_bytes_max(0));
         }
         if let Some(&units) = [None, Some(300), Some(3000)].choose(&mut rng).expect("some").as_ref() {
             nodes.iter_mut().for_each(|node| node.set_small_turns(units));
@@ -94,7 +94,7 @@ impl World {
             }
         }
         self.finish();
-        self.nodes.iter_mut().map(|node| *node.hub.refresh_stats()).collect()
+        self.nodes.iter_mut().map(|node| *node.hub_mut().refresh_stats()).collect()
     }
 
     /// Everybody goes, and nothing is left.
@@ -112,7 +112,7 @@ impl World {
         self.pass_time(30);
         let ends = self.clients.iter().filter(|client| !client.is_over).map(|client| client.number);
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
-        self.nodes.iter().for_each(|node| node.hub.assert_empty());
+        self.nodes.iter().for_each(|node| node.hub().assert_empty());
         self.clients.iter().for_each(|client| oracle::check(client, &self.publications));
     }
 
@@ -287,7 +287,8 @@ impl World {
         }
         for peer in 0..self.nodes.len() {
             if self.nodes[node].takes_from(peer) {
-                self.nodes[node].batches_in[peer] = self.nodes[peer].take_sent(node);
+                let batches = self.nodes[peer].take_sent(node);
+                self.nodes[node].put_batches(peer, batches);
             }
         }
         self.nodes[node].turn(self.now, &mut self.buffer);
@@ -313,7 +314,7 @@ impl World {
             for node in 0..self.nodes.len() {
                 has_moved |= self.turn_if_due(node, true);
             }
-            if !has_moved && !self.nodes.iter().any(|node| node.hub.has_batches()) {
+            if !has_moved && !self.nodes.iter().any(|node| node.hub().has_batches()) {
                 break;
             }
             if !has_moved {
@@ -327,7 +328,7 @@ impl World {
 
     fn at_rest(&mut self) {
         for node in &self.nodes {
-            assert!(!node.hub.has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
+            assert!(!node.hub().has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
             assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
         }
         for client in &mut self.clients {

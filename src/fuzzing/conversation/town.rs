@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use super::{
     super::{dice::Dice, hostile, http},
     bounds::{self, Flow, Spent},
-    limits, mailbox,
+    limits,
 };
 use crate::{
     engine::hub::Limits,
@@ -66,7 +66,7 @@ impl Town {
         limits.subscriptions_max = dice.choose(&[1000, 8]);
         limits.publish_channels_max = dice.choose(&[32, 3]);
         limits.http_head_bytes_max = dice.choose(&[8192, 512]);
-        let node = |own| Node::new(own, count, limits.clone(), mailbox(), None);
+        let node = |own| Node::new(own, count, limits.clone(), None);
         let mut nodes: Vec<Node> = (0..count).map(node).collect();
         let (units, has_full_links) = (dice.choose(&[None, Some(300), Some(3000)]), dice.is_one_in(2));
         for node in &mut nodes {
@@ -74,7 +74,7 @@ impl Town {
                 node.set_small_turns(units);
             }
             if has_full_links {
-                node.hub.set_batch_bytes_max(0);
+                node.hub_mut().set_batch_bytes_max(0);
             }
         }
         let spent = vec![Spent::default(); nodes.len()];
@@ -153,7 +153,7 @@ impl Town {
         for client in 0..self.clients.len() {
             assert!(self.socket(client).is_closed, "client {client} is still connected");
         }
-        self.nodes.iter().for_each(|node| node.hub.assert_empty());
+        self.nodes.iter().for_each(|node| node.hub().assert_empty());
     }
 
     fn socket(&mut self, client: usize) -> &mut Socket {
@@ -193,9 +193,9 @@ impl Town {
         let message = [format!("LHTTP/1.0 c\r\npublish:{ROOM}\r\n\r\n").as_bytes(), &body].concat();
         self.say(1, OpCode::Data(Data::Text), &message);
         self.expected.push_back(body);
-        let (channels, payload) = (b"a a.b c".to_vec(), b"LHTTP/1.0 letter\r\n\r\n".to_vec());
+        let (channels, payload): (Box<[u8]>, _) = (b"a a.b c".as_slice().into(), b"LHTTP/1.0 letter\r\n\r\n".to_vec());
         self.flow.input += (channels.len() + payload.len()) as u64;
-        self.nodes[node].letters.push_back((channels, payload));
+        self.nodes[node].post_publish(channels, payload);
     }
 
     /// Moves up to so many bytes to the server, and all back; true when that was any.
@@ -265,18 +265,18 @@ impl Town {
                     bounds::check_batch(batch.len());
                     self.spent[peer].batch_bytes += batch.len() as u64;
                 }
-                self.nodes[number].batches_in[peer] = batches;
+                self.nodes[number].put_batches(peer, batches);
             }
         }
-        let before = self.nodes[number].hub.work();
-        let stats = *self.nodes[number].hub.refresh_stats();
+        let before = self.nodes[number].hub().work();
+        let stats = *self.nodes[number].hub_mut().refresh_stats();
         let unread = self.unread(number);
         self.nodes[number].turn(self.now, &mut self.buffer);
         self.nodes[number].end_turn();
         self.nodes[number].go_on_stopping();
         let read = unread - self.unread(number);
         let spent = &mut self.spent[number];
-        spent.turn_work = self.nodes[number].hub.work() - before;
+        spent.turn_work = self.nodes[number].hub().work() - before;
         // Subscriptions that begin and end within a turn are among what was read in it, two bytes each at least.
         let within = stats.subscriptions + (read + stats.kept_bytes - stats.subscription_bytes) / 2;
         spent.subscriptions = spent.subscriptions.max(within);
@@ -298,8 +298,8 @@ impl Town {
     }
 
     fn check_bounds(&mut self, number: usize) {
-        self.flow.published = self.nodes.iter_mut().map(|node| node.hub.refresh_stats().published).sum();
-        let hub = &mut self.nodes[number].hub;
+        self.flow.published = self.nodes.iter_mut().map(|node| node.hub_mut().refresh_stats().published).sum();
+        let hub = self.nodes[number].hub_mut();
         let (work, stats) = (hub.work(), *hub.refresh_stats());
         let spent = &mut self.spent[number];
         spent.work = work;
@@ -318,7 +318,7 @@ impl Town {
             for node in 0..self.nodes.len() {
                 has_moved |= self.turn_if_due(node);
             }
-            if !has_moved && !self.nodes.iter().any(|node| node.hub.has_batches()) {
+            if !has_moved && !self.nodes.iter().any(|node| node.hub().has_batches()) {
                 break;
             }
             if !has_moved {

@@ -4,18 +4,13 @@ use std::collections::VecDeque;
 
 use crate::{
     engine::{
-        core::Core,
-        hub::SHARE_UNITS,
-        inbox::{Letter, Options},
-        pace::Pace,
+        inbox::Letter,
+        turn::{Links, Sockets, Turn},
     },
     protocol::channel,
 };
 
-/// Letters taken in one turn.
-pub(super) const LETTERS_PER_TURN: usize = 4096;
-/// Publishes that wait for a congested link, and the bytes of their payloads: then the inbox waits, too.
-const HELD_MAX: usize = 1024;
+/// Bytes of the payloads that wait for a congested link: then the inbox waits, too.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
 
 /// Publishes that wait for a congested link, oldest first. Letters that are no publishes go on.
@@ -30,8 +25,8 @@ impl Held {
         self.publishes.is_empty()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.publishes.len() >= HELD_MAX || self.bytes >= HELD_BYTES_MAX
+    fn is_full(&self, publishes_max: usize) -> bool {
+        self.publishes.len() >= publishes_max || self.bytes >= HELD_BYTES_MAX
     }
 
     fn push(&mut self, channels: Box<[u8]>, payload: Vec<u8>) {
@@ -46,10 +41,10 @@ impl Held {
     }
 }
 
-impl Core {
+impl<S: Sockets, L: Links> Turn<S, L> {
     /// Takes at most so many letters, and gives how many there were.
     pub(super) fn take_letters(&mut self, most: usize) -> usize {
-        self.hub.limit_work(SHARE_UNITS);
+        self.hub.limit_work(self.sizes.share_units);
         self.publish_held();
         let mut taken = 0;
         while taken < most && self.may_take_letters() {
@@ -72,8 +67,8 @@ impl Core {
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
                 Letter::Options(options, taken) => {
-                    self.set_options(*options);
-                    let _ = taken.try_send(()); // whoever asked may have given up waiting
+                    self.hub.set_limits(options.limits.clone());
+                    self.options.push((*options, taken));
                 }
             }
             self.flush_if_full();
@@ -85,11 +80,11 @@ impl Core {
     /// Whether letters of the inbox, or those that wait for links, can be taken now.
     pub(super) fn has_letters(&self) -> bool {
         let has_free = !self.held.is_empty() && !self.hub.is_congested();
-        has_free || (!self.inbox.is_empty() && !self.held.is_full())
+        has_free || (!self.inbox.is_empty() && !self.held.is_full(self.sizes.held_max))
     }
 
     fn may_take_letters(&self) -> bool {
-        !self.held.is_full() && !self.hub.is_at_limit() && !self.hub.must_finish_first()
+        !self.held.is_full(self.sizes.held_max) && !self.hub.is_at_limit() && !self.hub.must_finish_first()
     }
 
     /// Publishes what has waited for links that have room now.
@@ -109,12 +104,5 @@ impl Core {
         let is_text = simdutf8::basic::from_utf8(payload).is_ok();
         self.hub.publish(channel::split(channels), is_text, payload, None);
         self.hub.message_done(None);
-    }
-
-    fn set_options(&mut self, options: Options) {
-        self.hub.set_limits(options.limits);
-        self.reactor.set_connections_max(options.connections_max);
-        self.busy_poll = options.busy_poll;
-        self.pace = Pace::new(options.coalesce);
     }
 }

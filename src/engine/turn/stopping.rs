@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use crate::engine::core::{Core, LETTERS_PER_TURN};
+use crate::engine::turn::{LETTERS_PER_TURN, Links, Sockets, Turn};
 
 /// How long clients have, after all was sent, to answer the goodbye of a stopping server.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A core that is stopping.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     /// Then it ends, whatever is left.
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
     stage: Stage,
 }
 
@@ -27,8 +27,14 @@ enum Stage {
 
 impl Stop {
     /// A core that ends at this time, and has this many letters.
-    pub(super) fn new(deadline: Duration, letters: usize) -> Self {
+    pub(crate) fn new(deadline: Duration, letters: usize) -> Self {
         Self { deadline, stage: Stage::Letters(letters) }
+    }
+
+    /// Whether its clients were told to go.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stage == Stage::Drain
     }
 
     /// Whether it may go on though nobody wakes it: a peer that has ended wakes nobody.
@@ -37,9 +43,9 @@ impl Stop {
     }
 }
 
-impl Core {
+impl<S: Sockets, L: Links> Turn<S, L> {
     /// Goes on with stopping, behind a turn. True when it is over.
-    pub(super) fn go_on_stopping(&mut self, stop: &mut Stop, now: Duration) -> bool {
+    pub(crate) fn go_on_stopping(&mut self, stop: &mut Stop, now: Duration) -> bool {
         if let Stage::Letters(left) = stop.stage {
             let left = left - self.take_letters(left.min(LETTERS_PER_TURN));
             let has_left = (left > 0 && !self.inbox.is_empty()) || !self.held.is_empty() || self.hub.has_unfinished();
@@ -61,9 +67,8 @@ impl Core {
             stop.deadline = stop.deadline.min(now + FAREWELL);
         }
         if is_time || (is_empty && stop.stage == Stage::Drain) {
-            self.hand_to_bridge();
-            self.reactor.connections.clear();
-            self.shared.store(self.hub.refresh_stats());
+            self.links.hand_to_bridge(&mut self.hub);
+            self.sockets.close_all();
             return true;
         }
         false

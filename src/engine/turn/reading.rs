@@ -1,25 +1,25 @@
 //! How a core reads its connections: who is next, and how much of it.
 
-use std::{io, time::Instant};
+use std::io;
 
-use crate::engine::{core::Core, lanes::Next, session::ConnectionKey};
+use crate::engine::{
+    lanes::Next,
+    session::ConnectionKey,
+    turn::{Links, Sockets, Turn},
+};
 
 /// Reads of one connection in one turn; what is left waits for the next, so that one publisher does not starve others.
 const READS_PER_TURN: usize = 4;
-/// While a link is congested a connection is read in pieces of this many bytes: what it keeps when it has to wait is little.
-const CONGESTED_READ_BYTES: usize = 4 * 1024;
-/// Work on messages that earlier turns have left, in one turn.
-const FINISH_UNITS: u64 = 1024 * 1024;
 
-impl Core {
+impl<S: Sockets, L: Links> Turn<S, L> {
     /// Reads those that are ready, then those that were left over, then those that had their share already or are new,
     /// until the turn has done enough.
     pub(super) fn read_connections(&mut self, buffer: &mut [u8]) {
         self.put_resumed_first();
         // A connection that is put back lands on the other list, which is read in the next turn.
-        let mut ready = std::mem::replace(&mut self.reactor.ready, std::mem::take(&mut self.spare));
+        let mut ready = std::mem::replace(self.sockets.ready(), std::mem::take(&mut self.spare));
         self.lanes.begin(&self.hub, self.now, ready.len());
-        self.began = Instant::now();
+        self.began = self.sockets.clock();
         let mut taken = 0;
         while taken < ready.len() && !self.lanes.is_over_for_ready(&self.hub) {
             self.read_unless_behind(ready[taken], buffer);
@@ -37,7 +37,7 @@ impl Core {
             let Some(key) = self.lanes.next_left_over() else { break };
             self.read_unless_behind(key, buffer);
         }
-        self.hub.go_on(FINISH_UNITS);
+        self.hub.go_on(self.sizes.finish_units);
         self.flush_if_full();
         if self.lanes.behind() > 0 {
             self.flush(); // what the others have said does not wait for those that say much
@@ -65,26 +65,29 @@ impl Core {
     fn put_resumed_first(&mut self) {
         let mut resumed = std::mem::take(&mut self.resumed);
         self.hub.take_resumed(&mut resumed);
-        let connections = &mut self.reactor.connections;
-        resumed.retain(|key| !std::mem::replace(&mut connections.get(key.slot).is_ready, true));
-        self.reactor.ready.splice(0..0, resumed.drain(..));
+        let sockets = &mut self.sockets;
+        resumed.retain(|key| !sockets.set_ready(key.slot, true));
+        sockets.ready().splice(0..0, resumed.drain(..));
         self.resumed = resumed;
     }
 
     /// Reads a connection until it has nothing more, or its share is used up.
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
-        self.reactor.connections.get(key.slot).is_ready = false;
+        self.sockets.set_ready(key.slot, false);
         let begun = self.lanes.reads(&mut self.hub, key);
         let has_more = self.read_share(key, buffer);
         // What a message costs is estimated before it is carried out. What it did cost is known now, user's code and all.
         let estimated = self.hub.work() - begun;
-        let ended = Instant::now();
-        self.hub.has_worked_until(begun + ended.duration_since(self.began).as_nanos() as u64);
+        let ended = self.sockets.clock();
+        self.hub.has_worked_until(begun + ended.saturating_sub(self.began).as_nanos() as u64);
         self.began = ended;
         match self.lanes.has_read(&mut self.hub, key, (begun, estimated), has_more) {
             Next::Wait => {}
-            Next::Ready => self.reactor.make_ready(key),
-            Next::Behind => self.reactor.connections.get(key.slot).is_ready = true,
+            Next::Ready => {
+                self.sockets.set_ready(key.slot, true);
+                self.sockets.ready().push(key);
+            }
+            Next::Behind => _ = self.sockets.set_ready(key.slot, true),
         }
     }
 
@@ -102,8 +105,9 @@ impl Core {
             if !self.hub.may_read(slot) {
                 return false; // it is read when it resumes
             }
-            let room = if self.hub.is_congested() { CONGESTED_READ_BYTES } else { buffer.len() };
-            let len = match self.reactor.connections.read(slot, &mut buffer[..room]) {
+            let room = if self.hub.is_congested() { self.sizes.congested_read_bytes } else { usize::MAX };
+            let room = room.min(buffer.len());
+            let len = match self.sockets.read(slot, &mut buffer[..room]) {
                 Ok(0) => {
                     self.hub.end_of_input(&mut *self.app, slot);
                     return false;
@@ -126,7 +130,7 @@ impl Core {
                 }
             }
             // Under edge triggering a short read has emptied the socket, unless the end is there too.
-            if len < room && !self.reactor.connections.get(slot).is_read_closed {
+            if len < room && !self.sockets.is_read_closed(slot) {
                 return false;
             }
             if self.hub.is_at_limit() {
