@@ -19,6 +19,27 @@ const LAYERS: [&[&str]; 9] = [
     &["bench", "fuzzing", "simulation"],
 ];
 
+/// The order inside `engine/`, in the same way.
+const ENGINE: [&[&str]; 5] = [
+    &[
+        "arena",
+        "clock",
+        "counters",
+        "index",
+        "log_limit",
+        "outbox",
+        "patterns",
+        "relay",
+        "session",
+        "subscriptions",
+        "timers",
+    ],
+    &["hub"],
+    &["inbox", "lanes"],
+    &["turn"],
+    &["alarm", "connection", "core", "listener", "pace", "reactor", "uplink"],
+];
+
 /// What `protocol/` must not use of std, except for [`ADDRESSES`]: it sees bytes and returns values.
 const IMPURE: [&str; 5] = ["net", "time", "thread", "fs", "process"];
 
@@ -98,6 +119,28 @@ fn a_layer_uses_only_those_below_it() {
                 Some(layer) if layer <= own => {}
                 Some(_) => found.push(format!("{}: uses crate::{path}, which is above it", file.path)),
                 None => found.push(format!("{}: uses crate::{path}; name it by its module", file.path)),
+            }
+        }
+    }
+    assert_none(found);
+}
+
+#[test]
+fn inside_the_engine_no_module_uses_one_above_it() {
+    let rank = |module: &str| ENGINE.iter().position(|modules| modules.contains(&module));
+    let mut found = Vec::new();
+    for file in rust_files(&["src/engine"]).iter().filter(|file| file.path != "src/engine/mod.rs") {
+        let own_name = file.path["src/engine/".len()..].split(['/', '.']).next().unwrap_or_default().to_owned();
+        let Some(own) = rank(&own_name) else {
+            found.push(format!("{}: not in the order of the engine's modules", file.path));
+            continue;
+        };
+        let is_test = file.path.contains("/tests");
+        for path in paths(&code(&file.text), "crate") {
+            let Some(target) = path.strip_prefix("engine::").and_then(|path| path.split("::").next()) else { continue };
+            // A test may look at more than its subject.
+            if !is_test && rank(target).is_none_or(|layer| layer > own) {
+                found.push(format!("{}: uses crate::{path}, which is above it", file.path));
             }
         }
     }
