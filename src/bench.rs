@@ -8,6 +8,7 @@ use std::{
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use smallvec::SmallVec;
@@ -19,10 +20,14 @@ use tungstenite::protocol::frame::{
 use crate::{
     config::Config,
     engine::{
+        core::CoreLinks,
         hub::{Hub, Limits},
         inbox,
+        lanes::ALONE_AFTER,
         outbox::Sink,
+        session::{ConnectionKey, Ended},
         subscriptions::{AudienceId, Slot, Subscriptions},
+        turn::{Sockets, Turn},
     },
     error::Refusal,
     extension::{Dispatch, Extensions},
@@ -184,14 +189,32 @@ impl Table {
     }
 }
 
-/// Sockets that take everything at once and keep none of it.
+/// Sockets that take everything at once and keep none of it, and have what is put there.
 #[derive(Default)]
-struct Drain {
+struct Feed {
     bytes: u64,
     writes: u64,
+    /// What the connections of these slots have sent, and how much of it was read.
+    input: Vec<(Vec<u8>, usize)>,
+    accepts: usize,
+    ready: Vec<ConnectionKey>,
+    is_ready: Vec<bool>,
 }
 
-impl Sink for Drain {
+impl Feed {
+    /// The connection has sent this; gives back what it had sent before.
+    fn put(&mut self, key: ConnectionKey, input: Vec<u8>) {
+        let slot = key.slot as usize;
+        self.input.resize_with(self.input.len().max(slot + 1), Default::default);
+        self.is_ready.resize(self.input.len(), false);
+        self.input[slot] = (input, 0);
+        if !std::mem::replace(&mut self.is_ready[slot], true) {
+            self.ready.push(key);
+        }
+    }
+}
+
+impl Sink for Feed {
     fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.bytes += len as u64;
@@ -200,14 +223,65 @@ impl Sink for Drain {
     }
 }
 
-/// One core without its sockets: a publisher, and connections that are subscribed to its channel.
+impl Sockets for Feed {
+    fn sort_events(&mut self, _: &mut Hub) {}
+
+    fn has_seen_all(&self) -> bool {
+        true
+    }
+
+    fn accept(&mut self, hub: &mut Hub, _: Duration) {
+        for _ in 0..std::mem::take(&mut self.accepts) {
+            let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+            self.put(key, HANDSHAKE.as_bytes().to_vec());
+        }
+    }
+
+    fn ready(&mut self) -> &mut Vec<ConnectionKey> {
+        &mut self.ready
+    }
+
+    fn is_ready(&self, slot: Slot) -> bool {
+        self.is_ready[slot as usize]
+    }
+
+    fn set_ready(&mut self, slot: Slot, is_ready: bool) -> bool {
+        std::mem::replace(&mut self.is_ready[slot as usize], is_ready)
+    }
+
+    fn is_read_closed(&self, _: Slot) -> bool {
+        false
+    }
+
+    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+        let (input, used) = &mut self.input[slot as usize];
+        let rest = &input[*used..];
+        if rest.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        *used += len;
+        Ok(len)
+    }
+
+    fn shut(&mut self, _: Slot) {}
+
+    fn close(&mut self, _: Vec<Ended>) {}
+
+    fn close_all(&mut self) {}
+
+    fn clock(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// One core without a kernel: a publisher, and connections that are subscribed to its channels.
 pub struct FanOut {
-    hub: Hub,
-    app: Dispatch,
-    sockets: Drain,
-    publisher: Slot,
-    /// The publisher's frames, not masked: see [`MASK_NONE`].
-    burst: Vec<u8>,
+    turn: Turn<Feed, CoreLinks>,
+    publisher: ConnectionKey,
+    now: Duration,
+    buffer: Vec<u8>,
     /// Keeps the mailbox's waker alive.
     _poll: mio::Poll,
 }
@@ -239,58 +313,59 @@ impl FanOut {
     pub fn mixed(channels: &[(&str, usize)], messages: &[&[u8]]) -> Self {
         let poll = mio::Poll::new().expect("a poll");
         let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
-        let (mailbox, _) = inbox::inbox(wake);
-        let app = Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None);
-        let mut burst = Vec::new();
-        messages.iter().for_each(|message| push_client_frame(&mut burst, MASK_NONE, message));
-        let hub = Hub::new(0, 1, limits());
-        let mut fan_out = Self { hub, app, sockets: Drain::default(), publisher: 0, burst, _poll: poll };
+        let (mailbox, inbox) = inbox::inbox(wake);
+        let app = Box::new(Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None));
+        let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
+        let turn = Turn::new(Hub::new(0, 1, limits()), app, Feed::default(), links, inbox);
+        let publisher = ConnectionKey { slot: 0, generation: 0 };
+        let buffer = vec![0; 64 * 1024];
+        let mut fan_out = Self { turn, publisher, now: Duration::ZERO, buffer, _poll: poll };
         fan_out.publisher = fan_out.connect();
         for (channel, subscribers) in channels {
             let mut subscribe = Vec::new();
-            push_client_frame(
-                &mut subscribe,
-                MASK_NONE,
-                format!("LHTTP/1.0 chat\r\nsubscribe:{channel}\r\n\r\n").as_bytes(),
-            );
+            let message = format!("LHTTP/1.0 chat\r\nsubscribe:{channel}\r\n\r\n");
+            push_client_frame(&mut subscribe, MASK_NONE, message.as_bytes());
             for _ in 0..*subscribers {
-                let slot = fan_out.connect();
-                fan_out.receive(slot, &mut subscribe);
+                let key = fan_out.connect();
+                fan_out.turn.sockets.put(key, subscribe.clone());
+                fan_out.run();
             }
         }
-        fan_out.flush();
+        let mut burst = Vec::new();
+        messages.iter().for_each(|message| push_client_frame(&mut burst, MASK_NONE, message));
+        fan_out.turn.sockets.put(fan_out.publisher, burst);
+        fan_out.run();
+        fan_out.now += ALONE_AFTER; // nobody else says anything any more
         fan_out
     }
 
-    /// One turn: takes the burst from the publisher and writes what it comes to.
+    /// Takes the burst from the publisher and writes what it comes to: one turn, if it is not full before.
     pub fn turn(&mut self) -> Delivered {
-        let before = self.hub.stats.delivered;
-        self.sockets = Drain::default();
-        let mut burst = std::mem::take(&mut self.burst);
-        self.receive(self.publisher, &mut burst);
-        self.burst = burst;
-        self.flush();
-        let Drain { bytes, writes } = self.sockets;
-        Delivered { messages: self.hub.stats.delivered - before, bytes, writes }
+        let before = self.turn.hub.stats.delivered;
+        let sockets = &mut self.turn.sockets;
+        (sockets.bytes, sockets.writes) = (0, 0);
+        let burst = std::mem::take(&mut sockets.input[self.publisher.slot as usize].0);
+        sockets.put(self.publisher, burst);
+        self.run();
+        let Feed { bytes, writes, .. } = self.turn.sockets;
+        Delivered { messages: self.turn.hub.stats.delivered - before, bytes, writes }
     }
 
-    fn connect(&mut self) -> Slot {
-        let slot = self.hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
-        self.receive(slot, &mut HANDSHAKE.as_bytes().to_vec());
-        slot
+    fn connect(&mut self) -> ConnectionKey {
+        self.turn.sockets.accepts = 1;
+        self.run();
+        let slot = self.turn.sockets.input.len() as Slot - 1;
+        self.turn.hub.key(slot)
     }
 
-    fn receive(&mut self, slot: Slot, bytes: &mut [u8]) {
-        let mut used = 0;
-        while used < bytes.len() {
-            used += self.hub.receive(&mut self.app, slot, &mut bytes[used..]);
-            if self.hub.is_full() {
-                self.flush();
+    /// Has turns until nothing is left to do.
+    fn run(&mut self) {
+        loop {
+            self.turn.take(self.now, self.now, &mut self.buffer);
+            self.turn.send();
+            if self.turn.sockets.ready.is_empty() && !self.turn.has_left(false) {
+                break;
             }
         }
-    }
-
-    fn flush(&mut self) {
-        self.hub.flush(&mut self.app, &mut self.sockets);
     }
 }

@@ -23,7 +23,7 @@ const TELLING_UNITS: u64 = 64 * 1024;
 const SIXTEENTHS_MIN: u64 = 4;
 const SIXTEENTHS_MAX: u64 = 128;
 /// A connection is alone if no other one was read for this long.
-const ALONE_AFTER: Duration = Duration::from_millis(50);
+pub(crate) const ALONE_AFTER: Duration = Duration::from_millis(50);
 
 /// The order of one core's connections.
 #[derive(Debug)]
