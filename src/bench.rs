@@ -25,9 +25,11 @@ use crate::{
         inbox,
         lanes::ALONE_AFTER,
         outbox::Sink,
-        session::{ConnectionKey, Ended},
-        subscriptions::{AudienceId, Slot, Subscriptions},
+        session::Ended,
+        slot::{ConnectionKey, Slot},
+        subscriptions::{AudienceId, Subscriptions},
         turn::{Sockets, Turn},
+        wake::waker,
     },
     error::Refusal,
     extension::{Dispatch, Extensions},
@@ -312,7 +314,7 @@ impl FanOut {
     /// If the system has no descriptor left for a poll.
     pub fn mixed(channels: &[(&str, usize)], messages: &[&[u8]]) -> Self {
         let poll = mio::Poll::new().expect("a poll");
-        let wake = inbox::waker(poll.registry(), mio::Token(0)).expect("a waker");
+        let wake = waker(poll.registry(), mio::Token(0)).expect("a waker");
         let (mailbox, inbox) = inbox::inbox(wake);
         let app = Box::new(Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None));
         let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };

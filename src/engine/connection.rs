@@ -9,7 +9,7 @@ use std::{
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, subscriptions::Slot};
+use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, slot::Slot};
 
 /// One socket: 8 bytes.
 #[derive(Debug, Default)]

@@ -4,10 +4,9 @@
 //! inbox is an error that the caller sees.
 
 use std::{
-    io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounde
 
 use crate::{
     config::memory,
-    engine::{hub::Limits, log_limit::LogLimit, session::ConnectionKey},
+    engine::{hub::Limits, slot::ConnectionKey, wake::Wake},
     error::PublishError,
 };
 
@@ -78,43 +77,6 @@ impl Letter {
             Self::Close { reason, .. } => reason.len(),
             Self::Options(..) => 0, // not a payload, and few
         }
-    }
-}
-
-/// Gets a core out of its poll.
-#[derive(Debug)]
-pub(crate) struct Wake {
-    /// None in a simulation, whose cores are not asleep.
-    waker: Option<mio::Waker>,
-    is_due: AtomicBool,
-}
-
-impl Wake {
-    pub(crate) fn new(waker: mio::Waker) -> Self {
-        Self { waker: Some(waker), is_due: AtomicBool::new(false) }
-    }
-
-    /// One for a core that does not poll.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn silent() -> Self {
-        Self { waker: None, is_due: AtomicBool::new(false) }
-    }
-
-    /// Makes sure that the core looks at its inputs after this: one system call for all that call it until then.
-    pub(crate) fn notify(&self) {
-        // Both sides swap, so either this one sees that the core has looked, or the core sees what came before this.
-        if !self.is_due.swap(true, Ordering::AcqRel)
-            && let Some(waker) = &self.waker
-            && let Err(error) = waker.wake()
-        {
-            static LIMIT: LogLimit = LogLimit::new();
-            LIMIT.say(|more| log::error!("cannot wake a core: {error}{more}"));
-        }
-    }
-
-    /// The core is about to look at its inputs.
-    pub(crate) fn clear(&self) {
-        self.is_due.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -239,12 +201,4 @@ impl Inbox {
     pub(crate) fn wake(&self) -> &Wake {
         &self.state.wake
     }
-}
-
-/// The waker of a core that polls `registry`.
-///
-/// # Errors
-/// What the system says.
-pub(crate) fn waker(registry: &mio::Registry, token: mio::Token) -> io::Result<Arc<Wake>> {
-    Ok(Arc::new(Wake::new(mio::Waker::new(registry, token)?)))
 }

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::engine::{
     hub::{Hub, SHARE_UNITS},
-    session::ConnectionKey,
+    slot::ConnectionKey,
 };
 
 /// Work on connections in one turn, in units (see `hub/work.rs`): then it ends, and others are looked at.

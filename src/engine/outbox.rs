@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 
 use crate::{
     config::memory,
-    engine::{arena::Arena, subscriptions::Slot},
+    engine::{arena::Arena, slot::Slot},
 };
 
 use self::backlog::Backlog;

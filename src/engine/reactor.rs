@@ -18,12 +18,8 @@ use mio::{Events, Interest, Poll, Token, event::Event};
 use crate::{
     config::RESERVED_PER_CORE,
     engine::{
-        alarm::Alarm,
-        connection::Connections,
-        hub::Hub,
-        listener::Listener,
-        log_limit::LogLimit,
-        session::{ConnectionKey, Ended},
+        alarm::Alarm, connection::Connections, hub::Hub, listener::Listener, log_limit::LogLimit, session::Ended,
+        slot::ConnectionKey,
     },
 };
 

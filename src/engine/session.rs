@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tungstenite::protocol::frame::coding::Data;
 
 use crate::{
-    engine::{subscriptions::Slot, timers::Look},
+    engine::{slot::Slot, timers::Look},
     protocol::{
         http::{ChunkedBody, HeadProgress, Persistence},
         utf8::Utf8,
@@ -77,13 +77,6 @@ impl Share {
         let steps = self.steps(window).saturating_add(steps).min(Self::STEPS_MAX);
         self.0 = (window % Self::WINDOWS * (Self::STEPS_MAX + 1) + steps) as u16;
     }
-}
-
-/// A connection that outlives the call that names it: its slot, and the generation that must still be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ConnectionKey {
-    pub(crate) slot: Slot,
-    pub(crate) generation: u32,
 }
 
 /// A connection that is over.

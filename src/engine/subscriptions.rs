@@ -24,6 +24,7 @@ use crate::{
     engine::{
         index::Index,
         patterns::{Patterns, Shape},
+        slot::Slot,
     },
     protocol::channel::Kind,
 };
@@ -33,9 +34,6 @@ use self::{audiences::Audience, refusals::Refusals};
 
 #[cfg(test)]
 mod tests;
-
-/// A connection, as its core numbers them: dense, and used again after [`Subscriptions::close`].
-pub(crate) type Slot = u32;
 
 /// Peer cores (and the bridge) that interest can be kept for: one bit each.
 pub(crate) const PEERS_MAX: u32 = u64::BITS;

@@ -18,8 +18,8 @@ use crate::engine::{
     inbox::{Inbox, Options},
     lanes::Lanes,
     outbox::Sink,
-    session::{ConnectionKey, Ended},
-    subscriptions::Slot,
+    session::Ended,
+    slot::{ConnectionKey, Slot},
 };
 
 pub(crate) use self::stopping::Stop;

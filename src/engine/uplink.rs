@@ -17,8 +17,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use crate::{
     config::memory,
     engine::{
-        inbox::Wake,
         relay::{self, Item},
+        wake::Wake,
     },
 };
 

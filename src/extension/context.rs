@@ -3,7 +3,7 @@
 use std::{any::Any, cell::RefCell, net::SocketAddr};
 
 use crate::{
-    engine::{hub::Hub, inbox::Mailbox, subscriptions::Slot},
+    engine::{hub::Hub, inbox::Mailbox, slot::Slot},
     error::{Reason, Refusal},
     extension::{
         control::{check_channels, check_publish_size},

@@ -5,7 +5,8 @@ use smallvec::SmallVec;
 use crate::{
     engine::{
         hub::{Hub, acks::Awaited},
-        subscriptions::{Demand, Slot},
+        slot::Slot,
+        subscriptions::Demand,
     },
     error::{Reason, Refusal},
     extension::upstream::{self, Gate},

@@ -12,7 +12,8 @@ use crate::{
         hub::{Application, Hub},
         inbox::Mailbox,
         log_limit::LogLimit,
-        subscriptions::{Demand, Slot},
+        slot::Slot,
+        subscriptions::Demand,
     },
     error::{Fault, Reason, Refusal},
     extension::{

@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::{
     engine::{
         hub::{Application, Hub},
-        subscriptions::{Demand, Slot},
+        slot::Slot,
+        subscriptions::Demand,
     },
     protocol::{
         channel::{self, Kind},

@@ -1,7 +1,7 @@
 //! Heads that do nothing but publish.
 
 use crate::{
-    engine::{hub::Hub, subscriptions::Slot},
+    engine::{hub::Hub, slot::Slot},
     extension::control::{self, Parsed},
     protocol::message::{Control, Head, HeadLimits},
 };

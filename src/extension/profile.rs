@@ -3,7 +3,7 @@
 use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
 
 use crate::{
-    engine::{session::ConnectionKey, subscriptions::Slot},
+    engine::slot::{ConnectionKey, Slot},
     extension::Processor,
     protocol::http::RequestHead,
 };

@@ -10,7 +10,7 @@ mod queue;
 
 use crate::{
     config::is_method,
-    engine::{hub::Hub, subscriptions::Slot},
+    engine::{hub::Hub, slot::Slot},
     error::{Reason, Refusal},
     extension::control::Parsed,
     protocol::message::Control,

@@ -11,8 +11,9 @@ use super::sockets::{Buffers, Socket};
 use crate::{
     engine::{
         hub::{Hub, Limits},
-        inbox::{Letter, Mailbox, Wake, inbox_of},
+        inbox::{Letter, Mailbox, inbox_of},
         turn::{Sizes, Sockets, Stop, Turn},
+        wake::Wake,
     },
     extension::{Dispatch, Extensions},
 };

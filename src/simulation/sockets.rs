@@ -11,8 +11,8 @@ use rand::{RngExt, rngs::StdRng};
 use crate::engine::{
     hub::Hub,
     outbox::Sink,
-    session::{ConnectionKey, Ended},
-    subscriptions::Slot,
+    session::Ended,
+    slot::{ConnectionKey, Slot},
     turn::Sockets,
 };
 

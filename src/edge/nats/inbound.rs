@@ -263,8 +263,8 @@ mod tests {
 
     use super::*;
     use crate::engine::{
-        inbox::waker,
         uplink::{Uplink, link_bridge},
+        wake::waker,
     };
 
     /// More than what is sent here.

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     config::Config,
-    engine::{inbox::waker, relay::Relays, uplink::link_bridge},
+    engine::{relay::Relays, uplink::link_bridge, wake::waker},
     protocol::channel::{self, Kind},
 };
 

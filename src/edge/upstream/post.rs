@@ -11,7 +11,7 @@ use std::{
 use crate::{
     engine::{
         inbox::{Letter, Mailbox},
-        session::ConnectionKey,
+        slot::ConnectionKey,
     },
     error::PublishError,
 };
@@ -144,7 +144,10 @@ fn wait_for_cores() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::inbox::{Inbox, inbox, waker};
+    use crate::engine::{
+        inbox::{Inbox, inbox},
+        wake::waker,
+    };
 
     const KEY: ConnectionKey = ConnectionKey { slot: 0, generation: 0 };
 

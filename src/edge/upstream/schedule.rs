@@ -106,7 +106,7 @@ mod tests {
     use ureq::http::{Method, Uri};
 
     use super::*;
-    use crate::{config::parse_url, engine::session::ConnectionKey, extension::Target};
+    use crate::{config::parse_url, engine::slot::ConnectionKey, extension::Target};
 
     /// A request of a connection to a server, which has its number in its command.
     fn fetch(connection: u32, server: usize, number: usize) -> Box<Fetch> {

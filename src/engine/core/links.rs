@@ -6,9 +6,9 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::engine::{
     hub::Hub,
-    inbox::Wake,
     turn::{Links, Taken},
     uplink::BridgeLink,
+    wake::Wake,
 };
 
 /// Both directions of the link between two cores.

@@ -7,7 +7,8 @@
 use crate::{
     engine::{
         hub::Hub,
-        subscriptions::{DEEP_SHAPES_PER_CONNECTION_MAX, Demand, Slot},
+        slot::Slot,
+        subscriptions::{DEEP_SHAPES_PER_CONNECTION_MAX, Demand},
     },
     error::{Reason, Refusal},
     protocol::channel::Kind,

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use crate::engine::{
     hub::{Application, Hub},
     session::Phase,
-    subscriptions::Slot,
+    slot::Slot,
 };
 
 /// Connections are closed until all but one part in so many of the share is kept.

@@ -9,7 +9,7 @@ use crate::{
         hub::{Application, Hub},
         outbox::Sink,
         session::{Ended, Phase},
-        subscriptions::Slot,
+        slot::Slot,
     },
     error::Fault,
     protocol::frame,

@@ -11,7 +11,7 @@ use crate::{
     engine::{
         hub::{Application, Hub, closing::CLOSE_MILLIS},
         session::{Incoming, Phase},
-        subscriptions::Slot,
+        slot::Slot,
         timers::Timers,
     },
     error::{Fault, HttpFault},

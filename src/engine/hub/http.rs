@@ -4,7 +4,7 @@ use crate::{
     engine::{
         hub::{Application, Hub, work::REQUEST_UNITS},
         session::{self, Framing, Incoming, Phase, Request},
-        subscriptions::Slot,
+        slot::Slot,
     },
     error::{HttpFault, Refusal},
     protocol::{

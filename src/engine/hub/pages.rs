@@ -6,7 +6,7 @@ use crate::{
             Application, Hub,
             http::{Extra, Faulty, Handled, has_body},
         },
-        subscriptions::Slot,
+        slot::Slot,
     },
     error::HttpFault,
     protocol::http::{Pages, RequestHead, TEXT},

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use crate::{
     engine::{
         hub::{Application, Hub},
-        session::{ConnectionKey, Phase},
-        subscriptions::Slot,
+        session::Phase,
+        slot::{ConnectionKey, Slot},
     },
     protocol::channel::Kind,
 };

@@ -8,8 +8,8 @@ use crate::{
     engine::{
         hub::{Hub, acks::data, publish::Run, unfinished::Step},
         relay,
-        session::ConnectionKey,
-        subscriptions::{AudienceId, Slot},
+        slot::{ConnectionKey, Slot},
+        subscriptions::AudienceId,
     },
     protocol::{channel::Kind, frame},
 };

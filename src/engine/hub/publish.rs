@@ -12,7 +12,8 @@ use crate::{
             work::{MESSAGE_UNITS, lookup_units, subscription_units},
         },
         relay::{self, Item, Relays},
-        subscriptions::{AudienceId, Slot},
+        slot::Slot,
+        subscriptions::AudienceId,
     },
     protocol::{channel::Kind, frame},
 };

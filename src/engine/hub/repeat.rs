@@ -3,7 +3,7 @@
 use crate::{
     engine::{
         hub::{Hub, TURN_BYTES_MAX, work::MESSAGE_UNITS},
-        subscriptions::Slot,
+        slot::Slot,
     },
     error::Fault,
     protocol::{frame, mask},

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use crate::{
     engine::{
         hub::Hub,
-        session::{ConnectionKey, Phase},
-        subscriptions::Slot,
+        session::Phase,
+        slot::{ConnectionKey, Slot},
     },
     error::HttpFault,
     protocol::{

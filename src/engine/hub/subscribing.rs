@@ -8,7 +8,7 @@ use crate::{
             unfinished::Step,
             work::{SUBSCRIPTION_UNITS, subscription_units},
         },
-        subscriptions::Slot,
+        slot::Slot,
     },
     protocol::channel::Kind,
 };

@@ -10,8 +10,7 @@ use std::collections::VecDeque;
 use crate::{
     engine::{
         hub::{Hub, acks::Awaited},
-        session::ConnectionKey,
-        subscriptions::Slot,
+        slot::{ConnectionKey, Slot},
     },
     protocol::channel::Kind,
 };

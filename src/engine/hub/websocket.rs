@@ -6,7 +6,7 @@ use crate::{
     engine::{
         hub::{Application, Hub, work::MESSAGE_UNITS},
         session::Phase,
-        subscriptions::Slot,
+        slot::Slot,
     },
     error::Fault,
     protocol::{

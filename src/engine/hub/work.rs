@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::engine::{
     hub::{Hub, TURN_BYTES_MAX},
-    subscriptions::Slot,
+    slot::Slot,
 };
 
 /// Work on one connection at a time while others wait, in units.

@@ -11,7 +11,7 @@ use crate::engine::{
         SLICES_MAX, Sink,
         flush::{rest_of_frame, written},
     },
-    subscriptions::Slot,
+    slot::Slot,
 };
 
 /// Ranges of a backlog that are looked at to find the memory that it pins.

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use crate::{
     engine::{
         outbox::{ALL, Backlog, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink},
-        subscriptions::Slot,
+        slot::Slot,
     },
     protocol::frame::server_frame_len,
 };

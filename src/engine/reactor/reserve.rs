@@ -2,7 +2,11 @@
 
 use std::{collections::VecDeque, io::Write, net::Shutdown};
 
-use crate::engine::{hub::Hub, reactor::Reactor, session::ConnectionKey, subscriptions::Slot};
+use crate::engine::{
+    hub::Hub,
+    reactor::Reactor,
+    slot::{ConnectionKey, Slot},
+};
 
 /// The places of a server of pages, which serves nobody over its limit.
 const FEW: usize = 8;

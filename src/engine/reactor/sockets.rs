@@ -9,8 +9,8 @@ use super::Reactor;
 use crate::engine::{
     hub::Hub,
     outbox::Sink,
-    session::{ConnectionKey, Ended},
-    subscriptions::Slot,
+    session::Ended,
+    slot::{ConnectionKey, Slot},
     turn::Sockets,
 };
 

@@ -2,8 +2,11 @@
 
 use smallvec::SmallVec;
 
-use super::{HELD_INLINE, HeldList, Slot, Subscriptions};
-use crate::{engine::patterns::Shape, protocol::channel::Kind};
+use super::{HELD_INLINE, HeldList, Subscriptions};
+use crate::{
+    engine::{patterns::Shape, slot::Slot},
+    protocol::channel::Kind,
+};
 
 /// Bytes of a subscription beside its name: an entry of 8 bytes in the connection's list and in the audience's, which grow
 /// by doubling.

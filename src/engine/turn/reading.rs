@@ -4,7 +4,7 @@ use std::io;
 
 use crate::engine::{
     lanes::Next,
-    session::ConnectionKey,
+    slot::ConnectionKey,
     turn::{Links, Sockets, Turn},
 };
 

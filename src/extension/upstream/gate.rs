@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::{
     config::{Allow, Denied, parse_url},
-    engine::{session::ConnectionKey, subscriptions::Slot},
+    engine::slot::{ConnectionKey, Slot},
     error::Refusal,
     extension::{control::Parsed, profile::ConnectionId},
     protocol::message::Control,

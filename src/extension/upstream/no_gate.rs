@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    engine::{session::ConnectionKey, subscriptions::Slot},
+    engine::slot::{ConnectionKey, Slot},
     error::Refusal,
     extension::{control::Parsed, upstream::Full},
 };

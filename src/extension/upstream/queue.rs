@@ -13,7 +13,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
-    engine::session::ConnectionKey,
+    engine::slot::ConnectionKey,
     extension::upstream::{Fetch, Full},
 };
 
