@@ -1,7 +1,8 @@
 //! Every option and limit of a server: its unit, its default, what it costs in memory, and what happens at it.
 //!
-//! A [`Config`] is plain data. It comes from [`Config::default`], from TOML (the keys are the daemon's flags without
-//! the dashes in front), from texts with [`Config::set`], or from a struct literal:
+//! A [`Config`] is plain data. It comes from [`Config::default`], from texts with [`Config::set`], from TOML or another
+//! format through serde (the keys are the daemon's flags without the dashes in front; the TOML parser is the program's
+//! own), or from a struct literal:
 //!
 //! ```
 //! use lhttp::config::Config;

@@ -32,6 +32,15 @@
 //! message goes through) and [`Publisher`] (publishing from outside). [`client`] is the other end. The daemon `lhttpd` is this library with a command
 //! line, and [`Config`] is every option of it. Programs in C and what can call C find all of it in `include/lhttp.h`.
 //!
+//! # Cargo features
+//!
+//! All are on by default. A program that embeds the library sets `default-features = false`, and names those it wants:
+//!
+//! - `daemon`: the program `lhttpd`, with its command line, log and configuration file. The library does not use it.
+//! - `nats`: nodes that share a NATS server are one system.
+//! - `tls`: `wss://` in [`client`], and `https://` for `upstream`.
+//! - `upstream`: the header `upstream` sends messages to HTTP servers.
+//!
 //! # The picture
 //!
 //! ```text

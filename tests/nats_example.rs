@@ -17,9 +17,9 @@ fn what_is_published_on_one_node_of_the_example_is_received_on_the_other() {
         return;
     }
     let binaries = Path::new(env!("CARGO_BIN_EXE_lhttpd")).parent().expect("it is in a folder");
-    if !binaries.join("lhttp-client").exists() {
-        assert!(env::var_os(REQUIRED).is_none(), "lhttp-client is missing: `cargo test --workspace` builds it");
-        eprintln!("SKIPPED: lhttp-client is not built");
+    if !binaries.join("lhttp").exists() {
+        assert!(env::var_os(REQUIRED).is_none(), "the command line is missing: `cargo test --workspace` builds it");
+        eprintln!("SKIPPED: the command line is not built");
         return;
     }
     let one = free_port();

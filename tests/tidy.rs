@@ -1,6 +1,6 @@
 //! The style that a machine can check: sizes of files, the direction of `use`, words that must not be there.
 
-use std::{fs, path::Path};
+use std::{env, fs, path::Path, process::Command};
 
 /// Lines of a file in `src` or of a tool that users get. There are no exceptions.
 const LINES_MAX: usize = 400;
@@ -48,6 +48,9 @@ const IMPURE: [&str; 5] = ["net", "time", "thread", "fs", "process"];
 /// Addresses are values; sockets are not.
 const ADDRESSES: [&str; 4] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr", "net::SocketAddr"];
 
+/// What only lhttpd and lhttp-bench need: no program that embeds the library compiles it.
+const NOT_FOR_LIBRARIES: [&str; 5] = ["clap", "env_logger", "hdrhistogram", "signal-hook", "toml"];
+
 /// Helpers that poll for a condition are called so, and only they may sleep.
 const POLLING_PREFIX: &str = "wait_";
 
@@ -69,7 +72,8 @@ fn nothing_is_left_for_later() {
 
 #[test]
 fn no_unsafe_code_stands_outside_the_c_interface() {
-    let files: Vec<File> = rust_files(&["src", "tests", "examples", "benches", "tools/c", "tools/client"]);
+    let files: Vec<File> =
+        rust_files(&["src", "tests", "examples", "benches", "tools/bench", "tools/c", "tools/client"]);
     let outside = files.iter().filter(|file| file.path != "src/ffi.rs" && !file.path.starts_with("src/ffi/"));
     let found = outside.flat_map(|file| {
         let is_unsafe = |line: &str| words(line).any(|word| word == concat!("un", "safe"));
@@ -83,7 +87,7 @@ fn no_unsafe_code_stands_outside_the_c_interface() {
 #[test]
 fn tests_wait_for_conditions_and_the_server_never_sleeps() {
     let mut found = Vec::new();
-    for file in rust_files(&["src", "tests", "examples", "tools/c", "tools/client"]) {
+    for file in rust_files(&["src", "tests", "examples", "tools/bench/tests", "tools/c", "tools/client"]) {
         let mut function = String::new();
         for (number, line) in code_lines(&file.text) {
             let mut before = words(line).zip(words(line).skip(1));
@@ -184,6 +188,37 @@ fn nothing_tells_of_the_machine_it_was_written_on() {
         }
     }
     assert_none(found);
+}
+
+#[test]
+fn a_library_does_not_bring_a_daemons_dependencies() {
+    let library = ["--package", "lhttp", "--no-default-features", "--features"];
+    let unwanted = |packages: &[String]| -> Vec<String> {
+        packages.iter().filter(|name| NOT_FOR_LIBRARIES.contains(&name.as_str())).cloned().collect()
+    };
+    for features in ["", "nats,tls,upstream"] {
+        let packages = dependencies(&[&library[..], &[features]].concat());
+        assert!(packages.contains(&"mio".to_owned()), "these are not lhttp's: {packages:?}");
+        assert_none(unwanted(&packages));
+    }
+    assert_none(unwanted(&dependencies(&["--package", "lhttp-c"])));
+    assert_eq!(
+        unwanted(&dependencies(&[&library[..], &["daemon"]].concat())),
+        ["clap", "env_logger", "signal-hook", "toml"]
+    );
+}
+
+/// The packages that `cargo tree` says are compiled, sorted.
+fn dependencies(arguments: &[&str]) -> Vec<String> {
+    let mut tree = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    tree.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+    let output = tree.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let mut names: Vec<String> = lines.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 #[test]

@@ -19,7 +19,7 @@ Exit codes:
 
 /// Talks LHTTP: subscribes, publishes, and chats.
 #[derive(Debug, Parser)]
-#[command(name = "lhttp-client", version, after_help = AFTER_HELP)]
+#[command(name = "lhttp", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// The server: ws:// or wss://, its name, and its port if that is not 80 or 443
     #[arg(value_name = "URL", env = "LHTTP_URL", hide_env_values = true, default_value = "ws://127.0.0.1:8081")]

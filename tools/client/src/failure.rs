@@ -94,5 +94,5 @@ impl From<io::Error> for Failure {
 
 /// Says something on standard error, which may be closed.
 pub(crate) fn notice(text: &str) {
-    let _ = writeln!(io::stderr(), "lhttp-client: {text}");
+    let _ = writeln!(io::stderr(), "lhttp: {text}");
 }

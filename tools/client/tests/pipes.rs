@@ -4,7 +4,10 @@ mod common;
 #[path = "../../../tests/tls/mod.rs"]
 mod tls;
 
-use std::{fs, io::Write, net::TcpListener, os::unix::process::ExitStatusExt, sync::mpsc, thread, time::Instant};
+use std::{
+    fs, io::Write, net::TcpListener, os::unix::process::ExitStatusExt, process::Command, sync::mpsc, thread,
+    time::Instant,
+};
 
 use common::{Folder, PATIENCE, Running, Server, body, expect_code, message, program, run};
 use lhttp::{Message, client::Client};
@@ -339,4 +342,12 @@ fn lines_and_files_that_cannot_be_read_are_said() {
         let (_, err) = expect_code(&command.output().unwrap(), 2);
         assert!(err.contains("line 1: it cannot be read"), "{err}");
     }
+}
+
+#[test]
+fn the_name_that_it_had_first_is_the_same_program() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lhttp-client"));
+    command.arg("--version");
+    let (out, _) = expect_code(&run(command, b""), 0);
+    assert!(out.starts_with("lhttp "), "{out}");
 }

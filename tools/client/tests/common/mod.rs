@@ -78,7 +78,7 @@ impl Drop for Server {
 
 /// The program, with nothing of the user's own in its environment.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lhttp-client"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lhttp"));
     command.env_remove("LHTTP_URL");
     command
 }

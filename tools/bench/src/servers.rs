@@ -16,7 +16,7 @@ use clap::Args;
 use crate::{affinity, dialect::Dialect, failure::Failure};
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-const BUN_SCRIPT: &str = include_str!("bun-server.js");
+const BUN_SCRIPT: &str = include_str!("../bun-server.js");
 /// Where npm puts Bun, below this tool's directory.
 const BUN_PACKAGE: &str = "node_modules/@oven/bun-linux-x64/bin/bun";
 

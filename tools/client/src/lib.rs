@@ -1,4 +1,5 @@
-//! `lhttp-client`: LHTTP from the command line. README.md in this folder is its manual.
+//! `lhttp`: LHTTP from the command line. README.md in this folder is its manual. This is a library only so that the
+//! program can have two names.
 
 mod args;
 mod failure;
@@ -24,7 +25,8 @@ const OUTBOX_BYTES_MAX: usize = input::BODY_BYTES_MAX + (1 << 20);
 /// Messages that may wait to be shown.
 const INBOX_MESSAGES_MAX: usize = 10_000;
 
-fn main() -> ExitCode {
+/// Does what the command line of this process asks for, and gives the exit code.
+pub fn main() -> ExitCode {
     let args = Args::parse();
     let mut client = Client::builder(&args.url)
         .connect_timeout(args.connect_timeout)

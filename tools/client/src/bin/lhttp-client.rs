@@ -1,0 +1,5 @@
+//! The program under the name that it had first, for scripts that use it.
+
+fn main() -> std::process::ExitCode {
+    lhttp_cli::main()
+}
