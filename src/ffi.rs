@@ -1,7 +1,7 @@
 //! The C ABI: what `include/lhttp.h` declares, and the only place with `unsafe`.
 //!
 //! The header is the documentation of each function, and the contract that the SAFETY reasons here rely on;
-//! `tests/ffi_header.rs` holds the two against each other. The libraries are made by the package in `tools/c`.
+//! `tests/library/ffi_header.rs` holds the two against each other. The libraries are made by the package in `tools/c`.
 //!
 //! - **No panic crosses the boundary**: every exported function is one call of [`guard`](status::guard), [`guard_or`](status::guard_or),
 //!   [`guard_status`](status::guard_status) or [`guard_anywhere`], and the release profile keeps unwinding.

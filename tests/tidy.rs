@@ -51,6 +51,11 @@ const ADDRESSES: [&str; 4] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr", "
 /// What only lhttpd and lhttp-bench need: no program that embeds the library compiles it.
 const NOT_FOR_LIBRARIES: [&str; 5] = ["clap", "env_logger", "hdrhistogram", "signal-hook", "toml"];
 
+/// The crates of `tests/` beside this one. Each is linked alone, so a test gets a crate of its own only if it needs a process
+/// of its own. Their helpers lie in [`HELPERS`].
+const TEST_CRATES: [&str; 2] = ["tests/daemon", "tests/library"];
+const HELPERS: &str = "tests/helpers";
+
 /// Helpers that poll for a condition are called so, and only they may sleep.
 const POLLING_PREFIX: &str = "wait_";
 
@@ -103,6 +108,17 @@ fn tests_wait_for_conditions_and_the_server_never_sleeps() {
         }
     }
     assert_none(found);
+}
+
+#[test]
+fn tests_are_few_crates_and_each_file_is_a_module_of_one() {
+    let files = rust_files(&["tests"]);
+    let mains = TEST_CRATES.map(|folder| format!("{folder}/main.rs"));
+    let of_crates = files.iter().filter(|file| mains.contains(&file.path));
+    let modules: Vec<String> = of_crates.flat_map(modules).collect();
+    let known = |path: &String| path == "tests/tidy.rs" || mains.contains(path) || modules.contains(path);
+    let lost = files.iter().filter(|file| !known(&file.path));
+    assert_none(lost.map(|file| format!("{}: is no module of {TEST_CRATES:?}", file.path)).collect());
 }
 
 #[test]
@@ -227,6 +243,24 @@ fn a_use_tree_is_read_whole() {
     let expected = ["error::Fault", "error::Reason as R", "config::Config", "protocol", "engine::hub::Hub::new"];
     assert_eq!(paths(code, "crate"), expected);
     assert_eq!(paths("use std::net::*;", "std"), ["net::*"]);
+}
+
+/// The files of the modules that a test crate's main file names.
+fn modules(main: &File) -> Vec<String> {
+    let (crate_folder, _) = main.path.rsplit_once('/').expect("it lies in a folder");
+    let (mut folders, mut found) = (vec![crate_folder.to_owned()], Vec::new());
+    for (_, line) in code_lines(&main.text) {
+        let folder = folders.last().expect("as many braces are closed as opened");
+        let name = line.trim_start().trim_start_matches("pub(crate) ").strip_prefix("mod ");
+        if let Some(name) = name.and_then(|name| name.strip_suffix(';')) {
+            found.push(format!("{folder}/{name}.rs"));
+        } else if let Some(name) = name.and_then(|name| name.strip_suffix(" {")) {
+            folders.push(if name == "helpers" { HELPERS.to_owned() } else { format!("{folder}/{name}") });
+        } else if line.trim() == "}" {
+            folders.pop();
+        }
+    }
+    found
 }
 
 /// A file of the repository, its path from the root with `/`.

@@ -3,7 +3,7 @@
 
 mod common;
 
-#[path = "../../../tests/tls/mod.rs"]
+#[path = "../../../tests/helpers/tls.rs"]
 mod tls;
 
 use std::{

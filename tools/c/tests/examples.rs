@@ -4,7 +4,7 @@ mod common;
 
 use std::{fs, process::Command};
 
-use common::{Linkage, Process, compile, compile_text, has, libraries, root, support::Client};
+use common::{Client, Linkage, Process, compile, compile_text, has, libraries, root};
 
 #[test]
 fn embed_c_answers_and_tells_the_time() {

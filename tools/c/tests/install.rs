@@ -3,7 +3,7 @@
 mod common;
 
 #[allow(dead_code)]
-#[path = "../../../tests/common/scratch.rs"]
+#[path = "../../../tests/helpers/scratch.rs"]
 mod scratch;
 
 use std::{

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use common::{Linkage, Process, compile, support::Client, valgrind};
+use common::{Client, Linkage, Process, compile, valgrind};
 
 const SOURCE: &str = "tools/c/tests/c/serve.c";
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{Linkage, Process, compile, support::Client};
+use common::{Client, Linkage, Process, compile};
 
 #[test]
 fn a_peer_that_is_gone_does_not_kill_a_program_that_does_not_ignore_sigpipe() {

@@ -1,7 +1,7 @@
 //! `sub` and `pub` through pipes, as scripts use them.
 
 mod common;
-#[path = "../../../tests/tls/mod.rs"]
+#[path = "../../../tests/helpers/tls.rs"]
 mod tls;
 
 use std::{

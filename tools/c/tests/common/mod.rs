@@ -3,10 +3,9 @@
 // Each test file is a crate of its own and uses its own part of this module.
 #![allow(dead_code, unused_imports)]
 
-#[path = "../../../../tests/support/mod.rs"]
-pub(crate) mod support;
-
 mod process;
+#[path = "../../../../tests/helpers/websocket.rs"]
+mod websocket;
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +13,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
-pub(crate) use self::process::Process;
+pub(crate) use self::{process::Process, websocket::Client};
+
+/// How long a client waits for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which of the two libraries a program uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,234 @@
+//! Options: from flags, the file and the environment, and what is said of those that make no sense.
+
+use std::{fs, net::TcpListener, time::Duration};
+
+use super::process::{assert_refused, run, succeeds, text};
+use crate::helpers::scratch::Scratch;
+
+const FLAGS: &[&str] = &[
+    "--listen",
+    "--cores",
+    "--cpu-list",
+    "--config",
+    "--check",
+    "--health",
+    "--max-message",
+    "--max-head",
+    "--max-headers",
+    "--max-publish-channels",
+    "--max-http-head",
+    "--max-connections",
+    "--outbox-max",
+    "--memory-budget",
+    "--max-subscriptions",
+    "--subscription-bytes",
+    "--idle-timeout",
+    "--ping-interval",
+    "--handshake-timeout",
+    "--message-timeout",
+    "--http-keep-alive",
+    "--drain",
+    "--busy-poll",
+    "--coalesce",
+    "--send-buffer",
+    "--receive-buffer",
+    "--publish-key",
+    "--nats",
+    "--nats-creds",
+    "--nats-nkey",
+    "--nats-user",
+    "--nats-password-file",
+    "--nats-tls-ca",
+    "--nats-buffer",
+    "--upstream-allow",
+    "--upstream-workers",
+    "--upstream-queue",
+    "--upstream-timeout",
+    "--upstream-response-max",
+    "--demo",
+    "--log",
+    "--help",
+    "--version",
+];
+
+#[test]
+fn the_help_lists_every_flag_and_the_readme_every_option() {
+    let help = succeeds(&["--help"]);
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for flag in FLAGS {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "--help lacks {flag}");
+        assert!(["--help", "--version"].contains(flag) || readme.contains(&format!("`{flag}")), "README lacks {flag}");
+    }
+}
+
+#[test]
+fn the_help_and_the_readme_tell_the_defaults_that_hold() {
+    let help = succeeds(&["--help"]);
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let default = lhttp::config::Config::default();
+    let size = |bytes: usize| bytesize::ByteSize(bytes as u64).to_string().replace(".0 ", "");
+    let time = |given: Duration| format!("{}s", given.as_secs());
+    for (flag, value) in [
+        ("--listen", default.listen[0].to_string()),
+        ("--max-message", size(default.message_bytes_max)),
+        ("--max-head", size(default.head_bytes_max)),
+        ("--max-headers", default.headers_max.to_string()),
+        ("--max-publish-channels", default.publish_channels_max.to_string()),
+        ("--max-http-head", size(default.http_head_bytes_max)),
+        ("--outbox-max", size(default.outbox_bytes_max)),
+        ("--max-subscriptions", default.subscriptions_max.to_string()),
+        ("--subscription-bytes", size(default.subscription_bytes_max)),
+        ("--idle-timeout", time(default.idle_timeout)),
+        ("--ping-interval", time(default.ping_interval)),
+        ("--handshake-timeout", time(default.handshake_timeout)),
+        ("--message-timeout", time(default.message_timeout)),
+        ("--http-keep-alive", time(default.http_keep_alive)),
+        ("--drain", time(default.drain_timeout)),
+        ("--busy-poll", default.busy_poll.as_micros().to_string()),
+        ("--coalesce", default.coalesce.as_micros().to_string()),
+        ("--send-buffer", size(default.send_buffer_bytes)),
+        ("--receive-buffer", size(default.receive_buffer_bytes)),
+        ("--nats-buffer", size(default.nats_buffer_bytes)),
+        ("--upstream-workers", default.upstream_workers.to_string()),
+        ("--upstream-queue", default.upstream_queue_max.to_string()),
+        ("--upstream-timeout", time(default.upstream_timeout)),
+        ("--upstream-response-max", size(default.upstream_response_bytes_max)),
+    ] {
+        let of_flag = help.split_once(&format!("{flag} ")).unwrap_or_else(|| panic!("--help lacks {flag}")).1;
+        let told = of_flag.split_once("[default: ").map(|(_, rest)| rest.split(']').next().unwrap_or_default());
+        assert_eq!(told, Some(value.as_str()), "{flag}");
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{flag}"))).unwrap_or_default();
+        assert!(row.contains(&value), "README's row of {flag} does not say {value}: {row:?}");
+    }
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    assert_eq!(succeeds(&["--version"]).trim(), concat!("lhttpd ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_flag_that_cannot_be_read_is_a_usage_error() {
+    for (args, named) in [
+        (&["--listen", "localhost"][..], "--listen"),
+        (&["--listen", "unix:relative"], "absolute path"),
+        (&["--listen", "tls://127.0.0.1:443"], "TLS"),
+        (&["--cores", "two"], "--cores"),
+        (&["--max-message", "64 potatoes"], "64 potatoes"),
+        (&["--idle-timeout", "soon"], "soon"),
+        (&["--log", "loud"], "--log"),
+        (&["--demo", "9090"], "--demo"),
+        (&["--cores", "1", "--cpu-list", "0"], "--cpu-list"),
+        (&["--cpu-list", "1024"], "CPU 1024"),
+        (&["--no-such-flag"], "--no-such-flag"),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(named), "{args:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_one_sentence_and_not_a_crash() {
+    for (args, named) in [
+        (&["--cores", "0"][..], "cores"),
+        (&["--cores", "9999"], "cores: 9999"),
+        (&["--cpu-list", "0,0"], "twice"),
+        (&["--cpu-list", "1023"], "CPU 1023"),
+        (&["--max-message", "2GiB", "--outbox-max", "3GiB"], "max-message"),
+        (&["--max-message", "1KiB"], "max-head"),
+        (&["--outbox-max", "1KiB"], "outbox-max"),
+        (&["--memory-budget", "1KiB"], "memory-budget"),
+        (&["--max-connections", "0"], "max-connections"),
+        (&["--max-connections", "999999999999"], "max-connections"),
+        (&["--ping-interval", "61s"], "ping-interval"),
+        (&["--handshake-timeout", "0"], "handshake-timeout"),
+        (&["--publish-key", ""], "publish-key"),
+        (&["--nats-creds", "x"], "nats-creds"),
+        (&["--upstream-allow", "example.org"], "example.org"),
+        (&["--upstream-allow", "http://h/", "--upstream-response-max", "1MiB"], "outbox-max"),
+    ] {
+        assert_refused(args, named);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_named_with_its_fault() {
+    let scratch = Scratch::new();
+    for (content, named) in [
+        ("max-mesage = 1", "max-mesage"),
+        ("cores = 0", "cores"),
+        ("cores = \"many\"", "cores"),
+        ("max-message = \"much\"", "max-message"),
+        ("listen = \"here\"", "listen"),
+        ("log = \"loud\"", "log"),
+        ("demo = 9090", "demo"),
+        ("cores = 1\ncpu-list = \"0\"", "cpu-list"),
+        ("\n\ncores =", "line 3"),
+    ] {
+        let path = scratch.write("lhttpd.toml", content);
+        assert_refused(&["--config", &path], named);
+    }
+    assert_refused(&["--config", "/no/such/file.toml"], "/no/such/file.toml");
+    assert_refused(&["--config", &scratch.path().to_string_lossy()], &scratch.path().to_string_lossy());
+}
+
+#[test]
+fn check_says_what_the_options_come_to_and_starts_nothing() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = busy.local_addr().unwrap().to_string();
+    let args = ["--check", "--listen", &listen, "--cores", "1", "--max-connections", "321", "--memory-budget", "5MiB"];
+    let said = succeeds(&args);
+    assert!(said.starts_with("configuration is valid"), "{said}");
+    for part in ["1 core", "321 connections", "5.0 MiB", "publish key not set", "at most ", "5.0 MiB kept for peers"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert_refused(&["--check", "--cores", "0"], "cores");
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+    let scratch = Scratch::new();
+    let path = scratch.write(
+        "lhttpd.toml",
+        "cpu-list = \"0\"\nmax-connections = 100\nmax-message = \"32KiB\"\noutbox-max = 131072\n",
+    );
+    let said = succeeds(&["--check", "--config", &path, "--max-connections", "200", "--cores", "1"]);
+    for part in ["1 core", "200 connections", "messages of 32.0 KiB", "outboxes of 128.0 KiB"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+}
+
+#[test]
+#[cfg(feature = "nats")]
+fn nats_options_that_make_no_sense_are_one_sentence_without_the_secret() {
+    let scratch = Scratch::new();
+    let (empty, wrong) = (scratch.write("lhttpd.toml", ""), scratch.write("wrong", "hunter2"));
+    let url = "nats://u:hunter2@127.0.0.1";
+    for (args, named) in [
+        (&["--nats", "http://u:hunter2@h"][..], "nats:"),
+        (&["--nats", "nats://u:hunter2@h:x"], "port"),
+        (&["--nats", url, "--nats-buffer", "1KiB"], "nats-buffer"),
+        (&["--nats", url, "--nats-creds", &wrong], "one way"),
+        (&["--nats", "h", "--nats-user", "u"], "nats-password-file"),
+        (&["--nats", "h", "--nats-user", "u", "--nats-password-file", "/no/such/file"], "/no/such/file"),
+        (&["--nats", "h", "--nats-user", "u", "--nats-password-file", &empty], "empty"),
+        (&["--nats", "h", "--nats-creds", &wrong], "nats-creds"),
+        (&["--nats", "h", "--nats-nkey", &wrong], "nats-nkey"),
+        (&["--nats", "h", "--nats-tls-ca", &wrong], "nats-tls-ca"),
+    ] {
+        for more in [&[][..], &["--check"]] {
+            let output = run(&[&["--listen", "127.0.0.1:0", "--cores", "1"], args, more].concat());
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+            assert!(said.contains(named) && !said.contains("hunter2"), "{args:?}: {said:?}");
+            assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
+        }
+    }
+}
+
+#[test]
+#[cfg(not(feature = "nats"))]
+fn a_build_without_the_bridge_says_so() {
+    assert_refused(&["--nats", "nats://127.0.0.1"], "cargo feature nats");
+}

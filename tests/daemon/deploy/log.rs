@@ -1,0 +1,213 @@
+//! The daemon's log: nothing waits for it, no line of it can be forged, and it says what the defences have done.
+
+use std::{
+    fs::OpenOptions,
+    io::{BufRead, BufReader, PipeReader, PipeWriter, Write, pipe},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::helpers::{PATIENCE, client::Client, daemon::Daemon, process, scratch::Scratch, wait_until};
+
+/// A daemon whose stderr is a pipe that is read only when the test wants it.
+struct Unread {
+    child: Child,
+    port: u16,
+    log: Option<BufReader<PipeReader>>,
+    /// The writing end.
+    end: PipeWriter,
+}
+
+impl Unread {
+    fn start(args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let (log, end) = pipe().expect("a pipe");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lhttpd"));
+        command.args(["--listen", "127.0.0.1:0", "--cores", "1"]).args(args).envs(variables.iter().copied());
+        let stderr = end.try_clone().expect("a pipe's end");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().expect("lhttpd starts");
+        let mut log = BufReader::new(log);
+        let mut line = String::new();
+        log.read_line(&mut line).expect("it says where it listens");
+        let (_, rest) = line.split_once("listening on 127.0.0.1:").unwrap_or_else(|| panic!("{line:?}"));
+        let port = rest.split(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        Self { child, port, log: Some(log), end }
+    }
+
+    /// Nothing more fits the pipe then. It is opened anew for that, so the daemon's own end goes on blocking.
+    fn fill(&self) {
+        let path = format!("/proc/self/fd/{}", self.end.as_raw_fd());
+        let end = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let mut end = end.expect("a pipe can be opened anew");
+        while end.write(&[b'.'; 4096]).is_ok() {}
+        while end.write(b".").is_ok() {}
+    }
+
+    /// Begins to read, line by line.
+    fn read(&mut self) -> Receiver<String> {
+        let (log, (sender, lines)) = (self.log.take().expect("it is read once"), mpsc::channel());
+        thread::spawn(move || log.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        lines
+    }
+
+    fn signal(&self, name: &str) {
+        process::signal(&self.child, name);
+    }
+
+    fn exit_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        process::exit_within(&mut self.child, time)
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = (self.child.kill(), self.child.wait());
+    }
+}
+
+/// The next line with this in it.
+#[track_caller]
+fn line_with(lines: &Receiver<String>, part: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = Vec::new();
+    loop {
+        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) if line.contains(part) => return line,
+            Ok(line) => seen.push(line),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => panic!("no {part:?} in {seen:#?}"),
+        }
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_keeps_no_signal_from_its_effect() {
+    let mut daemon = Unread::start(&["--drain", "300ms", "--log", "trace"], &[]);
+    let mut client = Client::connect(daemon.port);
+    daemon.fill();
+    daemon.signal("HUP");
+    client.subscribe_acked("room");
+    daemon.signal("TERM");
+    client.expect_closed_with(1001);
+    assert_eq!(daemon.exit_within(PATIENCE / 2).and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_a_daemon_at_once_whose_log_nobody_reads() {
+    let mut daemon = Unread::start(&["--drain", "1h"], &[]);
+    let mut client = Client::connect(daemon.port);
+    daemon.fill();
+    daemon.signal("TERM");
+    let (code, _) = client.expect_close(); // it is not answered, so the drain goes on
+    assert_eq!((code, daemon.exit_within(Duration::from_millis(100))), (1001, None));
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_within(PATIENCE / 2).and_then(|status| status.code()), Some(128 + 15));
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn a_node_whose_log_nobody_reads_comes_back_to_nats() {
+    use crate::helpers::nats::{NatsServer, RawNats, has_nats_server};
+    if !has_nats_server() {
+        return;
+    }
+    let mut nats = NatsServer::start(&[]);
+    let daemon = Unread::start(&["--nats", &nats.url(), "--log", "trace"], &[]);
+    let mut client = Client::connect(daemon.port);
+    daemon.fill();
+    nats.kill();
+    nats.restart();
+    let mut neighbour = RawNats::connect(&nats);
+    // Asked for until it is confirmed, which the node says once it is back.
+    let confirmed = "LHTTP/1.0 ack\r\nack:t\r\n\r\n";
+    let is_back = wait_until(
+        || {
+            client.say("LHTTP/1.0 c\r\nsubscribe:room\r\nack:t\r\n\r\n");
+            client.recv().payload == confirmed.as_bytes()
+        },
+        3 * PATIENCE,
+    );
+    assert!(is_back, "the node stays cut off");
+    neighbour.publish("room", b"hello");
+    client.expect_text("hello");
+}
+
+#[test]
+fn lines_that_find_no_room_are_dropped_and_counted() {
+    const LINES: usize = 100;
+    let scratch = Scratch::new();
+    let socket = scratch.path().join("notify");
+    let told = UnixDatagram::bind(&socket).expect("a socket in a folder of ours");
+    told.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let next_ready = || {
+        let mut state = [0; 256];
+        while !(told.recv(&mut state).map(|len| state[..len].starts_with(b"READY")).expect("it tells")) {}
+    };
+    // Each reload writes a line with this path, which is nearly 4 KiB; 256 KiB of lines may wait.
+    let file = scratch.write("lhttpd.toml", "");
+    let (folder, name) = file.rsplit_once('/').expect("a path");
+    let path = format!("{folder}/{}{name}", "./".repeat((4000 - file.len()) / 2));
+    let mut daemon = Unread::start(&["--config", &path], &[("NOTIFY_SOCKET", socket.to_str().expect("it is UTF-8"))]);
+    next_ready();
+    daemon.fill();
+    for _ in 0..LINES {
+        daemon.signal("HUP");
+        next_ready();
+    }
+    let lines = daemon.read();
+    let dropped = line_with(&lines, "log lines were dropped");
+    let count: usize = dropped.split(' ').find_map(|word| word.parse().ok()).expect("a number");
+    // One is in the writer's hands, and the rest of 256 KiB waits.
+    assert!((LINES - 70..LINES - 60).contains(&count), "{dropped}");
+    daemon.signal("HUP");
+    line_with(&lines, "nothing has changed");
+    daemon.signal("TERM");
+    let summary = line_with(&lines, "defences in the last");
+    assert!(summary.contains(&format!("{count} log lines dropped")), "{summary}");
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn what_others_have_named_begins_no_line_and_commands_no_terminal() {
+    let scratch = Scratch::new();
+    // A file's name, as others name channels, users and subjects.
+    let name = "a\u{1b}[2J\n[2026-01-01T00:00:00Z ERROR forged]\r\u{2028}\u{202e}\u{9b}.toml";
+    let path = scratch.write(name, "");
+    let mut daemon = Daemon::start(1, &["--config", &path]);
+    daemon.signal("HUP");
+    daemon.wait_for("SIGHUP: ");
+    daemon.terminate();
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
+    let log = daemon.stderr();
+    let (lines, odd): (Vec<&str>, Vec<&str>) = log
+        .lines()
+        .partition(|line| line.starts_with("lhttpd: ") || (line.starts_with('[') && line.contains(" lhttp")));
+    assert_eq!(odd, Vec::<&str>::new(), "{log}");
+    assert!(!log.contains("\u{1b}") && !log.contains(['\u{2028}', '\u{202e}', '\u{9b}']), "{log:?}");
+    assert!(lines.iter().any(|line| line.contains("forged")), "{log}");
+}
+
+#[test]
+fn the_end_of_the_log_says_which_defences_have_acted() {
+    let mut daemon = Daemon::start(1, &["--max-subscriptions", "1"]);
+    let mut client = Client::connect(daemon.port());
+    client.subscribe_acked("one");
+    for _ in 0..3 {
+        client.say("LHTTP/1.0 c\r\nsubscribe:two\r\n\r\n");
+        client.expect_error(429, "too-many-subscriptions", None);
+    }
+    daemon.terminate();
+    client.expect_closed_with(1001);
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
+    daemon.wait_for("3 messages refused (refused)");
+    let mut friendly = Daemon::start(1, &[]);
+    Client::connect(friendly.port()).subscribe_acked("one");
+    friendly.terminate();
+    assert_eq!(friendly.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
+    friendly.wait_for("stopped");
+    assert!(!friendly.stderr().contains("defences"), "{}", friendly.stderr());
+}

@@ -1,0 +1,121 @@
+//! What the kernel keeps for connections that are over.
+
+use std::{fs, time::Duration};
+
+use crate::helpers::{
+    client::Client,
+    daemon::Daemon,
+    frame::{self, CLOSE, FIN, TEXT},
+    message::chat,
+    wait_until,
+};
+
+const BODY_BYTES: usize = 1024;
+/// The closing of a connection takes 10 s, and the kernel has as long again.
+const SURELY_GONE: Duration = Duration::from_secs(60);
+
+/// A client that has subscribed to `room`, and takes in little that it does not read.
+fn stalled(daemon: &Daemon) -> Client {
+    let mut client = Client::connect_with_small_window(daemon.port());
+    client.subscribe_acked("room");
+    client
+}
+
+fn message() -> String {
+    chat(&["publish:room"], &" ".repeat(BODY_BYTES))
+}
+
+/// Publishes so many messages to `room`, and waits until they are carried out.
+fn publish(daemon: &Daemon, messages: usize) {
+    let mut publisher = Client::connect(daemon.port());
+    publisher.send_raw(&frame::masked(FIN | TEXT, message().as_bytes()).repeat(messages));
+    publisher.expect_nothing_before_ack();
+}
+
+/// What the daemon's sockets still have to send, and what waits to be read from them, each in bytes.
+fn queues(port: u16) -> Vec<(usize, usize)> {
+    let table = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
+    let port = format!(":{port:04X}");
+    let hex = |digits| usize::from_str_radix(digits, 16).expect("hexadecimal");
+    let queues = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (unsent, unread) = fields[4].split_once(':').expect("two queues");
+        fields[1].ends_with(&port).then(|| (hex(unsent), hex(unread)))
+    });
+    queues.collect()
+}
+
+/// How many of the daemon's sockets still have something to send, and how much.
+fn unsent(port: u16) -> (usize, usize) {
+    let unsent = queues(port).into_iter().map(|(unsent, _)| unsent).filter(|&bytes| bytes > 0);
+    unsent.fold((0, 0), |(sockets, bytes), queue| (sockets + 1, bytes + queue))
+}
+
+#[track_caller]
+fn assert_soon_gone(port: u16) {
+    let gone = wait_until(|| unsent(port).0 == 0, SURELY_GONE);
+    assert!(gone, "{:?} sockets and bytes are left after {SURELY_GONE:?}", unsent(port));
+}
+
+#[test]
+fn of_readers_that_were_closed_with_1013_nothing_stays_in_the_kernel() {
+    let daemon = Daemon::start(1, &["--outbox-max", "128KiB"]);
+    let readers: Vec<_> = (0..5).map(|_| stalled(&daemon)).collect();
+    publish(&daemon, 2000);
+    let (sockets, bytes) = unsent(daemon.port());
+    assert!(sockets == 5 && bytes > 5 * 100_000, "{bytes} bytes in {sockets} sockets");
+    assert_soon_gone(daemon.port());
+    drop(readers);
+}
+
+#[test]
+fn a_client_that_has_finished_sending_gets_all_and_one_that_does_not_read_is_given_up() {
+    // All of it goes into the sockets, so that the daemon itself is done with these connections at once.
+    const MESSAGES: usize = 200;
+    let daemon = Daemon::start(1, &[]);
+    let mut reader = stalled(&daemon);
+    let readers: Vec<_> = (0..5).map(|_| stalled(&daemon)).collect();
+    let idle_files = daemon.open_files() - 6;
+    publish(&daemon, MESSAGES);
+    assert_eq!(unsent(daemon.port()).0, 6);
+    readers.iter().chain([&reader]).for_each(Client::finish_sending);
+    assert!(wait_until(|| daemon.open_files() == idle_files, SURELY_GONE), "they are not closed");
+    (0..MESSAGES).for_each(|_| reader.expect_text(&message()));
+    reader.expect_end();
+    assert_soon_gone(daemon.port());
+    drop(readers);
+}
+
+#[test]
+fn of_a_server_that_has_stopped_nothing_stays_in_the_kernel() {
+    let mut daemon = Daemon::start(1, &["--drain", "1s"]);
+    let mut readers: Vec<_> = (0..5).map(|_| stalled(&daemon)).collect();
+    publish(&daemon, 200);
+    assert_eq!(unsent(daemon.port()).0, 5);
+    daemon.terminate();
+    assert!(daemon.exit_within(SURELY_GONE).is_some_and(|status| status.success()), "it does not stop");
+    // Who reads now still gets what the kernel had.
+    let mut reader = readers.pop().expect("five");
+    (0..200).for_each(|_| reader.expect_text(&message()));
+    assert_eq!(reader.recv().opcode, CLOSE);
+    assert_soon_gone(daemon.port());
+}
+
+#[test]
+fn what_a_client_sends_faster_than_it_is_read_takes_no_more_than_the_receive_buffer() {
+    let unread = ["64KiB", "0"].map(|receive_buffer| {
+        let daemon = Daemon::start(1, &["--receive-buffer", receive_buffer]);
+        let mut client = Client::connect(daemon.port());
+        let messages = frame::masked(FIN | TEXT, message().as_bytes()).repeat(1000);
+        // The kernel enlarges the buffers of a socket that is read fast.
+        (0..64).for_each(|_| client.send_raw(&messages));
+        daemon.signal("STOP");
+        client.set_timeout(Duration::from_millis(200));
+        while client.try_send_raw(&messages).is_ok() {}
+        let unread = queues(daemon.port()).into_iter().map(|(_, unread)| unread).max();
+        daemon.signal("CONT");
+        unread.expect("the daemon has a socket")
+    });
+    println!("{unread:?} bytes wait");
+    assert!(unread[0] <= 2 * 64 * 1024 && unread[0] < unread[1], "{unread:?} bytes wait");
+}

@@ -1,0 +1,99 @@
+//! The programs, seen from outside: each test starts `lhttpd`, an example or a tool, and speaks to it over real sockets.
+
+#[path = "../helpers"]
+mod helpers {
+    #[cfg(feature = "upstream")]
+    #[allow(dead_code, reason = "tests/library uses the rest")]
+    pub(crate) mod backend;
+    pub(crate) mod client;
+    mod cores;
+    #[allow(dead_code, reason = "tests/library uses the rest")]
+    pub(crate) mod daemon;
+    pub(crate) mod frame;
+    pub(crate) mod http;
+    #[cfg(all(feature = "tls", feature = "upstream"))]
+    pub(crate) mod https;
+    pub(crate) mod message;
+    pub(crate) mod namespace;
+    pub(crate) mod nats;
+    pub(crate) mod process;
+    mod random;
+    pub(crate) mod scratch;
+    #[cfg(all(feature = "tls", feature = "upstream"))]
+    #[allow(dead_code, reason = "tests/library uses its server, too")]
+    pub(crate) mod tls;
+    mod wait;
+    #[allow(dead_code, reason = "tests/library uses the rest")]
+    pub(crate) mod websocket;
+    mod wire;
+
+    pub(crate) use self::{
+        cores::{enough_cpus, on_one_and_two_cores},
+        random::seeded_rng,
+        wait::{PATIENCE, let_pass, wait_for, wait_until},
+    };
+}
+
+mod cli {
+    mod options;
+    mod process;
+    mod running;
+    mod secrets;
+}
+
+mod deploy {
+    mod health;
+    mod listening;
+    mod log;
+    mod notify;
+    mod reload;
+}
+
+mod limits {
+    mod backlog;
+    mod chaos;
+    mod connection;
+    mod descriptors;
+    mod drain;
+    mod full;
+    mod kernel;
+    mod memory;
+    mod stalls;
+    mod subscriptions;
+    mod time;
+}
+
+#[cfg(feature = "nats")]
+mod nats {
+    mod example;
+    mod hostile;
+    mod login;
+    mod moves;
+    mod nodes;
+    #[cfg(feature = "tls")]
+    mod tls;
+}
+
+mod programs {
+    mod demo;
+    mod examples;
+}
+
+mod protocol {
+    mod bounds;
+    mod channels;
+    mod control;
+    mod errors;
+    mod handshake;
+    mod http;
+    mod http_hostile;
+    mod http_routes;
+    mod message;
+    mod multipart;
+    mod order;
+    mod websocket;
+    mod websocket_hostile;
+}
+
+#[cfg(feature = "upstream")]
+mod upstream;

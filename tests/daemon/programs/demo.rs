@@ -1,0 +1,168 @@
+//! `lhttpd --demo`: what its port serves, and that the server's own port is as it was.
+
+use std::{fs, time::Duration};
+
+use crate::helpers::{
+    self,
+    client::Client,
+    daemon::Daemon,
+    http::{Http, Response, handshake, publish_request},
+    let_pass,
+    message::chat,
+    on_one_and_two_cores, wait_until,
+};
+
+on_one_and_two_cores!(
+    the_demos_port_speaks_no_lhttp,
+    the_servers_own_port_is_as_it_was,
+    a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients,
+);
+
+/// Every file of the page.
+const FILES: [(&str, &str); 6] = [
+    ("/", "text/html; charset=utf-8"),
+    ("/style.css", "text/css; charset=utf-8"),
+    ("/chat.js", "text/javascript; charset=utf-8"),
+    ("/page.js", "text/javascript; charset=utf-8"),
+    ("/lhttp.mjs", "text/javascript; charset=utf-8"),
+    ("/icon.svg", "image/svg+xml; charset=utf-8"),
+];
+
+#[test]
+fn every_file_of_the_page_is_served_with_its_type_and_no_more_trust_than_it_needs() {
+    let (_daemon, mut http) = demo(1, &[]);
+    for (path, content_type) in FILES {
+        let response = ask(&mut http, "GET", path);
+        assert_eq!(response.status, 200, "{path}: {response:?}");
+        assert_eq!(response.header("content-type"), Some(content_type), "{path}");
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(response.header("cache-control"), Some("no-cache"), "{path}");
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"), "{path}");
+        assert!(response.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+        assert!(response.body.len() > 100, "{path} is whole");
+
+        let head = ask(&mut http, "HEAD", path);
+        assert_eq!((head.status, head.header("content-type")), (200, Some(content_type)), "{path}");
+        assert_eq!(head.header("content-length"), Some(response.body.len().to_string().as_str()), "{path}");
+    }
+    let again = ask(&mut http, "GET", "/?a=b");
+    assert_eq!(again.status, 200, "a query is no other page");
+}
+
+#[test]
+fn the_page_is_told_where_the_server_is_and_may_connect_only_there() {
+    let (daemon, mut http) = demo(1, &[]);
+    let response = ask(&mut http, "GET", "/");
+    let server = format!("<meta name=\"lhttp-server\" content=\":{}\" />", daemon.port());
+    assert!(response.body_text().contains(&server), "no {server} in {}", response.body_text());
+    let policy = response.header("content-security-policy").expect("a policy");
+    let connect = policy.split("; ").find(|part| part.starts_with("connect-src"));
+    assert_eq!(connect, Some(format!("connect-src ws://*:{}", daemon.port()).as_str()));
+    assert!(!["-inline", "-eval", "data:"].iter().any(|lax| policy.contains(lax)), "{policy}");
+}
+
+#[test]
+fn what_is_not_a_page_gets_404_and_what_does_not_read_405() {
+    let (_daemon, mut http) = demo(1, &[]);
+    for path in ["/favicon.ico", "/healthz", "/publish", "/../Cargo.toml", "//", "/style.css/", "/STYLE.CSS"] {
+        assert_eq!(ask(&mut http, "GET", path).status, 404, "{path}");
+        assert_eq!(ask(&mut http, "HEAD", path).status, 404, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let response = ask(&mut http, method, "/");
+        assert_eq!((response.status, response.header("allow")), (405, Some("GET, HEAD")), "{method}");
+    }
+}
+
+fn the_demos_port_speaks_no_lhttp(cores: usize) {
+    let (daemon, mut http) = demo(cores, &[]);
+    assert_eq!(http.ask(handshake("/", "")).status, 200, "an upgrade is ignored, it is the page");
+    assert_eq!(http.ask(publish_request(chat(&["publish:room"], "hi"), "")).status, 404);
+    http.expect_end();
+    let mut other = Http::connect(demo_port(&daemon));
+    assert_eq!(other.ask(publish_request("", "").as_slice()).status, 404);
+}
+
+fn the_servers_own_port_is_as_it_was(cores: usize) {
+    let (daemon, _http) = demo(cores, &[]);
+    let mut own = Http::connect(daemon.port());
+    for path in ["/style.css", "/chat.js", "/index.html"] {
+        assert_eq!(ask(&mut own, "GET", path).status, 404, "{path}");
+    }
+    assert_eq!(ask(&mut own, "GET", "/").status, 426);
+    let mut client = Client::connect(daemon.port());
+    client.subscribe_acked("room");
+    client.say(&chat(&["publish:room"], "hi"));
+    client.expect_text(&chat(&["publish:room"], "hi"));
+}
+
+fn a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients(cores: usize) {
+    let (daemon, first) = demo(cores, &["--max-connections", "4"]);
+    // As many as the demo takes: the next is turned away, and it is the demo's own limit that says so.
+    let mut crowd = vec![first];
+    crowd.resize_with(32, || Http::connect(demo_port(&daemon)));
+    for http in &mut crowd {
+        assert_eq!(ask(http, "GET", "/icon.svg").status, 200);
+    }
+    assert_eq!(Http::connect(demo_port(&daemon)).response().status, 503);
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(daemon.port())).collect();
+    for client in &mut clients {
+        client.subscribe_acked("room");
+    }
+}
+
+#[test]
+fn a_demo_that_nobody_looks_at_costs_no_time() {
+    let (daemon, http) = demo(1, &[]);
+    drop(http);
+    let_pass(Duration::from_millis(300));
+    let before = daemon.cpu_time();
+    let_pass(Duration::from_secs(2));
+    let used = daemon.cpu_time() - before;
+    assert!(used <= Duration::from_millis(20), "{used:?} in 2 s");
+}
+
+#[test]
+fn it_ends_with_the_server_even_while_browsers_hold_on_to_it() {
+    let (mut daemon, mut http) = demo(1, &[]);
+    assert_eq!(ask(&mut http, "GET", "/").status, 200);
+    daemon.terminate();
+    let status = daemon.exit_within(Duration::from_secs(8)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn the_readme_shows_the_heart_of_the_page_as_it_is() {
+    let read = |path: &str| fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).expect(path);
+    let code = format!("```js\n{}```\n", read("sdk/javascript/demo/chat.js"));
+    assert!(read("README.md").contains(&code), "README's chat.js is another one");
+}
+
+#[test]
+fn the_page_is_less_than_200_lines_of_code_and_its_heart_40() {
+    let lines = |file: &str| {
+        let text =
+            fs::read_to_string(format!("{}/sdk/javascript/demo/{file}", env!("CARGO_MANIFEST_DIR"))).expect(file);
+        let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        text.lines().filter(is_code).count()
+    };
+    let (heart, looks) = (lines("chat.js"), lines("page.js"));
+    assert!(heart <= 40 && heart + looks < 200, "{heart} and {looks} lines");
+}
+
+/// A daemon with a demo, and a connection to that.
+fn demo(cores: usize, args: &[&str]) -> (Daemon, Http) {
+    let daemon = Daemon::start(cores, &[&["--demo", "127.0.0.1:0"], args].concat());
+    let http = Http::connect(demo_port(&daemon));
+    (daemon, http)
+}
+
+fn demo_port(daemon: &Daemon) -> u16 {
+    let port = || daemon.stderr().split_once("demo: open http://127.0.0.1:")?.1.split_once('/')?.0.parse().ok();
+    assert!(wait_until(|| port().is_some(), helpers::PATIENCE), "no demo in {}", daemon.stderr());
+    port().expect("it was there")
+}
+
+fn ask(http: &mut Http, method: &str, path: &str) -> Response {
+    http.ask(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+}

@@ -1,0 +1,34 @@
+//! Tests that run once against a server of one core, and once against one of two.
+
+use std::thread;
+
+/// Makes two tests of each function `fn name(cores: usize)`: one against a daemon of one core, one of two.
+///
+/// A function that is left out of the list is dead code, so the compiler notices.
+macro_rules! on_one_and_two_cores {
+    ($($name:ident),+ $(,)?) => {
+        $(mod $name {
+            #[test]
+            fn on_one_core() {
+                super::$name(1);
+            }
+
+            #[test]
+            fn on_two_cores() {
+                if $crate::helpers::enough_cpus(2) {
+                    super::$name(2);
+                }
+            }
+        })+
+    };
+}
+pub(crate) use on_one_and_two_cores;
+
+/// True if this machine can run a server of so many cores (it refuses more than there are); says so if not.
+pub(crate) fn enough_cpus(cores: usize) -> bool {
+    let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get());
+    if cpus < cores {
+        eprintln!("SKIPPED: {cores} cores asked for, this process may use {cpus}");
+    }
+    cpus >= cores
+}

@@ -1,0 +1,193 @@
+//! A real `lhttpd`, started on a free port and killed at the end of the test.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use super::{PATIENCE, process, wait_until};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lhttpd");
+
+/// What the daemon says once it can be connected to, before the port.
+const LISTENING: &str = "listening on 127.0.0.1:";
+
+/// A running daemon. Dropping it kills the process.
+pub(crate) struct Daemon {
+    child: Child,
+    port: u16,
+    stderr: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Starts `lhttpd --listen 127.0.0.1:0 --cores CORES ARGS…` and waits until it listens.
+    pub(crate) fn start(cores: usize, args: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        Self::launch(command.args(base_args(cores)).args(args))
+    }
+
+    /// The same on a port that must be free, such as that of a daemon that was killed.
+    pub(crate) fn start_on(port: u16, cores: usize, args: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        let listen = format!("127.0.0.1:{port}");
+        Self::launch(command.args(["--listen", &listen, "--cores", &cores.to_string()]).args(args))
+    }
+
+    /// The same, with at most `fds` open files, which the daemon cannot raise.
+    pub(crate) fn start_with_fds(cores: usize, fds: u32, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {fds}; exec \"$0\" \"$@\"")).arg(BINARY);
+        Self::launch(command.args(base_args(cores)).args(args))
+    }
+
+    /// Starts `lhttpd ARGS…` with no address, and waits until it listens.
+    pub(crate) fn start_bare(args: &[&str]) -> Self {
+        Self::launch(Command::new(BINARY).args(args))
+    }
+
+    /// The same as [`Daemon::start`], with an environment variable.
+    pub(crate) fn start_with_variable(cores: usize, name: &str, value: &str, args: &[&str]) -> Self {
+        Self::launch(Command::new(BINARY).args(base_args(cores)).args(args).env(name, value))
+    }
+
+    fn launch(command: &mut Command) -> Self {
+        // The tests that run at once are one process, and some have thousands of clients.
+        rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be read and raised");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("lhttpd starts");
+        let stderr = collect(child.stderr.take().expect("stderr is piped"));
+        let mut daemon = Self { child, port: 0, stderr };
+        let mut exited = None;
+        let known = wait_until(
+            || {
+                daemon.port = announced_port(&daemon.stderr()).unwrap_or(0);
+                exited = daemon.child.try_wait().expect("the child can be waited for");
+                daemon.port != 0 || exited.is_some()
+            },
+            PATIENCE,
+        );
+        assert!(
+            known && daemon.port != 0,
+            "lhttpd says no `{LISTENING}PORT` (exit: {exited:?}); stderr:\n{}",
+            daemon.stderr()
+        );
+        daemon
+    }
+
+    /// The port it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its number as a process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().expect("no reader panicked").clone()
+    }
+
+    /// Waits until it has written this to stderr.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, part: &str) {
+        let written = wait_until(|| self.stderr().contains(part), PATIENCE);
+        assert!(written, "lhttpd does not write {part:?}; stderr:\n{}", self.stderr());
+    }
+
+    /// The memory in bytes that it has taken for itself, to the page: resident, without the pages of its program, of
+    /// which the kernel maps more or fewer as its cache happens to be.
+    pub(crate) fn memory(&self) -> usize {
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("the daemon runs");
+        let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).expect("smaps_rollup has Anonymous");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("Anonymous is in kB");
+        kib * 1024
+    }
+
+    /// The most resident memory that it has had since it started, in bytes.
+    pub(crate) fn peak_rss(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the daemon runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("status has VmHWM");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("VmHWM is in kB");
+        kib * 1024
+    }
+
+    /// How many files it has open, sockets above all.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon runs").count()
+    }
+
+    /// The CPU time it has used, user and system, in the kernel's ticks of 10 ms.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the daemon runs");
+        // The second field is the name in parentheses and may hold spaces; utime and stime are the 14th and 15th.
+        let fields = stat.rsplit(')').next().expect("stat names the program").split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends the signal with this name, without its SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        process::signal(&self.child, name);
+    }
+
+    /// Its exit status, if it ended within `timeout`.
+    pub(crate) fn exit_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        process::exit_within(&mut self.child, timeout)
+    }
+
+    /// Fails the test if the daemon has died or one of its threads panicked.
+    pub(crate) fn assert_healthy(&mut self) {
+        let status = self.child.try_wait().expect("the child can be waited for");
+        assert!(status.is_none(), "lhttpd ended with {status:?}; stderr:\n{}", self.stderr());
+        assert!(!self.stderr().contains("panicked at"), "lhttpd panicked; stderr:\n{}", self.stderr());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let stderr = self.stderr();
+        if thread::panicking() {
+            eprintln!("--- lhttpd's stderr ---\n{stderr}");
+        } else {
+            assert!(!stderr.contains("panicked at"), "lhttpd panicked; stderr:\n{stderr}");
+        }
+    }
+}
+
+fn base_args(cores: usize) -> [String; 4] {
+    ["--listen".into(), "127.0.0.1:0".into(), "--cores".into(), cores.to_string()]
+}
+
+/// Reads stderr to its end on a thread, so that the daemon never blocks on a full pipe.
+fn collect(stderr: ChildStderr) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let sink = Arc::clone(&text);
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut sink = sink.lock().expect("no test panics while it holds the text");
+            sink.push_str(&line);
+            sink.push('\n');
+        }
+    });
+    text
+}
+
+fn announced_port(stderr: &str) -> Option<u16> {
+    let (_, rest) = stderr.split_once(LISTENING)?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..digits].parse().ok()
+}

@@ -1,0 +1,79 @@
+//! The crate `lhttp` in the test's own process: servers with extensions, nodes beside NATS, the upstream proxy, the client.
+
+#[path = "../helpers"]
+mod helpers {
+    #[cfg(feature = "upstream")]
+    pub(crate) mod backend;
+    #[cfg(feature = "nats")]
+    pub(crate) mod bridge;
+    mod cores;
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
+    pub(crate) mod daemon;
+    mod extensions;
+    pub(crate) mod faulty;
+    #[cfg(feature = "nats")]
+    pub(crate) mod island;
+    #[cfg(feature = "nats")]
+    pub(crate) mod namespace;
+    #[cfg(feature = "nats")]
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
+    pub(crate) mod nats;
+    mod process;
+    #[cfg(feature = "nats")]
+    pub(crate) mod scratch;
+    mod server;
+    #[cfg(feature = "tls")]
+    pub(crate) mod tls;
+    mod wait;
+    #[cfg(feature = "nats")]
+    pub(crate) mod way;
+    mod websocket;
+
+    pub(crate) use self::{
+        cores::{enough_cpus, on_one_and_two_cores},
+        extensions::{Log, Recorder, on_message},
+        server::{one_and_two_cores, start, start_with_cores},
+        wait::{PATIENCE, let_pass, wait_for, wait_until},
+        websocket::Client,
+    };
+}
+
+mod client {
+    mod calls;
+    mod faults;
+    mod limits;
+    #[cfg(feature = "tls")]
+    mod tls;
+}
+
+mod extension {
+    mod bounds;
+    mod changes;
+    mod connection;
+    mod filters;
+    mod panics;
+    mod processors;
+    mod publisher;
+    mod reload;
+    mod server;
+    mod turns;
+}
+
+mod ffi_header;
+
+#[cfg(feature = "nats")]
+mod nats {
+    mod acks;
+    mod extension;
+    mod order;
+    mod outage;
+    mod partition;
+    mod wide;
+}
+
+#[cfg(feature = "upstream")]
+mod upstream {
+    mod faults;
+    mod load;
+    mod requests;
+}
