@@ -30,7 +30,7 @@ const _: () = assert!(READ_BYTES <= memory::READ_BYTES);
 pub(crate) struct Core {
     pub(crate) turn: Turn<Reactor, CoreLinks>,
     pub(crate) shared: Arc<Shared>,
-    /// When a flush is worth to wait for.
+    /// Decides when to delay a flush so that several messages share it.
     pub(crate) pace: Pace,
     /// How long to poll without sleeping after something happened.
     pub(crate) busy_poll: Duration,
