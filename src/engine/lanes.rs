@@ -106,7 +106,8 @@ impl Lanes {
 
     /// All that was collected has been written, which took so long.
     pub(crate) fn has_flushed(&mut self, hub: &mut Hub, took: Duration) {
-        let units = hub.work_with_writes() - self.flushed;
+        // A connection that was to be written to may have gone meanwhile.
+        let units = hub.work_with_writes().saturating_sub(self.flushed);
         hub.has_written_for(took);
         self.flushed = hub.work_with_writes();
         if units >= TELLING_UNITS {

@@ -10,6 +10,11 @@ use super::{
     oracle::{Interval, Publication},
 };
 
+/// How messages begin that another thread of the server sends to one client.
+pub(crate) const SENT: &[u8] = b"to you alone ";
+/// The code with which another thread of the server closes a connection.
+pub(crate) const DISMISSED: u16 = 4000;
+
 /// How a client ends its side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -59,6 +64,10 @@ pub(crate) struct Client {
     pub(crate) pongs: VecDeque<Vec<u8>>,
     /// To come over HTTP: status, and the body if it is known.
     pub(crate) responses: VecDeque<(u16, Option<String>)>,
+    /// To come from other threads of the server, in order.
+    pub(crate) sends: VecDeque<(bool, Vec<u8>)>,
+    /// Another thread of the server closes it.
+    pub(crate) is_dismissed: bool,
     /// How often it has received which publication.
     pub(crate) received: HashMap<usize, usize>,
     /// By publisher, the publication that it has received last.
@@ -89,6 +98,8 @@ impl Client {
             asked: HashMap::new(),
             pongs: VecDeque::new(),
             responses: VecDeque::new(),
+            sends: VecDeque::new(),
+            is_dismissed: false,
             received: HashMap::new(),
             last: HashMap::new(),
             caught_up: 0,
@@ -173,6 +184,10 @@ impl Client {
             }
             return;
         }
+        if payload.starts_with(SENT) {
+            assert_eq!(self.sends.pop_front().expect("one that was sent"), (is_text, payload.to_vec()));
+            return;
+        }
         let body = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
         let digits = payload[body..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let number: usize = std::str::from_utf8(&payload[body..body + digits]).unwrap().parse().expect("a number");
@@ -190,6 +205,7 @@ impl Client {
             Some(1002) => self.ended == Some(End::Fault),
             Some(1008) => self.was_silent,
             Some(1013) => self.was_slow || self.is_expendable,
+            Some(DISMISSED) => self.is_dismissed,
             _ => false,
         };
         assert!(is_expected, "client {} was closed with {code:?}", self.number);
@@ -220,6 +236,8 @@ impl Client {
             assert!(self.pongs.is_empty(), "client {} misses pongs", self.number);
             assert!(self.asked.is_empty(), "client {} misses answers: {:?}", self.number, self.asked);
             assert!(self.responses.is_empty(), "client {} misses responses", self.number);
+            assert!(self.sends.is_empty(), "client {} misses what was sent to it alone", self.number);
+            assert!(!self.is_dismissed, "client {} was not closed", self.number);
         }
     }
 }

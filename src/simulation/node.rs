@@ -1,5 +1,7 @@
 //! A core without threads and sockets: it has the turns of `engine/turn.rs`, and buffers instead of a kernel.
 
+#[cfg(test)]
+mod letters;
 mod links;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -126,6 +128,7 @@ impl Node {
     /// The end of a turn.
     pub(crate) fn end_turn(&mut self) {
         self.turn.send();
+        self.turn.take_options(); // of a core's thread, which is not here
         self.turn.hub.invariants();
         let is_busy = self.turn.hub.wants_turn() || self.turn.has_waiting() || !self.turn.sockets.ready().is_empty();
         self.due = if is_busy { self.last_turn } else { self.next_deadline().unwrap_or(Duration::MAX) };

@@ -73,6 +73,12 @@ impl Buffers {
         !self.ready.is_empty() || !self.accepts.is_empty() || self.all.iter().any(has_event)
     }
 
+    /// The connection of a socket; of one that is not accepted yet, none that there ever is.
+    #[cfg(test)]
+    pub(super) fn key(&self, id: usize) -> ConnectionKey {
+        self.keys[id]
+    }
+
     fn of(&self, slot: Slot) -> usize {
         self.by_slot[slot as usize].expect("a current connection has a socket")
     }

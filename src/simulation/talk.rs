@@ -3,10 +3,11 @@
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
-    client::Asked,
+    client::{Asked, DISMISSED, SENT},
     oracle::{Interval, Publication},
-    world::World,
+    world::{OUTBOXES, World},
 };
+use crate::engine::inbox::Letter;
 
 const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
 const PATTERNS: [&str; 5] = [">", "a.*", "*", "*.b", "b.>"];
@@ -102,6 +103,37 @@ impl World {
         let publication = self.publications.last_mut().expect("just made");
         publication.is_text = std::str::from_utf8(&payload).is_ok();
         self.nodes[node].post_publish(channels.join(" ").into_bytes().into(), payload);
+    }
+
+    /// Another thread sends to a client, or closes it, or changes the limits of a node.
+    pub(super) fn post_other_letter(&mut self, node: usize) {
+        let index = self.rng.random_range(0..self.clients.len());
+        let client = &mut self.clients[index];
+        let is_upgraded = !client.is_http && !client.is_dawdling && client.responses.is_empty();
+        match self.rng.random_range(0..10) {
+            0 => {
+                // Lower ones are met with what a connection is sent next, not at once.
+                let other = *OUTBOXES.choose(&mut self.rng).expect("some");
+                self.limits.outbox_bytes_max = self.limits.outbox_bytes_max.max(other);
+                self.nodes[node].post_limits(self.limits.clone());
+            }
+            // What is sent before the upgrade is done goes nowhere.
+            1 if is_upgraded && client.is_alive() => {
+                client.is_dismissed = true;
+                let close = |key| Letter::Close { key, code: DISMISSED, reason: "enough".into() };
+                self.nodes[client.node].post_to(client.socket, close);
+            }
+            2.. if is_upgraded && client.is_alive() && !client.is_dismissed => {
+                let filler = *[&b"\xff"[..], "é".as_bytes()].choose(&mut self.rng).expect("some");
+                let len = self.rng.random_range(0..self.body_bytes_max);
+                let payload = [SENT, &filler.repeat(len / filler.len())].concat();
+                let is_text = self.rng.random_bool(0.5);
+                let goes_as_text = is_text && std::str::from_utf8(&payload).is_ok();
+                client.sends.push_back((goes_as_text, payload.clone()));
+                self.nodes[client.node].post_to(client.socket, |key| Letter::Send { key, is_text, payload });
+            }
+            _ => {}
+        }
     }
 
     /// Makes up a message and notes it; without channels it is one that must not reach anybody.

@@ -15,6 +15,9 @@ use crate::{
 };
 use tungstenite::protocol::frame::coding::Control;
 
+/// What an outbox may hold, in bytes.
+pub(super) const OUTBOXES: [usize; 3] = [3_000, 30_000, 1 << 20];
+
 /// All of it.
 pub(crate) struct World {
     pub(super) rng: StdRng,
@@ -31,6 +34,7 @@ pub(crate) struct World {
     unsettled: usize,
     buffer: Vec<u8>,
     pub(super) body_bytes_max: usize,
+    pub(super) limits: Limits,
     is_tight: bool,
 }
 
@@ -38,7 +42,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut limits = Limits::new(&Config::default(), u64::MAX, 1);
-        limits.outbox_bytes_max = *[3_000, 30_000, 1 << 20].choose(&mut rng).expect("some");
+        limits.outbox_bytes_max = *OUTBOXES.choose(&mut rng).expect("some");
         let is_tight = rng.random_bool(0.15);
         if is_tight {
             limits.kept_bytes_max = 6_000;
@@ -70,6 +74,7 @@ impl World {
             unsettled: 0,
             buffer,
             body_bytes_max,
+            limits,
             is_tight,
         }
     }
@@ -150,7 +155,8 @@ impl World {
         match self.rng.random_range(0..100) {
             0..3 if self.clients.len() < 20 => self.connect(),
             0..4 => self.frozen[node] = self.rng.random_range(1..self.freeze_max),
-            4..7 => self.post_letter(node),
+            4..6 => self.post_letter(node),
+            6 if !self.clients.is_empty() => self.post_other_letter(node),
             7..50 => self.act(),
             50..75 => self.network(),
             _ => {

@@ -178,6 +178,26 @@ fn turns_are_shorter_while_writes_are_slow_and_a_lone_connection_is_read_for_lon
 }
 
 #[test]
+fn connections_that_go_before_a_flush_take_their_writes_with_them() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let readers = [0; 3].map(|_| open(&mut hub, &mut peers));
+    for (number, &reader) in readers.iter().enumerate() {
+        hub.subscribe(reader, format!("echo{number}").as_bytes(), Kind::Exact);
+    }
+    let publish =
+        |hub: &mut Hub| (0..3).for_each(|n| hub.publish([format!("echo{n}").as_bytes()].into_iter(), true, b"x", None));
+    publish(&mut hub);
+    publish(&mut hub); // all is in the outboxes, but the last one
+    let mut lanes = Lanes::default();
+    let before = hub.work_with_writes();
+    lanes.has_flushed(&mut hub, Duration::ZERO);
+    readers.into_iter().for_each(|reader| hub.lost(&mut Plain, reader));
+    end_turn(&mut hub, &mut peers);
+    assert!(hub.work_with_writes() < before);
+    lanes.has_flushed(&mut hub, Duration::ZERO);
+}
+
+#[test]
 fn an_interruption_of_the_thread_does_not_put_a_connection_behind() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);

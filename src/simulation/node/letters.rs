@@ -1,0 +1,28 @@
+//! What other threads ask of a node, beside to publish.
+
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+
+use super::Node;
+use crate::engine::{
+    hub::Limits,
+    inbox::{Letter, Options},
+    slot::ConnectionKey,
+};
+
+impl Node {
+    /// Another thread sends to one client, or closes it.
+    pub(crate) fn post_to(&mut self, socket: usize, letter: impl FnOnce(ConnectionKey) -> Letter) {
+        let key = self.turn.sockets.key(socket);
+        self.mailbox.post(letter(key)).expect("the inbox has room");
+    }
+
+    /// Another thread changes the limits.
+    pub(crate) fn post_limits(&mut self, limits: Limits) {
+        let options =
+            Options { limits, connections_max: usize::MAX, busy_poll: Duration::ZERO, coalesce: Duration::ZERO };
+        let (taken, _) = bounded(1);
+        self.mailbox.post(Letter::Options(Box::new(options), taken)).expect("the inbox has room");
+    }
+}
