@@ -240,7 +240,7 @@ pub struct Config {
     #[serde(rename = "send-buffer", deserialize_with = "units::bytes")]
     pub send_buffer_bytes: usize,
 
-    /// `receive-buffer`: bytes that the kernel keeps for one connection that sends more than is read. Default: 256 KiB; the
+    /// `receive-buffer`: bytes that the kernel keeps for one connection that sends more than is read. Default: 512 KiB; the
     /// kernel takes up to twice that for its own accounting, and no more than its `net.core.rmem_max`. Zero: the kernel
     /// decides, and takes up to 6 MiB or more (`net.ipv4.tcp_rmem`). Unix sockets have none: what their peers send waits
     /// in the peers' own buffers.

@@ -67,7 +67,7 @@ impl Default for Config {
             busy_poll: Duration::ZERO,
             coalesce: Duration::from_micros(50),
             send_buffer_bytes: 256 << 10,
-            receive_buffer_bytes: 256 << 10,
+            receive_buffer_bytes: 512 << 10,
             publish_key: None,
             nats: None,
             nats_creds: None,

@@ -127,7 +127,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     send_buffer: Option<usize>,
 
-    /// Bytes that the kernel keeps for one connection that sends more than is read; 0 lets it decide [default: 256KiB]
+    /// Bytes that the kernel keeps for one connection that sends more than is read; 0 lets it decide [default: 512KiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     receive_buffer: Option<usize>,
 
