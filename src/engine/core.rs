@@ -105,7 +105,7 @@ impl Core {
     }
 }
 
-/// Not polling, and off the CPU: whoever sends is not slowed down by being listened to.
+/// Sleeps instead of polling, so that senders on the same CPU are not slowed down.
 fn wait_between_turns(rest: Duration) {
     thread::sleep(rest);
 }

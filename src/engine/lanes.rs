@@ -46,8 +46,9 @@ pub(crate) struct Lanes {
     share_units: u64,
     /// Nobody waits for the one that is read.
     is_alone: bool,
-    /// The work that one connection is read for in the running turn.
-    share: u64,
+    /// The work that a connection is read for in the running turn if it is the only one; none if there are others, which have
+    /// a share each.
+    only_one: Option<u64>,
     /// The last one that had something to say, and since when it is the only one.
     last: Option<ConnectionKey>,
     last_since: Duration,
@@ -83,7 +84,7 @@ impl Lanes {
             turn_units,
             share_units,
             is_alone: false,
-            share: share_units,
+            only_one: None,
             last: None,
             last_since: Duration::ZERO,
         }
@@ -97,16 +98,16 @@ impl Lanes {
         let has_others = now.saturating_sub(self.last_since) < ALONE_AFTER;
         let waiting = ready + self.left_over.len() + self.behind.len();
         self.is_alone = waiting <= 1 && !has_others;
-        self.share = match waiting {
-            0 | 1 if self.is_alone => u64::MAX,
-            0 | 1 => self.turn_units * 16 / self.sixteenths,
-            _ => self.share_units,
+        self.only_one = match waiting {
+            0 | 1 if self.is_alone => Some(u64::MAX),
+            0 | 1 => Some(self.turn_units * 16 / self.sixteenths),
+            _ => None,
         };
     }
 
     /// All that was collected has been written, which took so long.
     pub(crate) fn has_flushed(&mut self, hub: &mut Hub, took: Duration) {
-        // A connection that was to be written to may have gone meanwhile.
+        // Less than at the last flush if connections with waiting writes have gone since.
         let units = hub.work_with_writes().saturating_sub(self.flushed);
         hub.has_written_for(took);
         self.flushed = hub.work_with_writes();
@@ -172,13 +173,13 @@ impl Lanes {
 
     /// A connection is read from here on. Gives the work so far, for [`Lanes::has_read`].
     pub(crate) fn reads(&self, hub: &mut Hub, key: ConnectionKey) -> u64 {
-        // One that is not behind the others has what it may use before it is: else many that begin at once would have a whole
-        // share each, and somebody who comes then would wait for all of them.
-        let units = match hub.units_until_heavy(key.slot) {
-            left if left > 0 && self.share == self.share_units => left.min(self.share),
-            _ => self.share,
+        let share = || match hub.units_until_heavy(key.slot) {
+            0 => self.share_units,
+            // A light connection stops where it becomes heavy: else many that begin at once would have a whole share each, and
+            // the next light one would wait for all of them.
+            left => left.min(self.share_units),
         };
-        hub.limit_work(units);
+        hub.limit_work(self.only_one.unwrap_or_else(share));
         hub.work()
     }
 

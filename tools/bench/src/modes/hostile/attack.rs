@@ -170,6 +170,8 @@ fn connect(address: SocketAddr, number: usize, is_one_of_many: bool) -> Option<T
     socket.set_recv_buffer_size(BUFFER_BYTES).ok()?;
     socket.set_send_buffer_size(BUFFER_BYTES).ok()?;
     if is_one_of_many {
+        // A reset leaves no port in TIME_WAIT: with all of them taken each connect would search for milliseconds, on the
+        // thread of the room's clients.
         socket.set_linger(Some(Duration::ZERO)).ok()?;
     }
     socket.set_tcp_nodelay(true).ok()?;
