@@ -22,6 +22,8 @@ const TELLING_UNITS: u64 = 64 * 1024;
 /// read is read for longer if they are fast, and a turn of many is shorter if they are slow.
 const SIXTEENTHS_MIN: u64 = 4;
 const SIXTEENTHS_MAX: u64 = 128;
+/// The only connection that is ready has so many turns' work at once, if writes take as long as they are estimated at.
+const ONLY_ONE_TURNS: u64 = 2;
 /// A connection is alone if no other one was read for this long.
 pub(crate) const ALONE_AFTER: Duration = Duration::from_millis(50);
 
@@ -100,7 +102,7 @@ impl Lanes {
         self.is_alone = waiting <= 1 && !has_others;
         self.only_one = match waiting {
             0 | 1 if self.is_alone => Some(u64::MAX),
-            0 | 1 => Some(self.turn_units * 16 / self.sixteenths),
+            0 | 1 => Some(ONLY_ONE_TURNS * self.turn_units * 16 / self.sixteenths),
             _ => None,
         };
     }
@@ -173,13 +175,10 @@ impl Lanes {
 
     /// A connection is read from here on. Gives the work so far, for [`Lanes::has_read`].
     pub(crate) fn reads(&self, hub: &mut Hub, key: ConnectionKey) -> u64 {
-        let share = || match hub.units_until_heavy(key.slot) {
-            0 => self.share_units,
-            // A light connection stops where it becomes heavy: else many that begin at once would have a whole share each, and
-            // the next light one would wait for all of them.
-            left => left.min(self.share_units),
-        };
-        hub.limit_work(self.only_one.unwrap_or_else(share));
+        // A light connection has less than a whole share: else the next light one would wait for many whole ones when many
+        // heavy ones begin at once.
+        let share = if hub.is_heavy(key.slot) { self.share_units } else { hub.light_units().min(self.share_units) };
+        hub.limit_work(self.only_one.unwrap_or(share));
         hub.work()
     }
 

@@ -182,13 +182,12 @@ impl Hub {
 
     /// Whether a connection has made so much work of late that others are read before it.
     pub(crate) fn is_heavy(&self, slot: Slot) -> bool {
-        self.units_until_heavy(slot) == 0
+        self.sessions[slot as usize].share.steps(self.window()) * STEP_UNITS > self.work.heavy_units
     }
 
-    /// The work that makes it so.
-    pub(crate) fn units_until_heavy(&self, slot: Slot) -> u64 {
-        let used = self.sessions[slot as usize].share.steps(self.window()) * STEP_UNITS;
-        (self.work.heavy_units + 1).saturating_sub(used)
+    /// The most that a connection may have done and not be heavy.
+    pub(crate) fn light_units(&self) -> u64 {
+        self.work.heavy_units
     }
 
     /// Whether a connection has yet to say the first thing. The others are read before those that do, for anybody may
