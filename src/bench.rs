@@ -21,9 +21,10 @@ use crate::{
     config::Config,
     engine::{
         core::CoreLinks,
-        hub::{Hub, Limits},
+        hub::Hub,
         inbox,
         lanes::ALONE_AFTER,
+        limits::Limits,
         outbox::Sink,
         session::Ended,
         slot::{ConnectionKey, Slot},
@@ -343,21 +344,21 @@ impl FanOut {
 
     /// Takes the burst from the publisher and writes what it comes to: one turn, if it is not full before.
     pub fn turn(&mut self) -> Delivered {
-        let before = self.turn.hub.stats.delivered;
+        let before = self.turn.hub.router.counts().1;
         let sockets = &mut self.turn.sockets;
         (sockets.bytes, sockets.writes) = (0, 0);
         let burst = std::mem::take(&mut sockets.input[self.publisher.slot as usize].0);
         sockets.put(self.publisher, burst);
         self.run();
         let Feed { bytes, writes, .. } = self.turn.sockets;
-        Delivered { messages: self.turn.hub.stats.delivered - before, bytes, writes }
+        Delivered { messages: self.turn.hub.router.counts().1 - before, bytes, writes }
     }
 
     fn connect(&mut self) -> ConnectionKey {
         self.turn.sockets.accepts = 1;
         self.run();
         let slot = self.turn.sockets.input.len() as Slot - 1;
-        self.turn.hub.key(slot)
+        self.turn.hub.sessions.key(slot)
     }
 
     /// Has turns until nothing is left to do.

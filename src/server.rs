@@ -24,8 +24,9 @@ use crate::{
     engine::{
         core::{Core, CoreLinks, Link},
         counters::Shared,
-        hub::{Hub, Limits},
+        hub::Hub,
         inbox::{Inbox, Mailbox, inbox},
+        limits::Limits,
         listener::{Buffers, Listener, listen},
         pace::Pace,
         reactor::{Reactor, WAKER},
@@ -336,7 +337,7 @@ fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
 fn link_bridges(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> {
     let link = |core: &mut Core| {
         let turn = &mut core.turn;
-        let (downlink, link) = link_bridge(uplink, turn.hub.add_bridge(), turn.inbox.shared_wake());
+        let (downlink, link) = link_bridge(uplink, turn.hub.router.relays.add_bridge(), turn.inbox.shared_wake());
         turn.links.bridge = Some(link);
         downlink
     };

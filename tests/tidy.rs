@@ -20,12 +20,13 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// The order inside `engine/`, in the same way.
-const ENGINE: [&[&str]; 5] = [
+const ENGINE: [&[&str]; 6] = [
     &[
         "arena",
         "clock",
         "counters",
         "index",
+        "limits",
         "log_limit",
         "outbox",
         "patterns",
@@ -36,6 +37,7 @@ const ENGINE: [&[&str]; 5] = [
         "timers",
         "wake",
     ],
+    &["router", "sessions"],
     &["hub"],
     &["inbox", "lanes"],
     &["turn"],

@@ -33,12 +33,12 @@ use crate::{
     config::{Allow, Config},
     engine::{
         counters::{Shared as SharedStats, Stats},
-        hub::acks::encode_refusal,
         inbox::Mailbox,
         log_limit::LogLimit,
     },
     error::{Reason, Refusal, StartError},
     extension::{Fetch, Gate, Queue, Room},
+    protocol::message::encode_refusal,
 };
 
 use self::{

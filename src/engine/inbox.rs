@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounde
 
 use crate::{
     config::memory,
-    engine::{hub::Limits, slot::ConnectionKey, wake::Wake},
+    engine::{limits::Limits, slot::ConnectionKey, wake::Wake},
     error::PublishError,
 };
 

@@ -9,12 +9,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::engine::{
-    hub::{Hub, SHARE_UNITS},
-    slot::ConnectionKey,
-};
+use crate::engine::{hub::Hub, router::SHARE_UNITS, slot::ConnectionKey};
 
-/// Work on connections in one turn, in units (see `hub/work.rs`): then it ends, and others are looked at.
+/// Work on connections in one turn, in units (see `router/work.rs`): then it ends, and others are looked at.
 const TURN_UNITS: u64 = 2 * 1024 * 1024;
 /// A flush of less work than this says little about what its sockets cost, in units.
 const TELLING_UNITS: u64 = 64 * 1024;
@@ -95,7 +92,7 @@ impl Lanes {
     /// A turn begins to read, with so many connections that are ready.
     pub(crate) fn begin(&mut self, hub: &Hub, now: Duration, ready: usize) {
         let units = self.turn_units * 16 / self.sixteenths.max(16);
-        self.turn_end = hub.work_with_writes() + units;
+        self.turn_end = hub.router.work_with_writes() + units;
         self.ready_end = if self.left_over.is_empty() { self.turn_end } else { self.turn_end - units / 2 };
         let has_others = now.saturating_sub(self.last_since) < ALONE_AFTER;
         let waiting = ready + self.left_over.len() + self.behind.len();
@@ -110,9 +107,9 @@ impl Lanes {
     /// All that was collected has been written, which took so long.
     pub(crate) fn has_flushed(&mut self, hub: &mut Hub, took: Duration) {
         // Less than at the last flush if connections with waiting writes have gone since.
-        let units = hub.work_with_writes().saturating_sub(self.flushed);
-        hub.has_written_for(took);
-        self.flushed = hub.work_with_writes();
+        let units = hub.router.work_with_writes().saturating_sub(self.flushed);
+        hub.router.work.has_written_for(took);
+        self.flushed = hub.router.work_with_writes();
         if units >= TELLING_UNITS {
             let sixteenths = (took.as_nanos() as u64 * 16 / units).clamp(SIXTEENTHS_MIN, SIXTEENTHS_MAX);
             self.sixteenths = sixteenths.max((7 * self.sixteenths + sixteenths) / 8);
@@ -126,12 +123,12 @@ impl Lanes {
 
     /// Whether the turn has done enough.
     pub(crate) fn is_over(&self, hub: &Hub) -> bool {
-        !self.is_alone && hub.work_with_writes() >= self.turn_end
+        !self.is_alone && hub.router.work_with_writes() >= self.turn_end
     }
 
     /// Whether the turn goes on to those that were left over.
     pub(crate) fn is_over_for_ready(&self, hub: &Hub) -> bool {
-        !self.is_alone && hub.work_with_writes() >= self.ready_end
+        !self.is_alone && hub.router.work_with_writes() >= self.ready_end
     }
 
     /// Whether connections wait for the next turn.
@@ -166,7 +163,7 @@ impl Lanes {
 
     /// A connection that is ready is to be read: true if it goes behind the others instead.
     pub(crate) fn puts_behind(&mut self, hub: &Hub, key: ConnectionKey) -> bool {
-        let is_put = !self.is_alone && (hub.is_heavy(key.slot) || hub.is_new(key.slot));
+        let is_put = !self.is_alone && (hub.sessions.is_heavy(key.slot) || hub.sessions.is_new(key.slot));
         if is_put {
             self.behind.push_back(key);
         }
@@ -177,9 +174,13 @@ impl Lanes {
     pub(crate) fn reads(&self, hub: &mut Hub, key: ConnectionKey) -> u64 {
         // A light connection has less than a whole share: else the next light one would wait for many whole ones when many
         // heavy ones begin at once.
-        let share = if hub.is_heavy(key.slot) { self.share_units } else { hub.light_units().min(self.share_units) };
-        hub.limit_work(self.only_one.unwrap_or(share));
-        hub.work()
+        let share = if hub.sessions.is_heavy(key.slot) {
+            self.share_units
+        } else {
+            hub.sessions.light_units().min(self.share_units)
+        };
+        hub.router.work.limit(self.only_one.unwrap_or(share));
+        hub.router.work.done()
     }
 
     /// The connection had something to say.
@@ -199,12 +200,12 @@ impl Lanes {
         (begun, estimated): (u64, u64),
         has_more: bool,
     ) -> Next {
-        hub.limit_work(u64::MAX);
-        hub.charge(key.slot, begun, estimated);
+        hub.router.work.limit(u64::MAX);
+        hub.sessions.charge(key.slot, hub.router.work.charge_since(begun, estimated));
         if !has_more {
             return Next::Wait;
         }
-        if self.is_alone || !hub.is_heavy(key.slot) {
+        if self.is_alone || !hub.sessions.is_heavy(key.slot) {
             return Next::Ready;
         }
         hub.stats.put_behind += 1;

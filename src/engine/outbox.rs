@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use crate::{
     config::memory,
     engine::{arena::Arena, slot::Slot},
+    protocol::encoding::Encoding,
 };
 
 use self::backlog::Backlog;
@@ -45,12 +46,13 @@ struct Outbox {
     end: u32,
     /// The ranges of this turn before it, newest first.
     chain: u32,
-    /// Leading bytes that are no WebSocket frames, but what HTTP answered before the upgrade; [`ALL`] until then.
+    /// Leading bytes that are not in `encoding`, but what HTTP answered before the upgrade; [`ALL`] until then.
     opaque: u32,
+    encoding: Encoding,
     backlog: Option<Box<Backlog>>,
 }
 
-const EMPTY: Outbox = Outbox { start: 0, end: 0, chain: NONE, opaque: ALL, backlog: None };
+const EMPTY: Outbox = Outbox { start: 0, end: 0, chain: NONE, opaque: ALL, encoding: Encoding::Frame, backlog: None };
 
 impl Outbox {
     /// Whether it is on the list of dirty ones: it has got something in this turn, or may try its backlog again.
@@ -190,8 +192,8 @@ impl Outboxes {
         outbox.end = end;
     }
 
-    /// The connection speaks WebSocket from here on: what it is still to be sent is HTTP, what follows is frames.
-    pub(crate) fn upgrade(&mut self, slot: Slot) {
+    /// The connection has upgraded: what it is still to be sent is HTTP, and what follows is in this encoding.
+    pub(crate) fn upgrade(&mut self, slot: Slot, encoding: Encoding) {
         let outbox = &mut self.outboxes[slot as usize];
         let mut outstanding =
             outbox.end - outbox.start + outbox.backlog.as_ref().map_or(0, |backlog| backlog.len as u32);
@@ -202,6 +204,7 @@ impl Outboxes {
             at = link.previous;
         }
         outbox.opaque = outstanding;
+        outbox.encoding = encoding;
     }
 
     /// The socket takes bytes again: the next flush tries.

@@ -159,7 +159,7 @@ impl Reactor {
                 token => sort_event(event, key(token), hub, &mut self.connections, &mut self.ready),
             }
         }
-        self.polls_left = polls_left(self.polls_left, count, hub.connections());
+        self.polls_left = polls_left(self.polls_left, count, hub.sessions.len());
     }
 
     /// Puts a connection on the ready list, once.
@@ -263,11 +263,11 @@ fn sort_event(
     connections: &mut Connections,
     ready: &mut Vec<ConnectionKey>,
 ) {
-    if !hub.is_current(key) {
+    if !hub.sessions.is_current(key) {
         return; // closed in an earlier turn, and perhaps its slot has another connection
     }
     if event.is_writable() {
-        hub.writable(key.slot);
+        hub.router.outboxes.writable(key.slot);
     }
     if event.is_readable() || event.is_read_closed() || event.is_error() {
         let connection = connections.get(key.slot);
@@ -299,7 +299,7 @@ mod tests {
     use crate::{
         config::{Config, Listen},
         engine::{
-            hub::Limits,
+            limits::Limits,
             listener::{Buffers, listen},
         },
     };

@@ -7,6 +7,7 @@ use tungstenite::protocol::frame::coding::Data;
 use crate::{
     engine::{slot::Slot, timers::Look},
     protocol::{
+        encoding::Encoding,
         http::{ChunkedBody, HeadProgress, Persistence},
         utf8::Utf8,
     },
@@ -36,17 +37,16 @@ pub(crate) struct Session {
     /// Tells this connection from those that had its slot before.
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
-    /// It is not read: its next message waits until a link has room, or the last one is not finished.
-    pub(crate) is_paused: bool,
-    /// What is kept of its input may hold whole frames or requests: it is taken before more is read.
-    pub(crate) has_more: bool,
-    /// What it was still to be sent was given up.
-    pub(crate) is_cut: bool,
-    /// The bytes of `incoming` that the hub has counted, see `Hub::recount`.
+    flags: Flags,
+    /// What it may do.
+    pub(crate) grant: Grant,
+    /// How it is sent messages once it has upgraded.
+    pub(crate) encoding: Encoding,
+    /// The bytes of `incoming` that the hub has counted, see `Sessions::recount`.
     pub(crate) counted: u32,
     /// What it has used of the core lately.
     pub(crate) share: Share,
-    /// The entry in the core's timers that counts, see `Hub::schedule`.
+    /// The entry in the core's timers that counts, see `Sessions::schedule`.
     pub(crate) next_look: Option<Look>,
     /// When something was heard of it; in HTTP, when the running request began; when it closes, since when. In
     /// milliseconds for which the core has run, and even: it is odd when the peer was pinged since, see
@@ -56,7 +56,7 @@ pub(crate) struct Session {
     pub(crate) incoming: Option<Box<Incoming>>,
 }
 
-/// What a connection has used of its core in a window of time, as `hub/work.rs` counts it: the window's number in the upper
+/// What a connection has used of its core in a window of time, as `router/work.rs` counts it: the window's number in the upper
 /// bits, and steps in the lower ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Share(u16);
@@ -76,6 +76,35 @@ impl Share {
     pub(crate) fn add(&mut self, window: u64, steps: u64) {
         let steps = self.steps(window).saturating_add(steps).min(Self::STEPS_MAX);
         self.0 = (window % Self::WINDOWS * (Self::STEPS_MAX + 1) + steps) as u16;
+    }
+}
+
+/// A small number that stands for what a connection may do. Everybody has the same today. What depends on it is kept for
+/// the grant, and never serves a connection that has another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grant(u16);
+
+#[cfg(test)]
+impl Grant {
+    /// A grant that nobody has.
+    pub(crate) const OTHER: Self = Self(1);
+}
+
+/// Three facts in one byte, see the methods of [`Session`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Flags(u8);
+
+impl Flags {
+    const PAUSED: u8 = 1;
+    const MORE: u8 = 2;
+    const CUT: u8 = 4;
+
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn set(&mut self, flag: u8, value: bool) {
+        self.0 = if value { self.0 | flag } else { self.0 & !flag };
     }
 }
 
@@ -160,15 +189,42 @@ impl Session {
         Self {
             generation,
             phase: Phase::Http,
-            is_paused: false,
-            has_more: false,
-            is_cut: false,
+            flags: Flags::default(),
+            grant: Grant::default(),
+            encoding: Encoding::default(),
             counted: 0,
             share: Share::default(),
             next_look: None,
             heard: now,
             incoming,
         }
+    }
+
+    /// Whether it is not read: its next message waits until a link has room, or the last one is not finished.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.flags.has(Flags::PAUSED)
+    }
+
+    pub(crate) fn set_paused(&mut self, is_paused: bool) {
+        self.flags.set(Flags::PAUSED, is_paused);
+    }
+
+    /// Whether the kept input may hold whole frames or requests, which come before more is read.
+    pub(crate) fn has_more(&self) -> bool {
+        self.flags.has(Flags::MORE)
+    }
+
+    pub(crate) fn set_more(&mut self, has_more: bool) {
+        self.flags.set(Flags::MORE, has_more);
+    }
+
+    /// Whether bytes that were queued for it were given up.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.flags.has(Flags::CUT)
+    }
+
+    pub(crate) fn set_cut(&mut self, is_cut: bool) {
+        self.flags.set(Flags::CUT, is_cut);
     }
 
     /// Whether it is over `max-connections`, so that one request of it is read.
@@ -229,7 +285,7 @@ impl Session {
 
     /// Whether it is open, not paused, and nothing is unfinished.
     pub(crate) fn is_plain(&self) -> bool {
-        self.phase == Phase::Open && self.incoming.is_none() && !self.is_paused
+        self.phase == Phase::Open && self.incoming.is_none() && !self.is_paused()
     }
 
     /// Takes the bytes that were kept of unfinished input.

@@ -14,10 +14,11 @@ use std::{io, time::Duration};
 use crossbeam_channel::Sender;
 
 use crate::engine::{
-    hub::{Application, Hub, SHARE_UNITS},
+    hub::{Application, Hub},
     inbox::{Inbox, Options},
     lanes::Lanes,
     outbox::Sink,
+    router::SHARE_UNITS,
     session::Ended,
     slot::{ConnectionKey, Slot},
 };
@@ -205,7 +206,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     pub(crate) fn send(&mut self) {
         self.flush();
         let mut shut = Vec::new();
-        self.hub.take_shut(&mut shut);
+        self.hub.sessions.take_shut(&mut shut);
         shut.into_iter().for_each(|slot| self.sockets.shut(slot));
         let mut ended = Vec::new();
         self.hub.reap(&mut ended);
@@ -225,7 +226,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// When the next turn is to begin at the latest, because links were full, or nobody wakes a core that stops.
     pub(crate) fn retry(&self, now: Duration, stop: Option<&Stop>) -> Option<Duration> {
-        let waits_for_links = self.hub.has_batches() || stop.is_some_and(Stop::waits_for_peers);
+        let waits_for_links = self.hub.router.relays.has_batches() || stop.is_some_and(Stop::waits_for_peers);
         let retry = waits_for_links.then_some(now + RELAY_RETRY);
         retry.into_iter().chain(stop.map(|stop| stop.deadline)).min()
     }
@@ -241,7 +242,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     }
 
     fn flush_if_full(&mut self) {
-        if self.hub.is_full() {
+        if self.hub.router.is_full() {
             self.flush();
         }
     }
@@ -251,9 +252,9 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     fn flush(&mut self) {
         for link in 0..self.links.count() {
             let peer = self.links.peer(link);
-            let Some(batch) = self.hub.take_batch(peer) else { continue };
+            let Some(batch) = self.hub.router.relays.take(peer) else { continue };
             if let Err(batch) = self.links.send(link, batch) {
-                self.hub.give_back_batch(peer, batch);
+                self.hub.router.relays.give_back(peer, batch);
             }
         }
         self.links.hand_to_bridge(&mut self.hub);
@@ -279,7 +280,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     /// Whether all that other threads wanted to be published was.
     #[cfg(test)]
     pub(crate) fn has_no_letters(&self) -> bool {
-        self.inbox.is_empty() && self.held.is_empty() && !self.hub.has_unfinished()
+        self.inbox.is_empty() && self.held.is_empty() && self.hub.router.unfinished.is_empty()
     }
 
     /// Whether nothing is left of what a link has brought.

@@ -148,7 +148,7 @@ impl Context<'_> {
         let mut effects = self.effects.borrow_mut();
         let mut demand = effects.demand().clone();
         if !effects.subscribes(channel) {
-            self.hub.add_demand(self.slot, channel.as_bytes(), kind, &mut demand);
+            self.hub.router.add_demand(self.slot, channel.as_bytes(), kind, &mut demand);
             self.hub.check_subscriptions(self.slot, &demand)?;
         }
         effects.subscribe(channel, kind, demand);
@@ -179,7 +179,7 @@ impl Context<'_> {
         let limits = &self.hub.limits;
         let channels = check_channels(channels, limits.publish_channels_max)?.join(" ");
         let payload = encode_publish(&channels, command, headers, body.as_ref(), limits.message_bytes_max)?;
-        check_publish_size(payload.len(), self.hub.publish_bytes_max())?;
+        check_publish_size(payload.len(), self.hub.limits.publish_bytes())?;
         self.effects.borrow_mut().publish(&channels, |out| out.extend_from_slice(&payload));
         Ok(())
     }

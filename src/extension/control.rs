@@ -3,11 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    engine::{
-        hub::{Hub, acks::Awaited},
-        slot::Slot,
-        subscriptions::Demand,
-    },
+    engine::{hub::Hub, router::Awaited, slot::Slot, subscriptions::Demand},
     error::{Reason, Refusal},
     extension::upstream::{self, Gate},
     protocol::{
@@ -79,7 +75,7 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     if !message.head.has(Control::Publish) {
         return Ok(0);
     }
-    check_publish_size(message.payload.len(), hub.publish_bytes_max())?;
+    check_publish_size(message.payload.len(), hub.limits.publish_bytes())?;
     let (mut count, channels_max) = (0, hub.limits.publish_channels_max);
     for name in message.names(Control::Publish) {
         if count == channels_max {
@@ -87,7 +83,7 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
         }
         count += 1;
         channel::check_client(name)?; // what is known may be the system's
-        if !hub.is_known(name) {
+        if !hub.router.is_known(name) {
             channel::check_publish(name)?;
         }
     }
@@ -158,7 +154,7 @@ pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pendin
         channel::check_client(name)?;
         let kind = channel::check_subscribe(name)?;
         let before = demand.subscriptions;
-        hub.add_demand(slot, name, kind, &mut demand);
+        hub.router.add_demand(slot, name, kind, &mut demand);
         if demand.subscriptions > before {
             hub.check_subscriptions(slot, &demand)?; // at once: further names of a refused message cost nothing
         }
@@ -196,7 +192,16 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
     }
 }
 
-/// Whether the sender is not to receive what it publishes.
-pub(super) fn is_no_echo(head: &Head, payload: &[u8]) -> bool {
+/// Further messages with the head of one that did nothing but publish do the same: the hub carries them out by itself.
+pub(super) fn keep_head(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
+    let Parsed { head, payload, .. } = message;
+    if head.only_publishes() {
+        let no_echo = is_no_echo(head, payload);
+        hub.keep_head(slot, &payload[..head.body_start()], message.names(Control::Publish), no_echo);
+    }
+}
+
+/// Whether the sender does not receive what it publishes.
+fn is_no_echo(head: &Head, payload: &[u8]) -> bool {
     head.value(payload, Control::NoEcho) == Some(b"true")
 }

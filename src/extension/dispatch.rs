@@ -22,7 +22,6 @@ use crate::{
         control::{self, Parsed},
         effects::Effects,
         links,
-        plain::Plain,
         profile::{ConnectionId, Profile},
         request::Request,
         upstream::Gate,
@@ -60,7 +59,6 @@ pub(crate) struct Dispatch {
     /// By slot; empty for a server that has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
-    plain: Plain,
     effects: Effects,
 }
 
@@ -74,7 +72,6 @@ impl Dispatch {
             gate,
             profiles: Vec::new(),
             head: Head::default(),
-            plain: Plain::default(),
             effects: Effects::default(),
         }
     }
@@ -93,7 +90,7 @@ impl Dispatch {
             let parsed = Parsed { head, payload, is_text };
             control::check(hub, slot, parsed, &Demand::default(), self.gate.as_ref())?;
             control::carry_out(hub, slot, parsed, self.gate.as_ref());
-            self.plain.keep(hub.limits.head, head, payload);
+            control::keep_head(hub, slot, parsed);
             return Ok(());
         }
         self.effects.clear();
@@ -123,7 +120,7 @@ impl Dispatch {
         self.commit(hub, slot);
         control::carry_out(hub, slot, parsed, self.gate.as_ref());
         // The filters have heard already that a connection is closed which the processor has closed.
-        if hub.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
+        if hub.sessions.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
     }
 
     /// Checks what the message asks for beside what the user's code has.
@@ -247,7 +244,7 @@ impl Dispatch {
     }
 
     fn id(&self, hub: &Hub, slot: Slot) -> ConnectionId {
-        ConnectionId::new(self.core, hub.key(slot))
+        ConnectionId::new(self.core, hub.sessions.key(slot))
     }
 
     /// The profile of an open connection; [`Dispatch::on_open`] made it.
@@ -261,7 +258,7 @@ fn parse(hub: &mut Hub, head: &mut Head, is_text: bool, payload: &[u8]) -> Resul
     let parsed = head.parse(payload, is_text, hub.limits.head);
     let head_bytes = if parsed.is_ok() { head.body_start() } else { payload.len().min(hub.limits.head.head_bytes_max) };
     let has_parts = parsed.is_ok() && head.has(Control::Multipart);
-    hub.has_parsed(head_bytes, if has_parts { payload.len() - head_bytes } else { 0 });
+    hub.router.work.has_parsed(head_bytes, if has_parts { payload.len() - head_bytes } else { 0 });
     parsed
 }
 
@@ -297,10 +294,6 @@ impl Application for Dispatch {
     }
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
-        if self.plain.matches(hub, payload) {
-            self.plain.carry_out(hub, slot, is_text, payload);
-            return;
-        }
         let (result, is_raw) = if is_lhttp(payload) {
             let mut head = std::mem::take(&mut self.head);
             let result = self.message(hub, slot, &mut head, is_text, payload);

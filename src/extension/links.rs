@@ -38,17 +38,17 @@ fn names_need(head: &Head, hub: &mut Hub, payload: &[u8]) -> Option<u64> {
         if count == NAMES_MAX {
             return Some(ALL);
         }
-        if !hub.is_known(name) {
+        if !hub.router.is_known(name) {
             channel::check_publish(name).ok()?;
         }
-        links |= hub.links_of_channel(name);
+        links |= hub.router.links_of_channel(name);
     }
     for (count, name) in head.names(payload, Control::Subscribe).enumerate() {
         if count == NAMES_MAX {
             return Some(ALL);
         }
         let kind = channel::check_subscribe(name).ok()?;
-        links |= hub.links_of_subscription(name, kind);
+        links |= hub.router.links_of_subscription(name, kind);
     }
     Some(links)
 }

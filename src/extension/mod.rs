@@ -6,7 +6,6 @@ mod control;
 mod dispatch;
 mod effects;
 mod links;
-mod plain;
 mod profile;
 mod publisher;
 mod replier;

@@ -66,7 +66,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
     let mut are_queued = true;
     for value in message.head.values(message.payload, Control::Upstream) {
         let Ok(target) = split(value).and_then(|(method, url)| gate.target(method, url)) else { continue };
-        let Err(full) = gate.submit(hub.key(slot), message, target) else {
+        let Err(full) = gate.submit(hub.sessions.key(slot), message, target) else {
             hub.stats.upstream_requests += 1;
             continue;
         };

@@ -3,7 +3,7 @@
 mod bounds;
 mod town;
 
-use crate::{config::Config, engine::hub::Limits};
+use crate::{config::Config, engine::limits::Limits};
 
 use self::town::Town;
 use super::dice::Dice;

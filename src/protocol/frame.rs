@@ -140,6 +140,12 @@ pub(crate) fn payload(frame: &[u8]) -> &[u8] {
     frame.get(header..).unwrap_or_default()
 }
 
+/// The opcode of a whole data message.
+#[inline]
+pub(crate) fn data(is_text: bool) -> OpCode {
+    OpCode::Data(if is_text { Data::Text } else { Data::Binary })
+}
+
 /// Appends the header of an unfragmented, unmasked frame.
 #[inline]
 pub(crate) fn encode_header(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize) {

@@ -1,10 +1,12 @@
 //! LHTTP messages (PROTOCOL.md §1): the head that is parsed in place, and the owned message that programs build.
 
+mod answers;
 mod control;
 mod head;
 mod names;
 mod owned;
 
+pub(crate) use answers::{acknowledgement, encode_refusal};
 pub(crate) use control::Control;
 pub(crate) use head::{Head, HeadLimits, find_ack};
 pub use owned::Message;

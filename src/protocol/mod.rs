@@ -1,6 +1,7 @@
 //! The protocol as values: bytes in, values out. No sockets, threads, clocks or logging here.
 
 pub(crate) mod channel;
+pub(crate) mod encoding;
 pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod http;

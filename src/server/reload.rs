@@ -14,8 +14,8 @@ use crate::{
     config::Config,
     edge::nats,
     engine::{
-        hub::Limits,
         inbox::{Letter, Mailbox, Options},
+        limits::Limits,
     },
     error::{PublishError, ReloadError, StartError},
 };

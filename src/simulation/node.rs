@@ -12,8 +12,9 @@ use self::links::Batches;
 use super::sockets::{Buffers, Socket};
 use crate::{
     engine::{
-        hub::{Hub, Limits},
+        hub::Hub,
         inbox::{Letter, Mailbox, inbox_of},
+        limits::Limits,
         turn::{Sizes, Sockets, Stop, Turn},
         wake::Wake,
     },

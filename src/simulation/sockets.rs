@@ -87,11 +87,11 @@ impl Buffers {
 impl Sockets for Buffers {
     fn sort_events(&mut self, hub: &mut Hub) {
         for (socket, &key) in self.all.iter_mut().zip(&self.keys) {
-            if socket.is_closed || !hub.is_current(key) {
+            if socket.is_closed || !hub.sessions.is_current(key) {
                 continue;
             }
             if std::mem::take(&mut socket.writable) {
-                hub.writable(key.slot);
+                hub.router.outboxes.writable(key.slot);
             }
             if std::mem::take(&mut socket.readable) && !std::mem::replace(&mut socket.is_ready, true) {
                 self.ready.push(key);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    engine::{counters::Stats, hub::Limits},
+    engine::{counters::Stats, limits::Limits},
 };
 use tungstenite::protocol::frame::coding::Control;
 
@@ -53,7 +53,7 @@ impl World {
         let node = |own| Node::new(own, nodes, limits.clone(), writes(own));
         let mut nodes: Vec<Node> = (0..nodes).map(node).collect();
         if rng.random_bool(0.5) {
-            nodes.iter_mut().for_each(|node| node.hub_mut().set_batch_bytes_max(0));
+            nodes.iter_mut().for_each(|node| node.hub_mut().router.set_batch_bytes_max(0));
         }
         if let Some(&units) = [None, Some(300), Some(3000)].choose(&mut rng).expect("some").as_ref() {
             nodes.iter_mut().for_each(|node| node.set_small_turns(units));
@@ -320,7 +320,7 @@ impl World {
             for node in 0..self.nodes.len() {
                 has_moved |= self.turn_if_due(node, true);
             }
-            if !has_moved && !self.nodes.iter().any(|node| node.hub().has_batches()) {
+            if !has_moved && !self.nodes.iter().any(|node| node.hub().router.relays.has_batches()) {
                 break;
             }
             if !has_moved {
@@ -334,7 +334,7 @@ impl World {
 
     fn at_rest(&mut self) {
         for node in &self.nodes {
-            assert!(!node.hub().has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
+            assert!(!node.hub().sessions.has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
             assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
         }
         for client in &mut self.clients {

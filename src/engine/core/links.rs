@@ -74,12 +74,12 @@ impl Links for CoreLinks {
 
     fn hand_to_bridge(&mut self, hub: &mut Hub) {
         let Some(bridge) = &self.bridge else { return };
-        let mut interest = hub.take_interest();
+        let mut interest = hub.router.relays.take_interest();
         if bridge.uplink.is_full_of_interest()
             && let Some(interest) = interest.take()
         {
-            hub.give_back_interest(interest);
+            hub.router.relays.give_back_interest(interest);
         }
-        bridge.uplink.send(self.number, interest, std::iter::from_fn(|| hub.take_batch(bridge.peer)));
+        bridge.uplink.send(self.number, interest, std::iter::from_fn(|| hub.router.relays.take(bridge.peer)));
     }
 }

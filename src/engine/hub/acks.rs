@@ -2,20 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tungstenite::protocol::frame::coding::{Data, OpCode};
-
 use crate::{
     engine::{
-        hub::{
-            Hub,
-            unfinished::Step,
-            work::{MESSAGE_UNITS, REFUSAL_UNITS},
-        },
+        hub::Hub,
+        router::{Awaited, Step},
         slot::{ConnectionKey, Slot},
-        subscriptions::AudienceId,
     },
     error::{Reason, Refusal},
-    protocol::{channel::Kind, frame},
 };
 
 /// Acknowledgements of one connection that wait for peers at once; what asks for one more is refused with 429.
@@ -55,28 +48,6 @@ struct Ack {
     key: ConnectionKey,
     awaited: Awaited,
     token: Box<[u8]>,
-}
-
-/// What an acknowledgement waits for, and says: when the subscriptions of a message are live.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Awaited {
-    /// The interest that every peer must have answered; 0 is none.
-    live_at: u64,
-    /// Of those that are not answered yet, the first one. What lies between may be others', at most a round trip old.
-    waits_from: Option<u64>,
-    /// Other nodes' publishes do not come to one of them.
-    is_refused: bool,
-}
-
-impl Awaited {
-    /// This and another subscription.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            live_at: self.live_at.max(other.live_at),
-            waits_from: self.waits_from.into_iter().chain(other.waits_from).min(),
-            is_refused: self.is_refused || other.is_refused,
-        }
-    }
 }
 
 impl Acks {
@@ -127,8 +98,18 @@ impl Acks {
         self.waiting.first_key_value().is_some_and(|((live_at, _), _)| *live_at <= live())
     }
 
+    /// The bridge refuses an interest that is live at this number.
+    pub(super) fn refuse(&mut self, live_at: u64) {
+        if !self.waiting.is_empty() {
+            self.refused.insert(live_at);
+            if self.refused.len() > REFUSED_MAX {
+                self.refused.pop_first();
+            }
+        }
+    }
+
     /// Whether other nodes' publishes do not come to one of the subscriptions.
-    fn is_refused(&self, awaited: Awaited) -> bool {
+    pub(super) fn is_refused(&self, awaited: Awaited) -> bool {
         let waits_from = awaited.waits_from.filter(|_| !self.refused.is_empty());
         awaited.is_refused || waits_from.is_some_and(|from| self.refused.range(from..=awaited.live_at).next().is_some())
     }
@@ -146,40 +127,18 @@ impl Acks {
 }
 
 impl Hub {
-    /// Tells the sender of a message that it was refused.
-    pub(crate) fn refuse(&mut self, slot: Slot, refusal: &Refusal, ack: Option<&[u8]>) {
-        self.count_refusal(refusal);
-        self.work.add(REFUSAL_UNITS);
-        let mut payload = std::mem::take(&mut self.scratch);
-        payload.clear();
-        encode_refusal(&mut payload, refusal, ack);
-        self.send(slot, true, &payload);
-        self.scratch = payload;
-    }
-
-    /// Counts a message that is refused.
-    pub(super) fn count_refusal(&mut self, refusal: &Refusal) {
-        self.stats.refused += 1;
-        self.stats.subscriptions_refused += u64::from(refusal.reason() == Reason::TooManySubscriptions.word());
-        self.stats.too_many_channels += u64::from(refusal.reason() == Reason::TooManyChannels.word());
-        self.stats.forbidden += u64::from(refusal.reason() == Reason::Forbidden.word());
-    }
-
-    /// What the acknowledgement of a subscription waits for.
-    pub(super) fn awaited(&self, audience: AudienceId) -> Awaited {
-        let live_at = self.subscriptions.live_at(audience);
-        let waits_from = (live_at > self.relays.live()).then_some(live_at);
-        Awaited { live_at, waits_from, is_refused: self.subscriptions.is_refused(audience) }
-    }
-
     /// Acknowledges a message when its interest is answered by all peers; without any, at once.
     pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
-        if self.is_cut() {
-            self.put_step(Step::Acknowledge { key: self.key(slot), token: token.into(), awaited });
-        } else if awaited.live_at <= self.relays.live() {
+        if self.router.unfinished.is_cut() {
+            self.router.unfinished.put(Step::Acknowledge {
+                key: self.sessions.key(slot),
+                token: token.into(),
+                awaited,
+            });
+        } else if awaited.live_at <= self.router.relays.live() {
             self.send_ack(slot, token, awaited);
-        } else if self.is_open(slot) {
-            self.acks.push(Ack { key: self.key(slot), awaited, token: token.into() });
+        } else if self.sessions.is_open(slot) {
+            self.acks.push(Ack { key: self.sessions.key(slot), awaited, token: token.into() });
         }
     }
 
@@ -197,11 +156,11 @@ impl Hub {
 
     /// Acknowledges what has become live, the oldest interest first, and at most a turn's share.
     pub(super) fn acknowledge_live(&mut self) {
-        let live = self.relays.live();
+        let live = self.router.relays.live();
         for _ in 0..ACKS_PER_TURN {
             let Some(ack) = self.acks.pop_live(live) else { break };
             let Ack { key, awaited, token } = ack;
-            if !self.is_current(key) || !self.is_open(key.slot) {
+            if !self.sessions.is_current(key) || !self.sessions.is_open(key.slot) {
                 self.acks.dead -= 1;
                 continue;
             }
@@ -215,87 +174,16 @@ impl Hub {
 
     /// Whether [`Hub::acknowledge_live`] has something to do.
     pub(super) fn has_live_acks(&self) -> bool {
-        self.acks.has_live(|| self.relays.live())
+        self.acks.has_live(|| self.router.relays.live())
     }
 
     /// A connection that was open ends.
     pub(super) fn forget_acks(&mut self, slot: Slot) {
         let mut acks = std::mem::take(&mut self.acks);
         acks.forget(slot);
-        acks.sweep(|ack| ack.key.slot != slot && self.is_current(ack.key) && self.is_open(ack.key.slot));
+        acks.sweep(|ack| {
+            ack.key.slot != slot && self.sessions.is_current(ack.key) && self.sessions.is_open(ack.key.slot)
+        });
         self.acks = acks;
     }
-
-    /// The bridge will get nothing for this name: who subscribes to it is told so, as are those that wait for it. Cost: one
-    /// lookup, however many wait.
-    pub(super) fn refused_by_bridge(&mut self, name: &[u8], kind: Kind) {
-        let Some(audience) = self.subscriptions.find_name(name, kind) else { return };
-        self.subscriptions.set_refused(audience);
-        if !self.acks.waiting.is_empty() {
-            self.acks.refused.insert(self.subscriptions.live_at(audience));
-            if self.acks.refused.len() > REFUSED_MAX {
-                self.acks.refused.pop_first();
-            }
-        }
-    }
-
-    /// Sends one payload to one connection, in order with what else it gets. After its close frame nothing is sent.
-    pub(crate) fn send(&mut self, slot: Slot, is_text: bool, payload: &[u8]) {
-        if !self.is_open(slot) {
-            return;
-        }
-        if self.is_cut() {
-            let mut bytes = Vec::new();
-            frame::encode(&mut bytes, data(is_text), payload);
-            self.put_step(Step::Send { key: self.key(slot), frame: bytes.into() });
-        } else {
-            self.push_frame(slot, |turn| frame::encode(turn, data(is_text), payload));
-        }
-    }
-
-    /// A subscription that only this node knows of says so.
-    fn send_ack(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
-        const START: &[u8] = b"LHTTP/1.0 ack\r\nack:";
-        const END: &[u8] = b"\r\n\r\n";
-        const OFFLINE_END: &[u8] = b"\r\ncluster:offline\r\n\r\n";
-        let is_offline = self.acks.is_refused(awaited) || awaited.live_at > 0 && self.relays.is_offline();
-        let end = if is_offline { OFFLINE_END } else { END };
-        if self.is_open(slot) {
-            self.push_frame(slot, |turn| {
-                frame::encode_header(turn, data(true), START.len() + token.len() + end.len());
-                turn.extend_from_slice(START);
-                turn.extend_from_slice(token);
-                turn.extend_from_slice(end);
-            });
-        }
-    }
-
-    /// Appends a frame to the turn, for one connection.
-    pub(super) fn push_frame(&mut self, slot: Slot, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.apply_run();
-        self.work.add(MESSAGE_UNITS);
-        let start = self.outboxes.turn_len() as u32;
-        encode(self.outboxes.turn());
-        let end = self.outboxes.turn_len() as u32;
-        self.outboxes.push(slot, start, end);
-    }
-}
-
-/// Appends the error message that tells of a refusal, with the token of the message that is refused.
-pub(crate) fn encode_refusal(payload: &mut Vec<u8>, refusal: &Refusal, ack: Option<&[u8]>) {
-    payload.extend_from_slice(b"LHTTP/1.0 error\r\ncode:");
-    payload.extend_from_slice(refusal.code().to_string().as_bytes());
-    payload.extend_from_slice(b"\r\nreason:");
-    payload.extend_from_slice(refusal.reason().as_bytes());
-    if let Some(token) = ack {
-        payload.extend_from_slice(b"\r\nack:");
-        payload.extend_from_slice(token);
-    }
-    payload.extend_from_slice(b"\r\n\r\n");
-    payload.extend_from_slice(refusal.sentence().as_bytes());
-}
-
-/// The opcode of a whole data message.
-pub(super) fn data(is_text: bool) -> OpCode {
-    OpCode::Data(if is_text { Data::Text } else { Data::Binary })
 }

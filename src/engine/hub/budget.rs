@@ -20,43 +20,9 @@ const AGE_MIN: u64 = 1_000;
 /// What one that is closed may still be sent, so that it hears why, in bytes; with more it is reset.
 const FAREWELL_BYTES_MAX: usize = 4096;
 
-/// Connections that may keep something, a bit for each slot. One that keeps nothing any more is found out when somebody
-/// looks.
-#[derive(Debug, Default)]
-pub(super) struct Keepers {
-    words: Vec<u64>,
-}
-
-impl Keepers {
-    pub(super) fn insert(&mut self, slot: Slot) {
-        let word = slot as usize / 64;
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
-        }
-        self.words[word] |= 1 << (slot % 64);
-    }
-
-    /// Calls `keeps` for each, and forgets those of which it says no.
-    fn retain(&mut self, mut keeps: impl FnMut(Slot) -> bool) {
-        for (index, word) in self.words.iter_mut().enumerate() {
-            let mut bits = *word;
-            while bits != 0 {
-                let bit = bits.trailing_zeros();
-                if !keeps(index as Slot * 64 + bit) {
-                    *word &= !(1 << bit);
-                }
-                bits &= bits - 1;
-            }
-        }
-    }
-}
-
 /// What a core keeps beside its backlogs.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    keepers: Keepers,
-    /// What sessions keep of unfinished input, in bytes.
-    pub(super) incoming_bytes: usize,
     /// What the application keeps about connections, in bytes.
     application_bytes: usize,
     /// Closing connections did not help: it is tried again when more than this is kept.
@@ -67,49 +33,27 @@ impl Hub {
     /// Bytes that count against the core's share: what is kept for peers, and subscriptions.
     pub(super) fn kept_bytes(&self) -> usize {
         // More of these than there may be are no reason to close anybody.
-        self.kept_for_peers() + self.subscriptions.bytes().min(self.limits.table_bytes_max)
+        self.kept_for_peers() + self.router.subscriptions.bytes().min(self.limits.table_bytes_max)
     }
 
     /// Bytes that peers have not read, or not sent whole, what is left of their messages, and what is kept about them.
     pub(super) fn kept_for_peers(&self) -> usize {
-        let of_messages = self.unfinished.bytes() + self.acks.bytes();
-        self.outboxes.backlog_bytes() + self.kept.incoming_bytes + self.kept.application_bytes + of_messages
-    }
-
-    /// Brings the sum of what sessions keep up to date with this one.
-    pub(super) fn recount(&mut self, slot: Slot) {
-        let session = &mut self.sessions[slot as usize];
-        let bytes = session.incoming_bytes();
-        let before = std::mem::replace(&mut session.counted, bytes as u32) as usize;
-        self.kept.incoming_bytes = self.kept.incoming_bytes + bytes - before;
-        if before == 0 && bytes > 0 {
-            self.begins_to_keep(slot);
-        }
-    }
-
-    /// Unfinished input is kept of a connection of which none was.
-    #[cold]
-    fn begins_to_keep(&mut self, slot: Slot) {
-        self.kept.keepers.insert(slot);
-        if self.is_open(slot) && self.limits.message_timeout > 0 {
-            self.schedule(slot, self.now + self.limits.message_timeout);
-        }
+        let of_messages = self.router.unfinished.bytes() + self.acks.bytes();
+        self.router.outboxes.backlog_bytes()
+            + self.sessions.incoming_bytes()
+            + self.kept.application_bytes
+            + of_messages
     }
 
     /// The application keeps this many bytes about a connection for as long as it is open.
     pub(crate) fn application_keeps(&mut self, slot: Slot, bytes: usize) {
-        self.kept.keepers.insert(slot);
+        self.sessions.keeps(slot);
         self.kept.application_bytes += bytes;
     }
 
     /// The application keeps them no more.
     pub(crate) fn application_frees(&mut self, bytes: usize) {
         self.kept.application_bytes -= bytes;
-    }
-
-    /// A connection has a backlog.
-    pub(super) fn keeps_backlog(&mut self, slot: Slot) {
-        self.kept.keepers.insert(slot);
     }
 
     /// Closes the worst offenders if the core keeps more than its share.
@@ -128,20 +72,20 @@ impl Hub {
     /// Closes those who keep the most for the longest, until no more than this is kept. Of one that is worst because it
     /// pins much for a few bytes, these are copied out instead.
     fn close_offenders(&mut self, app: &mut dyn Application, target: usize) {
-        let mut keepers = std::mem::take(&mut self.kept.keepers);
+        let mut keepers = self.sessions.take_keepers();
         let mut offenders = Vec::new();
         keepers.retain(|slot| {
             let offence = self.offence(app, slot);
             offenders.extend((offence > 0).then_some((offence, slot)));
             offence > 0
         });
-        self.kept.keepers = keepers;
+        self.sessions.put_keepers(keepers);
         // A heap, and not a sorted list: a few of thousands are closed.
         let mut offenders = BinaryHeap::from(offenders);
         while self.kept_bytes() > target
             && let Some((_, slot)) = offenders.pop()
         {
-            if self.outboxes.unpin(slot) {
+            if self.router.outboxes.unpin(slot) {
                 offenders.push((self.offence(app, slot), slot)); // it may not have to go
                 continue;
             }
@@ -152,7 +96,7 @@ impl Hub {
             }
             self.drop_incoming(slot);
             // The rest of a frame that is partly sent may be most of what there was.
-            if !was_at_work || self.outboxes.backlog_cost(slot) > FAREWELL_BYTES_MAX {
+            if !was_at_work || self.router.outboxes.backlog_cost(slot) > FAREWELL_BYTES_MAX {
                 self.lost(app, slot);
             }
         }
@@ -163,40 +107,25 @@ impl Hub {
     /// bytes, a slow one pins only the newest. What is kept of its handshake is in use as long as it is open, and so never
     /// counts as old.
     fn offence(&self, app: &dyn Application, slot: Slot) -> u64 {
-        let Some(session) = self.sessions.get(slot as usize) else { return 0 };
-        let age = |since: u64| AGE_MIN + self.now.saturating_sub(since);
+        let Some(session) = self.sessions.get(slot) else { return 0 };
+        let age = |since: u64| AGE_MIN + self.sessions.now().saturating_sub(since);
         let weigh = |bytes: usize, since: u64| (bytes as u64).saturating_mul(age(since));
-        let backlog = self
-            .outboxes
-            .backlog_since(slot)
-            .map_or(0, |since| weigh(self.outboxes.backlog_cost(slot) + self.outboxes.pinned_bytes(slot), since));
+        let backlog = self.router.outboxes.backlog_since(slot).map_or(0, |since| {
+            weigh(self.router.outboxes.backlog_cost(slot) + self.router.outboxes.pinned_bytes(slot), since)
+        });
         let incoming = session.incoming_since().map_or(0, |since| weigh(session.incoming_bytes(), since));
         let application = if session.phase == Phase::Open { app.kept_bytes(slot) } else { 0 };
-        backlog.saturating_add(incoming).saturating_add(weigh(application, self.now))
+        backlog.saturating_add(incoming).saturating_add(weigh(application, self.sessions.now()))
     }
 
     /// What a connection that is told to go had sent of an unfinished message is of no use any more.
     fn drop_incoming(&mut self, slot: Slot) {
-        let session = &mut self.sessions[slot as usize];
+        let session = &mut self.sessions[slot];
         if session.fragments().is_some() {
             // Without it the stream cannot be followed, so its own close frame will not be seen either.
             session.incoming = None;
             session.phase = if session.phase == Phase::Closing { Phase::Lingering } else { session.phase };
             self.recount(slot);
-        }
-    }
-}
-
-/// For tests: what must hold between turns.
-#[cfg(any(test, feature = "fuzz"))]
-impl Hub {
-    pub(super) fn assert_kept_is_counted(&self) {
-        let kept: usize = self.sessions.iter().map(|(_, session)| session.incoming_bytes()).sum();
-        assert_eq!(self.kept.incoming_bytes, kept, "what sessions keep is counted wrongly");
-        for (slot, session) in &self.sessions {
-            let keeps = session.incoming_bytes() > 0 || self.outboxes.backlog_since(slot as Slot).is_some();
-            let is_known = |words: &[u64]| words.get(slot / 64).is_some_and(|word| word & (1 << (slot % 64)) != 0);
-            assert!(!keeps || is_known(&self.kept.keepers.words), "nobody knows that slot {slot} keeps something");
         }
     }
 }

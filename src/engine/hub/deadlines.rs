@@ -3,19 +3,14 @@
 //! All of them go by the time for which the core has run ([`crate::engine::clock`]), and none is held against a peer
 //! before what it has sent was read.
 
-use std::time::Duration;
-
-use tungstenite::protocol::frame::coding::{Control, OpCode};
-
 use crate::{
     engine::{
         hub::{Application, Hub, closing::CLOSE_MILLIS},
         session::{Incoming, Phase},
         slot::Slot,
-        timers::Timers,
     },
     error::{Fault, HttpFault},
-    protocol::{frame, http::write_fault},
+    protocol::http::write_fault,
 };
 
 /// Connections that are looked at in one turn: thousands that came together are pinged together, and a turn is to end.
@@ -29,29 +24,22 @@ impl Hub {
     /// has come was read; `has_unread` tells of the connections of which not all was. In a turn that came late nobody is
     /// looked at, for more may have come than its poll has said.
     pub(crate) fn look_at_due(&mut self, app: &mut dyn Application, has_unread: impl Fn(Slot) -> bool) -> bool {
-        let has_withdrawn = self.withdraw_due();
-        if self.clock.reads_first() {
+        let has_withdrawn = self.router.withdraw_due(self.sessions.now());
+        if self.sessions.reads_first() {
             return has_withdrawn;
         }
-        if self.due.is_empty() {
-            self.timers.expire(Duration::from_millis(self.now), &mut self.due);
-        }
-        let had_any = has_withdrawn | !self.due.is_empty();
+        let had_any = has_withdrawn | self.sessions.find_due();
         for _ in 0..LOOKS_PER_TURN {
-            let Some((slot, generation)) = self.due.pop_front() else { break };
-            let Some(session) = self.sessions.get_mut(slot as usize) else { continue };
-            let is_to_come = session.next_look.is_some_and(|look| !self.timers.has_passed(look));
-            if session.generation != generation || is_to_come {
-                continue; // another connection, or the entry that counts is still to come
-            }
-            session.next_look = None;
+            let Some(next) = self.sessions.next_due() else { break };
+            let Some(slot) = next else { continue };
+            let session = &self.sessions[slot];
             let waits_unread = match session.phase {
                 Phase::Http => true,
-                Phase::Open => session.heard != self.now,
+                Phase::Open => session.heard != self.sessions.now(),
                 Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false, // that takes time, whatever it says
             };
             if waits_unread && has_unread(slot) {
-                self.schedule(slot, self.now);
+                self.sessions.schedule(slot, self.sessions.now());
             } else {
                 self.look_at(app, slot);
             }
@@ -66,8 +54,9 @@ impl Hub {
     }
 
     fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
-        let (now, session) = (self.now, &mut self.sessions[slot as usize]);
-        if (session.is_paused || session.has_more) && matches!(session.phase, Phase::Http | Phase::Open) {
+        let now = self.sessions.now();
+        let session = &mut self.sessions[slot];
+        if (session.is_paused() || session.has_more()) && matches!(session.phase, Phase::Http | Phase::Open) {
             session.excuse(now);
         }
         let silent = session.silent(now);
@@ -82,14 +71,14 @@ impl Hub {
             Phase::Over => None,
         };
         if let Some(wait) = next.filter(|&wait| wait < NEVER) {
-            self.schedule(slot, now + wait);
+            self.sessions.schedule(slot, now + wait);
         }
     }
 
     /// An open connection. Gives when to look again, unless it is closed.
     fn look_at_open(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
-        let (now, limit) = (self.now, self.limits.message_timeout);
-        let since = self.sessions[slot as usize].fragments().map(|fragments| fragments.since);
+        let (now, limit) = (self.sessions.now(), self.limits.message_timeout);
+        let since = self.sessions[slot].fragments().map(|fragments| fragments.since);
         let until_whole = match since {
             Some(since) if limit > 0 && now >= since + limit => {
                 self.stats.message_timeouts += 1;
@@ -106,7 +95,7 @@ impl Hub {
     /// Pings an open connection that is silent, and closes it when it has had time to answer. Gives when to look again,
     /// unless it is closed.
     fn look_at_silence(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
-        let (now, ping) = (self.now, self.limits.ping_interval);
+        let (now, ping) = (self.sessions.now(), self.limits.ping_interval);
         let (idle, until_idle) = match self.limits.idle_timeout {
             0 => (NEVER, NEVER),
             idle => (idle, idle.saturating_sub(silent)),
@@ -114,7 +103,7 @@ impl Hub {
         if ping > 0 && silent < ping {
             return Some(ping - silent);
         }
-        let session = &mut self.sessions[slot as usize];
+        let session = &mut self.sessions[slot];
         // Who was not asked yet, because the core stood still or other times were set, is asked before it is closed.
         let was_asked = ping == 0 || session.is_asked();
         if silent >= idle && was_asked {
@@ -127,13 +116,14 @@ impl Hub {
         }
         session.ask(now, ping);
         let until_idle = idle.saturating_sub(session.silent(now)).max(1);
-        self.push_frame(slot, |turn| frame::encode(turn, OpCode::Control(Control::Ping), &[]));
+        let encoding = session.encoding;
+        self.router.push(slot, |turn| encoding.ping(turn));
         Some(ping.min(until_idle))
     }
 
     /// A connection that has not upgraded: late with its request, or idle between two. Gives when to look again.
     fn look_at_request(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
-        let Some(Incoming::Http(request)) = self.sessions[slot as usize].incoming.as_deref() else { return None };
+        let Some(Incoming::Http(request)) = self.sessions[slot].incoming.as_deref() else { return None };
         let has_begun = !request.partial.is_empty() || request.body.is_some();
         let is_idle = request.is_reused && !has_begun;
         let is_reserved = request.is_reserved;
@@ -158,29 +148,5 @@ impl Hub {
             self.lost(app, slot);
         }
         None
-    }
-
-    /// A connection is looked at when this time has come, or before. Of its entries in the timers the earliest counts: a
-    /// later time adds none, and a later entry that is there already comes out without a look.
-    pub(super) fn schedule(&mut self, slot: Slot, at: u64) {
-        let session = &mut self.sessions[slot as usize];
-        let at = Duration::from_millis(at);
-        if session.next_look.is_none_or(|look| self.timers.is_before(at, look)) {
-            session.next_look = Some(self.timers.schedule(slot, session.generation, at));
-        }
-    }
-
-    /// The times have changed: everybody is looked at once.
-    pub(super) fn look_at_all(&mut self) {
-        // A second entry for each connection would stay beside the first for as long as it is open: all are forgotten.
-        self.timers = Timers::new(Duration::from_millis(self.now));
-        self.due.clear();
-        let slots: Vec<Slot> = self.sessions.iter().map(|(slot, _)| slot as Slot).collect();
-        for slot in slots {
-            let session = &mut self.sessions[slot as usize];
-            session.next_look = None;
-            session.heard &= !1; // a ping of before had other times to be answered in
-            self.schedule(slot, self.now);
-        }
     }
 }

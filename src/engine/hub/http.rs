@@ -2,7 +2,8 @@
 
 use crate::{
     engine::{
-        hub::{Application, Hub, work::REQUEST_UNITS},
+        hub::{Application, Hub},
+        router::work::REQUEST_UNITS,
         session::{self, Framing, Incoming, Phase, Request},
         slot::Slot,
     },
@@ -41,18 +42,18 @@ impl Hub {
     /// Takes requests from `bytes` until one upgrades, and gives how many bytes were used.
     pub(super) fn receive_http(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> usize {
         let mut used = 0;
-        while self.sessions[slot as usize].phase == Phase::Http && self.may_read(slot) {
-            let Some(Incoming::Http(request)) = self.sessions[slot as usize].incoming.as_deref_mut() else { break };
+        while self.sessions[slot].phase == Phase::Http && self.sessions.may_read(slot) {
+            let Some(Incoming::Http(request)) = self.sessions[slot].incoming.as_deref_mut() else { break };
             // The first request begins with the connection.
             let begins = request.is_reused && request.partial.is_empty() && request.body.is_none();
             let has_whole_body = matches!(&request.body, Some(session::Body { framing: Framing::Length(0), .. }));
-            if (used == bytes.len() && !has_whole_body) || self.must_stop() {
+            if (used == bytes.len() && !has_whole_body) || self.router.must_stop() {
                 break;
             }
             if begins {
-                self.sessions[slot as usize].heard = self.now;
+                self.sessions[slot].heard = self.sessions.now();
             }
-            self.work.add(REQUEST_UNITS);
+            self.router.work.add(REQUEST_UNITS);
             match self.receive_request(app, slot, &bytes[used..]) {
                 Ok(more) => used += more,
                 Err((fault, extra)) => {
@@ -61,7 +62,7 @@ impl Hub {
                 }
             }
         }
-        if self.sessions[slot as usize].phase == Phase::Http { used } else { used.min(bytes.len()) }
+        if self.sessions[slot].phase == Phase::Http { used } else { used.min(bytes.len()) }
     }
 
     /// Takes as much of one request as there is.
@@ -89,7 +90,7 @@ impl Hub {
             (request.partial, request.progress) = (kept, progress);
             return Ok(bytes.len());
         };
-        if self.sessions[slot as usize].is_reserved() {
+        if self.sessions[slot].is_reserved() {
             self.check_reserved(&head)?;
             head.persistence = Persistence::Close;
         }
@@ -272,16 +273,17 @@ impl Hub {
         }
         let accepted = handshake::check(head).map_err(|refused| (refused.fault, refused.extra))?;
         self.push_http(slot, |turn| handshake::write_accepted(turn, &accepted));
-        self.outboxes.upgrade(slot);
-        let session = &mut self.sessions[slot as usize];
+        self.router.outboxes.upgrade(slot, self.sessions[slot].encoding);
+        let now = self.sessions.now();
+        let session = &mut self.sessions[slot];
         session.phase = Phase::Open;
-        session.heard = self.now;
+        session.heard = now;
         let first =
             [self.limits.ping_interval, self.limits.idle_timeout].into_iter().filter(|&millis| millis > 0).min();
         if let Some(first) = first {
-            self.schedule(slot, self.now + first); // the handshake's deadline may come too late
+            self.sessions.schedule(slot, self.sessions.now() + first); // the handshake's deadline may come too late
         }
-        let session = &mut self.sessions[slot as usize];
+        let session = &mut self.sessions[slot];
         let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };
         app.on_open(self, slot, head, request.peer);
         Ok(())
@@ -300,23 +302,23 @@ impl Hub {
     }
 
     fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
-        self.stats.served_when_full += u64::from(self.sessions[slot as usize].is_reserved());
+        self.stats.served_when_full += u64::from(self.sessions[slot].is_reserved());
         if persistence == http::Persistence::Close {
             self.leave(app, slot, Phase::Lingering);
         } else {
             self.request(slot).is_reused = true;
-            self.sessions[slot as usize].heard = self.now;
+            self.sessions[slot].heard = self.sessions.now();
         }
     }
 
     /// Appends bytes that are no frame to the turn, for one connection.
     pub(super) fn push_http(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
-        self.push_frame(slot, write);
+        self.router.push(slot, write);
     }
 
     /// The request that a connection in [`Phase::Http`] has.
     fn request(&mut self, slot: Slot) -> &mut Request {
-        match self.sessions[slot as usize].incoming.as_deref_mut() {
+        match self.sessions[slot].incoming.as_deref_mut() {
             Some(Incoming::Http(request)) => request,
             _ => unreachable!("a connection keeps its request until it upgrades"),
         }

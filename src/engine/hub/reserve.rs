@@ -50,12 +50,12 @@ impl Hub {
 
     /// Whether a connection on a reserved place still waits for its answer.
     pub(crate) fn is_unanswered(&self, slot: Slot) -> bool {
-        self.sessions[slot as usize].phase == Phase::Http
+        self.sessions[slot].phase == Phase::Http
     }
 
     /// Ends a connection on a reserved place, at once.
     pub(crate) fn give_way(&mut self, slot: Slot) {
-        self.sessions[slot as usize].is_cut |= !self.outboxes.is_empty(slot);
+        self.cut_off(slot);
         self.abandon(slot);
     }
 

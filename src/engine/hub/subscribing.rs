@@ -1,72 +1,61 @@
-//! Subscriptions that begin and end, and what the peers are told of them.
+//! What a connection publishes and subscribes to, behind all checks.
 
 use crate::{
     engine::{
-        hub::{
-            Hub,
-            acks::Awaited,
-            unfinished::Step,
-            work::{SUBSCRIPTION_UNITS, subscription_units},
-        },
+        hub::Hub,
+        router::{Awaited, Step},
         slot::Slot,
+        subscriptions::Demand,
     },
+    error::Refusal,
     protocol::channel::Kind,
 };
 
 impl Hub {
+    /// Publishes a payload to checked channels, here and on the peers; `except` is the connection that does not get it.
+    pub(crate) fn publish<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n [u8]>,
+        is_text: bool,
+        payload: &[u8],
+        except: Option<Slot>,
+    ) {
+        let except = except.map(|slot| self.sessions.key(slot));
+        self.router.publish(names, is_text, payload, except);
+    }
+
+    /// A message that was found sound does nothing but publish to these channels, see
+    /// [`crate::engine::router::Router::keep_head`].
+    pub(crate) fn keep_head<'n>(
+        &mut self,
+        slot: Slot,
+        head: &[u8],
+        names: impl Iterator<Item = &'n [u8]>,
+        no_echo: bool,
+    ) {
+        self.router.keep_head(self.sessions[slot].grant, head, names, no_echo);
+    }
+
     /// Subscribes a connection to a checked name, and gives what [`Hub::acknowledge`] waits for.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
-        if !self.is_open(slot) {
-            return Awaited::default();
-        }
-        self.work.add(subscription_units(name));
-        self.apply_run();
-        let before = self.table_size();
-        let subscribed = self.subscriptions.subscribe(slot, name, kind);
-        if subscribed.first {
-            self.forget_resolved(name, kind);
-            if self.subscriptions.announce(subscribed.audience) {
-                let live_at = self.relays.announce(name, kind);
-                self.subscriptions.set_live_at(subscribed.audience, live_at);
-                self.passed_on += self.relays.interest_len(name);
-                self.announced(live_at, before);
-            }
-        } else {
-            self.count_subscribers();
-        }
-        self.awaited(subscribed.audience)
+        if self.sessions.is_open(slot) { self.router.subscribe(slot, name, kind) } else { Awaited::default() }
     }
 
     /// Ends a subscription, if there is one.
     pub(crate) fn unsubscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) {
-        if self.is_cut() {
-            let key = self.key(slot);
-            return self.put_step(Step::Unsubscribe { key, name: name.into(), kind });
-        }
-        self.work.add(subscription_units(name));
-        self.apply_run();
-        match self.subscriptions.unsubscribe(slot, name, kind) {
-            Some(unsubscribed) if unsubscribed.last => {
-                self.forget_resolved(name, kind);
-                self.linger();
-            }
-            _ => self.count_subscribers(),
+        if self.router.unfinished.is_cut() {
+            let key = self.sessions.key(slot);
+            self.router.unfinished.put(Step::Unsubscribe { key, name: name.into(), kind });
+        } else {
+            self.router.unsubscribe(slot, name, kind, self.sessions.now());
         }
     }
 
-    /// Ends all subscriptions of a connection.
-    pub(super) fn unsubscribe_all(&mut self, slot: Slot) {
-        let count = self.subscriptions.count(slot);
-        if count > 0 {
-            self.work.add(SUBSCRIPTION_UNITS * count as u64);
-            self.apply_run();
-            let Self { subscriptions, resolved, recent, .. } = self;
-            subscriptions.close(slot, &mut |name, kind| {
-                resolved.forget(name, kind);
-                recent.forget(name, kind);
-            });
-            self.count_subscribers();
-            self.linger();
-        }
+    /// Whether a connection may make these subscriptions.
+    ///
+    /// # Errors
+    /// `too-many-subscriptions`.
+    pub(crate) fn check_subscriptions(&self, slot: Slot, demand: &Demand) -> Result<(), Refusal> {
+        self.router.check_subscriptions(slot, demand, &self.limits)
     }
 }

@@ -27,7 +27,11 @@ use std::{
 use super::*;
 use crate::{
     config::Config,
-    engine::{outbox::Sink, session::Ended},
+    engine::{
+        outbox::Sink,
+        router::{Awaited, TURN_BYTES_MAX},
+        session::{Ended, Session},
+    },
     protocol::{channel::Kind, frame},
 };
 
@@ -84,7 +88,7 @@ fn open(hub: &mut Hub, peers: &mut Peers) -> Slot {
     let slot = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
     receive(hub, slot, KEY.as_bytes());
     hub.flush(&mut Plain, peers);
-    assert!(hub.is_open(slot));
+    assert!(hub.sessions.is_open(slot));
     slot
 }
 
@@ -93,7 +97,7 @@ fn receive(hub: &mut Hub, slot: Slot, bytes: &[u8]) {
     let mut used = 0;
     while used < bytes.len() {
         used += hub.receive(&mut Plain, slot, &mut bytes[used..]);
-        if hub.is_full() {
+        if hub.router.is_full() {
             hub.flush(&mut Plain, &mut Peers::default());
         }
     }
@@ -104,7 +108,7 @@ fn resume(hub: &mut Hub) -> Vec<Slot> {
     let mut resumed = Vec::new();
     hub.take_resumed(&mut resumed);
     for key in &resumed {
-        while hub.may_read(key.slot) && hub.has_kept(key.slot) && !hub.must_stop() {
+        while hub.sessions.may_read(key.slot) && hub.sessions.has_kept(key.slot) && !hub.router.must_stop() {
             hub.take_kept(&mut Plain, key.slot);
         }
     }
@@ -114,7 +118,7 @@ fn resume(hub: &mut Hub) -> Vec<Slot> {
 /// A client's text frame with a mask of zeros.
 fn text(payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    frame::encode(&mut frame, acks::data(true), payload);
+    frame::encode(&mut frame, frame::data(true), payload);
     let mask_at = frame.len() - payload.len();
     frame[1] |= 0x80;
     frame.splice(mask_at..mask_at, [0; 4]);

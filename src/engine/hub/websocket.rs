@@ -4,7 +4,8 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::{
     engine::{
-        hub::{Application, Hub, work::MESSAGE_UNITS},
+        hub::{Application, Hub},
+        router::work::MESSAGE_UNITS,
         session::Phase,
         slot::Slot,
     },
@@ -20,10 +21,9 @@ impl Hub {
     /// Takes frames from `bytes`, unmasked where they lie; what is left of an unfinished one is kept. Gives the number
     /// of bytes used.
     pub(super) fn receive_frames(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> usize {
-        self.sessions[slot as usize].heard = match self.sessions[slot as usize].phase {
-            Phase::Open => self.now,
-            _ => self.sessions[slot as usize].heard, // closing has its own deadline
-        };
+        if self.sessions.is_open(slot) {
+            self.sessions[slot].heard = self.sessions.now(); // closing has its own deadline
+        }
         match self.take_frames(app, slot, bytes) {
             Ok(used) => used,
             Err(fault) => {
@@ -38,13 +38,13 @@ impl Hub {
         let mut used = self.finish_partial(app, slot, bytes)?;
         while used < bytes.len() && self.takes_frames(slot) {
             used += self.take_whole_messages(app, slot, &mut bytes[used..])?;
-            if used == bytes.len() || !self.takes_frames(slot) || self.must_stop() {
+            if used == bytes.len() || !self.takes_frames(slot) || self.router.must_stop() {
                 break;
             }
             let rest = &mut bytes[used..];
             let header = self.decode(slot, rest)?;
             let Some(header) = header.filter(|header| header.len + header.payload_len <= rest.len()) else {
-                self.sessions[slot as usize].fragments_mut(self.now).partial.extend_from_slice(rest);
+                self.sessions.fragments_mut(slot).partial.extend_from_slice(rest);
                 return Ok(bytes.len());
             };
             let len = header.len + header.payload_len;
@@ -63,9 +63,9 @@ impl Hub {
     /// does what the general way would do, without asking of each frame what it might be.
     fn take_whole_messages(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> Result<usize, Fault> {
         let mut used = 0;
-        while self.sessions[slot as usize].is_plain() && !self.is_congested() && !self.must_stop() {
+        while self.sessions[slot].is_plain() && !self.router.is_congested() && !self.router.must_stop() {
             used += self.take_repeated(slot, &bytes[used..])?;
-            if self.must_stop() {
+            if self.router.must_stop() {
                 break;
             }
             let rest = &mut bytes[used..];
@@ -86,7 +86,7 @@ impl Hub {
 
     /// Completes the frame that is kept, if there is one, with the first of `bytes`; gives how many it took.
     fn finish_partial(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
-        let Some(fragments) = self.sessions[slot as usize].fragments() else { return Ok(0) };
+        let Some(fragments) = self.sessions[slot].fragments() else { return Ok(0) };
         if fragments.partial.is_empty() {
             return Ok(0);
         }
@@ -105,7 +105,7 @@ impl Hub {
             }
             let more = &bytes[used..bytes.len().min(used + missing)];
             if more.is_empty() {
-                self.sessions[slot as usize].fragments_mut(self.now).partial = partial;
+                self.sessions.fragments_mut(slot).partial = partial;
                 return Ok(used);
             }
             partial.extend_from_slice(more);
@@ -118,7 +118,7 @@ impl Hub {
             return Ok(bytes.len());
         }
         self.take_frame(app, slot, header, &mut partial[header.len..])?;
-        self.sessions[slot as usize].tidy();
+        self.sessions[slot].tidy();
         Ok(used)
     }
 
@@ -127,7 +127,7 @@ impl Hub {
         let limit = self.limits.message_bytes_max;
         let header = frame::decode(bytes, limit)?;
         if let Some(Header { opcode: OpCode::Data(_), payload_len, .. }) = header
-            && let Some(fragments) = self.sessions[slot as usize].fragments()
+            && let Some(fragments) = self.sessions[slot].fragments()
             && fragments.message.len() + payload_len > limit
         {
             return Err(Fault::TOO_BIG);
@@ -136,24 +136,24 @@ impl Hub {
     }
 
     fn reads_frames(&self, slot: Slot) -> bool {
-        matches!(self.sessions[slot as usize].phase, Phase::Open | Phase::Closing)
+        matches!(self.sessions[slot].phase, Phase::Open | Phase::Closing)
     }
 
     /// Whether its frames are taken now: the message before may have to be finished first.
     fn takes_frames(&self, slot: Slot) -> bool {
-        self.reads_frames(slot) && !self.sessions[slot as usize].is_paused
+        self.reads_frames(slot) && !self.sessions[slot].is_paused()
     }
 
     /// The congested links that a message needs which this frame completes, a bit for each. While none is congested, which
     /// is nearly always, the frame is not looked at; the payload is masked before and after.
     fn links_needed_by(&mut self, app: &mut dyn Application, slot: Slot, header: &Header, payload: &mut [u8]) -> u64 {
         let OpCode::Data(kind) = header.opcode else { return 0 };
-        if !self.is_congested() || !header.is_final || !self.is_open(slot) {
+        if !self.router.is_congested() || !header.is_final || !self.sessions.is_open(slot) {
             return 0;
         }
         mask::unmask(payload, header.mask);
         let links = if kind == Data::Continue {
-            let fragments = self.sessions[slot as usize].fragments();
+            let fragments = self.sessions[slot].fragments();
             let message = fragments.map_or(Vec::new(), |fragments| [&fragments.message[..], payload].concat());
             self.links_needed(app, &message)
         } else {
@@ -163,12 +163,28 @@ impl Hub {
         links
     }
 
-    /// A whole message has come.
+    /// The door for whole messages, in however many frames they came. What a message does that begins as the last one did is
+    /// known; the application says it of all others. Text is UTF-8.
     fn message(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
-        self.work.add(2 * MESSAGE_UNITS);
+        self.router.work.add(2 * MESSAGE_UNITS);
         self.stats.received += 1;
-        app.on_message(self, slot, is_text, payload);
+        let repeats = self.router.repeats(self.sessions[slot].grant, payload);
+        if repeats && payload.len() <= self.limits.publish_bytes() {
+            self.router.publish_repeated(self.sessions.key(slot), is_text, payload);
+        } else {
+            app.on_message(self, slot, is_text, payload);
+        }
         self.message_done(Some(slot));
+    }
+
+    /// Takes messages for as long as they repeat the last one's head, see
+    /// [`crate::engine::router::Router::take_repeated`]; gives the bytes used.
+    fn take_repeated(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
+        let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant);
+        let payload_bytes_max = self.limits.message_bytes_max.min(self.limits.publish_bytes());
+        let taken = self.router.take_repeated(key, grant, payload_bytes_max, bytes);
+        self.stats.received += taken.messages;
+        taken.fault.map_or(Ok(taken.used), Err)
     }
 
     /// A whole frame has come.
@@ -179,13 +195,14 @@ impl Hub {
         header: Header,
         payload: &mut [u8],
     ) -> Result<(), Fault> {
-        self.work.add(MESSAGE_UNITS);
+        self.router.work.add(MESSAGE_UNITS);
         let is_ascii = mask::unmask(payload, header.mask);
-        let is_open = self.is_open(slot);
+        let is_open = self.sessions.is_open(slot);
         match header.opcode {
             OpCode::Control(Control::Close) => self.closed_by_peer(app, slot, payload),
             OpCode::Control(Control::Ping) if is_open => {
-                self.push_frame(slot, |turn| frame::encode(turn, OpCode::Control(Control::Pong), payload));
+                let encoding = self.sessions[slot].encoding;
+                self.router.push(slot, |turn| encoding.pong(turn, payload));
                 Ok(())
             }
             OpCode::Data(kind) if is_open && header.is_final && kind != Data::Continue => {
@@ -205,7 +222,7 @@ impl Hub {
         payload: &[u8],
         is_ascii: bool,
     ) -> Result<(), Fault> {
-        if self.sessions[slot as usize].fragments().is_some_and(|fragments| fragments.kind.is_some()) {
+        if self.sessions[slot].fragments().is_some_and(|fragments| fragments.kind.is_some()) {
             return Err(Fault::protocol("a message begins inside of another"));
         }
         let is_text = kind == Data::Text;
@@ -224,7 +241,7 @@ impl Hub {
         is_final: bool,
         payload: &[u8],
     ) -> Result<(), Fault> {
-        let fragments = self.sessions[slot as usize].fragments_mut(self.now);
+        let fragments = self.sessions.fragments_mut(slot);
         if (kind == Data::Continue) != fragments.kind.is_some() {
             return Err(Fault::protocol("continuation is out of order"));
         }
@@ -242,7 +259,7 @@ impl Hub {
         let message = std::mem::take(&mut fragments.message);
         fragments.kind = None;
         fragments.utf8 = Utf8::default();
-        self.sessions[slot as usize].tidy();
+        self.sessions[slot].tidy();
         self.message(app, slot, is_text, &message);
         Ok(())
     }

@@ -5,13 +5,16 @@ use std::{
     io::{self, IoSlice},
 };
 
-use crate::engine::{
-    arena::{Arena, Range},
-    outbox::{
-        SLICES_MAX, Sink,
-        flush::{rest_of_frame, written},
+use crate::{
+    engine::{
+        arena::{Arena, Range},
+        outbox::{
+            SLICES_MAX, Sink,
+            flush::{rest_of_unit, written},
+        },
+        slot::Slot,
     },
-    slot::Slot,
+    protocol::encoding::Encoding,
 };
 
 /// Ranges of a backlog that are looked at to find the memory that it pins.
@@ -23,8 +26,8 @@ pub(super) struct Backlog {
     ranges: VecDeque<Range>,
     /// Bytes in `ranges`, those of the running turn included.
     pub(super) len: usize,
-    /// Bytes at the front that finish a frame which is partly sent.
-    pub(super) frame_rest: usize,
+    /// Bytes at the front that finish a unit (a frame, in [`Encoding::Frame`]) that is partly sent.
+    pub(super) unit_rest: usize,
     /// The socket said no; it is tried again when it says that it is writable.
     pub(super) is_blocked: bool,
     /// See [`super::Outboxes::backlog_since`].
@@ -33,7 +36,7 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(now: u64) -> Self {
-        Self { ranges: VecDeque::new(), len: 0, frame_rest: 0, is_blocked: false, since: now }
+        Self { ranges: VecDeque::new(), len: 0, unit_rest: 0, is_blocked: false, since: now }
     }
 
     pub(super) fn share(&mut self, segment: u32, start: u32, end: u32, arena: &mut Arena) {
@@ -60,7 +63,7 @@ impl Backlog {
         slot: Slot,
         sink: &mut impl Sink,
         now: u64,
-        opaque: &mut u32,
+        (encoding, opaque): (Encoding, &mut u32),
         arena: &mut Arena,
     ) -> io::Result<bool> {
         while !self.is_blocked && !self.ranges.is_empty() {
@@ -74,18 +77,18 @@ impl Backlog {
             let sent = written(sink.write(slot, &slices[..count]))?;
             self.is_blocked = sent < len;
             self.since += progress(now.saturating_sub(self.since), sent, self.len);
-            self.advance(sent, opaque, arena);
+            self.advance(sent, (encoding, &mut *opaque), arena);
         }
         Ok(self.len == 0)
     }
 
-    /// Forgets `sent` bytes, and keeps track of where frames end.
-    fn advance(&mut self, mut sent: usize, opaque: &mut u32, arena: &mut Arena) {
+    /// Forgets `sent` bytes, and keeps track of where units end.
+    fn advance(&mut self, mut sent: usize, (encoding, opaque): (Encoding, &mut u32), arena: &mut Arena) {
         self.len -= sent;
         while sent > 0 {
             let front = self.ranges.front_mut().expect("no more is sent than there is");
             let taken = sent.min(front.len());
-            self.frame_rest = rest_of_frame(arena.bytes(*front), taken, opaque, self.frame_rest);
+            self.unit_rest = rest_of_unit(encoding, arena.bytes(*front), taken, opaque, self.unit_rest);
             front.start += taken as u32;
             sent -= taken;
             if front.start == front.end {
@@ -95,12 +98,12 @@ impl Backlog {
         }
     }
 
-    /// Keeps only the `opaque` bytes at the front and the rest of a frame that is partly sent: in a segment of their own,
+    /// Keeps only the `opaque` bytes at the front and the rest of a unit that is partly sent: in a segment of their own,
     /// so that they pin no big one.
     pub(super) fn truncate(&mut self, opaque: usize, arena: &mut Arena) {
-        let mut kept = Vec::with_capacity(opaque + self.frame_rest);
+        let mut kept = Vec::with_capacity(opaque + self.unit_rest);
         for range in self.ranges.drain(..) {
-            let missing = opaque + self.frame_rest - kept.len();
+            let missing = opaque + self.unit_rest - kept.len();
             let bytes = arena.bytes(range);
             kept.extend_from_slice(&bytes[..bytes.len().min(missing)]);
             arena.release(range.segment);
@@ -150,7 +153,7 @@ impl Backlog {
     pub(super) fn invariants(&self, arena: &Arena) {
         let len: usize = self.ranges.iter().map(|range| arena.bytes(*range).len()).sum();
         assert_eq!(self.len, len);
-        assert!(self.frame_rest <= self.ranges.front().map_or(0, |front| front.len()));
+        assert!(self.unit_rest <= self.ranges.front().map_or(0, |front| front.len()));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         outbox::{ALL, Backlog, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink},
         slot::Slot,
     },
-    protocol::frame::server_frame_len,
+    protocol::encoding::Encoding,
 };
 
 /// Room that is kept for the next turn, in entries of the chain and of the other lists of ranges.
@@ -68,7 +68,7 @@ impl Outboxes {
         self.gather(slot);
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog {
-            if !backlog.write(slot, sink, self.now, &mut outbox.opaque, &mut self.arena)? {
+            if !backlog.write(slot, sink, self.now, (outbox.encoding, &mut outbox.opaque), &mut self.arena)? {
                 self.refuse(slot, 0, 0);
                 return Ok(false);
             }
@@ -132,7 +132,7 @@ impl Outboxes {
             }
             if sent > 0 {
                 let bytes = &self.arena.turn()[start as usize..end as usize];
-                backlog.frame_rest = rest_of_frame(bytes, sent, &mut outbox.opaque, 0);
+                backlog.unit_rest = rest_of_unit(outbox.encoding, bytes, sent, &mut outbox.opaque, 0);
             }
             backlog.len += len - sent;
             self.refused.push(Refused { slot, start: start + sent as u32, end });
@@ -182,17 +182,17 @@ pub(super) fn written(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// `sent` bytes of `bytes` are gone: how many are left of the frame that this cut? The first `frame_rest` bytes end a
-/// frame that was cut before; the first `opaque` are none.
-pub(super) fn rest_of_frame(bytes: &[u8], sent: usize, opaque: &mut u32, frame_rest: usize) -> usize {
+/// `sent` bytes of `bytes` are gone: how many are left of the unit that this cut? The first `rest` bytes end a
+/// unit that was cut before; the first `opaque` are none.
+pub(super) fn rest_of_unit(encoding: Encoding, bytes: &[u8], sent: usize, opaque: &mut u32, rest: usize) -> usize {
     if *opaque == ALL {
         return 0;
     }
     let skipped = sent.min(*opaque as usize);
     *opaque -= skipped as u32;
-    let mut boundary = skipped + frame_rest;
+    let mut boundary = skipped + rest;
     while boundary < sent {
-        boundary += server_frame_len(&bytes[boundary..]);
+        boundary += encoding.unit_len(&bytes[boundary..]);
     }
     boundary - sent
 }

@@ -115,7 +115,7 @@ impl World {
                 self.push(*slot, start);
             }
             Step::Upgrade(slot) if self.models[*slot as usize].boundaries.is_none() => {
-                self.outboxes.upgrade(*slot);
+                self.outboxes.upgrade(*slot, Encoding::Frame);
                 let model = &mut self.models[*slot as usize];
                 model.boundaries = Some(vec![model.expected.len()]);
             }
@@ -282,7 +282,7 @@ fn a_stalled_audience_costs_its_backlog_once() {
     let mut models: Vec<Model> = (0..AUDIENCE).map(|_| Model::new()).collect();
     for slot in 0..AUDIENCE {
         outboxes.open(slot);
-        outboxes.upgrade(slot);
+        outboxes.upgrade(slot, Encoding::Frame);
         models[slot as usize].room = 100 + slot as usize; // each is cut elsewhere
     }
     let mut pushed = 0;
@@ -318,7 +318,7 @@ fn a_small_rest_does_not_pin_what_the_others_have_received() {
     let mut models: Vec<Model> = (0..2).map(|_| Model::new()).collect();
     for slot in 0..2 {
         outboxes.open(slot);
-        outboxes.upgrade(slot);
+        outboxes.upgrade(slot, Encoding::Frame);
     }
     models[0].room = ENDLESS;
     models[1].room = 10;

@@ -1,7 +1,5 @@
 //! How the items of a batch are written and read.
 
-use tungstenite::protocol::frame::coding::{Data, OpCode};
-
 use crate::protocol::{channel::Kind, frame};
 
 pub(super) const PUBLISH: u8 = 0;
@@ -174,7 +172,7 @@ fn put_message(batch: &mut Vec<u8>, name: &[u8], is_text: bool, payload: &[u8]) 
     put_short(batch, name);
     let at = batch.len();
     batch.extend_from_slice(&[0; 4]);
-    frame::encode(batch, OpCode::Data(if is_text { Data::Text } else { Data::Binary }), payload);
+    frame::encode(batch, frame::data(is_text), payload);
     let len = (batch.len() - at - 4) as u32;
     batch[at..at + 4].copy_from_slice(&len.to_le_bytes());
 }

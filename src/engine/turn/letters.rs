@@ -44,7 +44,7 @@ impl Held {
 impl<S: Sockets, L: Links> Turn<S, L> {
     /// Takes at most so many letters, and gives how many there were.
     pub(super) fn take_letters(&mut self, most: usize) -> usize {
-        self.hub.limit_work(self.sizes.share_units);
+        self.hub.router.work.limit(self.sizes.share_units);
         self.publish_held();
         let mut taken = 0;
         while taken < most && self.may_take_letters() {
@@ -52,17 +52,17 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             taken += 1;
             match letter {
                 Letter::Publish { channels, payload } => {
-                    if self.held.is_empty() && self.hub.links_of_publish(channel::split(&channels)) == 0 {
+                    if self.held.is_empty() && self.hub.router.links_of_publish(channel::split(&channels)) == 0 {
                         self.publish(&channels, &payload);
                     } else {
                         self.held.push(channels, payload);
                     }
                 }
-                Letter::Send { key, is_text, payload } if self.hub.is_current(key) => {
+                Letter::Send { key, is_text, payload } if self.hub.sessions.is_current(key) => {
                     let is_text = is_text && simdutf8::basic::from_utf8(&payload).is_ok();
                     self.hub.send(key.slot, is_text, &payload);
                 }
-                Letter::Close { key, code, reason } if self.hub.is_current(key) => {
+                Letter::Close { key, code, reason } if self.hub.sessions.is_current(key) => {
                     self.hub.close(&mut *self.app, key.slot, code, &reason);
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
@@ -73,26 +73,28 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             }
             self.flush_if_full();
         }
-        self.hub.limit_work(u64::MAX);
+        self.hub.router.work.limit(u64::MAX);
         taken
     }
 
     /// Whether letters of the inbox, or those that wait for links, can be taken now.
     pub(super) fn has_letters(&self) -> bool {
-        let has_free = !self.held.is_empty() && !self.hub.is_congested();
+        let has_free = !self.held.is_empty() && !self.hub.router.is_congested();
         has_free || (!self.inbox.is_empty() && !self.held.is_full(self.sizes.held_max))
     }
 
     fn may_take_letters(&self) -> bool {
-        !self.held.is_full(self.sizes.held_max) && !self.hub.is_at_limit() && !self.hub.must_finish_first()
+        !self.held.is_full(self.sizes.held_max)
+            && !self.hub.router.work.is_at_limit()
+            && !self.hub.router.unfinished.is_first()
     }
 
     /// Publishes what has waited for links that have room now.
     fn publish_held(&mut self) {
-        while !self.hub.is_at_limit()
-            && !self.hub.must_finish_first()
+        while !self.hub.router.work.is_at_limit()
+            && !self.hub.router.unfinished.is_first()
             && let Some((channels, _)) = self.held.publishes.front()
-            && self.hub.links_of_publish(channel::split(channels)) == 0
+            && self.hub.router.links_of_publish(channel::split(channels)) == 0
             && let Some((channels, payload)) = self.held.pop()
         {
             self.publish(&channels, &payload);

@@ -48,7 +48,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 break;
             }
             let Some(key) = self.lanes.next_behind() else { break };
-            if self.hub.is_current(key) {
+            if self.hub.sessions.is_current(key) {
                 self.read(key, buffer);
             }
         }
@@ -56,7 +56,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Reads a connection if it is still there, and does not go behind the others.
     fn read_unless_behind(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
-        if self.hub.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
+        if self.hub.sessions.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
             self.read(key, buffer);
         }
     }
@@ -77,9 +77,9 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let begun = self.lanes.reads(&mut self.hub, key);
         let has_more = self.read_share(key, buffer);
         // What a message costs is estimated before it is carried out. What it did cost is known now, user's code and all.
-        let estimated = self.hub.work() - begun;
+        let estimated = self.hub.router.work.done() - begun;
         let ended = self.sockets.clock();
-        self.hub.has_worked_until(begun + ended.saturating_sub(self.began).as_nanos() as u64);
+        self.hub.router.work.has_worked_until(begun + ended.saturating_sub(self.began).as_nanos() as u64);
         self.began = ended;
         match self.lanes.has_read(&mut self.hub, key, (begun, estimated), has_more) {
             Next::Wait => {}
@@ -94,18 +94,18 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     /// Whether the connection may have more to say.
     fn read_share(&mut self, key: ConnectionKey, buffer: &mut [u8]) -> bool {
         let slot = key.slot;
-        while self.hub.may_read(slot) && self.hub.has_kept(slot) {
+        while self.hub.sessions.may_read(slot) && self.hub.sessions.has_kept(slot) {
             self.hub.take_kept(&mut *self.app, slot);
             self.flush_if_full();
-            if self.hub.is_at_limit() {
+            if self.hub.router.work.is_at_limit() {
                 return true;
             }
         }
         for _ in 0..READS_PER_TURN {
-            if !self.hub.may_read(slot) {
+            if !self.hub.sessions.may_read(slot) {
                 return false; // it is read when it resumes
             }
-            let room = if self.hub.is_congested() { self.sizes.congested_read_bytes } else { usize::MAX };
+            let room = if self.hub.router.is_congested() { self.sizes.congested_read_bytes } else { usize::MAX };
             let room = room.min(buffer.len());
             let len = match self.sockets.read(slot, &mut buffer[..room]) {
                 Ok(0) => {
@@ -124,7 +124,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             while used < len {
                 used += self.hub.receive(&mut *self.app, slot, &mut buffer[used..len]);
                 self.flush_if_full();
-                if used < len && self.hub.is_at_limit() {
+                if used < len && self.hub.router.work.is_at_limit() {
                     self.hub.keep(slot, &buffer[used..len]);
                     return true;
                 }
@@ -133,7 +133,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             if len < room && !self.sockets.is_read_closed(slot) {
                 return false;
             }
-            if self.hub.is_at_limit() {
+            if self.hub.router.work.is_at_limit() {
                 return true;
             }
         }

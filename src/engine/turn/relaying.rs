@@ -26,14 +26,14 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let peer = self.links.peer(link);
         let mut had_batches = false;
         self.limit_link();
-        while !self.hub.is_at_limit() && !self.hub.must_finish_first() {
+        while !self.hub.router.work.is_at_limit() && !self.hub.router.unfinished.is_first() {
             let (batch, used) = match self.rests[link].take() {
                 Some(rest) => rest,
                 None => match self.links.take(link) {
                     Taken::Batch(batch) => (batch, 0),
                     Taken::Nothing => break,
                     Taken::Ended => {
-                        self.hub.peer_has_ended(peer);
+                        self.hub.router.relays.has_stopped(peer);
                         break;
                     }
                 },
@@ -41,7 +41,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             had_batches = true;
             self.rests[link] = self.take_batch(peer, batch, used);
         }
-        self.hub.limit_work(u64::MAX);
+        self.hub.router.work.limit(u64::MAX);
         had_batches
     }
 
@@ -51,21 +51,21 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let waiting = self.links.waiting_of_bridge() + usize::from(self.bridge_rest.is_some());
         self.limit_link();
         for _ in 0..waiting {
-            if self.hub.is_at_limit() || self.hub.must_finish_first() {
+            if self.hub.router.work.is_at_limit() || self.hub.router.unfinished.is_first() {
                 break;
             }
             let next = self.bridge_rest.take().or_else(|| Some((self.links.take_of_bridge()?, 0)));
             let Some((batch, used)) = next else { break };
             self.bridge_rest = self.take_batch(peer, batch, used);
         }
-        self.hub.limit_work(u64::MAX);
+        self.hub.router.work.limit(u64::MAX);
         waiting > 0
     }
 
     /// While nobody is read here there is nobody to wait for a link.
     fn limit_link(&mut self) {
         let is_quiet = self.lanes.is_quiet(self.now);
-        self.hub.limit_work(if is_quiet { u64::MAX } else { self.sizes.share_units });
+        self.hub.router.work.limit(if is_quiet { u64::MAX } else { self.sizes.share_units });
     }
 
     /// Takes a batch from byte `used` on, and gives the rest of it when that was enough.
@@ -73,7 +73,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         while used < batch.len() {
             used += self.hub.relayed(peer, &batch[used..]);
             self.flush_if_full();
-            if used < batch.len() && (self.hub.is_at_limit() || self.hub.must_finish_first()) {
+            if used < batch.len() && (self.hub.router.work.is_at_limit() || self.hub.router.unfinished.is_first()) {
                 return Some((batch, used));
             }
         }

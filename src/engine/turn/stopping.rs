@@ -48,7 +48,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     pub(crate) fn go_on_stopping(&mut self, stop: &mut Stop, now: Duration) -> bool {
         if let Stage::Letters(left) = stop.stage {
             let left = left - self.take_letters(left.min(LETTERS_PER_TURN));
-            let has_left = (left > 0 && !self.inbox.is_empty()) || !self.held.is_empty() || self.hub.has_unfinished();
+            let has_left =
+                (left > 0 && !self.inbox.is_empty()) || !self.held.is_empty() || !self.hub.router.unfinished.is_empty();
             if has_left {
                 stop.stage = Stage::Letters(left);
             } else {
@@ -57,7 +58,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             }
         }
         let is_time = now >= stop.deadline;
-        if is_time || (stop.stage == Stage::Peers && self.hub.have_peers_stopped()) {
+        if is_time || (stop.stage == Stage::Peers && self.hub.router.relays.have_all_stopped()) {
             stop.stage = Stage::Drain;
             self.hub.drain(&mut *self.app);
         }

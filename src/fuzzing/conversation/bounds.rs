@@ -1,10 +1,6 @@
 //! What input may cost: bounds per byte of it, and those that have a name of their own.
 
-use crate::engine::{
-    counters::Stats,
-    hub::{Limits, TURN_BYTES_MAX},
-    relay::BATCH_BYTES_MAX,
-};
+use crate::engine::{counters::Stats, limits::Limits, relay::BATCH_BYTES_MAX, router::TURN_BYTES_MAX};
 
 /// Work for a byte of input, in units, but for what publishes reach: a name of two bytes is subscribed to, let go, and that
 /// on each node.

@@ -10,7 +10,7 @@ use super::{
     limits,
 };
 use crate::{
-    engine::hub::Limits,
+    engine::limits::Limits,
     simulation::{
         frames::{HANDSHAKE, Incoming, Reader, push_frame},
         node::Node,
@@ -74,7 +74,7 @@ impl Town {
                 node.set_small_turns(units);
             }
             if has_full_links {
-                node.hub_mut().set_batch_bytes_max(0);
+                node.hub_mut().router.set_batch_bytes_max(0);
             }
         }
         let spent = vec![Spent::default(); nodes.len()];
@@ -268,7 +268,7 @@ impl Town {
                 self.nodes[number].put_batches(peer, batches);
             }
         }
-        let before = self.nodes[number].hub().work();
+        let before = self.nodes[number].hub().router.work.done();
         let stats = *self.nodes[number].hub_mut().refresh_stats();
         let unread = self.unread(number);
         self.nodes[number].turn(self.now, &mut self.buffer);
@@ -276,7 +276,7 @@ impl Town {
         self.nodes[number].go_on_stopping();
         let read = unread - self.unread(number);
         let spent = &mut self.spent[number];
-        spent.turn_work = self.nodes[number].hub().work() - before;
+        spent.turn_work = self.nodes[number].hub().router.work.done() - before;
         // Subscriptions that begin and end within a turn are among what was read in it, two bytes each at least.
         let within = stats.subscriptions + (read + stats.kept_bytes - stats.subscription_bytes) / 2;
         spent.subscriptions = spent.subscriptions.max(within);
@@ -300,7 +300,7 @@ impl Town {
     fn check_bounds(&mut self, number: usize) {
         self.flow.published = self.nodes.iter_mut().map(|node| node.hub_mut().refresh_stats().published).sum();
         let hub = self.nodes[number].hub_mut();
-        let (work, stats) = (hub.work(), *hub.refresh_stats());
+        let (work, stats) = (hub.router.work.done(), *hub.refresh_stats());
         let spent = &mut self.spent[number];
         spent.work = work;
         spent.channels = spent.channels.max(stats.channels);
@@ -318,7 +318,7 @@ impl Town {
             for node in 0..self.nodes.len() {
                 has_moved |= self.turn_if_due(node);
             }
-            if !has_moved && !self.nodes.iter().any(|node| node.hub().has_batches()) {
+            if !has_moved && !self.nodes.iter().any(|node| node.hub().router.relays.has_batches()) {
                 break;
             }
             if !has_moved {

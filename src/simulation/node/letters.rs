@@ -6,8 +6,8 @@ use crossbeam_channel::bounded;
 
 use super::Node;
 use crate::engine::{
-    hub::Limits,
     inbox::{Letter, Options},
+    limits::Limits,
     slot::ConnectionKey,
 };
 

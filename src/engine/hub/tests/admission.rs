@@ -5,9 +5,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::*;
 use crate::{
     engine::{
-        hub::linger::LINGER_MILLIS,
         patterns::Shape,
         relay::{self, Item},
+        router::LINGER_MILLIS,
         subscriptions::Demand,
     },
     protocol::channel::{self, TOKENS_MAX},
@@ -17,7 +17,7 @@ use crate::{
 fn subscribe(hub: &mut Hub, slot: Slot, name: &str) -> Result<(), Refusal> {
     let kind = channel::check_subscribe(name.as_bytes())?;
     let mut demand = Demand::default();
-    hub.add_demand(slot, name.as_bytes(), kind, &mut demand);
+    hub.router.add_demand(slot, name.as_bytes(), kind, &mut demand);
     hub.check_subscriptions(slot, &demand)?;
     hub.subscribe(slot, name.as_bytes(), kind);
     Ok(())
@@ -32,7 +32,7 @@ fn refusal(hub: &mut Hub, slot: Slot, name: &str) -> String {
 
 /// Names that nobody is subscribed to any more linger until then.
 fn pass_lingering(hub: &mut Hub) {
-    hub.set_now(Duration::from_millis(hub.now + LINGER_MILLIS + 2));
+    hub.set_now(Duration::from_millis(hub.sessions.now() + LINGER_MILLIS + 2));
     while hub.expire(&mut Plain) {}
 }
 
@@ -44,7 +44,7 @@ fn exchange(hubs: &mut [Hub]) {
             cores.clone().flat_map(|from| cores.clone().map(move |to| (from, to))).filter(|(from, to)| from != to);
         let mut is_quiet = true;
         for (from, to) in links {
-            while let Some(batch) = hubs[from].take_batch(to as u32) {
+            while let Some(batch) = hubs[from].router.relays.take(to as u32) {
                 is_quiet = false;
                 assert_eq!(hubs[to].relayed(from as u32, &batch), batch.len());
             }
@@ -64,8 +64,8 @@ fn a_connection_is_charged_for_its_names_on_every_core_and_refused_past_its_limi
         let charge = 24 + cores as usize * (96 + 255);
         let count = (256 << 10) / charge;
         (0..count).for_each(|number| subscribe(&mut hub, slot, &name(number)).expect("within the limit"));
-        assert_eq!(hub.subscriptions.charged(slot), count * charge);
-        assert_eq!(hub.subscriptions.bytes(), count * (24 + 96 + 255));
+        assert_eq!(hub.router.subscriptions.charged(slot), count * charge);
+        assert_eq!(hub.router.subscriptions.bytes(), count * (24 + 96 + 255));
         assert!(refusal(&mut hub, slot, &name(count)).contains("262144 bytes"));
         subscribe(&mut hub, slot, &name(0)).expect("it is held already");
         hub.unsubscribe(slot, name(7).as_bytes(), Kind::Exact);
@@ -73,9 +73,9 @@ fn a_connection_is_charged_for_its_names_on_every_core_and_refused_past_its_limi
         hub.invariants();
         hub.lost(&mut Plain, slot);
         assert_eq!(end_turn(&mut hub, &mut peers), [slot]);
-        assert_eq!(hub.subscriptions.charged(slot), 0);
+        assert_eq!(hub.router.subscriptions.charged(slot), 0);
         pass_lingering(&mut hub);
-        assert_eq!(hub.subscriptions.bytes(), 0);
+        assert_eq!(hub.router.subscriptions.bytes(), 0);
     }
 }
 
@@ -88,20 +88,20 @@ fn at_the_budget_subscribes_are_refused_to_those_who_hold_much_first_and_nobody_
     for (connection, &slot) in much.iter().enumerate() {
         (0..2_000).for_each(|number| drop(subscribe(&mut hub, slot, &format!("{connection}.{number}"))));
     }
-    let bytes = hub.subscriptions.bytes();
+    let bytes = hub.router.subscriptions.bytes();
     // Three quarters, and the first 8 KiB of each.
     assert!((768 << 10..832 << 10).contains(&bytes), "{bytes} bytes");
     assert!(refusal(&mut hub, much[7], "one.more").contains("memory for subscriptions"));
     // The rest is for those who hold little.
     let mut little = 0;
-    while hub.subscriptions.bytes() < (1 << 20) - 200 {
+    while hub.router.subscriptions.bytes() < (1 << 20) - 200 {
         let slot = open(&mut hub, &mut peers);
         (0..20).for_each(|number| drop(subscribe(&mut hub, slot, &format!("little.{slot}.{number}"))));
-        assert!(hub.subscriptions.count(slot) > 0, "{} bytes", hub.subscriptions.bytes());
+        assert!(hub.router.subscriptions.count(slot) > 0, "{} bytes", hub.router.subscriptions.bytes());
         little += 1;
     }
     assert!(little > 50, "{little} connections");
-    assert!(hub.subscriptions.bytes() <= 1 << 20);
+    assert!(hub.router.subscriptions.bytes() <= 1 << 20);
     // Publishes go on, and nobody who reads is closed.
     subscribe(&mut hub, much[0], "0.0").expect("it is held already");
     hub.publish([&b"0.0"[..]].into_iter(), true, b"still here", None);
@@ -128,12 +128,16 @@ fn cores_that_do_not_hear_of_each_other_in_time_fill_no_table_over_its_limit() {
         }
         exchange(&mut hubs);
         for hub in &hubs {
-            assert!(hub.subscriptions.bytes() <= TABLE, "{} bytes in round {round}", hub.subscriptions.bytes());
+            assert!(
+                hub.router.subscriptions.bytes() <= TABLE,
+                "{} bytes in round {round}",
+                hub.router.subscriptions.bytes()
+            );
         }
     }
     // A core's own subscriptions cost 24 bytes that the others do not see.
-    assert!(hubs.iter().all(|hub| hub.subscriptions.bytes() > TABLE / 2), "what is left is used");
-    assert!(hubs.iter().all(|hub| hub.in_flight_bytes() == 0));
+    assert!(hubs.iter().all(|hub| hub.router.subscriptions.bytes() > TABLE / 2), "what is left is used");
+    assert!(hubs.iter().all(|hub| hub.router.in_flight_bytes() == 0));
 }
 
 /// A pattern of eleven tokens with two stars: each number below 55 has another shape.
@@ -161,16 +165,17 @@ fn a_connection_uses_eight_deep_shapes_and_all_of_them_64() {
             let slot = open(hub, &mut peers);
             let shapes = 0..220;
             shapes.for_each(|shape| drop(subscribe(hub, slot, &deep((shape + 97 * round) % 220, 0))));
-            assert!(hub.subscriptions.deep_held(slot) <= 8);
+            assert!(hub.router.subscriptions.deep_held(slot) <= 8);
         }
         exchange(&mut hubs);
         hubs.iter().for_each(Hub::invariants);
-        assert!(hubs.iter().all(|hub| hub.subscriptions.deep_shapes(&[]).0 <= 64));
+        assert!(hubs.iter().all(|hub| hub.router.subscriptions.deep_shapes(&[]).0 <= 64));
     }
     // The last quarter is for those who use none yet; a shape that is not new costs nothing.
     let slot = open(&mut hubs[0], &mut peers);
     let new = |hub: &Hub, number| {
-        let is_new = |shape: &usize| hub.subscriptions.deep_shapes(&[Shape::of(deep(*shape, 0).as_bytes())]).1 == 1;
+        let is_new =
+            |shape: &usize| hub.router.subscriptions.deep_shapes(&[Shape::of(deep(*shape, 0).as_bytes())]).1 == 1;
         (0..220).filter(is_new).nth(number).map(|shape| deep(shape, 0)).expect("a new shape")
     };
     let (one, two) = (new(&hubs[0], 0), new(&hubs[0], 1));
@@ -182,7 +187,7 @@ fn a_connection_uses_eight_deep_shapes_and_all_of_them_64() {
         let _ = subscribe(hub, slot, &deep(shape, 1));
         exchange(&mut hubs);
     }
-    let shapes = hubs[0].subscriptions.deep_shapes(&[]).0;
+    let shapes = hubs[0].router.subscriptions.deep_shapes(&[]).0;
     assert!((62..=64).contains(&shapes), "{shapes} shapes");
     let slot = open(&mut hubs[1], &mut peers);
     subscribe(&mut hubs[1], slot, &deep(0, 5)).expect("this shape is in use on the other core");
@@ -197,7 +202,7 @@ fn a_connection_uses_eight_deep_shapes_and_all_of_them_64() {
         pass_lingering(hub);
     }
     exchange(&mut hubs);
-    assert!(hubs.iter().all(|hub| hub.subscriptions.deep_shapes(&[]).0 == 0));
+    assert!(hubs.iter().all(|hub| hub.router.subscriptions.deep_shapes(&[]).0 == 0));
 }
 
 #[test]
@@ -222,7 +227,7 @@ fn sixty_five_thousand_patterns_of_seventy_connections_give_no_channel_more_than
     let mut most = 0;
     for tokens in 1..=TOKENS_MAX {
         hub.publish([vec!["a"; tokens].join(".").as_bytes()].into_iter(), true, b"x", None);
-        most = most.max(hub.resolved_audiences());
+        most = most.max(hub.router.resolved_audiences());
         hub.flush(&mut Plain, &mut peers);
     }
     println!("{stored} stored of 65,100; {most} audiences at most");
@@ -234,11 +239,11 @@ fn the_other_cores_know_of_a_name_when_they_have_answered() {
     let mut hubs: Vec<_> = (0..2).map(|own| Hub::new(own, 2, limits())).collect();
     let slot = open(&mut hubs[0], &mut Peers::default());
     subscribe(&mut hubs[0], slot, "a").expect("within the limit");
-    assert_eq!(hubs[0].in_flight_bytes(), 24 + 96 + 1);
-    let batch = hubs[0].take_batch(1).expect("interest");
+    assert_eq!(hubs[0].router.in_flight_bytes(), 24 + 96 + 1);
+    let batch = hubs[0].router.relays.take(1).expect("interest");
     assert!(matches!(relay::next(&mut &batch[..]), Some(Item::Interest { name: b"a", .. })));
     hubs[1].relayed(0, &batch);
-    assert_eq!(hubs[1].subscriptions.bytes(), 96 + 1);
+    assert_eq!(hubs[1].router.subscriptions.bytes(), 96 + 1);
     exchange(&mut hubs);
-    assert_eq!(hubs[0].in_flight_bytes(), 0);
+    assert_eq!(hubs[0].router.in_flight_bytes(), 0);
 }

@@ -32,8 +32,8 @@ fn deliveries_that_make_no_common_range_take_a_bounded_part_of_memory_and_give_i
     let mut used = 0;
     while used < bytes.len() {
         used += hub.receive(&mut Plain, publisher, &mut bytes[used..]);
-        most = most.max(hub.outboxes.turn_ranges_bytes());
-        if hub.is_full() {
+        most = most.max(hub.router.outboxes.turn_ranges_bytes());
+        if hub.router.is_full() {
             hub.flush(&mut Plain, &mut counts);
             flushes += 1;
         }
@@ -43,5 +43,9 @@ fn deliveries_that_make_no_common_range_take_a_bounded_part_of_memory_and_give_i
     assert!(counts.0[publisher as usize + 1..].iter().all(|&bytes| bytes == expected), "{:?}", &counts.0[..3]);
     assert!(most < 8 << 20, "{most} bytes for the ranges of one turn");
     assert!(flushes < 2 * MESSAGES * SUBSCRIBERS / 200_000, "{flushes} flushes: a write a message is too many");
-    assert!(hub.outboxes.turn_ranges_bytes() < 3 << 20, "{} bytes stay", hub.outboxes.turn_ranges_bytes());
+    assert!(
+        hub.router.outboxes.turn_ranges_bytes() < 3 << 20,
+        "{} bytes stay",
+        hub.router.outboxes.turn_ranges_bytes()
+    );
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::engine::{
-    hub::{acks::Awaited, linger::LINGER_MILLIS},
     relay::{self, Item},
+    router::{Awaited, LINGER_MILLIS},
 };
 
 const BRIDGE: u32 = 1;
@@ -11,7 +11,7 @@ const BRIDGE: u32 = 1;
 /// A core that is alone on its node.
 fn hub() -> (Hub, Peers) {
     let mut hub = Hub::new(0, 1, limits());
-    assert_eq!(hub.add_bridge(), BRIDGE);
+    assert_eq!(hub.router.relays.add_bridge(), BRIDGE);
     (hub, Peers::default())
 }
 
@@ -29,7 +29,7 @@ fn absent(hub: &mut Hub) {
 
 /// Lets so much time go by that names which have lost their last subscriber are withdrawn.
 fn pass_linger(hub: &mut Hub) {
-    hub.set_now(Duration::from_millis(hub.now + LINGER_MILLIS));
+    hub.set_now(Duration::from_millis(hub.sessions.now() + LINGER_MILLIS));
     hub.expire(&mut Plain);
 }
 
@@ -55,15 +55,15 @@ fn a_subscription_is_acknowledged_when_the_bridge_has_answered() {
     hub.acknowledge(slot, b"no-subscription", Awaited::default());
     let got = received(&mut hub, &mut peers, slot);
     assert!(got.contains("ack:no-subscription\r\n\r\n") && !got.contains("ack:one"), "{got:?}");
-    let interest = hub.take_interest().expect("interest for the bridge");
+    let interest = hub.router.relays.take_interest().expect("interest for the bridge");
     let item = relay::next(&mut &interest[..]);
     assert_eq!(item, Some(Item::Interest { name: b"a", kind: Kind::Exact, interested: true }));
     answered(&mut hub, 1);
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:one\r\n\r\n"));
     hub.unsubscribe(slot, b"a", Kind::Exact);
-    assert!(hub.take_interest().is_none(), "it lingers");
+    assert!(hub.router.relays.take_interest().is_none(), "it lingers");
     pass_linger(&mut hub);
-    let withdrawn = hub.take_interest().expect("interest that is over");
+    let withdrawn = hub.router.relays.take_interest().expect("interest that is over");
     assert!(matches!(relay::next(&mut &withdrawn[..]), Some(Item::Interest { interested: false, .. })));
 }
 
@@ -130,7 +130,7 @@ fn an_acknowledgement_of_what_the_bridge_is_refused_says_so() {
 #[test]
 fn beside_the_bridge_other_cores_must_answer_too() {
     let mut hub = Hub::new(0, 2, limits());
-    let bridge = hub.add_bridge();
+    let bridge = hub.router.relays.add_bridge();
     let mut peers = Peers::default();
     let slot = open(&mut hub, &mut peers);
     subscribe(&mut hub, slot, "a", Kind::Exact, "one");
@@ -140,7 +140,10 @@ fn beside_the_bridge_other_cores_must_answer_too() {
     hub.relayed(1, &batch);
     assert!(received(&mut hub, &mut peers, slot).ends_with("cluster:offline\r\n\r\n"));
     assert_eq!(bridge, 2);
-    assert!(hub.take_batch(1).is_some() && hub.take_batch(bridge).is_none(), "interest has its own way");
+    assert!(
+        hub.router.relays.take(1).is_some() && hub.router.relays.take(bridge).is_none(),
+        "interest has its own way"
+    );
 }
 
 #[test]
@@ -167,7 +170,7 @@ fn what_comes_for_a_name_goes_to_its_subscribers_once() {
     };
     assert_eq!(after(both), expected);
     assert_eq!(after(one), frame("[for room]"));
-    assert!(hub.take_batch(BRIDGE).is_none(), "it does not go back");
+    assert!(hub.router.relays.take(BRIDGE).is_none(), "it does not go back");
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn a_publish_between_two_deliveries_reaches_all_that_it_should() {
         peers.received[slot as usize].windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an answer") + 4;
     let (one, two) = ([0x82, 1, b'1'], [0x81, 1, b'2']);
     assert_eq!(peers.received[slot as usize][frames..], [one, two, two, one, two, two].concat());
-    assert_eq!(relay::messages(&hub.take_batch(BRIDGE).expect("publishes")), 2);
+    assert_eq!(relay::messages(&hub.router.relays.take(BRIDGE).expect("publishes")), 2);
 }
 
 #[test]

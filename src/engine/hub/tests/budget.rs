@@ -34,7 +34,7 @@ fn over_the_budget_connections_are_closed_until_nine_tenths_are_kept() {
         assert!(hub.kept_bytes() <= 1_000_000, "{}", hub.kept_bytes());
     }
     assert!(hub.kept_bytes() <= 900_000 && hub.kept_bytes() > 850_000, "{}", hub.kept_bytes());
-    assert_eq!(slots.iter().filter(|&&slot| !hub.is_open(slot)).count() as u64, hub.stats.over_budget);
+    assert_eq!(slots.iter().filter(|&&slot| !hub.sessions.is_open(slot)).count() as u64, hub.stats.over_budget);
     hub.invariants();
 }
 
@@ -46,7 +46,7 @@ fn of_two_who_keep_as_much_the_older_goes_and_a_burst_stays() {
     go_to(&mut hub, 9_000);
     let young_input = unfinished(&mut hub, &mut peers, 40_000);
     let burst = stalled(&mut hub, &mut peers, 150_000);
-    let is_open = [old_input, old_backlog, young_input, burst].map(|slot| hub.is_open(slot));
+    let is_open = [old_input, old_backlog, young_input, burst].map(|slot| hub.sessions.is_open(slot));
     assert_eq!(is_open, [false, false, true, true]);
 }
 
@@ -67,7 +67,7 @@ fn one_byte_now_and_then_does_not_keep_a_backlog_young_and_reading_much_of_it_do
         hub.flush(&mut Plain, &mut Sip(0));
         for second in 1..10 {
             go_to(&mut hub, second * 1_000);
-            hub.writable(sipper);
+            hub.router.outboxes.writable(sipper);
             hub.flush(&mut Plain, &mut Sip(sip));
             hub.send(sipper, true, &vec![b'x'; sip]);
             hub.flush(&mut Plain, &mut Sip(0));
@@ -75,7 +75,11 @@ fn one_byte_now_and_then_does_not_keep_a_backlog_young_and_reading_much_of_it_do
         hub.limits.kept_bytes_max = 150_000;
         hub.send(other, true, &[b'x'; 120_000]);
         hub.flush(&mut Plain, &mut Sip(0));
-        assert_eq!((hub.is_open(sipper), hub.is_open(other)), (!is_old, is_old), "{sip} bytes a second");
+        assert_eq!(
+            (hub.sessions.is_open(sipper), hub.sessions.is_open(other)),
+            (!is_old, is_old),
+            "{sip} bytes a second"
+        );
         hub.invariants();
     }
 }
@@ -99,11 +103,11 @@ fn hundreds_who_keep_a_message_that_is_nearly_whole_do_not_evict_those_who_keep_
         // What is innocent does not stay long.
         if innocent.len() > 20 {
             let slot = innocent.remove(0);
-            assert!(hub.is_open(slot), "an innocent was closed in round {round}");
+            assert!(hub.sessions.is_open(slot), "an innocent was closed in round {round}");
             hub.lost(&mut Plain, slot);
         }
     }
-    assert!(innocent.iter().all(|&slot| hub.is_open(slot)));
+    assert!(innocent.iter().all(|&slot| hub.sessions.is_open(slot)));
     assert!(hub.stats.over_budget > 300, "{}", hub.stats.over_budget);
     hub.invariants();
 }
@@ -145,7 +149,7 @@ fn what_the_application_keeps_counts_and_who_makes_it_keep_the_most_goes() {
         hub.application_keeps(slot, bytes);
     }
     hub.flush(&mut app, &mut peers);
-    assert_eq!([0, 1, 2, 3, 4].map(|slot| hub.is_open(slot)), [true, true, true, false, true]);
+    assert_eq!([0, 1, 2, 3, 4].map(|slot| hub.sessions.is_open(slot)), [true, true, true, false, true]);
     assert_eq!(hub.kept_bytes(), 64_000);
     assert_eq!(app.asked.get(), 5);
 }
@@ -161,5 +165,5 @@ fn what_cannot_be_freed_is_not_looked_for_with_every_flush() {
     for _ in 0..100 {
         hub.flush(&mut app, &mut peers);
     }
-    assert_eq!((app.asked.get(), hub.is_open(slot)), (1, true));
+    assert_eq!((app.asked.get(), hub.sessions.is_open(slot)), (1, true));
 }

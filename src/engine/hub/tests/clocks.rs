@@ -70,7 +70,7 @@ fn a_message_has_to_be_whole_in_time_however_steadily_it_drips() {
             receive(&mut hub, slot, piece);
         }
         run_until(&mut hub, &mut peers, 36_900);
-        assert!(hub.is_open(slot), "it has 30 s");
+        assert!(hub.sessions.is_open(slot), "it has 30 s");
         run_until(&mut hub, &mut peers, 37_100);
         assert_eq!(close_frame(&peers, slot), Some((1008, Fault::MESSAGE_TIMEOUT.reason.to_owned())));
         assert_eq!((hub.stats.message_timeouts, hub.kept_bytes()), (1, 0));
@@ -87,9 +87,9 @@ fn each_message_has_its_own_time_and_many_of_them_share_an_entry_in_the_timers()
         // Each read ends one message and begins the next.
         run_until(&mut hub, &mut peers, turn * 100);
         receive(&mut hub, slot, &[&frame[50..], &frame[..50]].concat());
-        assert!(hub.timers.len() <= 4, "{} entries in turn {turn}", hub.timers.len());
+        assert!(hub.sessions.timers_len() <= 4, "{} entries in turn {turn}", hub.sessions.timers_len());
     }
-    assert!(hub.is_open(slot), "no message took more than a tenth of a second");
+    assert!(hub.sessions.is_open(slot), "no message took more than a tenth of a second");
     run_until(&mut hub, &mut peers, 230_100);
     assert_eq!(close_frame(&peers, slot), Some((1008, "message-timeout".to_owned())), "the last one stays unfinished");
 }
@@ -101,12 +101,12 @@ fn a_message_timeout_of_zero_is_never_and_another_holds_for_what_has_begun() {
     receive(&mut hub, slot, &text(b"hello")[..5]);
     for second in 0..200 {
         run_until(&mut hub, &mut peers, second * 1_000);
-        hub.sessions[slot as usize].heard = hub.now; // it goes on speaking
+        hub.sessions[slot].heard = hub.sessions.now(); // it goes on speaking
     }
-    assert!(hub.is_open(slot));
+    assert!(hub.sessions.is_open(slot));
     hub.set_limits(Limits { message_timeout: 300_000, ..limits() });
     run_until(&mut hub, &mut peers, 200_000);
-    assert!(hub.is_open(slot));
+    assert!(hub.sessions.is_open(slot));
     hub.set_limits(Limits { message_timeout: 5_000, ..limits() });
     run_until(&mut hub, &mut peers, 201_000);
     assert_eq!(close_frame(&peers, slot), Some((1008, "message-timeout".to_owned())));
@@ -126,23 +126,23 @@ fn a_message_is_not_late_by_the_time_for_which_its_connection_waited_for_a_link(
     };
     receive(&mut hub, slot, &fragment(0x01, 10));
     run_until(&mut hub, &mut peers, 20_000);
-    hub.set_batch_bytes_max(0);
+    hub.router.set_batch_bytes_max(0);
     hub.publish([&b"echo"[..]].into_iter(), true, &[b'x'; 100], None);
-    let batch = hub.take_batch(1).expect("what was published");
-    hub.give_back_batch(1, batch);
+    let batch = hub.router.relays.take(1).expect("what was published");
+    hub.router.relays.give_back(1, batch);
     receive(&mut hub, slot, &[&fragment(0x80, 10), &text(&[b'x'; 100])[..50]].concat());
-    assert!(!hub.may_read(slot), "it waits for the link");
+    assert!(!hub.sessions.may_read(slot), "it waits for the link");
     run_until(&mut hub, &mut peers, 120_000);
-    assert!(hub.is_open(slot));
-    assert!(hub.take_batch(1).is_some(), "now the link takes it");
-    hub.set_batch_bytes_max(BATCH_BYTES_MAX);
+    assert!(hub.sessions.is_open(slot));
+    assert!(hub.router.relays.take(1).is_some(), "now the link takes it");
+    hub.router.set_batch_bytes_max(BATCH_BYTES_MAX);
     let mut resumed = Vec::new();
     hub.take_resumed(&mut resumed);
-    assert_eq!(resumed, [hub.key(slot)]);
+    assert_eq!(resumed, [hub.sessions.key(slot)]);
     hub.take_kept(&mut Plain, slot);
     assert_eq!(hub.stats.received, 1, "it was whole after 20 s");
     run_until(&mut hub, &mut peers, 149_000);
-    assert!(hub.is_open(slot), "of the next one nobody took anything before");
+    assert!(hub.sessions.is_open(slot), "of the next one nobody took anything before");
     run_until(&mut hub, &mut peers, 151_000);
     assert_eq!(close_frame(&peers, slot), Some((1008, "message-timeout".to_owned())));
 }
@@ -155,14 +155,17 @@ fn standing_still_makes_nobody_silent_and_who_is_dead_is_closed_all_the_same() {
     stand_still_until(&mut hub, &mut peers, 4_000_000);
     run_until(&mut hub, &mut peers, 4_006_000);
     for slot in [living, dead] {
-        assert!(hub.is_open(slot) && pings(&peers, slot) == 1, "it is asked 25 s after its last word, an hour aside");
+        assert!(
+            hub.sessions.is_open(slot) && pings(&peers, slot) == 1,
+            "it is asked 25 s after its last word, an hour aside"
+        );
     }
     // It stands still again before the answers were read.
     stand_still_until(&mut hub, &mut peers, 8_000_000);
     receive(&mut hub, living, &PONG);
     run_until(&mut hub, &mut peers, 8_050_000);
     receive(&mut hub, living, &PONG);
-    assert_eq!((hub.is_open(living), close_frame(&peers, dead)), (true, Some((1008, "idle".to_owned()))));
+    assert_eq!((hub.sessions.is_open(living), close_frame(&peers, dead)), (true, Some((1008, "idle".to_owned()))));
     assert_eq!((hub.stats.timed_out, hub.stats.stalls), (1, 2));
 }
 
@@ -173,20 +176,20 @@ fn without_pings_silence_counts_while_the_core_runs_and_without_an_idle_timeout_
     run_until(&mut hub, &mut peers, 30_000);
     stand_still_until(&mut hub, &mut peers, 130_000);
     run_until(&mut hub, &mut peers, 158_000);
-    assert!(hub.is_open(slot) && pings(&peers, slot) == 0);
+    assert!(hub.sessions.is_open(slot) && pings(&peers, slot) == 0);
     run_until(&mut hub, &mut peers, 165_100);
-    assert!(!hub.is_open(slot));
+    assert!(!hub.sessions.is_open(slot));
 
     let (mut hub, mut peers) = (Hub::new(0, 1, Limits { idle_timeout: 0, ..limits() }), Peers::default());
     let slot = open(&mut hub, &mut peers);
     run_until(&mut hub, &mut peers, 1_000_000);
-    assert!(hub.is_open(slot) && pings(&peers, slot) == 39, "{} pings", pings(&peers, slot));
+    assert!(hub.sessions.is_open(slot) && pings(&peers, slot) == 39, "{} pings", pings(&peers, slot));
 
     let (mut hub, mut peers) =
         (Hub::new(0, 1, Limits { ping_interval: 0, idle_timeout: 0, ..limits() }), Peers::default());
     let slot = open(&mut hub, &mut peers);
     run_until(&mut hub, &mut peers, 1_000_000);
-    assert!(hub.is_open(slot) && pings(&peers, slot) == 0);
+    assert!(hub.sessions.is_open(slot) && pings(&peers, slot) == 0);
     assert_eq!(hub.next_deadline(), None, "there is no deadline");
     receive(&mut hub, slot, &text(b"hello")[..5]);
     run_until(&mut hub, &mut peers, 1_030_100);
@@ -200,10 +203,10 @@ fn who_was_not_asked_yet_is_asked_before_it_is_closed() {
     run_until(&mut hub, &mut peers, 26_000); // both were asked, but by other times
     hub.set_limits(Limits { idle_timeout: 4_000, ping_interval: 1_000, ..limits() });
     run_until(&mut hub, &mut peers, 28_900);
-    assert!(hub.is_open(living) && hub.is_open(dead), "both have been silent for more than 4 s");
+    assert!(hub.sessions.is_open(living) && hub.sessions.is_open(dead), "both have been silent for more than 4 s");
     receive(&mut hub, living, &PONG);
     run_until(&mut hub, &mut peers, 29_200);
-    assert!(hub.is_open(living) && !hub.is_open(dead));
+    assert!(hub.sessions.is_open(living) && !hub.sessions.is_open(dead));
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn who_has_something_unread_is_not_judged_but_if_it_was_read_in_this_turn() {
     for millis in [60_100, 60_200] {
         hub.set_now(Duration::from_millis(millis));
         hub.look_at_due(&mut Plain, |_| true);
-        assert!(hub.is_open(slot), "its pong may be there");
+        assert!(hub.sessions.is_open(slot), "its pong may be there");
     }
     // One that always has more is judged by what of it is read: fragments without end here.
     let mut fragment = text(b"x");
@@ -222,7 +225,7 @@ fn who_has_something_unread_is_not_judged_but_if_it_was_read_in_this_turn() {
     receive(&mut hub, slot, &fragment);
     for millis in (60_300..100_000).step_by(100) {
         hub.set_now(Duration::from_millis(millis));
-        if hub.is_open(slot) {
+        if hub.sessions.is_open(slot) {
             receive(&mut hub, slot, &[0x00, 0x80, 0, 0, 0, 0]);
         }
         hub.look_at_due(&mut Plain, |_| true);
@@ -238,7 +241,7 @@ fn a_handshake_that_waits_unread_while_the_core_stands_still_is_served() {
     stand_still_until(&mut hub, &mut peers, 60_000);
     go_on(&mut hub, &mut peers, 60_001);
     receive(&mut hub, slot, KEY.as_bytes());
-    assert!(hub.is_open(slot));
+    assert!(hub.sessions.is_open(slot));
 }
 
 #[test]
@@ -275,11 +278,11 @@ fn a_connection_that_is_closed_has_its_time_to_go_whatever_it_drips_and_while_th
     stand_still_until(&mut hub, &mut peers, 100_000);
     for second in 0..4 {
         run_until(&mut hub, &mut peers, 100_000 + second * 1_000);
-        assert_eq!(hub.connections(), 1);
+        assert_eq!(hub.sessions.len(), 1);
         receive(&mut hub, slot, &PING);
     }
     run_until(&mut hub, &mut peers, 105_000);
-    assert_eq!(hub.connections(), 0, "5 s before, 5 s after");
+    assert_eq!(hub.sessions.len(), 0, "5 s before, 5 s after");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_connection_that_breaks_with_something_to_send_after_its_end_is_forgotten() 
     hub.end_of_input(&mut Plain, slot);
     assert!(end_turn(&mut hub, &mut peers).is_empty(), "it still waits for the peer to read");
     peers.broken.push(slot);
-    hub.writable(slot);
+    hub.router.outboxes.writable(slot);
     assert_eq!(end_turn(&mut hub, &mut peers), [slot]);
     assert_eq!(hub.drained(), (true, true));
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::engine::{
-    hub::linger::LINGER_MILLIS,
     relay::{self, Item},
+    router::LINGER_MILLIS,
 };
 
 /// What a batch says of interest: how many names came and went.
@@ -20,7 +20,7 @@ fn interest(batch: Option<Vec<u8>>) -> (usize, usize) {
 }
 
 fn pass(hub: &mut Hub, millis: u64) {
-    hub.set_now(Duration::from_millis(hub.now + millis));
+    hub.set_now(Duration::from_millis(hub.sessions.now() + millis));
     hub.expire(&mut Plain);
 }
 
@@ -38,12 +38,12 @@ fn peers_hear_once_of_a_name_that_is_subscribed_to_and_left_in_a_loop() {
         hub.subscribe(slot, b"a", Kind::Exact);
         hub.unsubscribe(slot, b"a", Kind::Exact);
     }
-    assert_eq!(interest(hub.take_batch(1)), (1, 0));
+    assert_eq!(interest(hub.router.relays.take(1)), (1, 0));
     pass(&mut hub, LINGER_MILLIS - 2);
-    assert_eq!(interest(hub.take_batch(1)), (0, 0));
+    assert_eq!(interest(hub.router.relays.take(1)), (0, 0));
     assert!(hub.next_deadline().is_some());
     pass(&mut hub, 2);
-    assert_eq!(interest(hub.take_batch(1)), (0, 1));
+    assert_eq!(interest(hub.router.relays.take(1)), (0, 1));
     hub.invariants();
 }
 
@@ -57,11 +57,11 @@ fn a_connection_that_goes_and_comes_again_costs_the_peers_nothing() {
         }
         hub.lost(&mut Plain, slot);
         end_turn(&mut hub, &mut peers);
-        assert_eq!(interest(hub.take_batch(1)), (if round == 0 { 100 } else { 0 }, 0));
+        assert_eq!(interest(hub.router.relays.take(1)), (if round == 0 { 100 } else { 0 }, 0));
     }
     pass(&mut hub, LINGER_MILLIS);
-    assert_eq!(interest(hub.take_batch(1)), (0, 100));
-    assert!(hub.lingering.is_empty());
+    assert_eq!(interest(hub.router.relays.take(1)), (0, 100));
+    assert!(!hub.router.has_lingering());
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn a_name_that_has_a_subscriber_again_is_not_withdrawn() {
     hub.unsubscribe(slot, b"a", Kind::Exact);
     hub.subscribe(slot, b"a", Kind::Exact);
     pass(&mut hub, 2 * LINGER_MILLIS);
-    assert_eq!(interest(hub.take_batch(1)), (1, 0));
+    assert_eq!(interest(hub.router.relays.take(1)), (1, 0));
     hub.unsubscribe(slot, b"a", Kind::Exact);
     pass(&mut hub, LINGER_MILLIS);
-    assert_eq!(interest(hub.take_batch(1)), (0, 1));
+    assert_eq!(interest(hub.router.relays.take(1)), (0, 1));
 }
 
 #[test]
@@ -102,20 +102,20 @@ fn what_lingers_is_bounded_and_a_turn_withdraws_a_part_of_it() {
         hub.subscribe(slot, name.as_bytes(), Kind::Exact);
         hub.unsubscribe(slot, name.as_bytes(), Kind::Exact);
     }
-    let (came, went) = interest(hub.take_batch(1));
+    let (came, went) = interest(hub.router.relays.take(1));
     assert_eq!(came, count);
-    let lingering = hub.subscriptions.audiences();
+    let lingering = hub.router.subscriptions.audiences();
     assert_eq!(went, count - lingering, "the oldest are withdrawn early");
     assert!((10_000..13_000).contains(&lingering), "{lingering} of about 42 bytes in 512 KiB");
     let mut left = lingering;
     pass(&mut hub, LINGER_MILLIS);
     while left > 0 {
-        let (_, went) = interest(hub.take_batch(1));
+        let (_, went) = interest(hub.router.relays.take(1));
         assert!((1..=256).contains(&went), "{went} in one turn");
         left -= went;
         hub.expire(&mut Plain);
     }
-    assert_eq!(hub.subscriptions.audiences(), 0);
+    assert_eq!(hub.router.subscriptions.audiences(), 0);
 }
 
 #[test]
@@ -124,5 +124,5 @@ fn alone_a_core_forgets_a_name_at_once() {
     let slot = open(&mut hub, &mut peers);
     hub.subscribe(slot, b"a", Kind::Exact);
     hub.unsubscribe(slot, b"a", Kind::Exact);
-    assert_eq!(hub.subscriptions.audiences(), 0);
+    assert_eq!(hub.router.subscriptions.audiences(), 0);
 }

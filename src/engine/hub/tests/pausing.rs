@@ -12,14 +12,14 @@ fn a_batch_that_is_larger_than_a_turn_is_taken_in_pieces() {
     let (mut peer, mut expected) = (Relays::new(1, 2), Vec::new());
     for number in 0..30u8 {
         let start = expected.len();
-        frame::encode(&mut expected, acks::data(true), &vec![b'a' + number; 50_000]);
+        frame::encode(&mut expected, frame::data(true), &vec![b'a' + number; 50_000]);
         peer.publish(0, [&b"echo"[..]].into_iter(), &expected[start..]);
     }
     let batch = peer.take(0).expect("thirty publishes");
     let (mut used, mut pieces) = (0, 0);
     while used < batch.len() {
         used += hub.relayed(1, &batch[used..]);
-        assert!(hub.outboxes.turn_len() <= TURN_BYTES_MAX + 50_004);
+        assert!(hub.router.outboxes.turn_len() <= TURN_BYTES_MAX + 50_004);
         end_turn(&mut hub, &mut peers);
         pieces += 1;
     }
@@ -37,11 +37,11 @@ fn congested(peers: &mut Peers) -> (Hub, Slot) {
     for _ in 0..=BATCH_BYTES_MAX / 60_000 {
         receive(&mut hub, publisher, &text(&[b'x'; 60_000]));
     }
-    let batch = hub.take_batch(1).expect("what was published");
-    hub.give_back_batch(1, batch);
+    let batch = hub.router.relays.take(1).expect("what was published");
+    hub.router.relays.give_back(1, batch);
     receive(&mut hub, publisher, &[text(b"first"), text(b"second")].concat());
     end_turn(&mut hub, peers);
-    assert!(!hub.may_read(publisher), "a publisher waits for a full link");
+    assert!(!hub.sessions.may_read(publisher), "a publisher waits for a full link");
     (hub, publisher)
 }
 
@@ -50,13 +50,13 @@ fn a_paused_publisher_goes_on_when_its_link_has_room_though_nothing_else_happens
     let mut peers = Peers::default();
     let (mut hub, publisher) = congested(&mut peers);
     assert!(!hub.wants_turn());
-    assert!(hub.take_batch(1).is_some(), "now the link takes it");
+    assert!(hub.router.relays.take(1).is_some(), "now the link takes it");
     assert!(hub.wants_turn(), "else the core would sleep");
     assert_eq!(resume(&mut hub), [publisher]);
-    let batch = hub.take_batch(1).expect("both messages");
+    let batch = hub.router.relays.take(1).expect("both messages");
     assert!(batch.windows(5).any(|bytes| bytes == b"first") && batch.ends_with(b"second"));
     end_turn(&mut hub, &mut peers);
-    assert!(hub.sessions[publisher as usize].incoming.is_none(), "an idle connection owns no buffer");
+    assert!(hub.sessions[publisher].incoming.is_none(), "an idle connection owns no buffer");
     hub.invariants();
 }
 
@@ -69,7 +69,7 @@ fn a_publisher_that_is_kept_waiting_is_not_idle() {
         hub.expire(&mut Plain);
         end_turn(&mut hub, &mut peers);
     }
-    assert!(hub.is_open(publisher), "what it has sent since was not read, so it cannot be said to be silent");
+    assert!(hub.sessions.is_open(publisher), "what it has sent since was not read, so it cannot be said to be silent");
 }
 
 /// Publishes each message to the channel that is its first word, and knows which links that needs.
@@ -93,7 +93,7 @@ impl Application for ByName {
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}
 
     fn links_needed(&mut self, hub: &mut Hub, payload: &[u8]) -> u64 {
-        hub.links_of_channel(channel_of(payload))
+        hub.router.links_of_channel(channel_of(payload))
     }
 }
 
@@ -113,11 +113,11 @@ fn only_those_wait_whose_message_needs_the_full_link() {
     say(&mut hub, local, &[text(b"here 2"), text(b"here 3")].concat());
     say(&mut hub, both, &[text(b"here 4"), text(b"echo 5"), text(b"here 6")].concat());
     end_turn(&mut hub, &mut peers);
-    assert_eq!([remote, local, both].map(|slot| hub.may_read(slot)), [false, true, false]);
+    assert_eq!([remote, local, both].map(|slot| hub.sessions.may_read(slot)), [false, true, false]);
     let got = String::from_utf8_lossy(&peers.received[local as usize]).into_owned();
     assert!(got.ends_with("here 4") && got.contains("here 3"), "what comes before the one that waits is done: {got}");
     hub.invariants();
-    assert!(hub.take_batch(1).is_some(), "now the link takes it");
+    assert!(hub.router.relays.take(1).is_some(), "now the link takes it");
     assert_eq!(resume(&mut hub)[1..], [remote, both], "in the order in which they came");
 }
 
@@ -140,22 +140,22 @@ fn a_message_in_fragments_waits_as_a_whole_one_does_and_is_not_changed_by_it() {
     say(&mut hub, local, &fragments("here é".as_bytes(), b"nd"));
     say(&mut hub, remote, &fragments("echo é".as_bytes(), b"nd"));
     end_turn(&mut hub, &mut peers);
-    assert_eq!((hub.may_read(local), hub.may_read(remote)), (true, false));
+    assert_eq!((hub.sessions.may_read(local), hub.sessions.may_read(remote)), (true, false));
     assert!(peers.received[local as usize].ends_with("here énd".as_bytes()));
-    assert!(hub.take_batch(1).is_some(), "now the link takes it");
+    assert!(hub.router.relays.take(1).is_some(), "now the link takes it");
     let mut resumed = Vec::new();
     hub.take_resumed(&mut resumed);
     hub.take_kept(&mut ByName, remote);
-    assert!(hub.take_batch(1).expect("what has waited").ends_with("echo énd".as_bytes()));
+    assert!(hub.router.relays.take(1).expect("what has waited").ends_with("echo énd".as_bytes()));
 }
 
 #[test]
 fn a_subscription_that_the_peers_know_of_waits_for_no_link() {
     let mut peers = Peers::default();
     let (mut hub, publisher) = congested(&mut peers);
-    assert_ne!(hub.links_of_subscription(b"new", Kind::Exact), 0);
+    assert_ne!(hub.router.links_of_subscription(b"new", Kind::Exact), 0);
     hub.subscribe(publisher, b"new", Kind::Exact);
-    assert_eq!(hub.links_of_subscription(b"new", Kind::Exact), 0);
+    assert_eq!(hub.router.links_of_subscription(b"new", Kind::Exact), 0);
     hub.unsubscribe(publisher, b"new", Kind::Exact);
-    assert_eq!(hub.links_of_subscription(b"new", Kind::Exact), 0, "it lingers");
+    assert_eq!(hub.router.links_of_subscription(b"new", Kind::Exact), 0, "it lingers");
 }

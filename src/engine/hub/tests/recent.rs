@@ -54,7 +54,7 @@ fn received(hub: &mut Hub, peers: &mut Peers) -> Vec<usize> {
 
 /// Whether the core has told its peer of a publish.
 fn is_relayed(hub: &mut Hub) -> bool {
-    let batch = hub.take_batch(PEER).unwrap_or_default();
+    let batch = hub.router.relays.take(PEER).unwrap_or_default();
     let mut rest = &batch[..];
     std::iter::from_fn(|| relay::next(&mut rest)).any(|item| matches!(item, Item::Publish { .. }))
 }
@@ -150,6 +150,7 @@ fn publishes_to_several_channels_in_turns_are_matched_once_each_while_others_sub
         hub.flush(&mut Plain, &mut peers);
     }
     // Two channels may have one place.
-    assert!(hub.resolutions <= 100 * 8 / 2 && hub.stats.published == 800, "{} matches", hub.resolutions);
-    println!("{} matches for {} publishes", hub.resolutions, hub.stats.published);
+    let matches = hub.router.resolutions();
+    assert!(matches <= 100 * 8 / 2 && hub.router.counts().0 == 800, "{matches} matches");
+    println!("{matches} matches for {} publishes", hub.router.counts().0);
 }

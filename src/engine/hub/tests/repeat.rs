@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::relay::Relays;
+use crate::engine::{relay::Relays, session::Grant};
 
 const HEADS: [&str; 6] = [
     "LHTTP/1.0 chat\r\npublish:a\r\n\r\n",
@@ -32,7 +32,7 @@ impl Application for Publishing {
         let no_echo = head.contains("no-echo");
         hub.publish([name.as_bytes()].into_iter(), is_text, payload, no_echo.then_some(slot));
         if self.expects_repeats {
-            hub.expect_repeats(head.as_bytes(), no_echo);
+            hub.keep_head(slot, head.as_bytes(), [name.as_bytes()].into_iter(), no_echo);
         }
     }
 
@@ -94,7 +94,7 @@ fn client_frame(opcode: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
 /// What each connection got, what the bridge got, what was counted, and how many messages came the long way.
 fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u64>, usize) {
     let mut hub = Hub::new(0, 1, Limits { message_bytes_max: 1_000, ..limits() });
-    let bridge = hub.add_bridge();
+    let bridge = hub.router.relays.add_bridge();
     let (mut peers, mut app) = (Peers::default(), Publishing { expects_repeats, seen: 0 });
     let slots: Vec<Slot> = (0..4).map(|_| open(&mut hub, &mut peers)).collect();
     for (slot, name, kind) in
@@ -105,13 +105,13 @@ fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, 
     hub.subscribe(slots[2], b"d.e", Kind::Exact);
     let (mut relayed, mut pending, mut cuts) = (Vec::new(), Vec::new(), cuts.iter().cycle());
     let mut give = |hub: &mut Hub, pending: &mut Vec<u8>, app: &mut Publishing, peers: &mut Peers| {
-        while !pending.is_empty() && hub.is_open(slots[0]) {
+        while !pending.is_empty() && hub.sessions.is_open(slots[0]) {
             let len = pending.len().min(*cuts.next().expect("it goes round"));
             let mut piece: Vec<u8> = pending.drain(..len).collect();
             let mut used = 0;
             while used < len {
                 used += hub.receive(app, slots[0], &mut piece[used..]);
-                if hub.is_full() {
+                if hub.router.is_full() {
                     hub.flush(app, peers);
                 }
             }
@@ -151,7 +151,7 @@ fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, 
 
 /// A turn for the bridge is several batches when it is long.
 fn take_batches(hub: &mut Hub, bridge: u32, relayed: &mut Vec<u8>) {
-    while let Some(batch) = hub.take_batch(bridge) {
+    while let Some(batch) = hub.router.relays.take(bridge) {
         relayed.extend(batch);
     }
 }
@@ -173,7 +173,7 @@ proptest! {
 #[test]
 fn what_peers_alone_get_makes_a_turn_full_too() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
-    let bridge = hub.add_bridge();
+    let bridge = hub.router.relays.add_bridge();
     let mut peer = Relays::new(1, 2);
     peer.announce(b"a", Kind::Exact);
     hub.relayed(1, &peer.take(0).expect("the interest"));
@@ -186,16 +186,17 @@ fn what_peers_alone_get_makes_a_turn_full_too() {
         let mut used = 0;
         while used < read.len() {
             used += hub.receive(&mut app, publisher, &mut read[used..]);
-            if hub.is_full() || used == read.len() {
-                assert!(hub.outboxes.turn_len() < 100_000, "nobody here is subscribed");
+            if hub.router.is_full() || used == read.len() {
+                assert!(hub.router.outboxes.turn_len() < 100_000, "nobody here is subscribed");
             }
-            if hub.is_full() {
-                let of_peer = hub.take_batch(1).expect("a batch").len();
-                let of_bridge = std::iter::from_fn(|| hub.take_batch(bridge)).map(|batch| batch.len()).sum::<usize>();
+            if hub.router.is_full() {
+                let of_peer = hub.router.relays.take(1).expect("a batch").len();
+                let of_bridge =
+                    std::iter::from_fn(|| hub.router.relays.take(bridge)).map(|batch| batch.len()).sum::<usize>();
                 assert!(of_peer.max(of_bridge) < TURN_BYTES_MAX + 2 * read.len(), "{of_peer} and {of_bridge} bytes");
                 relayed = [relayed[0] + of_peer, relayed[1] + of_bridge];
                 hub.flush(&mut app, &mut peers);
-                assert!(!hub.is_full());
+                assert!(!hub.router.is_full());
             }
         }
     }
@@ -207,4 +208,20 @@ fn what_peers_alone_get_makes_a_turn_full_too() {
 fn a_burst_with_one_head_comes_the_long_way_once() {
     let say = Step::Say { head: 0, is_text: true, mask: [9, 8, 7, 6], body: b"hello".to_vec() };
     assert_eq!(run(&vec![say; 100], &[usize::MAX], true).3, 1);
+}
+
+#[test]
+fn a_head_that_was_checked_for_one_grant_does_not_serve_a_connection_with_another() {
+    let message = text(format!("{}hello", HEADS[0]).as_bytes());
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let slots: Vec<Slot> = (0..3).map(|_| open(&mut hub, &mut peers)).collect();
+    hub.sessions[slots[2]].grant = Grant::OTHER;
+    let mut app = Publishing { expects_repeats: true, seen: 0 };
+    let mut seen = Vec::new();
+    for &sender in &[slots[0], slots[0], slots[1], slots[2], slots[2], slots[0]] {
+        hub.receive(&mut app, sender, &mut message.clone());
+        seen.push(app.seen);
+    }
+    assert_eq!(seen, [1, 1, 1, 2, 2, 3], "each change of the grant is a message that the application sees");
+    assert_eq!(hub.router.counts().0, 6);
 }

@@ -17,7 +17,7 @@ fn a_stalled_audience_is_closed_and_costs_its_backlog_once_while_a_reader_gets_e
     let (mut expected, mut most) = (Vec::new(), 0);
     for number in 0..200u8 {
         let payload = vec![b'a' + number % 26; 20_000];
-        frame::encode(&mut expected, acks::data(true), &payload);
+        frame::encode(&mut expected, frame::data(true), &payload);
         receive(&mut hub, publisher, &text(&payload));
         end_turn(&mut hub, &mut peers);
         hub.invariants();
@@ -28,13 +28,13 @@ fn a_stalled_audience_is_closed_and_costs_its_backlog_once_while_a_reader_gets_e
     assert!(peers.received[reader as usize] == expected, "the reader has lost something");
     assert!(hub.kept_bytes() < 100 * AUDIENCE, "only close frames are left, not {} bytes", hub.kept_bytes());
     for slot in std::mem::take(&mut peers.stalled) {
-        hub.writable(slot);
+        hub.router.outboxes.writable(slot);
         end_turn(&mut hub, &mut peers);
         let received = &peers.received[slot as usize];
         assert_eq!(received[..4], [0x88, 15, 0x03, 0xf5], "1013 is all that it is told");
         assert_eq!(received.len(), frame::server_frame_len(received));
     }
-    assert_eq!((hub.kept_bytes(), hub.outboxes.segments()), (hub.subscriptions.bytes(), 0));
+    assert_eq!((hub.kept_bytes(), hub.router.outboxes.segments()), (hub.router.subscriptions.bytes(), 0));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_stalled_audience_that_gets_every_other_message_stays_within_the_budget_with
         assert!(hub.kept_bytes() <= 400_000, "{} bytes in round {round}", hub.kept_bytes());
     }
     assert!(hub.stats.over_budget > 0, "each of 2,000 messages is a range of its own in a hundred backlogs: 2.4 MB");
-    assert!(hub.is_open(reader));
+    assert!(hub.sessions.is_open(reader));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_core_over_its_budget_closes_those_that_cost_the_most() {
         hub.send(slot, true, &vec![b'x'; len]);
         end_turn(&mut hub, &mut peers);
     }
-    assert_eq!(slots.iter().map(|&slot| hub.is_open(slot)).collect::<Vec<_>>(), [true, true, false, true]);
+    assert_eq!(slots.iter().map(|&slot| hub.sessions.is_open(slot)).collect::<Vec<_>>(), [true, true, false, true]);
     assert_eq!((hub.stats.over_budget, hub.stats.slow_consumers), (1, 0));
     hub.invariants();
 }
@@ -93,19 +93,19 @@ fn past_the_budget_a_few_bytes_that_pin_much_are_copied_out_and_nobody_is_closed
         hub.publish([&b"other"[..]].into_iter(), true, &[b'x'; 200_000], None);
         end_turn(&mut hub, &mut peers);
         peers.stalled = vec![stalled];
-        hub.writable(busy);
+        hub.router.outboxes.writable(busy);
         end_turn(&mut hub, &mut peers);
         assert!(hub.kept_bytes() <= 1 << 20, "{} bytes", hub.kept_bytes());
     }
-    assert!(hub.is_open(busy), "it has read 8 MB");
-    assert!(hub.is_open(stalled), "it waits for a few bytes of each burst");
+    assert!(hub.sessions.is_open(busy), "it has read 8 MB");
+    assert!(hub.sessions.is_open(stalled), "it waits for a few bytes of each burst");
     assert_eq!((hub.stats.over_budget, hub.stats.slow_consumers), (0, 0));
     peers.received[stalled as usize].clear();
     peers.stalled.clear();
-    hub.writable(stalled);
+    hub.router.outboxes.writable(stalled);
     end_turn(&mut hub, &mut peers);
     assert_eq!(peers.received[stalled as usize], b"\x81\x08for both".repeat(40), "in order, and whole");
-    assert_eq!((hub.kept_for_peers(), hub.outboxes.segments()), (0, 0));
+    assert_eq!((hub.kept_for_peers(), hub.router.outboxes.segments()), (0, 0));
     hub.invariants();
 }
 
@@ -127,10 +127,10 @@ fn a_reader_that_keeps_up_is_not_slow_however_much_one_turn_brings() {
     for _ in 0..200 {
         let mut bytes = text(&[b'x'; 50_000]);
         hub.receive(&mut Plain, publisher, &mut bytes);
-        if hub.is_full() {
+        if hub.router.is_full() {
             hub.flush(&mut Plain, &mut socket);
         }
     }
-    assert!(hub.is_open(reader), "10 MB in one turn, and the socket took them as they came");
+    assert!(hub.sessions.is_open(reader), "10 MB in one turn, and the socket took them as they came");
     assert!(hub.kept_bytes() < 300_000);
 }

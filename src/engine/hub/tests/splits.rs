@@ -89,15 +89,14 @@ fn feed<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Outcome {
     for chunk in chunks {
         let mut bytes = chunk.to_vec();
         let mut used = 0;
-        while used < bytes.len() && hub.is_current(key) {
+        while used < bytes.len() && hub.sessions.is_current(key) {
             used += hub.receive(&mut app, key.slot, &mut bytes[used..]);
             hub.flush(&mut app, &mut peers);
         }
         hub.reap(&mut Vec::new());
         hub.invariants();
     }
-    let session = hub.sessions.get_mut(key.slot as usize);
-    let kept = session.as_ref().and_then(|session| session.incoming.as_deref());
+    let kept = hub.sessions.get(key.slot).and_then(|session| session.incoming.as_deref());
     let kept = match kept {
         Some(Incoming::Http(request)) => {
             (request.partial.clone(), request.body.as_ref().map_or(Vec::new(), |body| body.bytes.clone()))
@@ -106,7 +105,7 @@ fn feed<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Outcome {
         None => Default::default(),
     };
     Outcome {
-        phase: session.map(|session| session.phase),
+        phase: hub.sessions.get(key.slot).map(|session| session.phase),
         kept,
         sent: peers.received.remove(0),
         messages: app.messages,

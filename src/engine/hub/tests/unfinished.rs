@@ -15,7 +15,7 @@ impl Application for Lists {
         if names().count() > 1 {
             hub.unsubscribe(slot, names().next().unwrap_or_default(), Kind::Exact);
         }
-        hub.acknowledge(slot, b"done", acks::Awaited::default());
+        hub.acknowledge(slot, b"done", Awaited::default());
     }
 
     fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
@@ -53,11 +53,11 @@ fn others_go_on_between_the_pieces_of_a_long_message_and_its_sender_waits_for_it
     hub.subscribe(long, b"a", Kind::Exact);
     hub.subscribe(long, b"c", Kind::Exact);
     say(&mut hub, long, &[text(b"b a c:1"), text(b"d:2")].concat());
-    assert!(hub.has_unfinished() && !hub.may_read(long) && hub.wants_turn());
+    assert!(!hub.router.unfinished.is_empty() && !hub.sessions.may_read(long) && hub.wants_turn());
     say(&mut hub, other, &text(b"d:3"));
-    assert!(hub.may_read(other));
+    assert!(hub.sessions.may_read(other));
     let mut turns = 0;
-    while hub.has_unfinished() {
+    while !hub.router.unfinished.is_empty() {
         hub.go_on(1);
         end_turn(&mut hub, &mut peers);
         hub.invariants();
@@ -66,7 +66,7 @@ fn others_go_on_between_the_pieces_of_a_long_message_and_its_sender_waits_for_it
     assert!(turns > 1, "{turns}");
     let mut resumed = Vec::new();
     hub.take_resumed(&mut resumed);
-    assert_eq!(resumed, [hub.key(long)]);
+    assert_eq!(resumed, [hub.sessions.key(long)]);
     hub.take_kept(&mut Lists, long);
     end_turn(&mut hub, &mut peers);
     assert_eq!(payloads(&peers.received[reader as usize]), ["b a c:1", "d:3", "b a c:1", "b a c:1", "d:2"]);
@@ -76,7 +76,7 @@ fn others_go_on_between_the_pieces_of_a_long_message_and_its_sender_waits_for_it
         ["b a ", "b a ", "LHTT", "LHTT"],
         "the ack is last"
     );
-    assert!(!hub.subscriptions.is_subscribed(long, b"b", Kind::Exact));
+    assert!(!hub.router.subscriptions.is_subscribed(long, b"b", Kind::Exact));
     assert_eq!((hub.stats.cut, hub.kept_for_peers()), (1, 0));
 }
 
@@ -90,12 +90,12 @@ fn deliveries_of_one_channel_are_cut_between_its_audiences() {
         hub.subscribe(reader, name.as_bytes(), Kind::Pattern);
     });
     say(&mut hub, long, &text(b"a.x:1"));
-    assert!(hub.is_full() && hub.has_unfinished());
+    assert!(hub.router.is_full() && !hub.router.unfinished.is_empty());
     hub.unsubscribe(reader, b">", Kind::Pattern);
     end_turn(&mut hub, &mut peers);
     let first = payloads(&peers.received[reader as usize]).len();
     assert!(first < patterns.len());
-    while hub.has_unfinished() {
+    while !hub.router.unfinished.is_empty() {
         hub.go_on(u64::MAX / 2);
         end_turn(&mut hub, &mut peers);
     }
@@ -118,9 +118,9 @@ fn a_relayed_message_that_is_cut_stays_before_those_that_came_after_it() {
     peer.publish(0, [&b"a"[..]].into_iter(), &frame(b"2"));
     let batch = peer.take(0).expect("two publishes");
     let used = hub.relayed(1, &batch);
-    assert!(used < batch.len() && hub.must_finish_first());
+    assert!(used < batch.len() && hub.router.unfinished.is_first());
     assert_eq!(hub.relayed(1, &batch[used..]), 0, "not before the first is finished");
-    while hub.has_unfinished() {
+    while !hub.router.unfinished.is_empty() {
         hub.go_on(1);
         end_turn(&mut hub, &mut peers);
     }
@@ -139,13 +139,13 @@ fn what_is_left_of_a_message_counts_as_memory_until_it_is_done() {
     }
     let message = [&b"a b c:"[..], &[b'x'; 10_000]].concat();
     say(&mut hub, long, &text(&message));
-    assert!((10_000..12_000).contains(&hub.unfinished.bytes()), "{}", hub.unfinished.bytes());
+    assert!((10_000..12_000).contains(&hub.router.unfinished.bytes()), "{}", hub.router.unfinished.bytes());
     hub.lost(&mut Lists, long);
-    while hub.has_unfinished() {
+    while !hub.router.unfinished.is_empty() {
         hub.go_on(1);
         end_turn(&mut hub, &mut peers);
     }
-    assert_eq!((hub.unfinished.bytes(), hub.stats.delivered), (0, 3), "it goes on without its sender");
+    assert_eq!((hub.router.unfinished.bytes(), hub.router.counts().1), (0, 3), "it goes on without its sender");
     end_turn(&mut hub, &mut peers);
     hub.invariants();
 }

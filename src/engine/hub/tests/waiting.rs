@@ -1,10 +1,7 @@
 //! Acknowledgements that wait for peers: how many, whose, and what they cost.
 
 use super::*;
-use crate::engine::{
-    hub::acks::{Awaited, WAITING_PER_CONNECTION_MAX},
-    relay,
-};
+use crate::engine::{hub::acks::WAITING_PER_CONNECTION_MAX, relay, router::Awaited};
 
 fn subscribe(hub: &mut Hub, slot: Slot, name: &str) -> Awaited {
     hub.subscribe(slot, name.as_bytes(), Kind::Exact)
@@ -26,7 +23,7 @@ fn a_connection_has_a_bound_and_the_others_go_on() {
     wait(&mut hub, greedy, 1);
     let refusal = hub.check_acks(greedy).expect_err("one too many");
     assert_eq!((refusal.code(), refusal.reason()), (429, "too-many-acks"));
-    assert!(hub.check_acks(other).is_ok() && hub.may_read(greedy) && hub.may_read(other));
+    assert!(hub.check_acks(other).is_ok() && hub.sessions.may_read(greedy) && hub.sessions.may_read(other));
     hub.invariants();
 }
 

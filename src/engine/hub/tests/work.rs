@@ -9,15 +9,15 @@ fn input_stops_at_the_limit_of_work_and_goes_on_where_it_stopped() {
     let (publisher, reader) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     hub.subscribe(reader, b"echo", Kind::Exact);
     let mut bytes = text(b"x").repeat(1000);
-    hub.limit_work(10_000);
+    hub.router.work.limit(10_000);
     let used = hub.receive(&mut Plain, publisher, &mut bytes);
-    assert!(hub.is_at_limit() && (1..bytes.len()).contains(&used), "{used} of {}", bytes.len());
+    assert!(hub.router.work.is_at_limit() && (1..bytes.len()).contains(&used), "{used} of {}", bytes.len());
     hub.keep(publisher, &bytes[used..]);
-    hub.limit_work(u64::MAX);
-    assert!(hub.has_kept(publisher));
+    hub.router.work.limit(u64::MAX);
+    assert!(hub.sessions.has_kept(publisher));
     hub.take_kept(&mut Plain, publisher);
-    assert!(!hub.has_kept(publisher) && !hub.is_at_limit());
-    assert_eq!(hub.stats.published, 1000);
+    assert!(!hub.sessions.has_kept(publisher) && !hub.router.work.is_at_limit());
+    assert_eq!(hub.router.counts().0, 1000);
     end_turn(&mut hub, &mut peers);
     assert_eq!(hub.kept_for_peers(), 0);
 }
@@ -36,9 +36,9 @@ fn work_grows_with_subscribers_and_bytes_and_not_with_what_is_only_stored() {
             hub.subscribe(slot, format!("other.{number}").as_bytes(), Kind::Exact);
         }
         receive(&mut hub, publisher, &text(b"first"));
-        let before = hub.work();
+        let before = hub.router.work.done();
         receive(&mut hub, publisher, &text(&vec![b'x'; bytes]));
-        hub.work() - before
+        hub.router.work.done() - before
     };
     let one = cost(1, 100, 0);
     assert!(cost(1000, 100, 0) > one + 15_000 && cost(100, 10_000, 0) > one + 100_000);
@@ -47,7 +47,7 @@ fn work_grows_with_subscribers_and_bytes_and_not_with_what_is_only_stored() {
 
 /// Charges a connection, as if it had been read.
 fn read(lanes: &mut Lanes, hub: &mut Hub, slot: Slot, units: u64, now: Duration) -> Next {
-    let key = hub.key(slot);
+    let key = hub.sessions.key(slot);
     lanes.has_heard(key, now);
     let begun = lanes.reads(hub, key).saturating_sub(units);
     lanes.has_read(hub, key, (begun, units), true)
@@ -59,16 +59,16 @@ fn a_connection_that_has_made_much_work_goes_behind_the_others_for_a_while() {
     let (heavy, light) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     let (mut lanes, mut now) = (Lanes::default(), Duration::from_millis(6400));
     hub.set_now(now);
-    (0..1000).for_each(|_| hub.work.add(1000));
+    (0..1000).for_each(|_| hub.router.work.add(1000));
     lanes.begin(&hub, now, 2);
     assert_eq!(read(&mut lanes, &mut hub, light, 1000, now), Next::Ready);
     assert_eq!(read(&mut lanes, &mut hub, heavy, 500_000, now), Next::Behind);
-    assert_eq!((lanes.next_behind(), hub.stats.put_behind), (Some(hub.key(heavy)), 1));
-    assert!(lanes.puts_behind(&hub, hub.key(heavy)) && !lanes.puts_behind(&hub, hub.key(light)));
+    assert_eq!((lanes.next_behind(), hub.stats.put_behind), (Some(hub.sessions.key(heavy)), 1));
+    assert!(lanes.puts_behind(&hub, hub.sessions.key(heavy)) && !lanes.puts_behind(&hub, hub.sessions.key(light)));
     now += Duration::from_millis(64);
     hub.set_now(now);
     lanes.begin(&hub, now, 2);
-    assert!(!lanes.puts_behind(&hub, hub.key(heavy)), "that was long ago");
+    assert!(!lanes.puts_behind(&hub, hub.sessions.key(heavy)), "that was long ago");
 }
 
 #[test]
@@ -76,22 +76,22 @@ fn who_is_alone_has_no_share_to_keep_to() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let (one, other) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     let (mut lanes, mut now) = (Lanes::default(), Duration::from_secs(10));
-    (0..1000).for_each(|_| hub.work.add(10_000));
+    (0..1000).for_each(|_| hub.router.work.add(10_000));
     read(&mut lanes, &mut hub, other, 1000, now);
     read(&mut lanes, &mut hub, one, 1000, now);
     lanes.begin(&hub, now, 1);
     assert_eq!(read(&mut lanes, &mut hub, one, 5_000_000, now), Next::Behind, "another one was there a moment ago");
-    assert_eq!(lanes.next_behind(), Some(hub.key(one)));
+    assert_eq!(lanes.next_behind(), Some(hub.sessions.key(one)));
     now += Duration::from_millis(50);
     hub.set_now(now);
     lanes.begin(&hub, now, 1);
     assert_eq!(read(&mut lanes, &mut hub, one, 5_000_000, now), Next::Ready);
-    hub.work.add(1 << 30);
+    hub.router.work.add(1 << 30);
     assert!(!lanes.is_over(&hub));
-    let key = hub.key(one);
+    let key = hub.sessions.key(one);
     lanes.reads(&mut hub, key);
-    hub.work.add(1 << 30);
-    assert!(!hub.is_at_limit());
+    hub.router.work.add(1 << 30);
+    assert!(!hub.router.work.is_at_limit());
 }
 
 #[test]
@@ -118,12 +118,12 @@ fn those_that_were_left_over_have_half_of_the_next_turn() {
     let halves = |lanes: &mut Lanes, hub: &mut Hub| {
         lanes.begin(hub, Duration::ZERO, 2);
         [0, 500, 500].map(|units| {
-            hub.work.add(units);
+            hub.router.work.add(units);
             (lanes.is_over_for_ready(hub), lanes.is_over(hub))
         })
     };
     assert_eq!(halves(&mut lanes, &mut hub), [(false, false), (false, false), (true, true)]);
-    lanes.leave_over([hub.key(one)].into_iter());
+    lanes.leave_over([hub.sessions.key(one)].into_iter());
     assert_eq!(halves(&mut lanes, &mut hub), [(false, false), (true, false), (true, true)]);
 }
 
@@ -156,21 +156,21 @@ fn turns_are_shorter_while_writes_are_slow_and_a_lone_connection_is_read_for_lon
     let mut lanes = Lanes::default();
     // What a turn of many has for them, and one that nobody waits for beside it, though somebody was heard just now.
     let units = |lanes: &mut Lanes, hub: &mut Hub, ready: usize| {
-        lanes.has_heard(hub.key(other), Duration::ZERO);
+        lanes.has_heard(hub.sessions.key(other), Duration::ZERO);
         lanes.begin(hub, Duration::ZERO, ready);
-        let key = hub.key(one);
+        let key = hub.sessions.key(one);
         let begun = lanes.reads(hub, key);
-        while !(if ready > 1 { lanes.is_over(hub) } else { hub.is_at_limit() }) {
-            hub.work.add(1024);
+        while !(if ready > 1 { lanes.is_over(hub) } else { hub.router.work.is_at_limit() }) {
+            hub.router.work.add(1024);
         }
-        hub.limit_work(u64::MAX);
-        hub.work() - begun
+        hub.router.work.limit(u64::MAX);
+        hub.router.work.done() - begun
     };
     let (turn, lone) = (units(&mut lanes, &mut hub, 2), units(&mut lanes, &mut hub, 1));
     lanes.has_flushed(&mut hub, Duration::from_secs(1));
     assert!(units(&mut lanes, &mut hub, 2) * 4 < turn && units(&mut lanes, &mut hub, 1) * 4 < lone);
     for _ in 0..100 {
-        hub.work.add(1 << 20);
+        hub.router.work.add(1 << 20);
         lanes.has_flushed(&mut hub, Duration::from_nanos(1));
     }
     assert_eq!(units(&mut lanes, &mut hub, 2), turn);
@@ -189,11 +189,11 @@ fn connections_that_go_before_a_flush_take_their_writes_with_them() {
     publish(&mut hub);
     publish(&mut hub); // all is in the outboxes, but the last one
     let mut lanes = Lanes::default();
-    let before = hub.work_with_writes();
+    let before = hub.router.work_with_writes();
     lanes.has_flushed(&mut hub, Duration::ZERO);
     readers.into_iter().for_each(|reader| hub.lost(&mut Plain, reader));
     end_turn(&mut hub, &mut peers);
-    assert!(hub.work_with_writes() < before);
+    assert!(hub.router.work_with_writes() < before);
     lanes.has_flushed(&mut hub, Duration::ZERO);
 }
 
@@ -201,12 +201,13 @@ fn connections_that_go_before_a_flush_take_their_writes_with_them() {
 fn an_interruption_of_the_thread_does_not_put_a_connection_behind() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
-    hub.work.add(1000);
-    hub.has_worked_until(100_000_000);
-    hub.charge(slot, 0, 1000);
-    assert!(!hub.is_heavy(slot));
-    (0..100).for_each(|_| hub.charge(slot, 0, 1000)); // as one whose every message takes long, as in a slow callback
-    assert!(hub.is_heavy(slot));
+    hub.router.work.add(1000);
+    hub.router.work.has_worked_until(100_000_000);
+    let charge = |hub: &mut Hub| hub.sessions.charge(slot, hub.router.work.charge_since(0, 1000));
+    charge(&mut hub);
+    assert!(!hub.sessions.is_heavy(slot));
+    (0..100).for_each(|_| charge(&mut hub)); // as one whose every message takes long, as in a slow callback
+    assert!(hub.sessions.is_heavy(slot));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The channels that were published to lately, with whom they reach: a match of patterns is made once for several
 //! channels whose publishes come in turns, not once for each publish.
 
-use super::publish::Resolved;
-use crate::protocol::channel::{Kind, matches};
+use crate::{
+    engine::router::resolve::{Resolved, What},
+    protocol::channel::{Kind, matches},
+};
 
 /// How many channels are kept. A change of a subscription looks at each of them.
 const CHANNELS: usize = 32;
@@ -25,13 +27,13 @@ impl Recent {
 
     /// Puts a channel away, unless it does not hold any more, and leaves any other memory in its place.
     pub(super) fn put(&mut self, resolved: &mut Resolved) {
-        if resolved.is_valid {
+        if resolved.is_channel() {
             self.channels.resize_with(CHANNELS, Resolved::default);
             let at = place(resolved.hash);
             std::mem::swap(&mut self.channels[at], resolved);
             self.valid |= 1 << at;
         }
-        resolved.is_valid = false;
+        resolved.what = What::Nothing;
     }
 
     /// Takes a channel of this hash and name. False if it is not here.

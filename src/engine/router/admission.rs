@@ -6,12 +6,12 @@
 
 use crate::{
     engine::{
-        hub::Hub,
+        limits::Limits,
+        router::Router,
         slot::Slot,
         subscriptions::{DEEP_SHAPES_PER_CONNECTION_MAX, Demand},
     },
     error::{Reason, Refusal},
-    protocol::channel::Kind,
 };
 
 /// Shapes of deep patterns that are in use at once, over all cores: each costs every publish to a channel of more than six
@@ -67,27 +67,22 @@ impl InFlight {
     }
 }
 
-impl Hub {
-    /// Adds to a demand what one more subscription of a connection takes.
-    pub(crate) fn add_demand(&self, slot: Slot, name: &[u8], kind: Kind, demand: &mut Demand) {
-        self.subscriptions.add_demand(slot, name, kind, demand);
-    }
-
+impl Router {
     /// Whether a connection may make these subscriptions.
     ///
     /// # Errors
     /// `too-many-subscriptions`.
-    pub(crate) fn check_subscriptions(&self, slot: Slot, demand: &Demand) -> Result<(), Refusal> {
+    pub(crate) fn check_subscriptions(&self, slot: Slot, demand: &Demand, limits: &Limits) -> Result<(), Refusal> {
         if demand.subscriptions == 0 {
             return Ok(());
         }
-        self.check_own_limits(slot, demand)
-            .and_then(|()| self.check_shared_limits(slot, demand))
+        self.check_own_limits(slot, demand, limits)
+            .and_then(|()| self.check_shared_limits(slot, demand, limits))
             .map_err(|sentence| Refusal::because(Reason::TooManySubscriptions, sentence))
     }
 
-    fn check_own_limits(&self, slot: Slot, demand: &Demand) -> Result<(), String> {
-        let (count_max, bytes_max) = (self.limits.subscriptions_max, self.limits.subscription_bytes_max);
+    fn check_own_limits(&self, slot: Slot, demand: &Demand, limits: &Limits) -> Result<(), String> {
+        let (count_max, bytes_max) = (limits.subscriptions_max, limits.subscription_bytes_max);
         if self.subscriptions.count(slot) + demand.subscriptions > count_max {
             return Err(format!("a connection may hold {count_max} subscriptions"));
         }
@@ -102,12 +97,12 @@ impl Hub {
         Ok(())
     }
 
-    fn check_shared_limits(&self, slot: Slot, demand: &Demand) -> Result<(), String> {
+    fn check_shared_limits(&self, slot: Slot, demand: &Demand, limits: &Limits) -> Result<(), String> {
         let in_flight = self.in_flight.size(self.relays.known());
         let has_little =
-            self.subscriptions.charged(slot) + demand.charge <= self.limits.subscription_bytes_max / LITTLE_DIVISOR;
+            self.subscriptions.charged(slot) + demand.charge <= limits.subscription_bytes_max / LITTLE_DIVISOR;
         let bytes = self.subscriptions.bytes();
-        if !self.has_room(bytes, in_flight.bytes, demand.bytes, self.limits.table_bytes_max, has_little) {
+        if !self.has_room(bytes, in_flight.bytes, demand.bytes, limits.table_bytes_max, has_little) {
             return Err("the memory for subscriptions is used up, try again later".to_owned());
         }
         let is_first = self.subscriptions.deep_held(slot) + demand.deep.len() <= 1;
@@ -126,7 +121,7 @@ impl Hub {
     }
 
     #[cfg(test)]
-    pub(super) fn in_flight_bytes(&self) -> usize {
+    pub(crate) fn in_flight_bytes(&self) -> usize {
         self.in_flight.size(self.relays.known()).bytes
     }
 

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use crate::engine::{
-    hub::{Hub, work::subscription_units},
+    router::{Router, work::subscription_units},
     subscriptions::AudienceId,
 };
 
@@ -46,14 +46,14 @@ impl Lingering {
     }
 }
 
-impl Hub {
-    /// Names may have lost their last subscriber.
-    pub(super) fn linger(&mut self) {
+impl Router {
+    /// Names may have lost their last subscriber. `now` is the time for which the core has run, in milliseconds.
+    pub(super) fn linger(&mut self, now: u64) {
         let mut left = std::mem::take(&mut self.lingering.left);
         self.subscriptions.take_left(&mut left);
         for audience in left.drain(..) {
             let bytes = (self.subscriptions.name(audience).0.len() + NAME_OVERHEAD_BYTES) as u16;
-            self.lingering.names.push_back(Entry { until: self.now + LINGER_MILLIS, audience, bytes });
+            self.lingering.names.push_back(Entry { until: now + LINGER_MILLIS, audience, bytes });
             self.lingering.bytes += usize::from(bytes);
         }
         self.lingering.left = left;
@@ -62,10 +62,10 @@ impl Hub {
     }
 
     /// Withdraws names that have lingered long enough, and says whether there were any.
-    pub(super) fn withdraw_due(&mut self) -> bool {
+    pub(crate) fn withdraw_due(&mut self, now: u64) -> bool {
         let mut count = 0;
         while count < WITHDRAWALS_PER_TURN
-            && self.lingering.names.front().is_some_and(|entry| entry.until <= self.now)
+            && self.lingering.names.front().is_some_and(|entry| entry.until <= now)
             && self.withdraw_oldest()
         {
             count += 1;
@@ -73,8 +73,8 @@ impl Hub {
         count > 0
     }
 
-    /// When [`Hub::withdraw_due`] has something to do. A link that is full is looked at again and again anyway.
-    pub(super) fn next_withdrawal(&self) -> Option<Duration> {
+    /// When [`Router::withdraw_due`] has something to do. A link that is full is looked at again and again anyway.
+    pub(crate) fn next_withdrawal(&self) -> Option<Duration> {
         let entry = self.lingering.names.front().filter(|_| !self.relays.is_congested_for_interest())?;
         Some(Duration::from_millis(entry.until))
     }
@@ -97,5 +97,11 @@ impl Hub {
             self.subscriptions.withdraw(audience);
         }
         true
+    }
+
+    /// Whether names linger.
+    #[cfg(test)]
+    pub(crate) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
     }
 }

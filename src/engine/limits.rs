@@ -1,4 +1,4 @@
-//! The limits that a core keeps, and how others take their place.
+//! The limits that a core keeps.
 
 use std::{
     sync::{
@@ -10,7 +10,6 @@ use std::{
 
 use crate::{
     config::{Config, Secret},
-    engine::hub::Hub,
     protocol::message::HeadLimits,
 };
 
@@ -68,34 +67,25 @@ impl Limits {
     }
 
     /// The shortest time that a peer has for what is asked of it.
-    pub(super) fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         let times =
             [self.idle_timeout.saturating_sub(self.ping_interval), self.handshake_timeout, self.message_timeout];
         Duration::from_millis(times.into_iter().filter(|&millis| millis > 0).min().unwrap_or_default())
     }
 }
 
-impl Hub {
-    /// The most bytes that a message which is published may have.
-    pub(crate) fn publish_bytes_max(&self) -> usize {
-        self.limits.publish_bytes_max.load(Ordering::Relaxed)
+impl Limits {
+    /// The most bytes that a published message may have, see [`Limits::publish_bytes_max`].
+    pub(crate) fn publish_bytes(&self) -> usize {
+        self.publish_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Keeps to other limits from now on. Who is over one of them meets it with what it does next; deadlines are set anew
-    /// for everybody.
-    pub(crate) fn set_limits(&mut self, limits: Limits) {
-        let times = |limits: &Limits| {
-            let Limits { idle_timeout, ping_interval, handshake_timeout, message_timeout, http_keep_alive, .. } =
-                limits;
+    /// Whether these and others give peers other times.
+    pub(crate) fn has_other_times(&self, other: &Self) -> bool {
+        let times = |limits: &Self| {
+            let Self { idle_timeout, ping_interval, handshake_timeout, message_timeout, http_keep_alive, .. } = limits;
             [*idle_timeout, *ping_interval, *handshake_timeout, *message_timeout, *http_keep_alive]
         };
-        self.repeat.forget(); // its head was held against the old ones
-        let has_new_times = times(&self.limits) != times(&limits);
-        // The bridge goes on telling by the one that it was given.
-        self.limits = Limits { publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max), ..limits };
-        if has_new_times {
-            self.clock.set_grace(self.limits.grace());
-            self.look_at_all();
-        }
+        times(self) != times(other)
     }
 }

@@ -1,0 +1,62 @@
+//! What peers and the bridge have sent to this core.
+
+use crate::{
+    engine::{
+        hub::Hub,
+        relay::{self, Item},
+    },
+    protocol::channel::Kind,
+};
+
+impl Hub {
+    /// Takes a batch of a peer, and gives how many of its bytes were used: fewer than all only when the turn is full and
+    /// wants to be flushed before the rest is given again.
+    pub(crate) fn relayed(&mut self, peer: u32, batch: &[u8]) -> usize {
+        let mut is_answered = false;
+        let mut rest = batch;
+        while !self.router.must_stop()
+            && !self.router.unfinished.is_first()
+            && let Some(item) = relay::next(&mut rest)
+        {
+            match item {
+                Item::Publish { channels, frame } => {
+                    self.router.deliver_relayed(channels, frame);
+                    self.message_done(None);
+                }
+                Item::Interest { name, kind, interested } => self.router.hear_interest(peer, name, kind, interested),
+                Item::Answered(count) => {
+                    self.router.relays.answered(peer, count);
+                    is_answered = true;
+                }
+                Item::Delivery { name, kind, frame } => {
+                    self.router.deliver_to(name, kind, frame);
+                    self.message_done(None);
+                }
+                Item::Wide { name, is_all, frame } => {
+                    self.router.deliver_wide(name, is_all, frame);
+                    self.message_done(None);
+                }
+                Item::Accepted { name, kind } => self.router.subscriptions.accept(name, kind),
+                Item::Refused { name, kind } => self.refused_by_bridge(name, kind),
+                Item::Absent => {
+                    self.router.relays.absent(peer);
+                    self.router.subscriptions.forget_refusals();
+                    is_answered = true;
+                }
+                Item::Stopping => self.router.relays.has_stopped(peer),
+            }
+        }
+        if is_answered {
+            self.acknowledge_live();
+        }
+        batch.len() - rest.len()
+    }
+
+    /// The bridge gets nothing for this name: its subscribers are told so, as are those that wait for it. Cost: one lookup,
+    /// however many wait.
+    fn refused_by_bridge(&mut self, name: &[u8], kind: Kind) {
+        let Some(audience) = self.router.subscriptions.find_name(name, kind) else { return };
+        self.router.subscriptions.set_refused(audience);
+        self.acks.refuse(self.router.subscriptions.live_at(audience));
+    }
+}

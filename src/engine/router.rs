@@ -1,0 +1,170 @@
+//! Who gets what: a message that is published goes into the outboxes of its subscribers, and to the peers that are
+//! interested.
+//!
+//! The router knows channels, subscribers and slots. It does not know who is in a slot, for how long, or why:
+//! [`crate::engine::sessions`] does.
+
+mod admission;
+mod delivery;
+mod linger;
+mod publish;
+mod recent;
+mod repeat;
+mod resolve;
+mod subscribing;
+mod unfinished;
+pub(crate) mod work;
+
+use crate::{
+    config::memory,
+    engine::{outbox::Outboxes, relay::Relays, subscriptions::Subscriptions},
+    protocol::channel::Kind,
+};
+
+use self::{
+    admission::InFlight, delivery::Run, linger::Lingering, recent::Recent, repeat::LastHead, resolve::Resolved,
+};
+pub(crate) use self::{
+    subscribing::Awaited,
+    unfinished::{Message, Step, Unfinished},
+    work::{SHARE_UNITS, Work},
+};
+
+/// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
+pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(TURN_BYTES_MAX <= memory::TURN_BYTES);
+
+/// The routing state of one core.
+pub(crate) struct Router {
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) outboxes: Outboxes,
+    pub(crate) relays: Relays,
+    pub(crate) work: Work,
+    pub(crate) unfinished: Unfinished,
+    in_flight: InFlight,
+    resolved: Resolved,
+    recent: Recent,
+    /// Counts the channels that were resolved.
+    resolutions: u64,
+    run: Option<Run>,
+    last_head: LastHead,
+    lingering: Lingering,
+    /// Bytes of frames since the last flush that peers alone get, so that the turn's buffer does not hold them.
+    passed_on: usize,
+    /// Messages published: once for each channel named.
+    published: u64,
+    /// Messages delivered: once for each subscription that a publish met.
+    delivered: u64,
+}
+
+#[cfg(test)]
+pub(crate) use self::linger::LINGER_MILLIS;
+
+impl Router {
+    /// The router of core `own` of `cores`.
+    pub(crate) fn new(own: u32, cores: u32) -> Self {
+        Self {
+            subscriptions: Subscriptions::new(cores),
+            outboxes: Outboxes::default(),
+            relays: Relays::new(own, cores),
+            work: Work::new(),
+            unfinished: Unfinished::default(),
+            in_flight: InFlight::default(),
+            resolved: Resolved::default(),
+            recent: Recent::new(),
+            resolutions: 0,
+            run: None,
+            last_head: LastHead::default(),
+            lingering: Lingering::default(),
+            passed_on: 0,
+            published: 0,
+            delivered: 0,
+        }
+    }
+
+    /// Whether the turn should be flushed, and the batches for peers taken, before more is read.
+    pub(crate) fn is_full(&self) -> bool {
+        self.outboxes.turn_len() + self.passed_on >= TURN_BYTES_MAX || self.outboxes.has_long_chain()
+    }
+
+    /// Whether input waits: for a flush, or because the turn has done enough.
+    pub(crate) fn must_stop(&self) -> bool {
+        self.is_full() || self.work.is_at_limit()
+    }
+
+    /// Whether a flush has something to do.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.outboxes.is_dirty() || self.run.is_some()
+    }
+
+    /// The outboxes are complete, and a flush follows.
+    pub(crate) fn begin_flush(&mut self) {
+        self.apply_run();
+        self.work.write(self.outboxes.dirty_len());
+        if self.is_full() {
+            // A turn of many publishers goes on after this flush. A subscriber that reads as fast as they publish must not
+            // wait for the next poll: its backlog would pass the limit. It costs a system call for each stalled one.
+            self.outboxes.retry();
+        }
+        self.passed_on = 0;
+    }
+
+    /// Messages published and delivered since the core's start.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.published, self.delivered)
+    }
+
+    /// Whether a link to a peer is congested, or this core has said that it publishes nothing more.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.relays.congested() != 0
+    }
+
+    /// The links that a publish to these checked channels needs and that are congested.
+    pub(crate) fn links_of_publish<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) -> u64 {
+        match self.relays.congested() {
+            0 => 0,
+            congested => names.fold(0, |links, name| links | self.links_of_channel(name)) & congested,
+        }
+    }
+
+    /// The links that a publish to this checked channel needs.
+    pub(crate) fn links_of_channel(&mut self, name: &[u8]) -> u64 {
+        self.resolve(name);
+        self.relays.links_of_publish(self.resolved.peers)
+    }
+
+    /// The links that a subscription to this checked name needs: none if the peers know of it.
+    pub(crate) fn links_of_subscription(&self, name: &[u8], kind: Kind) -> u64 {
+        if self.subscriptions.is_announced(name, kind) { 0 } else { self.relays.links_of_interest() }
+    }
+
+    /// Units of work so far with the writes, also those that the next flush will make if they are for many audiences. More
+    /// messages for the same audience make no more writes.
+    pub(crate) fn work_with_writes(&self) -> u64 {
+        self.work.with_writes(self.outboxes.dirty_len())
+    }
+}
+
+/// For tests: what must hold between turns.
+#[cfg(any(test, feature = "fuzz"))]
+impl Router {
+    pub(crate) fn invariants(&self) {
+        self.subscriptions.invariants();
+        self.recent.iter().chain([&self.resolved]).for_each(|resolved| self.check_resolved(resolved));
+        self.outboxes.invariants();
+        assert!(!self.unfinished.is_cut(), "nobody goes on with a message");
+    }
+
+    /// Asserts that nothing is left of all the connections that there were.
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
+        assert_eq!(self.outboxes.segments(), 0);
+        assert!(self.lingering.is_empty() && self.unfinished.is_empty() && !self.relays.has_batches());
+    }
+
+    /// Makes links full earlier.
+    pub(crate) fn set_batch_bytes_max(&mut self, bytes: usize) {
+        self.relays.batch_bytes_max = bytes;
+    }
+}

@@ -1,0 +1,173 @@
+//! Publishing: the life of a message behind its parser.
+
+use smallvec::SmallVec;
+
+use crate::{
+    engine::{
+        relay,
+        router::{Router, unfinished::Step, work::MESSAGE_UNITS},
+        slot::{ConnectionKey, Slot},
+    },
+    protocol::encoding::Encoding,
+};
+
+impl Router {
+    /// Publishes a payload to checked channels, here and on the peers. It is encoded once, whoever gets it. When there are
+    /// so many deliveries that the turn is full, the rest of them is left for later: see [`crate::engine::router::Unfinished`].
+    pub(crate) fn publish<'n>(
+        &mut self,
+        mut names: impl Iterator<Item = &'n [u8]>,
+        is_text: bool,
+        payload: &[u8],
+        except: Option<ConnectionKey>,
+    ) {
+        if self.unfinished.is_cut() {
+            return self.leave_rest(names, is_text, payload, except);
+        }
+        let begun = self.work.done();
+        let mut frame: Option<(u32, u32)> = None;
+        let mut relayed: SmallVec<[(&[u8], u64); 4]> = SmallVec::new();
+        let mut is_whole = true;
+        for name in names.by_ref() {
+            self.published += 1;
+            self.resolve(name);
+            if !self.resolved.reaches_anyone() {
+                continue;
+            }
+            let (start, end) = match frame {
+                Some(frame) => frame,
+                None => self.encode(is_text, payload),
+            };
+            frame = Some((start, end));
+            self.deliver(start, end, except, 1);
+            if self.resolved.peers != 0 {
+                relayed.push((name, self.resolved.peers));
+            }
+            if self.has_done_piece(begun) {
+                is_whole = false;
+                break;
+            }
+        }
+        if let Some((start, end)) = frame
+            && !relayed.is_empty()
+        {
+            self.relay(&relayed, start, end);
+        }
+        if !is_whole {
+            self.leave_rest(names, is_text, payload, except);
+        }
+    }
+
+    /// Appends a message to the turn, and gives its range.
+    fn encode(&mut self, is_text: bool, payload: &[u8]) -> (u32, u32) {
+        let start = self.outboxes.turn_len() as u32;
+        Encoding::Frame.message(self.outboxes.turn(), is_text, payload);
+        (start, self.outboxes.turn_len() as u32)
+    }
+
+    /// Hands a frame to each peer that is interested in one of the channels, with those that it is interested in.
+    fn relay(&mut self, channels: &[(&[u8], u64)], start: u32, end: u32) {
+        let mut peers = channels.iter().fold(0, |peers, (_, interested)| peers | interested);
+        while peers != 0 {
+            let peer = peers.trailing_zeros();
+            peers &= peers - 1;
+            let names = channels.iter().filter(|(_, interested)| interested & (1 << peer) != 0).map(|(name, _)| *name);
+            self.relays.publish(peer, names, self.outboxes.turn_bytes(start, end));
+        }
+    }
+
+    /// Publishes a frame of a peer to the subscribers of this core.
+    pub(crate) fn deliver_relayed(&mut self, channels: &[u8], frame: &[u8]) {
+        self.work.add(MESSAGE_UNITS);
+        let rest = self.publish_frame(channels, frame, None, false, self.work.done());
+        if !rest.is_empty() {
+            self.unfinished.put(Step::Publish {
+                names: rest.into(),
+                frame: frame.into(),
+                except: None,
+                is_relayed: false,
+            });
+        }
+    }
+
+    /// Goes on with a publish of which these channels are left, to the peers too if `is_relayed`. The piece has begun at
+    /// the work `begun`.
+    pub(crate) fn publish_rest(
+        &mut self,
+        names: &[u8],
+        frame: Box<[u8]>,
+        except: Option<ConnectionKey>,
+        is_relayed: bool,
+        begun: u64,
+    ) {
+        let rest = self.publish_frame(names, &frame, except, is_relayed, begun);
+        if !rest.is_empty() {
+            self.unfinished.put(Step::Publish { names: rest.into(), frame, except, is_relayed });
+        }
+    }
+
+    /// Appends bytes to the turn, for one connection.
+    pub(crate) fn push(&mut self, slot: Slot, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.apply_run();
+        self.work.add(MESSAGE_UNITS);
+        let start = self.outboxes.turn_len() as u32;
+        encode(self.outboxes.turn());
+        let end = self.outboxes.turn_len() as u32;
+        self.outboxes.push(slot, start, end);
+    }
+
+    /// Leaves these channels of a publish for later, if there are any.
+    #[inline(never)]
+    fn leave_rest<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n [u8]>,
+        is_text: bool,
+        payload: &[u8],
+        except: Option<ConnectionKey>,
+    ) {
+        let mut rest = Vec::new();
+        names.for_each(|name| relay::put_short(&mut rest, name));
+        if !rest.is_empty() {
+            let mut frame = Vec::new();
+            Encoding::Frame.message(&mut frame, is_text, payload);
+            self.unfinished.put(Step::Publish { names: rest.into(), frame: frame.into(), except, is_relayed: true });
+        }
+    }
+
+    /// Publishes a frame to the channels of [`relay::names`], to the peers too if `is_relayed`, until the piece that has
+    /// begun at this work is large enough. Gives the channels that are left.
+    fn publish_frame<'n>(
+        &mut self,
+        mut names: &'n [u8],
+        frame: &[u8],
+        except: Option<ConnectionKey>,
+        is_relayed: bool,
+        begun: u64,
+    ) -> &'n [u8] {
+        let mut range: Option<(u32, u32)> = None;
+        let mut relayed: SmallVec<[(&[u8], u64); 4]> = SmallVec::new();
+        while let Some(name) = relay::take_name(&mut names) {
+            self.resolve(name);
+            let peers = if is_relayed { self.resolved.peers } else { 0 };
+            self.published += u64::from(is_relayed);
+            if !self.resolved.has_subscribers() && peers == 0 {
+                continue; // of a relayed one, the last subscriber left while the frame was on its way
+            }
+            let (start, end) = range.unwrap_or_else(|| self.append(frame));
+            range = Some((start, end));
+            self.deliver(start, end, except, 1);
+            if peers != 0 {
+                relayed.push((name, peers));
+            }
+            if self.has_done_piece(begun) {
+                break;
+            }
+        }
+        if let Some((start, end)) = range
+            && !relayed.is_empty()
+        {
+            self.relay(&relayed, start, end);
+        }
+        names
+    }
+}

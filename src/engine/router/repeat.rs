@@ -1,0 +1,162 @@
+//! The shortest way through a core, for what a busy publisher sends: messages that begin as the last one did.
+
+use crate::{
+    engine::{
+        relay,
+        router::{Router, TURN_BYTES_MAX, work::MESSAGE_UNITS},
+        session::Grant,
+        slot::ConnectionKey,
+    },
+    error::Fault,
+    protocol::{frame, mask},
+};
+
+/// A longer head is not kept: comparing it would cost as much as parsing it.
+const HEAD_BYTES_MAX: usize = 256;
+
+/// The head of the last message that did nothing but publish. What a head means depends on its bytes and on what its
+/// sender may do, and on nothing else. So a message that starts with the very same bytes, of a connection that has the
+/// same grant, is neither parsed nor checked again.
+#[derive(Debug, Default)]
+pub(super) struct LastHead {
+    /// The head up to its empty line; empty when none is known.
+    bytes: Vec<u8>,
+    /// What the sender might do for whom it was checked.
+    grant: Grant,
+    /// Its channels, as [`relay::names`] has them.
+    names: Vec<u8>,
+    no_echo: bool,
+    /// The number of its only channel in [`super::resolve::What`], if all of the channel's subscribers are one audience. As
+    /// long as that is what was resolved last, further messages are one range of the turn.
+    channel: Option<u64>,
+}
+
+impl Router {
+    /// A message of a connection that has `grant` was found sound, and was just published to these channels and did nothing
+    /// else: further messages with its head do the same, until [`Router::forget_head`].
+    pub(crate) fn keep_head<'n>(
+        &mut self,
+        grant: Grant,
+        head: &[u8],
+        names: impl Iterator<Item = &'n [u8]>,
+        no_echo: bool,
+    ) {
+        if head.len() > HEAD_BYTES_MAX {
+            return;
+        }
+        let last = &mut self.last_head;
+        last.bytes.clear();
+        last.bytes.extend_from_slice(head);
+        last.names.clear();
+        names.for_each(|name| relay::put_short(&mut last.names, name));
+        (last.grant, last.no_echo) = (grant, no_echo);
+        self.expect_run();
+    }
+
+    /// The message with the last head was just published. If its channel is the only one, and reaches one audience, the
+    /// next messages go through [`Router::take_repeated`]: with several audiences a message goes to each before the next
+    /// one does.
+    fn expect_run(&mut self) {
+        let is_only = relay::names(&self.last_head.names).nth(1).is_none();
+        self.last_head.channel = if is_only { self.single_audience() } else { None };
+    }
+
+    /// The limits that the last head was held against have changed.
+    pub(crate) fn forget_head(&mut self) {
+        self.last_head.bytes.clear();
+        self.last_head.channel = None;
+    }
+
+    /// Whether a message of a connection that has this grant begins with the last head.
+    pub(crate) fn repeats(&self, grant: Grant, payload: &[u8]) -> bool {
+        let last = &self.last_head;
+        !last.bytes.is_empty() && last.grant == grant && payload.starts_with(&last.bytes)
+    }
+
+    /// Publishes a message that [repeats](Router::repeats) the last head.
+    pub(crate) fn publish_repeated(&mut self, key: ConnectionKey, is_text: bool, payload: &[u8]) {
+        let names = std::mem::take(&mut self.last_head.names);
+        let except = self.last_head.no_echo.then_some(key);
+        self.publish(relay::names(&names), is_text, payload, except);
+        self.last_head.names = names;
+        self.expect_run();
+    }
+
+    /// Takes messages of one frame each for as long as they repeat the last head and are no larger than this, and gives
+    /// the bytes used and the number of messages. They are unmasked on their way into the turn, and are one range there.
+    ///
+    /// # Errors
+    /// 1007 for text that is not UTF-8, with the messages before it, which are published.
+    pub(crate) fn take_repeated(
+        &mut self,
+        key: ConnectionKey,
+        grant: Grant,
+        payload_bytes_max: usize,
+        bytes: &[u8],
+    ) -> Repeated {
+        let channel = self.last_head.channel.filter(|_| self.last_head.grant == grant);
+        // One look for the whole run: a message that needs a congested link waits alone.
+        if channel.is_none() || self.single_audience() != channel || self.is_congested() {
+            return Repeated::default();
+        }
+        let mut turn = std::mem::take(self.outboxes.turn());
+        let start = turn.len();
+        let taken = self.append_repeated(&mut turn, payload_bytes_max, bytes);
+        let end = turn.len();
+        if !self.resolved.has_subscribers() {
+            turn.truncate(start); // they were there for the peers, if there are any
+            self.passed_on += end - start;
+        }
+        *self.outboxes.turn() = turn;
+        if taken.messages > 0 {
+            self.work.add(MESSAGE_UNITS * taken.messages);
+            self.published += taken.messages;
+            if self.resolved.has_subscribers() {
+                let except = self.last_head.no_echo.then_some(key);
+                self.deliver(start as u32, end as u32, except, taken.messages);
+            }
+        }
+        taken
+    }
+
+    fn append_repeated(&mut self, turn: &mut Vec<u8>, payload_bytes_max: usize, bytes: &[u8]) -> Repeated {
+        let head = &self.last_head.bytes[..];
+        let (start, mut end) = (turn.len(), turn.len());
+        let end_max = TURN_BYTES_MAX.min(start.saturating_add(self.run_bytes_max()));
+        let mut taken = Repeated::default();
+        while end < end_max {
+            let rest = &bytes[taken.used..];
+            let Some(whole) = frame::whole(rest) else { break };
+            let masked = &rest[whole.start..whole.end];
+            if masked.len() > payload_bytes_max || !mask::starts_with(masked, whole.mask, head) {
+                break;
+            }
+            if turn.len() < end + whole.end {
+                // Room for twice as many as came yet: what is zeroed and not needed is no more than what is used.
+                turn.resize(end + whole.end.max(end - start).min(rest.len()), 0);
+            }
+            let (len, is_ascii) = frame::rewrite(rest, whole, &mut turn[end..]);
+            let frame = &turn[end..end + len];
+            if whole.is_text && !is_ascii && simdutf8::basic::from_utf8(&frame[len - masked.len()..]).is_err() {
+                taken.fault = Some(Fault::NOT_UTF8);
+                break;
+            }
+            self.resolved.relay(frame, &mut self.relays);
+            end += len;
+            taken.used += whole.end;
+            taken.messages += 1;
+        }
+        turn.truncate(end);
+        taken
+    }
+}
+
+/// What [`Router::take_repeated`] has made of some input.
+#[derive(Default)]
+pub(crate) struct Repeated {
+    /// Its bytes that were used.
+    pub(crate) used: usize,
+    pub(crate) messages: u64,
+    /// What is wrong with the message behind them.
+    pub(crate) fault: Option<Fault>,
+}

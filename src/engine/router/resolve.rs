@@ -1,0 +1,192 @@
+//! Which subscribers and peers a channel reaches.
+
+use smallvec::SmallVec;
+
+use crate::{
+    engine::{
+        relay::Relays,
+        router::{Router, recent::concerns, work::lookup_units},
+        subscriptions::AudienceId,
+    },
+    protocol::channel::Kind,
+};
+
+/// The channel that was published to last, and what it reaches. It serves the next publish to the same channel, unless a
+/// subscription has changed that since.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) what: What,
+    pub(super) hash: u32,
+    pub(super) name: Vec<u8>,
+    pub(super) audiences: SmallVec<[AudienceId; 8]>,
+    /// A bit for each interested peer.
+    pub(super) peers: u64,
+    /// Subscribers of all audiences.
+    pub(super) subscribers: usize,
+}
+
+/// What [`Resolved`] stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum What {
+    /// Nothing: a subscription has changed, or nothing was published yet. Its audiences may still be named by the run.
+    #[default]
+    Nothing,
+    /// A whole channel. No other resolution has the same number, so the number tells whether this one still holds.
+    Channel { number: u64 },
+    /// One subscribed name alone, to which the bridge delivers.
+    Name(Kind),
+}
+
+impl Resolved {
+    pub(super) fn is_channel(&self) -> bool {
+        matches!(self.what, What::Channel { .. })
+    }
+
+    pub(super) fn reaches_anyone(&self) -> bool {
+        self.has_subscribers() || self.peers != 0
+    }
+
+    pub(super) fn has_subscribers(&self) -> bool {
+        self.subscribers > 0
+    }
+
+    /// A subscription to this name has begun or ended.
+    pub(super) fn forget(&mut self, name: &[u8], kind: Kind) {
+        let holds = self.is_channel() && !concerns(name, kind, &self.name);
+        if !holds {
+            self.what = What::Nothing;
+        }
+    }
+
+    /// Hands a frame for this one channel to the peers that are interested.
+    #[inline]
+    pub(super) fn relay(&self, frame: &[u8], relays: &mut Relays) {
+        let mut peers = self.peers;
+        while peers != 0 {
+            relays.publish(peers.trailing_zeros(), std::iter::once(&self.name[..]), frame);
+            peers &= peers - 1;
+        }
+    }
+}
+
+impl Router {
+    /// Whether a name is known to be a channel: cheaper than checking it, and what is published to mostly is.
+    pub(crate) fn is_known(&self, name: &[u8]) -> bool {
+        (self.resolved.is_channel() && self.resolved.name == name) || self.subscriptions.find(name).is_some()
+    }
+
+    /// The number of the channel that was published to last, if all of its subscribers are one audience, and neither they
+    /// nor the interested peers have changed since.
+    pub(super) fn single_audience(&self) -> Option<u64> {
+        match self.resolved.what {
+            What::Channel { number } if self.resolved.audiences.len() <= 1 => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Looks a checked channel up, unless the last publish did.
+    pub(super) fn resolve(&mut self, name: &[u8]) {
+        if self.resolved.is_channel() && self.resolved.name == name {
+            return;
+        }
+        self.apply_run();
+        let hash = self.subscriptions.hash(name);
+        if self.subscriptions.has_patterns() {
+            return self.resolve_among_patterns(hash, name);
+        }
+        let resolved = &mut self.resolved;
+        (resolved.peers, resolved.subscribers) = (self.relays.always_interested(), 0);
+        resolved.audiences.clear();
+        if let Some(audience) = self.subscriptions.find_hashed(hash, name) {
+            resolved.audiences.push(audience);
+            resolved.peers |= self.subscriptions.peers(audience);
+            resolved.subscribers = self.subscriptions.subscribers(audience).len();
+        }
+        self.work.add(lookup_units(name, 0, 1));
+        self.has_resolved(hash, name);
+    }
+
+    #[inline(never)]
+    fn resolve_among_patterns(&mut self, hash: u32, name: &[u8]) {
+        self.put_away();
+        if self.recent.take(hash, name, &mut self.resolved) {
+            return self.count_subscribers();
+        }
+        let resolved = &mut self.resolved;
+        self.subscriptions.find_all(hash, name, &mut resolved.audiences);
+        (resolved.peers, resolved.subscribers) = (self.relays.always_interested(), 0);
+        for &audience in &resolved.audiences {
+            resolved.peers |= self.subscriptions.peers(audience);
+            resolved.subscribers += self.subscriptions.subscribers(audience).len();
+        }
+        self.work.add(lookup_units(name, self.subscriptions.shapes(), resolved.audiences.len()));
+        self.has_resolved(hash, name);
+    }
+
+    /// The audiences, subscribers and peers of a channel were found.
+    fn has_resolved(&mut self, hash: u32, name: &[u8]) {
+        self.resolutions += 1;
+        let resolved = &mut self.resolved;
+        resolved.name.clear();
+        resolved.name.extend_from_slice(name);
+        resolved.hash = hash;
+        resolved.what = What::Channel { number: self.resolutions };
+    }
+
+    /// The channel that was published to last makes room for another. With patterns, finding out again whom it reaches
+    /// costs more than keeping it.
+    pub(super) fn put_away(&mut self) {
+        if self.subscriptions.has_patterns() {
+            self.recent.put(&mut self.resolved);
+        }
+        self.resolved.what = What::Nothing;
+    }
+
+    /// A name has its first subscriber, or its last one is gone, on this core or a peer. The audiences of the channels that
+    /// it matches may not stand for the same any more.
+    pub(super) fn forget_resolved(&mut self, name: &[u8], kind: Kind) {
+        self.resolved.forget(name, kind);
+        self.recent.forget(name, kind);
+    }
+
+    /// A name has more subscribers or fewer, and some still: the resolved channel reaches the same audiences, but they may be
+    /// larger or smaller, which its publishers are charged for.
+    pub(super) fn count_subscribers(&mut self) {
+        if self.resolved.what != What::Nothing {
+            let sizes = self.resolved.audiences.iter().map(|&id| self.subscriptions.subscribers(id).len());
+            self.resolved.subscribers = sizes.sum();
+        }
+    }
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl Router {
+    /// How many channels and patterns the last publish met.
+    #[cfg(test)]
+    pub(crate) fn resolved_audiences(&self) -> usize {
+        self.resolved.audiences.len()
+    }
+
+    /// How often a channel was looked up.
+    #[cfg(test)]
+    pub(crate) fn resolutions(&self) -> u64 {
+        self.resolutions
+    }
+
+    /// Checks that what is kept of a channel is what it would be found to be now.
+    pub(super) fn check_resolved(&self, resolved: &Resolved) {
+        if !resolved.is_channel() {
+            return;
+        }
+        let mut found = SmallVec::new();
+        self.subscriptions.find_all(self.subscriptions.hash(&resolved.name), &resolved.name, &mut found);
+        let mut kept = resolved.audiences.clone();
+        kept.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(kept, found, "a subscription to {:?} is not known", String::from_utf8_lossy(&resolved.name));
+        let peers = found.iter().fold(self.relays.always_interested(), |bits, &id| bits | self.subscriptions.peers(id));
+        // Their number is counted anew when a channel that was put away is taken again.
+        let has_subscribers = found.iter().any(|&id| !self.subscriptions.subscribers(id).is_empty());
+        assert_eq!((resolved.peers, resolved.has_subscribers()), (peers, has_subscribers));
+    }
+}

@@ -1,0 +1,105 @@
+//! Connections that are not read for now: their next message needs a congested link, or the last one is not finished.
+
+use std::collections::VecDeque;
+
+use crate::engine::{
+    session::Phase,
+    sessions::Sessions,
+    slot::{ConnectionKey, Slot},
+};
+
+/// The paused connections.
+#[derive(Debug, Default)]
+pub(super) struct Paused {
+    /// Each with a bit for each link that it waits for; the one that has waited longest is first.
+    list: VecDeque<(ConnectionKey, u64)>,
+    /// The bits of all of them.
+    links: u64,
+    /// One of them waits for no link any more.
+    has_free: bool,
+}
+
+impl Paused {
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn contains(&self, key: ConnectionKey) -> bool {
+        self.list.iter().any(|(paused, _)| *paused == key)
+    }
+
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+impl Sessions {
+    /// Whether a connection is read now. The input of a paused one stays in its socket, where it costs no memory of ours,
+    /// until [`Sessions::take_resumed`] gives the connection again.
+    pub(crate) fn may_read(&self, slot: Slot) -> bool {
+        !self[slot].is_paused()
+    }
+
+    /// Whether kept input of a connection comes before more is read.
+    pub(crate) fn has_kept(&self, slot: Slot) -> bool {
+        self[slot].has_more()
+    }
+
+    /// Pauses a connection until one of these links has room.
+    pub(crate) fn pause(&mut self, slot: Slot, links: u64) {
+        let (key, now) = (self.key(slot), self.now);
+        let session = &mut self[slot];
+        session.set_paused(true);
+        if session.phase == Phase::Open {
+            session.heard = now; // what it has sent waits; from here on it is us who do not listen
+        }
+        self.paused.list.push_back((key, links));
+        self.paused.links |= links;
+    }
+
+    /// Pauses a connection until [`Sessions::unpause`]. Gives its key, unless it is paused already.
+    pub(crate) fn pause_for_rest(&mut self, slot: Slot) -> Option<ConnectionKey> {
+        if self[slot].is_paused() {
+            return None;
+        }
+        self[slot].set_paused(true);
+        Some(self.key(slot))
+    }
+
+    /// A paused connection is read again from the next turn on.
+    pub(crate) fn unpause(&mut self, key: ConnectionKey) {
+        if self.is_current(key) {
+            self.paused.list.push_back((key, 0));
+            self.paused.has_free = true;
+        }
+    }
+
+    /// Whether a paused connection may go on while these links are congested.
+    pub(crate) fn may_resume(&self, congested: u64) -> bool {
+        self.paused.has_free || self.paused.links & congested != self.paused.links
+    }
+
+    /// Appends the connections that need not wait any more, the one that has waited longest first. Read these first:
+    /// otherwise other publishers may fill the links again before they get a turn.
+    pub(crate) fn take_resumed(&mut self, congested: u64, resumed: &mut Vec<ConnectionKey>) {
+        if !self.may_resume(congested) {
+            return;
+        }
+        let now = self.now;
+        let mut paused = std::mem::take(&mut self.paused);
+        paused.list.retain(|&(key, links)| {
+            if links & congested != 0 {
+                self.paused.links |= links;
+                return true;
+            }
+            if self.is_current(key) {
+                let session = &mut self[key.slot];
+                session.set_paused(false);
+                if matches!(session.phase, Phase::Http | Phase::Open) {
+                    session.excuse(now);
+                }
+                resumed.push(key);
+            }
+            false
+        });
+        self.paused.list = paused.list;
+    }
+}
