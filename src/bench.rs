@@ -25,7 +25,7 @@ use crate::{
         inbox,
         lanes::ALONE_AFTER,
         limits::Limits,
-        outbox::Sink,
+        outbox::{Sink, Written},
         session::Ended,
         slot::{ConnectionKey, Slot},
         subscriptions::{AudienceId, Subscriptions},
@@ -218,11 +218,11 @@ impl Feed {
 }
 
 impl Sink for Feed {
-    fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.bytes += len as u64;
         self.writes += 1;
-        Ok(len)
+        Ok(Written { bytes: len, is_blocked: false })
     }
 }
 

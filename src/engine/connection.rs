@@ -9,7 +9,12 @@ use std::{
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use crate::engine::{hub::CLOSE_TIMEOUT, outbox::Sink, session::Ended, slot::Slot};
+use crate::engine::{
+    hub::CLOSE_TIMEOUT,
+    outbox::{Sink, Written},
+    session::Ended,
+    slot::Slot,
+};
 
 /// One socket: 8 bytes.
 #[derive(Debug, Default)]
@@ -99,13 +104,13 @@ impl Connections {
 }
 
 impl Sink for Connections {
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         let Some(stream) = &mut self.connections[slot as usize].stream else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         match slices {
-            [one] => retry(|| stream.write(one)),
-            _ => retry(|| stream.write_vectored(slices)),
+            [one] => Written::of(retry(|| stream.write(one)), one.len()),
+            _ => Written::of(retry(|| stream.write_vectored(slices)), slices.iter().map(|slice| slice.len()).sum()),
         }
     }
 }

@@ -34,8 +34,31 @@ pub(crate) trait Sink {
     /// Writes some of `slices` to the connection without blocking.
     ///
     /// # Errors
-    /// `WouldBlock` when it takes nothing now; anything else means that the connection is lost.
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// The connection is lost.
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written>;
+}
+
+/// What a write has done. A socket that encrypts may take all bytes and still wait to send them, so the two are not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// So many bytes were taken: they are the sink's to send.
+    pub(crate) bytes: usize,
+    /// The sink takes nothing more until it says that it is writable.
+    pub(crate) is_blocked: bool,
+}
+
+impl Written {
+    /// What came of a write of `len` bytes to a socket without a buffer of its own: a short write means that it is full.
+    ///
+    /// # Errors
+    /// All but `WouldBlock`, which is a write of nothing.
+    pub(crate) fn of(result: io::Result<usize>, len: usize) -> io::Result<Self> {
+        match result {
+            Ok(bytes) => Ok(Self { bytes, is_blocked: bytes < len }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Self { bytes: 0, is_blocked: true }),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// One connection's outbox.

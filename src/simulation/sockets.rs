@@ -10,7 +10,7 @@ use rand::{RngExt, rngs::StdRng};
 
 use crate::engine::{
     hub::Hub,
-    outbox::Sink,
+    outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
     turn::Sockets,
@@ -169,7 +169,7 @@ impl Sockets for Buffers {
 }
 
 impl Sink for Buffers {
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         let Some(id) = self.by_slot[slot as usize] else { return Err(io::ErrorKind::NotConnected.into()) };
         let socket = &mut self.all[id];
         assert!(!socket.is_shut && !socket.is_closed, "a write to a socket that is shut");
@@ -191,6 +191,6 @@ impl Sink for Buffers {
         }
         socket.room -= sent;
         socket.is_refused |= sent < len;
-        if sent == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(sent) }
+        Ok(Written { bytes: sent, is_blocked: sent < len })
     }
 }

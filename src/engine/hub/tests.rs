@@ -28,7 +28,7 @@ use super::*;
 use crate::{
     config::Config,
     engine::{
-        outbox::Sink,
+        outbox::{Sink, Written},
         router::{Awaited, TURN_BYTES_MAX},
         session::{Ended, Session},
     },
@@ -64,18 +64,18 @@ struct Peers {
 }
 
 impl Sink for Peers {
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         if self.broken.contains(&slot) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if self.stalled.contains(&slot) {
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Ok(Written { bytes: 0, is_blocked: true });
         }
         self.received.resize_with(self.received.len().max(slot as usize + 1), Vec::new);
         let received = &mut self.received[slot as usize];
         let before = received.len();
         slices.iter().for_each(|slice| received.extend_from_slice(slice));
-        Ok(received.len() - before)
+        Ok(Written { bytes: received.len() - before, is_blocked: false })
     }
 }
 

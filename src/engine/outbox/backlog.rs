@@ -8,10 +8,7 @@ use std::{
 use crate::{
     engine::{
         arena::{Arena, Range},
-        outbox::{
-            SLICES_MAX, Sink,
-            flush::{rest_of_unit, written},
-        },
+        outbox::{SLICES_MAX, Sink, Written, flush::rest_of_unit},
         slot::Slot,
     },
     protocol::encoding::Encoding,
@@ -68,14 +65,12 @@ impl Backlog {
     ) -> io::Result<bool> {
         while !self.is_blocked && !self.ranges.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut len = 0;
             let count = self.ranges.len().min(SLICES_MAX);
             for (slice, &range) in slices.iter_mut().zip(&self.ranges) {
                 *slice = IoSlice::new(arena.bytes(range));
-                len += slice.len();
             }
-            let sent = written(sink.write(slot, &slices[..count]))?;
-            self.is_blocked = sent < len;
+            let Written { bytes: sent, is_blocked } = sink.write(slot, &slices[..count])?;
+            self.is_blocked = is_blocked;
             self.since += progress(now.saturating_sub(self.since), sent, self.len);
             self.advance(sent, (encoding, &mut *opaque), arena);
         }

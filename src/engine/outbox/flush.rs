@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 
 use crate::{
     engine::{
-        outbox::{ALL, Backlog, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink},
+        outbox::{ALL, Backlog, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink, Written},
         slot::Slot,
     },
     protocol::encoding::Encoding,
@@ -46,7 +46,7 @@ impl Outboxes {
             // The common case: one range, one plain write.
             let (start, end) = (outbox.start, outbox.end);
             let bytes = &self.arena.turn()[start as usize..end as usize];
-            let sent = written(sink.write(slot, &[IoSlice::new(bytes)]))?;
+            let sent = sink.write(slot, &[IoSlice::new(bytes)])?.bytes;
             outbox.start = 0;
             outbox.end = 0;
             if sent == bytes.len() {
@@ -106,13 +106,17 @@ impl Outboxes {
                 *slice = IoSlice::new(&self.arena.turn()[start as usize..end as usize]);
                 len += slice.len();
             }
-            let sent = written(sink.write(slot, &slices[..batch.len()]))?;
+            let Written { bytes: sent, is_blocked } = sink.write(slot, &slices[..batch.len()])?;
             if sent < len {
                 self.refuse(slot, first, sent);
                 return Ok(false);
             }
             first += batch.len();
             self.outboxes[slot as usize].sent(sent);
+            if is_blocked && first < self.ranges.len() {
+                self.refuse(slot, first, 0);
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -171,14 +175,6 @@ fn empty<T>(list: &mut Vec<T>) {
     list.clear();
     if list.capacity() > RANGES_KEPT {
         *list = Vec::new();
-    }
-}
-
-/// `WouldBlock` is no error here, but zero bytes.
-pub(super) fn written(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        result => result,
     }
 }
 

@@ -75,7 +75,7 @@ impl Model {
 }
 
 impl Sink for Vec<Model> {
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         let model = &mut self[slot as usize];
         assert!(!slices.is_empty() && slices.iter().all(|slice| !slice.is_empty()), "an empty write");
         if model.is_broken {
@@ -83,12 +83,10 @@ impl Sink for Vec<Model> {
         }
         let bytes = slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat();
         let sent = bytes.len().min(model.room).min(model.cap);
-        if sent == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         model.receive(&bytes[..sent]);
         model.room = if model.room == ENDLESS { ENDLESS } else { model.room - sent };
-        Ok(sent)
+        // One that has just room for all of it knows that it is full.
+        Ok(Written { bytes: sent, is_blocked: sent < bytes.len() || model.room == 0 })
     }
 }
 

@@ -8,14 +8,14 @@ use std::{
 use super::Reactor;
 use crate::engine::{
     hub::Hub,
-    outbox::Sink,
+    outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
     turn::Sockets,
 };
 
 impl Sink for Reactor {
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         self.connections.write(slot, slices)
     }
 }

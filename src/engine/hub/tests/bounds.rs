@@ -7,11 +7,11 @@ use super::*;
 struct Counts(Vec<usize>);
 
 impl Sink for Counts {
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         self.0.resize(self.0.len().max(slot as usize + 1), 0);
         let len = slices.iter().map(|slice| slice.len()).sum();
         self.0[slot as usize] += len;
-        Ok(len)
+        Ok(Written { bytes: len, is_blocked: false })
     }
 }
 

@@ -113,8 +113,9 @@ fn past_the_budget_a_few_bytes_that_pin_much_are_copied_out_and_nobody_is_closed
 struct Draining(usize);
 
 impl Sink for Draining {
-    fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(slices.iter().map(|slice| slice.len()).sum::<usize>().min(self.0))
+    fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        Ok(Written { bytes: len.min(self.0), is_blocked: self.0 < len })
     }
 }
 
