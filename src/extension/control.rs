@@ -197,7 +197,7 @@ pub(super) fn keep_head(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
     let Parsed { head, payload, .. } = message;
     if head.only_publishes() {
         let no_echo = is_no_echo(head, payload);
-        hub.keep_head(slot, &payload[..head.body_start()], message.names(Control::Publish), no_echo);
+        hub.keep_head(slot, &payload[..head.body_start()], head.spans(Control::Publish), no_echo);
     }
 }
 

@@ -9,6 +9,7 @@ mod owned;
 pub(crate) use answers::{acknowledgement, encode_refusal};
 pub(crate) use control::Control;
 pub(crate) use head::{Head, HeadLimits, find_ack};
+pub(crate) use names::Span;
 pub use owned::Message;
 
 /// The first bytes of every LHTTP message.

@@ -8,7 +8,7 @@ use crate::{
         subscriptions::Demand,
     },
     error::Refusal,
-    protocol::channel::Kind,
+    protocol::{channel::Kind, message::Span},
 };
 
 impl Hub {
@@ -26,13 +26,7 @@ impl Hub {
 
     /// A message that was found sound does nothing but publish to these channels, see
     /// [`crate::engine::router::Router::keep_head`].
-    pub(crate) fn keep_head<'n>(
-        &mut self,
-        slot: Slot,
-        head: &[u8],
-        names: impl Iterator<Item = &'n [u8]>,
-        no_echo: bool,
-    ) {
+    pub(crate) fn keep_head(&mut self, slot: Slot, head: &[u8], names: impl Iterator<Item = Span>, no_echo: bool) {
         self.router.keep_head(self.sessions[slot].grant, head, names, no_echo);
     }
 

@@ -165,6 +165,7 @@ impl Hub {
 
     /// The door for whole messages, in however many frames they came. What a message does that begins as the last one did is
     /// known; the application says it of all others. Text is UTF-8.
+    #[inline]
     fn message(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
         self.router.work.add(2 * MESSAGE_UNITS);
         self.stats.received += 1;

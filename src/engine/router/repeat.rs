@@ -2,13 +2,12 @@
 
 use crate::{
     engine::{
-        relay,
         router::{Router, TURN_BYTES_MAX, work::MESSAGE_UNITS},
         session::Grant,
         slot::ConnectionKey,
     },
     error::Fault,
-    protocol::{frame, mask},
+    protocol::{frame, mask, message::Span},
 };
 
 /// A longer head is not kept: comparing it would cost as much as parsing it.
@@ -23,8 +22,8 @@ pub(super) struct LastHead {
     bytes: Vec<u8>,
     /// What the sender might do for whom it was checked.
     grant: Grant,
-    /// Its channels, as [`relay::names`] has them.
-    names: Vec<u8>,
+    /// Where it names its channels.
+    names: Vec<Span>,
     no_echo: bool,
     /// The number of its only channel in [`super::resolve::What`], if all of the channel's subscribers are one audience. As
     /// long as that is what was resolved last, further messages are one range of the turn.
@@ -32,15 +31,9 @@ pub(super) struct LastHead {
 }
 
 impl Router {
-    /// A message of a connection that has `grant` was found sound, and was just published to these channels and did nothing
-    /// else: further messages with its head do the same, until [`Router::forget_head`].
-    pub(crate) fn keep_head<'n>(
-        &mut self,
-        grant: Grant,
-        head: &[u8],
-        names: impl Iterator<Item = &'n [u8]>,
-        no_echo: bool,
-    ) {
+    /// A message of a connection that has `grant` was found sound, and does nothing but publish to these channels: further
+    /// messages with its head do the same, until [`Router::forget_head`].
+    pub(crate) fn keep_head(&mut self, grant: Grant, head: &[u8], names: impl Iterator<Item = Span>, no_echo: bool) {
         if head.len() > HEAD_BYTES_MAX {
             return;
         }
@@ -48,17 +41,9 @@ impl Router {
         last.bytes.clear();
         last.bytes.extend_from_slice(head);
         last.names.clear();
-        names.for_each(|name| relay::put_short(&mut last.names, name));
-        (last.grant, last.no_echo) = (grant, no_echo);
-        self.expect_run();
-    }
-
-    /// The message with the last head was just published. If its channel is the only one, and reaches one audience, the
-    /// next messages go through [`Router::take_repeated`]: with several audiences a message goes to each before the next
-    /// one does.
-    fn expect_run(&mut self) {
-        let is_only = relay::names(&self.last_head.names).nth(1).is_none();
-        self.last_head.channel = if is_only { self.single_audience() } else { None };
+        last.names.extend(names);
+        // Only a second message shows that more may come.
+        (last.grant, last.no_echo, last.channel) = (grant, no_echo, None);
     }
 
     /// The limits that the last head was held against have changed.
@@ -73,13 +58,15 @@ impl Router {
         !last.bytes.is_empty() && last.grant == grant && payload.starts_with(&last.bytes)
     }
 
-    /// Publishes a message that [repeats](Router::repeats) the last head.
+    /// Publishes a message that [repeats](Router::repeats) the last head. If its channel is the only one, and reaches one
+    /// audience, the next messages go through [`Router::take_repeated`].
     pub(crate) fn publish_repeated(&mut self, key: ConnectionKey, is_text: bool, payload: &[u8]) {
         let names = std::mem::take(&mut self.last_head.names);
         let except = self.last_head.no_echo.then_some(key);
-        self.publish(relay::names(&names), is_text, payload, except);
+        self.publish(names.iter().map(|name| name.of(payload)), is_text, payload, except);
+        // With several audiences a message goes to each before the next one does: no run of messages then.
+        self.last_head.channel = if names.len() == 1 { self.single_audience() } else { None };
         self.last_head.names = names;
-        self.expect_run();
     }
 
     /// Takes messages of one frame each for as long as they repeat the last head and are no larger than this, and gives

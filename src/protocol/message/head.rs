@@ -210,6 +210,11 @@ impl Head {
         self.names.of(payload, control)
     }
 
+    /// The same as places in the payload.
+    pub(crate) fn spans(&self, control: Control) -> impl Iterator<Item = Span> {
+        self.names.spans_of(control)
+    }
+
     /// The first value of a control header; it is the only one of a message that passes [`Head::check_repeated`].
     pub(crate) fn value<'p>(&self, payload: &'p [u8], control: Control) -> Option<&'p [u8]> {
         self.values(payload, control).next()

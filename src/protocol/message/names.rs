@@ -7,19 +7,19 @@ const FEW_NAMES: usize = 32;
 /// The places of that table: a power of two, and twice as many, so that most names find an empty one.
 const PLACES: usize = 2 * FEW_NAMES;
 
-/// Bytes `start..end` of the payload.
+/// Bytes `start..end` of the payload, and of any other that begins as it does.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Span {
+pub(crate) struct Span {
     start: u32,
     end: u32,
 }
 
 impl Span {
-    pub(super) fn new(start: usize, end: usize) -> Self {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
     }
 
-    pub(super) fn of(self, payload: &[u8]) -> &[u8] {
+    pub(crate) fn of(self, payload: &[u8]) -> &[u8] {
         &payload[self.start as usize..self.end as usize]
     }
 
@@ -73,7 +73,12 @@ impl Names {
 
     /// The names in all headers of one kind, in order.
     pub(super) fn of<'a>(&'a self, payload: &'a [u8], control: Control) -> impl Iterator<Item = &'a [u8]> {
-        self.list.iter().filter(move |name| name.control == control).map(|name| name.span.of(payload))
+        self.spans_of(control).map(|span| span.of(payload))
+    }
+
+    /// The same as places in the payload.
+    pub(super) fn spans_of(&self, control: Control) -> impl Iterator<Item = Span> {
+        self.list.iter().filter(move |name| name.control == control).map(|name| name.span)
     }
 
     /// Drops names that were there before (PROTOCOL.md §2: each name counts once). To be called when all are there. Cost: by

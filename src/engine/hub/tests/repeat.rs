@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::{relay::Relays, session::Grant};
+use crate::{
+    engine::{relay::Relays, session::Grant},
+    protocol::message::Span,
+};
 
 const HEADS: [&str; 6] = [
     "LHTTP/1.0 chat\r\npublish:a\r\n\r\n",
@@ -28,11 +31,12 @@ impl Application for Publishing {
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
         self.seen += 1;
         let Some(head) = HEADS.iter().find(|head| payload.starts_with(head.as_bytes())) else { return };
-        let name = head.rsplit_once("publish:").expect("a channel").1.trim_end();
+        let start = head.rfind("publish:").expect("a channel") + "publish:".len();
+        let name = head[start..].trim_end();
         let no_echo = head.contains("no-echo");
         hub.publish([name.as_bytes()].into_iter(), is_text, payload, no_echo.then_some(slot));
         if self.expects_repeats {
-            hub.keep_head(slot, head.as_bytes(), [name.as_bytes()].into_iter(), no_echo);
+            hub.keep_head(slot, head.as_bytes(), [Span::new(start, start + name.len())].into_iter(), no_echo);
         }
     }
 
