@@ -15,7 +15,6 @@
 //! how many bytes.
 
 mod defaults;
-mod listen;
 mod machine;
 pub(crate) mod memory;
 mod nats;
@@ -36,8 +35,8 @@ pub(crate) use self::plan::RESERVED_PER_CORE;
 pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Allow, Denied, parse_url};
+pub use crate::listen::Listen;
 pub use self::{
-    listen::Listen,
     machine::raise_fd_limit,
     memory::WorstCase,
     plan::Plan,
