@@ -97,7 +97,7 @@ fn configure(args: Args) -> Result<Setting, String> {
         Err(env::VarError::NotPresent) => {}
         Err(env::VarError::NotUnicode(_)) => return Err(format!("{KEY_VARIABLE} is not UTF-8")),
     }
-    args.lay_over(&mut config);
+    args.options.lay_over(&mut config)?;
     secrets::in_named_files(&config, &mut exposed);
     Ok(Setting { config, log, demo, exposed })
 }
