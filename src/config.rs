@@ -15,6 +15,7 @@
 //! how many bytes.
 
 mod ceilings;
+mod channels;
 mod machine;
 pub(crate) mod memory;
 mod nats;
@@ -35,6 +36,7 @@ pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Allow, Denied, parse_url};
 pub use self::{
+    channels::ChannelRule,
     machine::raise_fd_limit,
     memory::WorstCase,
     options::{Config, Declaration, Preset, Reload, Unit},

@@ -41,7 +41,7 @@ use std::{path::PathBuf, time::Duration};
 pub use self::declaration::{Declaration, Preset, Reload, Unit};
 use self::value::Value;
 
-use super::{Listen, Secret};
+use super::{ChannelRule, Listen, Secret};
 
 /// Makes of the table all that follows from it.
 macro_rules! declare {
@@ -66,6 +66,11 @@ macro_rules! declare {
                 #[doc = concat!(" Default: ", said!($preset $($default)?), ". In TOML also `", $key, "` in `[", $section, "]`.")]
                 pub $field: $type,
             )+)+
+
+            /// `[[channel]]` in TOML: rules for channels, of which the first that matches a channel counts. Default: none.
+            ///
+            /// Nothing asks for them yet. A reload takes them at once.
+            pub channels: Vec<ChannelRule>,
         }
 
         impl Config {
@@ -91,7 +96,7 @@ macro_rules! declare {
 
             /// All fields as their types have them without a value.
             fn empty() -> Self {
-                Self { $($($field: Default::default(),)+)+ }
+                Self { $($($field: Default::default(),)+)+ channels: Vec::new() }
             }
         }
 

@@ -7,7 +7,7 @@ use serde::{
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
-use super::{Config, Declaration, Unit, nearest::hint};
+use super::{ChannelRule, Config, Declaration, Unit, channels::Rules, nearest::hint};
 
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
@@ -50,6 +50,10 @@ impl<'de> Visitor<'de> for Top<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<String>()? {
+            if key == ChannelRule::KEY {
+                self.0.config.channels = map.next_value::<Rules>()?.0;
+                continue;
+            }
             let option = Config::OPTIONS.iter().find(|option| option.name == key);
             let section = Config::OPTIONS.iter().map(|option| option.section).find(|section| *section == key);
             if option.is_none() && section.is_none() {
@@ -65,6 +69,7 @@ impl<'de> Visitor<'de> for Top<'_> {
 fn unknown(key: &str) -> String {
     let mut known: Vec<&str> = Config::NAMES.to_vec();
     known.extend(Config::OPTIONS.iter().map(|option| option.section));
+    known.push(ChannelRule::KEY);
     known.dedup();
     format!("{key}: there is no such option and no such section{}", hint(key, &known))
 }

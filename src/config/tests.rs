@@ -104,6 +104,7 @@ fn every_option_can_be_set_in_toml() {
         upstream_queue_max: 4,
         upstream_timeout: Duration::from_secs(5),
         upstream_response_bytes_max: 1 << 10,
+        channels: Vec::new(),
     };
     assert_eq!(toml::from_str::<Config>(EVERY_OPTION).unwrap(), expected);
 }

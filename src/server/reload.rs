@@ -11,7 +11,7 @@ use std::{
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::{
-    config::{Config, Reload},
+    config::{ChannelRule, Config, Reload},
     edge::nats,
     engine::{
         hub::Limits,
@@ -82,7 +82,7 @@ impl Reloader {
     /// [`Reloaded::applied`], and the bridge connects anew with it, without a gap.
     ///
     /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once, for
-    /// connections that are open too. The others do not: they are named in
+    /// connections that are open too; so do the rules of channels. The others do not: they are named in
     /// [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does something that the
     /// limit is about.
     ///
@@ -160,6 +160,10 @@ fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
             Reload::Restart | Reload::FileReadAgain => reloaded.needs_restart.push(option.name),
         }
     }
+    if running.channels != wanted.channels {
+        running.channels.clone_from(&wanted.channels);
+        reloaded.applied.push(ChannelRule::KEY);
+    }
     reloaded
 }
 
@@ -184,5 +188,13 @@ mod tests {
         assert_eq!(running, Config { message_bytes_max: start.message_bytes_max, ..wanted.clone() });
         assert_eq!(lay_over(&mut running, &wanted).applied, [""; 0], "the second time there is nothing new");
         assert_eq!(lay_over(&mut running, &wanted).needs_restart, ["max-message"], "it still waits for the restart");
+    }
+
+    #[test]
+    fn rules_for_channels_are_taken_all_together() {
+        let wanted = Config { channels: vec!["room.*".parse().unwrap()], ..Config::default() };
+        let mut running = Config::default();
+        assert_eq!(lay_over(&mut running, &wanted).applied, ["channel"]);
+        assert_eq!(running, wanted);
     }
 }

@@ -89,6 +89,7 @@ mod tests {
             ("cores = \"x\"", "cores: invalid type: string \"x\", expected a number such as 2"),
             ("[limits]\nmax-head = \"much\"", "limits.max-head: \"much\" is not a size"),
             ("[nats]\ncred = 1", "nats: cred: there is no such option in [nats]; did you mean creds?"),
+            ("[[channel]]\nmatch = \"a..b\"", "channel: rule 1: channel \"a..b\" has an empty token"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(shown) && !error.contains('\n') && !error.ends_with('`'), "{text}: {error}");

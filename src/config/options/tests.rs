@@ -103,6 +103,7 @@ fn an_unknown_key_is_named_with_its_section_and_what_it_may_have_been() {
     for (text, said) in [
         ("max-mesage = 1", "max-mesage: there is no such option and no such section; did you mean max-message?"),
         ("[nat]\nurl = \"h\"", "nat: there is no such option and no such section; did you mean nats?"),
+        ("[[chanel]]\nmatch = \"a\"", "chanel: there is no such option and no such section; did you mean channel?"),
         ("[nats]\ncred = \"h\"", "cred: there is no such option in [nats]; did you mean creds?"),
         ("[limits]\nmax-mesage = 1", "max-mesage: there is no such option in [limits]; did you mean max-message?"),
         ("[nats]\nnats-creds = \"h\"", "nats-creds: there is no such option in [nats]; it is creds in [nats]"),
@@ -116,7 +117,7 @@ fn an_unknown_key_is_named_with_its_section_and_what_it_may_have_been() {
         assert!(error.contains(said), "{text}: {error}");
     }
     let error = refusal("certificate = 1");
-    assert!(Config::NAMES.iter().chain(&["limits"]).all(|known| error.contains(known)), "{error}");
+    assert!(Config::NAMES.iter().chain(&["limits", "channel"]).all(|known| error.contains(known)), "{error}");
 }
 
 #[test]

@@ -132,6 +132,10 @@ fn a_file_that_cannot_be_used_is_named_with_its_fault() {
         ("idle-timeout = 1\n[timeouts]\nidle = 1", "idle-timeout and timeouts.idle are the same option"),
         ("[timeouts]\nidle = \"soon\"", "soon"),
         ("[limits]\nmax-message = \"1KiB\"", "max-head"),
+        ("[[channel]]\nmatch = \"a..b\"", "empty token"),
+        ("[[channel]]\nmatch = \"a\"\nhistory = 1", "rule 1: history: there is no such key"),
+        ("[[channel]]\nmatch = \"a\"\n[[channel]]\nmatch = \"a\"", "rules 1 and 2 have the same match"),
+        ("[[channel]]\nmatch = \">\"\n[[channel]]\nmatch = \"a\"", "rule 2, \"a\", is never reached"),
     ] {
         let path = scratch.write("lhttpd.toml", content);
         assert_refused(&["--config", &path], named);
@@ -154,17 +158,19 @@ fn check_says_what_the_options_come_to_and_starts_nothing() {
 }
 
 #[test]
-fn a_file_with_sections_and_flat_keys_is_checked() {
+fn a_file_with_sections_and_flat_keys_is_checked_and_its_rules_are_listed_in_their_order() {
     let scratch = Scratch::new();
     let content = "cores = 1\noutbox-max = \"2MiB\"\n\
         [limits]\nmax-message = \"32KiB\"\nmax-connections = 123\n\
-        [http]\npublish-key = \"hunter2\"\n";
+        [http]\npublish-key = \"hunter2\"\n\
+        [[channel]]\nmatch = \"room.lobby\"\n[[channel]]\nmatch = \"room.*\"\n";
     let path = scratch.write("lhttpd.toml", content);
     let said = succeeds(&["--check", "--config", &path]);
     for part in ["1 core", "123 connections", "messages of 32.0 KiB", "outboxes of 2.0 MiB", "publish key set"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
-    assert!(!said.contains("hunter2"), "{said}");
+    let rules = "\nchannel rule 1: match = \"room.lobby\"\nchannel rule 2: match = \"room.*\"\n";
+    assert!(said.ends_with(rules) && !said.contains("hunter2"), "{said}");
 }
 
 #[test]

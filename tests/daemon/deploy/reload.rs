@@ -150,8 +150,8 @@ fn the_other_spelling_of_an_option_is_no_change(cores: usize) {
     let server = Reloading::start(cores, "max-subscriptions = 5\nnats-buffer = \"9MiB\"\n", &[]);
     server.reload("[limits]\nmax-subscriptions = 5\n[nats]\nbuffer = \"9MiB\"\n", "nothing has changed");
     server.reload(
-        "[limits]\nmax-subscriptions = 6\n[nats]\nbuffer = \"9MiB\"\n",
-        "these have changed: max-subscriptions",
+        "[limits]\nmax-subscriptions = 6\n[nats]\nbuffer = \"9MiB\"\n[[channel]]\nmatch = \"room.*\"\n",
+        "these have changed: max-subscriptions, channel",
     );
     server.reload("[limit]\nmax-subscriptions = 7\n", "did you mean limits?");
 }
