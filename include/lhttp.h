@@ -158,8 +158,9 @@ lhttp_status lhttp_config_init(lhttp_config *config, size_t size);
 
 /* Sets an option by the name that it has in the configuration file of lhttpd, to a text such as its flag takes:
  * "listen" to "127.0.0.1:8081" or "unix:/path" (several are separated by commas), "cores" to "2", "max-message" to "16KiB",
- * "idle-timeout" to "2m". `lhttpd --help` and the README list them; all of them but "demo" are here. "log" sets the
- * level of lhttp_log for the whole process when a server starts with it.
+ * "idle-timeout" to "2m". The name in a section, "timeouts.idle", is the same. docs/OPTIONS.md has all of them; those of
+ * lhttpd alone are not here, but for "log", which sets the level of lhttp_log for the whole process when a server starts
+ * with it. The rules for channels cannot be set.
  *
  * LHTTP_ERROR_OPTION if there is no such option or the value is none of its; nothing has changed then. Whether
  * options fit each other, lhttp_start says. */

@@ -9,7 +9,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::config::Listen;
+use crate::listen::Listen;
 
 /// The fixed words of PROTOCOL.md §6, each with its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

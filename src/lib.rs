@@ -73,7 +73,7 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← engine ← extension ← edge ← server ← { ffi, lhttpd }`, and `protocol ← client`: each uses only what
+//! `error ← protocol ← config ← engine ← extension ← edge ← server ← { ffi, lhttpd }`, and `protocol ← client`: each uses only what
 //! is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
 //! or clock, so several of them and the links between them run in one test, from a seed.
 
@@ -90,6 +90,7 @@ mod ffi;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod listen;
 pub(crate) mod protocol;
 pub mod server;
 #[cfg(any(test, feature = "fuzz"))]

@@ -7,9 +7,10 @@ const LINES_MAX: usize = 400;
 
 /// The layers, lowest first; a module uses its own layer and those below it, never one above.
 /// `bench`, `fuzzing` and `simulation`, which nothing uses but `benches/`, `fuzz/` and tests, may look into all of them.
-const LAYERS: [&[&str]; 9] = [
-    &["error", "config"],
+const LAYERS: [&[&str]; 10] = [
+    &["error", "listen"],
     &["protocol"],
+    &["config"],
     &["client"],
     &["engine"],
     &["extension"],

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use super::{Config, Secret};
+use super::{Config, Declaration, Preset, Secret};
 
 /// The port of a URL that names none.
 const PORT: u16 = 4222;
@@ -137,20 +137,13 @@ impl Config {
 
     /// Checks the options of the bridge against each other.
     pub(super) fn check_nats(&self) -> Result<(), String> {
-        let needs_url = [
-            ("nats-creds", self.nats_creds.is_some()),
-            ("nats-nkey", self.nats_nkey.is_some()),
-            ("nats-user", self.nats_user.is_some()),
-            ("nats-password-file", self.nats_password_file.is_some()),
-            ("nats-tls-ca", self.nats_tls_ca.is_some()),
-            ("nats-tls-cert", self.nats_tls_cert.is_some()),
-            ("nats-tls-key", self.nats_tls_key.is_some()),
-            ("nats-tls-first", self.nats_tls_first),
-            ("nats-prefix", self.nats_prefix.is_some()),
-        ];
         if self.nats.is_none() {
-            let alone = needs_url.into_iter().find(|(_, is_given)| *is_given);
-            return alone.map_or(Ok(()), |(name, _)| Err(format!("{name}: it means nothing without nats")));
+            // What has a default of its own, as the buffer has, does no harm.
+            let default = Self::default();
+            let needs_url =
+                |option: &&Declaration| option.section == "nats" && !matches!(option.default, Preset::Value(_));
+            let alone = Self::OPTIONS.iter().filter(needs_url).find(|option| option.differs(self, &default));
+            return alone.map_or(Ok(()), |option| Err(format!("{}: it means nothing without nats", option.name)));
         }
         if !cfg!(feature = "nats") {
             return Err("nats: this lhttpd was built without its NATS bridge (cargo feature nats)".to_owned());

@@ -1,12 +1,9 @@
 //! How sizes, times, addresses and CPU lists are written: one parser for flags and TOML alike.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, de::Error};
 use subtle::ConstantTimeEq;
 
 use super::Listen;
@@ -127,102 +124,6 @@ pub fn parse_cpu_list(text: &str) -> Result<Vec<usize>, String> {
         }
     }
     Ok(cpus)
-}
-
-/// For serde: a size, as a number or a text, that fits `T`.
-pub(super) fn bytes<'de, D: Deserializer<'de>, T: TryFrom<u64>>(source: D) -> Result<T, D::Error> {
-    let size = source.deserialize_any(Scalar { expecting: "a size such as 65536 or \"64KiB\"", parse: parse_bytes })?;
-    T::try_from(size).map_err(|_| D::Error::custom(format_args!("{size} bytes are more than this machine can address")))
-}
-
-/// For serde: [`bytes`] for a key that has no fixed default.
-pub(super) fn bytes_or_none<'de, D: Deserializer<'de>>(source: D) -> Result<Option<u64>, D::Error> {
-    bytes(source).map(Some)
-}
-
-/// For serde: a time, as a number of seconds or a text.
-pub(super) fn duration<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
-    source.deserialize_any(Scalar { expecting: "a time such as 25 or \"25s\"", parse: parse_duration })
-}
-
-/// For serde: a short time, as a number of microseconds or a text.
-pub(super) fn micros<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
-    source.deserialize_any(Scalar { expecting: "a short time such as 50 or \"50us\"", parse: parse_micros })
-}
-
-/// For serde: one place to listen on, or a list of them.
-pub(super) fn listens<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Listen>, D::Error> {
-    let parse = |text: &str| text.parse().map(|listen| vec![listen]);
-    source.deserialize_any(List {
-        expecting: "an address such as \"127.0.0.1:8081\" or a list of them",
-        parse,
-        item: PhantomData,
-    })
-}
-
-/// For serde: one text, or a list of them.
-pub(super) fn texts<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
-    let parse = |text: &str| Ok(vec![text.to_owned()]);
-    source.deserialize_any(List { expecting: "a text or a list of them", parse, item: PhantomData })
-}
-
-/// For serde: CPU numbers, as a text or a list.
-pub(super) fn cpu_list<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Vec<usize>>, D::Error> {
-    let list = List { expecting: "CPUs such as \"0,2\" or [0, 2]", parse: parse_cpu_list, item: PhantomData };
-    source.deserialize_any(list).map(Some)
-}
-
-/// A number or a text, both through the parser that flags use.
-struct Scalar<T> {
-    expecting: &'static str,
-    parse: fn(&str) -> Result<T, String>,
-}
-
-impl<T> Visitor<'_> for Scalar<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expecting)
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).map_err(E::custom)
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).map_err(E::custom)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text).map_err(E::custom)
-    }
-}
-
-/// A text that stands for a whole list, or a list.
-struct List<T, P> {
-    expecting: &'static str,
-    parse: P,
-    item: PhantomData<T>,
-}
-
-impl<'de, T: Deserialize<'de>, P: Fn(&str) -> Result<Vec<T>, String>> Visitor<'de> for List<T, P> {
-    type Value = Vec<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expecting)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
-        (self.parse)(text).map_err(E::custom)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(list)
-    }
 }
 
 /// For serde: one place to listen on.

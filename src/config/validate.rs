@@ -27,6 +27,7 @@ impl Config {
             .and_then(|()| self.check_key())
             .and_then(|()| self.check_nats())
             .and_then(|()| self.check_upstream())
+            .and_then(|()| self.check_channels())
             .map_err(StartError::Config)
     }
 

@@ -11,7 +11,7 @@ use std::{
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::{
-    config::Config,
+    config::{ChannelRule, Config, Reload},
     edge::nats,
     engine::{
         inbox::{Letter, Mailbox, Options},
@@ -81,11 +81,10 @@ impl Reloader {
     /// The files with which the bridge logs in to NATS are read again: if one has changed, it is named in
     /// [`Reloaded::applied`], and the bridge connects anew with it, without a gap.
     ///
-    /// The limits of messages and connections, the times, the publish key and the drain time change at once, for
-    /// connections that are open too. `listen`, `cores`, `cpu-list`, `max-message`, `send-buffer`, `receive-buffer` and all of `nats` and
-    /// `upstream` do not:
-    /// they are named in [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does
-    /// something that the limit is about.
+    /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once, for
+    /// connections that are open too; so do the rules of channels. The others do not: they are named in
+    /// [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does something that the
+    /// limit is about.
     ///
     /// ```
     /// use lhttp::{Server, config::Config};
@@ -148,107 +147,24 @@ impl Reloader {
 
 /// Takes from `wanted` what can change while a server runs.
 fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
-    // Every field is named here, so that whoever adds an option must decide which of the two it is.
-    let Config {
-        listen,
-        cores,
-        cpu_list,
-        message_bytes_max,
-        head_bytes_max,
-        headers_max,
-        publish_channels_max,
-        http_head_bytes_max,
-        connections_max,
-        outbox_bytes_max,
-        memory_budget_bytes,
-        subscriptions_max,
-        subscription_bytes_max,
-        idle_timeout,
-        ping_interval,
-        handshake_timeout,
-        message_timeout,
-        http_keep_alive,
-        drain_timeout,
-        busy_poll,
-        coalesce,
-        send_buffer_bytes,
-        receive_buffer_bytes,
-        publish_key,
-        nats,
-        nats_creds,
-        nats_nkey,
-        nats_user,
-        nats_password_file,
-        nats_tls_ca,
-        nats_tls_cert,
-        nats_tls_key,
-        nats_tls_first,
-        nats_prefix,
-        nats_buffer_bytes,
-        upstream_allow,
-        upstream_workers,
-        upstream_queue_max,
-        upstream_timeout,
-        upstream_response_bytes_max,
-    } = wanted;
     let mut reloaded = Reloaded::default();
-    let needs_restart = [
-        ("listen", running.listen != *listen),
-        ("cores", running.cores != *cores),
-        ("cpu-list", running.cpu_list != *cpu_list),
-        // Publishers of other threads hold a copy of it.
-        ("max-message", running.message_bytes_max != *message_bytes_max),
-        // Accepted sockets inherit them from the listener's.
-        ("send-buffer", running.send_buffer_bytes != *send_buffer_bytes),
-        ("receive-buffer", running.receive_buffer_bytes != *receive_buffer_bytes),
-        // The bridge would have to leave one cluster for another under its subscribers.
-        ("nats", running.nats != *nats),
-        ("nats-creds", running.nats_creds != *nats_creds),
-        ("nats-nkey", running.nats_nkey != *nats_nkey),
-        ("nats-user", running.nats_user != *nats_user),
-        ("nats-password-file", running.nats_password_file != *nats_password_file),
-        ("nats-tls-ca", running.nats_tls_ca != *nats_tls_ca),
-        ("nats-tls-cert", running.nats_tls_cert != *nats_tls_cert),
-        ("nats-tls-key", running.nats_tls_key != *nats_tls_key),
-        ("nats-tls-first", running.nats_tls_first != *nats_tls_first),
-        ("nats-prefix", running.nats_prefix != *nats_prefix),
-        ("nats-buffer", running.nats_buffer_bytes != *nats_buffer_bytes),
-        // What waits for the workers was checked against these.
-        ("upstream-allow", running.upstream_allow != *upstream_allow),
-        ("upstream-workers", running.upstream_workers != *upstream_workers),
-        ("upstream-queue", running.upstream_queue_max != *upstream_queue_max),
-        ("upstream-timeout", running.upstream_timeout != *upstream_timeout),
-        ("upstream-response-max", running.upstream_response_bytes_max != *upstream_response_bytes_max),
-    ];
-    reloaded.needs_restart = needs_restart.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
-    reloaded.apply("max-head", &mut running.head_bytes_max, head_bytes_max);
-    reloaded.apply("max-headers", &mut running.headers_max, headers_max);
-    reloaded.apply("max-publish-channels", &mut running.publish_channels_max, publish_channels_max);
-    reloaded.apply("max-http-head", &mut running.http_head_bytes_max, http_head_bytes_max);
-    reloaded.apply("max-connections", &mut running.connections_max, connections_max);
-    reloaded.apply("outbox-max", &mut running.outbox_bytes_max, outbox_bytes_max);
-    reloaded.apply("memory-budget", &mut running.memory_budget_bytes, memory_budget_bytes);
-    reloaded.apply("max-subscriptions", &mut running.subscriptions_max, subscriptions_max);
-    reloaded.apply("subscription-bytes", &mut running.subscription_bytes_max, subscription_bytes_max);
-    reloaded.apply("idle-timeout", &mut running.idle_timeout, idle_timeout);
-    reloaded.apply("ping-interval", &mut running.ping_interval, ping_interval);
-    reloaded.apply("handshake-timeout", &mut running.handshake_timeout, handshake_timeout);
-    reloaded.apply("message-timeout", &mut running.message_timeout, message_timeout);
-    reloaded.apply("http-keep-alive", &mut running.http_keep_alive, http_keep_alive);
-    reloaded.apply("drain", &mut running.drain_timeout, drain_timeout);
-    reloaded.apply("busy-poll", &mut running.busy_poll, busy_poll);
-    reloaded.apply("coalesce", &mut running.coalesce, coalesce);
-    reloaded.apply("publish-key", &mut running.publish_key, publish_key);
-    reloaded
-}
-
-impl Reloaded {
-    fn apply<T: Clone + PartialEq>(&mut self, name: &'static str, running: &mut T, wanted: &T) {
-        if running != wanted {
-            running.clone_from(wanted);
-            self.applied.push(name);
+    for option in Config::OPTIONS {
+        if !option.differs(running, wanted) {
+            continue;
+        }
+        match option.reload {
+            Reload::AtOnce => {
+                option.copy(running, wanted);
+                reloaded.applied.push(option.name);
+            }
+            Reload::Restart | Reload::FileReadAgain => reloaded.needs_restart.push(option.name),
         }
     }
+    if running.channels != wanted.channels {
+        running.channels.clone_from(&wanted.channels);
+        reloaded.applied.push(ChannelRule::KEY);
+    }
+    reloaded
 }
 
 #[cfg(test)]
@@ -272,5 +188,13 @@ mod tests {
         assert_eq!(running, Config { message_bytes_max: start.message_bytes_max, ..wanted.clone() });
         assert_eq!(lay_over(&mut running, &wanted).applied, [""; 0], "the second time there is nothing new");
         assert_eq!(lay_over(&mut running, &wanted).needs_restart, ["max-message"], "it still waits for the restart");
+    }
+
+    #[test]
+    fn rules_for_channels_are_taken_all_together() {
+        let wanted = Config { channels: vec!["room.*".parse().unwrap()], ..Config::default() };
+        let mut running = Config::default();
+        assert_eq!(lay_over(&mut running, &wanted).applied, ["channel"]);
+        assert_eq!(running, wanted);
     }
 }

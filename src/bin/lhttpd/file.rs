@@ -32,7 +32,7 @@ fn parse(text: &str) -> Result<File, String> {
     // These are taken out first: every other key must be one that the library knows.
     let log = table.remove("log").map(|value| level(&value)).transpose()?;
     let demo = table.remove("demo").map(|value| address(&value)).transpose()?;
-    let config = table.try_into().map_err(|error| one_line(&error.to_string()))?;
+    let config = table.try_into().map_err(|error| sentence(&error))?;
     Ok(File { config, log, demo })
 }
 
@@ -44,6 +44,15 @@ fn level(value: &toml::Value) -> Result<LevelFilter, String> {
 fn address(value: &toml::Value) -> Result<SocketAddr, String> {
     let parsed = value.as_str().and_then(|text| text.parse().ok());
     parsed.ok_or_else(|| "demo: this is not an address such as \"127.0.0.1:9090\"".to_owned())
+}
+
+/// The error with the key before it, which toml writes on a line behind it.
+fn sentence(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    match text.trim_end().rsplit_once("\nin `") {
+        Some((said, key)) => format!("{}: {}", key.trim_end_matches('`'), one_line(said)),
+        None => one_line(&text),
+    }
 }
 
 /// The error with its lines joined: what goes to stderr is one line that a log keeps together.
@@ -77,9 +86,13 @@ mod tests {
             ("demo = \"localhost\"", "demo: "),
             ("demo = 9090", "demo: "),
             ("[tls]\nkey = 1", "tls"),
+            ("cores = \"x\"", "cores: invalid type: string \"x\", expected a number such as 2"),
+            ("[limits]\nmax-head = \"much\"", "limits.max-head: \"much\" is not a size"),
+            ("[nats]\ncred = 1", "nats: cred: there is no such option in [nats]; did you mean creds?"),
+            ("[[channel]]\nmatch = \"a..b\"", "channel: rule 1: channel \"a..b\" has an empty token"),
         ] {
             let error = parse(text).expect_err(text);
-            assert!(error.contains(shown) && !error.contains('\n'), "{text}: {error}");
+            assert!(error.contains(shown) && !error.contains('\n') && !error.ends_with('`'), "{text}: {error}");
         }
     }
 }

@@ -27,7 +27,7 @@ use bytesize::ByteSize;
 use clap::Parser;
 use lhttp::{
     Server,
-    config::{Config, Plan, Secret, raise_fd_limit},
+    config::{ChannelRule, Config, Plan, Secret, raise_fd_limit},
 };
 use log::{LevelFilter, info, warn};
 
@@ -67,7 +67,7 @@ fn run(args: Args) -> Result<(), String> {
     if args.check {
         let plan = Server::builder().config(config.clone()).check().map_err(|error| error.to_string())?;
         // A closed stdout is no reason to call a valid configuration invalid.
-        let _ = writeln!(io::stdout(), "configuration is valid: {}", limits(&config, &plan));
+        let _ = writeln!(io::stdout(), "configuration is valid: {}{}", limits(&config, &plan), rules(&config));
         exposed.iter().for_each(|sentence| warn!("{sentence}"));
         return Ok(());
     }
@@ -97,7 +97,7 @@ fn configure(args: Args) -> Result<Setting, String> {
         Err(env::VarError::NotPresent) => {}
         Err(env::VarError::NotUnicode(_)) => return Err(format!("{KEY_VARIABLE} is not UTF-8")),
     }
-    args.lay_over(&mut config);
+    args.options.lay_over(&mut config)?;
     secrets::in_named_files(&config, &mut exposed);
     Ok(Setting { config, log, demo, exposed })
 }
@@ -153,6 +153,12 @@ fn limits(config: &Config, plan: &Plan) -> String {
         if config.publish_key.is_some() { "set" } else { "not set" },
     ) + &upstream(config)
         + &format!("; {}", plan.worst_case)
+}
+
+/// The rules for channels, in the order in which they are asked, a line each.
+fn rules(config: &Config) -> String {
+    let line = |(number, rule): (usize, &ChannelRule)| format!("\nchannel rule {number}: match = {:?}", rule.pattern());
+    (1..).zip(&config.channels).map(line).collect()
 }
 
 fn upstream(config: &Config) -> String {

@@ -2,70 +2,32 @@
 
 use std::{fs, net::TcpListener, time::Duration};
 
+use lhttp::Config;
+
 use super::process::{assert_refused, run, succeeds, text};
 use crate::helpers::scratch::Scratch;
 
-const FLAGS: &[&str] = &[
-    "--listen",
-    "--cores",
-    "--cpu-list",
-    "--config",
-    "--check",
-    "--health",
-    "--max-message",
-    "--max-head",
-    "--max-headers",
-    "--max-publish-channels",
-    "--max-http-head",
-    "--max-connections",
-    "--outbox-max",
-    "--memory-budget",
-    "--max-subscriptions",
-    "--subscription-bytes",
-    "--idle-timeout",
-    "--ping-interval",
-    "--handshake-timeout",
-    "--message-timeout",
-    "--http-keep-alive",
-    "--drain",
-    "--busy-poll",
-    "--coalesce",
-    "--send-buffer",
-    "--receive-buffer",
-    "--publish-key",
-    "--nats",
-    "--nats-creds",
-    "--nats-nkey",
-    "--nats-user",
-    "--nats-password-file",
-    "--nats-tls-ca",
-    "--nats-buffer",
-    "--upstream-allow",
-    "--upstream-workers",
-    "--upstream-queue",
-    "--upstream-timeout",
-    "--upstream-response-max",
-    "--demo",
-    "--log",
-    "--help",
-    "--version",
-];
+/// The flags that are no options of a server.
+const OWN_FLAGS: [&str; 7] = ["config", "check", "health", "demo", "log", "help", "version"];
+
+fn options_page() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPTIONS.md")).unwrap()
+}
 
 #[test]
-fn the_help_lists_every_flag_and_the_readme_every_option() {
-    let help = succeeds(&["--help"]);
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    for flag in FLAGS {
+fn the_help_lists_every_flag_and_the_page_every_option() {
+    let (help, page) = (succeeds(&["--help"]), options_page());
+    for name in OWN_FLAGS.iter().chain(&Config::NAMES) {
+        let flag = format!("--{name}");
         assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "--help lacks {flag}");
-        assert!(["--help", "--version"].contains(flag) || readme.contains(&format!("`{flag}")), "README lacks {flag}");
+        assert!(["help", "version"].contains(name) || page.contains(&format!("`{flag}")), "the page lacks {flag}");
     }
 }
 
 #[test]
-fn the_help_and_the_readme_tell_the_defaults_that_hold() {
-    let help = succeeds(&["--help"]);
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let default = lhttp::config::Config::default();
+fn the_help_and_the_page_tell_the_defaults_that_hold() {
+    let (help, page) = (succeeds(&["--help"]), options_page());
+    let default = Config::default();
     let size = |bytes: usize| bytesize::ByteSize(bytes as u64).to_string().replace(".0 ", "");
     let time = |given: Duration| format!("{}s", given.as_secs());
     for (flag, value) in [
@@ -97,8 +59,8 @@ fn the_help_and_the_readme_tell_the_defaults_that_hold() {
         let of_flag = help.split_once(&format!("{flag} ")).unwrap_or_else(|| panic!("--help lacks {flag}")).1;
         let told = of_flag.split_once("[default: ").map(|(_, rest)| rest.split(']').next().unwrap_or_default());
         assert_eq!(told, Some(value.as_str()), "{flag}");
-        let row = readme.lines().find(|line| line.starts_with(&format!("| `{flag}"))).unwrap_or_default();
-        assert!(row.contains(&value), "README's row of {flag} does not say {value}: {row:?}");
+        let row = page.lines().find(|line| line.starts_with(&format!("`{flag} "))).unwrap_or_default();
+        assert!(row.contains(&format!("Default: `{value}`")), "the page's {flag} does not say {value}: {row:?}");
     }
 }
 
@@ -165,6 +127,15 @@ fn a_file_that_cannot_be_used_is_named_with_its_fault() {
         ("demo = 9090", "demo"),
         ("cores = 1\ncpu-list = \"0\"", "cpu-list"),
         ("\n\ncores =", "line 3"),
+        ("[limits]\nmax-mesage = 1", "max-mesage: there is no such option in [limits]; did you mean max-message?"),
+        ("[nats]\nurll = \"h\"", "urll: there is no such option in [nats]; did you mean url?"),
+        ("idle-timeout = 1\n[timeouts]\nidle = 1", "idle-timeout and timeouts.idle are the same option"),
+        ("[timeouts]\nidle = \"soon\"", "soon"),
+        ("[limits]\nmax-message = \"1KiB\"", "max-head"),
+        ("[[channel]]\nmatch = \"a..b\"", "empty token"),
+        ("[[channel]]\nmatch = \"a\"\nhistory = 1", "rule 1: history: there is no such key"),
+        ("[[channel]]\nmatch = \"a\"\n[[channel]]\nmatch = \"a\"", "rules 1 and 2 have the same match"),
+        ("[[channel]]\nmatch = \">\"\n[[channel]]\nmatch = \"a\"", "rule 2, \"a\", is never reached"),
     ] {
         let path = scratch.write("lhttpd.toml", content);
         assert_refused(&["--config", &path], named);
@@ -184,6 +155,22 @@ fn check_says_what_the_options_come_to_and_starts_nothing() {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
     assert_refused(&["--check", "--cores", "0"], "cores");
+}
+
+#[test]
+fn a_file_with_sections_and_flat_keys_is_checked_and_its_rules_are_listed_in_their_order() {
+    let scratch = Scratch::new();
+    let content = "cores = 1\noutbox-max = \"2MiB\"\n\
+        [limits]\nmax-message = \"32KiB\"\nmax-connections = 123\n\
+        [http]\npublish-key = \"hunter2\"\n\
+        [[channel]]\nmatch = \"room.lobby\"\n[[channel]]\nmatch = \"room.*\"\n";
+    let path = scratch.write("lhttpd.toml", content);
+    let said = succeeds(&["--check", "--config", &path]);
+    for part in ["1 core", "123 connections", "messages of 32.0 KiB", "outboxes of 2.0 MiB", "publish key set"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    let rules = "\nchannel rule 1: match = \"room.lobby\"\nchannel rule 2: match = \"room.*\"\n";
+    assert!(said.ends_with(rules) && !said.contains("hunter2"), "{said}");
 }
 
 #[test]

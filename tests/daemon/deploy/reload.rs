@@ -18,6 +18,7 @@ on_one_and_two_cores!(
     fewer_connections_are_let_in_and_those_that_are_open_stay,
     a_file_that_is_wrong_changes_nothing_and_is_logged,
     what_needs_a_restart_is_named_until_there_is_one,
+    the_other_spelling_of_an_option_is_no_change,
     a_flag_still_wins_over_the_file,
 );
 
@@ -143,6 +144,16 @@ fn what_needs_a_restart_is_named_until_there_is_one(cores: usize) {
     server.reload(file, "need a restart: max-message, send-buffer");
     server.reload("", "these have changed: drain");
     server.reload("", "nothing has changed");
+}
+
+fn the_other_spelling_of_an_option_is_no_change(cores: usize) {
+    let server = Reloading::start(cores, "max-subscriptions = 5\nnats-buffer = \"9MiB\"\n", &[]);
+    server.reload("[limits]\nmax-subscriptions = 5\n[nats]\nbuffer = \"9MiB\"\n", "nothing has changed");
+    server.reload(
+        "[limits]\nmax-subscriptions = 6\n[nats]\nbuffer = \"9MiB\"\n[[channel]]\nmatch = \"room.*\"\n",
+        "these have changed: max-subscriptions, channel",
+    );
+    server.reload("[limit]\nmax-subscriptions = 7\n", "did you mean limits?");
 }
 
 fn a_flag_still_wins_over_the_file(cores: usize) {

@@ -28,8 +28,10 @@ static void options(void) {
     CHECK_OK(lhttp_config_init(&config, sizeof config));
     CHECK(config.size == sizeof config && config.options != NULL && config.on_raw == NULL && config.raw_user == NULL);
     CHECK_OK(lhttp_config_set(&config, "max-message", "16KiB"));
+    CHECK_OK(lhttp_config_set(&config, "timeouts.idle", "2m"));
     CHECK_OK(lhttp_config_set(&config, "log", "warn"));
     CHECK_FAILS(LHTTP_ERROR_OPTION, "mesage: there is no such option", lhttp_config_set(&config, "max-mesage", "1"));
+    CHECK_FAILS(LHTTP_ERROR_OPTION, "did you mean max-message?", lhttp_config_set(&config, "max-mesage", "1"));
     CHECK_FAILS(LHTTP_ERROR_OPTION, "cores: \"two\"", lhttp_config_set(&config, "cores", "two"));
     CHECK_FAILS(LHTTP_ERROR_OPTION, "log: write off", lhttp_config_set(&config, "log", "loud"));
     CHECK_FAILS(LHTTP_ERROR_ARGUMENT, "name is NULL", lhttp_config_set(&config, NULL, "1"));

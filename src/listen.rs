@@ -38,7 +38,7 @@ impl Listen {
     }
 
     /// Whether it may be given twice: each port 0 is another port.
-    pub(super) fn is_any_port(&self) -> bool {
+    pub(crate) fn is_any_port(&self) -> bool {
         self.tcp().is_some_and(|address| address.port() == 0)
     }
 }

@@ -1,0 +1,86 @@
+//! Which rules are refused, and that a rule which is never reached is found exactly.
+
+use super::*;
+use crate::protocol::channel::matches;
+
+fn rule(pattern: &str) -> ChannelRule {
+    pattern.parse().expect(pattern)
+}
+
+fn config(patterns: &[&str]) -> Config {
+    Config { channels: patterns.iter().map(|pattern| rule(pattern)).collect(), ..Config::default() }
+}
+
+#[test]
+fn rules_are_read_in_their_order() {
+    let text =
+        "cores = 1\n[[channel]]\nmatch = \"room.lobby\"\n[[channel]]\nmatch = \"room.*\"\n[[channel]]\nmatch = \">\"\n";
+    let read: Config = toml::from_str(text).unwrap();
+    assert_eq!(read, Config { cores: Some(1), ..config(&["room.lobby", "room.*", ">"]) });
+    read.validate().unwrap();
+}
+
+#[test]
+fn a_rule_that_means_nothing_is_refused_by_its_number() {
+    for (rule, said) in [
+        ("match = \"a..b\"", "rule 2: channel \"a..b\" has an empty token"),
+        ("match = \"a.>.b\"", "is not its last token"),
+        ("match = \"\"", "is empty"),
+        ("match = \"*.*.*.*.*\"", "5 tokens \"*\""),
+        ("match = 5", "expected a string"),
+        ("mach = \"a\"", "rule 2: mach: there is no such key in a rule; did you mean match?"),
+        ("match = \"a\"\nhistory = 5", "rule 2: history: there is no such key in a rule, only match"),
+        ("", "rule 2: it needs match = \"PATTERN\""),
+    ] {
+        let text = format!("[[channel]]\nmatch = \"first\"\n[[channel]]\n{rule}\n");
+        let table: toml::Table = toml::from_str(&text).unwrap();
+        let error = table.try_into::<Config>().expect_err(rule).to_string();
+        assert!(error.contains(said) && error.contains("channel"), "{rule}: {error}");
+    }
+    for text in ["[channel]\nmatch = \"a\"", "channel = \"a\"", "channel = [\"a\"]"] {
+        let error = toml::from_str::<Config>(text).expect_err(text).to_string();
+        assert!(error.contains("rule"), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_rule_that_cannot_be_reached_is_an_error_that_names_both() {
+    for (patterns, said) in [
+        (&["a", "b", "a"][..], "channel: rules 1 and 3 have the same match, \"a\""),
+        (
+            &["x", "room.*", "room.a"],
+            "channel: rule 3, \"room.a\", is never reached: rule 2, \"room.*\", matches all of it",
+        ),
+        (&[">", "a.>"], "channel: rule 2, \"a.>\", is never reached: rule 1, \">\", matches all of it"),
+    ] {
+        assert_eq!(config(patterns).validate().unwrap_err().to_string(), said);
+    }
+    config(&["room.a", "room.*", "room.>", "*.a", "$SYS.>", ">"]).validate().unwrap();
+    config(&[">", "$SYS.>"]).validate().expect("a wildcard does not match what is the system's");
+}
+
+/// Of all small patterns each is held against each, and against all channels that can tell them apart.
+#[test]
+fn a_pattern_covers_another_exactly_if_it_matches_all_of_its_channels() {
+    let longer = |names: &[String], tokens: &[&str]| -> Vec<String> {
+        names.iter().flat_map(|name| tokens.iter().map(move |token| format!("{name}.{token}"))).collect()
+    };
+    let own = |tokens: &[&str]| tokens.iter().map(|&token| token.to_owned()).collect::<Vec<_>>();
+
+    let one = own(&["a", "b", "*", "_s"]);
+    let two = longer(&one, &["a", "*", "_s"]);
+    let tails = longer(&[&one[..], &two].concat(), &[">"]);
+    let rules: Vec<ChannelRule> = [one, two, tails, own(&[">"])].concat().iter().map(|pattern| rule(pattern)).collect();
+
+    // `c` is in no pattern, so it tells a wildcard from a name.
+    let tokens = ["a", "b", "c", "_s"];
+    let (one, two) = (own(&tokens), longer(&own(&tokens), &tokens));
+    let channels = [longer(&longer(&two, &tokens), &["a"]), longer(&two, &tokens), two, one].concat();
+    for wide in &rules {
+        for narrow in &rules {
+            let is_matched = |rule: &ChannelRule, name: &String| matches(rule.pattern.as_bytes(), name.as_bytes());
+            let expected = channels.iter().all(|name| !is_matched(narrow, name) || is_matched(wide, name));
+            assert_eq!(wide.covers(narrow), expected, "{wide:?} {narrow:?}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Every option, declared once: the tables of the sections are in the modules below, one file each.
+//!
+//! From them follow the struct [`Config`] with its documentation, its `Default`, TOML, [`Config::set`], the flags and
+//! `--help` of lhttpd, what a reload does, the C interface and docs/OPTIONS.md. An entry is
+//!
+//! ```text
+//! /// What it is, its bounds; an empty line; what happens at the limit, and what it costs.
+//! field: Type {
+//!     name: "max-message",         // everywhere but in its section
+//!     key: "max-message",          // in its section: the name without the section's own
+//!     unit: Size,                  // how a value is written: `Unit`
+//!     value: "SIZE",               // what --help calls it
+//!     default: Value("64KiB"),     // `Preset`
+//!     reload: Restart,             // `Reload`
+//!     help: "What --help says, without the default",
+//! }
+//! ```
+//!
+//! A macro of a section gives its entries to the next one's, and the last gives them all to `declare`.
+
+#[macro_use]
+mod server;
+#[macro_use]
+mod limits;
+#[macro_use]
+mod timeouts;
+#[macro_use]
+mod http;
+#[macro_use]
+mod nats;
+#[macro_use]
+mod upstream;
+
+mod declaration;
+#[cfg(test)]
+mod page;
+mod value;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use self::declaration::{Declaration, Preset, Reload, Unit};
+use self::value::Value;
+
+use super::{ChannelRule, Listen, Secret};
+
+/// Makes of the table all that follows from it.
+macro_rules! declare {
+    ([] $(section $section:literal { $(
+        $(#[doc = $doc:literal])+
+        $field:ident: $type:ty {
+            name: $name:literal, key: $key:literal, unit: $unit:ident, value: $value:literal,
+            default: $preset:ident $(($default:literal))?, reload: $reload:ident, help: $help:literal,
+        }
+    )+ })+) => {
+        /// What a server may use, and where its limits are. See the [module](crate::config) for where it comes from.
+        ///
+        /// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. A time that is
+        /// not zero is at least 1 ms, but for `busy-poll` and `coalesce`. An unknown key is an error. docs/OPTIONS.md is
+        /// the same for people who run lhttpd.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config {
+            $($(
+                #[doc = concat!(" `", $name, "`:")]
+                $(#[doc = $doc])+
+                #[doc = ""]
+                #[doc = concat!(" Default: ", said!($preset $($default)?), ". In TOML also `", $key, "` in `[", $section, "]`.")]
+                pub $field: $type,
+            )+)+
+
+            /// `[[channel]]` in TOML: rules for channels, of which the first that matches a channel counts. Default: none.
+            ///
+            /// Nothing asks for them yet. A reload takes them at once.
+            pub channels: Vec<ChannelRule>,
+        }
+
+        impl Config {
+            /// All options, section by section.
+            pub const OPTIONS: &[Declaration] = &[$($(Declaration {
+                section: $section,
+                name: $name,
+                key: $key,
+                unit: Unit::$unit,
+                value: $value,
+                default: Preset::$preset $(($default))?,
+                reload: Reload::$reload,
+                help: $help,
+                read: |config, unit, values| Value::parse(unit, values).map(|value| config.$field = value),
+                copy: |to, from| to.$field.clone_from(&from.$field),
+                differs: |one, other| one.$field != other.$field,
+                file: |config| config.$field.file(),
+                secret: |config| config.$field.secret(),
+            },)+)+];
+
+            /// The names of all options, as flags and flat TOML spell them, in the order of the fields.
+            pub const NAMES: [&str; Self::OPTIONS.len()] = [$($($name,)+)+];
+
+            /// All fields as their types have them without a value.
+            fn empty() -> Self {
+                Self { $($($field: Default::default(),)+)+ channels: Vec::new() }
+            }
+        }
+
+        /// The documentation of each option, line by line.
+        #[cfg(test)]
+        const DOCS: [&[&str]; Config::OPTIONS.len()] = [$($(&[$($doc),+],)+)+];
+    };
+}
+
+/// A preset in words.
+macro_rules! said {
+    (Unset) => {
+        "not set"
+    };
+    (Value $text:literal) => {
+        concat!("`", $text, "`")
+    };
+    (Words $text:literal) => {
+        $text
+    };
+}
+
+server_options! { [limits_options timeouts_options http_options nats_options upstream_options declare] }
+
+impl Default for Config {
+    /// # Panics
+    /// If a default in the table is no value of its option, which a test excludes.
+    fn default() -> Self {
+        let mut config = Self::empty();
+        for option in Self::OPTIONS {
+            if let Preset::Value(text) = option.default {
+                (option.read)(&mut config, option.unit, &[text]).expect("a default in the table is a value");
+            }
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! From texts to the types of the fields.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    super::{Listen, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
+    Unit,
+};
+
+/// The type of a field.
+pub(super) trait Value: Sized {
+    /// Reads it from the texts that were given: exactly one, unless the unit is a list.
+    ///
+    /// # Errors
+    /// One sentence that shows what was given, unless it may be a secret.
+    fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String>;
+
+    /// The file that it names.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The secret that it is.
+    fn secret(&self) -> Option<&Secret> {
+        None
+    }
+}
+
+impl Value for u64 {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        parse_bytes(one(texts)?)
+    }
+}
+
+impl Value for usize {
+    fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String> {
+        let text = one(texts)?;
+        if unit == Unit::Size {
+            let bytes = parse_bytes(text)?;
+            return bytes.try_into().map_err(|_| format!("{text} is more than this machine can address"));
+        }
+        text.parse().map_err(|_| format!("{text:?} is not a number that fits: write such as 2"))
+    }
+}
+
+impl Value for Duration {
+    fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String> {
+        let parse = if unit == Unit::Micros { parse_micros } else { parse_duration };
+        parse(one(texts)?)
+    }
+}
+
+impl Value for bool {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        let text = one(texts)?;
+        text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+    }
+}
+
+impl Value for String {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        one(texts).map(str::to_owned)
+    }
+}
+
+impl Value for Secret {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        one(texts).map(Self::from)
+    }
+
+    fn secret(&self) -> Option<&Secret> {
+        Some(self)
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        one(texts).map(Self::from)
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(self)
+    }
+}
+
+impl Value for Vec<usize> {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        parse_cpu_list(one(texts)?)
+    }
+}
+
+impl Value for Vec<Listen> {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        texts.iter().map(|text| text.parse()).collect()
+    }
+}
+
+impl Value for Vec<String> {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        Ok(texts.iter().map(|&text| text.to_owned()).collect())
+    }
+}
+
+/// An option that can be without a value.
+impl<T: Value> Value for Option<T> {
+    fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String> {
+        T::parse(unit, texts).map(Some)
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.as_ref()?.file()
+    }
+
+    fn secret(&self) -> Option<&Secret> {
+        self.as_ref()?.secret()
+    }
+}
+
+fn one<'a>(texts: &[&'a str]) -> Result<&'a str, String> {
+    match texts {
+        [text] => Ok(text),
+        _ => Err("it takes one value".to_owned()),
+    }
+}
