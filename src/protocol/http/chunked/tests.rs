@@ -4,10 +4,10 @@ use super::*;
 
 const BODY_BYTES_MAX: usize = 1000;
 
-/// What came of a body: its bytes and how much of the input was its, None while it is not complete.
+/// The result of a body: its bytes and how much of the input belonged to it, or None while it is not complete.
 type Outcome = Result<Option<(Vec<u8>, usize)>, HttpFault>;
 
-/// Feeds the pieces one after the other, as reads would bring them; what is left over of one is not fed again.
+/// Feeds the pieces one after the other, as reads would bring them. The rest of a piece is not fed again.
 fn decode_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, body_bytes_max: usize) -> Outcome {
     let (mut body, mut out, mut consumed) = (ChunkedBody::default(), Vec::new(), 0);
     for piece in pieces {
@@ -134,8 +134,8 @@ fn the_decoder_is_a_few_bytes_of_state() {
     assert!(size_of::<ChunkedBody>() <= 32);
 }
 
-/// The oracle: RFC 9112 §7.1 line by line over a whole body, with nothing shared with the decoder.
-/// None for whatever is not a complete and valid body.
+/// The oracle: RFC 9112 §7.1 line by line over a whole body, with nothing shared with the decoder. None for input that
+/// is not a complete and valid body.
 fn naive(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     fn line(rest: &mut &[u8]) -> Option<String> {
         let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
