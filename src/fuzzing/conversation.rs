@@ -1,4 +1,4 @@
-//! Whole conversations: servers in virtual time, with clients that mean no good and one pair of innocent ones.
+//! Whole conversations: servers in virtual time, with hostile clients and one well-behaved pair.
 
 mod bounds;
 mod town;
@@ -11,8 +11,9 @@ use super::dice::Dice;
 /// Decisions of one conversation.
 const STEPS_MAX: usize = 300;
 
-/// Whatever clients say, however it is cut, and whether or not they read: no server panics, all that must hold does, what
-/// input costs is bounded by its length, the innocent lose nothing, and nothing is left when everybody is gone.
+/// Whatever clients send, however it is cut, and whether or not they read: no server panics, all invariants hold, the
+/// cost of input is bounded by its length, the well-behaved clients lose nothing, and nothing is left when all clients
+/// are gone.
 pub fn conversation(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let stops = dice.is_one_in(4);
@@ -26,7 +27,7 @@ pub fn conversation(bytes: &[u8]) {
     town.finish(stops);
 }
 
-/// The limits of a server that is so small that each is met now and then.
+/// The limits of a server, so small that each is reached now and then.
 pub(super) fn limits() -> Limits {
     let mut limits = Limits::new(&Config::default(), 1 << 24, 1);
     limits.message_bytes_max = 4096;

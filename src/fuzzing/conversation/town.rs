@@ -1,4 +1,4 @@
-//! The servers, and who talks to them.
+//! The servers and their clients.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -19,24 +19,24 @@ use crate::{
 };
 
 const CLIENTS_MAX: usize = 12;
-/// The first clients mean well: one reads, one publishes.
+/// The first clients are well-behaved: one reads, one publishes.
 const INNOCENT: usize = 2;
-/// What the innocent talk about; nobody else can name it.
+/// The channel of the well-behaved clients. No other client can name it.
 const ROOM: &str = "innocent.room";
 
 struct Client {
     node: usize,
     socket: usize,
-    /// On its way to the server.
+    /// Bytes on their way to the server.
     to_send: Vec<u8>,
     is_finished: bool,
     is_reset: bool,
     is_stalled: bool,
-    /// What it is sent is read when it has upgraded in so many words.
+    /// Reads the server's bytes, if the client has really upgraded.
     reader: Option<Reader>,
 }
 
-/// All of it.
+/// The servers, the clients, and the oracle's notes.
 pub(super) struct Town {
     now: Duration,
     nodes: Vec<Node>,
@@ -45,11 +45,11 @@ pub(super) struct Town {
     flow: Flow,
     spent: Vec<Spent>,
     buffer: Vec<u8>,
-    /// Bodies that the innocent reader is to get.
+    /// Bodies that the well-behaved reader must still receive.
     expected: VecDeque<Vec<u8>>,
-    /// Its budget is so small that it may have to close those who mean well.
+    /// The budget is so small that a server may have to close well-behaved clients.
     is_tight: bool,
-    /// All are about to go.
+    /// All clients are about to go.
     is_over: bool,
 }
 
@@ -82,7 +82,7 @@ impl Town {
         let (clients, flow, expected) = (Vec::new(), Flow::default(), VecDeque::new());
         let now = Duration::ZERO;
         let mut town = Self { now, nodes, limits, clients, flow, spent, buffer, expected, is_tight, is_over: false };
-        // The reader and the publisher that mean well.
+        // The well-behaved reader and publisher.
         town.connect(0, true);
         town.connect(count as usize - 1, true);
         let subscribe = format!("LHTTP/1.0 c\r\nsubscribe:{ROOM}\r\n\r\n");
@@ -91,7 +91,7 @@ impl Town {
         town
     }
 
-    /// Something happens.
+    /// Takes one random step.
     pub(super) fn step(&mut self, dice: &mut Dice<'_>) {
         let hostile = (self.clients.len() > INNOCENT).then(|| INNOCENT + dice.below(self.clients.len() - INNOCENT));
         match (dice.below(16), hostile) {
@@ -123,7 +123,7 @@ impl Town {
         }
     }
 
-    /// Everybody goes, or is told to, and nothing is left.
+    /// All clients go, or are told to go, and nothing is left.
     pub(super) fn finish(mut self, stops: bool) {
         self.settle();
         self.settle();
@@ -143,7 +143,7 @@ impl Town {
             self.clients[client].is_finished = true;
         }
         self.settle();
-        // Those that were not read yet may take their time; names that linger take less than a second.
+        // Connections that were not read yet may take their time. Names that linger take less than a second.
         let mut left = 240;
         while left > 0 {
             self.pass(250);
@@ -187,7 +187,7 @@ impl Town {
         }
     }
 
-    /// The innocent publish, or another thread does.
+    /// The well-behaved publisher publishes, or another thread does.
     fn publish(&mut self, node: usize) {
         let body = format!("{}", self.flow.turns).into_bytes();
         let message = [format!("LHTTP/1.0 c\r\npublish:{ROOM}\r\n\r\n").as_bytes(), &body].concat();
@@ -198,7 +198,7 @@ impl Town {
         self.nodes[node].post_publish(channels, payload);
     }
 
-    /// Moves up to so many bytes to the server, and all back; true when that was any.
+    /// Moves at most this many bytes to the server, and all bytes back. Returns whether it moved any.
     fn move_bytes(&mut self, number: usize, most: usize) -> bool {
         let client = &mut self.clients[number];
         let node = client.node;
@@ -231,7 +231,7 @@ impl Town {
         has_moved || !bytes.is_empty()
     }
 
-    /// A client gets bytes: they are sound, and for the innocent reader they are all that was published, in order.
+    /// A client receives bytes: they are valid, and for the well-behaved reader they are all publications in order.
     fn hear(&mut self, client: usize, bytes: &[u8]) {
         let Some(mut reader) = self.clients[client].reader.take() else { return };
         reader.feed(bytes);
@@ -253,7 +253,7 @@ impl Town {
         self.clients[client].reader = Some(reader);
     }
 
-    /// A node has a turn if one is due; true if so.
+    /// Runs a turn of the node if one is due, and returns whether it did.
     fn turn_if_due(&mut self, number: usize) -> bool {
         if self.nodes[number].next_turn(self.now).is_none_or(|at| at > self.now) {
             return false;
@@ -277,19 +277,20 @@ impl Town {
         let read = unread - self.unread(number);
         let spent = &mut self.spent[number];
         spent.turn_work = self.nodes[number].hub().work() - before;
-        // Subscriptions that begin and end within a turn are among what was read in it, two bytes each at least.
+        // Subscriptions that begin and end within a turn are in the bytes that the turn read, with at least two bytes
+        // each.
         let within = stats.subscriptions + (read + stats.kept_bytes - stats.subscription_bytes) / 2;
         spent.subscriptions = spent.subscriptions.max(within);
         self.flow.turns += 1;
         for peer in 0..self.nodes.len() {
             self.nodes[peer].is_woken |= self.nodes[number].has_sent(peer);
-            self.nodes[number].is_woken |= self.nodes[peer].has_sent(number); // it had enough without
+            self.nodes[number].is_woken |= self.nodes[peer].has_sent(number); // it has not taken these batches yet
         }
         self.check_bounds(number);
         true
     }
 
-    /// Bytes that clients have sent to a node and it has not read.
+    /// Bytes that clients have sent to a node and that the node has not read.
     fn unread(&mut self, node: usize) -> u64 {
         let own = self.clients.iter().filter(|client| client.node == node).map(|client| client.socket);
         let (nodes, mut sum) = (&mut self.nodes, 0);
@@ -307,7 +308,7 @@ impl Town {
         bounds::check(&self.flow, spent, &stats, &self.limits);
     }
 
-    /// Lets everything that is on its way arrive.
+    /// Delivers everything that is in flight.
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 100_000, "it does not come to rest");
@@ -327,7 +328,7 @@ impl Town {
         }
     }
 
-    /// Time goes by: a short one as it does, a long one while the machine stands still.
+    /// Time passes: a short time as usual, a long one while the machine stands still.
     fn pass(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);
         self.settle();
