@@ -60,7 +60,7 @@ const HELPERS: &str = "tests/helpers";
 const POLLING_PREFIX: &str = "wait_";
 
 #[test]
-fn no_source_file_is_longer_than_it_can_be_held_in_a_head() {
+fn no_source_file_is_too_long_to_hold_in_the_head() {
     let long = |file: &File| {
         let lines = file.text.lines().count();
         (lines > LINES_MAX).then(|| format!("{}: {lines} lines, at most {LINES_MAX}", file.path))
@@ -184,7 +184,7 @@ fn the_protocol_sees_bytes_and_no_sockets_clocks_or_threads() {
 }
 
 #[test]
-fn nothing_tells_of_the_machine_it_was_written_on() {
+fn no_file_reveals_the_machine_it_was_written_on() {
     let home = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
     let mirrors = [concat!("index", "-url"), concat!("replace", "-with"), concat!("_auth", "Token")];
     let mut found = lines_with(&all_files(), &home);
@@ -238,7 +238,7 @@ fn dependencies(arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_use_tree_is_read_whole() {
+fn a_use_tree_is_read_to_its_end() {
     let code = "use crate::{error::{Fault, Reason as R}, config::Config,\n  protocol};\nlet x = crate::engine::hub::Hub::new();\nfn f() -> mycrate::X;";
     let expected = ["error::Fault", "error::Reason as R", "config::Config", "protocol", "engine::hub::Hub::new"];
     assert_eq!(paths(code, "crate"), expected);

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rfc_forbids_is_a_protocol_fault() {
+    fn a_frame_that_the_rfc_forbids_is_a_protocol_fault() {
         for bytes in [
             &[0xc1, 0x80][..],                                 // RSV1
             &[0xa1],                                           // RSV2, one byte is enough

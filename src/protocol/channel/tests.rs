@@ -53,7 +53,7 @@ fn a_refusal_says_what_is_wrong_with_the_name() {
 }
 
 #[test]
-fn a_client_may_not_name_what_is_the_systems() {
+fn a_client_may_not_name_a_system_channel() {
     for name in [&b"_"[..], b"$", b"_a.b", b"$SYS.>", b"_.*", b"$a..b"] {
         let refusal = check_client(name).expect_err("refused");
         assert_eq!((refusal.code(), refusal.reason()), (403, "forbidden"));

@@ -33,7 +33,7 @@ fn a_demo_needs_an_address_to_send_browsers_to() {
 }
 
 #[test]
-fn the_demo_can_be_set_in_the_file_and_says_what_to_open() {
+fn the_demo_can_be_set_in_the_file_and_prints_its_url() {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "demo = \"127.0.0.1:0\"\n");
     let server = Server::start(&["--config", &path]);
@@ -74,7 +74,7 @@ fn sigterm_and_sigint_end_an_idle_server_with_success() {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_the_end_up_for_the_drain_time_only() {
+fn a_client_that_does_not_read_delays_the_exit_by_the_drain_time_at_most() {
     let mut server = Server::start(&["--outbox-max", "64MiB", "--drain", "300ms", "--log", "info"]);
     let _stalled = stall(server.address);
     let asked = Instant::now();

@@ -19,7 +19,7 @@ fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
 }
 
 #[test]
-fn a_secret_that_everybody_can_read_is_warned_of() {
+fn a_secret_that_everybody_can_read_causes_a_warning() {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "publish-key = \"hunter2\"\n");
     for (mode, is_warned) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
@@ -45,7 +45,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
 
 #[test]
 #[cfg(feature = "nats")]
-fn a_secret_for_nats_that_everybody_can_read_is_warned_of() {
+fn a_nats_secret_that_everybody_can_read_causes_a_warning() {
     let scratch = Scratch::new();
     let password = scratch.write("password", "hunter2\n");
     let path = scratch.write("lhttpd.toml", "nats = \"nats://u:hunter2@127.0.0.1:1\"\n");

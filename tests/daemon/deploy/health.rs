@@ -68,14 +68,14 @@ fn a_server_that_drains_is_not_healthy() {
 }
 
 #[test]
-fn nobody_there_is_not_healthy() {
+fn a_port_without_a_server_is_not_healthy() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
     assert_unhealthy(&format!("http://127.0.0.1:{port}/healthz"), "refused");
     assert_unhealthy("http://no-such-host.invalid/healthz", "no-such-host.invalid");
 }
 
 #[test]
-fn somebody_else_there_is_not_healthy() {
+fn another_kind_of_server_is_not_healthy() {
     assert_unhealthy(&answering(b"220 smtp.example ESMTP\r\n"), "not HTTP");
     assert_unhealthy(&answering(&[b'x'; 20_000]), "not HTTP");
     assert_unhealthy(&answering(b"HTTP/1.1 204 No Content\r\n\r\n"), "it says 204");
@@ -83,7 +83,7 @@ fn somebody_else_there_is_not_healthy() {
 }
 
 #[test]
-fn somebody_who_does_not_answer_is_given_three_seconds() {
+fn a_server_that_does_not_answer_gets_three_seconds() {
     let start = Instant::now();
     assert_unhealthy(&answering(b"HTTP/1.1 200"), "no answer within 3 s");
     let taken = start.elapsed();
@@ -91,8 +91,8 @@ fn somebody_who_does_not_answer_is_given_three_seconds() {
 }
 
 #[test]
-fn a_name_server_that_does_not_answer_is_given_three_seconds() {
-    in_namespace(concat!(module_path!(), "::a_name_server_that_does_not_answer_is_given_three_seconds"), || {
+fn a_name_server_that_does_not_answer_gets_three_seconds() {
+    in_namespace(concat!(module_path!(), "::a_name_server_that_does_not_answer_gets_three_seconds"), || {
         let silent = UdpSocket::bind("127.0.0.1:53").expect("nobody else has it in this network");
         let folder = Scratch::new();
         // By itself the look-up would wait for minutes.
@@ -116,7 +116,7 @@ fn a_name_server_that_does_not_answer_is_given_three_seconds() {
 }
 
 #[test]
-fn what_is_no_url_is_said() {
+fn an_invalid_url_is_reported() {
     for url in ["127.0.0.1:8081", "https://127.0.0.1/healthz", "http://", ""] {
         assert_unhealthy(url, "--health");
     }

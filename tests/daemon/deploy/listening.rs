@@ -23,8 +23,8 @@ on_one_and_two_cores!(
     a_unix_socket_is_shared_by_all_cores_and_takes_a_crowd,
     a_unix_socket_is_for_its_user_and_group_and_is_removed_at_the_end,
     a_socket_that_a_killed_server_has_left_is_replaced,
-    a_socket_that_is_answered_on_and_a_file_that_is_none_are_left_alone,
-    both_families_are_taken_on_one_port,
+    a_socket_in_use_and_a_file_that_is_no_socket_are_left_alone,
+    ipv4_and_ipv6_are_served_on_one_port,
 );
 
 /// A daemon with a unix socket beside its address.
@@ -126,7 +126,7 @@ fn assert_refused(cores: usize, path: &str, reason: &str) {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-fn a_socket_that_is_answered_on_and_a_file_that_is_none_are_left_alone(cores: usize) {
+fn a_socket_in_use_and_a_file_that_is_no_socket_are_left_alone(cores: usize) {
     let scratch = Scratch::new();
     let path = socket_in(&scratch);
     let _first = start(cores, &path);
@@ -147,7 +147,7 @@ fn quiet_port() -> u16 {
     ports.take(10_000).find(is_free).expect("a free port below those that the system gives away")
 }
 
-fn both_families_are_taken_on_one_port(cores: usize) {
+fn ipv4_and_ipv6_are_served_on_one_port(cores: usize) {
     for order in [["[::]", "0.0.0.0"], ["0.0.0.0", "[::]"], ["[::]", "127.0.0.1"]] {
         let port = quiet_port();
         let [one, two] = order.map(|host| format!("{host}:{port}"));
@@ -167,9 +167,9 @@ fn both_families_are_taken_on_one_port(cores: usize) {
 }
 
 #[test]
-fn without_an_address_it_is_for_this_machine_alone_and_says_how_to_open_it() {
+fn without_an_address_the_server_listens_on_this_machine_only_and_says_how_to_open_it() {
     in_namespace(
-        concat!(module_path!(), "::without_an_address_it_is_for_this_machine_alone_and_says_how_to_open_it"),
+        concat!(module_path!(), "::without_an_address_the_server_listens_on_this_machine_only_and_says_how_to_open_it"),
         || {
             let daemon = Daemon::start_bare(&["--cores", "1"]);
             assert_eq!(daemon.port(), 8081);

@@ -85,7 +85,7 @@ fn line_with(lines: &Receiver<String>, part: &str) -> String {
 }
 
 #[test]
-fn a_log_that_nobody_reads_keeps_no_signal_from_its_effect() {
+fn signals_take_effect_although_nobody_reads_the_log() {
     let mut daemon = Unread::start(&["--drain", "300ms", "--log", "trace"], &[]);
     let mut client = Client::connect(daemon.port);
     daemon.fill();
@@ -97,7 +97,7 @@ fn a_log_that_nobody_reads_keeps_no_signal_from_its_effect() {
 }
 
 #[test]
-fn a_second_signal_ends_a_daemon_at_once_whose_log_nobody_reads() {
+fn a_second_signal_ends_a_daemon_at_once_although_nobody_reads_its_log() {
     let mut daemon = Unread::start(&["--drain", "1h"], &[]);
     let mut client = Client::connect(daemon.port);
     daemon.fill();
@@ -110,7 +110,7 @@ fn a_second_signal_ends_a_daemon_at_once_whose_log_nobody_reads() {
 
 #[cfg(feature = "nats")]
 #[test]
-fn a_node_whose_log_nobody_reads_comes_back_to_nats() {
+fn a_node_reconnects_to_nats_although_nobody_reads_its_log() {
     use crate::helpers::nats::{NatsServer, RawNats, has_nats_server};
     if !has_nats_server() {
         return;
@@ -137,7 +137,7 @@ fn a_node_whose_log_nobody_reads_comes_back_to_nats() {
 }
 
 #[test]
-fn lines_that_find_no_room_are_dropped_and_counted() {
+fn log_lines_that_do_not_fit_are_dropped_and_counted() {
     const LINES: usize = 100;
     let scratch = Scratch::new();
     let socket = scratch.path().join("notify");
@@ -172,7 +172,7 @@ fn lines_that_find_no_room_are_dropped_and_counted() {
 }
 
 #[test]
-fn what_others_have_named_begins_no_line_and_commands_no_terminal() {
+fn names_from_others_begin_no_log_line_and_send_no_terminal_commands() {
     let scratch = Scratch::new();
     // A file's name, as others name channels, users and subjects.
     let name = "a\u{1b}[2J\n[2026-01-01T00:00:00Z ERROR forged]\r\u{2028}\u{202e}\u{9b}.toml";

@@ -38,7 +38,7 @@ fn live(socket: &UnixDatagram, name: &str) {
 }
 
 #[test]
-fn a_service_tells_when_it_is_ready_reloads_and_stops() {
+fn a_service_notifies_when_it_is_ready_reloads_and_stops() {
     let scratch = Scratch::new();
     let path = scratch.path().join("notify");
     live(&UnixDatagram::bind(&path).expect("a socket in a folder of ours"), path.to_str().expect("it is UTF-8"));
@@ -52,7 +52,7 @@ fn the_socket_may_be_abstract() {
 }
 
 #[test]
-fn a_socket_that_nobody_listens_at_is_a_warning() {
+fn a_notify_socket_without_a_listener_is_a_warning() {
     let daemon = Daemon::start_with_variable(1, "NOTIFY_SOCKET", "/nowhere/notify", &[]);
     assert!(
         wait_until(|| daemon.stderr().contains("cannot tell systemd \"READY=1\""), PATIENCE),

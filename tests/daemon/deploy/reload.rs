@@ -15,9 +15,9 @@ on_one_and_two_cores!(
     a_new_publish_key_and_log_level_hold_after_sighup,
     a_new_limit_binds_a_connection_that_is_open,
     a_timeout_that_was_off_ends_a_connection_that_was_open,
-    fewer_connections_are_let_in_and_those_that_are_open_stay,
+    a_lower_connection_limit_admits_fewer_and_keeps_open_connections,
     a_file_that_is_wrong_changes_nothing_and_is_logged,
-    what_needs_a_restart_is_named_until_there_is_one,
+    options_that_need_a_restart_are_named_until_the_restart,
     a_flag_still_wins_over_the_file,
 );
 
@@ -100,7 +100,7 @@ fn a_timeout_that_was_off_ends_a_connection_that_was_open(cores: usize) {
     client.expect_closed_with(1008);
 }
 
-fn fewer_connections_are_let_in_and_those_that_are_open_stay(cores: usize) {
+fn a_lower_connection_limit_admits_fewer_and_keeps_open_connections(cores: usize) {
     let server = Reloading::start(cores, "", &[]);
     let mut client = Client::connect(server.daemon.port());
     let mut other = Client::connect(server.daemon.port());
@@ -135,7 +135,7 @@ fn a_file_that_is_wrong_changes_nothing_and_is_logged(cores: usize) {
     server.daemon.assert_healthy();
 }
 
-fn what_needs_a_restart_is_named_until_there_is_one(cores: usize) {
+fn options_that_need_a_restart_are_named_until_the_restart(cores: usize) {
     let server = Reloading::start(cores, "", &[]);
     let file = "max-message = \"32KiB\"\nsend-buffer = 0\ndrain = \"3s\"\n";
     server.reload(file, "need a restart: max-message, send-buffer");
@@ -152,7 +152,7 @@ fn a_flag_still_wins_over_the_file(cores: usize) {
 }
 
 #[test]
-fn without_a_file_sighup_says_so_and_ends_nothing() {
+fn without_a_file_sighup_logs_that_and_ends_nothing() {
     let mut daemon = Daemon::start(1, &[]);
     daemon.signal("HUP");
     assert!(wait_until(|| daemon.stderr().contains("without --config"), PATIENCE), "{}", daemon.stderr());

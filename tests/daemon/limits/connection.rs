@@ -18,12 +18,12 @@ use crate::helpers::{
 on_one_and_two_cores!(
     a_ping_flood_from_a_client_that_does_not_read_costs_bounded_memory,
     an_error_flood_from_a_client_that_does_not_read_costs_bounded_memory,
-    past_max_connections_a_client_gets_503_and_when_to_try_again,
-    whoever_is_turned_away_takes_nobodys_place,
+    past_max_connections_a_client_gets_503_with_the_time_to_retry,
+    rejected_clients_take_no_places,
     past_max_subscriptions_a_message_is_refused_whole,
     a_client_that_answers_pings_stays_and_one_that_does_not_gets_1008,
     a_client_that_speaks_needs_no_pings,
-    whoever_does_not_finish_the_handshake_is_dropped,
+    a_client_that_does_not_finish_the_handshake_is_dropped,
     an_http_connection_is_kept_between_requests_for_a_time_of_its_own,
     max_message_limits_messages_and_posted_bodies,
     a_daemon_out_of_file_descriptors_does_not_spin_and_recovers,
@@ -72,7 +72,7 @@ fn an_error_flood_from_a_client_that_does_not_read_costs_bounded_memory(cores: u
     assert_flood_is_harmless(cores, &frame::masked(FIN | TEXT, b"?"));
 }
 
-fn past_max_connections_a_client_gets_503_and_when_to_try_again(cores: usize) {
+fn past_max_connections_a_client_gets_503_with_the_time_to_retry(cores: usize) {
     let daemon = Daemon::start(cores, &["--max-connections", "4"]);
     let mut inside: Vec<_> = (0..4).map(|_| Client::connect(daemon.port())).collect();
     for _ in 0..8 {
@@ -89,7 +89,7 @@ fn past_max_connections_a_client_gets_503_and_when_to_try_again(cores: usize) {
     assert!(wait_until(admitted, Duration::from_secs(10)), "a place became free");
 }
 
-fn whoever_is_turned_away_takes_nobodys_place(cores: usize) {
+fn rejected_clients_take_no_places(cores: usize) {
     let daemon = Daemon::start(cores, &["--max-connections", "1"]);
     let inside = Client::connect(daemon.port());
     // They are told, and stay: the server waits 10 s for their end.
@@ -170,7 +170,7 @@ fn a_client_that_speaks_needs_no_pings(cores: usize) {
     }
 }
 
-fn whoever_does_not_finish_the_handshake_is_dropped(cores: usize) {
+fn a_client_that_does_not_finish_the_handshake_is_dropped(cores: usize) {
     let daemon = Daemon::start(cores, &["--handshake-timeout", "500ms"]);
     let request = handshake("/", "");
     let body = publish_request("never comes", "");

@@ -18,10 +18,10 @@ use crate::helpers::{
 on_one_and_two_cores!(
     every_client_gets_1001_and_the_daemon_exits_with_0,
     a_daemon_without_clients_ends_at_once,
-    what_waits_in_an_outbox_is_flushed_first,
-    a_client_that_never_reads_holds_the_daemon_up_for_drain_at_most,
+    outboxes_are_flushed_before_the_exit,
+    a_client_that_never_reads_delays_the_exit_by_drain_at_most,
     a_second_signal_ends_at_once,
-    while_it_drains_health_says_503_and_nobody_new_is_let_in,
+    while_the_daemon_drains_health_is_503_and_no_new_client_is_admitted,
 );
 
 /// Messages that together are well below an outbox and well above what the kernel takes in for a small window.
@@ -66,7 +66,7 @@ fn a_daemon_without_clients_ends_at_once(cores: usize) {
     assert!(TcpStream::connect(("127.0.0.1", daemon.port())).is_err(), "nobody listens any more");
 }
 
-fn what_waits_in_an_outbox_is_flushed_first(cores: usize) {
+fn outboxes_are_flushed_before_the_exit(cores: usize) {
     let mut daemon = Daemon::start(cores, &["--drain", "30s"]);
     let mut stalled = stalled_client(&daemon);
     let mut reading = Client::connect(daemon.port());
@@ -79,7 +79,7 @@ fn what_waits_in_an_outbox_is_flushed_first(cores: usize) {
     assert_eq!(daemon.exit_within(Duration::from_secs(5)).and_then(|status| status.code()), Some(0));
 }
 
-fn a_client_that_never_reads_holds_the_daemon_up_for_drain_at_most(cores: usize) {
+fn a_client_that_never_reads_delays_the_exit_by_drain_at_most(cores: usize) {
     let mut daemon = Daemon::start(cores, &["--drain", "1s"]);
     let _stalled = stalled_client(&daemon);
     let start = Instant::now();
@@ -101,7 +101,7 @@ fn a_second_signal_ends_at_once(cores: usize) {
     assert!(daemon.exit_within(Duration::from_secs(3)).is_some(), "it waits for the stalled client");
 }
 
-fn while_it_drains_health_says_503_and_nobody_new_is_let_in(cores: usize) {
+fn while_the_daemon_drains_health_is_503_and_no_new_client_is_admitted(cores: usize) {
     let mut daemon = Daemon::start(cores, &["--drain", "30s"]);
     let stalled = stalled_client(&daemon);
     let mut reading = Client::connect(daemon.port());

@@ -12,13 +12,13 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    a_full_server_is_well_and_takes_posts,
+    a_full_server_is_healthy_and_accepts_posts,
     a_full_server_serves_one_request_a_connection,
     a_post_that_comes_in_pieces_is_served_by_a_full_server,
-    a_full_server_wants_its_key,
-    whatever_a_crowd_over_the_limit_does_the_server_stays_well,
+    a_full_server_still_requires_its_key,
+    whatever_a_crowd_over_the_limit_does_the_server_stays_healthy,
     a_crowd_over_the_limit_takes_a_bounded_number_of_descriptors,
-    who_says_nothing_to_a_full_server_has_five_seconds,
+    a_silent_client_of_a_full_server_gets_five_seconds,
 );
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -37,7 +37,7 @@ fn ask(daemon: &Daemon, request: impl AsRef<[u8]>) -> helpers::http::Response {
     Http::connect(daemon.port()).ask(request)
 }
 
-fn a_full_server_is_well_and_takes_posts(cores: usize) {
+fn a_full_server_is_healthy_and_accepts_posts(cores: usize) {
     let (mut daemon, mut inside) = full(cores, &[]);
     let message = chat(&["publish:room"], "from outside");
     for _ in 0..2 * RESERVED {
@@ -74,7 +74,7 @@ fn a_post_that_comes_in_pieces_is_served_by_a_full_server(cores: usize) {
     inside[0].expect_text(&message);
 }
 
-fn a_full_server_wants_its_key(cores: usize) {
+fn a_full_server_still_requires_its_key(cores: usize) {
     let (daemon, _inside) = full(cores, &["--publish-key", "s3cret"]);
     let publish =
         |authorization: &str| ask(&daemon, publish_request(chat(&["publish:room"], ""), authorization)).status;
@@ -92,7 +92,7 @@ const CROWDS: [&str; 5] = [
     "GET /chat HTTP/1.1\r\nHost: x\r\n\r\n",
 ];
 
-fn whatever_a_crowd_over_the_limit_does_the_server_stays_well(cores: usize) {
+fn whatever_a_crowd_over_the_limit_does_the_server_stays_healthy(cores: usize) {
     for does in CROWDS {
         let (mut daemon, mut inside) = full(cores, &[]);
         let message = chat(&["publish:room"], "as ever");
@@ -122,7 +122,7 @@ fn a_crowd_over_the_limit_takes_a_bounded_number_of_descriptors(cores: usize) {
     assert!(daemon.open_files() <= most, "{} files, {most} at most", daemon.open_files());
 }
 
-fn who_says_nothing_to_a_full_server_has_five_seconds(cores: usize) {
+fn a_silent_client_of_a_full_server_gets_five_seconds(cores: usize) {
     let (daemon, _inside) = full(cores, &["--handshake-timeout", "60s"]);
     let start = Instant::now();
     let mut silent = Http::connect(daemon.port());

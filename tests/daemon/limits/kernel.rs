@@ -58,7 +58,7 @@ fn assert_soon_gone(port: u16) {
 }
 
 #[test]
-fn of_readers_that_were_closed_with_1013_nothing_stays_in_the_kernel() {
+fn readers_that_were_closed_with_1013_leave_nothing_in_the_kernel() {
     let daemon = Daemon::start(1, &["--outbox-max", "128KiB"]);
     let readers: Vec<_> = (0..5).map(|_| stalled(&daemon)).collect();
     publish(&daemon, 2000);
@@ -87,7 +87,7 @@ fn a_client_that_has_finished_sending_gets_all_and_one_that_does_not_read_is_giv
 }
 
 #[test]
-fn of_a_server_that_has_stopped_nothing_stays_in_the_kernel() {
+fn a_stopped_server_leaves_nothing_in_the_kernel() {
     let mut daemon = Daemon::start(1, &["--drain", "1s"]);
     let mut readers: Vec<_> = (0..5).map(|_| stalled(&daemon)).collect();
     publish(&daemon, 200);
@@ -102,7 +102,7 @@ fn of_a_server_that_has_stopped_nothing_stays_in_the_kernel() {
 }
 
 #[test]
-fn what_a_client_sends_faster_than_it_is_read_takes_no_more_than_the_receive_buffer() {
+fn unread_bytes_of_a_fast_client_take_no_more_than_the_receive_buffer() {
     let unread = ["64KiB", "0"].map(|receive_buffer| {
         let daemon = Daemon::start(1, &["--receive-buffer", receive_buffer]);
         let mut client = Client::connect(daemon.port());

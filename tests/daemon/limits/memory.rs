@@ -12,10 +12,10 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody,
+    three_hundred_stalled_subscribers_cost_little_and_delay_nobody,
     a_slow_subscriber_of_short_messages_is_closed_and_one_that_reads_is_not,
     past_the_memory_budget_the_worst_offenders_are_closed_first,
-    a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory_budget,
+    a_stalled_audience_stays_within_the_memory_budget_although_other_messages_come_between,
     an_idle_subscribed_connection_costs_at_most_600_bytes,
     connections_that_come_and_go_leave_no_memory_behind,
 );
@@ -76,7 +76,7 @@ fn expect_prefix_then_1013(mut client: Client, length: usize, late: bool) {
     }
 }
 
-fn three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody(cores: usize) {
+fn three_hundred_stalled_subscribers_cost_little_and_delay_nobody(cores: usize) {
     let mut daemon = Daemon::start(cores, &NO_PINGS);
     let mut stalled: Vec<_> = (0..STALLED).map(|_| Client::connect_with_small_window(daemon.port())).collect();
     stalled.iter_mut().for_each(|client| client.subscribe_acked("room"));
@@ -149,7 +149,7 @@ fn past_the_memory_budget_the_worst_offenders_are_closed_first(cores: usize) {
     daemon.assert_healthy();
 }
 
-fn a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory_budget(cores: usize) {
+fn a_stalled_audience_stays_within_the_memory_budget_although_other_messages_come_between(cores: usize) {
     const PAIRS: usize = 15_000;
     let mut daemon =
         Daemon::start(cores, &[&NO_PINGS[..], &["--memory-budget", "4MiB", "--send-buffer", "32KiB"]].concat());
@@ -177,7 +177,7 @@ fn a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory
 }
 
 #[test]
-fn what_many_publishers_send_at_once_does_not_collect_on_its_way_to_the_other_core() {
+fn a_burst_of_many_publishers_does_not_pile_up_on_the_link_to_the_other_core() {
     const PUBLISHERS: usize = 800;
     let mut daemon = Daemon::start(2, &NO_PINGS);
     let mut subscriber = Client::connect(daemon.port());
@@ -257,7 +257,7 @@ fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {
 }
 
 #[test]
-fn hundreds_of_messages_that_are_nearly_whole_stay_within_the_budget_and_leave_the_innocent_alone() {
+fn hundreds_of_nearly_complete_messages_stay_within_the_budget_and_do_not_affect_other_clients() {
     let mut daemon = Daemon::start(1, &[&NO_PINGS[..], &["--memory-budget", "4MiB"]].concat());
     let mut innocent: Vec<_> = (0..10).map(|_| Client::connect(daemon.port())).collect();
     innocent.iter_mut().for_each(|client| client.subscribe_acked("room"));

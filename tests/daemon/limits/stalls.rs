@@ -22,8 +22,8 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    a_pause_longer_than_the_idle_timeout_closes_nobody_who_answers_and_all_others_later,
-    many_pauses_of_any_length_close_nobody_who_answers,
+    after_a_pause_longer_than_the_idle_timeout_clients_that_answer_stay_and_others_are_closed_later,
+    many_pauses_of_any_length_close_no_client_that_answers,
     handshakes_that_wait_during_a_pause_are_served_after_it,
 );
 
@@ -53,7 +53,7 @@ fn attend(clients: &mut [Client], duration: Duration) -> Vec<(u16, String)> {
     closed
 }
 
-fn a_pause_longer_than_the_idle_timeout_closes_nobody_who_answers_and_all_others_later(cores: usize) {
+fn after_a_pause_longer_than_the_idle_timeout_clients_that_answer_stay_and_others_are_closed_later(cores: usize) {
     let daemon = Daemon::start(cores, &TIMES);
     let mut clients: Vec<_> = (0..20).map(|_| Client::connect(daemon.port())).collect();
     clients.iter_mut().for_each(|client| client.subscribe_acked("room"));
@@ -86,7 +86,7 @@ fn a_pause_longer_than_the_idle_timeout_closes_nobody_who_answers_and_all_others
     }
 }
 
-fn many_pauses_of_any_length_close_nobody_who_answers(cores: usize) {
+fn many_pauses_of_any_length_close_no_client_that_answers(cores: usize) {
     let daemon = Daemon::start(cores, &["--idle-timeout", "800ms", "--ping-interval", "300ms"]);
     let mut clients: Vec<_> = (0..10).map(|_| Client::connect(daemon.port())).collect();
     let mut rng = seeded_rng();
@@ -128,7 +128,7 @@ impl Processor for Block {
 }
 
 #[test]
-fn a_core_that_alone_stands_still_closes_nobody_who_answers() {
+fn a_core_that_stalls_alone_closes_no_client_that_answers() {
     if !enough_cpus(2) {
         return;
     }

@@ -18,9 +18,9 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    a_message_that_drips_closes_its_connection_and_others_are_well,
+    a_message_that_drips_closes_its_connection_and_no_other,
     a_request_body_that_drips_gets_408,
-    a_new_message_timeout_holds_for_messages_that_have_begun,
+    a_new_message_timeout_applies_to_messages_that_have_begun,
 );
 
 /// Sends pieces, one each 50 ms, until the server closes the connection; gives with what, and after how long.
@@ -40,7 +40,7 @@ fn drip(client: &mut Client, pieces: impl Iterator<Item = Vec<u8>>) -> ((u16, St
     unreachable!("there is always another piece")
 }
 
-fn a_message_that_drips_closes_its_connection_and_others_are_well(cores: usize) {
+fn a_message_that_drips_closes_its_connection_and_no_other(cores: usize) {
     let daemon = Daemon::start(cores, &["--message-timeout", "1s"]);
     let mut innocent = Client::connect(daemon.port());
     innocent.subscribe_acked("room");
@@ -88,7 +88,7 @@ fn a_request_body_that_drips_gets_408(cores: usize) {
     }
 }
 
-fn a_new_message_timeout_holds_for_messages_that_have_begun(cores: usize) {
+fn a_new_message_timeout_applies_to_messages_that_have_begun(cores: usize) {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "message-timeout = 0\n");
     let daemon = Daemon::start(cores, &["--config", &path, "--idle-timeout", "0s"]);

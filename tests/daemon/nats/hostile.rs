@@ -84,7 +84,7 @@ fn is_online(client: &mut Client, names: &str) -> bool {
 }
 
 #[test]
-fn no_odd_message_takes_another_one_along() {
+fn a_malformed_message_does_not_affect_other_messages() {
     if !has_nats_server() {
         return;
     }
@@ -150,7 +150,7 @@ fn no_odd_message_takes_another_one_along() {
 }
 
 #[test]
-fn what_nats_refuses_is_acknowledged_as_that_and_asked_for_again() {
+fn a_subscription_that_nats_refuses_is_acknowledged_as_refused_and_requested_again() {
     if !has_nats_server() {
         return;
     }
@@ -214,7 +214,7 @@ impl Neighbour {
 }
 
 #[test]
-fn below_a_prefix_nothing_else_is_seen_or_touched() {
+fn a_node_with_a_prefix_neither_sees_nor_touches_other_subjects() {
     if !has_nats_server() {
         return;
     }
@@ -243,7 +243,7 @@ fn below_a_prefix_nothing_else_is_seen_or_touched() {
 }
 
 #[test]
-fn a_flood_in_one_channel_does_not_push_out_what_others_publish() {
+fn a_flood_in_one_channel_does_not_push_out_messages_of_others() {
     if !has_nats_server() {
         return;
     }

@@ -103,7 +103,7 @@ fn a_credentials_file_logs_in() {
 }
 
 #[test]
-fn a_wrong_password_is_told_once_and_clients_are_served() {
+fn a_wrong_password_is_logged_once_and_clients_are_served() {
     if !has_nats_server() {
         return;
     }
@@ -128,7 +128,7 @@ fn restricted(scratch: &Scratch) -> (NatsServer, String) {
 }
 
 #[test]
-fn who_may_publish_to_listed_subjects_only_is_confirmed_too() {
+fn a_user_who_may_publish_to_listed_subjects_only_is_confirmed_too() {
     if !has_nats_server() {
         return;
     }
@@ -138,7 +138,7 @@ fn who_may_publish_to_listed_subjects_only_is_confirmed_too() {
 }
 
 #[test]
-fn who_is_subscribed_to_everything_is_not_in_the_way_of_nodes_that_may_not_publish_everything() {
+fn a_subscriber_of_everything_does_not_disturb_nodes_that_may_not_publish_everything() {
     if !has_nats_server() {
         return;
     }
@@ -167,7 +167,7 @@ fn who_is_subscribed_to_everything_is_not_in_the_way_of_nodes_that_may_not_publi
 }
 
 #[test]
-fn what_the_permissions_refuse_is_told_to_who_subscribes_and_in_few_lines_of_the_log() {
+fn a_subscription_that_the_permissions_refuse_is_reported_to_its_client_and_in_few_log_lines() {
     if !has_nats_server() {
         return;
     }
@@ -226,7 +226,7 @@ fn what_the_permissions_refuse_is_told_to_who_subscribes_and_in_few_lines_of_the
 }
 
 #[test]
-fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
+fn a_node_speaks_tls_only_with_servers_that_the_given_authority_certifies() {
     if !has_nats_server() {
         return;
     }
@@ -249,7 +249,7 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
 }
 
 #[test]
-fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
+fn no_password_is_sent_in_the_clear_when_the_url_asks_for_tls() {
     if !has_nats_server() {
         return;
     }

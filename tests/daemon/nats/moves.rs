@@ -70,7 +70,7 @@ fn expect_numbers(client: &mut Client, count: usize) {
 }
 
 #[test]
-fn a_server_that_will_close_is_left_before_it_does_and_nothing_is_lost() {
+fn a_node_leaves_a_closing_server_in_time_and_loses_nothing() {
     if !has_nats_server() {
         return;
     }
@@ -124,7 +124,7 @@ fn raw_publish(server: &NatsServer, channel: &str, text: &str) {
 }
 
 #[test]
-fn servers_that_cannot_be_reached_do_not_hold_up_the_others() {
+fn unreachable_servers_do_not_delay_the_others() {
     if !has_nats_server() {
         return;
     }
@@ -201,7 +201,7 @@ fn pass(mut client: TcpStream, server: SocketAddr, urls: &str) -> Option<()> {
 }
 
 #[test]
-fn a_rotated_password_is_taken_at_the_next_connection_and_at_once_on_sighup() {
+fn a_rotated_password_is_used_at_the_next_connection_and_at_once_on_sighup() {
     if !has_nats_server() {
         return;
     }
@@ -245,7 +245,7 @@ fn a_rotated_password_is_taken_at_the_next_connection_and_at_once_on_sighup() {
 }
 
 #[test]
-fn sighup_with_new_credentials_moves_without_a_gap() {
+fn sighup_with_new_credentials_reconnects_without_a_gap() {
     if !has_nats_server() {
         return;
     }

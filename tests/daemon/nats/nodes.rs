@@ -125,7 +125,7 @@ fn any_nats_client_can_listen_and_publish() {
 }
 
 #[test]
-fn what_comes_at_once_after_a_pause_is_not_too_much_for_a_core_that_is_idle() {
+fn a_burst_after_a_pause_does_not_overwhelm_an_idle_core() {
     if !has_nats_server() {
         return;
     }
@@ -152,7 +152,7 @@ fn what_comes_at_once_after_a_pause_is_not_too_much_for_a_core_that_is_idle() {
 }
 
 #[test]
-fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
+fn a_node_that_only_listens_detects_that_nats_does_not_answer() {
     if !has_nats_server() {
         return;
     }
@@ -175,7 +175,7 @@ fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
 }
 
 #[test]
-fn channels_of_the_systems_neither_leave_their_node_nor_come_to_who_subscribes_to_everything() {
+fn system_channels_neither_leave_their_node_nor_reach_subscribers_of_everything() {
     if !has_nats_server() {
         return;
     }
@@ -200,7 +200,7 @@ fn channels_of_the_systems_neither_leave_their_node_nor_come_to_who_subscribes_t
 }
 
 #[test]
-fn what_is_acknowledged_is_confirmed_by_the_server() {
+fn an_acknowledgement_means_that_the_nats_server_has_confirmed() {
     if !has_nats_server() {
         return;
     }
@@ -225,7 +225,7 @@ fn what_is_acknowledged_is_confirmed_by_the_server() {
 }
 
 #[test]
-fn who_comes_back_is_subscribed_still() {
+fn a_node_that_reconnects_is_still_subscribed() {
     if !has_nats_server() {
         return;
     }
@@ -243,7 +243,7 @@ fn who_comes_back_is_subscribed_still() {
 }
 
 #[test]
-fn what_nats_does_not_carry_is_refused_whole() {
+fn a_message_that_nats_cannot_carry_is_refused_whole() {
     if !has_nats_server() {
         return;
     }
@@ -278,7 +278,7 @@ fn what_nats_does_not_carry_is_refused_whole() {
 }
 
 #[test]
-fn a_stopping_node_sends_what_it_has_taken() {
+fn a_stopping_node_sends_the_messages_that_it_has_accepted() {
     if !has_nats_server() {
         return;
     }
@@ -301,7 +301,7 @@ fn a_stopping_node_sends_what_it_has_taken() {
 }
 
 #[test]
-fn a_node_that_is_not_to_drain_ends_at_once_though_nats_is_silent() {
+fn a_node_without_a_drain_time_exits_at_once_although_nats_is_silent() {
     if !has_nats_server() {
         return;
     }
@@ -320,7 +320,7 @@ fn a_node_that_is_not_to_drain_ends_at_once_though_nats_is_silent() {
 }
 
 #[test]
-fn what_no_outbox_holds_is_told_as_that_by_the_limit_of_now_and_what_is_left_at_the_stop() {
+fn messages_larger_than_the_current_outbox_limit_are_logged_at_once_and_the_rest_at_the_stop() {
     if !has_nats_server() {
         return;
     }
@@ -350,7 +350,7 @@ fn what_no_outbox_holds_is_told_as_that_by_the_limit_of_now_and_what_is_left_at_
 }
 
 #[test]
-fn the_log_says_that_nats_is_slower_than_what_is_published() {
+fn the_log_says_that_nats_is_slower_than_the_publishers() {
     if !has_nats_server() {
         return;
     }
@@ -368,7 +368,7 @@ fn the_log_says_that_nats_is_slower_than_what_is_published() {
 }
 
 #[test]
-fn the_log_says_once_how_many_did_not_fit_the_buffer_and_one_of_their_channels() {
+fn the_log_says_once_how_many_messages_did_not_fit_the_buffer_and_names_one_channel() {
     if !has_nats_server() {
         return;
     }

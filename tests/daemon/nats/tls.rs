@@ -63,7 +63,7 @@ fn wait_until_online(daemon: &Daemon, name: &str) {
 }
 
 #[test]
-fn who_is_asked_for_a_certificate_shows_it_and_who_has_none_says_so_and_goes_on() {
+fn a_node_presents_its_certificate_when_asked_and_a_node_without_one_logs_the_failure_and_serves_on() {
     if !has_nats_server() {
         return;
     }
@@ -96,7 +96,7 @@ fn who_is_asked_for_a_certificate_shows_it_and_who_has_none_says_so_and_goes_on(
 }
 
 #[test]
-fn tls_comes_first_where_that_is_wanted() {
+fn tls_starts_before_the_first_line_if_the_option_says_so() {
     let (scratch, authority) = (Scratch::new(), Authority::new());
     let ca = authority.file(&scratch, "ca.pem");
     let (certificate, key) = authority.signed("127.0.0.1");

@@ -108,7 +108,7 @@ fn chat_tells_a_room_who_joins_speaks_and_leaves() {
 }
 
 #[test]
-fn chat_moves_who_joins_another_room_and_refuses_who_joined_none() {
+fn chat_moves_a_client_that_joins_another_room_and_refuses_one_that_joined_none() {
     let example = Example::start("chat");
     let (mut mike, mut jack) = (example.connect(), example.connect());
     mike.say("LHTTP/1.0 say\r\nack:1\r\n\r\nis anybody here?");
@@ -145,7 +145,7 @@ fn upload_prints_each_part_and_answers_with_a_summary() {
 }
 
 #[test]
-fn auth_filter_sends_away_who_has_no_token() {
+fn auth_filter_rejects_clients_without_a_token() {
     let example = Example::start("auth_filter");
     for target in ["/", "/?token=guess", "/?nottoken=secret-of-mike"] {
         let mut client = Client::connect_to(example.address, target, &[]);
@@ -155,7 +155,7 @@ fn auth_filter_sends_away_who_has_no_token() {
 }
 
 #[test]
-fn auth_filter_stamps_the_sender_and_keeps_foreign_channels_closed() {
+fn auth_filter_adds_the_sender_and_protects_foreign_channels() {
     let example = Example::start("auth_filter");
     let mut mike = Client::connect_to(example.address, "/chat?lang=en&token=secret-of-mike", &[]);
     let bearer = [("authorization", "Bearer secret-of-jack")];

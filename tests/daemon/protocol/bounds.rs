@@ -16,11 +16,11 @@ on_one_and_two_cores!(
     a_message_is_published_to_32_channels_at_most,
     the_limit_of_channels_can_be_set,
     thousands_of_names_in_one_message_are_subscribed_to_and_left_again,
-    a_control_header_whose_values_do_not_add_up_stands_once,
+    a_control_header_whose_values_do_not_add_up_is_allowed_once,
     a_name_has_32_tokens_at_most,
     a_pattern_has_4_stars_at_most,
-    a_client_names_no_channel_of_the_systems,
-    a_posted_message_is_held_to_the_same,
+    a_client_may_not_name_a_system_channel,
+    a_posted_message_has_the_same_bounds,
 );
 
 fn names(count: usize) -> String {
@@ -142,7 +142,7 @@ fn thousands_of_names_in_one_message_are_subscribed_to_and_left_again(cores: usi
     client.expect_nothing_before_ack();
 }
 
-fn a_control_header_whose_values_do_not_add_up_stands_once(cores: usize) {
+fn a_control_header_whose_values_do_not_add_up_is_allowed_once(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("room");
@@ -208,7 +208,7 @@ fn a_pattern_has_4_stars_at_most(cores: usize) {
     }
 }
 
-fn a_client_names_no_channel_of_the_systems(cores: usize) {
+fn a_client_may_not_name_a_system_channel(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("> * a.*");
@@ -229,7 +229,7 @@ fn a_client_names_no_channel_of_the_systems(cores: usize) {
     client.expect_nothing_before_ack();
 }
 
-fn a_posted_message_is_held_to_the_same(cores: usize) {
+fn a_posted_message_has_the_same_bounds(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let (mut listener, mut poster) = (Client::connect(daemon.port()), Http::connect(daemon.port()));
     listener.subscribe_acked("n.*");

@@ -6,13 +6,13 @@ on_one_and_two_cores!(
     a_subscriber_receives_what_is_published_on_every_core,
     a_connection_that_unsubscribed_receives_nothing,
     unsubscribing_what_was_never_subscribed_has_no_effect,
-    a_connection_that_left_is_missed_by_nobody,
+    a_connection_that_left_disturbs_no_publish,
     one_message_may_name_several_channels,
     a_repeated_control_header_applies_each_time,
-    subscribing_twice_is_once,
+    subscribing_twice_counts_once,
     a_subscriber_of_two_channels_of_one_publish_receives_it_twice,
     the_sender_receives_its_own_publish_only_without_no_echo,
-    control_headers_are_carried_out_in_their_order_not_the_messages,
+    control_headers_apply_in_the_protocols_order_not_the_messages,
     an_acknowledgement_comes_after_the_effects,
     an_ack_token_has_64_bytes_at_most,
     nothing_is_carried_out_when_any_part_is_invalid,
@@ -70,7 +70,7 @@ fn unsubscribing_what_was_never_subscribed_has_no_effect(cores: usize) {
     client.expect_text(&chat(&["publish:room"], "hi"));
 }
 
-fn a_connection_that_left_is_missed_by_nobody(cores: usize) {
+fn a_connection_that_left_disturbs_no_publish(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut crowd = crowd(&daemon, "room r.* r.>");
     crowd.truncate(CROWD / 2);
@@ -120,7 +120,7 @@ fn a_repeated_control_header_applies_each_time(cores: usize) {
     client.expect_nothing_before_ack();
 }
 
-fn subscribing_twice_is_once(cores: usize) {
+fn subscribing_twice_counts_once(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     let message = chat(&["publish:room.a"], "once for the channel and once for the pattern");
@@ -178,7 +178,7 @@ fn the_sender_receives_its_own_publish_only_without_no_echo(cores: usize) {
     }
 }
 
-fn control_headers_are_carried_out_in_their_order_not_the_messages(cores: usize) {
+fn control_headers_apply_in_the_protocols_order_not_the_messages(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     for round in 0..20 {

@@ -7,7 +7,7 @@ on_one_and_two_cores!(
     an_error_carries_the_messages_ack_token_and_no_other,
     an_error_is_valid_text_whatever_was_sent,
     an_upstream_that_is_not_allowed_is_forbidden_and_the_option_named,
-    an_upstream_that_is_no_method_and_url_is_refused,
+    an_upstream_header_without_a_method_and_a_url_is_refused,
     an_unknown_command_is_no_error,
 );
 
@@ -83,7 +83,7 @@ fn an_upstream_that_is_not_allowed_is_forbidden_and_the_option_named(cores: usiz
     }
 }
 
-fn an_upstream_that_is_no_method_and_url_is_refused(cores: usize) {
+fn an_upstream_header_without_a_method_and_a_url_is_refused(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("room");

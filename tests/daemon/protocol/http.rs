@@ -12,7 +12,7 @@ on_one_and_two_cores!(
     a_posted_message_reaches_its_subscribers_byte_for_byte,
     a_posted_message_is_text_if_it_is_utf8_and_else_binary,
     only_the_publish_header_of_a_posted_message_counts,
-    a_posted_message_that_means_nothing_gets_400_with_the_reason,
+    an_invalid_posted_message_gets_400_with_the_reason,
     a_chunked_body_is_put_together,
     a_client_that_expects_100_gets_it_before_its_body,
     a_connection_is_kept_for_further_requests_until_it_is_closed,
@@ -86,7 +86,7 @@ fn only_the_publish_header_of_a_posted_message_counts(cores: usize) {
     listener.expect_text(&chat(&["publish:room"], "still"));
 }
 
-fn a_posted_message_that_means_nothing_gets_400_with_the_reason(cores: usize) {
+fn an_invalid_posted_message_gets_400_with_the_reason(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let (mut listener, mut poster) = listener_and_poster(&daemon);
     for (body, reason) in [

@@ -13,7 +13,7 @@ on_one_and_two_cores!(
     a_head_is_refused_unless_its_lines_end_in_crlf_and_an_empty_one_follows,
     a_start_line_is_the_version_one_space_and_a_command,
     a_command_is_1_to_64_visible_ascii_bytes,
-    what_does_not_start_with_the_version_is_not_lhttp,
+    a_payload_that_does_not_start_with_the_version_is_not_lhttp,
     header_names_are_1_to_64_token_characters_compared_without_case,
     header_values_are_trimmed_when_read_and_forwarded_as_written,
     control_characters_in_a_value_are_refused,
@@ -111,7 +111,7 @@ fn a_command_is_1_to_64_visible_ascii_bytes(cores: usize) {
     }
 }
 
-fn what_does_not_start_with_the_version_is_not_lhttp(cores: usize) {
+fn a_payload_that_does_not_start_with_the_version_is_not_lhttp(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = echo_client(&daemon);
     for message in ["", "hi", "LHTTP/1.", "LHTTP/1.1 chat\r\n\r\n", "lhttp/1.0 chat\r\n\r\n", " LHTTP/1.0 chat\r\n\r\n"]

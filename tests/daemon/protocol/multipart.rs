@@ -7,12 +7,12 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    the_seeds_examples_are_forwarded_unchanged,
+    the_protocols_examples_are_forwarded_unchanged,
     parts_may_have_no_headers_and_need_not_start_at_0,
     offsets_count_bytes,
     wrong_offsets_are_refused,
     a_part_without_an_empty_line_is_refused,
-    random_offsets_are_judged_as_a_naive_reader_judges_them,
+    random_offsets_get_the_same_verdict_as_from_a_naive_reader,
 );
 
 fn subscriber(daemon: &Daemon) -> Client {
@@ -39,7 +39,7 @@ fn assert_refused(client: &mut Client, offsets: &str, body: &str) {
 const FIRST: &str = "content-type:text/json\r\n\r\n{filename:file.txt,fileLen:5}content-type:text/plain\r\n\r\nhello";
 const SECOND: &str = "k1:v1\r\n\r\nbody1k2:v2\r\n\r\nbody2";
 
-fn the_seeds_examples_are_forwarded_unchanged(cores: usize) {
+fn the_protocols_examples_are_forwarded_unchanged(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = subscriber(&daemon);
     assert_accepted(&mut client, "0 55", FIRST);
@@ -119,7 +119,7 @@ fn is_right(offsets: &[usize], body: &str) -> bool {
         })
 }
 
-fn random_offsets_are_judged_as_a_naive_reader_judges_them(cores: usize) {
+fn random_offsets_get_the_same_verdict_as_from_a_naive_reader(cores: usize) {
     let mut rng = seeded_rng();
     let daemon = Daemon::start(cores, &[]);
     let mut client = subscriber(&daemon);

@@ -11,7 +11,7 @@ on_one_and_two_cores!(
     an_acknowledged_subscription_receives_the_next_publish_from_anywhere,
     an_acknowledged_pattern_receives_the_next_publish_from_anywhere,
     an_acknowledged_unsubscription_receives_nothing_more,
-    whoever_takes_the_place_of_a_lost_connection_inherits_nothing,
+    a_connection_in_the_slot_of_a_lost_one_inherits_nothing,
     each_of_many_messages_sent_at_once_is_acknowledged_once,
 );
 
@@ -128,7 +128,7 @@ fn each_of_many_messages_sent_at_once_is_acknowledged_once(cores: usize) {
     assert_eq!(tokens, (0..500).collect::<Vec<_>>());
 }
 
-fn whoever_takes_the_place_of_a_lost_connection_inherits_nothing(cores: usize) {
+fn a_connection_in_the_slot_of_a_lost_one_inherits_nothing(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut publisher = Client::connect(daemon.port());
     for round in 0..300 {

@@ -15,8 +15,8 @@ on_one_and_two_cores!(
     control_frames_between_fragments_are_answered_at_once,
     a_close_is_echoed_with_its_code_and_the_connection_ends,
     nothing_is_carried_out_after_a_close,
-    a_peer_that_goes_without_a_close_is_gone,
-    what_was_sent_before_an_end_is_carried_out,
+    a_peer_that_leaves_without_a_close_frame_is_removed,
+    messages_before_the_end_of_input_are_carried_out,
     bytes_that_come_one_by_one_are_served,
     a_frame_is_the_same_wherever_it_is_cut,
     random_cuts_of_one_stream_give_the_same_deliveries,
@@ -100,7 +100,7 @@ fn nothing_is_carried_out_after_a_close(cores: usize) {
     witness.expect_text(&chat(&["publish:room"], "sentinel"));
 }
 
-fn a_peer_that_goes_without_a_close_is_gone(cores: usize) {
+fn a_peer_that_leaves_without_a_close_frame_is_removed(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut witness = echo_client(&daemon);
     for round in 0..50 {
@@ -115,7 +115,7 @@ fn a_peer_that_goes_without_a_close_is_gone(cores: usize) {
     daemon.assert_healthy();
 }
 
-fn what_was_sent_before_an_end_is_carried_out(cores: usize) {
+fn messages_before_the_end_of_input_are_carried_out(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut witness = echo_client(&daemon);
     for round in 0..100 {

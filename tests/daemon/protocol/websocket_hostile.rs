@@ -19,8 +19,8 @@ on_one_and_two_cores!(
     a_close_reason_that_is_not_utf8_gets_1007,
     a_header_that_announces_a_terabyte_gets_1009_at_once_and_no_memory,
     a_last_fragment_that_goes_over_the_limit_gets_1009_before_its_payload,
-    a_violation_behind_good_messages_does_not_take_them_back,
-    a_violation_ends_its_connection_alone,
+    a_violation_does_not_undo_earlier_messages,
+    a_violation_ends_only_its_own_connection,
     a_sender_of_far_too_much_still_reads_why_it_was_closed,
 );
 
@@ -168,7 +168,7 @@ fn a_last_fragment_that_goes_over_the_limit_gets_1009_before_its_payload(cores: 
     assert_closed(&daemon, &[frame::masked(BINARY, b"xy"), unfinished].concat(), 1009);
 }
 
-fn a_violation_behind_good_messages_does_not_take_them_back(cores: usize) {
+fn a_violation_does_not_undo_earlier_messages(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut witness = Client::connect(daemon.port());
     witness.subscribe_acked("room");
@@ -188,7 +188,7 @@ fn a_violation_behind_good_messages_does_not_take_them_back(cores: usize) {
     witness.expect_text(&chat(&["publish:room"], "sentinel"));
 }
 
-fn a_violation_ends_its_connection_alone(cores: usize) {
+fn a_violation_ends_only_its_own_connection(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut others: Vec<_> = (0..8).map(|_| Client::connect(daemon.port())).collect();
     others.iter_mut().for_each(|client| client.subscribe_acked("room"));

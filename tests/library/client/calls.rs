@@ -14,7 +14,7 @@ use lhttp::{
 use crate::helpers::{PATIENCE, daemon::Daemon, let_pass, on_one_and_two_cores};
 
 on_one_and_two_cores!(
-    what_is_acknowledged_has_reached_the_subscribers,
+    an_acknowledged_message_has_reached_the_subscribers,
     messages_come_in_the_order_in_which_they_were_published,
     an_unsubscribed_channel_is_silent,
     a_restarted_server_is_found_again_and_subscriptions_are_renewed_before_anything_is_sent,
@@ -58,7 +58,7 @@ fn expect_nothing(client: &mut Client) {
     assert_eq!(client.poll(Duration::ZERO), Ok(None));
 }
 
-fn what_is_acknowledged_has_reached_the_subscribers(cores: usize) {
+fn an_acknowledged_message_has_reached_the_subscribers(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let (mut alice, mut bob) = (connect(&daemon), connect(&daemon));
     alice.subscribe("room logs.>").unwrap();
@@ -147,7 +147,7 @@ fn state(client: &mut Client) -> State {
 }
 
 #[test]
-fn a_refusal_says_which_code_reason_and_sentence() {
+fn a_refusal_has_its_code_reason_and_sentence() {
     let daemon = Daemon::start(1, &["--max-subscriptions", "1"]);
     let mut client = connect(&daemon);
     client.subscribe("a").unwrap();
@@ -170,7 +170,7 @@ fn a_refusal_says_which_code_reason_and_sentence() {
 }
 
 #[test]
-fn what_is_not_lhttp_goes_out_and_comes_in_as_it_is() {
+fn payloads_that_are_not_lhttp_pass_unchanged() {
     let daemon = Daemon::start(1, &[]);
     let mut client = connect(&daemon);
     client.send_payload(Payload::Text("hello".to_owned())).unwrap();
@@ -182,7 +182,7 @@ fn what_is_not_lhttp_goes_out_and_comes_in_as_it_is() {
 }
 
 #[test]
-fn nobody_listening_is_said_at_once() {
+fn a_port_without_a_server_is_reported_at_once() {
     // The port of a listener that is gone.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let start = Instant::now();
@@ -237,7 +237,7 @@ fn another_thread_ends_a_poll_with_and_without_a_connection() {
 }
 
 #[test]
-fn a_wake_ends_one_poll_and_not_the_next_one_too() {
+fn a_wake_ends_only_one_poll() {
     let daemon = Daemon::start(1, &[]);
     let mut client = connect(&daemon);
     client.waker().wake();
@@ -248,7 +248,7 @@ fn a_wake_ends_one_poll_and_not_the_next_one_too() {
 }
 
 #[test]
-fn no_wake_is_lost_however_it_falls_between_the_pings() {
+fn no_wake_is_lost_at_any_moment_between_the_pings() {
     const WAKES: u64 = 1000;
     let daemon = Daemon::start(1, &[]);
     let mut client = builder(daemon.port()).ping_interval(Duration::from_millis(2)).connect().unwrap();

@@ -20,7 +20,7 @@ use crate::helpers::{
 const SOON: Duration = Duration::from_millis(200);
 
 #[test]
-fn an_answer_that_does_not_come_times_out_and_a_late_one_disturbs_nobody() {
+fn a_missing_answer_times_out_and_a_late_one_disturbs_no_other_call() {
     let (builder, server) = against(
         |_, mut socket| {
             let (late, _) = read(&mut socket);
@@ -103,7 +103,7 @@ fn subscriptions_that_a_restarted_server_refuses_are_reported_and_the_others_kep
 }
 
 #[test]
-fn what_was_unsubscribed_while_it_was_being_renewed_is_not_asked_for_again() {
+fn a_channel_that_is_unsubscribed_during_its_renewal_is_not_requested_again() {
     for channels in ["a", "a b"] {
         let (builder, server) = against(
             move |number, mut socket| {
@@ -200,7 +200,7 @@ fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
 }
 
 #[test]
-fn what_the_server_says_when_it_closes_is_told() {
+fn the_servers_close_reason_is_reported() {
     let daemon = Daemon::start(1, &[]);
     let url = format!("ws://127.0.0.1:{}", daemon.port());
     let mut client = Client::builder(url).reconnect(false).connect().unwrap();
@@ -210,7 +210,7 @@ fn what_the_server_says_when_it_closes_is_told() {
 }
 
 #[test]
-fn a_handshake_that_is_refused_says_how() {
+fn a_refused_handshake_reports_the_servers_answer() {
     let daemon = Daemon::start(1, &["--max-connections", "1"]);
     let url = format!("ws://127.0.0.1:{}", daemon.port());
     let _first = Client::builder(&url).connect().unwrap();
@@ -257,7 +257,7 @@ fn a_call_that_finds_no_connection_within_its_timeout_has_sent_nothing() {
 }
 
 #[test]
-fn through_restarts_nothing_comes_twice_or_out_of_order() {
+fn over_restarts_no_message_comes_twice_or_out_of_order() {
     const LAST: &str = "the last";
     let mut daemon = Some(Daemon::start(1, &[]));
     let port = daemon.as_ref().expect("it runs").port();

@@ -77,7 +77,7 @@ fn each_connection_has_an_id_of_its_own() {
 }
 
 #[test]
-fn a_value_is_kept_with_its_connection_by_type_until_behind_the_last_on_close() {
+fn a_connection_keeps_one_value_per_type_until_after_the_last_on_close() {
     struct Count(u32, Log);
     impl Drop for Count {
         fn drop(&mut self) {
@@ -169,7 +169,7 @@ fn a_replier_of_a_raw_message_answers_with_the_body_alone() {
 }
 
 #[test]
-fn a_replier_whose_connection_is_gone_reaches_nobody_and_after_the_server_it_says_so() {
+fn a_replier_of_a_closed_connection_reaches_nobody_and_reports_a_stopped_server() {
     let (sender, repliers) = mpsc::sync_channel(10);
     let server = start(|builder| builder.processor("ask", hand_over(sender)));
     let mut gone = Client::connect(server.local_addrs()[0]);
@@ -220,7 +220,7 @@ fn a_raw_message_is_all_body_and_cannot_be_changed() {
 }
 
 #[test]
-fn handshakes_that_are_kept_count_in_the_memory_budget_and_the_largest_go_first() {
+fn kept_handshakes_count_in_the_memory_budget_and_the_largest_are_closed_first() {
     struct Nothing;
     impl Filter for Nothing {}
     const BUDGET: u64 = 1 << 20;

@@ -97,7 +97,7 @@ fn a_panic_closes_its_connection_alone_and_nothing_of_the_message_happens() {
 }
 
 #[test]
-fn a_panic_in_on_open_turns_the_connection_away() {
+fn a_panic_in_on_open_rejects_the_connection() {
     silence_panics_on_purpose();
     let server = start(|builder| builder.filter(Panics("filter open")));
     let mut other = Client::connect(server.local_addrs()[0]);
@@ -109,7 +109,7 @@ fn a_panic_in_on_open_turns_the_connection_away() {
 }
 
 #[test]
-fn a_panic_after_the_message_was_carried_out_undoes_only_what_it_asked_for() {
+fn a_panic_after_the_message_was_carried_out_undoes_only_its_own_requests() {
     silence_panics_on_purpose();
     let server = start(|builder| builder.filter(Panics("filter after")));
     let mut other = Client::connect(server.local_addrs()[0]);
@@ -123,7 +123,7 @@ fn a_panic_after_the_message_was_carried_out_undoes_only_what_it_asked_for() {
 }
 
 #[test]
-fn a_panic_in_on_close_undoes_what_it_asked_for_and_the_others_still_hear_of_the_end() {
+fn a_panic_in_on_close_undoes_its_own_requests_and_the_others_still_learn_of_the_close() {
     silence_panics_on_purpose();
     for hook in ["processor close", "filter close"] {
         let log = Log::default();

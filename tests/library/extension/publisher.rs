@@ -47,7 +47,7 @@ fn a_publish_reaches_the_subscribers_of_each_channel_on_every_core() {
 }
 
 #[test]
-fn what_one_caller_publishes_to_a_channel_arrives_in_its_order_on_every_core() {
+fn messages_of_one_caller_to_a_channel_arrive_in_order_on_every_core() {
     for cores in one_and_two_cores() {
         let server = start_with_cores(cores, |builder| builder);
         let publisher = server.publisher();
@@ -92,7 +92,7 @@ fn read_both(mut client: Client) -> Vec<String> {
 }
 
 #[test]
-fn a_publish_that_means_nothing_is_an_error_and_reaches_nobody() {
+fn an_invalid_publish_is_an_error_and_reaches_nobody() {
     let config = Config { message_bytes_max: 10_000, ..Config::default() };
     let server = start(|builder| builder.config(config));
     let publisher = server.publisher();
@@ -124,7 +124,7 @@ fn a_publish_that_means_nothing_is_an_error_and_reaches_nobody() {
 }
 
 #[test]
-fn a_core_that_is_behind_says_full_and_loses_nothing_that_it_took() {
+fn a_core_that_is_behind_reports_full_and_loses_nothing_that_it_accepted() {
     let (release, held) = mpsc::channel();
     let (entered, is_held) = mpsc::channel();
     let (held, entered) = (std::sync::Mutex::new(held), std::sync::Mutex::new(entered));
@@ -159,7 +159,7 @@ fn a_core_that_is_behind_says_full_and_loses_nothing_that_it_took() {
 }
 
 #[test]
-fn a_publisher_outlives_its_server_and_says_stopped() {
+fn a_publisher_outlives_its_server_and_reports_stopped() {
     for cores in one_and_two_cores() {
         let server = start_with_cores(cores, |builder| builder);
         let publishers = [server.publisher(), server.publisher()];

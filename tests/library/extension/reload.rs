@@ -7,7 +7,7 @@ use lhttp::{Config, ReloadError};
 use crate::helpers::{Client, on_message, one_and_two_cores, start_with_cores};
 
 #[test]
-fn a_reload_has_been_taken_by_every_core_when_it_returns() {
+fn every_core_has_applied_a_reload_when_it_returns() {
     for cores in one_and_two_cores() {
         let (release, held) = mpsc::channel();
         let (entered, is_held) = mpsc::channel();

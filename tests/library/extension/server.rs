@@ -18,7 +18,7 @@ fn alone(number: u8) -> SocketAddr {
 }
 
 #[test]
-fn a_server_listens_on_all_its_addresses_and_says_which_in_order() {
+fn a_server_listens_on_all_its_addresses_and_reports_them_in_order() {
     for cores in one_and_two_cores() {
         let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
         let addresses = if TcpListener::bind(v6).is_ok() { vec![ANY, v6, ANY] } else { vec![ANY, ANY] };
@@ -110,7 +110,7 @@ fn a_stop_tells_every_client_and_join_waits_until_all_is_over() {
 }
 
 #[test]
-fn what_is_published_right_before_a_stop_reaches_every_core() {
+fn a_publish_right_before_a_stop_reaches_every_core() {
     for cores in one_and_two_cores() {
         for round in 0..30 {
             let server = start_with_cores(cores, |builder| builder);
@@ -134,7 +134,7 @@ fn what_is_published_right_before_a_stop_reaches_every_core() {
 }
 
 #[test]
-fn what_is_queued_when_a_server_stops_is_still_sent() {
+fn queued_messages_of_a_stopping_server_are_still_sent() {
     const MESSAGES: usize = 200;
     let config = Config { outbox_bytes_max: 64 << 20, memory_budget_bytes: Some(256 << 20), ..Config::default() };
     let server = start(|builder| builder.config(config));
@@ -169,7 +169,7 @@ fn a_handle_that_is_dropped_stops_its_server_at_once() {
 }
 
 #[test]
-fn the_numbers_are_those_of_all_cores_together() {
+fn the_stats_are_sums_over_all_cores() {
     for cores in one_and_two_cores() {
         let server = start_with_cores(cores, |builder| builder);
         let address = server.local_addrs()[0];

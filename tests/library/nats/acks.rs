@@ -10,7 +10,7 @@ use crate::helpers::{
 const WAITING_MAX: usize = 1024;
 
 #[test]
-fn who_waits_for_too_many_acknowledgements_is_refused_and_the_others_go_on() {
+fn a_client_that_waits_for_too_many_acknowledgements_is_refused_and_the_others_go_on() {
     if !has_nats_server() {
         return;
     }

@@ -81,7 +81,7 @@ fn processors_and_publishers_reach_other_nodes() {
 }
 
 #[test]
-fn a_program_is_told_what_nats_does_not_carry() {
+fn a_program_is_told_which_messages_nats_cannot_carry() {
     if !has_nats_server() {
         return;
     }
@@ -113,7 +113,7 @@ fn blocker() -> (impl Processor, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
+fn a_core_that_is_behind_loses_messages_and_delays_nobody() {
     if !has_nats_server() {
         return;
     }

@@ -61,7 +61,7 @@ fn a_node_starts_without_nats_and_finds_it_later() {
 }
 
 #[test]
-fn what_is_published_in_an_outage_goes_out_in_order_after_it() {
+fn messages_published_in_an_outage_go_out_in_order_after_it() {
     if !has_nats_server() {
         return;
     }
@@ -95,7 +95,7 @@ fn what_is_published_in_an_outage_goes_out_in_order_after_it() {
 }
 
 #[test]
-fn who_waits_for_a_confirmation_when_the_connection_is_lost_hears_of_it() {
+fn a_client_that_waits_for_a_confirmation_is_told_that_the_connection_is_lost() {
     if !has_nats_server() {
         return;
     }
@@ -112,7 +112,7 @@ fn who_waits_for_a_confirmation_when_the_connection_is_lost_hears_of_it() {
 }
 
 #[test]
-fn what_does_not_fit_the_buffer_is_dropped_oldest_first_and_counted() {
+fn messages_that_do_not_fit_the_buffer_are_dropped_oldest_first_and_counted() {
     if !has_nats_server() {
         return;
     }
@@ -149,7 +149,7 @@ fn what_does_not_fit_the_buffer_is_dropped_oldest_first_and_counted() {
 }
 
 #[test]
-fn what_a_cut_costs_is_what_the_counters_say() {
+fn the_counters_agree_with_the_losses_of_a_cut() {
     if !has_nats_server() {
         return;
     }
@@ -192,7 +192,7 @@ fn what_a_cut_costs_is_what_the_counters_say() {
 }
 
 #[test]
-fn what_was_on_its_way_to_a_server_that_is_killed_is_counted_to_the_message() {
+fn messages_in_flight_to_a_killed_server_are_counted_exactly() {
     if !has_nats_server() {
         return;
     }
@@ -229,7 +229,7 @@ fn what_was_on_its_way_to_a_server_that_is_killed_is_counted_to_the_message() {
 }
 
 #[test]
-fn a_server_that_is_killed_and_started_again_is_found_again() {
+fn a_node_reconnects_to_a_server_that_was_killed_and_restarted() {
     if !has_nats_server() {
         return;
     }
@@ -274,7 +274,7 @@ fn a_server_that_is_killed_and_started_again_is_found_again() {
 }
 
 #[test]
-fn a_server_that_is_stopped_keeps_nobody_waiting_for_long() {
+fn a_paused_server_delays_nobody_for_long() {
     if !has_nats_server() {
         return;
     }

@@ -84,11 +84,11 @@ fn connections() -> Vec<String> {
 }
 
 #[test]
-fn what_is_published_in_a_short_partition_arrives_when_it_is_over() {
+fn messages_published_in_a_short_partition_arrive_after_it() {
     if !has_nats_server() {
         return;
     }
-    in_namespace(concat!(module_path!(), "::what_is_published_in_a_short_partition_arrives_when_it_is_over"), || {
+    in_namespace(concat!(module_path!(), "::messages_published_in_a_short_partition_arrive_after_it"), || {
         let mut scene = Scene::new();
         scene.publish();
         scene.island.cut();
@@ -110,12 +110,12 @@ fn what_is_published_in_a_short_partition_arrives_when_it_is_over() {
 }
 
 #[test]
-fn after_a_long_partition_nothing_comes_late_and_what_is_missing_was_counted() {
+fn after_a_long_partition_nothing_comes_late_and_the_missing_messages_were_counted() {
     if !has_nats_server() {
         return;
     }
     in_namespace(
-        concat!(module_path!(), "::after_a_long_partition_nothing_comes_late_and_what_is_missing_was_counted"),
+        concat!(module_path!(), "::after_a_long_partition_nothing_comes_late_and_the_missing_messages_were_counted"),
         || {
             let mut scene = Scene::new();
             for _ in 0..10 {

@@ -127,7 +127,7 @@ fn channels_of_one_token_are_a_group_too() {
 }
 
 #[test]
-fn where_nothing_wider_is_allowed_what_is_too_much_is_told_so() {
+fn where_no_wider_subscription_is_allowed_the_excess_names_are_acknowledged_as_offline() {
     if !has_nats_server() {
         return;
     }

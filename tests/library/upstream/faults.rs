@@ -99,7 +99,7 @@ fn an_upstream_that_is_away_or_broken_is_error_502_with_the_token() {
 }
 
 #[test]
-fn those_of_a_connection_stay_in_order_behind_one_that_fails_or_takes_too_long() {
+fn requests_of_a_connection_stay_in_order_behind_one_that_fails_or_times_out() {
     let backend = Backend::start(|request| match request.target.as_str() {
         "/closes" => Action::Break(Vec::new()),
         "/hangs" => Action::Hang,
@@ -242,7 +242,7 @@ fn a_redirect_is_followed_inside_the_prefix_and_nowhere_else() {
 }
 
 #[test]
-fn what_leaves_the_prefix_is_not_even_connected_to() {
+fn a_url_outside_the_prefix_causes_no_connection() {
     let (backend, other) = (Backend::answering(), Backend::answering());
     let handle = server(&[backend.url("/in")], |config| config);
     let mut client = connect(&handle);
@@ -287,7 +287,7 @@ fn what_leaves_the_prefix_is_not_even_connected_to() {
 }
 
 #[test]
-fn a_client_that_is_gone_by_then_costs_nothing() {
+fn an_answer_to_a_client_that_has_left_costs_nothing() {
     let barrier = helpers::backend::Barrier::default();
     let gate = barrier.clone();
     let backend = Backend::start(move |_| {

@@ -34,7 +34,7 @@ fn connect_from(last: u8, handle: &Handle) -> Client {
 }
 
 #[test]
-fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() {
+fn ten_thousand_requests_in_flight_arrive_once_each_and_in_order_per_connection() {
     const CLIENTS: usize = 50;
     const EACH: usize = 200;
     for cores in one_and_two_cores() {
@@ -293,7 +293,7 @@ fn a_connection_goes_behind_the_others_after_each_request() {
 }
 
 #[test]
-fn a_backend_that_hangs_leaves_workers_to_the_others_whoever_asks() {
+fn a_backend_that_hangs_leaves_workers_to_other_backends_whichever_client_asks() {
     for cores in one_and_two_cores() {
         let slow = Backend::start(|_| Action::Hang);
         let quick = Backend::answering();

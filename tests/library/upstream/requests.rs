@@ -97,7 +97,7 @@ fn get_and_head_have_no_body_and_every_other_method_has_one() {
 }
 
 #[test]
-fn only_the_methods_that_a_prefix_names_may_be_asked_with() {
+fn only_the_methods_that_a_prefix_names_are_allowed() {
     let backend = Backend::answering();
     let allow = vec![backend.url("/plain"), format!("PUT,PURGE {}", backend.url("/put"))];
     let config = Config { upstream_allow: allow, ..Config::default() };
@@ -137,7 +137,7 @@ fn a_redirect_does_not_lead_to_a_method_that_is_not_allowed() {
 }
 
 #[test]
-fn the_backend_is_told_who_asks_and_no_client_can_say_so_itself() {
+fn the_backend_is_told_the_client_and_no_client_can_forge_that() {
     let seen = Log::default();
     let record = seen.clone();
     for cores in one_and_two_cores() {
@@ -280,7 +280,7 @@ impl Filter for Recording {
 }
 
 #[test]
-fn filters_and_processors_see_the_message_first_and_what_they_make_of_it_is_sent() {
+fn filters_and_processors_see_the_message_first_and_their_changes_are_sent() {
     let backend = Backend::answering();
     let change = on_message(|context| context.set_body("changed").expect("a sound body"));
     let record = Recording(format!("POST {}", backend.url("/record")));

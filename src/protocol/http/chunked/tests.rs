@@ -49,7 +49,7 @@ fn assert_refused(bytes: &[u8], status: u16) {
 }
 
 #[test]
-fn chunks_are_joined_and_what_follows_is_left() {
+fn chunks_are_joined_and_the_bytes_behind_the_body_are_left() {
     assert_decodes(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nGET / HTTP/1.1\r\n", b"hello world", 16);
     assert_decodes(b"0\r\n\r\n", b"", 0);
     assert_decodes(b"0000000000000005\r\na\r\n\0b\r\n000\r\n\r\n", b"a\r\n\0b", 0);
@@ -57,7 +57,7 @@ fn chunks_are_joined_and_what_follows_is_left() {
 }
 
 #[test]
-fn extensions_and_trailers_are_read_over() {
+fn extensions_and_trailers_are_skipped() {
     assert_decodes(b"1;a=b;c=\"d e\"\r\nx\r\n0;z\r\n\r\n", b"x", 0);
     assert_decodes(b"1 \t;\ta\r\nx\r\n0\r\n\r\n", b"x", 0);
     assert_decodes(b"0\r\nX-Sum: 5\r\nContent-Length: 7\r\nY:\r\n\r\nrest", b"", 4);
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_body_is_served_exactly_when_the_oracle_serves_it(
+    fn a_damaged_body_is_accepted_exactly_when_the_oracle_accepts_it(
         (_, mut written) in bodies(),
         damage in prop::collection::vec((any::<Index>(), prop::sample::select(&b"\r\n;: 0159af+-x\0"[..]), 0..3), 1..4),
         cuts in prop::collection::vec(any::<Index>(), 0..6),

@@ -335,7 +335,7 @@ fn only_100_continue_can_be_expected_and_only_where_a_body_waits_for_it() {
 }
 
 #[test]
-fn the_bearer_token_is_what_follows_the_scheme() {
+fn the_bearer_token_follows_the_scheme() {
     let token = |lines: &str| {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n");
         let mut slots = HeaderSlots::new();

@@ -138,7 +138,7 @@ proptest! {
 }
 
 #[test]
-fn a_control_header_whose_values_do_not_add_up_may_stand_once() {
+fn a_control_header_whose_values_do_not_add_up_may_occur_once() {
     for name in ["upstream", "multipart", "ack", "no-echo", "upstream-reply"] {
         let twice = format!("LHTTP/1.0 c\r\n{name}:1\r\nx:y\r\n{}:1\r\n\r\n", name.to_uppercase());
         let head = parse(twice.as_bytes()).expect("it parses, because some callers only pass it on");
@@ -172,7 +172,7 @@ fn named() -> impl Strategy<Value = Vec<(Control, Vec<String>)>> {
 
 proptest! {
     #[test]
-    fn each_name_counts_once_where_it_stands_first(lines in named(), more in "(x:y\r\n)?", body in "x{0,9}") {
+    fn each_name_counts_once_where_it_occurs_first(lines in named(), more in "(x:y\r\n)?", body in "x{0,9}") {
         let mut payload = "LHTTP/1.0 c\r\n".to_owned();
         for (control, names) in &lines {
             payload += &format!("{control:?}:{}\r\n{more}", names.join(" "));
