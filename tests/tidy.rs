@@ -1,12 +1,12 @@
-//! The style that a machine can check: sizes of files, the direction of `use`, words that must not be there.
+//! The style that a machine can check: sizes of files, the direction of `use`, forbidden words.
 
 use std::{env, fs, path::Path, process::Command};
 
-/// Lines of a file in `src` or of a tool that users get. There are no exceptions.
+/// The most lines of a file in `src` or of a tool for users. There are no exceptions.
 const LINES_MAX: usize = 400;
 
-/// The layers, lowest first; a module uses its own layer and those below it, never one above.
-/// `bench`, `fuzzing` and `simulation`, which nothing uses but `benches/`, `fuzz/` and tests, may look into all of them.
+/// The layers, lowest first. A module uses its own layer and those below it, never one above. Only `benches/`, `fuzz/`
+/// and tests use `bench`, `fuzzing` and `simulation`; these may use all layers.
 const LAYERS: [&[&str]; 9] = [
     &["error", "config"],
     &["protocol"],
@@ -42,21 +42,21 @@ const ENGINE: [&[&str]; 5] = [
     &["alarm", "connection", "core", "listener", "pace", "reactor", "uplink"],
 ];
 
-/// What `protocol/` must not use of std, except for [`ADDRESSES`]: it sees bytes and returns values.
+/// The modules of std that `protocol/` must not use, except for [`ADDRESSES`]: it sees bytes and returns values.
 const IMPURE: [&str; 5] = ["net", "time", "thread", "fs", "process"];
 
 /// Addresses are values; sockets are not.
 const ADDRESSES: [&str; 4] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr", "net::SocketAddr"];
 
-/// What only lhttpd and lhttp-bench need: no program that embeds the library compiles it.
+/// Packages that only lhttpd and lhttp-bench need. No program that embeds the library compiles them.
 const NOT_FOR_LIBRARIES: [&str; 5] = ["clap", "env_logger", "hdrhistogram", "signal-hook", "toml"];
 
-/// The crates of `tests/` beside this one. Each is linked alone, so a test gets a crate of its own only if it needs a process
-/// of its own. Their helpers lie in [`HELPERS`].
+/// The crates of `tests/` beside this one. Each is linked separately, so a test gets its own crate only if it needs its
+/// own process. Their helpers are in [`HELPERS`].
 const TEST_CRATES: [&str; 2] = ["tests/daemon", "tests/library"];
 const HELPERS: &str = "tests/helpers";
 
-/// Helpers that poll for a condition are called so, and only they may sleep.
+/// Helpers that poll for a condition have this prefix, and only they may sleep.
 const POLLING_PREFIX: &str = "wait_";
 
 #[test]
@@ -70,7 +70,7 @@ fn no_source_file_is_too_long_to_hold_in_the_head() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Put together here, so that this file does not hold them.
+    // Put together here, so that this file does not contain them.
     let words = [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("XX", "X:")];
     assert_none(lines_with(&all_files(), &words));
 }
@@ -190,7 +190,7 @@ fn no_file_reveals_the_machine_it_was_written_on() {
     let mut found = lines_with(&all_files(), &home);
     found.extend(lines_with(&all_files(), &mirrors));
     for file in all_files() {
-        // Lock files name where a package came from: the public registries, or a fresh clone cannot build.
+        // Lock files name the source of each package. It must be the public registry, or a fresh clone cannot build.
         let public = match file.path.rsplit('/').next() {
             Some("Cargo.lock") => ("source = ", "\"registry+https://github.com/rust-lang/crates.io-index\""),
             Some("package-lock.json") => ("\"resolved\": ", "\"https://registry.npmjs.org/"),
@@ -224,7 +224,7 @@ fn a_library_does_not_bring_a_daemons_dependencies() {
     );
 }
 
-/// The packages that `cargo tree` says are compiled, sorted.
+/// The packages that `cargo tree` lists, sorted.
 fn dependencies(arguments: &[&str]) -> Vec<String> {
     let mut tree = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     tree.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
@@ -269,7 +269,7 @@ struct File {
     text: String,
 }
 
-/// Everything that is text and ours: not what is built, downloaded or hidden (but for the CI's folder).
+/// All our text files: not built, downloaded or hidden ones (except for the CI's folder).
 fn all_files() -> Vec<File> {
     let mut files = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
@@ -325,7 +325,7 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// Every path below `root::` that `code` names, braces resolved.
+/// Every path below `root::` in `code`, with braces resolved.
 fn paths(code: &str, root: &str) -> Vec<String> {
     let mut found = Vec::new();
     let start = format!("{root}::");
@@ -338,7 +338,7 @@ fn paths(code: &str, root: &str) -> Vec<String> {
     found
 }
 
-/// Reads one use tree from the start of `rest`, adds its paths, and gives what follows it.
+/// Reads one use tree from the start of `rest`, adds its paths, and returns the text behind it.
 fn expand<'a>(prefix: &str, rest: &'a str, found: &mut Vec<String>) -> &'a str {
     let end = rest.find(|c: char| !(c.is_alphanumeric() || "_:* \n".contains(c))).unwrap_or(rest.len());
     let path = rest[..end].split_whitespace().collect::<Vec<_>>().join(" ");

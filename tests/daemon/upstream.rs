@@ -1,4 +1,4 @@
-//! The upstream proxy of the daemon: its options, the environment, and how it stops.
+//! The upstream proxy of the daemon: its options, the environment, and its stop.
 
 use std::{
     io::{BufRead, BufReader},
@@ -202,7 +202,7 @@ fn the_record_example_keeps_what_jack_says_to_mike() {
     assert!(jack.expect_error(502, "upstream-failed", Some("t")).contains("404"));
 }
 
-/// A process that ends with the test.
+/// A process that is killed at the end of the test.
 struct Killed(Child);
 
 impl Drop for Killed {

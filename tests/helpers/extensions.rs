@@ -6,7 +6,7 @@ use lhttp::{Context, Filter, Processor, Refusal};
 
 use super::wait_for;
 
-/// Lines that a server's cores write and a test reads. Clones are one log.
+/// Lines that a server's cores write and a test reads. Clones share one log.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -19,7 +19,7 @@ impl Log {
         self.0.lock().expect("nobody panics with the log").clone()
     }
 
-    /// Waits until there are as many lines, and fails the test if they are others.
+    /// Waits until there are this many lines, and fails the test if they differ.
     #[track_caller]
     pub(crate) fn wait_for(&self, lines: &[&str]) {
         wait_for(|| self.lines().len() >= lines.len());
@@ -27,7 +27,7 @@ impl Log {
     }
 }
 
-/// A processor and a filter that writes down what it is called for.
+/// A processor and a filter that records its calls.
 pub(crate) struct Recorder {
     pub(crate) name: &'static str,
     pub(crate) log: Log,
@@ -78,7 +78,7 @@ impl Filter for Recorder {
     }
 }
 
-/// A processor that is one function.
+/// A processor made of one function.
 pub(crate) fn on_message(call: impl Fn(&mut Context<'_>) + Send + Sync + 'static) -> impl Processor + 'static {
     OnMessage(call)
 }

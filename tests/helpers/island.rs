@@ -1,7 +1,8 @@
-//! A nats-server behind a network that can be cut as real ones are: packets vanish, and nobody is told.
+//! A nats-server behind a network that a test can cut as real networks fail: packets vanish without a notice.
 //!
-//! A test runs in a network namespace of its own, and its nats-server in another one. Two pairs of interfaces join them:
-//! one that is cut, and one on which a test sees what goes on meanwhile. All of it ends with its processes.
+//! A test runs in its own network namespace, and its nats-server in another. Two pairs of interfaces join them: one
+//! that the test can cut, and one on which the test watches the server during the cut. All of it ends with its
+//! processes.
 
 use std::{
     net::TcpStream,
@@ -16,13 +17,13 @@ const MAC: &str = "02:00:00:00:00:02";
 pub(crate) struct Island(Child);
 
 impl Island {
-    /// The address of the server by the way that can be cut, which is `host` on this side.
+    /// The server's address on the network that can be cut; this side's end of it is `host`.
     pub(crate) const SERVER: &str = "10.9.0.2:4222";
-    /// The address of the server by the way that holds.
+    /// The server's address on the network that is never cut.
     pub(crate) const SERVER_SEEN: &str = "10.9.1.2:4222";
 
     pub(crate) fn start() -> Self {
-        // It waits for the interfaces, which can be made only when there is a process to give them to.
+        // The script waits for the interfaces, which can be made only once there is a process to give them to.
         let script = "until ip -4 address show dev seen 2>/dev/null | grep -q inet; do sleep 0.02; done
             exec nats-server -a 0.0.0.0 -p 4222 --log /dev/null";
         let mut command = Command::new("unshare");
@@ -39,7 +40,7 @@ impl Island {
             run("ip", &["link", "set", here, "up"]);
             island.ip(&["link", "set", there, "address", MAC, "up"]);
             island.ip(&["address", "add", &format!("{network}.2/24"), "dev", there]);
-            // Else this side would learn that nobody is there any more, and not even send.
+            // Otherwise this side would learn that the neighbour is gone, and not even send.
             run("ip", &["neighbor", "add", &format!("{network}.2"), "lladdr", MAC, "dev", here]);
         }
         let accepts = || TcpStream::connect(Self::SERVER).is_ok() && TcpStream::connect(Self::SERVER_SEEN).is_ok();

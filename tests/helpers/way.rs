@@ -1,4 +1,4 @@
-//! A way to a server that a test can cut and mend.
+//! A TCP proxy that a test can cut and restore.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-/// A way to a nats-server that a test can cut and mend.
+/// A TCP proxy to a nats-server that a test can cut and restore.
 pub(crate) struct Way {
     port: u16,
     state: Arc<WayState>,
@@ -55,7 +55,7 @@ impl Way {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Breaks all connections, and lets no new one through.
+    /// Breaks all connections, and accepts no new ones.
     pub(crate) fn cut(&self) {
         let mut streams = self.state.streams.lock().expect("nobody panics with it");
         self.state.is_cut.store(true, Ordering::Release);
@@ -64,7 +64,7 @@ impl Way {
         }
     }
 
-    /// Lets connections through again.
+    /// Accepts connections again.
     pub(crate) fn mend(&self) {
         self.state.is_cut.store(false, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! Options: from flags, the file and the environment, and what is said of those that make no sense.
+//! Options from flags, the file and the environment, and the errors for invalid ones.
 
 use std::{fs, net::TcpListener, time::Duration};
 

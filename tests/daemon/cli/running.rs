@@ -1,4 +1,4 @@
-//! How the daemon starts and ends, and what it says then.
+//! How the daemon starts and ends, and the lines that it prints then.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -65,7 +65,7 @@ fn the_first_line_says_the_real_address_the_cores_and_the_limits() {
 fn sigterm_and_sigint_end_an_idle_server_with_success() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&[]);
-        // The drain time is a bound and not a wait: an idle server is gone long before its 10 s.
+        // The drain time is an upper bound and not a wait: an idle server ends long before its 10 s.
         let asked = Instant::now();
         server.signal(signal);
         assert_eq!(server.wait().code(), Some(0), "SIG{signal}");
@@ -106,7 +106,7 @@ fn a_closed_stderr_does_not_stop_the_server() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// A connection that is subscribed and does not read, with more waiting for it than the kernel takes.
+/// A subscribed connection that does not read, with a backlog larger than the kernel's buffers.
 fn stall(address: SocketAddr) -> WebSocket<TcpStream> {
     let mut stalled = connect(address);
     stalled.send(Message::text("LHTTP/1.0 c\r\nsubscribe:room\r\nack:live\r\n\r\n")).unwrap();

@@ -1,4 +1,4 @@
-//! Secrets: none is shown, and one that everybody can read is warned of.
+//! Secrets: the daemon shows none, and warns if everybody can read one.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -34,7 +34,7 @@ fn a_secret_that_everybody_can_read_causes_a_warning() {
         let checked = run(&["--check", "--config", &path]);
         assert!(checked.status.success() && text(&checked.stderr).contains(&path) == is_warned, "{checked:?}");
     }
-    // A file that holds none may be read, and a key that comes by another way is not in it.
+    // A file without a secret may be readable, and a key from the environment is not in the file.
     let plain = scratch.write("plain.toml", "cores = 1\n");
     let mut server = Server::start_with(&["--config", &plain], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
     server.signal("TERM");

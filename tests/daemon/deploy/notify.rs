@@ -1,4 +1,4 @@
-//! What systemd hears from a service of `Type=notify` or `Type=notify-reload`: sd_notify(3).
+//! The notifications to systemd of a service of `Type=notify` or `Type=notify-reload`: sd_notify(3).
 
 use std::{
     os::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::helpers::{PATIENCE, client::Client, daemon::Daemon, scratch::Scratch, wait_until};
 
-/// The next thing that the daemon tells.
+/// The next notification of the daemon.
 fn told(socket: &UnixDatagram) -> String {
     let mut bytes = [0; 256];
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -18,7 +18,7 @@ fn told(socket: &UnixDatagram) -> String {
     String::from_utf8(bytes[..len].to_vec()).expect("it is text")
 }
 
-/// The life of a service whose notifications arrive at `socket`, which has this name.
+/// Runs a service from start to stop. Its notifications arrive at `socket`, which has this name.
 fn live(socket: &UnixDatagram, name: &str) {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "");

@@ -1,4 +1,5 @@
-//! SIGHUP: the file is read again, what can change does, and nothing of a file that is wrong.
+//! SIGHUP: the daemon reads its file again and applies the options that can change. It applies nothing of an invalid
+//! file.
 
 use crate::helpers::{
     PATIENCE,
@@ -23,7 +24,7 @@ on_one_and_two_cores!(
 
 const FILE: &str = "lhttpd.toml";
 
-/// A daemon with a file of its own.
+/// A daemon with its own file.
 struct Reloading {
     scratch: Scratch,
     daemon: Daemon,
@@ -37,7 +38,7 @@ impl Reloading {
         Self { scratch, daemon }
     }
 
-    /// Writes the file anew, sends SIGHUP, and waits for what the log then says.
+    /// Writes a new file, sends SIGHUP, and waits until the log contains `said`.
     #[track_caller]
     fn reload(&self, file: &str, said: &str) {
         self.scratch.write(FILE, file);
@@ -53,7 +54,7 @@ impl Reloading {
         Http::connect(self.daemon.port()).ask(publish_request(chat(&["publish:room"], "hi"), &authorization)).status
     }
 
-    /// Waits until a publish with this key gets this status: each core takes new options at its next turn.
+    /// Waits until a publish with this key gets this status. Each core applies new options at its next turn.
     #[track_caller]
     fn expect_publish(&self, key: &str, status: u16) {
         assert!(wait_until(|| self.publish(key) == status, PATIENCE), "{key}: {}", self.publish(key));
@@ -120,7 +121,7 @@ fn a_file_that_is_wrong_changes_nothing_and_is_logged(cores: usize) {
         ("publish-key = \"new\"\nmax-head =\n", "line 2"),
         ("publish-key = \"new\"\nidle-timeout = \"1s\"\n", "ping-interval"),
         ("publish-key = \"new\"\nmax-connections = 999999999\n", "max-connections: 999999999"),
-        // Sound by itself, but not beside the max-message that stays until a restart.
+        // Valid alone, but not together with the max-message that stays until a restart.
         (
             "publish-key = \"new\"\nmax-message = \"16KiB\"\noutbox-max = \"32KiB\"\n",
             "restart is as before: max-message",

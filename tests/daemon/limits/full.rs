@@ -1,4 +1,4 @@
-//! A server that is full: it still says that it is well and takes posts, and nobody over its limit costs the others anything.
+//! A full server still answers health checks and accepts posts, and clients over its limit do not affect the others.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 /// Places for connections over the limit, on each core.
 const RESERVED: usize = 32;
 
-/// A daemon as full as it may be, and who is inside: the first is subscribed to `room`.
+/// A daemon with as many clients as allowed, and these clients. The first is subscribed to `room`.
 fn full(cores: usize, args: &[&str]) -> (Daemon, Vec<Client>) {
     let daemon = Daemon::start(cores, &[&["--max-connections", "3"], args].concat());
     let mut inside: Vec<_> = (0..3).map(|_| Client::connect(daemon.port())).collect();
@@ -82,13 +82,13 @@ fn a_full_server_still_requires_its_key(cores: usize) {
     assert_eq!(publish("Authorization: Bearer s3cret\r\n"), 200);
 }
 
-/// Each of the ways to hold a place.
+/// The ways to hold a place.
 const CROWDS: [&str; 5] = [
     "",
     "GET /heal",
     "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf",
     "POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nLHTTP",
-    // Refused, and they do not go.
+    // Refused clients that do not leave.
     "GET /chat HTTP/1.1\r\nHost: x\r\n\r\n",
 ];
 
@@ -117,7 +117,7 @@ fn a_crowd_over_the_limit_takes_a_bounded_number_of_descriptors(cores: usize) {
     let before = daemon.open_files();
     let _crowd: Vec<_> = (0..20 * cores * RESERVED).map(|_| Http::connect(daemon.port())).collect();
     assert_eq!(ask(&daemon, HEALTH).status, 200);
-    // Those that give way are closed at the end of the turn, a quarter of the places at most.
+    // Connections that give way are closed at the end of the turn; they are at most a quarter of the places.
     let most = before + cores * RESERVED * 5 / 4;
     assert!(daemon.open_files() <= most, "{} files, {most} at most", daemon.open_files());
 }

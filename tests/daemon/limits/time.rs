@@ -1,4 +1,5 @@
-//! Deadlines that nothing feeds: a message and a request have to be whole in time, however steadily they drip.
+//! Deadlines that more bytes do not extend: a message and a request must be complete in time, however steadily their
+//! bytes come.
 
 use std::{
     io::ErrorKind,
@@ -23,7 +24,8 @@ on_one_and_two_cores!(
     a_new_message_timeout_applies_to_messages_that_have_begun,
 );
 
-/// Sends pieces, one each 50 ms, until the server closes the connection; gives with what, and after how long.
+/// Sends a piece every 50 ms until the server closes the connection. Returns the close code and reason, and the time
+/// that it took.
 fn drip(client: &mut Client, pieces: impl Iterator<Item = Vec<u8>>) -> ((u16, String), Duration) {
     let start = Instant::now();
     client.set_timeout(Duration::from_millis(50));
@@ -59,7 +61,7 @@ fn a_message_that_drips_closes_its_connection_and_no_other(cores: usize) {
         assert_eq!(close, (1008, "message-timeout".to_owned()));
         assert!(took >= Duration::from_millis(950) && took < Duration::from_secs(4), "{took:?}");
     }
-    // A message in several pieces that is whole in time, and one behind it, are served.
+    // A message in several pieces that is complete in time is served, and so is the one behind it.
     let message = chat(&["publish:room"], &"x".repeat(5000));
     let frame = frame::masked(FIN | TEXT, message.as_bytes());
     for _ in 0..4 {

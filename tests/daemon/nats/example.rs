@@ -1,4 +1,4 @@
-//! Runs `examples/cluster/run.sh`, which is to show one message.
+//! Runs `examples/cluster/run.sh`, which must show one message.
 
 use std::{
     env,

@@ -1,4 +1,5 @@
-//! Several nodes with a real nats-server between them: who gets what, how often, and when a subscription is live.
+//! Several nodes with a real nats-server between them: which client gets what, how often, and when a subscription is
+//! live.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,13 @@ use crate::helpers::{
     on_one_and_two_cores,
 };
 
-/// A node whose bridge is connected, and confirms.
+/// A node whose bridge is connected and confirms subscriptions.
 fn node(cores: usize, nats: &NatsServer, args: &[&str]) -> Daemon {
     let daemon = Daemon::start(cores, &[&["--nats", &nats.url()], args].concat());
     daemon.wait_for("NATS: connected");
     let mut client = Client::connect(daemon.port());
     let mut answer = String::new();
-    // The first barrier may be on its way.
+    // The first barrier may be in flight.
     let is_online = helpers::wait_until(
         || {
             client.say("LHTTP/1.0 probe\r\nsubscribe:probe\r\nack:probe\r\n\r\n");
@@ -55,7 +56,7 @@ fn a_publish_crosses_to_every_node_once(cores: usize) {
     for client in &mut clients {
         client.expect_binary(binary);
     }
-    // What NATS sent back to its publisher would come before what is published behind it.
+    // If NATS sent a message back to its publisher, it would come before the messages published behind it.
     let mut raw = RawNats::connect(&nats);
     raw.publish("room", b"marker");
     for client in &mut clients {
@@ -118,7 +119,7 @@ fn any_nats_client_can_listen_and_publish() {
     }
     raw.publish("chatroom.a", b"\xff\xfe");
     client.expect_binary(b"\xff\xfe");
-    let large = vec![b'x'; 300_000]; // more than a client may send here
+    let large = vec![b'x'; 300_000]; // more than a client of this node may send
     raw.publish("chatroom.a", &large);
     client.expect_text(std::str::from_utf8(&large).expect("text"));
     client.expect_nothing_before_ack();
@@ -129,7 +130,7 @@ fn a_burst_after_a_pause_does_not_overwhelm_an_idle_core() {
     if !has_nats_server() {
         return;
     }
-    const SENT: usize = 16_000; // of 1 KiB, which NATS keeps for a node that reads nothing for a moment
+    const SENT: usize = 16_000; // of 1 KiB; NATS buffers them while the node reads nothing
     let nats = NatsServer::start(&[]);
     let node = node(1, &nats, &["--outbox-max", "64MiB"]);
     let mut raw = RawNats::connect(&nats);
@@ -162,7 +163,7 @@ fn a_node_that_only_listens_detects_that_nats_does_not_answer() {
     client.subscribe_acked("room");
     nats.pause();
     node.wait_for("the server does not answer");
-    // The bridge says so in the log before the core has heard it.
+    // The bridge logs this before the core knows it.
     let is_told = helpers::wait_until(
         || {
             client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
@@ -209,7 +210,7 @@ fn an_acknowledgement_means_that_the_nats_server_has_confirmed() {
     let mut raw = RawNats::connect(&nats);
     let mut client = Client::connect(node.port());
     let mut everything = Client::connect(node.port());
-    everything.subscribe_acked(">"); // it is not in the way of confirmations, nor does it see them
+    everything.subscribe_acked(">"); // it neither disturbs confirmations nor sees them
     for number in 0..200 {
         let (name, pattern) = (format!("n.{number}"), format!("n.{number}.*"));
         client.subscribe_acked(&format!("{name} {pattern}"));
@@ -261,7 +262,7 @@ fn a_message_that_nats_cannot_carry_is_refused_whole() {
         client.say(&chat(&["publish:room", "ack:big"], &"x".repeat(2048)));
         let sentence = client.expect_error(413, "message-too-big", Some("big"));
         assert!(sentence.contains("2048"), "{sentence}");
-        // The same head as before, whose meaning is known.
+        // The same head as before, which the server has already parsed.
         client.say(&chat(&["publish:room"], &"x".repeat(2048)));
         client.expect_error(413, "message-too-big", None);
     }
@@ -340,7 +341,7 @@ fn messages_larger_than_the_current_outbox_limit_are_logged_at_once_and_the_rest
     raw.publish("big", large.as_bytes());
     node.wait_for("1 messages from other nodes were dropped, for they are larger than outbox-max; one of them on big");
     for _ in 0..2 {
-        raw.publish("big", large.as_bytes()); // of which the log would speak 10 s later
+        raw.publish("big", large.as_bytes()); // the log would report these only 10 s later
     }
     raw.publish("room", b"behind it");
     client.expect_text("behind it");

@@ -1,4 +1,4 @@
-//! `lhttpd --demo`: what its port serves, and that the server's own port is as it was.
+//! `lhttpd --demo`: the pages of its port, and that the server's own port is unchanged.
 
 use std::{fs, time::Duration};
 
@@ -98,7 +98,7 @@ fn the_demo_does_not_change_the_servers_own_port(cores: usize) {
 
 fn a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients(cores: usize) {
     let (daemon, first) = demo(cores, &["--max-connections", "4"]);
-    // As many as the demo takes: the next is turned away, and it is the demo's own limit that says so.
+    // As many as the demo accepts. It refuses the next one by its own limit.
     let mut crowd = vec![first];
     crowd.resize_with(32, || Http::connect(demo_port(&daemon)));
     for http in &mut crowd {
@@ -150,7 +150,7 @@ fn the_page_has_fewer_than_200_lines_of_code_and_chat_js_at_most_40() {
     assert!(heart <= 40 && heart + looks < 200, "{heart} and {looks} lines");
 }
 
-/// A daemon with a demo, and a connection to that.
+/// A daemon with a demo, and a connection to the demo.
 fn demo(cores: usize, args: &[&str]) -> (Daemon, Http) {
     let daemon = Daemon::start(cores, &[&["--demo", "127.0.0.1:0"], args].concat());
     let http = Http::connect(demo_port(&daemon));

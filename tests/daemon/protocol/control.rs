@@ -1,4 +1,4 @@
-//! PROTOCOL.md §2: the control headers, what they do and in which order.
+//! PROTOCOL.md §2: the effects and the order of the control headers.
 
 use crate::helpers::{client::Client, daemon::Daemon, message::chat, on_one_and_two_cores};
 
@@ -18,7 +18,7 @@ on_one_and_two_cores!(
     nothing_is_carried_out_when_any_part_is_invalid,
 );
 
-/// Enough connections that the kernel puts some of them on each core (all on one: 1 time in 2^15).
+/// So many connections that the kernel puts some of them on each core (all on one: 1 time in 2^15).
 const CROWD: usize = 16;
 
 fn crowd(daemon: &Daemon, channel: &str) -> Vec<Client> {
@@ -27,8 +27,8 @@ fn crowd(daemon: &Daemon, channel: &str) -> Vec<Client> {
     crowd
 }
 
-/// Fails the test if anything published before is still under way to `clients`, which subscribe to `sentinel`: what one
-/// connection publishes comes in its order.
+/// Fails the test if an earlier publish is still in flight to `clients`, which subscribe to `sentinel`. The messages of
+/// one connection come in its order.
 fn expect_only_the_sentinel(publisher: &mut Client, clients: &mut [Client]) {
     let sentinel = chat(&["publish:sentinel"], "");
     publisher.say(&sentinel);
@@ -168,7 +168,7 @@ fn the_sender_receives_its_own_publish_only_without_no_echo(cores: usize) {
         sender.expect_nothing_before_ack();
         others.iter_mut().for_each(|client| client.expect_text(&message));
     }
-    // Through patterns as well: nothing for the sender, one for each matching subscription of the others.
+    // Also through patterns: nothing for the sender, one for each matching subscription of the others.
     let message = chat(&["publish:room.a", "no-echo:true"], "hi");
     sender.say(&message);
     sender.expect_nothing_before_ack();
@@ -185,7 +185,7 @@ fn control_headers_apply_in_the_protocols_order_not_the_messages(cores: usize) {
         let channel = format!("room-{round}");
         let [subscribe, publish, unsubscribe] =
             ["subscribe", "publish", "unsubscribe"].map(|name| format!("{name}:{channel}"));
-        // Subscribed, so it gets its own publish; then unsubscribed, so nothing after it.
+        // The client is subscribed, so it gets its own publish; then it is unsubscribed, so it gets nothing more.
         let message = chat(&["ack:t", &unsubscribe, &publish, &subscribe], "subscribe, publish, unsubscribe");
         client.say(&message);
         client.expect_text(&message);

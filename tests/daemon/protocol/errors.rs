@@ -36,7 +36,7 @@ fn an_error_carries_the_messages_ack_token_and_no_other(cores: usize) {
         client.say(&chat(&["publish:."], &format!("ack:{token}")));
         client.expect_error(400, "bad-channel", None);
     }
-    // What failed is not acknowledged as well.
+    // A failed message gets no acknowledgement in addition.
     client.expect_nothing_before_ack();
 }
 
@@ -48,7 +48,8 @@ fn an_error_is_valid_text_whatever_was_sent(cores: usize) {
         for header in [format!("subscribe:{bad}"), format!("multipart:{bad}"), format!("upstream:{bad}"), bad.into()] {
             client.say(&format!("LHTTP/1.0 chat\r\n{header}\r\nx:y\r\n\r\n"));
             if bad == "\r\n\r\n" {
-                // The head ends there; an empty list of channels may be an error or nothing, the connection works.
+                // The head ends there. An empty list of channels may be an error or have no effect; the connection
+                // still works.
                 client.say(&chat(&["ack:end"], ""));
                 while client.recv().payload != b"LHTTP/1.0 ack\r\nack:end\r\n\r\n" {}
             } else {

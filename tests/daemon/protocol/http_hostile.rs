@@ -27,7 +27,7 @@ fn hidden_request() -> Vec<u8> {
     publish_request(chat(&["publish:room"], "smuggled"), "")
 }
 
-/// Sends each request with another one behind it, and fails the test unless each gets `status`, the connection ends, and
+/// Sends each request with another one behind it. Fails the test unless each gets `status`, the connection ends, and
 /// nothing is published.
 #[track_caller]
 fn assert_each_refused(daemon: &Daemon, status: u16, requests: &[String]) {
@@ -83,7 +83,7 @@ fn a_head_over_the_limit_gets_431(cores: usize) {
         assert!(status == 431 || status == 414 && long.starts_with("GET /xx"), "{status}: {:.60}", long);
         http.expect_end();
     }
-    // A lot of header, yet within the limit.
+    // Many headers, yet within the limit.
     let fits = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(32_000));
     assert_eq!(Http::connect(daemon.port()).ask(fits).status, 200);
 }
@@ -96,7 +96,7 @@ fn the_limits_of_an_http_request_do_not_depend_on_those_of_a_message(cores: usiz
             let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{more}\r\n");
             assert_eq!(Http::connect(daemon.port()).ask(request).status, status, "{lines} with {headers_max}");
         }
-        // What a browser sends that is logged in to everything.
+        // A browser with logins everywhere sends this.
         let cookies = format!("Cookie: {}\r\n", vec![format!("name={}", "x".repeat(3_000)); 10].join("; "));
         assert_eq!(Http::connect(daemon.port()).ask(handshake("/", &cookies)).status, 101, "{head_max}");
     }
@@ -113,7 +113,7 @@ fn a_head_that_drips_costs_as_much_as_one_that_comes_whole(cores: usize) {
     let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", line.repeat(100));
     let before = daemon.cpu_time();
     let mut http = Http::connect(daemon.port());
-    // 5000 pieces; parsed from the start with each, that would be more than a GB.
+    // 5000 pieces. A parser that starts anew with each piece would read more than 1 GB.
     head.as_bytes().chunks(100).for_each(|piece| http.send(piece));
     assert_eq!(http.response().status, 200);
     let used = daemon.cpu_time() - before;

@@ -1,4 +1,4 @@
-//! PROTOCOL.md §3: which requests the port answers, and how, besides a good publish.
+//! PROTOCOL.md §3: the requests that the port answers, besides a valid publish, and their answers.
 
 use crate::helpers::{
     client::Client,
@@ -43,7 +43,7 @@ fn a_missing_key_gets_401_and_a_wrong_key_403(cores: usize) {
             listener.expect_text(&message);
         }
     }
-    // A key for HTTP is none for WebSocket clients.
+    // The key for HTTP does not apply to WebSocket clients.
     listener.say(&message);
     listener.expect_text(&message);
     assert_eq!(Http::connect(daemon.port()).ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
@@ -94,7 +94,7 @@ fn a_head_request_gets_no_body(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut http = Http::connect(daemon.port());
     for _ in 0..2 {
-        // A body would be taken for the next answer's head.
+        // A body would be taken for the head of the next answer.
         assert_eq!(http.ask("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
         assert_eq!(http.ask("HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
     }

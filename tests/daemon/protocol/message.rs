@@ -1,4 +1,4 @@
-//! PROTOCOL.md §1: what is an LHTTP message, to the byte.
+//! PROTOCOL.md §1: the syntax of an LHTTP message, to the byte.
 
 use crate::helpers::{
     client::Client,
@@ -26,7 +26,7 @@ on_one_and_two_cores!(
     a_refused_message_leaves_the_connection_usable,
 );
 
-/// A client that gets its own publishes in `room` back.
+/// A client that receives its own publishes in `room`.
 fn echo_client(daemon: &Daemon) -> Client {
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("room");
@@ -39,7 +39,7 @@ fn assert_accepted(client: &mut Client, message: &str) {
     client.expect_text(message);
 }
 
-/// Sends `message`, which must be refused for this reason with nothing of it carried out.
+/// Sends `message`, which must be refused for this reason without any effect.
 #[track_caller]
 fn assert_refused(client: &mut Client, message: &str, code: u16, reason: &str) {
     client.say(message);
@@ -198,7 +198,7 @@ fn a_message_of_64_kib_is_accepted_and_one_byte_more_closes_the_connection(cores
     client.say(&message(65_537));
     client.expect_closed_with(1009);
 
-    // In fragments that are each allowed: what counts is the message.
+    // In fragments that are each allowed: the limit applies to the message.
     let mut client = echo_client(&daemon);
     let whole = message(65_537);
     let (first, second) = whole.as_bytes().split_at(40_000);

@@ -1,4 +1,4 @@
-//! RFC 6455 after the handshake: what a peer may send, in whatever pieces it comes.
+//! RFC 6455 after the handshake: everything that a peer may send, in any pieces.
 
 use rand::RngExt;
 
@@ -105,7 +105,7 @@ fn a_peer_that_leaves_without_a_close_frame_is_removed(cores: usize) {
     let mut witness = echo_client(&daemon);
     for round in 0..50 {
         let mut client = echo_client(&daemon);
-        // Sometimes inside a frame, and with its own echo unread.
+        // Sometimes the client leaves inside a frame, and with its own echo unread.
         client.say(&chat(&["publish:room"], "unread"));
         client.send_raw(&frame::masked(FIN | TEXT, b"LHTTP/1.0 chat\r\n\r\ncut off")[..round % 20]);
         witness.expect_text(&chat(&["publish:room"], "unread"));
@@ -131,7 +131,7 @@ fn messages_before_the_end_of_input_are_carried_out(cores: usize) {
     }
 }
 
-/// A stream of valid frames of every kind, and what an echo client gets for it.
+/// A stream of valid frames of every kind, and the answers that an echo client gets.
 fn stream_and_answers() -> (Vec<u8>, Vec<frame::Frame>) {
     let mut bytes = Vec::new();
     let mut answers = Vec::new();

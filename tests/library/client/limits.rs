@@ -1,4 +1,4 @@
-//! The limits of the blocking client: what it does when its inbox, its outbox or the socket takes no more.
+//! The limits of the blocking client: what it does when its inbox, its outbox or the socket is full.
 
 use std::{
     net::TcpStream,
@@ -30,7 +30,7 @@ fn a_full_inbox_fails_the_calls_that_wait_and_loses_nothing(cores: usize) {
     for number in 0..5 {
         writer.publish("room", chat(number.to_string())).unwrap();
     }
-    // Five messages are in front of the answer.
+    // Five messages come before the answer.
     assert_eq!(reader.publish("elsewhere", chat("")), Err(ClientError::InboxFull));
     assert_eq!(reader.publish("elsewhere", chat("")), Err(ClientError::InboxFull));
     for number in 0..5 {
@@ -134,15 +134,15 @@ fn a_message_over_the_limit_ends_the_connection_with_1009() {
     server.join().unwrap();
 }
 
-/// More than the kernel takes for a server that does not read.
+/// More than the kernel buffers for a server that does not read.
 const MUCH: usize = 400;
 
-/// The message of `much` with this number.
+/// Message `number` of [`MUCH`].
 fn one_of_much(number: usize) -> Message {
     chat(format!("{number:65000}"))
 }
 
-/// Reads what the client has sent, message by message.
+/// Reads all messages of the client, one by one.
 fn read_much(socket: &mut WebSocket<TcpStream>) {
     for number in 0..MUCH {
         assert_eq!(read(socket).1.trim_start(), number.to_string());
@@ -163,7 +163,7 @@ fn a_server_that_does_not_read_makes_a_send_fail_at_once_and_gets_the_rest_later
     let mut client = builder.outbox_bytes_max(1 << 20).connect().unwrap();
     let start = Instant::now();
     let mut number = 0;
-    // The next one may find room again: the kernel goes on moving what it has.
+    // The next one may fit again, because the kernel keeps moving its bytes.
     let refused = loop {
         match client.send(&one_of_much(number)) {
             Ok(()) => number += 1,

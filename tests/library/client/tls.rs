@@ -12,7 +12,7 @@ use crate::helpers::{
     tls::{Authority, serve},
 };
 
-/// A client that trusts one authority, of a server that has a certificate of another for `host`.
+/// A client that trusts the authority `trusted`, and a server with a certificate of `issuer` for `host`.
 fn client_of(trusted: &Authority, issuer: &Authority, host: &str) -> Builder {
     let port = serve(issuer.server_config(host));
     Client::builder(format!("wss://127.0.0.1:{port}"))
@@ -25,7 +25,7 @@ fn client_of(trusted: &Authority, issuer: &Authority, host: &str) -> Builder {
 fn a_client_connects_to_a_server_with_a_certificate_of_a_trusted_authority() {
     let authority = Authority::new("trusted");
     let mut client = client_of(&authority, &authority, "127.0.0.1").connect().unwrap();
-    // The last is longer than a TLS record.
+    // The last body is longer than a TLS record.
     for body in [b"hi".to_vec(), vec![0xff; 3], vec![b'x'; 100_000]] {
         client.publish("room", Message::new("chat").unwrap().body(body.clone())).unwrap();
         let Some(Event::Message(message)) = client.poll(PATIENCE).unwrap() else { panic!("no message") };

@@ -1,4 +1,4 @@
-//! How much a processor, a publisher and the messages that they make may ask for, and what they may name.
+//! The bounds of processors, of publishers and of the messages that they make, and the names that they may use.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn texts(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-/// The refusal of a publish that must not be taken.
+/// The refusal of a publish that must fail.
 #[track_caller]
 fn invalid(result: Result<(), PublishError>) -> Refusal {
     match result.expect_err("it is not taken") {
@@ -51,7 +51,7 @@ fn a_reloaded_limit_applies_to_existing_clients_and_publishers() {
     let mut client = Client::connect(server.local_addrs()[0]);
     client.subscribe("a b");
     let publisher = server.publisher();
-    // What was taken before as a repetition of the same head.
+    // These take the fast path for a repeated head.
     for _ in 0..3 {
         client.say("LHTTP/1.0 c\r\npublish:a b\r\n\r\n");
         (0..2).for_each(|_| client.expect("LHTTP/1.0 c\r\npublish:a b\r\n\r\n"));
@@ -107,7 +107,7 @@ fn a_processor_has_the_same_bounds_but_may_name_system_channels() {
     (0..2).for_each(|_| client.expect("LHTTP/1.0 c\r\npublish:_room $all.1\r\n\r\n"));
     server.publisher().publish(&["_room"], "c", &[], "from the server").unwrap();
     client.expect("LHTTP/1.0 c\r\npublish:_room\r\n\r\nfrom the server");
-    // The client can neither speak there, though it is known there, nor leave.
+    // The client can neither publish nor unsubscribe there, although it is subscribed there.
     client.say("LHTTP/1.0 c\r\npublish:_room\r\n\r\n");
     client.expect_error(403, "forbidden", None);
     client.say("LHTTP/1.0 c\r\nsubscribe:_room\r\n\r\n");
@@ -144,8 +144,7 @@ fn a_control_header_that_a_processor_adds_has_the_same_bounds_as_a_clients() {
     client.expect_nothing();
 }
 
-/// Each of these subscriptions is looked for among those that were asked for before. Were they compared one by one, it
-/// would take minutes.
+/// Each of these subscriptions is looked up among the earlier ones. A linear search would take minutes.
 #[test]
 fn the_cost_of_a_processors_many_subscriptions_grows_with_their_number() {
     const NAMES: usize = 100_000;

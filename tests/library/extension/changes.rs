@@ -1,4 +1,5 @@
-//! Changing a message: what subscribers get and what `send` answers follow it, and what becomes invalid is refused whole.
+//! Changes to a message: subscribers and the answers of `send` see them, and a message that becomes invalid is refused
+//! whole.
 
 use lhttp::{Config, Context};
 
@@ -40,7 +41,7 @@ fn an_unchanged_message_is_forwarded_and_answered_byte_for_byte() {
     client.subscribe("room");
     let odd = "LHTTP/1.0 say\r\nPublish: \troom  \r\nx:\r\nx :y\r\n\r\n\r\n\r\nbody";
     client.say(odd);
-    client.expect_error(400, "bad-header", None); // "x " is no name
+    client.expect_error(400, "bad-header", None); // "x " is not a name
     let odd = odd.replace("x :y", "x:: y ");
     client.say(&odd);
     client.expect(&odd);

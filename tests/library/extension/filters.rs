@@ -1,4 +1,4 @@
-//! Filters: their order, what they reject, what they change.
+//! Filters: their order, their rejections, and their changes.
 
 use std::{
     io::{Read, Write},
@@ -9,7 +9,7 @@ use lhttp::{Config, Context, Filter, Handle, Refusal};
 
 use crate::helpers::{Client, Log, PATIENCE, Recorder, on_message, start, wait_for};
 
-/// A filter of two functions.
+/// A filter made of two functions.
 struct Hooks<O, B>(O, B);
 
 impl<O, B> Filter for Hooks<O, B>
@@ -241,7 +241,7 @@ fn a_server_with_filters_accepts_posts_with_a_key_or_if_an_option_allows_them() 
     assert!(sentence.ends_with("it needs a publish key\n"), "{sentence}");
     client.expect_nothing();
 
-    // A key opens the door while the server runs, and taking it away shuts it.
+    // A key enables posts while the server runs, and removing the key disables them.
     let without = server.reloader().config();
     let with = Config { publish_key: Some("s3cret".into()), ..without.clone() };
     server.reloader().reload(&with).unwrap();

@@ -1,4 +1,4 @@
-//! Code of the user's that panics: its connection is closed with 1011 and counted, and nobody else notices.
+//! A panic in user code closes its connection with 1011 and is counted. No other connection notices.
 
 use std::panic;
 
@@ -6,10 +6,10 @@ use lhttp::{Context, Filter, Processor, Refusal};
 
 use crate::helpers::{self, Client, Log, start, wait_for};
 
-/// The payload of a panic that a test wants.
+/// The payload of an intended panic.
 const ON_PURPOSE: &str = "on purpose";
 
-/// Keeps panics with [`ON_PURPOSE`] from being printed; all others are.
+/// Suppresses the message of panics with [`ON_PURPOSE`]; all other panics are printed.
 fn silence_panics_on_purpose() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -22,7 +22,7 @@ fn silence_panics_on_purpose() {
     });
 }
 
-/// Panics in the hook that it is named after.
+/// Panics in the hook with this name.
 struct Panics(&'static str);
 
 impl Panics {
@@ -51,7 +51,7 @@ impl Processor for Panics {
 
 impl Filter for Panics {
     fn on_open(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
-        // The test's other clients must live.
+        // The test's other clients must survive.
         if context.path() == "/panic" {
             self.at("filter open", context);
         }
@@ -163,7 +163,7 @@ fn a_panic_in_the_destructor_of_a_kept_value_harms_nobody() {
     client.close();
     other.expect_nothing();
     wait_for(|| server.stats().panics == 1);
-    // Replacing the value drops it within the call, which costs the connection.
+    // Replacing the value drops it during the call, which costs the connection.
     other.say("LHTTP/1.0 arm\r\n\r\n");
     other.say("LHTTP/1.0 arm\r\n\r\n");
     other.expect_close(1011);

@@ -1,4 +1,4 @@
-//! Processors: when they are called, and what they can do about a message.
+//! Processors: when they are called, and what they can do with a message.
 
 use lhttp::{Context, Message, Processor, Refusal, Server, StartError};
 
@@ -153,7 +153,7 @@ fn a_processor_that_refuses_undoes_the_message_and_the_connection_stays() {
     client.expect("LHTTP/1.0 no\r\npublish:room\r\n\r\n");
 }
 
-/// Greets, and refuses what the header `refuse` says.
+/// Greets, and refuses if the header `refuse` says so.
 struct Greets(Log);
 
 impl Processor for Greets {

@@ -9,7 +9,7 @@ use crate::helpers::{Client, on_message, one_and_two_cores, start, start_with_co
 const MESSAGES: usize = 2000;
 const CLIENTS: usize = 6;
 
-/// Publishes, again and again while the server is behind.
+/// Publishes, and retries while the server is behind.
 fn publish(publisher: &Publisher, channel: &str, body: &str) {
     wait_for(|| match publisher.publish(&[channel], "n", &[], body) {
         Ok(()) => true,
@@ -24,7 +24,7 @@ fn a_publish_reaches_the_subscribers_of_each_channel_on_every_core() {
         let server = start_with_cores(cores, |builder| builder);
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addrs()[0])).collect();
         clients.iter_mut().for_each(|client| client.subscribe("a b.*"));
-        // Each publisher of a handle goes in by another core.
+        // Each publisher of a handle goes in through another core.
         for publisher in [server.publisher(), server.publisher()] {
             publisher.publish(&["a"], "chat", &[("from", "mike"), ("x", "")], "hello").unwrap();
             publisher.publish(&["a", "b.c", "nobody"], "chat", &[], [0xff]).unwrap();
@@ -58,7 +58,7 @@ fn messages_of_one_caller_to_a_channel_arrive_in_order_on_every_core() {
                 client
             })
             .collect();
-        // Two callers through clones of one publisher, and readers that read all the while.
+        // Two callers with clones of one publisher, and clients that read all the time.
         let callers: Vec<_> = ["x", "y"]
             .map(|caller| {
                 let publisher = publisher.clone();
@@ -74,7 +74,7 @@ fn messages_of_one_caller_to_a_channel_arrive_in_order_on_every_core() {
     }
 }
 
-/// Reads what both callers publish; fails the test if one of them is out of order. Gives the bodies.
+/// Reads the messages of both callers. Fails the test if those of one caller are out of order. Returns the bodies.
 fn read_both(mut client: Client) -> Vec<String> {
     let mut next = [0, 0];
     let mut bodies = Vec::new();

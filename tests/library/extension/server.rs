@@ -1,4 +1,4 @@
-//! The server's handle: addresses, stopping, numbers; and two servers in one process.
+//! The server's handle: addresses, stopping, counters; and two servers in one process.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -12,7 +12,7 @@ use crate::helpers::{self, Client, Log, Recorder, on_message, one_and_two_cores,
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// An address at which no other test listens, so that a port which is given back stays free.
+/// An address that no other test uses, so that a port stays free after it is closed.
 fn alone(number: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 81, number], 0))
 }
@@ -145,7 +145,7 @@ fn queued_messages_of_a_stopping_server_are_still_sent() {
     for _ in 0..MESSAGES {
         publisher.publish(&["room"], "c", &[], &body).unwrap();
     }
-    // All of it is in the outbox; the socket takes a part, for nobody reads.
+    // All messages are in the outbox. The socket takes only a part, because the client does not read.
     wait_for(|| server.stats().delivered == MESSAGES as u64);
     server.stop(helpers::PATIENCE);
     for _ in 0..MESSAGES {

@@ -1,4 +1,4 @@
-//! While NATS is silent, those who wait for it wait alone.
+//! While NATS is silent, only the clients that wait for it wait.
 
 use crate::helpers::{
     Client,
@@ -6,7 +6,7 @@ use crate::helpers::{
     nats::{NatsServer, has_nats_server},
 };
 
-/// As many as one connection may have waiting.
+/// The most acknowledgements that one connection may wait for.
 const WAITING_MAX: usize = 1024;
 
 #[test]

@@ -1,4 +1,4 @@
-//! What happens when NATS is away, stopped, restarted or cut off: what is lost is counted, and nothing else is.
+//! NATS is away, stopped, restarted or cut off: every lost message is counted, and no other is lost.
 
 use std::{thread, time::Instant};
 
@@ -16,7 +16,7 @@ fn message(number: usize) -> String {
     format!("LHTTP/1.0 n\r\npublish:room\r\n\r\n{number}")
 }
 
-/// Publishes these numbers, and waits until the node has taken them.
+/// Publishes these numbers, and waits until the node has accepted them.
 fn publish(client: &mut Client, numbers: std::ops::Range<usize>) {
     for number in numbers {
         client.say(&message(number));
@@ -24,7 +24,7 @@ fn publish(client: &mut Client, numbers: std::ops::Range<usize>) {
     client.expect_nothing();
 }
 
-/// The numbers that a NATS client hears until this one. Fails the test if they are not in order or one comes twice.
+/// The numbers that a NATS client receives up to `last`. Fails the test if they are out of order or one comes twice.
 fn hear_until(raw: &mut RawNats, last: usize) -> Vec<usize> {
     let mut heard = Vec::new();
     while heard.last() != Some(&last) {
@@ -48,7 +48,7 @@ fn a_node_starts_without_nats_and_finds_it_later() {
     assert_eq!(subscribe(&mut client, "room a.*"), OFFLINE);
     for number in 0..3 {
         client.say(&message(number));
-        client.expect(&message(number)); // local clients are served as ever
+        client.expect(&message(number)); // local clients are served as always
     }
     let nats = NatsServer::start_at(address_of_nats);
     wait_until_online(&node);
@@ -87,7 +87,7 @@ fn messages_published_in_an_outage_go_out_in_order_after_it() {
     assert_eq!(heard, (100..5000).collect::<Vec<_>>());
     let stats = wait_for_stats(&node, |stats| stats.nats_published == 5000);
     assert_eq!(stats.nats_publish_dropped, 0, "{stats}");
-    // The first hundred have arrived, but perhaps the cut came before the server was asked.
+    // The first hundred have arrived, but the cut may have come before the server was asked to confirm.
     assert!([0, 100].contains(&stats.nats_possibly_lost), "{stats}");
     wait_until_online(&node);
     raw.publish("room", b"and back");
@@ -139,8 +139,8 @@ fn messages_that_do_not_fit_the_buffer_are_dropped_oldest_first_and_counted() {
     assert_eq!(stats.nats_publish_dropped, (SENT - heard.len()) as u64, "{stats}");
     let first = SENT - heard.len();
     assert_eq!(heard, (first..SENT).collect::<Vec<_>>(), "the newest are kept, without a gap");
-    // What README promises: a message counts as it is, with its channel's name, and at most 84 bytes more; unused are at
-    // most 16 KiB and a message for each core.
+    // README promises: a message counts its own size, its channel's name, and at most 84 bytes more. At most 16 KiB and
+    // one message for each core stay unused.
     let sizes = heard.iter().map(|&number| padded(number).len() + "room".len());
     let (bytes, largest) = (sizes.clone().sum::<usize>(), sizes.max().unwrap_or(0) + 84);
     assert!(bytes <= BUFFER, "{bytes} bytes were kept of {BUFFER}");
@@ -164,7 +164,7 @@ fn the_counters_agree_with_the_losses_of_a_cut() {
     let publisher = thread::spawn(move || {
         let mut sent = 0;
         let start = Instant::now();
-        // All the time while the connection is cut three times.
+        // The client publishes all the time while the connection is cut three times.
         while start.elapsed() < std::time::Duration::from_secs(3) {
             publish(&mut client, sent..sent + 200);
             sent += 200;
@@ -204,7 +204,7 @@ fn messages_in_flight_to_a_killed_server_are_counted_exactly() {
     publish(&mut client, 0..1000);
     wait_for_stats(&node, |stats| stats.nats_published == 1000);
     assert_eq!(subscribe(&mut client, "behind"), ONLINE, "so the thousand are confirmed");
-    // It takes in nothing more, but its sockets do, until it is killed with what they hold.
+    // The server no longer reads, but its sockets still take bytes until it is killed with them.
     nats.pause();
     publish(&mut client, 1000..4000);
     wait_for_stats(&node, |stats| stats.nats_published > 1000);
@@ -286,7 +286,7 @@ fn a_paused_server_delays_nobody_for_long() {
     let asked = Instant::now();
     assert_eq!(subscribe(&mut client, "room"), OFFLINE);
     assert!(asked.elapsed() < std::time::Duration::from_secs(6), "{:?}", asked.elapsed());
-    // More than the sockets take: the node serves its own clients all the same.
+    // More than the sockets buffer: the node still serves its own clients.
     let padding = "x".repeat(10_000);
     for number in 0..3000 {
         let message = format!("LHTTP/1.0 n\r\npublish:room\r\n\r\n{padding}{number}");
@@ -319,7 +319,7 @@ fn one_of_three_servers_may_die() {
     wait_until_online(&there);
     let mut subscriber = Client::connect(address(&there));
     assert_eq!(subscribe(&mut subscriber, "room"), ONLINE);
-    // It connects to the first one, since the second is behind a way that is cut.
+    // The node connects to the first server, because the second is behind a cut proxy.
     let way = Way::to(servers[1].address());
     way.cut();
     let here = node(&format!("{},{}", urls[0], way.url()));

@@ -1,4 +1,4 @@
-//! The network between a node and NATS is cut as real ones are: packets vanish, and nobody is told.
+//! A node's network to NATS fails as real networks fail: packets vanish without a notice.
 
 use std::{
     process::Command,
@@ -15,14 +15,14 @@ use crate::helpers::{
     start,
 };
 
-/// A broken connection is found after 9 s; the other tests' patience is too short for that.
+/// A broken connection is detected after 9 s; the other tests' patience is too short for that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wait_until(condition: impl FnMut() -> bool) {
     assert!(helpers::wait_until(condition, PATIENCE), "nothing happens for {PATIENCE:?}");
 }
 
-/// A node behind the network, somebody who publishes there, and who listens at the server.
+/// A node behind the network, a client that publishes there, and a NATS client that listens at the server.
 struct Scene {
     island: Island,
     node: Handle,
@@ -44,7 +44,7 @@ impl Scene {
         scene
     }
 
-    /// Publishes a few numbers, not faster than a lively room.
+    /// Publishes a few numbers, no faster than a lively room.
     fn publish(&mut self) {
         for _ in 0..10 {
             self.client.say(&format!("LHTTP/1.0 n\r\npublish:room\r\n\r\n{}", self.sent));
@@ -53,7 +53,7 @@ impl Scene {
         helpers::let_pass(Duration::from_millis(20));
     }
 
-    /// Waits until NATS has confirmed all that was published: a new subscription comes behind it.
+    /// Waits until NATS has confirmed all publishes: a new subscription is confirmed behind them.
     fn confirm(&mut self) {
         wait_until(|| self.node.stats().nats_published == self.sent as u64);
         let name = format!("behind.{}", self.sent);
@@ -63,7 +63,7 @@ impl Scene {
         });
     }
 
-    /// What has come to the server, until the last number, all in order and none twice.
+    /// The messages at the server up to the last number, all in order and none twice.
     fn heard(&mut self) -> Vec<usize> {
         let mut heard: Vec<usize> = Vec::new();
         while heard.last() != Some(&(self.sent - 1)) {
@@ -77,7 +77,7 @@ impl Scene {
     }
 }
 
-/// The TCP connections to the server, those that only the kernel still knows among them: a line for each.
+/// The TCP connections to the server, one line each, including those that only the kernel still knows.
 fn connections() -> Vec<String> {
     let ss = Command::new("ss").args(["-Htan", "dst", "10.9.0.2"]).output().expect("ss is beside ip");
     String::from_utf8_lossy(&ss.stdout).lines().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! PROTOCOL.md §5: what an upstream server is sent, and what its answer becomes.
+//! PROTOCOL.md §5: the request to an upstream server, and the reply made of its answer.
 
 use lhttp::{Builder, Config, Filter, Handle, Refusal};
 
@@ -8,7 +8,7 @@ use crate::helpers::{
     on_message, one_and_two_cores, start_with_cores, wait_for,
 };
 
-/// A server that may fetch anything from this backend.
+/// A server that may fetch any URL of this backend.
 fn server(cores: usize, backend: &Backend, build: impl FnOnce(Builder) -> Builder) -> Handle {
     let config = Config { upstream_allow: vec![backend.url("/")], ..Config::default() };
     start_with_cores(cores, |builder| build(builder.config(config)))
@@ -262,7 +262,7 @@ fn a_message_is_refused_whole_if_its_upstream_is() {
         assert!(code != 403 || sentence.contains("--upstream-allow"), "{sentence}");
         client.expect_nothing();
     }
-    // A sound one after them is the first that arrives.
+    // The first one to arrive is the valid one after them.
     client.say(&format!("LHTTP/1.0 c\r\n{good}?sound\r\nupstream-reply:true\r\n\r\n"));
     client.expect("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\nok");
     let asked: Vec<_> = backend.requests().into_iter().map(|request| (request.method, request.target)).collect();
@@ -270,7 +270,7 @@ fn a_message_is_refused_whole_if_its_upstream_is() {
     assert_eq!(handle.stats().upstream_requests, 1);
 }
 
-/// A filter that has a message recorded, whatever its sender wants.
+/// A filter that adds an upstream request to a message, whatever its sender wants.
 struct Recording(String);
 
 impl Filter for Recording {
