@@ -1,4 +1,4 @@
-//! What a line asks for.
+//! Parses the lines of the chat.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,7 +23,7 @@ TEXT                  publishes TEXT to the current room; //TEXT publishes /TEXT
 /quit                 ends, as the end of the input does
 ";
 
-/// What the connection is to do.
+/// A command for the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Subscribe(String),
@@ -35,7 +35,7 @@ pub(super) enum Command {
     Wait(Duration),
 }
 
-/// What a line asks for.
+/// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wish {
     Command(Command),
@@ -45,20 +45,20 @@ pub(super) enum Wish {
     Nothing,
 }
 
-/// Reads lines, and remembers the room that they are about.
+/// Reads lines, and remembers the current room.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     room: Option<String>,
 }
 
 impl Reader {
-    /// The room that plain lines go to.
+    /// The room of plain lines.
     pub(super) fn room(&self) -> Option<&str> {
         self.room.as_deref()
     }
 
     /// # Errors
-    /// One sentence about what is wrong with the line.
+    /// One sentence about the error in the line.
     pub(super) fn read(&mut self, line: &str) -> Result<Wish, String> {
         let Some(command) = line.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
             let text = line.strip_prefix('/').unwrap_or(line);
@@ -94,7 +94,7 @@ impl Reader {
     }
 
     fn subscribe(&mut self, rooms: &str) -> Result<Command, String> {
-        // A pattern is no place to publish to.
+        // A pattern cannot be published to.
         let is_room = |name: &&str| !name.split('.').any(|token| token == "*" || token == ">");
         if rooms.is_empty() {
             return Err("write /sub ROOM".to_owned());
@@ -114,7 +114,7 @@ impl Reader {
     }
 }
 
-/// Names of files, separated as a shell does it: `"a b"` and `a\ b` are one.
+/// Names of files, separated as in a shell: `"a b"` and `a\ b` are one.
 fn files(text: &str) -> Result<Vec<PathBuf>, String> {
     match shlex::split(text) {
         Some(names) if !names.is_empty() => Ok(names.into_iter().map(PathBuf::from).collect()),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_are_reported() {
         let mut reader = Reader::default();
         for line in
             ["/sub", "/pub", "/pub a", "/upload", "/upload a", "/upstream GET", "/raw \\q", "/wait x", "/x", "/"]
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_of_every_command() {
+    fn the_help_lists_every_command() {
         for word in ["/sub", "/unsub", "/pub", "/upload", "/upstream", "/raw", "/wait", "/help", "/quit"] {
             assert!(HELP.lines().any(|line| line.starts_with(&format!("{word} "))), "{word}");
         }
