@@ -51,6 +51,37 @@ const ADDRESSES: [&str; 4] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr", "
 /// Packages that only lhttpd and lhttp-bench need. No program that embeds the library compiles them.
 const NOT_FOR_LIBRARIES: [&str; 5] = ["clap", "env_logger", "hdrhistogram", "signal-hook", "toml"];
 
+/// Words that make a sentence hard to read: they leave the reader to search for a noun, or are passive without need, or give
+/// examples ("such as") of nothing. They are put together here, so that this file does not contain them.
+const HARD_WORDS: [&str; 22] = [
+    concat!("who", "ever"),
+    concat!("whoso", "ever"),
+    concat!("mean", "while"),
+    concat!("is to", " be"),
+    concat!("are to", " be"),
+    concat!("was to", " be"),
+    concat!("were to", " be"),
+    concat!("in", " vain"),
+    concat!("in", " silence"),
+    concat!("become", " of"),
+    concat!("becomes", " of"),
+    concat!("became", " of"),
+    concat!("be", " had"),
+    concat!("or", " such as"),
+    concat!("and", " such as"),
+    concat!("is", " such as"),
+    concat!("are", " such as"),
+    concat!("be", " such as"),
+    concat!(".", " such as"),
+    concat!(":", " such as"),
+    concat!(";", " such as"),
+    concat!("|", " such as"),
+];
+
+/// Files whose sentences are not checked yet: each path with everything below it.
+const NOT_PLAIN_YET: [&str; 8] =
+    ["PERF.md", "src/bin", "src/config", "src/edge", "src/engine", "src/extension", "src/ffi", "src/server"];
+
 /// The crates of `tests/` beside this one. Each is linked separately, so a test gets its own crate only if it needs its
 /// own process. Their helpers are in [`HELPERS`].
 const TEST_CRATES: [&str; 2] = ["tests/daemon", "tests/library"];
@@ -73,6 +104,37 @@ fn nothing_is_left_for_later() {
     // Put together here, so that this file does not contain them.
     let words = [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("XX", "X:")];
     assert_none(lines_with(&all_files(), &words));
+}
+
+#[test]
+fn no_sentence_has_words_that_make_it_hard_to_read() {
+    let is_excepted = |path: &str| {
+        NOT_PLAIN_YET.iter().any(|excepted| {
+            path.strip_prefix(excepted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest == ".rs")
+        })
+    };
+    let mut found = Vec::new();
+    for file in all_files().iter().filter(|file| has_sentences(file) && !is_excepted(&file.path)) {
+        let lines: Vec<String> = file.text.lines().map(bare).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let next = lines.get(at + 1).map_or("", String::as_str);
+            if let Some(words) = hard_words(line, next) {
+                found.push(format!("{}:{}: {words:?} in: {line}", file.path, at + 1));
+            }
+        }
+    }
+    assert_none(found);
+}
+
+#[test]
+fn hard_words_are_found_across_lines_and_only_as_whole_words() {
+    assert_eq!(hard_words("Times are seconds or", "such as 500ms."), Some(concat!("or", " such as")));
+    assert_eq!(hard_words("such as 500ms.", ""), None);
+    assert_eq!(hard_words("Such as 500ms.", ""), Some("Such as"));
+    assert_eq!(hard_words("a unit, such as ms, or a word such as this", ""), None);
+    assert_eq!(hard_words(&bare(concat!("    /// Mean", "while it waits")), ""), Some(HARD_WORDS[2]));
+    assert_eq!(hard_words(&bare(concat!("fn who", "ever_asks() {")), ""), Some(HARD_WORDS[0]));
+    assert_eq!(hard_words("this to be", "become official"), None);
 }
 
 #[test]
@@ -319,6 +381,33 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn code(text: &str) -> String {
     code_lines(text).map(|(_, line)| line).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether people read the file: Rust, JavaScript, C, shell or Markdown.
+fn has_sentences(file: &File) -> bool {
+    let extension = file.path.rsplit('/').next().unwrap_or_default().rsplit_once('.').map(|(_, extension)| extension);
+    match extension {
+        Some(extension) => ["rs", "js", "mjs", "cjs", "ts", "cts", "c", "h", "sh", "md"].contains(&extension),
+        None => file.text.lines().next().is_some_and(|line| line.starts_with("#!") && line.ends_with("sh")),
+    }
+}
+
+/// A line without its indent and comment mark. The underscores of a test's name are spaces of its sentence.
+fn bare(line: &str) -> String {
+    line.trim_start().trim_start_matches(['/', '!', '*', '#']).trim().replace('_', " ")
+}
+
+/// The first of the hard words that begins in `line`; it may end in `next`, the line after it.
+fn hard_words(line: &str, next: &str) -> Option<&'static str> {
+    let text = format!("{line} {next}").to_ascii_lowercase();
+    let is_found = |words: &&str| {
+        text.match_indices(*words).any(|(at, _)| {
+            let joins = |c: char| c.is_ascii_alphanumeric();
+            let is_whole = !words.starts_with(joins) || !text[..at].ends_with(joins);
+            at < line.len() && is_whole && !text[at + words.len()..].starts_with(joins)
+        })
+    };
+    HARD_WORDS.into_iter().find(is_found).or_else(|| line.starts_with("Such as").then_some("Such as"))
 }
 
 fn words(line: &str) -> impl Iterator<Item = &str> {
