@@ -140,7 +140,7 @@ fn answered<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> (Vec<u8>, bool, [u64;
             node.turn(Duration::ZERO, &mut buffer);
             node.end_turn();
         }
-        assert!(node.next_turn(Duration::ZERO).is_none_or(|at| at > Duration::ZERO), "it does not come to rest");
+        assert!(node.next_turn(Duration::ZERO).is_none_or(|at| at > Duration::ZERO), "the nodes never come to rest");
     }
     let stats = *node.hub_mut().refresh_stats();
     let counts = [stats.received, stats.refused, stats.faults, stats.published, stats.subscriptions];

@@ -310,7 +310,7 @@ impl World {
     /// Delivers everything that is in flight. No more time passes than the links need.
     fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 100_000, "it does not come to rest");
+            assert!(round < 100_000, "the nodes never come to rest");
             self.clock += 1;
             let mut has_moved = false;
             for index in 0..self.clients.len() {

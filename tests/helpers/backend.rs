@@ -80,7 +80,7 @@ impl Backend {
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let mut streams = shared.streams.lock().expect("nobody panics with it");
+                let mut streams = shared.streams.lock().expect("the lock is not poisoned");
                 if shared.is_over.load(Ordering::Acquire) {
                     return;
                 }
@@ -109,12 +109,12 @@ impl Backend {
 
     /// The requests so far, in order, answered or not.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.state.requests.lock().expect("nobody panics with it").clone()
+        self.state.requests.lock().expect("the lock is not poisoned").clone()
     }
 
     /// How many requests have come.
     pub(crate) fn count(&self) -> usize {
-        self.state.requests.lock().expect("nobody panics with it").len()
+        self.state.requests.lock().expect("the lock is not poisoned").len()
     }
 
     /// Waits for this many requests, and returns them.
@@ -134,7 +134,7 @@ impl Drop for Backend {
     fn drop(&mut self) {
         self.state.is_over.store(true, Ordering::Release);
         let _ = TcpStream::connect(self.address);
-        for stream in self.state.streams.lock().expect("nobody panics with it").drain(..) {
+        for stream in self.state.streams.lock().expect("the lock is not poisoned").drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -146,14 +146,14 @@ pub(crate) struct Barrier(Arc<(Mutex<bool>, Condvar)>);
 
 impl Barrier {
     pub(crate) fn open(&self) {
-        *self.0.0.lock().expect("nobody panics with it") = true;
+        *self.0.0.lock().expect("the lock is not poisoned") = true;
         self.0.1.notify_all();
     }
 
     pub(crate) fn pass(&self) {
-        let is_open = self.0.0.lock().expect("nobody panics with it");
+        let is_open = self.0.0.lock().expect("the lock is not poisoned");
         let waited = self.0.1.wait_timeout_while(is_open, 3 * PATIENCE, |is_open| !*is_open);
-        drop(waited.expect("nobody panics with it"));
+        drop(waited.expect("the lock is not poisoned"));
     }
 }
 
@@ -162,7 +162,7 @@ fn serve(stream: TcpStream, state: &State, act: &(dyn Fn(&Request) -> Action + S
     let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
     let mut writer = stream;
     while let Some(request) = read_request(&mut reader) {
-        state.requests.lock().expect("nobody panics with it").push(request.clone());
+        state.requests.lock().expect("the lock is not poisoned").push(request.clone());
         match act(&request) {
             Action::Answer(bytes) if writer.write_all(&bytes).is_ok() => {}
             Action::Answer(_) => return,

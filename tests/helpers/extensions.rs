@@ -12,11 +12,11 @@ pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     pub(crate) fn push(&self, line: impl Into<String>) {
-        self.0.lock().expect("nobody panics with the log").push(line.into());
+        self.0.lock().expect("the lock is not poisoned").push(line.into());
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("nobody panics with the log").clone()
+        self.0.lock().expect("the lock is not poisoned").clone()
     }
 
     /// Waits until there are this many lines, and fails the test if they differ.

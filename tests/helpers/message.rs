@@ -11,7 +11,7 @@ pub(crate) struct Message {
 impl Message {
     /// Parses a payload from the server. Fails the test if it is not an LHTTP message.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let text = std::str::from_utf8(bytes).expect("what the server says itself is UTF-8");
+        let text = std::str::from_utf8(bytes).expect("the server's own messages are UTF-8");
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no empty line in {text:?}"));
         let mut lines = head.split("\r\n");
         let start = lines.next().expect("split gives one at least");

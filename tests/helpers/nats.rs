@@ -153,7 +153,7 @@ fn own_ip() -> Ipv4Addr {
 /// An address where nobody listens now, and nobody will before a test does.
 pub(crate) fn free_address() -> SocketAddr {
     static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().expect("nobody panics with it");
+    let mut given = GIVEN.lock().expect("the lock is not poisoned");
     loop {
         let listener = TcpListener::bind((own_ip(), 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");

@@ -34,7 +34,7 @@ impl Way {
                 if shared.is_over.load(Ordering::Acquire) {
                     return;
                 }
-                let mut streams = shared.streams.lock().expect("nobody panics with it");
+                let mut streams = shared.streams.lock().expect("the lock is not poisoned");
                 if shared.is_cut.load(Ordering::Acquire) {
                     continue;
                 }
@@ -57,7 +57,7 @@ impl Way {
 
     /// Breaks all connections, and accepts no new ones.
     pub(crate) fn cut(&self) {
-        let mut streams = self.state.streams.lock().expect("nobody panics with it");
+        let mut streams = self.state.streams.lock().expect("the lock is not poisoned");
         self.state.is_cut.store(true, Ordering::Release);
         for stream in streams.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);

@@ -127,9 +127,13 @@ impl Town {
     pub(super) fn finish(mut self, stops: bool) {
         self.settle();
         self.settle();
-        assert!(self.expected.is_empty() || self.is_tight, "the innocent wait for {} messages", self.expected.len());
+        assert!(
+            self.expected.is_empty() || self.is_tight,
+            "the well-behaved clients wait for {} messages",
+            self.expected.len()
+        );
         let are_whole = self.clients[..INNOCENT].iter().flat_map(|client| &client.reader).all(Reader::is_at_boundary);
-        assert!(are_whole || self.is_tight, "an innocent client waits for the rest of a frame");
+        assert!(are_whole || self.is_tight, "a well-behaved client waits for the rest of a frame");
         self.is_over = true;
         if stops {
             self.nodes.iter_mut().for_each(|node| node.is_to_stop = true);
@@ -241,11 +245,15 @@ impl Town {
                     self.say(client, OpCode::Control(Control::Pong), &payload);
                 }
                 Incoming::Message { payload, .. } if client == 0 => {
-                    let body = self.expected.pop_front().expect("a message to the innocent that nobody has sent");
-                    assert!(payload.ends_with(&[b"\r\n\r\n", &body[..]].concat()), "the innocent miss a message");
+                    let body =
+                        self.expected.pop_front().expect("a message to the well-behaved reader that nobody has sent");
+                    assert!(
+                        payload.ends_with(&[b"\r\n\r\n", &body[..]].concat()),
+                        "the well-behaved reader misses a message"
+                    );
                 }
                 Incoming::Close(code) if client < INNOCENT => {
-                    assert!(self.is_tight || self.is_over, "an innocent client is closed with {code:?}");
+                    assert!(self.is_tight || self.is_over, "a well-behaved client is closed with {code:?}");
                 }
                 _ => {}
             }
@@ -311,7 +319,7 @@ impl Town {
     /// Delivers everything that is in flight.
     fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 100_000, "it does not come to rest");
+            assert!(round < 100_000, "the nodes never come to rest");
             let mut has_moved = false;
             for client in 0..self.clients.len() {
                 has_moved |= self.move_bytes(client, usize::MAX);

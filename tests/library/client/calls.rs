@@ -244,7 +244,7 @@ fn a_wake_ends_only_one_poll() {
     assert_eq!(client.poll(Duration::MAX), Ok(None));
     let (start, wait) = (Instant::now(), Duration::from_millis(100));
     assert_eq!(client.poll(wait), Ok(None));
-    assert!(start.elapsed() >= wait, "what the first wake has left behind ended another poll");
+    assert!(start.elapsed() >= wait, "a leftover of the first wake ended another poll");
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn a_filter_may_repair_a_message_and_a_message_that_it_breaks_is_refused() {
     client.expect("LHTTP/1.0 mend\r\nsubscribe:room\r\npublish:room\r\n\r\n");
     client.say("LHTTP/1.0 break\r\npublish:room\r\nack:7\r\n\r\n");
     client.expect_error(400, "bad-channel", Some("7"));
-    assert!(log.lines().is_empty(), "no processor sees a message that is unsound");
+    assert!(log.lines().is_empty(), "no processor sees an invalid message");
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Lines {
     }
 
     fn text(&self) -> String {
-        self.0.lock().expect("nobody panics with it").clone()
+        self.0.lock().expect("the lock is not poisoned").clone()
     }
 }
 
@@ -38,7 +38,7 @@ impl log::Log for Lines {
 
     fn log(&self, record: &log::Record<'_>) {
         let line = format!("{}\n", record.args());
-        self.0.lock().expect("nobody panics with it").push_str(&line);
+        self.0.lock().expect("the lock is not poisoned").push_str(&line);
     }
 
     fn flush(&self) {}
@@ -128,7 +128,7 @@ fn a_core_that_is_behind_loses_messages_and_delays_nobody() {
     subscriber.subscribe("room");
     let mut client = Client::connect(node.local_addrs()[0]);
     client.say("LHTTP/1.0 block\r\n\r\n");
-    entered.recv().expect("the core is held up"); // earlier messages are delivered, and do not count
+    entered.recv().expect("the core is blocked"); // earlier messages are delivered, and do not count
     let mut raw = RawNats::connect(&nats);
     let padding = "x".repeat(1000);
     for number in 0..SENT {
@@ -183,7 +183,7 @@ fn a_core_that_is_behind_costs_the_others_nothing() {
             wait_for(|| bridge::subscribe(client, "room") == bridge::ONLINE);
         }
         behind.say("LHTTP/1.0 block\r\n\r\n");
-        entered.recv().expect("the core is held up");
+        entered.recv().expect("the core is blocked");
         let mut raw = RawNats::connect(&nats);
         let padding = "x".repeat(1000);
         for number in 0..SENT {
@@ -231,5 +231,5 @@ fn a_subscription_outlives_its_last_subscriber_for_a_moment_and_then_ends() {
     raw.publish("other", b"behind it");
     one.expect("behind it");
     one.subscribe("third");
-    assert_eq!(node.stats().nats_received, 3, "only what is behind it has come");
+    assert_eq!(node.stats().nats_received, 3, "only later messages have come");
 }

@@ -127,7 +127,7 @@ fn after_a_long_partition_nothing_comes_late_and_the_missing_messages_were_count
             let start = Instant::now();
             while scene.node.stats().nats_disconnects == 0 {
                 scene.publish();
-                assert!(start.elapsed() < PATIENCE, "the connection is not found broken");
+                assert!(start.elapsed() < PATIENCE, "the broken connection is not detected");
             }
             scene.island.mend();
             scene.publish();
@@ -138,9 +138,9 @@ fn after_a_long_partition_nothing_comes_late_and_the_missing_messages_were_count
             let stats = scene.node.stats();
             let (missing, lost) = (scene.sent - heard.len(), stats.nats_possibly_lost as usize);
             assert!(lost > 0 && stats.nats_publish_dropped == 0, "{stats}");
-            assert_eq!(missing, lost, "what was on its way is lost, and nothing else: {stats}");
+            assert_eq!(missing, lost, "only messages in flight are lost: {stats}");
             let kept = (0..before).chain(before + lost..scene.sent).collect::<Vec<_>>();
-            assert_eq!(heard, kept, "what is lost was published in a row, when the cut came");
+            assert_eq!(heard, kept, "the lost messages are consecutive, at the time of the cut");
         },
     );
 }

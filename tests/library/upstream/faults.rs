@@ -139,7 +139,7 @@ fn five_redirects_are_followed_and_a_sixth_is_not() {
     assert_eq!(backend.count(), 6);
     ask(&mut client, &format!("GET {}", backend.url("/6")));
     assert!(client.expect_error(502, "upstream-failed", Some("t")).contains("more than 5 times"));
-    assert_eq!(backend.count(), 6 + 6, "where the sixth leads nobody asks");
+    assert_eq!(backend.count(), 6 + 6, "the target of the sixth redirect is never requested");
 }
 
 #[test]

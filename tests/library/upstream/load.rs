@@ -258,7 +258,7 @@ fn many_greedy_connections_of_an_address_leave_places_to_other_addresses_and_to_
             assert!(is_queued(&mut connect(&handle)), "neighbour {neighbour}");
         }
         assert!(!is_queued(&mut connect(&handle)), "the half of their address is full");
-        assert_eq!(handle.stats().upstream_waiting as usize, 1 + QUEUE / 2, "one of them is under way");
+        assert_eq!(handle.stats().upstream_waiting as usize, 1 + QUEUE / 2, "one of them is in flight");
         for last in 2..5 {
             assert!(is_queued(&mut connect_from(last, &handle)), "127.0.0.{last}");
         }
@@ -331,12 +331,12 @@ fn no_worker_sleeps_while_a_request_waits() {
         // The answers of a round go out when all its requests have come.
         let backend = Backend::start(move |_| {
             let (count, all_there) = &*meeting;
-            let mut count = count.lock().expect("nobody panics with it");
+            let mut count = count.lock().expect("the lock is not poisoned");
             *count += 1;
             let round_is_over = usize::div_ceil(*count, WORKERS) * WORKERS;
             all_there.notify_all();
             let waited = all_there.wait_timeout_while(count, 3 * PATIENCE, |count| *count < round_is_over);
-            drop(waited.expect("nobody panics with it"));
+            drop(waited.expect("the lock is not poisoned"));
             ok("")
         });
         let handle = server(cores, &backend, |config| Config { upstream_workers: WORKERS, ..config });
