@@ -42,10 +42,10 @@
 mod answer;
 mod backoff;
 mod builder;
+mod connection;
 mod error;
 mod event;
 mod inbox;
-mod link;
 mod open;
 mod stream;
 mod target;
@@ -63,8 +63,8 @@ use self::{
     answer::Tokens,
     backoff::Backoff,
     builder::{Options, later},
+    connection::{Connection, Received, Sent},
     inbox::Inbox,
-    link::{Link, Received, Sent},
     open::{Renewal, Retry},
     target::Target,
     wait::Wait,
@@ -85,7 +85,7 @@ use crate::{
 pub struct Client {
     target: Target,
     options: Options,
-    link: Option<Link>,
+    connection: Option<Connection>,
     wait: Wait,
     backoff: Backoff,
     /// When the next attempt is due; has no meaning while there is a connection.
@@ -112,7 +112,7 @@ impl Client {
     fn new(target: Target, options: Options, wait: Wait) -> Self {
         Self {
             target,
-            link: None,
+            connection: None,
             wait,
             backoff: Backoff::new(options.reconnect_delay_min, options.reconnect_delay_max),
             retry_at: Instant::now(),
@@ -150,7 +150,7 @@ impl Client {
     pub fn unsubscribe(&mut self, channels: &str) -> Result<(), ClientError> {
         check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
         self.subscriptions.retain(|channel| !names(channels).any(|name| name == *channel));
-        if self.link.is_none() && self.options.reconnect {
+        if self.connection.is_none() && self.options.reconnect {
             return Ok(());
         }
         self.change("unsubscribe", channels)
@@ -198,8 +198,10 @@ impl Client {
         // Fails only if the connection is lost; then this payload is queued behind the others.
         let now = Instant::now();
         let _ = self.send_outbox(now);
-        let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else { return self.queue(payload) };
-        match link.send(&payload, now) {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.outbox.is_empty()) else {
+            return self.queue(payload);
+        };
+        match connection.send(&payload, now) {
             Sent::Taken => Ok(()),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => {
@@ -234,7 +236,7 @@ impl Client {
             if self.wait.was_woken() {
                 return Ok(None);
             }
-            if self.link.is_none() {
+            if self.connection.is_none() {
                 match self.wait_for_retry(deadline)? {
                     Retry::Due => self.attempt(later(self.options.connect_timeout)),
                     Retry::Later => return Ok(None),
@@ -260,7 +262,7 @@ impl Client {
 
     /// Whether there was a connection at the last call.
     pub fn is_open(&self) -> bool {
-        self.link.is_some()
+        self.connection.is_some()
     }
 
     /// The channels and patterns that a reconnect renews, in byte order.
@@ -277,7 +279,7 @@ impl Client {
         let deadline = later(self.options.timeout);
         // If the connection is lost, the code below reports the unsent messages.
         let _ = self.send_outbox(deadline);
-        let closed = self.link.take().map(|link| link.close(deadline).map_err(ClientError::Lost));
+        let closed = self.connection.take().map(|connection| connection.close(deadline).map_err(ClientError::Lost));
         let unsent = |why: &str| format!("{why}; messages that were not sent: {}", self.outbox.len());
         match closed {
             Some(closed) if self.outbox.is_empty() => closed,
@@ -301,7 +303,7 @@ impl Client {
 
     /// Refuses a payload that the outbox could never hold.
     fn check_size(&self, payload: &Payload) -> Result<(), ClientError> {
-        let (len, max) = (payload.as_bytes().len(), Link::payload_bytes_max(&self.options));
+        let (len, max) = (payload.as_bytes().len(), Connection::payload_bytes_max(&self.options));
         if len <= max {
             return Ok(());
         }

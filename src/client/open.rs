@@ -6,8 +6,8 @@ use super::{
     Client, ClientError, Event, State,
     answer::Incoming,
     builder::later,
+    connection::{Connection, Received, Sent},
     event::Payload,
-    link::{Link, Received, Sent},
     outbox_bytes,
 };
 use crate::{error::Refusal, protocol::message::Message};
@@ -38,8 +38,8 @@ pub(super) enum Retry {
 impl Client {
     /// The first connection, which must succeed.
     pub(super) fn first_connect(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        let link = Link::connect(&self.target, &self.options, &self.wait, deadline);
-        self.link = Some(link.map_err(ClientError::NotConnected)?);
+        let connection = Connection::connect(&self.target, &self.options, &self.wait, deadline);
+        self.connection = Some(connection.map_err(ClientError::NotConnected)?);
         Ok(())
     }
 
@@ -66,10 +66,10 @@ impl Client {
         self.send_outbox(deadline)?;
         let payload = Payload::from(message.encode());
         self.check_size(&payload)?;
-        let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.outbox.is_empty()) else {
             return Err(ClientError::OutboxFull);
         };
-        match link.send(&payload, deadline) {
+        match connection.send(&payload, deadline) {
             Sent::Taken => self.wait_for_answer(&token, deadline),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => Err(self.broken(why)),
@@ -93,9 +93,9 @@ impl Client {
 
     /// Waits for a message until the deadline. If the connection ends, this function also records that.
     pub(super) fn receive(&mut self, deadline: Instant) -> Received {
-        let Some(link) = &mut self.link else { return Received::Ended(self.why.clone()) };
+        let Some(connection) = &mut self.connection else { return Received::Ended(self.why.clone()) };
         let renewal_deadline = self.renewal.as_ref().map(|renewal| renewal.deadline);
-        let received = match link.receive(renewal_deadline.map_or(deadline, |renewal| renewal.min(deadline))) {
+        let received = match connection.receive(renewal_deadline.map_or(deadline, |renewal| renewal.min(deadline))) {
             Received::Nothing if renewal_deadline.is_some_and(|renewal| renewal <= Instant::now()) => {
                 Received::Ended("the server did not renew the subscriptions in time".to_owned())
             }
@@ -137,7 +137,7 @@ impl Client {
 
     /// Makes attempts until there is a connection.
     fn wait_for_open(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        while self.link.is_none() {
+        while self.connection.is_none() {
             // An attempt without any time would only replace the reason by "timed out".
             match self.wait_for_retry(deadline)? {
                 Retry::Due if Instant::now() < deadline => {
@@ -167,8 +167,8 @@ impl Client {
 
     /// Tries to connect. Then sends the renewals of the subscriptions, and behind them the outbox.
     pub(super) fn attempt(&mut self, deadline: Instant) {
-        match Link::connect(&self.target, &self.options, &self.wait, deadline) {
-            Ok(link) => self.link = Some(link),
+        match Connection::connect(&self.target, &self.options, &self.wait, deadline) {
+            Ok(connection) => self.connection = Some(connection),
             Err(why) => return self.wait_again(why),
         }
         self.renewal = Some(Renewal { asked: HashMap::new(), deadline: later(self.options.timeout) });
@@ -196,8 +196,8 @@ impl Client {
         let token = self.tokens.next();
         let message =
             Message::new("subscribe")?.header("subscribe", channels.as_str())?.header("ack", token.as_str())?;
-        let Some(link) = &mut self.link else { return Ok(()) };
-        match link.send(&Payload::from(message.encode()), deadline) {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        match connection.send(&Payload::from(message.encode()), deadline) {
             Sent::Taken => {}
             Sent::Full => return Err(self.lost("the server does not read".to_owned())),
             Sent::Ended(why) => return Err(self.broken(why)),
@@ -234,8 +234,8 @@ impl Client {
 
     /// Sends the outbox, as far as the connection takes it before the deadline.
     pub(super) fn send_outbox(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        while let (Some(link), Some(payload)) = (&mut self.link, self.outbox.front()) {
-            match link.send(payload, deadline) {
+        while let (Some(connection), Some(payload)) = (&mut self.connection, self.outbox.front()) {
+            match connection.send(payload, deadline) {
                 Sent::Taken => {}
                 Sent::Full => return Ok(()),
                 Sent::Ended(why) => return Err(self.broken(why)),
@@ -250,8 +250,8 @@ impl Client {
     /// A write has shown that the connection has ended. What came before can still be read; often that includes a close
     /// frame that says more.
     pub(super) fn broken(&mut self, why: String) -> ClientError {
-        while let Some(link) = &mut self.link {
-            match link.receive(Instant::now()) {
+        while let Some(connection) = &mut self.connection {
+            match connection.receive(Instant::now()) {
                 Received::Payload(payload) => drop(self.sort(payload, None)),
                 Received::Ended(better) => return self.lost(better),
                 Received::Nothing | Received::Interrupted => break,
@@ -262,9 +262,9 @@ impl Client {
 
     /// The connection has ended.
     pub(super) fn lost(&mut self, why: String) -> ClientError {
-        if let Some(link) = self.link.take() {
+        if let Some(connection) = self.connection.take() {
             self.renewal = None;
-            self.backoff.ended(link.opened());
+            self.backoff.ended(connection.opened());
             self.wait_again(why.clone());
         }
         ClientError::Lost(why)

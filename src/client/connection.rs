@@ -53,7 +53,7 @@ pub(super) enum Sent {
 
 /// A connection after its handshake.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     socket: WebSocket<Stream>,
     opened: Instant,
     /// When the server last sent anything.
@@ -66,7 +66,7 @@ pub(super) struct Link {
     unsent: bool,
 }
 
-impl Link {
+impl Connection {
     /// The longest payload that fits into an empty buffer.
     pub(super) fn payload_bytes_max(options: &Options) -> usize {
         buffer_bytes_max(options) - FRAME_HEADER_BYTES_MAX
