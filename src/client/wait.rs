@@ -43,9 +43,9 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Waker(Arc<Shared>);
+pub struct Waker(Arc<WakeState>);
 
-struct Shared {
+struct WakeState {
     /// The client was woken, and no poll has ended for that yet.
     woken: AtomicBool,
     waker: mio::Waker,
@@ -82,7 +82,7 @@ impl Wait {
     pub(super) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let waker = Waker(Arc::new(Shared { woken: AtomicBool::new(false), waker }));
+        let waker = Waker(Arc::new(WakeState { woken: AtomicBool::new(false), waker }));
         Ok(Self { poll: Arc::new(Mutex::new((poll, Events::with_capacity(EVENTS_MAX)))), waker })
     }
 
