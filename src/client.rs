@@ -62,7 +62,7 @@ pub(crate) use self::builder::{RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN};
 use self::{
     answer::Tokens,
     backoff::Backoff,
-    builder::{Options, later},
+    builder::{ClientOptions, later},
     connection::{Connection, Received, Sent},
     inbox::Inbox,
     open::{Renewal, Retry},
@@ -84,7 +84,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Client {
     target: Target,
-    options: Options,
+    options: ClientOptions,
     connection: Option<Connection>,
     wait: Wait,
     backoff: Backoff,
@@ -109,7 +109,7 @@ impl Client {
         Builder::new(url.into())
     }
 
-    fn new(target: Target, options: Options, wait: Wait) -> Self {
+    fn new(target: Target, options: ClientOptions, wait: Wait) -> Self {
         Self {
             target,
             connection: None,

@@ -14,7 +14,7 @@ pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// The options, with their defaults. Their docs are on the [`Builder`]'s methods.
 #[derive(Clone, Debug)]
-pub(super) struct Options {
+pub(super) struct ClientOptions {
     pub(super) headers: Vec<(String, String)>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) connect_timeout: Duration,
@@ -30,7 +30,7 @@ pub(super) struct Options {
     pub(super) outbox_bytes_max: usize,
 }
 
-impl Default for Options {
+impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             headers: Vec::new(),
@@ -66,12 +66,12 @@ impl Default for Options {
 #[must_use = "nothing happens before connect"]
 pub struct Builder {
     url: String,
-    options: Options,
+    options: ClientOptions,
 }
 
 impl Builder {
     pub(super) fn new(url: String) -> Self {
-        Self { url, options: Options::default() }
+        Self { url, options: ClientOptions::default() }
     }
 
     /// Adds a header, such as `authorization`, to the handshake's HTTP request. May be called several times.

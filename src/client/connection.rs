@@ -13,7 +13,7 @@ use tungstenite::{
 };
 
 use super::{
-    builder::Options,
+    builder::ClientOptions,
     event::Payload,
     stream::{Socket, Stream},
     target::Target,
@@ -68,12 +68,17 @@ pub(super) struct Connection {
 
 impl Connection {
     /// The longest payload that fits into an empty buffer.
-    pub(super) fn payload_bytes_max(options: &Options) -> usize {
+    pub(super) fn payload_bytes_max(options: &ClientOptions) -> usize {
         buffer_bytes_max(options) - FRAME_HEADER_BYTES_MAX
     }
 
     /// Connects and completes the handshakes before the deadline.
-    pub(super) fn connect(target: &Target, options: &Options, wait: &Wait, deadline: Instant) -> Result<Self, String> {
+    pub(super) fn connect(
+        target: &Target,
+        options: &ClientOptions,
+        wait: &Wait,
+        deadline: Instant,
+    ) -> Result<Self, String> {
         let mut request = target.uri.clone().into_client_request().map_err(|error| sentence(&error))?;
         for (name, value) in &target.headers {
             request.headers_mut().append(name, value.clone());
@@ -298,7 +303,7 @@ impl Connection {
 }
 
 /// The most bytes that may wait for the socket; more than the minimum that tungstenite requires.
-fn buffer_bytes_max(options: &Options) -> usize {
+fn buffer_bytes_max(options: &ClientOptions) -> usize {
     WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1))
 }
 

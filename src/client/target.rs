@@ -7,7 +7,7 @@ use tungstenite::http::{HeaderName, HeaderValue, Uri};
 #[cfg(feature = "tls")]
 use super::tls::Trust;
 use super::{
-    builder::Options,
+    builder::ClientOptions,
     stream::{Socket, Stream},
     wait::Wait,
 };
@@ -24,7 +24,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(url: &str, options: &Options) -> Result<Self, String> {
+    pub(super) fn new(url: &str, options: &ClientOptions) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|_| format!("{url:?} is not a URL"))?;
         let secure = match uri.scheme_str() {
             Some("ws") => false,
