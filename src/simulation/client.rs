@@ -39,7 +39,7 @@ pub(crate) enum Asked {
 }
 
 /// A client.
-pub(crate) struct Client {
+pub(crate) struct SimulatedClient {
     pub(crate) number: usize,
     pub(crate) node: usize,
     pub(crate) socket: usize,
@@ -79,7 +79,7 @@ pub(crate) struct Client {
     tokens: usize,
 }
 
-impl Client {
+impl SimulatedClient {
     pub(crate) fn new(number: usize, node: usize, socket: usize, is_http: bool) -> Self {
         Self {
             number,

@@ -1,6 +1,6 @@
 //! Decides what must, may and must not be delivered. It knows only what clients sent and what they were told.
 
-use super::client::Client;
+use super::client::SimulatedClient;
 use crate::protocol::channel;
 
 /// One message to be published.
@@ -68,7 +68,7 @@ impl Interval {
 }
 
 /// Compares what a client received with all publications.
-pub(crate) fn check(client: &Client, publications: &[Publication]) {
+pub(crate) fn check(client: &SimulatedClient, publications: &[Publication]) {
     for (number, publication) in publications.iter().enumerate() {
         let received = client.received.get(&number).copied().unwrap_or(0);
         let sum = |counts: &dyn Fn(&Interval) -> bool| -> usize {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    client::{Client, End},
+    client::{End, SimulatedClient},
     node::Node,
     oracle::{self, Publication},
 };
@@ -28,7 +28,7 @@ pub(crate) struct World {
     /// For each node, the number of steps for which it does not get the CPU.
     frozen: Vec<usize>,
     freeze_max: usize,
-    pub(super) clients: Vec<Client>,
+    pub(super) clients: Vec<SimulatedClient>,
     pub(super) publications: Vec<Publication>,
     /// The first publication that may still be in flight.
     unsettled: usize,
@@ -170,7 +170,7 @@ impl World {
         let node = self.rng.random_range(0..self.nodes.len());
         let socket = self.nodes[node].connect();
         let is_http = self.rng.random_bool(0.15);
-        let mut client = Client::new(self.clients.len(), node, socket, is_http);
+        let mut client = SimulatedClient::new(self.clients.len(), node, socket, is_http);
         client.is_expendable = self.is_tight;
         if !is_http && self.rng.random_bool(0.1) {
             client.dawdle(self.rng.random_range(0..100));
