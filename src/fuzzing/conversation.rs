@@ -1,11 +1,11 @@
 //! Whole conversations: servers in virtual time, with hostile clients and one well-behaved pair.
 
 mod bounds;
-mod town;
+mod cluster;
 
 use crate::{config::Config, engine::hub::Limits};
 
-use self::town::Town;
+use self::cluster::Cluster;
 use super::dice::Dice;
 
 /// Decisions of one conversation.
@@ -17,14 +17,14 @@ const STEPS_MAX: usize = 300;
 pub fn conversation(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let stops = dice.is_one_in(4);
-    let mut town = Town::new(&mut dice);
+    let mut cluster = Cluster::new(&mut dice);
     for _ in 0..STEPS_MAX {
         if dice.is_empty() {
             break;
         }
-        town.step(&mut dice);
+        cluster.step(&mut dice);
     }
-    town.finish(stops);
+    cluster.finish(stops);
 }
 
 /// The limits of a server, so small that each is reached now and then.

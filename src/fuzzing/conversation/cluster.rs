@@ -20,9 +20,9 @@ use crate::{
 
 const CLIENTS_MAX: usize = 12;
 /// The first clients are well-behaved: one reads, one publishes.
-const INNOCENT: usize = 2;
+const WELL_BEHAVED: usize = 2;
 /// The channel of the well-behaved clients. No other client can name it.
-const ROOM: &str = "innocent.room";
+const CHANNEL: &str = "well-behaved.channel";
 
 struct Client {
     node: usize,
@@ -37,7 +37,7 @@ struct Client {
 }
 
 /// The servers, the clients, and the oracle's notes.
-pub(super) struct Town {
+pub(super) struct Cluster {
     now: Duration,
     nodes: Vec<Node>,
     limits: Limits,
@@ -53,7 +53,7 @@ pub(super) struct Town {
     is_over: bool,
 }
 
-impl Town {
+impl Cluster {
     pub(super) fn new(dice: &mut Dice<'_>) -> Self {
         let mut limits = limits();
         let count = 1 + dice.below(3) as u32;
@@ -81,19 +81,20 @@ impl Town {
         let buffer = vec![0; dice.choose(&[4096, 64 * 1024, 5])];
         let (clients, flow, expected) = (Vec::new(), Flow::default(), VecDeque::new());
         let now = Duration::ZERO;
-        let mut town = Self { now, nodes, limits, clients, flow, spent, buffer, expected, is_tight, is_over: false };
+        let mut cluster = Self { now, nodes, limits, clients, flow, spent, buffer, expected, is_tight, is_over: false };
         // The well-behaved reader and publisher.
-        town.connect(0, true);
-        town.connect(count as usize - 1, true);
-        let subscribe = format!("LHTTP/1.0 c\r\nsubscribe:{ROOM}\r\n\r\n");
-        town.say(0, OpCode::Data(Data::Text), subscribe.as_bytes());
-        town.settle();
-        town
+        cluster.connect(0, true);
+        cluster.connect(count as usize - 1, true);
+        let subscribe = format!("LHTTP/1.0 c\r\nsubscribe:{CHANNEL}\r\n\r\n");
+        cluster.say(0, OpCode::Data(Data::Text), subscribe.as_bytes());
+        cluster.settle();
+        cluster
     }
 
     /// Takes one random step.
     pub(super) fn step(&mut self, dice: &mut Dice<'_>) {
-        let hostile = (self.clients.len() > INNOCENT).then(|| INNOCENT + dice.below(self.clients.len() - INNOCENT));
+        let hostile =
+            (self.clients.len() > WELL_BEHAVED).then(|| WELL_BEHAVED + dice.below(self.clients.len() - WELL_BEHAVED));
         match (dice.below(16), hostile) {
             (0 | 1, _) | (_, None) if self.clients.len() < CLIENTS_MAX => {
                 let (node, upgrades) = (dice.below(self.nodes.len()), !dice.is_one_in(4));
@@ -132,7 +133,8 @@ impl Town {
             "the well-behaved clients wait for {} messages",
             self.expected.len()
         );
-        let are_whole = self.clients[..INNOCENT].iter().flat_map(|client| &client.reader).all(Reader::is_at_boundary);
+        let are_whole =
+            self.clients[..WELL_BEHAVED].iter().flat_map(|client| &client.reader).all(Reader::is_at_boundary);
         assert!(are_whole || self.is_tight, "a well-behaved client waits for the rest of a frame");
         self.is_over = true;
         if stops {
@@ -194,7 +196,7 @@ impl Town {
     /// The well-behaved publisher publishes, or another thread does.
     fn publish(&mut self, node: usize) {
         let body = format!("{}", self.flow.turns).into_bytes();
-        let message = [format!("LHTTP/1.0 c\r\npublish:{ROOM}\r\n\r\n").as_bytes(), &body].concat();
+        let message = [format!("LHTTP/1.0 c\r\npublish:{CHANNEL}\r\n\r\n").as_bytes(), &body].concat();
         self.say(1, OpCode::Data(Data::Text), &message);
         self.expected.push_back(body);
         let (channels, payload): (Box<[u8]>, _) = (b"a a.b c".as_slice().into(), b"LHTTP/1.0 letter\r\n\r\n".to_vec());
@@ -241,7 +243,7 @@ impl Town {
         reader.feed(bytes);
         while let Some(incoming) = reader.next() {
             match incoming {
-                Incoming::Ping(payload) if client < INNOCENT => {
+                Incoming::Ping(payload) if client < WELL_BEHAVED => {
                     self.say(client, OpCode::Control(Control::Pong), &payload);
                 }
                 Incoming::Message { payload, .. } if client == 0 => {
@@ -252,7 +254,7 @@ impl Town {
                         "the well-behaved reader misses a message"
                     );
                 }
-                Incoming::Close(code) if client < INNOCENT => {
+                Incoming::Close(code) if client < WELL_BEHAVED => {
                     assert!(self.is_tight || self.is_over, "a well-behaved client is closed with {code:?}");
                 }
                 _ => {}
