@@ -15,7 +15,7 @@ use crate::helpers::process;
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running daemon. It ends with the test, whether the test passes or fails.
-pub(super) struct Server {
+pub(super) struct DaemonProcess {
     process: Process,
     pub(super) address: SocketAddr,
     /// The start-up line.
@@ -24,7 +24,7 @@ pub(super) struct Server {
     lines: Option<Receiver<String>>,
 }
 
-impl Server {
+impl DaemonProcess {
     pub(super) fn start(args: &[&str]) -> Self {
         Self::start_with(args, &[])
     }

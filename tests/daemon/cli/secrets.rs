@@ -2,12 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use super::process::{Server, publish, run, text};
+use super::process::{DaemonProcess, publish, run, text};
 use crate::helpers::scratch::Scratch;
 
 #[test]
 fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
-    let mut server = Server::start_with(&["--log", "trace"], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
+    let mut server = DaemonProcess::start_with(&["--log", "trace"], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
     assert!(server.line.contains("publish key set"), "{}", server.line);
     assert_eq!(publish(server.address, ""), 401);
     assert_eq!(publish(server.address, "Authorization: Bearer hunter3\r\n"), 403);
@@ -24,7 +24,7 @@ fn a_secret_that_everybody_can_read_causes_a_warning() {
     let path = scratch.write("lhttpd.toml", "publish-key = \"hunter2\"\n");
     for (mode, is_warned) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let mut server = Server::start(&["--config", &path]);
+        let mut server = DaemonProcess::start(&["--config", &path]);
         server.signal("TERM");
         server.wait();
         let log = server.rest();
@@ -36,7 +36,7 @@ fn a_secret_that_everybody_can_read_causes_a_warning() {
     }
     // A file without a secret may be readable, and a key from the environment is not in the file.
     let plain = scratch.write("plain.toml", "cores = 1\n");
-    let mut server = Server::start_with(&["--config", &plain], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
+    let mut server = DaemonProcess::start_with(&["--config", &plain], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
     server.signal("TERM");
     server.wait();
     let log = server.rest();
