@@ -11,23 +11,23 @@ use std::{
 };
 
 /// A TCP proxy to a nats-server that a test can cut and restore.
-pub(crate) struct Way {
+pub(crate) struct CuttableProxy {
     port: u16,
-    state: Arc<WayState>,
+    state: Arc<ProxyState>,
 }
 
 #[derive(Default)]
-struct WayState {
+struct ProxyState {
     is_cut: AtomicBool,
     is_over: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
 
-impl Way {
+impl CuttableProxy {
     pub(crate) fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let state = Arc::new(WayState::default());
+        let state = Arc::new(ProxyState::default());
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for from in listener.incoming().map_while(Result::ok) {
@@ -65,12 +65,12 @@ impl Way {
     }
 
     /// Accepts connections again.
-    pub(crate) fn mend(&self) {
+    pub(crate) fn restore(&self) {
         self.state.is_cut.store(false, Ordering::Release);
     }
 }
 
-impl Drop for Way {
+impl Drop for CuttableProxy {
     fn drop(&mut self) {
         self.state.is_over.store(true, Ordering::Release);
         self.cut();

@@ -8,8 +8,8 @@ use crate::helpers::{
     Client,
     bridge::{OFFLINE, ONLINE, address, config, node, subscribe, wait_for_stats, wait_until_online},
     nats::{NatsServer, RawNats, free_address, has_nats_server},
+    proxy::CuttableProxy,
     start, wait_for,
-    way::Way,
 };
 
 fn message(number: usize) -> String {
@@ -66,8 +66,8 @@ fn messages_published_in_an_outage_go_out_in_order_after_it() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
@@ -75,14 +75,14 @@ fn messages_published_in_an_outage_go_out_in_order_after_it() {
     let mut client = Client::connect(address(&node));
     publish(&mut client, 0..100);
     assert_eq!(hear_until(&mut raw, 99).len(), 100);
-    way.cut();
+    proxy.cut();
     wait_for_stats(&node, |stats| stats.nats_disconnects == 1);
     assert_eq!(subscribe(&mut client, "room"), OFFLINE);
     for number in 100..5000 {
         client.say(&message(number));
         client.expect(&message(number));
     }
-    way.mend();
+    proxy.restore();
     let heard = hear_until(&mut raw, 4999);
     assert_eq!(heard, (100..5000).collect::<Vec<_>>());
     let stats = wait_for_stats(&node, |stats| stats.nats_published == 5000);
@@ -100,13 +100,13 @@ fn a_client_that_waits_for_a_confirmation_is_told_that_the_connection_is_lost() 
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     nats.pause();
     let mut client = Client::connect(address(&node));
     client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
-    way.cut();
+    proxy.cut();
     client.expect(OFFLINE);
     nats.go_on();
 }
@@ -119,9 +119,9 @@ fn messages_that_do_not_fit_the_buffer_are_dropped_oldest_first_and_counted() {
     const SENT: usize = 3000;
     const BUFFER: usize = 512 << 10;
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    way.cut();
-    let config = Config { nats_buffer_bytes: BUFFER, ..config(&way.url()) };
+    let proxy = CuttableProxy::to(nats.address());
+    proxy.cut();
+    let config = Config { nats_buffer_bytes: BUFFER, ..config(&proxy.url()) };
     let node = start(|builder| builder.config(config).cores(1));
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
@@ -133,7 +133,7 @@ fn messages_that_do_not_fit_the_buffer_are_dropped_oldest_first_and_counted() {
         client.say(&padded(number));
     }
     client.expect_nothing();
-    way.mend();
+    proxy.restore();
     let heard = hear_until(&mut raw, SENT - 1);
     let stats = wait_for_stats(&node, |stats| stats.nats_published > 0 && stats.nats_published == heard.len() as u64);
     assert_eq!(stats.nats_publish_dropped, (SENT - heard.len()) as u64, "{stats}");
@@ -154,8 +154,8 @@ fn the_counters_agree_with_the_losses_of_a_cut() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
@@ -175,9 +175,9 @@ fn the_counters_agree_with_the_losses_of_a_cut() {
         wait_until_online(&node);
         let before = node.stats().nats_published;
         wait_for_stats(&node, |stats| stats.nats_published > before + 500);
-        way.cut();
+        proxy.cut();
         wait_for_stats(&node, |stats| stats.nats_disconnects == cut);
-        way.mend();
+        proxy.restore();
     }
     let (mut client, sent) = publisher.join().expect("the publisher does not panic");
     wait_until_online(&node);
@@ -197,8 +197,8 @@ fn messages_in_flight_to_a_killed_server_are_counted_exactly() {
         return;
     }
     let mut nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     let mut client = Client::connect(address(&node));
     publish(&mut client, 0..1000);
@@ -209,14 +209,14 @@ fn messages_in_flight_to_a_killed_server_are_counted_exactly() {
     publish(&mut client, 1000..4000);
     wait_for_stats(&node, |stats| stats.nats_published > 1000);
     nats.kill();
-    way.cut();
+    proxy.cut();
     let stats = wait_for_stats(&node, |stats| stats.nats_disconnects == 1);
     assert!(stats.nats_possibly_lost > 0, "{stats}");
     nats.restart();
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
     raw.flush();
-    way.mend();
+    proxy.restore();
     wait_until_online(&node);
     publish(&mut client, 4000..4500);
     let lost = stats.nats_possibly_lost as usize;
@@ -320,9 +320,9 @@ fn one_of_three_servers_may_die() {
     let mut subscriber = Client::connect(address(&there));
     assert_eq!(subscribe(&mut subscriber, "room"), ONLINE);
     // The node connects to the first server, because the second is behind a cut proxy.
-    let way = Way::to(servers[1].address());
-    way.cut();
-    let here = node(&format!("{},{}", urls[0], way.url()));
+    let proxy = CuttableProxy::to(servers[1].address());
+    proxy.cut();
+    let here = node(&format!("{},{}", urls[0], proxy.url()));
     wait_until_online(&here);
     let mut publisher = Client::connect(address(&here));
     // The routes between the servers take a moment.
@@ -336,7 +336,7 @@ fn one_of_three_servers_may_die() {
     sent = 1000;
     publish(&mut publisher, sent..2000);
     wait_for_stats(&here, |stats| stats.nats_disconnects == 1);
-    way.mend();
+    proxy.restore();
     wait_until_online(&here);
     publish(&mut publisher, 2000..3000);
     let mut heard: Vec<usize> = Vec::new();

@@ -9,7 +9,7 @@ use lhttp::{Config, Handle};
 
 use crate::helpers::{
     self, Client,
-    island::Island,
+    isolated_nats::IsolatedNats,
     namespace::in_namespace,
     nats::{RawNats, has_nats_server},
     start,
@@ -24,7 +24,7 @@ fn wait_until(condition: impl FnMut() -> bool) {
 
 /// A node behind the network, a client that publishes there, and a NATS client that listens at the server.
 struct Scene {
-    island: Island,
+    isolated: IsolatedNats,
     node: Handle,
     client: Client,
     raw: RawNats,
@@ -33,13 +33,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let island = Island::start();
-        let node = start(|builder| builder.config(Config { nats: Some(Island::SERVER.into()), ..Config::default() }));
+        let isolated = IsolatedNats::start();
+        let node =
+            start(|builder| builder.config(Config { nats: Some(IsolatedNats::SERVER.into()), ..Config::default() }));
         let client = Client::connect(node.local_addrs()[0]);
-        let mut raw = RawNats::connect_to(Island::SERVER_SEEN);
+        let mut raw = RawNats::connect_to(IsolatedNats::SERVER_SEEN);
         raw.subscribe("room");
         raw.flush();
-        let mut scene = Self { island, node, client, raw, sent: 0 };
+        let mut scene = Self { isolated, node, client, raw, sent: 0 };
         scene.confirm();
         scene
     }
@@ -91,12 +92,12 @@ fn messages_published_in_a_short_partition_arrive_after_it() {
     in_namespace(concat!(module_path!(), "::messages_published_in_a_short_partition_arrive_after_it"), || {
         let mut scene = Scene::new();
         scene.publish();
-        scene.island.cut();
+        scene.isolated.cut();
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(4) {
             scene.publish();
         }
-        scene.island.mend();
+        scene.isolated.restore();
         scene.publish();
         scene.confirm();
         assert_eq!(scene.heard(), (0..scene.sent).collect::<Vec<_>>());
@@ -123,13 +124,13 @@ fn after_a_long_partition_nothing_comes_late_and_the_missing_messages_were_count
             }
             scene.confirm();
             let before = scene.sent;
-            scene.island.cut();
+            scene.isolated.cut();
             let start = Instant::now();
             while scene.node.stats().nats_disconnects == 0 {
                 scene.publish();
                 assert!(start.elapsed() < PATIENCE, "the broken connection is not detected");
             }
-            scene.island.mend();
+            scene.isolated.restore();
             scene.publish();
             scene.confirm();
             let connections = connections();
