@@ -34,14 +34,14 @@ pub(crate) struct Accepted {
 
 /// A rejected handshake, for [`write_fault`](super::http::write_fault).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct Rejected {
     /// The status and the sentence.
     pub(crate) fault: HttpFault,
     /// The headers that this status must have.
     pub(crate) extra: &'static [(&'static str, &'static str)],
 }
 
-impl From<HttpFault> for Refused {
+impl From<HttpFault> for Rejected {
     fn from(fault: HttpFault) -> Self {
         let extra: &[_] = match fault.status {
             405 => &[("Allow", "GET")],
@@ -69,7 +69,7 @@ pub(crate) fn is_upgrade(head: &RequestHead<'_, '_>) -> bool {
 ///
 /// # Errors
 /// The response to send before the connection is closed.
-pub(crate) fn check(head: &RequestHead<'_, '_>) -> Result<Accepted, Refused> {
+pub(crate) fn check(head: &RequestHead<'_, '_>) -> Result<Accepted, Rejected> {
     if head.method != "GET" {
         return Err(BAD_METHOD.into());
     }

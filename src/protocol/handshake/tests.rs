@@ -22,25 +22,25 @@ const EXAMPLE: [&str; 8] = [
     "Sec-WebSocket-Version: 13",
 ];
 
-fn check_bytes(bytes: &[u8]) -> Result<Accepted, Refused> {
+fn check_bytes(bytes: &[u8]) -> Result<Accepted, Rejected> {
     let mut slots = HeaderSlots::new();
     let (head, head_bytes) = parse_head(bytes, 8192, &mut slots).expect("valid").expect("whole");
     assert_eq!(head_bytes, bytes.len());
     check(&head)
 }
 
-fn check_lines(lines: &[&str]) -> Result<Accepted, Refused> {
+fn check_lines(lines: &[&str]) -> Result<Accepted, Rejected> {
     check_bytes((lines.join("\r\n") + "\r\n\r\n").as_bytes())
 }
 
 /// The example with the lines that start with `name` replaced by `instead`.
-fn with(name: &str, instead: &[&str]) -> Result<Accepted, Refused> {
+fn with(name: &str, instead: &[&str]) -> Result<Accepted, Rejected> {
     let at = EXAMPLE.iter().position(|line| line.starts_with(name)).expect("a line of the example");
     check_lines(&[&EXAMPLE[..at], instead, &EXAMPLE[at + 1..]].concat())
 }
 
 #[track_caller]
-fn assert_refused(result: Result<Accepted, Refused>, status: u16) {
+fn assert_refused(result: Result<Accepted, Rejected>, status: u16) {
     assert_eq!(result.map_err(|refused| refused.fault.status), Err(status));
 }
 
