@@ -32,13 +32,13 @@ const FIRST_LINE_BYTES_MAX: usize = 300;
 pub(crate) struct Relay {
     poll: Poll,
     listener: TcpListener,
-    connections: Slab<Connection>,
+    connections: Slab<RelayConnection>,
     rooms: Vec<Room>,
     names: HashMap<Arc<[u8]>, usize>,
     buffer: Vec<u8>,
 }
 
-struct Connection {
+struct RelayConnection {
     stream: TcpStream,
     /// `None` until the first line has come.
     room: Option<usize>,
@@ -121,7 +121,7 @@ impl Relay {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
             let first_line = Vec::new();
-            entry.insert(Connection { stream, room: None, first_line, publishes: false, unread: false, owed: 0 });
+            entry.insert(RelayConnection { stream, room: None, first_line, publishes: false, unread: false, owed: 0 });
         }
     }
 

@@ -29,13 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// A relay on its own thread, which ends when this is dropped.
-struct Relay {
+struct RelayThread {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), Failure>>>,
 }
 
-impl Relay {
+impl RelayThread {
     fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (bound, listening) = mpsc::channel();
@@ -53,7 +53,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for RelayThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // A new connection wakes the relay.
@@ -72,7 +72,7 @@ fn flow(dialect: Dialect, channel: &str, connection: usize, frames: usize, body_
 
 #[test]
 fn a_relay_delivers_everything_to_its_room_and_nothing_to_another() {
-    let relay = Relay::start();
+    let relay = RelayThread::start();
     let mut load = relay.load();
     let roles = [
         Role::subscriber("one"),
@@ -95,7 +95,7 @@ fn a_relay_delivers_everything_to_its_room_and_nothing_to_another() {
 
 #[test]
 fn a_relay_resumes_where_a_stalled_subscriber_stopped_it() {
-    let relay = Relay::start();
+    let relay = RelayThread::start();
     let mut load = relay.load();
     load.open(&[Role::subscriber("one"), Role::publisher("one")], 100_000, |_| {}).expect("the relay takes them");
     load.silence = SILENCE;
@@ -119,7 +119,7 @@ fn a_relay_resumes_where_a_stalled_subscriber_stopped_it() {
 
 #[test]
 fn no_more_messages_than_the_window_are_in_flight() {
-    let relay = Relay::start();
+    let relay = RelayThread::start();
     let mut load = relay.load();
     load.open(&[Role::subscriber("one"), Role::publisher("one")], 64, |_| {}).expect("the relay takes them");
     load.silence = SILENCE;
@@ -141,7 +141,7 @@ fn no_more_messages_than_the_window_are_in_flight() {
 
 #[test]
 fn source_addresses_change_before_an_address_runs_out_of_ports() {
-    let relay = Relay::start();
+    let relay = RelayThread::start();
     let source = |index| {
         let role = Role::subscriber("room");
         let connection = Connection::start(relay.address, index, Dialect::Floor, &role, 64).expect("it connects");

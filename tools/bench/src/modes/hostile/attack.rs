@@ -76,7 +76,7 @@ struct Script {
 pub(super) struct Attackers {
     address: SocketAddr,
     script: Script,
-    clients: Vec<Client>,
+    clients: Vec<Attacker>,
     next: usize,
     buffer: Vec<u8>,
     /// Bytes that the server took.
@@ -86,7 +86,7 @@ pub(super) struct Attackers {
 }
 
 #[derive(Default)]
-struct Client {
+struct Attacker {
     stream: Option<TcpStream>,
     start: Vec<u8>,
     /// Bytes written so far: of the start, then of blocks.
@@ -97,8 +97,9 @@ impl Attackers {
     pub(super) fn new(attack: Attack, address: SocketAddr) -> Self {
         let script = attack.script();
         // Connect before the attack, because the room's clients run on this thread, too.
-        let clients =
-            (0..script.clients).map(|number| Client { start: (script.start)(number), ..Client::default() }).collect();
+        let clients = (0..script.clients)
+            .map(|number| Attacker { start: (script.start)(number), ..Attacker::default() })
+            .collect();
         Self { address, script, clients, next: 0, buffer: vec![0; STEP_BYTES], bytes: 0, connects: 0 }
     }
 
