@@ -20,7 +20,7 @@ use std::{
 use lhttp::client::{Builder, Client};
 
 use self::{
-    command::{Command, HELP, Reader, Wish},
+    command::{ChatCommand, HELP, LineReader, ParsedLine},
     network::Network,
 };
 use crate::{
@@ -80,21 +80,21 @@ fn run_script(client: Client) -> Result<(), Failure> {
     Network::new(client, Plain, Arc::new(AtomicBool::new(true))).run(&received)
 }
 
-fn read_script(commands: &SyncSender<Result<Command, Failure>>) {
-    let mut reader = Reader::default();
+fn read_script(commands: &SyncSender<Result<ChatCommand, Failure>>) {
+    let mut reader = LineReader::default();
     for (number, line) in (1_u64..).zip(lines()) {
         let wish = line.and_then(|line| {
             let line = String::from_utf8(line).map_err(|_| Failure::Usage("it is not UTF-8".to_owned()))?;
             reader.read(line.trim_end_matches('\r')).map_err(Failure::Usage)
         });
         let command = match wish {
-            Ok(Wish::Nothing) => continue,
-            Ok(Wish::Quit) => return,
-            Ok(Wish::Help) => {
+            Ok(ParsedLine::Nothing) => continue,
+            Ok(ParsedLine::Quit) => return,
+            Ok(ParsedLine::Help) => {
                 let _ = io::stderr().write_all(HELP.as_bytes());
                 continue;
             }
-            Ok(Wish::Command(command)) => Ok(command),
+            Ok(ParsedLine::Command(command)) => Ok(command),
             Err(failure) => Err(failure.at(&format!("line {number}"))),
         };
         if commands.send(command).is_err() {

@@ -15,7 +15,7 @@ use lhttp::{
     client::{Client, Event, Payload},
 };
 
-use super::{Screen, command::Command};
+use super::{Screen, command::ChatCommand};
 use crate::{
     INBOX_MESSAGES_MAX,
     failure::Failure,
@@ -39,7 +39,7 @@ impl<S: Screen> Network<S> {
 
     /// Runs until the commands end. Shows a remark for each command that fails, and returns the first of these
     /// failures.
-    pub(super) fn run(mut self, commands: &Receiver<Result<Command, Failure>>) -> Result<(), Failure> {
+    pub(super) fn run(mut self, commands: &Receiver<Result<ChatCommand, Failure>>) -> Result<(), Failure> {
         let mut outcome = Ok(());
         loop {
             match commands.try_recv() {
@@ -63,29 +63,29 @@ impl<S: Screen> Network<S> {
         outcome.map_err(Failure::said).and(closed)
     }
 
-    fn carry_out(&mut self, command: Command) -> Result<(), Failure> {
+    fn carry_out(&mut self, command: ChatCommand) -> Result<(), Failure> {
         match command {
-            Command::Subscribe(rooms) => {
+            ChatCommand::Subscribe(rooms) => {
                 self.client.subscribe(&rooms)?;
                 self.screen.remark(&format!("subscribed to {}", harmless(&rooms)))?;
             }
-            Command::Unsubscribe(rooms) => {
+            ChatCommand::Unsubscribe(rooms) => {
                 self.client.unsubscribe(&rooms)?;
                 self.screen.remark(&format!("unsubscribed from {}", harmless(&rooms)))?;
             }
-            Command::Publish { room, text } => self.client.publish(&room, Message::new("chat")?.body(text))?,
-            Command::Upload { room, files } => {
+            ChatCommand::Publish { room, text } => self.client.publish(&room, Message::new("chat")?.body(text))?,
+            ChatCommand::Upload { room, files } => {
                 self.client.publish(&room, upload(&files)?)?;
                 let files = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
                 self.screen.remark(&format!("{files} published to {}", harmless(&room)))?;
             }
-            Command::Upstream(request) => {
+            ChatCommand::Upstream(request) => {
                 let message =
                     Message::new("upstream")?.header("upstream", request)?.header("upstream-reply", "true")?;
                 self.client.send(&message)?;
             }
-            Command::Raw(bytes) => self.client.send_payload(Payload::from(bytes))?,
-            Command::Wait(time) => self.show_for(time)?,
+            ChatCommand::Raw(bytes) => self.client.send_payload(Payload::from(bytes))?,
+            ChatCommand::Wait(time) => self.show_for(time)?,
         }
         Ok(())
     }

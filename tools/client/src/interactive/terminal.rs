@@ -16,7 +16,7 @@ use rustyline::{Config, Editor, ExternalPrinter, Prompt, error::ReadlineError, h
 
 use super::{
     COMMANDS_MAX, Screen,
-    command::{HELP, Reader, Wish},
+    command::{HELP, LineReader, ParsedLine},
     is_open,
     network::Network,
     run_script,
@@ -90,20 +90,20 @@ pub(super) fn run(url: &str, client: Client) -> Result<(), Failure> {
 fn read_lines(
     editor: &mut LineEditor,
     open: &AtomicBool,
-    mut take: impl FnMut(super::Command) -> bool,
+    mut take: impl FnMut(super::ChatCommand) -> bool,
 ) -> Result<(), Failure> {
-    let mut reader = Reader::default();
+    let mut reader = LineReader::default();
     loop {
         match editor.readline(&RoomPrompt::new(reader.room().unwrap_or_default(), open)) {
             Ok(line) => match reader.read(&line) {
-                Ok(Wish::Command(command)) => {
+                Ok(ParsedLine::Command(command)) => {
                     if !take(command) {
                         return Ok(());
                     }
                 }
-                Ok(Wish::Quit) => return Ok(()),
-                Ok(Wish::Help) => print!("{HELP}"),
-                Ok(Wish::Nothing) => {}
+                Ok(ParsedLine::Quit) => return Ok(()),
+                Ok(ParsedLine::Help) => print!("{HELP}"),
+                Ok(ParsedLine::Nothing) => {}
                 Err(why) => println!("* {why}"),
             },
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
