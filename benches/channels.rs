@@ -1,4 +1,4 @@
-//! Looking a channel up among very many, and matching a channel against patterns (PROTOCOL.md §2).
+//! Looks up a channel among very many, and matches a channel against patterns (PROTOCOL.md §2).
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use lhttp::bench::Table;
@@ -7,14 +7,15 @@ use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 /// The order of the lookups is the same in each run.
 const SEED: u64 = 17;
 
-/// Steps in one sample. It is fixed because divan would choose it by the first step, which finds cold caches.
+/// Steps in one sample. The number is fixed because divan would choose it by the first step, which finds cold caches.
 const STEPS: u32 = 1000;
 
 fn main() {
     divan::main();
 }
 
-/// Each channel in turn, in an order that no cache foresees: with a million of them, this measures memory.
+/// Looks up each channel in turn, in an order that caches cannot predict: with a million channels, this measures
+/// memory.
 #[divan::bench(args = [1, 10_000, 1_000_000], sample_size = STEPS)]
 fn lookup(bencher: Bencher<'_, '_>, channels: u32) {
     let table = rooms(channels);
@@ -54,8 +55,8 @@ fn pattern_match(bencher: Bencher<'_, '_>, rooms: u32) {
     });
 }
 
-/// The most patterns that match a channel of so many tokens: one of each shape that is not deep, and 64 of those that are.
-/// 65,000 more have the same shapes and match nothing.
+/// The most patterns that match a channel of this many tokens: one of each shape that is not deep, and 64 of the deep
+/// ones. 65,000 more patterns have the same shapes and match nothing.
 #[divan::bench(args = [2, 6, 8, 32], sample_size = STEPS)]
 fn pattern_match_of_all(bencher: Bencher<'_, '_>, tokens: usize) {
     let mut table = Table::new();
@@ -81,7 +82,7 @@ fn pattern_match_of_all(bencher: Bencher<'_, '_>, tokens: usize) {
     });
 }
 
-/// Every way to choose at most four of so many tokens.
+/// Every way to choose at most four of this many tokens.
 fn placements(tokens: usize) -> impl Iterator<Item = Vec<usize>> {
     let mut all = vec![Vec::new()];
     let mut from = 0;
@@ -97,7 +98,7 @@ fn placements(tokens: usize) -> impl Iterator<Item = Vec<usize>> {
     all.into_iter()
 }
 
-/// A channel each for so many connections.
+/// One channel for each of this many connections.
 fn rooms(channels: u32) -> Table {
     let mut table = Table::new();
     (0..channels).for_each(|number| table.subscribe(number, &room(number)));

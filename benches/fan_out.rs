@@ -8,20 +8,20 @@ const BODY: [u8; 64] = [b'x'; 64];
 /// A server's frame of fewer than 126 bytes.
 const FRAME_BYTES: u64 = (2 + HEAD.len() + BODY.len()) as u64;
 
-/// Steps in one sample. It is fixed because divan would choose it by the first step, which finds cold caches.
+/// Steps in one sample. The number is fixed because divan would choose it by the first step, which finds cold caches.
 const STEPS: u32 = 100;
 
 fn main() {
     divan::main();
 }
 
-/// Messages in a turn.
+/// The argument is the number of messages in a turn.
 #[divan::bench(args = [1, 100, 1000], sample_size = STEPS)]
 fn to_1(bencher: Bencher<'_, '_>, messages: usize) {
     fan_out(bencher, 1, messages);
 }
 
-/// As above; what is counted are deliveries.
+/// As above; the result counts deliveries.
 #[divan::bench(args = [1, 100, 1000], sample_size = STEPS)]
 fn to_1000(bencher: Bencher<'_, '_>, messages: usize) {
     fan_out(bencher, 1000, messages);
@@ -30,7 +30,7 @@ fn to_1000(bencher: Bencher<'_, '_>, messages: usize) {
 fn fan_out(bencher: Bencher<'_, '_>, subscribers: usize, messages: usize) {
     let mut hub = FanOut::new(subscribers, messages, &[HEAD, &BODY].concat());
     let count = (subscribers * messages) as u64;
-    // A turn that is not full writes once to each.
+    // A turn that is not full writes once to each subscriber.
     let expected = Delivered { messages: count, bytes: count * FRAME_BYTES, writes: subscribers as u64 };
     bencher.counter(ItemsCount::new(count)).bench_local(|| assert_eq!(hub.turn(), expected));
 }

@@ -1,4 +1,4 @@
-//! Decoding and unmasking clients' frames, one and many in a buffer, and encoding a server's (RFC 6455 §5).
+//! Decodes and unmasks clients' frames, one and many in a buffer, and encodes a server's frames (RFC 6455 §5).
 
 use divan::{
     Bencher, black_box,
@@ -9,7 +9,7 @@ use lhttp::bench::{Decoded, MASK_NONE, push_client_frame, push_server_frame, tak
 /// Frames in the buffer, and the bytes of each payload.
 const BUFFERS: [(usize, usize); 4] = [(1, 64), (1000, 64), (1000, 16), (16, 4096)];
 
-/// Steps in one sample. It is fixed because divan would choose it by the first step, which finds cold caches.
+/// Steps in one sample. The number is fixed because divan would choose it by the first step, which finds cold caches.
 const STEPS: u32 = 100;
 
 fn main() {
@@ -17,7 +17,7 @@ fn main() {
     divan::main();
 }
 
-/// The benchmarks use a mask that changes nothing, so that is shown here, once.
+/// The benchmarks use a mask that changes nothing; this function shows once that decoding removes a real mask.
 fn decoding_removes_the_mask() {
     for take in [take_whole, take_any] {
         let mut bytes = Vec::new();

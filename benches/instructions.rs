@@ -1,6 +1,7 @@
-//! A hub without sockets for callgrind, which counts the same instructions each time: `tools/perf/instructions` runs it.
+//! A hub without sockets for callgrind, which counts the same instructions in each run. `tools/perf/instructions` runs
+//! it.
 //!
-//! `instructions SCENARIO TURNS` carries out so many turns of 100 messages each, and says how many it delivered.
+//! `instructions SCENARIO TURNS` runs this many turns of 100 messages each, and prints the number of deliveries.
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
 
 fn hub(scenario: &str) -> Option<FanOut> {
     let numbered = |count: usize| (0..count).map(|number| format!("c{number}")).collect::<Vec<_>>();
-    // The channels, the subscribers of each, and the channels of each message.
+    // The number of channels, the subscribers of each channel, and the channels of each message.
     let (channels, subscribers, publish): (_, _, fn(usize) -> String) = match scenario {
         "repeated-head" => (numbered(1), 1, |_| "c0".to_owned()),
         "other-head" => (numbered(MESSAGES), 1, |number| format!("c{number}")),

@@ -1,4 +1,4 @@
-//! Parsing a message's head, and encoding a message (PROTOCOL.md §1).
+//! Parses a message's head, and encodes a message (PROTOCOL.md §1).
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use lhttp::{
@@ -9,14 +9,14 @@ use lhttp::{
 const PUBLISH: &[u8] = b"LHTTP/1.0 chat\r\npublish:room\r\n\r\n";
 const BODY: [u8; 64] = [b'x'; 64];
 
-/// A head with this many headers that the server only passes on, besides `publish`.
+/// A head with this many headers that the server only forwards, besides `publish`.
 fn message(extra: usize) -> Message {
     let mut message = Message::new("chat").and_then(|message| message.header("publish", "room")).expect("sound");
     (0..extra).for_each(|n| message.add_header(format!("x-header-{n}"), format!("value {n}")).expect("sound"));
     message.body(BODY)
 }
 
-/// Steps in one sample. It is fixed because divan would choose it by the first step, which finds cold caches.
+/// Steps in one sample. The number is fixed because divan would choose it by the first step, which finds cold caches.
 const STEPS: u32 = 1000;
 
 fn main() {

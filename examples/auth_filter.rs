@@ -1,15 +1,15 @@
-//! A header filter of one's own (the seed's DEVELOP guide): who has no token is sent away, messages carry the name of
-//! their sender, and nobody publishes to somebody else's channels.
+//! A custom filter of headers (the seed's DEVELOP guide): clients without a token are rejected, messages carry the name
+//! of their sender, and nobody can publish to another user's channels.
 //!
 //! `cargo run --example auth_filter -- 127.0.0.1:8081`, then connect to `ws://127.0.0.1:8081/?token=secret-of-mike`, or
-//! with the header `Authorization: Bearer secret-of-mike`. `POST /publish` passes no filter, so it is refused: a server with
-//! a filter and no publish key answers 403.
+//! with the header `Authorization: Bearer secret-of-mike`. `POST /publish` passes no filter, so it is refused: a server
+//! with a filter and no publish key answers 403.
 
 use std::{collections::HashMap, env, error::Error};
 
 use lhttp::{Context, Filter, Refusal, Server};
 
-/// Whom a connection belongs to.
+/// The user of a connection.
 struct User(String);
 
 struct Auth {
@@ -36,7 +36,7 @@ impl Filter for Auth {
     }
 }
 
-/// Everybody publishes to `public`, and to the channels that start with their own name.
+/// Everybody may publish to `public`, and to the channels that start with their own name.
 fn may(user: &str, channel: &str) -> bool {
     channel.is_empty() || channel == "public" || channel.split('.').next() == Some(user)
 }

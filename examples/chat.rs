@@ -1,4 +1,4 @@
-//! A chat with rooms, which are told who joins and who leaves.
+//! A chat with rooms. Each room is told when somebody joins or leaves.
 //!
 //! `cargo run --example chat -- 127.0.0.1:8081`, then send `LHTTP/1.0 join\r\nroom:hall\r\nname:mike\r\n\r\n`, and after
 //! it `LHTTP/1.0 say\r\n\r\nhello`. The room gets `joined`, `said` and `left`, each with the header `name`.
@@ -7,7 +7,7 @@ use std::{env, error::Error};
 
 use lhttp::{Context, Processor, Refusal, Server};
 
-/// Who a connection is. It is kept with the connection.
+/// The member of a connection. It is kept with the connection.
 struct Member {
     name: String,
     room: String,

@@ -1,6 +1,6 @@
 /*
- * A C program that talks to a server: it prints what is published to a channel, what becomes of its connection, and
- * publishes each line that it reads, from a second thread. It ends with its input, or with SIGINT or SIGTERM.
+ * A C client of a server. It prints the messages of a channel and the state of its connection. A second thread publishes
+ * each line of stdin. The program ends with its input, or with SIGINT or SIGTERM.
  *
  *     cc -pthread -o client examples/client.c $(pkg-config --cflags --libs lhttp)
  *     ./client ws://127.0.0.1:8081 room
@@ -24,7 +24,7 @@ static void stop(int number)
     stopping = 1;
 }
 
-/* Publishes the lines of stdin while the other thread polls, then closes the client, which ends that. */
+/* Publishes the lines of stdin while the other thread polls. Then closes the client, which ends the poll. */
 static void *publish_lines(void *unused)
 {
     char line[4096];
@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     puts("subscribed");
     fflush(stdout);
 
-    /* Signals come to this thread, whose poll they end. */
+    /* This thread receives the signals, which end its poll. */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigemptyset(&signals);
@@ -104,7 +104,7 @@ int main(int argc, char **argv)
         return 1;
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
 
-    /* A signal that comes between the look at `stopping` and the wait is seen a second later. */
+    /* A signal that comes between the check of `stopping` and the wait is noticed a second later. */
     while (!stopping) {
         status = lhttp_client_poll(client, 1000, &event);
         if (status == LHTTP_OK) {

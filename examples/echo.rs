@@ -1,5 +1,5 @@
-//! The seed's echo: what is sent with the command `chat` comes back, and so does any WebSocket message that is not
-//! LHTTP, text as text and binary as binary (test suites for WebSocket need that).
+//! The seed's echo: it returns the body of messages with the command `chat`, and returns every WebSocket message that
+//! is not LHTTP unchanged, text as text and binary as binary (test suites for WebSocket need that).
 //!
 //! `cargo run --example echo -- 127.0.0.1:8081`
 

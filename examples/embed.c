@@ -1,6 +1,6 @@
 /*
- * A C program with a server inside: it answers `hello`, refuses who has no name, and tells the time to everybody who
- * subscribes to `clock`, from a thread of its own. It serves until SIGINT or SIGTERM.
+ * A C program with a server inside. It answers `hello` and refuses clients without a name. A second thread publishes the
+ * time to `clock`. The program serves until SIGINT or SIGTERM.
  *
  *     cc -pthread -o embed examples/embed.c $(pkg-config --cflags --libs lhttp)
  *     ./embed 127.0.0.1:8081
@@ -69,7 +69,7 @@ int main(int argc, char **argv)
     sigset_t signals;
     int number;
 
-    /* The server's threads take no signals: this one waits for them. */
+    /* The server's threads take no signals: this thread waits for them. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);

@@ -15,7 +15,7 @@ from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_size
 
 lhttp = ctypes.CDLL(os.environ.get("LHTTP_LIBRARY", "liblhttp.so.0.1"))
 
-# What lhttp.h declares, as far as it is used here.
+# The declarations of lhttp.h that are used here.
 Callback = CFUNCTYPE(None, c_void_p, c_void_p)
 
 
@@ -86,7 +86,7 @@ def tell_time(server, stopping):
 
 
 def main():
-    # Before the server starts: its threads take no signals, and Python's are to wait for these.
+    # Before the server starts: its threads take no signals, and Python's main thread must wait for these.
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 

@@ -1,5 +1,4 @@
-//! The seed's upload: a multipart message (PROTOCOL.md §4) is taken apart, each part is printed, and the sender gets a
-//! summary.
+//! The seed's upload: it parses a multipart message (PROTOCOL.md §4), prints each part, and answers with a summary.
 //!
 //! `cargo run --example upload -- 127.0.0.1:8081`, then send
 //! `LHTTP/1.0 upload\r\nmultipart:0 14\r\n\r\nk1:v1\r\n\r\nbody1k2:v2\r\n\r\nbody2`.
@@ -19,7 +18,7 @@ impl Processor for Upload {
             parts += 1;
             bytes += part.body().len();
         }
-        // Not `context.send`: that would repeat the request's multipart header over a body without parts.
+        // Not `context.send`: it would repeat the request's multipart header over a body without parts.
         if let Ok(answer) = Message::new("upload") {
             context.reply(&answer.body(format!("{parts} parts, {bytes} bytes")));
         }

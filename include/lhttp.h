@@ -365,8 +365,8 @@ typedef struct lhttp_replier lhttp_replier;
  * keeps the message's command and headers. NULL if the context is not good. */
 lhttp_replier *lhttp_context_replier(lhttp_context *context);
 
-/* As lhttp_send, lhttp_reply and lhttp_close, at once. What is sent to a connection that is gone by then is dropped
- * in silence. LHTTP_ERROR_FULL if the server is behind: try again later. LHTTP_ERROR_CLOSED if the server has
+/* As lhttp_send, lhttp_reply and lhttp_close, at once. Messages to a connection that has ended by then are dropped
+ * without an error. LHTTP_ERROR_FULL if the server is behind: try again later. LHTTP_ERROR_CLOSED if the server has
  * stopped, or the replier was released. */
 lhttp_status lhttp_replier_send(lhttp_replier *replier, const void *body, size_t len);
 lhttp_status lhttp_replier_reply(lhttp_replier *replier, const char *command, const lhttp_header *headers,
@@ -420,7 +420,7 @@ typedef struct lhttp_client_config {
  * None of these can be called inside of a callback, of a server or of the log: LHTTP_ERROR_CALLBACK.
  *
  * LHTTP_ERROR_OPTION if the URL, a header or the CA file is of no use, and for wss:// in a library without TLS;
- * LHTTP_ERROR_NOT_CONNECTED if the server is not to be had; `*client` is as it was then. */
+ * LHTTP_ERROR_NOT_CONNECTED if the server cannot be reached; `*client` is unchanged then. */
 lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *config, lhttp_client **client);
 
 /* Subscribes to channels and patterns, separated by spaces, and returns when all of them are live; or ends that. They

@@ -18,34 +18,34 @@
 //!
 //! # One thread
 //!
-//! A client has no thread of its own: everything it does, it does inside its calls. So it must be polled: a server closes
-//! a connection that answers no ping (lhttpd after 60 s) or does not read what it is sent. A program that has other things
-//! to do gives the client a thread. A signal ends [`Client::poll`] early, with nothing, and so does another thread with a
-//! [`Waker`].
+//! A client has no thread of its own: it works only inside its calls. So the program must poll it: a server closes a
+//! connection that answers no ping (lhttpd after 60 s) or does not read what it is sent. A program with other work
+//! gives the client a thread. A signal ends [`Client::poll`] early and without an event, and so does another thread
+//! with a [`Waker`].
 //!
 //! # When the connection ends
 //!
 //! A client that connected once reconnects, with exponential back-off and full jitter, inside the calls that need the
-//! connection; an attempt may make [`Client::poll`] take as much longer as
-//! [`connect_timeout`](Builder::connect_timeout) says. After it, the subscriptions are sent anew before anything else; when
-//! the server has confirmed them, [`State::Open`] is polled, and each that it refuses is an [`Event::SubscriptionLost`]. With
-//! several cores messages may come before `Open`. What was published in between is missed: the server keeps nothing for those
-//! who are away.
+//! connection. An attempt may prolong [`Client::poll`] by [`connect_timeout`](Builder::connect_timeout). After the
+//! attempt the client first renews the subscriptions. [`State::Open`] is polled once the server has confirmed them;
+//! each subscription that the server refuses is an [`Event::SubscriptionLost`]. With several cores, messages may come
+//! before `Open`. Messages that were published while the client was away are missed: the server stores nothing for
+//! absent clients.
 //!
-//! # What a call's failure tells
+//! # What a failed call means
 //!
-//! [`Client::publish`] and the others that wait for an acknowledgement say what has become of the message: `Ok` is that
-//! all its effects hold, and each [`ClientError`] is either "nothing has happened" or "not known". Subscribing and
-//! unsubscribing can be repeated without harm, and are, when a connection is lost in the middle and is to be made again; a
-//! publish is not, since it might arrive twice.
+//! [`Client::publish`] and the other calls that wait for an acknowledgement report the fate of the message: `Ok` means
+//! that all its effects hold, and each [`ClientError`] means either "nothing has happened" or "not known". Subscribing
+//! and unsubscribing can be repeated without harm, so a client that reconnects repeats them when the connection is lost
+//! in the middle. It does not repeat a publish, which might then arrive twice.
 
 mod answer;
 mod backoff;
 mod builder;
+mod connection;
 mod error;
 mod event;
 mod inbox;
-mod link;
 mod open;
 mod stream;
 mod target;
@@ -62,9 +62,9 @@ pub(crate) use self::builder::{RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN};
 use self::{
     answer::Tokens,
     backoff::Backoff,
-    builder::{Options, later},
+    builder::{ClientOptions, later},
+    connection::{Connection, Received, Sent},
     inbox::Inbox,
-    link::{Link, Received, Sent},
     open::{Renewal, Retry},
     target::Target,
     wait::Wait,
@@ -80,39 +80,39 @@ use crate::{
     protocol::{channel, message::Message},
 };
 
-/// A connection to an LHTTP server that is made again when it ends. See the [module](self).
+/// A connection to an LHTTP server that reconnects when it ends. See the [module](self).
 #[derive(Debug)]
 pub struct Client {
     target: Target,
-    options: Options,
-    link: Option<Link>,
+    options: ClientOptions,
+    connection: Option<Connection>,
     wait: Wait,
     backoff: Backoff,
-    /// When the next attempt is due; means nothing while there is a link.
+    /// When the next attempt is due; has no meaning while there is a connection.
     retry_at: Instant,
-    /// Why there is no link.
+    /// Why there is no connection.
     why: String,
-    /// What the server has acknowledged and is to be renewed.
+    /// The subscriptions that the server has acknowledged; a reconnect renews them.
     subscriptions: BTreeSet<String>,
     inbox: Inbox,
-    /// What waits for a connection, or for room in that of the link; at most `outbox_bytes_max`.
+    /// Payloads that wait for a connection, or for room in its buffer; at most `outbox_bytes_max`.
     outbox: VecDeque<Payload>,
-    /// The sum of [`outbox_bytes`] of all of it.
+    /// The sum of [`outbox_bytes`] of all payloads in the outbox.
     outbox_bytes: usize,
     tokens: Tokens,
     renewal: Option<Renewal>,
 }
 
 impl Client {
-    /// The options of a client of the server at this URL: `ws://HOST[:PORT][/PATH]`, or `wss://` with the feature `tls`.
+    /// Options for a client of the server at this URL: `ws://HOST[:PORT][/PATH]`, or `wss://` with the feature `tls`.
     pub fn builder(url: impl Into<String>) -> Builder {
         Builder::new(url.into())
     }
 
-    fn new(target: Target, options: Options, wait: Wait) -> Self {
+    fn new(target: Target, options: ClientOptions, wait: Wait) -> Self {
         Self {
             target,
-            link: None,
+            connection: None,
             wait,
             backoff: Backoff::new(options.reconnect_delay_min, options.reconnect_delay_max),
             retry_at: Instant::now(),
@@ -127,76 +127,81 @@ impl Client {
         }
     }
 
-    /// Subscribes to channels or patterns, separated by spaces, and waits until all are live. They are renewed after each
-    /// reconnect until they are unsubscribed. Those that begin with `$` or `_` are the system's: the server refuses them.
+    /// Subscribes to channels or patterns, separated by spaces, and waits until all are live. The client renews them
+    /// after each reconnect until they are unsubscribed. Names that begin with `$` or `_` are reserved for the system:
+    /// the server refuses them.
     ///
     /// # Errors
-    /// Every [`ClientError`]; `Lost` only from a client that does not reconnect, for others ask again. When the answer is
-    /// not known (`TimedOut`, `InboxFull`, `Lost`), messages may come, but the subscription is not renewed; subscribing again
-    /// is harmless.
+    /// Every [`ClientError`]; `Lost` only from a client that does not reconnect, because others ask again. After
+    /// `TimedOut`, `InboxFull` or `Lost` the answer is not known: messages may come, but the client does not renew the
+    /// subscription. Subscribing again is harmless.
     pub fn subscribe(&mut self, channels: &str) -> Result<(), ClientError> {
         self.change("subscribe", channels)?;
         self.subscriptions.extend(names(channels));
         Ok(())
     }
 
-    /// Ends subscriptions, and waits until the server has done it; messages that came before can still be polled. Without
-    /// a connection there is nothing to wait for. Of what was never subscribed: no effect.
+    /// Ends subscriptions, and waits until the server has done so. Messages that came before can still be polled.
+    /// Without a connection it does not wait. For a name that was never subscribed it has no effect.
     ///
     /// # Errors
-    /// As [`Client::subscribe`]. They are not renewed after a reconnect, whatever the outcome, except after `Invalid`.
+    /// As [`Client::subscribe`]. Whatever the outcome, the client no longer renews the subscriptions, except after
+    /// `Invalid`.
     pub fn unsubscribe(&mut self, channels: &str) -> Result<(), ClientError> {
         check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
         self.subscriptions.retain(|channel| !names(channels).any(|name| name == *channel));
-        if self.link.is_none() && self.options.reconnect {
+        if self.connection.is_none() && self.options.reconnect {
             return Ok(());
         }
         self.change("unsubscribe", channels)
     }
 
-    /// Publishes to channels, separated by spaces, and waits until the server has taken it: it is queued for all
-    /// subscribers then. A server takes 32 channels in one message unless it is told otherwise, each counted once. A `publish`
-    /// or `ack` header of the message is replaced. With the header `no-echo:true` this client itself does not receive it.
+    /// Publishes to channels, separated by spaces, and waits until the server has queued the message for all
+    /// subscribers. By default a server accepts 32 channels in one message, each counted once. A `publish` or `ack`
+    /// header of the message is replaced. With the header `no-echo:true` this client itself does not receive the
+    /// message.
     ///
     /// # Errors
-    /// Every [`ClientError`]. After `Lost`, `TimedOut`, and `InboxFull` in the middle of the call, it is
-    /// not known whether it was published.
+    /// Every [`ClientError`]. After `Lost`, after `TimedOut`, and after `InboxFull` in the middle of the call, it is
+    /// not known whether the message was published.
     pub fn publish(&mut self, channels: &str, message: Message) -> Result<(), ClientError> {
         self.send_acked(addressed(channels, message)?)
     }
 
-    /// Publishes without waiting for anything: what the socket does not take at once, or there is no connection for, waits
-    /// in the outbox, and goes out with the calls and polls that follow. If the server refuses it, [`Event::Refused`] is
-    /// polled later. What had been sent when a connection ends may be lost.
+    /// Publishes without waiting. If the socket does not take the message at once, or there is no connection, the
+    /// message waits in the outbox and goes out with later calls and polls. If the server refuses it,
+    /// [`Event::Refused`] is polled later. A message that was sent shortly before a connection ends may be lost.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`], [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not taken. When the outbox is
-    /// full, poll, which sends on, and try again.
+    /// [`ClientError::Invalid`], [`ClientError::OutboxFull`], [`ClientError::Closed`]: the message was not accepted.
+    /// When the outbox is full, poll, which sends on, and try again.
     pub fn publish_unacked(&mut self, channels: &str, message: Message) -> Result<(), ClientError> {
         self.send(&addressed(channels, message)?)
     }
 
     /// Sends any message as it is, without waiting for an answer; see [`Client::publish_unacked`]. Its control headers
-    /// have their effects, but a subscription made so is not renewed.
+    /// take effect, but the client does not renew a subscription that was made this way.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`] (longer than the outbox), [`ClientError::OutboxFull`], [`ClientError::Closed`]: it was not
-    /// taken.
+    /// [`ClientError::Invalid`] (longer than the outbox), [`ClientError::OutboxFull`], [`ClientError::Closed`]: the
+    /// message was not accepted.
     pub fn send(&mut self, message: &Message) -> Result<(), ClientError> {
         self.send_payload(Payload::from(message.encode()))
     }
 
-    /// Sends a WebSocket message as it is, LHTTP or not; otherwise as [`Client::send`].
+    /// Sends a WebSocket message as it is, LHTTP or not. The rest is as for [`Client::send`].
     ///
     /// # Errors
     /// As [`Client::send`].
     pub fn send_payload(&mut self, payload: Payload) -> Result<(), ClientError> {
         self.check_size(&payload)?;
-        // Fails only when the connection is lost; then this one is put away behind the others.
+        // Fails only if the connection is lost; then this payload is queued behind the others.
         let now = Instant::now();
         let _ = self.send_outbox(now);
-        let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else { return self.queue(payload) };
-        match link.send(&payload, now) {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.outbox.is_empty()) else {
+            return self.queue(payload);
+        };
+        match connection.send(&payload, now) {
             Sent::Taken => Ok(()),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => {
@@ -206,7 +211,7 @@ impl Client {
         }
     }
 
-    /// Sends a message and waits until all its effects hold. Its `ack` header is set, replacing one that it has.
+    /// Sends a message and waits until all its effects hold. Sets its `ack` header, which replaces an earlier one.
     ///
     /// # Errors
     /// As [`Client::publish`].
@@ -214,14 +219,14 @@ impl Client {
         self.acked(message, false)
     }
 
-    /// Waits until something has happened, or until the timeout, and gives it; zero only takes what has come.
+    /// Waits for an event until the timeout, and returns it. A timeout of zero only takes events that have come.
     ///
-    /// Without a connection it waits for the next attempt to be due and makes it. It gives nothing early when a signal comes,
-    /// or when a [`Waker`] has woken the client.
+    /// Without a connection it waits until the next attempt is due and makes the attempt. It returns early and without
+    /// an event when a signal comes, or when a [`Waker`] has woken the client.
     ///
     /// # Errors
-    /// [`ClientError::Closed`] when the connection has ended and the client was told not to reconnect, after all that had
-    /// come was given.
+    /// [`ClientError::Closed`] when the connection has ended and the client was told not to reconnect. All events that
+    /// had come are returned first.
     pub fn poll(&mut self, timeout: Duration) -> Result<Option<Event>, ClientError> {
         let deadline = later(timeout);
         loop {
@@ -231,7 +236,7 @@ impl Client {
             if self.wait.was_woken() {
                 return Ok(None);
             }
-            if self.link.is_none() {
+            if self.connection.is_none() {
                 match self.wait_for_retry(deadline)? {
                     Retry::Due => self.attempt(later(self.options.connect_timeout)),
                     Retry::Later => return Ok(None),
@@ -250,31 +255,31 @@ impl Client {
         }
     }
 
-    /// What ends a poll from another thread.
+    /// A handle that ends a poll from another thread.
     pub fn waker(&self) -> Waker {
         self.wait.waker()
     }
 
-    /// Whether there is a connection, as far as the last call could see.
+    /// Whether there was a connection at the last call.
     pub fn is_open(&self) -> bool {
-        self.link.is_some()
+        self.connection.is_some()
     }
 
-    /// The channels and patterns that are renewed after a reconnect, in order of their bytes.
+    /// The channels and patterns that a reconnect renews, in byte order.
     pub fn subscriptions(&self) -> impl Iterator<Item = &str> {
         self.subscriptions.iter().map(String::as_str)
     }
 
-    /// Sends what waits to be sent, and ends the connection in order, within the timeout of [`Builder::timeout`]. A client
-    /// that is dropped instead ends it at once.
+    /// Sends the queued messages and closes the connection in order, within [`Builder::timeout`]. A client that is
+    /// dropped instead closes it at once.
     ///
     /// # Errors
-    /// [`ClientError::NotConnected`] or [`ClientError::Lost`] when something that was taken to be sent could not be sent.
+    /// [`ClientError::NotConnected`] or [`ClientError::Lost`] when an accepted message could not be sent.
     pub fn close(mut self) -> Result<(), ClientError> {
         let deadline = later(self.options.timeout);
-        // If the connection is lost, what was not sent is told of below.
+        // If the connection is lost, the code below reports the unsent messages.
         let _ = self.send_outbox(deadline);
-        let closed = self.link.take().map(|link| link.close(deadline).map_err(ClientError::Lost));
+        let closed = self.connection.take().map(|connection| connection.close(deadline).map_err(ClientError::Lost));
         let unsent = |why: &str| format!("{why}; messages that were not sent: {}", self.outbox.len());
         match closed {
             Some(closed) if self.outbox.is_empty() => closed,
@@ -290,15 +295,15 @@ impl Client {
         self.acked(Message::new(header)?.header(header, channels)?, true)
     }
 
-    /// Ends a poll for whoever has woken the client: the next one is not for that any more.
+    /// Ends a poll because the client was woken, and clears the wake, so that the next poll does not end for it.
     fn interrupted(&mut self) -> Result<Option<Event>, ClientError> {
         self.wait.was_woken();
         Ok(None)
     }
 
-    /// Refuses what could never be taken.
+    /// Refuses a payload that the outbox could never hold.
     fn check_size(&self, payload: &Payload) -> Result<(), ClientError> {
-        let (len, max) = (payload.as_bytes().len(), Link::payload_bytes_max(&self.options));
+        let (len, max) = (payload.as_bytes().len(), Connection::payload_bytes_max(&self.options));
         if len <= max {
             return Ok(());
         }
@@ -306,7 +311,7 @@ impl Client {
         Err(ClientError::Invalid(Refusal::because(Reason::MessageTooBig, sentence)))
     }
 
-    /// Puts a payload away until there is a connection.
+    /// Queues a payload until there is a connection.
     fn queue(&mut self, payload: Payload) -> Result<(), ClientError> {
         if !self.options.reconnect {
             return Err(ClientError::Closed(self.why.clone()));
@@ -321,7 +326,8 @@ impl Client {
     }
 }
 
-/// What a payload takes in the outbox: its place there, too, so that empty ones have a limit.
+/// The bytes that a payload counts in the outbox. They include its place in the queue, so that empty payloads are
+/// bounded too.
 fn outbox_bytes(payload: &Payload) -> usize {
     size_of::<Payload>() + payload.as_bytes().len()
 }
@@ -333,9 +339,9 @@ fn addressed(channels: &str, mut message: Message) -> Result<Message, ClientErro
     Ok(message)
 }
 
-/// Checks every name, and that there is one.
+/// Checks every name, and that there is at least one.
 fn check_all(channels: &str, check: impl Fn(&[u8]) -> Result<(), Refusal>) -> Result<(), ClientError> {
-    // The empty name is refused with a sentence that says so.
+    // The check refuses the empty name with a sentence that says so.
     let none = channel::split(channels.as_bytes()).next().is_none().then_some(&b""[..]);
     channel::split(channels.as_bytes()).chain(none).try_for_each(check).map_err(ClientError::Invalid)
 }

@@ -37,7 +37,7 @@ pub enum Reason {
     HeadTooBig,
     /// 429: the connection holds as many subscriptions as it may.
     TooManySubscriptions,
-    /// 429: the message is to be published to more channels than one may be.
+    /// 429: the message names more channels to publish to than the limit allows.
     TooManyChannels,
     /// 429: too many acknowledgements of the connection wait for other cores or nodes.
     TooManyAcks,

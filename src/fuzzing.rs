@@ -1,8 +1,8 @@
-//! Fuzz targets, one for each parser of what strangers send and one for whole conversations: not part of the public API,
-//! and compiled only for tests and with the feature `fuzz`, which is off by default.
+//! Fuzz targets: one for each parser of input from strangers, and one for whole conversations. They are not part of the
+//! public API. They are compiled only for tests and with the feature `fuzz`, which is off by default.
 //!
-//! A target takes bytes and asserts an oracle. It has two drivers: `fuzz/` gives it what libFuzzer finds, and the tests
-//! here give it what proptest makes up.
+//! A target takes bytes and asserts an oracle. It has two drivers: `fuzz/` passes it the inputs that libFuzzer finds,
+//! and the tests here pass it inputs that proptest generates.
 
 mod conversation;
 mod dice;
@@ -32,7 +32,7 @@ pub use self::{
 mod tests {
     use proptest::prelude::*;
 
-    /// Bytes that are words of a grammar more often than not, see `Dice::text`.
+    /// Bytes that are mostly words of a grammar, see `Dice::text`.
     fn bytes(len: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(prop_oneof![3 => 0_u8..40, 1 => any::<u8>()], 0..len)
     }

@@ -1,12 +1,12 @@
-//! The style that a machine can check: sizes of files, the direction of `use`, words that must not be there.
+//! The style that a machine can check: sizes of files, the direction of `use`, forbidden words.
 
 use std::{env, fs, path::Path, process::Command};
 
-/// Lines of a file in `src` or of a tool that users get. There are no exceptions.
+/// The most lines of a file in `src` or of a tool for users. There are no exceptions.
 const LINES_MAX: usize = 400;
 
-/// The layers, lowest first; a module uses its own layer and those below it, never one above.
-/// `bench`, `fuzzing` and `simulation`, which nothing uses but `benches/`, `fuzz/` and tests, may look into all of them.
+/// The layers, lowest first. A module uses its own layer and those below it, never one above. Only `benches/`, `fuzz/`
+/// and tests use `bench`, `fuzzing` and `simulation`; these may use all layers.
 const LAYERS: [&[&str]; 10] = [
     &["error", "listen"],
     &["protocol"],
@@ -45,25 +45,56 @@ const ENGINE: [&[&str]; 6] = [
     &["alarm", "connection", "core", "listener", "pace", "reactor", "uplink"],
 ];
 
-/// What `protocol/` must not use of std, except for [`ADDRESSES`]: it sees bytes and returns values.
+/// The modules of std that `protocol/` must not use, except for [`ADDRESSES`]: it sees bytes and returns values.
 const IMPURE: [&str; 5] = ["net", "time", "thread", "fs", "process"];
 
 /// Addresses are values; sockets are not.
 const ADDRESSES: [&str; 4] = ["net::IpAddr", "net::Ipv4Addr", "net::Ipv6Addr", "net::SocketAddr"];
 
-/// What only lhttpd and lhttp-bench need: no program that embeds the library compiles it.
+/// Packages that only lhttpd and lhttp-bench need. No program that embeds the library compiles them.
 const NOT_FOR_LIBRARIES: [&str; 5] = ["clap", "env_logger", "hdrhistogram", "signal-hook", "toml"];
 
-/// The crates of `tests/` beside this one. Each is linked alone, so a test gets a crate of its own only if it needs a process
-/// of its own. Their helpers lie in [`HELPERS`].
+/// Words that make a sentence hard to read: they leave the reader to search for a noun, or are passive without need, or give
+/// examples ("such as") of nothing. They are put together here, so that this file does not contain them.
+const HARD_WORDS: [&str; 22] = [
+    concat!("who", "ever"),
+    concat!("whoso", "ever"),
+    concat!("mean", "while"),
+    concat!("is to", " be"),
+    concat!("are to", " be"),
+    concat!("was to", " be"),
+    concat!("were to", " be"),
+    concat!("in", " vain"),
+    concat!("in", " silence"),
+    concat!("become", " of"),
+    concat!("becomes", " of"),
+    concat!("became", " of"),
+    concat!("be", " had"),
+    concat!("or", " such as"),
+    concat!("and", " such as"),
+    concat!("is", " such as"),
+    concat!("are", " such as"),
+    concat!("be", " such as"),
+    concat!(".", " such as"),
+    concat!(":", " such as"),
+    concat!(";", " such as"),
+    concat!("|", " such as"),
+];
+
+/// Files whose sentences are not checked yet: each path with everything below it.
+const NOT_PLAIN_YET: [&str; 8] =
+    ["PERF.md", "src/bin", "src/config", "src/edge", "src/engine", "src/extension", "src/ffi", "src/server"];
+
+/// The crates of `tests/` beside this one. Each is linked separately, so a test gets its own crate only if it needs its
+/// own process. Their helpers are in [`HELPERS`].
 const TEST_CRATES: [&str; 2] = ["tests/daemon", "tests/library"];
 const HELPERS: &str = "tests/helpers";
 
-/// Helpers that poll for a condition are called so, and only they may sleep.
+/// Helpers that poll for a condition have this prefix, and only they may sleep.
 const POLLING_PREFIX: &str = "wait_";
 
 #[test]
-fn no_source_file_is_longer_than_it_can_be_held_in_a_head() {
+fn no_source_file_is_too_long_to_hold_in_the_head() {
     let long = |file: &File| {
         let lines = file.text.lines().count();
         (lines > LINES_MAX).then(|| format!("{}: {lines} lines, at most {LINES_MAX}", file.path))
@@ -73,9 +104,40 @@ fn no_source_file_is_longer_than_it_can_be_held_in_a_head() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Put together here, so that this file does not hold them.
+    // Put together here, so that this file does not contain them.
     let words = [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("FIX", "ME"), concat!("XX", "X:")];
     assert_none(lines_with(&all_files(), &words));
+}
+
+#[test]
+fn no_sentence_has_words_that_make_it_hard_to_read() {
+    let is_excepted = |path: &str| {
+        NOT_PLAIN_YET.iter().any(|excepted| {
+            path.strip_prefix(excepted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest == ".rs")
+        })
+    };
+    let mut found = Vec::new();
+    for file in all_files().iter().filter(|file| has_sentences(file) && !is_excepted(&file.path)) {
+        let lines: Vec<String> = file.text.lines().map(bare).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let next = lines.get(at + 1).map_or("", String::as_str);
+            if let Some(words) = hard_words(line, next) {
+                found.push(format!("{}:{}: {words:?} in: {line}", file.path, at + 1));
+            }
+        }
+    }
+    assert_none(found);
+}
+
+#[test]
+fn hard_words_are_found_across_lines_and_only_as_whole_words() {
+    assert_eq!(hard_words("Times are seconds or", "such as 500ms."), Some(concat!("or", " such as")));
+    assert_eq!(hard_words("such as 500ms.", ""), None);
+    assert_eq!(hard_words("Such as 500ms.", ""), Some("Such as"));
+    assert_eq!(hard_words("a unit, such as ms, or a word such as this", ""), None);
+    assert_eq!(hard_words(&bare(concat!("    /// Mean", "while it waits")), ""), Some(HARD_WORDS[2]));
+    assert_eq!(hard_words(&bare(concat!("fn who", "ever_asks() {")), ""), Some(HARD_WORDS[0]));
+    assert_eq!(hard_words("this to be", "become official"), None);
 }
 
 #[test]
@@ -187,13 +249,13 @@ fn the_protocol_sees_bytes_and_no_sockets_clocks_or_threads() {
 }
 
 #[test]
-fn nothing_tells_of_the_machine_it_was_written_on() {
+fn no_file_reveals_the_machine_it_was_written_on() {
     let home = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
     let mirrors = [concat!("index", "-url"), concat!("replace", "-with"), concat!("_auth", "Token")];
     let mut found = lines_with(&all_files(), &home);
     found.extend(lines_with(&all_files(), &mirrors));
     for file in all_files() {
-        // Lock files name where a package came from: the public registries, or a fresh clone cannot build.
+        // Lock files name the source of each package. It must be the public registry, or a fresh clone cannot build.
         let public = match file.path.rsplit('/').next() {
             Some("Cargo.lock") => ("source = ", "\"registry+https://github.com/rust-lang/crates.io-index\""),
             Some("package-lock.json") => ("\"resolved\": ", "\"https://registry.npmjs.org/"),
@@ -227,7 +289,7 @@ fn a_library_does_not_bring_a_daemons_dependencies() {
     );
 }
 
-/// The packages that `cargo tree` says are compiled, sorted.
+/// The packages that `cargo tree` lists, sorted.
 fn dependencies(arguments: &[&str]) -> Vec<String> {
     let mut tree = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     tree.args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
@@ -241,7 +303,7 @@ fn dependencies(arguments: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_use_tree_is_read_whole() {
+fn a_use_tree_is_read_to_its_end() {
     let code = "use crate::{error::{Fault, Reason as R}, config::Config,\n  protocol};\nlet x = crate::engine::hub::Hub::new();\nfn f() -> mycrate::X;";
     let expected = ["error::Fault", "error::Reason as R", "config::Config", "protocol", "engine::hub::Hub::new"];
     assert_eq!(paths(code, "crate"), expected);
@@ -272,7 +334,7 @@ struct File {
     text: String,
 }
 
-/// Everything that is text and ours: not what is built, downloaded or hidden (but for the CI's folder).
+/// All our text files: not built, downloaded or hidden ones (except for the CI's folder).
 fn all_files() -> Vec<File> {
     let mut files = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
@@ -324,11 +386,38 @@ fn code(text: &str) -> String {
     code_lines(text).map(|(_, line)| line).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether people read the file: Rust, JavaScript, C, shell or Markdown.
+fn has_sentences(file: &File) -> bool {
+    let extension = file.path.rsplit('/').next().unwrap_or_default().rsplit_once('.').map(|(_, extension)| extension);
+    match extension {
+        Some(extension) => ["rs", "js", "mjs", "cjs", "ts", "cts", "c", "h", "sh", "md"].contains(&extension),
+        None => file.text.lines().next().is_some_and(|line| line.starts_with("#!") && line.ends_with("sh")),
+    }
+}
+
+/// A line without its indent and comment mark. The underscores of a test's name are spaces of its sentence.
+fn bare(line: &str) -> String {
+    line.trim_start().trim_start_matches(['/', '!', '*', '#']).trim().replace('_', " ")
+}
+
+/// The first of the hard words that begins in `line`; it may end in `next`, the line after it.
+fn hard_words(line: &str, next: &str) -> Option<&'static str> {
+    let text = format!("{line} {next}").to_ascii_lowercase();
+    let is_found = |words: &&str| {
+        text.match_indices(*words).any(|(at, _)| {
+            let joins = |c: char| c.is_ascii_alphanumeric();
+            let is_whole = !words.starts_with(joins) || !text[..at].ends_with(joins);
+            at < line.len() && is_whole && !text[at + words.len()..].starts_with(joins)
+        })
+    };
+    HARD_WORDS.into_iter().find(is_found).or_else(|| line.starts_with("Such as").then_some("Such as"))
+}
+
 fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// Every path below `root::` that `code` names, braces resolved.
+/// Every path below `root::` in `code`, with braces resolved.
 fn paths(code: &str, root: &str) -> Vec<String> {
     let mut found = Vec::new();
     let start = format!("{root}::");
@@ -341,7 +430,7 @@ fn paths(code: &str, root: &str) -> Vec<String> {
     found
 }
 
-/// Reads one use tree from the start of `rest`, adds its paths, and gives what follows it.
+/// Reads one use tree from the start of `rest`, adds its paths, and returns the text behind it.
 fn expand<'a>(prefix: &str, rest: &'a str, found: &mut Vec<String>) -> &'a str {
     let end = rest.find(|c: char| !(c.is_alphanumeric() || "_:* \n".contains(c))).unwrap_or(rest.len());
     let path = rest[..end].split_whitespace().collect::<Vec<_>>().join(" ");

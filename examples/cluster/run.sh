@@ -1,6 +1,6 @@
 #!/bin/bash
-# Two nodes with NATS between them: what is published on one is received on the other. Run it in the repository's root
-# after `cargo build --release --workspace`; it needs nats-server, which Debian has a package of.
+# Two nodes with NATS between them: a message published on one arrives on the other. Run it in the repository's root
+# after `cargo build --release --workspace`. It needs nats-server, which Debian has as a package.
 PATH=${BIN:-target/release}:$PATH:/usr/sbin NATS=${NATS:-4222} ONE=${ONE:-8081} TWO=${TWO:-8082}
 trap 'kill $(jobs -p)' EXIT
 nats-server --addr 127.0.0.1 --port "$NATS" --log /dev/null &

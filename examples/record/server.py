@@ -20,7 +20,7 @@ class Record(BaseHTTPRequestHandler):
 
     def do_POST(self):
         if self.path != "/record":
-            self.close_connection = True  # its body is left unread
+            self.close_connection = True  # the body is left unread
             return self.answer(404, b"there is only /record\n")
         message = self.rfile.read(int(self.headers["Content-Length"]))
         # The whole LHTTP message: a start line, headers, an empty line, the body.

@@ -1,6 +1,6 @@
-// Makes dist/: the modules of src/ in one file, as an ES module, for CommonJS and as a classic script. They only need to
-// be put one behind the other, because they share no name at their top level (the module would not parse) and import by
-// name. And the types once more under the name that they must have for CommonJS.
+// Makes dist/: the modules of src/ in one file, as an ES module, for CommonJS and as a classic script. The modules can
+// simply be concatenated, because they share no name at their top level (otherwise the module would not parse) and
+// import by name. Also copies the types to the file name that CommonJS needs.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -25,7 +25,7 @@ export function build() {
 }
 
 /**
- * The modules that `entry` needs, each behind those that it imports, without their imports and exports.
+ * The modules that `entry` needs, each after those that it imports, without their imports and exports.
  * @param {string} entry
  */
 function bundle(entry) {

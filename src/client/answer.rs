@@ -1,4 +1,4 @@
-//! Which of the messages that come are the server's answers to ours.
+//! Tells the server's answers from other messages.
 
 use crate::{
     client::event::{Event, Payload},
@@ -6,12 +6,12 @@ use crate::{
     protocol::message::{Message, is_lhttp},
 };
 
-/// What a payload from the server is to a client.
+/// What a payload from the server means to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
     /// An acknowledgement with this token.
     Ack(String),
-    /// An error (PROTOCOL.md §6), and the token of the message that it is about, if that had one.
+    /// An error (PROTOCOL.md §6), with the token of the message that it is about, if that message had one.
     Refused { token: Option<String>, refusal: Refusal },
     /// Anything else.
     Event(Event),
@@ -19,8 +19,8 @@ pub(super) enum Incoming {
 
 impl From<Payload> for Incoming {
     fn from(payload: Payload) -> Self {
-        // The server's own answers have no `publish` header, and whatever came through a channel has one: nobody can forge
-        // an answer by publishing it.
+        // The server's own answers have no `publish` header, and every message that came through a channel has one. So
+        // nobody can forge an answer by publishing it.
         let Some(message) = parse(&payload) else { return Self::Event(Event::Raw(payload)) };
         let token = message.header_value("ack").map(str::to_owned);
         match (message.command(), token) {
@@ -35,7 +35,7 @@ impl From<Payload> for Incoming {
     }
 }
 
-/// The message, if it is LHTTP and whole.
+/// The message, if the payload is LHTTP and complete.
 fn parse(payload: &Payload) -> Option<Message> {
     let bytes = payload.as_bytes();
     if is_lhttp(bytes) { Message::parse(bytes).ok() } else { None }
@@ -47,10 +47,10 @@ fn refusal(error: &Message) -> Option<Refusal> {
     Some(Refusal::new(code, reason, String::from_utf8_lossy(error.body_bytes()).into_owned()))
 }
 
-/// Makes `ack` tokens that nobody can guess. Subscribers see a publish's token, so a counter would tell them the next.
+/// Makes `ack` tokens that nobody can guess. Subscribers see a publish's token, so a counter would reveal the next one.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    /// What all of this client's tokens start with.
+    /// The common prefix of all tokens of this client.
     prefix: String,
 }
 
@@ -63,7 +63,7 @@ impl Tokens {
         format!("{}{:016x}", self.prefix, rand::random::<u64>())
     }
 
-    /// Whether the token is this client's: an answer to it that no call waits for is a late one.
+    /// Whether this client made the token. If no call waits for the answer, the answer is late.
     pub(super) fn is_ours(&self, token: &str) -> bool {
         token.starts_with(&self.prefix)
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_told_from_what_was_published() {
+    fn a_published_message_is_never_taken_for_an_answer() {
         assert_eq!(incoming("LHTTP/1.0 ack\r\nack:t\r\n\r\n"), Incoming::Ack("t".to_owned()));
         let refused = incoming("LHTTP/1.0 error\r\ncode:400\r\nreason:bad-channel\r\nack:t\r\n\r\nno");
         let refusal = Refusal::new(400, "bad-channel", "no");
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_lhttp_is_kept_as_it_is() {
+    fn a_payload_that_is_not_complete_lhttp_is_kept_as_it_is() {
         for text in ["hello", "", "LHTTP/1.0", "LHTTP/1.0 broken\r\n", "LHTTP/1.0 a\r\nb\r\n\r\n"] {
             assert_eq!(incoming(text), Incoming::Event(Event::Raw(Payload::Text(text.to_owned()))));
         }
@@ -99,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_its_code_is_only_a_message() {
+    fn an_error_without_a_code_is_an_ordinary_message() {
         assert!(matches!(incoming("LHTTP/1.0 error\r\nreason:x\r\n\r\n"), Incoming::Event(Event::Message(_))));
     }
 
     #[test]
-    fn tokens_differ_and_are_known_again() {
+    fn tokens_differ_and_are_recognised() {
         let tokens = Tokens::new();
         let (first, second) = (tokens.next(), tokens.next());
         assert!(first != second && first.len() <= 64 && tokens.is_ours(&first));

@@ -1,9 +1,9 @@
-//! When to try again: exponential back-off with full jitter, so that the clients of a restarted server do not all come at
-//! once.
+//! Decides when to retry: exponential back-off with full jitter, so that the clients of a restarted server do not all
+//! come at once.
 
 use std::time::{Duration, Instant};
 
-/// A connection that has lasted so long was a good one: the next wait is short again.
+/// A connection that lasted this long was steady: the next wait is short again.
 const STEADY: Duration = Duration::from_secs(5);
 
 /// The waits between attempts to connect.
@@ -11,7 +11,7 @@ const STEADY: Duration = Duration::from_secs(5);
 pub(super) struct Backoff {
     delay_min: Duration,
     delay_max: Duration,
-    /// Attempts in a row that gave no steady connection.
+    /// Attempts in a row without a steady connection.
     attempts: u32,
 }
 
@@ -20,14 +20,14 @@ impl Backoff {
         Self { delay_min, delay_max: delay_max.max(delay_min), attempts: 0 }
     }
 
-    /// How long to wait before the next attempt: a random time below a ceiling that doubles with every attempt.
+    /// The wait before the next attempt: a random time below a ceiling that doubles with every attempt.
     pub(super) fn next_delay(&mut self) -> Duration {
         let ceiling = self.ceiling();
         self.attempts = self.attempts.saturating_add(1);
         ceiling.mul_f64(rand::random::<f64>())
     }
 
-    /// A connection that was opened then has ended.
+    /// A connection that was opened at `opened` has ended.
     pub(super) fn ended(&mut self, opened: Instant) {
         if opened.elapsed() >= STEADY {
             self.attempts = 0;
@@ -35,7 +35,7 @@ impl Backoff {
     }
 
     fn ceiling(&self) -> Duration {
-        // 2^20 times any delay is above any limit that makes sense.
+        // 2^20 times any delay exceeds every sensible limit.
         self.delay_min.saturating_mul(1 << self.attempts.min(20)).min(self.delay_max)
     }
 }
@@ -59,7 +59,7 @@ mod tests {
     fn the_delays_are_spread_over_the_whole_range() {
         let delays = (0..200).map(|_| Backoff::new(Duration::from_secs(1), Duration::from_secs(1)).next_delay());
         let early = delays.filter(|delay| *delay < Duration::from_millis(500)).count();
-        // Each is early with probability 1/2: outside of this range is less likely than 1 in 10^20.
+        // Each delay is early with probability 1/2. A count outside this range has a probability below 1 in 10^20.
         assert!((30..170).contains(&early), "{early} of 200");
     }
 

@@ -7,14 +7,14 @@ use std::{
 
 use super::{Client, ClientError, target::Target, wait::Wait};
 
-/// Before the first attempt to reconnect; see [`Builder::reconnect_delay`].
+/// The ceiling before the first attempt to reconnect; see [`Builder::reconnect_delay`].
 pub(crate) const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(250);
-/// Before any attempt to reconnect.
+/// The ceiling before any attempt to reconnect.
 pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// The options, with their defaults. Their docs are on the [`Builder`]'s methods.
 #[derive(Clone, Debug)]
-pub(super) struct Options {
+pub(super) struct ClientOptions {
     pub(super) headers: Vec<(String, String)>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) connect_timeout: Duration,
@@ -30,7 +30,7 @@ pub(super) struct Options {
     pub(super) outbox_bytes_max: usize,
 }
 
-impl Default for Options {
+impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             headers: Vec::new(),
@@ -50,7 +50,8 @@ impl Default for Options {
     }
 }
 
-/// How a client connects and what its limits are. Every option has a default that suits a client on the same network.
+/// How a client connects, and its limits. Every option has a default that suits a client on the same network as the
+/// server.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -65,104 +66,106 @@ impl Default for Options {
 #[must_use = "nothing happens before connect"]
 pub struct Builder {
     url: String,
-    options: Options,
+    options: ClientOptions,
 }
 
 impl Builder {
     pub(super) fn new(url: String) -> Self {
-        Self { url, options: Options::default() }
+        Self { url, options: ClientOptions::default() }
     }
 
-    /// Adds a header to the handshake's HTTP request, such as `authorization`. May be given several times.
+    /// Adds a header, such as `authorization`, to the handshake's HTTP request. May be called several times.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.headers.push((name.into(), value.into()));
         self
     }
 
-    /// For `wss://`: trusts the certificates in this PEM file and no others. Default: those that the system trusts.
-    /// Without the feature `tls` it has no effect, for there is no `wss://`.
+    /// For `wss://`: trusts only the certificates in this PEM file. Default: the system's certificates. Without the
+    /// feature `tls` it has no effect, because there is no `wss://`.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.ca_file = Some(path.into());
         self
     }
 
-    /// How long one attempt to connect may take, handshakes included; default 10 s. The addresses of a host share it: each is
-    /// given up in time for the next. Resolving a host name takes as long as the system lets it.
+    /// How long one attempt to connect may take, handshakes included; default 10 s. The addresses of a host share this
+    /// time: the client gives each up in time for the next. Resolving a host name takes as long as the system allows.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
     }
 
     /// How long [`Client::subscribe`], [`Client::unsubscribe`], [`Client::publish`] and [`Client::send_acked`] wait for
-    /// their answer, reconnecting included; default 10 s. Also how long [`Client::close`] may take.
+    /// their answer, reconnecting included; default 10 s. It also bounds [`Client::close`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
     }
 
-    /// Whether a connection that ended is made again; default true. If not, what the inbox holds can still be polled, and
-    /// then every call fails with [`ClientError::Closed`].
+    /// Whether the client reconnects; default true. If not, the events in the inbox can still be polled, and then every
+    /// call fails with [`ClientError::Closed`].
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.options.reconnect = reconnect;
         self
     }
 
-    /// Before an attempt to reconnect the client waits a random time below a ceiling: `min` before the first attempt (250
-    /// ms by default), twice as much before each further one, at most `max` (30 s by default). A connection that lasted 5 s
-    /// starts again with `min`.
+    /// Before an attempt to reconnect the client waits a random time below a ceiling: `min` before the first attempt
+    /// (250 ms by default), twice as long before each further one, at most `max` (30 s by default). After a connection
+    /// that lasted 5 s the ceiling is `min` again.
     pub fn reconnect_delay(mut self, min: Duration, max: Duration) -> Self {
         self.options.reconnect_delay_min = min;
         self.options.reconnect_delay_max = max;
         self
     }
 
-    /// After so long a silence the server is pinged; default 20 s, 0 never does. A connection that does not answer within
-    /// the [`pong_timeout`](Self::pong_timeout) is given up. Both can only be seen to inside a call.
+    /// The client pings a server that has been silent for this long; default 20 s, 0 disables pings. If no answer comes
+    /// within the [`pong_timeout`](Self::pong_timeout), the client gives up the connection. Both happen only inside a
+    /// call.
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.options.ping_interval = interval;
         self
     }
 
-    /// How long a pinged server may go on being silent; default 10 s.
+    /// How long a server may stay silent after a ping; default 10 s.
     pub fn pong_timeout(mut self, timeout: Duration) -> Self {
         self.options.pong_timeout = timeout;
         self
     }
 
-    /// The longest message that is taken from the server, in bytes; default 16 MiB. A longer one ends the connection with
-    /// 1009.
+    /// The longest message that the client accepts from the server, in bytes; default 16 MiB. A longer one ends the
+    /// connection with 1009.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.options.message_bytes_max = bytes;
         self
     }
 
-    /// How many events may wait to be polled while other calls wait for their answers; default 10,000. At the limit those
-    /// calls fail with [`ClientError::InboxFull`] until some have been polled; nothing is dropped.
+    /// How many events may wait to be polled while other calls wait for their answers; default 10,000. At the limit
+    /// those calls fail with [`ClientError::InboxFull`] until the program has polled some; nothing is dropped.
     pub fn inbox_messages_max(mut self, messages: usize) -> Self {
         self.options.inbox_messages_max = messages;
         self
     }
 
-    /// The same limit in bytes of their bodies and heads; default 16 MiB. The message that reaches it is still kept.
+    /// The same limit in bytes of bodies and heads; default 16 MiB. The message that reaches the limit is still kept.
     pub fn inbox_bytes_max(mut self, bytes: usize) -> Self {
         self.options.inbox_bytes_max = bytes;
         self
     }
 
-    /// How many bytes may wait to be sent, because there is no connection or the socket is full; default 1 MiB. Each message
-    /// that waits for a connection counts 32 bytes more. At the limit a send fails with [`ClientError::OutboxFull`], and the
-    /// message is not taken. One that is longer than this and the 16 KiB of the connection's own buffer is
-    /// [`ClientError::Invalid`].
+    /// How many bytes may wait to be sent because there is no connection or the socket is full; default 1 MiB. Each
+    /// message that waits for a connection counts 32 bytes more. At the limit a send fails with
+    /// [`ClientError::OutboxFull`], and the message is not accepted. A message that is longer than this limit plus the
+    /// 16 KiB of the connection's own buffer is [`ClientError::Invalid`].
     pub fn outbox_bytes_max(mut self, bytes: usize) -> Self {
         self.options.outbox_bytes_max = bytes;
         self
     }
 
-    /// Connects, and waits until that is done.
+    /// Connects, and waits for the connection.
     ///
     /// # Errors
-    /// [`ClientError::Config`] when the URL, a header or the CA file is of no use; [`ClientError::NotConnected`] when the
-    /// server cannot be reached or does not shake hands. A client that connected once reconnects on its own.
+    /// [`ClientError::Config`] when the URL, a header or the CA file cannot be used; [`ClientError::NotConnected`] when
+    /// the server cannot be reached or does not complete the handshake. A client that connected once reconnects on its
+    /// own.
     pub fn connect(self) -> Result<Client, ClientError> {
         let target = Target::new(&self.url, &self.options).map_err(ClientError::Config)?;
         let deadline = later(self.options.connect_timeout);
@@ -173,7 +176,7 @@ impl Builder {
     }
 }
 
-/// `timeout` from now; for what no clock can tell, a century.
+/// `timeout` from now, or a century if no clock can represent that time.
 pub(super) fn later(timeout: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     let now = Instant::now();

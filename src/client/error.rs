@@ -1,35 +1,35 @@
-//! What can go wrong with a client, and what is known then about the message.
+//! The errors of a client, and what each says about the message.
 
 use crate::error::Refusal;
 
-/// Why a call of a [`Client`](super::Client) failed. Each variant says what has become of the message.
+/// Why a call of a [`Client`](super::Client) failed. Each variant says what happened to the message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The URL, a header or the CA file cannot be used. Nothing was tried.
     #[error("{0}")]
     Config(String),
-    /// There was no connection to be had. Nothing was sent.
+    /// The client could not connect. Nothing was sent.
     #[error("not connected: {0}")]
     NotConnected(String),
-    /// The connection ended before the answer. Whether the server has done it is not known.
+    /// The connection ended before the answer. It is not known whether the server carried the message out.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// The server refused the message: nothing of it has happened.
+    /// The server refused the message, and carried out no part of it.
     #[error("{0}")]
     Refused(Refusal),
     /// A channel, a header or the message itself is not valid. Nothing was sent.
     #[error("{0}")]
     Invalid(Refusal),
-    /// No answer came within the timeout. Whether the server has done it is not known.
+    /// No answer came within the timeout. It is not known whether the server carried the message out.
     #[error("no answer within the timeout")]
     TimedOut,
-    /// Too many bytes wait to be sent ([`Builder::outbox_bytes_max`](super::Builder::outbox_bytes_max)). This message was
-    /// not taken; those that wait are kept.
+    /// Too many bytes wait to be sent ([`Builder::outbox_bytes_max`](super::Builder::outbox_bytes_max)). This message
+    /// was not accepted; the queued ones are kept.
     #[error("too much waits to be sent: the outbox is full")]
     OutboxFull,
-    /// Too much waits to be polled ([`Builder::inbox_messages_max`](super::Builder::inbox_messages_max)). Nothing that came
-    /// was lost; when the call had sent its message already, whether the server has done it is not known.
+    /// Too much waits to be polled ([`Builder::inbox_messages_max`](super::Builder::inbox_messages_max)). No event was
+    /// lost. If the call had already sent its message, it is not known whether the server carried the message out.
     #[error("too much waits to be polled: the inbox is full")]
     InboxFull,
     /// The client was told not to reconnect, and its connection has ended.
@@ -38,8 +38,8 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The code of an LHTTP error (PROTOCOL.md §6), such as 403, if the server, or this client on its behalf, refused the
-    /// message; else none.
+    /// The code of an LHTTP error (PROTOCOL.md §6), such as 403, if the server refused the message or this client did
+    /// so on its behalf. Otherwise none.
     pub fn code(&self) -> Option<u16> {
         match self {
             Self::Refused(refusal) | Self::Invalid(refusal) => Some(refusal.code()),
@@ -47,8 +47,8 @@ impl ClientError {
         }
     }
 
-    /// A fixed word for programs: the refusal's, such as `bad-channel`, or `config`, `not-connected`, `lost`, `timed-out`,
-    /// `outbox-full`, `inbox-full`, `closed`.
+    /// A fixed word for programs: the refusal's word, such as `bad-channel`, or `config`, `not-connected`, `lost`,
+    /// `timed-out`, `outbox-full`, `inbox-full`, `closed`.
     pub fn reason(&self) -> &str {
         match self {
             Self::Refused(refusal) | Self::Invalid(refusal) => refusal.reason(),
@@ -72,7 +72,7 @@ impl ClientError {
 }
 
 impl From<Refusal> for ClientError {
-    /// A message that this program could not even build.
+    /// For a message that this program could not build.
     fn from(refusal: Refusal) -> Self {
         Self::Invalid(refusal)
     }

@@ -1,25 +1,26 @@
-//! What a client hears: messages, refusals, and what becomes of its connection.
+//! The events of a client: messages, refusals, and the states of its connection.
 
 use std::time::Duration;
 
 use crate::{error::Refusal, protocol::message::Message};
 
-/// What [`Client::poll`](super::Client::poll) gives, in the order in which it came.
+/// The events that [`Client::poll`](super::Client::poll) returns, in order of arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message: published to a subscribed channel, or a processor's answer.
+    /// A message that was published to a subscribed channel, or a processor's answer.
     Message(Message),
-    /// Something that is not LHTTP: a text, or bytes.
+    /// A WebSocket message that is not LHTTP: text or bytes.
     Raw(Payload),
     /// The server refused a message that no call waits for: one that was sent without an acknowledgement, or whose call
-    /// has timed out. Nothing of that message has happened.
+    /// has timed out. The server carried out no part of that message.
     Refused(Refusal),
-    /// A subscription was not renewed after a reconnect: the server refused it, for this reason. It is forgotten.
+    /// A subscription was not renewed after a reconnect, because the server refused it for this reason. The client
+    /// forgets the subscription.
     SubscriptionLost {
         /// The channel or pattern.
         channel: String,
-        /// What the server said.
+        /// The server's reason.
         refusal: Refusal,
     },
     /// The connection changed its state.
@@ -30,11 +31,11 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// Connected. When this is polled after a reconnect, the subscriptions have been renewed.
+    /// Connected. After a reconnect this event comes once the subscriptions have been renewed.
     Open,
-    /// Not connected; the next attempt is made by the first call after `retry_in`.
+    /// Not connected. The first call after `retry_in` makes the next attempt.
     Waiting {
-        /// How long until the next attempt, from when this event was made.
+        /// The time until the next attempt, counted from when this event was made.
         retry_in: Duration,
         /// Why the last connection ended, or the last attempt failed: one sentence.
         why: String,
@@ -46,7 +47,7 @@ pub enum State {
     },
 }
 
-/// One WebSocket message as it is on the wire: text, or bytes that are not UTF-8 or were not sent as text.
+/// One WebSocket message as it is on the wire: text, or bytes that were not sent as text or are not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// A text message.
@@ -66,7 +67,8 @@ impl Payload {
 }
 
 impl From<Vec<u8>> for Payload {
-    /// Text if it is UTF-8, else binary: as the server delivers what comes by `POST /publish`.
+    /// Text if the bytes are UTF-8, otherwise binary. The server delivers the body of a `POST /publish` in the same
+    /// way.
     fn from(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => Self::Text(text),

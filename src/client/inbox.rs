@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::event::{Event, State};
 
-/// A bounded queue. Whoever fills it looks at [`Inbox::is_full`] first and waits or fails; what comes in all the same is
-/// kept, so nothing is ever lost here.
+/// A bounded queue. A caller checks [`Inbox::is_full`] before it adds events, and waits or fails. An event that is
+/// added all the same is kept, so nothing is ever lost here.
 #[derive(Debug)]
 pub(super) struct Inbox {
     events: VecDeque<Event>,
@@ -25,8 +25,8 @@ impl Inbox {
     }
 
     pub(super) fn push(&mut self, event: Event) {
-        // Of waits that follow each other only the last one tells anything: a program that does not poll while its server
-        // is away finds one event, not one for every attempt.
+        // Of several waits in a row only the last one matters: a program that does not poll while its server is away
+        // finds one event, not one for every attempt.
         if let (Event::State(State::Waiting { .. }), Some(last @ Event::State(State::Waiting { .. }))) =
             (&event, self.events.back_mut())
         {
@@ -44,7 +44,7 @@ impl Inbox {
     }
 }
 
-/// What an event holds in memory, nearly: what came over the wire.
+/// The approximate memory of an event: the bytes that came over the wire.
 fn bytes(event: &Event) -> usize {
     match event {
         Event::Message(message) => message.encoded_len(),

@@ -1,4 +1,4 @@
-//! Being connected: attempts, renewed subscriptions, and the wait for an acknowledgement.
+//! Opening a connection: attempts, renewed subscriptions, and the wait for an acknowledgement.
 
 use std::{collections::HashMap, io, time::Instant};
 
@@ -6,22 +6,22 @@ use super::{
     Client, ClientError, Event, State,
     answer::Incoming,
     builder::later,
+    connection::{Connection, Received, Sent},
     event::Payload,
-    link::{Link, Received, Sent},
     outbox_bytes,
 };
 use crate::{error::Refusal, protocol::message::Message};
 
-/// The longest `subscribe` value that renews subscriptions, so that a message's head stays well below the server's limit
-/// (8 KiB by default, PROTOCOL.md §1). One channel has 255 bytes at most.
+/// The longest `subscribe` value that renews subscriptions. It keeps the message's head well below the server's limit
+/// (8 KiB by default, PROTOCOL.md §1). One channel has at most 255 bytes.
 const RENEWAL_BYTES_MAX: usize = 2048;
 
 /// The subscriptions that a new connection has asked for and the server has not answered yet.
 #[derive(Debug)]
 pub(super) struct Renewal {
-    /// Their channels, by the token of the message that asked for them.
+    /// The channels, by the token of the message that asked for them.
     asked: HashMap<String, String>,
-    /// When the connection is given up as a bad one.
+    /// When the client gives the connection up because the renewal takes too long.
     deadline: Instant,
 }
 
@@ -38,13 +38,13 @@ pub(super) enum Retry {
 impl Client {
     /// The first connection, which must succeed.
     pub(super) fn first_connect(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        let link = Link::connect(&self.target, &self.options, &self.wait, deadline);
-        self.link = Some(link.map_err(ClientError::NotConnected)?);
+        let connection = Connection::connect(&self.target, &self.options, &self.wait, deadline);
+        self.connection = Some(connection.map_err(ClientError::NotConnected)?);
         Ok(())
     }
 
-    /// Sends a message with a token, and waits for the answer. `again`: if the connection is lost in between, the message
-    /// is sent once more, for it does no harm twice.
+    /// Sends a message with a token, and waits for the answer. With `again`, the message is sent once more if the
+    /// connection is lost in between; this is for messages that do no harm twice.
     pub(super) fn acked(&mut self, mut message: Message, again: bool) -> Result<(), ClientError> {
         let deadline = later(self.options.timeout);
         loop {
@@ -59,17 +59,17 @@ impl Client {
         }
     }
 
-    /// Sends a message over the link there is, and waits for the answer.
+    /// Sends a message over the current connection, and waits for the answer.
     fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<(), ClientError> {
         let token = self.tokens.next();
         message.set_header("ack", token.as_str())?;
         self.send_outbox(deadline)?;
         let payload = Payload::from(message.encode());
         self.check_size(&payload)?;
-        let Some(link) = self.link.as_mut().filter(|_| self.outbox.is_empty()) else {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.outbox.is_empty()) else {
             return Err(ClientError::OutboxFull);
         };
-        match link.send(&payload, deadline) {
+        match connection.send(&payload, deadline) {
             Sent::Taken => self.wait_for_answer(&token, deadline),
             Sent::Full => Err(ClientError::OutboxFull),
             Sent::Ended(why) => Err(self.broken(why)),
@@ -91,11 +91,11 @@ impl Client {
         }
     }
 
-    /// Waits for a message until the deadline. When the connection has ended, that is noted already.
+    /// Waits for a message until the deadline. If the connection ends, this function also records that.
     pub(super) fn receive(&mut self, deadline: Instant) -> Received {
-        let Some(link) = &mut self.link else { return Received::Ended(self.why.clone()) };
+        let Some(connection) = &mut self.connection else { return Received::Ended(self.why.clone()) };
         let renewal_deadline = self.renewal.as_ref().map(|renewal| renewal.deadline);
-        let received = match link.receive(renewal_deadline.map_or(deadline, |renewal| renewal.min(deadline))) {
+        let received = match connection.receive(renewal_deadline.map_or(deadline, |renewal| renewal.min(deadline))) {
             Received::Nothing if renewal_deadline.is_some_and(|renewal| renewal <= Instant::now()) => {
                 Received::Ended("the server did not renew the subscriptions in time".to_owned())
             }
@@ -107,8 +107,8 @@ impl Client {
         received
     }
 
-    /// Gives the answer to the token that is waited for; everything else goes into the inbox, except acknowledgements that
-    /// come too late for their call.
+    /// Returns the answer to the awaited token. Everything else goes into the inbox, except acknowledgements that come
+    /// too late for their call.
     pub(super) fn sort(&mut self, payload: Payload, awaited: Option<&str>) -> Option<Result<(), Refusal>> {
         let (token, answer) = match Incoming::from(payload) {
             Incoming::Event(event) => {
@@ -125,7 +125,7 @@ impl Client {
         match (renewed, answer, token) {
             (Some(channels), answer, _) => self.renewed(&channels, answer.err()),
             (None, Err(refusal), _) => self.inbox.push(Event::Refused(refusal)),
-            // The program has set this token itself and waits for it itself.
+            // The program has set this token itself and waits for the answer itself.
             (None, Ok(()), Some(token)) if !self.tokens.is_ours(&token) => {
                 let ack = Message::new("ack").and_then(|ack| ack.header("ack", token));
                 ack.into_iter().for_each(|ack| self.inbox.push(Event::Message(ack)));
@@ -137,7 +137,7 @@ impl Client {
 
     /// Makes attempts until there is a connection.
     fn wait_for_open(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        while self.link.is_none() {
+        while self.connection.is_none() {
             // An attempt without any time would only replace the reason by "timed out".
             match self.wait_for_retry(deadline)? {
                 Retry::Due if Instant::now() < deadline => {
@@ -165,14 +165,14 @@ impl Client {
         Ok(if self.retry_at <= deadline { Retry::Due } else { Retry::Later })
     }
 
-    /// Tries to connect, then sends what renews the subscriptions, and behind it what waits.
+    /// Tries to connect. Then sends the renewals of the subscriptions, and behind them the outbox.
     pub(super) fn attempt(&mut self, deadline: Instant) {
-        match Link::connect(&self.target, &self.options, &self.wait, deadline) {
-            Ok(link) => self.link = Some(link),
+        match Connection::connect(&self.target, &self.options, &self.wait, deadline) {
+            Ok(connection) => self.connection = Some(connection),
             Err(why) => return self.wait_again(why),
         }
         self.renewal = Some(Renewal { asked: HashMap::new(), deadline: later(self.options.timeout) });
-        // Both fail only when the connection is lost again; then the next attempt starts anew.
+        // Both fail only if the connection is lost again; then the next attempt starts anew.
         let _ = self.renew_all(deadline).and_then(|()| self.send_outbox(Instant::now()));
         self.end_renewal();
     }
@@ -196,8 +196,8 @@ impl Client {
         let token = self.tokens.next();
         let message =
             Message::new("subscribe")?.header("subscribe", channels.as_str())?.header("ack", token.as_str())?;
-        let Some(link) = &mut self.link else { return Ok(()) };
-        match link.send(&Payload::from(message.encode()), deadline) {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        match connection.send(&Payload::from(message.encode()), deadline) {
             Sent::Taken => {}
             Sent::Full => return Err(self.lost("the server does not read".to_owned())),
             Sent::Ended(why) => return Err(self.broken(why)),
@@ -208,14 +208,15 @@ impl Client {
         Ok(())
     }
 
-    /// The server has answered a group. It takes or refuses them together; if it refuses, they are asked for one by one,
-    /// and those that it refuses alone are given up. What was unsubscribed meanwhile is no longer asked for, nor missed.
+    /// The server has answered a group. It accepts or refuses the whole group. After a refusal the client asks for each
+    /// channel alone, and gives up the ones that the server refuses alone. A channel that was unsubscribed since then
+    /// is neither asked for nor reported as lost.
     fn renewed(&mut self, channels: &str, refusal: Option<Refusal>) {
         if let Some(refusal) = refusal {
             if channels.contains(' ') {
                 let wanted: Vec<_> = channels.split(' ').filter(|&name| self.subscriptions.contains(name)).collect();
                 let now = Instant::now();
-                // Fails only when the connection is lost again.
+                // Fails only if the connection is lost again.
                 let _ = wanted.into_iter().try_for_each(|channel| self.renew(channel.to_owned(), now));
             } else if self.subscriptions.remove(channels) {
                 self.inbox.push(Event::SubscriptionLost { channel: channels.to_owned(), refusal });
@@ -231,10 +232,10 @@ impl Client {
         }
     }
 
-    /// Sends what waits, as far as the connection takes it until the deadline.
+    /// Sends the outbox, as far as the connection takes it before the deadline.
     pub(super) fn send_outbox(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        while let (Some(link), Some(payload)) = (&mut self.link, self.outbox.front()) {
-            match link.send(payload, deadline) {
+        while let (Some(connection), Some(payload)) = (&mut self.connection, self.outbox.front()) {
+            match connection.send(payload, deadline) {
                 Sent::Taken => {}
                 Sent::Full => return Ok(()),
                 Sent::Ended(why) => return Err(self.broken(why)),
@@ -246,11 +247,11 @@ impl Client {
         Ok(())
     }
 
-    /// The connection is over, as a write has shown: what had come before is still there to be read, and often a close
+    /// A write has shown that the connection has ended. What came before can still be read; often that includes a close
     /// frame that says more.
     pub(super) fn broken(&mut self, why: String) -> ClientError {
-        while let Some(link) = &mut self.link {
-            match link.receive(Instant::now()) {
+        while let Some(connection) = &mut self.connection {
+            match connection.receive(Instant::now()) {
                 Received::Payload(payload) => drop(self.sort(payload, None)),
                 Received::Ended(better) => return self.lost(better),
                 Received::Nothing | Received::Interrupted => break,
@@ -259,17 +260,17 @@ impl Client {
         self.lost(why)
     }
 
-    /// The connection is over.
+    /// The connection has ended.
     pub(super) fn lost(&mut self, why: String) -> ClientError {
-        if let Some(link) = self.link.take() {
+        if let Some(connection) = self.connection.take() {
             self.renewal = None;
-            self.backoff.ended(link.opened());
+            self.backoff.ended(connection.opened());
             self.wait_again(why.clone());
         }
         ClientError::Lost(why)
     }
 
-    /// There is no connection: says when the next attempt is due.
+    /// There is no connection: reports when the next attempt is due.
     fn wait_again(&mut self, why: String) {
         self.why.clone_from(&why);
         if !self.options.reconnect {

@@ -1,4 +1,4 @@
-//! A socket whose every read and write ends at a deadline, with TLS over it or not.
+//! A socket whose reads and writes end at a deadline, with or without TLS.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -9,24 +9,25 @@ use std::{
 
 use super::wait::Wait;
 
-/// A socket that waits until its deadline and no longer; then it says `WouldBlock`. It says so too when a signal or a
-/// [`Waker`](super::Waker) has ended a wait, so that a program's call can come back early to look at its flag.
+/// A socket that waits until its deadline and no longer; then it returns `WouldBlock`. It also returns `WouldBlock`
+/// when a signal or a [`Waker`](super::Waker) has ended a wait, so that a program's call can return early and the
+/// program can check its flag.
 #[derive(Debug)]
 pub(super) struct Socket {
-    /// Does not block.
+    /// Non-blocking.
     tcp: TcpStream,
     wait: Wait,
     deadline: Instant,
-    /// A read ends, too, once the socket may have become ready to write.
+    /// A read also ends once the socket may have become writable.
     watches_room: bool,
-    /// A signal or a waker has ended a wait since this was looked at last.
+    /// A signal or a waker has ended a wait since the last check.
     interrupted: bool,
 }
 
 impl Socket {
-    /// Connects to the first address of `host` that accepts before the deadline; each has an equal share of the time that the
-    /// others before it have left over, so that one that never answers does not take it all. Name resolution is the system's
-    /// and takes as long as that takes.
+    /// Connects to the first address of `host` that accepts before the deadline. Each address gets an equal share of
+    /// the time that the earlier ones left, so that an address that never answers does not use it all. The system
+    /// resolves the name, and takes as long as it needs.
     pub(super) fn connect(host: &str, port: u16, wait: &Wait, deadline: Instant) -> Result<Self, String> {
         let addresses = (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
         let addresses: Vec<_> = addresses.collect();
@@ -39,7 +40,7 @@ impl Socket {
             let remaining = deadline.saturating_duration_since(Instant::now());
             let share = remaining / u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
             if share.is_zero() && failure.is_some() {
-                // What went wrong before tells more.
+                // The earlier error says more.
                 break;
             }
             match Self::connect_to(address, wait, share) {
@@ -58,30 +59,31 @@ impl Socket {
             return Err(ErrorKind::TimedOut.into());
         }
         let tcp = TcpStream::connect_timeout(&address, timeout)?;
-        // A message is one write; waiting for more would only delay it.
+        // A message is one write; waiting for more data would only delay it.
         tcp.set_nodelay(true)?;
         tcp.set_nonblocking(true)?;
         wait.add(&tcp)?;
         Ok(tcp)
     }
 
-    /// When the next reads and writes give up.
+    /// Sets the time at which the next reads and writes give up.
     pub(super) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
     }
 
-    /// Whether a read ends early when the socket may take more of what is to be written.
+    /// Sets whether a read ends early when the socket may take more of the bytes to be written.
     pub(super) fn watch_room(&mut self, watches: bool) {
         self.watches_room = watches;
     }
 
-    /// Whether a signal or a waker has ended a wait since this was asked last. The time does not tell: the system waits for
-    /// whole milliseconds, and so a wait that was ended early may still end behind its deadline.
+    /// Whether a signal or a waker has ended a wait since the last call. The clock cannot tell: the system waits for
+    /// whole milliseconds, so a wait that was ended early may still end after its deadline.
     pub(super) fn take_interrupted(&mut self) -> bool {
         mem::take(&mut self.interrupted)
     }
 
-    /// Does one read or write that ends at the deadline. One past it takes what there is, without waiting.
+    /// Does one read or write that ends at the deadline. After the deadline it transfers what the socket takes or has,
+    /// without waiting.
     fn until_deadline<T>(
         &mut self,
         ends_ready: bool,
@@ -121,7 +123,7 @@ impl Write for Socket {
     }
 }
 
-/// What the WebSocket runs over.
+/// The stream below the WebSocket.
 #[derive(Debug)]
 pub(super) enum Stream {
     Plain(Socket),
@@ -130,7 +132,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// What all of it goes through.
+    /// The socket below either kind of stream.
     pub(super) fn socket(&mut self) -> &mut Socket {
         match self {
             Self::Plain(socket) => socket,
@@ -174,7 +176,8 @@ mod tests {
 
     use super::*;
 
-    /// The address of a listener that takes no more connections, so that one more is never answered; and what keeps it so.
+    /// The address of a listener whose queue is full, so that one more connection is never answered; and the sockets
+    /// that keep it full.
     fn deaf() -> (SocketAddr, (TcpListener, Vec<TcpStream>)) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -7,12 +7,12 @@ use tungstenite::http::{HeaderName, HeaderValue, Uri};
 #[cfg(feature = "tls")]
 use super::tls::Trust;
 use super::{
-    builder::Options,
+    builder::ClientOptions,
     stream::{Socket, Stream},
     wait::Wait,
 };
 
-/// Where to connect, taken apart and checked once.
+/// Where to connect, parsed and checked once.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) uri: Uri,
@@ -24,7 +24,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(url: &str, options: &Options) -> Result<Self, String> {
+    pub(super) fn new(url: &str, options: &ClientOptions) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|_| format!("{url:?} is not a URL"))?;
         let secure = match uri.scheme_str() {
             Some("ws") => false,
@@ -56,7 +56,7 @@ impl Target {
         })
     }
 
-    /// A stream to it, with TLS over it if the URL says so, before the deadline.
+    /// Opens a stream to the server before the deadline, with TLS if the URL says so.
     pub(super) fn stream(&self, wait: &Wait, deadline: Instant) -> Result<Stream, String> {
         let socket = Socket::connect(&self.host, self.port, wait, deadline)?;
         #[cfg(feature = "tls")]
@@ -67,8 +67,8 @@ impl Target {
     }
 }
 
-/// The port behind the host; `Some(None)` if there is nothing, and `None` if what is there is no port, which `Uri::port_u16`
-/// does not tell apart.
+/// The port behind the host: `Some(None)` if there is none, and `None` if the text there is not a port. `Uri::port_u16`
+/// does not tell these two apart.
 fn port(uri: &Uri, host: &str) -> Option<Option<u16>> {
     let authority = uri.authority()?.as_str();
     let behind_user = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
@@ -76,7 +76,7 @@ fn port(uri: &Uri, host: &str) -> Option<Option<u16>> {
         "" => Some(None),
         rest => {
             let digits = rest.strip_prefix(':')?;
-            // A sign would be part of a number too.
+            // A number may begin with a sign, but a port must not.
             digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?.map(Some)
         }
     }

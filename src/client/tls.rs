@@ -1,4 +1,4 @@
-//! TLS for `wss://`: rustls with ring, and the system's certificate authorities or those of one file.
+//! TLS for `wss://`: rustls with ring, and the certificate authorities of the system or of one file.
 
 use std::{path::Path, sync::Arc};
 
@@ -10,12 +10,12 @@ use rustls::{
 
 use super::stream::{Socket, Stream};
 
-/// What a client trusts, made once and used for every attempt.
+/// The certificates that a client trusts, made once and used for every attempt.
 #[derive(Clone, Debug)]
 pub(super) struct Trust(Arc<ClientConfig>);
 
 impl Trust {
-    /// Trusts the certificates in this PEM file, and no others; without one, those that the system trusts.
+    /// Trusts only the certificates in this PEM file; without a file, the certificates of the system.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         match ca_file {
@@ -42,7 +42,7 @@ impl Trust {
                 }
             }
         }
-        // The provider is named, because a program may have others compiled in.
+        // Name the provider, because a program may have others compiled in.
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -51,7 +51,7 @@ impl Trust {
         Ok(Self(Arc::new(config)))
     }
 
-    /// TLS over this socket, to a server that must prove to be `host`. The handshake itself happens in the first write.
+    /// TLS over this socket, to a server that must prove to be `host`. The first write performs the handshake.
     pub(super) fn wrap(&self, host: &str, socket: Socket) -> Result<Stream, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is not a server's name"))?;
         let tls = ClientConnection::new(Arc::clone(&self.0), name).map_err(|error| error.to_string())?;

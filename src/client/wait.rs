@@ -1,4 +1,4 @@
-//! Waiting for a socket or for a time, which another thread can end.
+//! Waits for a socket or for a time. Another thread can end the wait.
 
 use std::{
     fmt,
@@ -17,16 +17,18 @@ use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
 
-/// Events taken at a time: there are no more than two sources.
+/// Events of one wait: there are only two sources.
 const EVENTS_MAX: usize = 2;
 
-/// The system counts milliseconds in 31 bits. Whoever waits looks at the time and waits again.
+/// The system counts milliseconds in 31 bits. After a shorter wait the caller looks at the time and waits again.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// Ends a [`Client::poll`](super::Client::poll) from another thread: the one that waits now, or else the next one, gives
-/// nothing at once, so that the thread that polls can see to something else. Waking twice before a poll ends is once.
+/// Ends a [`Client::poll`](super::Client::poll) from another thread: the current poll, or else the next one, returns at
+/// once without an event, so that the polling thread can do something else. Waking twice before a poll ends counts
+/// once.
 ///
-/// An attempt to connect is not cut short: the poll ends behind it. It has no effect when the client is gone.
+/// A wake does not cut an attempt to connect short: the poll ends after the attempt. A wake has no effect once the
+/// client is gone.
 ///
 /// ```no_run
 /// use std::{thread, time::Duration};
@@ -41,23 +43,23 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Waker(Arc<Shared>);
+pub struct Waker(Arc<WakeState>);
 
-struct Shared {
-    /// Somebody has woken the client, and no poll has ended for it yet.
+struct WakeState {
+    /// The client was woken, and no poll has ended for that yet.
     woken: AtomicBool,
     waker: mio::Waker,
 }
 
 impl Waker {
-    /// Wakes the client. Never waits.
+    /// Wakes the client. Never blocks.
     pub fn wake(&self) {
         self.0.woken.store(true, Ordering::Release);
-        // A wake that the system has no memory for is seen by the next poll.
+        // If the system has no memory for the wake, the next poll sees it.
         let _ = self.0.waker.wake();
     }
 
-    /// Takes back every wake that no poll has ended for.
+    /// Clears all wakes that no poll has ended for.
     pub(crate) fn forget(&self) {
         self.0.woken.store(false, Ordering::Release);
     }
@@ -69,7 +71,7 @@ impl fmt::Debug for Waker {
     }
 }
 
-/// What a client waits with. Its copies are the same.
+/// The poll of a client. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
     poll: Arc<Mutex<(Poll, Events)>>,
@@ -80,7 +82,7 @@ impl Wait {
     pub(super) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), WAKER)?;
-        let waker = Waker(Arc::new(Shared { woken: AtomicBool::new(false), waker }));
+        let waker = Waker(Arc::new(WakeState { woken: AtomicBool::new(false), waker }));
         Ok(Self { poll: Arc::new(Mutex::new((poll, Events::with_capacity(EVENTS_MAX)))), waker })
     }
 
@@ -88,25 +90,26 @@ impl Wait {
         self.waker.clone()
     }
 
-    /// Whether the client was woken since this was asked last.
+    /// Whether the client was woken since the last call.
     pub(super) fn was_woken(&self) -> bool {
         self.waker.0.woken.swap(false, Ordering::Acquire)
     }
 
-    /// Waits for this socket from now on, too, until it is closed.
+    /// From now on waits also for this socket, until it is closed.
     pub(super) fn add(&self, socket: &TcpStream) -> io::Result<()> {
         let poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
         poll.0.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Waits until the deadline, or until the socket may have become ready since it was seen not to be; or less.
+    /// Waits until the deadline, or until the socket may have become ready since it last was not. It may return
+    /// earlier.
     ///
     /// # Errors
     /// `Interrupted` when the client is woken or a signal comes.
     pub(super) fn until(&self, deadline: Instant) -> io::Result<()> {
         let (poll, events) = &mut *self.poll.lock().unwrap_or_else(PoisonError::into_inner);
         poll.poll(events, Some(deadline.saturating_duration_since(Instant::now()).min(WAIT_MAX)))?;
-        // The event of a wake that was seen before it came is late, and means nothing.
+        // If the flag is clear, the wake was seen before its event came. The late event means nothing.
         if events.iter().any(|event| event.token() == WAKER) && self.waker.0.woken.load(Ordering::Acquire) {
             return Err(ErrorKind::Interrupted.into());
         }

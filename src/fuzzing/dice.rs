@@ -1,6 +1,6 @@
-//! Decisions that are taken from bytes, so that a fuzzer can change them one by one.
+//! Decisions taken from bytes, so that a fuzzer can change them one by one.
 
-/// Bytes that have not decided anything yet. When there are no more, every decision is the first one.
+/// Bytes that have not decided anything yet. When none are left, every decision is the first choice.
 pub(super) struct Dice<'b>(&'b [u8]);
 
 impl<'b> Dice<'b> {
@@ -16,13 +16,13 @@ impl<'b> Dice<'b> {
         self.0.split_off_first().copied().unwrap_or_default()
     }
 
-    /// A number below this one, which is 1 to 65536.
+    /// A number below `end`, which is 1 to 65536.
     pub(super) fn below(&mut self, end: usize) -> usize {
         let byte = usize::from(self.byte());
         if end <= 256 { byte % end } else { (byte << 8 | usize::from(self.byte())) % end }
     }
 
-    /// One in so many, with all other bytes.
+    /// True for one in `count` byte values.
     pub(super) fn is_one_in(&mut self, count: usize) -> bool {
         self.below(count) == count - 1
     }
@@ -31,14 +31,14 @@ impl<'b> Dice<'b> {
         of[self.below(of.len())]
     }
 
-    /// The next bytes, as many of so many as there are.
+    /// The next `count` bytes, or as many as there are.
     pub(super) fn take(&mut self, count: usize) -> &'b [u8] {
         let (taken, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// Text of all that is left: see [`expand`]. One in eight is what the bytes are.
+    /// Text made of all remaining bytes: see [`expand`]. One time in eight it is the bytes themselves.
     pub(super) fn text(&mut self, words: &[&[u8]]) -> Vec<u8> {
         let is_raw = self.is_one_in(8);
         let rest = std::mem::take(&mut self.0);
@@ -46,7 +46,7 @@ impl<'b> Dice<'b> {
     }
 }
 
-/// Text in which a byte stands for the word with its number, or for itself if there is none.
+/// Text in which each byte stands for the word of that number, or for itself if there is no such word.
 pub(super) fn expand(bytes: &[u8], words: &[&[u8]]) -> Vec<u8> {
     let mut text = Vec::new();
     for byte in bytes {
@@ -55,7 +55,7 @@ pub(super) fn expand(bytes: &[u8], words: &[&[u8]]) -> Vec<u8> {
     text
 }
 
-/// The places where input is cut: pieces of these lengths, again and again; of one byte if there is none.
+/// Cuts the input into pieces of these lengths, repeated; into single bytes if there are no lengths.
 pub(super) fn pieces<'b>(bytes: &'b [u8], lengths: &[u8]) -> impl Iterator<Item = &'b [u8]> {
     let (mut rest, mut number) = (bytes, 0);
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! WebSocket frames: one by one, and as a connection takes them.
+//! WebSocket frames: one by one, and as a connection receives them.
 
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ const WORDS: [&[u8]; 22] = [
     &[0xc1],
 ];
 
-/// A header's verdict is the same with every byte that is there from when it is found on, and nothing over its limit is ever
-/// announced. What the fast way makes of a whole message is what the slow one makes of it.
+/// Once a header is complete, further bytes do not change its verdict, and no accepted header announces more than its
+/// limit. The fast path and the slow path read a complete message in the same way.
 pub fn frames(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let payload_bytes_max = dice.choose(&[1000, 0, 125, 1 << 20]);
@@ -54,7 +54,7 @@ pub fn frames(bytes: &[u8]) {
         for cut in 0..rest.len().min(16) {
             match (&frame::decode(&rest[..cut], payload_bytes_max), &whole) {
                 (Ok(None), _) => {}
-                (cut, whole) => assert_eq!(cut, whole, "more bytes change what was found"),
+                (cut, whole) => assert_eq!(cut, whole, "more bytes change the verdict"),
             }
         }
         let Ok(found) = whole else { break };
@@ -94,7 +94,7 @@ fn check_payload(rest: &[u8], header: &Header, masked: &[u8]) {
     assert_eq!(
         whole.is_some(),
         is_message && header.payload_len <= 0xffff,
-        "the fast way is not taken where it can be"
+        "the fast path is not taken although it could be"
     );
     if let Some(whole) = whole {
         let mut out = vec![0; whole.end];
@@ -106,7 +106,7 @@ fn check_payload(rest: &[u8], header: &Header, masked: &[u8]) {
     }
 }
 
-/// A connection is answered in the same way however its bytes are cut.
+/// The answer to a connection does not depend on how its bytes are cut.
 pub fn cuts(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let lengths = dice.take(4);
@@ -121,7 +121,7 @@ pub fn cuts(bytes: &[u8]) {
     }
 }
 
-/// What a connection was sent, whether it is closed, and what was counted of it.
+/// The bytes that a connection was sent, whether it is closed, and its counters.
 fn answered<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> (Vec<u8>, bool, [u64; 5]) {
     let mut node = Node::new(0, 1, limits(), None);
     let id = node.connect();
@@ -140,7 +140,7 @@ fn answered<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> (Vec<u8>, bool, [u64;
             node.turn(Duration::ZERO, &mut buffer);
             node.end_turn();
         }
-        assert!(node.next_turn(Duration::ZERO).is_none_or(|at| at > Duration::ZERO), "it does not come to rest");
+        assert!(node.next_turn(Duration::ZERO).is_none_or(|at| at > Duration::ZERO), "the nodes never come to rest");
     }
     let stats = *node.hub_mut().refresh_stats();
     let counts = [stats.received, stats.refused, stats.faults, stats.published, stats.subscriptions];

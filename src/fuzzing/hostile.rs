@@ -1,4 +1,4 @@
-//! What a client may send after its upgrade that means no good: frames of a grammar, and bytes that are in none.
+//! Input that a hostile client may send after its upgrade: frames of a grammar, and bytes that match no grammar.
 
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -6,7 +6,7 @@ use super::dice::Dice;
 use crate::simulation::frames::push_frame;
 
 const MASKS: [[u8; 4]; 3] = [[0; 4], [1, 2, 3, 4], [0xff, 0x80, 0x7f, 0x0d]];
-/// Those that may be published to, those that may be subscribed to, and those that are neither.
+/// Names that may be published to, names that may be subscribed to, and names that may be neither.
 const NAMES: [&str; 24] = [
     "a",
     "b",
@@ -33,7 +33,7 @@ const NAMES: [&str; 24] = [
     "a..b",
     "*.*.*.*.*",
 ];
-/// What may be said of channels, and the rest.
+/// Header lines that name channels, and others.
 const LINES: [&str; 12] = [
     "publish:",
     "publish:",
@@ -49,11 +49,11 @@ const LINES: [&str; 12] = [
     "bad",
 ];
 
-/// Appends one thing.
+/// Appends one item.
 pub(super) fn push(dice: &mut Dice<'_>, out: &mut Vec<u8>) {
     let mask = dice.choose(&MASKS);
     let text = OpCode::Data(Data::Text);
-    // What breaks a rule ends the connection, so it is rare.
+    // Input that breaks a rule ends the connection, so it is rare.
     let kinds = if dice.is_one_in(6) { 20 } else { 14 };
     match dice.below(kinds) {
         0..10 => push_frame(out, true, text, mask, &message(dice)),
@@ -72,7 +72,7 @@ pub(super) fn push(dice: &mut Dice<'_>, out: &mut Vec<u8>) {
             push_frame(out, true, OpCode::Control(Control::Ping), mask, &vec![b'p'; count]);
         }
         13 => {
-            // The same again and again, which the hub has a way of its own for.
+            // The same message again and again, for which the hub has a fast path.
             let message = message(dice);
             for _ in 0..dice.below(24) {
                 push_frame(out, true, text, mask, &message);
@@ -101,11 +101,11 @@ pub(super) fn push(dice: &mut Dice<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// A message, sound or not.
+/// A message, valid or not.
 fn message(dice: &mut Dice<'_>) -> Vec<u8> {
     let mut message =
         dice.choose(&["LHTTP/1.0 c\r\n", "LHTTP/1.0 c\r\n", "LHTTP/1.0 other\r\n", "LHTTP/2.0\r\n", ""]).to_owned();
-    // One unsound line or name refuses all of a message, so most have none.
+    // One invalid line or name refuses the whole message, so most messages have none.
     let is_sound = !dice.is_one_in(4);
     let (lines, names) = if is_sound { (&LINES[..6], &NAMES[..12]) } else { (&LINES[..], &NAMES[..]) };
     if is_sound {

@@ -45,16 +45,16 @@ const WORDS: [&[u8]; 36] = [
     b"0",
 ];
 
-/// Appends what these bytes stand for.
+/// Appends the text that these bytes stand for.
 pub(super) fn push(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(expand(bytes, &WORDS));
 }
 
-/// What became of a head: its length, or the status of its refusal; none while it is not whole.
+/// The verdict on a head: its length, or the status of its refusal; none while it is not complete.
 type Verdict = Option<Result<usize, u16>>;
 
-/// A head's verdict is the same however it is cut, once its empty line has come, and is found by reading each byte a few
-/// times. It says nothing about what follows.
+/// Once a head's empty line has come, its verdict does not depend on how the head is cut, and the parser reads each
+/// byte only a few times. Bytes behind the head change nothing.
 pub fn http(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let head_bytes_max = dice.choose(&[1024, 64, 8192]);
@@ -66,7 +66,7 @@ pub fn http(bytes: &[u8]) {
         assert!(parsed_bytes <= 3 * text.len().min(head_bytes_max + 256) + 256, "{parsed_bytes} of {}", text.len());
         match (whole, cut) {
             (Some(whole), Some(cut)) => assert_eq!(whole, cut),
-            (Some(Err(_)), None) => assert!(!has_empty_line(&text), "a fault of a whole head is not found"),
+            (Some(Err(_)), None) => assert!(!has_empty_line(&text), "a fault of a complete head is not found"),
             (whole, cut) => assert_eq!(whole, cut),
         }
     }
@@ -75,12 +75,12 @@ pub fn http(bytes: &[u8]) {
     assert!(len <= head_bytes_max && len <= text.len() && text[..len].ends_with(b"\r\n\r\n"));
     let mut others = HeaderSlots::new();
     let (alone, alone_len) = parse_head(&text[..len], head_bytes_max, &mut others).unwrap().expect("it is whole");
-    assert_eq!((&alone, alone_len), (&head, len), "what follows a head changes it");
+    assert_eq!((&alone, alone_len), (&head, len), "bytes behind a head change it");
     assert!(head.target.contains(head.path) || head.path == "/");
     assert!(!head.expect_continue || !matches!(head.body, Body::None | Body::Length(0)));
     assert!(bearer_token(&head).is_none_or(|token| !token.is_empty()));
     if let Ok(accepted) = handshake::check(&head) {
-        assert!(handshake::is_upgrade(&head), "what is no upgrade is accepted");
+        assert!(handshake::is_upgrade(&head), "a request that is no upgrade is accepted");
         let mut answer = Vec::new();
         handshake::write_accepted(&mut answer, &accepted);
         assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(b"\r\n\r\n") && answer.len() < 512 + len);
@@ -108,7 +108,7 @@ fn in_pieces<'b>(pieces: impl Iterator<Item = &'b [u8]>, head_bytes_max: usize) 
 fn has_empty_line(text: &[u8]) -> bool {
     let begin = text.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(text.len());
     let lines: Vec<&[u8]> = text[begin..].split(|&byte| byte == b'\n').collect();
-    // Behind the last line feed is no line.
+    // Behind the last line feed there is no line.
     lines.iter().take(lines.len() - 1).skip(1).any(|line| line.is_empty() || *line == b"\r")
 }
 
@@ -139,7 +139,7 @@ const CHUNKS: [&[u8]; 24] = [
     b"10\r\n0123456789abcdef\r\n",
 ];
 
-/// A chunked body is the same however it is cut; it is within its limit, and shorter than what it was sent in.
+/// The decoded body does not depend on how the input is cut. It is within its limit, and shorter than its encoding.
 pub fn chunked(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let body_bytes_max = dice.choose(&[100, 3, 0, 1 << 20]);

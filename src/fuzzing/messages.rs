@@ -47,8 +47,8 @@ const WORDS: [&[u8]; 36] = [
     b"14",
 ];
 
-/// A head is what a program's own [`Message`] is of the same bytes, and stays that when more follows or when it is written
-/// and read again. It keeps to its limits, which change nothing else. Each name counts once.
+/// A head equals a program's own [`Message`] of the same bytes. It stays the same when more bytes follow, and when it
+/// is written and read again. It keeps its limits, which change nothing else. Each name counts once.
 pub fn messages(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let limits = HeadLimits { head_bytes_max: 1 + dice.below(400), headers_max: dice.below(8) };
@@ -58,7 +58,7 @@ pub fn messages(bytes: &[u8]) {
         if payload.starts_with(VERSION) {
             assert!(
                 Head::default().parse(&payload, false, limits).is_err(),
-                "a program is told of a fault, a client not"
+                "Message::parse finds a fault that the server does not"
             );
             let _ = find_ack(&payload, limits);
         }
@@ -77,7 +77,7 @@ pub fn messages(bytes: &[u8]) {
     assert_eq!(Message::parse(&again).expect("what was encoded"), message);
     if std::str::from_utf8(&payload).is_ok() {
         let mut as_text = Head::default();
-        as_text.parse(&payload, true, whole).expect("it is no other as text");
+        as_text.parse(&payload, true, whole).expect("the head is the same as text");
         assert!(as_text.headers(&payload).eq(head.headers(&payload)));
     }
 }
@@ -104,7 +104,7 @@ fn check_head(head: &Head, payload: &[u8], message: &Message) {
     assert_eq!(head.check_repeated().is_err(), is_repeated);
 }
 
-/// A multipart body is sound if all of its parts are; they are apart from each other, and inside of it.
+/// A multipart body is valid if all its parts are. The parts do not overlap, and lie inside the body.
 pub fn multipart(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let mut value = Vec::new();
@@ -123,7 +123,7 @@ pub fn multipart(bytes: &[u8]) {
     let parts: Vec<_> = multipart::parts(&value, &body).collect();
     let offsets = value.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty()).count();
     assert!((1..=offsets.max(1)).contains(&parts.len()), "{} parts of {offsets} offsets", parts.len());
-    assert!(parts[..parts.len() - 1].iter().all(Result::is_ok), "parts go on behind a fault");
+    assert!(parts[..parts.len() - 1].iter().all(Result::is_ok), "parts follow a fault");
     assert_eq!(multipart::check(&value, &body).is_ok(), parts.iter().all(Result::is_ok));
     let mut end = body.as_ptr().addr();
     for part in parts.iter().flatten() {

@@ -1,4 +1,4 @@
-//! Names of channels, patterns, and what matches what.
+//! Names of channels, patterns, and their matching.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +41,8 @@ const WORDS: [&[u8]; 28] = [
     b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
 
-/// What is a name keeps to the limits of names. The table of patterns finds what the definition of matching says,
-/// whatever was added to it and removed.
+/// Each accepted name keeps the limits of names. The table of patterns agrees with the definition of matching, whatever
+/// was added to it and removed.
 pub fn names(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let removals = dice.take(4);
@@ -63,7 +63,7 @@ pub fn names(bytes: &[u8]) {
         let Some(&id) = table.keys().nth(usize::from(number) % table.len().max(1)) else { break };
         let name = table.remove(&id).expect("it was found");
         patterns.remove(&name, id);
-        assert_eq!(patterns.find(&name, |other| other == id), None, "a pattern was removed and is found");
+        assert_eq!(patterns.find(&name, |other| other == id), None, "a removed pattern is found");
     }
     check_matches(&patterns, &table, &names);
 }

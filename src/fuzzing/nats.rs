@@ -1,4 +1,4 @@
-//! What a NATS server says.
+//! The bytes of a NATS server.
 
 use super::dice::{Dice, pieces};
 use crate::edge::nats::said::{Listener, Said};
@@ -36,11 +36,11 @@ const WORDS: [&[u8]; 30] = [
     b"MSG a 1 300000\r\n",
 ];
 
-/// As in `edge/nats/said.rs`: a line, a payload, headers, and what is read at once.
+/// As in `edge/nats/said.rs`: a line, a payload, headers, and the bytes of one read.
 const OVERHEAD_BYTES: usize = 320 * 1024;
 
-/// What a server says is heard in the same way however it is cut, up to the place where it is no NATS. Whatever is announced,
-/// no more memory is taken than the largest message may need.
+/// The result does not depend on how the server's bytes are cut, up to the place where they are no longer NATS.
+/// Whatever the server announces, the reader takes no more memory than the largest message may need.
 pub fn nats(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let payload_bytes_max = dice.choose(&[16, 0, 1000]);
@@ -52,7 +52,7 @@ pub fn nats(bytes: &[u8]) {
     }
 }
 
-/// All that is said, and whether it is NATS to the end.
+/// All parsed items, and whether the bytes are NATS to the end.
 fn heard<'b>(pieces: impl Iterator<Item = &'b [u8]>, payload_bytes_max: usize) -> (Vec<String>, bool) {
     let (mut listener, mut heard) = (Listener::default(), Vec::new());
     for mut piece in pieces {

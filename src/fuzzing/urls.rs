@@ -1,4 +1,4 @@
-//! URLs that clients ask for, and the prefixes that they must be below.
+//! URLs that clients ask for, and the prefixes that must contain them.
 
 use percent_encoding::percent_decode;
 
@@ -44,8 +44,8 @@ const WORDS: [&[u8]; 36] = [
     b"http:\\\\h:8080\\a\\b",
 ];
 
-/// A URL that is allowed is at the allowed server and below the allowed path, however often its escapes are resolved; and
-/// it is in its canonical form. No text for the option is too odd.
+/// An allowed URL is at the allowed server and below the allowed path, however often its escapes are resolved, and it
+/// is in canonical form. The option's parser accepts or refuses any text without a panic.
 pub fn urls(bytes: &[u8]) {
     let mut dice = Dice::new(bytes);
     let is_below = dice.is_one_in(2);

@@ -1,22 +1,23 @@
-//! Channel names and patterns (PROTOCOL.md §2, "Channels"): what is one, and what matches what.
+//! Channel names and patterns (PROTOCOL.md §2, "Channels"): their syntax, and the matching of a pattern with a channel.
 //!
-//! A name is 1–255 bytes without space or control character, in at most 32 tokens separated by `.`, none of them empty. In
-//! a subscription a token `*` stands for exactly one token and a last token `>` for one or more; only a *whole* token is a
-//! wildcard, so `a*` and `>>` are plain text. That a head is UTF-8 is checked where the head is parsed, not here.
+//! A name has 1–255 bytes, no space and no control character. It consists of at most 32 tokens, separated by `.`; none
+//! is empty. In a subscription a token `*` stands for exactly one token, and a last token `>` for one or more. Only a
+//! *whole* token is a wildcard, so `a*` and `>>` are plain text. The parser of the head checks that a head is UTF-8;
+//! this module does not.
 
 use crate::error::{Reason, Refusal};
 
 /// The longest channel or pattern, in bytes.
 pub(crate) const CHANNEL_BYTES_MAX: usize = 255;
-/// The most tokens of a channel or pattern: so deep is the way to it, at most.
+/// The most tokens of a channel or pattern. It bounds the depth of a lookup.
 pub(crate) const TOKENS_MAX: usize = 32;
-/// The most tokens of a pattern that are `*`: each is one more place where a lookup has two ways to go.
+/// The most `*` tokens of a pattern. At each of them a lookup has two ways to go.
 pub(crate) const STARS_MAX: usize = 4;
 
-/// How much of a refused name its sentence shows, in characters.
+/// The most characters of a refused name that its error sentence shows.
 const SHOWN_CHARACTERS_MAX: usize = 64;
 
-/// What a subscription names. It is a property of the name alone: no name is both.
+/// The kind of a subscription. The name alone decides it, and no name is both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// One channel.
@@ -25,10 +26,10 @@ pub(crate) enum Kind {
     Pattern,
 }
 
-/// Checks that `name` may be published to. One pass, and no allocation unless it is refused.
+/// Checks that `name` may be published to. One pass; it allocates only to refuse.
 ///
 /// # Errors
-/// `bad-channel`: not a channel name, or a whole token of it is `*` or `>`.
+/// `bad-channel`: `name` is not a channel name, or one of its whole tokens is `*` or `>`.
 pub(crate) fn check_publish(name: &[u8]) -> Result<(), Refusal> {
     match shape(name) {
         Some(Shape { wild: false, .. }) => Ok(()),
@@ -36,10 +37,10 @@ pub(crate) fn check_publish(name: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Checks that `name` may be subscribed to, and says which kind it is. One pass, and no allocation unless it is refused.
+/// Checks that `name` may be subscribed to, and returns its kind. One pass; it allocates only to refuse.
 ///
 /// # Errors
-/// `bad-channel`: neither a channel name nor a pattern; a `>` that is not the last token is neither, nor are more than
+/// `bad-channel`: `name` is neither a channel name nor a pattern. A pattern has `>` only as its last token, and at most
 /// [`STARS_MAX`] tokens `*`.
 pub(crate) fn check_subscribe(name: &[u8]) -> Result<Kind, Refusal> {
     match shape(name) {
@@ -49,32 +50,32 @@ pub(crate) fn check_subscribe(name: &[u8]) -> Result<Kind, Refusal> {
     }
 }
 
-/// Checks that a client may publish or subscribe to `name`. The program that embeds the server may use any.
+/// Checks that a client may publish or subscribe to `name`. The program that embeds the server may use any name.
 ///
 /// # Errors
-/// `forbidden`: the name is the system's, see [`is_system`].
+/// `forbidden`: the name is reserved for the system, see [`is_system`].
 #[inline]
 pub(crate) fn check_client(name: &[u8]) -> Result<(), Refusal> {
     if is_system(name) { Err(forbidden(name)) } else { Ok(()) }
 }
 
-/// What a name that has passed [`check_subscribe`] is.
+/// The kind of a name that has passed [`check_subscribe`].
 pub(crate) fn kind(name: &[u8]) -> Kind {
-    // Hardly any exact name has one of these bytes at all.
+    // Hardly any exact name contains one of these bytes, so this test settles most names.
     let is_pattern =
         memchr::memchr2(b'*', b'>', name).is_some() && tokens(name).any(|token| matches!(token, b"*" | b">"));
     if is_pattern { Kind::Pattern } else { Kind::Exact }
 }
 
-/// Whether a name is the system's: its first token begins with `$` or `_`, as those of NATS' own subjects do.
+/// Whether a name is reserved for the system: its first token begins with `$` or `_`, as NATS' own subjects do.
 pub(crate) fn is_system(name: &[u8]) -> bool {
     matches!(name, [b'$' | b'_', ..])
 }
 
-/// Whether `pattern` matches `channel`, token by token; a pattern without wildcards matches itself alone.
+/// Whether `pattern` matches `channel`, token by token. A pattern without wildcards matches only itself.
 ///
-/// Both must have passed their check. This is the definition that the table of patterns is held against, which a publish
-/// goes through.
+/// Both must have passed their check. A publish looks up the table of patterns instead; the tests compare that table
+/// with this definition.
 pub(crate) fn matches(pattern: &[u8], channel: &[u8]) -> bool {
     if begins_with_wildcard(pattern) && is_system(channel) {
         return false;
@@ -96,8 +97,8 @@ pub(crate) fn begins_with_wildcard(name: &[u8]) -> bool {
     matches!(tokens(name).next(), Some(b"*" | b">"))
 }
 
-/// The names in a `subscribe`, `publish` or `unsubscribe` value, separated by spaces or tabs, one or more. They are not
-/// checked.
+/// The names in a `subscribe`, `publish` or `unsubscribe` value, separated by one or more spaces or tabs. The names are
+/// not checked.
 pub(crate) fn split(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b' ' || byte == b'\t').filter(|name| !name.is_empty())
 }
@@ -107,7 +108,7 @@ pub(crate) fn tokens(name: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     name.split(|&byte| byte == b'.')
 }
 
-/// What the wildcards of a name of legal bytes and tokens look like.
+/// The wildcards of a name whose bytes and tokens are legal.
 #[derive(Default)]
 struct Shape {
     /// A whole token is `*` or `>`.
@@ -120,16 +121,16 @@ struct Shape {
     stars: usize,
 }
 
-/// The shape of a name, or `None` if its length, a byte, a token or their number is not legal.
+/// The shape of a name, or `None` if its length, a byte, a token or the number of tokens is not legal.
 fn shape(name: &[u8]) -> Option<Shape> {
-    // Without a way out the compiler checks many bytes at a time; almost all names are fine.
+    // Without an early exit the compiler checks many bytes at a time, and almost all names pass.
     let forbidden = name.iter().fold(false, |found, &byte| found | is_forbidden(byte));
     if forbidden || name.len() > CHANNEL_BYTES_MAX {
         return None;
     }
     let mut shape = Shape::default();
     for (before, token) in tokens(name).enumerate() {
-        // A tail that another token follows.
+        // Another token follows the `>`.
         shape.tail_inside |= shape.tail;
         match token {
             b"" => return None,
@@ -148,12 +149,12 @@ fn shape(name: &[u8]) -> Option<Shape> {
     Some(shape)
 }
 
-/// Whether a byte may not occur in a name: the space would end the name in a header, a control character the line.
+/// Whether a name may not contain this byte. A space would end the name in a header, and a control character the line.
 fn is_forbidden(byte: u8) -> bool {
     byte <= b' ' || byte == 0x7f
 }
 
-/// Says what is wrong with a name that has been found wrong: the first of its flaws.
+/// The refusal of an illegal name. The sentence names the first flaw.
 #[cold]
 fn refusal(name: &[u8], publish: bool) -> Refusal {
     let flaw = if name.is_empty() {
@@ -186,10 +187,10 @@ fn forbidden(name: &[u8]) -> Refusal {
     Refusal::because(Reason::Forbidden, sentence)
 }
 
-/// A name in quotes as it can be shown: control characters escaped, bytes that are not UTF-8 replaced, the end cut off
-/// if it is long.
+/// A name in quotes, fit to be shown: control characters are escaped, bytes that are not UTF-8 are replaced, and a long
+/// name is cut off.
 fn shown(name: &[u8]) -> String {
-    // A character has at most 4 bytes, so a character that this cuts in two is behind those that are shown.
+    // A character has at most 4 bytes, so the cut can split only a character behind the shown ones.
     let start = &name[..name.len().min(4 * SHOWN_CHARACTERS_MAX)];
     let text = String::from_utf8_lossy(start);
     match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {

@@ -1,8 +1,8 @@
-//! WebSocket frames (RFC 6455 §5): decoding what a client sends, encoding what a server sends.
+//! WebSocket frames (RFC 6455 §5): decodes a client's frames and encodes a server's.
 //!
-//! Headers are read and written by hand: tungstenite's `FrameHeader::parse` takes 10 ns where this takes 2, and lets
-//! through long forms of short lengths, lengths with bit 63 set, unmasked frames and fragmented control frames. Opcodes
-//! and close codes are tungstenite's, and both sides of its `FrameHeader` are the oracle in the tests.
+//! We read and write headers by hand. tungstenite's `FrameHeader::parse` takes 10 ns where this code takes 2. It also
+//! accepts long forms of short lengths, lengths with bit 63 set, unmasked frames and fragmented control frames. Opcodes
+//! and close codes are tungstenite's, and the tests use both sides of its `FrameHeader` as the oracle.
 
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
@@ -11,25 +11,25 @@ use crate::{error::Fault, protocol::mask};
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
 
-/// The header of a client's frame, checked.
+/// The checked header of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) is_final: bool,
     pub(crate) opcode: OpCode,
     pub(crate) mask: [u8; 4],
-    /// The bytes that the header takes, mask included.
+    /// The header's length in bytes, mask included.
     pub(crate) len: usize,
-    /// The bytes of the payload behind it.
+    /// The length of the payload behind the header, in bytes.
     pub(crate) payload_len: usize,
 }
 
-/// Reads the header at the start of `bytes`; `None` asks for more bytes.
+/// Reads the header at the start of `bytes`; `None` means that more bytes are needed.
 ///
-/// Each rule is tried as soon as the byte that breaks it is there, so a frame that announces more than
-/// `payload_bytes_max` is refused before any of its payload was read or room was made for it.
+/// Each rule is checked as soon as the byte that may break it has come. So a frame that announces more than
+/// `payload_bytes_max` is refused before any of its payload is read or buffered.
 ///
 /// # Errors
-/// 1002 for what breaks RFC 6455 §5.2 and §5.5, 1009 for a length over `payload_bytes_max`.
+/// 1002 for a violation of RFC 6455 §5.2 or §5.5, 1009 for a length over `payload_bytes_max`.
 #[inline]
 pub(crate) fn decode(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<Header>, Fault> {
     let [first, second, rest @ ..] = bytes else {
@@ -74,19 +74,20 @@ pub(crate) fn decode(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<He
     Ok(Some(Header { is_final, opcode, mask: *mask, len, payload_len: payload_len as usize }))
 }
 
-/// A data message in a single frame, all of it there.
+/// A complete data message in a single frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whole {
     pub(crate) is_text: bool,
     pub(crate) mask: [u8; 4],
     /// Where the payload starts.
     pub(crate) start: usize,
-    /// Where it ends, and the next frame starts.
+    /// Where the payload ends and the next frame starts.
     pub(crate) end: usize,
 }
 
-/// The message at the start of `bytes`, if it is whole, in a single frame and shorter than 64 KiB: then it breaks no rule
-/// that [`decode`] knows, but perhaps the length limit. `None` says nothing but that [`decode`] must look.
+/// Finds the message at the start of `bytes` if it is complete, in a single frame and shorter than 64 KiB. Such a
+/// message breaks no rule that [`decode`] checks, except perhaps the length limit. `None` says nothing about `bytes`:
+/// call [`decode`].
 #[inline]
 pub(crate) fn whole(bytes: &[u8]) -> Option<Whole> {
     let &[first, second, high, low, ..] = bytes else { return None };
@@ -117,9 +118,9 @@ fn opcode(first: u8) -> Result<OpCode, Fault> {
     }
 }
 
-/// Writes the message that [`whole`] has found in `bytes` to the start of `out`, which has room for `whole.end` bytes, as
-/// a server's frame: the same header without the mask, and the payload unmasked. Gives the frame's length, and whether
-/// the payload is ASCII.
+/// Writes the message that [`whole`] found in `bytes` to the start of `out`, which has room for `whole.end` bytes. It
+/// becomes a server's frame: the same header without the mask, and the payload unmasked. Returns the frame's length,
+/// and whether the payload is ASCII.
 #[inline]
 pub(crate) fn rewrite(bytes: &[u8], whole: Whole, out: &mut [u8]) -> (usize, bool) {
     let header = whole.start - 4;
@@ -129,7 +130,7 @@ pub(crate) fn rewrite(bytes: &[u8], whole: Whole, out: &mut [u8]) -> (usize, boo
     (len, mask::unmask_into(&mut out[header..len], &bytes[whole.start..whole.end], whole.mask))
 }
 
-/// The payload of a whole frame that was encoded here.
+/// The payload of a complete frame that this module encoded.
 #[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge sends it without the frame
 pub(crate) fn payload(frame: &[u8]) -> &[u8] {
     let header = match frame.get(1) {
@@ -171,7 +172,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a close frame. A reason longer than fits is cut at a character's end.
+/// Appends a close frame. A reason that is too long is cut at the end of a character.
 pub(crate) fn encode_close(out: &mut Vec<u8>, code: u16, reason: &str) {
     let reason = &reason[..reason.floor_char_boundary(CONTROL_BYTES_MAX - 2)];
     encode_header(out, OpCode::Control(Control::Close), 2 + reason.len());
@@ -184,10 +185,10 @@ pub(crate) fn is_close_code(code: u16) -> bool {
     CloseCode::from(code).is_allowed()
 }
 
-/// Reads a close frame's payload: its code, or `None` when it has none.
+/// Reads a close frame's payload and returns its code, or `None` if it has none.
 ///
 /// # Errors
-/// 1002 for half a code or one that must not be sent, 1007 for a reason that is not UTF-8 (RFC 6455 §5.5.1).
+/// 1002 for half a code or a code that must not be sent, 1007 for a reason that is not UTF-8 (RFC 6455 §5.5.1).
 pub(crate) fn decode_close(payload: &[u8]) -> Result<Option<u16>, Fault> {
     match payload {
         [] => Ok(None),
@@ -205,7 +206,7 @@ pub(crate) fn decode_close(payload: &[u8]) -> Result<Option<u16>, Fault> {
     }
 }
 
-/// The length of the server's frame at the start of `bytes`, which must hold its whole header.
+/// The length of the server's frame at the start of `bytes`, which must hold the frame's whole header.
 pub(crate) fn server_frame_len(bytes: &[u8]) -> usize {
     match bytes[1] {
         126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rfc_forbids_is_a_protocol_fault() {
+    fn a_frame_that_the_rfc_forbids_is_a_protocol_fault() {
         for bytes in [
             &[0xc1, 0x80][..],                                 // RSV1
             &[0xa1],                                           // RSV2, one byte is enough
@@ -350,7 +351,7 @@ mod tests {
         }
 
         #[test]
-        fn our_frames_are_tungstenites_and_have_the_length_that_we_walk_them_by(
+        fn our_frames_equal_tungstenites_and_server_frame_len_gives_their_length(
             len in prop_oneof![0usize..300, 65_000usize..66_000],
         ) {
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! The server's side of the WebSocket handshake (RFC 6455 §4.2, PROTOCOL.md §3).
 //!
-//! Ours instead of tungstenite's, because that one wants its own buffer and 24 allocations per client, takes no list in
+//! We do not use tungstenite's handshake: it wants its own buffer and 24 allocations per client, accepts no list in
 //! `Upgrade`, and cannot answer 405 or 426.
 
 use tungstenite::handshake::derive_accept_key;
@@ -12,7 +12,7 @@ use crate::error::HttpFault;
 pub(crate) const UPGRADE_REQUIRED: &[(&str, &str)] =
     &[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13")];
 
-/// The subprotocol that this server answers to.
+/// The only subprotocol that this server accepts.
 const SUBPROTOCOL: &[u8] = b"lhttp";
 
 const BAD_METHOD: HttpFault = HttpFault::new(405, "a WebSocket handshake is a GET");
@@ -23,25 +23,25 @@ const BAD_VERSION: HttpFault = HttpFault::new(426, "this server speaks WebSocket
 const BAD_KEY: HttpFault = HttpFault::new(400, "Sec-WebSocket-Key is not exactly one base64 of 16 bytes");
 const HAS_BODY: HttpFault = HttpFault::new(400, "a WebSocket handshake has no body");
 
-/// A handshake that is granted.
+/// An accepted handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
     /// `Sec-WebSocket-Accept`: 28 characters.
     accept_key: String,
-    /// The client offered the subprotocol `lhttp`, so it gets it.
+    /// The client offered the subprotocol `lhttp`, so the response selects it.
     lhttp: bool,
 }
 
-/// A handshake that is refused: for [`write_fault`](super::http::write_fault).
+/// A rejected handshake, for [`write_fault`](super::http::write_fault).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct Rejected {
     /// The status and the sentence.
     pub(crate) fault: HttpFault,
     /// The headers that this status must have.
     pub(crate) extra: &'static [(&'static str, &'static str)],
 }
 
-impl From<HttpFault> for Refused {
+impl From<HttpFault> for Rejected {
     fn from(fault: HttpFault) -> Self {
         let extra: &[_] = match fault.status {
             405 => &[("Allow", "GET")],
@@ -52,11 +52,11 @@ impl From<HttpFault> for Refused {
     }
 }
 
-/// Whether the client wants a WebSocket, so that [`check`] has to answer: `Upgrade` names `websocket`, or there is a
-/// `Sec-WebSocket-Key`. Costs nothing: the parser has seen it.
+/// Whether the client asks for a WebSocket, so that [`check`] must answer: `Upgrade` names `websocket`, or there is a
+/// `Sec-WebSocket-Key`. This costs nothing: the parser has noted it.
 ///
-/// `Connection: upgrade` alone is not enough: proxies are widely set up to add it to every request that they forward,
-/// and an `Upgrade` to something else, such as `h2c`, may be ignored (RFC 9110 §7.8).
+/// `Connection: upgrade` alone is not enough, because many proxies add it to every request that they forward. An
+/// `Upgrade` to another protocol, such as `h2c`, may be ignored (RFC 9110 §7.8).
 pub(crate) fn is_upgrade(head: &RequestHead<'_, '_>) -> bool {
     head.names_websocket
 }
@@ -64,12 +64,12 @@ pub(crate) fn is_upgrade(head: &RequestHead<'_, '_>) -> bool {
 /// Checks a handshake in the order of RFC 6455 §4.2.1. Subprotocols other than `lhttp` and all extensions are ignored.
 /// One allocation.
 ///
-/// A key counts as base64 of 16 bytes by its form; the 4 bits of its last character that mean nothing are not looked
-/// at (RFC 4648 §3.5).
+/// The form of the key decides whether it is base64 of 16 bytes. The 4 unused bits of its last character are not
+/// checked (RFC 4648 §3.5).
 ///
 /// # Errors
-/// What to answer before closing.
-pub(crate) fn check(head: &RequestHead<'_, '_>) -> Result<Accepted, Refused> {
+/// The response to send before the connection is closed.
+pub(crate) fn check(head: &RequestHead<'_, '_>) -> Result<Accepted, Rejected> {
     if head.method != "GET" {
         return Err(BAD_METHOD.into());
     }
@@ -105,13 +105,13 @@ pub(crate) fn write_accepted(out: &mut Vec<u8>, accepted: &Accepted) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// The value of a header that must be there once (RFC 6455 §11.3).
+/// The value of a header that must occur exactly once (RFC 6455 §11.3).
 fn only<'b>(head: &RequestHead<'_, 'b>, name: &str) -> Option<&'b [u8]> {
     let mut values = head.header_values(name);
     values.next().filter(|_| values.next().is_none())
 }
 
-/// 16 bytes are 22 characters and two of padding, always.
+/// The base64 of 16 bytes is always 22 characters and two of padding.
 fn is_base64_of_16_bytes(key: &[u8]) -> bool {
     let is_symbol = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_symbol)

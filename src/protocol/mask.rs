@@ -1,10 +1,10 @@
-//! The mask of a client's frames (RFC 6455 §5.3): four bytes, laid over the payload again and again.
+//! The mask of a client's frames (RFC 6455 §5.3): four bytes, repeated over the payload.
 
 /// A bit that no ASCII byte has set, in each byte of a word.
 const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
 
-/// Removes the mask from a payload, in place. Says whether the payload is ASCII, since its bytes are at hand: most text
-/// is, and needs no further check for UTF-8.
+/// Removes the mask from a payload, in place. Returns whether the payload is ASCII, since its bytes are at hand: most
+/// text is ASCII, and needs no further UTF-8 check.
 #[inline]
 pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     let wide = wide(mask);
@@ -28,8 +28,8 @@ pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4]) -> bool {
     seen & NOT_ASCII == 0
 }
 
-/// As [`unmask`], from one place to another, both of one length.
-#[inline(never)] // inlined, the two places are not known to be apart, and the loop stays one of single words
+/// As [`unmask`], from one place to another; both have the same length.
+#[inline(never)] // when inlined, the compiler does not know that the places are apart, and does not vectorise the loop
 pub(crate) fn unmask_into(out: &mut [u8], masked: &[u8], mask: [u8; 4]) -> bool {
     let wide = wide(mask);
     let mut seen = 0;
@@ -39,7 +39,7 @@ pub(crate) fn unmask_into(out: &mut [u8], masked: &[u8], mask: [u8; 4]) -> bool 
         *to = plain.to_le_bytes();
     }
     if let (Some(to), Some(from)) = (out.last_chunk_mut::<8>(), masked.last_chunk::<8>()) {
-        // The tail together with some bytes before it, which come out as they did above.
+        // The tail, together with some bytes before it; those come out as they did above.
         let plain = u64::from_le_bytes(*from) ^ turned(wide, masked.len());
         seen |= plain;
         *to = plain.to_le_bytes();
@@ -52,10 +52,10 @@ pub(crate) fn unmask_into(out: &mut [u8], masked: &[u8], mask: [u8; 4]) -> bool 
     seen & NOT_ASCII == 0
 }
 
-/// Whether a masked payload starts with `head`, which has at least eight bytes; false if it has fewer.
+/// Whether a masked payload starts with `head`. Always false if `head` has fewer than eight bytes.
 ///
-/// Its end, where the channel is, comes first: it tells most heads apart. What was just unmasked would be no place to
-/// look: bytes that were written piece by piece a moment ago are slow to read in larger ones.
+/// Compares the end of `head` first, because the channel is there and tells most heads apart. It reads the masked
+/// bytes: bytes that were just unmasked, and so written in small pieces, are slow to read in larger ones.
 #[inline]
 pub(crate) fn starts_with(masked: &[u8], mask: [u8; 4], head: &[u8]) -> bool {
     let wide = wide(mask);
@@ -66,13 +66,13 @@ pub(crate) fn starts_with(masked: &[u8], mask: [u8; 4], head: &[u8]) -> bool {
         && words.all(|(masked, plain)| u64::from_le_bytes(*masked) ^ wide == u64::from_le_bytes(*plain))
 }
 
-/// The mask twice, for a word at the start of a payload.
+/// The mask twice, for the first word of a payload.
 fn wide(mask: [u8; 4]) -> u64 {
     let narrow = u64::from(u32::from_le_bytes(mask));
     narrow << 32 | narrow
 }
 
-/// The mask as it lies over the last word of so many bytes.
+/// The mask as it applies to the last word of a payload of `len` bytes.
 fn turned(wide: u64, len: usize) -> u64 {
     wide.rotate_right(8 * (len as u32 % 4))
 }
@@ -85,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_way_to_unmask_does_what_the_rfc_says_byte_by_byte(
+        fn each_way_to_unmask_agrees_with_the_rfc_byte_by_byte(
             masked in proptest::collection::vec(any::<u8>(), 0..200),
             mask: [u8; 4],
             is_ascii: bool,

@@ -1,4 +1,4 @@
-//! LHTTP messages (PROTOCOL.md §1): the head that is parsed in place, and the owned message that programs build.
+//! LHTTP messages (PROTOCOL.md §1): the head, parsed in place, and the owned message that programs build.
 
 mod answers;
 mod control;
@@ -21,7 +21,7 @@ pub(crate) const NAME_BYTES_MAX: usize = 64;
 /// The longest `ack` token, in bytes (PROTOCOL.md §2).
 pub(crate) const ACK_BYTES_MAX: usize = 64;
 
-/// Whether a message is LHTTP at all; what is not goes to the raw handler.
+/// Whether a message is LHTTP at all. The raw handler gets all others.
 pub(crate) fn is_lhttp(payload: &[u8]) -> bool {
     payload.starts_with(VERSION)
 }
@@ -36,12 +36,12 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && name.iter().all(|&byte| is_token(byte))
 }
 
-/// Whether this byte may stand in a header's value (RFC 9110 §5.5): anything but control characters; tabs may.
+/// Whether a header's value may contain this byte (RFC 9110 §5.5): anything but control characters; tabs are allowed.
 pub(crate) const fn is_value_byte(byte: u8) -> bool {
     (byte >= 0x20 && byte != 0x7f) || byte == b'\t'
 }
 
-/// Whether this byte may stand in a header's name (RFC 9110 §5.6.2). A table, because names are read byte by byte.
+/// Whether a header's name may contain this byte (RFC 9110 §5.6.2). A table, because names are read byte by byte.
 pub(crate) fn is_token(byte: u8) -> bool {
     const TOKENS: [bool; 256] = {
         let mut tokens = [false; 256];

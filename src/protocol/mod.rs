@@ -1,4 +1,4 @@
-//! The protocol as values: bytes in, values out. No sockets, threads, clocks or logging here.
+//! The protocol as values: bytes in, values out. It has no sockets, threads, clocks or logging.
 
 pub(crate) mod channel;
 pub(crate) mod encoding;

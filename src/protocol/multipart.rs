@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// One part of a multipart body: headers of its own, and a body.
+/// One part of a multipart body: its own headers and its own body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'p> {
     head: &'p [u8],
@@ -34,7 +34,7 @@ impl<'p> Part<'p> {
         self.body
     }
 
-    /// Reads the head once, line by line, and none of the body.
+    /// Reads the head once, line by line, and does not read the body.
     fn parse(bytes: &'p [u8]) -> Result<Self, Refusal> {
         let mut head_len = 0;
         while !bytes[head_len..].starts_with(b"\r\n") {
@@ -48,7 +48,7 @@ impl<'p> Part<'p> {
     }
 }
 
-/// The length of the header line that `bytes` begins with, and of its CR LF.
+/// The length of the first header line of `bytes`, its CR LF included.
 fn line_len(bytes: &[u8]) -> Result<usize, Refusal> {
     let name_len = bytes.iter().take(NAME_BYTES_MAX).take_while(|&&byte| is_token(byte)).count();
     let value = match bytes.get(name_len) {
@@ -66,7 +66,8 @@ fn line_len(bytes: &[u8]) -> Result<usize, Refusal> {
     }
 }
 
-/// The parts that `value`, a `multipart` header's, cuts `body` into; the iterator ends behind the first error.
+/// The parts of `body`, cut at the offsets in `value`, the value of a `multipart` header. The iterator ends behind the
+/// first error.
 pub(crate) fn parts<'p>(value: &'p [u8], body: &'p [u8]) -> impl Iterator<Item = Result<Part<'p>, Refusal>> + use<'p> {
     let mut offsets = value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty()).peekable();
     let mut previous: Option<usize> = None;
@@ -94,7 +95,7 @@ pub(crate) fn parts<'p>(value: &'p [u8], body: &'p [u8]) -> impl Iterator<Item =
     })
 }
 
-/// Checks all parts (PROTOCOL.md §4: one that is wrong refuses the message).
+/// Checks all parts (PROTOCOL.md §4: one invalid part refuses the whole message).
 ///
 /// # Errors
 /// `bad-multipart`.
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_examples_are_cut_as_the_protocol_says() {
+    fn the_protocols_examples_are_cut_as_it_says() {
         let body = b"k1:v1\r\n\r\nbody1k2:v2\r\n\r\nbody2";
         assert_eq!(bodies("0 14", body).unwrap(), [b"body1", b"body2"]);
         let first = parts(b"0 14", body).next().unwrap().unwrap();
@@ -147,7 +148,10 @@ mod tests {
 
         let upload = b"content-type:text/json\r\n\r\n{filename:file.txt,fileLen:5}content-type:text/plain\r\n\r\nhello";
         assert_eq!(bodies("0 55", upload).unwrap(), [&b"{filename:file.txt,fileLen:5}"[..], b"hello"]);
-        assert!(bodies("0 56", upload).is_ok_and(|parts| parts[1] == b"hello"), "one off is a part of another name");
+        assert!(
+            bodies("0 56", upload).is_ok_and(|parts| parts[1] == b"hello"),
+            "an offset that is one off makes a part with another header name"
+        );
     }
 
     #[test]
@@ -168,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Whether a part is one, with no regard to speed: all lines up to the first empty one are headers.
+    /// The body of a valid part, else None; without regard to speed. All lines up to the first empty one are headers.
     fn is_part(part: &[u8]) -> Option<&[u8]> {
         let head_len =
             if part.starts_with(b"\r\n") { 0 } else { part.windows(4).position(|end| end == b"\r\n\r\n")? + 2 };

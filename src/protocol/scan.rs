@@ -1,10 +1,10 @@
-//! Finding the end of a word eight bytes at a time. Heads are short, so this beats both a loop over bytes and the set-up
+//! Finds the end of a word eight bytes at a time. Heads are short, so this beats both a loop over bytes and the set-up
 //! of wider vectors.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// The number of leading bytes that may stand in a header's value: no control characters but tabs.
+/// The number of leading bytes that a header's value may contain: no control characters except tabs.
 pub(crate) fn value_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -26,8 +26,8 @@ pub(crate) fn word_len(bytes: &[u8]) -> usize {
     leading(bytes, |word| equal(word, b' ') | equal(word, b'\t'), |byte| byte != b' ' && byte != b'\t')
 }
 
-/// The length of the longest start of `bytes` in which `good` holds for every byte; `stops` marks the high bit of each
-/// byte of a word for which it does not. Marks above the lowest one may be wrong.
+/// The number of leading bytes for which `good` holds. `stops` marks the high bit of each byte of a word for which
+/// `good` does not hold. Marks above the lowest one may be wrong.
 fn leading(bytes: &[u8], stops: impl Fn(u64) -> u64, good: impl Fn(u8) -> bool) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
@@ -39,7 +39,8 @@ fn leading(bytes: &[u8], stops: impl Fn(u64) -> u64, good: impl Fn(u8) -> bool) 
     bytes.len() - tail.len() + tail.iter().position(|&byte| !good(byte)).unwrap_or(tail.len())
 }
 
-/// Marks bytes below `limit`, which is at most 128. A borrow can only mark bytes above one that is marked rightly.
+/// Marks bytes below `limit`, which is at most 128. A borrow can mark a byte wrongly only above a byte that is marked
+/// correctly.
 fn below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS
 }

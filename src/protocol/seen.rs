@@ -1,22 +1,21 @@
-//! Which names of a list were there before, however long it is.
+//! Finds repeated names in a list of any length.
 
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::quality::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 
-/// A table that has become larger than this, in entries, is given back: 4096 names are as many as a head of 8 KiB has room
-/// for.
+/// A larger table, in entries, is freed after use. 4096 names are as many as a head of 8 KiB can hold.
 const KEPT_ENTRIES: usize = 8 * 1024;
 
-/// The places of the names that were seen, in the list that holds them.
+/// The positions of the seen names in the list that holds them.
 ///
-/// Cost: a word while there are none, for it is moved about with what has it; then about 10 bytes for each name, which are
-/// used again.
+/// Cost: one word while there are no names, because the set moves together with its owner; then about 10 bytes for each
+/// name. The memory is reused.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(Option<Box<Table>>);
 
-/// The hash is seeded anew for each: a peer cannot choose names that collide.
+/// Each table has a new hash seed: a peer cannot choose names that collide.
 #[derive(Debug, Default)]
 struct Table {
     places: HashTable<u32>,
@@ -24,14 +23,14 @@ struct Table {
 }
 
 impl Seen {
-    /// Makes room for so many names in all.
+    /// Makes room for this many names in all.
     pub(crate) fn reserve(&mut self, names: usize) {
         let Table { places, .. } = &mut **self.0.get_or_insert_default();
         debug_assert!(places.is_empty());
-        places.reserve(names, |_| 0); // it is empty: nothing is hashed again
+        places.reserve(names, |_| 0); // the table is empty, so nothing is rehashed
     }
 
-    /// Whether `key` was not seen yet; then it is noted as what `key_at(place)` gives. Cost: one probe.
+    /// Whether `key` is new. If so, it is noted as the key that `key_at(place)` returns. Cost: one probe.
     pub(crate) fn is_new<K: Hash + Eq>(&mut self, key: K, place: u32, key_at: impl Fn(u32) -> K) -> bool {
         let Table { places, state } = &mut **self.0.get_or_insert_default();
         let hash = state.hash_one(&key);

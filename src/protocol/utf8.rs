@@ -1,6 +1,6 @@
-//! UTF-8 checked piece by piece: a text message may be cut anywhere, also inside a character (RFC 6455 §8.1).
+//! Checks UTF-8 piece by piece: a text message may be cut anywhere, also inside a character (RFC 6455 §8.1).
 
-/// The state between two pieces: the bytes of a character that is not complete yet.
+/// The state between two pieces: the bytes of an incomplete character.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Utf8 {
     pending: [u8; 4],
@@ -8,7 +8,7 @@ pub(crate) struct Utf8 {
 }
 
 impl Utf8 {
-    /// Takes the next piece; false as soon as no continuation could make it valid.
+    /// Takes the next piece. Returns false as soon as no continuation could make the text valid.
     pub(crate) fn feed(&mut self, mut piece: &[u8]) -> bool {
         while self.len > 0 {
             let Some((&byte, rest)) = piece.split_first() else { return true };
@@ -36,7 +36,7 @@ impl Utf8 {
         }
     }
 
-    /// Whether the text may end here: not inside a character.
+    /// Whether the text may end here, that is, not inside a character.
     pub(crate) fn is_complete(self) -> bool {
         self.len == 0
     }
@@ -50,7 +50,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_judged_as_the_whole_is(
+        fn pieces_get_the_same_verdict_as_the_whole_text(
             text in prop_oneof![
                 any::<String>().prop_map(String::into_bytes),
                 proptest::collection::vec(any::<u8>(), 0..12),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hopeless_start_fails_before_the_character_ends() {
+    fn an_invalid_start_of_a_character_fails_before_its_end() {
         let mut utf8 = Utf8::default();
         assert!(utf8.feed(&[0xf4]));
         assert!(!utf8.feed(&[0x90]), "above U+10FFFF already");

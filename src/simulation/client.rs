@@ -1,4 +1,4 @@
-//! One client: what it has asked for, what it was told, and what it may complain of.
+//! One client: its requests, the answers it received, and the checks of what it must receive.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,75 +10,76 @@ use super::{
     oracle::{Interval, Publication},
 };
 
-/// How messages begin that another thread of the server sends to one client.
+/// The prefix of messages that another thread of the server sends to one client.
 pub(crate) const SENT: &[u8] = b"to you alone ";
 /// The code with which another thread of the server closes a connection.
 pub(crate) const DISMISSED: u16 = 4000;
 
-/// How a client ends its side.
+/// How a client ends its side of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// With a close frame.
     Close,
-    /// By shutting its side of the connection.
+    /// It shuts its sending side.
     Finish,
-    /// By breaking it.
+    /// It resets the connection.
     Reset,
-    /// By breaking a rule.
+    /// It breaks a rule of the protocol.
     Fault,
 }
 
-/// What an answer will be the answer to.
+/// The kind of message that an answer belongs to.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// A message that is sound; the subscriptions with these indices are live with its acknowledgement, these over.
+    /// A valid message. With its acknowledgement the subscriptions with the indices `live` are live, and those with the
+    /// indices `over` are over.
     Sound { live: Vec<usize>, over: Vec<usize> },
-    /// One that must be refused.
+    /// A message that must be refused.
     Unsound,
 }
 
 /// A client.
-pub(crate) struct Client {
+pub(crate) struct SimulatedClient {
     pub(crate) number: usize,
     pub(crate) node: usize,
     pub(crate) socket: usize,
     pub(crate) is_http: bool,
-    /// It never says the whole of its first request.
+    /// The client never sends the end of its first request.
     pub(crate) is_dawdling: bool,
-    /// It reads nothing.
+    /// The client reads nothing.
     pub(crate) is_stalled: bool,
-    /// It was stalled when time went by, so the server may have given it up.
+    /// The client was stalled while time passed, so the server may have given it up.
     pub(crate) was_silent: bool,
-    /// A socket of its has refused bytes, so the server may have found it slow.
+    /// The client's socket has refused bytes, so the server may have found a slow consumer.
     pub(crate) was_slow: bool,
-    /// The server may end the connection for reasons that are not the client's.
+    /// The server may end the connection for reasons that are not the client's fault.
     pub(crate) is_expendable: bool,
     pub(crate) ended: Option<End>,
     /// The server's close frame has come, with this code.
     pub(crate) closed: Option<Option<u16>>,
     pub(crate) is_over: bool,
-    /// On their way to the server.
+    /// Bytes on their way to the server.
     pub(crate) to_send: Vec<u8>,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) asked: HashMap<String, Asked>,
     pub(crate) pongs: VecDeque<Vec<u8>>,
-    /// To come over HTTP: status, and the body if it is known.
+    /// Expected HTTP responses: status, and the body if it is known.
     pub(crate) responses: VecDeque<(u16, Option<String>)>,
-    /// To come from other threads of the server, in order.
+    /// Expected messages from other threads of the server, in order.
     pub(crate) sends: VecDeque<(bool, Vec<u8>)>,
-    /// Another thread of the server closes it.
+    /// Another thread of the server closes the client.
     pub(crate) is_dismissed: bool,
-    /// How often it has received which publication.
+    /// How often the client has received each publication.
     pub(crate) received: HashMap<usize, usize>,
-    /// By publisher, the publication that it has received last.
+    /// By publisher, the last publication that the client has received.
     last: HashMap<usize, usize>,
-    /// The time at which it had received all that there was for it.
+    /// The time at which the client had received everything that was due to it.
     pub(crate) caught_up: u64,
     reader: Reader,
     tokens: usize,
 }
 
-impl Client {
+impl SimulatedClient {
     pub(crate) fn new(number: usize, node: usize, socket: usize, is_http: bool) -> Self {
         Self {
             number,
@@ -108,7 +109,7 @@ impl Client {
         }
     }
 
-    /// Whether it may go on sending.
+    /// Whether the client may go on sending.
     pub(crate) fn is_alive(&self) -> bool {
         self.ended.is_none() && self.closed.is_none() && !self.is_over
     }
@@ -142,7 +143,7 @@ impl Client {
         frames::push_control(&mut self.to_send, rng, control, payload);
     }
 
-    /// Takes what the server has sent.
+    /// Takes bytes from the server, and checks them.
     pub(crate) fn receive(&mut self, bytes: &[u8], rng: &mut impl Rng, clock: u64, publications: &[Publication]) {
         self.reader.feed(bytes);
         while let Some(incoming) = self.reader.next() {
@@ -180,7 +181,7 @@ impl Client {
                     live.into_iter().for_each(|index| self.intervals[index].live_at(clock));
                     over.into_iter().for_each(|index| self.intervals[index].over_at(clock));
                 }
-                Asked::Unsound => assert!(answer("error"), "what is unsound was carried out"),
+                Asked::Unsound => assert!(answer("error"), "an invalid message was carried out"),
             }
             return;
         }
@@ -216,7 +217,7 @@ impl Client {
         self.closed = Some(code);
     }
 
-    /// The server has shut its side, and all of it was read.
+    /// The server has shut its side, and the client has read everything.
     pub(crate) fn end_of_input(&mut self) {
         self.is_over = true;
         let is_lost = self.ended == Some(End::Reset) || self.was_silent || self.is_expendable || self.was_slow;
@@ -225,7 +226,7 @@ impl Client {
         assert!(is_lost || self.reader.is_at_boundary(), "client {} was left inside a frame", self.number);
     }
 
-    /// Everything has come to rest, and nothing is on its way to this client.
+    /// Everything has come to rest, and nothing is in flight to this client.
     pub(crate) fn at_rest(&mut self, clock: u64) {
         for interval in &mut self.intervals {
             interval.at_rest(clock);

@@ -1,4 +1,4 @@
-//! The client's side of the wire: masked frames out, server frames in.
+//! The client's side of the wire: writes masked frames, reads server frames.
 
 #[cfg(test)]
 use rand::{Rng, RngExt};
@@ -9,7 +9,7 @@ use tungstenite::protocol::frame::{
 
 use crate::protocol::mask::unmask;
 
-/// A request that upgrades.
+/// An upgrade request.
 pub(crate) const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: simulated\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Appends a client's frame.
@@ -18,7 +18,7 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, is_final: bool, opcode: OpCode, mask
     header.format(payload.len() as u64, out).expect("a Vec takes it");
     let start = out.len();
     out.extend_from_slice(payload);
-    unmask(&mut out[start..], mask); // which is what masks, too
+    unmask(&mut out[start..], mask); // masking is the same operation
 }
 
 /// Appends a control frame.
@@ -27,7 +27,7 @@ pub(crate) fn push_control(out: &mut Vec<u8>, rng: &mut impl Rng, control: Contr
     push_frame(out, true, OpCode::Control(control), rng.random(), payload);
 }
 
-/// Appends a message, in fragments if the dice say so, and with pings between them; gives the pings' payloads.
+/// Appends a message, sometimes in fragments with pings between them. Returns the pings' payloads.
 #[cfg(test)]
 pub(crate) fn push_message(out: &mut Vec<u8>, rng: &mut impl Rng, is_text: bool, payload: &[u8]) -> Vec<Vec<u8>> {
     let mut pings = Vec::new();
@@ -48,7 +48,7 @@ pub(crate) fn push_message(out: &mut Vec<u8>, rng: &mut impl Rng, is_text: bool,
     pings
 }
 
-/// What a server has sent.
+/// One item that a server has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     /// An HTTP response: its status and body.
@@ -59,11 +59,11 @@ pub(crate) enum Incoming {
     },
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    /// With its code, if it has one.
+    /// With the close code, if there is one.
     Close(Option<u16>),
 }
 
-/// Takes apart what one server connection sends.
+/// Parses the bytes that the server sends on one connection.
 #[derive(Default)]
 pub(crate) struct Reader {
     bytes: Vec<u8>,
@@ -84,7 +84,7 @@ impl Reader {
         self.at == self.bytes.len()
     }
 
-    /// The next whole thing.
+    /// The next complete item.
     pub(crate) fn next(&mut self) -> Option<Incoming> {
         let rest = &self.bytes[self.at..];
         let (incoming, len) = if self.is_upgraded { frame(rest)? } else { response(rest)? };

@@ -1,4 +1,4 @@
-//! A core without threads and sockets: it has the turns of `engine/turn.rs`, and buffers instead of a kernel.
+//! A core without threads and sockets: it runs the turns of `engine/turn.rs`, and has buffers instead of a kernel.
 
 #[cfg(test)]
 mod letters;
@@ -21,7 +21,7 @@ use crate::{
     extension::{Dispatch, Extensions},
 };
 
-/// Less than a core has, so that a read is cut, a message is left for the next turn, and the inbox waits.
+/// Smaller than a core's sizes, so that reads are cut, messages are left for the next turn, and the inbox waits.
 const SIZES: Sizes = Sizes { share_units: u64::MAX, finish_units: 1000, congested_read_bytes: 64, held_max: 2 };
 
 /// More than are posted while a node does not get the CPU.
@@ -33,9 +33,9 @@ pub(crate) struct Node {
     mailbox: Mailbox,
     pub(crate) is_woken: bool,
     last_turn: Duration,
-    /// When its poll is to end by itself, as the core's own.
+    /// When the next poll ends by itself, as on a core.
     due: Duration,
-    /// Somebody has asked it to stop.
+    /// The node has been asked to stop.
     pub(crate) is_to_stop: bool,
     stop: Option<Stop>,
 }
@@ -71,7 +71,7 @@ impl Node {
         &mut self.turn.hub
     }
 
-    /// A client connects; gives the number of its socket.
+    /// A client connects. Returns the number of its socket.
     pub(crate) fn connect(&mut self) -> usize {
         self.turn.sockets.connect()
     }
@@ -85,22 +85,22 @@ impl Node {
         self.mailbox.post(Letter::Publish { channels, payload }).expect("the inbox has room");
     }
 
-    /// What peers have sent arrives.
+    /// Batches from peers arrive.
     pub(crate) fn put_batches(&mut self, peer: usize, batches: VecDeque<Vec<u8>>) {
         self.turn.links.incoming[peer] = batches;
     }
 
-    /// Takes what this node has sent to a peer off the link.
+    /// Takes the batches that this node has sent to a peer off the link.
     pub(crate) fn take_sent(&mut self, peer: usize) -> VecDeque<Vec<u8>> {
         std::mem::take(&mut self.turn.links.outgoing[peer])
     }
 
-    /// Whether it is done with what a peer has sent so far.
+    /// Whether the node has processed everything from a peer.
     pub(crate) fn takes_from(&self, peer: usize) -> bool {
         self.turn.is_done_with(peer) && self.turn.links.incoming[peer].is_empty()
     }
 
-    /// Whether something is on its way to a peer.
+    /// Whether anything is in flight to a peer.
     pub(crate) fn has_sent(&self, peer: usize) -> bool {
         !self.turn.links.outgoing[peer].is_empty()
     }
@@ -115,11 +115,11 @@ impl Node {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        // A simulation wakes peers of a node that stops, and gives it all the time.
+        // The simulation wakes the peers of a node that stops, and gives the node all the time it needs.
         self.turn.hub.next_deadline().into_iter().chain(self.turn.retry(self.last_turn, None)).min()
     }
 
-    /// One turn, but for its end.
+    /// One turn, except for its end.
     pub(crate) fn turn(&mut self, now: Duration, buffer: &mut [u8]) {
         self.is_woken = false;
         self.last_turn = now;
@@ -129,13 +129,13 @@ impl Node {
     /// The end of a turn.
     pub(crate) fn end_turn(&mut self) {
         self.turn.send();
-        self.turn.take_options(); // of a core's thread, which is not here
+        self.turn.take_options(); // these are for a core's thread, which a node does not have
         self.turn.hub.invariants();
         let is_busy = self.turn.hub.wants_turn() || self.turn.has_waiting() || !self.turn.sockets.ready().is_empty();
         self.due = if is_busy { self.last_turn } else { self.next_deadline().unwrap_or(Duration::MAX) };
     }
 
-    /// Goes on with stopping, behind a turn.
+    /// Continues to stop, after a turn.
     pub(crate) fn go_on_stopping(&mut self) {
         if !self.is_to_stop || self.is_draining() {
             return;
@@ -146,13 +146,13 @@ impl Node {
         self.turn.hub.invariants();
     }
 
-    /// Whether all that other threads wanted to be published was.
+    /// Whether the node has carried out all publications of other threads.
     #[cfg(test)]
     pub(crate) fn has_no_letters(&self) -> bool {
         self.turn.has_no_letters()
     }
 
-    /// Whether it has told all its clients to go.
+    /// Whether the node has told all its clients to go.
     pub(crate) fn is_draining(&self) -> bool {
         self.stop.as_ref().is_some_and(Stop::is_draining)
     }

@@ -1,28 +1,29 @@
-//! What must, may and must not be delivered, known from what clients said and were told alone.
+//! Decides what must, may and must not be delivered. It knows only what clients sent and what they were told.
 
-use super::client::Client;
+use super::client::SimulatedClient;
 use crate::protocol::channel;
 
-/// One message that was sent to be published.
+/// One message to be published.
 pub(crate) struct Publication {
-    /// A client's number, or another for what comes from elsewhere.
+    /// A client's number, or another number for a publisher that is not a client.
     pub(crate) publisher: usize,
     pub(crate) channels: Vec<String>,
     pub(crate) payload: Vec<u8>,
     pub(crate) is_text: bool,
     pub(crate) no_echo: bool,
-    /// A message that must be refused.
+    /// The message must be refused.
     pub(crate) is_unsound: bool,
     pub(crate) sent: u64,
-    /// When all nodes had it, or it was lost with its publisher.
+    /// When all nodes had the message, or it was lost with its publisher.
     pub(crate) settled: u64,
-    /// Whether its publisher was there until then.
+    /// Whether its publisher stayed until then.
     pub(crate) is_certain: bool,
-    /// How often the publisher itself gets it, which it knows: its subscriptions take effect in the order it sent.
+    /// How often the publisher itself receives the message. The publisher knows this, because its subscriptions take
+    /// effect in the order in which it sent them.
     pub(crate) own: usize,
 }
 
-/// One subscription of a client, from when it was asked for to when it was over.
+/// One subscription of a client, from the request to the end.
 #[derive(Debug)]
 pub(crate) struct Interval {
     pub(crate) name: String,
@@ -45,7 +46,7 @@ impl Interval {
         self.over.get_or_insert(clock);
     }
 
-    /// Nothing is on its way, so what was asked for holds.
+    /// Nothing is in flight, so every request has taken effect.
     pub(crate) fn at_rest(&mut self, clock: u64) {
         self.live_at(clock);
         if self.left.is_some() {
@@ -66,8 +67,8 @@ impl Interval {
     }
 }
 
-/// Holds what a client received against all that was ever published.
-pub(crate) fn check(client: &Client, publications: &[Publication]) {
+/// Compares what a client received with all publications.
+pub(crate) fn check(client: &SimulatedClient, publications: &[Publication]) {
     for (number, publication) in publications.iter().enumerate() {
         let received = client.received.get(&number).copied().unwrap_or(0);
         let sum = |counts: &dyn Fn(&Interval) -> bool| -> usize {

@@ -1,4 +1,4 @@
-//! A node's sockets, as the kernel has them.
+//! A node's sockets, as the kernel would hold them.
 
 use std::{
     io::{self, IoSlice},
@@ -16,38 +16,38 @@ use crate::engine::{
     turn::Sockets,
 };
 
-/// One connection's two directions, as the kernel has them.
+/// One connection's two directions, as the kernel would hold them.
 #[derive(Default)]
 pub(crate) struct Socket {
-    /// From the client, not read yet.
+    /// Bytes from the client that the server has not read yet.
     pub(crate) inbound: Vec<u8>,
     /// The client will send no more.
     pub(crate) is_finished: bool,
     pub(crate) is_reset: bool,
-    /// Taken from the server; the client fetches it.
+    /// Bytes that the server has written and the client has not fetched.
     pub(crate) outbound: Vec<u8>,
-    /// Bytes that the server may write until the client reads.
+    /// Bytes that the server may still write before the client reads.
     pub(crate) room: usize,
-    /// The last write took less than all.
+    /// The last write was short.
     pub(crate) is_refused: bool,
     /// The server has shut its side, or closed the socket.
     pub(crate) is_shut: bool,
     pub(crate) is_closed: bool,
-    /// The edges that the server has not heard of.
+    /// Edges that the server has not seen yet.
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// It waits to be read.
+    /// The socket is in the list of ready sockets.
     is_ready: bool,
 }
 
-/// The sockets of a node, by slot; a socket outlives its slot for the client to read the rest.
+/// The sockets of a node, by slot. A socket outlives its slot so that the client can read the rest.
 #[derive(Default)]
 pub(super) struct Buffers {
     by_slot: Vec<Option<usize>>,
     pub(super) all: Vec<Socket>,
-    /// Their connections, once they are accepted.
+    /// The connections of the sockets, once they are accepted.
     keys: Vec<ConnectionKey>,
-    /// Those that the node has not accepted yet.
+    /// Sockets that the node has not accepted yet.
     accepts: Vec<usize>,
     ready: Vec<ConnectionKey>,
     /// Decides which writes are short.
@@ -59,7 +59,7 @@ impl Buffers {
         Self { short_writes, ..Self::default() }
     }
 
-    /// A client connects; gives the number of its socket.
+    /// A client connects. Returns the number of its socket.
     pub(super) fn connect(&mut self) -> usize {
         self.all.push(Socket { room: usize::MAX, ..Socket::default() });
         self.keys.push(ConnectionKey { slot: Slot::MAX, generation: 0 });
@@ -67,13 +67,13 @@ impl Buffers {
         self.all.len() - 1
     }
 
-    /// Whether a poll would tell of something, or has told of something that is not done.
+    /// Whether a poll would report an event, or an earlier event is not processed yet.
     pub(super) fn has_events(&self) -> bool {
         let has_event = |socket: &Socket| !socket.is_closed && (socket.readable || socket.writable);
         !self.ready.is_empty() || !self.accepts.is_empty() || self.all.iter().any(has_event)
     }
 
-    /// The connection of a socket; of one that is not accepted yet, none that there ever is.
+    /// The connection of a socket. For a socket that is not accepted yet, a key that no connection ever has.
     #[cfg(test)]
     pub(super) fn key(&self, id: usize) -> ConnectionKey {
         self.keys[id]

@@ -1,4 +1,4 @@
-//! What clients say, and what is noted of it for the oracle.
+//! The messages of clients, and the notes about them for the oracle.
 
 use rand::{RngExt, seq::IndexedRandom};
 
@@ -11,7 +11,7 @@ use crate::engine::inbox::Letter;
 
 const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
 const PATTERNS: [&str; 5] = [">", "a.*", "*", "*.b", "b.>"];
-/// Any of these makes a message unsound.
+/// Each of these makes a message invalid.
 const FLAWS: [&str; 11] = [
     "subscribe:a..b",
     "unsubscribe:a.>.b",
@@ -25,7 +25,7 @@ const FLAWS: [&str; 11] = [
     "no-echo:true\r\nno-echo:true",
     "publish:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33",
 ];
-/// Publishers that are no clients are numbered from here, by node.
+/// Publishers that are not clients are numbered from here, by node.
 const LETTERS: usize = 1_000_000;
 
 impl World {
@@ -61,7 +61,7 @@ impl World {
         self.clients[index].send_message(&mut self.rng, is_text, &payload);
     }
 
-    /// A message of which nothing may happen.
+    /// Sends a message that must have no effect.
     pub(super) fn send_unsound(&mut self, index: usize) {
         let token = self.clients[index].token();
         let flaw = *FLAWS.choose(&mut self.rng).expect("some");
@@ -73,7 +73,7 @@ impl World {
         self.clients[index].send_message(&mut self.rng, is_text, &payload);
     }
 
-    /// A message over HTTP.
+    /// Posts a message over HTTP.
     pub(super) fn post(&mut self, index: usize) {
         let channels = self.channels();
         let count = channels.len();
@@ -96,7 +96,7 @@ impl World {
         client.responses.push_back((200, Some(format!("{{\"channels\":{count}}}"))));
     }
 
-    /// Something is published from another thread.
+    /// Another thread publishes.
     pub(super) fn post_letter(&mut self, node: usize) {
         let channels = self.channels();
         let (_, payload) = self.publication(LETTERS + node, "", channels.clone());
@@ -112,12 +112,12 @@ impl World {
         let is_upgraded = !client.is_http && !client.is_dawdling && client.responses.is_empty();
         match self.rng.random_range(0..10) {
             0 => {
-                // Lower ones are met with what a connection is sent next, not at once.
+                // A lower limit applies to the next bytes for a connection, not at once.
                 let other = *OUTBOXES.choose(&mut self.rng).expect("some");
                 self.limits.outbox_bytes_max = self.limits.outbox_bytes_max.max(other);
                 self.nodes[node].post_limits(self.limits.clone());
             }
-            // What is sent before the upgrade is done goes nowhere.
+            // A message that is sent before the upgrade is done goes nowhere.
             1 if is_upgraded && client.is_alive() => {
                 client.is_dismissed = true;
                 let close = |key| Letter::Close { key, code: DISMISSED, reason: "enough".into() };
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Makes up a message and notes it; without channels it is one that must not reach anybody.
+    /// Makes up a message and notes it. A message without channels must reach nobody.
     fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
         let is_text = self.rng.random_bool(0.6);
         let mut publish =

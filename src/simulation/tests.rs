@@ -8,7 +8,7 @@ use crate::engine::counters::Stats;
 /// Seeds of one run: about ten seconds in a debug build.
 const SEEDS: Range<u64> = 0..160;
 
-/// Says which seed it was.
+/// Prints the seed of a run that panics.
 struct Seed(u64);
 
 impl Drop for Seed {

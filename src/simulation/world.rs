@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    client::{Client, End},
+    client::{End, SimulatedClient},
     node::Node,
     oracle::{self, Publication},
 };
@@ -15,22 +15,22 @@ use crate::{
 };
 use tungstenite::protocol::frame::coding::Control;
 
-/// What an outbox may hold, in bytes.
+/// Limits of an outbox, in bytes.
 pub(super) const OUTBOXES: [usize; 3] = [3_000, 30_000, 1 << 20];
 
-/// All of it.
+/// The nodes, the clients and the notes of one run.
 pub(crate) struct World {
     pub(super) rng: StdRng,
     now: Duration,
-    /// Counts what happens, in order.
+    /// Counts the events, in order.
     pub(super) clock: u64,
     pub(super) nodes: Vec<Node>,
-    /// Nodes that do not get the CPU for so many steps.
+    /// For each node, the number of steps for which it does not get the CPU.
     frozen: Vec<usize>,
     freeze_max: usize,
-    pub(super) clients: Vec<Client>,
+    pub(super) clients: Vec<SimulatedClient>,
     pub(super) publications: Vec<Publication>,
-    /// The first publication that may still be on its way.
+    /// The first publication that may still be in flight.
     unsettled: usize,
     buffer: Vec<u8>,
     pub(super) body_bytes_max: usize,
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// Runs it to its end; gives what the nodes counted.
+    /// Runs the world to its end. Returns the counters of the nodes.
     pub(crate) fn run(mut self) -> Vec<Stats> {
         for _ in 0..self.rng.random_range(2..6) {
             self.connect();
@@ -102,7 +102,7 @@ impl World {
         self.nodes.iter_mut().map(|node| *node.hub_mut().refresh_stats()).collect()
     }
 
-    /// Everybody goes, and nothing is left.
+    /// All clients go, and nothing is left.
     fn finish(&mut self) {
         (0..self.clients.len()).for_each(|index| self.resume(index));
         self.settle();
@@ -121,7 +121,7 @@ impl World {
         self.clients.iter().for_each(|client| oracle::check(client, &self.publications));
     }
 
-    /// Everything stops, just when something was published: it is to reach everybody nevertheless.
+    /// All nodes stop right after publications, which must still reach all subscribers.
     fn stop(&mut self) {
         for _ in 0..self.rng.random_range(0..6) {
             let node = self.rng.random_range(0..self.nodes.len());
@@ -149,7 +149,7 @@ impl World {
         self.clock += 1;
         self.now += Duration::from_micros(self.rng.random_range(0..400));
         if self.rng.random_bool(0.005) {
-            self.now += Duration::from_millis(300); // names that linger are withdrawn
+            self.now += Duration::from_millis(300); // lingering names are withdrawn
         }
         let node = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..100) {
@@ -170,7 +170,7 @@ impl World {
         let node = self.rng.random_range(0..self.nodes.len());
         let socket = self.nodes[node].connect();
         let is_http = self.rng.random_bool(0.15);
-        let mut client = Client::new(self.clients.len(), node, socket, is_http);
+        let mut client = SimulatedClient::new(self.clients.len(), node, socket, is_http);
         client.is_expendable = self.is_tight;
         if !is_http && self.rng.random_bool(0.1) {
             client.dawdle(self.rng.random_range(0..100));
@@ -180,7 +180,7 @@ impl World {
         self.clients.push(client);
     }
 
-    /// A client does something.
+    /// A client takes one step.
     fn act(&mut self) {
         let Some(index) = (0..self.clients.len()).collect::<Vec<_>>().choose(&mut self.rng).copied() else { return };
         if !self.clients[index].is_alive() || self.clients[index].is_dawdling {
@@ -242,7 +242,7 @@ impl World {
         self.move_bytes(index, most);
     }
 
-    /// Moves up to so many bytes to the server, and all back; true when that was any.
+    /// Moves at most this many bytes to the server, and all bytes back. Returns whether it moved any.
     fn move_bytes(&mut self, index: usize, most: usize) -> bool {
         let client = &mut self.clients[index];
         let socket = self.nodes[client.node].socket(client.socket);
@@ -302,15 +302,15 @@ impl World {
         self.nodes[node].go_on_stopping();
         for peer in 0..self.nodes.len() {
             self.nodes[peer].is_woken |= self.nodes[node].has_sent(peer);
-            self.nodes[node].is_woken |= self.nodes[peer].has_sent(node); // it had enough without
+            self.nodes[node].is_woken |= self.nodes[peer].has_sent(node); // it has not taken these batches yet
         }
         true
     }
 
-    /// Lets everything that is on its way arrive; no more time passes than links need.
+    /// Delivers everything that is in flight. No more time passes than the links need.
     fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 100_000, "it does not come to rest");
+            assert!(round < 100_000, "the nodes never come to rest");
             self.clock += 1;
             let mut has_moved = false;
             for index in 0..self.clients.len() {
@@ -358,7 +358,7 @@ impl World {
         }
     }
 
-    /// The machine stands still, clients and all. Nobody is silent or slow by that.
+    /// The machine stands still, with all clients. So no client counts as silent or slow.
     fn stand_still(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         self.settle();

@@ -1,4 +1,4 @@
-//! The programs, seen from outside: each test starts `lhttpd`, an example or a tool, and speaks to it over real sockets.
+//! The programs, seen from outside: each test starts `lhttpd`, an example or a tool, and talks to it over real sockets.
 
 #[path = "../helpers"]
 mod helpers {

@@ -1,4 +1,4 @@
-//! The upstream proxy of the daemon: its options, the environment, and how it stops.
+//! The upstream proxy of the daemon: its options, the environment, and its stop.
 
 use std::{
     io::{BufRead, BufReader},
@@ -21,7 +21,7 @@ fn post(url: &str, headers: &str, body: &str) -> String {
 const REPLY: &str = "upstream-reply:true\r\n";
 
 #[test]
-fn a_proxy_in_the_environment_is_not_asked() {
+fn a_proxy_in_the_environment_is_ignored() {
     let (backend, proxy) = (Backend::answering(), Backend::answering());
     let proxy_url = proxy.url("");
     for variable in ["http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "https_proxy", "HTTPS_PROXY"] {
@@ -53,7 +53,7 @@ fn several_prefixes_can_be_given_and_a_file_can_hold_them() {
 }
 
 #[test]
-fn check_says_what_it_comes_to() {
+fn check_prints_the_upstream_limits() {
     let check = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_lhttpd")).arg("--check").args(args).output().expect("it runs");
         String::from_utf8(output.stdout).expect("it is text")
@@ -64,7 +64,7 @@ fn check_says_what_it_comes_to() {
 }
 
 #[test]
-fn what_a_reload_wants_of_it_waits_for_a_restart() {
+fn changed_upstream_options_wait_for_a_restart() {
     let scratch = helpers::scratch::Scratch::new();
     let path = scratch.write("lhttpd.toml", "");
     let daemon = Daemon::start(1, &["--config", &path]);
@@ -74,7 +74,7 @@ fn what_a_reload_wants_of_it_waits_for_a_restart() {
 }
 
 #[test]
-fn a_daemon_that_stops_still_sends_what_was_accepted() {
+fn a_stopping_daemon_still_sends_accepted_requests() {
     const COUNT: usize = 200;
     let barrier = Barrier::default();
     let gate = barrier.clone();
@@ -102,7 +102,7 @@ fn a_daemon_that_stops_still_sends_what_was_accepted() {
 }
 
 #[test]
-fn what_an_upstream_does_not_take_in_the_time_to_drain_is_given_up_and_counted() {
+fn requests_that_an_upstream_does_not_take_within_the_drain_time_are_given_up_and_counted() {
     let backend = Backend::start(|_| Action::Hang);
     let args = ["--drain", "300ms", "--upstream-workers", "2", "--upstream-timeout", "1h", "--upstream-allow"];
     let mut daemon = Daemon::start(1, &[&args[..], &[&backend.url("/")]].concat());
@@ -202,7 +202,7 @@ fn the_record_example_keeps_what_jack_says_to_mike() {
     assert!(jack.expect_error(502, "upstream-failed", Some("t")).contains("404"));
 }
 
-/// A process that ends with the test.
+/// A process that is killed at the end of the test.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -213,7 +213,7 @@ impl Drop for Killed {
 
 #[cfg(feature = "tls")]
 #[test]
-fn an_https_upstream_must_prove_who_it_is() {
+fn an_https_upstream_must_prove_its_identity() {
     use crate::helpers::{https, tls};
 
     let (trusted, other) = (tls::Authority::new("upstream"), tls::Authority::new("upstream-other"));

@@ -1,4 +1,4 @@
-//! An HTTP server in the test's own process, which does as it is told and notes what it was asked.
+//! An HTTP server in the test's own process. It acts as the test says and records the requests.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,7 +13,7 @@ use std::{
 
 use super::{PATIENCE, wait_for};
 
-/// A request, as it came.
+/// A request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -33,19 +33,19 @@ impl Request {
     }
 }
 
-/// What it does about a request.
+/// What the server does with a request.
 pub(crate) enum Action {
     /// Sends these bytes, and waits for the next request.
     Answer(Vec<u8>),
     /// Sends these bytes, and closes the connection.
     Break(Vec<u8>),
-    /// Sends these bytes, then a byte every few milliseconds for as long as somebody reads.
+    /// Sends these bytes, then a byte every few milliseconds while the peer reads.
     Drip(Vec<u8>),
     /// Does nothing until the peer goes away.
     Hang,
 }
 
-/// A whole answer with this body. `headers` are lines that end in CRLF.
+/// A complete answer with this body. `headers` are lines that end in CRLF.
 pub(crate) fn answer(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Action {
     let body = body.as_ref();
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
@@ -72,7 +72,7 @@ struct State {
 }
 
 impl Backend {
-    /// Each connection has a thread of its own, so `act` may wait.
+    /// Each connection has its own thread, so `act` may wait.
     pub(crate) fn start(act: impl Fn(&Request) -> Action + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -80,7 +80,7 @@ impl Backend {
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let mut streams = shared.streams.lock().expect("nobody panics with it");
+                let mut streams = shared.streams.lock().expect("the lock is not poisoned");
                 if shared.is_over.load(Ordering::Acquire) {
                     return;
                 }
@@ -93,7 +93,7 @@ impl Backend {
         Self { address, state }
     }
 
-    /// One that answers everything with 200 and `ok`.
+    /// A server that answers everything with 200 and `ok`.
     pub(crate) fn answering() -> Self {
         Self::start(|_| ok("ok"))
     }
@@ -102,22 +102,22 @@ impl Backend {
         self.address
     }
 
-    /// Its URL with this path.
+    /// The URL of this path on the server.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The requests that have come, in order, whether they are answered or not.
+    /// The requests so far, in order, answered or not.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.state.requests.lock().expect("nobody panics with it").clone()
+        self.state.requests.lock().expect("the lock is not poisoned").clone()
     }
 
     /// How many requests have come.
     pub(crate) fn count(&self) -> usize {
-        self.state.requests.lock().expect("nobody panics with it").len()
+        self.state.requests.lock().expect("the lock is not poisoned").len()
     }
 
-    /// Waits for this many requests, and gives them.
+    /// Waits for this many requests, and returns them.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) -> Vec<Request> {
         wait_for(|| self.count() >= count);
@@ -134,26 +134,26 @@ impl Drop for Backend {
     fn drop(&mut self) {
         self.state.is_over.store(true, Ordering::Release);
         let _ = TcpStream::connect(self.address);
-        for stream in self.state.streams.lock().expect("nobody panics with it").drain(..) {
+        for stream in self.state.streams.lock().expect("the lock is not poisoned").drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Requests wait here until the test opens it.
+/// Requests wait here until the test opens the barrier.
 #[derive(Clone, Default)]
 pub(crate) struct Barrier(Arc<(Mutex<bool>, Condvar)>);
 
 impl Barrier {
     pub(crate) fn open(&self) {
-        *self.0.0.lock().expect("nobody panics with it") = true;
+        *self.0.0.lock().expect("the lock is not poisoned") = true;
         self.0.1.notify_all();
     }
 
     pub(crate) fn pass(&self) {
-        let is_open = self.0.0.lock().expect("nobody panics with it");
+        let is_open = self.0.0.lock().expect("the lock is not poisoned");
         let waited = self.0.1.wait_timeout_while(is_open, 3 * PATIENCE, |is_open| !*is_open);
-        drop(waited.expect("nobody panics with it"));
+        drop(waited.expect("the lock is not poisoned"));
     }
 }
 
@@ -162,7 +162,7 @@ fn serve(stream: TcpStream, state: &State, act: &(dyn Fn(&Request) -> Action + S
     let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
     let mut writer = stream;
     while let Some(request) = read_request(&mut reader) {
-        state.requests.lock().expect("nobody panics with it").push(request.clone());
+        state.requests.lock().expect("the lock is not poisoned").push(request.clone());
         match act(&request) {
             Action::Answer(bytes) if writer.write_all(&bytes).is_ok() => {}
             Action::Answer(_) => return,
@@ -190,7 +190,7 @@ fn wait_between_drops() {
     thread::sleep(Duration::from_millis(5));
 }
 
-/// The next request; none at the end, or at what is no request.
+/// The next request; None at the end, or if the bytes are not a request.
 fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     let start = read_line(reader)?;
     let [method, target, "HTTP/1.1"] = start.split(' ').collect::<Vec<_>>()[..] else { return None };

@@ -1,4 +1,4 @@
-//! Nodes in this process whose bridges are what is tested.
+//! Nodes in this process, for tests of their bridges.
 
 use std::net::SocketAddr;
 
@@ -21,7 +21,7 @@ pub(crate) fn address(node: &Handle) -> SocketAddr {
     node.local_addrs()[0]
 }
 
-/// Subscribes and gives the acknowledgement, whatever comes before it.
+/// Subscribes and returns the acknowledgement; skips messages that come before it.
 pub(crate) fn subscribe(client: &mut Client, names: &str) -> String {
     client.say(&format!("LHTTP/1.0 n\r\nsubscribe:{names}\r\nack:a\r\n\r\n"));
     loop {
@@ -32,13 +32,13 @@ pub(crate) fn subscribe(client: &mut Client, names: &str) -> String {
     }
 }
 
-/// Waits until a node is connected, and its server confirms.
+/// Waits until a node is connected and its server confirms subscriptions.
 pub(crate) fn wait_until_online(node: &Handle) {
     let mut client = Client::connect(address(node));
     wait_for(|| subscribe(&mut client, "probe") == ONLINE);
 }
 
-/// Waits until the bridge has counted as much.
+/// Waits until the bridge's counters satisfy the condition.
 pub(crate) fn wait_for_stats(node: &Handle, condition: impl Fn(&Stats) -> bool) -> Stats {
     let mut stats = node.stats();
     wait_for(|| {

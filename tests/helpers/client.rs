@@ -1,4 +1,4 @@
-//! A WebSocket client for tests: it sends whatever bytes it is told to and waits for every answer.
+//! A WebSocket client for tests. It sends any bytes and waits for every answer.
 
 use std::{io, time::Duration};
 
@@ -20,7 +20,7 @@ impl Client {
         Self::shake_hands(Http::connect(port))
     }
 
-    /// A client that takes in only a few KiB more than it reads.
+    /// A client that buffers only a few KiB of unread data.
     pub(crate) fn connect_with_small_window(port: u16) -> Self {
         Self::shake_hands(Http::over(Wire::connect_with_small_window(port)))
     }
@@ -32,7 +32,7 @@ impl Client {
         http.into_client()
     }
 
-    /// A client on a connection whose handshake is done.
+    /// A client on a connection whose handshake is complete.
     pub(crate) fn over(wire: Wire) -> Self {
         Self { wire, acks: 0 }
     }
@@ -42,7 +42,7 @@ impl Client {
         self.try_send_raw(bytes).expect("the server takes it");
     }
 
-    /// Sends these bytes as they are, to a server that may refuse to take them.
+    /// Sends these bytes as they are, to a server that may stop reading.
     pub(crate) fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.wire.send(bytes)
     }
@@ -61,7 +61,7 @@ impl Client {
         self.send_frame(FIN | TEXT, message.as_bytes());
     }
 
-    /// Says that nothing more will be sent (FIN).
+    /// Ends the sending side (FIN).
     pub(crate) fn finish_sending(&self) {
         self.wire.finish_sending();
     }
@@ -75,7 +75,7 @@ impl Client {
         self.try_recv().expect("the server sends in time").expect("the server has not ended")
     }
 
-    /// The next frame, or none if the server has ended the connection before it was whole.
+    /// The next frame, or None if the server ended the connection before a complete frame.
     pub(crate) fn try_recv(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some((frame, length)) = frame::parse(self.wire.unread()) {
@@ -88,14 +88,14 @@ impl Client {
         }
     }
 
-    /// Fails the test unless the next frame is this whole text message.
+    /// Fails the test unless the next frame is exactly this text message.
     #[track_caller]
     pub(crate) fn expect_text(&mut self, expected: &str) {
         let expected = Frame { fin: true, opcode: TEXT, payload: expected.as_bytes().to_vec() };
         assert_eq!(self.recv(), expected);
     }
 
-    /// Fails the test unless the next frame is this whole binary message.
+    /// Fails the test unless the next frame is exactly this binary message.
     #[track_caller]
     pub(crate) fn expect_binary(&mut self, expected: &[u8]) {
         assert_eq!(self.recv(), Frame { fin: true, opcode: BINARY, payload: expected.to_vec() });
@@ -107,7 +107,7 @@ impl Client {
         self.expect_text(&format!("LHTTP/1.0 ack\r\nack:{token}\r\n\r\n"));
     }
 
-    /// Subscribes to these channels and waits until that is live.
+    /// Subscribes to these channels and waits until the subscriptions are live.
     #[track_caller]
     pub(crate) fn subscribe_acked(&mut self, channels: &str) {
         self.say_acked(&format!("subscribe:{channels}"));
@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Fails the test unless the next frame is an error with this code and reason (PROTOCOL.md §6) and this token.
-    /// Gives its sentence.
+    /// Returns its sentence.
     #[track_caller]
     pub(crate) fn expect_error(&mut self, code: u16, reason: &str, ack: Option<&str>) -> String {
         let error = self.any_error();
@@ -143,8 +143,8 @@ impl Client {
         error
     }
 
-    /// Proves that nothing is under way to this client, without waiting for time: it sends a message with an `ack`, and
-    /// the acknowledgement must be what comes next.
+    /// Proves without a wait that nothing is in flight to this client: it sends a message with an `ack`, and the
+    /// acknowledgement must come next.
     #[track_caller]
     pub(crate) fn expect_nothing_before_ack(&mut self) {
         let token = self.next_token();
@@ -152,7 +152,7 @@ impl Client {
         self.expect_ack(&token);
     }
 
-    /// Fails the test unless the next frame is a close frame; gives its code and reason.
+    /// Fails the test unless the next frame is a close frame. Returns its code and reason.
     #[track_caller]
     pub(crate) fn expect_close(&mut self) -> (u16, String) {
         let frame = self.recv();
@@ -165,7 +165,7 @@ impl Client {
     pub(crate) fn expect_closed_with(&mut self, code: u16) {
         let (got, reason) = self.expect_close();
         assert_eq!(got, code, "{reason}");
-        // The closing handshake's other half; a server that has failed the connection need not wait for it.
+        // The other half of the closing handshake. A server that has failed the connection need not wait for it.
         let _ = self.try_send_raw(&frame::masked(FIN | CLOSE, &code.to_be_bytes()));
         self.wire.expect_end();
     }
@@ -188,7 +188,8 @@ pub(crate) fn close_parts(frame: &Frame) -> (u16, String) {
     (u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).expect("a close reason is UTF-8"))
 }
 
-/// Fails the test unless both are the same bytes; says where they part, since two long texts side by side do not.
+/// Fails the test unless both are the same bytes. The message shows where they differ, because two long texts side by
+/// side do not.
 #[track_caller]
 pub(crate) fn assert_same(got: &[u8], expected: &[u8], what: &str) {
     if got == expected {

@@ -1,10 +1,10 @@
-//! Tests that run once against a server of one core, and once against one of two.
+//! Tests that run twice: against a server of one core and against one of two.
 
 use std::thread;
 
-/// Makes two tests of each function `fn name(cores: usize)`: one against a daemon of one core, one of two.
+/// Makes two tests of each function `fn name(cores: usize)`: one with a daemon of one core, one of two.
 ///
-/// A function that is left out of the list is dead code, so the compiler notices.
+/// A function that is missing from the list is dead code, so the compiler notices.
 macro_rules! on_one_and_two_cores {
     ($($name:ident),+ $(,)?) => {
         $(mod $name {
@@ -24,7 +24,8 @@ macro_rules! on_one_and_two_cores {
 }
 pub(crate) use on_one_and_two_cores;
 
-/// True if this machine can run a server of so many cores (it refuses more than there are); says so if not.
+/// True if this machine can run a server of this many cores (a server refuses more cores than there are). Prints a line
+/// if not.
 pub(crate) fn enough_cpus(cores: usize) -> bool {
     let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get());
     if cpus < cores {

@@ -13,7 +13,7 @@ use super::{PATIENCE, process, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lhttpd");
 
-/// What the daemon says once it can be connected to, before the port.
+/// The daemon's line once it accepts connections, up to the port.
 const LISTENING: &str = "listening on 127.0.0.1:";
 
 /// A running daemon. Dropping it kills the process.
@@ -30,21 +30,21 @@ impl Daemon {
         Self::launch(command.args(base_args(cores)).args(args))
     }
 
-    /// The same on a port that must be free, such as that of a daemon that was killed.
+    /// The same, on a port that must be free, for example that of a killed daemon.
     pub(crate) fn start_on(port: u16, cores: usize, args: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         let listen = format!("127.0.0.1:{port}");
         Self::launch(command.args(["--listen", &listen, "--cores", &cores.to_string()]).args(args))
     }
 
-    /// The same, with at most `fds` open files, which the daemon cannot raise.
+    /// The same, with at most `fds` open files; the daemon cannot raise that limit.
     pub(crate) fn start_with_fds(cores: usize, fds: u32, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit -n {fds}; exec \"$0\" \"$@\"")).arg(BINARY);
         Self::launch(command.args(base_args(cores)).args(args))
     }
 
-    /// Starts `lhttpd ARGS…` with no address, and waits until it listens.
+    /// Starts `lhttpd ARGS…` without an address, and waits until it listens.
     pub(crate) fn start_bare(args: &[&str]) -> Self {
         Self::launch(Command::new(BINARY).args(args))
     }
@@ -55,7 +55,7 @@ impl Daemon {
     }
 
     fn launch(command: &mut Command) -> Self {
-        // The tests that run at once are one process, and some have thousands of clients.
+        // All tests that run at once are one process, and some have thousands of clients.
         rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be read and raised");
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("lhttpd starts");
@@ -78,30 +78,30 @@ impl Daemon {
         daemon
     }
 
-    /// The port it listens on.
+    /// The port that the daemon listens on.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its number as a process.
+    /// The daemon's process number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to stderr so far.
+    /// The daemon's stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().expect("no reader panicked").clone()
     }
 
-    /// Waits until it has written this to stderr.
+    /// Waits until the daemon has written this to stderr.
     #[track_caller]
     pub(crate) fn wait_for(&self, part: &str) {
         let written = wait_until(|| self.stderr().contains(part), PATIENCE);
         assert!(written, "lhttpd does not write {part:?}; stderr:\n{}", self.stderr());
     }
 
-    /// The memory in bytes that it has taken for itself, to the page: resident, without the pages of its program, of
-    /// which the kernel maps more or fewer as its cache happens to be.
+    /// The daemon's own resident memory in bytes, rounded to pages. It excludes the pages of the program itself,
+    /// because the kernel maps more or fewer of them depending on its cache.
     pub(crate) fn memory(&self) -> usize {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).expect("the daemon runs");
         let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).expect("smaps_rollup has Anonymous");
@@ -109,7 +109,7 @@ impl Daemon {
         kib * 1024
     }
 
-    /// The most resident memory that it has had since it started, in bytes.
+    /// The most resident memory since the start, in bytes.
     pub(crate) fn peak_rss(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the daemon runs");
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("status has VmHWM");
@@ -117,12 +117,12 @@ impl Daemon {
         kib * 1024
     }
 
-    /// How many files it has open, sockets above all.
+    /// How many files the daemon has open; most are sockets.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon runs").count()
     }
 
-    /// The CPU time it has used, user and system, in the kernel's ticks of 10 ms.
+    /// The CPU time used, user and system, in the kernel's ticks of 10 ms.
     pub(crate) fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the daemon runs");
         // The second field is the name in parentheses and may hold spaces; utime and stime are the 14th and 15th.
@@ -136,12 +136,12 @@ impl Daemon {
         self.signal("TERM");
     }
 
-    /// Sends the signal with this name, without its SIG.
+    /// Sends the signal with this name (without "SIG").
     pub(crate) fn signal(&self, name: &str) {
         process::signal(&self.child, name);
     }
 
-    /// Its exit status, if it ended within `timeout`.
+    /// The exit status, if the daemon ended within `timeout`.
     pub(crate) fn exit_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
         process::exit_within(&mut self.child, timeout)
     }
@@ -156,7 +156,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the daemon has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let stderr = self.stderr();

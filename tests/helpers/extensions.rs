@@ -6,20 +6,20 @@ use lhttp::{Context, Filter, Processor, Refusal};
 
 use super::wait_for;
 
-/// Lines that a server's cores write and a test reads. Clones are one log.
+/// Lines that a server's cores write and a test reads. Clones share one log.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     pub(crate) fn push(&self, line: impl Into<String>) {
-        self.0.lock().expect("nobody panics with the log").push(line.into());
+        self.0.lock().expect("the lock is not poisoned").push(line.into());
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().expect("nobody panics with the log").clone()
+        self.0.lock().expect("the lock is not poisoned").clone()
     }
 
-    /// Waits until there are as many lines, and fails the test if they are others.
+    /// Waits until there are this many lines, and fails the test if they differ.
     #[track_caller]
     pub(crate) fn wait_for(&self, lines: &[&str]) {
         wait_for(|| self.lines().len() >= lines.len());
@@ -27,7 +27,7 @@ impl Log {
     }
 }
 
-/// A processor and a filter that writes down what it is called for.
+/// A processor and a filter that records its calls.
 pub(crate) struct Recorder {
     pub(crate) name: &'static str,
     pub(crate) log: Log,
@@ -78,7 +78,7 @@ impl Filter for Recorder {
     }
 }
 
-/// A processor that is one function.
+/// A processor made of one function.
 pub(crate) fn on_message(call: impl Fn(&mut Context<'_>) + Send + Sync + 'static) -> impl Processor + 'static {
     OnMessage(call)
 }

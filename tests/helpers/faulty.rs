@@ -1,4 +1,4 @@
-//! Servers that do what a test wants, and clients of them.
+//! Servers that misbehave as a test wants, and clients of them.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -18,7 +18,7 @@ pub(crate) fn chat(body: impl Into<Vec<u8>>) -> Message {
     Message::new("chat").expect("a command").body(body)
 }
 
-/// A client of a server that does what `serve` does with each connection in turn, after its handshake.
+/// A client of a server that runs `serve` for each connection in turn, after its handshake.
 pub(crate) fn against(
     serve: impl Fn(usize, WebSocket<TcpStream>) + Send + 'static,
     connections: usize,
@@ -44,14 +44,14 @@ pub(crate) fn read_message(socket: &mut WebSocket<TcpStream>) -> Message {
     }
 }
 
-/// Reads a message and gives its `ack` token and its body.
+/// Reads a message and returns its `ack` token and its body.
 pub(crate) fn read(socket: &mut WebSocket<TcpStream>) -> (String, String) {
     let message = read_message(socket);
     let body = String::from_utf8(message.body_bytes().to_vec()).expect("a text");
     (message.header_value("ack").unwrap_or_default().to_owned(), body)
 }
 
-/// Reads a message with this header, and gives its `ack` token.
+/// Reads a message with this header, and returns its `ack` token.
 #[track_caller]
 pub(crate) fn read_with(socket: &mut WebSocket<TcpStream>, header: &str, value: &str) -> String {
     let message = read_message(socket);

@@ -1,6 +1,6 @@
-//! WebSocket frames as bytes (RFC 6455 §5.2), right and wrong ones.
+//! WebSocket frames as bytes (RFC 6455 §5.2), valid and invalid ones.
 
-/// The first bit of a frame: it ends its message.
+/// The first bit of the last frame of a message.
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const TEXT: u8 = 0x1;
@@ -37,11 +37,11 @@ pub(crate) fn masked(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     masked_with_length(first_byte, form, payload.len() as u64, payload)
 }
 
-/// A masked frame whose length is written in 7, 16 or 64 bits and may be a lie.
+/// A masked frame whose length is written in 7, 16 or 64 bits and may be false.
 pub(crate) fn masked_with_length(first_byte: u8, bits: u8, length: u64, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first_byte, MASKED, bits, length);
     frame.extend(MASK);
-    // Four bytes at a time: the tests that publish megabytes are built without optimization.
+    // Four bytes at a time, because tests that publish megabytes are built without optimization.
     let (words, rest) = payload.as_chunks::<4>();
     for word in words {
         frame.extend((u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(MASK)).to_ne_bytes());
@@ -62,7 +62,8 @@ pub(crate) fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes(), reason].concat()
 }
 
-/// The first frame in `bytes` and its length, once it is whole. A server's frames are unmasked and as short as can be.
+/// The first frame in `bytes` and its length, once the frame is complete. A server's frames are unmasked and as short
+/// as possible.
 pub(crate) fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
     let (&first, rest) = bytes.split_first()?;
     let (&second, rest) = rest.split_first()?;

@@ -1,8 +1,8 @@
-//! An HTTP/1.1 client that sends exactly the bytes it is given.
+//! An HTTP/1.1 client that sends exactly the given bytes.
 
 use super::{client::Client, wire::Wire};
 
-/// RFC 6455 §1.3's example key and what a server must answer to it.
+/// The example key of RFC 6455 §1.3 and the server's answer to it.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -11,7 +11,7 @@ pub(crate) struct Http {
     wire: Wire,
 }
 
-/// An answer, taken apart.
+/// A parsed answer.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -28,12 +28,12 @@ impl Http {
         Self { wire }
     }
 
-    /// Sends bytes. That the server has already ended is no failure: what it said before is still to be read.
+    /// Sends bytes. It is no failure if the server has already ended the connection: its answer can still be read.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.wire.send(bytes.as_ref());
     }
 
-    /// Sends a request and takes its answer.
+    /// Sends a request and returns the answer.
     pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {
         let request = request.as_ref();
         self.send(request);
@@ -51,7 +51,7 @@ impl Http {
         response
     }
 
-    /// The next answer's head; its body, if any, is left unread.
+    /// The head of the next answer. A body, if any, is left unread.
     pub(crate) fn response_head(&mut self) -> Response {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 64];

@@ -11,7 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::PATIENCE;
 
-/// Answers every HTTP request with 200 and `over TLS`, on a port of its own.
+/// Answers every HTTP request with 200 and `over TLS`, on its own port.
 pub(crate) fn serve(config: ServerConfig) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -35,7 +35,8 @@ pub(crate) fn serve(config: ServerConfig) -> u16 {
     port
 }
 
-/// Reads a request's head, and gives its body's length; nothing at the end, or from a client that does not trust us.
+/// Reads a request's head, and returns its body's length. None at the end, or if the client does not trust the
+/// certificate.
 fn read_head(stream: &mut impl BufRead) -> Option<usize> {
     let mut length = 0;
     loop {

@@ -1,6 +1,6 @@
-//! LHTTP messages that the server made itself: errors and acknowledgements.
+//! LHTTP messages that the server itself makes: errors and acknowledgements.
 
-/// An LHTTP message, taken apart (PROTOCOL.md §1).
+/// A parsed LHTTP message (PROTOCOL.md §1).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) command: String,
@@ -9,9 +9,9 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// Parses what the server sent; fails the test if it is not an LHTTP message.
+    /// Parses a payload from the server. Fails the test if it is not an LHTTP message.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let text = std::str::from_utf8(bytes).expect("what the server says itself is UTF-8");
+        let text = std::str::from_utf8(bytes).expect("the server's own messages are UTF-8");
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no empty line in {text:?}"));
         let mut lines = head.split("\r\n");
         let start = lines.next().expect("split gives one at least");
@@ -29,7 +29,7 @@ impl Message {
     }
 }
 
-/// A chat message with this head (lines without CRLF, as one slice each) and body.
+/// A chat message with these header lines (without CRLF) and this body.
 pub(crate) fn chat(headers: &[&str], body: &str) -> String {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     format!("LHTTP/1.0 chat\r\n{headers}\r\n{body}")

@@ -5,11 +5,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Set in the process that runs inside of a namespace.
+/// Set in the process that runs inside a namespace.
 const INSIDE: &str = "LHTTP_TEST_NAMESPACE";
 
-/// Runs `test`, which is the test with this path (from `module_path!()` on), in a network namespace of its own; says so
-/// if the machine has none.
+/// Runs `test`, the test with this path (as `module_path!()` gives it), in its own network namespace. Prints a line if
+/// the machine cannot make one.
 pub(crate) fn in_namespace(path: &str, test: impl FnOnce()) {
     if env::var_os(INSIDE).is_some() {
         run("ip", &["link", "set", "lo", "up"]);
@@ -21,7 +21,7 @@ pub(crate) fn in_namespace(path: &str, test: impl FnOnce()) {
         eprintln!("SKIPPED: this machine lets nobody make network namespaces, or has no `ip` (package iproute2)");
         return;
     };
-    // A test is named without its crate.
+    // A test's name does not include its crate.
     let (_, name) = path.split_once("::").expect("a path with a module in it");
     let mut command = Command::new("unshare");
     command.args(*way).arg(env::current_exe().expect("this program")).args([name, "--exact", "--nocapture"]);

@@ -1,4 +1,4 @@
-//! A real `nats-server` for each test that wants one, and a client of it that speaks the protocol's plain lines.
+//! A real `nats-server` for each test that needs one, and a client that speaks the plain lines of the protocol.
 
 use std::{
     env, fs,
@@ -10,10 +10,10 @@ use std::{
 
 use super::{PATIENCE, scratch::Scratch, wait_until};
 
-/// Set by whoever has installed nats-server: then a test fails that cannot run it.
+/// Set where nats-server is installed: then a test that cannot run it fails.
 pub(crate) const REQUIRED: &str = "LHTTP_REQUIRE_NATS_SERVER";
 
-/// True if nats-server can be run; says so if not.
+/// True if nats-server can be run; prints a line if not.
 pub(crate) fn has_nats_server() -> bool {
     let runs = |mut command: Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     let mut version = Command::new("nats-server");
@@ -31,17 +31,17 @@ pub(crate) struct NatsServer {
     child: Child,
     address: SocketAddr,
     args: Vec<String>,
-    /// Where it says its ports.
+    /// The folder in which the server writes its ports.
     folder: Scratch,
 }
 
 impl NatsServer {
-    /// Starts one on a free port.
+    /// Starts a server on a free port.
     pub(crate) fn start(args: &[&str]) -> Self {
         Self::launch(SocketAddr::new(own_ip().into(), 0), args.iter().map(|&arg| arg.to_owned()).collect())
     }
 
-    /// Starts one at an address of [`free_address`].
+    /// Starts a server at an address of [`free_address`].
     pub(crate) fn start_at(address: SocketAddr) -> Self {
         Self::launch(address, Vec::new())
     }
@@ -75,24 +75,24 @@ impl NatsServer {
         self.address
     }
 
-    /// What `--nats` takes.
+    /// The value of `--nats`.
     pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again after [`NatsServer::kill`], at the same address.
+    /// Starts the server again after [`NatsServer::kill`], at the same address.
     pub(crate) fn restart(&mut self) {
         self.child = launch(self.address, &self.args, &self.folder);
         self.wait_until_ready();
     }
 
-    /// Has it do nothing, with all of its threads, until [`NatsServer::go_on`].
+    /// Stops all threads of the server until [`NatsServer::go_on`].
     pub(crate) fn pause(&self) {
         self.signal("STOP");
         let is_stopped = |task: io::Result<fs::DirEntry>| {
@@ -109,12 +109,12 @@ impl NatsServer {
         self.signal("CONT");
     }
 
-    /// Has it say that it will close its connections, and close them after a while.
+    /// Makes the server announce that it will close its connections, and close them after a while.
     pub(crate) fn lame_duck(&self) {
         self.signal("USR2");
     }
 
-    /// Has it read its configuration again.
+    /// Makes the server read its configuration again.
     pub(crate) fn reload(&self) {
         self.signal("HUP");
     }
@@ -134,7 +134,7 @@ impl Drop for NatsServer {
     }
 }
 
-/// Port 0 takes a free one.
+/// Port 0 means a free port.
 fn launch(address: SocketAddr, args: &[String], folder: &Scratch) -> Child {
     let (ip, port) = (address.ip().to_string(), address.port());
     let port = if port == 0 { "-1".to_owned() } else { port.to_string() };
@@ -144,16 +144,16 @@ fn launch(address: SocketAddr, args: &[String], folder: &Scratch) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server starts")
 }
 
-/// An address of loopback that is this process's own: a port there that was free a moment ago is taken by no other.
+/// A loopback address of this process alone: no other process takes a port there that was free a moment ago.
 fn own_ip() -> Ipv4Addr {
-    let [_, high, middle, low] = process::id().to_be_bytes(); // Linux counts processes with 22 bits
+    let [_, high, middle, low] = process::id().to_be_bytes(); // Linux numbers processes with 22 bits
     Ipv4Addr::new(127, 128 | high, middle, low)
 }
 
-/// Where nobody listens now, nor will before a test does.
+/// An address where nobody listens now, and nobody will before a test does.
 pub(crate) fn free_address() -> SocketAddr {
     static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().expect("nobody panics with it");
+    let mut given = GIVEN.lock().expect("the lock is not poisoned");
     loop {
         let listener = TcpListener::bind((own_ip(), 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -164,12 +164,12 @@ pub(crate) fn free_address() -> SocketAddr {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on now.
+/// A port of 127.0.0.1 where nobody listens now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-/// A NATS client of a few lines, so that what comes and goes is seen as it is.
+/// A NATS client of a few lines, so that a test sees the protocol as it is.
 pub(crate) struct RawNats {
     reader: BufReader<TcpStream>,
 }
@@ -209,15 +209,15 @@ impl RawNats {
         self.write(b"\r\n");
     }
 
-    /// Waits until the server has taken in all that was said.
+    /// Waits until the server has read everything that was sent.
     pub(crate) fn flush(&mut self) {
         self.write(b"PING\r\n");
         loop {
             match self.line().as_str() {
                 "PONG" => return,
-                // The server asks once soon after the beginning, and now and then later.
+                // The server pings once soon after the start, and now and then later.
                 "PING" => self.write(b"PONG\r\n"),
-                // It tells of other servers that come and go.
+                // The server announces other servers that come and go.
                 line if line.starts_with("INFO ") => {}
                 line => panic!("no PONG but {line:?}"),
             }

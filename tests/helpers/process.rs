@@ -7,13 +7,13 @@ use std::{
 
 use super::wait_until;
 
-/// Sends the signal with this name, without its SIG. The shell's own `kill`: no package is needed for it.
+/// Sends the signal with this name (without "SIG"). It uses the shell's own `kill`, which needs no package.
 pub(crate) fn signal(process: &Child, name: &str) {
     let kill = format!("kill -{name} {}", process.id());
     assert!(Command::new("sh").arg("-c").arg(&kill).status().expect("sh runs").success(), "{kill}");
 }
 
-/// Its exit status, if it ended within `timeout`.
+/// The exit status, if the process ended within `timeout`.
 pub(crate) fn exit_within(process: &mut Child, timeout: Duration) -> Option<ExitStatus> {
     let mut status = None;
     let _ = wait_until(

@@ -1,4 +1,4 @@
-//! Randomness that can be had again.
+//! Reproducible randomness.
 
 use std::{
     env,
@@ -7,7 +7,7 @@ use std::{
 
 use rand::{SeedableRng, rngs::StdRng};
 
-/// A generator whose seed is printed (cargo shows it when the test fails) and can be given again in `LHTTP_TEST_SEED`.
+/// A generator whose seed is printed (cargo shows it when the test fails). `LHTTP_TEST_SEED` sets the seed again.
 pub(crate) fn seeded_rng() -> StdRng {
     let seed = match env::var("LHTTP_TEST_SEED") {
         Ok(seed) => seed.parse().expect("LHTTP_TEST_SEED is a number"),

@@ -1,4 +1,4 @@
-//! A folder of a test's own, removed at its end.
+//! A folder for one test, removed at its end.
 
 use std::{
     env, fs,
@@ -22,7 +22,7 @@ impl Scratch {
         &self.0
     }
 
-    /// Writes a file, whole or not at all for whoever reads it meanwhile, and gives its path.
+    /// Writes a file atomically, so that a reader sees all or nothing of it, and returns its path.
     pub(crate) fn write(&self, name: &str, content: &str) -> String {
         let (part, path) = (self.0.join(format!("{name}.part")), self.0.join(name));
         fs::write(&part, content).expect("the folder can be written to");

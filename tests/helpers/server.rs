@@ -4,7 +4,7 @@ use lhttp::{Builder, Handle, Server};
 
 use super::enough_cpus;
 
-/// A server with one core on a free port, with what `build` plugs in.
+/// A server with one core on a free port, with the extensions of `build`.
 pub(crate) fn start(build: impl FnOnce(Builder) -> Builder) -> Handle {
     start_with_cores(1, build)
 }
@@ -15,7 +15,7 @@ pub(crate) fn start_with_cores(cores: usize, build: impl FnOnce(Builder) -> Buil
     builder.start().expect("the server starts")
 }
 
-/// One core, and two if this machine can run a server of two; says so if not.
+/// One core, and also two if this machine can run a server of two. Prints a line if not.
 pub(crate) fn one_and_two_cores() -> Vec<usize> {
     if enough_cpus(2) { vec![1, 2] } else { vec![1] }
 }

@@ -1,4 +1,4 @@
-//! A certificate authority, and a server on rustls that acknowledges everything and sends it back.
+//! A certificate authority, and a server on rustls that acknowledges every message and sends it back.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use rustls::{
 /// How long anything that must happen may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A certificate authority in a file, and what it has signed.
+/// A certificate authority with its certificate in a file.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pub(crate) file: PathBuf,
@@ -36,7 +36,7 @@ impl Authority {
         Self { issuer, file }
     }
 
-    /// What a server needs to prove that it is `host`.
+    /// The configuration of a server that can prove to be `host`.
     pub(crate) fn server_config(&self, host: &str) -> ServerConfig {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![host.to_owned()]).expect("a name");
@@ -57,7 +57,7 @@ impl Drop for Authority {
     }
 }
 
-/// Serves one connection on a port of its own.
+/// Serves one connection on its own port.
 pub(crate) fn serve(config: ServerConfig) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -65,7 +65,7 @@ pub(crate) fn serve(config: ServerConfig) -> u16 {
         let (stream, _) = listener.accept().expect("the client connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         let connection = ServerConnection::new(Arc::new(config)).expect("a connection");
-        // A client that does not trust us ends here.
+        // A client that does not trust the certificate ends here.
         let Ok(mut socket) = tungstenite::accept(StreamOwned::<_, TcpStream>::new(connection, stream)) else { return };
         while let Ok(message) = socket.read() {
             if !message.is_text() && !message.is_binary() {

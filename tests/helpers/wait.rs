@@ -1,4 +1,4 @@
-//! How tests wait: for a condition, with an end.
+//! How tests wait: for a condition, and never for ever.
 
 use std::{
     thread,
@@ -8,7 +8,7 @@ use std::{
 /// How long anything that must happen may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until `condition` holds. Nearly the only sleep in these tests; false if `timeout` passed first.
+/// Waits until `condition` holds; false if `timeout` passes first. Nearly the only sleep in these tests.
 #[must_use]
 pub(crate) fn wait_until(mut condition: impl FnMut() -> bool, timeout: Duration) -> bool {
     let start = Instant::now();
@@ -23,13 +23,13 @@ pub(crate) fn wait_until(mut condition: impl FnMut() -> bool, timeout: Duration)
     }
 }
 
-/// Waits until `condition` holds; fails the test if that takes longer than [`PATIENCE`].
+/// Waits until `condition` holds. Fails the test if that takes longer than [`PATIENCE`].
 #[track_caller]
 pub(crate) fn wait_for(condition: impl FnMut() -> bool) {
     assert!(wait_until(condition, PATIENCE), "it took too long");
 }
 
-/// Lets time pass where time itself is what the test is about.
+/// Lets time pass, for tests that are about time itself.
 pub(crate) fn let_pass(duration: Duration) {
     let start = Instant::now();
     let _ = wait_until(|| start.elapsed() >= duration, duration * 2);

@@ -1,4 +1,4 @@
-//! A WebSocket client on tungstenite, whose waits all end.
+//! A WebSocket client on tungstenite. All its waits have an end.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -26,7 +26,7 @@ impl Client {
         Self::upgrade(TcpStream::connect(address).expect("the server accepts"), address, target, headers)
     }
 
-    /// Opens a connection of which the socket is there already.
+    /// Upgrades a connection whose socket is already open.
     pub(crate) fn upgrade(
         stream: TcpStream,
         address: SocketAddr,
@@ -83,8 +83,8 @@ impl Client {
         assert_eq!(self.recv(), Message::binary(bytes.to_vec()));
     }
 
-    /// Fails the test unless an error (PROTOCOL.md §6) comes next, with this code and reason and the token, if any. Gives
-    /// its sentence.
+    /// Fails the test unless an error (PROTOCOL.md §6) comes next, with this code and reason and the token, if any.
+    /// Returns its sentence.
     #[track_caller]
     pub(crate) fn expect_error(&mut self, code: u16, reason: &str, ack: Option<&str>) -> String {
         let message = self.recv().into_text().expect("an error is text");
@@ -93,13 +93,13 @@ impl Client {
         message.strip_prefix(&head).unwrap_or_else(|| panic!("expected {head:?}, got {message:?}")).to_owned()
     }
 
-    /// Fails the test unless a close frame with this code comes next, and then the end. Gives the reason.
+    /// Fails the test unless a close frame with this code comes next, and then the end. Returns the reason.
     #[track_caller]
     pub(crate) fn expect_close(&mut self, code: u16) -> String {
         let close = self.recv();
         let Message::Close(Some(CloseFrame { code: got, reason })) = close else { panic!("no close but {close:?}") };
         assert_eq!(got, CloseCode::from(code), "{reason}");
-        // Reading on sends our close frame, and waits for the server to end.
+        // Reading on sends our close frame, and waits for the server to close.
         let end = self.socket.read().expect_err("nothing comes behind a close frame");
         assert!(matches!(end, tungstenite::Error::ConnectionClosed), "{end}");
         reason.to_string()
@@ -110,7 +110,7 @@ impl Client {
         while self.socket.read().is_ok() {}
     }
 
-    /// Subscribes to these channels and waits until that is live.
+    /// Subscribes to these channels and waits until the subscriptions are live.
     #[track_caller]
     pub(crate) fn subscribe(&mut self, channels: &str) {
         self.acked(&format!("subscribe:{channels}\r\n"));
@@ -122,13 +122,13 @@ impl Client {
         self.acked(&format!("unsubscribe:{channels}\r\n"));
     }
 
-    /// Fails the test if something comes before all that was said until now has taken effect.
+    /// Fails the test if something comes before all earlier messages of this client have taken effect.
     #[track_caller]
     pub(crate) fn expect_nothing(&mut self) {
         self.acked("");
     }
 
-    /// Ends the connection in order, and waits for the server to agree.
+    /// Closes the connection in order, and waits for the server to agree.
     #[track_caller]
     pub(crate) fn close(mut self) {
         self.socket.close(None).expect("the close frame goes out");

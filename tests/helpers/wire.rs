@@ -1,4 +1,4 @@
-//! A TCP connection with what was received and not yet used.
+//! A TCP connection with a buffer of received but unused bytes.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
-/// Bytes in both directions; every read and write fails after [`PATIENCE`].
+/// Bytes in both directions. Every read and write fails after [`PATIENCE`].
 pub(crate) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -23,11 +23,11 @@ impl Wire {
         Self::from_stream(TcpStream::connect(("127.0.0.1", port)).expect("the daemon accepts"))
     }
 
-    /// A connection whose two ends take in only some hundred KiB that the test does not read.
+    /// A connection whose two ends together buffer only some hundred KiB of unread data.
     ///
-    /// On the loopback the sender's buffer would hold 2.6 MB: 20 segments of 64 KiB and their overhead. Segments as on
-    /// an Ethernet keep that small too. A receive buffer of a few segments would be smaller still, but then TCP drops
-    /// some and waits seconds for its persist timer.
+    /// On the loopback the sender's buffer would hold 2.6 MB: 20 segments of 64 KiB and their overhead. Segments of
+    /// Ethernet size keep that small too. A receive buffer of a few segments would be smaller still, but then TCP drops
+    /// some segments and waits seconds for its persist timer.
     pub(crate) fn connect_with_small_window(port: u16) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(32 << 10).expect("a small receive buffer");
@@ -52,28 +52,28 @@ impl Wire {
         self.stream.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent (FIN).
+    /// Ends the sending side (FIN).
     pub(crate) fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("the connection is open");
     }
 
-    /// What was received and not yet used.
+    /// The received bytes that are not used yet.
     pub(crate) fn unread(&self) -> &[u8] {
         &self.buffer[self.unread.clone()]
     }
 
-    /// Marks so many bytes as used.
+    /// Marks this many bytes as used.
     pub(crate) fn consume(&mut self, length: usize) {
         self.unread.start += length;
         assert!(self.unread.start <= self.unread.end, "more consumed than received");
     }
 
-    /// Reads once; 0 is the end, also after a reset.
+    /// Reads once. Returns 0 at the end, also after a reset.
     pub(crate) fn fill(&mut self) -> io::Result<usize> {
         const CHUNK: usize = 64 * 1024;
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
-        // An idle client of thousands must stay small, so the buffer is only as long as it has to be.
+        // An idle client among thousands must stay small, so the buffer is only as long as necessary.
         self.buffer.resize(self.unread.end + CHUNK, 0);
         let read = match self.stream.read(&mut self.buffer[self.unread.end..]) {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
@@ -88,7 +88,7 @@ impl Wire {
         read
     }
 
-    /// Takes the next `length` bytes; fails the test if they do not come.
+    /// Takes the next `length` bytes. Fails the test if they do not come.
     pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
         while self.unread().len() < length {
             let read = self.fill().expect("the server sends in time");

@@ -1,9 +1,9 @@
-//! Holds `include/lhttp.h` against the code in `src/ffi/`: every function, type and constant of one is in the other, with
-//! the same types in the same order.
+//! Compares `include/lhttp.h` with the code in `src/ffi/`: every function, type and constant of one must be in the
+//! other, with the same types in the same order.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// Rust's types by those of C. Everything else is a name of ours: `LhttpServer` is `lhttp_server`.
+/// The C type of each Rust type. All other names are ours: `LhttpServer` is `lhttp_server`.
 const TYPES: [(&str, &str); 10] = [
     ("User", "void *"),
     ("c_int", "int"),
@@ -137,7 +137,7 @@ fn assert_same(code: &BTreeMap<String, String>, header: &BTreeMap<String, String
     assert!(undefined.is_empty(), "in the header, but not in the code: {undefined:?}");
 }
 
-/// By name: the result's type and the arguments.
+/// By name: the result type and the arguments.
 fn functions_of_the_code() -> BTreeMap<String, String> {
     let mut functions = BTreeMap::new();
     for item in code_items("extern \"C\" fn lhttp_", "{\n") {
@@ -184,7 +184,7 @@ fn arguments_in_c(arguments: &str, named: bool) -> String {
     if in_c.is_empty() { "void".to_owned() } else { in_c.join(", ") }
 }
 
-/// `name` of this Rust type as C declares it.
+/// The C declaration of `name` with this Rust type.
 fn declare(name: &str, rust: &str) -> String {
     let c = c_type(rust);
     if c.ends_with('*') { format!("{c}{name}") } else { format!("{c} {name}") }
@@ -220,7 +220,7 @@ fn without_name(argument: &str) -> String {
     end.trim_end().to_owned()
 }
 
-/// The declarations of the header, without comments and directives, blanks and line ends as single spaces.
+/// The declarations of the header, without comments and directives. Blanks and line ends become single spaces.
 fn header() -> Vec<String> {
     let text = fs::read_to_string(path("include/lhttp.h")).expect("the header is there");
     let mut code = String::new();
@@ -230,7 +230,7 @@ fn header() -> Vec<String> {
         rest = after.split_once("*/").expect("a comment ends").1;
     }
     code.push_str(rest);
-    // The braces of `extern "C"` stand on lines of their own.
+    // The braces of `extern "C"` are on lines of their own.
     let lines = code.lines().filter(|line| !line.starts_with('#') && !line.starts_with("extern \"C\"") && *line != "}");
     let code = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
     let mut depth = 0;
@@ -241,7 +241,7 @@ fn header() -> Vec<String> {
     statements.map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
 }
 
-/// What stands between `start` and the next `end` in the code below `src/ffi/`, without its unit tests.
+/// The text between `start` and the next `end` in the code below `src/ffi/`, without its unit tests.
 fn code_items(start: &str, end: &str) -> Vec<String> {
     let mut files = vec![path("src/ffi.rs")];
     let mut folders = vec![path("src/ffi")];

@@ -12,7 +12,7 @@ mod helpers {
     mod extensions;
     pub(crate) mod faulty;
     #[cfg(feature = "nats")]
-    pub(crate) mod island;
+    pub(crate) mod isolated_nats;
     #[cfg(feature = "nats")]
     pub(crate) mod namespace;
     #[cfg(feature = "nats")]
@@ -20,13 +20,13 @@ mod helpers {
     pub(crate) mod nats;
     mod process;
     #[cfg(feature = "nats")]
+    pub(crate) mod proxy;
+    #[cfg(feature = "nats")]
     pub(crate) mod scratch;
     mod server;
     #[cfg(feature = "tls")]
     pub(crate) mod tls;
     mod wait;
-    #[cfg(feature = "nats")]
-    pub(crate) mod way;
     mod websocket;
 
     pub(crate) use self::{

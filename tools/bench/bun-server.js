@@ -1,5 +1,5 @@
-// Publish/subscribe with what Bun brings along, for `lhttp-bench`: "S<channel>\n" subscribes, "P<channel>\n<body>"
-// goes to the channel's subscribers as it is. Nothing that costs time is switched on, and nothing is dropped.
+// Publish/subscribe with Bun's built-in means, for `lhttp-bench`: "S<channel>\n" subscribes, and "P<channel>\n<body>"
+// is forwarded unchanged to the channel's subscribers. No costly option is on, and nothing is dropped.
 const server = Bun.serve({
   hostname: process.argv[2],
   port: Number(process.argv[3]),

@@ -4,7 +4,7 @@
     tools/perf/curves.py measure tools/perf/curves.json     runs lhttp-bench over each range (some minutes)
     tools/perf/curves.py draw tools/perf/curves.json tools/perf
 
-Needs `cargo build --release` before it, and nothing but Python's standard library. Leave the machine alone meanwhile.
+Run `cargo build --release` first. Needs only Python's standard library. Run nothing else on the machine at the same time.
 """
 
 import json
@@ -16,7 +16,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BENCH = ROOT / "target/release/lhttp-bench"
 
-# The name of a curve: its title, what x and y are, the figure that is y, and for each x the arguments of lhttp-bench.
+# The name of a curve: its title, the labels of x and y, the figure on y, and for each x the arguments of lhttp-bench.
 CURVES = {
     "subscribers": (
         "Server CPU time of a delivery, by the subscribers of the channel",

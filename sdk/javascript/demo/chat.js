@@ -1,4 +1,4 @@
-// A chat room: connect, subscribe, publish, render. What it looks like is in page.js.
+// A chat room: connect, subscribe, publish, render. Its look is in page.js.
 
 import { connect } from "./lhttp.mjs";
 import { freshKey, me, note, showMessage, showState, start } from "./page.js";
@@ -7,7 +7,7 @@ const [, host, port] = /^(.*):(\d+)$/.exec(document.querySelector("meta[name=lht
 const lhttp = connect(`ws://${host || location.hostname}:${port}/`, { offline: "fail", backoff: { max: 10_000 } });
 const joined = new Map();
 
-// A room is a channel: who subscribes to it gets what is published there from then on.
+// A room is a channel: a subscriber gets every message from then on.
 function join(room) {
   const subscribing = lhttp.subscribe(room, (message) => receive(room, message));
   joined.set(room, subscribing);
@@ -25,7 +25,7 @@ function receive(room, message) {
   showMessage(room, person, message.header("key") ?? freshKey(), message.text());
 }
 
-// Shown at once as being sent; what becomes of it is shown when the server has told.
+// Shows the message at once as being sent, and its fate once the server has answered.
 async function say(room, text, key = freshKey()) {
   const show = (...fate) => showMessage(room, me, key, text, ...fate);
   show("sending");

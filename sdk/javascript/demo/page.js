@@ -1,7 +1,7 @@
-// What the page looks like and how it is used. Nothing here knows of the server; the pieces are templates in index.html.
+// The look of the page and its controls. Nothing here knows the server; the pieces are templates in index.html.
 
-const LINES_MAX = 500; // of a room; then the oldest goes
-const GROUP_LASTS = 300_000; // ms in which one person's messages stand under one name
+const LINES_MAX = 500; // of a room; past it the oldest goes
+const GROUP_LASTS = 300_000; // ms in which one person's messages share one name
 const STATES = { connecting: "Connecting…", open: "Connected", waiting: "Not connected", closed: "Closed" };
 
 const $ = (id) => document.getElementById(id);
@@ -41,8 +41,8 @@ export function showState(state, retryIn) {
 
 export function showMessage(name, person, key, text, fate = "", why = "", retry = undefined) {
   const room = rooms.get(name);
-  if (!room) return; // left meanwhile
-  // It is there already if it was sent again to be sure.
+  if (!room) return; // the user has left the room
+  // The line exists already if the message was sent again to be sure.
   const line = room.end.querySelector(`[data-key="${CSS.escape(key)}"]`) ?? addLine(room, person, key, text);
   line.dataset.fate = fate;
   line.querySelector(".fate span").textContent = why;
@@ -145,7 +145,7 @@ function onSubmit(event) {
   $("message").focus();
   if (event.target === $("join")) location.hash = slug(text) || shown.name;
   else if (text) actions.say(shown.name, text);
-  shown.log.scrollTop = 0; // the end: it is laid out from there
+  shown.log.scrollTop = 0; // the end: the layout starts there
 }
 
 function onKey(event) {
@@ -163,7 +163,7 @@ const slug = (text) => (text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []).
 const hashRoom = () => slug(new URLSearchParams(`room=${location.hash.slice(1)}`).get("room")) || names()[0];
 const clock = () => new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
-// A copy of a template, its parts filled in as text and never as markup, and the face of a person.
+// A copy of a template with a person's face. Its parts are filled in as text and never as markup.
 function make(template, texts, person = "") {
   const node = $(template).content.firstElementChild.cloneNode(true);
   for (const [part, text] of Object.entries(texts)) node.querySelector(part).textContent = text;

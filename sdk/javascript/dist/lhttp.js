@@ -5,7 +5,8 @@
 /** An operation that failed: refused by the server, or not possible. */
 class LhttpError extends Error {
   /**
-   * @param {number} code The server's code (PROTOCOL.md §6), the code it would have given, or 0 if it was never asked.
+   * @param {number} code The server's code (PROTOCOL.md §6), the code that it would have sent, or 0 if it was never
+   * asked.
    * @param {string} reason One fixed word for programs.
    * @param {string} message One sentence for people.
    * @param {ErrorOptions} [options]
@@ -18,11 +19,12 @@ class LhttpError extends Error {
   }
 }
 
-// UTF-8 where there is no TextEncoder or TextDecoder (jsdom under Jest, old React Native), as those two do it.
+// UTF-8 for environments without TextEncoder or TextDecoder (jsdom under Jest, old React Native), with the same
+// results.
 
 const REPLACEMENT = 0xfffd;
 
-/** How many code units one call of `String.fromCharCode` gets: an engine bounds its arguments. */
+/** The number of code units for one call of `String.fromCharCode`: engines bound the number of arguments. */
 const UNITS_AT_ONCE = 8192;
 
 /**
@@ -69,7 +71,7 @@ function decodeUtf8(bytes) {
 }
 
 /**
- * The character at `at`. What is not UTF-8 is one replacement character for each longest start of a sequence (the
+ * The character at `at`. Invalid UTF-8 becomes one replacement character for each longest start of a sequence (the
  * Encoding Standard's "maximal subpart").
  * @param {Uint8Array} bytes
  * @param {number} at
@@ -90,7 +92,7 @@ function readCharacter(bytes, at) {
 }
 
 /**
- * What may follow this byte: no longer form than needed, no surrogate, nothing past U+10FFFF.
+ * The bytes that may follow this byte: no longer form than needed, no surrogate, nothing past U+10FFFF.
  * @param {number} first
  */
 function secondByte(first) {
@@ -120,7 +122,7 @@ function encodeText(text) {
 }
 
 /**
- * The text of UTF-8 bytes; what is not UTF-8 becomes U+FFFD, and a byte order mark stays.
+ * The text of UTF-8 bytes. Invalid UTF-8 becomes U+FFFD, and a byte order mark stays.
  * @param {Uint8Array} bytes
  */
 function decodeText(bytes) {
@@ -172,7 +174,7 @@ function isLowSurrogate(unit) {
 function asBytes(body) {
   if (body instanceof Uint8Array) return body;
   if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
-  // Not instanceof: a page's frames and a vm's contexts each have an ArrayBuffer of their own.
+  // Not instanceof: a page's frames and a vm's contexts each have their own ArrayBuffer.
   if (Object.prototype.toString.call(body) === "[object ArrayBuffer]") {
     return new Uint8Array(/** @type {ArrayBuffer} */ (body));
   }
@@ -193,16 +195,16 @@ function joinBytes(...pieces) {
   return joined;
 }
 
-// Channels and patterns (PROTOCOL.md §2): what is one, and what matches what.
+// Channels and patterns (PROTOCOL.md §2): their syntax, and the matching of a pattern with a channel.
 
 
 /** The longest channel or pattern, in bytes of UTF-8. */
 const CHANNEL_BYTES_MAX = 255;
-/** How much of a refused name its sentence shows, in characters. */
+/** The most characters of a refused name that its error sentence shows. */
 const SHOWN_CHARACTERS_MAX = 64;
 
 /**
- * Refuses what cannot be published to.
+ * Refuses a name that cannot be published to.
  * @param {string} name
  */
 function checkPublish(name) {
@@ -211,7 +213,7 @@ function checkPublish(name) {
 }
 
 /**
- * Refuses what cannot be subscribed to.
+ * Refuses a name that cannot be subscribed to.
  * @param {string} name
  */
 function checkSubscribe(name) {
@@ -228,7 +230,7 @@ function isPattern(name) {
 }
 
 /**
- * Whether `pattern` matches `channel`, both cut into tokens; a pattern without wildcards matches itself alone.
+ * Whether `pattern` matches `channel`, both split into tokens. A pattern without wildcards matches only itself.
  * @param {readonly string[]} pattern
  * @param {readonly string[]} channel
  */
@@ -280,19 +282,19 @@ function refusal(name, flaw) {
   return new LhttpError(400, "bad-channel", `channel ${JSON.stringify(text)} ${flaw}`);
 }
 
-/** Listeners by event; those of one event are called in the order in which they came. */
+/** Listeners by event; those of one event are called in the order in which they were added. */
 class Emitter {
   /** @type {Map<string, Set<(event: any) => void>>} */
   #listeners = new Map();
 
   /**
-   * Calls `listener` on each such event, until the function that this returns is called.
+   * Calls `listener` on each such event, until the returned function is called.
    * @param {string} event
    * @param {(event: any) => void} listener
    * @returns {() => void}
    */
   on(event, listener) {
-    // Wrapped, so that a function that listens twice is called twice and each of its two ends on its own.
+    // Wrapped, so that a function that is added twice is called twice, and each is removed separately.
     const own = (/** @type {any} */ value) => listener(value);
     let listeners = this.#listeners.get(event);
     if (!listeners) this.#listeners.set(event, (listeners = new Set()));
@@ -306,7 +308,7 @@ class Emitter {
   }
 
   /**
-   * Calls all listeners; one that throws does not keep the others from being called.
+   * Calls all listeners. One that throws does not prevent the others.
    * @param {string} event
    * @param {any} value
    */
@@ -322,7 +324,7 @@ class Emitter {
 }
 
 /**
- * Throws where nobody of ours is in the way: to `window.onerror` or `uncaughtException`, as from any event handler.
+ * Throws outside our own calls: to `window.onerror` or `uncaughtException`, as from any event handler.
  * @param {unknown} error
  */
 function throwLater(error) {
@@ -331,12 +333,12 @@ function throwLater(error) {
   }, 0);
 }
 
-/** Past so many the wait is at its most, whatever that is. */
+/** Past this many attempts the wait has its maximum, whatever that is. */
 const DOUBLINGS_MAX = 40;
 
 /**
- * Exponential back-off with full jitter: the n-th wait is anything between 0 and `initial * 2^n`, at most `max`. Clients
- * that lost the same server at the same moment so come back spread over the whole time, not all at once.
+ * Exponential back-off with full jitter: the n-th wait is any time between 0 and `initial * 2^n`, at most `max`. So the
+ * clients that lost a server at the same moment come back spread over the whole time.
  */
 class Backoff {
   /**
@@ -346,13 +348,13 @@ class Backoff {
     this.initial = initial;
     this.max = max;
     this.random = random;
-    /** How many waits there were since the last reset. */
+    /** The number of waits since the last reset. */
     this.attempts = 0;
   }
 
   /**
    * The next wait, in milliseconds.
-   * @param {boolean} [wasRefused] The server will do the same again: the wait is not below half of what it may be.
+   * @param {boolean} [wasRefused] The server will refuse again: the wait is at least half of its maximum.
    */
   next(wasRefused = false) {
     const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
@@ -365,7 +367,7 @@ class Backoff {
     this.attempts = 0;
   }
 
-  /** The caller's random number; one of ours if theirs throws or is none, for the next try must come. */
+  /** The caller's random number; our own if theirs throws or is invalid, because the next attempt must come. */
   #share() {
     try {
       const share = this.random();
@@ -378,30 +380,31 @@ class Backoff {
   }
 }
 
-// Time limits that a program which stands still does not break: a page that computes, a process that is stopped.
+// Time limits that survive a program that stands still: a page that computes, a process that is stopped.
 //
-// What has arrived while the event loop stood still waits in the socket, and a timer that is due may fire before it. So a
-// time limit is cut in two slices: a stall, however long, takes one of them, and the loop has the other to read.
+// Data that arrived while the event loop stood still waits in the socket, and a due timer may fire before the data is
+// read. So a time limit is cut into two slices: a stall, however long, uses up one of them, and the loop has the other
+// one to read.
 
-/** How many slices of a time limit must pass. */
+/** The number of slices of a time limit. */
 const SLICES = 2;
 
-/** Slices that ended late are not counted, but for this many: a loop that always lags still has time limits. */
+/** Late slices are not counted, but at most this many times: a loop that always lags still has time limits. */
 const LATE_SLICES_MAX = 3;
 
-/** A slice ended late if it took half as long again, or this many milliseconds longer, whichever is more. */
+/** A slice is late if it took half as long again, or this many milliseconds longer, whichever is more. */
 const LATE_MIN = 50;
 
-/** Milliseconds of a clock that nobody sets, where there is one. */
+/** Milliseconds of a monotonic clock, if there is one. */
 function now() {
   return typeof performance === "undefined" ? Date.now() : performance.now();
 }
 
 /**
- * Calls `expired` when `time` is over: milliseconds in which the event loop ran.
+ * Calls `expired` after `time` milliseconds in which the event loop ran.
  * @param {number} time
  * @param {() => void} expired
- * @returns {() => void} Ends it: `expired` is not called any more.
+ * @returns {() => void} Cancels it: `expired` is not called any more.
  */
 function deadline(time, expired) {
   const slice = time / SLICES;
@@ -425,10 +428,10 @@ function deadline(time, expired) {
 }
 
 /**
- * Calls `then` when the event loop has looked at the sockets once more. In Node only `setImmediate` says so: one timer may
- * follow another without a look in between.
+ * Calls `then` once the event loop has polled the sockets again. In Node only `setImmediate` guarantees that: timers
+ * may follow each other without a poll between them.
  * @param {() => void} then
- * @returns {() => void} Ends it.
+ * @returns {() => void} Cancels it.
  */
 function afterReading(then) {
   const { setImmediate, clearImmediate } = /** @type {any} */ (globalThis);
@@ -440,16 +443,16 @@ function afterReading(then) {
   return () => clearTimeout(timer);
 }
 
-// One WebSocket: how it is made, and how it is ended without its peer.
+// One WebSocket: how to create it, and how to end it without its peer.
 
 
-/** Where Node keeps what connects its own WebSocket and `fetch`. */
+/** Where Node keeps the dispatcher of its own WebSocket and `fetch`. */
 const NODES_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
 
 /** @typedef {WebSocket & { terminate?: () => void }} Socket */
 
 /**
- * What ends a connection of Node's own WebSocket, once it is made.
+ * Functions that end a connection of Node's own WebSocket, once it is made.
  * @type {WeakMap<object, () => void>}
  */
 const ends = new WeakMap();
@@ -465,13 +468,13 @@ function openSocket(url, { WebSocket, protocols }) {
 }
 
 /**
- * Ends a socket without waiting for its peer, as far as that can be done: a browser gives it up by itself.
+ * Ends a socket without waiting for its peer, as far as possible: a browser does that itself.
  * @param {Socket} socket
  */
 function abandon(socket) {
   try {
     if (typeof socket.terminate === "function") return socket.terminate();
-    // One that is still connecting ends with this; of one that is open the connection stays until the peer answers.
+    // This ends a socket that is still connecting. An open socket's connection stays until the peer answers.
     socket.close();
     ends.get(socket)?.();
   } catch (error) {
@@ -480,8 +483,8 @@ function abandon(socket) {
 }
 
 /**
- * Ends a socket in order; without its peer, if that does not answer within `time` milliseconds. A process is not kept
- * alive for that time alone.
+ * Ends a socket in order, or without its peer if that does not answer within `time` milliseconds. That time alone does
+ * not keep a process alive.
  * @param {Socket} socket
  * @param {number} time
  */
@@ -510,8 +513,8 @@ function nodesDispatcher() {
 }
 
 /**
- * Node's own WebSocket has no `terminate`, and when it was closed it waits for its peer for ever. So the connection below
- * it is taken note of where it is made: it takes a dispatcher beside the subprotocols.
+ * Node's own WebSocket has no `terminate`, and after a close it waits for its peer for ever. So this function notes the
+ * connection below it when it is made: the WebSocket accepts a dispatcher beside the subprotocols.
  * @param {any} WebSocket
  * @param {string | URL} url
  * @param {string | string[] | undefined} protocols
@@ -529,12 +532,12 @@ function openNodesOwn(WebSocket, url, protocols = []) {
 }
 
 /**
- * A dispatcher's handler that also tells of the connection that a WebSocket gets.
+ * A dispatcher's handler that also reports the connection of a WebSocket.
  * @param {any} handler
  * @param {(connection: { destroy(): void }) => void} connected
  */
 function noting(handler, connected) {
-  // One name or the other, by the version of undici; the connection is the last argument of either.
+  // One name or the other, depending on the version of undici. The connection is the last argument of both.
   for (const name of ["onUpgrade", "onRequestUpgrade"]) {
     const upgrade = handler[name];
     if (typeof upgrade !== "function") continue;
@@ -547,10 +550,10 @@ function noting(handler, connected) {
   return handler;
 }
 
-// One WebSocket after the other: connects, watches, and connects again.
+// One WebSocket after the other: connects, watches, and reconnects.
 
 
-/** How long a connection must have been open for the next loss to count as the first one, in milliseconds. */
+/** After a connection of this length, in milliseconds, the next loss counts as the first one. */
 const STABLE_TIME = 5_000;
 
 const OPEN = 1;
@@ -559,30 +562,31 @@ const OPEN = 1;
 const NOT_CLOSED = 1006;
 
 /**
- * What the server closes with because of what this client does: a protocol error, data that it does not take, a policy, a
- * message that is too big, a missing extension (RFC 6455 §7.4.1). It would do so again.
+ * The close codes with which the server blames this client: a protocol error, data that it does not accept, a policy, a
+ * message that is too big, a missing extension (RFC 6455 §7.4.1). It would close again for the same.
  */
 const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
 
-/** The reason of a 1008 that blames no message: nothing was heard of this client for the server's `idle-timeout`. */
+/** The reason of a 1008 that blames no message: the client was silent for the server's `idle-timeout`. */
 const IDLE = /\bidle\b/i;
 
 /**
  * @typedef {object} Loss How a connection ended.
- * @property {number} [code] The close code, if it came so far.
- * @property {string} [reason] What the server says beside it.
+ * @property {number} [code] The close code, if there was a close event.
+ * @property {string} [reason] The server's reason.
  */
 
 /**
  * @typedef {object} Hooks
- * @property {() => void} opened The socket is open; `ready()` is to be called when it may be used.
+ * @property {() => void} opened The socket is open; call `ready()` once it may be used.
  * @property {(data: string | Uint8Array) => void} received
- * @property {() => void} silent Nothing was heard for the heartbeat's interval: send something that is answered.
- * @property {(error: LhttpError, loss: Loss) => void} lost The socket, which was open, is gone; or there will be none.
+ * @property {() => void} silent Nothing was received for the heartbeat's interval: send a message that will be
+ * answered.
+ * @property {(error: LhttpError, loss: Loss) => void} lost The socket was open and is gone, or there will be none.
  * @property {(change: import("../index.d.ts").StateChange) => void} changed
  */
 
-/** A connection that comes back. */
+/** A connection that reconnects. */
 class Connection {
   #url;
   #options;
@@ -590,21 +594,21 @@ class Connection {
   #backoff;
   /** @type {import("./socket.js").Socket | undefined} */
   #socket = undefined;
-  /** Whether `opened` was called for this socket, and `lost` not yet. */
+  /** Whether `opened` was called for this socket, but not `lost`. */
   #isUp = false;
-  /** Whether this connection has held. */
+  /** Whether this connection has held long enough. */
   #isStable = false;
-  /** By a clock that nobody sets. */
+  /** On a monotonic clock. */
   #heardAt = 0;
-  /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
+  /** The number of frames received, on all sockets. The clock cannot tell whether a frame came, because it may stand still. */
   #heard = 0;
-  /** Stops what ends the state: a connect that takes too long, a wait, the time until a connection has held. */
+  /** Stops the timer of the current state: the connect timeout, the wait, or the time until a connection has held. */
   #stopStateTimer = () => {};
   #stopHeartbeat = () => {};
   #removeListeners = () => {};
   /** @type {import("../index.d.ts").State} */
   state = "connecting";
-  /** @type {number | undefined} When the next try starts, in milliseconds since 1970, while `waiting`. */
+  /** @type {number | undefined} When the next attempt starts, in milliseconds since 1970, while `waiting`. */
   retryAt = undefined;
 
   /**
@@ -617,17 +621,17 @@ class Connection {
     this.#options = options;
     this.#hooks = hooks;
     this.#backoff = new Backoff({ ...options.backoff, random: options.random });
-    // A WebSocket that cannot even be made (a bad URL, a page's policy) throws to whoever connects.
+    // A WebSocket that cannot even be created (a bad URL, a page's policy) throws to the caller of `connect`.
     this.#use(openSocket(url, options));
     this.#listen();
   }
 
-  /** Whether the socket takes messages, be it only for the resubscriptions. */
+  /** Whether the socket takes messages, even if only to renew subscriptions. */
   get isUp() {
     return this.#isUp && this.#socket?.readyState === OPEN;
   }
 
-  /** What was sent and has not left yet, in bytes. */
+  /** The bytes in the socket's send buffer. */
   get bufferedBytes() {
     return this.#socket?.bufferedAmount ?? 0;
   }
@@ -637,20 +641,20 @@ class Connection {
     /** @type {import("./socket.js").Socket} */ (this.#socket).send(/** @type {string} */ (data));
   }
 
-  /** All that must come first has come first. */
+  /** Everything that must come first has been done. */
   ready() {
     this.#become({ state: "open" });
   }
 
   /**
-   * Gives this socket up, as if it had been lost.
+   * Gives this socket up as if it were lost.
    * @param {string} why
    */
   drop(why) {
     this.#down(why);
   }
 
-  /** Looks after a moment in which time may have stood still: a tab that wakes up, a network that is back. */
+  /** Checks the connection after a pause: a tab that wakes up, a network that is back. */
   wake() {
     if (this.state === "waiting") {
       this.#connect();
@@ -670,12 +674,12 @@ class Connection {
   #connect() {
     this.#stopStateTimer();
     this.#become({ state: "connecting" });
-    // A listener may have closed it.
+    // A listener may have closed the client.
     if (this.#isClosed()) return;
     try {
       this.#use(openSocket(this.#url, this.#options));
     } catch (error) {
-      // It could be made the first time: a try that has failed, like one that the network refuses.
+      // The first attempt could create it, so this counts as a failed attempt, like one that the network refuses.
       this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
     }
   }
@@ -686,11 +690,11 @@ class Connection {
     this.#socket = socket;
     this.#stopStateTimer = deadline(connectTimeout, () => this.#down(`no connection within ${connectTimeout} ms`));
     socket.binaryType = "arraybuffer";
-    // A socket that was given up may still call back: it is no longer ours then.
+    // A socket that was given up may still call back, but is no longer ours.
     socket.onopen = () => void (this.#socket === socket && this.#up());
     socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
-    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` behind it for a
-    // connection that was not made (nodejs/undici#3546), the others do; the code is the one that they would give.
+    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` after `error` for a
+    // connection that was not made (nodejs/undici#3546); the others do. The code is the one that they would report.
     let fault = "";
     socket.onerror = (event) => {
       fault = /** @type {ErrorEvent} */ (event).message ?? "";
@@ -732,7 +736,7 @@ class Connection {
     const socket = this.#release();
     if (socket) abandon(socket);
     const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
-    // First the state, so that what `lost` brings about finds that there is no connection.
+    // Change the state first, so that the actions of `lost` find no connection.
     if (this.#options.reconnect) {
       this.#wait(error, loss.code, wasRefused);
     } else {
@@ -758,7 +762,7 @@ class Connection {
     return this.state === "closed";
   }
 
-  /** Lets go of the socket and of what watches it. */
+  /** Drops the socket and its timers. */
   #release() {
     this.#stopStateTimer();
     this.#stopHeartbeat();
@@ -776,7 +780,7 @@ class Connection {
     this.#hooks.changed(change);
   }
 
-  /** Sees to it that a connection on which nothing comes any more is found out (a browser's socket has no ping). */
+  /** Detects a silent connection (a browser's socket has no ping). */
   #watch() {
     const { interval } = this.#options.heartbeat;
     if (interval === 0) return;
@@ -798,7 +802,7 @@ class Connection {
     this.#hooks.silent();
   }
 
-  /** What a browser says of its network and of the tab. */
+  /** A browser's events for its network and the tab. */
   #listen() {
     const { window = undefined, document = undefined } = /** @type {any} */ (globalThis);
     if (typeof window?.addEventListener !== "function") return;
@@ -814,14 +818,14 @@ class Connection {
 }
 
 /**
- * Whether the server has closed the connection for what this client did on it.
+ * Whether the server has closed the connection because of this client.
  * @param {Loss} loss
  */
 function isRefusal({ code, reason }) {
   return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
 }
 
-// Which messages a server does not take because of their size: it closes the connection with 1009, and would do so again.
+// Messages that exceed a server's limit: it closes the connection with 1009, and would do so again.
 
 
 /** The close code for a message that is too big (RFC 6455 §7.4.1). */
@@ -841,8 +845,8 @@ function tooBig(bytes, bytesMax) {
 }
 
 /**
- * The limit that the server names beside the code: a reason that is a number, or says how many bytes. If it says so of the
- * message, too, that is the larger number.
+ * The limit that the server names beside the code: a reason that is a number, or that names a number of bytes. If it
+ * also names the message's size, that is the larger number.
  * @param {import("./connection.js").Loss} loss
  * @returns {number | undefined}
  */
@@ -854,12 +858,12 @@ function toldLimit({ code, reason = "" }) {
 }
 
 /**
- * Those of the messages on their way that the connection ended for: all over the limit, if the server tells that. Else
- * the largest: if one was too big, it was. The others may be sent again; each time at least one less is left.
+ * The messages in flight that the connection ended for: all over the limit, if the server names it. Otherwise the
+ * largest: if any was too big, it was. The others may be sent again; each time at least one fewer is left.
  * @template {{ bytes: number }} T
  * @param {import("./connection.js").Loss} loss How the connection ended.
  * @param {readonly T[]} unanswered
- * @param {number} unheardBytes The size of the largest that has no answer: perhaps it was that one.
+ * @param {number} unheardBytes The size of the largest message without an answer: perhaps that was too big.
  * @returns {Set<T> & { bytesMax?: number }}
  */
 function overLimit(loss, unanswered, unheardBytes) {
@@ -870,39 +874,39 @@ function overLimit(loss, unanswered, unheardBytes) {
   return Object.assign(new Set(unanswered.filter(isOver)), { bytesMax });
 }
 
-// What is sent and what answers it: acknowledgements, replies, and the queue of what cannot be sent yet.
+// Messages and their answers: acknowledgements, replies, and the queue of messages that cannot be sent yet.
 
 
-/** How often a full send buffer is looked at again, in milliseconds: a WebSocket does not say when it has drained. */
+/** The interval at which a full send buffer is checked again, in milliseconds: a WebSocket has no event for it. */
 const DRAIN_INTERVAL = 50;
 
 /**
- * @typedef {object} Operation Something to be sent.
- * @property {string | Uint8Array} data The whole message; once it is sent, only if it may be sent again.
+ * @typedef {object} Operation A message to be sent.
+ * @property {string | Uint8Array} data The whole message. Once sent, it is kept only if it may be sent again.
  * @property {number} bytes Its length.
- * @property {string | undefined} token The `ack` token; without one it is done once it is sent.
+ * @property {string | undefined} token The `ack` token. An operation without one is done once it is sent.
  * @property {number} timeout How long the answer may take, in milliseconds from sending.
  * @property {boolean} retry Whether it is sent again if the connection is lost before the answer.
- * @property {boolean} wantsReply Whether the acknowledgement alone is no answer.
+ * @property {boolean} wantsReply Whether the acknowledgement alone is not the answer.
  * @property {(answer: any) => void} resolve
  * @property {(error: unknown) => void} reject
  * @property {number} [sends] How often it was sent.
- * @property {number} [order] Its place among all that were sent.
+ * @property {number} [order] Its place among all sent messages.
  * @property {() => void} [stopTimer]
  */
 
 class Exchange {
   #connection;
   #options;
-  /** @type {Map<string, Operation>} Sent and not answered, by token, the oldest first. */
+  /** @type {Map<string, Operation>} Operations in flight, by token, the oldest first. */
   #unacked = new Map();
-  /** The bytes of those that may be sent again, which are kept until then. */
+  /** The bytes of those that may be sent again, which are kept until they are answered. */
   #keptBytes = 0;
-  /** How many messages were sent. */
+  /** The number of messages sent. */
   #sent = 0;
-  /** The largest one that nobody answers, of those sent behind the last one that was answered. */
+  /** The largest message without an answer that was sent after the last answered one. */
   #unheard = { bytes: 0, order: 0 };
-  /** @type {Operation[]} Not sent. */
+  /** @type {Operation[]} Operations that are not sent yet. */
   #queue = [];
   #queuedBytes = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -917,7 +921,7 @@ class Exchange {
     this.#options = options;
   }
 
-  /** What waits to be sent. */
+  /** The queued messages and their bytes. */
   get queued() {
     return { messages: this.#queue.length, bytes: this.#queuedBytes };
   }
@@ -944,7 +948,7 @@ class Exchange {
   }
 
   /**
-   * Sends an operation before everything that waits.
+   * Sends an operation before all queued ones.
    * @param {Operation} operation
    */
   sendNow(operation) {
@@ -971,7 +975,7 @@ class Exchange {
     });
   }
 
-  /** Sends what waits, as far as it can be sent. */
+  /** Sends the queue, as far as possible. */
   flush() {
     clearTimeout(this.#drain);
     while (this.#queue.length > 0 && this.#canSend()) {
@@ -985,7 +989,7 @@ class Exchange {
   }
 
   /**
-   * Nobody waits for this operation any more. It is not sent if it was not yet.
+   * Nobody waits for this operation any more. If it is still queued, it is not sent.
    * @param {Operation} operation
    */
   forget(operation) {
@@ -998,18 +1002,18 @@ class Exchange {
   }
 
   /**
-   * The server answers an operation. False if there is none of this token that waits for this.
+   * The server answers an operation. False if no operation with this token waits for such an answer.
    * @param {string | undefined} token
    * @param {{ reply?: import("./message.js").Message, error?: LhttpError }} answer
    */
   answered(token, { reply, error }) {
     const operation = token === undefined ? undefined : this.#unacked.get(token);
     if (token === undefined || !operation) return false;
-    // Of a request the acknowledgement says only that it is under way.
+    // The acknowledgement of a request says only that the request is in progress.
     if (operation.wantsReply && !reply && !error) return true;
     if (reply && !operation.wantsReply) return false;
     this.#take(token);
-    // The server has read all that was sent before.
+    // The server has read everything that was sent before.
     if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
     if (error) operation.reject(error);
     else operation.resolve(reply);
@@ -1018,8 +1022,8 @@ class Exchange {
   }
 
   /**
-   * The connection is gone. What may be sent again goes back to where it came from: before all that waits, even if
-   * there is no room for it, because it was accepted.
+   * The connection is gone. Messages that may be sent again go back to the front of the queue, even if there is no room
+   * for them, because they were accepted.
    * @param {LhttpError} error
    * @param {import("./connection.js").Loss} [loss]
    */
@@ -1046,7 +1050,7 @@ class Exchange {
   }
 
   /**
-   * Rejects what waits and is larger than the server takes.
+   * Rejects queued messages that are larger than the server accepts.
    * @param {number} bytesMax
    */
   refuse(bytesMax) {
@@ -1123,8 +1127,8 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/;
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
 
 /**
- * What a caller gives as headers, as pairs of strings; refuses what is not a header, above all a CR or LF in a value,
- * which would start a line of its own.
+ * Converts a caller's headers to pairs of strings. Refuses invalid headers, above all a CR or LF in a value, which
+ * would start another line.
  * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
  * @returns {Header[]}
  */
@@ -1138,7 +1142,7 @@ function headerPairs(headers) {
   /** @type {Header[]} */
   const pairs = [];
   for (const [name, value] of given) {
-    // A list is a repeated header; undefined leaves one out, which spares callers a condition.
+    // A list repeats the header; undefined leaves it out, which spares callers a condition.
     for (const one of Array.isArray(value) ? value : [value]) {
       if (one !== undefined) pairs.push(headerPair(name, one));
     }
@@ -1192,13 +1196,13 @@ function findHeader(headers, name) {
   return headers.find(([other]) => other.toLowerCase() === wanted)?.[1];
 }
 
-// Multipart bodies (PROTOCOL.md §4): parts cut at byte offsets, which are computed here and nowhere else.
+// Multipart bodies (PROTOCOL.md §4): parts cut at byte offsets. Only this module computes the offsets.
 
 
 const CR = 13;
 const LF = 10;
 
-/** A body of several parts, to be published or sent; the `multipart` header goes with it by itself. */
+/** A body of several parts, to be published or sent. The client adds the `multipart` header. */
 class Multipart {
   /**
    * @param {string} offsets
@@ -1212,7 +1216,7 @@ class Multipart {
 }
 
 /**
- * Puts parts together. The body is text if each part's is, else bytes.
+ * Joins parts. The body is text if each part's is, otherwise bytes.
  * @param {Iterable<import("../index.d.ts").PartInit>} parts
  */
 function multipart(parts) {
@@ -1236,7 +1240,8 @@ function multipart(parts) {
 /** @param {{ head: string, body: string | Uint8Array }[]} pieces */
 function joinPieces(pieces) {
   if (pieces.every(({ body }) => typeof body === "string")) {
-    // Piece by piece, for half a surrogate pair at an end must not meet its other half: the offsets count both apart.
+    // Piece by piece: half a surrogate pair at an end must not meet its other half, because the offsets count the two
+    // separately.
     const texts = pieces.map(({ head, body }) => head + wellFormed(/** @type {string} */ (body)));
     return texts.join("");
   }
@@ -1250,7 +1255,7 @@ function wellFormed(text) {
   return decodeText(encodeText(text));
 }
 
-/** One part of a message that came. */
+/** One part of a received message. */
 class Part {
   /**
    * @param {import("./headers.js").Header[]} headers
@@ -1282,10 +1287,10 @@ class Part {
 }
 
 /**
- * The parts that a `multipart` header's value cuts `bytes` into.
+ * The parts of `bytes`, cut at the offsets in a `multipart` header's value.
  * @param {string} offsets
  * @param {Uint8Array} bytes
- * @param {boolean} isText Whether the parts' bodies are given as text.
+ * @param {boolean} isText Whether the parts' bodies are returned as text.
  * @throws {LhttpError} `bad-multipart`
  */
 function readMultipart(offsets, bytes, isText) {
@@ -1321,7 +1326,7 @@ function readPart(bytes, isText) {
 }
 
 /**
- * Where the next CR LF stands, or -1.
+ * The place of the next CR LF, or -1.
  * @param {Uint8Array} bytes
  * @param {number} start
  */
@@ -1341,11 +1346,11 @@ function bad(sentence) {
 
 const VERSION = "LHTTP/1.0";
 const COMMAND_FORM = /^[\x21-\x7e]{1,64}$/;
-/** What a message is called that was given no command. */
+/** The command of a message without one. */
 const DEFAULT_COMMAND = "chat";
 const HEAD_END = "\r\n\r\n";
 
-/** A message that came. */
+/** A received message. */
 class Message {
   /**
    * @param {string} command
@@ -1356,10 +1361,10 @@ class Message {
     this.command = command;
     /** In the order of the message, names as written, values trimmed. */
     this.headers = headers;
-    /** A string if the message came as text, else bytes. */
+    /** A string if the message came as text, otherwise bytes. */
     this.body = body;
     /**
-     * The channel on which this copy came; undefined for what is no publish.
+     * The channel of this copy; undefined if the message is not a publish.
      * @type {string | undefined}
      */
     this.channel = undefined;
@@ -1404,7 +1409,7 @@ class Message {
 }
 
 /**
- * Says on which channel a message came.
+ * Sets the channel on which a message came.
  * @param {Message} message
  * @param {string} channel
  */
@@ -1414,7 +1419,7 @@ function cameOn(message, channel) {
 }
 
 /**
- * A message as it goes over the wire: a string for a text frame, bytes for a binary one.
+ * The message in its wire form: a string for a text frame, bytes for a binary one.
  * @param {string} command
  * @param {readonly import("./headers.js").Header[]} headers Checked pairs.
  * @param {import("../index.d.ts").Body} [body]
@@ -1436,7 +1441,7 @@ function encodeMessage(command, headers, body = "") {
 }
 
 /**
- * Reads what came; undefined if it is not LHTTP.
+ * Reads a received payload; undefined if it is not LHTTP.
  * @param {string | Uint8Array} data
  * @returns {Message | undefined}
  */
@@ -1528,7 +1533,7 @@ function choice(name, value, otherwise) {
  * @param {number} otherwise
  */
 function time(name, value, otherwise) {
-  // Longer than 2^31 - 1 ms, and setTimeout fires at once.
+  // With more than 2^31 - 1 ms setTimeout would fire at once.
   return bounded(name, value, otherwise, 2 ** 31 - 1);
 }
 
@@ -1555,28 +1560,28 @@ function bounded(name, value, otherwise, max) {
   return value;
 }
 
-// Who gets which message.
+// Decides which subscription gets which message.
 //
 // The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
-// that matches it, and does not mark them: all copies are the same bytes, and copies of other messages may come between
+// that matches it. The copies bear no mark: they have the same bytes, and copies of other messages may come between
 // them. So each copy is given to one such pair, in a fixed order: the first copy to the first pair, the next to the
 // second. When all pairs have had theirs, the same bytes are a new message.
 //
-// While a subscription is on its way (sent, not acknowledged) or on its way out, the server may send a copy for it or
-// not. Such a pair comes last, and is no longer waited for once the acknowledgement is there: the server sends that
-// behind the last copy in question.
+// While a subscription is starting (sent, not acknowledged) or ending, the server may or may not send a copy for it.
+// Such a pair comes last. Once the acknowledgement is there, no copy for it is expected any more, because the server
+// sends the acknowledgement behind the last copy in question.
 
 
-/** Copies that are waited for: messages, and bytes or UTF-16 units of them. Past either the oldest are given up. */
+/** Limits for messages with expected copies: their number, and their bytes or UTF-16 units. Past either, the oldest are given up. */
 const INCOMPLETE_MESSAGES_MAX = 65_536;
 const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
 
-/** What we are subscribed to under one name, whoever of ours wants it. */
+/** Our subscription to one name, shared by all rooms of that name. */
 class Subscription {
   /**
    * @param {string} name
-   * @param {string} command What the message is called that asks for it.
-   * @param {import("./headers.js").Header[]} headers What else goes with that message.
+   * @param {string} command The command of the message that subscribes.
+   * @param {import("./headers.js").Header[]} headers Further headers of that message.
    */
   constructor(name, command, headers) {
     this.name = name;
@@ -1587,14 +1592,14 @@ class Subscription {
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
     /**
-     * How the server knows it, on the connection that there is now: not at all, because there is none or it refused;
-     * asked for and not answered; confirmed; given up by the last room, and that not confirmed.
+     * The server's view of it on the current connection: unknown, because there is no connection or it was refused;
+     * requested and not answered; confirmed; given up by the last room, and the end not confirmed.
      * @type {"wanted" | "asked" | "live" | "leaving"}
      */
     this.status = "wanted";
-    /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
+    /** Whether it was ever live: its rooms are in use, and no caller waits for an error. */
     this.wasLive = false;
-    /** Whether a connection ended because the message that asks for it is bigger than the server takes. */
+    /** Whether a connection ended because the message that subscribes exceeds the server's limit. */
     this.isTooBig = false;
   }
 }
@@ -1609,7 +1614,7 @@ class Subscriptions {
   /** @type {Map<string, Subscription>} */
   #patterns = new Map();
   /**
-   * Messages of which more copies are to come, by their bytes, the oldest first.
+   * Messages with further expected copies, by their bytes, the oldest first.
    * @type {Map<string, Copies>}
    */
   #incomplete = new Map();
@@ -1626,7 +1631,7 @@ class Subscriptions {
   }
 
   /**
-   * Takes the place of one that is leaving under the same name: to the server the two are one.
+   * Replaces one that is ending under the same name: for the server the two are one.
    * @param {Subscription} subscription
    */
   add(subscription) {
@@ -1642,7 +1647,7 @@ class Subscriptions {
   }
 
   /**
-   * The server has confirmed something about this subscription: no copy that was uncertain is still to come.
+   * The server has confirmed a change of this subscription: no uncertain copy is expected any more.
    * @param {Subscription} subscription
    */
   settle(subscription) {
@@ -1652,7 +1657,7 @@ class Subscriptions {
     }
   }
 
-  /** The connection is gone, and with it all subscriptions as the server knew them, and all copies. */
+  /** The connection is gone, and with it the server's subscriptions and all expected copies. */
   disconnected() {
     this.#incomplete.clear();
     this.#incompleteSize = 0;
@@ -1663,15 +1668,15 @@ class Subscriptions {
   }
 
   /**
-   * Says whom this copy of a message is for; undefined if for nobody.
+   * The subscription and channel that get this copy of a message; undefined if there is none.
    * @param {string | Uint8Array} data The message as it came.
-   * @param {readonly string[]} channels What it was published to.
+   * @param {readonly string[]} channels The channels that it was published to.
    * @returns {Copy | undefined}
    */
   assign(data, channels) {
     const isAlone = this.#incomplete.size === 0;
     const expected = isAlone ? this.#expected(channels) : undefined;
-    // Mostly there is but one copy, and the message need not be known again.
+    // Usually there is only one copy, and the message need not be remembered.
     if (expected && sizeOf(expected) < 2) return expected.certain[0] ?? expected.uncertain[0];
     const key = keyOf(data);
     const copies = expected ?? this.#incomplete.get(key) ?? this.#expected(channels);
@@ -1693,7 +1698,7 @@ class Subscriptions {
         (subscription.status === "live" ? copies.certain : copies.uncertain).push({ subscription, channel });
       }
     }
-    // What arrives is wanted rather than on its way out.
+    // A received copy more likely belongs to a wanted subscription than to one that is ending.
     const isLeaving = (/** @type {Copy} */ { subscription }) => Number(subscription.status === "leaving");
     copies.uncertain.sort((one, other) => isLeaving(one) - isLeaving(other));
     return copies;
@@ -1739,7 +1744,7 @@ function sizeOf({ certain, uncertain }) {
  */
 function keyOf(data) {
   if (typeof data === "string") return data;
-  // No text frame starts with U+0000: what is not LHTTP never comes here.
+  // No text frame starts with U+0000: payloads that are not LHTTP never come here.
   let key = "\0";
   for (let at = 0; at < data.length; at += 8192) {
     key += String.fromCharCode(...data.subarray(at, at + 8192));
@@ -1747,7 +1752,7 @@ function keyOf(data) {
   return key;
 }
 
-// Promises that can be ended from outside.
+// Promises that can be settled from outside.
 
 
 /**
@@ -1767,7 +1772,7 @@ function deferred() {
 }
 
 /**
- * Throws if a caller's limits are none: before anything is done, whether it would come to them or not.
+ * Throws if a caller's limits are invalid: before anything is done, whether or not the limits would matter.
  * @param {{ timeout?: number }} limits
  */
 function checkLimits({ timeout }) {
@@ -1783,7 +1788,7 @@ function checkAborted({ signal }) {
 }
 
 /**
- * Why a signal has aborted: old ones do not say.
+ * Why a signal has aborted; old ones do not say.
  * @param {AbortSignal} signal
  * @returns {unknown}
  */
@@ -1795,8 +1800,8 @@ function reasonOf({ reason }) {
 }
 
 /**
- * Calls `ended` with the reason when `signal` aborts or `timeout` milliseconds are over, whichever is first; not any
- * more once the function that this returns was called.
+ * Calls `ended` with the reason when `signal` aborts or after `timeout` milliseconds, whichever is first. Calling the
+ * returned function cancels that.
  * @param {{ signal?: AbortSignal, timeout?: number }} limits
  * @param {(error: unknown) => void} ended
  * @returns {() => void}
@@ -1821,7 +1826,7 @@ function limit({ signal, timeout }, ended) {
 }
 
 /**
- * What `promise` gives, unless a limit comes first.
+ * The result of `promise`, unless a limit comes first.
  * @template T
  * @param {Promise<T>} promise
  * @param {{ signal?: AbortSignal, timeout?: number }} limits
@@ -1837,16 +1842,16 @@ function within(promise, limits) {
   });
 }
 
-// Keeps the server's subscriptions in step with ours: joins, leaves, and joins again on the next connection.
+// Keeps the server's subscriptions equal to ours: subscribes, unsubscribes, and renews on the next connection.
 
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
 
-/** How many bytes of names one message resubscribes, well below the smallest head that a server may allow. */
+/** The most bytes of names that one message renews, well below the smallest head that a server may allow. */
 const BATCH_BYTES_MAX = 2048;
 
 /**
- * @typedef {object} Line What connects this to the server.
+ * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
  * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<void>} ask
  * @property {(error: LhttpError) => void} failed
@@ -1856,13 +1861,13 @@ const BATCH_BYTES_MAX = 2048;
 class Membership {
   #line;
   #subscriptions = new Subscriptions();
-  /** Counts connections, so that an answer from an old one is known. */
+  /** Counts connections, to recognise an answer from an old one. */
   #epoch = 0;
-  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} Those whose confirmation is waited for. */
+  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} The subscriptions that callers wait for. */
   #joining = new Map();
-  /** How many bytes of names one message resubscribes; none beside another once such a message was too big. */
+  /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
-  /** Whether the connection is new and not to be used yet: nobody is told of a subscription before. */
+  /** Whether the connection is new and not usable yet. Until it is, no subscription is reported as live. */
   #isRejoining = false;
 
   /** @param {Line} line */
@@ -1871,7 +1876,7 @@ class Membership {
   }
 
   /**
-   * @param {Subscription} subscription Taken if there is none of this name yet.
+   * @param {Subscription} subscription Used if there is none of this name yet.
    * @param {(subscription: Subscription) => import("./room.js").Room} makeRoom
    * @param {import("../index.d.ts").OperationOptions} limits
    */
@@ -1898,7 +1903,7 @@ class Membership {
   async leave(room, subscription, limits) {
     const wasIn = subscription.rooms.delete(room);
     if (!wasIn || subscription.rooms.size > 0) return;
-    // Whoever still waited has left.
+    // All callers that waited have left.
     this.#joining.delete(subscription);
     const isKnown = subscription.status === "live" || subscription.status === "asked";
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
@@ -1906,7 +1911,7 @@ class Membership {
     await within(this.#unsubscribe(subscription), limits);
   }
 
-  /** Subscribes again to everything, on a new connection; false if that was lost meanwhile. */
+  /** Renews all subscriptions on a new connection. False if that connection was lost before the end. */
   async rejoin() {
     const epoch = this.#epoch;
     this.#isRejoining = true;
@@ -1915,7 +1920,7 @@ class Membership {
     return epoch === this.#epoch;
   }
 
-  /** The connection may be used: those who wait for what is live now go on. */
+  /** The connection is usable: callers that wait for a live subscription continue. */
   rejoined() {
     this.#isRejoining = false;
     for (const subscription of [...this.#joining.keys()]) {
@@ -1954,13 +1959,13 @@ class Membership {
    */
   #joined(subscription) {
     if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
-    // A caller may try again what was too big: it is one try for each call.
+    // A caller may retry a subscription that was too big: one attempt for each call.
     subscription.isTooBig = false;
     let joining = this.#joining.get(subscription);
     if (!joining) {
       joining = deferred();
       this.#joining.set(subscription, joining);
-      // Who gave up waiting is not to hear of it as an unhandled rejection.
+      // A caller that gave up must not cause an unhandled rejection.
       joining.promise.catch(() => {});
     }
     if (subscription.status === "wanted" && this.#line.isUp()) void this.#subscribe([subscription]);
@@ -1968,7 +1973,7 @@ class Membership {
   }
 
   /**
-   * Never rejects: each subscription's fate is told to those who wait for it.
+   * Never rejects: the callers of each subscription get its result.
    * @param {Subscription[]} batch All with the same command and headers.
    * @returns {Promise<void>}
    */
@@ -1988,14 +1993,14 @@ class Membership {
       if (refusal?.reason === MESSAGE_TOO_BIG) this.#tooBig(batch, refusal);
       return;
     }
-    // A message is refused whole: one by one the others still go through.
+    // The server refuses a message whole. One by one, the other subscriptions still succeed.
     if (refusal && refusal.code > 0 && batch.length > 1) {
       const asked = batch.filter(({ status }) => status === "asked");
       await Promise.all(asked.map((subscription) => this.#subscribe([subscription])));
       return;
     }
     for (const subscription of batch) {
-      // It may have been given up meanwhile; then its own answer is to come.
+      // The subscription may have been given up in between; then its own answer will come.
       if (subscription.status !== "asked") continue;
       if (refusal) this.#refused(subscription, refusal);
       else this.#confirmed(subscription);
@@ -2003,7 +2008,7 @@ class Membership {
   }
 
   /**
-   * The connection ended for this message: it must not go out like this on the next one.
+   * The connection ended because of this message: it must not be sent in the same form on the next one.
    * @param {Subscription[]} batch
    * @param {LhttpError} refusal
    */
@@ -2042,10 +2047,10 @@ class Membership {
       if (subscription.wasLive) this.#line.failed(notAgain(subscription, error));
       else this.#subscriptions.remove(subscription);
     }
-    // Those who wait leave, each on its own.
+    // The callers that wait leave, each on its own.
     this.#joining.get(subscription)?.reject(error);
     this.#joining.delete(subscription);
-    // No answer: a connection without its subscriptions is no good.
+    // Without an answer there is a connection without its subscriptions, which is of no use.
     if (error.code === 0 && subscription.wasLive) this.#line.drop("no answer to a subscription");
   }
 
@@ -2055,7 +2060,7 @@ class Membership {
       await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]);
     } catch (error) {
       const { reason } = /** @type {LhttpError} */ (error);
-      // With the connection the subscription has gone too.
+      // The subscription has ended with the connection.
       if (reason !== "connection-lost" && reason !== "closed") throw error;
     } finally {
       this.#subscriptions.remove(subscription);
@@ -2073,12 +2078,13 @@ function notAgain({ name }, error) {
 }
 
 /**
- * Subscriptions that one message can ask for.
+ * Groups subscriptions into messages. All of a message share the command and the headers, and have at most `bytesMax`
+ * bytes of names.
  * @param {readonly Subscription[]} subscriptions
  * @param {number} bytesMax
  */
 function batches(subscriptions, bytesMax) {
-  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by what they share. */
+  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by command and headers. */
   const open = new Map();
   /** @type {Subscription[][]} */
   const all = [];
@@ -2097,10 +2103,10 @@ function batches(subscriptions, bytesMax) {
   return all;
 }
 
-/** Messages that wait in a room to be iterated over; one more ends the iteration with an error. */
+/** The most messages that wait in a room for a loop; one more ends the loop with an error. */
 const UNREAD_MAX = 1_000;
 
-/** What one call of `subscribe` gave: one handler's share in a subscription, or messages to iterate over. */
+/** The result of one call of `subscribe`: one handler's share in a subscription, or messages to iterate over. */
 class Room {
   #client;
   #subscription;
@@ -2108,9 +2114,9 @@ class Room {
   #isOpen = true;
   /** @type {import("./message.js").Message[]} */
   #unread = [];
-  /** @type {LhttpError | undefined} What ends the iteration when all messages before are read. */
+  /** @type {LhttpError | undefined} The error that ends the loop once all earlier messages are read. */
   #overflow = undefined;
-  /** @type {import("./waiting.js").Deferred<void> | undefined} What an iteration that has read all waits for. */
+  /** @type {import("./waiting.js").Deferred<void> | undefined} A loop that has read all messages waits for this. */
   #more = undefined;
 
   /**
@@ -2129,7 +2135,7 @@ class Room {
     return this.#subscription.name;
   }
 
-  /** Whether the server confirmed the subscription, on the connection that there is now. */
+  /** Whether the server has confirmed the subscription on the current connection. */
   get isLive() {
     return this.#isOpen && this.#subscription.status === "live";
   }
@@ -2144,8 +2150,9 @@ class Room {
   }
 
   /**
-   * Ends it: the handler is not called again, an iteration ends. The server hears of it when the last handler of this
-   * channel has gone; then this resolves when it has confirmed, or the connection is lost, which ends it too.
+   * Ends this room: the handler is not called again, and a loop ends. The server is told once the last handler of this
+   * channel has gone. Then this resolves when the server has confirmed, or when the connection is lost, which ends the
+   * subscription too.
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
@@ -2190,7 +2197,7 @@ class Room {
         else await (this.#more ??= deferred()).promise;
       }
     } finally {
-      // What becomes of it is no business of the loop's.
+      // The loop does not care about the result.
       this.unsubscribe().catch(() => {});
     }
   }
@@ -2206,14 +2213,14 @@ class Room {
     this.#wakeUp();
   }
 
-  /** Lets those go on who wait for a message: there may be several loops over one room. */
+  /** Wakes the loops that wait for a message; one room may have several. */
   #wakeUp() {
     this.#more?.resolve();
     this.#more = undefined;
   }
 }
 
-// The client: what a program calls, and what it is made of.
+// The client: the calls of a program, and the parts that implement them.
 
 
 /** The events that can be listened to. */
@@ -2228,7 +2235,7 @@ function connect(url, options) {
   return new Client(url, options);
 }
 
-/** What a heartbeat is called: a processor of this name would be called with it. */
+/** The command of a heartbeat. A processor of this command would receive it. */
 const HEARTBEAT_COMMAND = "lhttp-ping";
 
 /** An answer to `request`. */
@@ -2236,11 +2243,11 @@ class Reply extends Message {
   /** @param {Message} message */
   constructor(message) {
     super(message.command, message.headers, message.body);
-    /** The HTTP status that the upstream answered with. */
+    /** The HTTP status of the upstream's answer. */
     this.status = Number(message.header("upstream-status"));
   }
 
-  /** Whether the status is one of success. */
+  /** Whether the status is a success. */
   get ok() {
     return this.status >= 200 && this.status < 300;
   }
@@ -2253,7 +2260,7 @@ class Client {
   #membership;
   #emitter = new Emitter();
   #tokens = 0;
-  /** The largest message, in bytes: by the options, or by what the server said when it closed for a larger one. */
+  /** The largest message, in bytes: from the options, or from the server's close for a larger one. */
   #bytesMax;
 
   /**
@@ -2284,12 +2291,12 @@ class Client {
     return this.#connection.state;
   }
 
-  /** When the next try starts while `waiting`, in milliseconds since 1970. */
+  /** When the next attempt starts while `waiting`, in milliseconds since 1970. */
   get retryAt() {
     return this.#connection.retryAt;
   }
 
-  /** What waits to be sent. */
+  /** The queued messages and their bytes. */
   get queued() {
     return this.#exchange.queued;
   }
@@ -2297,7 +2304,7 @@ class Client {
   /**
    * @param {"state" | "message" | "error"} event
    * @param {(event: any) => void} listener
-   * @returns {() => void} Ends it.
+   * @returns {() => void} Removes the listener.
    */
   on(event, listener) {
     if (!EVENTS.includes(event)) throw new TypeError(`there is no event ${JSON.stringify(event)}`);
@@ -2305,7 +2312,7 @@ class Client {
   }
 
   /**
-   * Resolves when there is a connection and all subscriptions are live on it: at once, if so now.
+   * Resolves when there is a connection and all subscriptions are live on it; at once if that is so now.
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
@@ -2343,7 +2350,7 @@ class Client {
     if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
     const { command = DEFAULT_COMMAND } = options;
     const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
-    // Refused here rather than on each connection.
+    // Refuse an oversized message here, instead of on each connection.
     this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
     checkLimits(options);
     checkAborted(options);
@@ -2403,7 +2410,7 @@ class Client {
   send(command, headers, body) {
     const data = encodeMessage(command, headerPairs(headers), body);
     const bytes = this.#checkSize(data);
-    // It may be lost with the connection, and nobody asked to hear of that.
+    // The message may be lost with the connection, and the caller did not ask to be told.
     const unheard = () => {};
     this.#exchange.submit(
       { data, bytes, token: undefined, timeout: 0, retry: false, wantsReply: false, resolve: unheard, reject: unheard },
@@ -2411,7 +2418,7 @@ class Client {
     );
   }
 
-  /** Ends everything; what was not sent or not answered is rejected with `closed`. */
+  /** Ends everything. Messages that are not sent or not answered are rejected with `closed`. */
   close() {
     if (this.state === "closed") return;
     this.#connection.close();
@@ -2420,7 +2427,7 @@ class Client {
   }
 
   /**
-   * A handler threw, or its promise was rejected: the caller's own fault, and not to be lost.
+   * A handler threw, or its promise was rejected. That is the caller's own error, and must not be lost.
    * @param {unknown} error
    */
   handlerFailed(error) {
@@ -2439,7 +2446,7 @@ class Client {
     checkLimits(options);
     checkAborted(options);
     const offline = choice("offline", options.offline, this.#options.offline);
-    // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
+    // First, so that the server finds the token in a head that is too big, and can name the message that it refuses.
     const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
     const data = encodeMessage(command, allHeaders, body);
     const bytes = this.#checkSize(data);
@@ -2469,7 +2476,7 @@ class Client {
   }
 
   /**
-   * Sends at once, before all that waits, and resolves on the acknowledgement.
+   * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
    * @returns {Promise<void>}
@@ -2509,7 +2516,7 @@ class Client {
     const message = decodeMessage(data);
     if (!message) return this.#emitter.emit("message", new Message("", [], data));
     const { channels } = message;
-    // Only the server speaks without a publish header: what others publish is never an answer to us.
+    // Only the server sends messages without a publish header: a message that others publish is never an answer to us.
     if (channels.length === 0) {
       if (!this.#answer(message)) this.#emitter.emit("message", message);
       return;
@@ -2521,7 +2528,7 @@ class Client {
   }
 
   /**
-   * Takes what answers something of ours. False if it does not.
+   * Processes an answer to an operation of ours. False if the message is not one.
    * @param {Message} message
    */
   #answer(message) {
@@ -2538,7 +2545,7 @@ class Client {
     return true;
   }
 
-  /** @param {LhttpError} error What no caller waits for. */
+  /** @param {LhttpError} error An error that no caller waits for. */
   #failed(error) {
     if (this.#emitter.has("error")) this.#emitter.emit("error", error);
     else console.error(`lhttp: ${error.code} ${error.reason}: ${error.message}`);
@@ -2558,7 +2565,7 @@ class Client {
 }
 
 /**
- * A caller's headers, without those that the client sets.
+ * A caller's headers. Refuses those that the client sets itself.
  * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
  * @param {readonly string[]} taken
  */
@@ -2572,8 +2579,8 @@ function callersHeaders(headers, taken) {
   return pairs;
 }
 
-// The API of the old lhttp-client.js, for pages that were written for it. It does not reconnect, because those pages do
-// that themselves if at all.
+// The API of the old lhttp-client.js, for pages written for it. It does not reconnect, because such pages do that
+// themselves if at all.
 
 
 const PROTOCOL_AND_VER = "LHTTP/1.0";
@@ -2593,7 +2600,7 @@ function Lhttp(url) {
   this.on_message = () => {};
   this.on_close = () => {};
   this.on_error = () => {};
-  // Looked up when something happens: pages set them after the constructor.
+  // Looked up at each event, because pages set them after the constructor.
   this.conn.onopen = () => this.on_open(new Context(this.conn, null));
   this.conn.onmessage = (/** @type {MessageEvent} */ event) => this.on_message(new Context(this.conn, event.data));
   this.conn.onclose = () => this.on_close(new Context(this.conn, null));
@@ -2601,7 +2608,7 @@ function Lhttp(url) {
   this.context = new Context(this.conn, null);
 }
 
-/** A message that came, and the one that is sent in answer. */
+/** A received message, and the message to answer with. */
 class Context {
   /**
    * @param {any} conn
@@ -2613,7 +2620,7 @@ class Context {
     this.resp = new OldMessage("");
     this.upstreamURL = "";
     this.multiparts = this.req.parts();
-    // Each a property of its own, as they were: a page may take one out and call it alone.
+    // Each is an own property, as in the old SDK: a page may take one out and call it alone.
     for (const name of METHODS) /** @type {any} */ (this)[name] = /** @type {any} */ (this)[name].bind(this);
   }
 
@@ -2627,8 +2634,8 @@ class Context {
   }
 
   /**
-   * All headers, whatever the name, because the old SDK gave just that. Where text is wanted the object stands for the
-   * header that was asked for: `"" + context.getHeader("from")`, `context.getHeader("from") == "mike"`.
+   * All headers, whatever the name, because the old SDK returned that. Used as text, the object is the header of that
+   * name: `"" + context.getHeader("from")`, `context.getHeader("from") == "mike"`.
    * @param {string} [name]
    */
   getHeader(name) {
@@ -2697,8 +2704,8 @@ class Context {
   }
 
   /**
-   * The control header goes with this message only. The old SDK let it stay, so that a context that had subscribed once
-   * did so again with each message; what addHeader and `headers` gave stays, as it did.
+   * The control header applies to this message only. The old SDK let it stay, so that a context that had subscribed
+   * once did so again with each message. Headers from addHeader and `headers` stay, as they did.
    * @param {string} header
    * @param {string} channel
    * @param {string | undefined} command
@@ -2736,7 +2743,7 @@ const METHODS = [
 class OldMessage {
   #message;
 
-  /** @param {unknown} message What came, or nothing. */
+  /** @param {unknown} message The received message, or nothing. */
   constructor(message) {
     const raw = typeof message === "string" ? message : asBytes(message);
     this.rawMessage = message;
@@ -2774,7 +2781,7 @@ class OldMessage {
         bytes: part.bytes(),
       }));
     } catch {
-      // The header is not one of PROTOCOL.md §4: the body is still there as a whole.
+      // The header is not one of PROTOCOL.md §4, but the body is still there as a whole.
       return [];
     }
   }
@@ -2787,14 +2794,14 @@ class OldMessage {
   }
 }
 
-// What a classic script brings: the old API as the global `Lhttp`, and the new one as properties of it.
+// The contents of a classic script: the old API as the global `Lhttp`, and the new one as properties of it.
 
 
 /** @param {any} target */
 function install(target) {
   Object.assign(Lhttp, { connect, multipart, Client, LhttpError, Message, Multipart, Part, Reply, Room });
   target.Lhttp = Lhttp;
-  // The old script had these globals too. A page that has one of its own keeps it.
+  // The old script had these globals too. A page with its own globals of these names keeps them.
   const globals = { Context, Message: OldMessage, PROTOCOL_AND_VER, HEADER_KEY_PUBLISH, HEADER_KEY_SUBSCRIBE };
   for (const [name, value] of Object.entries(globals)) {
     if (!(name in target)) target[name] = value;

@@ -1,11 +1,11 @@
 import { throwLater } from "./emitter.js";
 
-/** Past so many the wait is at its most, whatever that is. */
+/** Past this many attempts the wait has its maximum, whatever that is. */
 const DOUBLINGS_MAX = 40;
 
 /**
- * Exponential back-off with full jitter: the n-th wait is anything between 0 and `initial * 2^n`, at most `max`. Clients
- * that lost the same server at the same moment so come back spread over the whole time, not all at once.
+ * Exponential back-off with full jitter: the n-th wait is any time between 0 and `initial * 2^n`, at most `max`. So the
+ * clients that lost a server at the same moment come back spread over the whole time.
  */
 export class Backoff {
   /**
@@ -15,13 +15,13 @@ export class Backoff {
     this.initial = initial;
     this.max = max;
     this.random = random;
-    /** How many waits there were since the last reset. */
+    /** The number of waits since the last reset. */
     this.attempts = 0;
   }
 
   /**
    * The next wait, in milliseconds.
-   * @param {boolean} [wasRefused] The server will do the same again: the wait is not below half of what it may be.
+   * @param {boolean} [wasRefused] The server will refuse again: the wait is at least half of its maximum.
    */
   next(wasRefused = false) {
     const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
@@ -34,7 +34,7 @@ export class Backoff {
     this.attempts = 0;
   }
 
-  /** The caller's random number; one of ours if theirs throws or is none, for the next try must come. */
+  /** The caller's random number; our own if theirs throws or is invalid, because the next attempt must come. */
   #share() {
     try {
       const share = this.random();

@@ -1,15 +1,15 @@
-// Channels and patterns (PROTOCOL.md §2): what is one, and what matches what.
+// Channels and patterns (PROTOCOL.md §2): their syntax, and the matching of a pattern with a channel.
 
 import { LhttpError } from "./error.js";
 import { utf8Length } from "./text.js";
 
 /** The longest channel or pattern, in bytes of UTF-8. */
 const CHANNEL_BYTES_MAX = 255;
-/** How much of a refused name its sentence shows, in characters. */
+/** The most characters of a refused name that its error sentence shows. */
 const SHOWN_CHARACTERS_MAX = 64;
 
 /**
- * Refuses what cannot be published to.
+ * Refuses a name that cannot be published to.
  * @param {string} name
  */
 export function checkPublish(name) {
@@ -18,7 +18,7 @@ export function checkPublish(name) {
 }
 
 /**
- * Refuses what cannot be subscribed to.
+ * Refuses a name that cannot be subscribed to.
  * @param {string} name
  */
 export function checkSubscribe(name) {
@@ -35,7 +35,7 @@ export function isPattern(name) {
 }
 
 /**
- * Whether `pattern` matches `channel`, both cut into tokens; a pattern without wildcards matches itself alone.
+ * Whether `pattern` matches `channel`, both split into tokens. A pattern without wildcards matches only itself.
  * @param {readonly string[]} pattern
  * @param {readonly string[]} channel
  */

@@ -1,4 +1,4 @@
-// What a classic script brings: the old API as the global `Lhttp`, and the new one as properties of it.
+// The contents of a classic script: the old API as the global `Lhttp`, and the new one as properties of it.
 
 import { Client, Reply, connect } from "./client.js";
 import { LhttpError } from "./error.js";
@@ -11,7 +11,7 @@ import { Room } from "./room.js";
 export function install(target) {
   Object.assign(Lhttp, { connect, multipart, Client, LhttpError, Message, Multipart, Part, Reply, Room });
   target.Lhttp = Lhttp;
-  // The old script had these globals too. A page that has one of its own keeps it.
+  // The old script had these globals too. A page with its own globals of these names keeps them.
   const globals = { Context, Message: OldMessage, PROTOCOL_AND_VER, HEADER_KEY_PUBLISH, HEADER_KEY_SUBSCRIBE };
   for (const [name, value] of Object.entries(globals)) {
     if (!(name in target)) target[name] = value;

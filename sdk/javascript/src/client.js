@@ -1,4 +1,4 @@
-// The client: what a program calls, and what it is made of.
+// The client: the calls of a program, and the parts that implement them.
 
 import { checkPublish, checkSubscribe } from "./channel.js";
 import { Connection } from "./connection.js";
@@ -27,7 +27,7 @@ export function connect(url, options) {
   return new Client(url, options);
 }
 
-/** What a heartbeat is called: a processor of this name would be called with it. */
+/** The command of a heartbeat. A processor of this command would receive it. */
 const HEARTBEAT_COMMAND = "lhttp-ping";
 
 /** An answer to `request`. */
@@ -35,11 +35,11 @@ export class Reply extends Message {
   /** @param {Message} message */
   constructor(message) {
     super(message.command, message.headers, message.body);
-    /** The HTTP status that the upstream answered with. */
+    /** The HTTP status of the upstream's answer. */
     this.status = Number(message.header("upstream-status"));
   }
 
-  /** Whether the status is one of success. */
+  /** Whether the status is a success. */
   get ok() {
     return this.status >= 200 && this.status < 300;
   }
@@ -52,7 +52,7 @@ export class Client {
   #membership;
   #emitter = new Emitter();
   #tokens = 0;
-  /** The largest message, in bytes: by the options, or by what the server said when it closed for a larger one. */
+  /** The largest message, in bytes: from the options, or from the server's close for a larger one. */
   #bytesMax;
 
   /**
@@ -83,12 +83,12 @@ export class Client {
     return this.#connection.state;
   }
 
-  /** When the next try starts while `waiting`, in milliseconds since 1970. */
+  /** When the next attempt starts while `waiting`, in milliseconds since 1970. */
   get retryAt() {
     return this.#connection.retryAt;
   }
 
-  /** What waits to be sent. */
+  /** The queued messages and their bytes. */
   get queued() {
     return this.#exchange.queued;
   }
@@ -96,7 +96,7 @@ export class Client {
   /**
    * @param {"state" | "message" | "error"} event
    * @param {(event: any) => void} listener
-   * @returns {() => void} Ends it.
+   * @returns {() => void} Removes the listener.
    */
   on(event, listener) {
     if (!EVENTS.includes(event)) throw new TypeError(`there is no event ${JSON.stringify(event)}`);
@@ -104,7 +104,7 @@ export class Client {
   }
 
   /**
-   * Resolves when there is a connection and all subscriptions are live on it: at once, if so now.
+   * Resolves when there is a connection and all subscriptions are live on it; at once if that is so now.
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
@@ -142,7 +142,7 @@ export class Client {
     if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
     const { command = DEFAULT_COMMAND } = options;
     const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
-    // Refused here rather than on each connection.
+    // Refuse an oversized message here, instead of on each connection.
     this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
     checkLimits(options);
     checkAborted(options);
@@ -202,7 +202,7 @@ export class Client {
   send(command, headers, body) {
     const data = encodeMessage(command, headerPairs(headers), body);
     const bytes = this.#checkSize(data);
-    // It may be lost with the connection, and nobody asked to hear of that.
+    // The message may be lost with the connection, and the caller did not ask to be told.
     const unheard = () => {};
     this.#exchange.submit(
       { data, bytes, token: undefined, timeout: 0, retry: false, wantsReply: false, resolve: unheard, reject: unheard },
@@ -210,7 +210,7 @@ export class Client {
     );
   }
 
-  /** Ends everything; what was not sent or not answered is rejected with `closed`. */
+  /** Ends everything. Messages that are not sent or not answered are rejected with `closed`. */
   close() {
     if (this.state === "closed") return;
     this.#connection.close();
@@ -219,7 +219,7 @@ export class Client {
   }
 
   /**
-   * A handler threw, or its promise was rejected: the caller's own fault, and not to be lost.
+   * A handler threw, or its promise was rejected. That is the caller's own error, and must not be lost.
    * @param {unknown} error
    */
   handlerFailed(error) {
@@ -238,7 +238,7 @@ export class Client {
     checkLimits(options);
     checkAborted(options);
     const offline = choice("offline", options.offline, this.#options.offline);
-    // First, so that the server finds it in a head that is too big for it, and can say whom it refuses.
+    // First, so that the server finds the token in a head that is too big, and can name the message that it refuses.
     const allHeaders = token === undefined ? headers : [headerPair("ack", token), ...headers];
     const data = encodeMessage(command, allHeaders, body);
     const bytes = this.#checkSize(data);
@@ -268,7 +268,7 @@ export class Client {
   }
 
   /**
-   * Sends at once, before all that waits, and resolves on the acknowledgement.
+   * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
    * @returns {Promise<void>}
@@ -308,7 +308,7 @@ export class Client {
     const message = decodeMessage(data);
     if (!message) return this.#emitter.emit("message", new Message("", [], data));
     const { channels } = message;
-    // Only the server speaks without a publish header: what others publish is never an answer to us.
+    // Only the server sends messages without a publish header: a message that others publish is never an answer to us.
     if (channels.length === 0) {
       if (!this.#answer(message)) this.#emitter.emit("message", message);
       return;
@@ -320,7 +320,7 @@ export class Client {
   }
 
   /**
-   * Takes what answers something of ours. False if it does not.
+   * Processes an answer to an operation of ours. False if the message is not one.
    * @param {Message} message
    */
   #answer(message) {
@@ -337,7 +337,7 @@ export class Client {
     return true;
   }
 
-  /** @param {LhttpError} error What no caller waits for. */
+  /** @param {LhttpError} error An error that no caller waits for. */
   #failed(error) {
     if (this.#emitter.has("error")) this.#emitter.emit("error", error);
     else console.error(`lhttp: ${error.code} ${error.reason}: ${error.message}`);
@@ -357,7 +357,7 @@ export class Client {
 }
 
 /**
- * A caller's headers, without those that the client sets.
+ * A caller's headers. Refuses those that the client sets itself.
  * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
  * @param {readonly string[]} taken
  */

@@ -1,4 +1,4 @@
-// One WebSocket after the other: connects, watches, and connects again.
+// One WebSocket after the other: connects, watches, and reconnects.
 
 import { Backoff } from "./backoff.js";
 import { deadline, now } from "./deadline.js";
@@ -6,7 +6,7 @@ import { LhttpError } from "./error.js";
 import { abandon, closeSocket, openSocket } from "./socket.js";
 import { asBytes } from "./text.js";
 
-/** How long a connection must have been open for the next loss to count as the first one, in milliseconds. */
+/** After a connection of this length, in milliseconds, the next loss counts as the first one. */
 const STABLE_TIME = 5_000;
 
 const OPEN = 1;
@@ -15,30 +15,31 @@ const OPEN = 1;
 const NOT_CLOSED = 1006;
 
 /**
- * What the server closes with because of what this client does: a protocol error, data that it does not take, a policy, a
- * message that is too big, a missing extension (RFC 6455 §7.4.1). It would do so again.
+ * The close codes with which the server blames this client: a protocol error, data that it does not accept, a policy, a
+ * message that is too big, a missing extension (RFC 6455 §7.4.1). It would close again for the same.
  */
 const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
 
-/** The reason of a 1008 that blames no message: nothing was heard of this client for the server's `idle-timeout`. */
+/** The reason of a 1008 that blames no message: the client was silent for the server's `idle-timeout`. */
 const IDLE = /\bidle\b/i;
 
 /**
  * @typedef {object} Loss How a connection ended.
- * @property {number} [code] The close code, if it came so far.
- * @property {string} [reason] What the server says beside it.
+ * @property {number} [code] The close code, if there was a close event.
+ * @property {string} [reason] The server's reason.
  */
 
 /**
  * @typedef {object} Hooks
- * @property {() => void} opened The socket is open; `ready()` is to be called when it may be used.
+ * @property {() => void} opened The socket is open; call `ready()` once it may be used.
  * @property {(data: string | Uint8Array) => void} received
- * @property {() => void} silent Nothing was heard for the heartbeat's interval: send something that is answered.
- * @property {(error: LhttpError, loss: Loss) => void} lost The socket, which was open, is gone; or there will be none.
+ * @property {() => void} silent Nothing was received for the heartbeat's interval: send a message that will be
+ * answered.
+ * @property {(error: LhttpError, loss: Loss) => void} lost The socket was open and is gone, or there will be none.
  * @property {(change: import("../index.d.ts").StateChange) => void} changed
  */
 
-/** A connection that comes back. */
+/** A connection that reconnects. */
 export class Connection {
   #url;
   #options;
@@ -46,21 +47,21 @@ export class Connection {
   #backoff;
   /** @type {import("./socket.js").Socket | undefined} */
   #socket = undefined;
-  /** Whether `opened` was called for this socket, and `lost` not yet. */
+  /** Whether `opened` was called for this socket, but not `lost`. */
   #isUp = false;
-  /** Whether this connection has held. */
+  /** Whether this connection has held long enough. */
   #isStable = false;
-  /** By a clock that nobody sets. */
+  /** On a monotonic clock. */
   #heardAt = 0;
-  /** Frames that came, on all sockets: whether one came since is not told by the time, which may stand still. */
+  /** The number of frames received, on all sockets. The clock cannot tell whether a frame came, because it may stand still. */
   #heard = 0;
-  /** Stops what ends the state: a connect that takes too long, a wait, the time until a connection has held. */
+  /** Stops the timer of the current state: the connect timeout, the wait, or the time until a connection has held. */
   #stopStateTimer = () => {};
   #stopHeartbeat = () => {};
   #removeListeners = () => {};
   /** @type {import("../index.d.ts").State} */
   state = "connecting";
-  /** @type {number | undefined} When the next try starts, in milliseconds since 1970, while `waiting`. */
+  /** @type {number | undefined} When the next attempt starts, in milliseconds since 1970, while `waiting`. */
   retryAt = undefined;
 
   /**
@@ -73,17 +74,17 @@ export class Connection {
     this.#options = options;
     this.#hooks = hooks;
     this.#backoff = new Backoff({ ...options.backoff, random: options.random });
-    // A WebSocket that cannot even be made (a bad URL, a page's policy) throws to whoever connects.
+    // A WebSocket that cannot even be created (a bad URL, a page's policy) throws to the caller of `connect`.
     this.#use(openSocket(url, options));
     this.#listen();
   }
 
-  /** Whether the socket takes messages, be it only for the resubscriptions. */
+  /** Whether the socket takes messages, even if only to renew subscriptions. */
   get isUp() {
     return this.#isUp && this.#socket?.readyState === OPEN;
   }
 
-  /** What was sent and has not left yet, in bytes. */
+  /** The bytes in the socket's send buffer. */
   get bufferedBytes() {
     return this.#socket?.bufferedAmount ?? 0;
   }
@@ -93,20 +94,20 @@ export class Connection {
     /** @type {import("./socket.js").Socket} */ (this.#socket).send(/** @type {string} */ (data));
   }
 
-  /** All that must come first has come first. */
+  /** Everything that must come first has been done. */
   ready() {
     this.#become({ state: "open" });
   }
 
   /**
-   * Gives this socket up, as if it had been lost.
+   * Gives this socket up as if it were lost.
    * @param {string} why
    */
   drop(why) {
     this.#down(why);
   }
 
-  /** Looks after a moment in which time may have stood still: a tab that wakes up, a network that is back. */
+  /** Checks the connection after a pause: a tab that wakes up, a network that is back. */
   wake() {
     if (this.state === "waiting") {
       this.#connect();
@@ -126,12 +127,12 @@ export class Connection {
   #connect() {
     this.#stopStateTimer();
     this.#become({ state: "connecting" });
-    // A listener may have closed it.
+    // A listener may have closed the client.
     if (this.#isClosed()) return;
     try {
       this.#use(openSocket(this.#url, this.#options));
     } catch (error) {
-      // It could be made the first time: a try that has failed, like one that the network refuses.
+      // The first attempt could create it, so this counts as a failed attempt, like one that the network refuses.
       this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
     }
   }
@@ -142,11 +143,11 @@ export class Connection {
     this.#socket = socket;
     this.#stopStateTimer = deadline(connectTimeout, () => this.#down(`no connection within ${connectTimeout} ms`));
     socket.binaryType = "arraybuffer";
-    // A socket that was given up may still call back: it is no longer ours then.
+    // A socket that was given up may still call back, but is no longer ours.
     socket.onopen = () => void (this.#socket === socket && this.#up());
     socket.onmessage = ({ data }) => void (this.#socket === socket && this.#received(data));
-    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` behind it for a
-    // connection that was not made (nodejs/undici#3546), the others do; the code is the one that they would give.
+    // Browsers do not say what went wrong, other WebSockets do. Node's own does not fire `close` after `error` for a
+    // connection that was not made (nodejs/undici#3546); the others do. The code is the one that they would report.
     let fault = "";
     socket.onerror = (event) => {
       fault = /** @type {ErrorEvent} */ (event).message ?? "";
@@ -188,7 +189,7 @@ export class Connection {
     const socket = this.#release();
     if (socket) abandon(socket);
     const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
-    // First the state, so that what `lost` brings about finds that there is no connection.
+    // Change the state first, so that the actions of `lost` find no connection.
     if (this.#options.reconnect) {
       this.#wait(error, loss.code, wasRefused);
     } else {
@@ -214,7 +215,7 @@ export class Connection {
     return this.state === "closed";
   }
 
-  /** Lets go of the socket and of what watches it. */
+  /** Drops the socket and its timers. */
   #release() {
     this.#stopStateTimer();
     this.#stopHeartbeat();
@@ -232,7 +233,7 @@ export class Connection {
     this.#hooks.changed(change);
   }
 
-  /** Sees to it that a connection on which nothing comes any more is found out (a browser's socket has no ping). */
+  /** Detects a silent connection (a browser's socket has no ping). */
   #watch() {
     const { interval } = this.#options.heartbeat;
     if (interval === 0) return;
@@ -254,7 +255,7 @@ export class Connection {
     this.#hooks.silent();
   }
 
-  /** What a browser says of its network and of the tab. */
+  /** A browser's events for its network and the tab. */
   #listen() {
     const { window = undefined, document = undefined } = /** @type {any} */ (globalThis);
     if (typeof window?.addEventListener !== "function") return;
@@ -270,7 +271,7 @@ export class Connection {
 }
 
 /**
- * Whether the server has closed the connection for what this client did on it.
+ * Whether the server has closed the connection because of this client.
  * @param {Loss} loss
  */
 function isRefusal({ code, reason }) {

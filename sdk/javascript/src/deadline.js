@@ -1,27 +1,28 @@
-// Time limits that a program which stands still does not break: a page that computes, a process that is stopped.
+// Time limits that survive a program that stands still: a page that computes, a process that is stopped.
 //
-// What has arrived while the event loop stood still waits in the socket, and a timer that is due may fire before it. So a
-// time limit is cut in two slices: a stall, however long, takes one of them, and the loop has the other to read.
+// Data that arrived while the event loop stood still waits in the socket, and a due timer may fire before the data is
+// read. So a time limit is cut into two slices: a stall, however long, uses up one of them, and the loop has the other
+// one to read.
 
-/** How many slices of a time limit must pass. */
+/** The number of slices of a time limit. */
 const SLICES = 2;
 
-/** Slices that ended late are not counted, but for this many: a loop that always lags still has time limits. */
+/** Late slices are not counted, but at most this many times: a loop that always lags still has time limits. */
 const LATE_SLICES_MAX = 3;
 
-/** A slice ended late if it took half as long again, or this many milliseconds longer, whichever is more. */
+/** A slice is late if it took half as long again, or this many milliseconds longer, whichever is more. */
 const LATE_MIN = 50;
 
-/** Milliseconds of a clock that nobody sets, where there is one. */
+/** Milliseconds of a monotonic clock, if there is one. */
 export function now() {
   return typeof performance === "undefined" ? Date.now() : performance.now();
 }
 
 /**
- * Calls `expired` when `time` is over: milliseconds in which the event loop ran.
+ * Calls `expired` after `time` milliseconds in which the event loop ran.
  * @param {number} time
  * @param {() => void} expired
- * @returns {() => void} Ends it: `expired` is not called any more.
+ * @returns {() => void} Cancels it: `expired` is not called any more.
  */
 export function deadline(time, expired) {
   const slice = time / SLICES;
@@ -45,10 +46,10 @@ export function deadline(time, expired) {
 }
 
 /**
- * Calls `then` when the event loop has looked at the sockets once more. In Node only `setImmediate` says so: one timer may
- * follow another without a look in between.
+ * Calls `then` once the event loop has polled the sockets again. In Node only `setImmediate` guarantees that: timers
+ * may follow each other without a poll between them.
  * @param {() => void} then
- * @returns {() => void} Ends it.
+ * @returns {() => void} Cancels it.
  */
 function afterReading(then) {
   const { setImmediate, clearImmediate } = /** @type {any} */ (globalThis);

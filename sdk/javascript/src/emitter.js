@@ -1,16 +1,16 @@
-/** Listeners by event; those of one event are called in the order in which they came. */
+/** Listeners by event; those of one event are called in the order in which they were added. */
 export class Emitter {
   /** @type {Map<string, Set<(event: any) => void>>} */
   #listeners = new Map();
 
   /**
-   * Calls `listener` on each such event, until the function that this returns is called.
+   * Calls `listener` on each such event, until the returned function is called.
    * @param {string} event
    * @param {(event: any) => void} listener
    * @returns {() => void}
    */
   on(event, listener) {
-    // Wrapped, so that a function that listens twice is called twice and each of its two ends on its own.
+    // Wrapped, so that a function that is added twice is called twice, and each is removed separately.
     const own = (/** @type {any} */ value) => listener(value);
     let listeners = this.#listeners.get(event);
     if (!listeners) this.#listeners.set(event, (listeners = new Set()));
@@ -24,7 +24,7 @@ export class Emitter {
   }
 
   /**
-   * Calls all listeners; one that throws does not keep the others from being called.
+   * Calls all listeners. One that throws does not prevent the others.
    * @param {string} event
    * @param {any} value
    */
@@ -40,7 +40,7 @@ export class Emitter {
 }
 
 /**
- * Throws where nobody of ours is in the way: to `window.onerror` or `uncaughtException`, as from any event handler.
+ * Throws outside our own calls: to `window.onerror` or `uncaughtException`, as from any event handler.
  * @param {unknown} error
  */
 export function throwLater(error) {

@@ -1,39 +1,39 @@
-// What is sent and what answers it: acknowledgements, replies, and the queue of what cannot be sent yet.
+// Messages and their answers: acknowledgements, replies, and the queue of messages that cannot be sent yet.
 
 import { deadline } from "./deadline.js";
 import { LhttpError } from "./error.js";
 import { overLimit, tooBig } from "./toobig.js";
 
-/** How often a full send buffer is looked at again, in milliseconds: a WebSocket does not say when it has drained. */
+/** The interval at which a full send buffer is checked again, in milliseconds: a WebSocket has no event for it. */
 const DRAIN_INTERVAL = 50;
 
 /**
- * @typedef {object} Operation Something to be sent.
- * @property {string | Uint8Array} data The whole message; once it is sent, only if it may be sent again.
+ * @typedef {object} Operation A message to be sent.
+ * @property {string | Uint8Array} data The whole message. Once sent, it is kept only if it may be sent again.
  * @property {number} bytes Its length.
- * @property {string | undefined} token The `ack` token; without one it is done once it is sent.
+ * @property {string | undefined} token The `ack` token. An operation without one is done once it is sent.
  * @property {number} timeout How long the answer may take, in milliseconds from sending.
  * @property {boolean} retry Whether it is sent again if the connection is lost before the answer.
- * @property {boolean} wantsReply Whether the acknowledgement alone is no answer.
+ * @property {boolean} wantsReply Whether the acknowledgement alone is not the answer.
  * @property {(answer: any) => void} resolve
  * @property {(error: unknown) => void} reject
  * @property {number} [sends] How often it was sent.
- * @property {number} [order] Its place among all that were sent.
+ * @property {number} [order] Its place among all sent messages.
  * @property {() => void} [stopTimer]
  */
 
 export class Exchange {
   #connection;
   #options;
-  /** @type {Map<string, Operation>} Sent and not answered, by token, the oldest first. */
+  /** @type {Map<string, Operation>} Operations in flight, by token, the oldest first. */
   #unacked = new Map();
-  /** The bytes of those that may be sent again, which are kept until then. */
+  /** The bytes of those that may be sent again, which are kept until they are answered. */
   #keptBytes = 0;
-  /** How many messages were sent. */
+  /** The number of messages sent. */
   #sent = 0;
-  /** The largest one that nobody answers, of those sent behind the last one that was answered. */
+  /** The largest message without an answer that was sent after the last answered one. */
   #unheard = { bytes: 0, order: 0 };
-  /** @type {Operation[]} Not sent. */
+  /** @type {Operation[]} Operations that are not sent yet. */
   #queue = [];
   #queuedBytes = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -48,7 +48,7 @@ export class Exchange {
     this.#options = options;
   }
 
-  /** What waits to be sent. */
+  /** The queued messages and their bytes. */
   get queued() {
     return { messages: this.#queue.length, bytes: this.#queuedBytes };
   }
@@ -75,7 +75,7 @@ export class Exchange {
   }
 
   /**
-   * Sends an operation before everything that waits.
+   * Sends an operation before all queued ones.
    * @param {Operation} operation
    */
   sendNow(operation) {
@@ -102,7 +102,7 @@ export class Exchange {
     });
   }
 
-  /** Sends what waits, as far as it can be sent. */
+  /** Sends the queue, as far as possible. */
   flush() {
     clearTimeout(this.#drain);
     while (this.#queue.length > 0 && this.#canSend()) {
@@ -116,7 +116,7 @@ export class Exchange {
   }
 
   /**
-   * Nobody waits for this operation any more. It is not sent if it was not yet.
+   * Nobody waits for this operation any more. If it is still queued, it is not sent.
    * @param {Operation} operation
    */
   forget(operation) {
@@ -129,18 +129,18 @@ export class Exchange {
   }
 
   /**
-   * The server answers an operation. False if there is none of this token that waits for this.
+   * The server answers an operation. False if no operation with this token waits for such an answer.
    * @param {string | undefined} token
    * @param {{ reply?: import("./message.js").Message, error?: LhttpError }} answer
    */
   answered(token, { reply, error }) {
     const operation = token === undefined ? undefined : this.#unacked.get(token);
     if (token === undefined || !operation) return false;
-    // Of a request the acknowledgement says only that it is under way.
+    // The acknowledgement of a request says only that the request is in progress.
     if (operation.wantsReply && !reply && !error) return true;
     if (reply && !operation.wantsReply) return false;
     this.#take(token);
-    // The server has read all that was sent before.
+    // The server has read everything that was sent before.
     if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
     if (error) operation.reject(error);
     else operation.resolve(reply);
@@ -149,8 +149,8 @@ export class Exchange {
   }
 
   /**
-   * The connection is gone. What may be sent again goes back to where it came from: before all that waits, even if
-   * there is no room for it, because it was accepted.
+   * The connection is gone. Messages that may be sent again go back to the front of the queue, even if there is no room
+   * for them, because they were accepted.
    * @param {LhttpError} error
    * @param {import("./connection.js").Loss} [loss]
    */
@@ -177,7 +177,7 @@ export class Exchange {
   }
 
   /**
-   * Rejects what waits and is larger than the server takes.
+   * Rejects queued messages that are larger than the server accepts.
    * @param {number} bytesMax
    */
   refuse(bytesMax) {

@@ -9,8 +9,8 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/;
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/;
 
 /**
- * What a caller gives as headers, as pairs of strings; refuses what is not a header, above all a CR or LF in a value,
- * which would start a line of its own.
+ * Converts a caller's headers to pairs of strings. Refuses invalid headers, above all a CR or LF in a value, which
+ * would start another line.
  * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
  * @returns {Header[]}
  */
@@ -24,7 +24,7 @@ export function headerPairs(headers) {
   /** @type {Header[]} */
   const pairs = [];
   for (const [name, value] of given) {
-    // A list is a repeated header; undefined leaves one out, which spares callers a condition.
+    // A list repeats the header; undefined leaves it out, which spares callers a condition.
     for (const one of Array.isArray(value) ? value : [value]) {
       if (one !== undefined) pairs.push(headerPair(name, one));
     }

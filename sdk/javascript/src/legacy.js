@@ -1,5 +1,5 @@
-// The API of the old lhttp-client.js, for pages that were written for it. It does not reconnect, because those pages do
-// that themselves if at all.
+// The API of the old lhttp-client.js, for pages written for it. It does not reconnect, because such pages do that
+// themselves if at all.
 
 import { checkSubscribe } from "./channel.js";
 import { headerPairs } from "./headers.js";
@@ -23,7 +23,7 @@ export function Lhttp(url) {
   this.on_message = () => {};
   this.on_close = () => {};
   this.on_error = () => {};
-  // Looked up when something happens: pages set them after the constructor.
+  // Looked up at each event, because pages set them after the constructor.
   this.conn.onopen = () => this.on_open(new Context(this.conn, null));
   this.conn.onmessage = (/** @type {MessageEvent} */ event) => this.on_message(new Context(this.conn, event.data));
   this.conn.onclose = () => this.on_close(new Context(this.conn, null));
@@ -31,7 +31,7 @@ export function Lhttp(url) {
   this.context = new Context(this.conn, null);
 }
 
-/** A message that came, and the one that is sent in answer. */
+/** A received message, and the message to answer with. */
 export class Context {
   /**
    * @param {any} conn
@@ -43,7 +43,7 @@ export class Context {
     this.resp = new OldMessage("");
     this.upstreamURL = "";
     this.multiparts = this.req.parts();
-    // Each a property of its own, as they were: a page may take one out and call it alone.
+    // Each is an own property, as in the old SDK: a page may take one out and call it alone.
     for (const name of METHODS) /** @type {any} */ (this)[name] = /** @type {any} */ (this)[name].bind(this);
   }
 
@@ -57,8 +57,8 @@ export class Context {
   }
 
   /**
-   * All headers, whatever the name, because the old SDK gave just that. Where text is wanted the object stands for the
-   * header that was asked for: `"" + context.getHeader("from")`, `context.getHeader("from") == "mike"`.
+   * All headers, whatever the name, because the old SDK returned that. Used as text, the object is the header of that
+   * name: `"" + context.getHeader("from")`, `context.getHeader("from") == "mike"`.
    * @param {string} [name]
    */
   getHeader(name) {
@@ -127,8 +127,8 @@ export class Context {
   }
 
   /**
-   * The control header goes with this message only. The old SDK let it stay, so that a context that had subscribed once
-   * did so again with each message; what addHeader and `headers` gave stays, as it did.
+   * The control header applies to this message only. The old SDK let it stay, so that a context that had subscribed
+   * once did so again with each message. Headers from addHeader and `headers` stay, as they did.
    * @param {string} header
    * @param {string} channel
    * @param {string | undefined} command
@@ -166,7 +166,7 @@ const METHODS = [
 export class OldMessage {
   #message;
 
-  /** @param {unknown} message What came, or nothing. */
+  /** @param {unknown} message The received message, or nothing. */
   constructor(message) {
     const raw = typeof message === "string" ? message : asBytes(message);
     this.rawMessage = message;
@@ -204,7 +204,7 @@ export class OldMessage {
         bytes: part.bytes(),
       }));
     } catch {
-      // The header is not one of PROTOCOL.md §4: the body is still there as a whole.
+      // The header is not one of PROTOCOL.md §4, but the body is still there as a whole.
       return [];
     }
   }

@@ -1,4 +1,4 @@
-// Keeps the server's subscriptions in step with ours: joins, leaves, and joins again on the next connection.
+// Keeps the server's subscriptions equal to ours: subscribes, unsubscribes, and renews on the next connection.
 
 import { headerPair } from "./headers.js";
 import { LhttpError } from "./error.js";
@@ -11,11 +11,11 @@ import { deferred, within } from "./waiting.js";
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
 
-/** How many bytes of names one message resubscribes, well below the smallest head that a server may allow. */
+/** The most bytes of names that one message renews, well below the smallest head that a server may allow. */
 const BATCH_BYTES_MAX = 2048;
 
 /**
- * @typedef {object} Line What connects this to the server.
+ * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
  * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<void>} ask
  * @property {(error: LhttpError) => void} failed
@@ -25,13 +25,13 @@ const BATCH_BYTES_MAX = 2048;
 export class Membership {
   #line;
   #subscriptions = new Subscriptions();
-  /** Counts connections, so that an answer from an old one is known. */
+  /** Counts connections, to recognise an answer from an old one. */
   #epoch = 0;
-  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} Those whose confirmation is waited for. */
+  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} The subscriptions that callers wait for. */
   #joining = new Map();
-  /** How many bytes of names one message resubscribes; none beside another once such a message was too big. */
+  /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
-  /** Whether the connection is new and not to be used yet: nobody is told of a subscription before. */
+  /** Whether the connection is new and not usable yet. Until it is, no subscription is reported as live. */
   #isRejoining = false;
 
   /** @param {Line} line */
@@ -40,7 +40,7 @@ export class Membership {
   }
 
   /**
-   * @param {Subscription} subscription Taken if there is none of this name yet.
+   * @param {Subscription} subscription Used if there is none of this name yet.
    * @param {(subscription: Subscription) => import("./room.js").Room} makeRoom
    * @param {import("../index.d.ts").OperationOptions} limits
    */
@@ -67,7 +67,7 @@ export class Membership {
   async leave(room, subscription, limits) {
     const wasIn = subscription.rooms.delete(room);
     if (!wasIn || subscription.rooms.size > 0) return;
-    // Whoever still waited has left.
+    // All callers that waited have left.
     this.#joining.delete(subscription);
     const isKnown = subscription.status === "live" || subscription.status === "asked";
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
@@ -75,7 +75,7 @@ export class Membership {
     await within(this.#unsubscribe(subscription), limits);
   }
 
-  /** Subscribes again to everything, on a new connection; false if that was lost meanwhile. */
+  /** Renews all subscriptions on a new connection. False if that connection was lost before the end. */
   async rejoin() {
     const epoch = this.#epoch;
     this.#isRejoining = true;
@@ -84,7 +84,7 @@ export class Membership {
     return epoch === this.#epoch;
   }
 
-  /** The connection may be used: those who wait for what is live now go on. */
+  /** The connection is usable: callers that wait for a live subscription continue. */
   rejoined() {
     this.#isRejoining = false;
     for (const subscription of [...this.#joining.keys()]) {
@@ -123,13 +123,13 @@ export class Membership {
    */
   #joined(subscription) {
     if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
-    // A caller may try again what was too big: it is one try for each call.
+    // A caller may retry a subscription that was too big: one attempt for each call.
     subscription.isTooBig = false;
     let joining = this.#joining.get(subscription);
     if (!joining) {
       joining = deferred();
       this.#joining.set(subscription, joining);
-      // Who gave up waiting is not to hear of it as an unhandled rejection.
+      // A caller that gave up must not cause an unhandled rejection.
       joining.promise.catch(() => {});
     }
     if (subscription.status === "wanted" && this.#line.isUp()) void this.#subscribe([subscription]);
@@ -137,7 +137,7 @@ export class Membership {
   }
 
   /**
-   * Never rejects: each subscription's fate is told to those who wait for it.
+   * Never rejects: the callers of each subscription get its result.
    * @param {Subscription[]} batch All with the same command and headers.
    * @returns {Promise<void>}
    */
@@ -157,14 +157,14 @@ export class Membership {
       if (refusal?.reason === MESSAGE_TOO_BIG) this.#tooBig(batch, refusal);
       return;
     }
-    // A message is refused whole: one by one the others still go through.
+    // The server refuses a message whole. One by one, the other subscriptions still succeed.
     if (refusal && refusal.code > 0 && batch.length > 1) {
       const asked = batch.filter(({ status }) => status === "asked");
       await Promise.all(asked.map((subscription) => this.#subscribe([subscription])));
       return;
     }
     for (const subscription of batch) {
-      // It may have been given up meanwhile; then its own answer is to come.
+      // The subscription may have been given up in between; then its own answer will come.
       if (subscription.status !== "asked") continue;
       if (refusal) this.#refused(subscription, refusal);
       else this.#confirmed(subscription);
@@ -172,7 +172,7 @@ export class Membership {
   }
 
   /**
-   * The connection ended for this message: it must not go out like this on the next one.
+   * The connection ended because of this message: it must not be sent in the same form on the next one.
    * @param {Subscription[]} batch
    * @param {LhttpError} refusal
    */
@@ -211,10 +211,10 @@ export class Membership {
       if (subscription.wasLive) this.#line.failed(notAgain(subscription, error));
       else this.#subscriptions.remove(subscription);
     }
-    // Those who wait leave, each on its own.
+    // The callers that wait leave, each on its own.
     this.#joining.get(subscription)?.reject(error);
     this.#joining.delete(subscription);
-    // No answer: a connection without its subscriptions is no good.
+    // Without an answer there is a connection without its subscriptions, which is of no use.
     if (error.code === 0 && subscription.wasLive) this.#line.drop("no answer to a subscription");
   }
 
@@ -224,7 +224,7 @@ export class Membership {
       await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]);
     } catch (error) {
       const { reason } = /** @type {LhttpError} */ (error);
-      // With the connection the subscription has gone too.
+      // The subscription has ended with the connection.
       if (reason !== "connection-lost" && reason !== "closed") throw error;
     } finally {
       this.#subscriptions.remove(subscription);
@@ -242,12 +242,13 @@ function notAgain({ name }, error) {
 }
 
 /**
- * Subscriptions that one message can ask for.
+ * Groups subscriptions into messages. All of a message share the command and the headers, and have at most `bytesMax`
+ * bytes of names.
  * @param {readonly Subscription[]} subscriptions
  * @param {number} bytesMax
  */
 function batches(subscriptions, bytesMax) {
-  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by what they share. */
+  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by command and headers. */
   const open = new Map();
   /** @type {Subscription[][]} */
   const all = [];

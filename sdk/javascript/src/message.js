@@ -8,11 +8,11 @@ import { asBytes, decodeText, encodeText, joinBytes } from "./text.js";
 
 const VERSION = "LHTTP/1.0";
 const COMMAND_FORM = /^[\x21-\x7e]{1,64}$/;
-/** What a message is called that was given no command. */
+/** The command of a message without one. */
 export const DEFAULT_COMMAND = "chat";
 const HEAD_END = "\r\n\r\n";
 
-/** A message that came. */
+/** A received message. */
 export class Message {
   /**
    * @param {string} command
@@ -23,10 +23,10 @@ export class Message {
     this.command = command;
     /** In the order of the message, names as written, values trimmed. */
     this.headers = headers;
-    /** A string if the message came as text, else bytes. */
+    /** A string if the message came as text, otherwise bytes. */
     this.body = body;
     /**
-     * The channel on which this copy came; undefined for what is no publish.
+     * The channel of this copy; undefined if the message is not a publish.
      * @type {string | undefined}
      */
     this.channel = undefined;
@@ -71,7 +71,7 @@ export class Message {
 }
 
 /**
- * Says on which channel a message came.
+ * Sets the channel on which a message came.
  * @param {Message} message
  * @param {string} channel
  */
@@ -81,7 +81,7 @@ export function cameOn(message, channel) {
 }
 
 /**
- * A message as it goes over the wire: a string for a text frame, bytes for a binary one.
+ * The message in its wire form: a string for a text frame, bytes for a binary one.
  * @param {string} command
  * @param {readonly import("./headers.js").Header[]} headers Checked pairs.
  * @param {import("../index.d.ts").Body} [body]
@@ -103,7 +103,7 @@ export function encodeMessage(command, headers, body = "") {
 }
 
 /**
- * Reads what came; undefined if it is not LHTTP.
+ * Reads a received payload; undefined if it is not LHTTP.
  * @param {string | Uint8Array} data
  * @returns {Message | undefined}
  */

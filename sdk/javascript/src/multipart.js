@@ -1,4 +1,4 @@
-// Multipart bodies (PROTOCOL.md §4): parts cut at byte offsets, which are computed here and nowhere else.
+// Multipart bodies (PROTOCOL.md §4): parts cut at byte offsets. Only this module computes the offsets.
 
 import { LhttpError } from "./error.js";
 import { findHeader, headerLines, headerPairs, readHeaders } from "./headers.js";
@@ -7,7 +7,7 @@ import { asBytes, decodeText, encodeText, joinBytes, utf8Length } from "./text.j
 const CR = 13;
 const LF = 10;
 
-/** A body of several parts, to be published or sent; the `multipart` header goes with it by itself. */
+/** A body of several parts, to be published or sent. The client adds the `multipart` header. */
 export class Multipart {
   /**
    * @param {string} offsets
@@ -21,7 +21,7 @@ export class Multipart {
 }
 
 /**
- * Puts parts together. The body is text if each part's is, else bytes.
+ * Joins parts. The body is text if each part's is, otherwise bytes.
  * @param {Iterable<import("../index.d.ts").PartInit>} parts
  */
 export function multipart(parts) {
@@ -45,7 +45,8 @@ export function multipart(parts) {
 /** @param {{ head: string, body: string | Uint8Array }[]} pieces */
 function joinPieces(pieces) {
   if (pieces.every(({ body }) => typeof body === "string")) {
-    // Piece by piece, for half a surrogate pair at an end must not meet its other half: the offsets count both apart.
+    // Piece by piece: half a surrogate pair at an end must not meet its other half, because the offsets count the two
+    // separately.
     const texts = pieces.map(({ head, body }) => head + wellFormed(/** @type {string} */ (body)));
     return texts.join("");
   }
@@ -59,7 +60,7 @@ function wellFormed(text) {
   return decodeText(encodeText(text));
 }
 
-/** One part of a message that came. */
+/** One part of a received message. */
 export class Part {
   /**
    * @param {import("./headers.js").Header[]} headers
@@ -91,10 +92,10 @@ export class Part {
 }
 
 /**
- * The parts that a `multipart` header's value cuts `bytes` into.
+ * The parts of `bytes`, cut at the offsets in a `multipart` header's value.
  * @param {string} offsets
  * @param {Uint8Array} bytes
- * @param {boolean} isText Whether the parts' bodies are given as text.
+ * @param {boolean} isText Whether the parts' bodies are returned as text.
  * @throws {LhttpError} `bad-multipart`
  */
 export function readMultipart(offsets, bytes, isText) {
@@ -130,7 +131,7 @@ function readPart(bytes, isText) {
 }
 
 /**
- * Where the next CR LF stands, or -1.
+ * The place of the next CR LF, or -1.
  * @param {Uint8Array} bytes
  * @param {number} start
  */

@@ -56,7 +56,7 @@ export function choice(name, value, otherwise) {
  * @param {number} otherwise
  */
 export function time(name, value, otherwise) {
-  // Longer than 2^31 - 1 ms, and setTimeout fires at once.
+  // With more than 2^31 - 1 ms setTimeout would fire at once.
   return bounded(name, value, otherwise, 2 ** 31 - 1);
 }
 

@@ -1,10 +1,10 @@
 import { LhttpError } from "./error.js";
 import { checkLimits, deferred } from "./waiting.js";
 
-/** Messages that wait in a room to be iterated over; one more ends the iteration with an error. */
+/** The most messages that wait in a room for a loop; one more ends the loop with an error. */
 const UNREAD_MAX = 1_000;
 
-/** What one call of `subscribe` gave: one handler's share in a subscription, or messages to iterate over. */
+/** The result of one call of `subscribe`: one handler's share in a subscription, or messages to iterate over. */
 export class Room {
   #client;
   #subscription;
@@ -12,9 +12,9 @@ export class Room {
   #isOpen = true;
   /** @type {import("./message.js").Message[]} */
   #unread = [];
-  /** @type {LhttpError | undefined} What ends the iteration when all messages before are read. */
+  /** @type {LhttpError | undefined} The error that ends the loop once all earlier messages are read. */
   #overflow = undefined;
-  /** @type {import("./waiting.js").Deferred<void> | undefined} What an iteration that has read all waits for. */
+  /** @type {import("./waiting.js").Deferred<void> | undefined} A loop that has read all messages waits for this. */
   #more = undefined;
 
   /**
@@ -33,7 +33,7 @@ export class Room {
     return this.#subscription.name;
   }
 
-  /** Whether the server confirmed the subscription, on the connection that there is now. */
+  /** Whether the server has confirmed the subscription on the current connection. */
   get isLive() {
     return this.#isOpen && this.#subscription.status === "live";
   }
@@ -48,8 +48,9 @@ export class Room {
   }
 
   /**
-   * Ends it: the handler is not called again, an iteration ends. The server hears of it when the last handler of this
-   * channel has gone; then this resolves when it has confirmed, or the connection is lost, which ends it too.
+   * Ends this room: the handler is not called again, and a loop ends. The server is told once the last handler of this
+   * channel has gone. Then this resolves when the server has confirmed, or when the connection is lost, which ends the
+   * subscription too.
    * @param {import("../index.d.ts").OperationOptions} [options]
    * @returns {Promise<void>}
    */
@@ -94,7 +95,7 @@ export class Room {
         else await (this.#more ??= deferred()).promise;
       }
     } finally {
-      // What becomes of it is no business of the loop's.
+      // The loop does not care about the result.
       this.unsubscribe().catch(() => {});
     }
   }
@@ -110,7 +111,7 @@ export class Room {
     this.#wakeUp();
   }
 
-  /** Lets those go on who wait for a message: there may be several loops over one room. */
+  /** Wakes the loops that wait for a message; one room may have several. */
   #wakeUp() {
     this.#more?.resolve();
     this.#more = undefined;

@@ -1,14 +1,14 @@
-// One WebSocket: how it is made, and how it is ended without its peer.
+// One WebSocket: how to create it, and how to end it without its peer.
 
 import { throwLater } from "./emitter.js";
 
-/** Where Node keeps what connects its own WebSocket and `fetch`. */
+/** Where Node keeps the dispatcher of its own WebSocket and `fetch`. */
 const NODES_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
 
 /** @typedef {WebSocket & { terminate?: () => void }} Socket */
 
 /**
- * What ends a connection of Node's own WebSocket, once it is made.
+ * Functions that end a connection of Node's own WebSocket, once it is made.
  * @type {WeakMap<object, () => void>}
  */
 const ends = new WeakMap();
@@ -24,13 +24,13 @@ export function openSocket(url, { WebSocket, protocols }) {
 }
 
 /**
- * Ends a socket without waiting for its peer, as far as that can be done: a browser gives it up by itself.
+ * Ends a socket without waiting for its peer, as far as possible: a browser does that itself.
  * @param {Socket} socket
  */
 export function abandon(socket) {
   try {
     if (typeof socket.terminate === "function") return socket.terminate();
-    // One that is still connecting ends with this; of one that is open the connection stays until the peer answers.
+    // This ends a socket that is still connecting. An open socket's connection stays until the peer answers.
     socket.close();
     ends.get(socket)?.();
   } catch (error) {
@@ -39,8 +39,8 @@ export function abandon(socket) {
 }
 
 /**
- * Ends a socket in order; without its peer, if that does not answer within `time` milliseconds. A process is not kept
- * alive for that time alone.
+ * Ends a socket in order, or without its peer if that does not answer within `time` milliseconds. That time alone does
+ * not keep a process alive.
  * @param {Socket} socket
  * @param {number} time
  */
@@ -69,8 +69,8 @@ function nodesDispatcher() {
 }
 
 /**
- * Node's own WebSocket has no `terminate`, and when it was closed it waits for its peer for ever. So the connection below
- * it is taken note of where it is made: it takes a dispatcher beside the subprotocols.
+ * Node's own WebSocket has no `terminate`, and after a close it waits for its peer for ever. So this function notes the
+ * connection below it when it is made: the WebSocket accepts a dispatcher beside the subprotocols.
  * @param {any} WebSocket
  * @param {string | URL} url
  * @param {string | string[] | undefined} protocols
@@ -88,12 +88,12 @@ function openNodesOwn(WebSocket, url, protocols = []) {
 }
 
 /**
- * A dispatcher's handler that also tells of the connection that a WebSocket gets.
+ * A dispatcher's handler that also reports the connection of a WebSocket.
  * @param {any} handler
  * @param {(connection: { destroy(): void }) => void} connected
  */
 function noting(handler, connected) {
-  // One name or the other, by the version of undici; the connection is the last argument of either.
+  // One name or the other, depending on the version of undici. The connection is the last argument of both.
   for (const name of ["onUpgrade", "onRequestUpgrade"]) {
     const upgrade = handler[name];
     if (typeof upgrade !== "function") continue;

@@ -1,26 +1,26 @@
-// Who gets which message.
+// Decides which subscription gets which message.
 //
 // The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
-// that matches it, and does not mark them: all copies are the same bytes, and copies of other messages may come between
+// that matches it. The copies bear no mark: they have the same bytes, and copies of other messages may come between
 // them. So each copy is given to one such pair, in a fixed order: the first copy to the first pair, the next to the
 // second. When all pairs have had theirs, the same bytes are a new message.
 //
-// While a subscription is on its way (sent, not acknowledged) or on its way out, the server may send a copy for it or
-// not. Such a pair comes last, and is no longer waited for once the acknowledgement is there: the server sends that
-// behind the last copy in question.
+// While a subscription is starting (sent, not acknowledged) or ending, the server may or may not send a copy for it.
+// Such a pair comes last. Once the acknowledgement is there, no copy for it is expected any more, because the server
+// sends the acknowledgement behind the last copy in question.
 
 import { isPattern, matches } from "./channel.js";
 
-/** Copies that are waited for: messages, and bytes or UTF-16 units of them. Past either the oldest are given up. */
+/** Limits for messages with expected copies: their number, and their bytes or UTF-16 units. Past either, the oldest are given up. */
 const INCOMPLETE_MESSAGES_MAX = 65_536;
 const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
 
-/** What we are subscribed to under one name, whoever of ours wants it. */
+/** Our subscription to one name, shared by all rooms of that name. */
 export class Subscription {
   /**
    * @param {string} name
-   * @param {string} command What the message is called that asks for it.
-   * @param {import("./headers.js").Header[]} headers What else goes with that message.
+   * @param {string} command The command of the message that subscribes.
+   * @param {import("./headers.js").Header[]} headers Further headers of that message.
    */
   constructor(name, command, headers) {
     this.name = name;
@@ -31,14 +31,14 @@ export class Subscription {
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
     /**
-     * How the server knows it, on the connection that there is now: not at all, because there is none or it refused;
-     * asked for and not answered; confirmed; given up by the last room, and that not confirmed.
+     * The server's view of it on the current connection: unknown, because there is no connection or it was refused;
+     * requested and not answered; confirmed; given up by the last room, and the end not confirmed.
      * @type {"wanted" | "asked" | "live" | "leaving"}
      */
     this.status = "wanted";
-    /** Whether it was ever live: its rooms are in use, and nobody waits to hear that it is not. */
+    /** Whether it was ever live: its rooms are in use, and no caller waits for an error. */
     this.wasLive = false;
-    /** Whether a connection ended because the message that asks for it is bigger than the server takes. */
+    /** Whether a connection ended because the message that subscribes exceeds the server's limit. */
     this.isTooBig = false;
   }
 }
@@ -53,7 +53,7 @@ export class Subscriptions {
   /** @type {Map<string, Subscription>} */
   #patterns = new Map();
   /**
-   * Messages of which more copies are to come, by their bytes, the oldest first.
+   * Messages with further expected copies, by their bytes, the oldest first.
    * @type {Map<string, Copies>}
    */
   #incomplete = new Map();
@@ -70,7 +70,7 @@ export class Subscriptions {
   }
 
   /**
-   * Takes the place of one that is leaving under the same name: to the server the two are one.
+   * Replaces one that is ending under the same name: for the server the two are one.
    * @param {Subscription} subscription
    */
   add(subscription) {
@@ -86,7 +86,7 @@ export class Subscriptions {
   }
 
   /**
-   * The server has confirmed something about this subscription: no copy that was uncertain is still to come.
+   * The server has confirmed a change of this subscription: no uncertain copy is expected any more.
    * @param {Subscription} subscription
    */
   settle(subscription) {
@@ -96,7 +96,7 @@ export class Subscriptions {
     }
   }
 
-  /** The connection is gone, and with it all subscriptions as the server knew them, and all copies. */
+  /** The connection is gone, and with it the server's subscriptions and all expected copies. */
   disconnected() {
     this.#incomplete.clear();
     this.#incompleteSize = 0;
@@ -107,15 +107,15 @@ export class Subscriptions {
   }
 
   /**
-   * Says whom this copy of a message is for; undefined if for nobody.
+   * The subscription and channel that get this copy of a message; undefined if there is none.
    * @param {string | Uint8Array} data The message as it came.
-   * @param {readonly string[]} channels What it was published to.
+   * @param {readonly string[]} channels The channels that it was published to.
    * @returns {Copy | undefined}
    */
   assign(data, channels) {
     const isAlone = this.#incomplete.size === 0;
     const expected = isAlone ? this.#expected(channels) : undefined;
-    // Mostly there is but one copy, and the message need not be known again.
+    // Usually there is only one copy, and the message need not be remembered.
     if (expected && sizeOf(expected) < 2) return expected.certain[0] ?? expected.uncertain[0];
     const key = keyOf(data);
     const copies = expected ?? this.#incomplete.get(key) ?? this.#expected(channels);
@@ -137,7 +137,7 @@ export class Subscriptions {
         (subscription.status === "live" ? copies.certain : copies.uncertain).push({ subscription, channel });
       }
     }
-    // What arrives is wanted rather than on its way out.
+    // A received copy more likely belongs to a wanted subscription than to one that is ending.
     const isLeaving = (/** @type {Copy} */ { subscription }) => Number(subscription.status === "leaving");
     copies.uncertain.sort((one, other) => isLeaving(one) - isLeaving(other));
     return copies;
@@ -183,7 +183,7 @@ function sizeOf({ certain, uncertain }) {
  */
 function keyOf(data) {
   if (typeof data === "string") return data;
-  // No text frame starts with U+0000: what is not LHTTP never comes here.
+  // No text frame starts with U+0000: payloads that are not LHTTP never come here.
   let key = "\0";
   for (let at = 0; at < data.length; at += 8192) {
     key += String.fromCharCode(...data.subarray(at, at + 8192));

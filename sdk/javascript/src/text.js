@@ -18,7 +18,7 @@ export function encodeText(text) {
 }
 
 /**
- * The text of UTF-8 bytes; what is not UTF-8 becomes U+FFFD, and a byte order mark stays.
+ * The text of UTF-8 bytes. Invalid UTF-8 becomes U+FFFD, and a byte order mark stays.
  * @param {Uint8Array} bytes
  */
 export function decodeText(bytes) {
@@ -70,7 +70,7 @@ function isLowSurrogate(unit) {
 export function asBytes(body) {
   if (body instanceof Uint8Array) return body;
   if (ArrayBuffer.isView(body)) return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
-  // Not instanceof: a page's frames and a vm's contexts each have an ArrayBuffer of their own.
+  // Not instanceof: a page's frames and a vm's contexts each have their own ArrayBuffer.
   if (Object.prototype.toString.call(body) === "[object ArrayBuffer]") {
     return new Uint8Array(/** @type {ArrayBuffer} */ (body));
   }

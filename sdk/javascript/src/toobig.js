@@ -1,4 +1,4 @@
-// Which messages a server does not take because of their size: it closes the connection with 1009, and would do so again.
+// Messages that exceed a server's limit: it closes the connection with 1009, and would do so again.
 
 import { LhttpError } from "./error.js";
 
@@ -19,8 +19,8 @@ export function tooBig(bytes, bytesMax) {
 }
 
 /**
- * The limit that the server names beside the code: a reason that is a number, or says how many bytes. If it says so of the
- * message, too, that is the larger number.
+ * The limit that the server names beside the code: a reason that is a number, or that names a number of bytes. If it
+ * also names the message's size, that is the larger number.
  * @param {import("./connection.js").Loss} loss
  * @returns {number | undefined}
  */
@@ -32,12 +32,12 @@ export function toldLimit({ code, reason = "" }) {
 }
 
 /**
- * Those of the messages on their way that the connection ended for: all over the limit, if the server tells that. Else
- * the largest: if one was too big, it was. The others may be sent again; each time at least one less is left.
+ * The messages in flight that the connection ended for: all over the limit, if the server names it. Otherwise the
+ * largest: if any was too big, it was. The others may be sent again; each time at least one fewer is left.
  * @template {{ bytes: number }} T
  * @param {import("./connection.js").Loss} loss How the connection ended.
  * @param {readonly T[]} unanswered
- * @param {number} unheardBytes The size of the largest that has no answer: perhaps it was that one.
+ * @param {number} unheardBytes The size of the largest message without an answer: perhaps that was too big.
  * @returns {Set<T> & { bytesMax?: number }}
  */
 export function overLimit(loss, unanswered, unheardBytes) {

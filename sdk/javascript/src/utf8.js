@@ -1,8 +1,9 @@
-// UTF-8 where there is no TextEncoder or TextDecoder (jsdom under Jest, old React Native), as those two do it.
+// UTF-8 for environments without TextEncoder or TextDecoder (jsdom under Jest, old React Native), with the same
+// results.
 
 const REPLACEMENT = 0xfffd;
 
-/** How many code units one call of `String.fromCharCode` gets: an engine bounds its arguments. */
+/** The number of code units for one call of `String.fromCharCode`: engines bound the number of arguments. */
 const UNITS_AT_ONCE = 8192;
 
 /**
@@ -49,7 +50,7 @@ export function decodeUtf8(bytes) {
 }
 
 /**
- * The character at `at`. What is not UTF-8 is one replacement character for each longest start of a sequence (the
+ * The character at `at`. Invalid UTF-8 becomes one replacement character for each longest start of a sequence (the
  * Encoding Standard's "maximal subpart").
  * @param {Uint8Array} bytes
  * @param {number} at
@@ -70,7 +71,7 @@ function readCharacter(bytes, at) {
 }
 
 /**
- * What may follow this byte: no longer form than needed, no surrogate, nothing past U+10FFFF.
+ * The bytes that may follow this byte: no longer form than needed, no surrogate, nothing past U+10FFFF.
  * @param {number} first
  */
 function secondByte(first) {

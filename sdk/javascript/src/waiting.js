@@ -1,4 +1,4 @@
-// Promises that can be ended from outside.
+// Promises that can be settled from outside.
 
 import { deadline } from "./deadline.js";
 import { LhttpError } from "./error.js";
@@ -21,7 +21,7 @@ export function deferred() {
 }
 
 /**
- * Throws if a caller's limits are none: before anything is done, whether it would come to them or not.
+ * Throws if a caller's limits are invalid: before anything is done, whether or not the limits would matter.
  * @param {{ timeout?: number }} limits
  */
 export function checkLimits({ timeout }) {
@@ -37,7 +37,7 @@ export function checkAborted({ signal }) {
 }
 
 /**
- * Why a signal has aborted: old ones do not say.
+ * Why a signal has aborted; old ones do not say.
  * @param {AbortSignal} signal
  * @returns {unknown}
  */
@@ -49,8 +49,8 @@ function reasonOf({ reason }) {
 }
 
 /**
- * Calls `ended` with the reason when `signal` aborts or `timeout` milliseconds are over, whichever is first; not any
- * more once the function that this returns was called.
+ * Calls `ended` with the reason when `signal` aborts or after `timeout` milliseconds, whichever is first. Calling the
+ * returned function cancels that.
  * @param {{ signal?: AbortSignal, timeout?: number }} limits
  * @param {(error: unknown) => void} ended
  * @returns {() => void}
@@ -75,7 +75,7 @@ export function limit({ signal, timeout }, ended) {
 }
 
 /**
- * What `promise` gives, unless a limit comes first.
+ * The result of `promise`, unless a limit comes first.
  * @template T
  * @param {Promise<T>} promise
  * @param {{ signal?: AbortSignal, timeout?: number }} limits

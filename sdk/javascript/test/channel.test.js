@@ -60,7 +60,7 @@ test("the check agrees with the rules taken one by one", () => {
   });
 });
 
-/** A pattern as a regular expression, which is another way to say what it matches. */
+/** A pattern as a regular expression, a second definition of its matches. */
 function naive(pattern, channel) {
   const tokens = pattern.split(".").map((token, at, all) => {
     if (token === "*") return "[^.]+";
@@ -70,7 +70,7 @@ function naive(pattern, channel) {
   return new RegExp(`^${tokens.join("\\.")}$`).test(channel);
 }
 
-test("what matches agrees with regular expressions", () => {
+test("the matching agrees with regular expressions", () => {
   let matched = 0;
   forAll(5_000, (random) => {
     const name = (tokens) => [random.pick(tokens), ...random.list(3, () => random.pick(tokens))].join(".");

@@ -8,7 +8,7 @@ import * as source from "../src/index.js";
 
 const read = (path) => readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
 
-test("dist is what the build makes of src", () => {
+test("dist is the result of building src", () => {
   const files = build();
   assert.deepEqual(readdirSync(new URL("../dist/", import.meta.url)).sort(), Object.keys(files).sort());
   for (const [name, text] of Object.entries(files)) {
@@ -30,7 +30,7 @@ test("the types declare each class's public members, and no others", () => {
   for (const [, name, body] of types.matchAll(/^export class (\w+)[^{]*\{\n([\s\S]*?)^\}/gm)) {
     if (name === "LhttpError") continue;
     const declared = new Set([...body.matchAll(/^  (?:readonly )?([a-z]\w*)(?:\(|:)/gm)].map(([, member]) => member));
-    // Those that only the client's own modules call are not for callers.
+    // Members that only the client's own modules call are not for callers.
     const internal = { Client: ["leave", "handlerFailed"], Room: ["deliver", "end"] }[name] ?? [];
     const methods = Object.getOwnPropertyNames(source[name].prototype).filter((member) => member !== "constructor");
     for (const method of methods) {

@@ -1,5 +1,5 @@
-// Environments that lack something: Jest's, with jsdom or without, and old runtimes. Like Jest, each test runs the file for
-// CommonJS in a context of its own, whose globals are those that are given to it.
+// Environments that lack something: Jest's, with or without jsdom, and old runtimes. Like Jest, each test runs the
+// CommonJS file in a separate context that has only the globals given to it.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -14,10 +14,10 @@ import { startLhttpd } from "./support/lhttpd.js";
 
 const code = readFileSync(new URL("../dist/lhttp.cjs", import.meta.url), "utf8");
 
-/** What every environment has; nothing else of Node's is there. */
+/** The globals of every environment; nothing else of Node's is there. */
 const timers = { setTimeout, clearTimeout };
 
-/** What `require` gives there. */
+/** The result of `require` there. */
 function load(globals) {
   const module = { exports: {} };
   const context = createContext({ ...globals, module });
@@ -51,7 +51,7 @@ for (const [name, globals] of Object.entries(environments)) {
   });
 }
 
-test("without a WebSocket it says what to do", () => {
+test("without a WebSocket the error says what to do", () => {
   assert.throws(() => load(timers).connect("ws://test/"), {
     name: "TypeError",
     message: "there is no global WebSocket here (Node before 22): pass one in options.WebSocket",
@@ -68,7 +68,7 @@ test("an aborted call ends where there is no DOMException", async () => {
   client.close();
 });
 
-/** Fake timers as Jest's: all that tells the time, or waits, is theirs. */
+/** Fake timers like Jest's: they replace every clock and every wait. */
 function fakeTimers() {
   let time = 0;
   let ids = 0;

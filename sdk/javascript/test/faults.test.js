@@ -1,4 +1,4 @@
-// What throws where nobody expects it, and promises that must end all the same.
+// Errors thrown in unexpected places, and promises that must settle all the same.
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -9,7 +9,7 @@ import { fakeWebSocket, settled } from "./support/fake-socket.js";
 
 mockTime();
 
-/** Collects what timers throw, for nobody of ours catches that. */
+/** Collects the errors thrown in timers, because no code of ours catches them. */
 function thrownByTimers(context) {
   const errors = [];
   const { setTimeout: start } = globalThis;
@@ -26,7 +26,7 @@ function thrownByTimers(context) {
   return errors;
 }
 
-test("a WebSocket that cannot be made on a reconnect is a try that has failed", async () => {
+test("a WebSocket that cannot be created on a reconnect counts as a failed attempt", async () => {
   const Fake = fakeWebSocket();
   let isForbidden = false;
   class Socket extends Fake {
@@ -58,7 +58,7 @@ test("a WebSocket that cannot be made on a reconnect is a try that has failed", 
   ]);
 });
 
-test("one that cannot be made the first time throws to the caller, and leaves nothing behind", (context) => {
+test("a WebSocket that cannot be created at first throws to the caller and leaves nothing behind", (context) => {
   const window = new EventTarget();
   const added = context.mock.method(window, "addEventListener");
   Object.assign(globalThis, { window });
@@ -72,7 +72,7 @@ test("one that cannot be made the first time throws to the caller, and leaves no
   assert.equal(added.mock.callCount(), 0);
 });
 
-test("without reconnect the first connection's failure ends all that waits", async () => {
+test("without reconnect the failure of the first connection rejects all waiting calls", async () => {
   const { client, Socket } = start({ reconnect: false });
   const all = [client.publish("a", "x"), client.subscribe("a", () => {}), client.ready()].map(outcome);
   Socket.last.fail("refused");
@@ -100,7 +100,7 @@ test("a socket that does not take a message rejects it, and the queue goes on", 
   assert.ok(taken.isDone && !taken.error);
 });
 
-test("a socket that throws when it is closed keeps nothing from ending", async (context) => {
+test("a socket that throws on close prevents no other cleanup", async (context) => {
   const errors = thrownByTimers(context);
   const { client, Socket } = await started();
   const published = outcome(client.publish("a", "x"));
@@ -114,7 +114,7 @@ test("a socket that throws when it is closed keeps nothing from ending", async (
   assert.equal(client.state, "closed");
 });
 
-test("a random number that is none, or throws, does not keep the next try from coming", async (context) => {
+test("a random source that throws or is invalid does not prevent the next attempt", async (context) => {
   const errors = thrownByTimers(context);
   const broken = [
     () => NaN,
@@ -156,7 +156,7 @@ test("close waits for a silent peer for a while, and then ends the socket", asyn
   assert.equal(socket.terminate.mock.callCount(), 0);
   await pass(1);
   assert.equal(socket.terminate.mock.callCount(), 1);
-  // One that answers is not ended twice.
+  // A peer that answers is not closed twice.
   const other = await started();
   other.Socket.last.terminate = mock.fn();
   other.client.close();
@@ -186,7 +186,7 @@ test("two loops over one room wait side by side, and both end with it", async ()
   assert.deepEqual(loops.flatMap(({ value }) => value).sort(), ["1", "2"]);
 });
 
-test("what may be sent again and is not answered is bounded in bytes, and all else is not kept", async () => {
+test("unanswered messages with retry are bounded in bytes, and others are not kept", async () => {
   const { client, Socket } = await started({ bufferedBytesMax: 1_000 });
   const again = ["1", "2", "3"].map(() => outcome(client.publish("a", "x".repeat(600), { retry: true })));
   assert.equal(Socket.last.sent.length, 2);
@@ -200,7 +200,7 @@ test("what may be sent again and is not answered is bounded in bytes, and all el
   assert.equal(Socket.last.sent.length, 5);
 });
 
-/** A signal as it was before it had a reason: `abort` of older browsers, jsdom and polyfills. */
+/** A signal without a reason, as in older browsers, jsdom and polyfills. */
 class OldSignal extends EventTarget {
   aborted = false;
   abort() {

@@ -1,4 +1,4 @@
-// The classic script in a context of its own, as a page has it, with pages that were written for the old SDK.
+// The classic script in its own context, as in a page, with pages written for the old SDK.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -29,7 +29,7 @@ function page(globals = {}) {
   return context;
 }
 
-/** The chat of the old demo: what is published comes from `say`, what arrives goes to `show`. */
+/** The chat of the old demo: `say` publishes, and `show` gets the received messages. */
 const CHAT = `
   var lhttp_client = new Lhttp(url);
   lhttp_client.on_message = function (context) {
@@ -54,7 +54,7 @@ test("two pages of the old demo chat through a real server", async (context) => 
     return { say: (text) => one.say(text), show };
   };
   const mike = await open();
-  // What one says oneself comes back behind the subscription, so that it holds from then on.
+  // A page receives its own messages only after the subscription, so this proves that it is live.
   mike.say("is anybody here?");
   await mike.show.until(1);
   const jack = await open();
@@ -66,7 +66,7 @@ test("two pages of the old demo chat through a real server", async (context) => 
   assert.deepEqual(jack.show.items, ["hello mike", "hello: \r\n\r\n jack"]);
 });
 
-test("a context sends what the old one sent, without the channels of messages before", () => {
+test("a context sends the same as the old one, without the channels of earlier messages", () => {
   const Socket = fakeWebSocket();
   const one = page({ WebSocket: Socket });
   runInContext('var lhttp = new Lhttp("ws://localhost:8081/chat"); var context = lhttp.context;', one);
@@ -79,7 +79,7 @@ test("a context sends what the old one sent, without the channels of messages be
   assert.deepEqual(sent('context.publish("room", "say", {from: "mike"}, 7)'), [
     "LHTTP/1.0 say\r\npublish:room\r\nfrom:mike\r\n\r\n7",
   ]);
-  // What was added stays; the channel of the message before does not.
+  // Added headers stay; the channel of the previous message does not.
   assert.deepEqual(sent('context.unsubscribe("room", "chat", null, "")'), [
     "LHTTP/1.0 chat\r\nunsubscribe:room\r\nfrom:mike\r\n\r\n",
   ]);
@@ -107,10 +107,10 @@ test("a context reads command, headers, body and parts", () => {
   const [up, binary, raw] = seen.items;
   assert.equal(up.getCommand(), "up");
   assert.equal(up.getBody(), "k1:v1\r\n\r\nbody1k2:v2\r\n\r\nbody2");
-  // The old SDK gave all headers, whichever was asked for.
+  // The old SDK returned all headers, whatever the name.
   assert.equal(up.getHeader("url").From, "mike");
   assert.deepEqual(Object.keys(up.getHeader()), ["From", "url", "multipart"]);
-  // Its guide promises the one that was asked for.
+  // Its guide promises the header of that name.
   assert.equal(`${up.getHeader("from")}`, "mike");
   assert.ok(up.getHeader("url") == "http://a:1" && up.getHeader("absent") == "");
   assert.deepEqual(
@@ -122,12 +122,12 @@ test("a context reads command, headers, body and parts", () => {
   );
   assert.deepEqual([binary.getCommand(), binary.getBody(), [...binary.getBytes()]], ["bin", "ü", [195, 188]]);
   assert.deepEqual([raw.getCommand(), raw.getBody(), raw.req.rawMessage], ["", "", "not LHTTP"]);
-  // A method taken out of its context still knows it, as it did.
+  // A method taken out of its context still knows the context, as in the old SDK.
   const { getBody } = binary;
   assert.equal(getBody(), "ü");
 });
 
-test("a handler answers with the command of what it got", () => {
+test("a handler answers with the command of the received message", () => {
   const Socket = fakeWebSocket();
   const one = page({ WebSocket: Socket });
   runInContext(
@@ -139,7 +139,7 @@ test("a handler answers with the command of what it got", () => {
   assert.deepEqual(Socket.last.sent, ["LHTTP/1.0 greet\r\n\r\nhello, there!"]);
 });
 
-test("every callback gets a context, and may be set or left out", () => {
+test("every callback gets a context, and is optional", () => {
   const Socket = fakeWebSocket();
   const one = page({ WebSocket: Socket });
   runInContext('var calls = []; var lhttp = new Lhttp("ws://localhost/");', one);
@@ -157,11 +157,11 @@ test("every callback gets a context, and may be set or left out", () => {
   );
   everything();
   assert.deepEqual([...one.calls], ["open true", "message true", "error true", "close true"]);
-  // It does not reconnect: such pages do that themselves.
+  // It does not reconnect, because such pages do that themselves.
   assert.equal(Socket.made.length, 1);
 });
 
-test("the script brings the new API too, and takes no name from a page that has it", async (context) => {
+test("the script contains the new API too, and overwrites no global of a page", async (context) => {
   const { url } = await startLhttpd(context);
   const one = page({ url, Message: "the page's own" });
   assert.equal(one.Message, "the page's own");

@@ -16,7 +16,7 @@ function client(context, url, options = {}) {
   return made;
 }
 
-test("a publish reaches all that are subscribed, with command, headers and body", async (context) => {
+test("a publish reaches all subscribers, with command, headers and body", async (context) => {
   const { url } = await startLhttpd(context);
   const [mike, jack] = [client(context, url), client(context, url)];
   const got = collector();
@@ -43,7 +43,7 @@ test("bytes arrive as bytes", async (context) => {
   for (const message of await got.until(2)) assert.deepEqual(message.body, bytes);
 });
 
-test("no-echo keeps a publish from its sender, and from nobody else", async (context) => {
+test("no-echo keeps a publish from its sender only", async (context) => {
   const { url } = await startLhttpd(context);
   const [mike, jack] = [client(context, url), client(context, url)];
   const [mikes, jacks] = [collector(), collector()];
@@ -76,7 +76,7 @@ test("handlers of one channel share a subscription, which ends with the last of 
   await second.unsubscribe();
   await second.unsubscribe();
   await mike.publish("room", "nobody");
-  // There is room for another one again, so the server knows.
+  // There is room for another subscription again, so the server knows.
   await mike.subscribe("other", () => {});
   assert.deepEqual([one.items.length, two.items.length], [1, 2]);
 });
@@ -86,7 +86,7 @@ test("overlapping patterns get each message once, per channel that it was publis
   const [mike, jack] = [client(context, url), client(context, url)];
   const got = Object.fromEntries(["a.b", "a.*", "*.b", ">"].map((name) => [name, collector()]));
   for (const [name, collect] of Object.entries(got)) await mike.subscribe(name, collect);
-  // The same bytes again and again, in one turn of the server, so that its copies are not one behind the other.
+  // The same bytes again and again in one turn of the server, so that the copies of one message are not adjacent.
   const published = [];
   for (let count = 0; count < 50; count += 1) {
     published.push(jack.publish("a.b", "same", { ack: false }), jack.publish("a.b", `number ${count}`, { ack: false }));
@@ -103,7 +103,7 @@ test("overlapping patterns get each message once, per channel that it was publis
   assert.deepEqual(channels(">"), [...expected, "a.b: two channels", "a.c: two channels", "end.b.c: end"]);
 });
 
-test("multipart goes through the server's check and comes back in parts", async (context) => {
+test("a multipart message passes the server's check and comes back in parts", async (context) => {
   const { url } = await startLhttpd(context);
   const mike = client(context, url);
   const got = collector();
@@ -126,7 +126,7 @@ test("multipart goes through the server's check and comes back in parts", async 
   });
 });
 
-test("what the server refuses rejects, and what it says unasked is an error event", async (context) => {
+test("a refusal of the server rejects, and an unrequested error is an error event", async (context) => {
   const { url } = await startLhttpd(context, { args: ["--max-head", "512"] });
   const mike = client(context, url);
   await assert.rejects(mike.publish("room", "", { headers: { long: "x".repeat(600) } }), {
@@ -155,18 +155,18 @@ test("a room without a handler is iterated over, and leaving the loop unsubscrib
     if (body === "2") break;
   }
   assert.deepEqual(bodies, ["1", "2"]);
-  // Only one subscription may be held: the room's is gone.
+  // Only one subscription is allowed, so the room's must be gone.
   await mike.subscribe("other", () => {});
   const handled = await mike.subscribe("other", () => {});
   await assert.rejects(handled[Symbol.asyncIterator]().next(), TypeError);
 });
 
-test("an iteration that falls behind ends with an error, behind what it has", async (context) => {
+test("a loop that falls behind ends with an error after its messages", async (context) => {
   const { url } = await startLhttpd(context);
   const mike = client(context, url);
   const room = await mike.subscribe("room");
   for (let count = 0; count < 1_001; count += 1) mike.send("chat", { publish: "room" }, `${count}`);
-  // The acknowledgement comes behind all of them.
+  // The acknowledgement comes behind all messages.
   await mike.publish("other", "");
   let read = 0;
   await assert.rejects(
@@ -178,7 +178,7 @@ test("an iteration that falls behind ends with an error, behind what it has", as
   assert.equal(read, 1_000);
 });
 
-test("a handler that throws keeps nobody else from the message, and is an error event", async (context) => {
+test("a handler that throws is an error event, and the other handlers still get the message", async (context) => {
   const { url } = await startLhttpd(context);
   const mike = client(context, url);
   const errors = collector();
@@ -196,7 +196,7 @@ test("a handler that throws keeps nobody else from the message, and is an error 
   assert.deepEqual((await errors.until(2)).map(({ message }) => message).sort(), ["rejected", "thrown"]);
 });
 
-test("every message is a message event, also one that is no publish or no LHTTP", async (context) => {
+test("every message is a message event, even if it is not a publish or not LHTTP", async (context) => {
   const { url, port } = await startLhttpd(context);
   const mike = client(context, url);
   const seen = collector();
@@ -214,7 +214,7 @@ test("every message is a message event, also one that is no publish or no LHTTP"
   assert.equal(seen.items.length, 1);
 });
 
-test("a server that is killed and comes back finds everybody subscribed, and nothing is lost from then on", async (context) => {
+test("after a server is killed and restarted all clients are subscribed again, and nothing is lost from then on", async (context) => {
   const first = await startLhttpd(context);
   const fast = { backoff: { initial: 20, max: 200 } };
   const [mike, jack] = [client(context, first.url, fast), client(context, first.url, fast)];
@@ -239,7 +239,7 @@ test("a server that is killed and comes back finds everybody subscribed, and not
   );
 });
 
-test("a publish that waited for the server comes behind the subscriptions, also to oneself", async (context) => {
+test("a publish that waited for the server comes after the subscriptions, so its sender receives it too", async (context) => {
   const first = await startLhttpd(context);
   const mike = client(context, first.url, { backoff: { initial: 20, max: 200 } });
   const got = collector();
@@ -267,7 +267,7 @@ test("a server that stops closes with 1001, and the client waits for the next on
   assert.deepEqual([state, closeCode], ["waiting", 1001]);
 });
 
-test("a client that is closed does not keep the process from ending", async (context) => {
+test("a closed client does not keep the process alive", async (context) => {
   const { url } = await startLhttpd(context);
   const { spawnSync } = await import("node:child_process");
   const { fileURLToPath } = await import("node:url");

@@ -6,7 +6,7 @@ import { decodeMessage, encodeMessage } from "../src/message.js";
 import { decodeText, encodeText, utf8Length } from "../src/text.js";
 import { forAll } from "./support/random.js";
 
-test("a message is read as it was written, empty lines and colons in their place", () => {
+test("a message is read as it was written, with its empty lines and colons", () => {
   const text = "LHTTP/1.0 chat\r\npublish:a b\r\nUrl: http://x:1/ \r\npublish:c\r\n\r\none\r\n\r\ntwo: 3";
   const message = decodeMessage(text);
   assert.equal(message.command, "chat");
@@ -21,7 +21,7 @@ test("a message is read as it was written, empty lines and colons in their place
   assert.equal(message.body, "one\r\n\r\ntwo: 3");
 });
 
-test("what is not LHTTP is not read", () => {
+test("a payload that is not LHTTP is not read", () => {
   for (const data of [
     "",
     "hello",
@@ -35,7 +35,7 @@ test("what is not LHTTP is not read", () => {
   }
 });
 
-test("text goes as a string and bytes as bytes", () => {
+test("text is encoded as a string and bytes as bytes", () => {
   assert.equal(encodeMessage("c", [["a", "ü"]], "☂"), "LHTTP/1.0 c\r\na:ü\r\n\r\n☂");
   const binary = encodeMessage("c", [["a", "ü"]], new Uint8Array([0, 255]));
   assert.deepEqual(binary, new Uint8Array([...encodeText("LHTTP/1.0 c\r\na:ü\r\n\r\n"), 0, 255]));
@@ -48,7 +48,7 @@ test("text goes as a string and bytes as bytes", () => {
   assert.throws(() => encodeMessage("c", [], 7), { reason: "bad-body" });
 });
 
-test("headers are given as an object, pairs, a Map or Headers, and lists repeat them", () => {
+test("headers may be an object, pairs, a Map or Headers, and lists repeat them", () => {
   const expected = [
     ["a", "1"],
     ["b", "x"],
@@ -94,7 +94,7 @@ test("any message that is written is read again, as text and as bytes", () => {
   });
 });
 
-test("the length in UTF-8 is that of the bytes, whatever the surrogates", () => {
+test("the UTF-8 length equals the number of bytes, whatever the surrogates", () => {
   forAll(2_000, (random) => {
     const text = random.list(8, () => random.pick(["a", "ü", "☂", "😀", "\ud83d", "\ude00", "\uffff", "\0"])).join("");
     assert.equal(utf8Length(text), encodeText(text).length, JSON.stringify(text));

@@ -1,4 +1,4 @@
-// Programs that use the WebSocket that Node brings (22 and later; 20 with a flag), as a user runs them.
+// Programs that use Node's own WebSocket (22 and later; 20 with a flag), as a user runs them.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -13,7 +13,7 @@ import { startLhttpd } from "./support/lhttpd.js";
 const repository = fileURLToPath(new URL("../../../", import.meta.url));
 const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-websocket", "--no-warnings"] : [];
 
-/** Runs a program that stands beside the README of the repository. */
+/** Runs a program beside the README of the repository. */
 function run(context, program) {
   const folder = mkdtempSync(join(tmpdir(), "lhttp-node-"));
   context.after(() => rmSync(folder, { recursive: true }));
@@ -26,7 +26,7 @@ function run(context, program) {
   return { status, stdout: stdout.toString(), stderr: stderr.toString() };
 }
 
-test("the ten lines of the README print what it says", async (context) => {
+test("the ten lines of the README print the promised output", async (context) => {
   const { port } = await startLhttpd(context);
   const readme = readFileSync(join(repository, "README.md"), "utf8");
   const [, program] = /^```js\n(import \{ connect \} from "\.\/sdk[^]*?)^```$/m.exec(readme);
@@ -38,10 +38,10 @@ test("the ten lines of the README print what it says", async (context) => {
   });
 });
 
-test("a server that is away is tried again, without waiting for the end of a try that has failed", async (context) => {
+test("the client retries a missing server without waiting for the end of a failed attempt", async (context) => {
   const { port, kill } = await startLhttpd(context);
   await kill();
-  // A try that was only given up by its time limit would be so long after the test's patience.
+  // If only its time limit ended an attempt, that would take longer than the test's patience.
   const program = `
     import { connect } from "./sdk/javascript/dist/lhttp.mjs";
     const lhttp = connect("ws://127.0.0.1:${port}/", { backoff: { initial: 1 }, connectTimeout: 600_000 });

@@ -1,4 +1,4 @@
-// What `npm pack` makes, as a project gets it.
+// The result of `npm pack`, as a project gets it.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** Packs it, and unpacks it in a project of its own. */
+/** Packs the package, and unpacks it in a new project. */
 function installed(context) {
   const project = mkdtempSync(join(tmpdir(), "lhttp-package-"));
   context.after(() => rmSync(project, { recursive: true }));
@@ -31,7 +31,7 @@ function checkTypes(project, module, moduleResolution) {
   execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", project], { stdio: "pipe" });
 }
 
-test("the package holds what its users need, and nothing else", (context) => {
+test("the package contains the files that its users need, and nothing else", (context) => {
   const { folder, files } = installed(context);
   const all = (name) => readdirSync(join(root, name)).map((file) => `${name}/${file}`);
   const expected = ["LICENSE", "README.md", "index.d.ts", "package.json", ...all("dist"), ...all("src")];
@@ -50,7 +50,7 @@ test("a project without modules requires it, and its types hold there", (context
     'const { connect, LhttpError } = require("lhttp-client"); console.log(typeof connect, typeof LhttpError);';
   const run = execFileSync(process.execPath, ["-e", code], { cwd: project });
   assert.equal(run.toString(), "function function\n");
-  // Found by tools that do not know `exports`, too.
+  // Tools that do not know `exports` find it, too.
   const { main } = JSON.parse(readFileSync(join(project, "node_modules/lhttp-client/package.json"), "utf8"));
   const file = join(project, "node_modules/lhttp-client", main);
   assert.equal(

@@ -1,4 +1,4 @@
-// What waits to be sent, in which order it goes, and when it is given up, on a fake socket and a fake clock.
+// The queue: its order, its limits and its timeouts, on a fake socket and a fake clock.
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -9,7 +9,7 @@ import { settled } from "./support/fake-socket.js";
 
 mockTime();
 
-test("what a listener publishes when it is open comes behind what waited", async () => {
+test("a publish of an `open` listener comes after the queued messages", async () => {
   const { client, Socket } = start();
   client.on("state", ({ state }) => state === "open" && client.send("chat", { publish: "a" }, "from the listener"));
   client.send("chat", { publish: "a" }, "waited");
@@ -43,7 +43,7 @@ test("an unanswered publish is rejected when the connection breaks, unless it ma
   assert.deepEqual(client.queued, { messages: 0, bytes: 0 });
 });
 
-test("the queue is bounded in messages and in bytes, and what it took it keeps", async () => {
+test("the queue is bounded in messages and in bytes, and keeps what it accepted", async () => {
   const { client, Socket } = start({ queue: { messagesMax: 2 } });
   const kept = [client.publish("a", "1"), client.publish("a", "2")].map(outcome);
   await assert.rejects(client.publish("a", "3"), { code: 0, reason: "queue-full" });
@@ -107,12 +107,12 @@ test("an acknowledgement that does not come in time is a timeout", async () => {
   await pass(1);
   assert.deepEqual([published.error.code, published.error.reason], [0, "timeout"]);
   assert.equal(subscribed.error.reason, "timeout");
-  // The server may have taken it: it is told that nobody wants it any more.
+  // The server may have accepted it, so the client unsubscribes.
   assert.deepEqual(names(Socket.last.take(), "unsubscribe"), [undefined, undefined, "b"]);
   assert.equal(client.state, "open");
 });
 
-test("past the send buffer's and the unanswered's bounds messages wait their turn", async () => {
+test("past the bounds of the send buffer and of unanswered messages, further messages wait", async () => {
   const { client, Socket } = await started({ unackedMax: 2, bufferedBytesMax: 1_000 });
   const all = ["1", "2", "3"].map((body) => outcome(client.publish("a", body)));
   assert.equal(Socket.last.sent.length, 2);
@@ -130,7 +130,7 @@ test("past the send buffer's and the unanswered's bounds messages wait their tur
   assert.equal(Socket.last.sent.length, 1);
 });
 
-test("a time limit that is none is refused by every call, and nothing is done", async () => {
+test("every call refuses an invalid time limit and does nothing", async () => {
   const { client, Socket } = await started();
   const joined = client.subscribe("a", () => {});
   Socket.last.ackAll();

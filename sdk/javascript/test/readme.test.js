@@ -1,4 +1,4 @@
-// Each example of the README, run as a program of its own against a real lhttpd.
+// Each example of the README, run as a separate program against a real lhttpd.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -20,7 +20,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const examples = (text, language) =>
   [...text.matchAll(new RegExp("^```" + language + "\\n([\\s\\S]*?)^```$", "gm"))].map(([, code]) => code);
 
-test("each example of the README runs and prints what it says", async (context) => {
+test("each example of the README runs and prints the promised output", async (context) => {
   const { port } = await startLhttpd(context);
   const expected = [
     "mike: hi\n",
@@ -30,7 +30,7 @@ test("each example of the README runs and prints what it says", async (context) 
   ];
   const all = examples(readme, "js");
   assert.equal(all.length, expected.length);
-  // What Node 22 has by itself.
+  // Node 22 has this global by itself.
   const globals = 'import { WebSocket as GlobalWebSocket } from "ws"; globalThis.WebSocket = GlobalWebSocket;';
   for (const [index, code] of all.entries()) {
     const program = `${globals}\n${code.replaceAll(":8081", `:${port}`)}`;
@@ -48,7 +48,7 @@ test("the page of the README chats", async (context) => {
   runInContext(read("../dist/lhttp.js"), page);
   runInContext(code.replaceAll(":8081", `:${port}`), page);
   context.after(() => runInContext("lhttp_client.conn.close()", page));
-  // Behind the page's own handler, which subscribes: the message comes back to it.
+  // After the page's own handler, which subscribes, so that the message comes back to the page.
   await new Promise((resolve) => runInContext("lhttp_client.conn", page).addEventListener("open", resolve));
   runInContext('say("hi")', page);
   assert.deepEqual(await log.until(1), ["hi"]);

@@ -1,4 +1,4 @@
-// How a connection is made, watched, lost and made again, on a fake socket and a fake clock.
+// How a connection is made, watched, lost and renewed, on a fake socket and a fake clock.
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -23,7 +23,7 @@ test("waits double up to the most, and are spread over the whole time", () => {
   assert.deepEqual([none.next(), most.next(), most.next()], [0, 500, 1000]);
 });
 
-test("a server that is away is tried again after longer and longer waits", async () => {
+test("the client retries a missing server after longer and longer waits", async () => {
   const { client, Socket } = start();
   const waits = [];
   client.on("state", ({ state, retryIn, attempt, closeCode }) => {
@@ -47,7 +47,7 @@ test("a server that is away is tried again after longer and longer waits", async
   );
 });
 
-test("a connection that fails is waited out at once, whether a close event follows or not", async () => {
+test("after a failed connection the wait starts at once, whether a close event follows or not", async () => {
   const { client, Socket } = start();
   const errors = [];
   client.on("state", ({ state, error, closeCode }) => state === "waiting" && errors.push([error.message, closeCode]));
@@ -60,7 +60,7 @@ test("a connection that fails is waited out at once, whether a close event follo
     ["no connection: refused", 1006],
     ["no connection", 1006],
   ]);
-  // Of one that is up the close event says more.
+  // For an open connection the close event says more.
   mock.timers.tick(500);
   Socket.last.open();
   await settled();
@@ -70,7 +70,7 @@ test("a connection that fails is waited out at once, whether a close event follo
   assert.equal(errors[2][0], "the connection is lost: closed with 1006 (reset)");
 });
 
-test("only a connection that held starts the waits from the beginning", async () => {
+test("only a connection that held resets the waits", async () => {
   const { client, Socket } = start();
   const waits = [];
   client.on("state", ({ state, retryIn }) => state === "waiting" && waits.push(retryIn));
@@ -88,7 +88,7 @@ test("only a connection that held starts the waits from the beginning", async ()
   assert.deepEqual(waits, [250, 500, 250, 500]);
 });
 
-test("a connection that is not made in time is given up", async () => {
+test("an attempt that takes too long is given up", async () => {
   const { client, Socket } = start({ connectTimeout: 3_000 });
   const [first] = Socket.made;
   await pass(2_999);
@@ -98,12 +98,12 @@ test("a connection that is not made in time is given up", async () => {
   assert.ok(first.isClosed);
   await pass(250);
   assert.equal(Socket.made.length, 2);
-  // The first one is nobody's any more.
+  // The first socket is no longer used.
   first.onopen({});
   assert.equal(client.state, "connecting");
 });
 
-test("a silent connection is asked for a sign of life, and given up without one", async () => {
+test("a silent connection gets a heartbeat, and is given up without an answer", async () => {
   const { client, Socket } = await started();
   await pass(20_000);
   Socket.last.receive("LHTTP/1.0 chat\r\n\r\n");
@@ -125,9 +125,9 @@ test("a silent connection is asked for a sign of life, and given up without one"
   assert.ok(Socket.last.isClosed);
 });
 
-test("a clock that is set, back or forward, changes nothing", async () => {
+test("setting the clock back or forward changes nothing", async () => {
   const { client, Socket } = await started();
-  // The next one comes 25 s after the answer to the last one, which was looked at after 10 s.
+  // The next heartbeat comes 25 s after the answer to the last one. The check of that answer takes 10 s.
   for (const [by, wait] of [
     [-3_600_000, 25_000],
     [7_200_000, 15_000],
@@ -140,7 +140,7 @@ test("a clock that is set, back or forward, changes nothing", async () => {
     await pass(10_000);
   }
   assert.equal(client.state, "open");
-  // It held, so the waits start from the beginning; and the time of the next try is told by the clock that there is.
+  // The connection held, so the waits start from the beginning. The time of the next attempt uses the current clock.
   const waits = [];
   client.on("state", ({ state, retryIn }) => state === "waiting" && waits.push(retryIn));
   Socket.last.break();
@@ -154,14 +154,14 @@ test("a clock that is set, back or forward, changes nothing", async () => {
   assert.equal(client.retryAt, Date.now() + 250);
 });
 
-test("a heartbeat of 0 never asks", async () => {
+test("a heartbeat interval of 0 disables heartbeats", async () => {
   const { client, Socket } = await started({ heartbeat: { interval: 0 } });
   mock.timers.tick(1_000_000);
   assert.equal(Socket.last.sent.length, 0);
   assert.equal(client.state, "open");
 });
 
-test("closing rejects what is under way and ends all rooms", async () => {
+test("closing rejects the calls in flight and ends all rooms", async () => {
   const { client, Socket, states } = await started();
   const joined = client.subscribe("a");
   Socket.last.ackAll();
@@ -224,7 +224,7 @@ test("without reconnect a loss closes the client", async () => {
   assert.equal(published.error.reason, "connection-lost");
 });
 
-test("a tab that wakes up and a network that is back are tried at once", async (context) => {
+test("the client tries at once when a tab wakes up or the network is back", async (context) => {
   const window = new EventTarget();
   const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
   Object.assign(globalThis, { window, document });
@@ -245,7 +245,7 @@ test("a tab that wakes up and a network that is back are tried at once", async (
   assert.equal(client.state, "connecting");
   Socket.last.open();
   await settled();
-  // Open, as far as anyone knows: it is asked.
+  // Open as far as the client knows, so it sends a heartbeat.
   window.dispatchEvent(new Event("online"));
   assert.equal(Socket.last.take()[0].command, "lhttp-ping");
   await pass(10_000);

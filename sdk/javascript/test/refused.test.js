@@ -1,4 +1,4 @@
-// Connections that the server closes for what the client does: it does not do the same again and again.
+// Connections that the server closes because of the client, which must not do the same again and again.
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -13,7 +13,7 @@ import { startLhttpd } from "./support/lhttpd.js";
 
 const bodies = (messages) => messages.map(({ body }) => body.length);
 
-/** Closes the socket, waits for the next one and opens that. */
+/** Closes the socket, waits for the next one and opens it. */
 async function breakAndReopen(Socket, code, reason) {
   const { length } = Socket.made;
   Socket.last.break(code, reason);
@@ -26,7 +26,7 @@ async function breakAndReopen(Socket, code, reason) {
 test("on a fake socket", async (context) => {
   mockTime();
 
-  await context.test("of what was on its way, 1009 rejects the largest, and the rest is sent again", async () => {
+  await context.test("1009 rejects the largest message in flight, and the rest is sent again", async () => {
     const { client, Socket } = await started();
     const publish = (size, retry) => outcome(client.publish("a", "x".repeat(size), { retry }));
     const [small, big, alsoBig] = [publish(10, true), publish(500, true), publish(500, true)];
@@ -42,7 +42,7 @@ test("on a fake socket", async (context) => {
     assert.ok(small.isDone && !small.error);
   });
 
-  await context.test("a limit that the server names refuses all that is over it, now and from then on", async () => {
+  await context.test("a limit that the server names rejects everything over it, now and from then on", async () => {
     const { client, Socket } = await started({ unackedMax: 2 });
     const all = [10, 300, 400, 20].map((size) => outcome(client.publish("a", "x".repeat(size), { retry: true })));
     assert.deepEqual(bodies(Socket.last.take()), [10, 300], "the others wait");
@@ -66,13 +66,13 @@ test("on a fake socket", async (context) => {
     assert.deepEqual([small.error.reason, big.error.reason], ["connection-lost", "message-too-big"]);
   });
 
-  await context.test("a message that nobody answers may be the one that was too big", async () => {
+  await context.test("a message without an answer may be the one that was too big", async () => {
     const { client, Socket } = await started();
     const kept = outcome(client.publish("a", "x".repeat(100), { retry: true }));
     client.send("chat", { publish: "a" }, "x".repeat(200));
     await breakAndReopen(Socket, 1009);
     assert.deepEqual(bodies(Socket.last.take()), [100], "it is sent again");
-    // It was not, if something behind it was answered.
+    // It was not too big if a message behind it was answered.
     client.send("chat", { publish: "a" }, "x".repeat(200));
     outcome(client.publish("a", "behind"));
     const [, behind] = Socket.last.take();
@@ -82,7 +82,7 @@ test("on a fake socket", async (context) => {
     assert.equal(kept.error.reason, "message-too-big");
   });
 
-  await context.test("a subscription that is too big is refused, and the others are made again", async () => {
+  await context.test("a subscription that is too big is refused, and the others are renewed", async () => {
     const { client, Socket } = await started();
     const joined = client.subscribe("a", () => {});
     Socket.last.ackAll();
@@ -98,7 +98,7 @@ test("on a fake socket", async (context) => {
     assert.ok(room.isLive);
   });
 
-  await context.test("subscriptions that are too big together are made again one by one", async () => {
+  await context.test("subscriptions that are too big together are renewed one by one", async () => {
     const { client, Socket } = await started();
     const errors = [];
     client.on("error", ({ reason }) => errors.push(reason));
@@ -110,7 +110,7 @@ test("on a fake socket", async (context) => {
     await breakAndReopen(Socket, 1009);
     const [first, second] = Socket.last.take();
     assert.deepEqual(names([first, second], "subscribe"), ["a", "b"]);
-    // And if one of them is, still: the connection does without it.
+    // If one of them alone is still too big, the connection does without it.
     Socket.last.receive(`LHTTP/1.0 ack\r\nack:${first.header("ack")}\r\n\r\n`);
     await breakAndReopen(Socket, 1009);
     assert.deepEqual(errors, ["message-too-big"]);
@@ -121,14 +121,14 @@ test("on a fake socket", async (context) => {
       rooms.map(({ isLive }) => isLive),
       [true, false],
     );
-    // A caller may ask once more, and is answered.
+    // A caller may ask once more, and gets an answer.
     const again = outcome(client.subscribe("b", () => {}));
     assert.deepEqual(names(Socket.last.ackAll(), "subscribe"), ["b"]);
     await settled();
     assert.ok(again.value.isLive && rooms[1].isLive);
   });
 
-  await context.test("what the connection is lost for each time is given up", async () => {
+  await context.test("a message that costs the connection each time is given up", async () => {
     const { client, Socket } = await started({ retriesMax: 3 });
     const published = outcome(client.publish("a", "poison", { retry: true }));
     for (let sends = 1; sends <= 4; sends += 1) {
@@ -141,7 +141,7 @@ test("on a fake socket", async (context) => {
     assert.deepEqual(Socket.last.take(), []);
   });
 
-  await context.test("a refusal is waited out, also behind a connection that held", async () => {
+  await context.test("after a refusal the client waits, even if the connection held", async () => {
     for (const code of [1002, 1003, 1007, 1008, 1009, 1010]) {
       const { client, Socket } = start({ random: () => 0 });
       const waits = [];
@@ -153,7 +153,7 @@ test("on a fake socket", async (context) => {
         await pass(waits[waits.length - 1]);
       }
       assert.deepEqual(waits, [250, 500, 1_000, 2_000], `${code}`);
-      // An idle timeout blames no message, and neither does what is no refusal.
+      // An idle timeout blames no message, and neither does a close that is not a refusal.
       Socket.last.open();
       await pass(6_000);
       Socket.last.break(1008, "idle");

@@ -31,11 +31,11 @@ async function withServer(context, answer) {
 const reply = (message, status, body) =>
   `LHTTP/1.0 ${message.command}\r\nupstream-status:${status}\r\ncontent-type:text/plain\r\nack:${message.header("ack")}\r\n\r\n${body}`;
 
-test("a request asks for a reply, and gives what the upstream answered", async (context) => {
+test("a request asks for a reply, and returns the upstream's answer", async (context) => {
   const asked = collector();
   const client = await withServer(context, (message, send) => {
     asked(message);
-    // The acknowledgement says that it is under way, and is no reply.
+    // The acknowledgement says that the request is in progress, and is not the reply.
     send(`LHTTP/1.0 ack\r\nack:${message.header("ack")}\r\n\r\n`);
     send(reply(message, 404, "not there"));
   });
@@ -76,7 +76,7 @@ test("an upstream that fails rejects with the server's error", async (context) =
   await assert.rejects(client.request("GET http://host/"), { code: 504, reason: "upstream-timeout" });
 });
 
-test("a request that nobody answers ends with its time limit or signal", async (context) => {
+test("a request without an answer ends with its time limit or signal", async (context) => {
   const client = await withServer(context, () => {});
   await assert.rejects(client.request("GET http://host/", { timeout: 20 }), { reason: "timeout" });
   await assert.rejects(client.request("GET http://host/", { signal: AbortSignal.timeout(20) }), {
@@ -84,7 +84,7 @@ test("a request that nobody answers ends with its time limit or signal", async (
   });
 });
 
-test("what somebody else publishes is never taken for a reply, an acknowledgement or an error", async (context) => {
+test("a message that others publish is never taken for a reply, an acknowledgement or an error", async (context) => {
   const client = await withServer(context, (message, send) => {
     const ack = message.header("ack");
     if (message.header("upstream") === undefined) return send(`LHTTP/1.0 ack\r\nack:${ack}\r\n\r\n`);

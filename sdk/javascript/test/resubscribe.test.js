@@ -1,4 +1,4 @@
-// How subscriptions are made, and made again on the next connection, on a fake socket and a fake clock.
+// How subscriptions are made, and renewed on the next connection, on a fake socket and a fake clock.
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -8,7 +8,7 @@ import { settled } from "./support/fake-socket.js";
 
 mockTime();
 
-test("it is open again only when its subscriptions are live, and sends nothing else before", async () => {
+test("the client is open again only when its subscriptions are live, and sends nothing else before", async () => {
   const { client, Socket, states } = await started();
   const joined = [client.subscribe("a", () => {}), client.subscribe("b.*", () => {})];
   Socket.last.ackAll();
@@ -31,7 +31,7 @@ test("it is open again only when its subscriptions are live, and sends nothing e
   assert.ok(published.isDone && early.isDone && !published.error && !early.error);
 });
 
-test("whoever waited for a subscription finds the connection open", async () => {
+test("a call that waited for a subscription finds the connection open", async () => {
   const { client, Socket } = start({ offline: "fail" });
   const published = (async () => {
     await client.subscribe("a", () => {});
@@ -51,7 +51,7 @@ test("whoever waited for a subscription finds the connection open", async () => 
   await Promise.all([published, alone, late]);
 });
 
-test("many subscriptions are made again in messages that fit a head, each with its command and headers", async () => {
+test("many subscriptions are renewed in messages that fit a head, each with its command and headers", async () => {
   const { client, Socket } = start();
   const wanted = Array.from({ length: 100 }, (_, number) => `room.${"x".repeat(90)}.${number}`);
   for (const name of wanted) client.subscribe(name, () => {}).catch(() => {});
@@ -78,7 +78,7 @@ test("a subscription that is refused again is an error event, and the others com
   mock.timers.tick(250);
   Socket.last.open();
   await settled();
-  // All three are asked for together, refused together, and then one by one.
+  // All three are requested together, refused together, and then requested one by one.
   Socket.last.refuse(Socket.last.take()[0], 403, "forbidden", "not b");
   await settled();
   const [a, b, c] = Socket.last.take();
@@ -112,7 +112,7 @@ test("subscriptions that are not answered make the connection count as lost", as
   assert.deepEqual(states, ["open", "waiting", "connecting", "waiting"]);
 });
 
-test("a subscribe that was not answered when the connection broke goes on with the next one", async () => {
+test("a subscribe that was not answered when the connection broke continues on the next one", async () => {
   const { client, Socket } = await started();
   const room = outcome(client.subscribe("a", () => {}));
   Socket.last.break();
@@ -126,7 +126,7 @@ test("a subscribe that was not answered when the connection broke goes on with t
   assert.equal(room.value.isLive, true);
 });
 
-test("a second subscriber waits for the subscription that is made again", async () => {
+test("a second subscriber waits for the renewed subscription", async () => {
   const { client, Socket } = await started();
   const joined = client.subscribe("a", () => {});
   Socket.last.ackAll();

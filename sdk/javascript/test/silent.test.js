@@ -1,4 +1,4 @@
-// Peers that say nothing, and programs that must end all the same: with Node's own WebSocket and with that of `ws`.
+// Silent peers, and programs that must end all the same, with Node's own WebSocket and with that of `ws`.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -12,7 +12,7 @@ import { runModule } from "./support/program.js";
 /** RFC 6455 §1.3. */
 const accept = (key) => createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
 
-/** A server that shakes hands, if it is to, and never says anything more; it tells of each connection that ended. */
+/** A server that shakes hands if told to, and then stays silent. It reports the end of each connection. */
 async function silentServer(context, { shakesHands = true } = {}) {
   const ended = collector();
   const sockets = new Set();
@@ -24,7 +24,7 @@ async function silentServer(context, { shakesHands = true } = {}) {
       const [, key] = /sec-websocket-key: *(\S+)/i.exec(head.toString());
       const lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
       if (shakesHands) socket.write([...lines, `Sec-WebSocket-Accept: ${accept(key)}`, "\r\n"].join("\r\n"));
-      // Read on, so that the end of the connection is seen.
+      // Keep reading, so that the end of the connection is seen.
       socket.resume();
     });
   });
@@ -67,7 +67,7 @@ for (const [name, head] of Object.entries(webSockets)) {
     await ended.until(1);
   });
 
-  test(`${name}: a connection that is given up is gone, and so is one that is never made`, async (context) => {
+  test(`${name}: a connection that is given up is closed, and so is one that is never completed`, async (context) => {
     for (const shakesHands of [true, false]) {
       const { url, ended } = await silentServer(context, { shakesHands });
       const program = `${head}

@@ -1,5 +1,5 @@
-// Time limits of a program that stands still: what has arrived meanwhile counts. On a fake clock a tick of more than a
-// millisecond is a loop that stands still for so long; on a real one, a thread that sleeps.
+// Time limits of a program that stands still: what has arrived during the stall counts. On a fake clock a tick of more
+// than a millisecond is a stall of that length; on a real one, a thread that sleeps.
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
@@ -32,7 +32,7 @@ test("on a fake clock", async (context) => {
     for (const { isDone, error } of [published, limited, asked, subscribed]) assert.ok(isDone && !error, error);
   });
 
-  await context.test("one that did not come is a timeout when the loop has run for long enough", async () => {
+  await context.test("a missing acknowledgement is a timeout once the loop has run for long enough", async () => {
     const { client } = await started({ ackTimeout: 2_000 });
     const published = outcome(client.publish("a", "x"));
     mock.timers.tick(STALL);
@@ -42,7 +42,7 @@ test("on a fake clock", async (context) => {
     assert.equal(published.error.reason, "timeout");
   });
 
-  await context.test("a stall behind each try to connect does not make the next one fail, too", async () => {
+  await context.test("a stall after each attempt to connect does not make the next one fail, too", async () => {
     const { client, Socket, states } = start();
     for (const [tries, wait] of [250, 250, 250].entries()) {
       mock.timers.tick(STALL);
@@ -59,7 +59,7 @@ test("on a fake clock", async (context) => {
     assert.ok(!states.includes("closed"));
   });
 
-  await context.test("a stall behind each subscription does not make the connection count as lost", async () => {
+  await context.test("a stall after each subscription does not make the connection count as lost", async () => {
     const { client, Socket } = await started();
     const joined = client.subscribe("a", () => {});
     Socket.last.ackAll();
@@ -75,7 +75,7 @@ test("on a fake clock", async (context) => {
     assert.equal(Socket.made.length, 2);
   });
 
-  await context.test("an answer to the heartbeat that came during a stall is a sign of life", async () => {
+  await context.test("an answer to the heartbeat that came during a stall counts", async () => {
     const { client, Socket } = await started();
     await pass(25_000);
     assert.equal(Socket.last.sent.length, 1);
@@ -100,7 +100,7 @@ test("on a fake clock", async (context) => {
     assert.ok(Socket.made[0].isClosed);
   });
 
-  await context.test("a stall is no time in which a connection has held", async () => {
+  await context.test("the time of a stall does not count as time in which a connection held", async () => {
     const { client, Socket } = start();
     const waits = [];
     client.on("state", ({ state, retryIn }) => state === "waiting" && waits.push(retryIn));
@@ -113,7 +113,7 @@ test("on a fake clock", async (context) => {
     assert.deepEqual(waits, [250, 500, 1_000, 2_000]);
   });
 
-  await context.test("a deadline that was stopped never ends, in whatever state it was", async () => {
+  await context.test("a stopped deadline never expires, whatever its state was", async () => {
     for (const before of [0, 500, 999, 1_000]) {
       const ended = mock.fn();
       const stop = deadline(1_000, ended);
@@ -126,10 +126,10 @@ test("on a fake clock", async (context) => {
   });
 });
 
-/** Stands still, as a page that computes does. */
+/** Stands still, like a page that computes. */
 const stand = (time) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, time);
 
-test("a real stall behind each publish, connect and heartbeat is no timeout", async (context) => {
+test("a real stall after each publish, connect and heartbeat is no timeout", async (context) => {
   const { url } = await startLhttpd(context);
   const limits = { connectTimeout: 200, ackTimeout: 200, heartbeat: { interval: 50, timeout: 200 } };
   const client = connect(url, { WebSocket, backoff: { initial: 1, max: 1 }, ...limits });

@@ -29,7 +29,7 @@ const assign = (subscriptions, data) => {
   return copy && `${copy.subscription.name} of ${copy.channel}`;
 };
 
-test("each copy of a message goes to another of the subscriptions that match", () => {
+test("each copy of a message goes to a different matching subscription", () => {
   const subscriptions = subscribed(["a.a", "a.*", ">"]);
   const data = publish(["a.a", "b.b"], "hi");
   const got = [1, 2, 3, 4].map(() => assign(subscriptions, data));
@@ -38,7 +38,7 @@ test("each copy of a message goes to another of the subscriptions that match", (
   assert.equal(assign(subscriptions, data), "a.a of a.a");
 });
 
-test("a message that nobody is subscribed to is for nobody", () => {
+test("a message without a matching subscription is for none", () => {
   const subscriptions = subscribed(["a.a", "b.>"]);
   assert.equal(assign(subscriptions, publish(["c.c"], "")), undefined);
   assert.equal(assign(subscriptions, publish(["a.b"], "")), undefined);
@@ -53,12 +53,12 @@ test("text and binary messages of the same bytes are two messages", () => {
   assert.equal(assign(subscriptions, encodeText(text)), "a.* of a.a");
 });
 
-/** All copies that a server sends of these messages, those of each subscription and channel together, as it may. */
+/** All copies that a server sends of these messages, by subscription and channel. */
 function copies(names, messages, random) {
   const streams = messages.flatMap(({ channels, data }) =>
     channels.flatMap((channel) => matching(names, channel).map((name) => ({ data, who: `${name} of ${channel}` }))),
   );
-  // Any order: more than a server does, since it keeps that of each channel.
+  // Any order. A real server is stricter, because it keeps the order of each channel.
   for (let at = streams.length - 1; at > 0; at -= 1) {
     const other = random.below(at + 1);
     [streams[at], streams[other]] = [streams[other], streams[at]];
@@ -72,7 +72,7 @@ test("every subscription gets every message exactly once, in whatever order the 
     const subscriptions = subscribed(names);
     const messages = random.list(12, () => {
       const channels = [random.pick(CHANNELS), ...random.list(2, () => random.pick(CHANNELS))];
-      // Few bodies, so that the same bytes come again and again.
+      // Few different bodies, so that the same bytes come again and again.
       const data = publish(channels, random.pick(["", "x", "y"]));
       return { channels, data: random.below(4) === 0 ? encodeText(data) : data };
     });
@@ -83,15 +83,14 @@ test("every subscription gets every message exactly once, in whatever order the 
   });
 });
 
-// Before its confirmation a subscription may get what it need not: that it asked for. Once it is given up, it need not
-// get anything.
-test("a live subscription misses nothing, and none gets anything twice, while others come and go", () => {
+// Before its confirmation a subscription may get copies but need not. After it is given up, it need not get any.
+test("a live subscription misses no message, and none gets one twice, while others come and go", () => {
   forAll(500, (random) => {
     const subscriptions = new Subscriptions();
-    /** What the server is subscribed to, and what it has sent and we have not read. */
+    /** The server's subscriptions, and the copies that it has sent and we have not read. */
     const served = new Set();
     const wire = [];
-    /** What each subscription must have got, what it got, and how often a message was published to one channel. */
+    /** What each subscription must receive, what it received, and how often a message was published to one channel. */
     const times = new Map();
     const due = new Map();
     const requests = [];

@@ -1,4 +1,4 @@
-// Not run: the compiler holds the types against how they are used.
+// Not run: the compiler checks the types against this use.
 
 import { LhttpError, connect, multipart, type Message, type Room, type StateChange } from "lhttp-client";
 

@@ -1,4 +1,4 @@
-// UTF-8 of our own against that of the platform.
+// Our own UTF-8 against the platform's.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import { forAll } from "./support/random.js";
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const encoder = new TextEncoder();
 
-test("text is encoded as TextEncoder does it, halves of surrogate pairs included", () => {
+test("text is encoded like TextEncoder does, halves of surrogate pairs included", () => {
   const units = [0, 0x41, 0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xe000, 0xfeff, 0xffff];
   forAll(2_000, (random) => {
     const text = String.fromCharCode(...random.list(12, () => random.pick(units)));
@@ -17,7 +17,7 @@ test("text is encoded as TextEncoder does it, halves of surrogate pairs included
   });
 });
 
-test("bytes are decoded as TextDecoder does it, whatever they are", () => {
+test("any bytes are decoded like TextDecoder does", () => {
   const edges = [0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed];
   const bytes = [...edges, 0xee, 0xef, 0xbb, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xfe, 0xff];
   forAll(20_000, (random) => {
@@ -26,7 +26,7 @@ test("bytes are decoded as TextDecoder does it, whatever they are", () => {
   });
 });
 
-test("what is longer than an engine takes arguments is decoded, too", () => {
+test("a text longer than an engine's limit of arguments is decoded, too", () => {
   const text = "a€😀".repeat(100_000);
   assert.ok(decodeUtf8(encodeUtf8(text)) === text);
 });

@@ -1,64 +1,65 @@
-//! What input may cost: bounds per byte of it, and those that have a name of their own.
+//! The most that input may cost: bounds per byte of input, and some bounds of their own.
 
 use crate::engine::{counters::Stats, limits::Limits, relay::BATCH_BYTES_MAX, router::TURN_BYTES_MAX};
 
-/// Work for a byte of input, in units, but for what publishes reach: a name of two bytes is subscribed to, let go, and that
-/// on each node.
+/// Units of work for a byte of input, without the lookups and deliveries of publishes. The worst case is a name of two
+/// bytes that is subscribed to and unsubscribed from, on each node.
 const WORK_PER_BYTE: u64 = 300;
-/// Work for a channel that is published to, and for each audience that it has.
+/// Units of work for a channel that is published to, and for each subscription that it matches.
 const WORK_PER_LOOKUP: u64 = 300;
-/// Work in one turn, in units: what a turn, a share and a piece may be, and one message of the largest size.
+/// Units of work in one turn: the bounds of a turn, a share and a piece, plus one message of the largest size.
 const TURN_WORK_MAX: u64 = 3 * 1024 * 1024;
-/// What a name of two bytes takes in the table, and the connection's share of it, for each byte of it.
+/// Bytes of the table, with the connection's share of it, for each byte of input. The worst case is a name of two
+/// bytes.
 const TABLE_PER_BYTE: u64 = 200;
-/// What is kept for a byte of input at most, beside the table: buffers grow by doubling.
+/// The most bytes that are kept for a byte of input, beside the table: buffers grow by doubling.
 const KEPT_PER_BYTE: u64 = 16;
-/// What a connection may keep that has said nothing.
+/// Bytes that a silent connection may keep.
 const KEPT_PER_CONNECTION: u64 = 1024;
-/// An answer is longer than what is answered: an error says what is wrong in a sentence.
+/// An answer is longer than the input that caused it: an error describes its cause in a sentence.
 const ANSWER_PER_BYTE: u64 = 64;
-/// A publisher that has said `no-echo` is charged for its own subscriptions, too: those that match one channel.
+/// A publisher with `no-echo` is charged for its own subscriptions, too: those that match one channel.
 const OWN_MATCHES_MAX: u64 = 8;
-/// What may be kept over the limit: what those who are told to go are still sent.
+/// Bytes that may be kept over the limit: the last bytes to clients that the server is closing.
 const KEPT_OVER_BYTES: usize = 4096;
 /// A frame's header.
 const HEADER_BYTES: u64 = 16;
 
-/// What went in, and what came out.
+/// The input and its effects.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flow {
-    /// Bytes of all clients that nodes could read, and of letters.
+    /// Bytes that nodes could read from all clients, and bytes of letters.
     pub(super) input: u64,
     /// Turns of all nodes.
     pub(super) turns: u64,
     /// Connections of all nodes so far.
     pub(super) accepted: u64,
-    /// What was published at any node.
+    /// Publications at all nodes.
     pub(super) published: u64,
 }
 
-/// What one node has done.
+/// The costs of one node.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
     pub(super) work: u64,
-    /// Work of its last turn.
+    /// The work of the last turn.
     pub(super) turn_work: u64,
-    /// Bytes that it has handed to one peer.
+    /// Bytes that the node has handed to one peer.
     pub(super) batch_bytes: u64,
-    /// Bytes that it has written to its sockets.
+    /// Bytes that the node has written to its sockets.
     pub(super) written: u64,
-    /// The most subscriptions that it can have had at a time.
+    /// The most subscriptions that the node can have had at the same time.
     pub(super) subscriptions: u64,
-    /// The most names that it knew.
+    /// The most names that the node has known.
     pub(super) channels: u64,
 }
 
-/// Holds a node against all bounds.
+/// Checks a node against all bounds.
 pub(super) fn check(flow: &Flow, spent: &Spent, stats: &Stats, limits: &Limits) {
     let largest = limits.message_bytes_max as u64 + HEADER_BYTES;
     let reached = flow.published * spent.subscriptions;
-    assert!(flow.published <= flow.input / 2, "more is published than was named: {flow:?}");
-    assert!(stats.delivered <= reached, "more is delivered than subscriptions were met: {stats}, {flow:?}");
+    assert!(flow.published <= flow.input / 2, "more is published than the input can name: {flow:?}");
+    assert!(stats.delivered <= reached, "more is delivered than subscriptions can match: {stats}, {flow:?}");
     let lookups = flow.published * (1 + spent.channels) * WORK_PER_LOOKUP;
     let deliveries = (stats.delivered + OWN_MATCHES_MAX * flow.published) * (8 + largest / 2);
     let work = WORK_PER_BYTE * flow.input + lookups + deliveries + 1024 * flow.accepted;
@@ -68,7 +69,7 @@ pub(super) fn check(flow: &Flow, spent: &Spent, stats: &Stats, limits: &Limits) 
     assert!(table <= TABLE_PER_BYTE * flow.input, "{table} bytes of subscriptions for {flow:?}");
     assert!(table <= limits.table_bytes_max as u64, "{table} bytes of subscriptions");
     let kept = stats.kept_bytes.saturating_sub(table);
-    // What is kept for many is shared, but the list of what each is to get is not.
+    // The bytes for many subscribers are shared, but each subscriber's list of ranges is not.
     let backlogs = flow.published * (largest + 64) + stats.delivered * 64;
     let most = KEPT_PER_BYTE * flow.input + KEPT_PER_CONNECTION * flow.accepted + backlogs;
     assert!(kept <= most, "{kept} bytes are kept for {flow:?}, {most} at most");
@@ -83,7 +84,7 @@ pub(super) fn check(flow: &Flow, spent: &Spent, stats: &Stats, limits: &Limits) 
     assert!(spent.written <= written + 512 * flow.accepted, "{} bytes written for {flow:?}, {written}", spent.written);
 }
 
-/// Holds one batch against what a link may hold.
+/// Checks one batch against the capacity of a link.
 pub(super) fn check_batch(bytes: usize) {
     assert!(bytes <= BATCH_BYTES_MAX + 2 * TURN_BYTES_MAX, "a batch of {bytes} bytes");
 }

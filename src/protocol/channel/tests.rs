@@ -53,7 +53,7 @@ fn a_refusal_says_what_is_wrong_with_the_name() {
 }
 
 #[test]
-fn a_client_may_not_name_what_is_the_systems() {
+fn a_client_may_not_name_a_system_channel() {
     for name in [&b"_"[..], b"$", b"_a.b", b"$SYS.>", b"_.*", b"$a..b"] {
         let refusal = check_client(name).expect_err("refused");
         assert_eq!((refusal.code(), refusal.reason()), (403, "forbidden"));
@@ -66,7 +66,7 @@ fn a_client_may_not_name_what_is_the_systems() {
 }
 
 #[test]
-fn a_star_is_one_token_and_a_tail_is_one_or_more_and_neither_begins_a_channel_of_the_systems() {
+fn a_star_matches_one_token_and_a_tail_one_or_more_and_neither_matches_a_system_channel() {
     for (pattern, channel) in
         [("a.*", "a.b"), ("*", "a"), (">", "a"), (">", "a.b.c"), ("a.>", "a.b"), ("*.>", "a.b.c"), ("a*", "a*")]
     {
@@ -103,7 +103,7 @@ fn names_in_a_value_are_separated_by_any_number_of_spaces() {
 }
 
 proptest! {
-    /// The rules of PROTOCOL.md §2 one by one, in as many passes as there are rules.
+    /// The rules of PROTOCOL.md §2 one by one, one pass for each rule.
     #[test]
     fn the_check_agrees_with_the_rules_taken_one_by_one(
         name in prop_oneof![

@@ -22,25 +22,25 @@ const EXAMPLE: [&str; 8] = [
     "Sec-WebSocket-Version: 13",
 ];
 
-fn check_bytes(bytes: &[u8]) -> Result<Accepted, Refused> {
+fn check_bytes(bytes: &[u8]) -> Result<Accepted, Rejected> {
     let mut slots = HeaderSlots::new();
     let (head, head_bytes) = parse_head(bytes, 8192, &mut slots).expect("valid").expect("whole");
     assert_eq!(head_bytes, bytes.len());
     check(&head)
 }
 
-fn check_lines(lines: &[&str]) -> Result<Accepted, Refused> {
+fn check_lines(lines: &[&str]) -> Result<Accepted, Rejected> {
     check_bytes((lines.join("\r\n") + "\r\n\r\n").as_bytes())
 }
 
 /// The example with the lines that start with `name` replaced by `instead`.
-fn with(name: &str, instead: &[&str]) -> Result<Accepted, Refused> {
+fn with(name: &str, instead: &[&str]) -> Result<Accepted, Rejected> {
     let at = EXAMPLE.iter().position(|line| line.starts_with(name)).expect("a line of the example");
     check_lines(&[&EXAMPLE[..at], instead, &EXAMPLE[at + 1..]].concat())
 }
 
 #[track_caller]
-fn assert_refused(result: Result<Accepted, Refused>, status: u16) {
+fn assert_refused(result: Result<Accepted, Rejected>, status: u16) {
     assert_eq!(result.map_err(|refused| refused.fault.status), Err(status));
 }
 
@@ -107,7 +107,7 @@ fn upgrade_and_connection_are_lists_over_several_lines_without_case() {
 }
 
 #[test]
-fn another_version_than_13_is_426_and_hears_of_13() {
+fn another_version_than_13_is_426_and_the_answer_names_13() {
     for lines in
         [&[][..], &["Sec-WebSocket-Version: 8"], &["Sec-WebSocket-Version: 013"], &["Sec-WebSocket-Version: 13, 8"]]
     {
@@ -173,7 +173,7 @@ fn a_handshake_with_a_body_is_400() {
 }
 
 #[test]
-fn a_request_asks_for_a_websocket_by_its_name_or_its_key_and_not_by_a_proxys_connection_line() {
+fn an_upgrade_to_websocket_or_a_key_asks_for_a_websocket_and_a_proxys_connection_line_does_not() {
     assert!(asks(&EXAMPLE));
     assert!(asks(&["POST /publish HTTP/1.1", "Host: a", "UPGRADE: x, WebSocket"]));
     assert!(asks(&["GET / HTTP/1.1", "Host: a", "Upgrade: websocket", "Upgrade: h2c"]));
@@ -183,7 +183,7 @@ fn a_request_asks_for_a_websocket_by_its_name_or_its_key_and_not_by_a_proxys_con
     assert!(!asks(&["GET / HTTP/1.1", "Host: a", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c"]));
 }
 
-/// A connection to a server that is nothing but this module: it answers once the request is whole.
+/// A connection to a server that consists of this module alone and answers once the request is complete.
 struct Loopback {
     request: Vec<u8>,
     answer: Vec<u8>,
@@ -228,7 +228,7 @@ fn tungstenites_client_accepts_the_answer_with_and_without_the_subprotocol() {
 }
 
 #[test]
-fn a_generated_request_is_granted_at_its_last_byte_and_not_before() {
+fn a_generated_request_is_accepted_at_its_last_byte_and_not_before() {
     let request = "ws://localhost:8081/".into_client_request().expect("a request");
     let (bytes, key) = generate_request(request).expect("a request");
     for end in 0..bytes.len() {

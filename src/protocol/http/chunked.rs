@@ -1,15 +1,15 @@
-//! The chunked transfer coding (RFC 9112 §7.1), decoded as it arrives.
+//! The chunked transfer coding (RFC 9112 §7.1), decoded as the bytes arrive.
 
 use crate::{
     error::HttpFault,
     protocol::message::{is_token, is_value_byte},
 };
 
-/// How many bytes of chunk extensions and trailer lines one body may carry: all of them are read over, so a peer could
-/// send them for ever without ever reaching the body's own limit (RFC 9112 §7.1.1, §7.1.2).
+/// The most bytes of chunk extensions and trailer lines of one body. The decoder skips them, so without this limit a
+/// peer could send them for ever and never reach the body's own limit (RFC 9112 §7.1.1, §7.1.2).
 pub(crate) const CHUNK_OVERHEAD_BYTES_MAX: u32 = 4096;
 
-/// More digits than this do not fit into 64 bits.
+/// A number with more hexadecimal digits does not fit into 64 bits.
 const SIZE_DIGITS_MAX: u8 = 16;
 
 const BAD_SIZE: HttpFault = HttpFault::new(400, "a chunk size is not 1 to 16 hexadecimal digits and CRLF");
@@ -19,19 +19,20 @@ const BAD_TRAILER: HttpFault = HttpFault::new(400, "a line behind the last chunk
 const BODY_TOO_BIG: HttpFault = HttpFault::new(413, "the body is over the limit");
 const OVERHEAD_TOO_BIG: HttpFault = HttpFault::new(431, "chunk extensions and trailers are over 4096 bytes");
 
-/// The decoder of one chunked body: 32 bytes of state, no buffer, the same result however the input is cut.
+/// The decoder of one chunked body: 32 bytes of state and no buffer. The result does not depend on how the input is
+/// cut.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChunkedBody {
     at: At,
     digits: u8,
     overhead_bytes: u32,
-    /// In `Size`, the number read so far; in `Data`, what is missing of the chunk.
+    /// In `Size`: the number read so far. In `Data`: the bytes of the chunk that are still missing.
     size: u64,
-    /// The sizes of all chunks begun; never over the body limit.
+    /// The sum of the sizes of all chunks that have begun; never over the body limit.
     body_bytes: u64,
 }
 
-/// What the next byte belongs to.
+/// The part of the coding that the next byte belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum At {
     /// The digits of a chunk size.
@@ -64,15 +65,16 @@ enum At {
 }
 
 impl ChunkedBody {
-    /// Decodes `input`, appends the body's bytes to `out`, and says how much of `input` belongs to this body and
-    /// whether the body is now complete. What is not consumed is the next request; once complete, nothing is.
+    /// Decodes `input` and appends the body's bytes to `out`. Returns how many bytes of `input` belong to this body,
+    /// and whether the body is now complete. Bytes that are not consumed belong to the next request. Once the body is
+    /// complete, nothing more is consumed.
     ///
-    /// Extensions and trailers are checked and thrown away. Data is copied in whole runs.
+    /// Extensions and trailers are checked and discarded. Data is copied in whole runs.
     ///
     /// # Errors
-    /// 400 for what RFC 9112 §7.1 does not allow (also bare LF, signs, blanks, sizes over 64 bits), 413 as soon as a
-    /// chunk size shows that the body is over `body_bytes_max`, 431 past [`CHUNK_OVERHEAD_BYTES_MAX`]. The decoder and
-    /// `out` mean nothing after an error.
+    /// 400 for input that RFC 9112 §7.1 forbids (also bare LF, signs, blanks, sizes over 64 bits). 413 as soon as a
+    /// chunk size shows that the body is over `body_bytes_max`. 431 past [`CHUNK_OVERHEAD_BYTES_MAX`]. After an error
+    /// the decoder and `out` hold nothing of use.
     pub(crate) fn decode(
         &mut self,
         input: &[u8],
@@ -97,7 +99,7 @@ impl ChunkedBody {
         Ok((input.len() - rest.len(), self.at == At::Done))
     }
 
-    /// Where one byte outside the data leads.
+    /// The state after one byte outside the data.
     fn after(&mut self, byte: u8, body_bytes_max: usize) -> Result<At, HttpFault> {
         let next = match (self.at, byte) {
             (At::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => return self.digit(byte),
@@ -143,7 +145,7 @@ impl ChunkedBody {
         Ok(At::Size)
     }
 
-    /// The line of a chunk size has ended: data follows, or, after the size 0, the trailer.
+    /// The line of a chunk size has ended. Data follows; after the size 0, the trailer follows.
     fn begin_chunk(&mut self, body_bytes_max: usize) -> Result<At, HttpFault> {
         self.digits = 0;
         if self.size == 0 {

@@ -1,8 +1,8 @@
-//! What the header lines that steer the connection say together: host, length, persistence, expectation (RFC 9110 §7,
+//! Checks the header lines that control the connection together: host, length, persistence, expectation (RFC 9110 §7,
 //! §10.1.1; RFC 9112 §3.2, §6, §9.3).
 //!
-//! Wherever a proxy in front of us might read a length in another way than we do, the request is refused: the two would
-//! disagree about where the next request starts, and whoever wrote the body would have written that next request.
+//! A request is refused wherever a proxy in front of us might read another length than we do. Otherwise the two would
+//! disagree about where the next request starts, and the author of the body could have written that next request.
 
 use httparse::Header;
 
@@ -20,7 +20,7 @@ const OLD_CODING: HttpFault = HttpFault::new(400, "HTTP/1.0 has no Transfer-Enco
 const TWO_LENGTHS: HttpFault = HttpFault::new(400, "Content-Length and Transfer-Encoding exclude each other");
 const BAD_EXPECTATION: HttpFault = HttpFault::new(417, "the only expectation that can be met is 100-continue");
 
-/// The steering headers of one head, gathered in one pass.
+/// The headers of one head that control the connection, gathered in one pass.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     has_host: bool,
@@ -36,7 +36,7 @@ impl Fields {
     /// Reads all lines.
     ///
     /// # Errors
-    /// 400 and 417, for what is wrong whatever the other lines say.
+    /// 400 and 417, for a line that is wrong on its own.
     pub(super) fn gather(headers: &[Header<'_>]) -> Result<Self, HttpFault> {
         let mut fields = Self::default();
         for header in headers {
@@ -45,7 +45,7 @@ impl Fields {
         Ok(fields)
     }
 
-    /// What follows the head (RFC 9112 §6.3), and whether HTTP/1.1 got its Host.
+    /// The kind of body that follows the head (RFC 9112 §6.3). Also checks that an HTTP/1.1 request has its Host.
     ///
     /// # Errors
     /// 400: lines that contradict each other or the version.
@@ -62,7 +62,7 @@ impl Fields {
         }
     }
 
-    /// RFC 9112 §9.3: `close` wins; HTTP/1.1 stays unless told otherwise, HTTP/1.0 only if asked to.
+    /// RFC 9112 §9.3: `close` wins; HTTP/1.1 stays open unless told otherwise, HTTP/1.0 only if asked to.
     pub(super) fn persistence(&self, minor_version: u8) -> Persistence {
         match (self.close, minor_version, self.keep_alive) {
             (true, ..) => Persistence::Close,
@@ -72,7 +72,7 @@ impl Fields {
         }
     }
 
-    /// Most lines are none of these, and the length of their names says so without a comparison.
+    /// Most lines are none of these, and the length of a name shows that without a comparison.
     fn read(&mut self, header: &Header<'_>) -> Result<(), HttpFault> {
         let (name, value) = (header.name, header.value);
         match name.len() {
@@ -110,7 +110,7 @@ impl Fields {
         Ok(())
     }
 
-    /// RFC 9112 §3.2: a Host that is repeated or not valid is 400, whatever the version. An empty one is valid.
+    /// RFC 9112 §3.2: a repeated or invalid Host is 400 in every version. An empty one is valid.
     fn read_host(&mut self, value: &[u8]) -> Result<(), HttpFault> {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(MANY_HOSTS);
@@ -132,7 +132,7 @@ pub(crate) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Digits and nothing else: `str::parse` would take a `+` in front.
+/// Only digits: `str::parse` would accept a leading `+`.
 fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

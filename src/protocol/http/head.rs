@@ -1,4 +1,4 @@
-//! Request heads: httparse reads the lines, `fields` judges what they say together.
+//! Request heads: httparse reads the lines, `fields` checks them together.
 
 use std::mem::MaybeUninit;
 
@@ -7,7 +7,7 @@ use httparse::{Error, Header, Request, Status};
 use super::fields::Fields;
 use crate::error::HttpFault;
 
-/// How many header lines a request may have; the next one is answered with 431.
+/// The most header lines of a request; one more is answered with 431.
 pub(crate) const HEADER_LINES_MAX: usize = 128;
 
 const HEAD_TOO_BIG: HttpFault = HttpFault::new(431, "the request's head is over the limit");
@@ -18,17 +18,17 @@ const BAD_HEADER: HttpFault = HttpFault::new(400, "a header line is malformed");
 const BAD_LINE_END: HttpFault = HttpFault::new(400, "a line of the head does not end in CRLF");
 const BAD_TARGET: HttpFault = HttpFault::new(400, "the request target is neither a path nor a URL");
 
-/// Room for the header lines of one head: 4 KiB of stack that is never filled in advance, so making one costs nothing.
+/// Room for the header lines of one head: 4 KiB of stack that is never initialised, so making one costs nothing.
 pub(crate) struct HeaderSlots<'b>([MaybeUninit<Header<'b>>; HEADER_LINES_MAX]);
 
 impl HeaderSlots<'_> {
-    /// Empty room; the same can serve one head after the other.
+    /// Empty room. The same room can serve one head after the other.
     pub(crate) const fn new() -> Self {
         Self([const { MaybeUninit::uninit() }; HEADER_LINES_MAX])
     }
 }
 
-/// A request without its body, borrowed from the buffer that it lies in.
+/// A request without its body, borrowed from the buffer that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestHead<'h, 'b> {
     /// The method as sent: methods compare exactly.
@@ -36,42 +36,43 @@ pub(crate) struct RequestHead<'h, 'b> {
     /// The request target as sent.
     pub(crate) target: &'b str,
     /// The target's path without its query: `/publish` of `/publish?x=1` and of `http://host/publish`. It is not
-    /// percent-decoded. Of `OPTIONS *` it is `*`, of a `CONNECT` the whole target.
+    /// percent-decoded. For `OPTIONS *` it is `*`, for `CONNECT` the whole target.
     pub(crate) path: &'b str,
     /// The header lines in order; values without the blanks around them.
     pub(crate) headers: &'h [Header<'b>],
     /// 1 for HTTP/1.1, 0 for HTTP/1.0.
     pub(crate) minor_version: u8,
-    /// What follows the head.
+    /// The kind of body that follows the head.
     pub(crate) body: Body,
-    /// Whether another request may follow, and how the response must put that.
+    /// Whether another request may follow, and how the response says so.
     pub(crate) persistence: Persistence,
-    /// The client waits for [`CONTINUE`](super::CONTINUE) before it sends the body. Never set when there is no body to
-    /// wait for, nor with HTTP/1.0 (RFC 9110 §10.1.1).
+    /// The client waits for [`CONTINUE`](super::CONTINUE) before it sends the body. Never set when no body follows, nor
+    /// with HTTP/1.0 (RFC 9110 §10.1.1).
     pub(crate) expect_continue: bool,
-    /// It asks for a WebSocket, rightly or not: [`handshake::is_upgrade`](crate::protocol::handshake::is_upgrade).
+    /// The request asks for a WebSocket, correctly or not:
+    /// [`handshake::is_upgrade`](crate::protocol::handshake::is_upgrade).
     pub(crate) names_websocket: bool,
 }
 
-/// What follows a request's head (RFC 9112 §6.3).
+/// The body that follows a request's head (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
-    /// Neither length nor chunks were announced, so there is nothing; a method that needs a body is answered with 411.
+    /// Neither a length nor chunks were announced, so no body follows. A method that needs a body is answered with 411.
     None,
-    /// That many bytes (`Content-Length`), 0 included. Not yet held against any limit.
+    /// This many bytes (`Content-Length`), 0 included. Not yet checked against any limit.
     Length(u64),
     /// Chunks, for [`ChunkedBody`](super::ChunkedBody).
     Chunked,
 }
 
-/// What becomes of the connection after a response (RFC 9112 §9.3).
+/// Whether the connection stays open after a response (RFC 9112 §9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Persistence {
-    /// It is closed, and the response says so.
+    /// The connection is closed, and the response says so.
     Close,
-    /// It stays, as HTTP/1.1 does when nothing is said.
+    /// The connection stays open, as is the default of HTTP/1.1.
     Keep,
-    /// It stays, and the response says so, because an HTTP/1.0 client would not expect it.
+    /// The connection stays open, and the response says so because an HTTP/1.0 client does not expect it.
     KeepSaid,
 }
 
@@ -88,17 +89,18 @@ impl<'b> RequestHead<'_, 'b> {
     }
 }
 
-/// Parses the request head at the start of `bytes`, and gives it with its length in bytes. `None`: more bytes are
-/// needed. Empty lines in front of it are taken as part of it (RFC 9112 §2.2).
+/// Parses the request head at the start of `bytes`, and returns it with its length in bytes. `None`: more bytes are
+/// needed. Empty lines before the head count as part of it (RFC 9112 §2.2).
 ///
-/// It looks at no byte behind the head, however much is pipelined there, and allocates nothing. A head that is not
-/// whole yet is parsed from its start each time: [`HeadProgress`](super::HeadProgress) says when that is worth it. Once a
-/// prefix is an error, it stays that error whatever follows.
+/// The parser reads no byte behind the head, however much is pipelined there, and allocates nothing. An incomplete head
+/// is parsed from its start each time; [`HeadProgress`](super::HeadProgress) decides when that is worth it. Once a
+/// prefix is an error, more bytes never change that error.
 ///
 /// # Errors
-/// 400 for what RFC 9112 forbids and all that makes two readers see two different requests (see `fields`; also
-/// whitespace before a colon, folded lines, a bare CR or LF), 417 for an unknown expectation, 431 for more than
-/// `head_bytes_max` or [`HEADER_LINES_MAX`], 505 for another version of HTTP. The connection is to be closed.
+/// 400 for input that RFC 9112 forbids, and for everything that two readers may understand as two different requests
+/// (see `fields`; also whitespace before a colon, folded lines, a bare CR or LF). 417 for an unknown expectation, 431
+/// for more than `head_bytes_max` or [`HEADER_LINES_MAX`], 505 for another version of HTTP. The caller must close the
+/// connection.
 pub(crate) fn parse_head<'h, 'b>(
     bytes: &'b [u8],
     head_bytes_max: usize,
@@ -136,8 +138,8 @@ pub(crate) fn parse_head<'h, 'b>(
     Ok(Some((head, head_bytes)))
 }
 
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1), the scheme without case. None when the header is
-/// missing, repeated, empty or of another scheme. Compare it in constant time.
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750 §2.1); the scheme ignores case. None if the header is missing,
+/// repeated, empty or of another scheme. Compare the token in constant time.
 pub(crate) fn bearer_token<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
     let mut values = head.header_values("authorization");
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -150,7 +152,8 @@ pub(crate) fn bearer_token<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
 fn syntax_fault(error: Error, window: &[u8]) -> HttpFault {
     match error {
         Error::TooManyHeaders => TOO_MANY_LINES,
-        // httparse says `Version` for any other word too; only what looks like a version of HTTP is an unknown one.
+        // httparse returns `Version` for any other word too. Only a word in the form of an HTTP version is an unknown
+        // version.
         Error::Version => {
             match window.split(|byte| *byte == b' ').nth(2).and_then(|word| word.strip_prefix(b"HTTP/")) {
                 Some([b'0'..=b'9', ..]) => UNKNOWN_VERSION,
@@ -163,14 +166,14 @@ fn syntax_fault(error: Error, window: &[u8]) -> HttpFault {
     }
 }
 
-/// httparse lets a bare LF end a line; others read it as part of the line, and so see another request. A bare CR it
-/// rejects, so that each CR has its LF, and as many CR as LF means that each LF has its CR. Counting costs less than
-/// looking in front of each LF.
+/// httparse accepts a bare LF as the end of a line. Other readers take it as part of the line, and so see another
+/// request. httparse rejects a bare CR, so each CR has its LF; if the numbers of CR and LF are equal, each LF has its
+/// CR too. Counting costs less than looking at the byte before each LF.
 fn lines_end_in_crlf(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).count() == memchr::memchr_iter(b'\r', head).count()
 }
 
-/// The path of a target in the four forms of RFC 9112 §3.2, or None when it is in none of them.
+/// The path of a target in the four forms of RFC 9112 §3.2, or None if the target has none of these forms.
 fn path_of<'b>(method: &str, target: &'b str) -> Option<&'b str> {
     if target.starts_with('/') {
         return Some(without_query(target));
@@ -192,7 +195,7 @@ fn path_of<'b>(method: &str, target: &'b str) -> Option<&'b str> {
 }
 
 fn without_query(path: &str) -> &str {
-    // Most paths are shorter than a vector search's start.
+    // Most paths are so short that the set-up of a vector search would cost more.
     path.bytes().position(|byte| matches!(byte, b'?' | b'#')).map_or(path, |end| &path[..end])
 }
 

@@ -1,15 +1,14 @@
 //! HTTP/1.1 as the server speaks it (RFC 9110, RFC 9112; PROTOCOL.md §3): request heads, chunked bodies, responses.
 //!
 //! A connection serves pipelined requests from one buffer like this:
-//! 1. [`parse_head`] until it gives a head and its length; its [`Body`] says what follows.
-//! 2. The body: the next `Length(n)` bytes of the buffer as they lie there, or what [`ChunkedBody::decode`] makes of
-//!    them. Until it is whole, remember that length or that decoder: do not parse the head again for each read.
-//!    A request's body is to be read (or the connection closed) whatever the method, else its bytes would be taken for
-//!    the next request.
-//! 3. [`write_response`] with the head's [`Persistence`]; then the next head starts right behind the body.
+//! 1. Call [`parse_head`] until it returns a head and its length. The head's [`Body`] says what follows.
+//! 2. Read the body: either the next `Length(n)` bytes of the buffer, or the output of [`ChunkedBody::decode`]. Until
+//!    the body is complete, keep that length or that decoder: do not parse the head again for each read. Read the body
+//!    of every method (or close the connection); otherwise its bytes would count as the next request.
+//! 3. Call [`write_response`] with the head's [`Persistence`]. The next head starts right behind the body.
 //!
-//! Whatever gives an [`HttpFault`](crate::error::HttpFault) leaves the end of that request unknown: answer it with
-//! [`write_fault`] and close. To guess where the next request starts is how requests are smuggled.
+//! After an [`HttpFault`](crate::error::HttpFault) the end of that request is unknown: answer with [`write_fault`] and
+//! close. A server that guesses where the next request starts lets requests be smuggled.
 
 mod chunked;
 mod fields;

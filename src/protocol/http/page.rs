@@ -1,12 +1,12 @@
-//! Fixed documents, for a server that has nothing but those.
+//! Fixed documents, for a server that serves nothing else.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-/// A fixed document: what `GET` and `HEAD` of its path are answered with.
+/// A fixed document: the answer to `GET` and `HEAD` of its path.
 ///
-/// Every answer says `Cache-Control: no-cache`, `X-Content-Type-Options: nosniff` (as all of this server do),
-/// `Referrer-Policy: no-referrer` and a `Content-Security-Policy`, which lets a browser load and run nothing at all unless [`Page::policy`] says more. See
-/// [`Builder::page`](crate::Builder::page) for what serves it.
+/// Every answer has `Cache-Control: no-cache`, `X-Content-Type-Options: nosniff` (as have all answers of this server),
+/// `Referrer-Policy: no-referrer` and a `Content-Security-Policy`. That policy lets a browser load and run nothing at
+/// all unless [`Page::policy`] allows more. [`Builder::page`](crate::Builder::page) serves pages.
 ///
 /// ```
 /// use lhttp::Page;
@@ -23,8 +23,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page at `path`, which is compared byte for byte with a request's path, without its query. The body costs its
-    /// bytes once; one that is `'static` (`include_bytes!`) costs nothing.
+    /// A page at `path`. A request's path, without its query, must equal it byte for byte. The body costs its bytes
+    /// once; a `'static` body (`include_bytes!`) costs nothing.
     pub fn new(path: impl Into<String>, content_type: impl Into<String>, body: impl Into<Cow<'static, [u8]>>) -> Self {
         Self {
             path: path.into(),
@@ -34,13 +34,13 @@ impl Page {
         }
     }
 
-    /// What its `Content-Security-Policy` says, instead of forbidding everything.
+    /// Sets the `Content-Security-Policy`, which otherwise forbids everything.
     pub fn policy(mut self, policy: impl Into<String>) -> Self {
         self.policy = policy.into();
         self
     }
 
-    /// What [`write_response`](super::write_response) wants: the headers, the content type, the body.
+    /// The arguments of [`write_response`](super::write_response): the headers, the content type, the body.
     pub(crate) fn parts(&self) -> ([(&str, &str); 3], &str, &[u8]) {
         let headers = [
             ("Cache-Control", "no-cache"),
@@ -50,7 +50,7 @@ impl Page {
         (headers, &self.content_type, &self.body)
     }
 
-    /// What is wrong with it, in one sentence.
+    /// The flaw of the page, if any, in one sentence.
     fn fault(&self) -> Option<String> {
         let is_target = self.path.starts_with('/') && self.path.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_target || self.path.contains(['?', '#']) {
@@ -77,10 +77,10 @@ impl fmt::Debug for Page {
 pub(crate) struct Pages(Vec<Page>);
 
 impl Pages {
-    /// `None` when there are none: then the server speaks LHTTP.
+    /// `None` when there are no pages: then the server speaks LHTTP.
     ///
     /// # Errors
-    /// One sentence: a path twice, or a page that no request can ask for or no header can describe.
+    /// One sentence: a path occurs twice, no request can ask for a page, or no header can describe it.
     pub(crate) fn new(pages: Vec<Page>) -> Result<Option<Arc<Self>>, String> {
         for (index, page) in pages.iter().enumerate() {
             if let Some(fault) = page.fault() {
@@ -93,7 +93,7 @@ impl Pages {
         Ok((!pages.is_empty()).then(|| Arc::new(Self(pages))))
     }
 
-    /// The page at this path. There are a handful: looking at each is the plainest way.
+    /// The page at this path. There are a handful, so a linear search is enough.
     pub(crate) fn at(&self, path: &str) -> Option<&Page> {
         self.0.iter().find(|page| page.path == path)
     }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_request_can_ask_for_is_refused() {
+    fn a_page_that_no_request_can_ask_for_is_refused() {
         for path in ["", "index.html", "/a b", "/a?b", "/a#b", "/\r\n", "/\u{e4}"] {
             let sentence = refusal(page(path, "text/plain"));
             assert!(sentence.starts_with("page: ") && !sentence.contains('\n'), "{sentence:?}");

@@ -1,21 +1,23 @@
-//! When to parse a head that comes in pieces.
+//! Decides when to parse a head that comes in pieces.
 
-/// How far a head was looked at that is not whole. The parser begins at the start each time, so a peer that sends byte by
-/// byte would make it read a head of `n` bytes `n` times. Instead a head is parsed with its first bytes, when its empty line
-/// has come, and when it is twice as long as the last time, which finds what is wrong in the middle. In all that reads each
-/// byte at most four times, whatever the pieces: once in search of the empty line, and three times to parse it.
+/// How much of an incomplete head has been examined. The parser begins at the start each time, so a peer that sends
+/// byte by byte would make it read a head of `n` bytes `n` times. Instead a head is parsed with its first bytes, when
+/// its empty line has come, and when its length has doubled since the last time; the last of these finds errors in the
+/// middle. In all, each byte is read at most four times however the head is cut: once in search of the empty line, and
+/// three times to parse it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeadProgress {
-    /// There is no empty line before this.
+    /// No empty line ends before this offset.
     scanned: u32,
-    /// The length that was parsed last.
+    /// The length at the last parse.
     parsed: u32,
-    /// There is more than the empty lines that may stand in front of a head.
+    /// The head has more than the empty lines that may precede it.
     has_begun: bool,
 }
 
 impl HeadProgress {
-    /// Whether to parse `head`, which is what was there the last time and more. At `head_bytes_max` it is too long.
+    /// Whether to parse `head`, which extends the bytes of the last call. A head of `head_bytes_max` or more is always
+    /// due, because it is too long.
     pub(crate) fn is_due(&mut self, head: &[u8], head_bytes_max: usize) -> bool {
         let is_long = head.len() >= head_bytes_max || head.len() >= 2 * self.parsed as usize;
         let is_due = self.finds_empty_line(head) || is_long;
@@ -25,7 +27,8 @@ impl HeadProgress {
         is_due
     }
 
-    /// Whether an empty line has come behind the first line. One that ends in a bare LF counts: the parser refuses it.
+    /// Whether an empty line has come behind the first line. An empty line that ends in a bare LF counts: the parser
+    /// refuses it.
     fn finds_empty_line(&mut self, head: &[u8]) -> bool {
         let mut start = self.scanned as usize;
         self.scanned = head.len() as u32;
@@ -49,8 +52,8 @@ mod tests {
 
     const HEAD_BYTES_MAX: usize = 4096;
 
-    /// What comes of a head that is sent in pieces of these lengths: what becomes of it and at which length, and how many
-    /// bytes the parser was given for it.
+    /// Sends a head in pieces of these lengths. Returns the verdict with the length at which it came, and how many
+    /// bytes the parser was given.
     fn in_pieces(bytes: &[u8], pieces: impl Iterator<Item = usize>) -> (Option<Result<usize, u16>>, usize) {
         let (mut progress, mut end, mut parsed_bytes) = (HeadProgress::default(), 0, 0);
         for piece in pieces {
@@ -72,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_drips_is_parsed_a_few_times_and_when_it_is_whole() {
+    fn a_head_that_comes_byte_by_byte_is_parsed_a_few_times_and_when_it_is_complete() {
         let lines: String = (0..100).map(|number| format!("x-{number}: {}\r\n", "y".repeat(20))).collect();
         for front in ["", "\r\n", "\r\n\r\n\r\n"] {
             let head = format!("{front}GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_found_in_the_first_piece() {
+    fn a_malformed_head_is_refused_with_its_first_piece() {
         for garbage in ["\x16\x03\x01", "SSH-2.0-x\r\n", "GET / HTTP/7.0\r\n"] {
             let (verdict, _) = in_pieces(garbage.as_bytes(), std::iter::once(garbage.len()));
             assert!(matches!(verdict, Some(Err(400 | 505))), "{garbage:?}: {verdict:?}");
@@ -95,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_change_neither_a_whole_head_nor_what_is_refused(
+        fn pieces_change_neither_a_complete_head_nor_a_refusal(
             text in "(\r?\n){0,3}(GET / HTTP/1.1\r?\n(Host: x\r?\n|x: y\r?\n|[a:\r\n ]{1,4}){0,6}\r?\n)?[A\r\n]{0,6}",
             pieces in prop::collection::vec(1_usize..9, 200),
         ) {
@@ -104,7 +107,7 @@ mod tests {
             prop_assert!(parsed_bytes <= 3 * text.len() + 9);
             match (whole, verdict) {
                 (Some(whole), Some(verdict)) => prop_assert_eq!(whole, verdict),
-                // What is wrong in the last half of an unfinished head is found when more of it comes.
+                // An error in the last half of an unfinished head is found when more of the head comes.
                 (Some(Err(_)), None) => prop_assert!(!text.trim_start().contains("\n\r\n")),
                 (whole, verdict) => prop_assert_eq!(whole, verdict),
             }

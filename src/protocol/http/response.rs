@@ -6,15 +6,15 @@ use crate::error::HttpFault;
 /// The interim answer to `Expect: 100-continue`: the client may send the body (RFC 9110 §15.2.1).
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The content type of sentences for people.
+/// The content type of error sentences.
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What the head of a usual response takes at most, so that `out` grows once for all of it.
+/// The most bytes of the head of a usual response, so that `out` grows once for all of it.
 const RESPONSE_HEAD_BYTES: usize = 200;
 
 /// Appends a whole response: [`write_response_head`], then the body.
 ///
-/// Allocates nothing but what `out` needs to grow.
+/// Allocates only what `out` needs to grow.
 pub(crate) fn write_response(
     out: &mut Vec<u8>,
     status: u16,
@@ -28,11 +28,11 @@ pub(crate) fn write_response(
     out.extend_from_slice(body);
 }
 
-/// Appends a response without its body: with the length that the body would have, it is the answer to `HEAD`, whose
+/// Appends a response without its body. With the length that the body would have, it is the answer to `HEAD`: its
 /// client would take a body for the next response (RFC 9110 §9.3.2).
 ///
-/// `extra` headers are written as given, so nothing that a peer sent may be in them unchecked. `Content-Length` is
-/// always there, hence no 1xx, 204 or 304 can be written with this (RFC 9110 §8.6).
+/// `extra` headers are written as given, so a caller must check any text from a peer before. `Content-Length` is always
+/// written, so this function cannot write a 1xx, 204 or 304 (RFC 9110 §8.6).
 pub(crate) fn write_response_head(
     out: &mut Vec<u8>,
     status: u16,
@@ -46,7 +46,8 @@ pub(crate) fn write_response_head(
     append_decimal(out, u64::from(status));
     append_line(out, " ", reason_phrase(status));
     append_line(out, "Content-Type: ", content_type);
-    // A browser that guesses at the type could take a message, or a sentence with a stranger's words, for a page of ours.
+    // A browser that guesses the type could treat a message, or a sentence with a stranger's words, as one of our
+    // pages.
     out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\n");
     out.extend_from_slice(b"Content-Length: ");
     append_decimal(out, content_bytes as u64);
@@ -63,13 +64,13 @@ pub(crate) fn write_response_head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the answer to a request that cannot be served. It always announces the close, because after a fault nobody
-/// knows where the next request starts.
+/// Appends the answer to a request that cannot be served. It always announces the close, because after a fault the
+/// start of the next request is unknown.
 pub(crate) fn write_fault(out: &mut Vec<u8>, fault: HttpFault, extra: &[(&str, &str)]) {
     write_response(out, fault.status, extra, TEXT, fault.sentence.as_bytes(), Persistence::Close);
 }
 
-/// The rest of a line and its end.
+/// Writes the text and the end of a line.
 fn append_line(out: &mut Vec<u8>, before: &str, text: &str) {
     debug_assert!(!text.bytes().any(|byte| byte.is_ascii_control()), "{text:?} would break the line");
     out.extend_from_slice(before.as_bytes());
@@ -77,7 +78,7 @@ fn append_line(out: &mut Vec<u8>, before: &str, text: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// `write!` goes through the formatting machinery, which costs more than all the rest of a response.
+/// `write!` uses the formatting machinery, which costs more than all the rest of a response.
 fn append_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
@@ -92,7 +93,8 @@ fn append_decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// The phrases of RFC 9110 §15 and RFC 6585 for the statuses that this server sends; an empty one is allowed for others.
+/// The phrases of RFC 9110 §15 and RFC 6585 for the statuses that this server sends. Other statuses get an empty
+/// phrase, which is allowed.
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -122,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// What httparse makes of a response: status, phrase, headers, body.
+    /// A response as httparse reads it: status, phrase, headers, body.
     type Parsed = (u16, String, Vec<(String, String)>, Vec<u8>);
 
     fn parsed(bytes: &[u8]) -> Parsed {
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_says_close_or_what_an_http_1_0_client_must_hear_to_stay() {
+    fn a_response_says_close_and_tells_an_http_1_0_client_when_it_may_stay() {
         let connection = |persistence| {
             let (_, _, headers, _) = parsed(&written(200, &[], b"", persistence));
             headers.into_iter().find(|(name, _)| name == "Connection").map(|(_, value)| value)
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_appended_behind_what_is_there_and_carries_the_extra_headers_in_order() {
+    fn a_response_is_appended_to_the_output_and_carries_the_extra_headers_in_order() {
         let mut out = b"before".to_vec();
         write_response(&mut out, 405, &[("Allow", "POST"), ("Retry-After", "1")], TEXT, b"no", Persistence::Close);
         assert!(out.starts_with(b"before"));

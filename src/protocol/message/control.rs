@@ -31,10 +31,10 @@ impl Control {
         (name == word || name.eq_ignore_ascii_case(word)).then_some(control)
     }
 
-    /// Those that may stand in a message once.
+    /// The headers that may occur only once in a message.
     pub(super) const SINGLE: u8 = !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit());
 
-    /// Its place in a set of them.
+    /// The header's bit in a set of control headers.
     pub(super) const fn bit(self) -> u8 {
         1 << self as u8
     }

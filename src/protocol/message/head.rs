@@ -1,4 +1,4 @@
-//! A message's head, parsed in place: spans into the payload, kept in a table that is used again for each message.
+//! A message's head, parsed in place into spans of the payload. The table of spans is reused for each message.
 
 use crate::{
     error::{Reason, Refusal},
@@ -15,9 +15,9 @@ use crate::{
 /// The limits of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeadLimits {
-    /// Bytes from the start line to the empty line, both included.
+    /// The most bytes from the start line to the empty line, both included.
     pub(crate) head_bytes_max: usize,
-    /// Header lines.
+    /// The most header lines.
     pub(crate) headers_max: usize,
 }
 
@@ -28,25 +28,25 @@ struct Line {
     control: Option<Control>,
 }
 
-/// The head of one message. The payload that it was parsed from is passed to each call again, so that the table can
-/// live as long as the core and allocate nothing per message.
+/// The head of one message. Each call takes the payload again, so that the table can live as long as the core and needs
+/// no allocation per message.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
     command: Span,
     lines: Vec<Line>,
     names: Names,
     controls: u8,
-    /// Those of `controls` that stand more than once.
+    /// The headers of `controls` that occur more than once.
     repeated: u8,
     body: u32,
 }
 
 impl Head {
-    /// Parses the head of `payload`, which starts with [`VERSION`] (see [`super::is_lhttp`]) and whose head is known to
-    /// be UTF-8 when `is_text`.
+    /// Parses the head of `payload`, which starts with [`VERSION`] (see [`super::is_lhttp`]). If `is_text`, the caller
+    /// knows that the head is UTF-8.
     ///
     /// # Errors
-    /// `bad-start-line`, `bad-header`, `head-too-big`; the table's content is unspecified then.
+    /// `bad-start-line`, `bad-header`, `head-too-big`; after an error the content of the table is unspecified.
     pub(crate) fn parse(&mut self, payload: &[u8], is_text: bool, limits: HeadLimits) -> Result<(), Refusal> {
         self.lines.clear();
         self.names.clear();
@@ -98,7 +98,7 @@ impl Head {
     fn header_line(&mut self, window: &[u8], at: usize, payload_len: usize) -> Result<usize, Refusal> {
         let line = &window[at..];
         let (name_len, control) = match line {
-            // The commonest one first, eight bytes at a time.
+            // The most common header first, eight bytes at a time.
             [b'p', b'u', b'b', b'l', b'i', b's', b'h', b':', ..] => (7, Some(Control::Publish)),
             _ => {
                 let name_len = line.iter().position(|&byte| !is_token(byte)).unwrap_or(line.len());
@@ -182,7 +182,7 @@ impl Head {
         self.controls & control.bit() != 0
     }
 
-    /// Whether the message is to be published, and nothing else.
+    /// Whether the message only publishes.
     pub(crate) fn only_publishes(&self) -> bool {
         self.has(Control::Publish) && self.controls & !(Control::Publish.bit() | Control::NoEcho.bit()) == 0
     }
@@ -192,7 +192,7 @@ impl Head {
         self.controls != 0
     }
 
-    /// Checks that a control header whose values do not add up stands once at most (PROTOCOL.md §2).
+    /// Checks that a control header whose values do not add up occurs at most once (PROTOCOL.md §2).
     ///
     /// # Errors
     /// `bad-header`.
@@ -205,7 +205,7 @@ impl Head {
         Err(bad_header(sentence))
     }
 
-    /// The channels and patterns in all values of one control header, each once and in order; they are not checked.
+    /// The channels and patterns in all values of one control header, each once and in order. They are not checked.
     pub(crate) fn names<'a>(&'a self, payload: &'a [u8], control: Control) -> impl Iterator<Item = &'a [u8]> {
         self.names.of(payload, control)
     }
@@ -215,20 +215,20 @@ impl Head {
         self.names.spans_of(control)
     }
 
-    /// The first value of a control header; it is the only one of a message that passes [`Head::check_repeated`].
+    /// The first value of a control header. It is the only one of a message that passes [`Head::check_repeated`].
     pub(crate) fn value<'p>(&self, payload: &'p [u8], control: Control) -> Option<&'p [u8]> {
         self.values(payload, control).next()
     }
 
-    /// The values of a control header, in order; empty without a scan when there is none.
+    /// The values of a control header, in order. Without such a header there is no scan.
     pub(crate) fn values<'p>(&self, payload: &'p [u8], control: Control) -> impl Iterator<Item = &'p [u8]> {
         let lines = if self.has(control) { &self.lines[..] } else { &[] };
         lines.iter().filter(move |line| line.control == Some(control)).map(|line| line.value.of(payload))
     }
 }
 
-/// The `ack` token of a message whose head may be broken, so that the error can carry it (PROTOCOL.md §2): of several, the
-/// first that can be one. Cost: one pass over the head.
+/// The `ack` token of a message whose head may be broken, so that the error can carry the token (PROTOCOL.md §2). Of
+/// several, the first valid one. Cost: one pass over the head.
 pub(crate) fn find_ack(payload: &[u8], limits: HeadLimits) -> Option<&[u8]> {
     let window = &payload[..payload.len().min(limits.head_bytes_max)];
     let lines = memchr::memmem::find_iter(window, b"\r\n").map(|end| &window[end + 2..]);
@@ -246,7 +246,7 @@ pub(crate) fn find_ack(payload: &[u8], limits: HeadLimits) -> Option<&[u8]> {
     })
 }
 
-/// The head runs to the end of what there is: either the message is cut off or the head is over its limit.
+/// The head has no end in the window: either the message is cut off, or the head is over its limit.
 fn unfinished(window: &[u8], payload_len: usize, reason: Reason) -> Refusal {
     if payload_len > window.len() {
         let sentence = format!("the head is longer than {} bytes", window.len());

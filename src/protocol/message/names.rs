@@ -1,10 +1,10 @@
-//! The channels and patterns that a head names: found once, each kept once.
+//! The channels and patterns that a head names: found once, and each kept once.
 
 use crate::protocol::{message::Control, seen::Seen};
 
-/// Up to this many names are found in a table on the stack, which is cheaper than one that is kept.
+/// Up to this many names use a table on the stack, which costs less than one that is kept.
 const FEW_NAMES: usize = 32;
-/// The places of that table: a power of two, and twice as many, so that most names find an empty one.
+/// The places of that table: a power of two, and twice the number of names, so that most names find an empty place.
 const PLACES: usize = 2 * FEW_NAMES;
 
 /// Bytes `start..end` of the payload, and of any other that begins as it does.
@@ -23,14 +23,15 @@ impl Span {
         &payload[self.start as usize..self.end as usize]
     }
 
-    /// A number that the same bytes always have, and others hardly ever: their ends and their length.
+    /// A number that is always equal for equal bytes and hardly ever for others. It mixes the first eight bytes, the
+    /// last eight bytes and the length.
     fn fingerprint(self, payload: &[u8]) -> u64 {
         let (bytes, from_here) = (self.of(payload), &payload[self.start as usize..]);
         let ends = match (bytes.first_chunk(), bytes.last_chunk()) {
             (Some(start), Some(end)) => u64::from_le_bytes(*start).rotate_left(29) ^ u64::from_le_bytes(*end),
             _ if bytes.is_empty() => 0,
             _ => {
-                // Up to seven bytes: read with what is behind them, if there is enough, which is then shifted out.
+                // Up to seven bytes: if enough bytes follow, read eight and shift the extra ones out.
                 let word = from_here.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
                 let slowly = || bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
                 word.unwrap_or_else(slowly) << (64 - 8 * bytes.len())
@@ -40,8 +41,8 @@ impl Span {
     }
 }
 
-/// A channel or pattern in a `subscribe`, `publish` or `unsubscribe` header. They are found once, when the head is
-/// parsed, because they are looked at twice: when the message is checked and when it is carried out.
+/// A channel or pattern in a `subscribe`, `publish` or `unsubscribe` header. The parser finds all names once, because
+/// they are used twice: to check the message and to carry it out.
 #[derive(Clone, Copy, Debug)]
 struct Name {
     span: Span,
@@ -49,13 +50,13 @@ struct Name {
 }
 
 impl Name {
-    /// What tells it from others: the same name in another header is another one.
+    /// The identity of a name. The same name in a header of another kind is a different one.
     fn key(self, payload: &[u8]) -> (u8, &[u8]) {
         (self.control.bit(), self.span.of(payload))
     }
 }
 
-/// The names of one head, each where it is mentioned first. Its memory is used again for each head.
+/// The names of one head, each where it occurs first. The memory is reused for each head.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     list: Vec<Name>,
@@ -81,8 +82,8 @@ impl Names {
         self.list.iter().filter(move |name| name.control == control).map(|name| name.span)
     }
 
-    /// Drops names that were there before (PROTOCOL.md §2: each name counts once). To be called when all are there. Cost: by
-    /// their number, and no allocation.
+    /// Drops repeated names (PROTOCOL.md §2: each name counts once). Call it once, after all names are added. Its cost
+    /// grows with their number; it does not allocate.
     pub(super) fn keep_first_of_each(&mut self, payload: &[u8]) {
         match self.list.len() {
             0 | 1 => {}
@@ -91,12 +92,12 @@ impl Names {
         }
     }
 
-    /// The hash is one that a peer can find names for which collide; there are few to be compared then, too.
+    /// A peer can find names whose hashes collide. With so few names the comparisons stay few, too.
     #[inline(never)] // most heads have one name, and need no such table
     fn keep_first_of_few(&mut self, payload: &[u8]) {
         const HASH_SHIFT: u32 = u64::BITS - PLACES.trailing_zeros();
         let list = &mut self.list;
-        // One more than the number of a name that is kept; 0 is an empty place.
+        // A kept name's number plus one; 0 marks an empty place.
         let (mut kept, mut places) = (0, [0_u8; PLACES]);
         for at in 0..list.len() {
             let name = list[at];

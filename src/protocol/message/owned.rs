@@ -10,9 +10,9 @@ use crate::{
     },
 };
 
-/// An LHTTP message (PROTOCOL.md §1) that a program builds, to answer with or to publish, or that a client receives.
+/// An LHTTP message (PROTOCOL.md §1): one that a program builds to answer or publish, or one that a client receives.
 ///
-/// Whatever can be wrong with one is refused when it is put in, so a `Message` can always be sent.
+/// Every setter refuses invalid content, so a `Message` can always be sent.
 ///
 /// ```
 /// # fn main() -> Result<(), lhttp::Refusal> {
@@ -39,7 +39,7 @@ impl Message {
         Ok(message)
     }
 
-    /// The message that these bytes are, as they went over the wire. Costs an allocation for each header.
+    /// Parses a message from its bytes on the wire. Costs an allocation for each header.
     ///
     /// ```
     /// # fn main() -> Result<(), lhttp::Refusal> {
@@ -50,7 +50,7 @@ impl Message {
     /// ```
     ///
     /// # Errors
-    /// `not-lhttp`, `bad-start-line`, `bad-header`: PROTOCOL.md §1. There is no limit but the bytes given.
+    /// `not-lhttp`, `bad-start-line`, `bad-header`: PROTOCOL.md §1. The only limit is the number of bytes given.
     pub fn parse(bytes: &[u8]) -> Result<Self, Refusal> {
         if !is_lhttp(bytes) {
             return Err(Refusal::because(Reason::NotLhttp, "the message does not start with \"LHTTP/1.0\""));
@@ -60,7 +60,7 @@ impl Message {
         }
         let mut head = Head::default();
         head.parse(bytes, false, HeadLimits { head_bytes_max: bytes.len(), headers_max: usize::MAX })?;
-        // The head is UTF-8, so nothing is replaced here.
+        // The head is UTF-8, so this replaces nothing.
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self {
             command: text(head.command(bytes)),
@@ -87,7 +87,7 @@ impl Message {
     /// Replaces the command.
     ///
     /// # Errors
-    /// `bad-start-line` when it is not 1 to 64 visible ASCII characters; the old one stays.
+    /// `bad-start-line` when it is not 1 to 64 visible ASCII characters. The old command stays.
     pub fn set_command(&mut self, command: impl Into<String>) -> Result<(), Refusal> {
         let command = command.into();
         if !is_command(command.as_bytes()) {
@@ -114,10 +114,11 @@ impl Message {
         Ok(())
     }
 
-    /// Replaces the first header of this name, in any case, and removes the others of it; adds it when there is none.
+    /// Replaces the first header of this name, in any case, and removes all others of the name. Without such a header,
+    /// adds it.
     ///
     /// # Errors
-    /// `bad-header`, see [`Message::add_header`]; nothing is changed then.
+    /// `bad-header`, see [`Message::add_header`]; then nothing changes.
     pub fn set_header(&mut self, name: impl Into<String>, value: impl Into<String>) -> Result<(), Refusal> {
         self.add_header(name, value)?;
         let added = self.headers.pop().expect("it was just added");
@@ -135,7 +136,7 @@ impl Message {
         Ok(())
     }
 
-    /// Removes all headers of this name, in any case; true when there was one.
+    /// Removes all headers of this name, in any case. Returns whether there was one.
     pub fn remove_header(&mut self, name: &str) -> bool {
         let before = self.headers.len();
         self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
@@ -154,7 +155,7 @@ impl Message {
         out
     }
 
-    /// How long [`Message::encode`]'s result is, in bytes.
+    /// The length of the result of [`Message::encode`], in bytes.
     pub(crate) fn encoded_len(&self) -> usize {
         let headers = self.headers.iter().map(|(name, value)| name.len() + value.len() + 3).sum::<usize>();
         VERSION.len() + 1 + self.command.len() + 4 + headers + self.body.len()
@@ -175,7 +176,7 @@ impl Message {
         self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The channels that it is published to: those of all its `publish` headers, each once, in their order.
+    /// The channels that the message is published to: those of all its `publish` headers, each once, in order.
     ///
     /// ```
     /// # fn main() -> Result<(), lhttp::Refusal> {
@@ -195,8 +196,8 @@ impl Message {
         self.headers().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Appends a part to a multipart body (PROTOCOL.md §4), and its offset to the `multipart` header, which is added with
-    /// the first part. What the body held before stays in front of the parts.
+    /// Appends a part to a multipart body (PROTOCOL.md §4), and its offset to the `multipart` header. The first part
+    /// adds that header. Earlier content of the body stays in front of the parts.
     ///
     /// ```
     /// # fn main() -> Result<(), lhttp::Refusal> {
@@ -209,7 +210,7 @@ impl Message {
     /// ```
     ///
     /// # Errors
-    /// `bad-header`, see [`Message::add_header`]; nothing is changed then.
+    /// `bad-header`, see [`Message::add_header`]; then nothing changes.
     pub fn add_part(&mut self, headers: &[(&str, &str)], body: &[u8]) -> Result<(), Refusal> {
         // A message with these headers and no start line is a part.
         let mut part = Self::new("part")?;
@@ -227,8 +228,9 @@ impl Message {
         Ok(())
     }
 
-    /// The parts of a multipart body (PROTOCOL.md §4), as the first `multipart` header says; none without one. It ends behind
-    /// the first part that is wrong, which can only be if the peer did not check them.
+    /// The parts of a multipart body (PROTOCOL.md §4), cut at the offsets of the first `multipart` header. Without the
+    /// header there are none. The iterator ends behind the first invalid part; the server refuses messages with such a
+    /// part, so it can only come from a peer that did not check.
     pub fn parts(&self) -> impl Iterator<Item = Result<Part<'_>, Refusal>> {
         let offsets = self.header_value("multipart").into_iter();
         offsets.flat_map(|offsets| multipart::parts(offsets.as_bytes(), &self.body))

@@ -1,4 +1,4 @@
-//! What other threads ask of a node, beside to publish.
+//! Requests of other threads to a node, besides publishing.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The links between nodes, as batches on their way.
+//! The links between nodes, as batches in flight.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use crate::engine::{
     turn::{Links, Taken},
 };
 
-/// Batches on their way from one node to another: one, so that links are full often.
+/// Batches in flight from one node to another: only one, so that links are often full.
 const BATCHES_PER_LINK: usize = 1;
 
-/// What a node has got and sent, by peer; its own number is a link that nothing uses.
+/// The batches that a node has received and sent, by peer. The link to itself is never used.
 pub(super) struct Batches {
     own: usize,
     pub(super) incoming: Vec<VecDeque<Vec<u8>>>,

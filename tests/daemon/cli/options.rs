@@ -1,4 +1,4 @@
-//! Options: from flags, the file and the environment, and what is said of those that make no sense.
+//! Options from flags, the file and the environment, and the errors for invalid ones.
 
 use std::{fs, net::TcpListener, time::Duration};
 
@@ -25,7 +25,7 @@ fn the_help_lists_every_flag_and_the_page_every_option() {
 }
 
 #[test]
-fn the_help_and_the_page_tell_the_defaults_that_hold() {
+fn the_help_and_the_page_state_the_real_defaults() {
     let (help, page) = (succeeds(&["--help"]), options_page());
     let default = Config::default();
     let size = |bytes: usize| bytesize::ByteSize(bytes as u64).to_string().replace(".0 ", "");
@@ -65,7 +65,7 @@ fn the_help_and_the_page_tell_the_defaults_that_hold() {
 }
 
 #[test]
-fn the_version_is_the_crates() {
+fn the_version_is_that_of_the_crate() {
     assert_eq!(succeeds(&["--version"]).trim(), concat!("lhttpd ", env!("CARGO_PKG_VERSION")));
 }
 
@@ -91,7 +91,7 @@ fn a_flag_that_cannot_be_read_is_a_usage_error() {
 }
 
 #[test]
-fn a_value_that_makes_no_sense_is_one_sentence_and_not_a_crash() {
+fn an_invalid_value_is_reported_in_one_sentence() {
     for (args, named) in [
         (&["--cores", "0"][..], "cores"),
         (&["--cores", "9999"], "cores: 9999"),
@@ -115,7 +115,7 @@ fn a_value_that_makes_no_sense_is_one_sentence_and_not_a_crash() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named_with_its_fault() {
+fn an_unusable_file_is_named_with_its_error() {
     let scratch = Scratch::new();
     for (content, named) in [
         ("max-mesage = 1", "max-mesage"),
@@ -145,7 +145,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_fault() {
 }
 
 #[test]
-fn check_says_what_the_options_come_to_and_starts_nothing() {
+fn check_prints_the_effect_of_the_options_and_starts_nothing() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = busy.local_addr().unwrap().to_string();
     let args = ["--check", "--listen", &listen, "--cores", "1", "--max-connections", "321", "--memory-budget", "5MiB"];
@@ -188,7 +188,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
 
 #[test]
 #[cfg(feature = "nats")]
-fn nats_options_that_make_no_sense_are_one_sentence_without_the_secret() {
+fn invalid_nats_options_are_reported_in_one_sentence_without_the_secret() {
     let scratch = Scratch::new();
     let (empty, wrong) = (scratch.write("lhttpd.toml", ""), scratch.write("wrong", "hunter2"));
     let url = "nats://u:hunter2@127.0.0.1";

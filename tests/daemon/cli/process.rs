@@ -11,20 +11,20 @@ use std::{
 
 use crate::helpers::process;
 
-/// Longer than anything here takes on a busy machine; only a failing test waits for it.
+/// Longer than anything here takes on a busy machine. Only a failing test waits this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running daemon; ends with the test, however that ends.
-pub(super) struct Server {
+/// A running daemon. It ends with the test, whether the test passes or fails.
+pub(super) struct DaemonProcess {
     process: Process,
     pub(super) address: SocketAddr,
     /// The start-up line.
     pub(super) line: String,
-    /// What comes on stderr after it, line by line; ends with the process. `None` once it is closed.
+    /// The lines on stderr after the start-up line, until the process ends. `None` once the pipe is closed.
     lines: Option<Receiver<String>>,
 }
 
-impl Server {
+impl DaemonProcess {
     pub(super) fn start(args: &[&str]) -> Self {
         Self::start_with(args, &[])
     }
@@ -58,12 +58,12 @@ impl Server {
         panic!("no line with {part:?} on stderr, only {seen:#?}");
     }
 
-    /// All that is left on stderr of a process that has ended.
+    /// The rest of the stderr of a process that has ended.
     pub(super) fn rest(&mut self) -> String {
         self.lines.take().unwrap().iter().collect::<Vec<_>>().join("\n")
     }
 
-    /// The reading end of the pipe is closed at the next line, since nobody wants that line.
+    /// Closes the reading end of the pipe at the next line, because nothing reads that line.
     pub(super) fn close_stderr(&mut self) {
         self.lines = None;
     }
@@ -77,7 +77,7 @@ impl Server {
     }
 }
 
-/// A child process that is killed when the test ends before it.
+/// A child process that is killed if the test ends first.
 struct Process(Child);
 
 impl Process {
@@ -100,7 +100,8 @@ fn daemon(args: &[&str]) -> Command {
     command
 }
 
-/// Runs the daemon to its end, which must come soon. What it prints here fits a pipe, so it is read afterwards.
+/// Runs the daemon until it ends, which must happen soon. Its output here fits into a pipe, so it can be read
+/// afterwards.
 pub(super) fn run(args: &[&str]) -> Output {
     let child = daemon(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut process = Process(child);
@@ -111,14 +112,14 @@ pub(super) fn run(args: &[&str]) -> Output {
     Output { status, stdout, stderr }
 }
 
-/// Its stdout, after it ended well.
+/// The stdout of a successful run.
 pub(super) fn succeeds(args: &[&str]) -> String {
     let output = run(args);
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
-/// It ends with code 1 and exactly one line on stderr, which contains `named`.
+/// Checks that the daemon exits with code 1 and exactly one line on stderr, which contains `named`.
 pub(super) fn assert_refused(args: &[&str], named: &str) {
     let output = run(args);
     let said = text(&output.stderr);
@@ -131,7 +132,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The status that `POST /publish` gets with these extra header lines.
+/// The status of a `POST /publish` with these extra header lines.
 pub(super) fn publish(address: SocketAddr, headers: &str) -> u16 {
     let body = "LHTTP/1.0 c\r\npublish:room\r\n\r\nhi";
     let mut stream = TcpStream::connect(address).unwrap();

@@ -1,4 +1,4 @@
-//! How the daemon starts and ends, and what it says then.
+//! How the daemon starts and ends, and the lines that it prints then.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -7,7 +7,7 @@ use std::{
 
 use tungstenite::{Message, WebSocket, client};
 
-use super::process::{PATIENCE, Server, assert_refused, publish};
+use super::process::{DaemonProcess, PATIENCE, assert_refused, publish};
 use crate::helpers::scratch::Scratch;
 
 #[test]
@@ -33,10 +33,10 @@ fn a_demo_needs_an_address_to_send_browsers_to() {
 }
 
 #[test]
-fn the_demo_can_be_set_in_the_file_and_says_what_to_open() {
+fn the_demo_can_be_set_in_the_file_and_prints_its_url() {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "demo = \"127.0.0.1:0\"\n");
-    let server = Server::start(&["--config", &path]);
+    let server = DaemonProcess::start(&["--config", &path]);
     let line = server.wait_for_line("demo: open ");
     let url = line.split_once("open ").unwrap().1;
     let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')).unwrap();
@@ -45,14 +45,14 @@ fn the_demo_can_be_set_in_the_file_and_says_what_to_open() {
 
 #[test]
 fn two_servers_do_not_share_a_port_unnoticed() {
-    let first = Server::start(&[]);
+    let first = DaemonProcess::start(&[]);
     let address = first.address.to_string();
     assert_refused(&["--listen", &address, "--cores", "1"], &address);
 }
 
 #[test]
 fn the_first_line_says_the_real_address_the_cores_and_the_limits() {
-    let server = Server::start(&["--listen", "127.0.0.1:0", "--cores", "1", "--max-connections", "77"]);
+    let server = DaemonProcess::start(&["--listen", "127.0.0.1:0", "--cores", "1", "--max-connections", "77"]);
     let ports = server.line.matches("127.0.0.1:").count();
     assert_eq!(ports, 2, "two addresses were asked for: {}", server.line);
     for part in ["1 core", "77 connections", "64.0 KiB", "1.0 MiB"] {
@@ -64,8 +64,8 @@ fn the_first_line_says_the_real_address_the_cores_and_the_limits() {
 #[test]
 fn sigterm_and_sigint_end_an_idle_server_with_success() {
     for signal in ["TERM", "INT"] {
-        let mut server = Server::start(&[]);
-        // The drain time is a bound and not a wait: an idle server is gone long before its 10 s.
+        let mut server = DaemonProcess::start(&[]);
+        // The drain time is an upper bound and not a wait: an idle server ends long before its 10 s.
         let asked = Instant::now();
         server.signal(signal);
         assert_eq!(server.wait().code(), Some(0), "SIG{signal}");
@@ -74,8 +74,8 @@ fn sigterm_and_sigint_end_an_idle_server_with_success() {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_the_end_up_for_the_drain_time_only() {
-    let mut server = Server::start(&["--outbox-max", "64MiB", "--drain", "300ms", "--log", "info"]);
+fn a_client_that_does_not_read_delays_the_exit_by_the_drain_time_at_most() {
+    let mut server = DaemonProcess::start(&["--outbox-max", "64MiB", "--drain", "300ms", "--log", "info"]);
     let _stalled = stall(server.address);
     let asked = Instant::now();
     server.signal("TERM");
@@ -88,7 +88,7 @@ fn a_client_that_does_not_read_holds_the_end_up_for_the_drain_time_only() {
 #[test]
 fn a_second_signal_ends_a_draining_server_at_once() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
-        let mut server = Server::start(&["--outbox-max", "64MiB", "--drain", "1h", "--log", "info"]);
+        let mut server = DaemonProcess::start(&["--outbox-max", "64MiB", "--drain", "1h", "--log", "info"]);
         let _stalled = stall(server.address);
         server.signal(signal);
         server.wait_for_line("draining");
@@ -99,14 +99,14 @@ fn a_second_signal_ends_a_draining_server_at_once() {
 
 #[test]
 fn a_closed_stderr_does_not_stop_the_server() {
-    let mut server = Server::start(&["--log", "trace"]);
+    let mut server = DaemonProcess::start(&["--log", "trace"]);
     server.close_stderr();
     assert_eq!(publish(server.address, ""), 200);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// A connection that is subscribed and does not read, with more waiting for it than the kernel takes.
+/// A subscribed connection that does not read, with a backlog larger than the kernel's buffers.
 fn stall(address: SocketAddr) -> WebSocket<TcpStream> {
     let mut stalled = connect(address);
     stalled.send(Message::text("LHTTP/1.0 c\r\nsubscribe:room\r\nack:live\r\n\r\n")).unwrap();

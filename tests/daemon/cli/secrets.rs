@@ -1,13 +1,13 @@
-//! Secrets: none is shown, and one that everybody can read is warned of.
+//! Secrets: the daemon shows none, and warns if everybody can read one.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use super::process::{Server, publish, run, text};
+use super::process::{DaemonProcess, publish, run, text};
 use crate::helpers::scratch::Scratch;
 
 #[test]
 fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
-    let mut server = Server::start_with(&["--log", "trace"], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
+    let mut server = DaemonProcess::start_with(&["--log", "trace"], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
     assert!(server.line.contains("publish key set"), "{}", server.line);
     assert_eq!(publish(server.address, ""), 401);
     assert_eq!(publish(server.address, "Authorization: Bearer hunter3\r\n"), 403);
@@ -19,12 +19,12 @@ fn the_publish_key_comes_from_the_environment_and_is_never_shown() {
 }
 
 #[test]
-fn a_secret_that_everybody_can_read_is_warned_of() {
+fn a_secret_that_everybody_can_read_causes_a_warning() {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "publish-key = \"hunter2\"\n");
     for (mode, is_warned) in [(0o644, true), (0o604, true), (0o640, false), (0o600, false)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let mut server = Server::start(&["--config", &path]);
+        let mut server = DaemonProcess::start(&["--config", &path]);
         server.signal("TERM");
         server.wait();
         let log = server.rest();
@@ -34,9 +34,9 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
         let checked = run(&["--check", "--config", &path]);
         assert!(checked.status.success() && text(&checked.stderr).contains(&path) == is_warned, "{checked:?}");
     }
-    // A file that holds none may be read, and a key that comes by another way is not in it.
+    // A file without a secret may be readable, and a key from the environment is not in the file.
     let plain = scratch.write("plain.toml", "cores = 1\n");
-    let mut server = Server::start_with(&["--config", &plain], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
+    let mut server = DaemonProcess::start_with(&["--config", &plain], &[("LHTTP_PUBLISH_KEY", "hunter2")]);
     server.signal("TERM");
     server.wait();
     let log = server.rest();
@@ -45,7 +45,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
 
 #[test]
 #[cfg(feature = "nats")]
-fn a_secret_for_nats_that_everybody_can_read_is_warned_of() {
+fn a_nats_secret_that_everybody_can_read_causes_a_warning() {
     let scratch = Scratch::new();
     let password = scratch.write("password", "hunter2\n");
     let path = scratch.write("lhttpd.toml", "nats = \"nats://u:hunter2@127.0.0.1:1\"\n");

@@ -1,4 +1,4 @@
-//! `lhttpd --health URL`: 0 if it says 200, else 1 and one line.
+//! `lhttpd --health URL`: exit code 0 if the server answers 200, else 1 with one line.
 
 use std::{
     io::{Read, Write},
@@ -12,7 +12,7 @@ use crate::helpers::{
     PATIENCE, client::Client, daemon::Daemon, message::chat, namespace::in_namespace, scratch::Scratch, wait_until,
 };
 
-/// The exit code, and what is on stderr.
+/// The exit code and the stderr.
 fn health(url: &str) -> (Option<i32>, String) {
     outcome(Command::new(env!("CARGO_BIN_EXE_lhttpd")).args(["--health", url]))
 }
@@ -29,14 +29,14 @@ fn assert_unhealthy(url: &str, named: &str) {
     assert!(code == Some(1) && said.contains(named) && said.lines().count() == 1, "{url}: {code:?}, {said:?}");
 }
 
-/// The URL of somebody who answers one connection with these bytes, and keeps it open.
+/// The URL of a server that answers one connection with these bytes and keeps it open.
 fn answering(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/healthz", listener.local_addr().expect("it is bound"));
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("somebody connects");
         let _ = stream.write_all(answer);
-        let _ = stream.read_to_end(&mut Vec::new()); // until the other side has had enough
+        let _ = stream.read_to_end(&mut Vec::new()); // until the other side closes
     });
     url
 }
@@ -47,7 +47,7 @@ fn a_server_that_runs_is_healthy() {
     for host in ["127.0.0.1", "localhost"] {
         assert_eq!(health(&format!("http://{host}:{}/healthz", daemon.port())), (Some(0), String::new()));
     }
-    // Any other page is no health: without an upgrade the port says 426.
+    // No other page counts as healthy: without an upgrade the port answers 426.
     assert_unhealthy(&format!("http://127.0.0.1:{}", daemon.port()), "it says 426");
 }
 
@@ -61,21 +61,21 @@ fn a_server_that_drains_is_not_healthy() {
         publisher.say(&chat(&["publish:room"], &"x".repeat(60_000)));
     }
     publisher.expect_nothing_before_ack();
-    // Through the one connection that is open all is said; a check comes by a new one, and is still answered.
+    // The open connection has no more to say. A health check comes on a new connection and is still answered.
     daemon.terminate();
     let url = format!("http://127.0.0.1:{}/healthz", daemon.port());
     assert!(wait_until(|| health(&url).1.contains("it says 503"), PATIENCE), "{:?}", health(&url));
 }
 
 #[test]
-fn nobody_there_is_not_healthy() {
+fn a_port_without_a_server_is_not_healthy() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
     assert_unhealthy(&format!("http://127.0.0.1:{port}/healthz"), "refused");
     assert_unhealthy("http://no-such-host.invalid/healthz", "no-such-host.invalid");
 }
 
 #[test]
-fn somebody_else_there_is_not_healthy() {
+fn another_kind_of_server_is_not_healthy() {
     assert_unhealthy(&answering(b"220 smtp.example ESMTP\r\n"), "not HTTP");
     assert_unhealthy(&answering(&[b'x'; 20_000]), "not HTTP");
     assert_unhealthy(&answering(b"HTTP/1.1 204 No Content\r\n\r\n"), "it says 204");
@@ -83,7 +83,7 @@ fn somebody_else_there_is_not_healthy() {
 }
 
 #[test]
-fn somebody_who_does_not_answer_is_given_three_seconds() {
+fn a_server_that_does_not_answer_gets_three_seconds() {
     let start = Instant::now();
     assert_unhealthy(&answering(b"HTTP/1.1 200"), "no answer within 3 s");
     let taken = start.elapsed();
@@ -91,14 +91,14 @@ fn somebody_who_does_not_answer_is_given_three_seconds() {
 }
 
 #[test]
-fn a_name_server_that_does_not_answer_is_given_three_seconds() {
-    in_namespace(concat!(module_path!(), "::a_name_server_that_does_not_answer_is_given_three_seconds"), || {
+fn a_name_server_that_does_not_answer_gets_three_seconds() {
+    in_namespace(concat!(module_path!(), "::a_name_server_that_does_not_answer_gets_three_seconds"), || {
         let silent = UdpSocket::bind("127.0.0.1:53").expect("nobody else has it in this network");
         let folder = Scratch::new();
-        // By itself the look-up would wait for minutes.
+        // The resolver alone would wait for minutes.
         folder.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n");
         folder.write("nsswitch.conf", "hosts: files dns\n");
-        // Where the machine has no such file, the C library does by itself what stands in ours.
+        // On a machine without such a file, the C library behaves as our file says.
         let script = r#"cd "$1" && shift && for file in *; do
                 if [ -e "/etc/$file" ]; then mount --bind "$file" "/etc/$file" || exit; fi
             done; exec "$@""#;
@@ -116,7 +116,7 @@ fn a_name_server_that_does_not_answer_is_given_three_seconds() {
 }
 
 #[test]
-fn what_is_no_url_is_said() {
+fn an_invalid_url_is_reported() {
     for url in ["127.0.0.1:8081", "https://127.0.0.1/healthz", "http://", ""] {
         assert_unhealthy(url, "--health");
     }

@@ -1,4 +1,4 @@
-//! Where the daemon listens: addresses of both families, unix sockets, and this machine alone unless told otherwise.
+//! Where the daemon listens: addresses of both families, unix sockets, and by default only this machine.
 
 use std::{
     fs,
@@ -23,11 +23,11 @@ on_one_and_two_cores!(
     a_unix_socket_is_shared_by_all_cores_and_takes_a_crowd,
     a_unix_socket_is_for_its_user_and_group_and_is_removed_at_the_end,
     a_socket_that_a_killed_server_has_left_is_replaced,
-    a_socket_that_is_answered_on_and_a_file_that_is_none_are_left_alone,
-    both_families_are_taken_on_one_port,
+    a_socket_in_use_and_a_file_that_is_no_socket_are_left_alone,
+    ipv4_and_ipv6_are_served_on_one_port,
 );
 
-/// A daemon with a unix socket beside its address.
+/// A daemon with a unix socket and an address.
 fn start(cores: usize, path: &str) -> Daemon {
     Daemon::start(cores, &["--listen", &format!("unix:{path}")])
 }
@@ -101,7 +101,7 @@ fn a_socket_that_a_killed_server_has_left_is_replaced(cores: usize) {
     assert!(fs::exists(&path).expect("the folder can be read"), "a killed server removes nothing");
     let daemon = start(cores, &path);
     connect(&path);
-    // Another file that was put in its place is not this server's to remove.
+    // A server does not remove a file that another program has put in place of its socket.
     fs::remove_file(&path).expect("the folder can be written to");
     scratch.write("lhttpd.sock", "another's");
     daemon.terminate();
@@ -110,7 +110,7 @@ fn a_socket_that_a_killed_server_has_left_is_replaced(cores: usize) {
     assert_eq!(fs::read(&path).expect("the file is there"), b"another's");
 }
 
-/// What a daemon says that cannot listen there.
+/// The output of a daemon that cannot listen there.
 fn refusal(cores: usize, path: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lhttpd"));
     command.args(["--listen", &format!("unix:{path}"), "--cores", &cores.to_string()]);
@@ -126,7 +126,7 @@ fn assert_refused(cores: usize, path: &str, reason: &str) {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-fn a_socket_that_is_answered_on_and_a_file_that_is_none_are_left_alone(cores: usize) {
+fn a_socket_in_use_and_a_file_that_is_no_socket_are_left_alone(cores: usize) {
     let scratch = Scratch::new();
     let path = socket_in(&scratch);
     let _first = start(cores, &path);
@@ -138,7 +138,7 @@ fn a_socket_that_is_answered_on_and_a_file_that_is_none_are_left_alone(cores: us
     assert_refused(cores, &format!("{}/no/such/folder", scratch.path().display()), "No such file");
 }
 
-/// A port that is free on all addresses, and that the system gives to nobody who asks for any.
+/// A port that is free on all addresses and outside the range from which the system assigns ports.
 fn quiet_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = std::process::id() as u16 % 4000;
@@ -147,7 +147,7 @@ fn quiet_port() -> u16 {
     ports.take(10_000).find(is_free).expect("a free port below those that the system gives away")
 }
 
-fn both_families_are_taken_on_one_port(cores: usize) {
+fn ipv4_and_ipv6_are_served_on_one_port(cores: usize) {
     for order in [["[::]", "0.0.0.0"], ["0.0.0.0", "[::]"], ["[::]", "127.0.0.1"]] {
         let port = quiet_port();
         let [one, two] = order.map(|host| format!("{host}:{port}"));
@@ -157,7 +157,7 @@ fn both_families_are_taken_on_one_port(cores: usize) {
         }
         assert!(daemon.stderr().contains(&format!(", {one}, {two}: ")), "{}", daemon.stderr());
     }
-    // Alone it takes both, as the system is set up by default.
+    // Alone it serves both families, with the system's default setting.
     let port = quiet_port();
     let daemon = Daemon::start(cores, &["--listen", &format!("[::]:{port}")]);
     TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("its own family");
@@ -167,9 +167,9 @@ fn both_families_are_taken_on_one_port(cores: usize) {
 }
 
 #[test]
-fn without_an_address_it_is_for_this_machine_alone_and_says_how_to_open_it() {
+fn without_an_address_the_server_listens_on_this_machine_only_and_says_how_to_open_it() {
     in_namespace(
-        concat!(module_path!(), "::without_an_address_it_is_for_this_machine_alone_and_says_how_to_open_it"),
+        concat!(module_path!(), "::without_an_address_the_server_listens_on_this_machine_only_and_says_how_to_open_it"),
         || {
             let daemon = Daemon::start_bare(&["--cores", "1"]);
             assert_eq!(daemon.port(), 8081);
@@ -185,7 +185,7 @@ fn without_an_address_it_is_for_this_machine_alone_and_says_how_to_open_it() {
     assert!(!daemon.stderr().contains("opens it to others"), "the address was given: {}", daemon.stderr());
 }
 
-/// The local addresses that are listened on in this network namespace, as the kernel writes them.
+/// The addresses of the listening sockets in this network namespace, as the kernel writes them.
 fn listening(table: &str) -> Vec<String> {
     let table = fs::read_to_string(format!("/proc/self/net/{table}")).unwrap_or_default();
     let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! The daemon's log: nothing waits for it, no line of it can be forged, and it says what the defences have done.
+//! The daemon's log: it blocks nothing, no line can be forged, and it reports the actions of the defences.
 
 use std::{
     fs::OpenOptions,
@@ -15,7 +15,7 @@ use std::{
 
 use crate::helpers::{PATIENCE, client::Client, daemon::Daemon, process, scratch::Scratch, wait_until};
 
-/// A daemon whose stderr is a pipe that is read only when the test wants it.
+/// A daemon whose stderr is a pipe that the test reads only when it wants to.
 struct Unread {
     child: Child,
     port: u16,
@@ -39,7 +39,7 @@ impl Unread {
         Self { child, port, log: Some(log), end }
     }
 
-    /// Nothing more fits the pipe then. It is opened anew for that, so the daemon's own end goes on blocking.
+    /// Fills the pipe. The pipe is opened anew for that, so the daemon's own end stays blocking.
     fn fill(&self) {
         let path = format!("/proc/self/fd/{}", self.end.as_raw_fd());
         let end = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
@@ -48,7 +48,7 @@ impl Unread {
         while end.write(b".").is_ok() {}
     }
 
-    /// Begins to read, line by line.
+    /// Starts to read, line by line.
     fn read(&mut self) -> Receiver<String> {
         let (log, (sender, lines)) = (self.log.take().expect("it is read once"), mpsc::channel());
         thread::spawn(move || log.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
@@ -70,7 +70,7 @@ impl Drop for Unread {
     }
 }
 
-/// The next line with this in it.
+/// The next line that contains this part.
 #[track_caller]
 fn line_with(lines: &Receiver<String>, part: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
@@ -85,7 +85,7 @@ fn line_with(lines: &Receiver<String>, part: &str) -> String {
 }
 
 #[test]
-fn a_log_that_nobody_reads_keeps_no_signal_from_its_effect() {
+fn signals_take_effect_although_nobody_reads_the_log() {
     let mut daemon = Unread::start(&["--drain", "300ms", "--log", "trace"], &[]);
     let mut client = Client::connect(daemon.port);
     daemon.fill();
@@ -97,12 +97,12 @@ fn a_log_that_nobody_reads_keeps_no_signal_from_its_effect() {
 }
 
 #[test]
-fn a_second_signal_ends_a_daemon_at_once_whose_log_nobody_reads() {
+fn a_second_signal_ends_a_daemon_at_once_although_nobody_reads_its_log() {
     let mut daemon = Unread::start(&["--drain", "1h"], &[]);
     let mut client = Client::connect(daemon.port);
     daemon.fill();
     daemon.signal("TERM");
-    let (code, _) = client.expect_close(); // it is not answered, so the drain goes on
+    let (code, _) = client.expect_close(); // the client does not answer, so the drain goes on
     assert_eq!((code, daemon.exit_within(Duration::from_millis(100))), (1001, None));
     daemon.signal("TERM");
     assert_eq!(daemon.exit_within(PATIENCE / 2).and_then(|status| status.code()), Some(128 + 15));
@@ -110,7 +110,7 @@ fn a_second_signal_ends_a_daemon_at_once_whose_log_nobody_reads() {
 
 #[cfg(feature = "nats")]
 #[test]
-fn a_node_whose_log_nobody_reads_comes_back_to_nats() {
+fn a_node_reconnects_to_nats_although_nobody_reads_its_log() {
     use crate::helpers::nats::{NatsServer, RawNats, has_nats_server};
     if !has_nats_server() {
         return;
@@ -122,7 +122,7 @@ fn a_node_whose_log_nobody_reads_comes_back_to_nats() {
     nats.kill();
     nats.restart();
     let mut neighbour = RawNats::connect(&nats);
-    // Asked for until it is confirmed, which the node says once it is back.
+    // Ask until the node reports that the subscription is confirmed; it does so once it is back.
     let confirmed = "LHTTP/1.0 ack\r\nack:t\r\n\r\n";
     let is_back = wait_until(
         || {
@@ -137,7 +137,7 @@ fn a_node_whose_log_nobody_reads_comes_back_to_nats() {
 }
 
 #[test]
-fn lines_that_find_no_room_are_dropped_and_counted() {
+fn log_lines_that_do_not_fit_are_dropped_and_counted() {
     const LINES: usize = 100;
     let scratch = Scratch::new();
     let socket = scratch.path().join("notify");
@@ -147,7 +147,7 @@ fn lines_that_find_no_room_are_dropped_and_counted() {
         let mut state = [0; 256];
         while !(told.recv(&mut state).map(|len| state[..len].starts_with(b"READY")).expect("it tells")) {}
     };
-    // Each reload writes a line with this path, which is nearly 4 KiB; 256 KiB of lines may wait.
+    // Each reload writes a line with this path of nearly 4 KiB. At most 256 KiB of lines may wait.
     let file = scratch.write("lhttpd.toml", "");
     let (folder, name) = file.rsplit_once('/').expect("a path");
     let path = format!("{folder}/{}{name}", "./".repeat((4000 - file.len()) / 2));
@@ -161,7 +161,7 @@ fn lines_that_find_no_room_are_dropped_and_counted() {
     let lines = daemon.read();
     let dropped = line_with(&lines, "log lines were dropped");
     let count: usize = dropped.split(' ').find_map(|word| word.parse().ok()).expect("a number");
-    // One is in the writer's hands, and the rest of 256 KiB waits.
+    // The writer holds one line, and 256 KiB of lines wait.
     assert!((LINES - 70..LINES - 60).contains(&count), "{dropped}");
     daemon.signal("HUP");
     line_with(&lines, "nothing has changed");
@@ -172,9 +172,9 @@ fn lines_that_find_no_room_are_dropped_and_counted() {
 }
 
 #[test]
-fn what_others_have_named_begins_no_line_and_commands_no_terminal() {
+fn names_from_others_begin_no_log_line_and_send_no_terminal_commands() {
     let scratch = Scratch::new();
-    // A file's name, as others name channels, users and subjects.
+    // A hostile file name. Names of channels, users and subjects reach the log in the same way.
     let name = "a\u{1b}[2J\n[2026-01-01T00:00:00Z ERROR forged]\r\u{2028}\u{202e}\u{9b}.toml";
     let path = scratch.write(name, "");
     let mut daemon = Daemon::start(1, &["--config", &path]);

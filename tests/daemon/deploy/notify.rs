@@ -1,4 +1,4 @@
-//! What systemd hears from a service of `Type=notify` or `Type=notify-reload`: sd_notify(3).
+//! The notifications to systemd of a service of `Type=notify` or `Type=notify-reload`: sd_notify(3).
 
 use std::{
     os::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::helpers::{PATIENCE, client::Client, daemon::Daemon, scratch::Scratch, wait_until};
 
-/// The next thing that the daemon tells.
+/// The next notification of the daemon.
 fn told(socket: &UnixDatagram) -> String {
     let mut bytes = [0; 256];
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -18,7 +18,7 @@ fn told(socket: &UnixDatagram) -> String {
     String::from_utf8(bytes[..len].to_vec()).expect("it is text")
 }
 
-/// The life of a service whose notifications arrive at `socket`, which has this name.
+/// Runs a service from start to stop. Its notifications arrive at `socket`, which has this name.
 fn live(socket: &UnixDatagram, name: &str) {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "");
@@ -38,7 +38,7 @@ fn live(socket: &UnixDatagram, name: &str) {
 }
 
 #[test]
-fn a_service_tells_when_it_is_ready_reloads_and_stops() {
+fn a_service_notifies_when_it_is_ready_reloads_and_stops() {
     let scratch = Scratch::new();
     let path = scratch.path().join("notify");
     live(&UnixDatagram::bind(&path).expect("a socket in a folder of ours"), path.to_str().expect("it is UTF-8"));
@@ -52,7 +52,7 @@ fn the_socket_may_be_abstract() {
 }
 
 #[test]
-fn a_socket_that_nobody_listens_at_is_a_warning() {
+fn a_notify_socket_without_a_listener_is_a_warning() {
     let daemon = Daemon::start_with_variable(1, "NOTIFY_SOCKET", "/nowhere/notify", &[]);
     assert!(
         wait_until(|| daemon.stderr().contains("cannot tell systemd \"READY=1\""), PATIENCE),

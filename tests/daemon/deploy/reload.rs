@@ -1,4 +1,5 @@
-//! SIGHUP: the file is read again, what can change does, and nothing of a file that is wrong.
+//! SIGHUP: the daemon reads its file again and applies the options that can change. It applies nothing of an invalid
+//! file.
 
 use crate::helpers::{
     PATIENCE,
@@ -15,16 +16,16 @@ on_one_and_two_cores!(
     a_new_publish_key_and_log_level_hold_after_sighup,
     a_new_limit_binds_a_connection_that_is_open,
     a_timeout_that_was_off_ends_a_connection_that_was_open,
-    fewer_connections_are_let_in_and_those_that_are_open_stay,
+    a_lower_connection_limit_admits_fewer_and_keeps_open_connections,
     a_file_that_is_wrong_changes_nothing_and_is_logged,
-    what_needs_a_restart_is_named_until_there_is_one,
+    options_that_need_a_restart_are_named_until_the_restart,
     the_other_spelling_of_an_option_is_no_change,
     a_flag_still_wins_over_the_file,
 );
 
 const FILE: &str = "lhttpd.toml";
 
-/// A daemon with a file of its own.
+/// A daemon with its own file.
 struct Reloading {
     scratch: Scratch,
     daemon: Daemon,
@@ -38,7 +39,7 @@ impl Reloading {
         Self { scratch, daemon }
     }
 
-    /// Writes the file anew, sends SIGHUP, and waits for what the log then says.
+    /// Writes a new file, sends SIGHUP, and waits until the log contains `said`.
     #[track_caller]
     fn reload(&self, file: &str, said: &str) {
         self.scratch.write(FILE, file);
@@ -54,7 +55,7 @@ impl Reloading {
         Http::connect(self.daemon.port()).ask(publish_request(chat(&["publish:room"], "hi"), &authorization)).status
     }
 
-    /// Waits until a publish with this key gets this status: each core takes new options at its next turn.
+    /// Waits until a publish with this key gets this status. Each core applies new options at its next turn.
     #[track_caller]
     fn expect_publish(&self, key: &str, status: u16) {
         assert!(wait_until(|| self.publish(key) == status, PATIENCE), "{key}: {}", self.publish(key));
@@ -101,7 +102,7 @@ fn a_timeout_that_was_off_ends_a_connection_that_was_open(cores: usize) {
     client.expect_closed_with(1008);
 }
 
-fn fewer_connections_are_let_in_and_those_that_are_open_stay(cores: usize) {
+fn a_lower_connection_limit_admits_fewer_and_keeps_open_connections(cores: usize) {
     let server = Reloading::start(cores, "", &[]);
     let mut client = Client::connect(server.daemon.port());
     let mut other = Client::connect(server.daemon.port());
@@ -121,7 +122,7 @@ fn a_file_that_is_wrong_changes_nothing_and_is_logged(cores: usize) {
         ("publish-key = \"new\"\nmax-head =\n", "line 2"),
         ("publish-key = \"new\"\nidle-timeout = \"1s\"\n", "ping-interval"),
         ("publish-key = \"new\"\nmax-connections = 999999999\n", "max-connections: 999999999"),
-        // Sound by itself, but not beside the max-message that stays until a restart.
+        // Valid alone, but not together with the max-message that stays until a restart.
         (
             "publish-key = \"new\"\nmax-message = \"16KiB\"\noutbox-max = \"32KiB\"\n",
             "restart is as before: max-message",
@@ -136,7 +137,7 @@ fn a_file_that_is_wrong_changes_nothing_and_is_logged(cores: usize) {
     server.daemon.assert_healthy();
 }
 
-fn what_needs_a_restart_is_named_until_there_is_one(cores: usize) {
+fn options_that_need_a_restart_are_named_until_the_restart(cores: usize) {
     let server = Reloading::start(cores, "", &[]);
     let file = "max-message = \"32KiB\"\nsend-buffer = 0\ndrain = \"3s\"\n";
     server.reload(file, "need a restart: max-message, send-buffer");
@@ -163,7 +164,7 @@ fn a_flag_still_wins_over_the_file(cores: usize) {
 }
 
 #[test]
-fn without_a_file_sighup_says_so_and_ends_nothing() {
+fn without_a_file_sighup_logs_that_and_ends_nothing() {
     let mut daemon = Daemon::start(1, &[]);
     daemon.signal("HUP");
     assert!(wait_until(|| daemon.stderr().contains("without --config"), PATIENCE), "{}", daemon.stderr());

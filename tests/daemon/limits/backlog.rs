@@ -1,4 +1,4 @@
-//! Readers that fall behind and catch up: every byte, in order, however the socket takes it.
+//! Readers that fall behind and catch up receive every byte, in order, however the socket takes it.
 
 use std::{collections::VecDeque, thread};
 
@@ -21,10 +21,10 @@ on_one_and_two_cores!(
 
 const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// Well below the outbox's 1 MiB, frame headers and what another core still has on the way included.
+/// Well below the outbox's 1 MiB, even with frame headers and bytes in flight from another core.
 const BACKLOG_BYTES_MAX: usize = 800_000;
 
-/// A slow client, what it subscribes to, and what it must receive next.
+/// A slow client, its subscription, and the next message that it must receive.
 struct Reader {
     client: Client,
     channels: Vec<&'static str>,
@@ -81,7 +81,7 @@ fn random_readers_that_fall_behind_get_what_a_naive_queue_holds(cores: usize) {
         }
         let chosen = rng.random_range(0..readers.len());
         match rng.random_range(0..40) {
-            // It goes with all its backlog; another one comes, when what was published before cannot reach it any more.
+            // The reader leaves with its whole backlog. Another one comes when earlier messages can no longer reach it.
             0 => {
                 publisher.say(&chat(&["publish:sync"], ""));
                 on_every_core.iter_mut().for_each(|client| client.expect_text(&chat(&["publish:sync"], "")));
@@ -99,7 +99,7 @@ fn random_readers_that_fall_behind_get_what_a_naive_queue_holds(cores: usize) {
     }
 }
 
-/// Message `number` of a stream that publisher and readers know: its length and content differ from its neighbours'.
+/// Message `number` of a stream that the publisher and the readers know. Neighbours differ in length and content.
 fn streamed(number: usize, pattern: &str) -> String {
     let (start, length) = (number * 37 % 20_000, [0, 30, 700, 5_000, 20_000][number * number % 7 % 5]);
     chat(&["publish:room"], &format!("{number} {}", &pattern[start..start + length]))
@@ -107,7 +107,7 @@ fn streamed(number: usize, pattern: &str) -> String {
 
 fn readers_at_their_own_pace_get_every_byte_of_a_long_stream(cores: usize) {
     const MESSAGES: usize = 4_000;
-    // All that is published fits into each outbox, so that nobody can be too slow.
+    // All published messages fit into each outbox, so no reader can be too slow.
     let daemon = Daemon::start(cores, &["--outbox-max", "256MiB", "--memory-budget", "1GiB"]);
     let pattern: String =
         (0..40_000).map(|place: u32| char::from(b'a' + (place.wrapping_mul(place) >> 7) as u8 % 26)).collect();
@@ -158,7 +158,7 @@ fn a_reader_that_catches_up_again_and_again_is_never_a_slow_consumer(cores: usiz
     let mut publisher = Client::connect(daemon.port());
     for round in 0..50 {
         let message = chat(&["publish:room"], &format!("{round:08000}"));
-        // Ten of them fit into its outbox; all rounds together do not by far.
+        // Ten of them fit into the outbox; all rounds together are far too many.
         (0..10).for_each(|_| publisher.say(&message));
         (0..10).for_each(|_| reader.expect_text(&message));
     }

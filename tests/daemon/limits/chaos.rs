@@ -1,5 +1,4 @@
-//! A crowd that does everything wrong, at random and all at once, beside a few well-behaved clients that notice none of
-//! it.
+//! A crowd of random hostile clients at once, beside a few well-behaved clients that must not notice them.
 
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ impl Hostile {
         }
     }
 
-    /// Sends something, mostly wrong; that the server has ended the connection by now is to be expected.
+    /// Sends something, mostly invalid. The server may have ended the connection by now.
     fn act(&mut self, rng: &mut StdRng) {
         let bytes = match self {
             Self::Http(_) => hostile_request(rng),
@@ -103,7 +102,7 @@ fn a_hostile_crowd_does_not_disturb_the_others(cores: usize) {
         }
         let chosen = rng.random_range(0..crowd.len());
         if rng.random_range(0..8) == 0 {
-            // Without a word, and mostly with something unread.
+            // The client leaves without a close frame, and mostly with unread data.
             crowd.swap_remove(chosen);
         } else {
             crowd[chosen].act(&mut rng);

@@ -1,4 +1,4 @@
-//! The limits that concern one connection: what happens at each, and that the others are well.
+//! The limits of one connection: the effect of each, and that other connections are not affected.
 
 use std::{
     io::ErrorKind,
@@ -18,20 +18,20 @@ use crate::helpers::{
 on_one_and_two_cores!(
     a_ping_flood_from_a_client_that_does_not_read_costs_bounded_memory,
     an_error_flood_from_a_client_that_does_not_read_costs_bounded_memory,
-    past_max_connections_a_client_gets_503_and_when_to_try_again,
-    whoever_is_turned_away_takes_nobodys_place,
+    past_max_connections_a_client_gets_503_with_the_time_to_retry,
+    rejected_clients_take_no_places,
     past_max_subscriptions_a_message_is_refused_whole,
     a_client_that_answers_pings_stays_and_one_that_does_not_gets_1008,
     a_client_that_speaks_needs_no_pings,
-    whoever_does_not_finish_the_handshake_is_dropped,
+    a_client_that_does_not_finish_the_handshake_is_dropped,
     an_http_connection_is_kept_between_requests_for_a_time_of_its_own,
     max_message_limits_messages_and_posted_bodies,
     a_daemon_out_of_file_descriptors_does_not_spin_and_recovers,
     idle_connections_use_no_cpu_time,
 );
 
-/// Sends `frame` over and over, up to 64 MiB, without reading; gives the most that the daemon grew. The server may stop
-/// taking it in, or end the connection.
+/// Sends `frame` over and over, up to 64 MiB, without reading. Returns the largest growth of the daemon. The server may
+/// stop reading or end the connection.
 fn growth_under_flood(daemon: &Daemon, frame: &[u8]) -> usize {
     let mut client = Client::connect_with_small_window(daemon.port());
     client.expect_nothing_before_ack();
@@ -72,7 +72,7 @@ fn an_error_flood_from_a_client_that_does_not_read_costs_bounded_memory(cores: u
     assert_flood_is_harmless(cores, &frame::masked(FIN | TEXT, b"?"));
 }
 
-fn past_max_connections_a_client_gets_503_and_when_to_try_again(cores: usize) {
+fn past_max_connections_a_client_gets_503_with_the_time_to_retry(cores: usize) {
     let daemon = Daemon::start(cores, &["--max-connections", "4"]);
     let mut inside: Vec<_> = (0..4).map(|_| Client::connect(daemon.port())).collect();
     for _ in 0..8 {
@@ -89,10 +89,10 @@ fn past_max_connections_a_client_gets_503_and_when_to_try_again(cores: usize) {
     assert!(wait_until(admitted, Duration::from_secs(10)), "a place became free");
 }
 
-fn whoever_is_turned_away_takes_nobodys_place(cores: usize) {
+fn rejected_clients_take_no_places(cores: usize) {
     let daemon = Daemon::start(cores, &["--max-connections", "1"]);
     let inside = Client::connect(daemon.port());
-    // They are told, and stay: the server waits 10 s for their end.
+    // They are refused and stay connected: the server waits 10 s for them to leave.
     let mut outside: Vec<_> = (0..4).map(|_| Http::connect(daemon.port())).collect();
     outside.iter_mut().for_each(|http| assert_eq!(http.ask(handshake("/", "")).status, 503));
     drop(inside);
@@ -121,7 +121,7 @@ fn past_max_subscriptions_a_message_is_refused_whole(cores: usize) {
     client.expect_error(429, "too-many-subscriptions", None);
     client.say_acked("unsubscribe:c.*");
     client.subscribe_acked("d");
-    // Nothing of the refused messages was published; and the limit is each connection's own.
+    // The refused messages published nothing, and each connection has its own limit.
     client.say(&chat(&["publish:heard"], "sentinel"));
     witness.expect_text(&chat(&["publish:heard"], "sentinel"));
     witness.subscribe_acked("a b");
@@ -154,7 +154,7 @@ fn a_client_that_answers_pings_stays_and_one_that_does_not_gets_1008(cores: usiz
         }
     };
     assert_eq!((close.opcode, &close.payload[..2]), (CLOSE, &1008_u16.to_be_bytes()[..]), "{close:?}");
-    // It does not answer the close either; the server waits for that some seconds and not for ever.
+    // The client does not answer the close either. The server waits for that for some seconds.
     silent.set_timeout(Duration::from_secs(20));
     silent.expect_end();
 }
@@ -170,7 +170,7 @@ fn a_client_that_speaks_needs_no_pings(cores: usize) {
     }
 }
 
-fn whoever_does_not_finish_the_handshake_is_dropped(cores: usize) {
+fn a_client_that_does_not_finish_the_handshake_is_dropped(cores: usize) {
     let daemon = Daemon::start(cores, &["--handshake-timeout", "500ms"]);
     let request = handshake("/", "");
     let body = publish_request("never comes", "");
@@ -180,12 +180,12 @@ fn whoever_does_not_finish_the_handshake_is_dropped(cores: usize) {
         let start = Instant::now();
         let mut http = Http::connect(daemon.port());
         http.send(part);
-        // It may say 408 first.
+        // The server may answer 408 first.
         while http.wire().fill().expect("the server ends in time") > 0 {}
         let took = start.elapsed();
         assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(5), "{took:?} for {part:?}");
     }
-    // One byte now and then does not count as finishing.
+    // A byte now and then does not complete the handshake in time.
     let mut http = Http::connect(daemon.port());
     http.wire().set_timeout(Duration::from_millis(50));
     let start = Instant::now();
@@ -198,7 +198,7 @@ fn whoever_does_not_finish_the_handshake_is_dropped(cores: usize) {
         }
         assert!(start.elapsed() < Duration::from_secs(5), "it is still connected");
     }
-    // Whoever has finished it is not concerned.
+    // A completed handshake ends this limit.
     let mut client = Client::connect(daemon.port());
     let_pass(Duration::from_millis(700));
     client.expect_nothing_before_ack();
@@ -210,7 +210,7 @@ fn an_http_connection_is_kept_between_requests_for_a_time_of_its_own(cores: usiz
     let daemon = Daemon::start(cores, &[&times[..], &["--http-keep-alive", "2s"]].concat());
     let mut http = Http::connect(daemon.port());
     assert_eq!(http.ask(health).status, 200);
-    let_pass(Duration::from_millis(1500)); // more than the other times
+    let_pass(Duration::from_millis(1500)); // longer than the other timeouts
     assert_eq!(http.ask(health).status, 200);
     let start = Instant::now();
     http.expect_end();
@@ -243,12 +243,12 @@ fn max_message_limits_messages_and_posted_bodies(cores: usize) {
 }
 
 fn a_daemon_out_of_file_descriptors_does_not_spin_and_recovers(cores: usize) {
-    // 64 are reserved and 48 for each core, so this leaves places for some clients.
+    // 64 descriptors are reserved and 48 for each core, so this leaves places for some clients.
     let fds = 192;
     let mut daemon = Daemon::start_with_fds(cores, fds, &["--handshake-timeout", "60s"]);
     let mut inside = Client::connect(daemon.port());
     inside.subscribe_acked("room");
-    // More connections than descriptors; the kernel takes them all in, whatever the daemon does with them.
+    // More connections than descriptors. The kernel accepts them all, whatever the daemon does with them.
     let outside: Vec<_> = (0..3 * fds).map(|_| Http::connect(daemon.port())).collect();
     let before = daemon.cpu_time();
     let_pass(Duration::from_secs(1));

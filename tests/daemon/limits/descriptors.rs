@@ -1,4 +1,4 @@
-//! However a connection ends, nothing of it stays: the daemon's open files are counted.
+//! However a connection ends, it leaves no open file behind. The tests count the daemon's open files.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ on_one_and_two_cores!(
     http_connections_leave_no_descriptor,
 );
 
-/// Longer than the 10 seconds that a closed connection may take to say goodbye.
+/// Longer than the 10 s that a closing connection may take.
 const LONG_ENOUGH: Duration = Duration::from_secs(20);
 
-/// Runs `connections` and fails the test unless the daemon has as many files open afterwards as before.
+/// Runs `connections` and fails the test unless the daemon then has as many files open as before.
 #[track_caller]
 fn assert_nothing_stays(cores: usize, connections: impl Fn(&Daemon)) {
     let mut daemon = Daemon::start(cores, &["--handshake-timeout", "1s"]);
@@ -59,14 +59,14 @@ fn connections_that_break_leave_no_descriptor(cores: usize) {
         for round in 0..40 {
             let mut client = Client::connect(daemon.port());
             client.subscribe_acked(&format!("own.{round}"));
-            // What it has not read makes its end a reset; what it published may still be on its way to itself.
+            // Unread data turns its end into a reset. Its publishes may still be in flight to itself.
             (0..round).for_each(|_| client.say(&chat(&[&format!("publish:own.{round}")], "mine")));
             client.send_raw(&frame::masked(FIN | TEXT, b"LHTTP/1.0 chat")[..round % 15]);
         }
     });
 }
 
-/// A client that has not read some hundred KiB of what it is sent.
+/// A client that leaves some hundred KiB unread.
 fn stalled(daemon: &Daemon) -> Client {
     let mut client = Client::connect_with_small_window(daemon.port());
     client.subscribe_acked("room");
@@ -84,7 +84,7 @@ fn connections_that_break_with_a_backlog_leave_no_descriptor(cores: usize) {
     assert_nothing_stays(cores, |daemon| {
         drop(stalled(daemon));
 
-        // An end of input first, which alone would let the backlog be flushed; then a reset.
+        // First an end of input, which alone would let the backlog be flushed; then a reset.
         let client = stalled(daemon);
         client.finish_sending();
         let mut other = Client::connect(daemon.port());

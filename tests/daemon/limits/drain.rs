@@ -1,4 +1,4 @@
-//! SIGTERM: the daemon tells everybody, flushes what it can, and ends with exit code 0.
+//! SIGTERM: the daemon notifies all clients, flushes what it can, and exits with code 0.
 
 use std::{
     net::TcpStream,
@@ -18,17 +18,17 @@ use crate::helpers::{
 on_one_and_two_cores!(
     every_client_gets_1001_and_the_daemon_exits_with_0,
     a_daemon_without_clients_ends_at_once,
-    what_waits_in_an_outbox_is_flushed_first,
-    a_client_that_never_reads_holds_the_daemon_up_for_drain_at_most,
+    outboxes_are_flushed_before_the_exit,
+    a_client_that_never_reads_delays_the_exit_by_drain_at_most,
     a_second_signal_ends_at_once,
-    while_it_drains_health_says_503_and_nobody_new_is_let_in,
+    while_the_daemon_drains_health_is_503_and_no_new_client_is_admitted,
 );
 
-/// Messages that together are well below an outbox and well above what the kernel takes in for a small window.
+/// Messages that together are well below an outbox and well above the kernel's buffers for a small window.
 const BACKLOG: usize = 20;
 const BACKLOG_BODY_BYTES: usize = 40_000;
 
-/// A client that has not read what waits for it in its outbox.
+/// A client with unread messages in its outbox.
 fn stalled_client(daemon: &Daemon) -> Client {
     let mut stalled = Client::connect_with_small_window(daemon.port());
     stalled.subscribe_acked("room");
@@ -49,7 +49,7 @@ fn every_client_gets_1001_and_the_daemon_exits_with_0(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut clients: Vec<_> = (0..16).map(|_| Client::connect(daemon.port())).collect();
     clients.iter_mut().for_each(|client| client.subscribe_acked("room"));
-    // Neither a connection that has sent nothing yet nor a kept one may hold the daemon up.
+    // Neither a silent connection nor a kept-alive one may delay the daemon.
     let _silent = Http::connect(daemon.port());
     let mut kept = Http::connect(daemon.port());
     assert_eq!(kept.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
@@ -66,7 +66,7 @@ fn a_daemon_without_clients_ends_at_once(cores: usize) {
     assert!(TcpStream::connect(("127.0.0.1", daemon.port())).is_err(), "nobody listens any more");
 }
 
-fn what_waits_in_an_outbox_is_flushed_first(cores: usize) {
+fn outboxes_are_flushed_before_the_exit(cores: usize) {
     let mut daemon = Daemon::start(cores, &["--drain", "30s"]);
     let mut stalled = stalled_client(&daemon);
     let mut reading = Client::connect(daemon.port());
@@ -79,7 +79,7 @@ fn what_waits_in_an_outbox_is_flushed_first(cores: usize) {
     assert_eq!(daemon.exit_within(Duration::from_secs(5)).and_then(|status| status.code()), Some(0));
 }
 
-fn a_client_that_never_reads_holds_the_daemon_up_for_drain_at_most(cores: usize) {
+fn a_client_that_never_reads_delays_the_exit_by_drain_at_most(cores: usize) {
     let mut daemon = Daemon::start(cores, &["--drain", "1s"]);
     let _stalled = stalled_client(&daemon);
     let start = Instant::now();
@@ -101,7 +101,7 @@ fn a_second_signal_ends_at_once(cores: usize) {
     assert!(daemon.exit_within(Duration::from_secs(3)).is_some(), "it waits for the stalled client");
 }
 
-fn while_it_drains_health_says_503_and_nobody_new_is_let_in(cores: usize) {
+fn while_the_daemon_drains_health_is_503_and_no_new_client_is_admitted(cores: usize) {
     let mut daemon = Daemon::start(cores, &["--drain", "30s"]);
     let stalled = stalled_client(&daemon);
     let mut reading = Client::connect(daemon.port());
@@ -109,11 +109,11 @@ fn while_it_drains_health_says_503_and_nobody_new_is_let_in(cores: usize) {
     assert_eq!(kept.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     daemon.terminate();
     reading.expect_closed_with(1001);
-    // Each core hears of the end by itself, so one may still be a moment behind.
+    // Each core learns of the stop separately, so one may still be a moment behind.
     let health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let is_draining = |response: Response| (response.status, response.body_text().trim_end()) == (503, "draining");
     assert!(wait_until(|| is_draining(kept.ask(health)), PATIENCE), "it says that all is well");
-    // A health check connects anew, and so may be let in to be told; nobody else is.
+    // A health check uses a new connection, so the daemon may accept one to answer it. It admits no other client.
     if TcpStream::connect(("127.0.0.1", daemon.port())).is_ok() {
         let ask = |request: &str| Http::connect(daemon.port()).ask(request);
         assert!(wait_until(|| is_draining(ask(health)), PATIENCE));

@@ -1,4 +1,4 @@
-//! A server that is full: it still says that it is well and takes posts, and nobody over its limit costs the others anything.
+//! A full server still answers health checks and accepts posts, and clients over its limit do not affect the others.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +12,20 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    a_full_server_is_well_and_takes_posts,
+    a_full_server_is_healthy_and_accepts_posts,
     a_full_server_serves_one_request_a_connection,
     a_post_that_comes_in_pieces_is_served_by_a_full_server,
-    a_full_server_wants_its_key,
-    whatever_a_crowd_over_the_limit_does_the_server_stays_well,
+    a_full_server_still_requires_its_key,
+    whatever_a_crowd_over_the_limit_does_the_server_stays_healthy,
     a_crowd_over_the_limit_takes_a_bounded_number_of_descriptors,
-    who_says_nothing_to_a_full_server_has_five_seconds,
+    a_silent_client_of_a_full_server_gets_five_seconds,
 );
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 /// Places for connections over the limit, on each core.
 const RESERVED: usize = 32;
 
-/// A daemon as full as it may be, and who is inside: the first is subscribed to `room`.
+/// A daemon with as many clients as allowed, and these clients. The first is subscribed to `room`.
 fn full(cores: usize, args: &[&str]) -> (Daemon, Vec<Client>) {
     let daemon = Daemon::start(cores, &[&["--max-connections", "3"], args].concat());
     let mut inside: Vec<_> = (0..3).map(|_| Client::connect(daemon.port())).collect();
@@ -37,7 +37,7 @@ fn ask(daemon: &Daemon, request: impl AsRef<[u8]>) -> helpers::http::Response {
     Http::connect(daemon.port()).ask(request)
 }
 
-fn a_full_server_is_well_and_takes_posts(cores: usize) {
+fn a_full_server_is_healthy_and_accepts_posts(cores: usize) {
     let (mut daemon, mut inside) = full(cores, &[]);
     let message = chat(&["publish:room"], "from outside");
     for _ in 0..2 * RESERVED {
@@ -74,7 +74,7 @@ fn a_post_that_comes_in_pieces_is_served_by_a_full_server(cores: usize) {
     inside[0].expect_text(&message);
 }
 
-fn a_full_server_wants_its_key(cores: usize) {
+fn a_full_server_still_requires_its_key(cores: usize) {
     let (daemon, _inside) = full(cores, &["--publish-key", "s3cret"]);
     let publish =
         |authorization: &str| ask(&daemon, publish_request(chat(&["publish:room"], ""), authorization)).status;
@@ -82,17 +82,17 @@ fn a_full_server_wants_its_key(cores: usize) {
     assert_eq!(publish("Authorization: Bearer s3cret\r\n"), 200);
 }
 
-/// Each of the ways to hold a place.
+/// The ways to hold a place.
 const CROWDS: [&str; 5] = [
     "",
     "GET /heal",
     "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf",
     "POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nLHTTP",
-    // Refused, and they do not go.
+    // Refused clients that do not leave.
     "GET /chat HTTP/1.1\r\nHost: x\r\n\r\n",
 ];
 
-fn whatever_a_crowd_over_the_limit_does_the_server_stays_well(cores: usize) {
+fn whatever_a_crowd_over_the_limit_does_the_server_stays_healthy(cores: usize) {
     for does in CROWDS {
         let (mut daemon, mut inside) = full(cores, &[]);
         let message = chat(&["publish:room"], "as ever");
@@ -117,12 +117,12 @@ fn a_crowd_over_the_limit_takes_a_bounded_number_of_descriptors(cores: usize) {
     let before = daemon.open_files();
     let _crowd: Vec<_> = (0..20 * cores * RESERVED).map(|_| Http::connect(daemon.port())).collect();
     assert_eq!(ask(&daemon, HEALTH).status, 200);
-    // Those that give way are closed at the end of the turn, a quarter of the places at most.
+    // Connections that give way are closed at the end of the turn; they are at most a quarter of the places.
     let most = before + cores * RESERVED * 5 / 4;
     assert!(daemon.open_files() <= most, "{} files, {most} at most", daemon.open_files());
 }
 
-fn who_says_nothing_to_a_full_server_has_five_seconds(cores: usize) {
+fn a_silent_client_of_a_full_server_gets_five_seconds(cores: usize) {
     let (daemon, _inside) = full(cores, &["--handshake-timeout", "60s"]);
     let start = Instant::now();
     let mut silent = Http::connect(daemon.port());

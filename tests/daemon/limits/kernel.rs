@@ -1,4 +1,4 @@
-//! What the kernel keeps for connections that are over.
+//! Connections that are over leave nothing in the kernel.
 
 use std::{fs, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::helpers::{
 };
 
 const BODY_BYTES: usize = 1024;
-/// The closing of a connection takes 10 s, and the kernel has as long again.
+/// The daemon takes 10 s to close a connection, and the kernel as long again.
 const SURELY_GONE: Duration = Duration::from_secs(60);
 
-/// A client that has subscribed to `room`, and takes in little that it does not read.
+/// A client that is subscribed to `room` and buffers little unread data.
 fn stalled(daemon: &Daemon) -> Client {
     let mut client = Client::connect_with_small_window(daemon.port());
     client.subscribe_acked("room");
@@ -25,14 +25,14 @@ fn message() -> String {
     chat(&["publish:room"], &" ".repeat(BODY_BYTES))
 }
 
-/// Publishes so many messages to `room`, and waits until they are carried out.
+/// Publishes this many messages to `room`, and waits until they are carried out.
 fn publish(daemon: &Daemon, messages: usize) {
     let mut publisher = Client::connect(daemon.port());
     publisher.send_raw(&frame::masked(FIN | TEXT, message().as_bytes()).repeat(messages));
     publisher.expect_nothing_before_ack();
 }
 
-/// What the daemon's sockets still have to send, and what waits to be read from them, each in bytes.
+/// For each of the daemon's sockets: the bytes still to send, and the bytes still to be read.
 fn queues(port: u16) -> Vec<(usize, usize)> {
     let table = fs::read_to_string("/proc/net/tcp").expect("this is Linux");
     let port = format!(":{port:04X}");
@@ -45,7 +45,7 @@ fn queues(port: u16) -> Vec<(usize, usize)> {
     queues.collect()
 }
 
-/// How many of the daemon's sockets still have something to send, and how much.
+/// How many of the daemon's sockets still have bytes to send, and how many bytes.
 fn unsent(port: u16) -> (usize, usize) {
     let unsent = queues(port).into_iter().map(|(unsent, _)| unsent).filter(|&bytes| bytes > 0);
     unsent.fold((0, 0), |(sockets, bytes), queue| (sockets + 1, bytes + queue))
@@ -58,7 +58,7 @@ fn assert_soon_gone(port: u16) {
 }
 
 #[test]
-fn of_readers_that_were_closed_with_1013_nothing_stays_in_the_kernel() {
+fn readers_that_were_closed_with_1013_leave_nothing_in_the_kernel() {
     let daemon = Daemon::start(1, &["--outbox-max", "128KiB"]);
     let readers: Vec<_> = (0..5).map(|_| stalled(&daemon)).collect();
     publish(&daemon, 2000);
@@ -70,7 +70,7 @@ fn of_readers_that_were_closed_with_1013_nothing_stays_in_the_kernel() {
 
 #[test]
 fn a_client_that_has_finished_sending_gets_all_and_one_that_does_not_read_is_given_up() {
-    // All of it goes into the sockets, so that the daemon itself is done with these connections at once.
+    // All messages fit into the sockets, so the daemon itself finishes with these connections at once.
     const MESSAGES: usize = 200;
     let daemon = Daemon::start(1, &[]);
     let mut reader = stalled(&daemon);
@@ -87,14 +87,14 @@ fn a_client_that_has_finished_sending_gets_all_and_one_that_does_not_read_is_giv
 }
 
 #[test]
-fn of_a_server_that_has_stopped_nothing_stays_in_the_kernel() {
+fn a_stopped_server_leaves_nothing_in_the_kernel() {
     let mut daemon = Daemon::start(1, &["--drain", "1s"]);
     let mut readers: Vec<_> = (0..5).map(|_| stalled(&daemon)).collect();
     publish(&daemon, 200);
     assert_eq!(unsent(daemon.port()).0, 5);
     daemon.terminate();
     assert!(daemon.exit_within(SURELY_GONE).is_some_and(|status| status.success()), "it does not stop");
-    // Who reads now still gets what the kernel had.
+    // A client that reads now still receives the kernel's bytes.
     let mut reader = readers.pop().expect("five");
     (0..200).for_each(|_| reader.expect_text(&message()));
     assert_eq!(reader.recv().opcode, CLOSE);
@@ -102,7 +102,7 @@ fn of_a_server_that_has_stopped_nothing_stays_in_the_kernel() {
 }
 
 #[test]
-fn what_a_client_sends_faster_than_it_is_read_takes_no_more_than_the_receive_buffer() {
+fn unread_bytes_of_a_fast_client_take_no_more_than_the_receive_buffer() {
     let unread = ["64KiB", "0"].map(|receive_buffer| {
         let daemon = Daemon::start(1, &["--receive-buffer", receive_buffer]);
         let mut client = Client::connect(daemon.port());

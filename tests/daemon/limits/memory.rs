@@ -1,4 +1,4 @@
-//! What a stalled audience and a large idle one cost.
+//! The memory of a stalled audience and of a large idle one.
 
 use std::time::{Duration, Instant};
 
@@ -12,22 +12,22 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody,
+    three_hundred_stalled_subscribers_cost_little_and_delay_nobody,
     a_slow_subscriber_of_short_messages_is_closed_and_one_that_reads_is_not,
     past_the_memory_budget_the_worst_offenders_are_closed_first,
-    a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory_budget,
+    a_stalled_audience_stays_within_the_memory_budget_although_other_messages_come_between,
     an_idle_subscribed_connection_costs_at_most_600_bytes,
     connections_that_come_and_go_leave_no_memory_behind,
 );
 
-/// A run may be slow, and who is stalled answers no pings: it must be the outbox that ends it.
+/// A run may be slow, and stalled clients answer no pings. Only the outbox limit may close them.
 const NO_PINGS: [&str; 4] = ["--ping-interval", "0s", "--idle-timeout", "0s"];
 
 const STALLED: usize = 300;
 /// 20 MB in messages of 1 KiB.
 const MESSAGES: usize = 20_000;
 const BODY_BYTES: usize = 1024;
-/// Published at once; the reading subscriber has taken them all before the next, so it is never behind by more.
+/// Published at once. The reading subscriber takes them all before the next batch, so it is never further behind.
 const BATCH: usize = 200;
 
 /// A message with this number and a body of about `length` bytes.
@@ -37,7 +37,7 @@ fn numbered(number: usize, length: usize) -> String {
     message
 }
 
-/// Publishes `messages` in batches that `reader` takes in one after the other; calls `between` after each.
+/// Publishes `messages` in batches, each of which `reader` receives before the next. Calls `between` after each batch.
 fn publish_to_a_reader(
     publisher: &mut Client,
     reader: &mut Client,
@@ -54,11 +54,11 @@ fn publish_to_a_reader(
     }
 }
 
-/// How long the server surely waits for a client that it closes: it gives up 10 seconds after the 1013.
+/// The server waits at least this long for a client that it closes: it gives up 10 s after the 1013.
 const SURELY_WAITS: Duration = Duration::from_secs(8);
 
-/// Reads what a stalled subscriber has missed: a beginning of all messages, then 1013 and the end. If it comes `late`, an
-/// end without 1013 is right too.
+/// Reads what a stalled subscriber has missed: a prefix of all messages, then 1013 and the end. With `late`, an end
+/// without 1013 is correct too.
 #[track_caller]
 fn expect_prefix_then_1013(mut client: Client, length: usize, late: bool) {
     for number in 0.. {
@@ -76,7 +76,7 @@ fn expect_prefix_then_1013(mut client: Client, length: usize, late: bool) {
     }
 }
 
-fn three_hundred_stalled_subscribers_cost_little_and_hold_up_nobody(cores: usize) {
+fn three_hundred_stalled_subscribers_cost_little_and_delay_nobody(cores: usize) {
     let mut daemon = Daemon::start(cores, &NO_PINGS);
     let mut stalled: Vec<_> = (0..STALLED).map(|_| Client::connect_with_small_window(daemon.port())).collect();
     stalled.iter_mut().for_each(|client| client.subscribe_acked("room"));
@@ -142,14 +142,14 @@ fn past_the_memory_budget_the_worst_offenders_are_closed_first(cores: usize) {
     });
     let closed: usize = closed.sum();
     println!("{closed} of 12 were closed");
-    // Together they would keep 8 MB at most, less what the kernel takes; each core has its share of the budget.
+    // Together they would keep at most 8 MB, less the kernel's part. Each core has its share of the budget.
     assert!((1..12).contains(&closed), "{closed} of 12 were closed");
     (0..SMALL).for_each(|_| small.expect_text(&expected));
     small.expect_nothing_before_ack();
     daemon.assert_healthy();
 }
 
-fn a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory_budget(cores: usize) {
+fn a_stalled_audience_stays_within_the_memory_budget_although_other_messages_come_between(cores: usize) {
     const PAIRS: usize = 15_000;
     let mut daemon =
         Daemon::start(cores, &[&NO_PINGS[..], &["--memory-budget", "4MiB", "--send-buffer", "32KiB"]].concat());
@@ -171,13 +171,13 @@ fn a_stalled_audience_between_whose_messages_others_come_stays_within_the_memory
     }
     let growth = most.saturating_sub(before);
     println!("{} KiB more at most", growth >> 10);
-    // Each message is a range of its own in 300 backlogs: 15,000 of them are 54 MB.
+    // Each message is a range of its own in 300 backlogs: 15,000 such lists take 54 MB.
     assert!(growth < 24 << 20, "{growth} bytes more for a budget of 4 MiB");
     daemon.assert_healthy();
 }
 
 #[test]
-fn what_many_publishers_send_at_once_does_not_collect_on_its_way_to_the_other_core() {
+fn a_burst_of_many_publishers_does_not_pile_up_on_the_link_to_the_other_core() {
     const PUBLISHERS: usize = 800;
     let mut daemon = Daemon::start(2, &NO_PINGS);
     let mut subscriber = Client::connect(daemon.port());
@@ -186,11 +186,11 @@ fn what_many_publishers_send_at_once_does_not_collect_on_its_way_to_the_other_co
     let message = chat(&["publish:room"], &" ".repeat(20_000));
     let burst = frame::masked(FIN | TEXT, message.as_bytes()).repeat(3);
     let before = daemon.peak_rss();
-    // All of it is in the sockets when the cores look: 48 MB, half of them on the core that has no subscriber.
+    // Everything is in the sockets when the cores look: 48 MB, half of it on the core without a subscriber.
     daemon.signal("STOP");
     publishers.iter_mut().for_each(|publisher| publisher.send_raw(&burst));
     daemon.signal("CONT");
-    // It may be too slow for all of it, and is closed then.
+    // The client may be too slow for all messages; then it is closed.
     let mut received = 0;
     while received < 3 * PUBLISHERS && subscriber.recv().opcode == TEXT {
         received += 1;
@@ -204,7 +204,7 @@ fn what_many_publishers_send_at_once_does_not_collect_on_its_way_to_the_other_co
 
 fn subscribed(port: u16, number: usize) -> Client {
     let mut client = Client::connect(port);
-    // Rooms of twenty, as in a chat.
+    // Rooms of twenty clients, as in a chat.
     client.subscribe_acked(&format!("room-{}", number / 20));
     client
 }
@@ -227,7 +227,7 @@ fn a_core_more_costs_little_memory() {
     }
     let memory = [1, 2].map(|cores| {
         let daemon = Daemon::start(cores, &[]);
-        // Each core has served somebody.
+        // Each core has served a client.
         let clients: Vec<_> = (0..20).map(|number| subscribed(daemon.port(), number)).collect();
         let memory = daemon.memory();
         drop(clients);
@@ -243,7 +243,7 @@ fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {
     let come_and_go = |round: usize| {
         let mut clients: Vec<_> = (0..100).map(|_| Client::connect(daemon.port())).collect();
         for (number, client) in clients.iter_mut().enumerate() {
-            // Channels of their own, a pattern, and half a message left behind.
+            // Channels of its own, a pattern, and half a message left behind.
             client.subscribe_acked(&format!("own.{round}.{number} own.{round}.{number}.* other.{number}.>"));
             client.say(&chat(&[&format!("publish:own.{round}.{number}")], &"x".repeat(2000)));
             client.send_raw(&frame::masked(FIN | TEXT, &[b'x'; 2000])[..1500]);
@@ -257,7 +257,7 @@ fn connections_that_come_and_go_leave_no_memory_behind(cores: usize) {
 }
 
 #[test]
-fn hundreds_of_messages_that_are_nearly_whole_stay_within_the_budget_and_leave_the_innocent_alone() {
+fn hundreds_of_nearly_complete_messages_stay_within_the_budget_and_do_not_affect_other_clients() {
     let mut daemon = Daemon::start(1, &[&NO_PINGS[..], &["--memory-budget", "4MiB"]].concat());
     let mut innocent: Vec<_> = (0..10).map(|_| Client::connect(daemon.port())).collect();
     innocent.iter_mut().for_each(|client| client.subscribe_acked("room"));
@@ -271,7 +271,7 @@ fn hundreds_of_messages_that_are_nearly_whole_stay_within_the_budget_and_leave_t
         let mut attacker = Client::connect(daemon.port());
         attacker.send_raw(&nearly[..nearly.len() - 1]);
         attackers.push(attacker);
-        // Every message of theirs comes in two pieces, too.
+        // The well-behaved clients' messages come in two pieces, too.
         let sender = round % innocent.len();
         innocent[sender].send_raw(&masked[..1500]);
         most = most.max(daemon.memory());

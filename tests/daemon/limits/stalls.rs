@@ -1,4 +1,4 @@
-//! A server that stands still, as a whole or one core of it: nobody is closed for a time in which it did not listen.
+//! A server or one of its cores stands still: no client is closed for a time in which the server did not listen.
 
 use std::{
     io::ErrorKind,
@@ -22,14 +22,14 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    a_pause_longer_than_the_idle_timeout_closes_nobody_who_answers_and_all_others_later,
-    many_pauses_of_any_length_close_nobody_who_answers,
+    after_a_pause_longer_than_the_idle_timeout_clients_that_answer_stay_and_others_are_closed_later,
+    many_pauses_of_any_length_close_no_client_that_answers,
     handshakes_that_wait_during_a_pause_are_served_after_it,
 );
 
 const TIMES: [&str; 4] = ["--idle-timeout", "2s", "--ping-interval", "500ms"];
 
-/// Answers the pings of these clients for so long; gives what they were closed with.
+/// Answers the pings of these clients for this long. Returns the close codes and reasons.
 fn attend(clients: &mut [Client], duration: Duration) -> Vec<(u16, String)> {
     let start = Instant::now();
     let mut closed = Vec::new();
@@ -53,7 +53,7 @@ fn attend(clients: &mut [Client], duration: Duration) -> Vec<(u16, String)> {
     closed
 }
 
-fn a_pause_longer_than_the_idle_timeout_closes_nobody_who_answers_and_all_others_later(cores: usize) {
+fn after_a_pause_longer_than_the_idle_timeout_clients_that_answer_stay_and_others_are_closed_later(cores: usize) {
     let daemon = Daemon::start(cores, &TIMES);
     let mut clients: Vec<_> = (0..20).map(|_| Client::connect(daemon.port())).collect();
     clients.iter_mut().for_each(|client| client.subscribe_acked("room"));
@@ -68,7 +68,7 @@ fn a_pause_longer_than_the_idle_timeout_closes_nobody_who_answers_and_all_others
         daemon.signal("CONT");
         assert_eq!(attend(&mut clients, Duration::from_secs(3)), []);
     }
-    // One that does not answer has had its ping after the pause, and goes.
+    // A client that does not answer gets a ping after the pause, and is closed.
     let mut dead = Client::connect(daemon.port());
     daemon.signal("STOP");
     let_pass(Duration::from_secs(1));
@@ -86,7 +86,7 @@ fn a_pause_longer_than_the_idle_timeout_closes_nobody_who_answers_and_all_others
     }
 }
 
-fn many_pauses_of_any_length_close_nobody_who_answers(cores: usize) {
+fn many_pauses_of_any_length_close_no_client_that_answers(cores: usize) {
     let daemon = Daemon::start(cores, &["--idle-timeout", "800ms", "--ping-interval", "300ms"]);
     let mut clients: Vec<_> = (0..10).map(|_| Client::connect(daemon.port())).collect();
     let mut rng = seeded_rng();
@@ -106,7 +106,7 @@ fn handshakes_that_wait_during_a_pause_are_served_after_it(cores: usize) {
     let mut begun: Vec<_> = (0..10).map(|_| Http::connect(daemon.port())).collect();
     begun.iter_mut().for_each(|http| http.send(first));
     daemon.signal("STOP");
-    // The kernel takes in those that come now.
+    // The kernel accepts connections during the pause.
     let mut waiting: Vec<_> = (0..10).map(|_| Http::connect(daemon.port())).collect();
     begun.iter_mut().for_each(|http| http.send(rest));
     waiting.iter_mut().for_each(|http| http.send(&request));
@@ -117,7 +117,7 @@ fn handshakes_that_wait_during_a_pause_are_served_after_it(cores: usize) {
     }
 }
 
-/// Holds up its core until it is told to go on.
+/// Blocks its core until the test lets it go on.
 struct Block(Mutex<mpsc::Receiver<()>>);
 
 impl Processor for Block {
@@ -128,7 +128,7 @@ impl Processor for Block {
 }
 
 #[test]
-fn a_core_that_alone_stands_still_closes_nobody_who_answers() {
+fn a_core_that_stalls_alone_closes_no_client_that_answers() {
     if !enough_cpus(2) {
         return;
     }
@@ -143,7 +143,7 @@ fn a_core_that_alone_stands_still_closes_nobody_who_answers() {
         .start()
         .expect("it starts");
     let port = server.local_addrs()[0].port();
-    // Enough for both cores to have some.
+    // Enough clients for both cores to have some.
     let mut clients: Vec<_> = (0..20).map(|_| Client::connect(port)).collect();
     let mut blocker = Client::connect(port);
     blocker.say("LHTTP/1.0 block\r\n\r\n");
@@ -151,7 +151,7 @@ fn a_core_that_alone_stands_still_closes_nobody_who_answers() {
     go_on.send(()).expect("the processor waits");
     assert_eq!(attend(&mut clients, Duration::from_secs(2)), []);
     assert!(server.stats().stalls > 0, "{}", server.stats());
-    // The blocker answers no pings, now that it gets some.
+    // The blocker now gets pings and does not answer them.
     assert!(wait_until(|| server.stats().timed_out == 1, Duration::from_secs(5)), "{}", server.stats());
     server.stop(Duration::ZERO);
 }

@@ -1,4 +1,4 @@
-//! What subscriptions may cost: their memory, and the time that they take from the publishes of others.
+//! The cost of subscriptions: their memory, and the time that they add to other clients' publishes.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ on_one_and_two_cores!(
     patterns_of_seventy_connections_do_not_slow_the_publishes_of_others,
 );
 
-/// What is slow here is the client: nobody is to be closed for that.
+/// The slow part of these tests is the client, which must not be closed for that.
 const NO_PINGS: [&str; 4] = ["--ping-interval", "0s", "--idle-timeout", "0s"];
 
-/// Says a message with each of these `subscribe` headers, and gives how many were refused.
+/// Sends a message with each of these `subscribe` headers. Returns how many were refused.
 fn refused(client: &mut Client, headers: impl Iterator<Item = String>) -> usize {
     let messages = headers.map(|names| chat(&[&format!("subscribe:{names}")], ""));
     let last = chat(&["ack:last"], "");
@@ -42,12 +42,12 @@ fn past_subscription_bytes_a_message_is_refused_whole(cores: usize) {
     assert!(is_refused(&mut client, names(7..11)));
     client.say(&chat(&[&format!("publish:{}", names(8..10))], "nothing of it has happened"));
     client.expect_nothing_before_ack();
-    // What is held already, and what is named twice, costs nothing.
+    // A name that is already subscribed to, or that is repeated, costs nothing.
     assert!(!is_refused(&mut client, format!("{} {}", names(0..10), names(8..10))));
     assert!(is_refused(&mut client, "x".to_owned()));
     client.say_acked(&format!("unsubscribe:{}", name(3)));
     assert!(!is_refused(&mut client, "x".to_owned()));
-    // The limit is each connection's own.
+    // Each connection has its own limit.
     assert!(!is_refused(&mut Client::connect(daemon.port()), names(0..10)));
 }
 
@@ -78,7 +78,7 @@ fn names_of_many_connections_stay_within_the_memory_budget_and_give_their_memory
         if round == 0 {
             first = (growth, messages);
         }
-        // The kernel may give a core more of the connections than the last time.
+        // The kernel may give a core more connections than in the first round.
         assert!(growth < 2 * first.0, "{growth} bytes after {} in the first round", first.0);
         assert!(messages < first.1 + 300, "{messages} were refused after {} in the first round", first.1);
         // Others may still subscribe, and are served.
@@ -90,7 +90,7 @@ fn names_of_many_connections_stay_within_the_memory_budget_and_give_their_memory
             innocent.expect_text(&chat(&[&format!("publish:late.{number} room")], ""));
         }
         drop(clients);
-        // When all are gone a connection may hold much again.
+        // When all have left, a connection may hold many names again.
         let mut next = Client::connect(daemon.port());
         let much = (0..60).map(|number| format!("{number:0120}")).collect::<Vec<_>>().join(" ");
         let is_room = || refused(&mut next, [much.clone()].into_iter()) == 0;
@@ -99,7 +99,7 @@ fn names_of_many_connections_stay_within_the_memory_budget_and_give_their_memory
     daemon.assert_healthy();
 }
 
-/// Patterns that match `a.a.a…`, with few tokens and many, stars everywhere and a `>` or none.
+/// Patterns that match `a.a.a…`: few and many tokens, stars in every place, with and without a `>`.
 fn hostile_patterns(connection: usize) -> Vec<String> {
     let pattern = |number: usize| {
         let seed = 930 * connection + number;
@@ -125,7 +125,7 @@ fn patterns_of_seventy_connections_do_not_slow_the_publishes_of_others(cores: us
     let mut room = Client::connect(daemon.port());
     room.subscribe_acked("room");
     let mut publisher = Client::connect(daemon.port());
-    // Each message names new channels, which nobody has published to before; nobody is to hear them but the hostile.
+    // Each message names new channels that were never published to. Only the hostile clients may receive it.
     let mut number = 0;
     let mut took = |publisher: &mut Client| {
         let rounds = (0..ROUNDS).map(|_| {
@@ -153,7 +153,7 @@ fn patterns_of_seventy_connections_do_not_slow_the_publishes_of_others(cores: us
     let after = took(&mut publisher);
     println!("{before:?} a publish without patterns, {after:?} with {stored} of 65,100");
     assert!(stored > 5_000, "{stored} patterns");
-    // A debug build is slow, and so is a machine that does other things.
+    // A debug build is slow, and so is a busy machine.
     assert!(after < before + Duration::from_millis(2), "{before:?} before, {after:?} after");
     publisher.say(&chat(&["publish:room"], "still here"));
     room.expect_text(&chat(&["publish:room"], "still here"));

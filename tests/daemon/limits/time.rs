@@ -1,4 +1,5 @@
-//! Deadlines that nothing feeds: a message and a request have to be whole in time, however steadily they drip.
+//! Deadlines that more bytes do not extend: a message and a request must be complete in time, however steadily their
+//! bytes come.
 
 use std::{
     io::ErrorKind,
@@ -18,12 +19,13 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    a_message_that_drips_closes_its_connection_and_others_are_well,
+    a_message_that_drips_closes_its_connection_and_no_other,
     a_request_body_that_drips_gets_408,
-    a_new_message_timeout_holds_for_messages_that_have_begun,
+    a_new_message_timeout_applies_to_messages_that_have_begun,
 );
 
-/// Sends pieces, one each 50 ms, until the server closes the connection; gives with what, and after how long.
+/// Sends a piece every 50 ms until the server closes the connection. Returns the close code and reason, and the time
+/// that it took.
 fn drip(client: &mut Client, pieces: impl Iterator<Item = Vec<u8>>) -> ((u16, String), Duration) {
     let start = Instant::now();
     client.set_timeout(Duration::from_millis(50));
@@ -40,7 +42,7 @@ fn drip(client: &mut Client, pieces: impl Iterator<Item = Vec<u8>>) -> ((u16, St
     unreachable!("there is always another piece")
 }
 
-fn a_message_that_drips_closes_its_connection_and_others_are_well(cores: usize) {
+fn a_message_that_drips_closes_its_connection_and_no_other(cores: usize) {
     let daemon = Daemon::start(cores, &["--message-timeout", "1s"]);
     let mut innocent = Client::connect(daemon.port());
     innocent.subscribe_acked("room");
@@ -59,7 +61,7 @@ fn a_message_that_drips_closes_its_connection_and_others_are_well(cores: usize) 
         assert_eq!(close, (1008, "message-timeout".to_owned()));
         assert!(took >= Duration::from_millis(950) && took < Duration::from_secs(4), "{took:?}");
     }
-    // A message in several pieces that is whole in time, and one behind it, are served.
+    // A message in several pieces that is complete in time is served, and so is the one behind it.
     let message = chat(&["publish:room"], &"x".repeat(5000));
     let frame = frame::masked(FIN | TEXT, message.as_bytes());
     for _ in 0..4 {
@@ -88,7 +90,7 @@ fn a_request_body_that_drips_gets_408(cores: usize) {
     }
 }
 
-fn a_new_message_timeout_holds_for_messages_that_have_begun(cores: usize) {
+fn a_new_message_timeout_applies_to_messages_that_have_begun(cores: usize) {
     let scratch = Scratch::new();
     let path = scratch.write("lhttpd.toml", "message-timeout = 0\n");
     let daemon = Daemon::start(cores, &["--config", &path, "--idle-timeout", "0s"]);

@@ -1,4 +1,4 @@
-//! Runs `examples/cluster/run.sh`, which is to show one message.
+//! Runs `examples/cluster/run.sh`, which must show one message.
 
 use std::{
     env,
@@ -9,7 +9,7 @@ use std::{
 use crate::helpers::nats::{REQUIRED, free_port, has_nats_server};
 
 #[test]
-fn what_is_published_on_one_node_of_the_example_is_received_on_the_other() {
+fn a_message_published_on_one_node_of_the_example_arrives_on_the_other() {
     if !has_nats_server() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What neighbours on NATS send: nothing of it ends the node, its connection, or takes a message from others.
+//! Hostile messages from NATS neighbours: none of them ends the node or its connection, or costs others a message.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -17,7 +17,7 @@ use crate::helpers::{
 
 const LIMITS: Duration = Duration::from_secs(15);
 
-/// A neighbour that may send headers, and whatever bytes it likes.
+/// A neighbour that may send headers and any bytes.
 struct Neighbour(BufReader<TcpStream>);
 
 impl Neighbour {
@@ -52,7 +52,7 @@ impl Neighbour {
         self.say(&[b"HPUB ", subject, b" ", lens.as_bytes(), head, payload, b"\r\n"].concat());
     }
 
-    /// Waits until all was taken in. What the server finds wrong it says before.
+    /// Waits until the server has read everything. It reports errors before that.
     fn flush(&mut self) {
         self.say(b"PING\r\n");
         while self.line() != b"PONG\r\n" {}
@@ -67,7 +67,7 @@ fn node(nats: &NatsServer, args: &[&str]) -> (Daemon, Client) {
     (daemon, client)
 }
 
-/// Subscribes, and waits until that is live on all nodes.
+/// Subscribes, and waits until the subscription is live on all nodes.
 fn subscribe(client: &mut Client, names: &str) {
     let is_online = helpers::wait_until(|| is_online(client, names), helpers::PATIENCE);
     assert!(is_online, "{names}");
@@ -84,7 +84,7 @@ fn is_online(client: &mut Client, names: &str) -> bool {
 }
 
 #[test]
-fn no_odd_message_takes_another_one_along() {
+fn a_malformed_message_does_not_affect_other_messages() {
     if !has_nats_server() {
         return;
     }
@@ -133,7 +133,7 @@ fn no_odd_message_takes_another_one_along() {
     neighbour.publish(b"room", b"", b"end");
     neighbour.flush();
     let mut heard: Vec<String> = Vec::new();
-    // Everything comes twice: for `>` and for its name.
+    // Each message comes twice: once for `>` and once for its name.
     while heard.iter().filter(|text| *text == "end").count() < 2 {
         heard.push(String::from_utf8(client.recv().payload).expect("text"));
     }
@@ -150,7 +150,7 @@ fn no_odd_message_takes_another_one_along() {
 }
 
 #[test]
-fn what_nats_refuses_is_acknowledged_as_that_and_asked_for_again() {
+fn a_subscription_that_nats_refuses_is_acknowledged_as_refused_and_requested_again() {
     if !has_nats_server() {
         return;
     }
@@ -170,7 +170,7 @@ fn what_nats_refuses_is_acknowledged_as_that_and_asked_for_again() {
     }
     assert!(!is_online(&mut client, "a.b.c.d.e.f.g"), "too many tokens");
     assert!(is_online(&mut client, "a.b.c.d.e.f"));
-    // Many at once, of which some are too many: each is told what is true of it.
+    // Many subscriptions at once, of which some are too many. Each answer must be true for its own subscription.
     for number in 0..20 {
         client.say(&format!("LHTTP/1.0 n\r\nsubscribe:s{number}\r\nack:{number}\r\n\r\n"));
     }
@@ -190,7 +190,7 @@ fn what_nats_refuses_is_acknowledged_as_that_and_asked_for_again() {
     for number in online {
         client.expect_text(&number.to_string());
     }
-    // Where others leave, those that were refused have their turn, without a new connection.
+    // When others leave, the refused names are requested again, without a new connection.
     client.say("LHTTP/1.0 n\r\nunsubscribe:s0 s1 s2\r\n\r\n");
     let is_taken = helpers::wait_until(|| is_online(&mut client, "s5"), LIMITS);
     assert!(is_taken, "{}", daemon.stderr());
@@ -214,7 +214,7 @@ impl Neighbour {
 }
 
 #[test]
-fn below_a_prefix_nothing_else_is_seen_or_touched() {
+fn a_node_with_a_prefix_neither_sees_nor_touches_other_subjects() {
     if !has_nats_server() {
         return;
     }
@@ -243,7 +243,7 @@ fn below_a_prefix_nothing_else_is_seen_or_touched() {
 }
 
 #[test]
-fn a_flood_in_one_channel_does_not_push_out_what_others_publish() {
+fn a_flood_in_one_channel_does_not_push_out_messages_of_others() {
     if !has_nats_server() {
         return;
     }
@@ -259,7 +259,7 @@ fn a_flood_in_one_channel_does_not_push_out_what_others_publish() {
             other.expect_nothing_before_ack();
         }
     }
-    daemon.signal("STOP"); // until somebody listens to what it has kept
+    daemon.signal("STOP"); // until a client subscribes to the buffered messages
     let nats = NatsServer::start_at(address);
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");

@@ -1,4 +1,4 @@
-//! Logging in to NATS in each way, TLS, and that no secret is ever told.
+//! Each way to log in to NATS, TLS, and that no secret is ever logged.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -17,7 +17,7 @@ use crate::helpers::{
 };
 
 const SECRET: &str = "hunter2-hunter2";
-/// A pair for this test alone.
+/// A key pair for this test alone.
 const SEED: &str = "SUANQDPB2RUOE4ETUA26CNX7FUKE5ZZKFCQIIW63OX225F2CO7UEXTM7ZY";
 const PUBLIC: &str = "UAMMBNV2EYR65NYZZ7IAK5SIR5ODNTTERJOBOF4KJLMWI45YOXOSWULM";
 
@@ -26,7 +26,7 @@ fn server(scratch: &Scratch, config: &str) -> NatsServer {
     NatsServer::start(&["-c", &scratch.write("nats.conf", config)])
 }
 
-/// Starts a node with all that it can log, and has it confirm a subscription. It must tell no secret.
+/// Starts a node with full logging, and waits until it confirms a subscription. It must log no secret.
 #[track_caller]
 fn connects(args: &[&str]) {
     let daemon = Daemon::start(1, &[&["--log", "trace"], args].concat());
@@ -97,13 +97,13 @@ fn a_credentials_file_logs_in() {
     let nats = server(&scratch, include_str!("operator.conf"));
     let credentials = include_str!("node.creds");
     connects(&["--nats", &nats.url(), "--nats-creds", &scratch.write("node.creds", credentials)]);
-    // Without them it does not: the server is not open to everybody.
+    // Without credentials the login fails: the server is not open to everybody.
     let stranger = Daemon::start(1, &["--nats", &nats.url()]);
     stranger.wait_for("cannot connect");
 }
 
 #[test]
-fn a_wrong_password_is_told_once_and_clients_are_served() {
+fn a_wrong_password_is_logged_once_and_clients_are_served() {
     if !has_nats_server() {
         return;
     }
@@ -114,12 +114,12 @@ fn a_wrong_password_is_told_once_and_clients_are_served() {
     let mut client = Client::connect(daemon.port());
     client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
     client.expect_text("LHTTP/1.0 ack\r\nack:a\r\ncluster:offline\r\n\r\n");
-    helpers::let_pass(std::time::Duration::from_secs(1)); // in which it tries again
+    helpers::let_pass(std::time::Duration::from_secs(1)); // time for another attempt
     assert_eq!(daemon.stderr().matches("cannot connect").count(), 1, "{}", daemon.stderr());
     assert_no_secret(&daemon);
 }
 
-/// A server whose only user may publish in `room.…` alone.
+/// A server whose only user may publish only in `room.…`.
 fn restricted(scratch: &Scratch) -> (NatsServer, String) {
     let permissions = "permissions: { publish: [\"room.>\"], subscribe: [\">\"] }";
     let nats = server(scratch, &format!("authorization {{ users: [{{ user: node, password: p, {permissions} }}] }}\n"));
@@ -128,7 +128,7 @@ fn restricted(scratch: &Scratch) -> (NatsServer, String) {
 }
 
 #[test]
-fn who_may_publish_to_listed_subjects_only_is_confirmed_too() {
+fn a_user_who_may_publish_to_listed_subjects_only_is_confirmed_too() {
     if !has_nats_server() {
         return;
     }
@@ -138,7 +138,7 @@ fn who_may_publish_to_listed_subjects_only_is_confirmed_too() {
 }
 
 #[test]
-fn who_is_subscribed_to_everything_is_not_in_the_way_of_nodes_that_may_not_publish_everything() {
+fn a_subscriber_of_everything_does_not_disturb_nodes_that_may_not_publish_everything() {
     if !has_nats_server() {
         return;
     }
@@ -159,7 +159,7 @@ fn who_is_subscribed_to_everything_is_not_in_the_way_of_nodes_that_may_not_publi
         client.say(&message);
         client.expect_text(&message);
         everything.expect_text(&message);
-        client.subscribe_acked(&format!("room.{number}")); // which a barrier confirms
+        client.subscribe_acked(&format!("room.{number}")); // a barrier confirms this
     }
     for node in [here, there] {
         assert!(!node.stderr().contains("does not answer"), "{}", node.stderr());
@@ -167,7 +167,7 @@ fn who_is_subscribed_to_everything_is_not_in_the_way_of_nodes_that_may_not_publi
 }
 
 #[test]
-fn what_the_permissions_refuse_is_told_to_who_subscribes_and_in_few_lines_of_the_log() {
+fn a_subscription_that_the_permissions_refuse_is_reported_to_its_client_and_in_few_log_lines() {
     if !has_nats_server() {
         return;
     }
@@ -196,14 +196,14 @@ fn what_the_permissions_refuse_is_told_to_who_subscribes_and_in_few_lines_of_the
     assert!(!is_online(client, "other.x"), "NATS has refused it");
     assert!(!is_online(client, "room.a other.x") && !is_online(second, "other.x"), "it has done so before");
     assert!(is_online(second, "room.b"));
-    // More at once than the client has room for errors.
+    // More at once than the client's error queue holds.
     for number in 0..400 {
         client.say(&format!("LHTTP/1.0 n\r\nsubscribe:other.{number}.\"q\r\nack:{number}\r\n\r\n"));
     }
     for number in 0..400 {
         client.expect_text(&format!("LHTTP/1.0 ack\r\nack:{number}\r\ncluster:offline\r\n\r\n"));
     }
-    // What may not be published is seen on this node.
+    // A message that must not be published to NATS still reaches clients of this node.
     let message = chat(&["publish:other.x"], "denied");
     for _ in 0..5000 {
         client.say(&message);
@@ -214,7 +214,7 @@ fn what_the_permissions_refuse_is_told_to_who_subscribes_and_in_few_lines_of_the
     assert!(log.contains("subscriptions are refused, for this node's user has no permission; one of them to other."));
     assert!(log.matches("refused").count() <= 4, "{log}");
 
-    // The next connection may be allowed more.
+    // The next connection may have more permissions.
     nats.kill();
     scratch.write("nats.conf", &config(">", ">"));
     nats.restart();
@@ -226,7 +226,7 @@ fn what_the_permissions_refuse_is_told_to_who_subscribes_and_in_few_lines_of_the
 }
 
 #[test]
-fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
+fn a_node_speaks_tls_only_with_servers_that_the_given_authority_certifies() {
     if !has_nats_server() {
         return;
     }
@@ -236,10 +236,10 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
     let nats = server(&scratch, &tls);
     connects(&["--nats", &nats.url(), "--nats-tls-ca", &path("ca.pem")]);
     connects(&["--nats", &format!("tls://{}", nats.address()), "--nats-tls-ca", &path("ca.pem")]);
-    // Another authority's word does not count.
+    // A certificate of another authority does not count.
     let stranger = Daemon::start(1, &["--nats", &nats.url(), "--nats-tls-ca", &path("other.pem")]);
     stranger.wait_for("invalid peer certificate");
-    // Nor is a server taken that speaks no TLS.
+    // The node does not accept a server without TLS either.
     let plain = NatsServer::start(&[]);
     let careful = Daemon::start(1, &["--nats", &plain.url(), "--nats-tls-ca", &path("ca.pem")]);
     careful.wait_for("cannot connect");
@@ -249,7 +249,7 @@ fn tls_is_spoken_with_who_the_given_authority_vouches_for() {
 }
 
 #[test]
-fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
+fn no_password_is_sent_in_the_clear_when_the_url_asks_for_tls() {
     if !has_nats_server() {
         return;
     }
@@ -259,7 +259,7 @@ fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
     let route = free_address();
     let cluster = format!("cluster {{ name: c, listen: \"{route}\" }}");
     let mut nats = server(&scratch, &format!("{tls}{login}\n{cluster}\n"));
-    // A second server has its clients come to where nobody speaks TLS, and the first one tells of it.
+    // A second server directs its clients to a port without TLS, and the first one advertises the second.
     let other = TcpListener::bind(free_address()).expect("a free port");
     let advertised = other.local_addr().expect("an address").to_string();
     let _second = NatsServer::start(&[
@@ -282,7 +282,7 @@ fn no_password_goes_out_in_the_clear_when_the_url_asks_for_tls() {
     let daemon = Daemon::start_with_variable(
         1,
         "SSL_CERT_FILE",
-        &path(&scratch, "ca.pem"), // it has no nats-tls-ca, which asks for TLS as well
+        &path(&scratch, "ca.pem"), // without nats-tls-ca, which would ask for TLS as well
         &["--nats", &format!("tls://node:{SECRET}@{}", nats.address())],
     );
     daemon.wait_for("NATS: connected");
@@ -312,7 +312,8 @@ fn path(scratch: &Scratch, name: &str) -> String {
     scratch.path().join(name).to_str().expect("a UTF-8 path").to_owned()
 }
 
-/// What a server's configuration says of TLS, with `ca.pem` and `other.pem` beside it; none if the machine cannot make them.
+/// The TLS section of a server's configuration, with the files `ca.pem` and `other.pem`; None if the machine cannot
+/// make certificates.
 fn tls(scratch: &Scratch) -> Option<String> {
     if !make_certificates(scratch, free_address()) {
         eprintln!("SKIPPED: there is no openssl to make certificates with");
@@ -322,7 +323,7 @@ fn tls(scratch: &Scratch) -> Option<String> {
     Some(format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}\n"))
 }
 
-/// An authority, another one, and a certificate of the first for this address.
+/// Makes two authorities, and a certificate of the first one for this address.
 fn make_certificates(scratch: &Scratch, address: SocketAddr) -> bool {
     let script = "set -e; cd \"$0\"
         for ca in ca other; do

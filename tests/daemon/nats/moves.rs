@@ -1,4 +1,4 @@
-//! Which server a node is at, and how it comes to another one.
+//! Which server a node is connected to, and how it moves to another one.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -35,7 +35,7 @@ fn cluster(args: [&[&str]; 2]) -> [NatsServer; 2] {
     [NatsServer::start(&[&first, args[0]].concat()), NatsServer::start(&[&second, args[1]].concat())]
 }
 
-/// Publishes numbers at this server until it is told to end, and gives how many.
+/// Publishes numbers at this server until it is told to stop. Returns how many.
 fn publish_numbers(server: &NatsServer, channel: &'static str) -> (mpsc::Sender<()>, thread::JoinHandle<usize>) {
     let mut raw = RawNats::connect(server);
     let (end, ended) = mpsc::channel();
@@ -53,7 +53,7 @@ fn publish_numbers(server: &NatsServer, channel: &'static str) -> (mpsc::Sender<
     (end, thread)
 }
 
-/// Hears numbers until the end: each once.
+/// Receives numbers until the end, and checks that each came once.
 fn expect_numbers(client: &mut Client, count: usize) {
     let mut heard: Vec<usize> = Vec::new();
     loop {
@@ -70,14 +70,14 @@ fn expect_numbers(client: &mut Client, count: usize) {
 }
 
 #[test]
-fn a_server_that_will_close_is_left_before_it_does_and_nothing_is_lost() {
+fn a_node_leaves_a_closing_server_in_time_and_loses_nothing() {
     if !has_nats_server() {
         return;
     }
     let scratch = Scratch::new();
     let config = scratch.write("nats.conf", "lame_duck_duration: \"40s\"\nlame_duck_grace_period: \"5s\"\n");
     let [mut first, second] = cluster([&["-c", &config], &[]]);
-    // It is told of the second one by the first.
+    // The first server tells the node of the second.
     let daemon = Daemon::start(1, &["--nats", &first.url()]);
     let mut client = wait_until_online(&daemon, "room");
     let mut publisher = Client::connect(daemon.port());
@@ -105,7 +105,7 @@ fn a_server_that_will_close_is_left_before_it_does_and_nothing_is_lost() {
     first.lame_duck();
     daemon.wait_for("is about to close its connections");
     daemon.wait_for(&format!("moved to {}", second.url()));
-    helpers::let_pass(Duration::from_millis(500)); // in which both connections were there, and one is not any more
+    helpers::let_pass(Duration::from_millis(500)); // time in which both connections exist, and then only one
     first.kill();
     helpers::let_pass(Duration::from_millis(300));
     end.send(()).expect("it publishes");
@@ -124,11 +124,11 @@ fn raw_publish(server: &NatsServer, channel: &str, text: &str) {
 }
 
 #[test]
-fn servers_that_cannot_be_reached_do_not_hold_up_the_others() {
+fn unreachable_servers_do_not_delay_the_others() {
     if !has_nats_server() {
         return;
     }
-    // It tells of servers that nobody reaches: packets to the first ones vanish.
+    // The front names servers that nobody can reach: packets to the first ones vanish.
     let silent = Silent::start();
     let info = [silent.address().to_string(), free_address().to_string(), "192.0.2.1:4222".to_owned()];
     let mut nats = NatsServer::start(&[]);
@@ -147,7 +147,7 @@ fn servers_that_cannot_be_reached_do_not_hold_up_the_others() {
     assert_eq!(daemon.stderr().matches(&lost).count(), 3, "it names who is gone: {}", daemon.stderr());
 }
 
-/// It accepts and says nothing.
+/// A server that accepts and says nothing.
 struct Silent(TcpListener);
 
 impl Silent {
@@ -160,7 +160,7 @@ impl Silent {
     }
 }
 
-/// A way to a server on which the server's first line tells of others.
+/// A proxy of a server. It adds other servers to the server's first line.
 struct Front(SocketAddr);
 
 impl Front {
@@ -201,7 +201,7 @@ fn pass(mut client: TcpStream, server: SocketAddr, urls: &str) -> Option<()> {
 }
 
 #[test]
-fn a_rotated_password_is_taken_at_the_next_connection_and_at_once_on_sighup() {
+fn a_rotated_password_is_used_at_the_next_connection_and_at_once_on_sighup() {
     if !has_nats_server() {
         return;
     }
@@ -211,21 +211,21 @@ fn a_rotated_password_is_taken_at_the_next_connection_and_at_once_on_sighup() {
     let file = scratch.write("password", "first\n");
     let daemon = Daemon::start(1, &["--nats", &nats.url(), "--nats-user", "node", "--nats-password-file", &file]);
     let mut client = wait_until_online(&daemon, "room");
-    // It is rotated here and there, and the server starts again.
+    // The password changes on both sides, and the server restarts.
     scratch.write("password", "second\n");
     scratch.write("nats.conf", &one("second"));
     nats.kill();
     nats.restart();
     let is_back = || daemon.stderr().matches("NATS: connected").count() == 2;
     assert!(helpers::wait_until(is_back, helpers::PATIENCE), "{}", daemon.stderr());
-    // A file that cannot be read is told of, and what it held is used.
+    // A file that cannot be read is logged, and its earlier content is used.
     std::fs::remove_file(&file).expect("it is there");
     nats.kill();
     nats.restart();
     daemon.wait_for("nats-password-file: cannot read");
     let is_back = || daemon.stderr().matches("NATS: connected").count() == 3;
     assert!(helpers::wait_until(is_back, helpers::PATIENCE), "{}", daemon.stderr());
-    // On SIGHUP it moves to a connection with the new one.
+    // On SIGHUP the node moves to a connection with the new password.
     scratch.write("password", "second \n");
     daemon.signal("HUP");
     daemon.wait_for("nothing has changed");
@@ -245,12 +245,12 @@ fn a_rotated_password_is_taken_at_the_next_connection_and_at_once_on_sighup() {
 }
 
 #[test]
-fn sighup_with_new_credentials_moves_without_a_gap() {
+fn sighup_with_new_credentials_reconnects_without_a_gap() {
     if !has_nats_server() {
         return;
     }
     let scratch = Scratch::new();
-    // It asks nobody for a password, and so takes any.
+    // The server asks for no password, and so accepts any.
     let nats = NatsServer::start(&[]);
     let file = scratch.write("password", "one\n");
     let daemon = Daemon::start(1, &["--nats", &nats.url(), "--nats-user", "node", "--nats-password-file", &file]);

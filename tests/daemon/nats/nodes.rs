@@ -1,4 +1,5 @@
-//! Several nodes with a real nats-server between them: who gets what, how often, and when a subscription is live.
+//! Several nodes with a real nats-server between them: which client gets what, how often, and when a subscription is
+//! live.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,13 @@ use crate::helpers::{
     on_one_and_two_cores,
 };
 
-/// A node whose bridge is connected, and confirms.
+/// A node whose bridge is connected and confirms subscriptions.
 fn node(cores: usize, nats: &NatsServer, args: &[&str]) -> Daemon {
     let daemon = Daemon::start(cores, &[&["--nats", &nats.url()], args].concat());
     daemon.wait_for("NATS: connected");
     let mut client = Client::connect(daemon.port());
     let mut answer = String::new();
-    // The first barrier may be on its way.
+    // The first barrier may be in flight.
     let is_online = helpers::wait_until(
         || {
             client.say("LHTTP/1.0 probe\r\nsubscribe:probe\r\nack:probe\r\n\r\n");
@@ -55,7 +56,7 @@ fn a_publish_crosses_to_every_node_once(cores: usize) {
     for client in &mut clients {
         client.expect_binary(binary);
     }
-    // What NATS sent back to its publisher would come before what is published behind it.
+    // If NATS sent a message back to its publisher, it would come before the messages published behind it.
     let mut raw = RawNats::connect(&nats);
     raw.publish("room", b"marker");
     for client in &mut clients {
@@ -118,18 +119,18 @@ fn any_nats_client_can_listen_and_publish() {
     }
     raw.publish("chatroom.a", b"\xff\xfe");
     client.expect_binary(b"\xff\xfe");
-    let large = vec![b'x'; 300_000]; // more than a client may send here
+    let large = vec![b'x'; 300_000]; // more than a client of this node may send
     raw.publish("chatroom.a", &large);
     client.expect_text(std::str::from_utf8(&large).expect("text"));
     client.expect_nothing_before_ack();
 }
 
 #[test]
-fn what_comes_at_once_after_a_pause_is_not_too_much_for_a_core_that_is_idle() {
+fn a_burst_after_a_pause_does_not_overwhelm_an_idle_core() {
     if !has_nats_server() {
         return;
     }
-    const SENT: usize = 16_000; // of 1 KiB, which NATS keeps for a node that reads nothing for a moment
+    const SENT: usize = 16_000; // of 1 KiB; NATS buffers them while the node reads nothing
     let nats = NatsServer::start(&[]);
     let node = node(1, &nats, &["--outbox-max", "64MiB"]);
     let mut raw = RawNats::connect(&nats);
@@ -152,7 +153,7 @@ fn what_comes_at_once_after_a_pause_is_not_too_much_for_a_core_that_is_idle() {
 }
 
 #[test]
-fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
+fn a_node_that_only_listens_detects_that_nats_does_not_answer() {
     if !has_nats_server() {
         return;
     }
@@ -162,7 +163,7 @@ fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
     client.subscribe_acked("room");
     nats.pause();
     node.wait_for("the server does not answer");
-    // The bridge says so in the log before the core has heard it.
+    // The bridge logs this before the core knows it.
     let is_told = helpers::wait_until(
         || {
             client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
@@ -175,7 +176,7 @@ fn a_node_that_only_listens_notices_that_nats_does_not_answer() {
 }
 
 #[test]
-fn channels_of_the_systems_neither_leave_their_node_nor_come_to_who_subscribes_to_everything() {
+fn system_channels_neither_leave_their_node_nor_reach_subscribers_of_everything() {
     if !has_nats_server() {
         return;
     }
@@ -200,7 +201,7 @@ fn channels_of_the_systems_neither_leave_their_node_nor_come_to_who_subscribes_t
 }
 
 #[test]
-fn what_is_acknowledged_is_confirmed_by_the_server() {
+fn an_acknowledgement_means_that_the_nats_server_has_confirmed() {
     if !has_nats_server() {
         return;
     }
@@ -209,7 +210,7 @@ fn what_is_acknowledged_is_confirmed_by_the_server() {
     let mut raw = RawNats::connect(&nats);
     let mut client = Client::connect(node.port());
     let mut everything = Client::connect(node.port());
-    everything.subscribe_acked(">"); // it is not in the way of confirmations, nor does it see them
+    everything.subscribe_acked(">"); // it neither disturbs confirmations nor sees them
     for number in 0..200 {
         let (name, pattern) = (format!("n.{number}"), format!("n.{number}.*"));
         client.subscribe_acked(&format!("{name} {pattern}"));
@@ -225,7 +226,7 @@ fn what_is_acknowledged_is_confirmed_by_the_server() {
 }
 
 #[test]
-fn who_comes_back_is_subscribed_still() {
+fn a_node_that_reconnects_is_still_subscribed() {
     if !has_nats_server() {
         return;
     }
@@ -243,7 +244,7 @@ fn who_comes_back_is_subscribed_still() {
 }
 
 #[test]
-fn what_nats_does_not_carry_is_refused_whole() {
+fn a_message_that_nats_cannot_carry_is_refused_whole() {
     if !has_nats_server() {
         return;
     }
@@ -261,7 +262,7 @@ fn what_nats_does_not_carry_is_refused_whole() {
         client.say(&chat(&["publish:room", "ack:big"], &"x".repeat(2048)));
         let sentence = client.expect_error(413, "message-too-big", Some("big"));
         assert!(sentence.contains("2048"), "{sentence}");
-        // The same head as before, whose meaning is known.
+        // The same head as before, which the server has already parsed.
         client.say(&chat(&["publish:room"], &"x".repeat(2048)));
         client.expect_error(413, "message-too-big", None);
     }
@@ -278,7 +279,7 @@ fn what_nats_does_not_carry_is_refused_whole() {
 }
 
 #[test]
-fn a_stopping_node_sends_what_it_has_taken() {
+fn a_stopping_node_sends_the_messages_that_it_has_accepted() {
     if !has_nats_server() {
         return;
     }
@@ -301,7 +302,7 @@ fn a_stopping_node_sends_what_it_has_taken() {
 }
 
 #[test]
-fn a_node_that_is_not_to_drain_ends_at_once_though_nats_is_silent() {
+fn a_node_without_a_drain_time_exits_at_once_although_nats_is_silent() {
     if !has_nats_server() {
         return;
     }
@@ -320,7 +321,7 @@ fn a_node_that_is_not_to_drain_ends_at_once_though_nats_is_silent() {
 }
 
 #[test]
-fn what_no_outbox_holds_is_told_as_that_by_the_limit_of_now_and_what_is_left_at_the_stop() {
+fn messages_larger_than_the_current_outbox_limit_are_logged_at_once_and_the_rest_at_the_stop() {
     if !has_nats_server() {
         return;
     }
@@ -340,7 +341,7 @@ fn what_no_outbox_holds_is_told_as_that_by_the_limit_of_now_and_what_is_left_at_
     raw.publish("big", large.as_bytes());
     node.wait_for("1 messages from other nodes were dropped, for they are larger than outbox-max; one of them on big");
     for _ in 0..2 {
-        raw.publish("big", large.as_bytes()); // of which the log would speak 10 s later
+        raw.publish("big", large.as_bytes()); // the log would report these only 10 s later
     }
     raw.publish("room", b"behind it");
     client.expect_text("behind it");
@@ -350,7 +351,7 @@ fn what_no_outbox_holds_is_told_as_that_by_the_limit_of_now_and_what_is_left_at_
 }
 
 #[test]
-fn the_log_says_that_nats_is_slower_than_what_is_published() {
+fn the_log_says_that_nats_is_slower_than_the_publishers() {
     if !has_nats_server() {
         return;
     }
@@ -368,7 +369,7 @@ fn the_log_says_that_nats_is_slower_than_what_is_published() {
 }
 
 #[test]
-fn the_log_says_once_how_many_did_not_fit_the_buffer_and_one_of_their_channels() {
+fn the_log_says_once_how_many_messages_did_not_fit_the_buffer_and_names_one_channel() {
     if !has_nats_server() {
         return;
     }

@@ -1,4 +1,4 @@
-//! TLS to NATS: servers that demand a certificate, TLS before the first word, and certificates that are renewed.
+//! TLS to NATS: servers that demand a certificate, TLS before the first line, and renewed certificates.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -43,7 +43,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).expect("a certificate"), key)
     }
 
-    /// The files of a certificate for this host and its key.
+    /// The files of a certificate for this host and of its key.
     fn files(&self, scratch: &Scratch, host: &str, name: &str) -> (String, String) {
         let (certificate, key) = self.signed(host);
         (
@@ -63,7 +63,7 @@ fn wait_until_online(daemon: &Daemon, name: &str) {
 }
 
 #[test]
-fn who_is_asked_for_a_certificate_shows_it_and_who_has_none_says_so_and_goes_on() {
+fn a_node_presents_its_certificate_when_asked_and_a_node_without_one_logs_the_failure_and_serves_on() {
     if !has_nats_server() {
         return;
     }
@@ -81,7 +81,7 @@ fn who_is_asked_for_a_certificate_shows_it_and_who_has_none_says_so_and_goes_on(
     let mut stranger = Daemon::start(1, &["--nats", &url, "--nats-tls-ca", &ca]);
     stranger.wait_for("cannot connect");
     stranger.assert_healthy();
-    // A renewed certificate is taken at the next connection; one that cannot be used is told of, and the old one stays.
+    // A renewed certificate is used at the next connection. An unusable one is logged, and the old one stays in use.
     scratch.write("node.pem", "not a certificate");
     nats.kill();
     nats.restart();
@@ -96,7 +96,7 @@ fn who_is_asked_for_a_certificate_shows_it_and_who_has_none_says_so_and_goes_on(
 }
 
 #[test]
-fn tls_comes_first_where_that_is_wanted() {
+fn tls_starts_before_the_first_line_if_the_option_says_so() {
     let (scratch, authority) = (Scratch::new(), Authority::new());
     let ca = authority.file(&scratch, "ca.pem");
     let (certificate, key) = authority.signed("127.0.0.1");
@@ -110,12 +110,12 @@ fn tls_comes_first_where_that_is_wanted() {
     let url = serve(config);
     let first = Daemon::start(1, &["--nats", &url, "--nats-tls-ca", &ca, "--nats-tls-first"]);
     wait_until_online(&first, "room");
-    // Who waits for the server to begin is not answered.
+    // A node that waits for the server's first line gets no answer.
     let second = Daemon::start(1, &["--nats", &url, "--nats-tls-ca", &ca]);
     second.wait_for("cannot connect");
 }
 
-/// A server that says nothing before TLS, and answers what it is asked.
+/// A server that sends nothing before TLS, and then answers requests.
 fn serve(config: ServerConfig) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("nats://{}", listener.local_addr().expect("an address"));

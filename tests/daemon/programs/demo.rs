@@ -1,4 +1,4 @@
-//! `lhttpd --demo`: what its port serves, and that the server's own port is as it was.
+//! `lhttpd --demo`: the pages of its port, and that the server's own port is unchanged.
 
 use std::{fs, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::helpers::{
 
 on_one_and_two_cores!(
     the_demos_port_speaks_no_lhttp,
-    the_servers_own_port_is_as_it_was,
+    the_demo_does_not_change_the_servers_own_port,
     a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients,
 );
 
@@ -62,7 +62,7 @@ fn the_page_is_told_where_the_server_is_and_may_connect_only_there() {
 }
 
 #[test]
-fn what_is_not_a_page_gets_404_and_what_does_not_read_405() {
+fn an_unknown_path_gets_404_and_a_writing_method_405() {
     let (_daemon, mut http) = demo(1, &[]);
     for path in ["/favicon.ico", "/healthz", "/publish", "/../Cargo.toml", "//", "/style.css/", "/STYLE.CSS"] {
         assert_eq!(ask(&mut http, "GET", path).status, 404, "{path}");
@@ -83,7 +83,7 @@ fn the_demos_port_speaks_no_lhttp(cores: usize) {
     assert_eq!(other.ask(publish_request("", "").as_slice()).status, 404);
 }
 
-fn the_servers_own_port_is_as_it_was(cores: usize) {
+fn the_demo_does_not_change_the_servers_own_port(cores: usize) {
     let (daemon, _http) = demo(cores, &[]);
     let mut own = Http::connect(daemon.port());
     for path in ["/style.css", "/chat.js", "/index.html"] {
@@ -98,7 +98,7 @@ fn the_servers_own_port_is_as_it_was(cores: usize) {
 
 fn a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients(cores: usize) {
     let (daemon, first) = demo(cores, &["--max-connections", "4"]);
-    // As many as the demo takes: the next is turned away, and it is the demo's own limit that says so.
+    // As many as the demo accepts. It refuses the next one by its own limit.
     let mut crowd = vec![first];
     crowd.resize_with(32, || Http::connect(demo_port(&daemon)));
     for http in &mut crowd {
@@ -112,7 +112,7 @@ fn a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients(cores: usize
 }
 
 #[test]
-fn a_demo_that_nobody_looks_at_costs_no_time() {
+fn an_unused_demo_uses_no_cpu_time() {
     let (daemon, http) = demo(1, &[]);
     drop(http);
     let_pass(Duration::from_millis(300));
@@ -123,7 +123,7 @@ fn a_demo_that_nobody_looks_at_costs_no_time() {
 }
 
 #[test]
-fn it_ends_with_the_server_even_while_browsers_hold_on_to_it() {
+fn the_demo_ends_with_the_server_although_browsers_stay_connected() {
     let (mut daemon, mut http) = demo(1, &[]);
     assert_eq!(ask(&mut http, "GET", "/").status, 200);
     daemon.terminate();
@@ -132,14 +132,14 @@ fn it_ends_with_the_server_even_while_browsers_hold_on_to_it() {
 }
 
 #[test]
-fn the_readme_shows_the_heart_of_the_page_as_it_is() {
+fn the_readme_shows_chat_js_unchanged() {
     let read = |path: &str| fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).expect(path);
     let code = format!("```js\n{}```\n", read("sdk/javascript/demo/chat.js"));
     assert!(read("README.md").contains(&code), "README's chat.js is another one");
 }
 
 #[test]
-fn the_page_is_less_than_200_lines_of_code_and_its_heart_40() {
+fn the_page_has_fewer_than_200_lines_of_code_and_chat_js_at_most_40() {
     let lines = |file: &str| {
         let text =
             fs::read_to_string(format!("{}/sdk/javascript/demo/{file}", env!("CARGO_MANIFEST_DIR"))).expect(file);
@@ -150,7 +150,7 @@ fn the_page_is_less_than_200_lines_of_code_and_its_heart_40() {
     assert!(heart <= 40 && heart + looks < 200, "{heart} and {looks} lines");
 }
 
-/// A daemon with a demo, and a connection to that.
+/// A daemon with a demo, and a connection to the demo.
 fn demo(cores: usize, args: &[&str]) -> (Daemon, Http) {
     let daemon = Daemon::start(cores, &[&["--demo", "127.0.0.1:0"], args].concat());
     let http = Http::connect(demo_port(&daemon));

@@ -1,4 +1,4 @@
-//! Runs each example as a process and holds it to what it promises.
+//! Runs each example as a process and checks what it promises.
 
 use std::{
     env,
@@ -18,7 +18,7 @@ struct Example {
 }
 
 impl Example {
-    /// Starts an example on a free port; its first line says which.
+    /// Starts an example on a free port, which its first line names.
     fn start(name: &str) -> Self {
         let mut child = Command::new(path(name))
             .arg("127.0.0.1:0")
@@ -43,7 +43,7 @@ impl Example {
         Client::connect(self.address)
     }
 
-    /// The next line that it prints.
+    /// The next line that the example prints.
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("stdout is text");
@@ -53,13 +53,14 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the example has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Cargo builds the examples before it runs all tests (not before it runs one, with `--test`): `target/PROFILE/examples`, beside this test's `deps`.
+/// Cargo builds the examples before it runs all tests, but not before it runs one with `--test`. They are in
+/// `target/PROFILE/examples`, beside this test's `deps`.
 fn path(name: &str) -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
@@ -108,7 +109,7 @@ fn chat_tells_a_room_who_joins_speaks_and_leaves() {
 }
 
 #[test]
-fn chat_moves_who_joins_another_room_and_refuses_who_joined_none() {
+fn chat_moves_a_client_that_joins_another_room_and_refuses_one_that_joined_none() {
     let example = Example::start("chat");
     let (mut mike, mut jack) = (example.connect(), example.connect());
     mike.say("LHTTP/1.0 say\r\nack:1\r\n\r\nis anybody here?");
@@ -145,7 +146,7 @@ fn upload_prints_each_part_and_answers_with_a_summary() {
 }
 
 #[test]
-fn auth_filter_sends_away_who_has_no_token() {
+fn auth_filter_rejects_clients_without_a_token() {
     let example = Example::start("auth_filter");
     for target in ["/", "/?token=guess", "/?nottoken=secret-of-mike"] {
         let mut client = Client::connect_to(example.address, target, &[]);
@@ -155,7 +156,7 @@ fn auth_filter_sends_away_who_has_no_token() {
 }
 
 #[test]
-fn auth_filter_stamps_the_sender_and_keeps_foreign_channels_closed() {
+fn auth_filter_adds_the_sender_and_protects_foreign_channels() {
     let example = Example::start("auth_filter");
     let mut mike = Client::connect_to(example.address, "/chat?lang=en&token=secret-of-mike", &[]);
     let bearer = [("authorization", "Bearer secret-of-jack")];
@@ -172,7 +173,7 @@ fn auth_filter_stamps_the_sender_and_keeps_foreign_channels_closed() {
     jack.expect_nothing();
 }
 
-/// What `curl --data-binary MESSAGE http://ADDRESS/publish` and further options would get.
+/// The answer to `curl --data-binary MESSAGE http://ADDRESS/publish` with further options.
 fn post(example: &Example, target: &str, headers: &str, message: &str) -> String {
     let mut stream = TcpStream::connect(example.address).expect("the example listens");
     stream.set_read_timeout(Some(helpers::PATIENCE)).expect("a timeout");
@@ -199,7 +200,7 @@ fn auth_filter_holds_against_curl() {
         let answer = post(&example, target, headers, message);
         assert!(answer.starts_with("HTTP/1.1 403 "), "{target} {headers:?}: {answer}");
     }
-    // Nor does the stranger that was sent away publish or hear anything first.
+    // A stranger that is turned away can neither publish nor receive anything before.
     let mut stranger = Client::connect_to(example.address, "/", &[]);
     stranger.say(message);
     stranger.say("LHTTP/1.0 chat\r\nsubscribe:public\r\nack:1\r\n\r\n");

@@ -1,4 +1,4 @@
-//! PROTOCOL.md §1, §2: how much one message may ask for, and which names are the system's.
+//! PROTOCOL.md §1, §2: the bounds of one message, and the names that are reserved for the system.
 
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
@@ -16,11 +16,11 @@ on_one_and_two_cores!(
     a_message_is_published_to_32_channels_at_most,
     the_limit_of_channels_can_be_set,
     thousands_of_names_in_one_message_are_subscribed_to_and_left_again,
-    a_control_header_whose_values_do_not_add_up_stands_once,
+    a_control_header_whose_values_do_not_add_up_is_allowed_once,
     a_name_has_32_tokens_at_most,
     a_pattern_has_4_stars_at_most,
-    a_client_names_no_channel_of_the_systems,
-    a_posted_message_is_held_to_the_same,
+    a_client_may_not_name_a_system_channel,
+    a_posted_message_has_the_same_bounds,
 );
 
 fn names(count: usize) -> String {
@@ -29,7 +29,7 @@ fn names(count: usize) -> String {
 
 fn a_name_counts_once_however_often_it_is_named(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
-    // Enough connections that there are some on each core.
+    // So many connections that each core has some.
     let mut listeners: Vec<_> = (0..8).map(|_| Client::connect(daemon.port())).collect();
     listeners.iter_mut().for_each(|client| client.subscribe_acked("a b.* a"));
     let mut publisher = Client::connect(daemon.port());
@@ -40,7 +40,7 @@ fn a_name_counts_once_however_often_it_is_named(cores: usize) {
         &["publish:c", &format!("publish:{}", "a ".repeat(2000)), &format!("publish:{}", "c a ".repeat(900))],
     ] {
         let message = chat(headers, "once");
-        // Again and again, for a head that repeats the last one takes a shorter way.
+        // Several times, because a head that repeats the last one takes a faster path.
         (0..3).for_each(|_| publisher.say(&message));
         for client in &mut listeners {
             (0..3).for_each(|_| client.expect_text(&message));
@@ -55,7 +55,7 @@ fn a_name_counts_once_however_often_it_is_named(cores: usize) {
     }
 }
 
-/// Some of these names, again and again, and the first mention of each.
+/// A random list of these names with repetitions, and the number of different names in it.
 fn mentions(rng: &mut StdRng, names: &[String], count: usize) -> (Vec<String>, usize) {
     let mentioned: Vec<String> = (0..count).map(|_| names.choose(rng).expect("a name").clone()).collect();
     let mut once = mentioned.clone();
@@ -142,7 +142,7 @@ fn thousands_of_names_in_one_message_are_subscribed_to_and_left_again(cores: usi
     client.expect_nothing_before_ack();
 }
 
-fn a_control_header_whose_values_do_not_add_up_stands_once(cores: usize) {
+fn a_control_header_whose_values_do_not_add_up_is_allowed_once(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("room");
@@ -160,7 +160,7 @@ fn a_control_header_whose_values_do_not_add_up_stands_once(cores: usize) {
     client.expect_error(400, "bad-header", Some("first"));
     client.say(&chat(&["publish:new"], ""));
     client.expect_nothing_before_ack();
-    // Once each is fine, as are headers of others' that are repeated.
+    // Each once is fine, and so are repeated headers of other kinds.
     let message = chat(&["multipart:0", "x:1", "publish:room", "x:2", "publish:room", "no-echo:false"], "\r\n");
     client.say(&message);
     client.expect_text(&message);
@@ -208,7 +208,7 @@ fn a_pattern_has_4_stars_at_most(cores: usize) {
     }
 }
 
-fn a_client_names_no_channel_of_the_systems(cores: usize) {
+fn a_client_may_not_name_a_system_channel(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("> * a.*");
@@ -221,7 +221,7 @@ fn a_client_names_no_channel_of_the_systems(cores: usize) {
     expect_refused(&mut client, "subscribe:_a.>", (403, "forbidden"));
     expect_refused(&mut client, "subscribe:$JS.*", (403, "forbidden"));
     client.say_acked("unsubscribe:_a $SYS.> room");
-    // Only the first token tells.
+    // Only the first token matters.
     let message = chat(&["publish:a._b"], "");
     client.say(&message);
     client.expect_text(&message); // through >
@@ -229,7 +229,7 @@ fn a_client_names_no_channel_of_the_systems(cores: usize) {
     client.expect_nothing_before_ack();
 }
 
-fn a_posted_message_is_held_to_the_same(cores: usize) {
+fn a_posted_message_has_the_same_bounds(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let (mut listener, mut poster) = (Client::connect(daemon.port()), Http::connect(daemon.port()));
     listener.subscribe_acked("n.*");
@@ -243,7 +243,7 @@ fn a_posted_message_is_held_to_the_same(cores: usize) {
         assert_eq!(response.status, status, "{header}: {response:?}");
         assert!(response.body_text().starts_with(reason), "{response:?}");
     }
-    // The others do not count there, so it does not matter how often they stand.
+    // Other control headers do not count there, so it does not matter how often they occur.
     let message = chat(&["publish:n.1 n.2 n.1", "ack:1", "ack:2", "publish:n.2", "subscribe:_a"], "");
     let response = poster.ask(publish_request(&message, ""));
     assert_eq!((response.status, response.body_text()), (200, "{\"channels\":2}"));

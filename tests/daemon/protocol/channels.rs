@@ -97,7 +97,7 @@ fn unsubscribing_a_pattern_leaves_the_channels_it_matches(cores: usize) {
     }
 }
 
-/// What NATS' subjects mean, in the plainest words.
+/// The meaning of NATS' subjects, in the plainest code.
 fn matches(pattern: &[&str], channel: &[&str]) -> bool {
     match (pattern, channel) {
         ([], []) => true,
@@ -127,13 +127,13 @@ fn random_channel(rng: &mut StdRng, wild: bool) -> String {
     tokens.join(".")
 }
 
-/// A client and its oracle: it receives a publish once for each of `patterns` that matches.
+/// A client and its oracle: the client receives a publish once for each matching pattern of `patterns`.
 struct Subscriber {
     client: Client,
     patterns: Vec<String>,
 }
 
-/// Every subscriber has this one besides, so that all know when a publish has reached all cores.
+/// Every subscriber also has this one. Its message shows that an earlier publish has reached all cores.
 const SYNC: &str = "sync";
 
 impl Subscriber {
@@ -156,8 +156,8 @@ impl Subscriber {
     }
 }
 
-/// Publishes to `channel` and then to [`SYNC`]; without that, a subscription of the next round might overtake a publish
-/// that nobody waited for, and rightly receive it.
+/// Publishes to `channel` and then to [`SYNC`]. Without that, a subscription of the next round might overtake a publish
+/// that the test did not wait for, and correctly receive it.
 fn publish_and_count(publisher: &mut Client, channel: &str, subscribers: &mut [Subscriber]) {
     for channel in [channel, SYNC] {
         let message = chat(&[&format!("publish:{channel}")], "");

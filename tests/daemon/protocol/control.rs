@@ -1,4 +1,4 @@
-//! PROTOCOL.md §2: the control headers, what they do and in which order.
+//! PROTOCOL.md §2: the effects and the order of the control headers.
 
 use crate::helpers::{client::Client, daemon::Daemon, message::chat, on_one_and_two_cores};
 
@@ -6,19 +6,19 @@ on_one_and_two_cores!(
     a_subscriber_receives_what_is_published_on_every_core,
     a_connection_that_unsubscribed_receives_nothing,
     unsubscribing_what_was_never_subscribed_has_no_effect,
-    a_connection_that_left_is_missed_by_nobody,
+    a_connection_that_left_disturbs_no_publish,
     one_message_may_name_several_channels,
     a_repeated_control_header_applies_each_time,
-    subscribing_twice_is_once,
+    subscribing_twice_counts_once,
     a_subscriber_of_two_channels_of_one_publish_receives_it_twice,
     the_sender_receives_its_own_publish_only_without_no_echo,
-    control_headers_are_carried_out_in_their_order_not_the_messages,
+    control_headers_apply_in_the_protocols_order_not_the_messages,
     an_acknowledgement_comes_after_the_effects,
     an_ack_token_has_64_bytes_at_most,
     nothing_is_carried_out_when_any_part_is_invalid,
 );
 
-/// Enough connections that the kernel puts some of them on each core (all on one: 1 time in 2^15).
+/// So many connections that the kernel puts some of them on each core (all on one: 1 time in 2^15).
 const CROWD: usize = 16;
 
 fn crowd(daemon: &Daemon, channel: &str) -> Vec<Client> {
@@ -27,8 +27,8 @@ fn crowd(daemon: &Daemon, channel: &str) -> Vec<Client> {
     crowd
 }
 
-/// Fails the test if anything published before is still under way to `clients`, which subscribe to `sentinel`: what one
-/// connection publishes comes in its order.
+/// Fails the test if an earlier publish is still in flight to `clients`, which subscribe to `sentinel`. The messages of
+/// one connection come in its order.
 fn expect_only_the_sentinel(publisher: &mut Client, clients: &mut [Client]) {
     let sentinel = chat(&["publish:sentinel"], "");
     publisher.say(&sentinel);
@@ -70,7 +70,7 @@ fn unsubscribing_what_was_never_subscribed_has_no_effect(cores: usize) {
     client.expect_text(&chat(&["publish:room"], "hi"));
 }
 
-fn a_connection_that_left_is_missed_by_nobody(cores: usize) {
+fn a_connection_that_left_disturbs_no_publish(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut crowd = crowd(&daemon, "room r.* r.>");
     crowd.truncate(CROWD / 2);
@@ -120,7 +120,7 @@ fn a_repeated_control_header_applies_each_time(cores: usize) {
     client.expect_nothing_before_ack();
 }
 
-fn subscribing_twice_is_once(cores: usize) {
+fn subscribing_twice_counts_once(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     let message = chat(&["publish:room.a"], "once for the channel and once for the pattern");
@@ -168,7 +168,7 @@ fn the_sender_receives_its_own_publish_only_without_no_echo(cores: usize) {
         sender.expect_nothing_before_ack();
         others.iter_mut().for_each(|client| client.expect_text(&message));
     }
-    // Through patterns as well: nothing for the sender, one for each matching subscription of the others.
+    // Also through patterns: nothing for the sender, one for each matching subscription of the others.
     let message = chat(&["publish:room.a", "no-echo:true"], "hi");
     sender.say(&message);
     sender.expect_nothing_before_ack();
@@ -178,14 +178,14 @@ fn the_sender_receives_its_own_publish_only_without_no_echo(cores: usize) {
     }
 }
 
-fn control_headers_are_carried_out_in_their_order_not_the_messages(cores: usize) {
+fn control_headers_apply_in_the_protocols_order_not_the_messages(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     for round in 0..20 {
         let channel = format!("room-{round}");
         let [subscribe, publish, unsubscribe] =
             ["subscribe", "publish", "unsubscribe"].map(|name| format!("{name}:{channel}"));
-        // Subscribed, so it gets its own publish; then unsubscribed, so nothing after it.
+        // The client is subscribed, so it gets its own publish; then it is unsubscribed, so it gets nothing more.
         let message = chat(&["ack:t", &unsubscribe, &publish, &subscribe], "subscribe, publish, unsubscribe");
         client.say(&message);
         client.expect_text(&message);

@@ -7,7 +7,7 @@ on_one_and_two_cores!(
     an_error_carries_the_messages_ack_token_and_no_other,
     an_error_is_valid_text_whatever_was_sent,
     an_upstream_that_is_not_allowed_is_forbidden_and_the_option_named,
-    an_upstream_that_is_no_method_and_url_is_refused,
+    an_upstream_header_without_a_method_and_a_url_is_refused,
     an_unknown_command_is_no_error,
 );
 
@@ -36,7 +36,7 @@ fn an_error_carries_the_messages_ack_token_and_no_other(cores: usize) {
         client.say(&chat(&["publish:."], &format!("ack:{token}")));
         client.expect_error(400, "bad-channel", None);
     }
-    // What failed is not acknowledged as well.
+    // A failed message gets no acknowledgement in addition.
     client.expect_nothing_before_ack();
 }
 
@@ -48,7 +48,8 @@ fn an_error_is_valid_text_whatever_was_sent(cores: usize) {
         for header in [format!("subscribe:{bad}"), format!("multipart:{bad}"), format!("upstream:{bad}"), bad.into()] {
             client.say(&format!("LHTTP/1.0 chat\r\n{header}\r\nx:y\r\n\r\n"));
             if bad == "\r\n\r\n" {
-                // The head ends there; an empty list of channels may be an error or nothing, the connection works.
+                // The head ends there. An empty list of channels may be an error or have no effect; the connection
+                // still works.
                 client.say(&chat(&["ack:end"], ""));
                 while client.recv().payload != b"LHTTP/1.0 ack\r\nack:end\r\n\r\n" {}
             } else {
@@ -83,7 +84,7 @@ fn an_upstream_that_is_not_allowed_is_forbidden_and_the_option_named(cores: usiz
     }
 }
 
-fn an_upstream_that_is_no_method_and_url_is_refused(cores: usize) {
+fn an_upstream_header_without_a_method_and_a_url_is_refused(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("room");

@@ -1,4 +1,4 @@
-//! PROTOCOL.md §3 and RFC 6455 §4.2: the WebSocket handshake, and what is no handshake.
+//! PROTOCOL.md §3 and RFC 6455 §4.2: valid and invalid WebSocket handshakes.
 
 use crate::helpers::{
     client::Client,
@@ -29,7 +29,7 @@ fn ask(daemon: &Daemon, request: &str) -> (Http, Response) {
     (http, response)
 }
 
-/// Fails the test unless `response` grants a handshake and the connection then speaks LHTTP.
+/// Fails the test unless `response` accepts the handshake and the connection then speaks LHTTP.
 #[track_caller]
 fn assert_granted((http, response): (Http, Response)) {
     assert_eq!(response.status, 101, "{response:?}");

@@ -12,7 +12,7 @@ on_one_and_two_cores!(
     a_posted_message_reaches_its_subscribers_byte_for_byte,
     a_posted_message_is_text_if_it_is_utf8_and_else_binary,
     only_the_publish_header_of_a_posted_message_counts,
-    a_posted_message_that_means_nothing_gets_400_with_the_reason,
+    an_invalid_posted_message_gets_400_with_the_reason,
     a_chunked_body_is_put_together,
     a_client_that_expects_100_gets_it_before_its_body,
     a_connection_is_kept_for_further_requests_until_it_is_closed,
@@ -20,7 +20,7 @@ on_one_and_two_cores!(
     a_client_that_shuts_its_side_still_gets_its_answers,
 );
 
-/// A subscriber of `room` and a connection to publish over HTTP.
+/// A subscriber of `room`, and a connection that publishes over HTTP.
 fn listener_and_poster(daemon: &Daemon) -> (Client, Http) {
     let mut listener = Client::connect(daemon.port());
     listener.subscribe_acked("room");
@@ -86,7 +86,7 @@ fn only_the_publish_header_of_a_posted_message_counts(cores: usize) {
     listener.expect_text(&chat(&["publish:room"], "still"));
 }
 
-fn a_posted_message_that_means_nothing_gets_400_with_the_reason(cores: usize) {
+fn an_invalid_posted_message_gets_400_with_the_reason(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let (mut listener, mut poster) = listener_and_poster(&daemon);
     for (body, reason) in [
@@ -114,7 +114,7 @@ fn a_posted_message_that_means_nothing_gets_400_with_the_reason(cores: usize) {
 fn chunked_request(message: &str, size: usize) -> Vec<u8> {
     let mut request = b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n".to_vec();
     for (number, chunk) in message.as_bytes().chunks(size).enumerate() {
-        // A server may limit how much of this it takes (RFC 9112 §7.1.1).
+        // A server may limit the size of extensions and trailers (RFC 9112 §7.1.1).
         let extension = if number < 3 { ";name=\"a value\"" } else { "" };
         request.extend(format!("{:X}{extension}\r\n", chunk.len()).into_bytes());
         request.extend(chunk);
@@ -151,11 +151,11 @@ fn a_client_that_expects_100_gets_it_before_its_body(cores: usize) {
         assert_published(&poster.ask(body), 1);
         listener.expect_text(&message);
     }
-    // Whoever sends the body at once need not be told to go on, but may be.
+    // A client that sends the body at once needs no 100, but may get one.
     poster.send(publish_request(&message, "Expect: 100-continue\r\n"));
     let first = poster.response();
     assert_published(&if first.status == 100 { poster.response() } else { first }, 1);
-    // A body that will not be taken is refused before it is sent.
+    // A body that will be refused is refused before it is sent.
     let head = "POST /publish HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n";
     assert_eq!(poster.ask(head).status, 413);
 }

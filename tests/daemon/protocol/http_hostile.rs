@@ -12,13 +12,13 @@ on_one_and_two_cores!(
     a_post_without_a_length_gets_411,
     a_body_over_the_limit_gets_413_before_it_is_sent,
     a_head_over_the_limit_gets_431,
-    an_http_request_has_limits_of_its_own_whatever_a_message_may_have,
+    the_limits_of_an_http_request_do_not_depend_on_those_of_a_message,
     a_head_that_drips_costs_as_much_as_one_that_comes_whole,
-    two_answers_to_how_long_a_body_is_get_400_and_end_the_connection,
+    two_lengths_for_one_body_get_400_and_end_the_connection,
     malformed_chunks_get_400_and_end_the_connection,
     malformed_heads_get_400_and_end_the_connection,
     a_body_that_never_comes_publishes_nothing,
-    what_is_not_http_at_all_gets_400_or_an_end,
+    bytes_that_are_not_http_get_400_or_end_the_connection,
 );
 
 const HEAD: &str = "POST /publish HTTP/1.1\r\nHost: x\r\n";
@@ -27,7 +27,7 @@ fn hidden_request() -> Vec<u8> {
     publish_request(chat(&["publish:room"], "smuggled"), "")
 }
 
-/// Sends each request with another one behind it, and fails the test unless each gets `status`, the connection ends, and
+/// Sends each request with another one behind it. Fails the test unless each gets `status`, the connection ends, and
 /// nothing is published.
 #[track_caller]
 fn assert_each_refused(daemon: &Daemon, status: u16, requests: &[String]) {
@@ -83,12 +83,12 @@ fn a_head_over_the_limit_gets_431(cores: usize) {
         assert!(status == 431 || status == 414 && long.starts_with("GET /xx"), "{status}: {:.60}", long);
         http.expect_end();
     }
-    // A lot of header, yet within the limit.
+    // Many headers, yet within the limit.
     let fits = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(32_000));
     assert_eq!(Http::connect(daemon.port()).ask(fits).status, 200);
 }
 
-fn an_http_request_has_limits_of_its_own_whatever_a_message_may_have(cores: usize) {
+fn the_limits_of_an_http_request_do_not_depend_on_those_of_a_message(cores: usize) {
     for (headers_max, head_max) in [("2", "100"), ("200", "64KiB")] {
         let daemon = Daemon::start(cores, &["--max-headers", headers_max, "--max-head", head_max]);
         for (lines, status) in [(128, 200), (129, 431)] {
@@ -96,7 +96,7 @@ fn an_http_request_has_limits_of_its_own_whatever_a_message_may_have(cores: usiz
             let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{more}\r\n");
             assert_eq!(Http::connect(daemon.port()).ask(request).status, status, "{lines} with {headers_max}");
         }
-        // What a browser sends that is logged in to everything.
+        // A browser with logins everywhere sends this.
         let cookies = format!("Cookie: {}\r\n", vec![format!("name={}", "x".repeat(3_000)); 10].join("; "));
         assert_eq!(Http::connect(daemon.port()).ask(handshake("/", &cookies)).status, 101, "{head_max}");
     }
@@ -113,14 +113,14 @@ fn a_head_that_drips_costs_as_much_as_one_that_comes_whole(cores: usize) {
     let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", line.repeat(100));
     let before = daemon.cpu_time();
     let mut http = Http::connect(daemon.port());
-    // 5000 pieces; parsed from the start with each, that would be more than a GB.
+    // 5000 pieces. A parser that starts anew with each piece would read more than 1 GB.
     head.as_bytes().chunks(100).for_each(|piece| http.send(piece));
     assert_eq!(http.response().status, 200);
     let used = daemon.cpu_time() - before;
     assert!(used < std::time::Duration::from_secs(1), "{used:?} of CPU time for a head of {} bytes", head.len());
 }
 
-fn two_answers_to_how_long_a_body_is_get_400_and_end_the_connection(cores: usize) {
+fn two_lengths_for_one_body_get_400_and_end_the_connection(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let message = chat(&["publish:room"], "");
     let (length, size) = (message.len(), format!("{:x}", message.len()));
@@ -212,7 +212,7 @@ fn a_body_that_never_comes_publishes_nothing(cores: usize) {
     listener.expect_text(&sentinel);
 }
 
-fn what_is_not_http_at_all_gets_400_or_an_end(cores: usize) {
+fn bytes_that_are_not_http_get_400_or_end_the_connection(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let tls_hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3][..], &[0xAB; 506]].concat();
     for garbage in

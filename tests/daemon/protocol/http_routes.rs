@@ -1,4 +1,4 @@
-//! PROTOCOL.md §3: which requests the port answers, and how, besides a good publish.
+//! PROTOCOL.md §3: the requests that the port answers, besides a valid publish, and their answers.
 
 use crate::helpers::{
     client::Client,
@@ -9,17 +9,17 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    a_key_is_asked_for_with_401_and_403,
-    other_methods_get_405_and_what_is_allowed,
+    a_missing_key_gets_401_and_a_wrong_key_403,
+    other_methods_get_405_with_the_allowed_ones,
     health_is_ok_while_serving,
-    the_root_says_what_this_port_speaks,
+    the_root_names_the_protocol_of_the_port,
     an_unknown_path_gets_404,
     a_head_request_gets_no_body,
     a_request_target_may_have_a_query_or_be_a_url,
-    every_answer_forbids_to_guess_at_its_type,
+    every_answer_forbids_browsers_to_guess_its_type,
 );
 
-fn a_key_is_asked_for_with_401_and_403(cores: usize) {
+fn a_missing_key_gets_401_and_a_wrong_key_403(cores: usize) {
     let daemon = Daemon::start(cores, &["--publish-key", "s3cret"]);
     let mut listener = Client::connect(daemon.port());
     listener.subscribe_acked("room");
@@ -43,13 +43,13 @@ fn a_key_is_asked_for_with_401_and_403(cores: usize) {
             listener.expect_text(&message);
         }
     }
-    // A key for HTTP is none for WebSocket clients.
+    // The key for HTTP does not apply to WebSocket clients.
     listener.say(&message);
     listener.expect_text(&message);
     assert_eq!(Http::connect(daemon.port()).ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
 }
 
-fn other_methods_get_405_and_what_is_allowed(cores: usize) {
+fn other_methods_get_405_with_the_allowed_ones(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     for (method, path, allowed) in [
         ("GET", "/publish", "POST"),
@@ -72,7 +72,7 @@ fn health_is_ok_while_serving(cores: usize) {
     assert_eq!((response.status, response.body_text().trim_end()), (200, "ok"));
 }
 
-fn the_root_says_what_this_port_speaks(cores: usize) {
+fn the_root_names_the_protocol_of_the_port(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut http = Http::connect(daemon.port());
     let response = http.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -94,7 +94,7 @@ fn a_head_request_gets_no_body(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut http = Http::connect(daemon.port());
     for _ in 0..2 {
-        // A body would be taken for the next answer's head.
+        // A body would be taken for the head of the next answer.
         assert_eq!(http.ask("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
         assert_eq!(http.ask("HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
     }
@@ -110,7 +110,7 @@ fn a_request_target_may_have_a_query_or_be_a_url(cores: usize) {
     }
 }
 
-fn every_answer_forbids_to_guess_at_its_type(cores: usize) {
+fn every_answer_forbids_browsers_to_guess_its_type(cores: usize) {
     let daemon = Daemon::start(cores, &["--publish-key", "s3cret"]);
     let publish = |key: &str, message: &str| publish_request(message, &format!("Authorization: Bearer {key}\r\n"));
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();

@@ -1,4 +1,4 @@
-//! PROTOCOL.md §1: what is an LHTTP message, to the byte.
+//! PROTOCOL.md §1: the syntax of an LHTTP message, to the byte.
 
 use crate::helpers::{
     client::Client,
@@ -13,7 +13,7 @@ on_one_and_two_cores!(
     a_head_is_refused_unless_its_lines_end_in_crlf_and_an_empty_one_follows,
     a_start_line_is_the_version_one_space_and_a_command,
     a_command_is_1_to_64_visible_ascii_bytes,
-    what_does_not_start_with_the_version_is_not_lhttp,
+    a_payload_that_does_not_start_with_the_version_is_not_lhttp,
     header_names_are_1_to_64_token_characters_compared_without_case,
     header_values_are_trimmed_when_read_and_forwarded_as_written,
     control_characters_in_a_value_are_refused,
@@ -26,7 +26,7 @@ on_one_and_two_cores!(
     a_refused_message_leaves_the_connection_usable,
 );
 
-/// A client that gets its own publishes in `room` back.
+/// A client that receives its own publishes in `room`.
 fn echo_client(daemon: &Daemon) -> Client {
     let mut client = Client::connect(daemon.port());
     client.subscribe_acked("room");
@@ -39,7 +39,7 @@ fn assert_accepted(client: &mut Client, message: &str) {
     client.expect_text(message);
 }
 
-/// Sends `message`, which must be refused for this reason with nothing of it carried out.
+/// Sends `message`, which must be refused for this reason without any effect.
 #[track_caller]
 fn assert_refused(client: &mut Client, message: &str, code: u16, reason: &str) {
     client.say(message);
@@ -111,7 +111,7 @@ fn a_command_is_1_to_64_visible_ascii_bytes(cores: usize) {
     }
 }
 
-fn what_does_not_start_with_the_version_is_not_lhttp(cores: usize) {
+fn a_payload_that_does_not_start_with_the_version_is_not_lhttp(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = echo_client(&daemon);
     for message in ["", "hi", "LHTTP/1.", "LHTTP/1.1 chat\r\n\r\n", "lhttp/1.0 chat\r\n\r\n", " LHTTP/1.0 chat\r\n\r\n"]
@@ -198,7 +198,7 @@ fn a_message_of_64_kib_is_accepted_and_one_byte_more_closes_the_connection(cores
     client.say(&message(65_537));
     client.expect_closed_with(1009);
 
-    // In fragments that are each allowed: what counts is the message.
+    // In fragments that are each allowed: the limit applies to the message.
     let mut client = echo_client(&daemon);
     let whole = message(65_537);
     let (first, second) = whole.as_bytes().split_at(40_000);

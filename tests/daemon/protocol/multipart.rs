@@ -1,4 +1,4 @@
-//! PROTOCOL.md §4: offsets into the body, checked before anything is carried out.
+//! PROTOCOL.md §4: offsets into the body, which the server checks before it carries anything out.
 
 use rand::RngExt;
 
@@ -7,12 +7,12 @@ use crate::helpers::{
 };
 
 on_one_and_two_cores!(
-    the_seeds_examples_are_forwarded_unchanged,
+    the_protocols_examples_are_forwarded_unchanged,
     parts_may_have_no_headers_and_need_not_start_at_0,
     offsets_count_bytes,
     wrong_offsets_are_refused,
     a_part_without_an_empty_line_is_refused,
-    random_offsets_are_judged_as_a_naive_reader_judges_them,
+    random_offsets_get_the_same_verdict_as_from_a_naive_reader,
 );
 
 fn subscriber(daemon: &Daemon) -> Client {
@@ -39,12 +39,12 @@ fn assert_refused(client: &mut Client, offsets: &str, body: &str) {
 const FIRST: &str = "content-type:text/json\r\n\r\n{filename:file.txt,fileLen:5}content-type:text/plain\r\n\r\nhello";
 const SECOND: &str = "k1:v1\r\n\r\nbody1k2:v2\r\n\r\nbody2";
 
-fn the_seeds_examples_are_forwarded_unchanged(cores: usize) {
+fn the_protocols_examples_are_forwarded_unchanged(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut client = subscriber(&daemon);
     assert_accepted(&mut client, "0 55", FIRST);
     assert_accepted(&mut client, "0 14", SECOND);
-    // The seed's own offset is off by one, which nobody can see: `ontent-type` is a header too.
+    // An offset that is one too large. No server can detect it: `ontent-type` is a valid header too.
     assert_accepted(&mut client, "0 56", FIRST);
 }
 
@@ -68,7 +68,7 @@ fn offsets_count_bytes(cores: usize) {
     assert_accepted(&mut client, "4", "éé\r\nx");
     assert_accepted(&mut client, "0 8", "\r\néééa:b\r\n\r\n");
     assert_refused(&mut client, "2", "éé\r\n");
-    // As characters these would fit.
+    // These offsets would fit if they counted characters.
     assert_refused(&mut client, "0 5", "\r\néééa:b\r\n\r\n");
 }
 
@@ -104,7 +104,7 @@ fn a_part_without_an_empty_line_is_refused(cores: usize) {
     }
 }
 
-/// PROTOCOL.md §4 in the plainest words; bodies here have one kind of header only, `k:v`.
+/// PROTOCOL.md §4 in the plainest code. Bodies here have only one kind of header, `k:v`.
 fn is_right(offsets: &[usize], body: &str) -> bool {
     let ascending = offsets.windows(2).all(|pair| pair[0] < pair[1]);
     let ends = offsets.iter().skip(1).copied().chain([body.len()]);
@@ -119,7 +119,7 @@ fn is_right(offsets: &[usize], body: &str) -> bool {
         })
 }
 
-fn random_offsets_are_judged_as_a_naive_reader_judges_them(cores: usize) {
+fn random_offsets_get_the_same_verdict_as_from_a_naive_reader(cores: usize) {
     let mut rng = seeded_rng();
     let daemon = Daemon::start(cores, &[]);
     let mut client = subscriber(&daemon);
@@ -133,11 +133,11 @@ fn random_offsets_are_judged_as_a_naive_reader_judges_them(cores: usize) {
             body += ["\r\n", "\r\nbody", "\r\n\r\n", ""][rng.random_range(0..4)];
         }
         if rng.random_range(0..4) == 0 {
-            // Whole headers are cut off or added, so that what is left is never half a header's name.
+            // Whole headers are cut off or added, so that the rest never begins with half a header's name.
             let moved = rng.random_range(0..offsets.len());
             offsets[moved] += 5;
         }
-        // A part whose start is inside another line is a matter of header syntax, which this oracle does not know.
+        // A part that starts inside another line is a matter of header syntax, which this oracle does not know.
         let boundary = |&offset: &usize| {
             offset >= body.len() || ["k:v\r\n", "\r\n"].iter().any(|start| body[offset..].starts_with(start))
         };

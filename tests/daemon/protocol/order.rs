@@ -1,4 +1,4 @@
-//! PROTOCOL.md §2: order per publisher and channel, and that what is acknowledged is live, across cores.
+//! PROTOCOL.md §2: the order per publisher and channel, and that an acknowledged subscription is live, across cores.
 
 use std::thread;
 
@@ -11,14 +11,14 @@ on_one_and_two_cores!(
     an_acknowledged_subscription_receives_the_next_publish_from_anywhere,
     an_acknowledged_pattern_receives_the_next_publish_from_anywhere,
     an_acknowledged_unsubscription_receives_nothing_more,
-    whoever_takes_the_place_of_a_lost_connection_inherits_nothing,
+    a_connection_in_the_slot_of_a_lost_one_inherits_nothing,
     each_of_many_messages_sent_at_once_is_acknowledged_once,
 );
 
 const PUBLISHERS: usize = 4;
 const SUBSCRIBERS: usize = 16;
 const MESSAGES: usize = 2_000;
-/// Publishes sent with one write, so that a turn sees many.
+/// Publishes in one write, so that a turn reads many.
 const BATCH: usize = 50;
 
 fn numbered(publisher: usize, number: usize) -> String {
@@ -61,7 +61,7 @@ fn expect_each_publisher_in_order(mut client: Client) {
     client.expect_nothing_before_ack();
 }
 
-/// Clients on all cores: as many as make it sure that both cores have some.
+/// So many clients that both cores certainly have some.
 fn pool(daemon: &Daemon) -> Vec<Client> {
     (0..8).map(|_| Client::connect(daemon.port())).collect()
 }
@@ -116,7 +116,7 @@ fn each_of_many_messages_sent_at_once_is_acknowledged_once(cores: usize) {
     });
     let frames: Vec<u8> = messages.flat_map(|message| frame::masked(FIN | TEXT, message.as_bytes())).collect();
     client.send_raw(&frames);
-    // The protocol promises an answer to each, not their order: a subscription may have to wait for other cores.
+    // The protocol promises an answer to each, but not their order: a subscription may have to wait for other cores.
     let mut tokens: Vec<usize> = (0..500)
         .map(|_| {
             let text = String::from_utf8(client.recv().payload).expect("text");
@@ -128,17 +128,18 @@ fn each_of_many_messages_sent_at_once_is_acknowledged_once(cores: usize) {
     assert_eq!(tokens, (0..500).collect::<Vec<_>>());
 }
 
-fn whoever_takes_the_place_of_a_lost_connection_inherits_nothing(cores: usize) {
+fn a_connection_in_the_slot_of_a_lost_one_inherits_nothing(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut publisher = Client::connect(daemon.port());
     for round in 0..300 {
         let mut lost = Client::connect(daemon.port());
-        // It goes while its acknowledgement may still wait for another core, and its deliveries for the next turn.
+        // The client leaves while its acknowledgement may still wait for another core, and its deliveries for the next
+        // turn.
         lost.say(&chat(&[&format!("subscribe:lost lost.{round} *.{round}"), "ack:lost"], ""));
         publisher.say(&chat(&[&format!("publish:lost lost.{round}")], &"for the lost one".repeat(round)));
         drop(lost);
         let mut next = Client::connect(daemon.port());
-        // A name of its own: what was published to another may still be on its way between the cores.
+        // A new name: a message to another name may still be in flight between the cores.
         let end = format!("end.{round}");
         next.subscribe_acked(&end);
         publisher.say(&chat(&[&format!("publish:lost lost.{round}")], "for the lost one"));

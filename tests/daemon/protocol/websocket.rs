@@ -1,4 +1,4 @@
-//! RFC 6455 after the handshake: what a peer may send, in whatever pieces it comes.
+//! RFC 6455 after the handshake: everything that a peer may send, in any pieces.
 
 use rand::RngExt;
 
@@ -15,8 +15,8 @@ on_one_and_two_cores!(
     control_frames_between_fragments_are_answered_at_once,
     a_close_is_echoed_with_its_code_and_the_connection_ends,
     nothing_is_carried_out_after_a_close,
-    a_peer_that_goes_without_a_close_is_gone,
-    what_was_sent_before_an_end_is_carried_out,
+    a_peer_that_leaves_without_a_close_frame_is_removed,
+    messages_before_the_end_of_input_are_carried_out,
     bytes_that_come_one_by_one_are_served,
     a_frame_is_the_same_wherever_it_is_cut,
     random_cuts_of_one_stream_give_the_same_deliveries,
@@ -100,12 +100,12 @@ fn nothing_is_carried_out_after_a_close(cores: usize) {
     witness.expect_text(&chat(&["publish:room"], "sentinel"));
 }
 
-fn a_peer_that_goes_without_a_close_is_gone(cores: usize) {
+fn a_peer_that_leaves_without_a_close_frame_is_removed(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut witness = echo_client(&daemon);
     for round in 0..50 {
         let mut client = echo_client(&daemon);
-        // Sometimes inside a frame, and with its own echo unread.
+        // Sometimes the client leaves inside a frame, and with its own echo unread.
         client.say(&chat(&["publish:room"], "unread"));
         client.send_raw(&frame::masked(FIN | TEXT, b"LHTTP/1.0 chat\r\n\r\ncut off")[..round % 20]);
         witness.expect_text(&chat(&["publish:room"], "unread"));
@@ -115,7 +115,7 @@ fn a_peer_that_goes_without_a_close_is_gone(cores: usize) {
     daemon.assert_healthy();
 }
 
-fn what_was_sent_before_an_end_is_carried_out(cores: usize) {
+fn messages_before_the_end_of_input_are_carried_out(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut witness = echo_client(&daemon);
     for round in 0..100 {
@@ -131,7 +131,7 @@ fn what_was_sent_before_an_end_is_carried_out(cores: usize) {
     }
 }
 
-/// A stream of valid frames of every kind, and what an echo client gets for it.
+/// A stream of valid frames of every kind, and the answers that an echo client gets.
 fn stream_and_answers() -> (Vec<u8>, Vec<frame::Frame>) {
     let mut bytes = Vec::new();
     let mut answers = Vec::new();

@@ -1,4 +1,4 @@
-//! RFC 6455: what a peer must not send, and the close code that it gets for it.
+//! RFC 6455: everything that a peer must not send, and the close code for each.
 
 use crate::helpers::{
     client::Client,
@@ -19,12 +19,12 @@ on_one_and_two_cores!(
     a_close_reason_that_is_not_utf8_gets_1007,
     a_header_that_announces_a_terabyte_gets_1009_at_once_and_no_memory,
     a_last_fragment_that_goes_over_the_limit_gets_1009_before_its_payload,
-    a_violation_behind_good_messages_does_not_take_them_back,
-    a_violation_ends_its_connection_alone,
+    a_violation_does_not_undo_earlier_messages,
+    a_violation_ends_only_its_own_connection,
     a_sender_of_far_too_much_still_reads_why_it_was_closed,
 );
 
-/// Sends these bytes on a fresh connection, which must be closed with `code` and end.
+/// Sends these bytes on a fresh connection. The server must close it with `code`.
 #[track_caller]
 fn assert_closed(daemon: &Daemon, bytes: &[u8], code: u16) {
     let mut client = Client::connect(daemon.port());
@@ -103,8 +103,8 @@ fn close_codes_that_are_not_allowed_get_1002(cores: usize) {
     assert_closed(&daemon, &frame::masked(FIN | CLOSE, b"\x03"), 1002);
 }
 
-/// Not UTF-8, each for a reason of its own (RFC 3629 §3): stray continuation, bytes that never occur, overlong forms,
-/// surrogates, beyond U+10FFFF, cut off.
+/// Invalid UTF-8, each for a different reason (RFC 3629 §3): stray continuation, bytes that never occur, overlong
+/// forms, surrogates, beyond U+10FFFF, cut off.
 const NOT_UTF8: [&[u8]; 11] = [
     b"\x80",
     b"\xFF",
@@ -122,7 +122,7 @@ const NOT_UTF8: [&[u8]; 11] = [
 fn text_that_is_not_utf8_gets_1007(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     for wrong in NOT_UTF8 {
-        // In the body, in the head, and in something that is not LHTTP.
+        // In the body, in the head, and in a payload that is not LHTTP.
         for around in ["LHTTP/1.0 chat\r\npublish:room\r\n\r\nbody ", "LHTTP/1.0 chat\r\npublish:room\r\nx:", ""] {
             let payload = [around.as_bytes(), wrong].concat();
             assert_closed(&daemon, &frame::masked(FIN | TEXT, &payload), 1007);
@@ -132,7 +132,7 @@ fn text_that_is_not_utf8_gets_1007(cores: usize) {
             assert_closed(&daemon, &fragments.concat(), 1007);
         }
     }
-    // Another character between two halves of one.
+    // Another character between the two halves of one.
     let fragments = [frame::masked(TEXT, b"\xE2\x82"), frame::masked(CONTINUATION, b"a"), frame::masked(FIN, b"\xAC")];
     assert_closed(&daemon, &fragments.concat(), 1007);
 }
@@ -151,7 +151,7 @@ fn a_header_that_announces_a_terabyte_gets_1009_at_once_and_no_memory(cores: usi
     let before = daemon.memory();
     for announced in [65_537, 1 << 20, 1 << 32, 1 << 40, (1 << 63) - 1] {
         for opcode in [FIN | TEXT, FIN | BINARY, TEXT] {
-            // 14 bytes, and up to 26 of a payload that would have been a terabyte.
+            // 14 bytes of header, and up to 26 bytes of a payload that would have been a terabyte.
             assert_closed(&daemon, &frame::masked_with_length(opcode, 64, announced, b""), 1009);
             assert_closed(&daemon, &frame::masked_with_length(opcode, 64, announced, &[b'x'; 26]), 1009);
         }
@@ -168,7 +168,7 @@ fn a_last_fragment_that_goes_over_the_limit_gets_1009_before_its_payload(cores: 
     assert_closed(&daemon, &[frame::masked(BINARY, b"xy"), unfinished].concat(), 1009);
 }
 
-fn a_violation_behind_good_messages_does_not_take_them_back(cores: usize) {
+fn a_violation_does_not_undo_earlier_messages(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut witness = Client::connect(daemon.port());
     witness.subscribe_acked("room");
@@ -188,7 +188,7 @@ fn a_violation_behind_good_messages_does_not_take_them_back(cores: usize) {
     witness.expect_text(&chat(&["publish:room"], "sentinel"));
 }
 
-fn a_violation_ends_its_connection_alone(cores: usize) {
+fn a_violation_ends_only_its_own_connection(cores: usize) {
     let mut daemon = Daemon::start(cores, &[]);
     let mut others: Vec<_> = (0..8).map(|_| Client::connect(daemon.port())).collect();
     others.iter_mut().for_each(|client| client.subscribe_acked("room"));
@@ -204,7 +204,7 @@ fn a_sender_of_far_too_much_still_reads_why_it_was_closed(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     for _ in 0..10 {
         let mut client = Client::connect(daemon.port());
-        // The server may stop taking it in at any time; what it said before must not be lost for that.
+        // The server may stop reading at any time, but the error that it sent before must not be lost.
         let _ = client.try_send_raw(&frame::masked(FIN | TEXT, &vec![b'x'; 4 << 20]));
         assert_eq!(client.expect_close().0, 1009);
     }

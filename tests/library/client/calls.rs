@@ -14,7 +14,7 @@ use lhttp::{
 use crate::helpers::{PATIENCE, daemon::Daemon, let_pass, on_one_and_two_cores};
 
 on_one_and_two_cores!(
-    what_is_acknowledged_has_reached_the_subscribers,
+    an_acknowledged_message_has_reached_the_subscribers,
     messages_come_in_the_order_in_which_they_were_published,
     an_unsubscribed_channel_is_silent,
     a_restarted_server_is_found_again_and_subscriptions_are_renewed_before_anything_is_sent,
@@ -32,7 +32,7 @@ fn chat(body: &str) -> Message {
     Message::new("chat").expect("a command").body(body)
 }
 
-/// The next message; fails the test if something else comes, or nothing.
+/// The next message. Fails the test if something else comes, or nothing.
 #[track_caller]
 fn message(client: &mut Client) -> Message {
     match event(client) {
@@ -51,14 +51,14 @@ fn body(client: &mut Client) -> String {
     String::from_utf8(message(client).body_bytes().to_vec()).expect("a text")
 }
 
-/// Fails the test if anything is under way: everything that was sent before is here once this is acknowledged.
+/// Fails the test if anything is in flight: all earlier messages have arrived once this one is acknowledged.
 #[track_caller]
 fn expect_nothing(client: &mut Client) {
     client.send_acked(chat("probe")).expect("the daemon answers");
     assert_eq!(client.poll(Duration::ZERO), Ok(None));
 }
 
-fn what_is_acknowledged_has_reached_the_subscribers(cores: usize) {
+fn an_acknowledged_message_has_reached_the_subscribers(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let (mut alice, mut bob) = (connect(&daemon), connect(&daemon));
     alice.subscribe("room logs.>").unwrap();
@@ -116,7 +116,7 @@ fn a_restarted_server_is_found_again_and_subscriptions_are_renewed_before_anythi
     drop(daemon);
     let State::Waiting { why, .. } = state(&mut client) else { panic!("open without a server") };
     assert!(!why.is_empty());
-    // These wait for the server; the client receives its own messages, so the subscription was there first.
+    // These calls wait for the server. The client receives its own messages, so the subscription was renewed first.
     client.publish_unacked("room", chat("first")).unwrap();
     client.send(&chat("second").header("publish", "other.place").unwrap()).unwrap();
     let _daemon = Daemon::start_on(port, cores, &[]);
@@ -147,7 +147,7 @@ fn state(client: &mut Client) -> State {
 }
 
 #[test]
-fn a_refusal_says_which_code_reason_and_sentence() {
+fn a_refusal_has_its_code_reason_and_sentence() {
     let daemon = Daemon::start(1, &["--max-subscriptions", "1"]);
     let mut client = connect(&daemon);
     client.subscribe("a").unwrap();
@@ -155,14 +155,14 @@ fn a_refusal_says_which_code_reason_and_sentence() {
     assert_eq!((refused.code(), refused.reason()), (Some(429), "too-many-subscriptions"));
     assert!(matches!(&refused, ClientError::Refused(refusal) if refusal.sentence() == refused.sentence()));
     assert_eq!(client.subscriptions().collect::<Vec<_>>(), ["a"]);
-    // What is wrong by itself is not even sent.
+    // A message that is invalid by itself is not even sent.
     for wrong in ["", " ", "a..b", "a.*"] {
         let invalid = client.publish(wrong, chat("")).unwrap_err();
         assert!(matches!(invalid, ClientError::Invalid(_)), "{invalid:?}");
         assert_eq!((invalid.code(), invalid.reason()), (Some(400), "bad-channel"), "{wrong:?}");
     }
     assert_eq!(client.subscribe("a.>.b").unwrap_err().reason(), "bad-channel");
-    // Of what no call waits for, the refusal is an event.
+    // If no call waits for the answer, the refusal is an event.
     client.send(&chat("").header("subscribe", "c").unwrap()).unwrap();
     let Event::Refused(refusal) = event(&mut client) else { panic!("no refusal") };
     assert_eq!((refusal.code(), refusal.reason()), (429, "too-many-subscriptions"));
@@ -170,7 +170,7 @@ fn a_refusal_says_which_code_reason_and_sentence() {
 }
 
 #[test]
-fn what_is_not_lhttp_goes_out_and_comes_in_as_it_is() {
+fn payloads_that_are_not_lhttp_pass_unchanged() {
     let daemon = Daemon::start(1, &[]);
     let mut client = connect(&daemon);
     client.send_payload(Payload::Text("hello".to_owned())).unwrap();
@@ -182,7 +182,7 @@ fn what_is_not_lhttp_goes_out_and_comes_in_as_it_is() {
 }
 
 #[test]
-fn nobody_listening_is_said_at_once() {
+fn a_port_without_a_server_is_reported_at_once() {
     // The port of a listener that is gone.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let start = Instant::now();
@@ -192,7 +192,7 @@ fn nobody_listening_is_said_at_once() {
     for url in ["", "127.0.0.1:1", "http://127.0.0.1", "ws://", "ws://a b"] {
         assert!(matches!(Client::builder(url).connect().unwrap_err(), ClientError::Config(_)), "{url:?}");
     }
-    // Never another port than the one that is meant.
+    // The client must never use another port than the given one.
     for port in ["", "99999", "+80", "8o", "80:80"] {
         for host in ["127.0.0.1", "[::1]", "user:80@127.0.0.1"] {
             let url = format!("ws://{host}:{port}");
@@ -206,7 +206,7 @@ fn nobody_listening_is_said_at_once() {
     let _: Refusal = Message::new("").unwrap_err();
 }
 
-/// Wakes a client that polls without an end, and again after it has seen that; both polls give nothing.
+/// Wakes a client that polls without an end, and again after it has returned. Both polls give no event.
 fn wake_twice(client: &mut Client) {
     let waker = client.waker();
     let woken = Barrier::new(2);
@@ -237,18 +237,18 @@ fn another_thread_ends_a_poll_with_and_without_a_connection() {
 }
 
 #[test]
-fn a_wake_ends_one_poll_and_not_the_next_one_too() {
+fn a_wake_ends_only_one_poll() {
     let daemon = Daemon::start(1, &[]);
     let mut client = connect(&daemon);
     client.waker().wake();
     assert_eq!(client.poll(Duration::MAX), Ok(None));
     let (start, wait) = (Instant::now(), Duration::from_millis(100));
     assert_eq!(client.poll(wait), Ok(None));
-    assert!(start.elapsed() >= wait, "what the first wake has left behind ended another poll");
+    assert!(start.elapsed() >= wait, "a leftover of the first wake ended another poll");
 }
 
 #[test]
-fn no_wake_is_lost_however_it_falls_between_the_pings() {
+fn no_wake_is_lost_at_any_moment_between_the_pings() {
     const WAKES: u64 = 1000;
     let daemon = Daemon::start(1, &[]);
     let mut client = builder(daemon.port()).ping_interval(Duration::from_millis(2)).connect().unwrap();
@@ -261,7 +261,7 @@ fn no_wake_is_lost_however_it_falls_between_the_pings() {
         }
     });
     for number in 0..WAKES {
-        // A moment of its own in every ping interval.
+        // A different moment in every ping interval.
         let_pass(Duration::from_micros(number * 7 % 3000));
         waker.wake();
         assert_eq!(polls.recv_timeout(PATIENCE), Ok(Ok(None)), "wake {number}");

@@ -16,11 +16,11 @@ use crate::helpers::{
     wait_until,
 };
 
-/// Short enough to wait for, where a timeout is what the test is about.
+/// Short, for tests that are about a timeout.
 const SOON: Duration = Duration::from_millis(200);
 
 #[test]
-fn an_answer_that_does_not_come_times_out_and_a_late_one_disturbs_nobody() {
+fn a_missing_answer_times_out_and_a_late_one_disturbs_no_other_call() {
     let (builder, server) = against(
         |_, mut socket| {
             let (late, _) = read(&mut socket);
@@ -37,7 +37,7 @@ fn an_answer_that_does_not_come_times_out_and_a_late_one_disturbs_nobody() {
     assert_eq!(client.publish("room", chat("first")), Err(ClientError::TimedOut));
     assert!(start.elapsed() >= SOON);
     let mut published = client.publish("room", chat("second"));
-    // On a busy machine the answer may take longer than that.
+    // On a busy machine the answer may take longer than this timeout.
     if published == Err(ClientError::TimedOut) {
         published = Ok(());
     }
@@ -103,7 +103,7 @@ fn subscriptions_that_a_restarted_server_refuses_are_reported_and_the_others_kep
 }
 
 #[test]
-fn what_was_unsubscribed_while_it_was_being_renewed_is_not_asked_for_again() {
+fn a_channel_that_is_unsubscribed_during_its_renewal_is_not_requested_again() {
     for channels in ["a", "a b"] {
         let (builder, server) = against(
             move |number, mut socket| {
@@ -156,7 +156,7 @@ fn a_subscribe_whose_connection_is_lost_says_so_if_it_is_not_repeated() {
 fn a_silent_server_is_pinged_and_then_given_up() {
     let (builder, server) = against(
         |_, mut socket| match socket.read() {
-            // Reading on would answer it.
+            // Reading on would answer the ping.
             Ok(tungstenite::Message::Ping(_)) => {
                 let stream = socket.get_mut();
                 let mut rest = Vec::new();
@@ -177,7 +177,7 @@ fn a_silent_server_is_pinged_and_then_given_up() {
 
 #[test]
 fn short_polls_answer_the_servers_pings() {
-    // It closes a connection that is silent for a second; the pings keep it.
+    // The server closes a connection that is silent for a second; the pings keep it open.
     let daemon = Daemon::start(1, &["--ping-interval", "100ms", "--idle-timeout", "1s"]);
     let url = format!("ws://127.0.0.1:{}", daemon.port());
     let mut client = Client::builder(url).reconnect(false).connect().unwrap();
@@ -200,7 +200,7 @@ fn a_server_that_never_answers_the_handshake_is_given_up_in_time() {
 }
 
 #[test]
-fn what_the_server_says_when_it_closes_is_told() {
+fn the_servers_close_reason_is_reported() {
     let daemon = Daemon::start(1, &[]);
     let url = format!("ws://127.0.0.1:{}", daemon.port());
     let mut client = Client::builder(url).reconnect(false).connect().unwrap();
@@ -210,7 +210,7 @@ fn what_the_server_says_when_it_closes_is_told() {
 }
 
 #[test]
-fn a_handshake_that_is_refused_says_how() {
+fn a_refused_handshake_reports_the_servers_answer() {
     let daemon = Daemon::start(1, &["--max-connections", "1"]);
     let url = format!("ws://127.0.0.1:{}", daemon.port());
     let _first = Client::builder(&url).connect().unwrap();
@@ -224,7 +224,7 @@ fn a_server_that_closes_while_much_is_sent_fails_the_call() {
     let url = format!("ws://127.0.0.1:{}", daemon.port());
     let mut client =
         Client::builder(url).timeout(PATIENCE).outbox_bytes_max(32 << 20).reconnect(false).connect().unwrap();
-    // Far more than the kernel takes from a client whose server has stopped reading.
+    // Far more than the kernel buffers for a server that has stopped reading.
     let lost = client.publish("room", chat(vec![b'x'; 16 << 20])).unwrap_err();
     assert!(matches!(&lost, ClientError::Lost(_)), "{lost:?}");
     assert!(matches!(event(&mut client), Event::State(State::Closed { .. })));
@@ -251,13 +251,13 @@ fn a_call_that_finds_no_connection_within_its_timeout_has_sent_nothing() {
     assert!(matches!(&error, ClientError::NotConnected(why) if !why.is_empty()), "{error:?}");
     assert!((SOON..PATIENCE).contains(&start.elapsed()));
     assert!(matches!(client.subscribe("room"), Err(ClientError::NotConnected(_))));
-    // There is nothing to end, so that is done at once.
+    // There is no subscription at the server to end, so the call returns at once.
     client.unsubscribe("room").unwrap();
     assert_eq!(client.subscriptions().count(), 0);
 }
 
 #[test]
-fn through_restarts_nothing_comes_twice_or_out_of_order() {
+fn over_restarts_no_message_comes_twice_or_out_of_order() {
     const LAST: &str = "the last";
     let mut daemon = Some(Daemon::start(1, &[]));
     let port = daemon.as_ref().expect("it runs").port();
@@ -288,7 +288,7 @@ fn through_restarts_nothing_comes_twice_or_out_of_order() {
             while !done.load(Ordering::SeqCst) {
                 let last = restarted.load(Ordering::SeqCst);
                 let message = chat(if last { LAST.to_owned() } else { written.to_string() });
-                // Every third waits for its answer; what is lost is lost, but never repeated.
+                // Every third message waits for its answer. A lost message stays lost, but is never repeated.
                 let _ = match written % 3 {
                     0 => writer.publish("room", message),
                     _ => writer.publish_unacked("room", message),

@@ -1,4 +1,4 @@
-//! The limits of the blocking client: what it does when its inbox, its outbox or the socket takes no more.
+//! The limits of the blocking client: what it does when its inbox, its outbox or the socket is full.
 
 use std::{
     net::TcpStream,
@@ -30,7 +30,7 @@ fn a_full_inbox_fails_the_calls_that_wait_and_loses_nothing(cores: usize) {
     for number in 0..5 {
         writer.publish("room", chat(number.to_string())).unwrap();
     }
-    // Five messages are in front of the answer.
+    // Five messages come before the answer.
     assert_eq!(reader.publish("elsewhere", chat("")), Err(ClientError::InboxFull));
     assert_eq!(reader.publish("elsewhere", chat("")), Err(ClientError::InboxFull));
     for number in 0..5 {
@@ -42,7 +42,7 @@ fn a_full_inbox_fails_the_calls_that_wait_and_loses_nothing(cores: usize) {
 }
 
 #[test]
-fn a_full_outbox_refuses_what_comes_next_and_sends_what_it_has() {
+fn a_full_outbox_refuses_further_messages_and_sends_the_queued_ones() {
     let daemon = Daemon::start(1, &[]);
     let port = daemon.port();
     let mut client = Client::builder(format!("ws://127.0.0.1:{port}"))
@@ -80,7 +80,7 @@ fn an_empty_message_takes_room_in_the_outbox_too() {
 }
 
 #[test]
-fn a_message_that_no_outbox_could_ever_take_is_not_a_valid_one() {
+fn a_message_that_is_larger_than_the_outbox_is_invalid() {
     let daemon = Daemon::start(1, &[]);
     let mut client = Client::builder(format!("ws://127.0.0.1:{}", daemon.port())).connect().unwrap();
     let too_big = || chat(vec![b'x'; 2 << 20]);
@@ -99,7 +99,7 @@ fn a_message_that_no_outbox_could_ever_take_is_not_a_valid_one() {
 }
 
 #[test]
-fn what_could_not_be_sent_is_said_when_closing() {
+fn closing_reports_messages_that_could_not_be_sent() {
     let daemon = Daemon::start(1, &[]);
     let mut client = Client::builder(format!("ws://127.0.0.1:{}", daemon.port())).connect().unwrap();
     drop(daemon);
@@ -134,15 +134,15 @@ fn a_message_over_the_limit_ends_the_connection_with_1009() {
     server.join().unwrap();
 }
 
-/// More than the kernel takes for a server that does not read.
+/// More than the kernel buffers for a server that does not read.
 const MUCH: usize = 400;
 
-/// The message of `much` with this number.
+/// Message `number` of [`MUCH`].
 fn one_of_much(number: usize) -> Message {
     chat(format!("{number:65000}"))
 }
 
-/// Reads what the client has sent, message by message.
+/// Reads all messages of the client, one by one.
 fn read_much(socket: &mut WebSocket<TcpStream>) {
     for number in 0..MUCH {
         assert_eq!(read(socket).1.trim_start(), number.to_string());
@@ -163,7 +163,7 @@ fn a_server_that_does_not_read_makes_a_send_fail_at_once_and_gets_the_rest_later
     let mut client = builder.outbox_bytes_max(1 << 20).connect().unwrap();
     let start = Instant::now();
     let mut number = 0;
-    // The next one may find room again: the kernel goes on moving what it has.
+    // The next one may fit again, because the kernel keeps moving its bytes.
     let refused = loop {
         match client.send(&one_of_much(number)) {
             Ok(()) => number += 1,
@@ -182,7 +182,7 @@ fn a_server_that_does_not_read_makes_a_send_fail_at_once_and_gets_the_rest_later
 }
 
 #[test]
-fn a_server_that_comes_back_and_does_not_read_holds_no_poll_up() {
+fn a_server_that_comes_back_and_does_not_read_delays_no_poll() {
     let (go_on, goes_on) = mpsc::channel();
     let (builder, server) = against(
         move |number, mut socket| {

@@ -12,7 +12,7 @@ use crate::helpers::{
     tls::{Authority, serve},
 };
 
-/// A client that trusts one authority, of a server that has a certificate of another for `host`.
+/// A client that trusts the authority `trusted`, and a server with a certificate of `issuer` for `host`.
 fn client_of(trusted: &Authority, issuer: &Authority, host: &str) -> Builder {
     let port = serve(issuer.server_config(host));
     Client::builder(format!("wss://127.0.0.1:{port}"))
@@ -22,10 +22,10 @@ fn client_of(trusted: &Authority, issuer: &Authority, host: &str) -> Builder {
 }
 
 #[test]
-fn a_server_with_a_certificate_of_a_trusted_authority_is_talked_to() {
+fn a_client_connects_to_a_server_with_a_certificate_of_a_trusted_authority() {
     let authority = Authority::new("trusted");
     let mut client = client_of(&authority, &authority, "127.0.0.1").connect().unwrap();
-    // The last is longer than a TLS record.
+    // The last body is longer than a TLS record.
     for body in [b"hi".to_vec(), vec![0xff; 3], vec![b'x'; 100_000]] {
         client.publish("room", Message::new("chat").unwrap().body(body.clone())).unwrap();
         let Some(Event::Message(message)) = client.poll(PATIENCE).unwrap() else { panic!("no message") };
@@ -36,7 +36,7 @@ fn a_server_with_a_certificate_of_a_trusted_authority_is_talked_to() {
 }
 
 #[test]
-fn a_server_that_cannot_prove_who_it_is_is_not_talked_to() {
+fn a_client_refuses_a_server_that_cannot_prove_its_identity() {
     let (trusted, other) = (Authority::new("right"), Authority::new("wrong"));
     for (issuer, host) in [(&other, "127.0.0.1"), (&trusted, "example.com")] {
         let error = client_of(&trusted, issuer, host).connect().unwrap_err();
@@ -45,7 +45,7 @@ fn a_server_that_cannot_prove_who_it_is_is_not_talked_to() {
 }
 
 #[test]
-fn a_server_that_speaks_no_tls_is_not_talked_to() {
+fn a_client_refuses_a_server_without_tls() {
     let authority = Authority::new("plain");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -59,7 +59,7 @@ fn a_server_that_speaks_no_tls_is_not_talked_to() {
 }
 
 #[test]
-fn a_ca_file_that_is_of_no_use_is_refused_before_anything_is_tried() {
+fn an_unusable_ca_file_is_refused_before_any_attempt() {
     let empty = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("empty-{}.pem", std::process::id()));
     fs::write(&empty, "no certificate").unwrap();
     for file in [PathBuf::from("/does/not/exist.pem"), empty.clone()] {

@@ -1,4 +1,4 @@
-//! How much a processor, a publisher and the messages that they make may ask for, and what they may name.
+//! The bounds of processors, of publishers and of the messages that they make, and the names that they may use.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn texts(names: &[String]) -> Vec<&str> {
     names.iter().map(String::as_str).collect()
 }
 
-/// The refusal of a publish that must not be taken.
+/// The refusal of a publish that must fail.
 #[track_caller]
 fn invalid(result: Result<(), PublishError>) -> Refusal {
     match result.expect_err("it is not taken") {
@@ -46,12 +46,12 @@ fn a_publisher_names_a_channel_once_and_32_at_most() {
 }
 
 #[test]
-fn a_reload_of_the_limit_holds_for_clients_and_for_publishers_that_there_are() {
+fn a_reloaded_limit_applies_to_existing_clients_and_publishers() {
     let server = start(|builder| builder);
     let mut client = Client::connect(server.local_addrs()[0]);
     client.subscribe("a b");
     let publisher = server.publisher();
-    // What was taken before as a repetition of the same head.
+    // These take the fast path for a repeated head.
     for _ in 0..3 {
         client.say("LHTTP/1.0 c\r\npublish:a b\r\n\r\n");
         (0..2).for_each(|_| client.expect("LHTTP/1.0 c\r\npublish:a b\r\n\r\n"));
@@ -70,7 +70,7 @@ fn a_reload_of_the_limit_holds_for_clients_and_for_publishers_that_there_are() {
 }
 
 #[test]
-fn what_is_refused_is_counted() {
+fn refusals_are_counted() {
     let server = start(|builder| builder);
     let mut client = Client::connect(server.local_addrs()[0]);
     for _ in 0..3 {
@@ -90,7 +90,7 @@ fn what_is_refused_is_counted() {
 }
 
 #[test]
-fn a_processor_is_held_to_the_same_and_may_name_what_is_the_systems() {
+fn a_processor_has_the_same_bounds_but_may_name_system_channels() {
     let act = |context: &mut Context<'_>| {
         let refusal = context.publish(&texts(&names(33)), "c", &[], "").unwrap_err();
         assert_eq!((refusal.code(), refusal.reason()), (429, "too-many-channels"));
@@ -107,7 +107,7 @@ fn a_processor_is_held_to_the_same_and_may_name_what_is_the_systems() {
     (0..2).for_each(|_| client.expect("LHTTP/1.0 c\r\npublish:_room $all.1\r\n\r\n"));
     server.publisher().publish(&["_room"], "c", &[], "from the server").unwrap();
     client.expect("LHTTP/1.0 c\r\npublish:_room\r\n\r\nfrom the server");
-    // The client can neither speak there, though it is known there, nor leave.
+    // The client can neither publish nor unsubscribe there, although it is subscribed there.
     client.say("LHTTP/1.0 c\r\npublish:_room\r\n\r\n");
     client.expect_error(403, "forbidden", None);
     client.say("LHTTP/1.0 c\r\nsubscribe:_room\r\n\r\n");
@@ -120,7 +120,7 @@ fn a_processor_is_held_to_the_same_and_may_name_what_is_the_systems() {
 }
 
 #[test]
-fn a_control_header_that_a_processor_adds_is_held_to_what_a_clients_is() {
+fn a_control_header_that_a_processor_adds_has_the_same_bounds_as_a_clients() {
     let change = |context: &mut Context<'_>| {
         let (name, value) = (context.header("name").unwrap().to_owned(), context.header("value").unwrap().to_owned());
         context.add_header(&name, &value).unwrap();
@@ -144,10 +144,9 @@ fn a_control_header_that_a_processor_adds_is_held_to_what_a_clients_is() {
     client.expect_nothing();
 }
 
-/// Each of these subscriptions is looked for among those that were asked for before. Were they compared one by one, it
-/// would take minutes.
+/// Each of these subscriptions is looked up among the earlier ones. A linear search would take minutes.
 #[test]
-fn a_processor_that_subscribes_to_very_many_names_costs_by_their_number() {
+fn the_cost_of_a_processors_many_subscriptions_grows_with_their_number() {
     const NAMES: usize = 100_000;
     let act = |context: &mut Context<'_>| {
         for round in 0..2 {

@@ -1,11 +1,12 @@
-//! Changing a message: what subscribers get and what `send` answers follow it, and what becomes invalid is refused whole.
+//! Changes to a message: subscribers and the answers of `send` see them, and a message that becomes invalid is refused
+//! whole.
 
 use lhttp::{Config, Context};
 
 use crate::helpers::{self, Client, Log, on_message, start};
 
 #[test]
-fn changes_show_in_what_subscribers_get_in_answers_and_in_the_context() {
+fn changes_reach_subscribers_answers_and_the_context() {
     let log = Log::default();
     let seen = log.clone();
     let change = move |context: &mut Context<'_>| {
@@ -34,13 +35,13 @@ fn changes_show_in_what_subscribers_get_in_answers_and_in_the_context() {
 }
 
 #[test]
-fn what_is_not_changed_is_forwarded_and_answered_byte_for_byte() {
+fn an_unchanged_message_is_forwarded_and_answered_byte_for_byte() {
     let server = start(|builder| builder.processor("say", on_message(|context| context.send(context.body()))));
     let mut client = Client::connect(server.local_addrs()[0]);
     client.subscribe("room");
     let odd = "LHTTP/1.0 say\r\nPublish: \troom  \r\nx:\r\nx :y\r\n\r\n\r\n\r\nbody";
     client.say(odd);
-    client.expect_error(400, "bad-header", None); // "x " is no name
+    client.expect_error(400, "bad-header", None); // "x " is not a name
     let odd = odd.replace("x :y", "x:: y ");
     client.say(&odd);
     client.expect(&odd);
@@ -58,7 +59,7 @@ fn a_text_whose_body_is_replaced_by_bytes_goes_as_binary() {
 }
 
 #[test]
-fn control_headers_that_are_removed_are_not_acted_on_and_those_added_are() {
+fn removed_control_headers_have_no_effect_and_added_ones_have() {
     let steer = |context: &mut Context<'_>| {
         assert!(context.remove_header("publish") && context.remove_header("ack"));
         context.add_header("subscribe", "added").unwrap();
@@ -77,7 +78,7 @@ fn control_headers_that_are_removed_are_not_acted_on_and_those_added_are() {
 }
 
 #[test]
-fn a_change_that_makes_the_message_invalid_is_refused_with_all_that_was_asked_for() {
+fn a_change_that_makes_the_message_invalid_refuses_the_whole_message() {
     let change = |context: &mut Context<'_>| {
         context.send("no");
         context.subscribe("other").unwrap();

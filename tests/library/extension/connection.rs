@@ -1,4 +1,5 @@
-//! What a context knows of its connection, the value that users keep with it, and answers from other threads.
+//! A context's data about its connection, the value that users keep with the connection, and answers from other
+//! threads.
 
 use std::{sync::mpsc, thread, time::Duration};
 
@@ -12,7 +13,7 @@ fn the_handshake_and_the_peer_are_known_from_on_open_on() {
     impl Look {
         fn look(&self, context: &Context<'_>) {
             let mut names: Vec<_> = context.handshake_headers().filter(|(name, _)| name.starts_with("x-")).collect();
-            names.sort_by_key(|(name, _)| *name); // the client's library mixes the names, not the values of one
+            names.sort_by_key(|(name, _)| *name); // the client's library reorders names, but not the values of one name
             let (path, query) = (context.path(), context.query());
             let peer = context.peer_addr().expect("it has come over TCP");
             self.0.push(format!("{path} {query:?} {peer} {:?} {names:?}", context.handshake_header("X-One")));
@@ -67,7 +68,7 @@ fn each_connection_has_an_id_of_its_own() {
             let id = ask();
             assert_eq!(ask(), id);
             ids.push(id.into_text().unwrap().to_string());
-            // Every other one makes room for the next, whose id must not be the old one.
+            // Every other connection makes room for the next, whose id must differ from the old one.
             if number % 2 == 0 { client.close() } else { open.push(client) }
         }
         ids.sort();
@@ -77,7 +78,7 @@ fn each_connection_has_an_id_of_its_own() {
 }
 
 #[test]
-fn a_value_is_kept_with_its_connection_by_type_until_behind_the_last_on_close() {
+fn a_connection_keeps_one_value_per_type_until_after_the_last_on_close() {
     struct Count(u32, Log);
     impl Drop for Count {
         fn drop(&mut self) {
@@ -123,7 +124,7 @@ fn a_value_is_kept_with_its_connection_by_type_until_behind_the_last_on_close() 
     count(&mut two, "", 2);
 }
 
-/// Hands the repliers of its messages to the test.
+/// Passes the repliers of its messages to the test.
 fn hand_over(sender: mpsc::SyncSender<Replier>) -> impl Processor + 'static {
     on_message(move |context| {
         context.set_command("answer").unwrap();
@@ -169,7 +170,7 @@ fn a_replier_of_a_raw_message_answers_with_the_body_alone() {
 }
 
 #[test]
-fn a_replier_whose_connection_is_gone_reaches_nobody_and_after_the_server_it_says_so() {
+fn a_replier_of_a_closed_connection_reaches_nobody_and_reports_a_stopped_server() {
     let (sender, repliers) = mpsc::sync_channel(10);
     let server = start(|builder| builder.processor("ask", hand_over(sender)));
     let mut gone = Client::connect(server.local_addrs()[0]);
@@ -177,7 +178,7 @@ fn a_replier_whose_connection_is_gone_reaches_nobody_and_after_the_server_it_say
     let of_gone = repliers.recv().unwrap();
     gone.close();
     wait_for(|| server.stats().connections == 0);
-    // This one gets the same slot.
+    // This connection gets the same slot.
     let mut client = Client::connect(server.local_addrs()[0]);
     client.say("LHTTP/1.0 ask\r\n\r\n");
     let replier = repliers.recv().unwrap();
@@ -220,7 +221,7 @@ fn a_raw_message_is_all_body_and_cannot_be_changed() {
 }
 
 #[test]
-fn handshakes_that_are_kept_count_in_the_memory_budget_and_the_largest_go_first() {
+fn kept_handshakes_count_in_the_memory_budget_and_the_largest_are_closed_first() {
     struct Nothing;
     impl Filter for Nothing {}
     const BUDGET: u64 = 1 << 20;

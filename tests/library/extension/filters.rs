@@ -1,4 +1,4 @@
-//! Filters: their order, what they reject, what they change.
+//! Filters: their order, their rejections, and their changes.
 
 use std::{
     io::{Read, Write},
@@ -9,7 +9,7 @@ use lhttp::{Config, Context, Filter, Handle, Refusal};
 
 use crate::helpers::{Client, Log, PATIENCE, Recorder, on_message, start, wait_for};
 
-/// A filter of two functions.
+/// A filter made of two functions.
 struct Hooks<O, B>(O, B);
 
 impl<O, B> Filter for Hooks<O, B>
@@ -46,7 +46,7 @@ impl Filter for After {
 }
 
 #[test]
-fn filters_run_in_order_around_the_processor_and_hear_of_the_end_behind_it() {
+fn filters_run_in_order_around_the_processor_and_learn_of_the_close_after_it() {
     let log = Log::default();
     let server = start(|builder| {
         let builder = builder.filter(Recorder::new("1", &log)).filter(Recorder::new("2", &log));
@@ -68,7 +68,7 @@ fn filters_run_in_order_around_the_processor_and_hear_of_the_end_behind_it() {
 }
 
 #[test]
-fn a_connection_that_a_filter_does_not_want_gets_the_error_and_1008() {
+fn a_connection_that_a_filter_rejects_gets_the_error_and_1008() {
     let log = Log::default();
     let sends = on_open(|context| {
         context.send("welcome");
@@ -95,7 +95,7 @@ fn a_connection_that_a_filter_does_not_want_gets_the_error_and_1008() {
 }
 
 #[test]
-fn what_a_client_says_before_it_is_turned_away_is_not_heard() {
+fn messages_that_a_client_sends_before_its_rejection_are_ignored() {
     let log = Log::default();
     let rejects = on_open(|_| Err(Refusal::new(403, "forbidden", "no")));
     let server = start(|builder| builder.filter(rejects).filter(Recorder::new("f", &log)));
@@ -136,7 +136,7 @@ fn a_message_that_a_filter_rejects_has_no_effect_and_goes_no_further() {
 }
 
 #[test]
-fn a_filters_change_is_what_later_filters_the_processor_and_subscribers_see() {
+fn later_filters_the_processor_and_subscribers_see_a_filters_change() {
     let log = Log::default();
     let stamp = before(|context| {
         context.set_header("from", "mike")?;
@@ -164,7 +164,7 @@ fn a_filters_change_is_what_later_filters_the_processor_and_subscribers_see() {
 }
 
 #[test]
-fn a_filter_may_mend_a_message_and_one_that_breaks_it_is_refused() {
+fn a_filter_may_repair_a_message_and_a_message_that_it_breaks_is_refused() {
     let log = Log::default();
     let change = before(|context| match context.command() {
         "mend" => context.set_header("publish", "room"),
@@ -176,11 +176,11 @@ fn a_filter_may_mend_a_message_and_one_that_breaks_it_is_refused() {
     client.expect("LHTTP/1.0 mend\r\nsubscribe:room\r\npublish:room\r\n\r\n");
     client.say("LHTTP/1.0 break\r\npublish:room\r\nack:7\r\n\r\n");
     client.expect_error(400, "bad-channel", Some("7"));
-    assert!(log.lines().is_empty(), "no processor sees a message that is unsound");
+    assert!(log.lines().is_empty(), "no processor sees an invalid message");
 }
 
 #[test]
-fn after_request_comes_when_all_has_happened_and_cannot_refuse_any_more() {
+fn after_request_runs_after_all_effects_and_can_no_longer_refuse() {
     let server = start(|builder| builder.filter(After));
     let mut client = Client::connect(server.local_addrs()[0]);
     client.say("LHTTP/1.0 x\r\nsubscribe:room\r\npublish:room\r\nack:7\r\n\r\nbody");
@@ -225,7 +225,7 @@ fn assert_post(server: &Handle, key: Option<&str>, status: u16) {
 }
 
 #[test]
-fn a_server_with_filters_takes_posts_with_a_key_or_when_it_is_told_to() {
+fn a_server_with_filters_accepts_posts_with_a_key_or_if_an_option_allows_them() {
     let everything_passes = || on_open(|_| Ok(()));
     assert_post(&start(|builder| builder), None, 200);
     assert_post(&start(|builder| builder.processor("a", on_message(|_| {}))), None, 200);
@@ -241,7 +241,7 @@ fn a_server_with_filters_takes_posts_with_a_key_or_when_it_is_told_to() {
     assert!(sentence.ends_with("it needs a publish key\n"), "{sentence}");
     client.expect_nothing();
 
-    // A key opens the door while the server runs, and taking it away shuts it.
+    // A key enables posts while the server runs, and removing the key disables them.
     let without = server.reloader().config();
     let with = Config { publish_key: Some("s3cret".into()), ..without.clone() };
     server.reloader().reload(&with).unwrap();

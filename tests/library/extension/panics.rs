@@ -1,4 +1,4 @@
-//! Code of the user's that panics: its connection is closed with 1011 and counted, and nobody else notices.
+//! A panic in user code closes its connection with 1011 and is counted. No other connection notices.
 
 use std::panic;
 
@@ -6,10 +6,10 @@ use lhttp::{Context, Filter, Processor, Refusal};
 
 use crate::helpers::{self, Client, Log, start, wait_for};
 
-/// The payload of a panic that a test wants.
+/// The payload of an intended panic.
 const ON_PURPOSE: &str = "on purpose";
 
-/// Keeps panics with [`ON_PURPOSE`] from being printed; all others are.
+/// Suppresses the message of panics with [`ON_PURPOSE`]; all other panics are printed.
 fn silence_panics_on_purpose() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -22,7 +22,7 @@ fn silence_panics_on_purpose() {
     });
 }
 
-/// Panics in the hook that it is named after.
+/// Panics in the hook with this name.
 struct Panics(&'static str);
 
 impl Panics {
@@ -51,7 +51,7 @@ impl Processor for Panics {
 
 impl Filter for Panics {
     fn on_open(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
-        // The test's other clients must live.
+        // The test's other clients must survive.
         if context.path() == "/panic" {
             self.at("filter open", context);
         }
@@ -97,7 +97,7 @@ fn a_panic_closes_its_connection_alone_and_nothing_of_the_message_happens() {
 }
 
 #[test]
-fn a_panic_in_on_open_turns_the_connection_away() {
+fn a_panic_in_on_open_rejects_the_connection() {
     silence_panics_on_purpose();
     let server = start(|builder| builder.filter(Panics("filter open")));
     let mut other = Client::connect(server.local_addrs()[0]);
@@ -109,7 +109,7 @@ fn a_panic_in_on_open_turns_the_connection_away() {
 }
 
 #[test]
-fn a_panic_after_the_message_was_carried_out_undoes_only_what_it_asked_for() {
+fn a_panic_after_the_message_was_carried_out_undoes_only_its_own_requests() {
     silence_panics_on_purpose();
     let server = start(|builder| builder.filter(Panics("filter after")));
     let mut other = Client::connect(server.local_addrs()[0]);
@@ -123,7 +123,7 @@ fn a_panic_after_the_message_was_carried_out_undoes_only_what_it_asked_for() {
 }
 
 #[test]
-fn a_panic_in_on_close_undoes_what_it_asked_for_and_the_others_still_hear_of_the_end() {
+fn a_panic_in_on_close_undoes_its_own_requests_and_the_others_still_learn_of_the_close() {
     silence_panics_on_purpose();
     for hook in ["processor close", "filter close"] {
         let log = Log::default();
@@ -163,7 +163,7 @@ fn a_panic_in_the_destructor_of_a_kept_value_harms_nobody() {
     client.close();
     other.expect_nothing();
     wait_for(|| server.stats().panics == 1);
-    // Replacing the value drops it within the call, which costs the connection.
+    // Replacing the value drops it during the call, which costs the connection.
     other.say("LHTTP/1.0 arm\r\n\r\n");
     other.say("LHTTP/1.0 arm\r\n\r\n");
     other.expect_close(1011);

@@ -1,4 +1,4 @@
-//! Processors: when they are called, and what they can do about a message.
+//! Processors: when they are called, and what they can do with a message.
 
 use lhttp::{Context, Message, Processor, Refusal, Server, StartError};
 
@@ -30,7 +30,7 @@ fn a_processor_is_opened_once_for_each_command_and_connection_and_closed_once() 
 }
 
 #[test]
-fn a_stopping_server_closes_what_was_opened() {
+fn a_stopping_server_closes_every_opened_processor() {
     let log = Log::default();
     let server = start(|builder| builder.processor("a", Recorder::new("A", &log)));
     let mut client = Client::connect(server.local_addrs()[0]);
@@ -52,7 +52,7 @@ fn the_second_processor_of_a_command_takes_the_place_of_the_first() {
 }
 
 #[test]
-fn a_command_that_no_message_can_have_keeps_the_server_from_starting() {
+fn an_impossible_command_keeps_the_server_from_starting() {
     for command in ["", "two words", "tab\t", "ünï"] {
         let builder = Server::builder().listen(([127, 0, 0, 1], 0).into()).processor(command, on_message(|_| {}));
         assert!(matches!(builder.start(), Err(StartError::Config(_))), "{command:?}");
@@ -114,7 +114,7 @@ fn a_processor_answers_subscribes_and_publishes_in_order_and_before_the_messages
 }
 
 #[test]
-fn an_answer_is_text_only_when_the_question_was_and_the_answer_can_be() {
+fn an_answer_is_text_only_if_the_message_was_text_and_the_answer_is_utf8() {
     let act = |context: &mut Context<'_>| {
         context.send("text");
         context.send([0xff]);
@@ -153,7 +153,7 @@ fn a_processor_that_refuses_undoes_the_message_and_the_connection_stays() {
     client.expect("LHTTP/1.0 no\r\npublish:room\r\n\r\n");
 }
 
-/// Greets, and refuses what the header `refuse` says.
+/// Greets, and refuses if the header `refuse` says so.
 struct Greets(Log);
 
 impl Processor for Greets {
@@ -181,7 +181,7 @@ impl Processor for Greets {
 }
 
 #[test]
-fn what_on_open_asks_for_outlives_a_message_that_is_refused() {
+fn requests_of_on_open_outlive_a_refused_message() {
     let log = Log::default();
     let server = start(|builder| builder.processor("a", Greets(log.clone())));
     let mut client = Client::connect(server.local_addrs()[0]);
@@ -197,7 +197,7 @@ fn what_on_open_asks_for_outlives_a_message_that_is_refused() {
 }
 
 #[test]
-fn a_refusal_in_on_open_refuses_the_message_and_opens_once_all_the_same() {
+fn a_refusal_in_on_open_refuses_the_message_and_still_opens_once() {
     let log = Log::default();
     let server = start(|builder| builder.processor("a", Greets(log.clone())));
     let mut client = Client::connect(server.local_addrs()[0]);
@@ -211,7 +211,7 @@ fn a_refusal_in_on_open_refuses_the_message_and_opens_once_all_the_same() {
 }
 
 #[test]
-fn a_processor_closes_its_connection_behind_what_it_sent() {
+fn a_processor_closes_its_connection_after_its_messages() {
     let log = Log::default();
     let act = |context: &mut Context<'_>| {
         context.send("goodbye");
@@ -270,7 +270,7 @@ fn a_processor_that_is_closed_can_still_publish() {
 }
 
 #[test]
-fn what_a_processor_asks_for_wrongly_is_an_error_to_it_and_no_harm() {
+fn an_invalid_request_of_a_processor_is_an_error_to_it_and_harmless() {
     let log = Log::default();
     let seen = log.clone();
     let act = move |context: &mut Context<'_>| {

@@ -9,7 +9,7 @@ use crate::helpers::{Client, on_message, one_and_two_cores, start, start_with_co
 const MESSAGES: usize = 2000;
 const CLIENTS: usize = 6;
 
-/// Publishes, again and again while the server is behind.
+/// Publishes, and retries while the server is behind.
 fn publish(publisher: &Publisher, channel: &str, body: &str) {
     wait_for(|| match publisher.publish(&[channel], "n", &[], body) {
         Ok(()) => true,
@@ -24,7 +24,7 @@ fn a_publish_reaches_the_subscribers_of_each_channel_on_every_core() {
         let server = start_with_cores(cores, |builder| builder);
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(server.local_addrs()[0])).collect();
         clients.iter_mut().for_each(|client| client.subscribe("a b.*"));
-        // Each publisher of a handle goes in by another core.
+        // Each publisher of a handle goes in through another core.
         for publisher in [server.publisher(), server.publisher()] {
             publisher.publish(&["a"], "chat", &[("from", "mike"), ("x", "")], "hello").unwrap();
             publisher.publish(&["a", "b.c", "nobody"], "chat", &[], [0xff]).unwrap();
@@ -47,7 +47,7 @@ fn a_publish_reaches_the_subscribers_of_each_channel_on_every_core() {
 }
 
 #[test]
-fn what_one_caller_publishes_to_a_channel_arrives_in_its_order_on_every_core() {
+fn messages_of_one_caller_to_a_channel_arrive_in_order_on_every_core() {
     for cores in one_and_two_cores() {
         let server = start_with_cores(cores, |builder| builder);
         let publisher = server.publisher();
@@ -58,7 +58,7 @@ fn what_one_caller_publishes_to_a_channel_arrives_in_its_order_on_every_core() {
                 client
             })
             .collect();
-        // Two callers through clones of one publisher, and readers that read all the while.
+        // Two callers with clones of one publisher, and clients that read all the time.
         let callers: Vec<_> = ["x", "y"]
             .map(|caller| {
                 let publisher = publisher.clone();
@@ -74,7 +74,7 @@ fn what_one_caller_publishes_to_a_channel_arrives_in_its_order_on_every_core() {
     }
 }
 
-/// Reads what both callers publish; fails the test if one of them is out of order. Gives the bodies.
+/// Reads the messages of both callers. Fails the test if those of one caller are out of order. Returns the bodies.
 fn read_both(mut client: Client) -> Vec<String> {
     let mut next = [0, 0];
     let mut bodies = Vec::new();
@@ -92,7 +92,7 @@ fn read_both(mut client: Client) -> Vec<String> {
 }
 
 #[test]
-fn a_publish_that_means_nothing_is_an_error_and_reaches_nobody() {
+fn an_invalid_publish_is_an_error_and_reaches_nobody() {
     let config = Config { message_bytes_max: 10_000, ..Config::default() };
     let server = start(|builder| builder.config(config));
     let publisher = server.publisher();
@@ -124,7 +124,7 @@ fn a_publish_that_means_nothing_is_an_error_and_reaches_nobody() {
 }
 
 #[test]
-fn a_core_that_is_behind_says_full_and_loses_nothing_that_it_took() {
+fn a_core_that_is_behind_reports_full_and_loses_nothing_that_it_accepted() {
     let (release, held) = mpsc::channel();
     let (entered, is_held) = mpsc::channel();
     let (held, entered) = (std::sync::Mutex::new(held), std::sync::Mutex::new(entered));
@@ -159,7 +159,7 @@ fn a_core_that_is_behind_says_full_and_loses_nothing_that_it_took() {
 }
 
 #[test]
-fn a_publisher_outlives_its_server_and_says_stopped() {
+fn a_publisher_outlives_its_server_and_reports_stopped() {
     for cores in one_and_two_cores() {
         let server = start_with_cores(cores, |builder| builder);
         let publishers = [server.publisher(), server.publisher()];

@@ -7,14 +7,14 @@ use lhttp::{Config, ReloadError};
 use crate::helpers::{Client, on_message, one_and_two_cores, start_with_cores};
 
 #[test]
-fn a_reload_has_been_taken_by_every_core_when_it_returns() {
+fn every_core_has_applied_a_reload_when_it_returns() {
     for cores in one_and_two_cores() {
         let (release, held) = mpsc::channel();
         let (entered, is_held) = mpsc::channel();
         let (held, entered) = (Mutex::new(held), Mutex::new(entered));
         let hold = on_message(move |_| {
             entered.lock().unwrap().send(()).unwrap();
-            let _ = held.lock().unwrap().recv(); // or the test has failed
+            let _ = held.lock().unwrap().recv(); // an error means that the test has failed
         });
         let server = start_with_cores(cores, |builder| builder.processor("hold", hold));
         let release = release; // dropped before the server, which waits for its cores
@@ -28,7 +28,7 @@ fn a_reload_has_been_taken_by_every_core_when_it_returns() {
         assert!(matches!(refused, ReloadError::Busy), "{refused}");
         release.send(()).unwrap();
         assert_eq!(reloader.reload(&wanted).unwrap().applied, ["max-subscriptions"]);
-        // Without a wait: the core that this one lands on keeps to it.
+        // Without a wait: the core of this connection already applies the limit.
         for _ in 0..8 {
             let mut client = Client::connect(server.local_addrs()[0]);
             client.say("LHTTP/1.0 chat\r\nsubscribe:a b\r\n\r\n");

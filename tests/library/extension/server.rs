@@ -1,4 +1,4 @@
-//! The server's handle: addresses, stopping, numbers; and two servers in one process.
+//! The server's handle: addresses, stopping, counters; and two servers in one process.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -12,13 +12,13 @@ use crate::helpers::{self, Client, Log, Recorder, on_message, one_and_two_cores,
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// An address at which no other test listens, so that a port which is given back stays free.
+/// An address that no other test uses, so that a port stays free after it is closed.
 fn alone(number: u8) -> SocketAddr {
     SocketAddr::from(([127, 0, 81, number], 0))
 }
 
 #[test]
-fn a_server_listens_on_all_its_addresses_and_says_which_in_order() {
+fn a_server_listens_on_all_its_addresses_and_reports_them_in_order() {
     for cores in one_and_two_cores() {
         let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
         let addresses = if TcpListener::bind(v6).is_ok() { vec![ANY, v6, ANY] } else { vec![ANY, ANY] };
@@ -110,7 +110,7 @@ fn a_stop_tells_every_client_and_join_waits_until_all_is_over() {
 }
 
 #[test]
-fn what_is_published_right_before_a_stop_reaches_every_core() {
+fn a_publish_right_before_a_stop_reaches_every_core() {
     for cores in one_and_two_cores() {
         for round in 0..30 {
             let server = start_with_cores(cores, |builder| builder);
@@ -134,7 +134,7 @@ fn what_is_published_right_before_a_stop_reaches_every_core() {
 }
 
 #[test]
-fn what_is_queued_when_a_server_stops_is_still_sent() {
+fn queued_messages_of_a_stopping_server_are_still_sent() {
     const MESSAGES: usize = 200;
     let config = Config { outbox_bytes_max: 64 << 20, memory_budget_bytes: Some(256 << 20), ..Config::default() };
     let server = start(|builder| builder.config(config));
@@ -145,7 +145,7 @@ fn what_is_queued_when_a_server_stops_is_still_sent() {
     for _ in 0..MESSAGES {
         publisher.publish(&["room"], "c", &[], &body).unwrap();
     }
-    // All of it is in the outbox; the socket takes a part, for nobody reads.
+    // All messages are in the outbox. The socket takes only a part, because the client does not read.
     wait_for(|| server.stats().delivered == MESSAGES as u64);
     server.stop(helpers::PATIENCE);
     for _ in 0..MESSAGES {
@@ -169,7 +169,7 @@ fn a_handle_that_is_dropped_stops_its_server_at_once() {
 }
 
 #[test]
-fn the_numbers_are_those_of_all_cores_together() {
+fn the_stats_are_sums_over_all_cores() {
     for cores in one_and_two_cores() {
         let server = start_with_cores(cores, |builder| builder);
         let address = server.local_addrs()[0];

@@ -1,4 +1,4 @@
-//! What one connection asks for costs the others nothing: shares of a turn, and messages that take several.
+//! The requests of one connection cost the others nothing: shares of a turn, and messages that take several turns.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::helpers::{Client, one_and_two_cores, start_with_cores, wait_for};
 
-/// A message that costs much, from a connection that sends it again and again.
+/// An expensive message, for a connection that sends it again and again.
 fn names(count: usize, word: &str) -> String {
     (0..count).map(|number| format!("{word}.{number}")).collect::<Vec<_>>().join(" ")
 }

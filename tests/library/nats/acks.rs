@@ -1,4 +1,4 @@
-//! While NATS is silent, those who wait for it wait alone.
+//! While NATS is silent, only the clients that wait for it wait.
 
 use crate::helpers::{
     Client,
@@ -6,11 +6,11 @@ use crate::helpers::{
     nats::{NatsServer, has_nats_server},
 };
 
-/// As many as one connection may have waiting.
+/// The most acknowledgements that one connection may wait for.
 const WAITING_MAX: usize = 1024;
 
 #[test]
-fn who_waits_for_too_many_acknowledgements_is_refused_and_the_others_go_on() {
+fn a_client_that_waits_for_too_many_acknowledgements_is_refused_and_the_others_go_on() {
     if !has_nats_server() {
         return;
     }

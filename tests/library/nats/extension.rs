@@ -1,4 +1,4 @@
-//! What programs that embed the server publish crosses to other nodes too; and a core that is behind is not waited for.
+//! Publishes of programs that embed the server reach other nodes too, and a core that is behind delays nobody.
 
 use std::{
     sync::{Mutex, mpsc},
@@ -15,7 +15,7 @@ use crate::helpers::{
     start, start_with_cores, wait_for,
 };
 
-/// What the servers of this process log.
+/// The log of the servers in this process.
 struct Lines(Mutex<String>);
 
 static LOG: Lines = Lines(Mutex::new(String::new()));
@@ -27,7 +27,7 @@ impl Lines {
     }
 
     fn text(&self) -> String {
-        self.0.lock().expect("nobody panics with it").clone()
+        self.0.lock().expect("the lock is not poisoned").clone()
     }
 }
 
@@ -38,7 +38,7 @@ impl log::Log for Lines {
 
     fn log(&self, record: &log::Record<'_>) {
         let line = format!("{}\n", record.args());
-        self.0.lock().expect("nobody panics with it").push_str(&line);
+        self.0.lock().expect("the lock is not poisoned").push_str(&line);
     }
 
     fn flush(&self) {}
@@ -81,7 +81,7 @@ fn processors_and_publishers_reach_other_nodes() {
 }
 
 #[test]
-fn a_program_is_told_what_nats_does_not_carry() {
+fn a_program_is_told_which_messages_nats_cannot_carry() {
     if !has_nats_server() {
         return;
     }
@@ -100,7 +100,7 @@ fn a_program_is_told_what_nats_does_not_carry() {
     client.expect_error(413, "message-too-big", None);
 }
 
-/// A processor that holds its core up: says that it does, until it is released or that end is dropped.
+/// A processor that blocks its core. It reports that it does, until the test releases it or drops the other end.
 fn blocker() -> (impl Processor, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
@@ -113,7 +113,7 @@ fn blocker() -> (impl Processor, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
+fn a_core_that_is_behind_loses_messages_and_delays_nobody() {
     if !has_nats_server() {
         return;
     }
@@ -123,12 +123,12 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     let (block, entered, release) = blocker();
     let config = Config { nats: Some(nats.url().into()), outbox_bytes_max: 32 << 20, ..Config::default() };
     let node = node(&nats, |builder| builder.config(config).processor("block", block));
-    let release = release; // dropped before the node, whose core it holds up
+    let release = release; // dropped before the node, whose core it blocks
     let mut subscriber = Client::connect(node.local_addrs()[0]);
     subscriber.subscribe("room");
     let mut client = Client::connect(node.local_addrs()[0]);
     client.say("LHTTP/1.0 block\r\n\r\n");
-    entered.recv().expect("the core is held up"); // what comes before that is taken, and does not count
+    entered.recv().expect("the core is blocked"); // earlier messages are delivered, and do not count
     let mut raw = RawNats::connect(&nats);
     let padding = "x".repeat(1000);
     for number in 0..SENT {
@@ -138,7 +138,7 @@ fn a_core_that_is_behind_loses_messages_and_is_not_waited_for() {
     wait_for(|| node.stats().nats_received == SENT as u64);
     let dropped = node.stats().nats_receive_dropped;
     assert!(dropped > 0 && dropped < SENT as u64, "{}", node.stats());
-    // The core's limit keeps the first ones.
+    // The core's limit keeps the first messages.
     let kept = SENT - dropped as usize;
     assert!((11_000..12_500).contains(&kept), "{kept} of about 1 KiB are kept of 12 MiB");
     wait_for(|| LOG.text().contains("messages from other nodes were dropped, for a core was behind; one of them on "));
@@ -168,7 +168,7 @@ fn a_core_that_is_behind_costs_the_others_nothing() {
         let node = start_with_cores(2, |builder| {
             builder.config(config).cores(2).processor("block", block).processor("which", which)
         });
-        let release = release; // dropped before the node, whose core it holds up
+        let release = release; // dropped before the node, whose core it blocks
         let mut of_core: [Option<Client>; 2] = [None, None];
         // The kernel spreads connections over the cores.
         while of_core.iter().any(Option::is_none) {
@@ -183,7 +183,7 @@ fn a_core_that_is_behind_costs_the_others_nothing() {
             wait_for(|| bridge::subscribe(client, "room") == bridge::ONLINE);
         }
         behind.say("LHTTP/1.0 block\r\n\r\n");
-        entered.recv().expect("the core is held up");
+        entered.recv().expect("the core is blocked");
         let mut raw = RawNats::connect(&nats);
         let padding = "x".repeat(1000);
         for number in 0..SENT {
@@ -208,7 +208,7 @@ fn a_subscription_outlives_its_last_subscriber_for_a_moment_and_then_ends() {
     let node = node(&nats, |builder| builder);
     let mut raw = RawNats::connect(&nats);
     let (mut one, mut two) = (Client::connect(node.local_addrs()[0]), Client::connect(node.local_addrs()[0]));
-    wait_for(|| node.stats().nats_subscriptions == 0); // the probe's has ended, too
+    wait_for(|| node.stats().nats_subscriptions == 0); // the probe's subscription has ended, too
     for client in [&mut one, &mut two] {
         client.subscribe("room");
     }
@@ -221,15 +221,15 @@ fn a_subscription_outlives_its_last_subscriber_for_a_moment_and_then_ends() {
     raw.publish("room", b"for nobody");
     raw.publish("other", b"behind it"); // on one connection they come in order
     one.expect("behind it");
-    one.subscribe("first"); // behind which the bridge has counted what came before
+    one.subscribe("first"); // when this is live, the bridge has counted all earlier messages
     assert_eq!((node.stats().nats_received, count()), (2, 3), "the last one is gone, and may come back");
     two.subscribe("room");
     two.unsubscribe("room");
     wait_for(|| count() == 2);
-    one.subscribe("second"); // confirmed behind the end of the other
+    one.subscribe("second"); // confirmed after the other has ended
     raw.publish("room", b"for nobody");
     raw.publish("other", b"behind it");
     one.expect("behind it");
     one.subscribe("third");
-    assert_eq!(node.stats().nats_received, 3, "only what is behind it has come");
+    assert_eq!(node.stats().nats_received, 3, "only later messages have come");
 }

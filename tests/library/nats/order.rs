@@ -1,4 +1,4 @@
-//! A number on every message: who publishes stays in order in each channel, whatever happens to NATS.
+//! Every message has a number: the messages of a publisher stay in order in each channel, whatever happens to NATS.
 
 use std::{
     collections::HashMap,
@@ -17,11 +17,12 @@ use crate::helpers::{
     nats::{NatsServer, RawNats, has_nats_server},
 };
 
-/// Publishers of one node, each of which counts in each channel on its own.
+/// Publishers of one node, each with its own count per channel.
 const PUBLISHERS: usize = 3;
 const CHANNELS: [&str; 2] = ["s.a", "s.b"];
 
-/// Publishes in all channels, as fast as the node takes it, until it is told to end. Gives how many in each.
+/// Publishes in all channels, as fast as the node accepts, until told to stop. Returns the number of messages in each
+/// channel.
 fn publish_all_the_time(node: &Handle, name: String, is_over: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
     let mut client = Client::connect(address(node));
     thread::spawn(move || {
@@ -41,10 +42,10 @@ fn publish_all_the_time(node: &Handle, name: String, is_over: Arc<AtomicBool>) -
     })
 }
 
-/// What a subscriber has heard: by publisher and channel how many, and the last number.
+/// The messages that a subscriber received: by publisher and channel, how many, and the last number.
 type Heard = HashMap<(String, String), (usize, usize)>;
 
-/// Subscribes to all channels and hears what comes, in order and none twice, until somebody says that it is over.
+/// Subscribes to all channels and receives messages, in order and none twice, until the end message.
 fn hear_all(node: &Handle) -> thread::JoinHandle<Heard> {
     let mut client = Client::connect(address(node));
     assert_eq!(subscribe(&mut client, "s.* over"), ONLINE);
@@ -95,7 +96,8 @@ fn every_publisher_stays_in_order_in_every_channel_while_the_server_is_killed() 
         .into_iter()
         .map(|(node, name, thread)| (node, name, thread.join().expect("the node takes it all")))
         .collect();
-    // Each node says so behind what it has of its own; the other one's comes behind what NATS brought.
+    // Each node sends the end message behind its own messages. That of the other node comes behind the messages that
+    // NATS brought.
     for node in &nodes {
         let all = 2 * sent
             .iter()

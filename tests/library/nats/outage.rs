@@ -1,4 +1,4 @@
-//! What happens when NATS is away, stopped, restarted or cut off: what is lost is counted, and nothing else is.
+//! NATS is away, stopped, restarted or cut off: every lost message is counted, and no other is lost.
 
 use std::{thread, time::Instant};
 
@@ -8,15 +8,15 @@ use crate::helpers::{
     Client,
     bridge::{OFFLINE, ONLINE, address, config, node, subscribe, wait_for_stats, wait_until_online},
     nats::{NatsServer, RawNats, free_address, has_nats_server},
+    proxy::CuttableProxy,
     start, wait_for,
-    way::Way,
 };
 
 fn message(number: usize) -> String {
     format!("LHTTP/1.0 n\r\npublish:room\r\n\r\n{number}")
 }
 
-/// Publishes these numbers, and waits until the node has taken them.
+/// Publishes these numbers, and waits until the node has accepted them.
 fn publish(client: &mut Client, numbers: std::ops::Range<usize>) {
     for number in numbers {
         client.say(&message(number));
@@ -24,7 +24,7 @@ fn publish(client: &mut Client, numbers: std::ops::Range<usize>) {
     client.expect_nothing();
 }
 
-/// The numbers that a NATS client hears until this one. Fails the test if they are not in order or one comes twice.
+/// The numbers that a NATS client receives up to `last`. Fails the test if they are out of order or one comes twice.
 fn hear_until(raw: &mut RawNats, last: usize) -> Vec<usize> {
     let mut heard = Vec::new();
     while heard.last() != Some(&last) {
@@ -48,7 +48,7 @@ fn a_node_starts_without_nats_and_finds_it_later() {
     assert_eq!(subscribe(&mut client, "room a.*"), OFFLINE);
     for number in 0..3 {
         client.say(&message(number));
-        client.expect(&message(number)); // local clients are served as ever
+        client.expect(&message(number)); // local clients are served as always
     }
     let nats = NatsServer::start_at(address_of_nats);
     wait_until_online(&node);
@@ -61,13 +61,13 @@ fn a_node_starts_without_nats_and_finds_it_later() {
 }
 
 #[test]
-fn what_is_published_in_an_outage_goes_out_in_order_after_it() {
+fn messages_published_in_an_outage_go_out_in_order_after_it() {
     if !has_nats_server() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
@@ -75,19 +75,19 @@ fn what_is_published_in_an_outage_goes_out_in_order_after_it() {
     let mut client = Client::connect(address(&node));
     publish(&mut client, 0..100);
     assert_eq!(hear_until(&mut raw, 99).len(), 100);
-    way.cut();
+    proxy.cut();
     wait_for_stats(&node, |stats| stats.nats_disconnects == 1);
     assert_eq!(subscribe(&mut client, "room"), OFFLINE);
     for number in 100..5000 {
         client.say(&message(number));
         client.expect(&message(number));
     }
-    way.mend();
+    proxy.restore();
     let heard = hear_until(&mut raw, 4999);
     assert_eq!(heard, (100..5000).collect::<Vec<_>>());
     let stats = wait_for_stats(&node, |stats| stats.nats_published == 5000);
     assert_eq!(stats.nats_publish_dropped, 0, "{stats}");
-    // The first hundred have arrived, but perhaps the cut came before the server was asked.
+    // The first hundred have arrived, but the cut may have come before the server was asked to confirm.
     assert!([0, 100].contains(&stats.nats_possibly_lost), "{stats}");
     wait_until_online(&node);
     raw.publish("room", b"and back");
@@ -95,33 +95,33 @@ fn what_is_published_in_an_outage_goes_out_in_order_after_it() {
 }
 
 #[test]
-fn who_waits_for_a_confirmation_when_the_connection_is_lost_hears_of_it() {
+fn a_client_that_waits_for_a_confirmation_is_told_that_the_connection_is_lost() {
     if !has_nats_server() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     nats.pause();
     let mut client = Client::connect(address(&node));
     client.say("LHTTP/1.0 n\r\nsubscribe:room\r\nack:a\r\n\r\n");
-    way.cut();
+    proxy.cut();
     client.expect(OFFLINE);
     nats.go_on();
 }
 
 #[test]
-fn what_does_not_fit_the_buffer_is_dropped_oldest_first_and_counted() {
+fn messages_that_do_not_fit_the_buffer_are_dropped_oldest_first_and_counted() {
     if !has_nats_server() {
         return;
     }
     const SENT: usize = 3000;
     const BUFFER: usize = 512 << 10;
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    way.cut();
-    let config = Config { nats_buffer_bytes: BUFFER, ..config(&way.url()) };
+    let proxy = CuttableProxy::to(nats.address());
+    proxy.cut();
+    let config = Config { nats_buffer_bytes: BUFFER, ..config(&proxy.url()) };
     let node = start(|builder| builder.config(config).cores(1));
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
@@ -133,14 +133,14 @@ fn what_does_not_fit_the_buffer_is_dropped_oldest_first_and_counted() {
         client.say(&padded(number));
     }
     client.expect_nothing();
-    way.mend();
+    proxy.restore();
     let heard = hear_until(&mut raw, SENT - 1);
     let stats = wait_for_stats(&node, |stats| stats.nats_published > 0 && stats.nats_published == heard.len() as u64);
     assert_eq!(stats.nats_publish_dropped, (SENT - heard.len()) as u64, "{stats}");
     let first = SENT - heard.len();
     assert_eq!(heard, (first..SENT).collect::<Vec<_>>(), "the newest are kept, without a gap");
-    // What README promises: a message counts as it is, with its channel's name, and at most 84 bytes more; unused are at
-    // most 16 KiB and a message for each core.
+    // README promises: a message counts its own size, its channel's name, and at most 84 bytes more. At most 16 KiB and
+    // one message for each core stay unused.
     let sizes = heard.iter().map(|&number| padded(number).len() + "room".len());
     let (bytes, largest) = (sizes.clone().sum::<usize>(), sizes.max().unwrap_or(0) + 84);
     assert!(bytes <= BUFFER, "{bytes} bytes were kept of {BUFFER}");
@@ -149,13 +149,13 @@ fn what_does_not_fit_the_buffer_is_dropped_oldest_first_and_counted() {
 }
 
 #[test]
-fn what_a_cut_costs_is_what_the_counters_say() {
+fn the_counters_agree_with_the_losses_of_a_cut() {
     if !has_nats_server() {
         return;
     }
     let nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
@@ -164,7 +164,7 @@ fn what_a_cut_costs_is_what_the_counters_say() {
     let publisher = thread::spawn(move || {
         let mut sent = 0;
         let start = Instant::now();
-        // All the time while the connection is cut three times.
+        // The client publishes all the time while the connection is cut three times.
         while start.elapsed() < std::time::Duration::from_secs(3) {
             publish(&mut client, sent..sent + 200);
             sent += 200;
@@ -175,9 +175,9 @@ fn what_a_cut_costs_is_what_the_counters_say() {
         wait_until_online(&node);
         let before = node.stats().nats_published;
         wait_for_stats(&node, |stats| stats.nats_published > before + 500);
-        way.cut();
+        proxy.cut();
         wait_for_stats(&node, |stats| stats.nats_disconnects == cut);
-        way.mend();
+        proxy.restore();
     }
     let (mut client, sent) = publisher.join().expect("the publisher does not panic");
     wait_until_online(&node);
@@ -192,31 +192,31 @@ fn what_a_cut_costs_is_what_the_counters_say() {
 }
 
 #[test]
-fn what_was_on_its_way_to_a_server_that_is_killed_is_counted_to_the_message() {
+fn messages_in_flight_to_a_killed_server_are_counted_exactly() {
     if !has_nats_server() {
         return;
     }
     let mut nats = NatsServer::start(&[]);
-    let way = Way::to(nats.address());
-    let node = node(&way.url());
+    let proxy = CuttableProxy::to(nats.address());
+    let node = node(&proxy.url());
     wait_until_online(&node);
     let mut client = Client::connect(address(&node));
     publish(&mut client, 0..1000);
     wait_for_stats(&node, |stats| stats.nats_published == 1000);
     assert_eq!(subscribe(&mut client, "behind"), ONLINE, "so the thousand are confirmed");
-    // It takes in nothing more, but its sockets do, until it is killed with what they hold.
+    // The server no longer reads, but its sockets still take bytes until it is killed with them.
     nats.pause();
     publish(&mut client, 1000..4000);
     wait_for_stats(&node, |stats| stats.nats_published > 1000);
     nats.kill();
-    way.cut();
+    proxy.cut();
     let stats = wait_for_stats(&node, |stats| stats.nats_disconnects == 1);
     assert!(stats.nats_possibly_lost > 0, "{stats}");
     nats.restart();
     let mut raw = RawNats::connect(&nats);
     raw.subscribe("room");
     raw.flush();
-    way.mend();
+    proxy.restore();
     wait_until_online(&node);
     publish(&mut client, 4000..4500);
     let lost = stats.nats_possibly_lost as usize;
@@ -229,7 +229,7 @@ fn what_was_on_its_way_to_a_server_that_is_killed_is_counted_to_the_message() {
 }
 
 #[test]
-fn a_server_that_is_killed_and_started_again_is_found_again() {
+fn a_node_reconnects_to_a_server_that_was_killed_and_restarted() {
     if !has_nats_server() {
         return;
     }
@@ -274,7 +274,7 @@ fn a_server_that_is_killed_and_started_again_is_found_again() {
 }
 
 #[test]
-fn a_server_that_is_stopped_keeps_nobody_waiting_for_long() {
+fn a_paused_server_delays_nobody_for_long() {
     if !has_nats_server() {
         return;
     }
@@ -286,7 +286,7 @@ fn a_server_that_is_stopped_keeps_nobody_waiting_for_long() {
     let asked = Instant::now();
     assert_eq!(subscribe(&mut client, "room"), OFFLINE);
     assert!(asked.elapsed() < std::time::Duration::from_secs(6), "{:?}", asked.elapsed());
-    // More than the sockets take: the node serves its own clients all the same.
+    // More than the sockets buffer: the node still serves its own clients.
     let padding = "x".repeat(10_000);
     for number in 0..3000 {
         let message = format!("LHTTP/1.0 n\r\npublish:room\r\n\r\n{padding}{number}");
@@ -319,10 +319,10 @@ fn one_of_three_servers_may_die() {
     wait_until_online(&there);
     let mut subscriber = Client::connect(address(&there));
     assert_eq!(subscribe(&mut subscriber, "room"), ONLINE);
-    // It connects to the first one, since the second is behind a way that is cut.
-    let way = Way::to(servers[1].address());
-    way.cut();
-    let here = node(&format!("{},{}", urls[0], way.url()));
+    // The node connects to the first server, because the second is behind a cut proxy.
+    let proxy = CuttableProxy::to(servers[1].address());
+    proxy.cut();
+    let here = node(&format!("{},{}", urls[0], proxy.url()));
     wait_until_online(&here);
     let mut publisher = Client::connect(address(&here));
     // The routes between the servers take a moment.
@@ -336,7 +336,7 @@ fn one_of_three_servers_may_die() {
     sent = 1000;
     publish(&mut publisher, sent..2000);
     wait_for_stats(&here, |stats| stats.nats_disconnects == 1);
-    way.mend();
+    proxy.restore();
     wait_until_online(&here);
     publish(&mut publisher, 2000..3000);
     let mut heard: Vec<usize> = Vec::new();

@@ -1,4 +1,4 @@
-//! The network between a node and NATS is cut as real ones are: packets vanish, and nobody is told.
+//! A node's network to NATS fails as real networks fail: packets vanish without a notice.
 
 use std::{
     process::Command,
@@ -9,22 +9,22 @@ use lhttp::{Config, Handle};
 
 use crate::helpers::{
     self, Client,
-    island::Island,
+    isolated_nats::IsolatedNats,
     namespace::in_namespace,
     nats::{RawNats, has_nats_server},
     start,
 };
 
-/// A broken connection is found after 9 s; the other tests' patience is too short for that.
+/// A broken connection is detected after 9 s; the other tests' patience is too short for that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wait_until(condition: impl FnMut() -> bool) {
     assert!(helpers::wait_until(condition, PATIENCE), "nothing happens for {PATIENCE:?}");
 }
 
-/// A node behind the network, somebody who publishes there, and who listens at the server.
+/// A node behind the network, a client that publishes there, and a NATS client that listens at the server.
 struct Scene {
-    island: Island,
+    isolated: IsolatedNats,
     node: Handle,
     client: Client,
     raw: RawNats,
@@ -33,18 +33,19 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let island = Island::start();
-        let node = start(|builder| builder.config(Config { nats: Some(Island::SERVER.into()), ..Config::default() }));
+        let isolated = IsolatedNats::start();
+        let node =
+            start(|builder| builder.config(Config { nats: Some(IsolatedNats::SERVER.into()), ..Config::default() }));
         let client = Client::connect(node.local_addrs()[0]);
-        let mut raw = RawNats::connect_to(Island::SERVER_SEEN);
+        let mut raw = RawNats::connect_to(IsolatedNats::SERVER_SEEN);
         raw.subscribe("room");
         raw.flush();
-        let mut scene = Self { island, node, client, raw, sent: 0 };
+        let mut scene = Self { isolated, node, client, raw, sent: 0 };
         scene.confirm();
         scene
     }
 
-    /// Publishes a few numbers, not faster than a lively room.
+    /// Publishes a few numbers, no faster than a lively room.
     fn publish(&mut self) {
         for _ in 0..10 {
             self.client.say(&format!("LHTTP/1.0 n\r\npublish:room\r\n\r\n{}", self.sent));
@@ -53,7 +54,7 @@ impl Scene {
         helpers::let_pass(Duration::from_millis(20));
     }
 
-    /// Waits until NATS has confirmed all that was published: a new subscription comes behind it.
+    /// Waits until NATS has confirmed all publishes: a new subscription is confirmed behind them.
     fn confirm(&mut self) {
         wait_until(|| self.node.stats().nats_published == self.sent as u64);
         let name = format!("behind.{}", self.sent);
@@ -63,7 +64,7 @@ impl Scene {
         });
     }
 
-    /// What has come to the server, until the last number, all in order and none twice.
+    /// The messages at the server up to the last number, all in order and none twice.
     fn heard(&mut self) -> Vec<usize> {
         let mut heard: Vec<usize> = Vec::new();
         while heard.last() != Some(&(self.sent - 1)) {
@@ -77,26 +78,26 @@ impl Scene {
     }
 }
 
-/// The TCP connections to the server, those that only the kernel still knows among them: a line for each.
+/// The TCP connections to the server, one line each, including those that only the kernel still knows.
 fn connections() -> Vec<String> {
     let ss = Command::new("ss").args(["-Htan", "dst", "10.9.0.2"]).output().expect("ss is beside ip");
     String::from_utf8_lossy(&ss.stdout).lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn what_is_published_in_a_short_partition_arrives_when_it_is_over() {
+fn messages_published_in_a_short_partition_arrive_after_it() {
     if !has_nats_server() {
         return;
     }
-    in_namespace(concat!(module_path!(), "::what_is_published_in_a_short_partition_arrives_when_it_is_over"), || {
+    in_namespace(concat!(module_path!(), "::messages_published_in_a_short_partition_arrive_after_it"), || {
         let mut scene = Scene::new();
         scene.publish();
-        scene.island.cut();
+        scene.isolated.cut();
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(4) {
             scene.publish();
         }
-        scene.island.mend();
+        scene.isolated.restore();
         scene.publish();
         scene.confirm();
         assert_eq!(scene.heard(), (0..scene.sent).collect::<Vec<_>>());
@@ -110,12 +111,12 @@ fn what_is_published_in_a_short_partition_arrives_when_it_is_over() {
 }
 
 #[test]
-fn after_a_long_partition_nothing_comes_late_and_what_is_missing_was_counted() {
+fn after_a_long_partition_nothing_comes_late_and_the_missing_messages_were_counted() {
     if !has_nats_server() {
         return;
     }
     in_namespace(
-        concat!(module_path!(), "::after_a_long_partition_nothing_comes_late_and_what_is_missing_was_counted"),
+        concat!(module_path!(), "::after_a_long_partition_nothing_comes_late_and_the_missing_messages_were_counted"),
         || {
             let mut scene = Scene::new();
             for _ in 0..10 {
@@ -123,13 +124,13 @@ fn after_a_long_partition_nothing_comes_late_and_what_is_missing_was_counted() {
             }
             scene.confirm();
             let before = scene.sent;
-            scene.island.cut();
+            scene.isolated.cut();
             let start = Instant::now();
             while scene.node.stats().nats_disconnects == 0 {
                 scene.publish();
-                assert!(start.elapsed() < PATIENCE, "the connection is not found broken");
+                assert!(start.elapsed() < PATIENCE, "the broken connection is not detected");
             }
-            scene.island.mend();
+            scene.isolated.restore();
             scene.publish();
             scene.confirm();
             let connections = connections();
@@ -138,9 +139,9 @@ fn after_a_long_partition_nothing_comes_late_and_what_is_missing_was_counted() {
             let stats = scene.node.stats();
             let (missing, lost) = (scene.sent - heard.len(), stats.nats_possibly_lost as usize);
             assert!(lost > 0 && stats.nats_publish_dropped == 0, "{stats}");
-            assert_eq!(missing, lost, "what was on its way is lost, and nothing else: {stats}");
+            assert_eq!(missing, lost, "only messages in flight are lost: {stats}");
             let kept = (0..before).chain(before + lost..scene.sent).collect::<Vec<_>>();
-            assert_eq!(heard, kept, "what is lost was published in a row, when the cut came");
+            assert_eq!(heard, kept, "the lost messages are consecutive, at the time of the cut");
         },
     );
 }

@@ -1,4 +1,5 @@
-//! More names than memory allows subscriptions for: NATS is asked for wider patterns, and nobody is left deaf.
+//! More names than the memory allows subscriptions for: the bridge subscribes to wider patterns, and every client still
+//! gets its messages.
 
 use lhttp::{Config, Handle};
 
@@ -10,7 +11,7 @@ use crate::helpers::{
     start, wait_for,
 };
 
-/// Subscriptions that the node may have.
+/// The most subscriptions of the node.
 const NAMES_MAX: u64 = 64;
 
 fn node(url: &str) -> Handle {
@@ -26,7 +27,7 @@ fn node(url: &str) -> Handle {
     node
 }
 
-/// Publishes to each channel, and checks that this client gets each as often as it says, and nothing else.
+/// Publishes to each channel, and checks that this client receives each message as often as stated, and nothing else.
 fn expect_copies(raw: &mut RawNats, client: &mut Client, copies: &[(&str, usize)]) {
     for (channel, _) in copies {
         raw.publish(channel, format!("to {channel}").as_bytes());
@@ -74,7 +75,7 @@ fn a_group_of_many_names_comes_by_one_wide_subscription_and_each_message_once() 
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
     expect_copies(&mut raw, &mut client, &copies);
-    // With few names left each has a subscription of its own again.
+    // With few names left, each has its own subscription again.
     client.unsubscribe("user.*.x user.>");
     for number in 20..90 {
         client.unsubscribe(&format!("user.{number}"));
@@ -103,7 +104,7 @@ fn names_that_have_nothing_in_common_come_by_a_subscription_to_everything() {
     wait_for_stats(&node, |stats| stats.nats_subscriptions == 1);
     raw.publish("$JS.x", b"of the system");
     raw.publish("_INBOX.x", b"of the system");
-    client.unsubscribe(">"); // which matched the end, too
+    client.unsubscribe(">"); // it matched the end, too
     wait_for(|| node.stats().nats_unwanted >= 2);
     expect_copies(&mut raw, &mut client, &[("c7.room", 2), ("c89.room", 2), ("c90.room", 1), ("c7", 0)]);
 }
@@ -127,7 +128,7 @@ fn channels_of_one_token_are_a_group_too() {
 }
 
 #[test]
-fn where_nothing_wider_is_allowed_what_is_too_much_is_told_so() {
+fn where_no_wider_subscription_is_allowed_the_excess_names_are_acknowledged_as_offline() {
     if !has_nats_server() {
         return;
     }
@@ -144,7 +145,7 @@ fn where_nothing_wider_is_allowed_what_is_too_much_is_told_so() {
     assert!(answers[89] == OFFLINE, "{answers:?}");
     let stats = wait_for_stats(&node, |stats| stats.nats_subscriptions_refused > 0);
     assert!(stats.nats_subscriptions < 2 * NAMES_MAX, "but for what came while it was asked for: {stats}");
-    // When some have left there is room, and the others are asked for again.
+    // When some names are unsubscribed there is room, and the bridge requests the others again.
     for number in 0..60 {
         client.unsubscribe(&format!("n.{number}.x"));
     }

@@ -1,4 +1,5 @@
-//! PROTOCOL.md §5: upstream servers that are slow, broken, away, or lead elsewhere. Each costs its request and nothing more.
+//! PROTOCOL.md §5: upstream servers that are slow, broken, unreachable, or redirect elsewhere. Each costs only its own
+//! request.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -19,7 +20,7 @@ fn connect(handle: &Handle) -> Client {
     Client::connect(handle.local_addrs()[0])
 }
 
-/// Asks for this URL with a token, takes the acknowledgement, and leaves the answer to come.
+/// Asks for this URL with a token, and reads the acknowledgement but not the answer.
 fn ask(client: &mut Client, request: &str) {
     client.say(&format!("LHTTP/1.0 c\r\nupstream:{request}\r\nupstream-reply:true\r\nack:t\r\n\r\nbody"));
     client.expect("LHTTP/1.0 ack\r\nack:t\r\n\r\n");
@@ -51,7 +52,7 @@ fn an_upstream_that_is_away_or_broken_is_error_502_with_the_token() {
         }
         _ => ok("x".repeat(1000)),
     });
-    // A port where nobody listens, for as long as this is bound and does not.
+    // A port without a listener, for as long as this socket is bound and does not listen.
     let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     silent.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let refusing = format!("http://{}/", silent.local_addr().unwrap().as_socket().unwrap());
@@ -82,11 +83,11 @@ fn an_upstream_that_is_away_or_broken_is_error_502_with_the_token() {
     }
     assert_eq!(handle.stats().upstream_failed, 2 * urls.len() as u64);
     assert_eq!(backend.count(), 2 * paths.len(), "each was asked once, however the connection ended");
-    // The largest that fits comes whole, and nothing of what was before it.
+    // The largest reply that fits comes complete, without bytes of earlier ones.
     ask(&mut client, &format!("GET {}", backend.url("/")));
     client.expect(&reply(200, &"x".repeat(1000)));
     assert_eq!(handle.stats().upstream_answered, 1);
-    // A connection that was kept and breaks with the next request: that one may have had its effect, and is not repeated.
+    // A kept connection breaks with the next request. That request may have had its effect, so it is not repeated.
     let (before, connections) = (backend.count(), backend.connections());
     for method in ["GET", "POST"] {
         ask(&mut client, &format!("{method} {}", backend.url("/")));
@@ -99,7 +100,7 @@ fn an_upstream_that_is_away_or_broken_is_error_502_with_the_token() {
 }
 
 #[test]
-fn those_of_a_connection_stay_in_order_behind_one_that_fails_or_takes_too_long() {
+fn requests_of_a_connection_stay_in_order_behind_one_that_fails_or_times_out() {
     let backend = Backend::start(|request| match request.target.as_str() {
         "/closes" => Action::Break(Vec::new()),
         "/hangs" => Action::Hang,
@@ -138,7 +139,7 @@ fn five_redirects_are_followed_and_a_sixth_is_not() {
     assert_eq!(backend.count(), 6);
     ask(&mut client, &format!("GET {}", backend.url("/6")));
     assert!(client.expect_error(502, "upstream-failed", Some("t")).contains("more than 5 times"));
-    assert_eq!(backend.count(), 6 + 6, "where the sixth leads nobody asks");
+    assert_eq!(backend.count(), 6 + 6, "the target of the sixth redirect is never requested");
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn an_upstream_that_takes_too_long_is_error_504_and_the_next_request_is_made() {
         assert!(sentence.contains("1s 500ms"), "{sentence}");
     }
     assert_eq!((handle.stats().upstream_timed_out, handle.stats().upstream_failed), (4, 0));
-    // Without a reply the head is all that matters, and what drips behind it is no failure.
+    // Without a reply only the head matters, and a body that comes byte by byte behind it is no failure.
     client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {}\r\n\r\n", backend.url("/drips-body")));
     ask(&mut client, &format!("GET {}", backend.url("/")));
     client.expect(&reply(200, "ok"));
@@ -242,7 +243,7 @@ fn a_redirect_is_followed_inside_the_prefix_and_nowhere_else() {
 }
 
 #[test]
-fn what_leaves_the_prefix_is_not_even_connected_to() {
+fn a_url_outside_the_prefix_causes_no_connection() {
     let (backend, other) = (Backend::answering(), Backend::answering());
     let handle = server(&[backend.url("/in")], |config| config);
     let mut client = connect(&handle);
@@ -268,7 +269,7 @@ fn what_leaves_the_prefix_is_not_even_connected_to() {
         client.expect_error(code, if code == 400 { "bad-upstream" } else { "forbidden" }, Some("t"));
     }
     assert_eq!((backend.connections(), other.connections()), (0, 0));
-    // Other spellings of what is allowed arrive as what they mean.
+    // Other spellings of an allowed URL arrive in canonical form.
     for (number, url) in [
         format!("HTTP://127.0.0.1:{port}/in/a"),
         format!("http://127.1:0{port}/in/a"),
@@ -287,7 +288,7 @@ fn what_leaves_the_prefix_is_not_even_connected_to() {
 }
 
 #[test]
-fn a_client_that_is_gone_by_then_costs_nothing() {
+fn an_answer_to_a_client_that_has_left_costs_nothing() {
     let barrier = helpers::backend::Barrier::default();
     let gate = barrier.clone();
     let backend = Backend::start(move |_| {
@@ -302,7 +303,7 @@ fn a_client_that_is_gone_by_then_costs_nothing() {
     backend.wait_for(1);
     gone.close();
     wait_for(|| handle.stats().connections == 0);
-    // Whoever has its slot now gets nothing of it.
+    // The next connection in its slot must receive nothing of it.
     let mut next = connect(&handle);
     barrier.open();
     wait_for(|| handle.stats().upstream_answered == 10);
@@ -328,7 +329,7 @@ fn an_idle_connection_that_the_upstream_has_closed_is_not_used() {
 /// Whether no connection to this port is established any more, as the kernel sees it.
 fn is_closed_by_peer(port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
-    let to = format!(":{port:04X} 01 "); // its port as the remote one, and the state ESTABLISHED
+    let to = format!(":{port:04X} 01 "); // the port as the remote one, and the state ESTABLISHED
     !table.lines().any(|line| line.contains(&to))
 }
 

@@ -1,4 +1,4 @@
-//! Many upstream requests at once: the order that is promised, the bound of the queue, and what it is to others.
+//! Many upstream requests at once: the promised order, the bound of the queue, and the effect on other clients.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ fn connect(handle: &Handle) -> Client {
     Client::connect(handle.local_addrs()[0])
 }
 
-/// A client that has this address on loopback: 127.0.0.`last`.
+/// A client with the loopback address 127.0.0.`last`.
 fn connect_from(last: u8, handle: &Handle) -> Client {
     let address = handle.local_addrs()[0];
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -34,7 +34,7 @@ fn connect_from(last: u8, handle: &Handle) -> Client {
 }
 
 #[test]
-fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() {
+fn ten_thousand_requests_in_flight_arrive_once_each_and_in_order_per_connection() {
     const CLIENTS: usize = 50;
     const EACH: usize = 200;
     for cores in one_and_two_cores() {
@@ -46,7 +46,7 @@ fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() 
         });
         let handle = server(cores, &backend, |config| Config {
             upstream_workers: CLIENTS,
-            // Three times what they fill, or they would be over the share of their address.
+            // Three times the number of requests, or they would exceed the share of their address.
             upstream_queue_max: 3 * CLIENTS * EACH,
             ..config
         });
@@ -63,7 +63,7 @@ fn ten_thousand_in_flight_arrive_once_each_and_those_of_a_connection_in_order() 
                 wait_for(|| handle.stats().upstream_requests == sent);
             }
         }
-        // Not one is answered before all are there.
+        // No request is answered before all have come.
         wait_for(|| backend.count() == CLIENTS);
         assert_eq!(handle.stats().upstream_waiting, (CLIENTS * EACH) as u64);
         assert_eq!(
@@ -112,7 +112,7 @@ fn a_connection_waits_for_its_own_requests_to_a_server_and_for_no_others() {
     let post = |url: String| format!("LHTTP/1.0 c\r\nupstream:POST {url}\r\nupstream-reply:true\r\n\r\n");
     (0..20).for_each(|_| one.say(&post(slow.url("/"))));
     slow.wait_for(1);
-    // It holds one of the two workers, with all that it asks of that server.
+    // Each client occupies one of the two workers with its requests to that server.
     for client in [&mut one, &mut other] {
         client.say(&post(quick.url("/")));
         client.expect("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\nok");
@@ -124,7 +124,7 @@ fn a_connection_waits_for_its_own_requests_to_a_server_and_for_no_others() {
 
 #[test]
 fn past_its_share_a_connection_gets_503_and_the_rest_of_its_message_happens() {
-    const FREE: usize = 19; // of which a connection gets 4
+    const FREE: usize = 19; // a connection gets 4 of them
     for cores in one_and_two_cores() {
         let barrier = Barrier::default();
         let gate = barrier.clone();
@@ -142,7 +142,7 @@ fn past_its_share_a_connection_gets_503_and_the_rest_of_its_message_happens() {
                 "LHTTP/1.0 c\r\nupstream:POST {url}\r\npublish:room\r\nsubscribe:own{number}\r\nack:{number}\r\n\r\nbody"
             )
         };
-        // One is under way, four wait behind it.
+        // One request is in flight, four wait behind it.
         client.say(&message(0));
         client.expect("LHTTP/1.0 ack\r\nack:0\r\n\r\n");
         backend.wait_for(1);
@@ -182,13 +182,13 @@ fn a_queue_that_is_full_says_so_and_a_greedy_connection_does_not_fill_it() {
     greedy.say(&message);
     backend.wait_for(1);
     (0..99).for_each(|_| greedy.say(&message));
-    // Each is acknowledged or refused. What is refused comes at once, so all of them have been looked at.
+    // Each request is acknowledged or refused. A refusal comes at once, so all requests have been checked.
     let answers: Vec<String> = (0..100).map(|_| greedy.recv().to_string()).collect();
     assert_eq!(answers.iter().filter(|answer| answer.contains("upstream-busy")).count(), 91);
     let waiting = |stats: lhttp::Stats| stats.upstream_waiting as usize - 1;
     wait_for(|| handle.stats().upstream_over_share == 91);
     assert_eq!(waiting(handle.stats()), 8, "{}", handle.stats());
-    // All others get in, one request each, until there is no place left.
+    // All other clients get in with one request each, until there is no place left.
     let mut others: Vec<Client> = (2..34).map(|last| connect_from(last, &handle)).collect();
     for client in &mut others {
         client.say(&message);
@@ -248,7 +248,7 @@ fn many_greedy_connections_of_an_address_leave_places_to_other_addresses_and_to_
         };
         assert!(is_queued(&mut connect(&handle)));
         backend.wait_for(1);
-        // Each of these takes what it can get, one after the other.
+        // Each of these clients takes as many places as it can get, one after the other.
         let take_all = |client: &mut Client| (0..20).filter(|_| is_queued(client)).count();
         let mut greedy: Vec<Client> = (0..5).map(|_| connect(&handle)).collect();
         let queued: usize = greedy.iter_mut().map(take_all).sum();
@@ -258,7 +258,7 @@ fn many_greedy_connections_of_an_address_leave_places_to_other_addresses_and_to_
             assert!(is_queued(&mut connect(&handle)), "neighbour {neighbour}");
         }
         assert!(!is_queued(&mut connect(&handle)), "the half of their address is full");
-        assert_eq!(handle.stats().upstream_waiting as usize, 1 + QUEUE / 2, "one of them is under way");
+        assert_eq!(handle.stats().upstream_waiting as usize, 1 + QUEUE / 2, "one of them is in flight");
         for last in 2..5 {
             assert!(is_queued(&mut connect_from(last, &handle)), "127.0.0.{last}");
         }
@@ -293,7 +293,7 @@ fn a_connection_goes_behind_the_others_after_each_request() {
 }
 
 #[test]
-fn a_backend_that_hangs_leaves_workers_to_the_others_whoever_asks() {
+fn a_backend_that_hangs_leaves_workers_to_other_backends_whichever_client_asks() {
     for cores in one_and_two_cores() {
         let slow = Backend::start(|_| Action::Hang);
         let quick = Backend::answering();
@@ -321,22 +321,22 @@ fn a_backend_that_hangs_leaves_workers_to_the_others_whoever_asks() {
     }
 }
 
-/// A request is never left waiting while a worker is idle: each of many rounds needs all of them at once.
+/// A request never waits while a worker is idle: each of many rounds needs all workers at once.
 #[test]
 fn no_worker_sleeps_while_a_request_waits() {
     const WORKERS: usize = 4;
     for cores in one_and_two_cores() {
         let rounds = Arc::new((Mutex::new(0), Condvar::new()));
         let meeting = Arc::clone(&rounds);
-        // The answers of a round go out when all of its requests are there.
+        // The answers of a round go out when all its requests have come.
         let backend = Backend::start(move |_| {
             let (count, all_there) = &*meeting;
-            let mut count = count.lock().expect("nobody panics with it");
+            let mut count = count.lock().expect("the lock is not poisoned");
             *count += 1;
             let round_is_over = usize::div_ceil(*count, WORKERS) * WORKERS;
             all_there.notify_all();
             let waited = all_there.wait_timeout_while(count, 3 * PATIENCE, |count| *count < round_is_over);
-            drop(waited.expect("nobody panics with it"));
+            drop(waited.expect("the lock is not poisoned"));
             ok("")
         });
         let handle = server(cores, &backend, |config| Config { upstream_workers: WORKERS, ..config });
@@ -360,7 +360,8 @@ fn a_chat_goes_on_while_every_worker_hangs() {
             client.say(&format!("LHTTP/1.0 c\r\nupstream:POST {}\r\npublish:room\r\n\r\n", backend.url("/")));
         }
         backend.wait_for(WORKERS);
-        // Every worker hangs now, and half of the askers wait. On each core somebody speaks and everybody is heard.
+        // Every worker hangs now, and half of the clients that asked wait. On each core a client publishes and all
+        // receive.
         let mut clients: Vec<Client> = (0..8).map(|_| connect(&handle)).collect();
         clients.iter_mut().chain(&mut askers).for_each(|client| client.subscribe("room"));
         for number in 0..200 {

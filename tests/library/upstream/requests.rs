@@ -1,4 +1,4 @@
-//! PROTOCOL.md §5: what an upstream server is sent, and what its answer becomes.
+//! PROTOCOL.md §5: the request to an upstream server, and the reply made of its answer.
 
 use lhttp::{Builder, Config, Filter, Handle, Refusal};
 
@@ -8,7 +8,7 @@ use crate::helpers::{
     on_message, one_and_two_cores, start_with_cores, wait_for,
 };
 
-/// A server that may fetch anything from this backend.
+/// A server that may fetch any URL of this backend.
 fn server(cores: usize, backend: &Backend, build: impl FnOnce(Builder) -> Builder) -> Handle {
     let config = Config { upstream_allow: vec![backend.url("/")], ..Config::default() };
     start_with_cores(cores, |builder| build(builder.config(config)))
@@ -97,7 +97,7 @@ fn get_and_head_have_no_body_and_every_other_method_has_one() {
 }
 
 #[test]
-fn only_the_methods_that_a_prefix_names_may_be_asked_with() {
+fn only_the_methods_that_a_prefix_names_are_allowed() {
     let backend = Backend::answering();
     let allow = vec![backend.url("/plain"), format!("PUT,PURGE {}", backend.url("/put"))];
     let config = Config { upstream_allow: allow, ..Config::default() };
@@ -137,7 +137,7 @@ fn a_redirect_does_not_lead_to_a_method_that_is_not_allowed() {
 }
 
 #[test]
-fn the_backend_is_told_who_asks_and_no_client_can_say_so_itself() {
+fn the_backend_is_told_the_client_and_no_client_can_forge_that() {
     let seen = Log::default();
     let record = seen.clone();
     for cores in one_and_two_cores() {
@@ -262,7 +262,7 @@ fn a_message_is_refused_whole_if_its_upstream_is() {
         assert!(code != 403 || sentence.contains("--upstream-allow"), "{sentence}");
         client.expect_nothing();
     }
-    // A sound one after them is the first that arrives.
+    // The first one to arrive is the valid one after them.
     client.say(&format!("LHTTP/1.0 c\r\n{good}?sound\r\nupstream-reply:true\r\n\r\n"));
     client.expect("LHTTP/1.0 c\r\nupstream-status:200\r\n\r\nok");
     let asked: Vec<_> = backend.requests().into_iter().map(|request| (request.method, request.target)).collect();
@@ -270,7 +270,7 @@ fn a_message_is_refused_whole_if_its_upstream_is() {
     assert_eq!(handle.stats().upstream_requests, 1);
 }
 
-/// A filter that has a message recorded, whatever its sender wants.
+/// A filter that adds an upstream request to a message, whatever its sender wants.
 struct Recording(String);
 
 impl Filter for Recording {
@@ -280,7 +280,7 @@ impl Filter for Recording {
 }
 
 #[test]
-fn filters_and_processors_see_the_message_first_and_what_they_make_of_it_is_sent() {
+fn filters_and_processors_see_the_message_first_and_their_changes_are_sent() {
     let backend = Backend::answering();
     let change = on_message(|context| context.set_body("changed").expect("a sound body"));
     let record = Recording(format!("POST {}", backend.url("/record")));

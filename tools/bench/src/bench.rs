@@ -1,4 +1,4 @@
-//! What every mode needs: the server to drive, and where this thread and the server run.
+//! Everything that all modes share: the server under test, and the CPUs of this thread and of the server.
 
 use std::{
     net::{SocketAddr, TcpStream, ToSocketAddrs},
@@ -22,13 +22,13 @@ use crate::{
 /// How long a client beside the load waits for an answer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which CPUs are used, and how this waits.
+/// The CPUs to use, and how the generator waits.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Placement {
-    /// The CPU that this generator runs on [default: one that is not the server's]
+    /// The CPU of this generator [default: one that is not the server's]
     #[arg(long, value_name = "N")]
     pub(crate) cpu: Option<usize>,
-    /// The CPU that a server started by this runs on [default: the first]
+    /// The CPU of a server that this program starts [default: the first]
     #[arg(long, value_name = "N")]
     pub(crate) server_cpu: Option<usize>,
     /// What the generator does while it waits; at a fixed rate it always polls
@@ -36,13 +36,13 @@ pub(crate) struct Placement {
     pub(crate) wait: Wait,
 }
 
-/// Which server is driven.
+/// The server to measure.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TargetArgs {
     /// The server to start, or the kind of server at --url
     #[arg(long, value_enum, default_value_t = Dialect::Lhttp)]
     pub(crate) server: Dialect,
-    /// A server that is running already, instead of starting one
+    /// The URL of a server that already runs, instead of starting one
     #[arg(long, value_name = "ws://HOST:PORT")]
     pub(crate) url: Option<String>,
     /// The process of the server at --url, for its CPU time and memory
@@ -50,10 +50,10 @@ pub(crate) struct TargetArgs {
     pub(crate) pid: Option<u32>,
 }
 
-/// A server under test, ended when this is dropped if it was started for it.
+/// A server under test. Dropping this ends the server if this program started it.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// What reports call it.
+    /// The server's name in reports.
     pub(crate) name: &'static str,
     pub(crate) dialect: Dialect,
     pub(crate) address: SocketAddr,
@@ -82,7 +82,7 @@ impl Bench {
         Self { generator_cpu, server_cpu, wait: placement.wait, programs, interrupted, progress: ProgressLine::new() }
     }
 
-    /// The server that the arguments name, started if it is not running.
+    /// The server that the arguments name; starts it if it does not run yet.
     pub(crate) fn target(&self, arguments: &TargetArgs) -> Result<Target, Failure> {
         match &arguments.url {
             None => self.start(arguments.server, &[]),
@@ -94,12 +94,12 @@ impl Bench {
         }
     }
 
-    /// Starts a server on its CPU; `arguments` are more arguments for lhttpd.
+    /// Starts a server on its CPU; `arguments` are further arguments for lhttpd.
     pub(crate) fn start(&self, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
         self.start_on(self.server_cpu, dialect, arguments)
     }
 
-    /// Starts a server on another CPU than its usual one.
+    /// Starts a server on another CPU than usual.
     pub(crate) fn start_on(&self, cpu: usize, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
         let server = Server::start(dialect, &self.programs, arguments, cpu)?;
         Ok(Target::new(dialect.server(), dialect, server))
@@ -111,13 +111,13 @@ impl Bench {
         Ok(Target::new("nats-server", Dialect::Nats, server))
     }
 
-    /// Starts nginx, which does `post` only.
+    /// Starts nginx, which serves only the mode `post`.
     pub(crate) fn start_nginx(&self) -> Result<Target, Failure> {
         let server = Server::start_nginx(&self.programs, self.server_cpu)?;
         Ok(Target::new("nginx", Dialect::Lhttp, server))
     }
 
-    /// How long a poll with nothing else to do may wait.
+    /// The longest poll when there is nothing else to do.
     pub(crate) fn patience(&self) -> Option<Duration> {
         self.wait.patience()
     }
@@ -127,7 +127,7 @@ impl Bench {
         self.load_waiting(target, self.wait)
     }
 
-    /// A generator for `target` that waits in another way than the others.
+    /// A generator for `target` with its own way to wait.
     pub(crate) fn load_waiting(&self, target: &Target, wait: Wait) -> Result<Load, Failure> {
         Load::new(target.dialect, target.address, wait, Arc::clone(&self.interrupted))
     }
@@ -138,7 +138,7 @@ impl Target {
         Self { name, dialect, address: server.address, pid: Some(server.pid()), _server: Some(server) }
     }
 
-    /// A client of an LHTTP server that is not part of the load. It waits for answers as long as [`CLIENT_PATIENCE`].
+    /// A client of an LHTTP server outside the load. It waits for answers for [`CLIENT_PATIENCE`].
     pub(crate) fn client(&self) -> Result<WebSocket<TcpStream>, Failure> {
         let address = self.address;
         let stream = TcpStream::connect(address).map_err(Failure::io(format!("cannot connect to {address}")))?;
@@ -148,7 +148,7 @@ impl Target {
         Ok(socket)
     }
 
-    /// What the server has used so far, if its process is known.
+    /// The server's use of the machine so far, if its process is known.
     pub(crate) fn usage(&self) -> Option<Usage> {
         self.pid.and_then(procfs::usage_at_rest)
     }
@@ -159,7 +159,7 @@ impl Target {
     }
 }
 
-/// The address in a URL such as `ws://127.0.0.1:8080/`; the path does not matter to any of these servers.
+/// The address in a URL, for example `ws://127.0.0.1:8080/`. The path does not matter to any of these servers.
 pub(crate) fn resolve(url: &str) -> Result<SocketAddr, Failure> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One connection to a server: from connect over the handshake to its count.
+//! One connection to a server: it connects, shakes hands, and counts deliveries.
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -10,14 +10,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::dialect::{Dialect, Progress, Role, counter::Counter, websocket};
 
-/// So many connections share a source address before the next one is taken: Linux hands out 28,232 ports by default.
+/// The number of connections that share a source address: by default Linux has 28,232 ports for each address.
 const PORTS_PER_ADDRESS: usize = 28_000;
-/// `connect` on a non-blocking socket is under way (Linux's number; the standard library has no stable name for it).
+/// `connect` on a non-blocking socket is in progress (Linux's number; the standard library has no stable name for it).
 pub(crate) const EINPROGRESS: i32 = 115;
-/// What a server says to a connection that only publishes is kept up to here, to show it if deliveries are missing.
+/// The most bytes that are kept of a server's messages to a pure publisher. They are shown if deliveries are missing.
 const WORDS_BYTES_MAX: usize = 300;
 
-/// Where a connection stands.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Connecting, or waiting for the answer to the handshake.
@@ -26,7 +26,7 @@ pub(crate) enum Phase {
     Joining,
     /// Usable.
     Ready,
-    /// The server ended it, or it broke.
+    /// The server ended the connection, or it broke.
     Closed,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     pub(crate) counter: Counter,
     pub(crate) subscribes: bool,
-    /// Nothing is read from it (a stalled reader).
+    /// The generator does not read from it (a stalled reader).
     pub(crate) paused: bool,
-    /// The socket may take bytes: set by a writable event, cleared by a refused write.
+    /// The socket may take bytes: a writable event sets this, a refused write clears it.
     pub(crate) writable: bool,
-    /// What the server said to a connection that only publishes.
+    /// The server's messages to a connection that only publishes.
     pub(crate) words: Vec<u8>,
     dialect: Dialect,
     received: Vec<u8>,
@@ -51,7 +51,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Starts to connect. `index` is the connection's number, which chooses its source address on loopback.
+    /// Starts to connect. `index` is the connection's number, which decides its source address on loopback.
     pub(crate) fn start(
         address: SocketAddr,
         index: usize,
@@ -87,7 +87,7 @@ impl Connection {
         })
     }
 
-    /// Writes what is left of the opening or of replies.
+    /// Writes the rest of the opening or of replies.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let mut taken = 0;
         while self.writable && taken < self.unsent.len() {
@@ -101,16 +101,16 @@ impl Connection {
         }
         self.unsent.drain(..taken);
         if self.unsent.is_empty() {
-            // Most connections never write again.
+            // Most connections never write again, so they free the buffer.
             self.unsent = Vec::new();
         }
         Ok(())
     }
 
-    /// Takes in what was read. Returns how many deliveries ended in it.
+    /// Processes received bytes. Returns how many deliveries ended in them.
     ///
     /// # Errors
-    /// What the server did wrong.
+    /// A sentence about the server's violation.
     pub(crate) fn received(&mut self, bytes: &[u8], on_stamp: Option<&mut dyn FnMut(u64)>) -> Result<u64, String> {
         if self.phase == Phase::Ready {
             return self.count(bytes, on_stamp);
@@ -145,8 +145,8 @@ impl Connection {
         let before = self.counter.messages;
         self.counter.feed(bytes, on_stamp)?;
         if self.counter.close_code.is_some() {
-            // The server waits for the answer before it lets go (RFC 6455 §5.5.1); whether it gets it matters to
-            // nobody here.
+            // The server waits for this answer before it closes (RFC 6455 §5.5.1). It does not matter here whether the
+            // answer arrives.
             self.counter.replies = websocket::masked(websocket::CLOSE, &[], [0x11, 0x22, 0x33, 0x44]).bytes;
             self.phase = Phase::Closed;
         }

@@ -1,31 +1,31 @@
-//! Why a measurement gave no figure.
+//! The reasons why a measurement gives no figure.
 
 use std::io;
 
 use thiserror::Error;
 
-/// Every way in which a run can fail. No figure is printed then.
+/// Every way in which a run can fail. Then no figure is printed.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// The system refused.
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
-    /// The server did not do what its protocol says.
+    /// The server violated its protocol.
     #[error("the server is not usable: {0}")]
     Server(String),
     /// Not every message arrived.
     #[error("{arrived} of {expected} deliveries arrived; {why}")]
     Missing { arrived: u64, expected: u64, why: String },
-    /// More messages arrived than were published to their subscribers.
+    /// More messages arrived than were published.
     #[error("{arrived} deliveries arrived where {expected} were due")]
     Surplus { arrived: u64, expected: u64 },
-    /// A server to compare with is not there.
+    /// A server of the comparison is not installed.
     #[error("{0}")]
     NotInstalled(String),
-    /// What was asked for makes no sense.
+    /// The arguments make no sense.
     #[error("{0}")]
     Usage(String),
-    /// So many runs of a comparison failed; its report says why.
+    /// This many runs of a comparison failed; the report says why.
     #[error("{0} runs failed")]
     Runs(usize),
     /// SIGINT or SIGTERM.
@@ -34,7 +34,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Wraps a system error with what was being done.
+    /// Wraps a system error together with the operation that failed.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

@@ -1,7 +1,8 @@
-//! `floor`: a relay of raw bytes. What its publishers send goes to all of a room's subscribers, unread. It does the
-//! system calls that no server can do without, so its time is the kernel's share of any server's.
+//! `floor`: a relay of raw bytes. It forwards the bytes of a room's publishers unread to all of the room's subscribers.
+//! It makes the system calls that every server needs, so its time is the kernel's share of any server's time.
 //!
-//! A connection's first line is `S room`, `P room` or `B room` (subscriber, publisher, both), answered by one byte.
+//! A connection's first line is `S room`, `P room` or `B room` (subscriber, publisher, both). The relay answers with
+//! one byte.
 
 use std::{
     collections::HashMap,
@@ -31,25 +32,26 @@ const FIRST_LINE_BYTES_MAX: usize = 300;
 pub(crate) struct Relay {
     poll: Poll,
     listener: TcpListener,
-    connections: Slab<Connection>,
+    connections: Slab<RelayConnection>,
     rooms: Vec<Room>,
     names: HashMap<Arc<[u8]>, usize>,
     buffer: Vec<u8>,
 }
 
-struct Connection {
+struct RelayConnection {
     stream: TcpStream,
-    /// `None` until its first line is there.
+    /// `None` until the first line has come.
     room: Option<usize>,
     first_line: Vec<u8>,
     publishes: bool,
-    /// There may be more to read; its room has to finish a chunk first.
+    /// There may be more to read, but the room must finish a chunk first.
     unread: bool,
-    /// How much of its room's unfinished chunk it still needs.
+    /// How much of the room's unfinished chunk the connection still needs.
     owed: usize,
 }
 
-/// Its publishers are read again when all of its subscribers have the last chunk, so it keeps at most one.
+/// The relay reads a room's publishers again once all its subscribers have the last chunk, so it keeps at most one
+/// chunk.
 #[derive(Default)]
 struct Room {
     subscribers: Vec<usize>,
@@ -65,7 +67,7 @@ impl Relay {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        // Accepted sockets inherit it.
+        // Accepted sockets inherit this option.
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(4096)?;
@@ -76,7 +78,7 @@ impl Relay {
         Ok(Self { poll, listener, connections, rooms, names, buffer: vec![0; READ_BYTES] })
     }
 
-    /// Where it listens.
+    /// The listening address.
     #[cfg(test)]
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
@@ -119,11 +121,12 @@ impl Relay {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(entry.key()), interest)?;
             let first_line = Vec::new();
-            entry.insert(Connection { stream, room: None, first_line, publishes: false, unread: false, owed: 0 });
+            entry.insert(RelayConnection { stream, room: None, first_line, publishes: false, unread: false, owed: 0 });
         }
     }
 
-    /// Relays what a connection sent. `ended`: its end has been announced, which is not announced again.
+    /// Relays the bytes that a connection sent. `ended`: its end has been announced, and no further event will announce
+    /// it.
     fn read(&mut self, key: usize, ended: bool) {
         loop {
             let Some(connection) = self.connections.get_mut(key) else { return };
@@ -144,14 +147,14 @@ impl Relay {
                 Some(room) if connection.publishes => self.relay(room, length),
                 Some(_) => {}
             }
-            // A short read emptied the socket; an end that comes later is an event of its own.
+            // A short read emptied the socket. A later end has its own event.
             if length < READ_BYTES && !ended {
                 return;
             }
         }
     }
 
-    /// Takes a part of the first line.
+    /// Processes a part of the first line.
     fn join(&mut self, key: usize, length: usize) {
         let connection = &mut self.connections[key];
         connection.first_line.extend_from_slice(&self.buffer[..length]);
@@ -179,7 +182,7 @@ impl Relay {
         }
     }
 
-    /// Writes the first `length` bytes of the buffer to all of a room's subscribers, one write each.
+    /// Writes the first `length` bytes of the buffer to all of a room's subscribers, with one write each.
     fn relay(&mut self, room: usize, length: usize) {
         let room = &mut self.rooms[room];
         let bytes = &self.buffer[..length];
@@ -198,7 +201,7 @@ impl Relay {
         }
     }
 
-    /// Goes on with what a subscriber's socket did not take.
+    /// Writes the rest of a chunk to a subscriber.
     fn resume_writing(&mut self, key: usize) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Some(room) = connection.room.filter(|_| connection.owed > 0) else { return };
@@ -212,17 +215,17 @@ impl Relay {
         self.caught_up(room);
     }
 
-    /// One subscriber less is behind; if it was the last, the publishers go on.
+    /// A subscriber has caught up. If it was the last one, the publishers are read again.
     fn caught_up(&mut self, room: usize) {
         self.rooms[room].behind -= 1;
         if self.rooms[room].behind > 0 {
             return;
         }
         for index in 0..self.rooms[room].publishers.len() {
-            // Reading can close a publisher, which shortens the list.
+            // A read can close a publisher, which shortens the list.
             let Some(&key) = self.rooms[room].publishers.get(index) else { break };
             if self.connections[key].unread {
-                // Up to `WouldBlock` or the end: an end may have been announced while it waited.
+                // Read up to `WouldBlock` or the end, because an end may have been announced in between.
                 self.read(key, true);
             }
         }

@@ -1,4 +1,4 @@
-//! Requests over keep-alive HTTP/1.1 connections, each with a window of requests under way.
+//! Requests over keep-alive HTTP/1.1 connections, each with a window of requests in flight.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -20,7 +20,7 @@ const HEADERS_MAX: usize = 64;
 pub(crate) struct HttpLoad {
     poll: Poll,
     connections: Vec<HttpConnection>,
-    /// One request's bytes, as often as a window has them.
+    /// One request's bytes, repeated as often as a window needs.
     requests: Vec<u8>,
     request_bytes: usize,
     window: usize,
@@ -38,7 +38,7 @@ struct HttpConnection {
 }
 
 impl HttpLoad {
-    /// Connects. Every connection will have up to `window` requests under way.
+    /// Connects. Every connection will have up to `window` requests in flight.
     pub(crate) fn connect(
         address: SocketAddr,
         connections: usize,
@@ -65,7 +65,7 @@ impl HttpLoad {
         })
     }
 
-    /// Has `count` requests answered, each with 200, and gives the time that it took.
+    /// Sends `count` requests, each of which must be answered with 200. Returns the time.
     pub(crate) fn run(
         &mut self,
         count: usize,
@@ -104,14 +104,14 @@ impl HttpLoad {
         Ok(start.elapsed())
     }
 
-    /// Begins as many requests as a connection's window allows, in one write. Says how many.
+    /// Begins as many requests as a connection's window allows, in one write. Returns how many.
     fn fill(&mut self, index: usize, to_begin: usize) -> Result<usize, Failure> {
         let connection = &mut self.connections[index];
         let begun = (self.window - connection.under_way).min(to_begin);
         connection.under_way += begun;
         connection.unsent += begun * self.request_bytes;
         while connection.unsent > 0 {
-            // The end of the prepared requests: it starts where the first unfinished request goes on.
+            // The prepared requests up to their end. The write starts inside the first unfinished request.
             let end = self.requests.len();
             match connection.stream.write(&self.requests[end - connection.unsent..]) {
                 Ok(taken) => connection.unsent -= taken,
@@ -122,7 +122,7 @@ impl HttpLoad {
         Ok(begun)
     }
 
-    /// Reads what is there and says how many responses ended in it.
+    /// Reads and returns how many responses ended in the bytes.
     fn read(&mut self, index: usize, ended: bool) -> Result<usize, Failure> {
         let connection = &mut self.connections[index];
         let mut answered = 0;
@@ -147,12 +147,12 @@ impl HttpLoad {
     }
 }
 
-/// Counts the responses in a stream that comes in arbitrary cuts; each has to be a 200 with a `Content-Length`.
+/// Counts the responses in a stream, however it is cut. Each must be a 200 with a `Content-Length`.
 #[derive(Debug, Default)]
 struct Responses {
     /// An unfinished response.
     carry: Vec<u8>,
-    /// The last whole one: most are the same, which a comparison finds faster than a parser.
+    /// The last complete response. Most are equal, and a comparison is faster than a parser.
     last: Vec<u8>,
 }
 
@@ -171,7 +171,7 @@ impl Responses {
         Ok(answered)
     }
 
-    /// How many whole responses `bytes` start with, and how long they are.
+    /// The number of complete responses at the start of `bytes`, and their length.
     fn count(&mut self, bytes: &[u8]) -> Result<(usize, usize), String> {
         let (mut answered, mut at) = (0, 0);
         while at < bytes.len() {
@@ -189,7 +189,7 @@ impl Responses {
     }
 }
 
-/// The length of the response that `bytes` start with, if all of it is there.
+/// The length of the response at the start of `bytes`, if it is complete.
 fn response_bytes(bytes: &[u8]) -> Result<Option<usize>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

@@ -1,4 +1,4 @@
-//! The generator: one thread, one epoll, every connection to the server under test.
+//! The generator: one thread and one epoll for all connections to the server under test.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -20,20 +20,20 @@ use crate::{
     failure::Failure,
 };
 
-/// One read takes up to this much.
+/// The most bytes of one read.
 const READ_BYTES: usize = 256 * 1024;
-/// So many connections are being opened at a time, which no listen backlog refuses.
+/// The most connections that open at the same time. No listen backlog refuses that many.
 const OPENING_MAX: usize = 128;
-/// What [`Load::silence`] is at first.
+/// The initial [`Load::silence`].
 const SILENCE: Duration = Duration::from_secs(10);
-/// With one write each, so many messages are written before the deliveries are looked at.
+/// With one write for each message, the most messages that are written before the deliveries are read.
 const WRITES_PER_TURN: usize = 32;
 
 /// What the generator does while it has nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Wait {
-    /// Polls on. The server never pays for waking the generator's CPU, as it would not with clients on other machines.
+    /// Polls all the time. The server never pays for waking the generator's CPU, as with clients on other machines.
     Spin,
     /// Sleeps in epoll, as an idle client does.
     Sleep,
@@ -56,7 +56,7 @@ pub(crate) struct Load {
     pub(crate) lost: usize,
     /// Bytes of flows written so far.
     pub(crate) bytes_written: u64,
-    /// Deliveries are missing when none came for so long.
+    /// If no delivery came for this long, the rest counts as missing.
     pub(crate) silence: Duration,
     dialect: Dialect,
     address: SocketAddr,
@@ -65,26 +65,26 @@ pub(crate) struct Load {
     events: Events,
     buffer: Vec<u8>,
     interrupted: Arc<AtomicBool>,
-    /// The first fault that a server committed.
+    /// The first violation by a server.
     fault: Option<String>,
 }
 
-/// What one connection is to publish: whole frames, written over and over out of one block.
+/// The publishes of one connection: complete frames, written over and over from one block.
 #[derive(Clone, Debug)]
 pub(crate) struct Flow {
     /// The connection's index.
     pub(crate) connection: usize,
-    /// Whole frames, all of `frame_bytes`.
+    /// Complete frames, each of `frame_bytes`.
     pub(crate) block: Arc<[u8]>,
     pub(crate) frame_bytes: usize,
     /// How many frames to write.
     pub(crate) frames: usize,
-    /// One write each instead of as large as they get.
+    /// One write for each frame, instead of writes as large as possible.
     pub(crate) one_each: bool,
 }
 
 impl Load {
-    /// A generator with no connection yet.
+    /// A generator without connections.
     pub(crate) fn new(
         dialect: Dialect,
         address: SocketAddr,
@@ -108,8 +108,8 @@ impl Load {
         })
     }
 
-    /// Opens a connection for each role and returns when all of them are usable: every subscription is live. Their
-    /// indices follow each other from the one returned. `on_progress` hears how many are.
+    /// Opens a connection for each role, and returns when every subscription is live. Returns the index of the first
+    /// one; the others follow. `on_progress` receives the number of usable connections.
     pub(crate) fn open(
         &mut self,
         roles: &[Role],
@@ -158,23 +158,22 @@ impl Load {
         Ok(())
     }
 
-    /// The next connections are opened to another server of the same kind.
+    /// Opens the next connections to another server of the same kind.
     pub(crate) fn turn_to(&mut self, address: SocketAddr) {
         self.address = address;
     }
 
-    /// Writes all `flows` while counting, until `expected` more deliveries arrived; gives the time from the first
+    /// Writes all `flows` and counts until `expected` more deliveries have arrived. Returns the time from the first
     /// byte written to the last delivery.
     ///
     /// # Errors
-    /// Fewer or more deliveries than expected (also more than the publish before was to give), and whatever else goes
-    /// wrong.
+    /// Fewer or more deliveries than expected (also late surplus of an earlier publish), and any other failure.
     pub(crate) fn publish(&mut self, flows: &[Flow], expected: u64) -> Result<Duration, Failure> {
         self.publish_within(flows, expected, u64::MAX)
     }
 
-    /// The same with at most `window` messages under way, for servers that drop what is too much for them. Each message
-    /// is to give one delivery, and a flow's block is to be smaller than the window.
+    /// The same with at most `window` messages in flight, for servers that drop messages when they have too many. Each
+    /// message must cause one delivery, and a flow's block must be smaller than the window.
     ///
     /// # Errors
     /// As for [`publish`](Self::publish).
@@ -221,7 +220,7 @@ impl Load {
         }
     }
 
-    /// Writes what the socket takes of a flow, within a turn's share. Says whether it took all that it was offered.
+    /// Writes as much of a flow as the socket takes, within a turn's share. Returns whether the socket took all of it.
     fn push(&mut self, flow: &Flow, written: &mut usize) -> Result<bool, Failure> {
         let connection = &mut self.connections[flow.connection];
         if connection.phase != Phase::Ready {
@@ -253,7 +252,8 @@ impl Load {
         Ok(true)
     }
 
-    /// Writes one prepared message whole; `on_stamp` hears of what arrives if the socket makes it wait.
+    /// Writes one prepared message completely. `on_stamp` receives the deliveries that arrive while the socket makes
+    /// the write wait.
     pub(crate) fn write(
         &mut self,
         index: usize,
@@ -274,12 +274,12 @@ impl Load {
         Ok(())
     }
 
-    /// How long a turn with nothing else to do may wait.
+    /// The longest wait of a turn with nothing else to do.
     pub(crate) fn patience(&self) -> Option<Duration> {
         self.wait.patience()
     }
 
-    /// One turn: waits for events for up to `timeout`, reads all that is there, and counts it.
+    /// One turn: waits up to `timeout` for events, reads everything, and counts it.
     pub(crate) fn turn(
         &mut self,
         timeout: Option<Duration>,
@@ -305,7 +305,7 @@ impl Load {
             }
             if event.is_readable() && !connection.paused && connection.phase != Phase::Closed {
                 let ended = event.is_read_closed();
-                // The option is borrowed anew for each connection.
+                // Borrow the option anew for each connection.
                 self.read(event.token().0, ended, on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _));
             }
         }
@@ -316,7 +316,8 @@ impl Load {
         }
     }
 
-    /// Reads until the socket is empty: a short read says so without another system call, unless its end is near.
+    /// Reads until the socket is empty. A short read proves that without another system call, unless the end has been
+    /// announced.
     pub(crate) fn read(&mut self, index: usize, ended: bool, mut on_stamp: Option<&mut dyn FnMut(u64)>) {
         let connection = &mut self.connections[index];
         while connection.phase != Phase::Closed {
@@ -344,7 +345,7 @@ impl Load {
         self.lost += usize::from(connection.phase == Phase::Closed && connection.subscribes);
     }
 
-    /// The error for deliveries that do not come, with what the server may have said about it.
+    /// The error for missing deliveries, with the server's close frames and messages that may explain it.
     pub(crate) fn missing(&self, arrived: u64, expected: u64) -> Failure {
         let closed = self.connections.iter().filter(|connection| connection.phase == Phase::Closed);
         let codes: Vec<Option<u16>> = closed.map(|connection| connection.counter.close_code).collect();

@@ -1,6 +1,6 @@
-//! `lhttp-bench` measures lhttpd and, with the same work, what one would otherwise take. It speaks to a server over
-//! the wire only, from one thread on a CPU of its own, and counts every delivery: a figure for messages that did not
-//! arrive is never printed.
+//! `lhttp-bench` measures lhttpd and, with the same work, its alternatives. It talks to a server over the wire only,
+//! from one thread on its own CPU, and counts every delivery: it never prints a figure for messages that did not
+//! arrive.
 
 mod affinity;
 mod bench;
@@ -50,10 +50,9 @@ use crate::{
 /// Measure lhttpd, alone or beside other servers; without a command: burst
 #[derive(Parser, Debug)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(after_help = "Each run starts lhttpd from beside this program, pinned to another CPU than its own, unless \
---url names a server that is running. Deliveries are counted, and missing ones are an error. With NATS every PUB goes \
-in a WebSocket frame of its own, as its WebSocket clients send it, and as every other server here gets it; what NATS \
-delivers may be packed.")]
+#[command(after_help = "Each run starts the lhttpd beside this program, pinned to another CPU, unless --url names a \
+running server. Deliveries are counted, and missing ones are an error. Every PUB to NATS has its own WebSocket frame, \
+as from NATS' WebSocket clients, and as every other server here receives messages; NATS may pack its deliveries.")]
 struct Cli {
     #[command(subcommand)]
     mode: Option<Mode>,
@@ -98,7 +97,7 @@ enum Mode {
     Idle(Single<IdleArgs>),
     /// Messages published over HTTP: requests a second
     Post(Single<PostArgs>),
-    /// Readers that have stopped reading beside healthy ones: what they cost, and how they end
+    /// Stalled readers beside healthy ones: their cost, and how their connections end
     Slow(Single<SlowArgs>),
     /// Two nodes with nats-server between them: publishes a second from one to the other, and the latency at a given rate
     Cluster {
@@ -114,14 +113,14 @@ enum Mode {
         #[command(flatten)]
         common: Common,
     },
-    /// Messages at a fixed rate on the same core as clients that mean harm, attack after attack: latency and memory
+    /// Messages at a fixed rate on the same core as hostile clients, attack after attack: latency and memory
     Hostile {
         #[command(flatten)]
         work: HostileArgs,
         #[command(flatten)]
         common: Common,
     },
-    /// No server: how often this machine keeps its CPUs from running, which makes late whatever arrives then
+    /// No server: how often this machine stops its CPUs, which delays everything that arrives then
     Stalls {
         #[command(flatten)]
         work: StallsArgs,
@@ -135,12 +134,12 @@ enum Mode {
         #[command(flatten)]
         common: Common,
     },
-    /// Run the relay of raw bytes that `compare` takes as the kernel's limit
+    /// Run the relay of raw bytes, which `compare` uses as the kernel's limit
     Floor {
-        /// Where it listens
+        /// The address to listen on
         #[arg(long, value_name = "ADDR")]
         listen: SocketAddr,
-        /// The CPU that it runs on
+        /// The CPU to run on
         #[arg(long, value_name = "N")]
         cpu: Option<usize>,
     },
@@ -150,7 +149,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // The second signal ends the process at once; the first lets it end its servers.
+        // The first signal lets this program end its servers. The second one ends the process at once.
         let registered = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)));
         if let Err(error) = registered {
@@ -209,7 +208,7 @@ impl<A: Args> Single<A> {
 }
 
 impl Common {
-    /// Runs a mode and writes what it found.
+    /// Runs a mode and writes its report.
     fn run(
         self,
         interrupted: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! What Linux says about a process: CPU time in nanoseconds, and resident memory.
+//! Linux's figures for a process: CPU time in nanoseconds, and resident memory.
 
 use std::{
     fs, thread,
@@ -10,14 +10,14 @@ use std::{
 pub(crate) struct Usage {
     /// CPU time of all its living threads.
     pub(crate) cpu_ns: u64,
-    /// For how long they were ready to run while another process had the CPU.
+    /// How long the threads were ready to run while another process had the CPU.
     pub(crate) delayed_ns: u64,
-    /// Resident memory. Kernel memory (socket buffers) is not in it.
+    /// Resident memory, without kernel memory (socket buffers).
     pub(crate) rss_bytes: u64,
 }
 
-/// The usage of process `pid` once it rests: the scheduler accounts a thread's time when it stops running, so a
-/// figure that is still moving is read again, for at most 200 ms. `None` if there is no such process.
+/// The usage of process `pid` once it rests. The scheduler accounts a thread's time when the thread stops running, so a
+/// figure that still changes is read again, for at most 200 ms. `None` if there is no such process.
 pub(crate) fn usage_at_rest(pid: u32) -> Option<Usage> {
     let deadline = Instant::now() + Duration::from_millis(200);
     let mut last = scheduled_ns(pid)?;
@@ -31,8 +31,8 @@ pub(crate) fn usage_at_rest(pid: u32) -> Option<Usage> {
     }
 }
 
-/// CPU time and delay of all threads of `pid`: the first two fields of each one's schedstat, which are exact to the
-/// nanosecond where `stat` counts in ticks of 10 ms.
+/// CPU time and delay of all threads of `pid`: the first two fields of each thread's schedstat. They are exact to the
+/// nanosecond, where `stat` counts ticks of 10 ms.
 fn scheduled_ns(pid: u32) -> Option<(u64, u64)> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let times = threads.flatten().filter_map(|thread| {
@@ -49,14 +49,14 @@ pub(crate) fn own_cpu_ns() -> u64 {
     line.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(0)
 }
 
-/// Resident memory from `smaps_rollup`, which walks the page tables; `status` sums counters that lag behind. Where
-/// the former may not be read, the latter has to do.
+/// Resident memory from `smaps_rollup`, which walks the page tables. `status` sums counters that lag behind; it is used
+/// where `smaps_rollup` may not be read.
 pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
     kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
         .or_else(|| kilobytes(&format!("/proc/{pid}/status"), "VmRSS:"))
 }
 
-/// What all TCP sockets of this machine hold in the kernel, which no process is charged for.
+/// The kernel memory of all TCP sockets of this machine, which is not charged to any process.
 pub(crate) fn tcp_memory_bytes() -> Option<u64> {
     const PAGE_BYTES: u64 = 4096;
     let text = fs::read_to_string("/proc/net/sockstat").ok()?;

@@ -1,4 +1,4 @@
-//! What a run found: figures by name for programs, sentences for people, and the machine that they hold for.
+//! The results of a run: figures by name for programs, sentences for people, and the machine.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +16,13 @@ use serde_json::{Map, Value};
 
 use crate::{failure::Failure, procfs};
 
-/// A server that waits longer for its CPU is measured together with its neighbours.
+/// If a server waits for its CPU longer than this, the figures include its neighbours.
 const DELAYED_PERCENT_MAX: f64 = 5.0;
 
-/// Where the figures go.
+/// The destination of the figures.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Output {
-    /// Also give the figures as JSON: to FILE, or instead of the text to stdout
+    /// Also write the figures as JSON: to FILE, or without FILE to stdout instead of the text
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
 }
@@ -44,14 +44,14 @@ impl Output {
     }
 }
 
-/// What one run of one mode against one server found.
+/// The result of one run of one mode with one server.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) mode: &'static str,
     pub(crate) server: String,
-    /// How it was run.
+    /// The arguments of the run.
     pub(crate) settings: Map<String, Value>,
-    /// By name, whose last part is the unit: `_ms`, `_us`, `_ns`, `_per_s`, `_bytes`, or none for a count.
+    /// By name. The last part of a name is the unit: `_ms`, `_us`, `_ns`, `_per_s`, `_bytes`, or none for a count.
     pub(crate) figures: BTreeMap<&'static str, f64>,
     /// The same for people.
     #[serde(skip)]
@@ -82,7 +82,7 @@ impl Outcome {
         self.set_median_percentiles(std::slice::from_ref(histogram));
     }
 
-    /// Adds each percentile's median of several rounds, and the least and the largest value of all.
+    /// Adds each percentile's median over several rounds, and the smallest and the largest value of all.
     pub(crate) fn set_median_percentiles(&mut self, rounds: &[Histogram<u64>]) {
         let us = |nanoseconds: u64| nanoseconds as f64 / 1e3;
         let quantiles = [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("p999_us", 0.999)];
@@ -99,14 +99,14 @@ impl Outcome {
         self.figures.get(name).map_or_else(|| "–".into(), |value| show(name, *value))
     }
 
-    /// `percentiles` for people.
+    /// The percentiles for people.
     pub(crate) fn show_percentiles(&self) -> String {
         let names = ["min_us", "p50_us", "p90_us", "p99_us", "p999_us", "max_us"];
         let shown = names.map(|name| format!("{} {}", name.trim_end_matches("_us"), self.show(name)));
         shown.join(", ")
     }
 
-    /// The line on the server's CPU and memory, where it is known.
+    /// The line on the server's CPU and memory, if they are known.
     pub(crate) fn show_server(&self) -> String {
         let parts = [
             ("server_ns_per_delivery", "of server CPU a delivery"),
@@ -121,7 +121,8 @@ impl Outcome {
         line
     }
 
-    /// The share of its time, in percent, for which the server waited for its CPU, if that is enough to spoil figures.
+    /// The share of its time, in percent, for which the server waited for its CPU, if that is enough to spoil the
+    /// figures.
     pub(crate) fn delayed(&self) -> Option<f64> {
         self.figures.get("server_delayed_percent").copied().filter(|percent| *percent >= DELAYED_PERCENT_MAX)
     }
@@ -155,7 +156,7 @@ pub(crate) fn show(name: &str, value: f64) -> String {
     }
 }
 
-/// The middle one of some values (the mean of the two middle ones).
+/// The median of some values (the mean of the two middle ones).
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -166,7 +167,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The value that a share `quantile` of some values does not exceed.
+/// The value that the share `quantile` of the values does not exceed.
 pub(crate) fn quantile(values: &[f64], quantile: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -174,20 +175,20 @@ pub(crate) fn quantile(values: &[f64], quantile: f64) -> f64 {
     sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// The machine and the code that figures belong to.
+/// The machine and the code that the figures belong to.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cpus: usize,
     pub(crate) kernel: String,
-    /// The checkout's commit, if this runs in one.
+    /// The checkout's commit, if this program runs in one.
     pub(crate) commit: Option<String>,
     pub(crate) date: String,
     pub(crate) command: String,
 }
 
 impl Machine {
-    /// This one, now.
+    /// This machine, now.
     pub(crate) fn here() -> Self {
         let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).stderr(Stdio::null()).output();
         let commit = git.ok().filter(|output| output.status.success());
@@ -211,7 +212,7 @@ impl Machine {
 
 /// The day (UTC) of a moment, as year-month-day.
 fn date(since_epoch: Duration) -> String {
-    // Days to civil, after Howard Hinnant: years start in March, so that the leap day is a year's last.
+    // Days to civil date, after Howard Hinnant: years start in March, so that the leap day is the last day of a year.
     let days = since_epoch.as_secs() / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -223,7 +224,7 @@ fn date(since_epoch: Duration) -> String {
     format!("{year}-{month:02}-{day:02}")
 }
 
-/// A line on the terminal that says how far a long run is. Nothing is written where stderr is no terminal.
+/// A line on the terminal with the progress of a long run. Nothing is written if stderr is not a terminal.
 #[derive(Debug)]
 pub(crate) struct ProgressLine {
     shown: bool,

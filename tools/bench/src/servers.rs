@@ -1,4 +1,4 @@
-//! Starts the servers under test, each alone, pinned, on a free port of loopback, and ends them again.
+//! Starts the servers under test and ends them again. Each runs alone, pinned to a CPU, on a free loopback port.
 
 use std::{
     env, fs,
@@ -17,17 +17,17 @@ use crate::{affinity, dialect::Dialect, failure::Failure};
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const BUN_SCRIPT: &str = include_str!("../bun-server.js");
-/// Where npm puts Bun, below this tool's directory.
+/// The path of Bun below this tool's directory, after `npm install`.
 const BUN_PACKAGE: &str = "node_modules/@oven/bun-linux-x64/bin/bun";
 
-/// Where the servers' programs are, and how lhttpd is started.
+/// The paths of the servers' programs, and the arguments for lhttpd.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Programs {
     /// The lhttpd to measure [default: the one beside this program]
     #[arg(long, value_name = "PATH")]
     pub(crate) lhttpd: Option<PathBuf>,
-    /// Another argument for lhttpd, such as `--lhttpd-arg=--busy-poll=50`; may be repeated. With
-    /// `--lhttpd-arg=--cpu-list=0,1` it has a core on each of these CPUs, else one
+    /// Another argument for lhttpd, for example `--lhttpd-arg=--busy-poll=50`; may be repeated. With
+    /// `--lhttpd-arg=--cpu-list=0,1` lhttpd has a core on each of these CPUs, otherwise one core
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) lhttpd_arg: Vec<String>,
     /// nats-server [default: from $PATH, /usr/sbin or /usr/local/sbin]
@@ -36,12 +36,12 @@ pub(crate) struct Programs {
     /// Bun [default: $LHTTP_BENCH_BUN, from $PATH, or tools/bench/node_modules (`npm install` in tools/bench)]
     #[arg(long, value_name = "PATH")]
     pub(crate) bun: Option<PathBuf>,
-    /// nginx, which `compare` takes for `post` [default: like nats-server]
+    /// nginx, which `compare` uses for `post` [default: like nats-server]
     #[arg(long, value_name = "PATH")]
     pub(crate) nginx: Option<PathBuf>,
 }
 
-/// A running server. It is killed and its files are removed when this is dropped.
+/// A running server. Dropping it kills the server and removes its files.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -53,7 +53,7 @@ impl Server {
     /// Starts a server of this kind on CPU `cpu` and waits until it accepts connections.
     ///
     /// # Errors
-    /// It is not installed, or ended instead of listening (with the last of what it said).
+    /// The server is not installed, or it ended instead of listening (with the last of its output).
     pub(crate) fn start(
         dialect: Dialect,
         programs: &Programs,
@@ -79,7 +79,7 @@ impl Server {
         Self::spawn("nginx", command, address, files, cpu)
     }
 
-    /// Starts nats-server for its own clients, such as lhttpd.
+    /// Starts nats-server for its own clients, for example lhttpd.
     pub(crate) fn start_nats(programs: &Programs, cpu: usize) -> Result<Self, Failure> {
         let address = free_address()?;
         let files = scratch_directory()?;
@@ -102,7 +102,7 @@ impl Server {
             let log = File::create(files.join("log")).map_err(Failure::io("cannot make a log file"))?;
             let errors = log.try_clone().map_err(Failure::io("cannot make a log file"))?;
             command.stdin(Stdio::null()).stdout(log).stderr(errors);
-            // A child inherits the CPUs of the thread that starts it, and all of its own threads do after it.
+            // A child inherits the CPUs of the thread that starts it, and its own threads inherit them in turn.
             affinity::on_cpu(cpu, || command.spawn()).map_err(Failure::io(format!("cannot start {name}")))
         });
         let child = match started {
@@ -213,7 +213,7 @@ impl Programs {
         let program = find("nginx", self.nginx.as_ref(), "nginx", "install it, or give --nginx PATH")?;
         let path = files.join("nginx.conf");
         let directory = files.display();
-        // Without a master there is one process, whose CPU time is all of it.
+        // Without a master there is only one process, so its CPU time is everything.
         let text = format!(
             "daemon off;\nmaster_process off;\nworker_processes 1;\npid {directory}/pid;\n\
              error_log stderr;\nevents {{ worker_connections 16384; }}\nhttp {{\n  access_log off;\n  \
@@ -235,7 +235,7 @@ fn floor_command(address: SocketAddr, cpu: usize) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// The program given, or the one of that name where programs are.
+/// The given program, or the one with this name in the usual places.
 fn find(name: &str, given: Option<&PathBuf>, file: &str, hint: &str) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return existing(name, given.clone(), hint);
@@ -253,11 +253,11 @@ fn existing(name: &str, program: PathBuf, hint: &str) -> Result<PathBuf, Failure
     Err(Failure::NotInstalled(format!("{name} is not at {}: {hint}", program.display())))
 }
 
-/// A port that is free now, at an address of loopback that is this process's own: nobody else takes it before the
+/// A port that is free now, at a loopback address of this process alone, so that no other process takes it before the
 /// server does.
 pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
     let [_, high, middle, low] = process::id().to_be_bytes();
-    let address = Ipv4Addr::new(127, 128 | high, middle, low); // Linux counts processes with 22 bits
+    let address = Ipv4Addr::new(127, 128 | high, middle, low); // Linux numbers processes with 22 bits
     let listener = TcpListener::bind((address, 0)).map_err(Failure::io("cannot find a free port"))?;
     listener.local_addr().map_err(Failure::io("cannot find a free port"))
 }
@@ -288,9 +288,9 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_server_is_gone() {
+    fn a_dropped_server_has_ended() {
         let files = scratch_directory().expect("a directory");
-        // The port is this test's own, so the server need not listen itself.
+        // The port is this test's own, so the server itself need not listen.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let mut command = Command::new("sleep");
         command.arg("1000");

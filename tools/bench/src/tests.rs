@@ -1,4 +1,4 @@
-//! The generator against the relay, and against a server that does not keep its word.
+//! The generator against the relay, and against a server that drops or duplicates messages.
 
 use std::{
     io,
@@ -25,17 +25,17 @@ use crate::{
 /// How long anything that must happen may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// After so long without a delivery what is still to come is missing, where something is.
+/// If no delivery came for this long, the rest counts as missing.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// A relay on a thread of its own, ended when dropped.
-struct Relay {
+/// A relay on its own thread, which ends when this is dropped.
+struct RelayThread {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), Failure>>>,
 }
 
-impl Relay {
+impl RelayThread {
     fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (bound, listening) = mpsc::channel();
@@ -53,10 +53,10 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for RelayThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A new connection wakes it.
+        // A new connection wakes the relay.
         let _ = TcpStream::connect(self.address);
         let ended = self.thread.take().expect("dropped once").join();
         if !thread::panicking() {
@@ -72,7 +72,7 @@ fn flow(dialect: Dialect, channel: &str, connection: usize, frames: usize, body_
 
 #[test]
 fn a_relay_delivers_everything_to_its_room_and_nothing_to_another() {
-    let relay = Relay::start();
+    let relay = RelayThread::start();
     let mut load = relay.load();
     let roles = [
         Role::subscriber("one"),
@@ -94,8 +94,8 @@ fn a_relay_delivers_everything_to_its_room_and_nothing_to_another() {
 }
 
 #[test]
-fn a_relay_goes_on_where_a_stalled_subscriber_made_it_stop() {
-    let relay = Relay::start();
+fn a_relay_resumes_where_a_stalled_subscriber_stopped_it() {
+    let relay = RelayThread::start();
     let mut load = relay.load();
     load.open(&[Role::subscriber("one"), Role::publisher("one")], 100_000, |_| {}).expect("the relay takes them");
     load.silence = SILENCE;
@@ -109,7 +109,7 @@ fn a_relay_goes_on_where_a_stalled_subscriber_made_it_stop() {
     assert!(written < total as u64, "the relay swallowed {written} bytes for a subscriber that does not read");
     load.connections[0].paused = false;
     load.read(0, false, None);
-    // The rest of what the publisher got rid of, and not a byte more.
+    // The rest of the bytes that the publisher wrote, and not a byte more.
     let whole = written / flow.frame_bytes as u64;
     while load.deliveries < whole {
         load.turn(Some(PATIENCE), None).expect("the relay goes on");
@@ -118,8 +118,8 @@ fn a_relay_goes_on_where_a_stalled_subscriber_made_it_stop() {
 }
 
 #[test]
-fn no_more_than_the_window_is_under_way() {
-    let relay = Relay::start();
+fn no_more_messages_than_the_window_are_in_flight() {
+    let relay = RelayThread::start();
     let mut load = relay.load();
     load.open(&[Role::subscriber("one"), Role::publisher("one")], 64, |_| {}).expect("the relay takes them");
     load.silence = SILENCE;
@@ -141,7 +141,7 @@ fn no_more_than_the_window_is_under_way() {
 
 #[test]
 fn source_addresses_change_before_an_address_runs_out_of_ports() {
-    let relay = Relay::start();
+    let relay = RelayThread::start();
     let source = |index| {
         let role = Role::subscriber("room");
         let connection = Connection::start(relay.address, index, Dialect::Floor, &role, 64).expect("it connects");
@@ -150,7 +150,7 @@ fn source_addresses_change_before_an_address_runs_out_of_ports() {
     assert_eq!([0, 27_999, 28_000, 56_000].map(source), ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.3"]);
 }
 
-/// Serves one subscriber and one publisher of `room`, and delivers each message as often as `times` says of its number.
+/// Serves one subscriber and one publisher of `room`. Delivers each message as often as `times` says for its number.
 fn careless_lhttpd(listener: TcpListener, times: impl Fn(usize) -> usize) -> Result<(), tungstenite::Error> {
     let accept = || -> Result<WebSocket<TcpStream>, tungstenite::Error> {
         let (stream, _) = listener.accept()?;
@@ -176,7 +176,7 @@ fn careless_lhttpd(listener: TcpListener, times: impl Fn(usize) -> usize) -> Res
     Ok(())
 }
 
-/// Two bursts of 200 messages; after `silence` what has not come is missing.
+/// Two bursts of 200 messages. After `silence` the rest counts as missing.
 fn bursts_at_careless_lhttpd(
     silence: Duration,
     times: impl Fn(usize) -> usize + Send + 'static,
@@ -192,14 +192,14 @@ fn bursts_at_careless_lhttpd(
     let flows = [flow(Dialect::Lhttp, "room", 1, 200, 64)];
     let mut result = load.publish(&flows, 200);
     if result.is_ok() {
-        // What comes too much may come late.
+        // Surplus deliveries may come late.
         while load.deliveries < sent {
             load.turn(Some(PATIENCE), None).expect("it delivers");
         }
         result = load.publish(&flows, 200);
     }
     drop(load);
-    // It ends when its publisher is gone, with an error that says so.
+    // The server ends with an error when its publisher is gone.
     server.join().expect("its assertions hold").expect_err("it serves until then");
     result
 }

@@ -1,5 +1,5 @@
-//! `lhttp-bench` as its user runs it: each mode once, small, with the figures that it is there for. How large they are is
-//! not looked at: this machine may do anything else meanwhile.
+//! `lhttp-bench` as its user runs it: each mode once, small, with its figures. The tests do not check the values,
+//! because other work on this machine may change them.
 
 use std::{
     env, fs,
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lhttp-bench");
 
-/// Set where nats-server is installed: then a test fails that cannot run it.
+/// Set where nats-server is installed: then a test that cannot run it fails.
 const NATS_REQUIRED: &str = "LHTTP_REQUIRE_NATS_SERVER";
 
-/// True if nats-server can be run; says so if not.
+/// True if nats-server can be run; prints a line if not.
 fn has_nats_server() -> bool {
     let version = Command::new("nats-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = version.is_ok();
@@ -25,15 +25,15 @@ fn has_nats_server() -> bool {
     found
 }
 
-/// Runs a mode. Where it can, the generator sleeps while it waits, for other tests run beside it.
+/// Runs a mode. Where possible the generator sleeps while it waits, because other tests run beside it.
 fn bench(arguments: &[&str]) -> Output {
-    // Another package's program, which cargo does not build for this one's tests.
+    // The program of another package, which cargo does not build for this one's tests.
     let lhttpd = Path::new(PROGRAM).with_file_name("lhttpd");
     assert!(lhttpd.exists(), "there is no {}: `cargo test` in the repository's root builds it", lhttpd.display());
     Command::new(PROGRAM).args(arguments).args(["--wait", "sleep"]).output().expect("lhttp-bench runs")
 }
 
-/// Runs a mode and gives what it reports.
+/// Runs a mode and returns its report.
 fn report(arguments: &[&str]) -> Value {
     let output = bench(&[arguments, &["--json"]].concat());
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -119,7 +119,7 @@ fn a_daemon_of_several_cores_has_a_cpu_for_each() {
 }
 
 #[test]
-fn what_would_measure_nothing_is_refused() {
+fn arguments_that_would_measure_nothing_are_refused() {
     for seconds in ["0", "-1", "nan", "inf"] {
         let output = bench(&["rate", &format!("--secs={seconds}")]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -128,17 +128,17 @@ fn what_would_measure_nothing_is_refused() {
 }
 
 #[test]
-fn a_backend_that_hangs_is_measured_beside_none() {
+fn a_hanging_backend_is_measured_beside_none() {
     let small = ["upstream", "--subs", "5", "--rate", "500", "--secs", "0.2", "--rounds", "2"];
     measures(&small, &["p50_us", "p99_us", "calm_p50_us", "calm_p99_us", "upstream_messages"]);
 }
 
 #[test]
-fn a_machine_that_stops_its_cpus_is_seen_without_a_server() {
+fn stalls_of_the_machine_are_measured_without_a_server() {
     let stalls = report(&["stalls", "--secs", "0.5", "--late-us", "0"]);
     for cpu in ["server_cpu", "generator_cpu"] {
         let figure = |name: &str| stalls["figures"][format!("{cpu}_{name}")].as_f64().expect("a number");
-        // What is lost is late when nothing may wait; beside other tests something is lost.
+        // If nothing may wait, all lost time is late; beside other tests some time is lost.
         let (lost, late, longest) = (figure("lost_percent"), figure("late_percent"), figure("longest_us"));
         assert!(lost == late && (0.0..=100.0).contains(&lost) || longest > 500_000.0, "{stalls:#}");
         assert!(lost == 0.0 || longest >= 20.0, "{stalls:#}");
@@ -146,7 +146,7 @@ fn a_machine_that_stops_its_cpus_is_seen_without_a_server() {
 }
 
 #[test]
-fn a_server_that_is_missing_or_refuses_to_start_is_an_error_that_says_how() {
+fn a_missing_server_and_one_that_does_not_start_are_reported_with_the_reason() {
     let missing = bench(&["burst", "--lhttpd", "/nowhere/lhttpd"]);
     let text = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert!(!missing.status.success() && missing.stdout.is_empty(), "{text}");

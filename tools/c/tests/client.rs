@@ -1,5 +1,5 @@
-//! C programs that are clients: against a server in the same process, one that is killed, one with TLS, and one that does
-//! not speak LHTTP.
+//! C programs that are clients of a server in the same process, of one that is killed, of one with TLS, and of one that
+//! does not speak LHTTP.
 
 mod common;
 
@@ -56,10 +56,10 @@ fn client_c_comes_back_to_a_server_that_was_killed() {
         drop(server); // SIGKILL
         let lost = client.line();
         assert!(lost.starts_with("not connected: "), "{lost:?}");
-        // Published while nobody is there: it waits for the connection, as long as its timeout.
+        // Published while there is no server. It waits for the connection up to its timeout.
         client.say("two");
         let _server = embed(port);
-        // A server with several cores may deliver it before it has confirmed the subscription on all of them.
+        // A server with several cores may deliver it before all of them have confirmed the subscription.
         wait_for_lines(&mut client, &["connected again", "room: chat two"]);
         client.signal("TERM");
         assert_eq!(client.line(), "closed");
@@ -67,7 +67,7 @@ fn client_c_comes_back_to_a_server_that_was_killed() {
     }
 }
 
-/// Reads until each of these lines has come once, past those that tell of failed attempts.
+/// Reads until each of these lines has come once. Skips the lines about failed attempts.
 fn wait_for_lines(client: &mut Process, expected: &[&str]) {
     let mut missing = expected.to_vec();
     while !missing.is_empty() {
@@ -102,7 +102,7 @@ fn client_c_trusts_a_ca_file_and_no_other() {
     let mut client = example(Linkage::Shared, &[&url, "room", &ca_file(&trusted)]);
     assert_eq!(client.line(), "subscribed");
     client.say("secretly");
-    // This server sends everything back, also what subscribes.
+    // This server sends everything back, also the subscribe message.
     assert_eq!(client.line(), "subscribe");
     assert_eq!(client.line(), "room: chat secretly");
     client.signal("TERM");
@@ -118,7 +118,7 @@ fn client_c_trusts_a_ca_file_and_no_other() {
 }
 
 #[test]
-fn client_c_is_given_what_is_not_lhttp() {
+fn client_c_receives_payloads_that_are_not_lhttp() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("ws://{}", listener.local_addr().expect("an address"));
     let server = thread::spawn(move || {

@@ -73,7 +73,7 @@ fn port(line: &str) -> u16 {
 }
 
 #[test]
-fn what_embed_py_declares_is_what_the_header_says() {
+fn embed_py_declares_the_same_structs_as_the_header() {
     let python = fs::read_to_string(root().join("examples/embed.py")).expect("the example is there");
     let header = fs::read_to_string(root().join("include/lhttp.h")).expect("the header is there");
     for (name, fields) in [("Config", "lhttp_config"), ("Processor", "lhttp_processor"), ("Header", "lhttp_header")] {

@@ -1,4 +1,4 @@
-//! Forked children: every call is an error there, at once, and the parent goes on.
+//! Forked children: every call fails there at once, and the parent goes on.
 
 mod common;
 
@@ -9,14 +9,14 @@ use common::{Linkage, has, libraries};
 const SOURCE: &str = "tools/c/tests/c/fork.c";
 
 #[test]
-fn a_forked_child_is_told_so_and_its_parent_goes_on() {
+fn every_call_fails_in_a_forked_child_and_the_parent_goes_on() {
     assert_eq!(common::run(SOURCE, Linkage::Shared), "done\n");
     assert_eq!(common::run(SOURCE, Linkage::Static), "done\n");
 }
 
-/// As `multiprocessing` starts its workers where it forks.
+/// `multiprocessing` starts its workers in this way where it forks.
 #[test]
-fn a_worker_of_python_cannot_publish_for_its_parent() {
+fn a_python_worker_cannot_publish_for_its_parent() {
     if !has("python3") {
         return;
     }

@@ -1,4 +1,4 @@
-//! `make install` into a folder, and programs that are built and run with what lies there.
+//! `make install` into a folder, and programs that are built and run with the installed files.
 
 mod common;
 
@@ -16,18 +16,18 @@ use std::{
 use common::{NATIVE_LIBRARIES, has, root};
 use scratch::Scratch;
 
-/// The version of the interface, which the library's SONAME ends with.
+/// The version of the interface; the library's SONAME ends with it.
 const SOVERSION: &str = "0.1";
 
 #[test]
-fn what_is_installed_is_found_by_pkg_config_and_works() {
+fn pkg_config_finds_the_installed_libraries_and_they_work() {
     if !has("make") || !has("pkg-config") {
         return;
     }
     let scratch = Scratch::new();
     let destination = scratch.path().join("dest");
     make("all", &destination, "CARGO=cargo");
-    // As root would do it, who has no Rust.
+    // As root would install, without Rust.
     make("install", &destination, "CARGO=false");
     let (usr, lib) = (destination.join("usr"), destination.join("usr/lib"));
     let version = env!("CARGO_PKG_VERSION");
@@ -47,7 +47,7 @@ fn what_is_installed_is_found_by_pkg_config_and_works() {
     assert!(output(Command::new("readelf").arg("-d").arg(&shared)).contains(&format!("[liblhttp.so.{SOVERSION}]")));
     assert_eq!(output(Command::new(shared).env("LD_LIBRARY_PATH", &lib)), "done\n");
 
-    // The static one, with what pkg-config says that it needs.
+    // The static library, with the libraries that pkg-config names.
     let mut flags = pkg_config(&destination, &["--cflags", "--libs", "--static"]);
     let at = flags.iter().position(|flag| flag == "-llhttp").expect("the library is among them");
     flags[at] = lib.join("liblhttp.a").to_str().expect("the path is UTF-8").to_owned();
@@ -66,7 +66,8 @@ fn the_system_libraries_are_those_that_rustc_names() {
     let mut rustc = Command::new("rustc");
     rustc.args(["--crate-type=staticlib", "--crate-name=empty", "--print=native-static-libs", "-"]);
     rustc.arg("-o").arg(scratch.path().join("libempty.a")).stdin(Stdio::null());
-    // Those of Rust's own library, and no other crate of ours brings more: what is installed is linked with these alone.
+    // These are the libraries of Rust's own library. No other crate adds one: the installed library links with these
+    // alone.
     let said = String::from_utf8(rustc.output().expect("rustc runs").stderr).expect("UTF-8");
     let named = said.split_once("native-static-libs: ").expect("it names them").1.lines().next().unwrap_or_default();
     assert_eq!(named.split_whitespace().collect::<Vec<_>>(), NATIVE_LIBRARIES);
@@ -75,7 +76,7 @@ fn the_system_libraries_are_those_that_rustc_names() {
 }
 
 #[test]
-fn cargo_and_make_mean_the_same_folder() {
+fn cargo_and_make_use_the_same_folder() {
     if !has("make") {
         return;
     }
@@ -87,11 +88,12 @@ fn cargo_and_make_mean_the_same_folder() {
     }
 }
 
-/// Without waiting for a release build. Gives what it printed.
+/// Runs make without the time of a release build. Returns its output.
 fn make(target: &str, destination: &Path, variable: &str) -> String {
     let destination = format!("DESTDIR={}", destination.display());
     let mut make = Command::new("make");
-    // What cargo tells this test of its own package looks like a change to build scripts (ring's), which then run anew.
+    // Cargo tells this test variables of its own package. They would look like a change to build scripts (ring's),
+    // which would then run again.
     let of_this_package = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
     env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)).for_each(|(name, _)| {
         make.env_remove(name);
@@ -100,7 +102,7 @@ fn make(target: &str, destination: &Path, variable: &str) -> String {
     output(&mut make)
 }
 
-/// What `pkg-config OPTIONS lhttp` says when it finds what is installed there, and nothing else.
+/// The output of `pkg-config OPTIONS lhttp`, which finds only the files installed there.
 fn pkg_config(destination: &Path, options: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command.env("PKG_CONFIG_LIBDIR", destination.join("usr/lib/pkgconfig")).env("PKG_CONFIG_SYSROOT_DIR", destination);
@@ -116,8 +118,8 @@ fn build(folder: &Path, name: &str, flags: Vec<String>) -> PathBuf {
     program
 }
 
-/// Both have Rust's own library in them, each its own. Built with LTO that is one object: the linker cannot leave out of it
-/// what it has already.
+/// Both contain their own copy of Rust's library. Built with LTO, each is one object: the linker cannot leave out the
+/// parts that it already has.
 fn goes_with_another_static_library_of_rust(folder: &Path, destination: &Path) {
     let (source, other, main) = (folder.join("other.rs"), folder.join("libother.a"), folder.join("main.c"));
     fs::write(&source, OTHER_LIBRARY).expect("the folder can be written to");
@@ -135,7 +137,7 @@ fn goes_with_another_static_library_of_rust(folder: &Path, destination: &Path) {
     }
 }
 
-/// A panic that is caught needs the personality function.
+/// Catching a panic needs the personality function.
 const OTHER_LIBRARY: &str = r#"
 #[no_mangle]
 pub extern "C" fn catches_a_panic() -> i32 {
@@ -165,10 +167,10 @@ int main(void) {
 }
 "#;
 
-/// No function is missing, and none is there that is not for users.
+/// Every function is exported, and nothing else.
 fn exports_what_the_header_declares(symbols: &[&str], library: &Path) {
     let symbols = output(Command::new("nm").args(symbols).args(["--defined-only", "--format=posix"]).arg(library));
-    // Of an archive, nm also says which of its members it reads.
+    // For an archive, nm also prints the names of its members.
     let lines = symbols.lines().filter(|line| !line.ends_with(':'));
     let exported: BTreeSet<_> = lines.filter_map(|line| line.split(' ').next()).collect();
     let header = fs::read_to_string(root().join("include/lhttp.h")).expect("the header is there");
@@ -188,7 +190,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Runs a command that must succeed, and gives its stdout.
+/// Runs a command that must succeed. Returns its stdout.
 #[track_caller]
 fn output(command: &mut Command) -> String {
     let result = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));

@@ -1,4 +1,4 @@
-//! What C programs get wrong.
+//! Errors of C programs.
 
 mod common;
 
@@ -7,7 +7,7 @@ use common::Linkage;
 const SOURCE: &str = "tools/c/tests/c/misuse.c";
 
 #[test]
-fn what_is_wrong_is_a_status_and_a_sentence() {
+fn every_misuse_gives_a_status_and_a_sentence() {
     assert_eq!(common::run(SOURCE, Linkage::Shared), "done\n");
     assert_eq!(common::run(SOURCE, Linkage::Static), "done\n");
 }

@@ -1,4 +1,4 @@
-//! A C program that serves: every callback and all that can be done in one, over WebSocket.
+//! A C program that serves: every callback, and everything that can be done in one, over WebSocket.
 
 mod common;
 
@@ -111,7 +111,7 @@ fn refusals(client: &mut Client) {
 }
 
 #[test]
-fn valgrind_would_find_it() {
+fn valgrind_detects_a_leak() {
     let Some(mut command) = valgrind(&compile("tools/c/tests/c/leaks.c", Linkage::Shared)) else { return };
     let output = command.output().expect("valgrind runs");
     assert_eq!(output.status.code(), Some(99), "{output:?}");

@@ -25,11 +25,11 @@ pub(crate) struct Args {
     #[arg(value_name = "URL", env = "LHTTP_URL", hide_env_values = true, default_value = "ws://127.0.0.1:8081")]
     pub(crate) url: String,
 
-    /// For wss://, trust the certificates in this PEM file and no others, instead of those that the system trusts
+    /// For wss://, trust only the certificates in this PEM file, instead of the system's
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) ca: Option<PathBuf>,
 
-    /// How long one attempt to connect may take, in seconds or such as 500ms
+    /// How long one attempt to connect may take, in seconds or with a unit, for example 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", global = true)]
     pub(crate) connect_timeout: Duration,
 
@@ -39,9 +39,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print what is published to channels, a line each, as it comes
+    /// Print the messages of channels as they come, one line each
     Sub(Sub),
-    /// Publish a text, a file, or each line of standard input, and wait until the server has taken it
+    /// Publish a text, a file, or each line of standard input, and wait until the server has accepted it
     Pub(Pub),
 }
 
@@ -53,7 +53,7 @@ text, else as \"body_base64\", and \"parts\" if it is multipart.
 
 A lost connection is made again; this is said on standard error.")]
 pub(crate) struct Sub {
-    /// Channels, and patterns such as 'logs.>' or '*.error'
+    /// Channels and patterns, for example 'logs.>' or '*.error'
     #[arg(value_name = "CHANNEL", required = true)]
     pub(crate) channels: Vec<String>,
 
@@ -65,7 +65,7 @@ pub(crate) struct Sub {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 
-    /// End after this long: with 4 if --count messages have not come, else with 0
+    /// End after this time: with 4 if --count messages have not come, otherwise with 0
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -95,7 +95,7 @@ pub(crate) struct Pub {
     #[arg(long, value_name = "HEADER", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
 
-    /// How long to wait for each acknowledgement, in seconds or such as 500ms
+    /// How long to wait for each acknowledgement, in seconds or with a unit, for example 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) timeout: Duration,
 }

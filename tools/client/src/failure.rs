@@ -1,4 +1,4 @@
-//! How the program ends when something fails: a sentence for people and an exit code for scripts.
+//! How the program ends after a failure: a sentence for people and an exit code for scripts.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use crate::show::harmless;
 /// A failure with its exit code; `--help` lists them.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// 1: the server refused it.
+    /// 1: the server refused the message.
     Refused(String),
     /// 2: the command line, a command or a file is wrong.
     Usage(String),
@@ -17,7 +17,7 @@ pub(crate) enum Failure {
     Connection(String),
     /// 4: timed out.
     TimedOut(String),
-    /// 141: nobody reads the output, or it cannot be written. Nothing can be said any more, and nothing needs to be.
+    /// 141: nobody reads the output, or it cannot be written. A sentence would reach nobody.
     Output,
 }
 
@@ -28,7 +28,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Connection(_) => 3,
             Self::TimedOut(_) => 4,
-            // What a shell says of a program that SIGPIPE has ended.
+            // The code that a shell reports for a program that SIGPIPE has ended.
             Self::Output => 141,
         }
     }
@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// The same failure without a sentence, since that has been said.
+    /// The same failure without a sentence, because the sentence has been printed.
     pub(crate) fn said(self) -> Self {
         match self {
             Self::Refused(_) => Self::Refused(String::new()),
@@ -52,7 +52,7 @@ impl Failure {
         }
     }
 
-    /// The same failure with what it happened to in front of its sentence.
+    /// The same failure, with its place in front of the sentence.
     pub(crate) fn at(self, place: &str) -> Self {
         let said = |why: String| format!("{place}: {why}");
         match self {
@@ -67,7 +67,7 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        // What the server says comes from the network.
+        // The server's text comes from the network.
         let why = harmless(&error.to_string());
         match error {
             ClientError::Refused(_) => Self::Refused(format!("the server refused it: {why}")),
@@ -92,7 +92,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Says something on standard error, which may be closed.
+/// Prints a line to standard error, which may be closed.
 pub(crate) fn notice(text: &str) {
     let _ = writeln!(io::stderr(), "lhttp: {text}");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::failure::Failure;
 
-/// The longest body that is read from a file: far above what servers take, and not all of the memory.
+/// The longest body that is read from a file. It is far above the limits of servers, and bounds the memory.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// The longest line.
@@ -34,7 +34,7 @@ fn read_body(source: impl Read) -> Result<Vec<u8>, String> {
     Ok(body)
 }
 
-/// The lines of standard input, without their LF; the first that cannot be read is the last.
+/// The lines of standard input, without their LF. After a line that cannot be read there are no more.
 pub(crate) fn lines() -> impl Iterator<Item = Result<Vec<u8>, Failure>> {
     let mut input = io::stdin().lock();
     let mut ended = false;

@@ -19,13 +19,13 @@ use self::{
     failure::{Failure, notice},
 };
 
-/// What may wait to be sent: the longest body, and a head far longer than servers take.
+/// The most bytes that may wait to be sent: the longest body, and a head far longer than servers accept.
 const OUTBOX_BYTES_MAX: usize = input::BODY_BYTES_MAX + (1 << 20);
 
-/// Messages that may wait to be shown.
+/// The most messages that may wait to be shown.
 const INBOX_MESSAGES_MAX: usize = 10_000;
 
-/// Does what the command line of this process asks for, and gives the exit code.
+/// Carries out the command line of this process, and returns the exit code.
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let mut client = Client::builder(&args.url)

@@ -20,7 +20,7 @@ use crate::{
 /// Lines that are read ahead of the acknowledgements.
 const LINES_AHEAD_MAX: usize = 16;
 
-/// While no line comes the server's pings are answered so often; lhttpd pings after 25 s.
+/// How often the client answers the server's pings while no line comes. lhttpd pings after 25 s.
 const PING_ANSWER_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &Pub, client: Builder) -> Result<(), Failure> {
@@ -39,14 +39,14 @@ pub(crate) fn run(args: &Pub, client: Builder) -> Result<(), Failure> {
         Some(body) => client.publish(&args.channel, message.body(body))?,
         None => publish_lines(&mut client, &args.channel, &message)?,
     }
-    // All was acknowledged; how the connection ends is of no concern.
+    // Everything was acknowledged, so the way in which the connection ends does not matter.
     let _ = client.close();
     Ok(())
 }
 
 fn publish_lines(client: &mut Client, channel: &str, message: &Message) -> Result<(), Failure> {
     let (sender, lines) = mpsc::sync_channel(LINES_AHEAD_MAX);
-    // It ends with standard input, or with the process.
+    // The thread ends with standard input, or with the process.
     thread::spawn(move || input::lines().all(|line| sender.send(line).is_ok()));
     let mut number = 0_u64;
     while let Some(line) = next_line(client, &lines)? {
@@ -57,10 +57,11 @@ fn publish_lines(client: &mut Client, channel: &str, message: &Message) -> Resul
     Ok(())
 }
 
-/// The next line, once it comes; meanwhile the connection is kept alive.
+/// The next line, once it comes. Until then this function keeps the connection alive.
 fn next_line(client: &mut Client, lines: &Receiver<Line>) -> Result<Option<Line>, Failure> {
     loop {
-        // What is refused here was sent by nobody; what comes is of no interest, but must not fill the inbox.
+        // A refusal here belongs to no message of this program, and other events do not matter; but they must not fill
+        // the inbox.
         while let Some(event) = client.poll(Duration::ZERO)? {
             if let Event::State(state) = event {
                 notice(&show::state_line(&state));
@@ -74,5 +75,5 @@ fn next_line(client: &mut Client, lines: &Receiver<Line>) -> Result<Option<Line>
     }
 }
 
-/// A line without its end, or why there is none.
+/// A line without its end, or the reason why it cannot be read.
 type Line = Result<Vec<u8>, Failure>;

@@ -1,4 +1,4 @@
-//! How messages look: a line for people, or JSON.
+//! The form of messages: a line for people, or JSON.
 
 use lhttp::{
     Message,
@@ -6,8 +6,8 @@ use lhttp::{
 };
 use serde_json::{Map, Value, json};
 
-/// The text without anything that a terminal would obey or that would hide what it says: control characters, C0 and C1,
-/// are escaped, and so are line and paragraph separators and those that turn the direction of writing. A tab stays.
+/// The text without anything that a terminal would obey or that would hide the text. It escapes control characters (C0
+/// and C1), line and paragraph separators, and marks that change the direction of writing. A tab stays.
 pub(crate) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -48,12 +48,12 @@ pub(crate) fn line(message: &Message) -> String {
     line
 }
 
-/// What is not LHTTP, as one line.
+/// A payload that is not LHTTP, as one line.
 pub(crate) fn raw_line(payload: &Payload) -> String {
     format!("(raw) {}", body(payload.as_bytes()))
 }
 
-/// What has become of the connection, as one line.
+/// The state of the connection, as one line.
 pub(crate) fn state_line(state: &State) -> String {
     match state {
         State::Open => "connected again".to_owned(),
@@ -99,14 +99,15 @@ pub(crate) fn json(message: &Message) -> String {
     harmless_json(object)
 }
 
-/// What is not LHTTP, as one JSON object: one without a command.
+/// A payload that is not LHTTP, as one JSON object without a command.
 pub(crate) fn raw_json(payload: &Payload) -> String {
     let mut object = Map::new();
     insert_body(&mut object, payload.as_bytes());
     harmless_json(object)
 }
 
-/// The object as text, with all that [`harmless`] escapes as `\uXXXX`. It can only stand in strings, where that means the same.
+/// The object as text. All characters that [`harmless`] escapes become `\uXXXX`. They can occur only in strings, where
+/// the escape has the same meaning.
 fn harmless_json(object: Map<String, Value>) -> String {
     let text = Value::Object(object).to_string();
     let mut out = String::with_capacity(text.len());
@@ -130,9 +131,9 @@ fn insert_body(object: &mut Map<String, Value>, bytes: &[u8]) {
 /// The text with `\r`, `\n`, `\t`, `\0`, `\\` and `\xHH` replaced by the bytes they stand for.
 ///
 /// # Errors
-/// A sentence about the first backslash that starts none of these.
+/// A sentence about the first backslash that begins none of these.
 pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    // A sign would be part of a number too.
+    // A number may begin with a sign, but an escape must not.
     let is_hex = |hex: &&str| hex.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_where_it_came_from_and_what_it_holds() {
+    fn a_line_shows_the_channels_and_the_body() {
         for (text, expected) in [
             (&b"LHTTP/1.0 chat\r\npublish:room\r\n\r\nhi\nyou"[..], "[room] hi\\nyou"),
             (b"LHTTP/1.0 chat\r\npublish:a\r\nPublish:b  c\r\n\r\nhi", "[a b c] hi"),
@@ -188,7 +189,7 @@ mod tests {
             (b"LHTTP/1.0 chat\r\npublish:a b\r\n\r\n\xff\x00", "[a b] (2 bytes)"),
             (b"LHTTP/1.0 get\r\nupstream-status:200\r\n\r\nok", "(get 200) ok"),
             (b"LHTTP/1.0 up\r\npublish:r\r\nmultipart:0 14\r\n\r\nfilename:a\r\n\r\n\r\nb", "[r] a (0 bytes), b"),
-            // Offsets that no server would let through.
+            // Offsets that no server would accept.
             (b"LHTTP/1.0 up\r\npublish:r\r\nmultipart:9\r\n\r\nab", "[r] ab"),
         ] {
             assert_eq!(line(&message(text)), expected);
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_as_harmless_and_means_the_same() {
+    fn json_escapes_the_same_characters_and_keeps_its_meaning() {
         let hostile = "a\x1b\u{9b}31m\u{202e}\u{2028}\x7f\0\t\\ ☂ 🦀";
         let text = raw_json(&Payload::Text(hostile.into()));
         assert_eq!(harmless(&text), text);

@@ -1,4 +1,4 @@
-//! `sub`: prints what is published.
+//! `sub`: prints messages.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -13,7 +13,7 @@ use crate::{
     show::{self, harmless},
 };
 
-/// Without --timeout: how long one wait for a message takes. Any time would do.
+/// Without --timeout: the length of one wait for a message. Any time would do.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
@@ -35,15 +35,15 @@ pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
         }
     }
     out.flush()?;
-    // The server may be gone; what was asked for is done.
+    // The server may be gone, but the work is done.
     let _ = client.close();
     Ok(())
 }
 
-/// The next event, or none when the time is over. The output is flushed before a wait, not after every line of a burst.
+/// The next event, or None when the time is over. The output is flushed before a wait, not after every line of a burst.
 fn next(client: &mut Client, out: &mut impl Write, end: Option<(Instant, Duration)>) -> Result<Option<Event>, Failure> {
     loop {
-        // Looked at first, for where messages come without a pause there is always one more.
+        // Check the time first, because in a busy channel there is always one more message.
         let remaining = end.map_or(FOR_EVER, |(start, timeout)| timeout.saturating_sub(start.elapsed()));
         if remaining.is_zero() {
             out.flush()?;
@@ -59,7 +59,7 @@ fn next(client: &mut Client, out: &mut impl Write, end: Option<(Instant, Duratio
     }
 }
 
-/// The line of a message; what is none goes to standard error.
+/// The line of a message. Other events go to standard error.
 fn print(event: Event, json: bool, client: &Client) -> Result<Option<String>, Failure> {
     match event {
         Event::Message(message) if json => return Ok(Some(show::json(&message))),

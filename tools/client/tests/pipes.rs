@@ -12,12 +12,12 @@ use std::{
 use common::{Folder, PATIENCE, Running, Server, body, expect_code, message, program, run};
 use lhttp::{Message, client::Client};
 
-/// Starts `sub` on `ready` and these channels, and waits until it is subscribed: until it prints what is published.
+/// Starts `sub` on `ready` and these channels, and waits until it is subscribed, that is, until it prints a message.
 fn subscribed(server: &Server, args: &[&str]) -> (Running, Client) {
     let mut running = Running::start(server.program(&[&["sub", "ready"], args].concat()));
     let mut writer = Client::builder(server.url()).timeout(PATIENCE).connect().expect("the server listens");
     let mut watcher = server.subscriber("ready");
-    // What comes before the subscription is heard by nobody, so it is said until it is heard.
+    // Messages before the subscription reach nobody, so the test publishes until one arrives.
     thread::scope(|scope| {
         let heard = scope.spawn(|| running.line());
         while !heard.is_finished() {
@@ -60,7 +60,7 @@ fn sub_prints_a_line_for_each_message() {
 }
 
 impl Running {
-    /// Closes its output and makes it write.
+    /// Closes the output and makes the program write.
     fn stop_reading_after(self, writer: &mut Client) -> Option<i32> {
         thread::scope(|scope| {
             let ended = scope.spawn(|| self.stop_reading());
@@ -88,13 +88,13 @@ fn sub_prints_json_objects() {
 }
 
 #[test]
-fn sub_ends_after_so_many_messages_or_after_so_long() {
+fn sub_ends_after_a_number_of_messages_or_after_a_time() {
     let server = Server::start();
     let (mut running, mut writer) = subscribed(&server, &["room", "--count", "100"]);
     let mut seen = 1;
     writer.publish("room", chat("x")).unwrap();
     while line(&mut running) != "[room] x" {}
-    // How many "ready" it has printed is not known; those that follow are enough.
+    // The number of "ready" lines is not known; the lines after them are enough.
     while seen < 100 {
         writer.publish("room", chat("y")).unwrap();
         seen += 1;
@@ -107,12 +107,12 @@ fn sub_ends_after_so_many_messages_or_after_so_long() {
     assert!(start.elapsed() < PATIENCE);
 }
 
-/// A server that acknowledges everything and, once it has been asked for something, says `busy` without a pause. Gives its URL.
+/// A server that acknowledges everything and, after the first request, sends `busy` without a pause. Returns its URL.
 fn busy_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("ws://{}", listener.local_addr().expect("an address"));
     let frame = |text: &str| [&[0x81, u8::try_from(text.len()).expect("below 126")], text.as_bytes()].concat();
-    // It ends with its clients.
+    // The thread ends with its clients.
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut socket = tungstenite::accept(stream.expect("the client connects")).expect("a handshake");
@@ -148,7 +148,7 @@ fn busy_server() -> String {
 }
 
 #[test]
-fn the_timeout_and_the_commands_are_heeded_in_a_room_that_is_never_silent() {
+fn the_timeout_and_the_commands_work_in_a_room_that_is_never_silent() {
     let start = |url: &str, args: &[&str]| {
         let mut command = program();
         command.arg(url).args(args);
@@ -175,7 +175,7 @@ fn pub_sends_a_text_a_file_or_lines() {
     let greeting = message(&mut reader);
     assert_eq!((greeting.command(), greeting.header_value("author")), ("greet", Some("me:too")));
     assert_eq!(greeting.body_bytes(), b"hello");
-    // Each channel of the argument gets it, an empty line is a message, and a last line needs no end.
+    // Each channel of the argument receives the message, an empty line is a message, and the last line needs no end.
     expect_code(&server.run(&["pub", "room other"], "one\n\nthree\r\nfour"), 0);
     for text in ["one", "", "three\r", "four"] {
         assert_eq!([body(&mut reader), body(&mut reader)], [text, text]);
@@ -194,7 +194,7 @@ fn thousands_of_lines_arrive_in_order() {
     let server = Server::start();
     let mut reader = server.subscriber("room");
     let input: String = (0..3000).map(|number| format!("{number}\n")).collect();
-    // Read meanwhile: one that does not for a minute is closed as idle.
+    // Read at the same time: a client that does not answer for a minute is closed as idle.
     let output = thread::scope(|scope| {
         let publishing = scope.spawn(|| server.run(&["pub", "room"], input));
         for number in 0..3000 {
@@ -216,7 +216,7 @@ fn the_exit_code_says_what_went_wrong() {
     };
     let big = Folder::new();
     let big = big.file("big", &vec![b'x'; 100_000]);
-    // Too many headers for the server, and nothing wrong with them otherwise.
+    // Too many headers for the server, which are otherwise valid.
     let headers: Vec<String> = (0..70).flat_map(|number| ["--header".to_owned(), format!("h{number}:x")]).collect();
     let refused: Vec<&str> = ["pub", "room", "x"].into_iter().chain(headers.iter().map(String::as_str)).collect();
     for (output, code, sentence) in [
@@ -241,7 +241,7 @@ fn the_exit_code_says_what_went_wrong() {
         let (out, err) = expect_code(&output, code);
         assert!(out.is_empty() && err.contains(sentence), "{sentence}: {err}");
     }
-    // A refused line ends it, and standard error says which.
+    // The program ends at a refused line, and standard error says which.
     let output = run(server.program(&refused[..2]), b"fine\n");
     expect_code(&output, 0);
     let mut command = server.program(&["pub", "room"]);
@@ -256,7 +256,7 @@ fn a_server_that_does_not_answer_is_a_timeout() {
     let url = format!("ws://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (stream, _) = listener.accept().expect("the client connects");
-        // It shakes hands, and then reads and says nothing.
+        // The server shakes hands, and then reads and sends nothing.
         let mut socket = tungstenite::accept(stream).expect("a handshake");
         while socket.read().is_ok() {}
     });
@@ -268,7 +268,7 @@ fn a_server_that_does_not_answer_is_a_timeout() {
 }
 
 #[test]
-fn the_help_tells_the_exit_codes_and_the_readme_the_same() {
+fn the_help_and_the_readme_list_the_same_exit_codes() {
     let mut command = program();
     command.arg("--help");
     command.env("LHTTP_URL", "ws://127.0.0.1/?token=secret");
@@ -289,7 +289,7 @@ fn the_help_tells_the_exit_codes_and_the_readme_the_same() {
 }
 
 #[test]
-fn an_interrupt_ends_it_like_any_program_with_whole_lines() {
+fn an_interrupt_ends_the_program_as_usual_and_with_complete_lines() {
     let server = Server::start();
     let (mut running, mut writer) = subscribed(&server, &["room"]);
     writer.publish("room", chat("the last")).unwrap();
@@ -308,7 +308,7 @@ fn sub_goes_on_after_its_server_was_restarted() {
     thread::scope(|scope| {
         let heard = scope.spawn(|| while line(&mut running) != "[room] here again" {});
         let mut writer = server.subscriber("elsewhere");
-        // It reconnects when it does; until then nobody hears it.
+        // The client reconnects at its own time; until then it receives nothing.
         while !heard.is_finished() {
             writer.publish("room", chat("here again")).expect("the server takes it");
         }
@@ -316,7 +316,7 @@ fn sub_goes_on_after_its_server_was_restarted() {
 }
 
 #[test]
-fn a_server_with_a_certificate_is_talked_to() {
+fn a_server_with_a_trusted_certificate_is_accepted() {
     let (authority, other) = (tls::Authority::new("tool"), tls::Authority::new("tool-other"));
     for (trusted, code) in [(&authority, 0), (&other, 3)] {
         let port = tls::serve(authority.server_config("127.0.0.1"));
@@ -328,7 +328,7 @@ fn a_server_with_a_certificate_is_talked_to() {
 }
 
 #[test]
-fn lines_and_files_that_cannot_be_read_are_said() {
+fn lines_and_files_that_cannot_be_read_are_reported() {
     let server = Server::start();
     let mut long = vec![b'x'; (1 << 20) + 2];
     long.splice(0..0, *b"fine\n");
@@ -345,7 +345,7 @@ fn lines_and_files_that_cannot_be_read_are_said() {
 }
 
 #[test]
-fn the_name_that_it_had_first_is_the_same_program() {
+fn the_first_name_of_the_program_still_works() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lhttp-client"));
     command.arg("--version");
     let (out, _) = expect_code(&run(command, b""), 0);

@@ -36,7 +36,7 @@ fn a_script_chats() {
 }
 
 #[test]
-fn a_script_that_ends_shows_all_that_has_come_before() {
+fn a_script_that_ends_shows_all_messages_that_came_before() {
     let server = Server::start();
     let lines: String =
         (0..500).map(|number| format!("/raw LHTTP/1.0 c\\r\\npublish:room\\r\\n\\r\\n{number}\n")).collect();
@@ -47,7 +47,7 @@ fn a_script_that_ends_shows_all_that_has_come_before() {
 }
 
 #[test]
-fn a_file_with_the_name_of_standard_input_is_a_file_to_the_chat() {
+fn the_chat_takes_a_file_named_like_standard_input_as_a_file() {
     let server = Server::start();
     let mut reader = server.subscriber("room");
     let folder = Folder::new();
@@ -63,7 +63,7 @@ fn a_file_with_the_name_of_standard_input_is_a_file_to_the_chat() {
 }
 
 #[test]
-fn a_script_goes_on_after_what_fails_and_ends_with_the_first_failure() {
+fn a_script_goes_on_after_a_failure_and_ends_with_the_first_one() {
     let server = Server::start();
     let script = "hello\n/sub a..b\n/nope\n/sub room\nhi\n/raw nonsense\n/upstream GET http://127.0.0.1/\n/sub end\n";
     let (out, err) = expect_code(&server.run(&[], script), 2);
@@ -76,7 +76,7 @@ fn a_script_goes_on_after_what_fails_and_ends_with_the_first_failure() {
 }
 
 #[test]
-fn an_upstream_is_asked_for_its_answer_which_is_shown() {
+fn the_answer_of_an_upstream_is_shown() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {

@@ -38,7 +38,7 @@ fn a_message_appears_above_the_line_that_is_being_typed() {
     session.exp_string("half a li").unwrap();
     publish(&server, "in between\x1b[2J");
     session.exp_string("[room] in between\\u{1b}[2J").unwrap();
-    // The line is drawn again below it, and goes on.
+    // The line is drawn again below the message.
     session.exp_string("room> half a li").unwrap();
     let mut reader = server.subscriber("room");
     session.send_line("ne").unwrap();
@@ -65,7 +65,7 @@ fn the_line_can_be_edited_and_the_history_is_kept_for_its_owner() {
     let file = state.0.join("lhttp/client_history");
     assert!(fs::read_to_string(&file).unwrap().contains("hello"));
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0);
-    // Up brings the last line of the last time.
+    // Up brings back the last line of the previous session.
     let mut session = chat(&server, &state);
     session.send_line("/sub room").unwrap();
     session.exp_string("* subscribed to room").unwrap();
@@ -77,7 +77,7 @@ fn the_line_can_be_edited_and_the_history_is_kept_for_its_owner() {
 }
 
 #[test]
-fn the_help_and_what_is_wrong_are_shown() {
+fn the_help_and_errors_are_shown() {
     let (server, state) = (Server::start(), Folder::new());
     let mut session = chat(&server, &state);
     session.send_line("/help").unwrap();
@@ -91,7 +91,7 @@ fn the_help_and_what_is_wrong_are_shown() {
 }
 
 #[test]
-fn a_server_that_goes_away_and_comes_back_is_told_of() {
+fn the_loss_and_the_return_of_the_server_are_reported() {
     let (server, state) = (Server::start(), Folder::new());
     let port = server.port();
     let mut session = chat(&server, &state);
@@ -103,7 +103,7 @@ fn a_server_that_goes_away_and_comes_back_is_told_of() {
     session.exp_string("half a li").unwrap();
     drop(server);
     session.exp_string("* not connected: ").unwrap();
-    // The prompt says so, and what is being typed stays.
+    // The prompt shows the lost connection, and the typed text stays.
     session.exp_string("room! half a li").unwrap();
     let server = Server::start_on(port);
     session.exp_string("* connected again").unwrap();

@@ -1,4 +1,4 @@
-"""Client processes that hold open, subscribed connections and say nothing but pongs."""
+"""Client processes with open, subscribed connections that send only pongs."""
 
 import base64
 import contextlib
@@ -16,12 +16,12 @@ from pathlib import Path
 CONNECTIONS_MAX = 19_000
 PER_CHANNEL = 100
 PATIENCE_S = 40
-# A connection that is refused tries again after this long, as clients do.
+# A refused connection tries again after this time, as clients do.
 RETRY_S = 0.2
 
 
 class Clients:
-    """The processes, each with connections from addresses of its own. As a command of its own, this file is one of them."""
+    """The processes, each with connections from its own addresses. Run as a command, this file is one of them."""
 
     def __init__(self, port, wanted):
         count = math.ceil(wanted / CONNECTIONS_MAX)
@@ -43,7 +43,7 @@ class Clients:
             process.wait()
 
     def open(self):
-        """All connect at once; gives how many live, how often they were refused, and the seconds of the slowest process."""
+        """All connect at once. Returns how many are live, how often they were refused, and the seconds of the slowest process."""
         answers = self.ask("open")
         live, refused = (sum(answer[name] for answer in answers) for name in ("live", "refused"))
         return live, refused, max(answer["seconds"] for answer in answers)
@@ -64,14 +64,14 @@ class Clients:
 
 
 class Connection:
-    """One connection: a number, which says its channel, and what the server has said so far."""
+    """One connection: its number, which decides its channel, and the server's bytes so far."""
 
     def __init__(self, number):
         self.number, self.heard, self.is_live = number, b"", False
 
 
 class Client:
-    """One client process. Commands come on stdin, an answer in JSON goes to stdout for each."""
+    """One client process. It reads commands from stdin and answers each in JSON on stdout."""
 
     def __init__(self, port, index, wanted):
         self.port, self.index, self.wanted = port, index, wanted
@@ -90,7 +90,7 @@ class Client:
 
     def open(self):
         start = time.monotonic()
-        # The ports of the addresses before are not free at once.
+        # The ports of the earlier addresses are not free at once.
         self.round, self.live, self.lost, self.refused = self.round + 1, 0, 0, 0
         for number in range(self.wanted):
             self.connect(number)
@@ -111,7 +111,7 @@ class Client:
         return {"lost": self.lost}
 
     def turn(self, timeout):
-        """Serves what is ready; gives whether a command is."""
+        """Serves the ready connections. Returns whether a command is ready."""
         is_asked = False
         for key, events in self.selector.select(timeout):
             if key.data:
@@ -123,7 +123,7 @@ class Client:
     def connect(self, number):
         stream = socket.socket()
         stream.setblocking(False)
-        # The port is chosen at connect, so that each address has them all.
+        # The port is chosen at connect, so that each address can use all ports.
         stream.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
         stream.bind((f"127.0.{self.round}.{self.index + 1}", 0))
         with contextlib.suppress(BlockingIOError):
@@ -165,7 +165,7 @@ class Client:
 
 
 def subscription(channel):
-    """Handshake and subscription in one: the server reads the one behind the other. It is acknowledged with `ack:live`."""
+    """Handshake and subscription in one write: the server reads one after the other. It acknowledges with `ack:live`."""
     key = base64.b64encode(os.urandom(16)).decode()
     handshake = (
         f"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -1,4 +1,4 @@
-"""lhttpd, and whether it goes on answering."""
+"""lhttpd, and a probe that checks that it keeps answering."""
 
 import os
 import re
@@ -15,7 +15,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n
 
 
 class Daemon:
-    """lhttpd with one core, on one CPU and in this memory."""
+    """lhttpd with one core, on one CPU and with this memory limit."""
 
     def __init__(self, program, more, memory, cpu):
         def confine():
@@ -46,7 +46,7 @@ class Daemon:
         return resident(self.process.pid)
 
     def stop(self):
-        """Stops it gracefully; gives the exit code, None if it goes on, and the seconds that it took."""
+        """Stops lhttpd gracefully. Returns the exit code (None if it still runs) and the seconds that it took."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -58,7 +58,7 @@ class Daemon:
 
 
 class Probe:
-    """Asks for /healthz by a new connection, again and again."""
+    """Requests /healthz again and again, each time on a new connection."""
 
     def __init__(self, port):
         self.port, self.asked, self.failed, self.worst_s = port, 0, 0, 0.0

@@ -1,4 +1,4 @@
-"""What the daemon's memory is limited by and measured with."""
+"""Limits and measures the daemon's memory."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ SAMPLE_S = 0.01
 
 
 def memory_of(limit):
-    """A group of its own with this limit in bytes; where none can be made, what only measures."""
+    """A new group with this limit in bytes. If the machine cannot make one, an object that only measures."""
     for group in (Cgroup2, Cgroup1):
         with contextlib.suppress(OSError):
             return group(limit)
@@ -51,7 +51,7 @@ class Memory:
 
 
 class Resident(Memory):
-    """Without a memory cgroup: what lhttpd has resident. The kernel's part is not seen, and nothing is limited."""
+    """Without a memory cgroup: lhttpd's resident memory. The kernel's part is not measured, and nothing is limited."""
 
     name = "no memory cgroup can be made here, so nothing is limited, and memory is what lhttpd has resident"
 
@@ -92,7 +92,7 @@ class Cgroup(Memory):
 
     def __exit__(self, *_):
         super().__exit__()
-        for _ in range(100):  # a process that has ended leaves its group a little later
+        for _ in range(100):  # a process leaves its group a little after its end
             try:
                 return self.path.rmdir()
             except OSError:
@@ -113,7 +113,7 @@ class Cgroup(Memory):
 
 
 class Cgroup2(Cgroup):
-    """Version 2 counts everything in one number: the process, and what the kernel keeps for it."""
+    """Version 2 counts everything in one number: the process, and the kernel's memory for it."""
 
     name = "cgroup version 2"
 
@@ -133,13 +133,13 @@ class Cgroup2(Cgroup):
         return self.table("memory.stat")["sock"]
 
     def refusals(self):
-        """How often memory was refused for good, or a process killed for it."""
+        """How often the kernel refused memory, or killed a process for it."""
         events = self.table("memory.events")
         return events["oom"] + events["oom_kill"]
 
 
 class Cgroup1(Cgroup):
-    """Version 1 counts TCP's buffers apart: they get the same limit, and the two numbers are added."""
+    """Version 1 counts TCP's buffers separately: they get the same limit, and this class adds the two numbers."""
 
     name = "cgroup version 1, memory and TCP buffers added"
 
@@ -154,12 +154,12 @@ class Cgroup1(Cgroup):
         return self.number("memory.kmem.tcp.usage_in_bytes")
 
     def refusals(self):
-        """How often a process was killed for memory: `memory.failcnt` counts what was then reclaimed, too."""
+        """How often a process was killed for memory. (`memory.failcnt` also counts memory that was then reclaimed.)"""
         return self.table("memory.oom_control")["oom_kill"]
 
 
 def resident(pid):
-    """Bytes that a process has resident."""
+    """The resident memory of a process, in bytes."""
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0

@@ -1,4 +1,4 @@
-"""What the Dockerfile's last stage makes, without an engine: a folder with its files, and its settings."""
+"""The result of the Dockerfile's last stage, made without an engine: a folder with the image's files, and its settings."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .sandbox import DEPLOY, Process
 
-# Where the build stage has what the last one copies from it.
+# The files that the last stage copies from the build stage.
 SOURCES = {
     "/lhttpd": Path(os.environ.get("LHTTPD_STATIC", DEPLOY.parents[1] / "target/static/lhttpd")),
     "/src/tools/deploy/image.toml": DEPLOY / "image.toml",
@@ -35,7 +35,7 @@ class Image:
         return value
 
     def unpack(self, root, hosts=None, name_server=None):
-        """Puts the image's files there, and what an engine adds: devices, names of hosts, and who else knows names."""
+        """Puts the image's files there, and those that an engine adds: devices, host names, and the address of a name server."""
         for name, value in self.lines:
             if name == "COPY":
                 source, target = value.removeprefix("--from=build ").split()

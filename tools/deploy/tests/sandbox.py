@@ -1,4 +1,4 @@
-"""A network of the tests' own, folders that are a root for a process, and processes that end with their test."""
+"""A network for the tests alone, folders that serve as a root, and processes that end with their test."""
 
 import contextlib
 import fcntl
@@ -37,7 +37,7 @@ def wait_until(condition, what):
 
 
 class Process:
-    """A command that runs, perhaps as another user in another root, until it is ended."""
+    """A running command, perhaps as another user in another root."""
 
     def __init__(self, command, root=None, user=None):
         def enter():
@@ -50,7 +50,7 @@ class Process:
                 os.setuid(user[0])
 
         pipe = subprocess.PIPE
-        # Nothing of the environment: an image has none either.
+        # No environment variables: an image has none either.
         self.process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env={}, preexec_fn=enter)
         self.pid, self.lines = self.process.pid, []
         self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True)
@@ -71,7 +71,7 @@ class Process:
         return code
 
     def stop(self):
-        """Asks it to end; gives the exit code."""
+        """Asks the command to end. Returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.wait()

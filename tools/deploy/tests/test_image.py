@@ -16,7 +16,7 @@ from .sandbox import DEPLOY, PATIENCE_S, Process, own_network, scratch, wait_unt
 
 setUpModule = own_network
 
-# What stopping takes after `--drain`, at most: 2.2 s for NATS, 1 s for upstream servers.
+# The most that stopping takes after `--drain`: 2.2 s for NATS, 1 s for upstream servers.
 STOP_S_MAX = 4
 
 
@@ -33,7 +33,7 @@ def publish(port, channel, body):
 
 
 def listening_ports(pid):
-    """Of the process's network, which has nobody else in it."""
+    """The listening ports in the process's network, which has no other process."""
     lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
     return {int(fields[1].split(":")[1], 16) for fields in map(str.split, lines) if fields[3] == "0A"}
 
@@ -63,7 +63,7 @@ class Subscriber:
 
 
 class NameServer:
-    """DNS on 127.0.0.11, as an engine's is: every name is at 127.0.0.1 and has no IPv6 address."""
+    """DNS on 127.0.0.11, like an engine's: every name has the address 127.0.0.1 and no IPv6 address."""
 
     ADDRESS = "127.0.0.11"
     QUESTION_A = struct.pack(">HH", 1, 1)
@@ -99,7 +99,7 @@ class NameServer:
 
 
 def name_in(labels):
-    """The name that DNS writes as labels with their lengths in front."""
+    """The name, which DNS writes as labels, each behind its length."""
     names = []
     while labels[0]:
         names.append(labels[1 : 1 + labels[0]].decode())
@@ -129,13 +129,13 @@ class TheImage(unittest.TestCase):
 
 class Compose(unittest.TestCase):
     def setUp(self):
-        # Only with what checks compose.yaml against its schema, see tools/check.
+        # Installed only with the tool that checks compose.yaml against its schema, see tools/check.
         from ruamel.yaml import YAML
 
         self.services = YAML(typ="safe").load(DEPLOY / "compose.yaml")["services"]
         self.nodes = [self.services["node-1"], self.services["node-2"]]
 
-    def test_what_it_publishes_is_what_its_nodes_listen_on_and_the_same_inside_and_outside(self):
+    def test_its_published_ports_are_those_of_its_nodes_and_the_same_inside_and_outside(self):
         image = Image()
         for node in self.nodes:
             published = [port.split(":") for port in node["ports"]]

@@ -1,4 +1,4 @@
-"""The program that measures lhttpd on 1 GB: what it does where lhttpd, or a benchmark, does not do what it should."""
+"""The program that measures lhttpd on 1 GB, when lhttpd or a benchmark fails."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def program():
 
 @contextlib.contextmanager
 def benchmark_that(does):
-    """A program in the place of lhttp-bench."""
+    """A program in place of lhttp-bench."""
     with scratch() as folder:
         path = Path(folder) / "lhttp-bench"
         path.write_text(f"#!/bin/sh\n{does}\n")
@@ -57,7 +57,7 @@ class TheRun(unittest.TestCase):
         self.assertIn("| exit code 0 after ", done.stdout)
         self.assertIn("bursts of 10,000 messages: no such luck; 300 readers stall", done.stderr)
 
-    def test_says_at_once_that_lhttpd_does_not_take_so_many(self):
+    def test_says_at_once_that_lhttpd_does_not_accept_so_many(self):
         for asked, said in [("501", "--connections can be 500 at most"), ("100000", "--connections can be 500 at most")]:
             done = self.run_with("/bin/false", "--connections", asked, "--", "--max-connections", "900")
             self.assertEqual((done.returncode, done.stdout), (1, ""))
@@ -94,14 +94,14 @@ class MemoryThatIsRefused(unittest.TestCase):
             return self.group.number("memory.failcnt")
         return self.group.table("memory.events")["max"]
 
-    def test_is_not_what_the_kernel_finds_by_dropping_a_files_pages(self):
-        # On a disk: what is in a tmpfs cannot be dropped.
+    def test_does_not_count_memory_that_the_kernel_frees_by_dropping_file_pages(self):
+        # On a disk, because pages of a tmpfs cannot be dropped.
         with tempfile.NamedTemporaryFile(dir=ROOT / "target") as file:
             self.assertEqual(self.run_inside(f"dd if=/dev/zero of={file.name} bs=1M count=96"), 0)
         self.assertGreater(self.times_at_the_limit(), 0)
         self.assertEqual(self.group.refusals(), 0)
 
-    def test_is_what_a_process_is_killed_for(self):
+    def test_counts_memory_for_which_a_process_is_killed(self):
         code = self.run_inside(f"{sys.executable} -c 'b\"x\" * {2 * self.LIMIT}'")
         self.assertEqual(code, -signal.SIGKILL)
         self.assertGreater(self.group.refusals(), 0)

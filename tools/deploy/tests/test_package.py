@@ -1,4 +1,4 @@
-"""The Debian package, in a root of its own. Its scripts run as they do in a container: without a systemd that runs."""
+"""The Debian package, in its own root. Its scripts run as in a container: without a running systemd."""
 
 import re
 import shutil
@@ -9,13 +9,13 @@ from pathlib import Path
 from .sandbox import ROOT, Process, own_network, scratch, wait_until
 
 NOBODY = (65534, 65534)
-# systemd's own scale: 0 is locked in, 10 is unsafe. It calls less than 2 "OK".
+# systemd's own scale: 0 is locked down, 10 is unsafe. It calls less than 2 "OK".
 EXPOSURE_MAX = 2.0
 
 
 def setUpModule():
     own_network()
-    # Else the package's scripts would speak to the machine's systemd.
+    # Otherwise the package's scripts would talk to the machine's systemd.
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
 
 
@@ -34,13 +34,13 @@ class TheDebianPackage(unittest.TestCase):
         self.root = Path(folder.name)
         database = self.root / "var/lib/dpkg"
         database.mkdir(parents=True)
-        # What this machine has of what the package depends on is there in the root, too.
+        # The packages of this machine that the package depends on count as installed in the root, too.
         depends = re.findall(r"[a-z0-9.+-]+(?= |,|$)", re.sub(r"\([^)]*\)", "", run("dpkg-deb", "-f", self.package, "Depends")))
         (database / "status").write_text("".join(run("dpkg-query", "--status", name) + "\n" for name in depends))
         self.dpkg("--install", self.package)
 
     def dpkg(self, *arguments):
-        # Its scripts run outside of the root, which has no shell, and are told where it is.
+        # Its scripts run outside the root, which has no shell, and are told its path.
         return run("dpkg", f"--root={self.root}", "--force-script-chrootless", "--force-confdef", *arguments)
 
     def mode(self, path):
@@ -69,7 +69,7 @@ class TheDebianPackage(unittest.TestCase):
             wait_until(is_healthy, "the health check says it is well")
             self.assertEqual(server.stop(), 0, server.lines)
 
-    def test_keeps_what_was_configured_until_it_is_purged(self):
+    def test_keeps_the_configuration_until_it_is_purged(self):
         config = self.root / "etc/lhttpd.toml"
         config.write_text('listen = "127.0.0.1:8082"\n')
         self.dpkg("--install", self.package)
@@ -81,9 +81,9 @@ class TheDebianPackage(unittest.TestCase):
         self.assertEqual(list(self.root.glob("etc/systemd/system/**/lhttpd.service")), [])
 
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is not installed")
-    def test_its_service_is_sound_and_hardened(self):
+    def test_its_service_is_valid_and_hardened(self):
         unit = self.root / "lhttpd.service"
-        # The programs that it names are looked for on this machine.
+        # systemd-analyze looks for the unit's programs on this machine.
         unit.write_text(self.unit().read_text().replace("/usr/bin/lhttpd", f"{self.root}/usr/bin/lhttpd"))
         self.assertNotIn("lhttpd.service", run("systemd-analyze", "verify", "--man=no", unit))
         threshold = str(int(EXPOSURE_MAX * 10))

@@ -14,7 +14,7 @@ test("the page connects and says so", async (t) => {
   assert.equal(await page.evaluate(() => document.activeElement?.id), "message");
 });
 
-test("two people chat, and each sees who said what and when, once", async (t) => {
+test("two people chat, and each sees every message once, with its name and time", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada Lovelace");
   const grace = await visit(t, url, "Grace");
@@ -31,7 +31,7 @@ test("two people chat, and each sees who said what and when, once", async (t) =>
   assert.deepEqual(await grace.texts(), ["Hello Grace", "Hello Ada"]);
 });
 
-test("what one person says in a row stands under one name", async (t) => {
+test("consecutive messages of one person share one name", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada");
   const grace = await visit(t, url, "Grace");
@@ -70,7 +70,7 @@ test("a message of several lines keeps them, and an empty one is not sent", asyn
   assert.deepEqual(await ada.texts(), ["one\ntwo"]);
 });
 
-test("a room that is not looked at is marked as unread until it is", async (t) => {
+test("a room in the background is marked as unread until it is opened", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada");
   const grace = await visit(t, url, "Grace");
@@ -87,11 +87,15 @@ test("a room that is not looked at is marked as unread until it is", async (t) =
   await ada.until(() => document.title === "lobby · lhttp chat");
   assert.equal(await ada.page.locator(".badge:visible").count(), 0);
   const after = ada.page.locator(".new + .line");
-  assert.equal(await after.locator(".text").textContent(), "one", "the mark stands before the first that was unread");
-  assert.match(await after.getAttribute("class"), /\bhead\b/, "and that has its name, though she spoke just before");
+  assert.equal(await after.locator(".text").textContent(), "one", "the mark is before the first unread message");
+  assert.match(
+    await after.getAttribute("class"),
+    /\bhead\b/,
+    "and that message has its name, although she spoke just before",
+  );
 });
 
-test("a room that the server refuses is said to be that, and can be left", async (t) => {
+test("a room that the server refuses is shown as refused, and can be left", async (t) => {
   const { url } = await Lhttpd.start(t, "--max-subscriptions", "1");
   const ada = await visit(t, url, "Ada");
   await ada.join("two");
@@ -102,7 +106,7 @@ test("a room that the server refuses is said to be that, and can be left", async
   await ada.page.locator('.own[data-fate="sent"]').waitFor();
 });
 
-test("who scrolls back is not moved, and is told of what is new", async (t) => {
+test("a reader who has scrolled back is not moved, and is told of new messages", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada");
   const grace = await visit(t, url, "Grace");
@@ -119,7 +123,7 @@ test("who scrolls back is not moved, and is told of what is new", async (t) => {
   await ada.until(() => !document.title.startsWith("("));
 });
 
-test("the address of a room brings others there", async (t) => {
+test("the address of a room opens that room for others", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada");
   await ada.join("Königsberg 7", "königsberg-7");
@@ -146,7 +150,7 @@ test("the name and the rooms are remembered, and a room that was left is not", a
   assert.deepEqual(await ada.page.locator(".text").allTextContents(), []);
 });
 
-test("a changed name stands with what is said from then on", async (t) => {
+test("a changed name applies to later messages", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada");
   const grace = await visit(t, url, "Grace");
@@ -159,7 +163,7 @@ test("a changed name stands with what is said from then on", async (t) => {
   assert.deepEqual(await ada.page.locator(".head .who b").allTextContents(), ["Grace", "Admiral"]);
 });
 
-test("what a program publishes to the channel is shown", async (t) => {
+test("messages that a program publishes to the channel are shown", async (t) => {
   const server = await Lhttpd.start(t);
   const ada = await visit(t, server.url, "Ada");
   assert.equal(await server.publish("LHTTP/1.0 chat\r\npublish:lobby\r\n\r\nhello from curl"), 200);
@@ -167,7 +171,7 @@ test("what a program publishes to the channel is shown", async (t) => {
   assert.equal(await line.locator("b").textContent(), "Somebody");
 });
 
-test("a name is asked for once, and Escape takes none", async (t) => {
+test("the page asks for a name once, and Escape gives none", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await arrive(t, url);
   await ada.page.locator("#naming").waitFor();

@@ -13,9 +13,9 @@ const PHONE = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile:
 
 /** Fails if axe-core finds anything, best practices included. */
 async function assertAccessible(person, what) {
-  // By the debugger: the page's own policy runs no script that it did not bring.
+  // Through the debugger, because the page's own policy allows no other script.
   await person.page.evaluate(`if (!window.axe) { ${axe} }`);
-  // A transition's colours are nobody's choice.
+  // Nobody chose the colours of a transition.
   await person.page.evaluate(() =>
     Promise.all(
       document
@@ -99,7 +99,7 @@ test("on a phone nothing is wider than the screen", async (t) => {
   for (const room of ["two", "three", "four", "five"]) await ada.join(room);
   await assertFits("with many rooms");
   const link = await ada.page.locator("nav [aria-current]").boundingBox();
-  assert.ok(link.x >= 0 && link.x + link.width <= 360, "the room that is shown is in sight");
+  assert.ok(link.x >= 0 && link.x + link.width <= 360, "the link of the open room is visible");
   await server.kill();
   await ada.state("waiting");
   await ada.say("is it on its way?");
@@ -107,7 +107,7 @@ test("on a phone nothing is wider than the screen", async (t) => {
   await assertFits("without a connection");
 });
 
-test("everything is reached and done with the keyboard", async (t) => {
+test("everything can be reached and done with the keyboard", async (t) => {
   const { url } = await Lhttpd.start(t);
   const person = await visit(t, url, "Grace");
   const keys = person.page.keyboard;
@@ -125,7 +125,7 @@ test("everything is reached and done with the keyboard", async (t) => {
   await person.shows("engine-room");
   await keys.press("Alt+ArrowDown");
   await person.shows("lobby");
-  assert.equal(await focused(), "message", "going to another room leaves the cursor where it is");
+  assert.equal(await focused(), "message", "opening another room keeps the cursor in the message");
 
   await keys.press("Alt+h");
   await person.page.locator("#keys").waitFor();
@@ -181,7 +181,7 @@ test("the theme follows the system until another is chosen, which is remembered"
   assert.equal(await isDark(), true);
 });
 
-test("a screen reader is told what is said, and how the connection is", async (t) => {
+test("a screen reader announces messages and the state of the connection", async (t) => {
   const { url } = await Lhttpd.start(t);
   const ada = await visit(t, url, "Ada");
   const grace = await visit(t, url, "Grace");

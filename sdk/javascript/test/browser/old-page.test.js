@@ -1,4 +1,4 @@
-// A page that was written for the old SDK, in a real browser, with nothing replaced but the script's file.
+// A page written for the old SDK, in a real browser. Only the script's file is replaced.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -11,7 +11,7 @@ import { Lhttpd } from "./support/lhttpd.js";
 
 const SCRIPT = readFileSync(new URL("../../dist/lhttp.js", import.meta.url), "utf8");
 
-/** By the old guide: what it had, and nothing else. */
+/** As in the old guide, and nothing else. */
 const PAGE = `<!doctype html>
 <title>old page</title>
 <link rel="icon" href="data:," />
@@ -54,7 +54,7 @@ async function serve(context, page) {
   return `http://127.0.0.1:${server.address().port}/`;
 }
 
-test("a page of the old SDK chats, and hears that the server goes", async (t) => {
+test("a page of the old SDK chats, and notices that the server stops", async (t) => {
   const server = await Lhttpd.start(t);
   const url = await serve(t, PAGE.replace("SERVER", server.socketUrl));
   const visit = async (name) => {

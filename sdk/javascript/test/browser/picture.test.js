@@ -1,6 +1,6 @@
-// The README's picture. It is only written when LHTTP_PICTURE=1 asks for it; the test says whether it can be made, and
-// whether the one in the repository is there and small. The people on it are drawn in the typeface Inter, if there is
-// one (Debian: fonts-inter).
+// The README's picture. It is written only with LHTTP_PICTURE=1. The test checks that it can be made, and that the one
+// in the repository exists and is small. The text is drawn in the typeface Inter if that is installed (Debian:
+// fonts-inter).
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";

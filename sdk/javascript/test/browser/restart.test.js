@@ -1,4 +1,4 @@
-// The server goes and comes back under people who chat.
+// The server stops and comes back while people chat.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { visit } from "./support/browser.js";
 import { Lhttpd } from "./support/lhttpd.js";
 
-test("the server is killed and restarted under two people, and nothing is lost that is said once both are back", async (t) => {
+test("the server is killed and restarted under two people, and no message is lost once both are back", async (t) => {
   const server = await Lhttpd.start(t);
   const ada = await visit(t, server.url, "Ada");
   const grace = await visit(t, server.url, "Grace");
@@ -39,7 +39,7 @@ test("the server is killed and restarted under two people, and nothing is lost t
   }
 });
 
-test("while the server is gone the page says so, and what is not sent is shown as that and can be tried again", async (t) => {
+test("while the server is gone the page says so, and an unsent message is marked and can be retried", async (t) => {
   const server = await Lhttpd.start(t);
   const ada = await visit(t, server.url, "Ada");
   const grace = await visit(t, server.url, "Grace");
@@ -53,7 +53,7 @@ test("while the server is gone the page says so, and what is not sent is shown a
   const line = await ada.sees("is anybody there?");
   await line.getByText("Not sent:").waitFor();
 
-  await line.getByRole("button", { name: "Try again" }).click(); // there is still nobody
+  await line.getByRole("button", { name: "Try again" }).click(); // there is still no server
   await line.getByText("Not sent:").waitFor();
   await server.start();
   await Promise.all([ada.state("open"), grace.state("open")]);

@@ -1,10 +1,10 @@
-// Waiting for what happens, and never for time.
+// Waits for events, and never for time.
 
-/** How long anything may take. */
+/** How long each step may take. */
 const PATIENCE = 20_000;
 
 /**
- * Resolves with the first event that `wanted` takes.
+ * Resolves with the first event for which `wanted` returns true.
  * @param {import("../../src/client.js").Client} client
  * @param {"state" | "message" | "error"} name
  * @param {(event: any) => boolean} wanted
@@ -21,7 +21,7 @@ export function next(client, name, wanted = () => true) {
   });
 }
 
-/** Collects what it is called with, and waits until there is enough. */
+/** Collects its arguments, and can wait for a number of them. */
 export function collector() {
   const items = [];
   /** @type {(() => void)[]} */

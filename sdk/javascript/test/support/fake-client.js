@@ -5,11 +5,11 @@ import { afterEach, beforeEach, mock } from "node:test";
 import { connect } from "../../src/client.js";
 import { fakeWebSocket, settled } from "./fake-socket.js";
 
-/** In each test of the file that calls this, time passes by `mock.timers.tick` alone. */
+/** In each test of the file that calls this, only `mock.timers.tick` moves time. */
 export function mockTime() {
   beforeEach(() => {
     mock.timers.enable({ apis: ["setTimeout", "Date"] });
-    // It goes on with the timers, whatever `setClock` does.
+    // It advances with the timers, whatever `setClock` does.
     const { now } = Date;
     mock.method(performance, "now", () => now());
   });
@@ -19,7 +19,7 @@ export function mockTime() {
   });
 }
 
-/** Lets time pass while the event loop runs. `mock.timers.tick` alone is a loop that stands still for all of the time. */
+/** Lets time pass while the event loop runs. `mock.timers.tick` alone simulates a loop that stands still. */
 export async function pass(time) {
   for (let passed = 0; passed < time; passed += 1) mock.timers.tick(1);
   await settled();
@@ -48,7 +48,7 @@ export async function started(options) {
   return all;
 }
 
-/** Sees how a promise ends, without waiting for it. */
+/** Records the result of a promise, without waiting for it. */
 export function outcome(promise) {
   const seen = { value: undefined, error: undefined, isDone: false };
   promise.then(
@@ -58,5 +58,5 @@ export function outcome(promise) {
   return seen;
 }
 
-/** What each message has in this header. */
+/** The value of this header in each message. */
 export const names = (messages, header) => messages.map((message) => message.header(header));

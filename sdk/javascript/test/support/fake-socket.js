@@ -2,7 +2,7 @@
 
 import { decodeMessage } from "../../src/message.js";
 
-/** A class of its own for each test, which knows the sockets that were made of it. */
+/** A new class for each test, which knows its instances. */
 export function fakeWebSocket() {
   return class FakeSocket {
     /** @type {FakeSocket[]} */
@@ -41,7 +41,7 @@ export function fakeWebSocket() {
       this.onmessage({ data });
     }
 
-    /** The connection is not made, and as with Node's own WebSocket no `close` follows. */
+    /** The connection fails, and as with Node's own WebSocket no `close` follows. */
     fail(message) {
       this.onerror({ message });
     }
@@ -52,12 +52,12 @@ export function fakeWebSocket() {
       this.onclose({ code, reason });
     }
 
-    /** What was sent and not taken yet, decoded. */
+    /** The messages sent since the last call, decoded. */
     take() {
       return this.sent.splice(0).map((data) => decodeMessage(data));
     }
 
-    /** Acknowledges all that was sent and not taken yet, and gives it. */
+    /** Acknowledges the messages sent since the last call, and returns them. */
     ackAll() {
       const messages = this.take();
       for (const message of messages) {
@@ -76,7 +76,7 @@ export function fakeWebSocket() {
   };
 }
 
-/** Resolves when all promises that could go on have gone on. */
+/** Resolves when all promises that can continue have done so. */
 export function settled() {
   return new Promise((resolve) => setImmediate(resolve));
 }

@@ -18,7 +18,7 @@ const binary = process.env.LHTTPD ?? `${target}/debug/lhttpd`;
  */
 export async function startLhttpd(context, { port = 0, args = [] } = {}) {
   if (!existsSync(binary)) throw new Error(`there is no ${binary}: run "cargo build", or set LHTTPD`);
-  // Two cores where there are two.
+  // Two cores if there are two.
   const cores = Math.min(2, availableParallelism());
   const child = spawn(binary, ["--listen", `127.0.0.1:${port}`, "--cores", `${cores}`, ...args], {
     stdio: ["ignore", "ignore", "pipe"],

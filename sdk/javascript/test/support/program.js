@@ -1,19 +1,19 @@
-// Programs that a user might write, each run in a process of its own.
+// Programs as a user might write them, each in a separate process.
 
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** What Node 20 needs for a WebSocket of its own. */
+/** The flag with which Node 20 has its own WebSocket. */
 export const nodesOwnFlags =
   Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-websocket", "--no-warnings"] : [];
 
-/** How long one may run. */
+/** How long a program may run. */
 const PATIENCE = 30_000;
 
 /**
- * Runs a module that stands in this package, and gives how it ended. The test's own event loop goes on.
+ * Runs a module in this package, and returns its exit code and output. The test's own event loop goes on.
  * @param {string} code
  * @param {string[]} flags
  */

@@ -1,4 +1,4 @@
-// Random numbers that can be had again: a test that fails prints its seed, and SEED=… runs it with that.
+// Reproducible random numbers: a test that fails prints its seed, and SEED=… runs it again with that seed.
 
 /** @param {number} seed */
 export function randomFrom(seed) {

@@ -4,10 +4,10 @@ use super::*;
 
 const BODY_BYTES_MAX: usize = 1000;
 
-/// What came of a body: its bytes and how much of the input was its, None while it is not complete.
+/// The result of a body: its bytes and how much of the input belonged to it, or None while it is not complete.
 type Outcome = Result<Option<(Vec<u8>, usize)>, HttpFault>;
 
-/// Feeds the pieces one after the other, as reads would bring them; what is left over of one is not fed again.
+/// Feeds the pieces one after the other, as reads would bring them. The rest of a piece is not fed again.
 fn decode_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, body_bytes_max: usize) -> Outcome {
     let (mut body, mut out, mut consumed) = (ChunkedBody::default(), Vec::new(), 0);
     for piece in pieces {
@@ -49,7 +49,7 @@ fn assert_refused(bytes: &[u8], status: u16) {
 }
 
 #[test]
-fn chunks_are_joined_and_what_follows_is_left() {
+fn chunks_are_joined_and_the_bytes_behind_the_body_are_left() {
     assert_decodes(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\nGET / HTTP/1.1\r\n", b"hello world", 16);
     assert_decodes(b"0\r\n\r\n", b"", 0);
     assert_decodes(b"0000000000000005\r\na\r\n\0b\r\n000\r\n\r\n", b"a\r\n\0b", 0);
@@ -57,7 +57,7 @@ fn chunks_are_joined_and_what_follows_is_left() {
 }
 
 #[test]
-fn extensions_and_trailers_are_read_over() {
+fn extensions_and_trailers_are_skipped() {
     assert_decodes(b"1;a=b;c=\"d e\"\r\nx\r\n0;z\r\n\r\n", b"x", 0);
     assert_decodes(b"1 \t;\ta\r\nx\r\n0\r\n\r\n", b"x", 0);
     assert_decodes(b"0\r\nX-Sum: 5\r\nContent-Length: 7\r\nY:\r\n\r\nrest", b"", 4);
@@ -134,8 +134,8 @@ fn the_decoder_is_a_few_bytes_of_state() {
     assert!(size_of::<ChunkedBody>() <= 32);
 }
 
-/// The oracle: RFC 9112 §7.1 line by line over a whole body, with nothing shared with the decoder.
-/// None for whatever is not a complete and valid body.
+/// The oracle: RFC 9112 §7.1 line by line over a whole body, with nothing shared with the decoder. None for input that
+/// is not a complete and valid body.
 fn naive(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     fn line(rest: &mut &[u8]) -> Option<String> {
         let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_body_is_served_exactly_when_the_oracle_serves_it(
+    fn a_damaged_body_is_accepted_exactly_when_the_oracle_accepts_it(
         (_, mut written) in bodies(),
         damage in prop::collection::vec((any::<Index>(), prop::sample::select(&b"\r\n;: 0159af+-x\0"[..]), 0..3), 1..4),
         cuts in prop::collection::vec(any::<Index>(), 0..6),

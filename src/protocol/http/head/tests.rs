@@ -4,7 +4,7 @@ mod properties;
 
 const HEAD_BYTES_MAX: usize = 8192;
 
-/// A head that owns what it says, so that heads from different buffers compare.
+/// A head that owns its parts, so that heads from different buffers can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Owned {
     method: String,
@@ -40,8 +40,8 @@ fn parse(bytes: &[u8]) -> Result<Option<Owned>, HttpFault> {
     parse_within(bytes, HEAD_BYTES_MAX)
 }
 
-/// Feeds `bytes` at every length, and checks that the verdict comes once and never changes after it: a head only when
-/// it is whole, and an error for good. Gives the verdict on all of `bytes`.
+/// Feeds every prefix of `bytes`, and checks that the verdict comes once and never changes: a head only when it is
+/// complete, and an error for good. Returns the verdict on all of `bytes`.
 fn parse_at_every_split(bytes: &[u8], head_bytes_max: usize) -> Result<Option<Owned>, HttpFault> {
     let whole = parse_within(bytes, head_bytes_max);
     let mut verdict = None;
@@ -62,7 +62,7 @@ fn parse_at_every_split(bytes: &[u8], head_bytes_max: usize) -> Result<Option<Ow
     whole
 }
 
-/// The head of an HTTP/1.1 request with these lines, each ended here.
+/// The head of an HTTP/1.1 request with these lines; the helper adds the line ends.
 fn head_of(lines: &[&str]) -> Owned {
     let text = lines.iter().flat_map(|line| [line, "\r\n"]).collect::<String>() + "\r\n";
     parse_at_every_split(text.as_bytes(), HEAD_BYTES_MAX)
@@ -88,7 +88,7 @@ fn assert_lines_refused(lines: &str, status: u16) {
 }
 
 #[test]
-fn a_head_gives_its_parts_and_its_length_and_nothing_of_what_follows() {
+fn parsing_a_head_gives_its_parts_and_its_length_and_ignores_the_bytes_behind_it() {
     let bytes = b"POST /publish?x=1 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\nX-A:  b c \r\n\r\nhelloGET / HTTP";
     let head = parse_at_every_split(bytes, HEAD_BYTES_MAX).expect("valid").expect("whole");
     assert_eq!((head.method.as_str(), head.target.as_str(), head.path.as_str()), ("POST", "/publish?x=1", "/publish"));
@@ -128,7 +128,7 @@ fn empty_lines_in_front_belong_to_the_head() {
 }
 
 #[test]
-fn the_path_is_that_of_the_target_in_each_of_its_forms() {
+fn the_path_is_found_in_each_form_of_the_target() {
     let path = |request_line: &str| head_of(&[request_line, "Host: a"]).path;
     for (target, expected) in [
         ("/", "/"),
@@ -153,7 +153,7 @@ fn the_path_is_that_of_the_target_in_each_of_its_forms() {
 }
 
 #[test]
-fn a_request_line_that_is_none_is_400_and_another_version_of_http_505() {
+fn a_malformed_request_line_is_400_and_another_version_of_http_is_505() {
     let host = "\r\nHost: a\r\n\r\n";
     for line in ["GET /", "GET  / HTTP/1.1", " GET / HTTP/1.1", "G(T / HTTP/1.1", "GET / HTTP/1.1 ", "GET / HTTPS/1.1"]
     {
@@ -181,7 +181,7 @@ fn a_head_over_its_limit_is_431_and_at_its_limit_is_served() {
     assert_eq!(parse_at_every_split(head(301).as_bytes(), 300), Err(HEAD_TOO_BIG));
     assert_eq!(parse_within(&head(301).as_bytes()[..299], 300), Ok(None));
     let full = parse_within(&head(301).as_bytes()[..300], 300);
-    assert_eq!(full, Err(HEAD_TOO_BIG), "no byte more could complete it, so nobody has to wait for one");
+    assert_eq!(full, Err(HEAD_TOO_BIG), "no further byte could complete it, so the parser must not wait for one");
     assert_eq!(parse_at_every_split("\r\n".repeat(200).as_bytes(), 300), Err(HEAD_TOO_BIG));
     assert_eq!(parse_at_every_split(format!("GET /{}", "a".repeat(400)).as_bytes(), 300), Err(HEAD_TOO_BIG));
 }
@@ -194,7 +194,7 @@ fn a_hundred_and_twenty_eight_header_lines_are_served_and_one_more_is_431() {
 }
 
 #[test]
-fn a_line_that_another_reader_could_split_in_another_way_is_400() {
+fn a_line_that_another_reader_could_split_differently_is_400() {
     for head in [
         "GET / HTTP/1.1\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\n\r\n",
@@ -335,7 +335,7 @@ fn only_100_continue_can_be_expected_and_only_where_a_body_waits_for_it() {
 }
 
 #[test]
-fn the_bearer_token_is_what_follows_the_scheme() {
+fn the_bearer_token_follows_the_scheme() {
     let token = |lines: &str| {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n");
         let mut slots = HeaderSlots::new();

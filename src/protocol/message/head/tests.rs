@@ -19,7 +19,7 @@ fn parse(payload: &[u8]) -> Result<Head, &'static str> {
 }
 
 #[test]
-fn a_whole_message_is_read_as_written() {
+fn a_complete_message_is_read_as_written() {
     let payload = b"LHTTP/1.0 chat\r\nContent-Type:json\r\nPUBLISH: \t a b \r\nx:y:z\r\n\r\nbody\r\n\r\nmore";
     let head = parse(payload).unwrap();
     assert_eq!(head.command(payload), b"chat");
@@ -33,7 +33,7 @@ fn a_whole_message_is_read_as_written() {
 }
 
 #[test]
-fn what_is_wrong_with_a_head_has_its_word() {
+fn each_fault_of_a_head_has_its_word() {
     let long_command = [b"LHTTP/1.0 ".as_slice(), &[b'c'; 65], b"\r\n\r\n"].concat();
     let long_name = [b"LHTTP/1.0 c\r\n".as_slice(), &[b'n'; 65], b":v\r\n\r\n"].concat();
     let many = [b"LHTTP/1.0 c\r\n".as_slice(), &b"n:v\r\n".repeat(65), b"\r\n"].concat();
@@ -72,7 +72,7 @@ fn what_is_wrong_with_a_head_has_its_word() {
 }
 
 #[test]
-fn the_limits_themselves_are_allowed() {
+fn a_head_exactly_at_its_limits_is_accepted() {
     let many = [b"LHTTP/1.0 c\r\n".as_slice(), &b"n:v\r\n".repeat(64), b"\r\n"].concat();
     assert!(parse(&many).is_ok());
     let frame = b"LHTTP/1.0 c\r\nn:\r\n\r\n".len();
@@ -94,7 +94,7 @@ fn the_ack_of_a_broken_head_is_found() {
 /// Command, headers, body.
 type Whole = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>);
 
-/// The rules of PROTOCOL.md §1, read off one by one with no regard to speed.
+/// The rules of PROTOCOL.md §1, applied one by one without regard to speed.
 fn oracle(payload: &[u8]) -> Option<Whole> {
     let end = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&payload[..end]).ok()?;
@@ -138,10 +138,10 @@ proptest! {
 }
 
 #[test]
-fn a_control_header_whose_values_do_not_add_up_may_stand_once() {
+fn a_control_header_whose_values_do_not_add_up_may_occur_once() {
     for name in ["upstream", "multipart", "ack", "no-echo", "upstream-reply"] {
         let twice = format!("LHTTP/1.0 c\r\n{name}:1\r\nx:y\r\n{}:1\r\n\r\n", name.to_uppercase());
-        let head = parse(twice.as_bytes()).expect("it can be read, for those who only pass it on");
+        let head = parse(twice.as_bytes()).expect("it parses, because some callers only pass it on");
         assert_eq!(head.check_repeated().map_err(|refusal| refusal.reason().to_owned()), Err("bad-header".to_owned()));
         let once = format!("LHTTP/1.0 c\r\n{name}:1\r\nsubscribe:a\r\nsubscribe:b\r\n\r\n");
         assert_eq!(parse(once.as_bytes()).unwrap().check_repeated(), Ok(()), "{name}");
@@ -149,7 +149,7 @@ fn a_control_header_whose_values_do_not_add_up_may_stand_once() {
     let several = b"LHTTP/1.0 c\r\npublish:a\r\npublish:b\r\nunsubscribe:a\r\nx:y\r\nunsubscribe:b\r\nx:y\r\n\r\n";
     let mut head = parse(b"LHTTP/1.0 c\r\nack:1\r\nack:2\r\n\r\n").unwrap();
     assert_eq!(head.parse(several, false, LIMITS), Ok(()));
-    assert_eq!(head.check_repeated(), Ok(()), "a head is not held against the one before");
+    assert_eq!(head.check_repeated(), Ok(()), "a head does not remember the one before");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn of_several_acks_an_error_carries_the_first_that_can_be_one() {
     assert_eq!(find_ack(payload.as_bytes(), LIMITS), Some(&b"1"[..]));
 }
 
-/// Values of headers that name channels: from none to several, of few names or of as many as a head can have.
+/// Values of headers that name channels: none to many, from few different names or from as many as a head can have.
 fn named() -> impl Strategy<Value = Vec<(Control, Vec<String>)>> {
     let control = prop::sample::select(&[Control::Publish, Control::Subscribe, Control::Unsubscribe][..]);
     let names = prop_oneof![
@@ -172,7 +172,7 @@ fn named() -> impl Strategy<Value = Vec<(Control, Vec<String>)>> {
 
 proptest! {
     #[test]
-    fn each_name_counts_once_where_it_stands_first(lines in named(), more in "(x:y\r\n)?", body in "x{0,9}") {
+    fn each_name_counts_once_where_it_occurs_first(lines in named(), more in "(x:y\r\n)?", body in "x{0,9}") {
         let mut payload = "LHTTP/1.0 c\r\n".to_owned();
         for (control, names) in &lines {
             payload += &format!("{control:?}:{}\r\n{more}", names.join(" "));
@@ -191,7 +191,7 @@ proptest! {
         }
     }
 
-    /// The lines between the first and the first empty one, read with no regard to speed.
+    /// The lines between the first and the first empty one, read without regard to speed.
     #[test]
     fn the_ack_of_any_head_is_found_as_a_naive_reader_finds_it(tail in prop::collection::vec(prop_oneof![
         Just("\r\n"), Just("\r\n\r\n"), Just("\r"), Just("\n"), Just("ack:"), Just("Ack: "), Just("xack:"), Just("7"),

@@ -1,21 +1,21 @@
-//! Counts deliveries where they lie in the receive buffer: nothing is copied and nothing is allocated for a message.
+//! Counts deliveries inside the receive buffer: it copies nothing and allocates nothing per message.
 
 use super::{
     nats::Operations,
     websocket::{self, Piece, Walker},
 };
 
-/// How many hex digits a time stamp in a body has.
+/// The number of hex digits of a time stamp in a body.
 pub(crate) const STAMP_BYTES: usize = 16;
 
-/// One connection's count. Feed it every byte received, in order, in any cuts.
+/// One connection's count. Feed it every received byte, in order, however the bytes are cut.
 #[derive(Debug)]
 pub(crate) struct Counter {
-    /// Whole messages so far.
+    /// Complete messages so far.
     pub(crate) messages: u64,
-    /// The code of a close frame that arrived (1005 if it had none, RFC 6455 §7.1.5).
+    /// The code of the server's close frame (1005 if it had none, RFC 6455 §7.1.5).
     pub(crate) close_code: Option<u16>,
-    /// Masked frames that answer the control frames seen; whoever owns the socket sends and clears them.
+    /// Masked frames that answer the server's control frames. The owner of the socket sends and clears them.
     pub(crate) replies: Vec<u8>,
     kind: Kind,
     walker: Walker,
@@ -27,14 +27,14 @@ pub(crate) struct Counter {
 enum Kind {
     /// One message per WebSocket message.
     Frames,
-    /// NATS operations inside of WebSocket frames, however they are cut.
+    /// NATS operations inside WebSocket frames, however they are cut.
     Nats(Operations),
-    /// No framing: a message is so many bytes.
+    /// No framing: each message has a fixed number of bytes.
     Raw { message_bytes: u64, bytes: u64 },
 }
 
 impl Counter {
-    /// Counts WebSocket messages; a stamp, if wanted, lies `stamp_at` bytes into the payload.
+    /// Counts WebSocket messages. The stamp, if wanted, starts `stamp_at` bytes into the payload.
     pub(crate) fn frames(stamp_at: usize) -> Self {
         Self::new(Kind::Frames, stamp_at)
     }
@@ -61,11 +61,11 @@ impl Counter {
         }
     }
 
-    /// Counts what lies in `bytes`. With `on_stamp` each message's time stamp is read and handed over, which costs
-    /// some 20 ns a message.
+    /// Counts the messages in `bytes`. With `on_stamp` it also reads each message's time stamp and passes it on, which
+    /// costs some 20 ns a message.
     ///
     /// # Errors
-    /// What the server did that its protocol does not allow.
+    /// A violation of the protocol by the server.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut on_stamp: Option<&mut dyn FnMut(u64)>) -> Result<(), String> {
         if let Kind::Raw { message_bytes, bytes: total } = &mut self.kind {
             if let Some(on_stamp) = on_stamp {
@@ -122,8 +122,8 @@ impl Counter {
     }
 }
 
-/// Skips whole unfragmented data frames of under 126 bytes and says how many. The header is compared with the one
-/// before it, not decoded, so that the walk does not wait for one load after the other: about 1 ns a frame.
+/// Skips complete unfragmented data frames of less than 126 bytes, and returns how many. It compares each header with
+/// the previous one instead of decoding it, so that no load waits for an earlier one: about 1 ns a frame.
 fn skip_short_frames(input: &mut &[u8]) -> u64 {
     let bytes = *input;
     let mut position = 0;
@@ -145,12 +145,12 @@ fn skip_short_frames(input: &mut &[u8]) -> u64 {
     count
 }
 
-/// Reads a fixed-width hex number out of each message, even if a read cuts it.
+/// Reads a fixed-width hex number from each message, even if a read cuts the number.
 #[derive(Debug)]
 pub(crate) struct StampReader {
-    /// Where in a message the digits start.
+    /// The offset of the digits in a message.
     at: usize,
-    /// How much of the current message has gone by.
+    /// The number of bytes of the current message so far.
     position: usize,
     value: u64,
 }

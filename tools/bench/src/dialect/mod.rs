@@ -1,4 +1,4 @@
-//! What each server understands: how to open a connection, subscribe and publish, and how to count what arrives.
+//! The dialect of each server: how to open a connection, subscribe and publish, and how to count deliveries.
 
 use std::fmt;
 
@@ -16,21 +16,21 @@ use self::{
     websocket::MaskedFrame,
 };
 
-/// A server that can be driven.
+/// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Dialect {
     /// lhttpd: LHTTP over WebSocket.
     Lhttp,
-    /// nats-server's WebSocket listener: the NATS protocol in frames, each PUB in a frame of its own.
+    /// nats-server's WebSocket listener: the NATS protocol in frames, each PUB in its own frame.
     Nats,
     /// Bun's built-in WebSocket publish (uWebSockets), with a 20-line script.
     Bun,
-    /// This tool's own relay of raw bytes: what the kernel alone costs.
+    /// This tool's own relay of raw bytes: the cost of the kernel alone.
     Floor,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Role {
     pub(crate) channel: String,
@@ -39,7 +39,7 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Receives what is published to `channel`.
+    /// Receives the messages of `channel`.
     pub(crate) fn subscriber(channel: &str) -> Self {
         Self { channel: channel.into(), subscribes: true, publishes: false }
     }
@@ -49,18 +49,18 @@ impl Role {
         Self { channel: channel.into(), subscribes: false, publishes: true }
     }
 
-    /// Publishes to `channel` and receives it.
+    /// Publishes to `channel` and receives its messages.
     pub(crate) fn both(channel: &str) -> Self {
         Self { channel: channel.into(), subscribes: true, publishes: true }
     }
 }
 
-/// How far a step of a connection's opening is.
+/// The state of one step in the opening of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// More bytes are needed.
     More,
-    /// Done; so many of the received bytes belonged to it.
+    /// Done; this many of the received bytes belonged to the step.
     Done(usize),
 }
 
@@ -85,7 +85,7 @@ impl Publish {
 }
 
 impl Dialect {
-    /// The name under which tables show the server.
+    /// The server's name in tables.
     pub(crate) fn server(self) -> &'static str {
         match self {
             Self::Lhttp => "lhttpd",
@@ -112,8 +112,7 @@ impl Dialect {
 
     /// Whether `received` answers [`opening`](Self::opening).
     ///
-    /// # Errors
-    /// The server refused, in its words.
+    /// A sentence with the server's refusal.
     pub(crate) fn opened(self, received: &[u8]) -> Result<Progress, String> {
         match self {
             Self::Floor if received.is_empty() => Ok(Progress::More),
@@ -122,7 +121,7 @@ impl Dialect {
         }
     }
 
-    /// What follows the opening; empty if nothing does.
+    /// The bytes to send after the opening; empty if there are none.
     pub(crate) fn joining(self, role: &Role) -> Vec<u8> {
         let text = match self {
             Self::Nats => return nats::joining(role),
@@ -135,8 +134,7 @@ impl Dialect {
 
     /// Whether `received` answers [`joining`](Self::joining), so that the subscription is live.
     ///
-    /// # Errors
-    /// The server refused, in its words.
+    /// A sentence with the server's refusal.
     pub(crate) fn joined(self, received: &[u8]) -> Result<Progress, String> {
         let wanted: &[u8] = match self {
             Self::Nats => return nats::joined(received),
@@ -173,7 +171,7 @@ impl Dialect {
                 (websocket::masked(websocket::TEXT, &payload, mask), body_at)
             }
             Self::Floor => {
-                // The relay hands on what it reads, so it is given what lhttpd would deliver.
+                // The relay forwards the bytes that it reads, so it gets what lhttpd would deliver.
                 let head = Self::Lhttp.payload_head(channel);
                 let mut bytes = websocket::header(websocket::TEXT, head.len() + body.len());
                 let payload_at = bytes.len();
@@ -199,7 +197,7 @@ impl Dialect {
         }
     }
 
-    /// What stands before the body in the payload of a delivered frame.
+    /// The bytes before the body in the payload of a delivered frame.
     fn payload_head(self, channel: &str) -> Vec<u8> {
         match self {
             Self::Lhttp => format!("LHTTP/1.0 chat\r\npublish:{channel}\r\n\r\n").into_bytes(),

@@ -1,5 +1,5 @@
-//! The NATS client protocol inside of WebSocket frames. Every publish goes in a frame of its own, as every WebSocket
-//! client of NATS does it; the server may pack and cut what it delivers as it likes.
+//! The NATS client protocol inside WebSocket frames. Every publish goes in its own frame, as with every WebSocket
+//! client of NATS. The server may pack and cut its deliveries as it likes.
 
 use super::{
     Progress, Role,
@@ -7,10 +7,10 @@ use super::{
     websocket::{self, MaskedFrame, Walker},
 };
 
-/// A protocol line of the server's is never longer, except `INFO`, which comes before anything is counted.
+/// The server's protocol lines are never longer, except `INFO`, which comes before any count.
 const LINE_BYTES_MAX: usize = 4096;
 
-/// `CONNECT`, `SUB` if wanted, and a `PING` whose `PONG` says that both hold.
+/// `CONNECT`, `SUB` if wanted, and a `PING`. The `PONG` confirms both.
 pub(crate) fn joining(role: &Role) -> Vec<u8> {
     let subscribe = if role.subscribes { format!("SUB {} 1\r\n", role.channel) } else { String::new() };
     let connect = r#"CONNECT {"verbose":false,"pedantic":false,"echo":true,"lang":"lhttp-bench","version":"1"}"#;
@@ -18,7 +18,7 @@ pub(crate) fn joining(role: &Role) -> Vec<u8> {
     websocket::masked(websocket::BINARY, operations.as_bytes(), [0x12, 0x9b, 0x3c, 0x77]).bytes
 }
 
-/// Done once the `PONG` is there.
+/// Done once the `PONG` has come.
 pub(crate) fn joined(received: &[u8]) -> Result<Progress, String> {
     let mut walker = Walker::default();
     let mut input = received;
@@ -32,7 +32,7 @@ pub(crate) fn joined(received: &[u8]) -> Result<Progress, String> {
     Ok(if text.ends_with(b"PONG\r\n") { Progress::Done(received.len()) } else { Progress::More })
 }
 
-/// One `PUB` in one masked binary frame, and where in its payload the body starts.
+/// One `PUB` in one masked binary frame, and the offset of the body in its payload.
 pub(crate) fn publish(channel: &str, body: &[u8], mask: [u8; 4]) -> (MaskedFrame, usize) {
     let mut operation = format!("PUB {channel} {}\r\n", body.len()).into_bytes();
     let body_at = operation.len();
@@ -51,10 +51,10 @@ pub(crate) struct Operations {
 }
 
 impl Operations {
-    /// How many messages end in `input`.
+    /// The number of messages that end in `input`.
     ///
     /// # Errors
-    /// The server sent `-ERR`, or what is no NATS operation.
+    /// The server sent `-ERR`, or bytes that are not a NATS operation.
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],

@@ -1,4 +1,4 @@
-//! However the bytes are cut, the counts and the stamps are the same.
+//! The counts and the stamps do not depend on how the bytes are cut.
 
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a counter says after `bytes` came in the pieces that `cuts` makes.
+/// The result of a counter after `bytes` came in the pieces that `cuts` makes.
 fn count(mut counter: Counter, bytes: &[u8], cuts: &[usize], stamped: bool) -> (u64, Vec<u64>, Option<u16>, usize) {
     let mut stamps = Vec::new();
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([0, bytes.len()]).collect();
@@ -33,7 +33,7 @@ fn stamped_body(stamp: u64, body_bytes: usize) -> Vec<u8> {
     body
 }
 
-/// What a server of this dialect would deliver for these stamps, with other frames in between.
+/// The bytes that a server of this dialect would deliver for these stamps, with other frames between them.
 fn delivered(dialect: Dialect, stamps: &[u64], body_bytes: usize, packed: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut operations = Vec::new();
@@ -105,7 +105,7 @@ fn every_single_cut_of_a_short_stream_counts_the_same() {
 }
 
 #[test]
-fn fragments_are_one_message_and_a_close_frame_is_none() {
+fn fragments_count_as_one_message_and_a_close_frame_as_none() {
     let mut bytes = vec![TEXT, 2, b'a', b'b', 0, 0, 0x80, 1, b'c'];
     bytes.extend(frame(websocket::CLOSE, &[0x03, 0xf5, b'!']));
     for cut in 0..=bytes.len() {

@@ -1,12 +1,12 @@
-//! The client's half of WebSocket (RFC 6455), as little of it as a load generator needs: the upgrade, masked frames
-//! out, and a walk over unmasked frames in.
+//! The client's half of WebSocket (RFC 6455), as far as a load generator needs it: the upgrade, masked frames out, and
+//! a walk over unmasked frames in.
 
 use super::Progress;
 
-/// The nonce of RFC 6455 §1.3. One for all, so that the answer can be checked without SHA-1.
+/// The nonce of RFC 6455 §1.3. All connections use it, so that the answer can be checked without SHA-1.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-/// A server's head that is still not complete after this many bytes is refused.
+/// A server's head that is still incomplete after this many bytes is refused.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 pub(crate) const TEXT: u8 = 1;
@@ -24,7 +24,7 @@ pub(crate) fn upgrade(host: &str, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Whether `received` holds the whole answer to [`upgrade`], and that it is a yes.
+/// Whether `received` holds the complete answer to [`upgrade`]. Also checks that the answer accepts it.
 pub(crate) fn upgraded(received: &[u8]) -> Result<Progress, String> {
     let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
         if received.len() > HEAD_BYTES_MAX {
@@ -42,7 +42,7 @@ pub(crate) fn upgraded(received: &[u8]) -> Result<Progress, String> {
     Ok(Progress::Done(end + 4))
 }
 
-/// A frame on its way to a server: masked, and with the place of its payload known.
+/// A masked frame for a server, with the offset of its payload.
 #[derive(Clone, Debug)]
 pub(crate) struct MaskedFrame {
     pub(crate) bytes: Vec<u8>,
@@ -50,7 +50,7 @@ pub(crate) struct MaskedFrame {
     pub(crate) mask: [u8; 4],
 }
 
-/// One whole message in one masked frame (RFC 6455 §5.2).
+/// One complete message in one masked frame (RFC 6455 §5.2).
 pub(crate) fn masked(opcode: u8, payload: &[u8], mask: [u8; 4]) -> MaskedFrame {
     let mut bytes = header(opcode, payload.len());
     bytes[1] |= 0x80;
@@ -77,7 +77,7 @@ pub(crate) fn header(opcode: u8, payload_bytes: usize) -> Vec<u8> {
     bytes
 }
 
-/// A part of one frame's payload, borrowed from what was read.
+/// A part of one frame's payload, borrowed from the received bytes.
 #[derive(Debug)]
 pub(crate) struct Piece<'a> {
     pub(crate) bytes: &'a [u8],
@@ -90,15 +90,15 @@ pub(crate) struct Piece<'a> {
     pub(crate) ends: bool,
 }
 
-/// Walks the frames of a byte stream that arrives in arbitrary cuts. Copies nothing but cut headers.
+/// Walks the frames of a byte stream, however it is cut. Copies only headers that are cut.
 #[derive(Debug, Default)]
 pub(crate) struct Walker {
     header: [u8; 10],
-    /// How many of `header`'s bytes are there. Zero between frames.
+    /// The number of bytes of `header` so far. Zero between frames.
     header_have: usize,
     /// Inside a frame whose header is complete.
     inside: bool,
-    /// No piece of the current frame has been given yet.
+    /// No piece of the current frame has been returned yet.
     fresh: bool,
     /// Payload bytes of the current frame that are still to come.
     remaining: u64,
@@ -110,7 +110,7 @@ impl Walker {
         self.header_have == 0
     }
 
-    /// The next piece of `input`, which moves past it; `None` when `input` is used up. A frame with no payload gives
+    /// The next piece of `input`, which moves past it; `None` when `input` is used up. A frame without payload gives
     /// one empty piece.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `burst`, `fanout` and `rooms`: publish as fast as the server takes it, and wait for every delivery.
+//! `burst`, `fanout` and `rooms`: publish as fast as the server accepts, and wait for every delivery.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::{
     report::{Outcome, median, quantile},
 };
 
-/// A flow's prepared frames fill at most this; the rest are the same again.
+/// The most bytes of a flow's prepared frames; the flow repeats them.
 const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 
-/// How messages are handed to the kernel.
+/// How the generator writes messages to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Writes {
-    /// In writes as large as the socket takes them.
+    /// In writes as large as the socket takes.
     All,
     /// One write for each message.
     One,
@@ -37,10 +37,10 @@ pub(crate) struct BurstArgs {
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
-    /// How often it is measured
+    /// How often to measure
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
-    /// How the messages are handed to the kernel
+    /// How to write the messages to the kernel
     #[arg(long, value_enum, default_value_t = Writes::All)]
     pub(crate) write: Writes,
 }
@@ -51,13 +51,13 @@ pub(crate) struct FanoutArgs {
     /// How many subscribers
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) subs: usize,
-    /// How many messages a round
+    /// How many messages in a round
     #[arg(short, default_value_t = 200, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
-    /// How often it is measured
+    /// How often to measure
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
 }
@@ -71,13 +71,13 @@ pub(crate) struct RoomsArgs {
     /// Subscribers of each channel
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) members: usize,
-    /// How many messages a channel a round
+    /// How many messages a channel gets in a round
     #[arg(short, default_value_t = 100, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
-    /// How often it is measured
+    /// How often to measure
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
 }
@@ -88,7 +88,7 @@ pub(crate) fn burst(bench: &Bench, target: &Target, args: BurstArgs) -> Result<O
     let mut outcome = work.run("burst", bench, target)?;
     let writes = if args.write == Writes::All { "large writes" } else { "one write each" };
     let seconds = outcome.figures["median_ms"] / 1e3;
-    // Two digits that mean something.
+    // Two significant digits.
     let decimals = (1.0 - seconds.log10().floor()).clamp(2.0, 9.0) as usize;
     outcome.text = format!(
         "{server}: fast, publish {n} messages using {seconds:.decimals$}s (single-core CPU)\n\
@@ -137,7 +137,7 @@ fn throughput_text(outcome: &Outcome, what: &str, rounds: usize) -> String {
     )
 }
 
-/// What the three have in common.
+/// The common part of the three modes.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     rooms: usize,
@@ -162,7 +162,7 @@ impl Work {
             .map(|room| self.flow(target.dialect, &name(room), self.rooms * self.members + room))
             .collect();
         let expected = (self.rooms * self.members * self.messages) as u64;
-        // Buffers grow, caches fill and compilers warm up before anything counts.
+        // Warm-up rounds: buffers grow, caches fill and compilers warm up before the count.
         for _ in 0..(self.rounds / 5).max(1) {
             load.publish(&flows, expected)?;
         }
@@ -175,7 +175,7 @@ impl Work {
         let (own_after, after) = (procfs::own_cpu_ns(), target.usage());
         let mut outcome = self.outcome(mode, bench, target, &times, expected);
         if bench.wait == Wait::Sleep {
-            // A generator that polls is never at rest; its CPU time says nothing.
+            // A generator that polls never rests, so its CPU time says nothing.
             outcome.set(
                 "generator_ns_per_delivery",
                 (own_after - own_before) as f64 / (expected as usize * self.rounds) as f64,
@@ -211,7 +211,7 @@ impl Work {
     }
 }
 
-/// What a connection publishes to a channel: that many messages, written in blocks of at most so many bytes.
+/// The publishes of a connection to a channel: this many messages, in blocks of limited size.
 pub(super) fn flow(
     dialect: Dialect,
     channel: &str,

@@ -21,57 +21,57 @@ use crate::{
     report::{Outcome, median, quantile},
 };
 
-/// A node that has not found its NATS server by then does not.
+/// A node that has not connected to its NATS server by then never will.
 const ONLINE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A publisher writes so much at a time.
+/// The most bytes of a publisher's block.
 const BLOCK_BYTES_MAX: usize = 16 * 1024;
 
-/// Half of the measurement.
+/// One of the two halves of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Publishes a second, as fast as they go.
+    /// Publishes a second, as fast as possible.
     Throughput,
-    /// From one node's client to another's at a fixed rate.
+    /// The latency from one node's client to another's, at a fixed rate.
     Latency,
 }
 
-/// How `cluster` is run.
+/// The arguments of `cluster`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct ClusterArgs {
     /// How many clients publish on one node, each to a channel with one subscriber on the other
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = super::at_least_one)]
     publishers: usize,
-    /// How many messages a round, of all publishers
+    /// How many messages in a round, from all publishers together
     #[arg(short, default_value_t = 400_000, value_name = "N", value_parser = super::at_least_one)]
     n: usize,
-    /// Messages under way at most: a bridge drops what is more than its buffers hold
+    /// The most messages in flight: a bridge drops messages that exceed its buffers
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u64).range(2000..))]
     window: u64,
-    /// How often each is measured
+    /// How often to measure each
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = super::at_least_one)]
     rounds: usize,
     /// Messages a second while latency is measured
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// For how long a round of latency lasts
+    /// How long a round of latency lasts
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = rate::seconds)]
     secs: f64,
     /// Bytes of a message's body, at least 16 for the time stamp
     #[arg(long, default_value_t = 64, value_name = "BYTES", value_parser = rate::with_room_for_a_stamp)]
     body: usize,
-    /// Measure one of the two only
+    /// Measure only one of the two
     #[arg(long, value_enum, value_name = "PART")]
     only: Option<Part>,
-    /// The CPU of the subscribers' node [default: that of the publishers' node, which --server-cpu says]
+    /// The CPU of the subscribers' node [default: the CPU of the publishers' node, see --server-cpu]
     #[arg(long, value_name = "N")]
     other_cpu: Option<usize>,
-    /// The CPU of nats-server [default: this generator's for throughput, which sleeps then; the nodes' for latency, where
-    /// it polls]
+    /// The CPU of nats-server [default: for throughput this generator's, which sleeps then; for latency the nodes',
+    /// because the generator polls]
     #[arg(long, value_name = "N")]
     nats_cpu: Option<usize>,
 }
 
-/// Two nodes and what joins them.
+/// Two nodes and the NATS server between them.
 struct Cluster {
     publishing: Target,
     subscribing: Target,
@@ -101,7 +101,7 @@ pub(crate) fn run(bench: &Bench, args: ClusterArgs) -> Result<Outcome, Failure> 
 
 fn throughput(bench: &Bench, args: ClusterArgs, outcome: &mut Outcome) -> Result<(), Failure> {
     let cluster = Cluster::start(bench, args, args.nats_cpu.unwrap_or(bench.generator_cpu))?;
-    // A generator that polls would take its CPU from nats-server.
+    // A generator that polls would take the CPU from nats-server.
     let mut load = cluster.load(bench, Wait::Sleep)?;
     let channel = |number: usize| format!("room{number}");
     let roles = |role: fn(&str) -> Role| (0..args.publishers).map(|number| role(&channel(number))).collect::<Vec<_>>();
@@ -199,7 +199,7 @@ impl Cluster {
         Ok(Self { publishing, subscribing: node(args.other_cpu.unwrap_or(bench.server_cpu))?, nats })
     }
 
-    /// A generator whose next connections are the subscribers'.
+    /// A generator that opens its next connections to the subscribers' node.
     fn load(&self, bench: &Bench, wait: Wait) -> Result<Load, Failure> {
         bench.load_waiting(&self.subscribing, wait)
     }
@@ -209,7 +209,7 @@ impl Cluster {
     }
 }
 
-/// Waits until a node has its subscriptions confirmed by NATS.
+/// Waits until NATS confirms the subscriptions of a node.
 fn wait_until_online(node: &Target) -> Result<(), Failure> {
     let broken = |error: tungstenite::Error| Failure::Server(format!("asked whether it is online: {error}"));
     let mut socket = node.client()?;

@@ -1,5 +1,5 @@
-//! `compare`: every server, alone and on the same CPU, with the same works in turn; one table with ratios and with
-//! what lhttpd set out to reach.
+//! `compare`: every server does the same works in turn, alone and on the same CPU. One table shows the figures, the
+//! ratios and lhttpd's goals.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use crate::{
     report::{Machine, Outcome, Output, median, show},
 };
 
-/// How `compare` is run.
+/// The arguments of `compare`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompareArgs {
-    /// How often each work is done on each server, each time on a newly started one
+    /// How often each server does each work, each time newly started
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
     /// Only these works: burst, fanout, rooms, rate, rtt, idle, post
@@ -25,20 +25,20 @@ pub(crate) struct CompareArgs {
     /// Only these servers
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) servers: Vec<Contender>,
-    /// A small share of the work, to see that everything runs; its figures mean little
+    /// A small share of the work, to check that everything runs; the figures mean little
     #[arg(long)]
     pub(crate) quick: bool,
 }
 
-/// Everything that a comparison found.
+/// The results of a comparison.
 #[derive(Debug, Serialize)]
 struct Comparison {
     machine: Machine,
     rounds: usize,
     quick: bool,
-    /// Which servers are missing, and why.
+    /// The missing servers, and why they are missing.
     left_out: Vec<String>,
-    /// What failed, and how often.
+    /// The failures, and how often each occurred.
     failures: BTreeMap<String, usize>,
     rows: Vec<RowResult>,
     /// Every single run.
@@ -57,11 +57,11 @@ struct RowResult {
     goals: Vec<Goal>,
 }
 
-/// What lhttpd set out to reach in a line.
+/// A goal of lhttpd in one row.
 #[derive(Debug, Serialize)]
 struct Goal {
     text: String,
-    /// `None` where a figure is missing.
+    /// `None` if a figure is missing.
     met: Option<bool>,
 }
 
@@ -111,8 +111,8 @@ struct Runs {
 }
 
 impl Runs {
-    /// Does a work on a server that lives as long as that. What is not installed, or fails, is noted; only an
-    /// interruption ends the comparison.
+    /// Starts a server, has it do a work, and ends it. Missing servers and failures are noted; only an interruption
+    /// ends the comparison.
     fn one(&mut self, bench: &Bench, work: &Work, server: Contender) -> Result<(), Failure> {
         if !work.servers.contains(&server) {
             return Ok(());
@@ -125,7 +125,7 @@ impl Runs {
                 self.left_out.insert(why);
             }
             Err(failure) => {
-                // A server's last words can be several lines.
+                // A server's last output may have several lines.
                 let words = failure.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
                 *self.failures.entry(format!("{} on {server}: {words}", work.title)).or_insert(0) += 1;
             }

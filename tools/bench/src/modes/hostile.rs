@@ -1,5 +1,5 @@
-//! `hostile`: a room on the same core as clients that mean harm. Messages at a fixed rate, first alone, then beside an attack
-//! that does its worst: what arrives, how late, and what the server's memory comes to.
+//! `hostile`: a room on the same core as hostile clients. Measures messages at a fixed rate, first alone, then beside
+//! each attack: the deliveries, their latency, and the server's memory.
 
 mod attack;
 
@@ -19,17 +19,17 @@ use crate::{
     report::{Outcome, show},
 };
 
-/// The latency that an attack may cause, or [`RATIO_MAX`] times that without one.
+/// The latency that an attack may cause. Alternatively, [`RATIO_MAX`] times the latency without an attack.
 const P99_MAX_MS: f64 = 10.0;
 const RATIO_MAX: f64 = 3.0;
-/// Resident memory may pass the budget by a quarter.
+/// Resident memory may exceed the budget by a quarter.
 const RESIDENT_MAX: f64 = 1.25;
-/// Deliveries are missing when so long after the last publish not all are there.
+/// If deliveries are missing this long after the last publish, they are lost.
 const TAIL_MAX: Duration = Duration::from_secs(10);
-/// How often memory is looked at.
+/// The interval between samples of memory.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// How `hostile` is run.
+/// The arguments of `hostile`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HostileArgs {
     /// Only these attacks [default: all]
@@ -41,7 +41,7 @@ pub(crate) struct HostileArgs {
     /// The room's messages a second
     #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// For how long each is measured
+    /// How long to measure each attack
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
     secs: f64,
     /// Bytes of a message's body, at least 16 for the time stamp
@@ -52,7 +52,7 @@ pub(crate) struct HostileArgs {
     budget: usize,
 }
 
-/// What the room noticed of one attack.
+/// The effect of one attack on the room.
 struct Finding {
     attack: Attack,
     calm: Histogram<u64>,
@@ -129,7 +129,7 @@ fn measure(bench: &Bench, args: &HostileArgs, attack: Attack) -> Result<Finding,
     Ok(Finding { attack, calm, attacked, resident_peak_bytes: peak, bytes, connects })
 }
 
-/// Publishes to the room at its rate, while `beside` is called again and again. Gives how late each delivery was.
+/// Publishes to the room at its rate and calls `beside` again and again. Returns the latency of each delivery.
 fn paced(
     load: &mut Load,
     target: &Target,

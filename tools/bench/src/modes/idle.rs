@@ -1,4 +1,4 @@
-//! `idle`: what an open, subscribed connection costs when nothing happens on it.
+//! `idle`: the cost of an open, subscribed connection without traffic.
 
 use std::time::Instant;
 
@@ -12,12 +12,12 @@ use crate::{
     report::Outcome,
 };
 
-/// Opened before the count, so that what a server sets up once is not shared out among its connections.
+/// Opened before the count, so that the server's one-time costs are not divided among the connections.
 const WARM_UP: usize = 100;
-/// File descriptors that a process needs for other things than connections.
+/// File descriptors that a process needs besides its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 
-/// How `idle` is run.
+/// The arguments of `idle`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct IdleArgs {
     /// How many connections

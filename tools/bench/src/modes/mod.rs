@@ -1,4 +1,4 @@
-//! The works that a server can be put to, a file each.
+//! The modes, one file each.
 
 use hdrhistogram::Histogram;
 
@@ -22,8 +22,8 @@ fn latency_histogram() -> Histogram<u64> {
     Histogram::new_with_max(60_000_000_000, 3).expect("the bounds are valid")
 }
 
-/// Adds what the server used between two moments: its CPU time for each of `count` events under the name `figure`,
-/// and how busy others kept its CPU.
+/// Adds the server's use between two moments: its CPU time for each of `count` events under the name `figure`, and how
+/// busy other processes kept its CPU.
 fn set_usage(outcome: &mut Outcome, figure: &'static str, before: Option<Usage>, after: Option<Usage>, count: usize) {
     let (Some(before), Some(after)) = (before, after) else { return };
     let cpu_ns = after.cpu_ns.saturating_sub(before.cpu_ns) as f64;
@@ -34,7 +34,7 @@ fn set_usage(outcome: &mut Outcome, figure: &'static str, before: Option<Usage>,
     outcome.set("rss_bytes", after.rss_bytes as f64);
 }
 
-/// Parses an argument of which there cannot be none.
+/// Parses an argument that must be at least 1.
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),

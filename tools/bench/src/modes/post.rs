@@ -10,25 +10,25 @@ use crate::{
     report::{Outcome, median, quantile},
 };
 
-/// How `post` is run.
+/// The arguments of `post`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PostArgs {
-    /// How many requests a round
+    /// How many requests in a round
     #[arg(short, default_value_t = 100_000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// How many keep-alive connections
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) conns: u16,
-    /// How many requests each connection has under way; 1 is no pipelining
+    /// How many requests each connection has in flight; 1 means no pipelining
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) pipeline: u16,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
-    /// How often it is measured
+    /// How often to measure
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
-    /// GET this path instead: drives any HTTP server
+    /// GET this path instead: measures any HTTP server
     #[arg(long, value_name = "PATH")]
     pub(crate) plain_get: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! `rate`: latency at a given load. Messages are due at fixed times, whether or not the one before has arrived, and
-//! each latency counts from then: a stall counts against everything that it delays.
+//! `rate`: latency at a given load. Messages are due at fixed times, whether or not the previous one has arrived, and
+//! each latency counts from its due time. So a stall counts against every message that it delays.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::{
     report::Outcome,
 };
 
-/// Deliveries are missing when so long after the last publish not all are there.
+/// If deliveries are missing this long after the last publish, they are lost.
 const TAIL_MAX: Duration = Duration::from_secs(10);
-/// What comes before the measurement, at the same rate.
+/// The warm-up before the measurement, at the same rate.
 pub(super) const WARM_UP: Duration = Duration::from_millis(500);
 
-/// How `rate` is run.
+/// The arguments of `rate`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RateArgs {
     /// How many subscribers
@@ -28,7 +28,7 @@ pub(crate) struct RateArgs {
     /// Messages a second
     #[arg(long, default_value_t = 2000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
-    /// For how long
+    /// How long to measure
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) secs: f64,
     /// Bytes of a message's body, at least 16 for the time stamp
@@ -41,7 +41,7 @@ pub(super) fn with_room_for_a_stamp(text: &str) -> Result<usize, String> {
     if bytes < STAMP_BYTES { Err(format!("must be at least {STAMP_BYTES}")) } else { Ok(bytes) }
 }
 
-/// Parses for how long something is measured.
+/// Parses the duration of a measurement.
 pub(super) fn seconds(text: &str) -> Result<f64, String> {
     const MAX: f64 = 86_400.0;
     let seconds: f64 = text.parse().map_err(|_| "must be a number of seconds".to_owned())?;
@@ -83,9 +83,9 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: RateArgs) -> Result<Outc
     Ok(outcome)
 }
 
-/// Publishes on the connection behind the subscribers' at the rate for `secs`, and waits for the last delivery; `on_latency`
-/// hears each one's nanoseconds. Gives the number of messages. The generator polls without sleeping: a timer of whole
-/// milliseconds could not keep the pace.
+/// Publishes at the rate for `secs` on the connection behind the subscribers', and waits for the last delivery.
+/// `on_latency` receives each delivery's nanoseconds. Returns the number of messages. The generator polls without
+/// sleeping, because a timer of whole milliseconds could not keep the pace.
 pub(super) fn paced(
     bench: &Bench,
     load: &mut Load,

@@ -15,19 +15,19 @@ use crate::{
     report::Outcome,
 };
 
-/// A round trip that takes longer is a message that is missing.
+/// After this long without an answer, the message counts as lost.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
 
-/// How `rtt` is run.
+/// The arguments of `rtt`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RttArgs {
-    /// How many round trips, after a tenth as many that do not count
+    /// How many round trips, after a warm-up of a tenth as many
     #[arg(short, default_value_t = 20_000, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) n: usize,
     /// Bytes of a message's body
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     pub(crate) body: usize,
-    /// Another way to wait than the one given for all modes.
+    /// Another way to wait than the one for all modes.
     #[arg(skip)]
     pub(crate) wait: Option<Wait>,
 }

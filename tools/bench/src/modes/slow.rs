@@ -1,5 +1,5 @@
-//! `slow`: readers that have stopped reading, beside healthy ones in the same channel. A server has to bound what it
-//! keeps for the former, and must not let the latter wait.
+//! `slow`: stalled readers beside healthy ones in the same channel. A server must bound the backlog of the stalled
+//! ones, and must not delay the healthy ones.
 
 use std::{
     collections::BTreeMap,
@@ -19,12 +19,13 @@ use crate::{
     report::{Outcome, quantile},
 };
 
-/// The next part is published when the healthy readers have this much, so that none of them is slow by accident.
+/// The next part is published when the healthy readers have received this much, so that none of them is slow by
+/// accident.
 const PART_BYTES: usize = 256 * 1024;
-/// The stalled readers have read all that is there when nothing came for so long.
+/// If nothing came for this long, the stalled readers have read everything.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How `slow` is run.
+/// The arguments of `slow`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct SlowArgs {
     /// How many subscribers do not read
@@ -33,7 +34,7 @@ pub(crate) struct SlowArgs {
     /// How many subscribers do
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) healthy: usize,
-    /// How many MB are published
+    /// How many MB to publish
     #[arg(long, default_value_t = 20, value_name = "MB", value_parser = super::at_least_one)]
     pub(crate) mb: usize,
     /// Bytes of a message's body
@@ -96,11 +97,11 @@ struct Published {
     parts_ms: Vec<f64>,
     rss_before: Option<u64>,
     rss_peak: Option<u64>,
-    /// How much more the kernel held in socket buffers at most.
+    /// The largest growth of the kernel's socket buffers.
     kernel_growth_peak: Option<u64>,
 }
 
-/// Publishes part after part, each when the healthy readers have the one before.
+/// Publishes part after part, each when the healthy readers have received the previous one.
 fn publish(bench: &Bench, load: &mut Load, target: &Target, args: SlowArgs) -> Result<Published, Failure> {
     let message = target.dialect.publish("room", &vec![b'x'; args.body], [1, 2, 3, 4]).bytes;
     let frames = (PART_BYTES / message.len()).max(1);
@@ -126,7 +127,7 @@ fn publish(bench: &Bench, load: &mut Load, target: &Target, args: SlowArgs) -> R
     Ok(Published { deliveries: load.deliveries - before, parts_ms, rss_before, rss_peak, kernel_growth_peak })
 }
 
-/// Lets the stalled readers read what is left for them, and says how many ended how.
+/// Lets the stalled readers read their rest, and returns how many ended in each way.
 fn resume(load: &mut Load, stalled: usize) -> Result<BTreeMap<String, usize>, Failure> {
     for index in 0..stalled {
         load.connections[index].paused = false;

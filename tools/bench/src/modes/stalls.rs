@@ -1,5 +1,5 @@
-//! `stalls`: how often this machine keeps a CPU from running for a while, with no server at all. What happens to arrive in
-//! such a time is late, whoever serves it: so this bounds the percentiles that the other modes can find.
+//! `stalls`: how often this machine stops a CPU for a while, with no server at all. Anything that arrives in such a
+//! time is late with every server, so this bounds the percentiles of the other modes.
 
 use std::{
     thread,
@@ -14,27 +14,27 @@ use crate::{affinity, bench::Bench, failure::Failure, report::Outcome};
 
 /// A loop that reads the clock takes far less than this.
 const GAP_MIN: Duration = Duration::from_micros(20);
-/// A gap that is counted as a stall.
+/// The shortest gap that counts as a stall.
 const STALL_MIN: Duration = Duration::from_millis(1);
 
-/// How `stalls` is run.
+/// The arguments of `stalls`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct StallsArgs {
-    /// For how long
+    /// How long to measure
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS", value_parser = rate::seconds)]
     secs: f64,
-    /// What waits longer than this is late
+    /// A wait longer than this counts as late
     #[arg(long, default_value_t = 1500, value_name = "MICROS")]
     late_us: u64,
 }
 
-/// What a CPU did not do.
+/// The time that a CPU lost.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lost {
     stalls: u64,
     longest: Duration,
     all: Duration,
-    /// The times from which it took longer than `late` until it ran again.
+    /// The time in which an arrival would have waited longer than `late`.
     late: Duration,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn run(bench: &Bench, args: StallsArgs) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Reads the clock over and over.
+/// Reads the clock in a loop.
 fn watch(time: Duration, late: Duration) -> Lost {
     let (start, mut lost) = (Instant::now(), Lost::default());
     let mut last = start;

@@ -1,6 +1,6 @@
-//! `upstream`: what a chat on the same core notices of a backend that hangs. Messages at a fixed rate, as in `rate`, while
-//! other clients send messages with an `upstream` header that is never answered; and the same beside it while theirs have
-//! no such header.
+//! `upstream`: the effect of a hanging backend on a chat on the same core. Messages at a fixed rate, as in `rate`,
+//! while other clients send messages with an `upstream` header that is never answered. Beside it the same with messages
+//! that have no such header.
 
 use std::{
     io::ErrorKind,
@@ -23,29 +23,29 @@ use crate::{
     servers,
 };
 
-/// So many requests hang at once, the others wait in lhttpd's queue.
+/// This many requests hang at the same time; the others wait in lhttpd's queue.
 const WORKERS: usize = 16;
-/// What a refusal says, when the queue is full (PROTOCOL.md §6).
+/// The reason of a refusal when the queue is full (PROTOCOL.md §6).
 const BUSY: &str = "upstream-busy";
-/// Every worker has begun to hang by then.
+/// By then every worker hangs.
 const HANG_TIMEOUT: Duration = Duration::from_secs(10);
-/// The others send one message after so many of the chat's.
+/// The others send one message after this many messages of the chat.
 const CHAT_PER_ASK: u64 = 20;
 
-/// How `upstream` is run.
+/// The arguments of `upstream`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct UpstreamArgs {
     #[command(flatten)]
     pace: RateArgs,
-    /// How often each of the two is measured
+    /// How often to measure each of the two
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = super::at_least_one)]
     rounds: usize,
-    /// How many clients send the other messages; a server's worker is never given two of one client
+    /// How many clients send the other messages; a server's workers never work for one client at the same time
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u64).range(WORKERS as u64..))]
     askers: u64,
 }
 
-/// Clients that send a message each in turn, and count which are refused.
+/// Clients that send a message each in turn, and count the refusals.
 struct Askers {
     sockets: Vec<WebSocket<TcpStream>>,
     message: Message,
@@ -53,7 +53,7 @@ struct Askers {
     refused: u64,
 }
 
-/// A daemon with its chat, and the clients beside it.
+/// A daemon with its chat, and the clients beside the chat.
 struct Side {
     target: Target,
     load: Load,
@@ -63,7 +63,7 @@ struct Side {
 
 /// Runs `upstream`.
 pub(crate) fn run(bench: &Bench, args: UpstreamArgs) -> Result<Outcome, Failure> {
-    // It accepts, for the system does, and is silent.
+    // The system accepts connections for it, and it stays silent.
     let backend = TcpListener::bind(servers::free_address()?).map_err(Failure::io("the backend"))?;
     let prefix = format!("http://{}/", backend.local_addr().map_err(Failure::io("the backend"))?);
     let start = |headers: &str| Side::start(bench, args, &prefix, headers);
@@ -110,7 +110,7 @@ pub(crate) fn run(bench: &Bench, args: UpstreamArgs) -> Result<Outcome, Failure>
     Ok(outcome)
 }
 
-/// Has messages sent until every worker of the server waits for an answer. Gives the connections that it waits at.
+/// Sends messages until every worker of the server waits for an answer. Returns the workers' connections.
 fn hang(backend: &TcpListener, askers: &mut Askers) -> Result<Vec<TcpStream>, Failure> {
     backend.set_nonblocking(true).map_err(Failure::io("the backend"))?;
     for _ in 0..askers.sockets.len() {
@@ -132,7 +132,7 @@ fn hang(backend: &TcpListener, askers: &mut Askers) -> Result<Vec<TcpStream>, Fa
 
 impl Side {
     fn start(bench: &Bench, args: UpstreamArgs, prefix: &str, headers: &str) -> Result<Self, Failure> {
-        // While one side is measured, nobody answers the other's pings.
+        // While one side is measured, nobody answers the pings of the other.
         let calm = ["--idle-timeout", "0", "--ping-interval", "0"];
         let workers = WORKERS.to_string();
         let upstream = ["--upstream-allow", prefix, "--upstream-workers", &workers];
@@ -180,7 +180,7 @@ impl Askers {
         Ok(Self { sockets, message: Message::text(text), asked: 0, refused: 0 })
     }
 
-    /// The next one sends a message, and reads what there is for it.
+    /// The next client sends a message, and reads what has come for it.
     fn ask(&mut self) -> Result<(), Failure> {
         let count = self.sockets.len();
         let socket = &mut self.sockets[self.asked as usize % count];

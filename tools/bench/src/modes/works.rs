@@ -1,4 +1,4 @@
-//! The works that `compare` has every server do, and what lhttpd set out to reach in each.
+//! The works of `compare`, and lhttpd's goals for each.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ use crate::{
     report::Outcome,
 };
 
-/// What can stand in a column.
+/// The server of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Contender {
@@ -65,19 +65,19 @@ impl fmt::Display for Contender {
     }
 }
 
-/// Those that relay messages between connections.
+/// The servers that relay messages between connections.
 const RELAYS: &[Contender] = &[Lhttp, Nats, Bun, Floor];
 
 /// Does a work on a newly started server.
 type Run = Box<dyn Fn(&Bench, Contender) -> Result<Outcome, Failure>>;
 
-/// One work, and the lines of the table that it gives.
+/// One work, and its rows of the table.
 pub(crate) struct Work {
-    /// The name that `--only` takes.
+    /// The name for `--only`.
     pub(crate) group: &'static str,
-    /// Unlike every other work's.
+    /// A unique title.
     pub(crate) title: &'static str,
-    /// Those that can do it.
+    /// The servers that can do the work.
     pub(crate) servers: &'static [Contender],
     pub(crate) run: Run,
     pub(crate) rows: Vec<Row>,
@@ -89,13 +89,14 @@ pub(crate) struct Row {
     /// The figure's name in an [`Outcome`].
     pub(crate) figure: &'static str,
     pub(crate) more_is_better: bool,
-    /// Of several runs the best one's counts, not the middle one's: what others on the machine did falls out.
+    /// With several runs, take the best and not the median. This removes the influence of other processes on the
+    /// machine.
     pub(crate) best: bool,
-    /// How many times better than another server lhttpd is to be.
+    /// How many times better than another server lhttpd should be.
     pub(crate) goals: &'static [(Contender, f64)],
-    /// What lhttpd's own figure is not to exceed.
+    /// The most that lhttpd's own figure should be.
     pub(crate) at_most: Option<f64>,
-    /// What lhttpd's own figure is to reach.
+    /// The least that lhttpd's own figure should be.
     pub(crate) at_least: Option<f64>,
 }
 
@@ -115,7 +116,7 @@ fn at_most(row: Row, limit: f64) -> Row {
     Row { at_most: Some(limit), ..row }
 }
 
-/// Every work of the comparison; `quick` makes each a tenth.
+/// Every work of the comparison; `quick` makes each a tenth as large.
 pub(crate) fn all(quick: bool) -> Vec<Work> {
     let share = if quick { 10 } else { 1 };
     let mut works = broadcasts(share);
@@ -243,7 +244,7 @@ fn posts(share: usize) -> Vec<Work> {
     ]
 }
 
-/// Starts a server, does the work on it, ends it.
+/// Starts a server, does the work on it, and ends it.
 fn on_new_server(
     lhttpd_arguments: &'static [&'static str],
     work: impl Fn(&Bench, &Target) -> Result<Outcome, Failure> + 'static,

@@ -1,6 +1,6 @@
-/* Leaves signals as a C program finds them: SIGPIPE kills. A core is held up in a callback until a subscriber has gone
- * away unseen, and then has much to send to it. At the end the program takes a SIGTERM, which must wait until its
- * thread wants it, and not come to one of the server's. */
+/* Leaves signals as a C program finds them: SIGPIPE kills. A callback blocks a core until a subscriber has left
+ * unnoticed; then the core sends much to it. At the end the program receives a SIGTERM. The signal must stay pending
+ * until the program's thread accepts it, and must not reach a thread of the server. */
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -36,15 +36,15 @@ int main(void) {
     CHECK_OK(lhttp_config_processor(&config, "hold-up", &processor));
     CHECK_OK(lhttp_start(&config, &server));
     CHECK_OK(lhttp_config_release(&config));
-    /* Blocked after the start, as a program may do: the server's threads must have blocked it by themselves. */
+    /* Block the signal after the start, as a program may do: the server's threads must have blocked it themselves. */
     sigemptyset(&terminate);
     sigaddset(&terminate, SIGTERM);
     CHECK(pthread_sigmask(SIG_BLOCK, &terminate, NULL) == 0);
     printf("listening on 127.0.0.1:%d\n", lhttp_local_port(server));
     fflush(stdout);
     CHECK(getchar() == '\n');
-    /* More than a turn collects before it writes, several times; in turns, so that what each subscriber gets lies apart
-     * and is written with writev, which cannot be told to raise no signal. */
+    /* Several times more than a turn collects before it writes. The channels alternate, so that each subscriber's
+     * messages are not adjacent and the server uses writev, which has no flag against the signal. */
     for (int i = 0; i < 16; i++) {
         CHECK_OK(lhttp_publish(server, "room", "news", NULL, body, sizeof body));
         CHECK_OK(lhttp_publish(server, "other", "news", NULL, "small", 5));

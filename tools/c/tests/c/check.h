@@ -1,4 +1,4 @@
-/* What the C programs of the tests use to say what must hold. */
+/* The assertions of the tests' C programs. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -31,7 +31,7 @@
 
 #define CHECK_OK(call) CHECK_STATUS(LHTTP_OK, call)
 
-/* Ends the program unless `call` gives `expected`, and the last error has `part` in it. */
+/* Ends the program unless `call` gives `expected`, and the last error contains `part`. */
 #define CHECK_FAILS(expected, part, call)                                                                             \
     do {                                                                                                              \
         CHECK_STATUS(expected, call);                                                                                 \

@@ -1,4 +1,4 @@
-/* A client, and the server that it talks to: what it gives, what it refuses, several threads, and restarts. */
+/* A client and its server: results, errors, several threads, and restarts. */
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -53,7 +53,7 @@ static void plug(lhttp_config *config, const char *command, lhttp_callback on_me
     CHECK_OK(lhttp_config_processor(config, command, &processor));
 }
 
-/* The second time on the same port. */
+/* The second server uses the same port. */
 static void start(void) {
     lhttp_config config;
     lhttp_filter filter = {.size = sizeof filter, .before_request = check_channels};
@@ -154,7 +154,7 @@ static void messages(void) {
     CHECK(lhttp_event_part_body(parts, 2, &len) == NULL && strcmp(lhttp_last_error(), "there is no part 2") == 0);
     CHECK_STATUS(LHTTP_NOTHING, lhttp_client_poll(client, 0, &event));
     CHECK_OK(lhttp_client_close(client));
-    /* Events stay. */
+    /* Events outlive their client. */
     CHECK(strcmp(lhttp_event_command(event), "chat") == 0 && lhttp_event_part_count(parts) == 2);
     CHECK_OK(lhttp_event_release(event));
     CHECK_OK(lhttp_event_release(parts));
@@ -172,7 +172,7 @@ static void refusals(void) {
     CHECK_FAILS(LHTTP_ERROR_REFUSED, "bad-start-line", lhttp_client_send(client, "two words", NULL, NULL, 0));
     CHECK_FAILS(LHTTP_ERROR_ARGUMENT, "channels is NULL", lhttp_client_subscribe(client, NULL));
     CHECK(lhttp_last_code() == 0 && strcmp(lhttp_last_reason(), "") == 0);
-    /* What no call waits for. */
+    /* Answers that no call waits for. */
     CHECK_OK(lhttp_client_send(client, "c", headers, NULL, 0));
     lhttp_event *event = expect(client, LHTTP_EVENT_REFUSED);
     CHECK(lhttp_event_code(event) == 403 && strcmp(lhttp_event_reason(event), "forbidden") == 0);
@@ -180,7 +180,7 @@ static void refusals(void) {
     CHECK_OK(lhttp_event_release(event));
     CHECK_OK(lhttp_client_publish(client, "room", "c", NULL, NULL, 0));
     CHECK_STATUS(LHTTP_ERROR_REFUSED, lhttp_client_subscribe(client, "secret"));
-    /* No error, so the one of before is still the last one. */
+    /* Not an error, so the earlier error is still the last one. */
     CHECK_STATUS(LHTTP_NOTHING, lhttp_client_poll(client, 0, &event));
     CHECK(lhttp_last_code() == 403 && strstr(lhttp_last_error(), "not this channel") != NULL);
     called_from_inside = client;
@@ -209,7 +209,7 @@ static void limits(void) {
     CHECK_OK(lhttp_client_close(client));
 }
 
-/* ---- what is wrong ---- */
+/* ---- misuse ---- */
 
 static void connecting(void) {
     lhttp_client *client = (lhttp_client *)&server;
@@ -242,7 +242,7 @@ static void connecting(void) {
         status = lhttp_client_connect(url, NULL, &client);
     CHECK_OK(status);
     CHECK_OK(lhttp_client_close(client));
-    /* A newer program. */
+    /* A program for a newer library. */
     struct {
         lhttp_client_config config;
         void *later;
@@ -290,7 +290,7 @@ static void handles(void) {
 #define PUBLISHERS 3
 #define EACH 20
 
-/* Polls without an end until the client is closed, and gives how many messages came. */
+/* Polls without an end until the client is closed, and returns how many messages came. */
 static void *polls(void *client) {
     size_t count = 0;
     for (;;) {
@@ -315,7 +315,7 @@ static void threads(void) {
     lhttp_client *client = connect_with(options());
     lhttp_event *event;
     CHECK_OK(lhttp_client_subscribe(client, "room"));
-    /* The second one waits for the first. Which of them gets what is open; one of them says that it was the last. */
+    /* The second one waits for the first. Either thread may receive each event. One of them reports that it was the last. */
     CHECK(pthread_create(&pollers[0], NULL, polls, client) == 0);
     for (int i = 0; i < PUBLISHERS; i++) CHECK(pthread_create(&publishers[i], NULL, publishes, client) == 0);
     for (int i = 0; i < PUBLISHERS; i++) CHECK(pthread_join(publishers[i], NULL) == 0);
@@ -362,7 +362,7 @@ static void restart(void) {
     CHECK_FAILS(LHTTP_ERROR_FULL, "outbox is full", lhttp_client_send(patient, "c", NULL, body, 100));
     CHECK_FAILS(LHTTP_ERROR_REFUSED, "does not fit into", lhttp_client_send(patient, "c", NULL, body, sizeof body));
     CHECK(lhttp_last_code() == 413);
-    /* A poll that waits for the next attempt makes way, too. */
+    /* A poll that waits for the next attempt lets the call in, too. */
     CHECK(pthread_create(&poller, NULL, polls, patient) == 0);
     CHECK_OK(lhttp_client_send(patient, "c", NULL, "1", 1));
     CHECK_FAILS(LHTTP_ERROR_NOT_CONNECTED, "not sent: 1", lhttp_client_close(patient));
@@ -377,7 +377,7 @@ static void restart(void) {
         CHECK_OK(lhttp_client_poll(client, PATIENCE, &event));
         if (lhttp_event_kind(event) == LHTTP_EVENT_WAITING) CHECK_OK(lhttp_event_release(event));
     } while (lhttp_event_kind(event) == LHTTP_EVENT_NONE);
-    /* The one answers the outbox, the other comes with the renewal: one behind the other, in either order. */
+    /* One comes from the outbox, the other from the renewal. They come in either order. */
     int seen = 0;
     for (;;) {
         int kind = lhttp_event_kind(event);

@@ -1,16 +1,16 @@
-/* The configuration, and what old programs meet in a new library. */
+/* The configuration, and old programs with a new library. */
 
 #include <stdint.h>
 
 #include "check.h"
 
-/* The first lhttp_config that there was. */
+/* The first version of lhttp_config. */
 typedef struct {
     size_t size;
     lhttp_options *options;
 } old_config;
 
-/* One of a later version. */
+/* A later version. */
 typedef struct {
     lhttp_config known;
     void *later;
@@ -50,7 +50,7 @@ static void serves(const lhttp_config *config) {
     CHECK_OK(lhttp_stop(server, 0));
 }
 
-/* Without the second call POST /publish is refused, as serve.rs finds. */
+/* Without the second call POST /publish is refused, as serve.rs checks. */
 static void a_filter_and_posts(void) {
     lhttp_filter filter = {.size = sizeof filter};
     lhttp_config config;
@@ -69,7 +69,7 @@ static void small_server(void *config) {
     CHECK_OK(lhttp_config_set(config, "cores", "1"));
 }
 
-/* The library must neither write nor read what the program does not know of. */
+/* The library must neither read nor write fields that the program does not have. */
 static void an_old_program(void) {
     struct {
         old_config config;
@@ -82,7 +82,7 @@ static void an_old_program(void) {
     CHECK_OK(lhttp_config_release((lhttp_config *)&place.config));
     for (int i = 0; i < 4; i++) CHECK(place.behind[i] == 0xa5a5a5a5a5a5a5a5);
 
-    /* The same on the heap, where valgrind sees each byte too many. */
+    /* The same on the heap, where valgrind detects each byte beyond the end. */
     old_config *heap = malloc(sizeof *heap);
     CHECK(heap != NULL);
     CHECK_OK(lhttp_config_init((lhttp_config *)heap, sizeof *heap));
@@ -92,7 +92,7 @@ static void an_old_program(void) {
     free(heap);
 }
 
-/* What a library does not know it cannot do: it says so, but only if it is asked for. */
+/* A library cannot support unknown fields. It returns an error, but only if the program sets one. */
 static void a_new_program(void) {
     new_config config;
     CHECK_OK(lhttp_config_init(&config.known, sizeof config));

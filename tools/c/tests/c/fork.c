@@ -1,5 +1,5 @@
-/* What a forked child gets, and that its parent goes on. The parent has a server and a client of it, and threads that are in
- * the library all the time: at each fork some lock may be held. */
+/* Every call in a forked child is an error, and the parent goes on. The parent has a server, a client of it, and threads
+ * that are in the library all the time: at each fork a lock may be held. */
 
 #include <pthread.h>
 #include <signal.h>
@@ -12,7 +12,7 @@
 
 #define FORKED(call) CHECK_FAILS(LHTTP_ERROR_FORKED, "forked", call)
 
-/* What hangs is ended by the alarm: a child after so many seconds, the parent after five times as many. */
+/* An alarm ends a process that hangs: a child after this many seconds, the parent after five times as many. */
 enum { PATIENCE = 60, FORKS = 100 };
 
 static lhttp_config config;
@@ -41,7 +41,7 @@ static void configure(lhttp_config *config) {
     CHECK_OK(lhttp_config_processor(config, "fork", &forks));
 }
 
-/* Waits for a child, and gives how it ended. */
+/* Waits for a child, and returns its status. */
 static int end_of(pid_t child) {
     int status;
     CHECK(child > 0 && waitpid(child, &status, 0) == child);
@@ -53,7 +53,7 @@ static void expect_exit(pid_t child) {
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* A child that was forked before anything was called has a library of its own. */
+/* A child that was forked before the first call has its own library. */
 static void before_the_first_call(void) {
     CHECK(strcmp(lhttp_version(), LHTTP_VERSION) == 0);
     CHECK(lhttp_last_code() == 0 && strcmp(lhttp_last_error(), "") == 0);
@@ -69,11 +69,11 @@ static void before_the_first_call(void) {
     expect_exit(child);
 }
 
-/* The next message that the client gets: its command must be this. */
+/* The next message of the client must have this command. */
 static lhttp_event *next(const char *command) {
     lhttp_event *message;
     lhttp_status status;
-    /* A poll ends with nothing when a signal comes, such as SIGCHLD of a child that another thread has forked. */
+    /* A poll returns no event when a signal comes, for example SIGCHLD of a child that another thread has forked. */
     do
         status = lhttp_client_poll(client, 1000 * PATIENCE, &message);
     while (status == LHTTP_NOTHING);
@@ -118,7 +118,7 @@ static void in_the_child(void) {
     CHECK(started == NULL && connected == NULL && polled == NULL);
     CHECK(strcmp(lhttp_version(), LHTTP_VERSION) == 0);
     CHECK(strstr(lhttp_strerror(LHTTP_ERROR_FORKED), "forked") != NULL);
-    /* Nor in a child of the child. */
+    /* The calls fail in a child of the child, too. */
     pid_t child = fork();
     if (child == 0) {
         FORKED(lhttp_publish(server, "room", "chat", NULL, "hello", 5));
@@ -127,7 +127,7 @@ static void in_the_child(void) {
     expect_exit(child);
 }
 
-/* In the library all the time, and so in its locks. */
+/* These threads are in the library all the time, and so in its locks. */
 static void *busy(void *nothing) {
     while (!is_over) {
         lhttp_config own;
@@ -155,12 +155,12 @@ static void forks_while_others_are_busy(void) {
     for (int i = 0; i < 2; i++) CHECK(pthread_join(threads[i], NULL) == 0);
 }
 
-/* A child that is forked in a callback, and returns from it. It must not become a second core of the server. */
+/* A child is forked in a callback and returns from it. It must not become a second core of the server. */
 static void on_fork(lhttp_context *context, void *user) {
     pid_t child = fork();
     if (child == 0) {
         alarm(PATIENCE);
-        CHECK(freopen("/dev/null", "w", stderr) != NULL); /* what it says when it is ended */
+        CHECK(freopen("/dev/null", "w", stderr) != NULL); /* its output when it ends */
         FORKED(lhttp_send(context, "from the child", 14));
         CHECK(lhttp_context_command(context) == NULL);
         return;
@@ -189,7 +189,7 @@ int main(void) {
     CHECK_OK(lhttp_client_send(client, "fork", NULL, NULL, 0));
     CHECK_OK(lhttp_event_release(next("fork")));
 
-    /* For the parent all is as it was. */
+    /* Nothing has changed for the parent. */
     CHECK_OK(lhttp_publish(server, "room", "chat", NULL, "hello", 5));
     CHECK_OK(lhttp_event_release(next("chat")));
     CHECK_OK(lhttp_replier_send(replier, "late", 4));

@@ -1,4 +1,4 @@
-/* Loses memory, so that a test can see that valgrind would tell. */
+/* Leaks memory, so that a test can check that valgrind detects leaks. */
 
 #include "check.h"
 

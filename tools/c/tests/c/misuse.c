@@ -1,4 +1,4 @@
-/* What must be a status and a sentence, and never undefined behaviour. */
+/* Misuse gives a status and a sentence, and never undefined behaviour. */
 
 #include <pthread.h>
 #include <stdint.h>
@@ -62,10 +62,10 @@ static void plugging_in(lhttp_config *config) {
     CHECK_FAILS(LHTTP_ERROR_ARGUMENT, "filter: 8 is not the size", lhttp_config_filter(config, &filter));
     processor.size = sizeof processor;
     CHECK_FAILS(LHTTP_ERROR_REFUSED, "bad-start-line", lhttp_config_processor(config, "two words", &processor));
-    CHECK_OK(lhttp_config_processor(config, "c", &processor)); /* one that does nothing */
+    CHECK_OK(lhttp_config_processor(config, "c", &processor)); /* a processor that does nothing */
 }
 
-/* An option that contradicts another, and an address that is taken. */
+/* An option that contradicts another, and an address in use. */
 static void starting(lhttp_server *running) {
     char address[32];
     lhttp_config config;
@@ -91,7 +91,7 @@ static void *stops(void *status) {
     return NULL;
 }
 
-/* Publishes until the server is gone; it may be behind meanwhile. */
+/* Publishes until the server has stopped. The server may be behind until then. */
 static void *publishes(void *nothing) {
     lhttp_status status;
     do

@@ -1,5 +1,5 @@
-/* A server with everything that can be plugged in, for a test to talk to. It says what happens on stdout, and does what
- * it is told on stdin: `publish CHANNEL TEXT` from a second thread, `stop DRAIN_MS`. */
+/* A server with every kind of extension, for a test to talk to. It prints events to stdout, and reads commands from
+ * stdin: `publish CHANNEL TEXT` from a second thread, `stop DRAIN_MS`. */
 
 #include <pthread.h>
 
@@ -37,7 +37,7 @@ static void echo_closed(lhttp_context *context, void *user) {
     say("close", lhttp_context_path(context));
 }
 
-/* Answers with all that can be seen of a message and its connection. */
+/* Answers with everything that a callback can read of a message and its connection. */
 static void show(lhttp_context *context, void *user) {
     char text[1024];
     size_t at = 0;
@@ -76,7 +76,7 @@ static void upload(lhttp_context *context, void *user) {
     (void)user;
 }
 
-/* Enters a room, is told about, and leaves it again at the second message. */
+/* Subscribes its connection to a room, publishes that, and unsubscribes it at the second message. */
 static void join(lhttp_context *context, void *user) {
     const char *room = lhttp_context_header(context, "room");
     if (lhttp_context_user(context) != NULL) {
@@ -98,7 +98,7 @@ static void join(lhttp_context *context, void *user) {
     (void)user;
 }
 
-/* Changes what is forwarded. */
+/* Changes the forwarded message. */
 static void change(lhttp_context *context, void *user) {
     CHECK_OK(lhttp_set_command(context, "changed"));
     CHECK_OK(lhttp_add_header(context, "more", "1"));
@@ -123,7 +123,7 @@ static void *answer(void *replier) {
     CHECK_OK(lhttp_replier_release(replier));
     CHECK_FAILS(LHTTP_ERROR_CLOSED, "this replier was closed before", lhttp_replier_send(replier, "", 0));
     CHECK_FAILS(LHTTP_ERROR_CLOSED, "this replier was closed before", lhttp_replier_release(replier));
-    /* A context is not of this thread. */
+    /* A context does not belong to this thread. */
     CHECK_FAILS(LHTTP_ERROR_CALLBACK, "another thread", lhttp_send(stale, "", 0));
     CHECK(lhttp_context_command(stale) == NULL && lhttp_context_replier(stale) == NULL);
     return NULL;
@@ -138,7 +138,7 @@ static void later(lhttp_context *context, void *user) {
     (void)user;
 }
 
-/* What must not be done in a callback, or with another's context. */
+/* Calls that a callback must not make, and calls with another connection's context. */
 static void misuse(lhttp_context *context, void *user) {
     CHECK_FAILS(LHTTP_ERROR_CALLBACK, "lhttp_stop cannot be called inside", lhttp_stop(server, 0));
     CHECK_FAILS(LHTTP_ERROR_ARGUMENT, "context is NULL", lhttp_send(NULL, "", 0));

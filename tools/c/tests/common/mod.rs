@@ -1,6 +1,6 @@
 //! Compiles C programs against the libraries, shared and static, and runs them.
 
-// Each test file is a crate of its own and uses its own part of this module.
+// Each test file is its own crate and uses a part of this module.
 #![allow(dead_code, unused_imports)]
 
 mod process;
@@ -28,7 +28,8 @@ pub(crate) enum Linkage {
     Static,
 }
 
-/// What `rustc --print native-static-libs` says for these libraries: what the static one needs of the system.
+/// The output of `rustc --print native-static-libs` for these libraries: the system libraries that the static one
+/// needs.
 pub(crate) const NATIVE_LIBRARIES: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
 
 /// The root of the repository.
@@ -44,11 +45,11 @@ pub(crate) fn libraries() -> &'static Path {
         let built = test.parent().expect("it lies in target/PROFILE/deps");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
         fs::create_dir_all(&folder).expect("the folder can be made");
-        // By its SONAME, too, which a library has that `make` has built here.
+        // Also by the SONAME, which a library that `make` has built here has.
         for (end, name) in [("so", "liblhttp.so"), ("so", "liblhttp.so.0.1"), ("a", "liblhttp.a")] {
             let (library, link) = (built.join(format!("liblhttp_c.{end}")), folder.join(name));
             assert!(library.is_file(), "cargo has not built {}", library.display());
-            // Other tests do the same at the same time: whoever renames last wins, and all links are the same.
+            // Other tests do the same at the same time. The last rename wins, and all links are equal.
             let part = folder.join(format!("{name}.{}", std::process::id()));
             std::os::unix::fs::symlink(&library, &part).expect("a link can be made");
             fs::rename(&part, &link).expect("a link can be renamed");
@@ -57,8 +58,7 @@ pub(crate) fn libraries() -> &'static Path {
     })
 }
 
-/// Compiles a C file of the repository, without a single warning, and gives the program's path.
-/// Compiled once in this process.
+/// Compiles a C file of the repository without a single warning, once in this process, and returns the program's path.
 #[track_caller]
 pub(crate) fn compile(source: &str, linkage: Linkage) -> PathBuf {
     static PROGRAMS: Mutex<BTreeMap<(String, Linkage), PathBuf>> = Mutex::new(BTreeMap::new());
@@ -66,7 +66,7 @@ pub(crate) fn compile(source: &str, linkage: Linkage) -> PathBuf {
     programs.entry((source.to_owned(), linkage)).or_insert_with(|| compile_now(source, linkage)).clone()
 }
 
-/// The same for a program that is no file; `name` is its own in this process.
+/// The same for a program in a string; `name` is unique in this process.
 #[track_caller]
 pub(crate) fn compile_text(name: &str, text: &str, linkage: Linkage) -> PathBuf {
     let source = libraries().join(format!("{name}.{}.c", std::process::id()));
@@ -97,7 +97,7 @@ fn compile_now(source: &str, linkage: Linkage) -> PathBuf {
     program
 }
 
-/// Compiles and runs a program that ends by itself; fails the test unless it exits with 0. Gives what it printed.
+/// Compiles and runs a program that ends by itself. Fails the test unless it exits with 0. Returns its output.
 #[track_caller]
 pub(crate) fn run(source: &str, linkage: Linkage) -> String {
     finished(Command::new(compile(source, linkage)))
@@ -110,7 +110,7 @@ pub(crate) fn run_in_valgrind(source: &str, linkage: Linkage) -> Option<String> 
     Some(finished(valgrind(&program)?))
 }
 
-/// Whether a tool is there; says so aloud if not, unless `LHTTP_REQUIRE_C_TOOLS` wants all of them.
+/// Whether a tool is installed. Prints a line if not; with `LHTTP_REQUIRE_C_TOOLS` a missing tool fails the test.
 pub(crate) fn has(tool: &str) -> bool {
     let run = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     let is_there = run.is_ok() || env::var_os("LHTTP_REQUIRE_C_TOOLS").is_some();
@@ -120,7 +120,7 @@ pub(crate) fn has(tool: &str) -> bool {
     is_there
 }
 
-/// How to run a program under valgrind, if that is there.
+/// The command that runs a program under valgrind, if valgrind is installed.
 pub(crate) fn valgrind(program: &Path) -> Option<Command> {
     if !has("valgrind") {
         return None;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a program may take to end: valgrind goes through all of its memory then.
+/// How long a program may take to end: valgrind then scans all of its memory.
 const EXIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program with its stdin and stdout. Dropping it kills it.
@@ -28,7 +28,7 @@ impl Process {
         Self { child, stdin, stdout }
     }
 
-    /// The next line that it prints; fails the test at its end.
+    /// The next line that the program prints. Fails the test at the end of the output.
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
@@ -37,7 +37,7 @@ impl Process {
         line.trim_end().to_owned()
     }
 
-    /// The address in its line `listening on ADDRESS`, which must come next.
+    /// The address in the line `listening on ADDRESS`, which must come next.
     #[track_caller]
     pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.line();
@@ -45,23 +45,23 @@ impl Process {
         address.unwrap_or_else(|| panic!("it does not say where it listens, but {line:?}"))
     }
 
-    /// Writes a line to its stdin.
+    /// Writes a line to the program's stdin.
     pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().expect("its input goes on"), "{line}").expect("the program reads");
     }
 
-    /// Ends its stdin.
+    /// Closes the program's stdin.
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
     }
 
-    /// Sends it a signal, by its name without SIG.
+    /// Sends the signal with this name (without "SIG").
     pub(crate) fn signal(&self, name: &str) {
         let kill = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(kill.expect("sh runs").success());
     }
 
-    /// Waits for its end; fails the test unless it exits with 0.
+    /// Waits for the program's end. Fails the test unless it exits with 0.
     #[track_caller]
     pub(crate) fn finish(mut self) {
         let status = self.wait_for_exit();
@@ -83,7 +83,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

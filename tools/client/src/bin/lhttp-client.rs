@@ -1,4 +1,4 @@
-//! The program under the name that it had first, for scripts that use it.
+//! The program under its first name, for scripts that use it.
 
 fn main() -> std::process::ExitCode {
     lhttp_cli::main()

@@ -1,4 +1,4 @@
-//! What a line asks for.
+//! Parses the lines of the chat.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,9 +23,9 @@ TEXT                  publishes TEXT to the current room; //TEXT publishes /TEXT
 /quit                 ends, as the end of the input does
 ";
 
-/// What the connection is to do.
+/// A command for the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum ChatCommand {
     Subscribe(String),
     Unsubscribe(String),
     Publish { room: String, text: String },
@@ -35,66 +35,68 @@ pub(super) enum Command {
     Wait(Duration),
 }
 
-/// What a line asks for.
+/// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    Command(Command),
+pub(super) enum ParsedLine {
+    Command(ChatCommand),
     Help,
     Quit,
     /// An empty line.
     Nothing,
 }
 
-/// Reads lines, and remembers the room that they are about.
+/// Reads lines, and remembers the current room.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(super) struct LineReader {
     room: Option<String>,
 }
 
-impl Reader {
-    /// The room that plain lines go to.
+impl LineReader {
+    /// The room of plain lines.
     pub(super) fn room(&self) -> Option<&str> {
         self.room.as_deref()
     }
 
     /// # Errors
-    /// One sentence about what is wrong with the line.
-    pub(super) fn read(&mut self, line: &str) -> Result<Wish, String> {
+    /// One sentence about the error in the line.
+    pub(super) fn read(&mut self, line: &str) -> Result<ParsedLine, String> {
         let Some(command) = line.strip_prefix('/').filter(|rest| !rest.starts_with('/')) else {
             let text = line.strip_prefix('/').unwrap_or(line);
             if text.trim().is_empty() {
-                return Ok(Wish::Nothing);
+                return Ok(ParsedLine::Nothing);
             }
             let room = self.current()?;
-            return Ok(Wish::Command(Command::Publish { room, text: text.to_owned() }));
+            return Ok(ParsedLine::Command(ChatCommand::Publish { room, text: text.to_owned() }));
         };
         let (word, rest) = command.split_once([' ', '\t']).unwrap_or((command, ""));
         let rest = rest.trim();
         let command = match word {
-            "help" => return Ok(Wish::Help),
-            "quit" => return Ok(Wish::Quit),
+            "help" => return Ok(ParsedLine::Help),
+            "quit" => return Ok(ParsedLine::Quit),
             "sub" => self.subscribe(rest)?,
             "unsub" => self.unsubscribe(rest)?,
             "pub" => match rest.split_once([' ', '\t']) {
-                Some((room, text)) => Command::Publish { room: room.to_owned(), text: text.trim_start().to_owned() },
+                Some((room, text)) => {
+                    ChatCommand::Publish { room: room.to_owned(), text: text.trim_start().to_owned() }
+                }
                 None => return Err("write /pub ROOM TEXT".to_owned()),
             },
-            "upload" => Command::Upload { room: self.current()?, files: files(rest)? },
-            "upstream" if rest.split_whitespace().count() == 2 => Command::Upstream(rest.to_owned()),
+            "upload" => ChatCommand::Upload { room: self.current()?, files: files(rest)? },
+            "upstream" if rest.split_whitespace().count() == 2 => ChatCommand::Upstream(rest.to_owned()),
             "upstream" => return Err("write /upstream METHOD URL, such as /upstream GET http://127.0.0.1/".to_owned()),
-            "raw" => Command::Raw(unescape(rest)?),
-            "wait" => Command::Wait(parse_duration(rest)?),
+            "raw" => ChatCommand::Raw(unescape(rest)?),
+            "wait" => ChatCommand::Wait(parse_duration(rest)?),
             _ => return Err(format!("there is no /{word}; /help lists what there is")),
         };
-        Ok(Wish::Command(command))
+        Ok(ParsedLine::Command(command))
     }
 
     fn current(&self) -> Result<String, String> {
         self.room.clone().ok_or_else(|| "there is no current room yet: write /sub ROOM first".to_owned())
     }
 
-    fn subscribe(&mut self, rooms: &str) -> Result<Command, String> {
-        // A pattern is no place to publish to.
+    fn subscribe(&mut self, rooms: &str) -> Result<ChatCommand, String> {
+        // A pattern cannot be published to.
         let is_room = |name: &&str| !name.split('.').any(|token| token == "*" || token == ">");
         if rooms.is_empty() {
             return Err("write /sub ROOM".to_owned());
@@ -102,19 +104,19 @@ impl Reader {
         if let Some(room) = rooms.split_whitespace().rfind(is_room) {
             self.room = Some(room.to_owned());
         }
-        Ok(Command::Subscribe(rooms.to_owned()))
+        Ok(ChatCommand::Subscribe(rooms.to_owned()))
     }
 
-    fn unsubscribe(&mut self, rooms: &str) -> Result<Command, String> {
+    fn unsubscribe(&mut self, rooms: &str) -> Result<ChatCommand, String> {
         let rooms = if rooms.is_empty() { self.current()? } else { rooms.to_owned() };
         if self.room.as_ref().is_some_and(|room| rooms.split_whitespace().any(|name| name == room)) {
             self.room = None;
         }
-        Ok(Command::Unsubscribe(rooms))
+        Ok(ChatCommand::Unsubscribe(rooms))
     }
 }
 
-/// Names of files, separated as a shell does it: `"a b"` and `a\ b` are one.
+/// Names of files, separated as in a shell: `"a b"` and `a\ b` are one.
 fn files(text: &str) -> Result<Vec<PathBuf>, String> {
     match shlex::split(text) {
         Some(names) if !names.is_empty() => Ok(names.into_iter().map(PathBuf::from).collect()),
@@ -127,35 +129,35 @@ fn files(text: &str) -> Result<Vec<PathBuf>, String> {
 mod tests {
     use super::*;
 
-    fn publish(room: &str, text: &str) -> Result<Wish, String> {
-        Ok(Wish::Command(Command::Publish { room: room.to_owned(), text: text.to_owned() }))
+    fn publish(room: &str, text: &str) -> Result<ParsedLine, String> {
+        Ok(ParsedLine::Command(ChatCommand::Publish { room: room.to_owned(), text: text.to_owned() }))
     }
 
     #[test]
     fn plain_lines_go_to_the_last_room_that_was_subscribed_to() {
-        let mut reader = Reader::default();
+        let mut reader = LineReader::default();
         assert!(reader.read("hello").unwrap_err().contains("/sub"));
         let subscribed = reader.read("/sub a  b logs.>").unwrap();
-        assert_eq!(subscribed, Wish::Command(Command::Subscribe("a  b logs.>".to_owned())));
+        assert_eq!(subscribed, ParsedLine::Command(ChatCommand::Subscribe("a  b logs.>".to_owned())));
         assert_eq!(reader.read(" hello "), publish("b", " hello "));
         assert_eq!(reader.read("//etc"), publish("b", "/etc"));
-        assert_eq!(reader.read("/sub *"), Ok(Wish::Command(Command::Subscribe("*".to_owned()))));
+        assert_eq!(reader.read("/sub *"), Ok(ParsedLine::Command(ChatCommand::Subscribe("*".to_owned()))));
         assert_eq!(reader.read("/pub c  x y "), publish("c", "x y"));
         assert_eq!(reader.room(), Some("b"));
-        assert_eq!(reader.read("/unsub"), Ok(Wish::Command(Command::Unsubscribe("b".to_owned()))));
+        assert_eq!(reader.read("/unsub"), Ok(ParsedLine::Command(ChatCommand::Unsubscribe("b".to_owned()))));
         assert!(reader.read("hello").is_err() && reader.read("/unsub").is_err());
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
-        let mut reader = Reader::default();
+    fn errors_are_reported() {
+        let mut reader = LineReader::default();
         for line in
             ["/sub", "/pub", "/pub a", "/upload", "/upload a", "/upstream GET", "/raw \\q", "/wait x", "/x", "/"]
         {
             assert!(reader.read(line).is_err(), "{line}");
         }
-        assert_eq!([reader.read(""), reader.read("  ")], [Ok(Wish::Nothing), Ok(Wish::Nothing)]);
-        assert_eq!([reader.read("/help"), reader.read("/quit")], [Ok(Wish::Help), Ok(Wish::Quit)]);
+        assert_eq!([reader.read(""), reader.read("  ")], [Ok(ParsedLine::Nothing), Ok(ParsedLine::Nothing)]);
+        assert_eq!([reader.read("/help"), reader.read("/quit")], [Ok(ParsedLine::Help), Ok(ParsedLine::Quit)]);
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_of_every_command() {
+    fn the_help_lists_every_command() {
         for word in ["/sub", "/unsub", "/pub", "/upload", "/upstream", "/raw", "/wait", "/help", "/quit"] {
             assert!(HELP.lines().any(|line| line.starts_with(&format!("{word} "))), "{word}");
         }

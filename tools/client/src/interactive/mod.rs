@@ -1,6 +1,7 @@
-//! The chat: reads lines, from a person at a terminal or from a script, and carries them out.
+//! The chat: reads lines from a person at a terminal or from a script, and carries them out.
 //!
-//! Two threads: this one reads, and the other one has the connection (`network`). Lines go over in a bounded channel.
+//! It has two threads: this one reads lines, and the other one owns the connection (`network`). A bounded channel
+//! connects them.
 
 mod command;
 mod network;
@@ -19,7 +20,7 @@ use std::{
 use lhttp::client::{Builder, Client};
 
 use self::{
-    command::{Command, HELP, Reader, Wish},
+    command::{ChatCommand, HELP, LineReader, ParsedLine},
     network::Network,
 };
 use crate::{
@@ -27,21 +28,21 @@ use crate::{
     input::lines,
 };
 
-/// Commands that wait for the server. A script waits for room; a person is told that there is none.
+/// Commands that wait for the server. When the queue is full, a script waits, and a person gets a message.
 const COMMANDS_MAX: usize = 64;
 
-/// Where lines for the user go: messages, and what the program itself has to say.
+/// The output for the user: messages, and remarks of the program itself.
 pub(crate) trait Screen: Send {
-    /// Something that came from the server.
+    /// A message from the server.
     ///
     /// # Errors
-    /// Nobody reads any more.
+    /// Nobody reads the output any more.
     fn message(&mut self, line: &str) -> io::Result<()>;
 
-    /// What has become of a command or of the connection.
+    /// The result of a command, or a change of the connection.
     ///
     /// # Errors
-    /// Nobody reads any more.
+    /// Nobody reads the output any more.
     fn remark(&mut self, line: &str) -> io::Result<()>;
 }
 
@@ -70,30 +71,30 @@ impl Screen for Plain {
     }
 }
 
-/// Carries out the lines of standard input, one after the other; goes on after one that fails, and ends with the first
-/// failure.
+/// Carries out the lines of standard input, one after the other. Goes on after a line that fails, and ends with the
+/// first failure.
 fn run_script(client: Client) -> Result<(), Failure> {
     let (commands, received) = mpsc::sync_channel(COMMANDS_MAX);
-    // Reading blocks, so that thread is the one that is left behind when nobody reads the output any more.
+    // Reading blocks, so this thread is the one that is left behind when nobody reads the output any more.
     thread::spawn(move || read_script(&commands));
     Network::new(client, Plain, Arc::new(AtomicBool::new(true))).run(&received)
 }
 
-fn read_script(commands: &SyncSender<Result<Command, Failure>>) {
-    let mut reader = Reader::default();
+fn read_script(commands: &SyncSender<Result<ChatCommand, Failure>>) {
+    let mut reader = LineReader::default();
     for (number, line) in (1_u64..).zip(lines()) {
         let wish = line.and_then(|line| {
             let line = String::from_utf8(line).map_err(|_| Failure::Usage("it is not UTF-8".to_owned()))?;
             reader.read(line.trim_end_matches('\r')).map_err(Failure::Usage)
         });
         let command = match wish {
-            Ok(Wish::Nothing) => continue,
-            Ok(Wish::Quit) => return,
-            Ok(Wish::Help) => {
+            Ok(ParsedLine::Nothing) => continue,
+            Ok(ParsedLine::Quit) => return,
+            Ok(ParsedLine::Help) => {
                 let _ = io::stderr().write_all(HELP.as_bytes());
                 continue;
             }
-            Ok(Wish::Command(command)) => Ok(command),
+            Ok(ParsedLine::Command(command)) => Ok(command),
             Err(failure) => Err(failure.at(&format!("line {number}"))),
         };
         if commands.send(command).is_err() {

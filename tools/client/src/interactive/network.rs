@@ -1,4 +1,4 @@
-//! The thread that has the connection: carries out commands, and shows what comes.
+//! The thread that owns the connection: it carries out commands and shows messages.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use lhttp::{
     client::{Client, Event, Payload},
 };
 
-use super::{Screen, command::Command};
+use super::{Screen, command::ChatCommand};
 use crate::{
     INBOX_MESSAGES_MAX,
     failure::Failure,
@@ -23,7 +23,7 @@ use crate::{
     show::{self, harmless},
 };
 
-/// How long a command may wait for the connection to be looked at.
+/// How long a command may wait while the thread polls the connection.
 const COMMAND_LATENCY: Duration = Duration::from_millis(30);
 
 pub(super) struct Network<S> {
@@ -37,8 +37,9 @@ impl<S: Screen> Network<S> {
         Self { client, screen, open }
     }
 
-    /// Runs until the commands end. A command that fails is remarked on, and the first of these failures is the result.
-    pub(super) fn run(mut self, commands: &Receiver<Result<Command, Failure>>) -> Result<(), Failure> {
+    /// Runs until the commands end. Shows a remark for each command that fails, and returns the first of these
+    /// failures.
+    pub(super) fn run(mut self, commands: &Receiver<Result<ChatCommand, Failure>>) -> Result<(), Failure> {
         let mut outcome = Ok(());
         loop {
             match commands.try_recv() {
@@ -48,7 +49,7 @@ impl<S: Screen> Network<S> {
                             return Err(failure);
                         }
                         self.screen.remark(failure.sentence())?;
-                        // Its sentence has been said.
+                        // The sentence has been shown.
                         outcome = outcome.and(Err(failure));
                     }
                     self.show_what_came()?;
@@ -62,39 +63,39 @@ impl<S: Screen> Network<S> {
         outcome.map_err(Failure::said).and(closed)
     }
 
-    fn carry_out(&mut self, command: Command) -> Result<(), Failure> {
+    fn carry_out(&mut self, command: ChatCommand) -> Result<(), Failure> {
         match command {
-            Command::Subscribe(rooms) => {
+            ChatCommand::Subscribe(rooms) => {
                 self.client.subscribe(&rooms)?;
                 self.screen.remark(&format!("subscribed to {}", harmless(&rooms)))?;
             }
-            Command::Unsubscribe(rooms) => {
+            ChatCommand::Unsubscribe(rooms) => {
                 self.client.unsubscribe(&rooms)?;
                 self.screen.remark(&format!("unsubscribed from {}", harmless(&rooms)))?;
             }
-            Command::Publish { room, text } => self.client.publish(&room, Message::new("chat")?.body(text))?,
-            Command::Upload { room, files } => {
+            ChatCommand::Publish { room, text } => self.client.publish(&room, Message::new("chat")?.body(text))?,
+            ChatCommand::Upload { room, files } => {
                 self.client.publish(&room, upload(&files)?)?;
                 let files = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
                 self.screen.remark(&format!("{files} published to {}", harmless(&room)))?;
             }
-            Command::Upstream(request) => {
+            ChatCommand::Upstream(request) => {
                 let message =
                     Message::new("upstream")?.header("upstream", request)?.header("upstream-reply", "true")?;
                 self.client.send(&message)?;
             }
-            Command::Raw(bytes) => self.client.send_payload(Payload::from(bytes))?,
-            Command::Wait(time) => self.show_for(time)?,
+            ChatCommand::Raw(bytes) => self.client.send_payload(Payload::from(bytes))?,
+            ChatCommand::Wait(time) => self.show_for(time)?,
         }
         Ok(())
     }
 
-    /// Shows what comes within this time.
+    /// Shows the messages that come within this time.
     fn show_for(&mut self, time: Duration) -> Result<(), Failure> {
         let start = Instant::now();
         while let Some(event) = self.client.poll(time.saturating_sub(start.elapsed()))? {
             self.show(event)?;
-            // Where messages come without a pause there is always one more.
+            // In a busy channel there is always one more message, so the loop also checks the time.
             if start.elapsed() >= time {
                 break;
             }
@@ -102,7 +103,7 @@ impl<S: Screen> Network<S> {
         Ok(())
     }
 
-    /// Shows what has come, and no more than that: as much as the client may have kept.
+    /// Shows the messages that have come, and at most as many as the client may have kept.
     fn show_what_came(&mut self) -> Result<(), Failure> {
         for _ in 0..INBOX_MESSAGES_MAX {
             let Some(event) = self.client.poll(Duration::ZERO)? else { break };
@@ -139,7 +140,7 @@ fn upload(files: &[PathBuf]) -> Result<Message, Failure> {
     Ok(message)
 }
 
-/// The name without its folders, as it can stand in a header.
+/// The name without its folders, fit for a header.
 fn file_name(file: &Path) -> String {
     let name = file.file_name().unwrap_or(file.as_os_str());
     name.to_string_lossy().replace(|c: char| c.is_control(), "-")

@@ -1,4 +1,4 @@
-//! A person at a terminal: line editing, history, messages above the line that is being typed.
+//! A person at a terminal: line editing, history, and messages above the line that is being typed.
 
 use std::{
     env, fs, io,
@@ -16,14 +16,14 @@ use rustyline::{Config, Editor, ExternalPrinter, Prompt, error::ReadlineError, h
 
 use super::{
     COMMANDS_MAX, Screen,
-    command::{HELP, Reader, Wish},
+    command::{HELP, LineReader, ParsedLine},
     is_open,
     network::Network,
     run_script,
 };
 use crate::failure::{Failure, notice};
 
-/// Lines of history that are kept.
+/// The most lines of the history.
 const HISTORY_LINES_MAX: usize = 1000;
 
 type LineEditor = Editor<(), FileHistory>;
@@ -50,7 +50,7 @@ pub(super) fn run(url: &str, client: Client) -> Result<(), Failure> {
     let Ok(printer) = editor.create_external_printer() else { return run_script(client) };
     let history = history_file();
     if let Some(file) = &history {
-        // There is none before the first time.
+        // There is no history before the first time.
         let _ = editor.load_history(file);
     }
     println!("* connected to {url}; /help lists the commands, /quit ends");
@@ -59,7 +59,7 @@ pub(super) fn run(url: &str, client: Client) -> Result<(), Failure> {
     let network = Network::new(client, AboveTheLine(printer), Arc::clone(&open));
     let network = thread::spawn(move || network.run(&received));
     let read = read_lines(&mut editor, &open, |command| {
-        // Never waits: while nobody reads the terminal, the other thread may be waiting to print.
+        // Never wait here: while nobody reads the terminal, the other thread may be waiting to print.
         match commands.try_send(Ok(command)) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
@@ -74,36 +74,36 @@ pub(super) fn run(url: &str, client: Client) -> Result<(), Failure> {
     {
         notice(&format!("the history cannot be written to {}: {error}", file.display()));
     }
-    // With the editor goes what a waiting print waits for.
+    // Dropping the editor ends the wait of a blocked print.
     drop(editor);
     drop(commands);
     let outcome = network.join().unwrap_or(Err(Failure::Output));
     match (read, outcome) {
         (Err(failure), _) => Err(failure),
-        // A person has read the remarks; what matters is what happened last.
+        // A person has read the remarks; only the last event matters.
         (Ok(()), Err(failure @ Failure::Connection(_))) => Err(failure),
         (Ok(()), _) => Ok(()),
     }
 }
 
-/// Reads lines until the end is asked for, or until `take` takes no more.
+/// Reads lines until the user ends the chat, or until `take` accepts no more.
 fn read_lines(
     editor: &mut LineEditor,
     open: &AtomicBool,
-    mut take: impl FnMut(super::Command) -> bool,
+    mut take: impl FnMut(super::ChatCommand) -> bool,
 ) -> Result<(), Failure> {
-    let mut reader = Reader::default();
+    let mut reader = LineReader::default();
     loop {
         match editor.readline(&RoomPrompt::new(reader.room().unwrap_or_default(), open)) {
             Ok(line) => match reader.read(&line) {
-                Ok(Wish::Command(command)) => {
+                Ok(ParsedLine::Command(command)) => {
                     if !take(command) {
                         return Ok(());
                     }
                 }
-                Ok(Wish::Quit) => return Ok(()),
-                Ok(Wish::Help) => print!("{HELP}"),
-                Ok(Wish::Nothing) => {}
+                Ok(ParsedLine::Quit) => return Ok(()),
+                Ok(ParsedLine::Help) => print!("{HELP}"),
+                Ok(ParsedLine::Nothing) => {}
                 Err(why) => println!("* {why}"),
             },
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
@@ -112,8 +112,9 @@ fn read_lines(
     }
 }
 
-/// The current room, and `>` while there is a connection, `!` while there is none. It is read each time the line is drawn,
-/// so a remark about the connection changes it; the editor has measured it once, so both are of one width.
+/// The current room, and `>` while there is a connection, `!` while there is none. It is read each time the line is
+/// drawn, so a remark about the connection changes it. The editor has measured the prompt once, so both have the same
+/// width.
 struct RoomPrompt<'a> {
     connected: String,
     away: String,
@@ -132,10 +133,10 @@ impl Prompt for RoomPrompt<'_> {
     }
 }
 
-/// `$XDG_STATE_HOME/lhttp/client_history`, by default below `~/.local/state`, readable by its owner alone; none if there
-/// is no home.
+/// `$XDG_STATE_HOME/lhttp/client_history`, by default below `~/.local/state`, readable by its owner alone. None if
+/// there is no home.
 fn history_file() -> Option<PathBuf> {
-    // The specification says that a path that is not absolute is ignored.
+    // The specification says that a relative path is ignored.
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     let folder = state.join("lhttp");

@@ -1,6 +1,6 @@
-//! A server in this process, and the program to run against it.
+//! A server in this process, and the program that is run against it.
 
-// Each test file is a crate of its own and uses its own part of this module.
+// Each test file is its own crate and uses a part of this module.
 #![allow(dead_code)]
 
 use std::{
@@ -47,14 +47,14 @@ impl Server {
         format!("ws://{}", self.address)
     }
 
-    /// The program with these arguments behind the URL.
+    /// The program with the URL and these arguments.
     pub(crate) fn program(&self, args: &[&str]) -> Command {
         let mut command = program();
         command.arg(self.url()).args(args);
         command
     }
 
-    /// Runs the program with this on its standard input.
+    /// Runs the program with this standard input.
     pub(crate) fn run(&self, args: &[&str], input: impl AsRef<[u8]>) -> Output {
         run(self.program(args), input.as_ref())
     }
@@ -76,7 +76,7 @@ impl Drop for Server {
     }
 }
 
-/// The program, with nothing of the user's own in its environment.
+/// The program, without anything of the user's environment.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lhttp"));
     command.env_remove("LHTTP_URL");
@@ -87,7 +87,7 @@ pub(crate) fn program() -> Command {
 pub(crate) fn run(mut command: Command, input: &[u8]) -> Output {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    // The program may have ended without reading it.
+    // The program may have ended without reading its input.
     let _ = child.stdin.take().expect("stdin is piped").write_all(input);
     child.wait_with_output().expect("the program ends")
 }
@@ -114,7 +114,7 @@ pub(crate) fn body(client: &mut Client) -> String {
     String::from_utf8(message(client).body_bytes().to_vec()).expect("a text")
 }
 
-/// The program while it runs; killed at the end of the test.
+/// The running program, which is killed at the end of the test.
 pub(crate) struct Running {
     child: Child,
     out: Option<BufReader<ChildStdout>>,
@@ -122,7 +122,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// A shell's background jobs are deaf to SIGINT, and what they start is too: here it is heard in any case.
+    /// Background jobs of a shell ignore SIGINT, and so do the processes that they start. Here the program receives it
+    /// in any case.
     pub(crate) fn start(program: Command) -> Self {
         let mut command = Command::new("env");
         command.arg("--default-signal=INT").arg(program.get_program()).args(program.get_args());
@@ -139,7 +140,7 @@ impl Running {
         Self { child, out, stdin }
     }
 
-    /// The next line of its output, without its end; waits for it. Fails the test at the end of the output.
+    /// Waits for the next line of the output and returns it without its end. Fails the test at the end of the output.
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
@@ -148,7 +149,7 @@ impl Running {
         line.trim_end_matches('\n').to_owned()
     }
 
-    /// Reads the rest of its output.
+    /// Reads the rest of the output.
     pub(crate) fn read_to_end(&mut self) {
         io::copy(self.out.as_mut().expect("stdout is open"), &mut io::sink()).expect("the output can be read");
     }
@@ -157,18 +158,18 @@ impl Running {
         writeln!(self.stdin.as_mut().expect("stdin is open"), "{line}").expect("the program reads");
     }
 
-    /// Ends its input.
+    /// Ends the program's input.
     pub(crate) fn end_input(&mut self) {
         self.stdin = None;
     }
 
-    /// Nobody reads its output any more. Gives its exit code.
+    /// Closes the reading end of the output. Returns the exit code.
     pub(crate) fn stop_reading(mut self) -> Option<i32> {
         self.out = None;
         self.child.wait().expect("the program ends").code()
     }
 
-    /// Sends it SIGINT and waits for its end.
+    /// Sends SIGINT and waits for the program's end.
     pub(crate) fn interrupt(&mut self) -> ExitStatus {
         let kill = format!("kill -INT {}", self.child.id());
         assert!(Command::new("sh").arg("-c").arg(kill).status().expect("sh runs").success());
@@ -182,7 +183,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -200,7 +201,7 @@ impl Folder {
         Self(folder)
     }
 
-    /// A file in it.
+    /// Writes a file in the folder, and returns its path.
     pub(crate) fn file(&self, name: &str, content: &[u8]) -> String {
         let path = self.0.join(name);
         fs::write(&path, content).expect("the file is written");

@@ -1,4 +1,4 @@
-// One Chromium for all tests of a file, and people who sit in front of it.
+// One Chromium for all tests of a file, and people who use it.
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -7,10 +7,10 @@ import { after } from "node:test";
 
 import { chromium } from "playwright-core";
 
-/** How long anything on a page may take. */
+/** How long each step on a page may take. */
 const PATIENCE = 20_000;
 
-/** What Chromium says by itself of a server that is gone. */
+/** Chromium's own message about a server that is gone. */
 const REFUSED = /^WebSocket connection to .* failed/;
 
 function executable() {
@@ -26,14 +26,14 @@ function executable() {
 
 const browser = await chromium.launch({
   executablePath: executable(),
-  // Chromium's sandbox does not work for root, nor in most containers; what is opened here is our own.
+  // Chromium's sandbox does not work for root, nor in most containers. The tests open only our own pages.
   args: ["--no-sandbox", "--disable-dev-shm-usage"],
 });
 after(() => browser.close());
 
 /**
- * A person with a browser of their own, who has opened the chat room and given a name.
- * @param {import("node:test").TestContext} context At its end, nothing may have gone wrong on the page.
+ * A person with their own browser, who has opened the chat room and given a name.
+ * @param {import("node:test").TestContext} context At its end the page must have had no error.
  * @param {string} url
  * @param {string} name
  * @param {import("playwright-core").BrowserContextOptions} [options]
@@ -57,8 +57,8 @@ export async function arrive(context, url, options = {}) {
 }
 
 /**
- * Any page, in a browser of its own.
- * @param {import("node:test").TestContext} context At its end, nothing may have gone wrong on the page.
+ * Any page, in its own browser.
+ * @param {import("node:test").TestContext} context At its end the page must have had no error.
  * @param {string} url
  * @param {import("playwright-core").BrowserContextOptions} [options]
  */
@@ -78,18 +78,18 @@ export async function open(context, url, options = {}) {
   });
   context.after(async () => {
     await own.close();
-    assert.deepEqual(faults, [], "what went wrong on the page");
+    assert.deepEqual(faults, [], "errors on the page");
   });
   await page.goto(url);
   return page;
 }
 
-/** What a person does and sees. */
+/** The actions of a person, and what they see. */
 export class Person {
   /** @param {import("playwright-core").Page} page */
   constructor(page) {
     this.page = page;
-    /** The lines of the room that is shown. */
+    /** The lines of the open room. */
     this.lines = page.locator(".log:visible .line");
   }
 
@@ -101,7 +101,7 @@ export class Person {
 
   /**
    * @param {string} room
-   * @param {string} [name] What the page makes of it.
+   * @param {string} [name] The room's name on the page.
    */
   async join(room, name = room) {
     await this.page.fill("#room", room);
@@ -109,12 +109,12 @@ export class Person {
     await this.shows(name);
   }
 
-  /** Waits until this room is the one that is shown. */
+  /** Waits until this room is open. */
   async shows(room) {
     await this.page.locator("#title", { hasText: new RegExp(`^${room}$`) }).waitFor();
   }
 
-  /** Waits until a line with exactly this text is there, and gives it. */
+  /** Waits for a line with exactly this text, and returns it. */
   async sees(text) {
     const said = this.page.getByText(text, { exact: true });
     const line = this.lines.filter({ has: said }).first();
@@ -122,7 +122,7 @@ export class Person {
     return line;
   }
 
-  /** All texts in the room that is shown. */
+  /** All texts in the open room. */
   texts() {
     return this.page.locator(".log:visible .text").allTextContents();
   }
@@ -133,7 +133,7 @@ export class Person {
   }
 
   /**
-   * Waits until something holds on the page.
+   * Waits until a condition holds on the page.
    * @template T
    * @param {(argument: T) => unknown} condition
    * @param {T} [argument]

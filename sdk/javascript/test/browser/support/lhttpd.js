@@ -1,4 +1,4 @@
-// A real lhttpd with its chat room, and what happens to servers: it is killed, and comes back on the same ports.
+// A real lhttpd with its chat room. It can be killed and restarted on the same ports.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -23,7 +23,7 @@ export class Lhttpd {
   }
 
   /**
-   * Starts one on free ports, which is killed when the test ends.
+   * Starts one on free ports and kills it when the test ends.
    * @param {import("node:test").TestContext} context
    * @param {readonly string[]} options
    */
@@ -45,7 +45,7 @@ export class Lhttpd {
     return `http://${this.#demo}/`;
   }
 
-  /** Starts it, again on the ports that it had before. */
+  /** Starts it, after the first time on the same ports. */
   async start() {
     const args = ["--listen", this.#address, "--demo", this.#demo, "--cores", "1", ...this.#options];
     const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
@@ -66,7 +66,7 @@ export class Lhttpd {
     });
   }
 
-  /** Ends it at once, as a power cut would. */
+  /** Kills it at once, like a power cut. */
   async kill() {
     const child = this.#child;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
@@ -76,7 +76,7 @@ export class Lhttpd {
   }
 
   /**
-   * Publishes as a program would, with `POST /publish`.
+   * Publishes like a program, with `POST /publish`.
    * @param {string} message
    */
   async publish(message) {

@@ -5,7 +5,7 @@ use super::*;
 const REQUEST_LINES: &[&[u8]] =
     &[b"GET / HTTP/1.1\r\n", b"POST /publish HTTP/1.1\r\n", b"POST /publish?x HTTP/1.0\r\n"];
 
-/// Lines that mostly go together; `Host` comes on top.
+/// Lines that are mostly compatible. The generator adds `Host`.
 const LINES: &[&[u8]] = &[
     b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n",
@@ -15,11 +15,11 @@ const LINES: &[&[u8]] = &[
     b"Y:\r\n",
 ];
 
-/// What makes a head wrong, or only other.
+/// Pieces that make a head wrong, or only different.
 const SPLINTERS: &[&[u8]] =
     &[b"\n", b"\r", b"\r\n", b" ", b"\t", b"\0", b"\xff", b":", b",", b"HTTP/2", b"5", b"Host: a\r\n", b"\r\n\r\n"];
 
-/// Heads that are right, or nearly: a shuffled choice of lines, with up to two splinters anywhere.
+/// Heads that are right or nearly right: a shuffled choice of lines, with up to two splinters anywhere.
 fn near_heads() -> impl Strategy<Value = Vec<u8>> {
     let lines = prop::sample::subsequence(LINES, 0..=LINES.len()).prop_shuffle();
     let splinters = prop::collection::vec((any::<Index>(), prop::sample::select(SPLINTERS)), 0..3);
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_served_is_free_of_all_that_smuggles(bytes in near_heads()) {
+    fn an_accepted_head_has_nothing_that_could_smuggle_a_request(bytes in near_heads()) {
         if let Ok(Some(head)) = parse(&bytes) {
             let text = &bytes[..head.head_bytes];
             prop_assert!(text.ends_with(b"\r\n\r\n"));

@@ -1,4 +1,4 @@
-//! Clients that mean harm: each writes its start, then one block again and again, as fast as its socket takes it.
+//! Hostile clients. Each writes its start, then one block again and again, as fast as its socket takes it.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -14,13 +14,13 @@ use crate::{
     dialect::websocket::{PING, TEXT, masked, upgrade},
 };
 
-/// What one client writes in one step, so that the room beside it keeps its pace.
+/// The most bytes that one client writes in one step, so that the room beside it keeps its pace.
 const STEP_BYTES: usize = 64 * 1024;
-/// Clients that take a step at a time.
+/// The number of clients that take a step at a time.
 const CLIENTS_PER_STEP: usize = 4;
-/// So many clients share a source address.
+/// The number of clients that share a source address.
 const CLIENTS_PER_ADDRESS: usize = 16;
-/// What the kernel keeps for a client in each direction; it doubles the figure.
+/// The size of the kernel's buffer for a client in each direction; the kernel doubles the figure.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// One kind of attack.
@@ -28,17 +28,17 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) enum Attack {
     /// Publishes that name as many channels as a head holds
     Names,
-    /// 65,000 patterns of `*` and `a`, and publishes of ever new names below them
+    /// 65,000 patterns of `*` and `a`, and publishes of ever new names that they match
     Patterns,
     /// Subscribes and unsubscribes of the same thousand names
     Churn,
-    /// As many subscriptions as a connection gets, with the longest names
+    /// As many subscriptions as a connection may have, with the longest names
     Hoard,
-    /// Subscribes that each ask for an acknowledgement
+    /// Subscribes, each with an acknowledgement
     Acks,
     /// Messages with thousands of parts
     Multipart,
-    /// Messages that are refused, and answers that nobody reads
+    /// Messages that are refused, and answers that the clients do not read
     Errors,
     /// Messages that come byte by byte
     Drip,
@@ -46,9 +46,9 @@ pub(crate) enum Attack {
     Partial,
     /// Fragments without content
     Fragments,
-    /// Pings, and pongs that nobody reads
+    /// Pings, and pongs that the clients do not read
     Pings,
-    /// A flood for hundreds of subscribers, half of whom do not read
+    /// A flood for hundreds of subscribers, half of which do not read
     Flood,
     /// HTTP request heads that come byte by byte
     Heads,
@@ -58,17 +58,17 @@ pub(crate) enum Attack {
     Connects,
 }
 
-/// What the clients of an attack do.
+/// The actions of an attack's clients.
 struct Script {
     clients: usize,
-    /// What the client of this number writes first.
+    /// The first bytes of the client with this number.
     start: Box<dyn Fn(usize) -> Vec<u8>>,
-    /// What it writes then; nothing is: it stays as it is.
+    /// The bytes that follow, repeated. Empty: the client then does nothing.
     block: Vec<u8>,
     /// Whether this client reads the answers.
     reads: fn(usize) -> bool,
     step_bytes: usize,
-    /// Whether it ends its connection after the start and makes another.
+    /// Whether the client ends its connection after the start and opens another.
     reconnects: bool,
 }
 
@@ -76,7 +76,7 @@ struct Script {
 pub(super) struct Attackers {
     address: SocketAddr,
     script: Script,
-    clients: Vec<Client>,
+    clients: Vec<Attacker>,
     next: usize,
     buffer: Vec<u8>,
     /// Bytes that the server took.
@@ -86,23 +86,24 @@ pub(super) struct Attackers {
 }
 
 #[derive(Default)]
-struct Client {
+struct Attacker {
     stream: Option<TcpStream>,
     start: Vec<u8>,
-    /// Bytes of the start, then of blocks, that are written.
+    /// Bytes written so far: of the start, then of blocks.
     at: usize,
 }
 
 impl Attackers {
     pub(super) fn new(attack: Attack, address: SocketAddr) -> Self {
         let script = attack.script();
-        // Made before the attack: the room's clients are on this thread, too.
-        let clients =
-            (0..script.clients).map(|number| Client { start: (script.start)(number), ..Client::default() }).collect();
+        // Connect before the attack, because the room's clients run on this thread, too.
+        let clients = (0..script.clients)
+            .map(|number| Attacker { start: (script.start)(number), ..Attacker::default() })
+            .collect();
         Self { address, script, clients, next: 0, buffer: vec![0; STEP_BYTES], bytes: 0, connects: 0 }
     }
 
-    /// Lets some of the clients go on, without waiting for the server. A client that was closed comes back.
+    /// Lets some of the clients continue, without waiting for the server. A closed client reconnects.
     pub(super) fn step(&mut self) {
         for _ in 0..CLIENTS_PER_STEP.min(self.clients.len()) {
             let number = self.next;
@@ -113,7 +114,7 @@ impl Attackers {
         }
     }
 
-    /// False when the connection is over.
+    /// Returns false when the connection has ended.
     fn go_on(&mut self, number: usize) -> bool {
         let Self { address, script, clients, buffer, .. } = self;
         let client = &mut clients[number];
@@ -146,7 +147,7 @@ impl Attackers {
     }
 }
 
-/// Whether a client that neither reads nor writes still has its connection.
+/// Whether a client that neither reads nor writes is still connected.
 fn is_open(stream: &TcpStream) -> bool {
     match stream.peek(&mut [0]) {
         Ok(taken) => taken > 0,
@@ -154,8 +155,8 @@ fn is_open(stream: &TcpStream) -> bool {
     }
 }
 
-/// A connection from one of several addresses of loopback. One of very many takes any: to find a free port of a given address
-/// takes the longer the more connections have just ended.
+/// A connection from one of several loopback addresses. If there are very many, the system chooses the address: the
+/// more connections have just ended, the longer it searches for a free port of a given address.
 fn connect(address: SocketAddr, number: usize, is_one_of_many: bool) -> Option<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).ok()?;
     if let IpAddr::V4(host) = address.ip()
@@ -165,13 +166,13 @@ fn connect(address: SocketAddr, number: usize, is_one_of_many: bool) -> Option<T
         let source = Ipv4Addr::new(127, 1, (number / CLIENTS_PER_ADDRESS) as u8, 1);
         socket.bind(&SocketAddr::from((source, 0)).into()).ok()?;
     }
-    // What an attacker's own machine keeps would count here against the memory that the kernel has for the server's sockets
-    // and the room's.
+    // The buffers of the attackers' own machine would count here, against the kernel's memory for the sockets of the
+    // server and of the room.
     socket.set_recv_buffer_size(BUFFER_BYTES).ok()?;
     socket.set_send_buffer_size(BUFFER_BYTES).ok()?;
     if is_one_of_many {
-        // A reset leaves no port in TIME_WAIT: with all of them taken each connect would search for milliseconds, on the
-        // thread of the room's clients.
+        // A reset leaves no port in TIME_WAIT. If all ports were in TIME_WAIT, each connect would search for
+        // milliseconds, on the thread of the room's clients.
         socket.set_linger(Some(Duration::ZERO)).ok()?;
     }
     socket.set_tcp_nodelay(true).ok()?;
@@ -190,7 +191,7 @@ fn message(headers: &str, body: &str) -> Vec<u8> {
     frame(&format!("LHTTP/1.0 c\r\n{headers}\r\n\r\n{body}"))
 }
 
-/// A frame of `bytes` of payload without its last bytes.
+/// A frame with `bytes` of payload, without its last bytes.
 fn unfinished(bytes: usize) -> Vec<u8> {
     let mut frame = message("k:v", &"x".repeat(bytes));
     frame.truncate(frame.len() - 10);
@@ -201,7 +202,7 @@ fn joined(names: impl Iterator<Item = String>) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-/// A pattern that matches many a name of `a`s: 3 to 32 tokens `a` or `*`, at most four of them `*`.
+/// A pattern that matches many names made of `a`: 3 to 32 tokens `a` or `*`, at most four of them `*`.
 fn pattern(number: usize) -> String {
     let tokens = 32 - number % 30;
     let places = number / 30;
@@ -274,7 +275,7 @@ impl Attack {
                 start: Box::new(move |number| [hello(), unfinished(60_000 - number)].concat()),
                 ..base
             },
-            // A text frame that is not final, then continuations that are empty.
+            // A text frame that is not final, then empty continuations.
             Self::Fragments => Script {
                 start: Box::new(move |_| [hello(), vec![0x01, 0x80, 0, 0, 0, 0]].concat()),
                 block: [0x00, 0x80, 0, 0, 0, 0].repeat(10_000),
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_many_and_have_four_stars_at_most() {
+    fn the_patterns_are_many_and_have_four_stars_at_most() {
         let patterns: Vec<String> = (0..65_000).map(pattern).collect();
         assert!(patterns.iter().all(|pattern| (1..=4).contains(&pattern.matches('*').count())));
         let distinct: std::collections::HashSet<_> = patterns.iter().collect();

@@ -1,4 +1,4 @@
-//! The servers, and who talks to them.
+//! The servers and their clients.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -19,25 +19,25 @@ use crate::{
 };
 
 const CLIENTS_MAX: usize = 12;
-/// The first clients mean well: one reads, one publishes.
-const INNOCENT: usize = 2;
-/// What the innocent talk about; nobody else can name it.
-const ROOM: &str = "innocent.room";
+/// The first clients are well-behaved: one reads, one publishes.
+const WELL_BEHAVED: usize = 2;
+/// The channel of the well-behaved clients. No other client can name it.
+const CHANNEL: &str = "well-behaved.channel";
 
 struct Client {
     node: usize,
     socket: usize,
-    /// On its way to the server.
+    /// Bytes on their way to the server.
     to_send: Vec<u8>,
     is_finished: bool,
     is_reset: bool,
     is_stalled: bool,
-    /// What it is sent is read when it has upgraded in so many words.
+    /// Reads the server's bytes, if the client has really upgraded.
     reader: Option<Reader>,
 }
 
-/// All of it.
-pub(super) struct Town {
+/// The servers, the clients, and the oracle's notes.
+pub(super) struct Cluster {
     now: Duration,
     nodes: Vec<Node>,
     limits: Limits,
@@ -45,15 +45,15 @@ pub(super) struct Town {
     flow: Flow,
     spent: Vec<Spent>,
     buffer: Vec<u8>,
-    /// Bodies that the innocent reader is to get.
+    /// Bodies that the well-behaved reader must still receive.
     expected: VecDeque<Vec<u8>>,
-    /// Its budget is so small that it may have to close those who mean well.
+    /// The budget is so small that a server may have to close well-behaved clients.
     is_tight: bool,
-    /// All are about to go.
+    /// All clients are about to go.
     is_over: bool,
 }
 
-impl Town {
+impl Cluster {
     pub(super) fn new(dice: &mut Dice<'_>) -> Self {
         let mut limits = limits();
         let count = 1 + dice.below(3) as u32;
@@ -81,19 +81,20 @@ impl Town {
         let buffer = vec![0; dice.choose(&[4096, 64 * 1024, 5])];
         let (clients, flow, expected) = (Vec::new(), Flow::default(), VecDeque::new());
         let now = Duration::ZERO;
-        let mut town = Self { now, nodes, limits, clients, flow, spent, buffer, expected, is_tight, is_over: false };
-        // The reader and the publisher that mean well.
-        town.connect(0, true);
-        town.connect(count as usize - 1, true);
-        let subscribe = format!("LHTTP/1.0 c\r\nsubscribe:{ROOM}\r\n\r\n");
-        town.say(0, OpCode::Data(Data::Text), subscribe.as_bytes());
-        town.settle();
-        town
+        let mut cluster = Self { now, nodes, limits, clients, flow, spent, buffer, expected, is_tight, is_over: false };
+        // The well-behaved reader and publisher.
+        cluster.connect(0, true);
+        cluster.connect(count as usize - 1, true);
+        let subscribe = format!("LHTTP/1.0 c\r\nsubscribe:{CHANNEL}\r\n\r\n");
+        cluster.say(0, OpCode::Data(Data::Text), subscribe.as_bytes());
+        cluster.settle();
+        cluster
     }
 
-    /// Something happens.
+    /// Takes one random step.
     pub(super) fn step(&mut self, dice: &mut Dice<'_>) {
-        let hostile = (self.clients.len() > INNOCENT).then(|| INNOCENT + dice.below(self.clients.len() - INNOCENT));
+        let hostile =
+            (self.clients.len() > WELL_BEHAVED).then(|| WELL_BEHAVED + dice.below(self.clients.len() - WELL_BEHAVED));
         match (dice.below(16), hostile) {
             (0 | 1, _) | (_, None) if self.clients.len() < CLIENTS_MAX => {
                 let (node, upgrades) = (dice.below(self.nodes.len()), !dice.is_one_in(4));
@@ -123,13 +124,18 @@ impl Town {
         }
     }
 
-    /// Everybody goes, or is told to, and nothing is left.
+    /// All clients go, or are told to go, and nothing is left.
     pub(super) fn finish(mut self, stops: bool) {
         self.settle();
         self.settle();
-        assert!(self.expected.is_empty() || self.is_tight, "the innocent wait for {} messages", self.expected.len());
-        let are_whole = self.clients[..INNOCENT].iter().flat_map(|client| &client.reader).all(Reader::is_at_boundary);
-        assert!(are_whole || self.is_tight, "an innocent client waits for the rest of a frame");
+        assert!(
+            self.expected.is_empty() || self.is_tight,
+            "the well-behaved clients wait for {} messages",
+            self.expected.len()
+        );
+        let are_whole =
+            self.clients[..WELL_BEHAVED].iter().flat_map(|client| &client.reader).all(Reader::is_at_boundary);
+        assert!(are_whole || self.is_tight, "a well-behaved client waits for the rest of a frame");
         self.is_over = true;
         if stops {
             self.nodes.iter_mut().for_each(|node| node.is_to_stop = true);
@@ -143,7 +149,7 @@ impl Town {
             self.clients[client].is_finished = true;
         }
         self.settle();
-        // Those that were not read yet may take their time; names that linger take less than a second.
+        // Connections that were not read yet may take their time. Names that linger take less than a second.
         let mut left = 240;
         while left > 0 {
             self.pass(250);
@@ -187,10 +193,10 @@ impl Town {
         }
     }
 
-    /// The innocent publish, or another thread does.
+    /// The well-behaved publisher publishes, or another thread does.
     fn publish(&mut self, node: usize) {
         let body = format!("{}", self.flow.turns).into_bytes();
-        let message = [format!("LHTTP/1.0 c\r\npublish:{ROOM}\r\n\r\n").as_bytes(), &body].concat();
+        let message = [format!("LHTTP/1.0 c\r\npublish:{CHANNEL}\r\n\r\n").as_bytes(), &body].concat();
         self.say(1, OpCode::Data(Data::Text), &message);
         self.expected.push_back(body);
         let (channels, payload): (Box<[u8]>, _) = (b"a a.b c".as_slice().into(), b"LHTTP/1.0 letter\r\n\r\n".to_vec());
@@ -198,7 +204,7 @@ impl Town {
         self.nodes[node].post_publish(channels, payload);
     }
 
-    /// Moves up to so many bytes to the server, and all back; true when that was any.
+    /// Moves at most this many bytes to the server, and all bytes back. Returns whether it moved any.
     fn move_bytes(&mut self, number: usize, most: usize) -> bool {
         let client = &mut self.clients[number];
         let node = client.node;
@@ -231,21 +237,25 @@ impl Town {
         has_moved || !bytes.is_empty()
     }
 
-    /// A client gets bytes: they are sound, and for the innocent reader they are all that was published, in order.
+    /// A client receives bytes: they are valid, and for the well-behaved reader they are all publications in order.
     fn hear(&mut self, client: usize, bytes: &[u8]) {
         let Some(mut reader) = self.clients[client].reader.take() else { return };
         reader.feed(bytes);
         while let Some(incoming) = reader.next() {
             match incoming {
-                Incoming::Ping(payload) if client < INNOCENT => {
+                Incoming::Ping(payload) if client < WELL_BEHAVED => {
                     self.say(client, OpCode::Control(Control::Pong), &payload);
                 }
                 Incoming::Message { payload, .. } if client == 0 => {
-                    let body = self.expected.pop_front().expect("a message to the innocent that nobody has sent");
-                    assert!(payload.ends_with(&[b"\r\n\r\n", &body[..]].concat()), "the innocent miss a message");
+                    let body =
+                        self.expected.pop_front().expect("a message to the well-behaved reader that nobody has sent");
+                    assert!(
+                        payload.ends_with(&[b"\r\n\r\n", &body[..]].concat()),
+                        "the well-behaved reader misses a message"
+                    );
                 }
-                Incoming::Close(code) if client < INNOCENT => {
-                    assert!(self.is_tight || self.is_over, "an innocent client is closed with {code:?}");
+                Incoming::Close(code) if client < WELL_BEHAVED => {
+                    assert!(self.is_tight || self.is_over, "a well-behaved client is closed with {code:?}");
                 }
                 _ => {}
             }
@@ -253,7 +263,7 @@ impl Town {
         self.clients[client].reader = Some(reader);
     }
 
-    /// A node has a turn if one is due; true if so.
+    /// Runs a turn of the node if one is due, and returns whether it did.
     fn turn_if_due(&mut self, number: usize) -> bool {
         if self.nodes[number].next_turn(self.now).is_none_or(|at| at > self.now) {
             return false;
@@ -277,19 +287,20 @@ impl Town {
         let read = unread - self.unread(number);
         let spent = &mut self.spent[number];
         spent.turn_work = self.nodes[number].hub().router.work.done() - before;
-        // Subscriptions that begin and end within a turn are among what was read in it, two bytes each at least.
+        // Subscriptions that begin and end within a turn are in the bytes that the turn read, with at least two bytes
+        // each.
         let within = stats.subscriptions + (read + stats.kept_bytes - stats.subscription_bytes) / 2;
         spent.subscriptions = spent.subscriptions.max(within);
         self.flow.turns += 1;
         for peer in 0..self.nodes.len() {
             self.nodes[peer].is_woken |= self.nodes[number].has_sent(peer);
-            self.nodes[number].is_woken |= self.nodes[peer].has_sent(number); // it had enough without
+            self.nodes[number].is_woken |= self.nodes[peer].has_sent(number); // it has not taken these batches yet
         }
         self.check_bounds(number);
         true
     }
 
-    /// Bytes that clients have sent to a node and it has not read.
+    /// Bytes that clients have sent to a node and that the node has not read.
     fn unread(&mut self, node: usize) -> u64 {
         let own = self.clients.iter().filter(|client| client.node == node).map(|client| client.socket);
         let (nodes, mut sum) = (&mut self.nodes, 0);
@@ -307,10 +318,10 @@ impl Town {
         bounds::check(&self.flow, spent, &stats, &self.limits);
     }
 
-    /// Lets everything that is on its way arrive.
+    /// Delivers everything that is in flight.
     fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 100_000, "it does not come to rest");
+            assert!(round < 100_000, "the nodes never come to rest");
             let mut has_moved = false;
             for client in 0..self.clients.len() {
                 has_moved |= self.move_bytes(client, usize::MAX);
@@ -327,7 +338,7 @@ impl Town {
         }
     }
 
-    /// Time goes by: a short one as it does, a long one while the machine stands still.
+    /// Time passes: a short time as usual, a long one while the machine stands still.
     fn pass(&mut self, millis: u64) {
         self.now += Duration::from_millis(millis);
         self.settle();

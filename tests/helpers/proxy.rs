@@ -1,4 +1,4 @@
-//! A way to a server that a test can cut and mend.
+//! A TCP proxy that a test can cut and restore.
 
 use std::{
     io,
@@ -10,31 +10,31 @@ use std::{
     thread,
 };
 
-/// A way to a nats-server that a test can cut and mend.
-pub(crate) struct Way {
+/// A TCP proxy to a nats-server that a test can cut and restore.
+pub(crate) struct CuttableProxy {
     port: u16,
-    state: Arc<WayState>,
+    state: Arc<ProxyState>,
 }
 
 #[derive(Default)]
-struct WayState {
+struct ProxyState {
     is_cut: AtomicBool,
     is_over: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
 
-impl Way {
+impl CuttableProxy {
     pub(crate) fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let state = Arc::new(WayState::default());
+        let state = Arc::new(ProxyState::default());
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for from in listener.incoming().map_while(Result::ok) {
                 if shared.is_over.load(Ordering::Acquire) {
                     return;
                 }
-                let mut streams = shared.streams.lock().expect("nobody panics with it");
+                let mut streams = shared.streams.lock().expect("the lock is not poisoned");
                 if shared.is_cut.load(Ordering::Acquire) {
                     continue;
                 }
@@ -55,22 +55,22 @@ impl Way {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Breaks all connections, and lets no new one through.
+    /// Breaks all connections, and accepts no new ones.
     pub(crate) fn cut(&self) {
-        let mut streams = self.state.streams.lock().expect("nobody panics with it");
+        let mut streams = self.state.streams.lock().expect("the lock is not poisoned");
         self.state.is_cut.store(true, Ordering::Release);
         for stream in streams.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Lets connections through again.
-    pub(crate) fn mend(&self) {
+    /// Accepts connections again.
+    pub(crate) fn restore(&self) {
         self.state.is_cut.store(false, Ordering::Release);
     }
 }
 
-impl Drop for Way {
+impl Drop for CuttableProxy {
     fn drop(&mut self) {
         self.state.is_over.store(true, Ordering::Release);
         self.cut();

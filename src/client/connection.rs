@@ -1,4 +1,4 @@
-//! One connection: the WebSocket, its pings, and how it ends.
+//! One connection: the WebSocket, its pings, and its end.
 
 use std::{
     io,
@@ -13,39 +13,39 @@ use tungstenite::{
 };
 
 use super::{
-    builder::Options,
+    builder::ClientOptions,
     event::Payload,
     stream::{Socket, Stream},
     target::Target,
     wait::Wait,
 };
 
-/// Read at a time; a message may be longer.
+/// Bytes of one read; a message may be longer.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
-/// Written at a time.
+/// Bytes of one write.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 /// The longest header of a client's frame (RFC 6455 §5.2).
 const FRAME_HEADER_BYTES_MAX: usize = 14;
 
-/// What reading gave.
+/// The result of a read.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// A whole message.
+    /// A complete message.
     Payload(Payload),
-    /// Nothing until the deadline.
+    /// No message came before the deadline.
     Nothing,
-    /// Nothing until a signal came or the client was woken.
+    /// A signal came or the client was woken before a message.
     Interrupted,
     /// The connection is over, for this reason.
     Ended(String),
 }
 
-/// What became of something to send.
+/// The result of a send.
 #[derive(Debug)]
 pub(super) enum Sent {
-    /// With the kernel, or in this connection's own bounded buffer.
+    /// The kernel has the payload, or this connection's own bounded buffer.
     Taken,
-    /// That buffer is full: it was not taken.
+    /// That buffer is full, and did not take the payload.
     Full,
     /// The connection is over, for this reason.
     Ended(String),
@@ -53,27 +53,32 @@ pub(super) enum Sent {
 
 /// A connection after its handshake.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     socket: WebSocket<Stream>,
     opened: Instant,
-    /// When the server was heard last.
+    /// When the server last sent anything.
     heard: Instant,
-    /// When it was asked for a sign of life, since it was heard last.
+    /// When the client pinged the server, if nothing has come from the server since.
     pinged: Option<Instant>,
     ping_interval: Duration,
     pong_timeout: Duration,
-    /// The socket did not take all that was written.
+    /// The socket has not taken everything that was written.
     unsent: bool,
 }
 
-impl Link {
-    /// The longest payload that an empty buffer takes.
-    pub(super) fn payload_bytes_max(options: &Options) -> usize {
+impl Connection {
+    /// The longest payload that fits into an empty buffer.
+    pub(super) fn payload_bytes_max(options: &ClientOptions) -> usize {
         buffer_bytes_max(options) - FRAME_HEADER_BYTES_MAX
     }
 
-    /// Connects and shakes hands, all before the deadline.
-    pub(super) fn connect(target: &Target, options: &Options, wait: &Wait, deadline: Instant) -> Result<Self, String> {
+    /// Connects and completes the handshakes before the deadline.
+    pub(super) fn connect(
+        target: &Target,
+        options: &ClientOptions,
+        wait: &Wait,
+        deadline: Instant,
+    ) -> Result<Self, String> {
         let mut request = target.uri.clone().into_client_request().map_err(|error| sentence(&error))?;
         for (name, value) in &target.headers {
             request.headers_mut().append(name, value.clone());
@@ -110,14 +115,14 @@ impl Link {
         }
     }
 
-    /// When the handshake was done.
+    /// When the handshake was completed.
     pub(super) fn opened(&self) -> Instant {
         self.opened
     }
 
-    /// Waits for a message until the deadline; answers pings, and asks for a sign of life when nothing is heard.
+    /// Waits for a message until the deadline. Answers pings, and pings the server when it is silent.
     pub(super) fn receive(&mut self, deadline: Instant) -> Received {
-        // A send that was interrupted before is not what this is asked for.
+        // An interruption of an earlier send does not concern this call.
         self.socket().take_interrupted();
         loop {
             if self.unsent
@@ -133,12 +138,13 @@ impl Link {
                 Ok(Message::Text(text)) => return self.heard(Payload::Text(text.as_str().to_owned())),
                 Ok(Message::Binary(bytes)) => return self.heard(Payload::Binary(bytes.into())),
                 Ok(Message::Close(frame)) => {
-                    // The answering close frame goes out if it can at once; there is nothing more to wait for.
+                    // The close frame that answers goes out if the socket takes it at once. There is nothing else to
+                    // wait for.
                     self.socket().set_deadline(Instant::now());
                     let _ = self.socket.flush();
                     return Received::Ended(farewell(frame.as_ref()));
                 }
-                // A ping is answered at once, since this may have been the last call for a while.
+                // Answer a ping at once, because this may be the last call for a while.
                 Ok(_) => {
                     self.heard_now();
                     let now = Instant::now();
@@ -164,8 +170,8 @@ impl Link {
         }
     }
 
-    /// Sends a message, and waits until the deadline for the socket to take all of it. What it has not taken by then stays in
-    /// the buffer, and goes out with whatever is called next; there is always a try, also behind the deadline.
+    /// Sends a message, and waits until the deadline for the socket to take all of it. The rest stays in the buffer,
+    /// and goes out with the next call of any kind. There is always one try, even after the deadline.
     pub(super) fn send(&mut self, payload: &Payload, deadline: Instant) -> Sent {
         let message = match payload {
             Payload::Text(text) => Message::text(text.as_str()),
@@ -175,7 +181,7 @@ impl Link {
     }
 
     fn write(&mut self, message: Message, deadline: Instant) -> Sent {
-        // Makes room in the buffer.
+        // Make room in the buffer.
         if self.unsent
             && let Sent::Ended(why) = self.flush(deadline)
         {
@@ -184,7 +190,7 @@ impl Link {
         self.socket().set_deadline(deadline);
         match self.socket.write(message) {
             Ok(()) => self.flush(deadline),
-            // It is in the buffer.
+            // The payload is in the buffer.
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => self.flush(deadline),
             Err(Error::WriteBufferFull(_)) => Sent::Full,
             Err(error) => Sent::Ended(self.fail(&error)),
@@ -197,7 +203,7 @@ impl Link {
             match self.socket.flush() {
                 Ok(()) => self.unsent = false,
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A signal or a waker ends a poll, and no sending.
+                    // A signal or a waker ends a poll, but not a send.
                     if Instant::now() < deadline {
                         continue;
                     }
@@ -213,7 +219,7 @@ impl Link {
         self.socket.get_mut().socket()
     }
 
-    /// Sends what is in the buffer, says goodbye, and waits until the deadline for the server to do the same.
+    /// Sends the rest of the buffer and a close frame, and waits until the deadline for the server to close too.
     ///
     /// # Errors
     /// Why not everything could be sent.
@@ -252,7 +258,7 @@ impl Link {
         self.pinged = None;
     }
 
-    /// When to look next whether the server is still there.
+    /// When to check next whether the server is still there.
     fn next_check(&self) -> Option<Instant> {
         match self.pinged {
             Some(pinged) => pinged.checked_add(self.pong_timeout),
@@ -261,7 +267,7 @@ impl Link {
         }
     }
 
-    /// Nothing could be read: pings if it is time to, and gives up if the last ping was long ago.
+    /// Nothing could be read: pings the server if a ping is due, and gives up if the last ping is too old.
     fn check_life(&mut self) -> Option<Received> {
         let now = Instant::now();
         if self.next_check().is_none_or(|check| now < check) {
@@ -277,9 +283,9 @@ impl Link {
         }
     }
 
-    /// The connection is over: tells the server why if the fault is in what it sent, and gives the reason.
+    /// The connection has failed: tells the server why if the server caused the error, and returns the reason.
     fn fail(&mut self, error: &Error) -> String {
-        // Nothing can be sent any more, but something may be left to be read.
+        // Nothing can be sent any more, but there may still be something to read.
         self.unsent = false;
         let code = match error {
             Error::Capacity(_) => Some(CloseCode::Size),
@@ -296,12 +302,12 @@ impl Link {
     }
 }
 
-/// What may wait for the socket; more than the least that tungstenite asks for.
-fn buffer_bytes_max(options: &Options) -> usize {
+/// The most bytes that may wait for the socket; more than the minimum that tungstenite requires.
+fn buffer_bytes_max(options: &ClientOptions) -> usize {
     WRITE_BUFFER_BYTES.saturating_add(options.outbox_bytes_max.max(1))
 }
 
-/// What a close frame says, as a sentence without control characters.
+/// The content of a close frame, as a sentence without control characters.
 fn farewell(frame: Option<&CloseFrame>) -> String {
     match frame {
         Some(frame) if frame.reason.is_empty() => format!("the server closed with {}", u16::from(frame.code)),
