@@ -22,6 +22,7 @@ use crate::{
         upstream::{self, Pool},
     },
     engine::{
+        arrival::Role,
         core::{Core, CoreLinks, Link},
         counters::Shared,
         hub::{Hub, Limits},
@@ -66,7 +67,6 @@ pub struct Builder {
     config: Config,
     has_listen: bool,
     extensions: Extensions,
-    publishes_past_filters: bool,
     pages: Vec<Page>,
 }
 
@@ -141,7 +141,7 @@ impl Builder {
     /// Lets everyone who reaches the port publish with `POST /publish` although the server has filters and no publish key:
     /// what comes that way passes no filter, and is published as it is.
     pub fn publish_past_filters(mut self) -> Self {
-        self.publishes_past_filters = true;
+        self.extensions.publishes_past_filters = true;
         self
     }
 
@@ -196,13 +196,14 @@ impl Builder {
     /// on, or the system's refusal.
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
-        let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
+        let role = if self.pages.is_empty() { Role::Public } else { Role::Pages };
+        self.extensions.pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
         let (plan, bridge, upstream) = prepare(&self.config)?;
         let cores = plan.cpus.len();
         let mut listeners: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
         let (mut places, mut socket_files) = (Vec::new(), Vec::new());
         for index in 0..self.config.listen.len() {
-            let listening = listen(&self.config.listen, index, cores, Buffers::from(&self.config))?;
+            let listening = listen(&self.config.listen, index, role, cores, Buffers::from(&self.config))?;
             places.push(listening.at);
             socket_files.extend(listening.file);
             for (of_core, listener) in listeners.iter_mut().zip(listening.listeners) {
@@ -235,15 +236,7 @@ impl Builder {
             ended,
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
-        let has_filters = !self.extensions.filters.is_empty() && !self.publishes_past_filters;
         let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
-        for core in &mut assembled {
-            core.turn.hub.pages = pages.clone();
-            if pages.is_some() {
-                core.turn.sockets.reserve_a_few();
-            }
-            core.turn.hub.has_filters = has_filters;
-        }
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
             handle.start_bridge(bridge, downlinks)?;

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 9] = [
     &["protocol"],
     &["client"],
     &["engine"],
-    &["extension"],
+    &["application", "extension"],
     &["edge"],
     &["server"],
     &["ffi"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 9] = [
 const ENGINE: [&[&str]; 5] = [
     &[
         "arena",
+        "arrival",
         "clock",
         "counters",
         "index",
@@ -36,7 +37,7 @@ const ENGINE: [&[&str]; 5] = [
         "timers",
         "wake",
     ],
-    &["hub"],
+    &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
     &["alarm", "connection", "core", "listener", "pace", "reactor", "uplink"],

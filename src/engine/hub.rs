@@ -20,7 +20,6 @@ mod deadlines;
 mod http;
 mod limits;
 mod linger;
-mod pages;
 mod pausing;
 mod pieces;
 mod publish;
@@ -32,13 +31,15 @@ mod unfinished;
 mod websocket;
 mod work;
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use slab::Slab;
 
 use crate::{
     config::memory,
     engine::{
+        application::Application,
+        arrival::Arrival,
         clock::Clock,
         counters::Stats,
         outbox::{Flushed, Outboxes},
@@ -48,8 +49,6 @@ use crate::{
         subscriptions::Subscriptions,
         timers::Timers,
     },
-    error::Refusal,
-    protocol::http::{Pages, RequestHead},
 };
 
 use self::{
@@ -71,44 +70,9 @@ pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(TURN_BYTES_MAX <= memory::TURN_BYTES);
 
-/// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
-pub(crate) trait Application: Send {
-    /// A handshake was accepted, and the answer to it is queued.
-    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>);
-
-    /// A whole message has come; text is UTF-8.
-    fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]);
-
-    /// The body of a `POST /publish` has come; gives the number of channels that it went to.
-    ///
-    /// # Errors
-    /// What is wrong with it; nothing was published then.
-    fn on_publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal>;
-
-    /// A connection that was open ends, for whatever reason. Called once.
-    fn on_close(&mut self, hub: &mut Hub, slot: Slot);
-
-    /// The links that a message needs to be carried out, a bit for each, as [`Hub::links_of_channel`] and
-    /// [`Hub::links_of_subscription`] say. Called before the message is, and only while a link is congested. What may do
-    /// anything needs all of them.
-    fn links_needed(&mut self, _: &mut Hub, _: &[u8]) -> u64 {
-        u64::MAX
-    }
-
-    /// What it keeps about an open connection, in bytes: what [`Hub::application_keeps`] was told.
-    fn kept_bytes(&self, slot: Slot) -> usize {
-        let _ = slot;
-        0
-    }
-}
-
 /// The state of one core.
 pub(crate) struct Hub {
     pub(crate) limits: Limits,
-    /// What it serves in place of LHTTP, on a server of pages.
-    pub(crate) pages: Option<Arc<Pages>>,
-    /// `POST /publish` would bypass filters: it needs the key.
-    pub(crate) has_filters: bool,
     clock: Clock,
     /// Milliseconds for which the core has run: an even number, see [`Session::heard`].
     now: u64,
@@ -154,8 +118,6 @@ impl Hub {
         Self {
             clock: Clock::new(limits.grace()),
             limits,
-            pages: None,
-            has_filters: false,
             now: 0,
             sessions: Slab::new(),
             next_generation: 0,
@@ -206,18 +168,15 @@ impl Hub {
         self.begin_turn(now, now);
     }
 
-    /// A connection was accepted; the peer's address is `None` on a unix socket.
-    pub(crate) fn open(&mut self, peer: impl Into<Option<SocketAddr>>) -> ConnectionKey {
-        self.admit(peer.into(), false)
-    }
-
-    fn admit(&mut self, peer: Option<SocketAddr>, is_reserved: bool) -> ConnectionKey {
+    /// A connection was accepted.
+    pub(crate) fn open(&mut self, arrival: impl Into<Arrival>) -> ConnectionKey {
+        let arrival = arrival.into();
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.sessions.insert(Session::new(generation, peer, is_reserved, self.now)) as Slot;
+        let slot = self.sessions.insert(Session::new(generation, arrival, self.now)) as Slot;
         self.outboxes.open(slot);
         self.recount(slot);
-        self.schedule(slot, self.now + self.request_timeout(is_reserved));
+        self.schedule(slot, self.now + self.request_timeout(arrival.is_reserved));
         self.stats.accepted += 1;
         ConnectionKey { slot, generation }
     }

@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{
     config::{Config, Listen},
+    engine::arrival::Role,
     error::StartError,
 };
 
@@ -29,7 +30,13 @@ const BACKLOG: i32 = 4096;
 
 /// A core's end of a place that is listened on.
 #[derive(Debug)]
-pub(crate) enum Listener {
+pub(crate) struct Listener {
+    pub(crate) role: Role,
+    socket: ListeningSocket,
+}
+
+#[derive(Debug)]
+enum ListeningSocket {
     /// Its connections inherit the size of the send buffer.
     Tcp(TcpListener),
     /// Its connections do not.
@@ -47,6 +54,13 @@ pub(crate) struct Listening {
     pub(crate) file: Option<SocketFile>,
 }
 
+/// The sockets of a place, one for each core.
+struct Bound {
+    at: Listen,
+    sockets: Vec<ListeningSocket>,
+    file: Option<SocketFile>,
+}
+
 /// What the kernel keeps for an accepted socket in each direction; 0 lets it decide.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Buffers {
@@ -60,20 +74,28 @@ impl From<&Config> for Buffers {
     }
 }
 
-/// Listens on `all[index]` for each of `cores`.
+/// Listens on `all[index]` for each of `cores`. All listeners have this role.
 ///
 /// # Errors
 /// [`StartError::Listen`] when the place is taken, also if another server would share it.
-pub(crate) fn listen(all: &[Listen], index: usize, cores: usize, buffers: Buffers) -> Result<Listening, StartError> {
+pub(crate) fn listen(
+    all: &[Listen],
+    index: usize,
+    role: Role,
+    cores: usize,
+    buffers: Buffers,
+) -> Result<Listening, StartError> {
     let at = &all[index];
-    let listening = match at {
+    let bound = match at {
         Listen::Tcp(address) => {
             let is_v6_only = shares_its_port(*address, all);
             listen_on_address(*address, is_v6_only, cores, buffers)
         }
         Listen::Unix(path) => unix::listen(path, cores, buffers.send_bytes),
     };
-    listening.map_err(|source| StartError::Listen { at: at.clone(), source })
+    let Bound { at, sockets, file } = bound.map_err(|source| StartError::Listen { at: at.clone(), source })?;
+    let listeners = sockets.into_iter().map(|socket| Listener { role, socket }).collect();
+    Ok(Listening { at, listeners, file })
 }
 
 /// Whether `[::]` must leave IPv4 to another address. Alone it takes both families.
@@ -82,19 +104,14 @@ fn shares_its_port(address: SocketAddr, all: &[Listen]) -> bool {
     address.ip() == Ipv6Addr::UNSPECIFIED && address.port() != 0 && all.iter().filter_map(Listen::tcp).any(has_port)
 }
 
-fn listen_on_address(
-    mut address: SocketAddr,
-    is_v6_only: bool,
-    cores: usize,
-    buffers: Buffers,
-) -> io::Result<Listening> {
+fn listen_on_address(mut address: SocketAddr, is_v6_only: bool, cores: usize, buffers: Buffers) -> io::Result<Bound> {
     let is_shared = cores > 1;
     if is_shared && address.port() != 0 {
         // SO_REUSEPORT would let a second server of the same user take half of the connections: without it the bind
         // fails when somebody listens.
         bind(address, is_v6_only, false)?;
     }
-    let mut listeners = Vec::with_capacity(cores);
+    let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
         let socket = bind(address, is_v6_only, is_shared)?;
         // Accepted sockets inherit them. Left to itself, Linux lets each grow to 4 MiB when its peer does not read, and to
@@ -108,9 +125,9 @@ fn listen_on_address(
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         address = listener.local_addr()?; // the port, when it was 0
-        listeners.push(Listener::Tcp(TcpListener::from_std(listener)));
+        sockets.push(ListeningSocket::Tcp(TcpListener::from_std(listener)));
     }
-    Ok(Listening { at: address.into(), listeners, file: None })
+    Ok(Bound { at: address.into(), sockets, file: None })
 }
 
 fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<Socket> {
@@ -129,9 +146,9 @@ fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<So
 impl Listener {
     /// The next connection, with its peer's address if it has one. One of a unix socket is given as if it were of TCP.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
-        match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer))),
-            Self::Unix { listener, send_buffer_bytes } => {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer))),
+            ListeningSocket::Unix { listener, send_buffer_bytes } => {
                 let (stream, _) = listener.accept()?;
                 if *send_buffer_bytes > 0 {
                     // The socket works with the system's size too.
@@ -144,25 +161,25 @@ impl Listener {
     }
 }
 
+impl Listener {
+    fn source(&mut self) -> &mut dyn Source {
+        match &mut self.socket {
+            ListeningSocket::Tcp(listener) => listener,
+            ListeningSocket::Unix { listener, .. } => listener,
+        }
+    }
+}
+
 impl Source for Listener {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.register(registry, token, interests),
-            Self::Unix { listener, .. } => listener.register(registry, token, interests),
-        }
+        self.source().register(registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.reregister(registry, token, interests),
-            Self::Unix { listener, .. } => listener.reregister(registry, token, interests),
-        }
+        self.source().reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.deregister(registry),
-            Self::Unix { listener, .. } => listener.deregister(registry),
-        }
+        self.source().deregister(registry)
     }
 }

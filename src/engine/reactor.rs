@@ -1,29 +1,23 @@
 //! A core's sockets and its poll: accepting, and which connections have something to read.
 
+mod quota;
 mod reserve;
 mod sockets;
 
 use std::{
     io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, event::Event};
 
-use crate::{
-    config::RESERVED_PER_CORE,
-    engine::{
-        alarm::Alarm, connection::Connections, hub::Hub, listener::Listener, log_limit::LogLimit, session::Ended,
-        slot::ConnectionKey,
-    },
+use crate::engine::{
+    alarm::Alarm, arrival::Arrival, connection::Connections, hub::Hub, listener::Listener, log_limit::LogLimit,
+    session::Ended, slot::ConnectionKey,
 };
 
-use self::reserve::Reserve;
+use self::quota::Quotas;
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -55,8 +49,8 @@ pub(crate) struct Reactor {
     accepts: bool,
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
-    /// Connections over the limit.
-    reserve: Reserve,
+    /// How many connections there may be.
+    quotas: Quotas,
     /// When the alarm will end the next poll, if it was set for that.
     wake: Option<Duration>,
     /// When the last poll was to return at the latest.
@@ -65,15 +59,12 @@ pub(crate) struct Reactor {
     polls_left: usize,
     /// The last poll has told of nothing, whatever there was.
     was_interrupted: bool,
-    /// Connections open on all cores, without those over the limit.
-    open: Arc<AtomicUsize>,
-    connections_max: usize,
     /// When it was made.
     start: Instant,
 }
 
 impl Reactor {
-    /// A reactor that listens.
+    /// A reactor that listens. Of `connections_max` public connections, `open` are there on all cores.
     ///
     /// # Errors
     /// What the system says.
@@ -96,20 +87,18 @@ impl Reactor {
             next_listener: 0,
             accepts: true,
             accept_retry: None,
-            reserve: Reserve::new(RESERVED_PER_CORE),
+            quotas: Quotas::new(open, connections_max),
             wake: None,
             due: Duration::ZERO,
             polls_left: 0,
             was_interrupted: false,
-            open,
-            connections_max,
             start: Instant::now(),
         })
     }
 
     /// Connections that are open already stay, however many.
     pub(crate) fn set_connections_max(&mut self, connections_max: usize) {
-        self.connections_max = connections_max;
+        self.quotas.set_connections_max(connections_max);
     }
 
     /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
@@ -176,24 +165,26 @@ impl Reactor {
             return;
         }
         self.accept_retry = None;
-        let (mut left, mut left_over) = (ACCEPTS_PER_TURN, self.reserve.accepts_per_turn());
+        self.quotas.begin_turn();
+        let (mut left, mut has_left) = (ACCEPTS_PER_TURN, false);
         let began = Instant::now();
         for _ in 0..self.listeners.len() {
             if left == 0 {
                 break;
             }
             let index = self.next_listener;
-            // Whoever floods one must not starve the others: the next turn begins behind the one that took it all.
+            // A flood on one must not starve the others: the next turn begins behind the one that took it all.
             self.next_listener = (index + 1) % self.listeners.len();
+            let role = self.listeners[index].role;
             while left > 0 {
-                if left_over == 0 && self.open.load(Ordering::Relaxed) >= self.connections_max {
-                    return; // `accepts` stays set
+                if !self.quotas.of(role).may_accept() {
+                    has_left = true;
+                    break;
                 }
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
                         left = if began.elapsed() < ACCEPT_TIME { left - 1 } else { 0 };
-                        let is_over = self.admit(hub, stream, peer);
-                        left_over = left_over.saturating_sub(usize::from(is_over));
+                        self.admit(hub, stream, Arrival { peer, role, is_reserved: false });
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_out_of_fds(&error) => {
@@ -206,22 +197,22 @@ impl Reactor {
                 }
             }
         }
-        self.accepts = left == 0;
+        self.accepts = left == 0 || has_left;
     }
 
-    /// Takes in a connection, and says whether it is over the limit.
-    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, peer: Option<SocketAddr>) -> bool {
-        let is_over = self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max;
+    /// Takes in a connection, on a reserved place if it is over the limit.
+    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, arrival: Arrival) {
+        let role = arrival.role;
+        let is_over = self.quotas.of(role).count();
         if is_over {
-            self.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place
-            self.make_room(hub);
+            self.make_room(hub, role);
         }
-        let key = if is_over { hub.open_reserved(peer) } else { hub.open(peer) };
+        let key = if is_over { hub.open_reserved(arrival) } else { hub.open(arrival) };
         let registered =
             self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
-        self.connections.insert(key.slot, stream, is_over);
+        self.connections.insert(key.slot, stream, role, is_over);
         if is_over {
-            self.reserve.add(key);
+            self.quotas.of(role).reserve.add(key);
             self.make_ready(key); // in this turn, for in the next it may have to give way
         }
         if let Err(error) = registered {
@@ -229,7 +220,6 @@ impl Reactor {
             LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
             hub.abandon(key.slot);
         }
-        is_over
     }
 
     /// Closes the sockets of the connections that are over.
@@ -237,11 +227,7 @@ impl Reactor {
         for ended in ended {
             let slot = ended.slot;
             let connection = self.connections.remove(ended);
-            if connection.is_reserved {
-                self.reserve.remove(slot);
-            } else {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-            }
+            self.quotas.of(connection.role).release(slot, connection.is_reserved);
             self.accept_retry = None; // a file descriptor is free again
         }
     }
@@ -299,6 +285,7 @@ mod tests {
     use crate::{
         config::{Config, Listen},
         engine::{
+            arrival::Role,
             hub::Limits,
             listener::{Buffers, listen},
         },
@@ -333,7 +320,8 @@ mod tests {
     #[test]
     fn a_flood_on_one_listener_does_not_starve_the_others() {
         let any: [Listen; 1] = ["127.0.0.1:0".parse().expect("an address")];
-        let places: Vec<_> = (0..3).map(|_| listen(&any, 0, 1, Buffers::default()).expect("a free port")).collect();
+        let places: Vec<_> =
+            (0..3).map(|_| listen(&any, 0, Role::Public, 1, Buffers::default()).expect("a free port")).collect();
         let ports: Vec<_> = places.iter().map(|place| place.at.tcp().expect("an address").port()).collect();
         let listeners: Vec<_> = places.into_iter().flat_map(|place| place.listeners).collect();
         let mut hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));

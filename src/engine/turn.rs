@@ -14,7 +14,8 @@ use std::{io, time::Duration};
 use crossbeam_channel::Sender;
 
 use crate::engine::{
-    hub::{Application, Hub, SHARE_UNITS},
+    application::Application,
+    hub::{Hub, SHARE_UNITS},
     inbox::{Inbox, Options},
     lanes::Lanes,
     outbox::Sink,

@@ -6,7 +6,8 @@ use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use crate::{
     engine::{
-        hub::{Application, Hub},
+        application::Application,
+        hub::Hub,
         outbox::Sink,
         session::{Ended, Phase},
         slot::Slot,
@@ -172,6 +173,11 @@ impl Hub {
     pub(crate) fn stop_publishing(&mut self) {
         self.is_draining = true;
         self.relays.tell_stopping();
+    }
+
+    /// Whether it stops: new clients are turned away.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining
     }
 
     /// A peer core has ended.

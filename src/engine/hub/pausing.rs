@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 
 use crate::{
     engine::{
-        hub::{Application, Hub},
+        application::Application,
+        hub::Hub,
         session::Phase,
         slot::{ConnectionKey, Slot},
     },

@@ -4,7 +4,8 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::{
     engine::{
-        hub::{Application, Hub, work::MESSAGE_UNITS},
+        application::Application,
+        hub::{Hub, work::MESSAGE_UNITS},
         session::Phase,
         slot::Slot,
     },

@@ -1,12 +1,12 @@
-//! Fixed documents, for a server that has nothing but those.
+//! Fixed documents.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt};
 
 /// A fixed document: what `GET` and `HEAD` of its path are answered with.
 ///
 /// Every answer says `Cache-Control: no-cache`, `X-Content-Type-Options: nosniff` (as all of this server do),
-/// `Referrer-Policy: no-referrer` and a `Content-Security-Policy`, which lets a browser load and run nothing at all unless [`Page::policy`] says more. See
-/// [`Builder::page`](crate::Builder::page) for what serves it.
+/// `Referrer-Policy: no-referrer` and a `Content-Security-Policy`, which lets a browser load and run nothing at all unless
+/// [`Page::policy`] says more. See [`Builder::page`](crate::Builder::page) for what serves it.
 ///
 /// ```
 /// use lhttp::Page;
@@ -73,15 +73,13 @@ impl fmt::Debug for Page {
 }
 
 /// All the pages of a server, each at its own path.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pages(Vec<Page>);
 
 impl Pages {
-    /// `None` when there are none: then the server speaks LHTTP.
-    ///
     /// # Errors
     /// One sentence: a path twice, or a page that no request can ask for or no header can describe.
-    pub(crate) fn new(pages: Vec<Page>) -> Result<Option<Arc<Self>>, String> {
+    pub(crate) fn new(pages: Vec<Page>) -> Result<Self, String> {
         for (index, page) in pages.iter().enumerate() {
             if let Some(fault) = page.fault() {
                 return Err(fault);
@@ -90,7 +88,7 @@ impl Pages {
                 return Err(format!("page: {} is given twice", page.path));
             }
         }
-        Ok((!pages.is_empty()).then(|| Arc::new(Self(pages))))
+        Ok(Self(pages))
     }
 
     /// The page at this path. There are a handful: looking at each is the plainest way.
@@ -114,7 +112,7 @@ mod tests {
     #[test]
     fn a_page_is_found_by_its_path_alone() {
         let pages = Pages::new(vec![page("/", "text/html"), page("/two", "text/plain")]);
-        let pages = pages.unwrap().expect("two pages");
+        let pages = pages.unwrap();
         assert_eq!(pages.at("/two").unwrap().parts().2, b"/two");
         assert!(pages.at("/two/").is_none() && pages.at("").is_none() && pages.at("/Two").is_none());
     }

@@ -23,6 +23,8 @@ struct Publishing {
 }
 
 impl Application for Publishing {
+    only_websockets!();
+
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
@@ -34,10 +36,6 @@ impl Application for Publishing {
         if self.expects_repeats {
             hub.expect_repeats(head.as_bytes(), no_echo);
         }
-    }
-
-    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
-        Ok(0)
     }
 
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}
