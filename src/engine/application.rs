@@ -10,9 +10,9 @@ use crate::{
 
 /// What runs on a core's engine. All methods are called on the core's thread, and must not block.
 pub(crate) trait Application: Send {
-    /// Says how a request goes on, by its head. The engine has read and checked the head; it reads the body, answers, and
-    /// keeps or closes the connection. Called again for the same request if that had to wait for a link, so it changes
-    /// nothing but counters of refusals.
+    /// Says how a request goes on, by its head and by the role of the listener that has accepted the connection. The engine
+    /// has read and checked the head; it reads the body, sends the answer, and keeps or closes the connection. A request that
+    /// waits for a link is asked about again later, so this changes nothing.
     ///
     /// [`Route::Answer`] to a request that asks for a WebSocket refuses it: neither [`Application::on_open`] nor
     /// [`Application::on_close`] is called.
@@ -22,7 +22,7 @@ pub(crate) trait Application: Send {
     /// client is told 503, and [`Application::on_request`] is not called.
     fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool;
 
-    /// The whole body of a request has come that went to [`Route::Body`] with this endpoint. Gives the answer.
+    /// The whole body of a request has come, for the endpoint that [`Route::Body`] has named. Gives the answer.
     fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_>;
 
     /// A handshake was accepted, and the answer to it is queued.
@@ -51,11 +51,11 @@ pub(crate) trait Application: Send {
 /// How a request goes on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Route<'a> {
-    /// It is answered at once. If it has a body all the same, the connection is closed behind the answer.
+    /// It is answered at once. An unexpected body is not read: the connection is closed behind the answer.
     Answer(Answer<'a>),
     /// Its body is received, and then given to [`Application::on_body`].
     Body(BodyRoute),
-    /// The connection becomes a WebSocket, if the handshake is sound. A server that stops tells it 503.
+    /// The connection becomes a WebSocket if the handshake is sound, and the server is not stopping.
     Upgrade,
 }
 

@@ -250,6 +250,7 @@ impl Hub {
                 write_response_head(turn, status, extra, content_type, body.len(), persistence)
             });
         } else {
+            self.has_answered(body.len());
             self.push_http(slot, |turn| write_response(turn, status, extra, content_type, body, persistence));
         }
     }

@@ -63,6 +63,7 @@ const BODY: Endpoint = Endpoint(7);
 fn route(head: &RequestHead<'_, '_>) -> Route<'static> {
     match head.method {
         _ if head.names_websocket => Route::Upgrade,
+        "GET" if head.path == "/long" => Route::Answer(Answer { body: &[b'x'; 80_000], ..Answer::text(200, "") }),
         "POST" => Route::Body(BodyRoute { endpoint: BODY, bytes_max: 1000, too_big: "too big" }),
         _ => Route::Answer(Answer::text(200, "ok")),
     }

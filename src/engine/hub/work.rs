@@ -145,6 +145,11 @@ impl Hub {
         self.work.done = self.work.done.max(units);
     }
 
+    /// A request is answered with so many bytes.
+    pub(super) fn has_answered(&mut self, bytes: usize) {
+        self.work.add(bytes as u64 / BYTES_PER_UNIT);
+    }
+
     /// A message's head was read, or found wrong: so many bytes of it, and of a body that was looked through.
     pub(crate) fn has_parsed(&mut self, head_bytes: usize, body_bytes: usize) {
         self.work.add(HEAD_BYTE_UNITS * head_bytes as u64 + BODY_BYTE_UNITS * body_bytes as u64);
