@@ -1,6 +1,8 @@
 //! The server: from a configuration to running cores, and the handle to them.
 
 mod handle;
+mod listening;
+mod pages;
 mod reload;
 
 use std::{
@@ -22,12 +24,11 @@ use crate::{
         upstream::{self, Pool},
     },
     engine::{
-        arrival::Role,
         core::{Core, CoreLinks, Link},
         counters::Shared,
         hub::{Hub, Limits},
         inbox::{Inbox, Mailbox, inbox},
-        listener::{Buffers, Listener, listen},
+        listener::Listener,
         pace::Pace,
         reactor::{Reactor, WAKER},
         turn::Turn,
@@ -36,8 +37,9 @@ use crate::{
     },
     error::StartError,
     extension::{Context, Dispatch, Extensions, Filter, Processor},
-    protocol::http::{Page, Pages},
 };
+
+use self::{listening::Listening, pages::PagesPlan};
 
 pub use self::{
     handle::{Handle, Stopper},
@@ -67,7 +69,7 @@ pub struct Builder {
     config: Config,
     has_listen: bool,
     extensions: Extensions,
-    pages: Vec<Page>,
+    pages: PagesPlan,
 }
 
 /// What the options come to, and what is ready to be started of them.
@@ -152,22 +154,6 @@ impl Builder {
         self
     }
 
-    /// Serves this page, besides those that were given before, **and nothing else**: a server with pages has neither
-    /// WebSocket nor `/publish` nor `/healthz`. It is a second server of the same process, on a port of its own, with the
-    /// same limits, timeouts and reading of HTTP as the first; `lhttpd --demo` is one.
-    ///
-    /// ```no_run
-    /// use lhttp::{Page, Server};
-    ///
-    /// let page = Page::new("/", "text/plain; charset=utf-8", b"hello".as_slice());
-    /// let pages = Server::builder().listen("127.0.0.1:9090".parse().unwrap()).cores(1).page(page).start()?;
-    /// # Ok::<(), lhttp::StartError>(())
-    /// ```
-    pub fn page(mut self, page: Page) -> Self {
-        self.pages.push(page);
-        self
-    }
-
     /// Says what [`Builder::start`] would refuse before it asks the system for anything: options, the files that they name,
     /// pages and commands. Gives what the options come to on this machine.
     ///
@@ -183,7 +169,7 @@ impl Builder {
     /// [`StartError::Config`].
     pub fn check(&self) -> Result<Plan, StartError> {
         self.extensions.check()?;
-        Pages::new(self.pages.clone()).map_err(StartError::Config)?;
+        self.pages.check()?;
         Ok(prepare(&self.config)?.0)
     }
 
@@ -196,20 +182,12 @@ impl Builder {
     /// on, or the system's refusal.
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
-        let role = if self.pages.is_empty() { Role::Public } else { Role::Pages };
-        self.extensions.pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
+        self.pages.check()?;
         let (plan, bridge, upstream) = prepare(&self.config)?;
         let cores = plan.cpus.len();
-        let mut listeners: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
-        let (mut places, mut socket_files) = (Vec::new(), Vec::new());
-        for index in 0..self.config.listen.len() {
-            let listening = listen(&self.config.listen, index, role, cores, Buffers::from(&self.config))?;
-            places.push(listening.at);
-            socket_files.extend(listening.file);
-            for (of_core, listener) in listeners.iter_mut().zip(listening.listeners) {
-                of_core.push(listener);
-            }
-        }
+        let listening = Listening::start(&self.config, &self.pages.addresses, cores)?;
+        let addresses: Vec<_> = listening.places.iter().filter_map(Listen::tcp).collect();
+        self.extensions.pages = std::mem::take(&mut self.pages).make(&addresses)?;
         let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
         let shared: Vec<_> = (0..cores).map(|_| Arc::new(Shared::default())).collect();
@@ -220,9 +198,10 @@ impl Builder {
             upstream: None,
             stop_by: Arc::default(),
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
-            addresses: places.iter().filter_map(Listen::tcp).collect(),
-            places,
-            _socket_files: socket_files,
+            addresses,
+            pages: listening.pages,
+            places: listening.places,
+            _socket_files: listening.socket_files,
             message_bytes_max: self.config.message_bytes_max,
             reloader: Reloader::new(
                 mailboxes.clone(),
@@ -236,6 +215,7 @@ impl Builder {
             ended,
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
+        let listeners = listening.listeners;
         let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt};
 ///
 /// Every answer says `Cache-Control: no-cache`, `X-Content-Type-Options: nosniff` (as all of this server do),
 /// `Referrer-Policy: no-referrer` and a `Content-Security-Policy`, which lets a browser load and run nothing at all unless
-/// [`Page::policy`] says more. See [`Builder::page`](crate::Builder::page) for what serves it.
+/// [`Page::policy`] says more. [`Builder::pages_on`](crate::Builder::pages_on) says where pages are served.
 ///
 /// ```
 /// use lhttp::Page;
