@@ -1,5 +1,5 @@
-//! Listening sockets. On a TCP address there is one a core, and the kernel spreads new connections over them; on a path
-//! there is one, which all cores accept from.
+//! Listening sockets. A TCP address has one for each core, and the kernel spreads new connections over them. A path has one,
+//! from which all cores accept.
 
 mod unix;
 
@@ -24,11 +24,10 @@ use crate::{
 
 pub(crate) use self::unix::SocketFile;
 
-/// Connections that the kernel keeps for a core that has not accepted them yet; it takes no more than
-/// `net.core.somaxconn`.
+/// Connections that the kernel keeps until a core accepts them. It keeps no more than `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A core's end of a place that is listened on.
+/// A core's socket of a place that the server listens on.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) role: Role,
@@ -43,14 +42,14 @@ enum ListeningSocket {
     Unix { listener: UnixListener, send_buffer_bytes: usize },
 }
 
-/// A place that is listened on.
+/// A place that the server listens on.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    /// Where, with the port that was taken for 0.
+    /// Where it is, with the port that was taken for 0.
     pub(crate) at: Listen,
     /// One for each core.
     pub(crate) listeners: Vec<Listener>,
-    /// The file to be removed at the end.
+    /// The file that is to be removed at the end.
     pub(crate) file: Option<SocketFile>,
 }
 
@@ -74,10 +73,10 @@ impl From<&Config> for Buffers {
     }
 }
 
-/// Listens on `all[index]` for each of `cores`. All listeners have this role.
+/// Listens on `all[index]` with a listener of this role for each of `cores`.
 ///
 /// # Errors
-/// [`StartError::Listen`] when the place is taken, also if another server would share it.
+/// [`StartError::Listen`] when the place is taken, even if another server would share it.
 pub(crate) fn listen(
     all: &[Listen],
     index: usize,
@@ -98,7 +97,7 @@ pub(crate) fn listen(
     Ok(Listening { at, listeners, file })
 }
 
-/// Whether `[::]` must leave IPv4 to another address. Alone it takes both families.
+/// Whether `[::]` must leave IPv4 to another address. Alone it accepts both families.
 fn shares_its_port(address: SocketAddr, all: &[Listen]) -> bool {
     let has_port = |other: SocketAddr| other.is_ipv4() && other.port() == address.port();
     address.ip() == Ipv6Addr::UNSPECIFIED && address.port() != 0 && all.iter().filter_map(Listen::tcp).any(has_port)
@@ -107,8 +106,8 @@ fn shares_its_port(address: SocketAddr, all: &[Listen]) -> bool {
 fn listen_on_address(mut address: SocketAddr, is_v6_only: bool, cores: usize, buffers: Buffers) -> io::Result<Bound> {
     let is_shared = cores > 1;
     if is_shared && address.port() != 0 {
-        // SO_REUSEPORT would let a second server of the same user take half of the connections: without it the bind
-        // fails when somebody listens.
+        // SO_REUSEPORT would let a second server of the same user take half of the connections. Without it the bind
+        // fails if another server listens.
         bind(address, is_v6_only, false)?;
     }
     let mut sockets = Vec::with_capacity(cores);
@@ -144,7 +143,7 @@ fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<So
 }
 
 impl Listener {
-    /// The next connection, with its peer's address if it has one. One of a unix socket is given as if it were of TCP.
+    /// The next connection, with its peer's address if it has one. A unix socket's connection is given as a TCP stream.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer))),

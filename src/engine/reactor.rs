@@ -1,4 +1,4 @@
-//! A core's sockets and its poll: accepting, and which connections have something to read.
+//! A core's sockets and its poll: it accepts connections, and says which have something to read.
 
 mod quota;
 mod reserve;
@@ -23,18 +23,19 @@ use self::quota::Quotas;
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The token of its alarm.
 const ALARM: Token = Token(usize::MAX - 1);
-/// Listeners have the tokens below it. A connection's token is its slot and its generation, and slots stay far below.
+/// Listeners have the tokens from here downwards. A connection's token is its slot and its generation; slots stay far below.
 const LISTENERS: usize = usize::MAX - 2;
 
-/// Events taken from one poll; more come with the next.
+/// Events of one poll. The next poll brings more.
 const EVENTS_MAX: usize = 1024;
-/// Connections accepted in one turn, and for how long; more in the next.
+/// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 32;
+/// The time after which a turn accepts no more.
 const ACCEPT_TIME: Duration = Duration::from_millis(1);
-/// How long accepting waits when there is no file descriptor left.
+/// How long accepting waits when no file descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What one turn's poll said, beside the connections that it put on the ready list.
+/// A core's poll, its listeners, and the sockets of its connections.
 pub(crate) struct Reactor {
     poll: Poll,
     alarm: Alarm,
@@ -43,7 +44,7 @@ pub(crate) struct Reactor {
     connections: Connections,
     /// Connections that may have something to read.
     ready: Vec<ConnectionKey>,
-    /// The listener that is first to be asked.
+    /// The listener from which the next turn accepts first.
     next_listener: usize,
     /// A listener may have more to accept.
     accepts: bool,
@@ -55,9 +56,9 @@ pub(crate) struct Reactor {
     wake: Option<Duration>,
     /// When the last poll was to return at the latest.
     due: Duration,
-    /// Polls until all that waited when the first of them was full has been told of.
+    /// Polls until every socket has been reported that was ready when the first of them was full.
     polls_left: usize,
-    /// The last poll has told of nothing, whatever there was.
+    /// A signal has interrupted the last poll, so it has reported nothing.
     was_interrupted: bool,
     /// When it was made.
     start: Instant,
@@ -113,13 +114,12 @@ impl Reactor {
         self.due
     }
 
-    /// Whether the polls have told of all that had come, so that what a connection has not said by now it has not sent.
+    /// Whether the polls have reported everything that had arrived. If so, a connection that is not ready has sent nothing.
     fn has_seen_all(&self) -> bool {
         self.polls_left == 0 && !self.was_interrupted
     }
 
-    /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do. Says whether
-    /// anything has.
+    /// Waits for events, at most until `deadline`, and not at all if work is left. Says whether there is anything to do.
     pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<bool> {
         let is_busy = !self.ready.is_empty() || (self.accepts && self.accept_retry.is_none());
         let deadline = deadline.into_iter().chain(self.accept_retry).min();
@@ -137,7 +137,7 @@ impl Reactor {
         }
     }
 
-    /// Sorts the events of the last poll: the hub hears who is writable, the ready list gets who is readable.
+    /// Sorts the events of the last poll: the hub hears of writable connections, the ready list gets readable ones.
     fn sort_events(&mut self, hub: &mut Hub) {
         let mut count = 0;
         for event in &self.events {
@@ -159,7 +159,7 @@ impl Reactor {
         }
     }
 
-    /// Accepts what has come, within the turn's share.
+    /// Accepts new connections, within the turn's share.
     fn accept(&mut self, hub: &mut Hub, now: Duration) {
         if self.accept_retry.is_some_and(|at| now < at) || !self.accepts {
             return;
@@ -173,7 +173,7 @@ impl Reactor {
                 break;
             }
             let index = self.next_listener;
-            // A flood on one must not starve the others: the next turn begins behind the one that took it all.
+            // A flood on one listener must not starve the others: the next turn begins behind the one that took all.
             self.next_listener = (index + 1) % self.listeners.len();
             let role = self.listeners[index].role;
             while left > 0 {
@@ -188,7 +188,7 @@ impl Reactor {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_out_of_fds(&error) => {
-                        // The edge is spent, so this is tried again by time, and `accepts` stays set.
+                        // No event will tell of this connection again: it is tried again by time, and `accepts` stays set.
                         hub.stats.out_of_fds += 1;
                         self.accept_retry = Some(now + ACCEPT_RETRY);
                         return;
@@ -233,7 +233,7 @@ impl Reactor {
     }
 }
 
-/// How many polls are left until all that waits now was told of, behind one that brought this many events.
+/// How many polls are left until every socket that is ready now was reported, after one that brought this many events.
 fn polls_left(before: usize, events: usize, connections: usize) -> usize {
     match before {
         _ if events < EVENTS_MAX => 0,

@@ -97,7 +97,7 @@ pub(crate) enum Incoming {
 /// An HTTP request that is not whole.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// How the connection has come in: no other place keeps it, and no open WebSocket needs it.
+    /// How the connection has come in. It is forgotten when the connection upgrades.
     pub(crate) arrival: Arrival,
     /// Bytes of a head.
     pub(crate) partial: Vec<u8>,

@@ -1,5 +1,4 @@
-//! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). What a path means is said by the
-//! application.
+//! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
 use crate::{
     engine::{
@@ -18,7 +17,7 @@ use crate::{
     },
 };
 
-/// What a handshake with a stopping server is told.
+/// The answer to a handshake with a stopping server.
 const DRAINING: Faulty = (HttpFault::new(503, "draining"), &[("Retry-After", "1")]);
 
 /// How the handling of a head ended.
@@ -27,7 +26,7 @@ enum Handled {
     Answered(usize),
     /// Its body is still to come.
     NeedsBody(session::Body),
-    /// It has to wait for these links; nothing of it was used.
+    /// It has to wait for these links. Nothing of it was used.
     MustWait(u64),
 }
 
@@ -114,7 +113,7 @@ impl Hub {
         match app.on_request(self, slot, head, role) {
             Route::Answer(answer) => {
                 self.stats.requests += 1;
-                // An unexpected body is not read, so where the next request would start is not known.
+                // An unexpected body is not read, so the start of the next request is not known.
                 if answer.closes || head.has_body() {
                     self.push_answer(slot, answer, Persistence::Close, head.method == "HEAD");
                     self.leave(app, slot, Phase::Lingering);
@@ -133,7 +132,7 @@ impl Hub {
         }
     }
 
-    /// Takes the body behind a head if it is there, and else says how it ends.
+    /// Takes the body if all of it is there, or else prepares to receive it.
     fn begin_body(
         &mut self,
         app: &mut dyn Application,
@@ -204,7 +203,7 @@ impl Hub {
         Ok(used)
     }
 
-    /// A whole body has come, and needs no link that is congested.
+    /// Carries out a whole body that needs no congested link, and answers it.
     fn take_body(
         &mut self,
         app: &mut dyn Application,
@@ -255,7 +254,7 @@ impl Hub {
         }
     }
 
-    /// A request that cannot be served ends the connection: where the next one would start is not known.
+    /// Answers a request that cannot be served, and ends the connection: the start of the next request is not known.
     fn answer_fault(&mut self, app: &mut dyn Application, slot: Slot, fault: HttpFault, extra: Extra) {
         self.push_http(slot, |turn| write_fault(turn, fault, extra));
         self.leave(app, slot, Phase::Lingering);

@@ -1,5 +1,5 @@
-//! Connections over the limit: each has a reserved place for one request, so that a full server still says that it is well
-//! and takes `POST /publish`. Which requests these are is said by the application.
+//! Connections over the limit. Each has a reserved place for one request, so that a full server still answers some of
+//! them. The application says which.
 
 use crate::{
     engine::{
@@ -15,7 +15,7 @@ use crate::{
 
 use super::http::{Extra, Faulty};
 
-/// How long a connection on a reserved place has for its request, in milliseconds, if `handshake-timeout` is not less.
+/// The time for a request on a reserved place, in milliseconds. A shorter `handshake-timeout` counts instead.
 const RESERVED_MILLIS: u64 = 5_000;
 
 const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
@@ -33,7 +33,7 @@ impl Hub {
         key
     }
 
-    /// Tells a connection on a reserved place that it is one too many; it lingers to hear it.
+    /// Tells a connection on a reserved place that it is one too many. It lingers to hear that.
     pub(super) fn turn_away(&mut self, slot: Slot) {
         self.count_turned_away();
         self.push_http(slot, |turn| write_fault(turn, TOO_MANY, RETRY));
@@ -57,12 +57,15 @@ impl Hub {
         self.abandon(slot);
     }
 
-    /// Counts a connection that is told 503 without a request, or instead of it.
+    /// Counts a connection that is told 503 instead of an answer.
     pub(crate) fn count_turned_away(&mut self) {
         self.stats.turned_away += 1;
     }
 
-    /// Lets the requests pass that are served by a full server.
+    /// Checks that a full server serves this request.
+    ///
+    /// # Errors
+    /// The 503 that answers it otherwise.
     pub(super) fn check_reserved(&mut self, app: &dyn Application, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
         if app.is_served_when_full(head) {
             return Ok(());

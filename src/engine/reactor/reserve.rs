@@ -9,10 +9,10 @@ use crate::engine::{
     slot::{ConnectionKey, Slot},
 };
 
-/// The part of the places that is given in one turn: one in this many.
+/// One turn gives one place in this many.
 const SHARE_PER_TURN: usize = 4;
 
-/// What a connection is told that gives way.
+/// The answer to a connection that gives way without another.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -29,8 +29,8 @@ impl Reserve {
         Self { taken: VecDeque::new(), places }
     }
 
-    /// How many connections over the limit are accepted in one turn. They are read in that turn, and none of them has to
-    /// give way to the others.
+    /// How many connections over the limit are accepted in one turn. All of them are read in that turn, and none gives way
+    /// to another.
     pub(super) fn accepts_per_turn(&self) -> usize {
         self.places / SHARE_PER_TURN
     }
@@ -47,9 +47,9 @@ impl Reserve {
 }
 
 impl Reactor {
-    /// Makes sure of a reserved place of this role: if there is none, the oldest connection gives way, rather one that has its answer.
-    /// Each was read at least in the turn in which it came, so one that has sent its request by then is answered, whatever
-    /// the others do. The socket is closed when the turn ends.
+    /// Frees a reserved place of this role if all are taken: the oldest connection that has its answer gives way, or else
+    /// the oldest. Each was read at least in the turn in which it came. So a connection that has sent its request by then is
+    /// answered, whatever the others do. The socket is closed when the turn ends.
     pub(super) fn make_room(&mut self, hub: &mut Hub, role: Role) {
         let Reserve { taken, places } = &mut self.quotas.of(role).reserve;
         if taken.len() < *places {
