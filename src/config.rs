@@ -31,7 +31,7 @@ mod validate;
 
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::Login;
-pub(crate) use self::plan::RESERVED_PER_CORE;
+pub(crate) use self::plan::{PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE};
 pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Allow, Denied, parse_url};

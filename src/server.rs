@@ -1,6 +1,8 @@
 //! The server: from a configuration to running cores, and the handle to them.
 
 mod handle;
+mod listening;
+mod pages;
 mod reload;
 
 use std::{
@@ -27,7 +29,7 @@ use crate::{
         hub::Hub,
         inbox::{Inbox, Mailbox, inbox},
         limits::Limits,
-        listener::{Buffers, Listener, listen},
+        listener::Listener,
         pace::Pace,
         reactor::{Reactor, WAKER},
         turn::Turn,
@@ -36,8 +38,9 @@ use crate::{
     },
     error::StartError,
     extension::{Context, Dispatch, Extensions, Filter, Processor},
-    protocol::http::{Page, Pages},
 };
+
+use self::{listening::Listening, pages::PagesPlan};
 
 pub use self::{
     handle::{Handle, Stopper},
@@ -67,8 +70,7 @@ pub struct Builder {
     config: Config,
     has_listen: bool,
     extensions: Extensions,
-    publishes_past_filters: bool,
-    pages: Vec<Page>,
+    pages: PagesPlan,
 }
 
 /// What the options come to, and what is ready to be started of them.
@@ -142,7 +144,7 @@ impl Builder {
     /// Lets everyone who reaches the port publish with `POST /publish` although the server has filters and no publish key:
     /// what comes that way passes no filter, and is published as it is.
     pub fn publish_past_filters(mut self) -> Self {
-        self.publishes_past_filters = true;
+        self.extensions.publishes_past_filters = true;
         self
     }
 
@@ -150,22 +152,6 @@ impl Builder {
     /// bytes as they are. Without a handler their sender gets error 400 `not-lhttp`.
     pub fn raw(mut self, handler: impl Fn(&mut Context<'_>) + Send + Sync + 'static) -> Self {
         self.extensions.raw = Some(Arc::new(handler));
-        self
-    }
-
-    /// Serves this page, besides those that were given before, **and nothing else**: a server with pages has neither
-    /// WebSocket nor `/publish` nor `/healthz`. It is a second server of the same process, on a port of its own, with the
-    /// same limits, timeouts and reading of HTTP as the first; `lhttpd --demo` is one.
-    ///
-    /// ```no_run
-    /// use lhttp::{Page, Server};
-    ///
-    /// let page = Page::new("/", "text/plain; charset=utf-8", b"hello".as_slice());
-    /// let pages = Server::builder().listen("127.0.0.1:9090".parse().unwrap()).cores(1).page(page).start()?;
-    /// # Ok::<(), lhttp::StartError>(())
-    /// ```
-    pub fn page(mut self, page: Page) -> Self {
-        self.pages.push(page);
         self
     }
 
@@ -184,7 +170,7 @@ impl Builder {
     /// [`StartError::Config`].
     pub fn check(&self) -> Result<Plan, StartError> {
         self.extensions.check()?;
-        Pages::new(self.pages.clone()).map_err(StartError::Config)?;
+        self.pages.check()?;
         Ok(prepare(&self.config)?.0)
     }
 
@@ -197,19 +183,12 @@ impl Builder {
     /// on, or the system's refusal.
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
-        let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
+        self.pages.check()?;
         let (plan, bridge, upstream) = prepare(&self.config)?;
         let cores = plan.cpus.len();
-        let mut listeners: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
-        let (mut places, mut socket_files) = (Vec::new(), Vec::new());
-        for index in 0..self.config.listen.len() {
-            let listening = listen(&self.config.listen, index, cores, Buffers::from(&self.config))?;
-            places.push(listening.at);
-            socket_files.extend(listening.file);
-            for (of_core, listener) in listeners.iter_mut().zip(listening.listeners) {
-                of_core.push(listener);
-            }
-        }
+        let listening = Listening::start(&self.config, &self.pages.addresses, cores)?;
+        let addresses: Vec<_> = listening.places.iter().filter_map(Listen::tcp).collect();
+        self.extensions.pages = std::mem::take(&mut self.pages).make(&addresses)?;
         let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
         let shared: Vec<_> = (0..cores).map(|_| Arc::new(Shared::default())).collect();
@@ -220,9 +199,10 @@ impl Builder {
             upstream: None,
             stop_by: Arc::default(),
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
-            addresses: places.iter().filter_map(Listen::tcp).collect(),
-            places,
-            _socket_files: socket_files,
+            addresses,
+            pages: listening.pages,
+            places: listening.places,
+            _socket_files: listening.socket_files,
             message_bytes_max: self.config.message_bytes_max,
             reloader: Reloader::new(
                 mailboxes.clone(),
@@ -236,15 +216,8 @@ impl Builder {
             ended,
         };
         let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
-        let has_filters = !self.extensions.filters.is_empty() && !self.publishes_past_filters;
+        let listeners = listening.listeners;
         let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
-        for core in &mut assembled {
-            core.turn.hub.pages = pages.clone();
-            if pages.is_some() {
-                core.turn.sockets.reserve_a_few();
-            }
-            core.turn.hub.has_filters = has_filters;
-        }
         let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
         if let Some(bridge) = bridge {
             handle.start_bridge(bridge, downlinks)?;

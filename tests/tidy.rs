@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 10] = [
     &["config"],
     &["client"],
     &["engine"],
-    &["extension"],
+    &["application", "extension"],
     &["edge"],
     &["server"],
     &["ffi"],
@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 10] = [
 const ENGINE: [&[&str]; 6] = [
     &[
         "arena",
+        "arrival",
         "clock",
         "counters",
         "index",
@@ -39,7 +40,7 @@ const ENGINE: [&[&str]; 6] = [
         "wake",
     ],
     &["router", "sessions"],
-    &["hub"],
+    &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
     &["alarm", "connection", "core", "listener", "pace", "reactor", "uplink"],

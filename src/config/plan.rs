@@ -3,9 +3,17 @@
 use super::{CORES_MAX, Config, WorstCase, machine};
 use crate::error::StartError;
 
-/// File descriptors that are never a peer's: the standard streams, the log, a bridge's sockets, and what a library's host
-/// has open.
+/// File descriptors that are never a client's: the standard streams, the log, a bridge's sockets, the connections and
+/// listeners of pages, and what a library's host has open.
 const FDS_RESERVED: u64 = 64;
+
+/// Connections open at once on all listeners of pages.
+pub(crate) const PAGES_CONNECTIONS_MAX: usize = 32;
+
+/// Places for connections over that: each is told 503.
+pub(crate) const PAGES_RESERVED: usize = 8;
+
+const _: () = assert!(PAGES_CONNECTIONS_MAX + PAGES_RESERVED <= FDS_RESERVED as usize * 2 / 3);
 
 /// File descriptors of one upstream worker: the connection that it works on, and one that is kept for later.
 const FDS_PER_WORKER: u64 = 2;

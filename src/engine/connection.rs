@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use crate::engine::{
+    arrival::Role,
     hub::CLOSE_TIMEOUT,
     outbox::{Sink, Written},
     session::Ended,
@@ -25,9 +26,14 @@ pub(crate) struct Connection {
     pub(crate) is_ready: bool,
     /// The peer has shut its side: a short read is not the end of what can be read.
     pub(crate) is_read_closed: bool,
-    /// It is over `max-connections`, and has a reserved place for one request.
+    /// It is over the limit of its role, and has a reserved place for one request.
     pub(crate) is_reserved: bool,
+    /// The role of the listener that has accepted it: that one's limit counts it.
+    pub(crate) role: Role,
 }
+
+// In a debug build mio's socket is larger.
+const _: () = assert!(cfg!(debug_assertions) || size_of::<Connection>() == 8);
 
 impl Connection {
     /// Closes the socket. Without more ado the kernel would go on for minutes offering what it has to a peer that does not
@@ -52,12 +58,12 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream, is_reserved: bool) {
+    pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream, role: Role, is_reserved: bool) {
         let slot = slot as usize;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, Connection::default);
         }
-        self.connections[slot] = Connection { stream: Some(stream), is_reserved, ..Connection::default() };
+        self.connections[slot] = Connection { stream: Some(stream), role, is_reserved, ..Connection::default() };
     }
 
     /// Closes a socket. Gives what is left of the connection.

@@ -49,7 +49,8 @@ counters! {
     connections,
     /// Connections accepted.
     accepted,
-    /// Connections turned away with 503, because `max-connections` were open or the server was stopping.
+    /// Connections turned away with 503, because as many were open as their listener takes (`max-connections`, or 32 for
+    /// pages) or the server was stopping.
     turned_away,
     /// Requests over `max-connections` that were served all the same, on a reserved place: `/healthz` and `POST /publish`.
     served_when_full,

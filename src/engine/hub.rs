@@ -22,7 +22,6 @@ mod deadlines;
 mod draining;
 mod flush;
 mod http;
-mod pages;
 mod pausing;
 mod relayed;
 mod reserve;
@@ -31,55 +30,22 @@ mod subscribing;
 mod unfinished;
 mod websocket;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use crate::{
-    engine::{
-        counters::Stats,
-        limits::Limits,
-        outbox::Flushed,
-        router::Router,
-        session::Phase,
-        sessions::Sessions,
-        slot::{ConnectionKey, Slot},
-    },
-    error::Refusal,
-    protocol::http::{Pages, RequestHead},
+use crate::engine::{
+    application::Application,
+    arrival::Arrival,
+    counters::Stats,
+    limits::Limits,
+    outbox::Flushed,
+    router::Router,
+    session::Phase,
+    sessions::Sessions,
+    slot::{ConnectionKey, Slot},
 };
 
 pub(crate) use self::closing::CLOSE_TIMEOUT;
 use self::{acks::Acks, budget::Kept};
-
-/// What gives messages their meaning. It is above the engine, which knows it by this trait alone.
-pub(crate) trait Application: Send {
-    /// A handshake was accepted, and the answer to it is queued.
-    fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>);
-
-    /// A whole message has come; text is UTF-8.
-    fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]);
-
-    /// The body of a `POST /publish` has come; gives the number of channels that it went to.
-    ///
-    /// # Errors
-    /// What is wrong with it; nothing was published then.
-    fn on_publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal>;
-
-    /// A connection that was open ends, for whatever reason. Called once.
-    fn on_close(&mut self, hub: &mut Hub, slot: Slot);
-
-    /// The links that a message needs to be carried out, a bit for each, as [`Router::links_of_channel`] and
-    /// [`Router::links_of_subscription`] say. Called before the message is carried out, and only while a link is congested.
-    /// A message that may do anything needs all of them.
-    fn links_needed(&mut self, _: &mut Hub, _: &[u8]) -> u64 {
-        u64::MAX
-    }
-
-    /// What it keeps about an open connection, in bytes: what [`Hub::application_keeps`] was told.
-    fn kept_bytes(&self, slot: Slot) -> usize {
-        let _ = slot;
-        0
-    }
-}
 
 /// The state of one core.
 pub(crate) struct Hub {
@@ -90,10 +56,6 @@ pub(crate) struct Hub {
     acks: Acks,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
-    /// What it serves in place of LHTTP, on a server of pages.
-    pub(crate) pages: Option<Arc<Pages>>,
-    /// `POST /publish` would bypass filters: it needs the key.
-    pub(crate) has_filters: bool,
     kept: Kept,
     is_draining: bool,
     /// What [`Hub::take_messages`] has counted already.
@@ -112,8 +74,6 @@ impl Hub {
             acks: Acks::default(),
             limits,
             stats: Stats::default(),
-            pages: None,
-            has_filters: false,
             kept: Kept::default(),
             is_draining: false,
             messages_seen: 0,
@@ -129,16 +89,13 @@ impl Hub {
         self.router.outboxes.set_now(self.sessions.now());
     }
 
-    /// A connection was accepted; the peer's address is `None` on a unix socket.
-    pub(crate) fn open(&mut self, peer: impl Into<Option<SocketAddr>>) -> ConnectionKey {
-        self.admit(peer.into(), false)
-    }
-
-    fn admit(&mut self, peer: Option<SocketAddr>, is_reserved: bool) -> ConnectionKey {
-        let key = self.sessions.insert(peer, is_reserved);
+    /// A connection was accepted.
+    pub(crate) fn open(&mut self, arrival: impl Into<Arrival>) -> ConnectionKey {
+        let arrival = arrival.into();
+        let key = self.sessions.insert(arrival);
         self.router.outboxes.open(key.slot);
         self.recount(key.slot);
-        self.sessions.schedule(key.slot, self.sessions.now() + self.request_timeout(is_reserved));
+        self.sessions.schedule(key.slot, self.sessions.now() + self.request_timeout(arrival.is_reserved));
         self.stats.accepted += 1;
         key
     }

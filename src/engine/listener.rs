@@ -1,5 +1,5 @@
-//! Listening sockets. On a TCP address there is one a core, and the kernel spreads new connections over them; on a path
-//! there is one, which all cores accept from.
+//! Listening sockets. A TCP address has one for each core, and the kernel spreads new connections over them. A path has one,
+//! from which all cores accept.
 
 mod unix;
 
@@ -18,33 +18,46 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{
     config::{Config, Listen},
+    engine::arrival::Role,
     error::StartError,
 };
 
 pub(crate) use self::unix::SocketFile;
 
-/// Connections that the kernel keeps for a core that has not accepted them yet; it takes no more than
-/// `net.core.somaxconn`.
+/// Connections that the kernel keeps until a core accepts them. It keeps no more than `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// A core's end of a place that is listened on.
+/// A core's socket of a place that the server listens on.
 #[derive(Debug)]
-pub(crate) enum Listener {
+pub(crate) struct Listener {
+    pub(crate) role: Role,
+    socket: ListeningSocket,
+}
+
+#[derive(Debug)]
+enum ListeningSocket {
     /// Its connections inherit the size of the send buffer.
     Tcp(TcpListener),
     /// Its connections do not.
     Unix { listener: UnixListener, send_buffer_bytes: usize },
 }
 
-/// A place that is listened on.
+/// A place that the server listens on.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    /// Where, with the port that was taken for 0.
+    /// Where it is, with the port that was taken for 0.
     pub(crate) at: Listen,
     /// One for each core.
     pub(crate) listeners: Vec<Listener>,
-    /// The file to be removed at the end.
+    /// The file that is to be removed at the end.
     pub(crate) file: Option<SocketFile>,
+}
+
+/// The sockets of a place, one for each core.
+struct Bound {
+    at: Listen,
+    sockets: Vec<ListeningSocket>,
+    file: Option<SocketFile>,
 }
 
 /// What the kernel keeps for an accepted socket in each direction; 0 lets it decide.
@@ -60,41 +73,44 @@ impl From<&Config> for Buffers {
     }
 }
 
-/// Listens on `all[index]` for each of `cores`.
+/// Listens on `all[index]` with a listener of this role for each of `cores`.
 ///
 /// # Errors
-/// [`StartError::Listen`] when the place is taken, also if another server would share it.
-pub(crate) fn listen(all: &[Listen], index: usize, cores: usize, buffers: Buffers) -> Result<Listening, StartError> {
+/// [`StartError::Listen`] when the place is taken, even if another server would share it.
+pub(crate) fn listen(
+    all: &[Listen],
+    index: usize,
+    role: Role,
+    cores: usize,
+    buffers: Buffers,
+) -> Result<Listening, StartError> {
     let at = &all[index];
-    let listening = match at {
+    let bound = match at {
         Listen::Tcp(address) => {
             let is_v6_only = shares_its_port(*address, all);
             listen_on_address(*address, is_v6_only, cores, buffers)
         }
         Listen::Unix(path) => unix::listen(path, cores, buffers.send_bytes),
     };
-    listening.map_err(|source| StartError::Listen { at: at.clone(), source })
+    let Bound { at, sockets, file } = bound.map_err(|source| StartError::Listen { at: at.clone(), source })?;
+    let listeners = sockets.into_iter().map(|socket| Listener { role, socket }).collect();
+    Ok(Listening { at, listeners, file })
 }
 
-/// Whether `[::]` must leave IPv4 to another address. Alone it takes both families.
+/// Whether `[::]` must leave IPv4 to another address. Alone it accepts both families.
 fn shares_its_port(address: SocketAddr, all: &[Listen]) -> bool {
     let has_port = |other: SocketAddr| other.is_ipv4() && other.port() == address.port();
     address.ip() == Ipv6Addr::UNSPECIFIED && address.port() != 0 && all.iter().filter_map(Listen::tcp).any(has_port)
 }
 
-fn listen_on_address(
-    mut address: SocketAddr,
-    is_v6_only: bool,
-    cores: usize,
-    buffers: Buffers,
-) -> io::Result<Listening> {
+fn listen_on_address(mut address: SocketAddr, is_v6_only: bool, cores: usize, buffers: Buffers) -> io::Result<Bound> {
     let is_shared = cores > 1;
     if is_shared && address.port() != 0 {
-        // SO_REUSEPORT would let a second server of the same user take half of the connections: without it the bind
-        // fails when somebody listens.
+        // SO_REUSEPORT would let a second server of the same user take half of the connections. Without it the bind
+        // fails if another server listens.
         bind(address, is_v6_only, false)?;
     }
-    let mut listeners = Vec::with_capacity(cores);
+    let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
         let socket = bind(address, is_v6_only, is_shared)?;
         // Accepted sockets inherit them. Left to itself, Linux lets each grow to 4 MiB when its peer does not read, and to
@@ -108,9 +124,9 @@ fn listen_on_address(
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         address = listener.local_addr()?; // the port, when it was 0
-        listeners.push(Listener::Tcp(TcpListener::from_std(listener)));
+        sockets.push(ListeningSocket::Tcp(TcpListener::from_std(listener)));
     }
-    Ok(Listening { at: address.into(), listeners, file: None })
+    Ok(Bound { at: address.into(), sockets, file: None })
 }
 
 fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<Socket> {
@@ -127,11 +143,11 @@ fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<So
 }
 
 impl Listener {
-    /// The next connection, with its peer's address if it has one. One of a unix socket is given as if it were of TCP.
+    /// The next connection, with its peer's address if it has one. A unix socket's connection is given as a TCP stream.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
-        match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer))),
-            Self::Unix { listener, send_buffer_bytes } => {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer))),
+            ListeningSocket::Unix { listener, send_buffer_bytes } => {
                 let (stream, _) = listener.accept()?;
                 if *send_buffer_bytes > 0 {
                     // The socket works with the system's size too.
@@ -144,25 +160,25 @@ impl Listener {
     }
 }
 
+impl Listener {
+    fn source(&mut self) -> &mut dyn Source {
+        match &mut self.socket {
+            ListeningSocket::Tcp(listener) => listener,
+            ListeningSocket::Unix { listener, .. } => listener,
+        }
+    }
+}
+
 impl Source for Listener {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.register(registry, token, interests),
-            Self::Unix { listener, .. } => listener.register(registry, token, interests),
-        }
+        self.source().register(registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.reregister(registry, token, interests),
-            Self::Unix { listener, .. } => listener.reregister(registry, token, interests),
-        }
+        self.source().reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.deregister(registry),
-            Self::Unix { listener, .. } => listener.deregister(registry),
-        }
+        self.source().deregister(registry)
     }
 }

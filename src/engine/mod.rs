@@ -1,7 +1,9 @@
 //! One core: what a single pinned thread owns and does. Plain owned data, no lock, nothing that blocks.
 
 mod alarm;
+pub(crate) mod application;
 pub(crate) mod arena;
+pub(crate) mod arrival;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;

@@ -1,46 +1,41 @@
-//! A core's sockets and its poll: accepting, and which connections have something to read.
+//! A core's sockets and its poll: it accepts connections, and says which have something to read.
 
+mod quota;
 mod reserve;
 mod sockets;
 
 use std::{
     io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use mio::{Events, Interest, Poll, Token, event::Event};
 
-use crate::{
-    config::RESERVED_PER_CORE,
-    engine::{
-        alarm::Alarm, connection::Connections, hub::Hub, listener::Listener, log_limit::LogLimit, session::Ended,
-        slot::ConnectionKey,
-    },
+use crate::engine::{
+    alarm::Alarm, arrival::Arrival, connection::Connections, hub::Hub, listener::Listener, log_limit::LogLimit,
+    session::Ended, slot::ConnectionKey,
 };
 
-use self::reserve::Reserve;
+use self::quota::Quotas;
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The token of its alarm.
 const ALARM: Token = Token(usize::MAX - 1);
-/// Listeners have the tokens below it. A connection's token is its slot and its generation, and slots stay far below.
+/// Listeners have the tokens from here downwards. A connection's token is its slot and its generation; slots stay far below.
 const LISTENERS: usize = usize::MAX - 2;
 
-/// Events taken from one poll; more come with the next.
+/// Events of one poll. The next poll brings more.
 const EVENTS_MAX: usize = 1024;
-/// Connections accepted in one turn, and for how long; more in the next.
+/// Connections accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 32;
+/// The time after which a turn accepts no more.
 const ACCEPT_TIME: Duration = Duration::from_millis(1);
-/// How long accepting waits when there is no file descriptor left.
+/// How long accepting waits when no file descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What one turn's poll said, beside the connections that it put on the ready list.
+/// A core's poll, its listeners, and the sockets of its connections.
 pub(crate) struct Reactor {
     poll: Poll,
     alarm: Alarm,
@@ -49,31 +44,28 @@ pub(crate) struct Reactor {
     connections: Connections,
     /// Connections that may have something to read.
     ready: Vec<ConnectionKey>,
-    /// The listener that is first to be asked.
+    /// The listener from which the next turn accepts first.
     next_listener: usize,
     /// A listener may have more to accept.
     accepts: bool,
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
-    /// Connections over the limit.
-    reserve: Reserve,
+    /// How many connections there may be.
+    quotas: Quotas,
     /// When the alarm will end the next poll, if it was set for that.
     wake: Option<Duration>,
     /// When the last poll was to return at the latest.
     due: Duration,
-    /// Polls until all that waited when the first of them was full has been told of.
+    /// Polls until every socket has been reported that was ready when the first of them was full.
     polls_left: usize,
-    /// The last poll has told of nothing, whatever there was.
+    /// A signal has interrupted the last poll, so it has reported nothing.
     was_interrupted: bool,
-    /// Connections open on all cores, without those over the limit.
-    open: Arc<AtomicUsize>,
-    connections_max: usize,
     /// When it was made.
     start: Instant,
 }
 
 impl Reactor {
-    /// A reactor that listens.
+    /// A reactor that listens. Of `connections_max` public connections, `open` are there on all cores.
     ///
     /// # Errors
     /// What the system says.
@@ -96,20 +88,18 @@ impl Reactor {
             next_listener: 0,
             accepts: true,
             accept_retry: None,
-            reserve: Reserve::new(RESERVED_PER_CORE),
+            quotas: Quotas::new(open, connections_max),
             wake: None,
             due: Duration::ZERO,
             polls_left: 0,
             was_interrupted: false,
-            open,
-            connections_max,
             start: Instant::now(),
         })
     }
 
     /// Connections that are open already stay, however many.
     pub(crate) fn set_connections_max(&mut self, connections_max: usize) {
-        self.connections_max = connections_max;
+        self.quotas.set_connections_max(connections_max);
     }
 
     /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
@@ -124,13 +114,12 @@ impl Reactor {
         self.due
     }
 
-    /// Whether the polls have told of all that had come, so that what a connection has not said by now it has not sent.
+    /// Whether the polls have reported everything that had arrived. If so, a connection that is not ready has sent nothing.
     fn has_seen_all(&self) -> bool {
         self.polls_left == 0 && !self.was_interrupted
     }
 
-    /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do. Says whether
-    /// anything has.
+    /// Waits for events, at most until `deadline`, and not at all if work is left. Says whether there is anything to do.
     pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<bool> {
         let is_busy = !self.ready.is_empty() || (self.accepts && self.accept_retry.is_none());
         let deadline = deadline.into_iter().chain(self.accept_retry).min();
@@ -148,7 +137,7 @@ impl Reactor {
         }
     }
 
-    /// Sorts the events of the last poll: the hub hears who is writable, the ready list gets who is readable.
+    /// Sorts the events of the last poll: the hub hears of writable connections, the ready list gets readable ones.
     fn sort_events(&mut self, hub: &mut Hub) {
         let mut count = 0;
         for event in &self.events {
@@ -170,34 +159,36 @@ impl Reactor {
         }
     }
 
-    /// Accepts what has come, within the turn's share.
+    /// Accepts new connections, within the turn's share.
     fn accept(&mut self, hub: &mut Hub, now: Duration) {
         if self.accept_retry.is_some_and(|at| now < at) || !self.accepts {
             return;
         }
         self.accept_retry = None;
-        let (mut left, mut left_over) = (ACCEPTS_PER_TURN, self.reserve.accepts_per_turn());
+        self.quotas.begin_turn();
+        let (mut left, mut has_left) = (ACCEPTS_PER_TURN, false);
         let began = Instant::now();
         for _ in 0..self.listeners.len() {
             if left == 0 {
                 break;
             }
             let index = self.next_listener;
-            // Whoever floods one must not starve the others: the next turn begins behind the one that took it all.
+            // A flood on one listener must not starve the others: the next turn begins behind the one that took all.
             self.next_listener = (index + 1) % self.listeners.len();
+            let role = self.listeners[index].role;
             while left > 0 {
-                if left_over == 0 && self.open.load(Ordering::Relaxed) >= self.connections_max {
-                    return; // `accepts` stays set
+                if !self.quotas.of(role).may_accept() {
+                    has_left = true;
+                    break;
                 }
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
                         left = if began.elapsed() < ACCEPT_TIME { left - 1 } else { 0 };
-                        let is_over = self.admit(hub, stream, peer);
-                        left_over = left_over.saturating_sub(usize::from(is_over));
+                        self.admit(hub, stream, Arrival { peer, role, is_reserved: false });
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_out_of_fds(&error) => {
-                        // The edge is spent, so this is tried again by time, and `accepts` stays set.
+                        // No event will tell of this connection again: it is tried again by time, and `accepts` stays set.
                         hub.stats.out_of_fds += 1;
                         self.accept_retry = Some(now + ACCEPT_RETRY);
                         return;
@@ -206,22 +197,22 @@ impl Reactor {
                 }
             }
         }
-        self.accepts = left == 0;
+        self.accepts = left == 0 || has_left;
     }
 
-    /// Takes in a connection, and says whether it is over the limit.
-    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, peer: Option<SocketAddr>) -> bool {
-        let is_over = self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max;
+    /// Takes in a connection, on a reserved place if it is over the limit.
+    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, arrival: Arrival) {
+        let role = arrival.role;
+        let is_over = self.quotas.of(role).count();
         if is_over {
-            self.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place
-            self.make_room(hub);
+            self.make_room(hub, role);
         }
-        let key = if is_over { hub.open_reserved(peer) } else { hub.open(peer) };
+        let key = if is_over { hub.open_reserved(arrival) } else { hub.open(arrival) };
         let registered =
             self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
-        self.connections.insert(key.slot, stream, is_over);
+        self.connections.insert(key.slot, stream, role, is_over);
         if is_over {
-            self.reserve.add(key);
+            self.quotas.of(role).reserve.add(key);
             self.make_ready(key); // in this turn, for in the next it may have to give way
         }
         if let Err(error) = registered {
@@ -229,7 +220,6 @@ impl Reactor {
             LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
             hub.abandon(key.slot);
         }
-        is_over
     }
 
     /// Closes the sockets of the connections that are over.
@@ -237,17 +227,13 @@ impl Reactor {
         for ended in ended {
             let slot = ended.slot;
             let connection = self.connections.remove(ended);
-            if connection.is_reserved {
-                self.reserve.remove(slot);
-            } else {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-            }
+            self.quotas.of(connection.role).release(slot, connection.is_reserved);
             self.accept_retry = None; // a file descriptor is free again
         }
     }
 }
 
-/// How many polls are left until all that waits now was told of, behind one that brought this many events.
+/// How many polls are left until every socket that is ready now was reported, after one that brought this many events.
 fn polls_left(before: usize, events: usize, connections: usize) -> usize {
     match before {
         _ if events < EVENTS_MAX => 0,
@@ -299,6 +285,7 @@ mod tests {
     use crate::{
         config::{Config, Listen},
         engine::{
+            arrival::Role,
             limits::Limits,
             listener::{Buffers, listen},
         },
@@ -333,7 +320,8 @@ mod tests {
     #[test]
     fn a_flood_on_one_listener_does_not_starve_the_others() {
         let any: [Listen; 1] = ["127.0.0.1:0".parse().expect("an address")];
-        let places: Vec<_> = (0..3).map(|_| listen(&any, 0, 1, Buffers::default()).expect("a free port")).collect();
+        let places: Vec<_> =
+            (0..3).map(|_| listen(&any, 0, Role::Public, 1, Buffers::default()).expect("a free port")).collect();
         let ports: Vec<_> = places.iter().map(|place| place.at.tcp().expect("an address").port()).collect();
         let listeners: Vec<_> = places.into_iter().flat_map(|place| place.listeners).collect();
         let mut hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));

@@ -1,11 +1,9 @@
 //! The protocol state of one connection: 32 bytes while it is idle, whatever it has done before.
 
-use std::net::SocketAddr;
-
 use tungstenite::protocol::frame::coding::Data;
 
 use crate::{
-    engine::{slot::Slot, timers::Look},
+    engine::{arrival::Arrival, slot::Slot, timers::Look},
     protocol::{
         encoding::Encoding,
         http::{ChunkedBody, HeadProgress, Persistence},
@@ -128,27 +126,31 @@ pub(crate) enum Incoming {
 /// An HTTP request that is not whole.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The peer's address if it has one, for the handshake to pass on.
-    pub(crate) peer: Option<SocketAddr>,
+    /// How the connection has come in. It is forgotten when the connection upgrades.
+    pub(crate) arrival: Arrival,
     /// Bytes of a head.
     pub(crate) partial: Vec<u8>,
     /// How far `partial` was looked at.
     pub(crate) progress: HeadProgress,
     /// The body that is being received.
     pub(crate) body: Option<Body>,
-    /// It is over `max-connections`: this is the only one that is read.
-    pub(crate) is_reserved: bool,
     /// Whether one was answered before: the wait for the next is idleness, not a late handshake.
     pub(crate) is_reused: bool,
 }
 
-/// A `/publish` body that is being received, or any other that is read over.
+/// A body that is being received.
 #[derive(Debug)]
 pub(crate) struct Body {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) bytes_max: usize,
     pub(crate) framing: Framing,
     pub(crate) bytes: Vec<u8>,
     pub(crate) persistence: Persistence,
 }
+
+/// What a body is for: a number that means something to the application alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint(pub(crate) u8);
 
 /// How a body ends.
 #[derive(Debug)]
@@ -176,15 +178,9 @@ pub(crate) struct Fragments {
 
 impl Session {
     /// A connection that was just accepted.
-    pub(crate) fn new(generation: u32, peer: Option<SocketAddr>, is_reserved: bool, now: u64) -> Self {
-        let request = Request {
-            peer,
-            partial: Vec::new(),
-            progress: HeadProgress::default(),
-            body: None,
-            is_reserved,
-            is_reused: false,
-        };
+    pub(crate) fn new(generation: u32, arrival: Arrival, now: u64) -> Self {
+        let (partial, progress) = (Vec::new(), HeadProgress::default());
+        let request = Request { arrival, partial, progress, body: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
         Self {
             generation,
@@ -227,15 +223,18 @@ impl Session {
         self.flags.set(Flags::CUT, is_cut);
     }
 
-    /// Whether it is over `max-connections`, so that one request of it is read.
+    /// Whether it is over the limit of connections, so that one request of it is read.
     pub(crate) fn is_reserved(&self) -> bool {
-        matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.is_reserved)
+        matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.arrival.is_reserved)
     }
 
     /// Whether its first request is not whole yet.
     pub(crate) fn is_new(&self) -> bool {
         self.phase == Phase::Http
-            && !matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.is_reused || request.is_reserved)
+            && !matches!(
+                self.incoming.as_deref(),
+                Some(Incoming::Http(request)) if request.is_reused || request.arrival.is_reserved
+            )
     }
 
     /// For how long nothing was heard of it, in milliseconds.

@@ -7,7 +7,6 @@ mod paused;
 mod schedule;
 
 use std::{
-    net::SocketAddr,
     ops::{Index, IndexMut},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use std::{
 use slab::Slab;
 
 use crate::engine::{
+    arrival::Arrival,
     clock::Clock,
     session::{Ended, Fragments, Phase, Session},
     slot::{ConnectionKey, Slot},
@@ -81,11 +81,11 @@ impl Sessions {
         self.now
     }
 
-    /// A connection was accepted; `is_reserved` if it is over `max-connections`.
-    pub(crate) fn insert(&mut self, peer: Option<SocketAddr>, is_reserved: bool) -> ConnectionKey {
+    /// A connection was accepted.
+    pub(crate) fn insert(&mut self, arrival: Arrival) -> ConnectionKey {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let slot = self.slab.insert(Session::new(generation, peer, is_reserved, self.now)) as Slot;
+        let slot = self.slab.insert(Session::new(generation, arrival, self.now)) as Slot;
         ConnectionKey { slot, generation }
     }
 

@@ -14,7 +14,8 @@ use std::{io, time::Duration};
 use crossbeam_channel::Sender;
 
 use crate::engine::{
-    hub::{Application, Hub},
+    application::Application,
+    hub::Hub,
     inbox::{Inbox, Options},
     lanes::Lanes,
     outbox::Sink,

@@ -205,3 +205,19 @@ pub(super) fn keep_head(hub: &mut Hub, slot: Slot, message: Parsed<'_>) {
 fn is_no_echo(head: &Head, payload: &[u8]) -> bool {
     head.value(payload, Control::NoEcho) == Some(b"true")
 }
+
+/// Checks a message that a processor or filter has changed: they may have made it larger than a client's may be.
+///
+/// # Errors
+/// `message-too-big`.
+pub(super) fn check_size(hub: &Hub, payload: &[u8]) -> Result<(), Refusal> {
+    if payload.len() <= hub.limits.message_bytes_max {
+        return Ok(());
+    }
+    Err(Refusal::because(Reason::MessageTooBig, "a processor or filter made the message too big"))
+}
+
+/// What the sender of anything else than LHTTP is told.
+pub(super) fn not_lhttp() -> Refusal {
+    Refusal::because(Reason::NotLhttp, "the message does not start with LHTTP/1.0")
+}

@@ -8,14 +8,18 @@ use std::{
 };
 
 use crate::{
+    application::routes,
     engine::{
-        hub::{Application, Hub},
+        application::{Answer, Application, Route},
+        arrival::Role,
+        hub::Hub,
         inbox::Mailbox,
         log_limit::LogLimit,
+        session::Endpoint,
         slot::Slot,
         subscriptions::Demand,
     },
-    error::{Fault, Reason, Refusal},
+    error::{Fault, Refusal},
     extension::{
         Extensions, Processor,
         context::Context,
@@ -60,6 +64,8 @@ pub(crate) struct Dispatch {
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
     effects: Effects,
+    /// Room for the body of an answer to a publish.
+    said: String,
 }
 
 impl Dispatch {
@@ -73,6 +79,7 @@ impl Dispatch {
             profiles: Vec::new(),
             head: Head::default(),
             effects: Effects::default(),
+            said: String::new(),
         }
     }
 
@@ -97,14 +104,14 @@ impl Dispatch {
         let filtered = self.filter(hub, slot, Parsed { head, payload, is_text })?;
         let payload = filtered.as_deref().unwrap_or(payload);
         if filtered.is_some() {
-            check_size(hub, payload)?;
+            control::check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
         self.check(hub, slot, Parsed { head, payload, is_text })?;
         let processed = self.process(hub, slot, Parsed { head, payload, is_text })?;
         let payload = processed.as_deref().unwrap_or(payload);
         if processed.is_some() {
-            check_size(hub, payload)?;
+            control::check_size(hub, payload)?;
             head.parse(payload, false, hub.limits.head)?;
         }
         let parsed = Parsed { head, payload, is_text };
@@ -263,6 +270,24 @@ fn parse(hub: &mut Hub, head: &mut Head, is_text: bool, payload: &[u8]) -> Resul
 }
 
 impl Application for Dispatch {
+    fn on_request(&mut self, hub: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
+        routes::on_request(&self.extensions, hub, head, role)
+    }
+
+    fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool {
+        routes::is_served_when_full(head)
+    }
+
+    fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
+        match endpoint {
+            routes::PUBLISH => {
+                let result = self.publish(hub, body);
+                routes::published(hub, result, &mut self.said)
+            }
+            Endpoint(other) => unreachable!("no route asks for a body of endpoint {other}"),
+        }
+    }
+
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>) {
         if let Some(gate) = &mut self.gate {
             // A client of a unix socket has none, and is told of as such.
@@ -308,16 +333,6 @@ impl Application for Dispatch {
         }
     }
 
-    fn on_publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal> {
-        if !is_lhttp(body) {
-            return Err(not_lhttp());
-        }
-        let is_text = simdutf8::basic::from_utf8(body).is_ok();
-        parse(hub, &mut self.head, is_text, body)?;
-        let parsed = Parsed { head: &self.head, payload: body, is_text };
-        control::publish(hub, parsed)
-    }
-
     fn on_close(&mut self, hub: &mut Hub, slot: Slot) {
         let Some(opened) =
             self.profiles.get_mut(slot as usize).and_then(Option::as_mut).map(|profile| &mut profile.opened)
@@ -351,24 +366,23 @@ impl Application for Dispatch {
 }
 
 impl Dispatch {
+    /// The body of a `POST /publish`; gives the number of channels that it went to.
+    fn publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal> {
+        if !is_lhttp(body) {
+            return Err(control::not_lhttp());
+        }
+        let is_text = simdutf8::basic::from_utf8(body).is_ok();
+        parse(hub, &mut self.head, is_text, body)?;
+        let parsed = Parsed { head: &self.head, payload: body, is_text };
+        control::publish(hub, parsed)
+    }
+
     /// A message that is not LHTTP.
     fn raw(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) -> Result<(), Stop> {
-        let Some(handler) = self.extensions.raw.clone() else { return Err(not_lhttp().into()) };
+        let Some(handler) = self.extensions.raw.clone() else { return Err(control::not_lhttp().into()) };
         self.effects.clear();
         self.call(hub, slot, Request::Raw(payload), is_text, |context| handler(context))?;
         self.commit(hub, slot);
         Ok(())
     }
-}
-
-/// A processor or filter may have made the message larger than a client's may be.
-fn check_size(hub: &Hub, payload: &[u8]) -> Result<(), Refusal> {
-    if payload.len() <= hub.limits.message_bytes_max {
-        return Ok(());
-    }
-    Err(Refusal::because(Reason::MessageTooBig, "a processor or filter made the message too big"))
-}
-
-fn not_lhttp() -> Refusal {
-    Refusal::because(Reason::NotLhttp, "the message does not start with LHTTP/1.0")
 }

@@ -3,11 +3,7 @@
 use std::ops::Range;
 
 use crate::{
-    engine::{
-        hub::{Application, Hub},
-        slot::Slot,
-        subscriptions::Demand,
-    },
+    engine::{application::Application, hub::Hub, slot::Slot, subscriptions::Demand},
     protocol::{
         channel::{self, Kind},
         seen::Seen,

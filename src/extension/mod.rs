@@ -16,7 +16,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     error::{Refusal, StartError},
-    protocol::message::Message,
+    protocol::{http::Pages, message::Message},
 };
 
 pub use self::{context::Context, profile::ConnectionId, publisher::Publisher, replier::Replier};
@@ -156,6 +156,10 @@ pub(crate) struct Extensions {
     pub(crate) processors: HashMap<Vec<u8>, Arc<dyn Processor>, foldhash::fast::RandomState>,
     pub(crate) filters: Vec<Arc<dyn Filter>>,
     pub(crate) raw: Option<Arc<RawHandler>>,
+    /// `POST /publish` may pass the filters by without a key.
+    pub(crate) publishes_past_filters: bool,
+    /// For listeners of pages.
+    pub(crate) pages: Pages,
 }
 
 /// Handles what is not LHTTP.
@@ -172,6 +176,11 @@ impl Extensions {
             }
         }
         Ok(())
+    }
+
+    /// Whether a `POST /publish` is refused as long as no publish key is set: it would pass filters by.
+    pub(crate) fn refuses_unkeyed_publish(&self) -> bool {
+        !self.filters.is_empty() && !self.publishes_past_filters
     }
 
     /// Whether there is nothing to call, so that nothing need be kept about connections.

@@ -5,7 +5,7 @@
 
 use tungstenite::handshake::derive_accept_key;
 
-use super::http::{Body, RequestHead, list_contains, members};
+use super::http::{RequestHead, list_contains, members};
 use crate::error::HttpFault;
 
 /// The headers of every 426 that this server sends (RFC 6455 §4.2.2, RFC 9110 §15.5.22).
@@ -86,7 +86,7 @@ pub(crate) fn check(head: &RequestHead<'_, '_>) -> Result<Accepted, Rejected> {
         return Err(BAD_VERSION.into());
     }
     let key = only(head, "sec-websocket-key").filter(|key| is_base64_of_16_bytes(key)).ok_or(BAD_KEY)?;
-    if !matches!(head.body, Body::None | Body::Length(0)) {
+    if head.has_body() {
         return Err(HAS_BODY.into());
     }
     let lhttp = head.header_values("sec-websocket-protocol").flat_map(members).any(|offer| offer == SUBPROTOCOL);

@@ -40,6 +40,7 @@ pub struct Handle {
     pub(super) publish_bytes_max: Arc<AtomicUsize>,
     pub(super) places: Vec<Listen>,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) pages: Vec<SocketAddr>,
     /// Removed when the cores have ended.
     pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
@@ -53,12 +54,18 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The TCP addresses listened on, in the order given, with the ports that were taken for 0.
+    /// The TCP addresses listened on for clients, in the order given, with the ports that were taken for 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// All that is listened on, in the order given: the addresses, and unix sockets.
+    /// The addresses of [`Builder::pages_on`](super::Builder::pages_on), in the order given, with the ports that were taken
+    /// for 0.
+    pub fn pages_addrs(&self) -> &[SocketAddr] {
+        &self.pages
+    }
+
+    /// All that is listened on for clients, in the order given: the addresses, and unix sockets.
     pub fn listening(&self) -> &[Listen] {
         &self.places
     }

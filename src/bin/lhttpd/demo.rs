@@ -1,15 +1,12 @@
-//! The chat room of `--demo`: its page and the JavaScript SDK, built in, on a port of their own.
+//! The chat room of `--demo`: its page and the JavaScript SDK, built in, on an address of their own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use lhttp::{Handle, Page, Server, config::Config};
-
-/// Connections at once. With the listener, the poll and the waker they fit the file descriptors that a server of
-/// [`Config::connections_max`] leaves free, so that the demo takes none from the server's own clients.
-const CONNECTIONS_MAX: usize = 32;
-
-/// Bytes that wait for browsers to read them, over all connections: many times all pages together.
-const BACKLOG_BYTES_MAX: u64 = 2 << 20;
+use lhttp::{
+    Page,
+    config::{Config, Listen},
+    server::Builder,
+};
 
 /// Where index.html has the server's address, which only the running server knows.
 const SERVER_MARK: &str = "SERVER_ADDRESS";
@@ -25,14 +22,23 @@ const FILES: [(&str, &str, &str); 5] = [
 
 const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 
-/// Serves the chat room on `address`, with the server that listens on `listening`, until the handle is dropped.
+/// Adds the chat room to a server, on `address`.
 ///
 /// # Errors
 /// One sentence for people.
-pub(crate) fn start(address: SocketAddr, listening: &[SocketAddr]) -> Result<Handle, String> {
-    if listening.is_empty() {
+pub(crate) fn add_to(server: Builder, config: &Config, address: SocketAddr) -> Result<Builder, String> {
+    if !config.listen.iter().any(|listen| matches!(listen, Listen::Tcp(_))) {
         return Err("demo: browsers need an address in listen, a unix socket is none".to_owned());
     }
+    let mut server = server.pages_on(address).page_with(move |listening| index(address, listening));
+    for (path, content_type, content) in FILES {
+        server = server.page(Page::new(path, content_type, content.as_bytes()));
+    }
+    Ok(server)
+}
+
+/// The page of a demo on `address`, with the server that listens on `listening`.
+fn index(address: SocketAddr, listening: &[SocketAddr]) -> Page {
     let (host, port) = reach(address, listening);
     let index = INDEX.replace(SERVER_MARK, &format!("{}:{port}", host.map_or_else(String::new, shown)));
     // Browsers have no way to write an IPv6 address, nor "the page's own host", with another port in a policy.
@@ -40,12 +46,7 @@ pub(crate) fn start(address: SocketAddr, listening: &[SocketAddr]) -> Result<Han
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src ws://*:{port}; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    let index = Page::new("/", "text/html; charset=utf-8", index.into_bytes()).policy(policy);
-    let mut server = Server::builder().config(config(address)).page(index);
-    for (path, content_type, content) in FILES {
-        server = server.page(Page::new(path, content_type, content.as_bytes()));
-    }
-    server.start().map_err(|error| format!("demo: {error}"))
+    Page::new("/", "text/html; charset=utf-8", index.into_bytes()).policy(policy)
 }
 
 /// What to open in a browser on this machine: no browser can go to 0.0.0.0.
@@ -54,17 +55,6 @@ pub(crate) fn url(mut address: SocketAddr) -> String {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
     }
     format!("http://{address}/")
-}
-
-/// One core that is pinned nowhere else than the system would put it, and bounds that suit a few browsers.
-fn config(address: SocketAddr) -> Config {
-    Config {
-        listen: vec![address.into()],
-        cores: Some(1),
-        connections_max: Some(CONNECTIONS_MAX),
-        memory_budget_bytes: Some(BACKLOG_BYTES_MAX),
-        ..Config::default()
-    }
 }
 
 /// Where the page at `demo` finds the server: a port, and a host unless it is the page's own.
@@ -90,6 +80,8 @@ fn shown(host: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lhttp::Server;
+
     use super::*;
 
     fn reached(demo: &str, listening: &[&str]) -> String {
@@ -141,6 +133,7 @@ mod tests {
         for part in INDEX.split(['"']).filter(|part| part.starts_with("./")) {
             assert!(FILES.iter().any(|(path, ..)| *path == &part[1..]), "{part} is not served");
         }
-        config("127.0.0.1:0".parse().unwrap()).validate().unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        add_to(Server::builder(), &Config::default(), address).unwrap().check().unwrap();
     }
 }

@@ -26,8 +26,8 @@ use std::{
 use bytesize::ByteSize;
 use clap::Parser;
 use lhttp::{
-    Server,
-    config::{ChannelRule, Config, Plan, Secret, raise_fd_limit},
+    Server, StartError,
+    config::{ChannelRule, Config, Listen, Plan, Secret, raise_fd_limit},
 };
 use log::{LevelFilter, info, warn};
 
@@ -107,15 +107,17 @@ fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
     let Setting { config, demo, exposed, .. } = setting;
     // Before the server starts: a signal that comes meanwhile waits here instead of killing a half-started server.
     let signals = signals::catch()?;
-    let handle = Server::builder().config(config.clone()).start().map_err(|error| error.to_string())?;
-    // Before anything is said: a demo that cannot start is one line, and not a server that runs without it.
-    let page = demo.map(|address| demo::start(address, handle.local_addrs())).transpose()?;
+    let mut server = Server::builder().config(config.clone());
+    if let Some(address) = demo {
+        server = demo::add_to(server, &config, address)?;
+    }
+    let handle = server.start().map_err(|error| start_error(&error, &config, demo))?;
     let places = listed(handle.listening());
     let reach = if config.listen == Config::default().listen { FOR_THIS_MACHINE } else { "" };
     say(&format!("listening on {places}: {}{reach}", limits(&config, plan)));
     exposed.iter().for_each(|sentence| warn!("{sentence}"));
-    if let Some(page) = &page {
-        say(&format!("demo: open {}", demo::url(page.local_addrs()[0])));
+    if let Some(&page) = handle.pages_addrs().first() {
+        say(&format!("demo: open {}", demo::url(page)));
     }
 
     let asked = Arc::new(AtomicBool::new(false));
@@ -129,13 +131,22 @@ fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
         summary.say(&handle.stats());
     }
     let stats = handle.join();
-    drop(page); // it serves as long as the server does
     summary.say(&stats);
     if !asked.load(Ordering::Acquire) {
         return Err("every core has ended although nobody asked for it".to_owned());
     }
     info!("stopped");
     Ok(())
+}
+
+/// Says why the server cannot start, and names the demo if its address is the reason.
+fn start_error(error: &StartError, config: &Config, demo: Option<SocketAddr>) -> String {
+    match (error, demo.map(Listen::Tcp)) {
+        (StartError::Listen { at, .. }, Some(demo)) if *at == demo && !config.listen.contains(&demo) => {
+            format!("demo: {error}")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// What the options come to, in one line.

@@ -5,11 +5,7 @@
 
 use std::collections::BinaryHeap;
 
-use crate::engine::{
-    hub::{Application, Hub},
-    session::Phase,
-    slot::Slot,
-};
+use crate::engine::{application::Application, hub::Hub, session::Phase, slot::Slot};
 
 /// Connections are closed until all but one part in so many of the share is kept.
 const HEADROOM_DIVISOR: usize = 10;

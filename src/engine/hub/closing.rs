@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    engine::{
-        hub::{Application, Hub},
-        session::Phase,
-        slot::Slot,
-    },
+    engine::{application::Application, hub::Hub, session::Phase, slot::Slot},
     error::Fault,
     protocol::frame,
 };

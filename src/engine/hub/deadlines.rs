@@ -5,7 +5,8 @@
 
 use crate::{
     engine::{
-        hub::{Application, Hub, closing::CLOSE_MILLIS},
+        application::Application,
+        hub::{Hub, closing::CLOSE_MILLIS},
         session::{Incoming, Phase},
         slot::Slot,
     },
@@ -126,7 +127,7 @@ impl Hub {
         let Some(Incoming::Http(request)) = self.sessions[slot].incoming.as_deref() else { return None };
         let has_begun = !request.partial.is_empty() || request.body.is_some();
         let is_idle = request.is_reused && !has_begun;
-        let is_reserved = request.is_reserved;
+        let is_reserved = request.arrival.is_reserved;
         let limit = match (is_idle, self.limits.http_keep_alive) {
             (true, 0) => return Some(self.limits.handshake_timeout), // it may begin a request by then
             (true, idle) => idle,

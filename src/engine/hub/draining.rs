@@ -1,7 +1,7 @@
 //! How a core stops serving: first it publishes nothing more, then its clients are told to go.
 
 use crate::{
-    engine::hub::{Application, Hub},
+    engine::{application::Application, hub::Hub},
     error::Fault,
 };
 
@@ -11,6 +11,11 @@ impl Hub {
     pub(crate) fn stop_publishing(&mut self) {
         self.is_draining = true;
         self.router.relays.tell_stopping();
+    }
+
+    /// Whether it stops: new clients are turned away.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining
     }
 
     /// Stops serving: every client is told to go (1001), and new ones are turned away.

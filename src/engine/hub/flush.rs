@@ -2,7 +2,8 @@
 
 use crate::{
     engine::{
-        hub::{Application, Hub},
+        application::Application,
+        hub::Hub,
         outbox::Sink,
         session::{Ended, Phase},
         slot::Slot,

@@ -1,40 +1,33 @@
-//! HTTP input: the handshake, `/publish` and `/healthz` (PROTOCOL.md §3).
+//! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
 use crate::{
     engine::{
-        hub::{Application, Hub},
+        application::{Answer, Application, BodyRoute, Route},
+        hub::Hub,
         router::work::REQUEST_UNITS,
-        session::{self, Framing, Incoming, Phase, Request},
+        session::{self, Endpoint, Framing, Incoming, Phase, Request},
         slot::Slot,
     },
-    error::{HttpFault, Refusal},
+    error::HttpFault,
     protocol::{
         handshake,
         http::{
-            self, Body, CONTINUE, ChunkedBody, HeaderSlots, Persistence, RequestHead, TEXT, bearer_token, parse_head,
-            write_fault, write_response, write_response_head,
+            Body, CONTINUE, ChunkedBody, HeaderSlots, Persistence, RequestHead, parse_head, write_fault,
+            write_response, write_response_head,
         },
     },
 };
 
-const JSON: &str = "application/json";
-const SPEAKS: HttpFault = HttpFault::new(426, "this port speaks LHTTP over WebSocket, and HTTP at POST /publish\n");
-const NOT_FOUND: HttpFault = HttpFault::new(404, "there is only /publish and /healthz here, and WebSocket anywhere\n");
-const NEEDS_LENGTH: HttpFault = HttpFault::new(411, "POST /publish needs a Content-Length or chunks\n");
-const TOO_BIG: HttpFault = HttpFault::new(413, "the message is over the limit\n");
-const NEEDS_KEY: HttpFault = HttpFault::new(401, "POST /publish needs Authorization: Bearer KEY\n");
-const WRONG_KEY: HttpFault = HttpFault::new(403, "this is not the key\n");
-const FILTERED: HttpFault =
-    HttpFault::new(403, "this server has filters, which POST /publish does not pass: it needs a publish key\n");
-const DRAINING: HttpFault = HttpFault::new(503, "draining");
+/// The answer to a handshake with a stopping server.
+const DRAINING: Faulty = (HttpFault::new(503, "draining"), &[("Retry-After", "1")]);
 
 /// How the handling of a head ended.
-pub(super) enum Handled {
+enum Handled {
     /// The request was answered; its body, if any, was within this many bytes behind the head.
     Answered(usize),
     /// Its body is still to come.
     NeedsBody(session::Body),
-    /// It has to wait for these links; nothing of it was used.
+    /// It has to wait for these links. Nothing of it was used.
     MustWait(u64),
 }
 
@@ -91,7 +84,7 @@ impl Hub {
             return Ok(bytes.len());
         };
         if self.sessions[slot].is_reserved() {
-            self.check_reserved(&head)?;
+            self.check_reserved(app, &head)?;
             head.persistence = Persistence::Close;
         }
         let used = head_bytes - before;
@@ -117,87 +110,67 @@ impl Hub {
         head: &RequestHead<'_, '_>,
         rest: &[u8],
     ) -> Result<Handled, Faulty> {
-        if let Some(pages) = self.pages.clone() {
-            return self.serve_page(app, slot, head, &pages);
+        let role = self.request(slot).arrival.role;
+        match app.on_request(self, slot, head, role) {
+            Route::Answer(answer) => {
+                self.stats.requests += 1;
+                // An unexpected body is not read, so the start of the next request is not known.
+                if answer.closes || head.has_body() {
+                    self.push_answer(slot, answer, Persistence::Close, head.method == "HEAD");
+                    self.leave(app, slot, Phase::Lingering);
+                } else {
+                    self.push_answer(slot, answer, head.persistence, head.method == "HEAD");
+                    self.answered(app, slot, head.persistence);
+                }
+                Ok(Handled::Answered(0))
+            }
+            Route::Body(route) => self.begin_body(app, slot, head, rest, route),
+            Route::Upgrade => {
+                self.stats.requests += 1;
+                self.upgrade(app, slot, head)?;
+                Ok(Handled::Answered(0))
+            }
         }
-        if head.path == "/publish" && head.method == "POST" && !handshake::is_upgrade(head) {
-            return self.handle_publish(app, slot, head, rest);
-        }
-        self.stats.requests += 1;
-        if handshake::is_upgrade(head) {
-            self.upgrade(app, slot, head)?;
-            return Ok(Handled::Answered(0));
-        }
-        let fault = match (head.path, head.method) {
-            ("/healthz", "GET" | "HEAD") if self.is_draining => return Err((DRAINING, &[("Retry-After", "1")])),
-            ("/healthz", "GET" | "HEAD") => HttpFault::new(200, "ok"),
-            ("/healthz", _) => return Err((HttpFault::new(405, "ask with GET\n"), &[("Allow", "GET, HEAD")])),
-            ("/publish", _) => return Err((HttpFault::new(405, "publish with POST\n"), &[("Allow", "POST")])),
-            ("/", "GET" | "HEAD") => SPEAKS,
-            _ => NOT_FOUND,
-        };
-        let extra = if fault.status == 426 { handshake::UPGRADE_REQUIRED } else { &[] };
-        if has_body(head) {
-            return Err((fault, extra));
-        }
-        self.respond(app, slot, head, (fault.status, extra, TEXT, fault.sentence.as_bytes()));
-        Ok(Handled::Answered(0))
     }
 
-    /// Answers a request that has no body: status, headers, content type, content.
-    pub(super) fn respond(
-        &mut self,
-        app: &mut dyn Application,
-        slot: Slot,
-        head: &RequestHead<'_, '_>,
-        (status, extra, content_type, body): (u16, &[(&str, &str)], &str, &[u8]),
-    ) {
-        let persistence = head.persistence;
-        if head.method == "HEAD" {
-            self.push_http(slot, |turn| {
-                write_response_head(turn, status, extra, content_type, body.len(), persistence)
-            });
-        } else {
-            self.push_http(slot, |turn| write_response(turn, status, extra, content_type, body, persistence));
-        }
-        self.answered(app, slot, persistence);
-    }
-
-    fn handle_publish(
+    /// Takes the body if all of it is there, or else prepares to receive it.
+    fn begin_body(
         &mut self,
         app: &mut dyn Application,
         slot: Slot,
         head: &RequestHead<'_, '_>,
         rest: &[u8],
+        route: BodyRoute,
     ) -> Result<Handled, Faulty> {
-        if let Body::Length(len) = head.body
-            && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
-        {
+        let BodyRoute { endpoint, bytes_max, too_big } = route;
+        let length = match head.body {
+            Body::None => Some(0),
+            Body::Length(length) => Some(length),
+            Body::Chunked => None,
+        };
+        let fits = length.is_none_or(|length| length <= bytes_max as u64);
+        let whole = length.filter(|_| fits).and_then(|length| rest.get(..length as usize));
+        if let Some(body) = whole {
             let links = self.links_needed(app, body);
             if links != 0 {
                 return Ok(Handled::MustWait(links));
             }
         }
         self.stats.requests += 1;
-        self.check_key(head)?;
-        if self.is_draining {
-            return Err(plain(DRAINING));
+        if !fits {
+            return Err(plain(HttpFault::new(413, too_big)));
         }
-        let framing = match head.body {
-            Body::None => return Err(plain(NEEDS_LENGTH)),
-            Body::Length(len) if len > self.limits.message_bytes_max as u64 => return Err(plain(TOO_BIG)),
-            Body::Length(len) if len as usize <= rest.len() => {
-                let len = len as usize;
-                self.publish_body(app, slot, &rest[..len], head.persistence);
-                return Ok(Handled::Answered(len));
-            }
-            Body::Length(len) => Framing::Length(len as usize),
-            Body::Chunked => Framing::Chunked(ChunkedBody::default()),
-        };
+        if let Some(body) = whole {
+            self.take_body(app, slot, endpoint, body, head.persistence);
+            return Ok(Handled::Answered(body.len()));
+        }
         if head.expect_continue && rest.is_empty() {
             self.push_http(slot, |turn| turn.extend_from_slice(CONTINUE));
         }
-        Ok(Handled::NeedsBody(session::Body { framing, bytes: Vec::new(), persistence: head.persistence }))
+        let chunked = || Framing::Chunked(ChunkedBody::default());
+        let framing = length.map_or_else(chunked, |length| Framing::Length(length as usize));
+        let (bytes, persistence) = (Vec::new(), head.persistence);
+        Ok(Handled::NeedsBody(session::Body { endpoint, bytes_max, framing, bytes, persistence }))
     }
 
     fn receive_body(
@@ -214,9 +187,7 @@ impl Hub {
                 *missing -= used;
                 (used, *missing == 0)
             }
-            Framing::Chunked(chunks) => {
-                chunks.decode(bytes, &mut body.bytes, self.limits.message_bytes_max).map_err(plain)?
-            }
+            Framing::Chunked(chunks) => chunks.decode(bytes, &mut body.bytes, body.bytes_max).map_err(plain)?,
         };
         if !is_whole {
             self.request(slot).body = Some(body);
@@ -229,47 +200,30 @@ impl Hub {
             self.pause_with(slot, &bytes[used..], links);
             return Ok(bytes.len());
         }
-        self.publish_body(app, slot, &body.bytes, body.persistence);
+        self.take_body(app, slot, body.endpoint, &body.bytes, body.persistence);
         Ok(used)
     }
 
-    fn publish_body(&mut self, app: &mut dyn Application, slot: Slot, body: &[u8], persistence: Persistence) {
-        match app.on_publish(self, body) {
-            Ok(1) => self.push_http(slot, |turn| {
-                write_response(turn, 200, &[], JSON, b"{\"channels\":1}", persistence);
-            }),
-            Ok(channels) => {
-                let body = format!("{{\"channels\":{channels}}}");
-                self.push_http(slot, |turn| write_response(turn, 200, &[], JSON, body.as_bytes(), persistence));
-            }
-            Err(refusal) => self.answer_refusal(slot, &refusal, persistence),
-        }
+    /// Carries out a whole body that needs no congested link, and answers it.
+    fn take_body(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        endpoint: Endpoint,
+        body: &[u8],
+        persistence: Persistence,
+    ) {
+        let answer = app.on_body(self, endpoint, body);
+        let persistence = if answer.closes { Persistence::Close } else { persistence };
+        self.push_answer(slot, answer, persistence, false);
         self.message_done(Some(slot));
         self.answered(app, slot, persistence);
     }
 
-    fn answer_refusal(&mut self, slot: Slot, refusal: &Refusal, persistence: Persistence) {
-        self.count_refusal(refusal);
-        let body = format!("{}: {}\n", refusal.reason(), refusal.sentence());
-        self.push_http(slot, |turn| write_response(turn, refusal.code(), &[], TEXT, body.as_bytes(), persistence));
-    }
-
-    /// The key is compared in constant time, so that it cannot be found byte by byte.
-    fn check_key(&self, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
-        let Some(key) = &self.limits.publish_key else {
-            return if self.has_filters { Err(plain(FILTERED)) } else { Ok(()) };
-        };
-        match bearer_token(head) {
-            None => Err((NEEDS_KEY, &[("WWW-Authenticate", "Bearer")])),
-            Some(token) if key.matches(token) => Ok(()),
-            Some(_) => Err(plain(WRONG_KEY)),
-        }
-    }
-
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
         if self.is_draining {
-            self.stats.turned_away += 1;
-            return Err((DRAINING, &[("Retry-After", "1")]));
+            self.count_turned_away();
+            return Err(DRAINING);
         }
         let accepted = handshake::check(head).map_err(|refused| (refused.fault, refused.extra))?;
         self.push_http(slot, |turn| handshake::write_accepted(turn, &accepted));
@@ -285,25 +239,32 @@ impl Hub {
         }
         let session = &mut self.sessions[slot];
         let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };
-        app.on_open(self, slot, head, request.peer);
+        app.on_open(self, slot, head, request.arrival.peer);
         Ok(())
     }
 
-    /// A request that cannot be served ends the connection: where the next one would start is not known.
-    fn answer_fault(
-        &mut self,
-        app: &mut dyn Application,
-        slot: Slot,
-        fault: HttpFault,
-        extra: &[(&'static str, &'static str)],
-    ) {
+    fn push_answer(&mut self, slot: Slot, answer: Answer<'_>, persistence: Persistence, is_head: bool) {
+        let Answer { status, headers, content_type, body, .. } = answer;
+        let extra = headers.lines();
+        if is_head {
+            self.push_http(slot, |turn| {
+                write_response_head(turn, status, extra, content_type, body.len(), persistence)
+            });
+        } else {
+            self.router.work.has_answered(body.len());
+            self.push_http(slot, |turn| write_response(turn, status, extra, content_type, body, persistence));
+        }
+    }
+
+    /// Answers a request that cannot be served, and ends the connection: the start of the next request is not known.
+    fn answer_fault(&mut self, app: &mut dyn Application, slot: Slot, fault: HttpFault, extra: Extra) {
         self.push_http(slot, |turn| write_fault(turn, fault, extra));
         self.leave(app, slot, Phase::Lingering);
     }
 
     fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
         self.stats.served_when_full += u64::from(self.sessions[slot].is_reserved());
-        if persistence == http::Persistence::Close {
+        if persistence == Persistence::Close {
             self.leave(app, slot, Phase::Lingering);
         } else {
             self.request(slot).is_reused = true;
@@ -323,11 +284,6 @@ impl Hub {
             _ => unreachable!("a connection keeps its request until it upgrades"),
         }
     }
-}
-
-/// Whether a body follows that nobody asked for: the connection is closed rather than that it is read over.
-pub(super) fn has_body(head: &RequestHead<'_, '_>) -> bool {
-    !matches!(head.body, Body::None | Body::Length(0))
 }
 
 /// Headers that go with a status.

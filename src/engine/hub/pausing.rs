@@ -6,7 +6,8 @@
 //! the link has room. The messages of others go on.
 
 use crate::engine::{
-    hub::{Application, Hub},
+    application::Application,
+    hub::Hub,
     slot::{ConnectionKey, Slot},
 };
 

@@ -1,41 +1,39 @@
-//! Connections over `max-connections`: each has a reserved place for one request, so that a full server still says that it
-//! is well and takes `POST /publish`.
-
-use std::net::SocketAddr;
+//! Connections over the limit. Each has a reserved place for one request, so that a full server still answers some of
+//! them. The application says which.
 
 use crate::{
     engine::{
+        application::Application,
+        arrival::{Arrival, Role},
         hub::Hub,
         session::Phase,
         slot::{ConnectionKey, Slot},
     },
     error::HttpFault,
-    protocol::{
-        handshake,
-        http::{RequestHead, write_fault},
-    },
+    protocol::http::{RequestHead, write_fault},
 };
 
 use super::http::{Extra, Faulty};
 
-/// How long a connection on a reserved place has for its request, in milliseconds, if `handshake-timeout` is not less.
+/// The time for a request on a reserved place, in milliseconds. A shorter `handshake-timeout` counts instead.
 const RESERVED_MILLIS: u64 = 5_000;
 
 const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connections as it takes");
 const RETRY: Extra = &[("Retry-After", "5")];
 
 impl Hub {
-    /// A connection was accepted that is over `max-connections`: one request of it is read. A server of pages has nothing to
-    /// answer but 503, and says so at once.
-    pub(crate) fn open_reserved(&mut self, peer: Option<SocketAddr>) -> ConnectionKey {
-        let key = self.admit(peer, true);
-        if self.pages.is_some() {
+    /// A connection was accepted that is over the limit of its role: one request of it is read. On a listener of pages no
+    /// request would be served, so the connection is told 503 at once.
+    pub(crate) fn open_reserved(&mut self, arrival: impl Into<Arrival>) -> ConnectionKey {
+        let arrival = Arrival { is_reserved: true, ..arrival.into() };
+        let key = self.open(arrival);
+        if arrival.role == Role::Pages {
             self.turn_away(key.slot);
         }
         key
     }
 
-    /// Tells a connection on a reserved place that it is one too many; it lingers to hear it.
+    /// Tells a connection on a reserved place that it is one too many. It lingers to hear that.
     pub(super) fn turn_away(&mut self, slot: Slot) {
         self.count_turned_away();
         self.push_http(slot, |turn| write_fault(turn, TOO_MANY, RETRY));
@@ -59,21 +57,20 @@ impl Hub {
         self.abandon(slot);
     }
 
-    /// Counts a connection that is told 503 without a request, or instead of it.
+    /// Counts a connection that is told 503 instead of an answer.
     pub(crate) fn count_turned_away(&mut self) {
         self.stats.turned_away += 1;
     }
 
-    /// Lets the requests pass that a full server answers.
-    pub(super) fn check_reserved(&mut self, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
-        let is_served = match (head.path, head.method) {
-            ("/healthz", _) | ("/publish", "POST") => !handshake::is_upgrade(head),
-            _ => false,
-        };
-        if !is_served {
-            self.count_turned_away();
-            return Err((TOO_MANY, RETRY));
+    /// Checks that a full server serves this request.
+    ///
+    /// # Errors
+    /// The 503 that answers it otherwise.
+    pub(super) fn check_reserved(&mut self, app: &dyn Application, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
+        if app.is_served_when_full(head) {
+            return Ok(());
         }
-        Ok(())
+        self.count_turned_away();
+        Err((TOO_MANY, RETRY))
     }
 }

@@ -23,7 +23,7 @@ impl Hub {
     }
 
     /// Counts a message that is refused.
-    pub(super) fn count_refusal(&mut self, refusal: &Refusal) {
+    pub(crate) fn count_refusal(&mut self, refusal: &Refusal) {
         self.stats.refused += 1;
         self.stats.subscriptions_refused += u64::from(refusal.reason() == Reason::TooManySubscriptions.word());
         self.stats.too_many_channels += u64::from(refusal.reason() == Reason::TooManyChannels.word());

@@ -1,5 +1,22 @@
 //! A hub without a core: what one turn may bring in any order.
 
+/// What an application does with HTTP that speaks WebSocket alone.
+macro_rules! only_websockets {
+    () => {
+        fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+            Route::Upgrade
+        }
+
+        fn is_served_when_full(&self, _: &RequestHead<'_, '_>) -> bool {
+            false
+        }
+
+        fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
+            unreachable!("no body is asked for")
+        }
+    };
+}
+
 mod admission;
 mod bounds;
 mod bridge;
@@ -28,28 +45,53 @@ use super::*;
 use crate::{
     config::Config,
     engine::{
+        application::{Answer, BodyRoute, Route},
+        arrival::Role,
         outbox::{Sink, Written},
         router::{Awaited, TURN_BYTES_MAX},
-        session::{Ended, Session},
+        session::{Ended, Endpoint, Session},
     },
-    protocol::{channel::Kind, frame},
+    error::Refusal,
+    protocol::{channel::Kind, frame, http::RequestHead},
 };
 
 const KEY: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+/// The endpoint of the bodies that [`route`] asks for.
+const BODY: Endpoint = Endpoint(7);
+
+/// Upgrades are granted, a body that is posted is wanted, and all else is well.
+fn route(head: &RequestHead<'_, '_>) -> Route<'static> {
+    match head.method {
+        _ if head.names_websocket => Route::Upgrade,
+        "GET" if head.path == "/long" => Route::Answer(Answer { body: &[b'x'; 80_000], ..Answer::text(200, "") }),
+        "POST" => Route::Body(BodyRoute { endpoint: BODY, bytes_max: 1000, too_big: "too big" }),
+        _ => Route::Answer(Answer::text(200, "ok")),
+    }
+}
 
 /// Publishes every message to the channel `echo`, and otherwise does nothing.
 struct Plain;
 
 impl Application for Plain {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+        route(head)
+    }
+
+    fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool {
+        !head.names_websocket && (head.path == "/healthz" || head.method == "POST")
+    }
+
+    fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
+        assert_eq!(endpoint, BODY, "it hears what the body is for");
+        hub.publish([&b"echo"[..]].into_iter(), true, body, None);
+        Answer::text(200, "published")
+    }
+
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, _: Slot, is_text: bool, payload: &[u8]) {
         hub.publish([&b"echo"[..]].into_iter(), is_text, payload, None);
-    }
-
-    fn on_publish(&mut self, hub: &mut Hub, body: &[u8]) -> Result<usize, Refusal> {
-        hub.publish([&b"echo"[..]].into_iter(), true, body, None);
-        Ok(1)
     }
 
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}

@@ -3,12 +3,7 @@
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::{
-    engine::{
-        hub::{Application, Hub},
-        router::work::MESSAGE_UNITS,
-        session::Phase,
-        slot::Slot,
-    },
+    engine::{application::Application, hub::Hub, router::work::MESSAGE_UNITS, session::Phase, slot::Slot},
     error::Fault,
     protocol::{
         frame::{self, Header, Whole},

@@ -1,4 +1,4 @@
-//! Unix sockets: a file that stands for a listener.
+//! Listening on unix sockets, which are files.
 
 use std::{
     fs, io,
@@ -11,15 +11,15 @@ use std::{
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{BACKLOG, Listener, Listening};
+use super::{BACKLOG, Bound, ListeningSocket};
 use crate::config::Listen;
 
-/// The mode of the file: the server's user and group may write to it, which is what it takes to connect.
+/// The mode of the file: the server's user and group may write to it, which connecting needs.
 const MODE: u32 = 0o660;
 
-/// Listens on `path`. All cores share the socket, because the kernel spreads connections over TCP sockets only: each
-/// polls it, all wake for a connection, and the first takes it.
-pub(super) fn listen(path: &Path, cores: usize, send_buffer_bytes: usize) -> io::Result<Listening> {
+/// Listens on `path`. All cores share the socket, because the kernel spreads connections over TCP sockets only: all wake
+/// for a connection, and the first takes it.
+pub(super) fn listen(path: &Path, cores: usize, send_buffer_bytes: usize) -> io::Result<Bound> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -30,13 +30,13 @@ pub(super) fn listen(path: &Path, cores: usize, send_buffer_bytes: usize) -> io:
     let listener = UnixListener::from(socket);
     let of_core = || {
         let listener = mio::net::UnixListener::from_std(listener.try_clone()?);
-        Ok(Listener::Unix { listener, send_buffer_bytes })
+        Ok(ListeningSocket::Unix { listener, send_buffer_bytes })
     };
-    let listeners = (0..cores).map(|_| of_core()).collect::<io::Result<_>>()?;
-    Ok(Listening { at: Listen::Unix(path.to_owned()), listeners, file: Some(file) })
+    let sockets = (0..cores).map(|_| of_core()).collect::<io::Result<_>>()?;
+    Ok(Bound { at: Listen::Unix(path.to_owned()), sockets, file: Some(file) })
 }
 
-/// Removes the socket that a server has left which was killed. Nobody answers on it.
+/// Removes a socket on which no server answers: a killed server has left it.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -47,7 +47,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Ok(_) => {}
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    probe.set_nonblocking(true)?; // a server whose backlog is full is there, too
+    probe.set_nonblocking(true)?; // a server whose backlog is full must not block us
     match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),

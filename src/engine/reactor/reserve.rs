@@ -1,20 +1,18 @@
-//! The reserved places of a core: connections over `max-connections`, each read for one request.
+//! The reserved places of a core: connections over the limit of their role, each read for one request.
 
 use std::{collections::VecDeque, io::Write, net::Shutdown};
 
 use crate::engine::{
+    arrival::Role,
     hub::Hub,
     reactor::Reactor,
     slot::{ConnectionKey, Slot},
 };
 
-/// The places of a server of pages, which serves nobody over its limit.
-const FEW: usize = 8;
-
-/// The part of the places that is given in one turn: one in this many.
+/// One turn gives one place in this many.
 const SHARE_PER_TURN: usize = 4;
 
-/// What a connection is told that gives way.
+/// The answer to a connection that gives way without another.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -31,8 +29,8 @@ impl Reserve {
         Self { taken: VecDeque::new(), places }
     }
 
-    /// How many connections over the limit are accepted in one turn. They are read in that turn, and none of them has to
-    /// give way to the others.
+    /// How many connections over the limit are accepted in one turn. All of them are read in that turn, and none gives way
+    /// to another.
     pub(super) fn accepts_per_turn(&self) -> usize {
         self.places / SHARE_PER_TURN
     }
@@ -49,16 +47,11 @@ impl Reserve {
 }
 
 impl Reactor {
-    /// Leaves this server of pages, whose connections over the limit are all told 503, a few places to say so.
-    pub(crate) fn reserve_a_few(&mut self) {
-        self.reserve = Reserve::new(FEW);
-    }
-
-    /// Makes sure of a reserved place: if there is none, the oldest connection gives way, rather one that has its answer.
-    /// Each was read at least in the turn in which it came, so one that has sent its request by then is answered, whatever
-    /// the others do. The socket is closed when the turn ends.
-    pub(super) fn make_room(&mut self, hub: &mut Hub) {
-        let Reserve { taken, places } = &mut self.reserve;
+    /// Frees a reserved place of this role if all are taken: the oldest connection that has its answer gives way, or else
+    /// the oldest. Each was read at least in the turn in which it came. So a connection that has sent its request by then is
+    /// answered, whatever the others do. The socket is closed when the turn ends.
+    pub(super) fn make_room(&mut self, hub: &mut Hub, role: Role) {
+        let Reserve { taken, places } = &mut self.quotas.of(role).reserve;
         if taken.len() < *places {
             return;
         }

@@ -101,6 +101,11 @@ impl Work {
         self.add(HEAD_BYTE_UNITS * head_bytes as u64 + BODY_BYTE_UNITS * body_bytes as u64);
     }
 
+    /// A request is answered with so many bytes.
+    pub(crate) fn has_answered(&mut self, bytes: usize) {
+        self.add(bytes as u64 / BYTES_PER_UNIT);
+    }
+
     /// Input is taken until so many more units are done; `u64::MAX` is without a limit.
     pub(crate) fn limit(&mut self, units: u64) {
         self.limit = self.done.saturating_add(units);

@@ -77,6 +77,11 @@ pub(crate) enum Persistence {
 }
 
 impl<'b> RequestHead<'_, 'b> {
+    /// Whether a body of at least one byte, or chunks, follow it.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.body, Body::None | Body::Length(0))
+    }
+
     /// The first value of this header; names compare without case.
     #[cfg(test)]
     pub(crate) fn header(&self, name: &str) -> Option<&'b [u8]> {

@@ -1,12 +1,12 @@
-//! Fixed documents, for a server that serves nothing else.
+//! Fixed documents.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt};
 
 /// A fixed document: the answer to `GET` and `HEAD` of its path.
 ///
 /// Every answer has `Cache-Control: no-cache`, `X-Content-Type-Options: nosniff` (as have all answers of this server),
 /// `Referrer-Policy: no-referrer` and a `Content-Security-Policy`. That policy lets a browser load and run nothing at
-/// all unless [`Page::policy`] allows more. [`Builder::page`](crate::Builder::page) serves pages.
+/// all unless [`Page::policy`] allows more. [`Builder::pages_on`](crate::Builder::pages_on) says where pages are served.
 ///
 /// ```
 /// use lhttp::Page;
@@ -73,15 +73,13 @@ impl fmt::Debug for Page {
 }
 
 /// All the pages of a server, each at its own path.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pages(Vec<Page>);
 
 impl Pages {
-    /// `None` when there are no pages: then the server speaks LHTTP.
-    ///
     /// # Errors
     /// One sentence: a path occurs twice, no request can ask for a page, or no header can describe it.
-    pub(crate) fn new(pages: Vec<Page>) -> Result<Option<Arc<Self>>, String> {
+    pub(crate) fn new(pages: Vec<Page>) -> Result<Self, String> {
         for (index, page) in pages.iter().enumerate() {
             if let Some(fault) = page.fault() {
                 return Err(fault);
@@ -90,7 +88,7 @@ impl Pages {
                 return Err(format!("page: {} is given twice", page.path));
             }
         }
-        Ok((!pages.is_empty()).then(|| Arc::new(Self(pages))))
+        Ok(Self(pages))
     }
 
     /// The page at this path. There are a handful, so a linear search is enough.
@@ -114,7 +112,7 @@ mod tests {
     #[test]
     fn a_page_is_found_by_its_path_alone() {
         let pages = Pages::new(vec![page("/", "text/html"), page("/two", "text/plain")]);
-        let pages = pages.unwrap().expect("two pages");
+        let pages = pages.unwrap();
         assert_eq!(pages.at("/two").unwrap().parts().2, b"/two");
         assert!(pages.at("/two/").is_none() && pages.at("").is_none() && pages.at("/Two").is_none());
     }

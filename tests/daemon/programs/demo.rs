@@ -16,6 +16,7 @@ on_one_and_two_cores!(
     the_demos_port_speaks_no_lhttp,
     the_demo_does_not_change_the_servers_own_port,
     a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients,
+    a_full_server_still_serves_its_demo,
 );
 
 /// Every file of the page.
@@ -109,6 +110,31 @@ fn a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients(cores: usize
     for client in &mut clients {
         client.subscribe_acked("room");
     }
+}
+
+fn a_full_server_still_serves_its_demo(cores: usize) {
+    let (daemon, mut http) = demo(cores, &["--max-connections", "1"]);
+    let mut client = Client::connect(daemon.port());
+    client.subscribe_acked("room");
+    assert_eq!(ask(&mut Http::connect(daemon.port()), "GET", "/").status, 503, "the server is full");
+    assert_eq!(ask(&mut http, "GET", "/").status, 200);
+    assert_eq!(ask(&mut Http::connect(demo_port(&daemon)), "GET", "/").status, 200);
+}
+
+#[test]
+fn a_demo_takes_no_thread_and_a_crowd_there_a_bounded_number_of_descriptors() {
+    let threads = |daemon: &Daemon| fs::read_dir(format!("/proc/{}/task", daemon.id())).expect("it runs").count();
+    let without = Daemon::start(1, &[]);
+    let (daemon, mut first) = demo(1, &[]);
+    assert_eq!(ask(&mut first, "GET", "/").status, 200);
+    let are_equal = || threads(&daemon) == threads(&without);
+    assert!(wait_until(are_equal, helpers::PATIENCE), "{} and {} threads", threads(&daemon), threads(&without));
+    let before = daemon.open_files();
+    let _crowd: Vec<_> = (0..300).map(|_| Http::connect(demo_port(&daemon))).collect();
+    assert_eq!(ask(&mut first, "GET", "/").status, 200);
+    // 32 at most, one of which was there before, and places on which the others are told 503.
+    let most = before + 31 + 8 * 5 / 4;
+    assert!(daemon.open_files() <= most, "{} files, {most} at most", daemon.open_files());
 }
 
 #[test]

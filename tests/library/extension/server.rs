@@ -1,12 +1,13 @@
 //! The server's handle: addresses, stopping, counters; and two servers in one process.
 
 use std::{
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     thread,
     time::Duration,
 };
 
-use lhttp::{Config, Server, StartError};
+use lhttp::{Config, Page, Server, StartError};
 
 use crate::helpers::{self, Client, Log, Recorder, on_message, one_and_two_cores, start, start_with_cores, wait_for};
 
@@ -54,6 +55,53 @@ fn a_server_that_cannot_start_says_why() {
     for cores in [0, 10_000] {
         let error = Server::builder().listen(ANY).cores(cores).start().unwrap_err();
         assert!(matches!(error, StartError::Config(_)), "{error:?}");
+    }
+}
+
+/// What `address` answers to a GET of this path.
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(helpers::PATIENCE)).expect("a timeout");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it takes requests");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers and ends");
+    answer
+}
+
+#[test]
+fn pages_have_addresses_of_their_own_and_may_name_those_of_the_server() {
+    for cores in one_and_two_cores() {
+        let server = start_with_cores(cores, |builder| {
+            let pages = builder.pages_on(ANY).pages_on(ANY).page(Page::new("/a", "text/plain", b"static".as_slice()));
+            pages.page_with(|addresses| Page::new("/", "text/plain", format!("{addresses:?}").into_bytes()))
+        });
+        assert_eq!((server.local_addrs().len(), server.pages_addrs().len()), (1, 2));
+        for &address in server.pages_addrs() {
+            assert!(get(address, "/").ends_with(&format!("\r\n\r\n{:?}", server.local_addrs())));
+            assert!(get(address, "/a").ends_with("\r\n\r\nstatic"));
+            assert!(get(address, "/healthz").starts_with("HTTP/1.1 404"));
+        }
+        assert!(get(server.local_addrs()[0], "/a").starts_with("HTTP/1.1 404"));
+        assert_eq!(server.stats().turned_away, 0);
+    }
+}
+
+#[test]
+fn pages_that_cannot_be_served_keep_the_server_from_starting() {
+    let page = || Page::new("/", "text/plain", b"x".as_slice());
+    let builder = || Server::builder().listen(ANY).cores(1);
+    for (builder, part) in [
+        (builder().page(page()), "no address"),
+        (builder().page_with(move |_| page()), "no address"),
+        (builder().pages_on(ANY), "no page"),
+        (builder().pages_on(ANY).page(page()).page(page()), "given twice"),
+        (builder().pages_on(ANY).page(page()).page_with(move |_| page()), "given twice"),
+        (builder().pages_on(ANY).page(Page::new("style.css", "text/css", b"".as_slice())), "style.css"),
+    ] {
+        match builder.start() {
+            Err(StartError::Config(sentence)) => assert!(sentence.contains(part), "{sentence:?}"),
+            other => panic!("{other:?} instead of {part:?}"),
+        }
     }
 }
 

@@ -120,13 +120,11 @@ struct Keeps {
 }
 
 impl Application for Keeps {
+    only_websockets!();
+
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
-
-    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
-        Ok(0)
-    }
 
     fn on_close(&mut self, hub: &mut Hub, slot: Slot) {
         hub.application_frees(std::mem::take(&mut self.bytes[slot as usize]));

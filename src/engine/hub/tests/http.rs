@@ -1,6 +1,7 @@
 //! HTTP and its deadlines.
 
 use super::*;
+use crate::engine::arrival;
 
 /// Goes on to this time, and looks at the deadlines that have come.
 fn go_on(hub: &mut Hub, millis: u64) {
@@ -104,4 +105,101 @@ fn between_requests_the_keep_alive_time_counts_and_not_that_of_websockets() {
         }
     }
     panic!("it is still there");
+}
+
+/// Lets nobody in, and counts who it hears has opened or closed.
+#[derive(Default)]
+struct Bouncer {
+    opened: usize,
+    closed: usize,
+}
+
+impl Application for Bouncer {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
+        assert_eq!((head.method, role), ("GET", Role::Public));
+        Route::Answer(Answer::text(403, "not you").headers(&[("X-Reason", "shoes")]))
+    }
+
+    fn is_served_when_full(&self, _: &RequestHead<'_, '_>) -> bool {
+        false
+    }
+
+    fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
+        unreachable!("no body is asked for")
+    }
+
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {
+        self.opened += 1;
+    }
+
+    fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {
+        unreachable!("nobody gets in")
+    }
+
+    fn on_close(&mut self, _: &mut Hub, _: Slot) {
+        self.closed += 1;
+    }
+}
+
+#[test]
+fn an_application_refuses_a_handshake_before_it_is_answered_and_hears_of_no_connection() {
+    let (mut hub, mut peers, mut app) = (Hub::new(0, 1, limits()), Peers::default(), Bouncer::default());
+    let slot = hub.open(None).slot;
+    // The connection still speaks HTTP, so the next handshake is read, too.
+    let mut handshakes = KEY.repeat(2).into_bytes();
+    assert_eq!(hub.receive(&mut app, slot, &mut handshakes), 2 * KEY.len());
+    hub.end_of_input(&mut app, slot);
+    hub.flush(&mut app, &mut peers);
+    let mut ended = Vec::new();
+    hub.reap(&mut ended);
+    assert_eq!(ended.len(), 1, "it is over");
+    let answers = String::from_utf8(peers.received[slot as usize].clone()).expect("text");
+    assert_eq!(answers.matches("HTTP/1.1 403 Forbidden\r\n").count(), 2, "{answers}");
+    assert!(answers.contains("X-Reason: shoes\r\n") && answers.ends_with("not you"), "{answers}");
+    assert_eq!((app.opened, app.closed), (0, 0));
+    hub.assert_empty();
+}
+
+/// What is answered to a request of a new connection; the connection ends behind it if `closes`.
+fn answer(request: &str, closes: bool) -> String {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let slot = hub.open(None).slot;
+    receive(&mut hub, slot, request.as_bytes());
+    end_turn(&mut hub, &mut peers);
+    assert_eq!(hub.sessions[slot].phase == Phase::Lingering, closes, "{request:?}");
+    String::from_utf8(peers.received[slot as usize].clone()).expect("text")
+}
+
+#[test]
+fn a_body_is_taken_up_to_the_limit_of_its_route_and_one_that_nobody_wants_ends_the_connection() {
+    let post = |rest: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{rest}");
+    let body = "b".repeat(1000);
+    for (request, status, closes) in [
+        (post("\r\n"), 200, false),
+        (post(&format!("Content-Length: 1000\r\n\r\n{body}")), 200, false),
+        (post("Content-Length: 1001\r\n\r\n"), 413, true),
+        (post(&format!("Transfer-Encoding: chunked\r\n\r\n3e8\r\n{body}\r\n0\r\n\r\n")), 200, false),
+        (post("Transfer-Encoding: chunked\r\n\r\n3e9\r\n"), 413, true),
+        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n".to_owned(), 200, true),
+    ] {
+        let answer = answer(&request, closes);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
+        assert_eq!(answer.contains("Connection: close\r\n"), closes, "{request:?}: {answer}");
+    }
+    assert!(answer(&post("Content-Length: 1001\r\n\r\n"), true).ends_with("\r\n\r\ntoo big"));
+}
+
+#[test]
+fn a_head_request_gets_the_length_and_no_body() {
+    let answer = answer("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", false);
+    assert!(answer.contains("Content-Length: 2\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[test]
+fn a_listener_of_pages_has_no_places_for_requests_over_its_limit() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let slot = hub.open_reserved(arrival::Arrival { role: Role::Pages, ..arrival::Arrival::default() }).slot;
+    end_turn(&mut hub, &mut peers);
+    assert!(peers.received[slot as usize].starts_with(b"HTTP/1.1 503"), "it need not ask for that");
+    assert_eq!((hub.stats.turned_away, hub.stats.served_when_full), (1, 0));
 }

@@ -80,14 +80,12 @@ fn channel_of(payload: &[u8]) -> &[u8] {
 }
 
 impl Application for ByName {
+    only_websockets!();
+
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, _: Slot, is_text: bool, payload: &[u8]) {
         hub.publish([channel_of(payload)].into_iter(), is_text, payload, None);
-    }
-
-    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
-        Ok(1)
     }
 
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}

@@ -26,6 +26,8 @@ struct Publishing {
 }
 
 impl Application for Publishing {
+    only_websockets!();
+
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
@@ -38,10 +40,6 @@ impl Application for Publishing {
         if self.expects_repeats {
             hub.keep_head(slot, head.as_bytes(), [Span::new(start, start + name.len())].into_iter(), no_echo);
         }
-    }
-
-    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
-        Ok(0)
     }
 
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}

@@ -15,7 +15,7 @@ use tungstenite::{
 };
 
 use super::*;
-use crate::engine::session::Incoming;
+use crate::engine::{arrival, session::Incoming};
 
 const MESSAGE_BYTES_MAX: usize = 1000;
 
@@ -29,6 +29,19 @@ struct Recorder {
 }
 
 impl Application for Recorder {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, _: arrival::Role) -> Route<'_> {
+        route(head)
+    }
+
+    fn is_served_when_full(&self, _: &RequestHead<'_, '_>) -> bool {
+        false
+    }
+
+    fn on_body(&mut self, _: &mut Hub, _: Endpoint, body: &[u8]) -> Answer<'_> {
+        self.published.push(body.to_vec());
+        Answer::text(200, "published")
+    }
+
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {
         self.opened += 1;
     }
@@ -36,11 +49,6 @@ impl Application for Recorder {
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
         self.messages.push((is_text, payload.to_vec()));
         hub.send(slot, is_text, payload);
-    }
-
-    fn on_publish(&mut self, _: &mut Hub, body: &[u8]) -> Result<usize, Refusal> {
-        self.published.push(body.to_vec());
-        Ok(2)
     }
 
     fn on_close(&mut self, _: &mut Hub, _: Slot) {

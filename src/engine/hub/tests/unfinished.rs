@@ -6,6 +6,8 @@ use super::*;
 struct Lists;
 
 impl Application for Lists {
+    only_websockets!();
+
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
 
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
@@ -16,10 +18,6 @@ impl Application for Lists {
             hub.unsubscribe(slot, names().next().unwrap_or_default(), Kind::Exact);
         }
         hub.acknowledge(slot, b"done", Awaited::default());
-    }
-
-    fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
-        Ok(1)
     }
 
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}

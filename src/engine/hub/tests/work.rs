@@ -229,3 +229,16 @@ fn deadlines_that_come_all_at_once_are_met_in_several_turns() {
     }
     assert_eq!(turns, 3);
 }
+
+#[test]
+fn a_long_answer_over_http_is_charged_to_the_connection_that_asks_for_it() {
+    let mut hub = Hub::new(0, 1, limits());
+    let slot = hub.open(None).slot;
+    let cost = |hub: &mut Hub, path: &str| {
+        let before = hub.router.work.done();
+        receive(hub, slot, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        hub.router.work.done() - before
+    };
+    let (short, long) = (cost(&mut hub, "/short"), cost(&mut hub, "/long"));
+    assert!((short + 9_000..short + 11_000).contains(&long), "{short} and {long} units");
+}

@@ -1,0 +1,4 @@
+//! What lhttp makes of the engine: the meaning of paths.
+
+mod pages;
+pub(crate) mod routes;

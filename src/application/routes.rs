@@ -1,0 +1,112 @@
+//! What the path of a request means: `POST /publish`, `/healthz`, pages on their own listeners, and a WebSocket at any path
+//! (PROTOCOL.md §3).
+
+use std::fmt::Write;
+
+use crate::{
+    application::pages,
+    engine::{
+        application::{Answer, BodyRoute, Route},
+        arrival::Role,
+        hub::Hub,
+        session::Endpoint,
+    },
+    error::Refusal,
+    extension::Extensions,
+    protocol::{
+        handshake,
+        http::{Body, RequestHead, bearer_token},
+    },
+};
+
+/// What `POST /publish` has a body for.
+pub(crate) const PUBLISH: Endpoint = Endpoint(0);
+
+const JSON: &str = "application/json";
+const SPEAKS: &str = "this port speaks LHTTP over WebSocket, and HTTP at POST /publish\n";
+const NOT_FOUND: &str = "there is only /publish and /healthz here, and WebSocket anywhere\n";
+const DRAINING: &str = "draining";
+const NEEDS_LENGTH: &str = "POST /publish needs a Content-Length or chunks\n";
+const TOO_BIG: &str = "the message is over the limit\n";
+const NEEDS_KEY: &str = "POST /publish needs Authorization: Bearer KEY\n";
+const WRONG_KEY: &str = "this is not the key\n";
+const FILTERED: &str = "this server has filters, which POST /publish does not pass: it needs a publish key\n";
+
+/// How a request goes on that came by a listener of this role.
+pub(crate) fn on_request<'a>(
+    extensions: &'a Extensions,
+    hub: &Hub,
+    head: &RequestHead<'_, '_>,
+    role: Role,
+) -> Route<'a> {
+    match role {
+        Role::Public => public(extensions, hub, head),
+        Role::Pages => Route::Answer(pages::answer(&extensions.pages, head)),
+    }
+}
+
+/// Whether a full server serves this request: it still says that it is well, and takes publishes.
+pub(crate) fn is_served_when_full(head: &RequestHead<'_, '_>) -> bool {
+    matches!((head.path, head.method), ("/healthz", _) | ("/publish", "POST")) && !handshake::is_upgrade(head)
+}
+
+fn public(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Route<'static> {
+    if handshake::is_upgrade(head) {
+        return Route::Upgrade;
+    }
+    Route::Answer(match (head.path, head.method) {
+        ("/publish", "POST") => return publish(extensions, hub, head),
+        ("/publish", _) => Answer::text(405, "publish with POST\n").headers(&[("Allow", "POST")]).close(),
+        ("/healthz", "GET" | "HEAD") if hub.is_draining() => {
+            Answer::text(503, DRAINING).headers(&[("Retry-After", "1")]).close()
+        }
+        ("/healthz", "GET" | "HEAD") => Answer::text(200, "ok"),
+        ("/healthz", _) => Answer::text(405, "ask with GET\n").headers(&[("Allow", "GET, HEAD")]).close(),
+        ("/", "GET" | "HEAD") => Answer::text(426, SPEAKS).headers(handshake::UPGRADE_REQUIRED),
+        _ => Answer::text(404, NOT_FOUND),
+    })
+}
+
+fn publish(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Route<'static> {
+    if let Some(refused) = check_key(extensions, hub, head) {
+        return Route::Answer(refused.close());
+    }
+    if hub.is_draining() {
+        return Route::Answer(Answer::text(503, DRAINING).close());
+    }
+    if head.body == Body::None {
+        return Route::Answer(Answer::text(411, NEEDS_LENGTH).close());
+    }
+    Route::Body(BodyRoute { endpoint: PUBLISH, bytes_max: hub.limits.message_bytes_max, too_big: TOO_BIG })
+}
+
+/// What a publish without the right key is told. The key is compared in constant time, so that it cannot be found byte by
+/// byte.
+fn check_key(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Option<Answer<'static>> {
+    let Some(key) = &hub.limits.publish_key else {
+        return extensions.refuses_unkeyed_publish().then(|| Answer::text(403, FILTERED));
+    };
+    match bearer_token(head) {
+        None => Some(Answer::text(401, NEEDS_KEY).headers(&[("WWW-Authenticate", "Bearer")])),
+        Some(token) if key.matches(token) => None,
+        Some(_) => Some(Answer::text(403, WRONG_KEY)),
+    }
+}
+
+/// The answer to a publish that went to so many channels, or is refused. `said` is room for its body.
+pub(crate) fn published<'a>(hub: &mut Hub, result: Result<usize, Refusal>, said: &'a mut String) -> Answer<'a> {
+    said.clear();
+    // Writing to a String cannot fail.
+    match result {
+        Ok(1) => Answer { content_type: JSON, ..Answer::text(200, "{\"channels\":1}") },
+        Ok(channels) => {
+            let _ = write!(said, "{{\"channels\":{channels}}}");
+            Answer { content_type: JSON, ..Answer::text(200, said) }
+        }
+        Err(refusal) => {
+            hub.count_refusal(&refusal);
+            let _ = writeln!(said, "{}: {}", refusal.reason(), refusal.sentence());
+            Answer::text(refusal.code(), said)
+        }
+    }
+}
