@@ -18,6 +18,7 @@ use tungstenite::protocol::frame::{
 };
 
 use crate::{
+    application::Dispatch,
     config::Config,
     engine::{
         core::CoreLinks,
@@ -32,7 +33,7 @@ use crate::{
         wake::waker,
     },
     error::Refusal,
-    extension::{Dispatch, Extensions},
+    extension::Extensions,
     protocol::{
         channel, frame, mask,
         message::{Control, Head},

@@ -73,10 +73,11 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← engine ← extension ← edge ← server ← { ffi, lhttpd }`, and `protocol ← client`: each uses only what
-//! is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
+//! `error, config ← protocol ← client ← engine ← extension ← application ← edge ← server ← { ffi, lhttpd }`: each uses only
+//! what is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
 //! or clock, so several of them and the links between them run in one test, from a seed.
 
+mod application;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;

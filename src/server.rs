@@ -16,6 +16,7 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Poll;
 
 use crate::{
+    application::Dispatch,
     config::{Config, Listen, Plan, memory},
     edge::{
         nats::{self, Bridge},
@@ -34,7 +35,7 @@ use crate::{
         wake::{Wake, waker},
     },
     error::StartError,
-    extension::{Context, Dispatch, Extensions, Filter, Processor},
+    extension::{Context, Extensions, Filter, Processor},
     protocol::http::{Page, Pages},
 };
 

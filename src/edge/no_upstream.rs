@@ -3,10 +3,10 @@
 use std::{io, sync::Arc, time::Instant};
 
 use crate::{
+    application::Gate,
     config::Config,
     engine::{counters::Shared, inbox::Mailbox},
     error::StartError,
-    extension::Gate,
 };
 
 /// There is none.

@@ -30,6 +30,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
 
 use crate::{
+    application::{Fetch, Gate, Queue, Room},
     config::{Allow, Config},
     engine::{
         counters::{Shared as SharedStats, Stats},
@@ -38,7 +39,6 @@ use crate::{
         log_limit::LogLimit,
     },
     error::{Reason, Refusal, StartError},
-    extension::{Fetch, Gate, Queue, Room},
 };
 
 use self::{

@@ -6,10 +6,9 @@ use crate::{
     engine::{hub::Hub, inbox::Mailbox, slot::Slot},
     error::{Reason, Refusal},
     extension::{
-        control::{check_channels, check_publish_size},
         effects::Effects,
         profile::{ConnectionId, Profile},
-        publisher::encode_publish,
+        publish::{check_channels, check_publish_size, encode_publish},
         replier::Replier,
         request::Request,
     },
@@ -27,16 +26,16 @@ use crate::{
 /// Sending, publishing and subscribing take effect after the call, in the order in which they were asked for, and not at
 /// all if the message turns out to be unsound or the call panics.
 pub struct Context<'a> {
-    pub(super) request: Request<'a>,
-    pub(super) is_text: bool,
-    pub(super) profile: &'a mut Profile,
-    pub(super) effects: RefCell<&'a mut Effects>,
-    pub(super) mailbox: &'a Mailbox,
+    pub(crate) request: Request<'a>,
+    pub(crate) is_text: bool,
+    pub(crate) profile: &'a mut Profile,
+    pub(crate) effects: RefCell<&'a mut Effects>,
+    pub(crate) mailbox: &'a Mailbox,
     /// What the core knows of the connection, which nothing changes during the call.
-    pub(super) hub: &'a Hub,
-    pub(super) slot: Slot,
+    pub(crate) hub: &'a Hub,
+    pub(crate) slot: Slot,
     /// What [`Context::refuse`] was given.
-    pub(super) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Refusal>,
 }
 
 /// The message.

@@ -27,7 +27,7 @@ enum Effect {
 
 /// Effects in order. Its memory is used again for each message.
 #[derive(Default)]
-pub(super) struct Effects {
+pub(crate) struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
     /// What the subscriptions among them take that the connection does not hold yet, each name once.
@@ -39,7 +39,7 @@ pub(super) struct Effects {
 }
 
 impl Effects {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
         self.demand = Demand::default();
@@ -48,17 +48,17 @@ impl Effects {
     }
 
     /// How many effects there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
     /// Notes that all effects from number `start` on are those of an `on_open`.
-    pub(super) fn opened_from(&mut self, start: usize) {
+    pub(crate) fn opened_from(&mut self, start: usize) {
         self.opening = start..self.list.len();
     }
 
     /// Forgets all but what an `on_open` asked for.
-    pub(super) fn keep_opening(&mut self) {
+    pub(crate) fn keep_opening(&mut self) {
         self.list.truncate(self.opening.end);
         self.list.drain(..self.opening.start);
         self.subscribed.clear();
@@ -66,7 +66,7 @@ impl Effects {
     }
 
     /// What the subscriptions take that are asked for and that the connection does not hold yet.
-    pub(super) fn demand(&self) -> &Demand {
+    pub(crate) fn demand(&self) -> &Demand {
         &self.demand
     }
 
@@ -111,7 +111,7 @@ impl Effects {
     }
 
     /// Carries everything out, in order.
-    pub(super) fn commit(&mut self, app: &mut dyn Application, hub: &mut Hub, slot: Slot) {
+    pub(crate) fn commit(&mut self, app: &mut dyn Application, hub: &mut Hub, slot: Slot) {
         let bytes = |span: Span| &self.bytes[span.0..span.1];
         for effect in &self.list {
             match *effect {

@@ -1,17 +1,12 @@
-//! What users plug in: processors, filters, a handler for messages that are not LHTTP; and what gives LHTTP messages
-//! their meaning.
+//! What users plug in: processors, filters, a handler for messages that are not LHTTP; and what their code can ask for.
 
 mod context;
-mod control;
-mod dispatch;
 mod effects;
-mod links;
-mod plain;
 mod profile;
+pub(crate) mod publish;
 mod publisher;
 mod replier;
 mod request;
-mod upstream;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -22,9 +17,7 @@ use crate::{
 
 pub use self::{context::Context, profile::ConnectionId, publisher::Publisher, replier::Replier};
 
-#[cfg(feature = "upstream")]
-pub(crate) use self::upstream::{Fetch, Lane, Queue, Room, Target};
-pub(crate) use self::{dispatch::Dispatch, upstream::Gate};
+pub(crate) use self::{effects::Effects, profile::Profile, request::Request};
 
 /// Handles the messages of one command. All methods do nothing unless they are written (the seed's `BaseProcessor`).
 ///

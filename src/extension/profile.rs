@@ -18,7 +18,7 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    pub(super) fn new(core: u32, key: ConnectionKey) -> Self {
+    pub(crate) fn new(core: u32, key: ConnectionKey) -> Self {
         Self { core, generation: key.generation, slot: key.slot }
     }
 
@@ -35,7 +35,7 @@ impl fmt::Display for ConnectionId {
 
 /// One connection. What it costs, its handshake's bytes above all, counts in `memory-budget`: a stranger decides how many
 /// they are, up to the limit of a request's head, and they stay as long as the connection.
-pub(super) struct Profile {
+pub(crate) struct Profile {
     pub(super) id: ConnectionId,
     pub(super) peer: Option<SocketAddr>,
     pub(super) target: Box<str>,
@@ -43,11 +43,11 @@ pub(super) struct Profile {
     pub(super) headers: Box<[u8]>,
     pub(super) user: Option<Box<dyn Any + Send>>,
     /// The processors that have seen this connection.
-    pub(super) opened: Vec<Arc<dyn Processor>>,
+    pub(crate) opened: Vec<Arc<dyn Processor>>,
 }
 
 impl Profile {
-    pub(super) fn new(id: ConnectionId, peer: Option<SocketAddr>, head: &RequestHead<'_, '_>) -> Self {
+    pub(crate) fn new(id: ConnectionId, peer: Option<SocketAddr>, head: &RequestHead<'_, '_>) -> Self {
         let mut headers = Vec::new();
         for header in head.headers {
             headers.extend_from_slice(header.name.as_bytes());
@@ -60,7 +60,7 @@ impl Profile {
     }
 
     /// The memory that it takes, in bytes, but for what the user keeps in it.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + self.target.len() + self.headers.len()
     }
 

@@ -10,9 +10,8 @@ use std::{
 
 use crate::{
     engine::inbox::{Letter, Mailbox},
-    error::{PublishError, Reason, Refusal},
-    extension::control::{check_channels, check_publish_size},
-    protocol::message::Message,
+    error::PublishError,
+    extension::publish::{check_channels, check_publish_size, encode_publish},
 };
 
 /// Publishes from any thread of the program that embeds the server (the seed's `Publish` of tools.go). Made by
@@ -78,25 +77,4 @@ impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").finish_non_exhaustive()
     }
-}
-
-/// The message that publishes `body` to checked channels, joined by spaces.
-pub(super) fn encode_publish(
-    channels: &str,
-    command: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-    message_bytes_max: usize,
-) -> Result<Vec<u8>, Refusal> {
-    let mut message = Message::new(command)?.header("publish", channels)?;
-    for (name, value) in headers {
-        message.add_header(*name, *value)?;
-    }
-    message.set_body(body);
-    let payload = message.encode();
-    if payload.len() > message_bytes_max {
-        let sentence = format!("the message has {} bytes, at most {message_bytes_max} are allowed", payload.len());
-        return Err(Refusal::because(Reason::MessageTooBig, sentence));
-    }
-    Ok(payload)
 }

@@ -1,9 +1,9 @@
 //! The message in a context: borrowed as it came, owned from the first change on.
 
-use crate::{extension::control::Parsed, protocol::message::Message};
+use crate::protocol::message::{Message, Parsed};
 
 /// The message that is being handled.
-pub(super) enum Request<'m> {
+pub(crate) enum Request<'m> {
     /// There is none: a connection opens or closes.
     None,
     /// It is not LHTTP.
@@ -18,7 +18,7 @@ impl Request<'_> {
     pub(super) fn command(&self) -> &str {
         match self {
             Self::None | Self::Raw(_) => "",
-            Self::Borrowed(parsed) => text(parsed.head.command(parsed.payload)),
+            Self::Borrowed(parsed) => text(parsed.command()),
             Self::Changed(message) => message.command(),
         }
     }
@@ -26,7 +26,7 @@ impl Request<'_> {
     pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let (borrowed, changed) = match self {
             Self::None | Self::Raw(_) => (None, None),
-            Self::Borrowed(parsed) => (Some(parsed.head.headers(parsed.payload)), None),
+            Self::Borrowed(parsed) => (Some(parsed.headers()), None),
             Self::Changed(message) => (None, Some(message.headers())),
         };
         let borrowed = borrowed.into_iter().flatten().map(|(name, value)| (text(name), text(value)));
@@ -37,7 +37,7 @@ impl Request<'_> {
         match self {
             Self::None => &[],
             Self::Raw(payload) => payload,
-            Self::Borrowed(parsed) => parsed.head.body(parsed.payload),
+            Self::Borrowed(parsed) => parsed.body(),
             Self::Changed(message) => message.body_bytes(),
         }
     }
@@ -59,7 +59,7 @@ impl Request<'_> {
     }
 
     /// The message, if it was changed.
-    pub(super) fn into_changed(self) -> Option<Message> {
+    pub(crate) fn into_changed(self) -> Option<Message> {
         if let Self::Changed(message) = self { Some(message) } else { None }
     }
 

@@ -4,10 +4,12 @@ mod control;
 mod head;
 mod names;
 mod owned;
+mod parsed;
 
 pub(crate) use control::Control;
 pub(crate) use head::{Head, HeadLimits, find_ack};
 pub use owned::Message;
+pub(crate) use parsed::Parsed;
 
 /// The first bytes of every LHTTP message.
 pub(crate) const VERSION: &[u8] = b"LHTTP/1.0";

@@ -11,13 +11,14 @@ use rand::rngs::StdRng;
 use self::links::Batches;
 use super::sockets::{Buffers, Socket};
 use crate::{
+    application::Dispatch,
     engine::{
         hub::{Hub, Limits},
         inbox::{Letter, Mailbox, inbox_of},
         turn::{Sizes, Sockets, Stop, Turn},
         wake::Wake,
     },
-    extension::{Dispatch, Extensions},
+    extension::Extensions,
 };
 
 /// Less than a core has, so that a read is cut, a message is left for the next turn, and the inbox waits.

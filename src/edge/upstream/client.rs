@@ -11,9 +11,9 @@ use ureq::{
 };
 
 use crate::{
+    application::{Fetch, Target},
     config::{Allow, Config, parse_url},
     error::{Reason, Refusal, StartError},
-    extension::{Fetch, Target},
 };
 
 use super::{

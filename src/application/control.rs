@@ -1,36 +1,20 @@
 //! The control headers (PROTOCOL.md §2): a message is checked whole, then carried out.
 
-use smallvec::SmallVec;
-
 use crate::{
+    application::upstream::{self, Gate},
     engine::{
         hub::{Hub, acks::Awaited},
         slot::Slot,
         subscriptions::Demand,
     },
     error::{Reason, Refusal},
-    extension::upstream::{self, Gate},
+    extension::publish::{check_publish_size, too_many_channels},
     protocol::{
         channel,
-        message::{Control, Head},
+        message::{Control, Head, Parsed},
         multipart,
     },
 };
-
-/// A message and the head that was parsed from it.
-#[derive(Clone, Copy)]
-pub(super) struct Parsed<'m> {
-    pub(super) head: &'m Head,
-    pub(super) payload: &'m [u8],
-    pub(super) is_text: bool,
-}
-
-impl<'m> Parsed<'m> {
-    /// The names in all headers of one kind, in order.
-    fn names(self, control: Control) -> impl Iterator<Item = &'m [u8]> {
-        self.head.names(self.payload, control)
-    }
-}
 
 /// Checks all that a message asks for, before any of it is carried out. Subscriptions that take `pending` are made before
 /// its own.
@@ -44,7 +28,7 @@ pub(super) fn check(
     pending: &Demand,
     gate: Option<&Gate>,
 ) -> Result<(), Refusal> {
-    let Parsed { head, payload, .. } = message;
+    let head = message.head;
     if !head.has_controls() {
         return Ok(());
     }
@@ -64,9 +48,9 @@ pub(super) fn check(
     }
     // Last, for it reads the whole body.
     if head.has(Control::Multipart)
-        && let Some(value) = head.value(payload, Control::Multipart)
+        && let Some(value) = message.value(Control::Multipart)
     {
-        multipart::check(value, head.body(payload))?;
+        multipart::check(value, message.body())?;
     }
     Ok(())
 }
@@ -92,46 +76,6 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
         }
     }
     Ok(count)
-}
-
-/// Checks the channels that a program publishes to, and gives each once, in order. Those of the system's are allowed.
-///
-/// # Errors
-/// `bad-channel`, `too-many-channels`.
-pub(super) fn check_channels<'c>(channels: &[&'c str], channels_max: usize) -> Result<SmallVec<[&'c str; 4]>, Refusal> {
-    let mut checked = SmallVec::new();
-    for &name in channels {
-        if checked.contains(&name) {
-            continue;
-        }
-        if checked.len() == channels_max {
-            return Err(too_many_channels(channels_max));
-        }
-        channel::check_publish(name.as_bytes())?;
-        checked.push(name);
-    }
-    if checked.is_empty() {
-        return Err(Refusal::because(Reason::BadChannel, "there is no channel to publish to"));
-    }
-    Ok(checked)
-}
-
-#[cold]
-fn too_many_channels(channels_max: usize) -> Refusal {
-    let sentence = format!("a message may be published to {channels_max} channels");
-    Refusal::because(Reason::TooManyChannels, sentence)
-}
-
-/// Checks that every node takes a message of this size: NATS has a limit of its own (PROTOCOL.md §7).
-///
-/// # Errors
-/// `message-too-big`.
-pub(super) fn check_publish_size(len: usize, publish_bytes_max: usize) -> Result<(), Refusal> {
-    if len <= publish_bytes_max {
-        return Ok(());
-    }
-    let sentence = format!("the message has {len} bytes, and NATS carries at most {publish_bytes_max}");
-    Err(Refusal::because(Reason::MessageTooBig, sentence))
 }
 
 /// Publishes a message that came over HTTP, where only its `publish` headers count (PROTOCOL.md §3). Gives the number of
@@ -191,7 +135,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
     if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, gate) {
         return; // what failed is not acknowledged
     }
-    if let Some(token) = head.value(payload, Control::Ack) {
+    if let Some(token) = message.value(Control::Ack) {
         hub.acknowledge(slot, token, awaited);
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     config::{Allow, Denied, parse_url},
     engine::slot::{ConnectionKey, Slot},
     error::Refusal,
-    extension::{control::Parsed, profile::ConnectionId},
-    protocol::message::Control,
+    extension::ConnectionId,
+    protocol::message::{Control, Parsed},
 };
 
 use super::{
@@ -108,9 +108,8 @@ impl Gate {
     /// # Errors
     /// What is full.
     pub(super) fn submit(&self, key: ConnectionKey, message: Parsed<'_>, target: Target) -> Result<(), Full> {
-        let Parsed { head, payload, .. } = message;
         let has_body = !matches!(target.method, Method::GET | Method::HEAD);
-        let body = if has_body { payload } else { &[] };
+        let body = if has_body { message.payload } else { &[] };
         let content_type = content_type(message);
         // The largest parts of what it keeps; the rest is bounded by the number of messages.
         let bytes = body.len() + 2 * target.url.as_str().len() + content_type.map_or(0, <[u8]>::len);
@@ -120,10 +119,10 @@ impl Gate {
             key,
             peer,
             target,
-            command: head.command(payload).into(),
+            command: message.command().into(),
             content_type: content_type.map(Into::into),
-            ack: head.values(payload, Control::Ack).next().map(Into::into),
-            wants_reply: head.values(payload, Control::UpstreamReply).any(|value| value == b"true"),
+            ack: message.values(Control::Ack).next().map(Into::into),
+            wants_reply: message.values(Control::UpstreamReply).any(|value| value == b"true"),
             body: body.into(),
             place: Some(place),
         })
@@ -132,7 +131,7 @@ impl Gate {
 
 fn content_type(message: Parsed<'_>) -> Option<&[u8]> {
     let is_one = |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"content-type");
-    message.head.headers(message.payload).find(is_one).map(|(_, value)| value)
+    message.headers().find(is_one).map(|(_, value)| value)
 }
 
 impl Fetch {

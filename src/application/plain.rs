@@ -1,9 +1,9 @@
 //! Heads that do nothing but publish.
 
 use crate::{
+    application::control,
     engine::{hub::Hub, slot::Slot},
-    extension::control::{self, Parsed},
-    protocol::message::{Control, Head, HeadLimits},
+    protocol::message::{Control, Head, HeadLimits, Parsed},
 };
 
 /// The last head that did nothing but publish. What a head means depends on its bytes alone, so a message that starts

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use crate::{
+    application::upstream::Full,
     engine::slot::{ConnectionKey, Slot},
     error::Refusal,
-    extension::{control::Parsed, upstream::Full},
+    protocol::message::Parsed,
 };
 
 /// There is none.

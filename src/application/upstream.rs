@@ -12,8 +12,7 @@ use crate::{
     config::is_method,
     engine::{hub::Hub, slot::Slot},
     error::{Reason, Refusal},
-    extension::control::Parsed,
-    protocol::message::Control,
+    protocol::message::{Control, Parsed},
 };
 
 pub(crate) use self::gate::Gate;
@@ -50,7 +49,7 @@ impl Full {
 /// # Errors
 /// `bad-upstream`, `forbidden`.
 pub(super) fn check(message: Parsed<'_>, gate: Option<&Gate>) -> Result<(), Refusal> {
-    message.head.values(message.payload, Control::Upstream).try_for_each(|value| {
+    message.values(Control::Upstream).try_for_each(|value| {
         let (method, url) = split(value)?;
         match gate {
             Some(gate) => gate.target(method, url).map(drop),
@@ -64,7 +63,7 @@ pub(super) fn check(message: Parsed<'_>, gate: Option<&Gate>) -> Result<(), Refu
 pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Option<&Gate>) -> bool {
     let Some(gate) = gate else { return true };
     let mut are_queued = true;
-    for value in message.head.values(message.payload, Control::Upstream) {
+    for value in message.values(Control::Upstream) {
         let Ok(target) = split(value).and_then(|(method, url)| gate.target(method, url)) else { continue };
         let Err(full) = gate.submit(hub.key(slot), message, target) else {
             hub.stats.upstream_requests += 1;
@@ -74,7 +73,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
             Full::Queue => hub.stats.upstream_busy += 1,
             Full::Share => hub.stats.upstream_over_share += 1,
         }
-        hub.refuse(slot, &full.refusal(), message.head.values(message.payload, Control::Ack).next());
+        hub.refuse(slot, &full.refusal(), message.values(Control::Ack).next());
         are_queued = false;
     }
     are_queued

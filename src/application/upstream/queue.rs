@@ -13,8 +13,8 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
+    application::upstream::{Fetch, Full},
     engine::slot::ConnectionKey,
-    extension::upstream::{Fetch, Full},
 };
 
 /// A connection may have as much waiting as this part of what is left free, and one request in any case if its address may

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    application::{control, links, plain::Plain, upstream::Gate},
     engine::{
         hub::{Application, Hub},
         inbox::Mailbox,
@@ -16,20 +17,10 @@ use crate::{
         subscriptions::Demand,
     },
     error::{Fault, Reason, Refusal},
-    extension::{
-        Extensions, Processor,
-        context::Context,
-        control::{self, Parsed},
-        effects::Effects,
-        links,
-        plain::Plain,
-        profile::{ConnectionId, Profile},
-        request::Request,
-        upstream::Gate,
-    },
+    extension::{ConnectionId, Context, Effects, Extensions, Processor, Profile, Request},
     protocol::{
         http::RequestHead,
-        message::{Control, Head, Message, find_ack, is_lhttp},
+        message::{Control, Head, Message, Parsed, find_ack, is_lhttp},
     },
 };
 
@@ -151,7 +142,7 @@ impl Dispatch {
 
     /// Runs the command's processor, if it has one, and gives the message that it made of it, if it changed it.
     fn process(&mut self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<Option<Vec<u8>>, Stop> {
-        let Some(processor) = self.processor(parsed.head.command(parsed.payload)).cloned() else {
+        let Some(processor) = self.processor(parsed.command()).cloned() else {
             return Ok(None);
         };
         let mut changed = None;
