@@ -1,7 +1,7 @@
 //! The control headers (PROTOCOL.md §2): a message is checked whole, then carried out.
 
 use crate::{
-    application::upstream::{self, Gate},
+    application::upstream::{self, Upstream},
     engine::{
         hub::{Hub, acks::Awaited},
         slot::Slot,
@@ -26,7 +26,7 @@ pub(super) fn check(
     slot: Slot,
     message: Parsed<'_>,
     pending: &Demand,
-    gate: Option<&Gate>,
+    upstream: Option<&dyn Upstream>,
 ) -> Result<(), Refusal> {
     let head = message.head;
     if !head.has_controls() {
@@ -44,7 +44,7 @@ pub(super) fn check(
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
     }
     if head.has(Control::Upstream) {
-        upstream::check(message, gate)?;
+        upstream::check(message, upstream)?;
     }
     // Last, for it reads the whole body.
     if head.has(Control::Multipart)
@@ -111,7 +111,7 @@ pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pendin
 }
 
 /// Carries out what [`check`] found sound, in the order of PROTOCOL.md §2.
-pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Option<&Gate>) {
+pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream: Option<&dyn Upstream>) {
     let Parsed { head, payload, is_text } = message;
     if !head.has_controls() {
         return;
@@ -132,7 +132,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
             hub.unsubscribe(slot, name, channel::kind(name));
         }
     }
-    if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, gate) {
+    if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, upstream) {
         return; // what failed is not acknowledged
     }
     if let Some(token) = message.value(Control::Ack) {

@@ -2,13 +2,13 @@
 
 use std::{
     cell::RefCell,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use crate::{
-    application::{control, links, plain::Plain, upstream::Gate},
+    application::{control, links, plain::Plain, upstream::Upstream},
     engine::{
         hub::{Application, Hub},
         inbox::Mailbox,
@@ -47,7 +47,7 @@ pub(crate) struct Dispatch {
     extensions: Arc<Extensions>,
     mailbox: Mailbox,
     /// The way to upstream servers, if any is allowed.
-    gate: Option<Gate>,
+    upstream: Option<Box<dyn Upstream>>,
     /// By slot; empty for a server that has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
@@ -57,12 +57,17 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// The application of core number `core`, which `mailbox` reaches.
-    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox, gate: Option<Gate>) -> Self {
+    pub(crate) fn new(
+        core: u32,
+        extensions: Arc<Extensions>,
+        mailbox: Mailbox,
+        upstream: Option<Box<dyn Upstream>>,
+    ) -> Self {
         Self {
             core,
             extensions,
             mailbox,
-            gate,
+            upstream,
             profiles: Vec::new(),
             head: Head::default(),
             plain: Plain::default(),
@@ -82,8 +87,8 @@ impl Dispatch {
         parse(hub, head, is_text, payload)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed, &Demand::default(), self.gate.as_ref())?;
-            control::carry_out(hub, slot, parsed, self.gate.as_ref());
+            control::check(hub, slot, parsed, &Demand::default(), self.upstream.as_deref())?;
+            control::carry_out(hub, slot, parsed, self.upstream.as_deref());
             self.plain.keep(hub.limits.head, head, payload);
             return Ok(());
         }
@@ -112,14 +117,14 @@ impl Dispatch {
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
         let parsed = Parsed { head, payload, is_text };
         self.commit(hub, slot);
-        control::carry_out(hub, slot, parsed, self.gate.as_ref());
+        control::carry_out(hub, slot, parsed, self.upstream.as_deref());
         // The filters have heard already that a connection is closed which the processor has closed.
         if hub.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
     }
 
     /// Checks what the message asks for beside what the user's code has.
     fn check(&self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Refusal> {
-        control::check(hub, slot, parsed, self.effects.demand(), self.gate.as_ref())
+        control::check(hub, slot, parsed, self.effects.demand(), self.upstream.as_deref())
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {
@@ -258,9 +263,8 @@ fn parse(hub: &mut Hub, head: &mut Head, is_text: bool, payload: &[u8]) -> Resul
 
 impl Application for Dispatch {
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>) {
-        if let Some(gate) = &mut self.gate {
-            // A client of a unix socket has none, and is told of as such.
-            gate.opened(slot, peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()));
+        if let Some(upstream) = &mut self.upstream {
+            upstream.opened(slot, peer);
         }
         if self.extensions.is_empty() {
             return;

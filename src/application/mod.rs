@@ -6,6 +6,4 @@ mod links;
 mod plain;
 mod upstream;
 
-#[cfg(feature = "upstream")]
-pub(crate) use self::upstream::{Fetch, Lane, Queue, Room, Target};
-pub(crate) use self::{dispatch::Dispatch, upstream::Gate};
+pub(crate) use self::{dispatch::Dispatch, upstream::Upstream};

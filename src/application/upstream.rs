@@ -1,12 +1,6 @@
-//! The `upstream` header (PROTOCOL.md §5): whether its request may be made, and the queue of those that are to be.
+//! The `upstream` header (PROTOCOL.md §5): what it asks for, and its way to the upstream workers.
 
-#[cfg(feature = "upstream")]
-mod gate;
-#[cfg(not(feature = "upstream"))]
-#[path = "upstream/no_gate.rs"]
-mod gate;
-#[cfg(feature = "upstream")]
-mod queue;
+use std::net::SocketAddr;
 
 use crate::{
     config::is_method,
@@ -15,66 +9,49 @@ use crate::{
     protocol::message::{Control, Parsed},
 };
 
-pub(crate) use self::gate::Gate;
-#[cfg(feature = "upstream")]
-pub(crate) use self::{
-    gate::{Fetch, Lane, Target},
-    queue::{Queue, Room},
-};
+/// One core's way to upstream servers. No call blocks.
+pub(crate) trait Upstream: Send {
+    /// A connection with this peer has the slot from now on.
+    fn opened(&mut self, slot: Slot, peer: Option<SocketAddr>);
 
-/// Why a request is not queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "upstream"), allow(dead_code))] // nothing is queued then
-pub(crate) enum Full {
-    /// The queue is full.
-    Queue,
-    /// Its connection, or all connections of its address, have their share of the queue.
-    Share,
-}
+    /// Checks that this request may be made.
+    ///
+    /// # Errors
+    /// `bad-upstream`, `forbidden`.
+    fn check(&self, method: &str, url: &str) -> Result<(), Refusal>;
 
-impl Full {
-    fn refusal(self) -> Refusal {
-        let sentence = match self {
-            Self::Queue => "the queue of upstream requests is full, the message was not sent there",
-            Self::Share => {
-                "this connection or its address has its share of the queue of upstream requests, the message was not sent there"
-            }
-        };
-        Refusal::because(Reason::UpstreamBusy, sentence)
-    }
+    /// Queues a checked request for a connection's message, and counts it in the hub's numbers.
+    ///
+    /// # Errors
+    /// `upstream-busy`.
+    fn submit(&self, hub: &mut Hub, slot: Slot, message: Parsed<'_>, method: &str, url: &str) -> Result<(), Refusal>;
 }
 
 /// Checks all `upstream` headers of a message.
 ///
 /// # Errors
 /// `bad-upstream`, `forbidden`.
-pub(super) fn check(message: Parsed<'_>, gate: Option<&Gate>) -> Result<(), Refusal> {
+pub(super) fn check(message: Parsed<'_>, upstream: Option<&dyn Upstream>) -> Result<(), Refusal> {
     message.values(Control::Upstream).try_for_each(|value| {
         let (method, url) = split(value)?;
-        match gate {
-            Some(gate) => gate.target(method, url).map(drop),
-            None => Err(forbidden("this server fetches no upstream URL: no prefix is allowed with --upstream-allow")),
-        }
+        let Some(upstream) = upstream else {
+            let sentence = "this server fetches no upstream URL: no prefix is allowed with --upstream-allow";
+            return Err(Refusal::because(Reason::Forbidden, sentence));
+        };
+        upstream.check(method, url)
     })
 }
 
-/// Queues the requests of a message that [`check`] found sound. What does not fit is told to the sender. Says whether all
-/// of them did.
-pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Option<&Gate>) -> bool {
-    let Some(gate) = gate else { return true };
+/// Queues the requests of a message that [`check`] found sound. The sender is told of those that are not queued. True if
+/// all of them are.
+pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream: Option<&dyn Upstream>) -> bool {
+    let Some(upstream) = upstream else { return true };
     let mut are_queued = true;
-    for value in message.values(Control::Upstream) {
-        let Ok(target) = split(value).and_then(|(method, url)| gate.target(method, url)) else { continue };
-        let Err(full) = gate.submit(hub.key(slot), message, target) else {
-            hub.stats.upstream_requests += 1;
-            continue;
-        };
-        match full {
-            Full::Queue => hub.stats.upstream_busy += 1,
-            Full::Share => hub.stats.upstream_over_share += 1,
+    for (method, url) in message.values(Control::Upstream).filter_map(|value| split(value).ok()) {
+        if let Err(refusal) = upstream.submit(hub, slot, message, method, url) {
+            hub.refuse(slot, &refusal, message.values(Control::Ack).next());
+            are_queued = false;
         }
-        hub.refuse(slot, &full.refusal(), message.values(Control::Ack).next());
-        are_queued = false;
     }
     are_queued
 }
@@ -98,8 +75,4 @@ fn split(value: &[u8]) -> Result<(&str, &str), Refusal> {
 
 fn bad_upstream(sentence: &'static str) -> Refusal {
     Refusal::because(Reason::BadUpstream, sentence)
-}
-
-fn forbidden(sentence: &'static str) -> Refusal {
-    Refusal::because(Reason::Forbidden, sentence)
 }

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Instant};
 
 use crate::{
-    application::Gate,
+    application::Upstream,
     config::Config,
     engine::{counters::Shared, inbox::Mailbox},
     error::StartError,
@@ -17,7 +17,7 @@ pub(crate) enum Pool {}
 pub(crate) enum Prepared {}
 
 impl Prepared {
-    pub(crate) fn gate(&self, _: u32) -> Gate {
+    pub(crate) fn gate(&self, _: u32) -> Box<dyn Upstream> {
         match *self {}
     }
 }

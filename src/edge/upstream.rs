@@ -11,8 +11,10 @@
 //! no worker that another one needs.
 
 mod client;
+mod gate;
 mod patience;
 mod post;
+mod queue;
 mod resolver;
 mod schedule;
 
@@ -30,7 +32,7 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
 
 use crate::{
-    application::{Fetch, Gate, Queue, Room},
+    application::Upstream,
     config::{Allow, Config},
     engine::{
         counters::{Shared as SharedStats, Stats},
@@ -43,7 +45,9 @@ use crate::{
 
 use self::{
     client::{Answer, Client, failed},
+    gate::{Fetch, Gate},
     post::Post,
+    queue::{Queue, Room},
     schedule::Schedule,
 };
 
@@ -108,8 +112,8 @@ impl Tally {
 
 impl Prepared {
     /// The way to the workers for one core.
-    pub(crate) fn gate(&self, core: u32) -> Gate {
-        Gate::new(core, Arc::clone(&self.allow), self.queue.clone())
+    pub(crate) fn gate(&self, core: u32) -> Box<dyn Upstream> {
+        Box::new(Gate::new(core, Arc::clone(&self.allow), self.queue.clone()))
     }
 }
 

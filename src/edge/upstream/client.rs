@@ -11,12 +11,12 @@ use ureq::{
 };
 
 use crate::{
-    application::{Fetch, Target},
     config::{Allow, Config, parse_url},
     error::{Reason, Refusal, StartError},
 };
 
 use super::{
+    gate::{Fetch, Target},
     patience::{self, PatientConnector},
     resolver::CachingResolver,
 };

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::application::{Fetch, Lane};
+use super::gate::{Fetch, Lane};
 
 /// With more than one server a single one has at most one in so many of the workers, rounded up.
 const PART_OF_WORKERS: usize = 2;
@@ -106,7 +106,7 @@ mod tests {
     use ureq::http::{Method, Uri};
 
     use super::*;
-    use crate::{application::Target, config::parse_url, engine::slot::ConnectionKey};
+    use crate::{config::parse_url, edge::upstream::gate::Target, engine::slot::ConnectionKey};
 
     /// A request of a connection to a server, which has its number in its command.
     fn fetch(connection: u32, server: usize, number: usize) -> Box<Fetch> {

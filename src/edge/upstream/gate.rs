@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -10,21 +10,25 @@ use ureq::http::{Method, Uri};
 use url::Url;
 
 use crate::{
+    application::Upstream,
     config::{Allow, Denied, parse_url},
-    engine::slot::{ConnectionKey, Slot},
-    error::Refusal,
+    engine::{
+        hub::Hub,
+        slot::{ConnectionKey, Slot},
+    },
+    error::{Reason, Refusal},
     extension::ConnectionId,
     protocol::message::{Control, Parsed},
 };
 
-use super::{
-    Full, bad_upstream, forbidden,
-    queue::{Place, Queue, Shares},
-};
+use super::queue::{Full, Place, Queue, Shares};
+
+/// The peer of a unix socket, which has no address.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// One core's. It blocks nobody: a queue that is full is a refusal.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(super) struct Gate {
     core: u32,
     allow: Arc<Allow>,
     queue: Queue,
@@ -35,85 +39,71 @@ pub(crate) struct Gate {
 
 /// What an `upstream` header asks for, in its canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) uri: Uri,
+pub(super) struct Target {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) uri: Uri,
     /// The number of its server, see [`Allow::server`].
-    pub(crate) server: usize,
+    pub(super) server: usize,
 }
 
 /// A request to be made for a message.
 #[derive(Debug)]
-pub(crate) struct Fetch {
+pub(super) struct Fetch {
     /// The core of the connection that has sent the message.
-    pub(crate) core: u32,
-    pub(crate) key: ConnectionKey,
+    pub(super) core: u32,
+    pub(super) key: ConnectionKey,
     /// Who has sent it; unspecified if the peer has no address.
-    pub(crate) peer: IpAddr,
-    pub(crate) target: Target,
-    pub(crate) command: Box<[u8]>,
-    pub(crate) content_type: Option<Box<[u8]>>,
-    pub(crate) ack: Option<Box<[u8]>>,
-    pub(crate) wants_reply: bool,
+    pub(super) peer: IpAddr,
+    pub(super) target: Target,
+    pub(super) command: Box<[u8]>,
+    pub(super) content_type: Option<Box<[u8]>>,
+    pub(super) ack: Option<Box<[u8]>>,
+    pub(super) wants_reply: bool,
     /// The whole message; empty if the method has no body.
-    pub(crate) body: Box<[u8]>,
+    pub(super) body: Box<[u8]>,
     /// Its place in the queue, until it begins.
-    pub(crate) place: Option<Place>,
+    pub(super) place: Option<Place>,
 }
 
 /// What is done one after the other: the requests of one connection to one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Lane {
+pub(super) struct Lane {
     core: u32,
     key: ConnectionKey,
     /// Scheme, host and port, by number.
-    pub(crate) server: usize,
+    pub(super) server: usize,
 }
 
 impl Gate {
-    pub(crate) fn new(core: u32, allow: Arc<Allow>, queue: Queue) -> Self {
+    pub(super) fn new(core: u32, allow: Arc<Allow>, queue: Queue) -> Self {
         Self { core, allow, queue, shares: RefCell::default(), peers: Vec::new() }
-    }
-
-    /// Notes whose connection has this slot now.
-    pub(crate) fn opened(&mut self, slot: Slot, peer: IpAddr) {
-        let slot = slot as usize;
-        if self.peers.len() <= slot {
-            self.peers.resize(slot + 1, Ipv4Addr::UNSPECIFIED.into());
-        }
-        self.peers[slot] = peer.to_canonical();
     }
 
     /// What a method and a URL ask for.
     ///
     /// # Errors
     /// `bad-upstream`, `forbidden`.
-    pub(super) fn target(&self, method: &str, url: &str) -> Result<Target, Refusal> {
-        let bad = || bad_upstream("the URL of an upstream header is none, or it names a user");
+    fn target(&self, method: &str, url: &str) -> Result<Target, Refusal> {
+        let bad = || Refusal::because(Reason::BadUpstream, "the URL of an upstream header is none, or it names a user");
         let url = parse_url(url).ok_or_else(bad)?;
         let uri = Uri::try_from(url.as_str()).map_err(|_| bad())?;
-        let server = self.allow.server(method, &url).map_err(|denied| {
-            forbidden(match denied {
-                Denied::Url => "this upstream URL is under no prefix that is allowed with --upstream-allow",
-                Denied::Method => "this upstream URL may not be asked with this method: --upstream-allow names others",
-            })
-        })?;
+        let server = self.allow.server(method, &url).map_err(forbidden)?;
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| bad())?;
         Ok(Target { method, url, uri, server })
     }
 
-    /// Queues a request.
+    /// Puts a request into the queue.
     ///
     /// # Errors
     /// What is full.
-    pub(super) fn submit(&self, key: ConnectionKey, message: Parsed<'_>, target: Target) -> Result<(), Full> {
+    fn push(&self, key: ConnectionKey, message: Parsed<'_>, target: Target) -> Result<(), Full> {
         let has_body = !matches!(target.method, Method::GET | Method::HEAD);
         let body = if has_body { message.payload } else { &[] };
         let content_type = content_type(message);
         // The largest parts of what it keeps; the rest is bounded by the number of messages.
         let bytes = body.len() + 2 * target.url.as_str().len() + content_type.map_or(0, <[u8]>::len);
-        let peer = self.peers.get(key.slot as usize).copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let peer = self.peers.get(key.slot as usize).copied().unwrap_or(NO_ADDRESS);
         self.queue.push(&mut self.shares.borrow_mut(), (key, peer), bytes, |place| Fetch {
             core: self.core,
             key,
@@ -129,18 +119,51 @@ impl Gate {
     }
 }
 
+impl Upstream for Gate {
+    fn opened(&mut self, slot: Slot, peer: Option<SocketAddr>) {
+        let slot = slot as usize;
+        if self.peers.len() <= slot {
+            self.peers.resize(slot + 1, NO_ADDRESS);
+        }
+        self.peers[slot] = peer.map_or(NO_ADDRESS, |peer| peer.ip().to_canonical());
+    }
+
+    fn check(&self, method: &str, url: &str) -> Result<(), Refusal> {
+        self.target(method, url).map(drop)
+    }
+
+    fn submit(&self, hub: &mut Hub, slot: Slot, message: Parsed<'_>, method: &str, url: &str) -> Result<(), Refusal> {
+        let target = self.target(method, url)?;
+        let pushed = self.push(hub.key(slot), message, target);
+        match pushed {
+            Ok(()) => hub.stats.upstream_requests += 1,
+            Err(Full::Queue) => hub.stats.upstream_busy += 1,
+            Err(Full::Share) => hub.stats.upstream_over_share += 1,
+        }
+        pushed.map_err(Full::refusal)
+    }
+}
+
 fn content_type(message: Parsed<'_>) -> Option<&[u8]> {
     let is_one = |(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(b"content-type");
     message.headers().find(is_one).map(|(_, value)| value)
 }
 
+fn forbidden(denied: Denied) -> Refusal {
+    let sentence = match denied {
+        Denied::Url => "this upstream URL is under no prefix that is allowed with --upstream-allow",
+        Denied::Method => "this upstream URL may not be asked with this method: --upstream-allow names others",
+    };
+    Refusal::because(Reason::Forbidden, sentence)
+}
+
 impl Fetch {
-    pub(crate) fn lane(&self) -> Lane {
+    pub(super) fn lane(&self) -> Lane {
         Lane { core: self.core, key: self.key, server: self.target.server }
     }
 
     /// The connection that asks, by the name that processors and filters know it by.
-    pub(crate) fn connection(&self) -> ConnectionId {
+    pub(super) fn connection(&self) -> ConnectionId {
         ConnectionId::new(self.core, self.key)
     }
 }

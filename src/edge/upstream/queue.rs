@@ -13,9 +13,11 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::{
-    application::upstream::{Fetch, Full},
     engine::slot::ConnectionKey,
+    error::{Reason, Refusal},
 };
+
+use super::gate::Fetch;
 
 /// A connection may have as much waiting as this part of what is left free, and one request in any case if its address may
 /// have it. So one connection gets a fifth of an empty queue, and each further one less than the one before.
@@ -31,16 +33,25 @@ const IPV6_PREFIX_BITS: u32 = 64;
 /// Shares that are kept before the first look for those that nobody needs any more.
 const SHARES_KEPT: usize = 64;
 
+/// Why a request is not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The queue is full.
+    Queue,
+    /// Its connection, or all connections of its address, have their share of the queue.
+    Share,
+}
+
 /// The cores' end. When all clones are gone, the workers' end is closed.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue {
+pub(super) struct Queue {
     fetches: Sender<Box<Fetch>>,
     room: Arc<Room>,
 }
 
 /// What waits, whether in the queue or already with the workers, behind other requests.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(super) struct Room {
     all: Amount,
     max: Load,
     /// Of all cores. Only a connection that has no share yet looks here.
@@ -49,7 +60,7 @@ pub(crate) struct Room {
 
 /// What waits of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Share {
+pub(super) struct Share {
     own: Amount,
     /// What waits of all connections of its address, if it has one.
     address: Option<Arc<Amount>>,
@@ -70,7 +81,7 @@ struct Load {
 
 /// A place in the queue. Dropped when its request waits no more.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(super) struct Place {
     room: Arc<Room>,
     share: Arc<Share>,
     bytes: usize,
@@ -78,7 +89,7 @@ pub(crate) struct Place {
 
 /// The shares of one core's connections that have something waiting, and of some that had.
 #[derive(Debug, Default)]
-pub(crate) struct Shares(Kept<ConnectionKey, Share>);
+pub(super) struct Shares(Kept<ConnectionKey, Share>);
 
 /// What somebody else holds too, and some that was held.
 #[derive(Debug)]
@@ -87,9 +98,22 @@ struct Kept<K, V> {
     tidy_at: usize,
 }
 
+impl Full {
+    /// The error that the sender gets.
+    pub(super) fn refusal(self) -> Refusal {
+        let sentence = match self {
+            Self::Queue => "the queue of upstream requests is full, the message was not sent there",
+            Self::Share => {
+                "this connection or its address has its share of the queue of upstream requests, the message was not sent there"
+            }
+        };
+        Refusal::because(Reason::UpstreamBusy, sentence)
+    }
+}
+
 impl Queue {
     /// A queue for this many requests, whose messages have this many bytes together; and its other end.
-    pub(crate) fn new(messages_max: usize, bytes_max: usize) -> (Self, Receiver<Box<Fetch>>, Arc<Room>) {
+    pub(super) fn new(messages_max: usize, bytes_max: usize) -> (Self, Receiver<Box<Fetch>>, Arc<Room>) {
         let (fetches, intake) = bounded(messages_max);
         let max = Load { messages: messages_max, bytes: bytes_max };
         let room = Arc::new(Room { all: Amount::default(), max, addresses: Mutex::default() });
@@ -100,7 +124,7 @@ impl Queue {
     ///
     /// # Errors
     /// What is full: the queue, or what its connection or address may have of it.
-    pub(crate) fn push(
+    pub(super) fn push(
         &self,
         shares: &mut Shares,
         (key, peer): (ConnectionKey, IpAddr),
@@ -114,7 +138,7 @@ impl Queue {
 
 impl Room {
     /// Requests that wait.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.all.messages.load(Ordering::Relaxed)
     }
 
