@@ -73,8 +73,8 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← client ← engine ← extension ← application ← edge ← server ← { ffi, lhttpd }`: each uses only
-//! what is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
+//! `error, config ← protocol ← client ← engine ← extension ← application ← service ← edge ← server ← { ffi, lhttpd }`: each
+//! uses only what is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
 //! or clock, so several of them and the links between them run in one test, from a seed.
 
 mod application;
@@ -93,6 +93,7 @@ mod ffi;
 pub mod fuzzing;
 pub(crate) mod protocol;
 pub mod server;
+mod service;
 #[cfg(any(test, feature = "fuzz"))]
 mod simulation;
 

@@ -1,5 +1,6 @@
 //! The server: from a configuration to running cores, and the handle to them.
 
+mod cores;
 mod handle;
 mod reload;
 
@@ -7,48 +8,33 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
-    thread::{self, JoinHandle},
-    time::Duration,
 };
 
-use core_affinity::CoreId;
-use crossbeam_channel::{Sender, bounded};
-use mio::Poll;
+use crossbeam_channel::bounded;
 
 use crate::{
     application::Dispatch,
-    config::{Config, Listen, Plan, memory},
-    edge::{
-        nats::{self, Bridge},
-        upstream::{self, Pool},
-    },
+    config::{Config, Listen, Plan},
     engine::{
-        core::{Core, CoreLinks, Link},
-        counters::Shared,
+        core::{Core, CoreLinks},
+        counters,
         hub::{Hub, Limits},
-        inbox::{Inbox, Mailbox, inbox},
         listener::{Buffers, Listener, listen},
         pace::Pace,
-        reactor::{Reactor, WAKER},
+        reactor::Reactor,
         turn::Turn,
-        uplink::{Downlink, Uplink, link_bridge},
-        wake::{Wake, waker},
     },
     error::StartError,
     extension::{Context, Extensions, Filter, Processor},
     protocol::http::{Page, Pages},
+    service::PreparedService,
 };
 
+use self::cores::{End, link, link_bridge, spawn};
 pub use self::{
     handle::{Handle, Stopper},
     reload::{Reloaded, Reloader},
 };
-
-/// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
-/// then their publishers wait.
-const BATCHES_PER_LINK: usize = 4;
-
-const _: () = assert!(BATCHES_PER_LINK < memory::LINK_BATCHES); // one more is being collected
 
 /// An LHTTP server. Start with [`Server::builder`].
 #[derive(Debug)]
@@ -71,15 +57,26 @@ pub struct Builder {
     pages: Vec<Page>,
 }
 
-/// What the options come to, and what is ready to be started of them.
+/// Prepares a service, if the options ask for it.
+type Prepare = fn(&Config, &Plan) -> Result<Option<Box<dyn PreparedService>>, StartError>;
+
+/// The services of this build, in the order in which they start and stop. [`Config::validate`] refuses the options of one
+/// that the build is without.
+const SERVICES: &[Prepare] = &[
+    #[cfg(feature = "nats")]
+    crate::edge::nats::prepare,
+    #[cfg(feature = "upstream")]
+    crate::edge::upstream::prepare,
+];
+
+/// What the options come to, and the services that they ask for.
 ///
 /// # Errors
 /// [`StartError::Config`]: an option that means nothing, a file that cannot be used.
-fn prepare(config: &Config) -> Result<(Plan, Option<nats::Prepared>, Option<upstream::Prepared>), StartError> {
+fn prepare(config: &Config) -> Result<(Plan, Vec<Box<dyn PreparedService>>), StartError> {
     let plan = config.resolve()?;
-    let bridge = config.nats.is_some().then(|| Bridge::prepare(config, plan.memory_budget_bytes)).transpose()?;
-    let upstream = (!config.upstream_allow.is_empty()).then(|| Pool::prepare(config)).transpose()?;
-    Ok((plan, bridge, upstream))
+    let services: Result<_, _> = SERVICES.iter().filter_map(|prepare| prepare(config, &plan).transpose()).collect();
+    Ok((plan, services?))
 }
 
 impl Builder {
@@ -198,7 +195,7 @@ impl Builder {
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
-        let (plan, bridge, upstream) = prepare(&self.config)?;
+        let (plan, services) = prepare(&self.config)?;
         let cores = plan.cpus.len();
         let mut listeners: Vec<Vec<Listener>> = (0..cores).map(|_| Vec::new()).collect();
         let (mut places, mut socket_files) = (Vec::new(), Vec::new());
@@ -212,12 +209,11 @@ impl Builder {
         }
         let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
-        let shared: Vec<_> = (0..cores).map(|_| Arc::new(Shared::default())).collect();
+        let counters: Vec<_> = (0..cores).map(|_| Arc::new(counters::Shared::default())).collect();
         let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
         let (alive, ended) = bounded(0);
         let mut handle = Handle {
-            bridge: None,
-            upstream: None,
+            services: Vec::with_capacity(services.len()),
             stop_by: Arc::default(),
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses: places.iter().filter_map(Listen::tcp).collect(),
@@ -227,17 +223,16 @@ impl Builder {
             reloader: Reloader::new(
                 mailboxes.clone(),
                 self.config.clone(),
-                bridge.as_ref().map(|bridge| Arc::clone(&bridge.options)),
+                services.iter().filter_map(|service| service.secret_files()).collect(),
             ),
             mailboxes,
-            shared,
+            counters,
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
             ended,
         };
-        let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
         let has_filters = !self.extensions.filters.is_empty() && !self.publishes_past_filters;
-        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
+        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.counters, &services)?;
         for core in &mut assembled {
             core.turn.hub.pages = pages.clone();
             if pages.is_some() {
@@ -245,12 +240,9 @@ impl Builder {
             }
             core.turn.hub.has_filters = has_filters;
         }
-        let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
-        if let Some(bridge) = bridge {
-            handle.start_bridge(bridge, downlinks)?;
-        }
-        if let Some(upstream) = upstream {
-            handle.start_upstream(upstream)?;
+        for service in services {
+            let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
+            handle.start_service(service, downlinks)?;
         }
         for (number, core) in assembled.into_iter().enumerate() {
             handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper(), alive.clone())?);
@@ -265,8 +257,8 @@ impl Builder {
         limits: Limits,
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
-        shared: &[Arc<Shared>],
-        upstream: Option<&upstream::Prepared>,
+        counters: &[Arc<counters::Shared>],
+        services: &[Box<dyn PreparedService>],
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -274,14 +266,14 @@ impl Builder {
         let mut cores = Vec::with_capacity(ends.len());
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
-            let gate = upstream.map(|upstream| upstream.gate(number as u32));
+            let upstream = services.iter().find_map(|service| service.upstream(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
-            let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate));
+            let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream));
             let reactor = Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?;
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
                 turn: Turn::new(hub, app, reactor, links, end.inbox),
-                shared: Arc::clone(&shared[number]),
+                shared: Arc::clone(&counters[number]),
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,
             });
@@ -293,90 +285,5 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-/// What a core is reached by.
-struct End {
-    poll: Poll,
-    wake: Arc<Wake>,
-    mailbox: Mailbox,
-    inbox: Inbox,
-}
-
-impl End {
-    fn new() -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let wake = waker(poll.registry(), WAKER)?;
-        let (mailbox, inbox) = inbox(Arc::clone(&wake));
-        Ok(Self { poll, wake, mailbox, inbox })
-    }
-}
-
-/// The links of each core to each other.
-fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
-    let mut links: Vec<Vec<Link>> = wakes.iter().map(|_| Vec::new()).collect();
-    for one in 0..wakes.len() {
-        for other in one + 1..wakes.len() {
-            let (to_other, from_one) = bounded(BATCHES_PER_LINK);
-            let (to_one, from_other) = bounded(BATCHES_PER_LINK);
-            let wake = |core: usize| Arc::clone(&wakes[core]);
-            links[one].push(Link {
-                peer: other as u32,
-                batches_in: from_other,
-                batches_out: to_other,
-                wake: wake(other),
-            });
-            links[other].push(Link { peer: one as u32, batches_in: from_one, batches_out: to_one, wake: wake(one) });
-        }
-    }
-    links
-}
-
-/// The links of each core to the bridge; gives the bridge's ends.
-fn link_bridges(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> {
-    let link = |core: &mut Core| {
-        let turn = &mut core.turn;
-        let (downlink, link) = link_bridge(uplink, turn.hub.add_bridge(), turn.inbox.shared_wake());
-        turn.links.bridge = Some(link);
-        downlink
-    };
-    cores.iter_mut().map(link).collect()
-}
-
-/// `alive` is dropped when the core has ended, however that comes about.
-fn spawn(
-    number: usize,
-    core: Core,
-    cpu: Option<usize>,
-    stopper: Stopper,
-    alive: Sender<()>,
-) -> io::Result<JoinHandle<()>> {
-    let run = move || {
-        let _alive = alive;
-        let guard = StopWithCore(stopper);
-        if let Some(id) = cpu
-            && !core_affinity::set_for_current(CoreId { id })
-        {
-            log::warn!("core {number} cannot be pinned to CPU {id}, it runs wherever the system puts it");
-        }
-        if let Err(error) = core.run() {
-            log::error!("core {number} has ended: {error}");
-            guard.0.stop(Duration::ZERO);
-        }
-    };
-    thread::Builder::new().name(format!("lhttp-core-{number}")).spawn(run)
-}
-
-/// A server that has lost a core would go on with part of its connections dead: it stops instead, so that whoever watches
-/// over it can start it again.
-struct StopWithCore(Stopper);
-
-impl Drop for StopWithCore {
-    fn drop(&mut self) {
-        // Not when the core has ended because it was asked to: the others may not have heard yet how long they may drain.
-        if thread::panicking() {
-            self.0.stop(Duration::ZERO);
-        }
     }
 }

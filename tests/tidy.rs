@@ -7,13 +7,14 @@ const LINES_MAX: usize = 400;
 
 /// The layers, lowest first; a module uses its own layer and those below it, never one above.
 /// `bench`, `fuzzing` and `simulation`, which nothing uses but `benches/`, `fuzz/` and tests, may look into all of them.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["error", "config"],
     &["protocol"],
     &["client"],
     &["engine"],
     &["extension"],
     &["application"],
+    &["service"],
     &["edge"],
     &["server"],
     &["ffi"],

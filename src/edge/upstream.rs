@@ -33,7 +33,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError
 
 use crate::{
     application::Upstream,
-    config::{Allow, Config},
+    config::{Allow, Config, Plan},
     engine::{
         counters::{Shared as SharedStats, Stats},
         hub::acks::encode_refusal,
@@ -41,6 +41,7 @@ use crate::{
         log_limit::LogLimit,
     },
     error::{Reason, Refusal, StartError},
+    service::{PreparedService, Service, Wiring},
 };
 
 use self::{
@@ -58,7 +59,7 @@ const STACK_BYTES: usize = 512 * 1024;
 
 /// The workers, as the server holds them.
 #[derive(Debug)]
-pub(crate) struct Pool {
+struct Pool {
     work: Arc<Work>,
     /// Closed when the last worker has ended.
     ended: Receiver<()>,
@@ -66,7 +67,7 @@ pub(crate) struct Pool {
 }
 
 /// A client and a queue for [`Pool::start`], and the cores' way to it.
-pub(crate) struct Prepared {
+struct Prepared {
     client: Client,
     allow: Arc<Allow>,
     queue: Queue,
@@ -110,30 +111,36 @@ impl Tally {
     }
 }
 
-impl Prepared {
-    /// The way to the workers for one core.
-    pub(crate) fn gate(&self, core: u32) -> Box<dyn Upstream> {
-        Box::new(Gate::new(core, Arc::clone(&self.allow), self.queue.clone()))
+/// The workers that the options ask for; none without a prefix. Loads the certificate authorities if a prefix is `https`.
+///
+/// # Errors
+/// [`StartError::Config`].
+pub(crate) fn prepare(config: &Config, _: &Plan) -> Result<Option<Box<dyn PreparedService>>, StartError> {
+    if config.upstream_allow.is_empty() {
+        return Ok(None);
+    }
+    let allow = Arc::new(config.upstream_allowed().map_err(StartError::Config)?);
+    let client = Client::new(config, Arc::clone(&allow))?;
+    let (queue, intake, room) = Queue::new(config.upstream_queue_max, Config::UPSTREAM_QUEUE_BYTES_MAX);
+    Ok(Some(Box::new(Prepared { client, allow, queue, intake, room, workers: config.upstream_workers })))
+}
+
+impl PreparedService for Prepared {
+    fn upstream(&self, core: u32) -> Option<Box<dyn Upstream>> {
+        Some(Box::new(Gate::new(core, Arc::clone(&self.allow), self.queue.clone())))
+    }
+
+    fn start(self: Box<Self>, wiring: Wiring) -> io::Result<Box<dyn Service>> {
+        Ok(Box::new(Pool::start(*self, wiring.mailboxes, wiring.stats)?))
     }
 }
 
 impl Pool {
-    /// Reads the prefixes, and loads the certificate authorities if one is `https`.
-    ///
-    /// # Errors
-    /// [`StartError::Config`].
-    pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
-        let allow = Arc::new(config.upstream_allowed().map_err(StartError::Config)?);
-        let client = Client::new(config, Arc::clone(&allow))?;
-        let (queue, intake, room) = Queue::new(config.upstream_queue_max, Config::UPSTREAM_QUEUE_BYTES_MAX);
-        Ok(Prepared { client, allow, queue, intake, room, workers: config.upstream_workers })
-    }
-
     /// Starts the workers. They end when the cores have, and with them the gates to the queue.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(crate) fn start(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<SharedStats>) -> io::Result<Self> {
+    fn start(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<SharedStats>) -> io::Result<Self> {
         let Prepared { client, allow, intake, room, workers, .. } = prepared;
         let tally = Arc::new(Tally { counts: Mutex::default(), stats });
         let work = Arc::new(Work {
@@ -165,15 +172,16 @@ impl Pool {
         };
         thread::Builder::new().name(format!("lhttp-up-{number}")).stack_size(STACK_BYTES).spawn(run)
     }
+}
 
-    /// Requests that wait or are under way.
-    pub(crate) fn waiting(&self) -> usize {
-        self.work.room.waiting() + self.work.under_way.load(Ordering::Relaxed)
+impl Service for Pool {
+    /// The requests that wait or are under way: all workers may be busy, and nobody counts meanwhile.
+    fn report(&self, stats: &mut Stats) {
+        stats.upstream_waiting += (self.work.room.waiting() + self.work.under_way.load(Ordering::Relaxed)) as u64;
     }
 
-    /// Waits until all that the cores have queued is done, but not beyond `deadline`: what is left then is given up. The
-    /// cores must have ended.
-    pub(crate) fn stop(&mut self, deadline: Instant) {
+    /// Waits until all that the cores have queued is done. What is left at the deadline is given up.
+    fn stop(&mut self, deadline: Instant) {
         if self.threads.is_empty() {
             return;
         }

@@ -15,26 +15,22 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
     config::Listen,
-    edge::{
-        nats::{self, Bridge},
-        upstream::{self, Pool},
-    },
     engine::{
-        counters::{Shared, Stats},
+        counters::{self, Stats},
         inbox::Mailbox,
         listener::SocketFile,
         uplink::Downlink,
     },
     extension::Publisher,
     server::Reloader,
+    service::{PreparedService, Service, Wiring},
 };
 
 /// A running server. Dropping it stops the server, at once unless [`Handle::stop`] has given it time, and waits until it
 /// has.
 #[derive(Debug)]
 pub struct Handle {
-    pub(super) bridge: Option<Bridge>,
-    pub(super) upstream: Option<Pool>,
+    pub(super) services: Vec<Box<dyn Service>>,
     /// Then draining is over, once somebody has asked to stop.
     pub(super) stop_by: Arc<OnceLock<Instant>>,
     pub(super) publish_bytes_max: Arc<AtomicUsize>,
@@ -45,7 +41,8 @@ pub struct Handle {
     pub(super) message_bytes_max: usize,
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Vec<Mailbox>,
-    pub(super) shared: Vec<Arc<Shared>>,
+    /// What each core and each service has counted.
+    pub(super) counters: Vec<Arc<counters::Shared>>,
     pub(super) next_publisher: AtomicUsize,
     pub(super) threads: Vec<JoinHandle<()>>,
     /// Closed when the last core has ended.
@@ -79,9 +76,8 @@ impl Handle {
     /// What the server has done so far. Each core's numbers are those of its last turn.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        self.shared.iter().for_each(|shared| shared.add_to(&mut stats));
-        // Read off the state: the workers may all be busy, and nobody counts meanwhile.
-        stats.upstream_waiting = self.upstream.as_ref().map_or(0, |upstream| upstream.waiting() as u64);
+        self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+        self.services.iter().for_each(|service| service.report(&mut stats));
         stats
     }
 
@@ -116,22 +112,22 @@ impl Handle {
         self.stats()
     }
 
-    /// Starts the bridge's thread before the cores', which are pinned to their CPUs.
-    pub(super) fn start_bridge(&mut self, bridge: nats::Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
-        let (stats, stopper) = (Arc::new(Shared::default()), self.stopper());
-        self.shared.push(Arc::clone(&stats));
-        let publish_bytes_max = Arc::clone(&self.publish_bytes_max);
-        let outbox_bytes_max = self.reloader.outbox_bytes_max();
-        let ends = nats::Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max };
-        self.bridge = Some(Bridge::start(bridge, ends, move || stopper.stop(Duration::ZERO))?);
-        Ok(())
-    }
-
-    /// Starts the upstream workers, before the cores for the same reason.
-    pub(super) fn start_upstream(&mut self, upstream: upstream::Prepared) -> io::Result<()> {
-        let shared = Arc::new(Shared::default());
-        self.shared.push(Arc::clone(&shared));
-        self.upstream = Some(Pool::start(upstream, self.mailboxes.clone(), shared)?);
+    /// Starts a service. The cores must not run yet: they are pinned to their CPUs, and the threads of a service are not.
+    pub(super) fn start_service(
+        &mut self,
+        service: Box<dyn PreparedService>,
+        downlinks: Vec<Downlink>,
+    ) -> io::Result<()> {
+        let (stats, stopper) = (Arc::new(counters::Shared::default()), self.stopper());
+        self.counters.push(Arc::clone(&stats));
+        self.services.push(service.start(Wiring {
+            mailboxes: self.mailboxes.clone(),
+            downlinks,
+            stats,
+            publish_bytes_max: Arc::clone(&self.publish_bytes_max),
+            outbox_bytes_max: self.reloader.outbox_bytes_max(),
+            stop_server: Box::new(move || stopper.stop(Duration::ZERO)),
+        })?);
         Ok(())
     }
 
@@ -142,12 +138,8 @@ impl Handle {
             }
         }
         let stop_by = self.stop_by.get().copied().unwrap_or_else(Instant::now);
-        if let Some(bridge) = &mut self.bridge {
-            bridge.stop(stop_by); // behind the cores, whose last messages it is to send
-        }
-        if let Some(upstream) = &mut self.upstream {
-            upstream.stop(stop_by);
-        }
+        // After the cores, whose last messages and requests the services are to send.
+        self.services.iter_mut().for_each(|service| service.stop(stop_by));
     }
 }
 

@@ -12,12 +12,12 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::{
     config::Config,
-    edge::nats,
     engine::{
         hub::Limits,
         inbox::{Letter, Mailbox, Options},
     },
     error::{PublishError, ReloadError, StartError},
+    service::SecretFiles,
 };
 
 use super::prepare;
@@ -36,8 +36,8 @@ pub struct Reloader {
     outbox_bytes_max: Arc<AtomicUsize>,
     /// `max-publish-channels`, for publishers of other threads.
     publish_channels_max: Arc<AtomicUsize>,
-    /// The files that the bridge logs in with.
-    nats: Option<Arc<nats::Options>>,
+    /// The files that the services log in with.
+    secret_files: Vec<Arc<dyn SecretFiles>>,
 }
 
 /// What came of a [`Reloader::reload`]: options by their names, as the daemon spells them.
@@ -50,11 +50,11 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, nats: Option<Arc<nats::Options>>) -> Self {
+    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, secret_files: Vec<Arc<dyn SecretFiles>>) -> Self {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
-        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max, nats }
+        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max, secret_files }
     }
 
     /// `outbox-max` as it is now.
@@ -139,8 +139,8 @@ impl Reloader {
         self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);
         self.publish_channels_max.store(next.publish_channels_max, Ordering::Relaxed);
         *running = next;
-        if let Some(nats) = &self.nats {
-            reloaded.applied.extend(nats.reread().map_err(StartError::Config)?);
+        for files in &self.secret_files {
+            reloaded.applied.extend(files.reread().map_err(StartError::Config)?);
         }
         Ok(reloaded)
     }
