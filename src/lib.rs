@@ -73,7 +73,7 @@
 //!
 //! # Layers
 //!
-//! `error, config ← protocol ← client ← engine ← extension ← application ← service ← edge ← server ← { ffi, lhttpd }`: each
+//! `error, config ← protocol ← client ← engine ← extension ← application ← service ← edge, upstream ← server ← { ffi, lhttpd }`: each
 //! uses only what is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
 //! or clock, so several of them and the links between them run in one test, from a seed.
 
@@ -96,6 +96,8 @@ pub mod server;
 mod service;
 #[cfg(any(test, feature = "fuzz"))]
 mod simulation;
+#[cfg(feature = "upstream")]
+mod upstream;
 
 pub use self::{
     config::Config,

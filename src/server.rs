@@ -66,7 +66,7 @@ const SERVICES: &[Prepare] = &[
     #[cfg(feature = "nats")]
     crate::edge::nats::prepare,
     #[cfg(feature = "upstream")]
-    crate::edge::upstream::prepare,
+    crate::upstream::prepare,
 ];
 
 /// What the options come to, and the services that they ask for.

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 11] = [
     &["extension"],
     &["application"],
     &["service"],
-    &["edge"],
+    &["edge", "upstream"],
     &["server"],
     &["ffi"],
     &["bench", "fuzzing", "simulation"],

@@ -2,5 +2,3 @@
 
 #[cfg(feature = "nats")]
 pub(crate) mod nats;
-#[cfg(feature = "upstream")]
-pub(crate) mod upstream;

@@ -106,7 +106,7 @@ mod tests {
     use ureq::http::{Method, Uri};
 
     use super::*;
-    use crate::{config::parse_url, edge::upstream::gate::Target, engine::slot::ConnectionKey};
+    use crate::{config::parse_url, engine::slot::ConnectionKey, upstream::gate::Target};
 
     /// A request of a connection to a server, which has its number in its command.
     fn fetch(connection: u32, server: usize, number: usize) -> Box<Fetch> {
