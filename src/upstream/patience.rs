@@ -27,7 +27,7 @@ const LOOKS: u8 = 3;
 
 /// What a request has left.
 #[derive(Clone, Copy)]
-struct Budget {
+struct Remaining {
     time: Duration,
     looks: u8,
 }
@@ -35,19 +35,19 @@ struct Budget {
 thread_local! {
     /// Of the request of this worker. A request runs on one thread from its start to its end, while a connection is kept
     /// for requests of other workers.
-    static BUDGET: Cell<Budget> = const { Cell::new(Budget { time: Duration::ZERO, looks: 0 }) };
+    static REMAINING: Cell<Remaining> = const { Cell::new(Remaining { time: Duration::ZERO, looks: 0 }) };
 }
 
 /// A request of this worker begins, which may take this long.
 pub(super) fn begin(time: Duration) {
-    BUDGET.set(Budget { time, looks: LOOKS });
+    REMAINING.set(Remaining { time, looks: LOOKS });
 }
 
 /// Waits in slices until `wait` gives something, or the time is over. It is called with a slice's length, and gives
 /// nothing if the slice has passed.
 pub(super) fn wait<T>(mut wait: impl FnMut(Duration) -> Option<T>) -> Option<T> {
     loop {
-        let slice = BUDGET.get().time.min(SLICE);
+        let slice = REMAINING.get().time.min(SLICE);
         if slice.is_zero() {
             return None;
         }
@@ -62,13 +62,13 @@ pub(super) fn wait<T>(mut wait: impl FnMut(Duration) -> Option<T>) -> Option<T> 
 
 /// Takes what something took that was to take no more than `most`. If it took much longer, this process was stopped.
 fn charge(taken: Duration, most: Duration) {
-    let mut budget = BUDGET.get();
-    budget.time = budget.time.saturating_sub(taken.min(most));
-    if budget.time.is_zero() && taken > most + STOPPED && budget.looks > 0 {
+    let mut left = REMAINING.get();
+    left.time = left.time.saturating_sub(taken.min(most));
+    if left.time.is_zero() && taken > most + STOPPED && left.looks > 0 {
         // What has come while it was stopped is seen by one more look.
-        budget = Budget { time: SLICE, looks: budget.looks - 1 };
+        left = Remaining { time: SLICE, looks: left.looks - 1 };
     }
-    BUDGET.set(budget);
+    REMAINING.set(left);
 }
 
 /// Makes TCP connections that wait this way.
@@ -98,7 +98,7 @@ impl Connector for PatientConnector {
             };
             self.0.connect(&details, None)
         };
-        let most = BUDGET.get().time;
+        let most = REMAINING.get().time;
         let mut start = Instant::now();
         let mut connected = connect(most);
         if matches!(connected, Err(Error::Timeout(_))) && start.elapsed() > most + STOPPED {
@@ -118,7 +118,7 @@ impl<T: Transport> Transport for Patient<T> {
     /// Nobody knows how much of a write was done when its time was over, so it is not sliced. Behind a stop the system gives
     /// it its whole time again.
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let (start, most) = (Instant::now(), BUDGET.get().time);
+        let (start, most) = (Instant::now(), REMAINING.get().time);
         let result = self.0.transmit_output(amount, NextTimeout { after: Wait::Exact(most), ..timeout });
         charge(start.elapsed(), most);
         result
@@ -153,7 +153,7 @@ mod tests {
 
     /// What is left, in milliseconds.
     fn left() -> u128 {
-        BUDGET.get().time.as_millis()
+        REMAINING.get().time.as_millis()
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     error::{Reason, Refusal},
 };
 
-use super::gate::Fetch;
+use super::fetch::Fetch;
 
 /// A connection may have as much waiting as this part of what is left free, and one request in any case if its address may
 /// have it. So one connection gets a fifth of an empty queue, and each further one less than the one before.
@@ -46,16 +46,16 @@ pub(super) enum Full {
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
     fetches: Sender<Box<Fetch>>,
-    room: Arc<Room>,
+    capacity: Arc<Capacity>,
 }
 
 /// What waits, whether in the queue or already with the workers, behind other requests.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Capacity {
     all: Amount,
     max: Load,
     /// Of all cores. Only a connection that has no share yet looks here.
-    addresses: Mutex<Kept<IpAddr, Amount>>,
+    addresses: Mutex<ArcMap<IpAddr, Amount>>,
 }
 
 /// What waits of one connection.
@@ -82,18 +82,18 @@ struct Load {
 /// A place in the queue. Dropped when its request waits no more.
 #[derive(Debug)]
 pub(super) struct Place {
-    room: Arc<Room>,
+    capacity: Arc<Capacity>,
     share: Arc<Share>,
     bytes: usize,
 }
 
 /// The shares of one core's connections that have something waiting, and of some that had.
 #[derive(Debug, Default)]
-pub(super) struct Shares(Kept<ConnectionKey, Share>);
+pub(super) struct Shares(ArcMap<ConnectionKey, Share>);
 
 /// What somebody else holds too, and some that was held.
 #[derive(Debug)]
-struct Kept<K, V> {
+struct ArcMap<K, V> {
     by_key: HashMap<K, Arc<V>>,
     tidy_at: usize,
 }
@@ -113,11 +113,11 @@ impl Full {
 
 impl Queue {
     /// A queue for this many requests, whose messages have this many bytes together; and its other end.
-    pub(super) fn new(messages_max: usize, bytes_max: usize) -> (Self, Receiver<Box<Fetch>>, Arc<Room>) {
+    pub(super) fn new(messages_max: usize, bytes_max: usize) -> (Self, Receiver<Box<Fetch>>, Arc<Capacity>) {
         let (fetches, intake) = bounded(messages_max);
         let max = Load { messages: messages_max, bytes: bytes_max };
-        let room = Arc::new(Room { all: Amount::default(), max, addresses: Mutex::default() });
-        (Self { fetches, room: Arc::clone(&room) }, intake, room)
+        let capacity = Arc::new(Capacity { all: Amount::default(), max, addresses: Mutex::default() });
+        (Self { fetches, capacity: Arc::clone(&capacity) }, intake, capacity)
     }
 
     /// Puts a request of a connection with this peer into the queue, if there is room for it; else it is not even made.
@@ -131,12 +131,12 @@ impl Queue {
         bytes: usize,
         fetch: impl FnOnce(Place) -> Fetch,
     ) -> Result<(), Full> {
-        let place = self.room.take(shares.of(key, peer, &self.room), bytes)?;
+        let place = self.capacity.take(shares.of(key, peer, &self.capacity), bytes)?;
         self.fetches.try_send(Box::new(fetch(place))).map_err(|_| Full::Queue)
     }
 }
 
-impl Room {
+impl Capacity {
     /// Requests that wait.
     pub(super) fn waiting(&self) -> usize {
         self.all.messages.load(Ordering::Relaxed)
@@ -148,7 +148,7 @@ impl Room {
         let own = share.own.add(bytes);
         let address = share.address.as_ref().map(|address| address.add(bytes));
         // From here on it is given back when this is dropped.
-        let place = Place { room: Arc::clone(self), share: Arc::clone(share), bytes };
+        let place = Place { capacity: Arc::clone(self), share: Arc::clone(share), bytes };
         let max = self.max;
         if all.messages >= max.messages || (all.bytes > 0 && all.bytes + bytes > max.bytes) {
             return Err(Full::Queue);
@@ -217,7 +217,7 @@ impl Load {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.room.all.remove(self.bytes);
+        self.capacity.all.remove(self.bytes);
         self.share.own.remove(self.bytes);
         if let Some(address) = &self.share.address {
             address.remove(self.bytes);
@@ -227,12 +227,12 @@ impl Drop for Place {
 
 impl Shares {
     /// The share of a connection with this peer.
-    fn of(&mut self, key: ConnectionKey, peer: IpAddr, room: &Room) -> &Arc<Share> {
-        self.0.of(key, || Share { own: Amount::default(), address: room.address(peer) })
+    fn of(&mut self, key: ConnectionKey, peer: IpAddr, capacity: &Capacity) -> &Arc<Share> {
+        self.0.of(key, || Share { own: Amount::default(), address: capacity.address(peer) })
     }
 }
 
-impl<K: Eq + Hash, V> Kept<K, V> {
+impl<K: Eq + Hash, V> ArcMap<K, V> {
     fn of(&mut self, key: K, new: impl FnOnce() -> V) -> &Arc<V> {
         // What nobody else holds is found now and then, so each costs the time of one look.
         if self.by_key.len() >= self.tidy_at.max(SHARES_KEPT) {
@@ -243,7 +243,7 @@ impl<K: Eq + Hash, V> Kept<K, V> {
     }
 }
 
-impl<K, V> Default for Kept<K, V> {
+impl<K, V> Default for ArcMap<K, V> {
     fn default() -> Self {
         Self { by_key: HashMap::new(), tidy_at: 0 }
     }

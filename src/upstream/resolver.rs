@@ -36,12 +36,12 @@ pub(super) struct CachingResolver {
 /// One look-up, under way or answered.
 #[derive(Debug, Default)]
 struct Lookup {
-    answer: Mutex<Option<Answer>>,
+    answer: Mutex<Option<Resolution>>,
     answered: Condvar,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct Resolution {
     at: Instant,
     addresses: Result<Vec<SocketAddr>, String>,
 }
@@ -107,7 +107,7 @@ impl CachingResolver {
         let (asked, name, look_up) = (Arc::clone(&lookup), host.to_owned(), self.look_up);
         let run = move || {
             let addresses = look_up(&name);
-            *lock(&asked.answer) = Some(Answer { at: Instant::now(), addresses });
+            *lock(&asked.answer) = Some(Resolution { at: Instant::now(), addresses });
             asked.answered.notify_all();
         };
         let spawned = thread::Builder::new().name("lhttp-resolver".to_owned()).spawn(run);

@@ -1,15 +1,15 @@
-//! Whose request is next. Lanes take turns: what one connection asks of one server is done one after the other, and behind
-//! each of its requests it waits until the other lanes of that server have had theirs. Servers take turns too, and none has
+//! Whose request is next. Flows take turns: what one connection asks of one server is done one after the other, and behind
+//! each of its requests it waits until the other flows of that server have had theirs. Servers take turns too, and none has
 //! so many workers that another has to wait for one.
 
 use std::collections::{HashMap, VecDeque};
 
-use super::gate::{Fetch, Lane};
+use super::fetch::{Fetch, Flow};
 
 /// With more than one server a single one has at most one in so many of the workers, rounded up.
 const PART_OF_WORKERS: usize = 2;
 
-/// The requests that wait or are under way, by server and lane.
+/// The requests that wait or are under way, by server and flow.
 #[derive(Debug)]
 pub(super) struct Schedule {
     workers: usize,
@@ -18,19 +18,19 @@ pub(super) struct Schedule {
     servers: Vec<Server>,
     /// The server that is first to be asked.
     next_server: usize,
-    lanes: HashMap<Lane, Waiting>,
+    flows: HashMap<Flow, FlowQueue>,
 }
 
 #[derive(Debug, Default)]
 struct Server {
     under_way: usize,
-    /// The lanes that have a request waiting and none under way.
-    ready: VecDeque<Lane>,
+    /// The flows that have a request waiting and none under way.
+    ready: VecDeque<Flow>,
 }
 
-/// A lane: it has a request under way, or one that waits.
+/// A flow: it has a request under way, or one that waits.
 #[derive(Debug, Default)]
-struct Waiting {
+struct FlowQueue {
     is_under_way: bool,
     requests: VecDeque<Box<Fetch>>,
 }
@@ -39,16 +39,16 @@ impl Schedule {
     /// For so many workers, and servers with the numbers below `servers`.
     pub(super) fn new(workers: usize, servers: usize) -> Self {
         let servers = (0..servers).map(|_| Server::default()).collect();
-        Self { workers, busy: 0, servers, next_server: 0, lanes: HashMap::new() }
+        Self { workers, busy: 0, servers, next_server: 0, flows: HashMap::new() }
     }
 
     /// A request waits from now on.
     pub(super) fn enter(&mut self, fetch: Box<Fetch>) {
-        let lane = fetch.lane();
-        let waiting = self.lanes.entry(lane).or_default();
+        let flow = fetch.flow();
+        let waiting = self.flows.entry(flow).or_default();
         waiting.requests.push_back(fetch);
         if !waiting.is_under_way && waiting.requests.len() == 1 {
-            self.servers[lane.server].ready.push_back(lane);
+            self.servers[flow.server].ready.push_back(flow);
         }
     }
 
@@ -59,7 +59,7 @@ impl Schedule {
             (0..servers).map(|step| (self.next_server + step) % servers).find(|&number| self.may_begin(number))?;
         self.next_server = (number + 1) % servers;
         let server = &mut self.servers[number];
-        let waiting = self.lanes.get_mut(&server.ready.pop_front()?)?;
+        let waiting = self.flows.get_mut(&server.ready.pop_front()?)?;
         let fetch = waiting.requests.pop_front()?;
         waiting.is_under_way = true;
         server.under_way += 1;
@@ -72,16 +72,16 @@ impl Schedule {
         (0..self.servers.len()).any(|number| self.may_begin(number))
     }
 
-    /// The request of a lane is done with, and its worker free. At most one more request may begin because of that.
-    pub(super) fn done(&mut self, lane: Lane) {
+    /// The request of a flow is done with, and its worker free. At most one more request may begin because of that.
+    pub(super) fn done(&mut self, flow: Flow) {
         self.busy -= 1;
-        self.servers[lane.server].under_way -= 1;
-        let Some(waiting) = self.lanes.get_mut(&lane) else { return };
+        self.servers[flow.server].under_way -= 1;
+        let Some(waiting) = self.flows.get_mut(&flow) else { return };
         waiting.is_under_way = false;
         if waiting.requests.is_empty() {
-            self.lanes.remove(&lane);
+            self.flows.remove(&flow);
         } else {
-            self.servers[lane.server].ready.push_back(lane);
+            self.servers[flow.server].ready.push_back(flow);
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
     use ureq::http::{Method, Uri};
 
     use super::*;
-    use crate::{config::parse_url, engine::slot::ConnectionKey, upstream::gate::Target};
+    use crate::{config::parse_url, engine::slot::ConnectionKey, upstream::fetch::Target};
 
     /// A request of a connection to a server, which has its number in its command.
     fn fetch(connection: u32, server: usize, number: usize) -> Box<Fetch> {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_goes_behind_the_others_after_each_request() {
+    fn a_flow_goes_behind_the_others_after_each_request() {
         let mut schedule = Schedule::new(1, 1);
         (0..100).for_each(|number| schedule.enter(fetch(0, 0, number)));
         schedule.enter(fetch(1, 0, 0));
@@ -145,18 +145,18 @@ mod tests {
         while let Some(fetch) = schedule.begin() {
             assert!(schedule.begin().is_none(), "there is one worker");
             order.push(name(&fetch));
-            schedule.done(fetch.lane());
+            schedule.done(fetch.flow());
         }
         let expected: Vec<_> = [(0, "0"), (1, "0"), (2, "0"), (0, "1"), (1, "1"), (0, "2"), (0, "3")]
             .map(|(connection, number)| (connection, 0, number.to_owned()))
             .to_vec();
         assert_eq!(order[..7], expected);
         assert_eq!(order.len(), 103);
-        assert!(schedule.lanes.is_empty() && schedule.busy == 0);
+        assert!(schedule.flows.is_empty() && schedule.busy == 0);
     }
 
     #[test]
-    fn a_lane_has_one_request_under_way_and_its_server_may_have_many() {
+    fn a_flow_has_one_request_under_way_and_its_server_may_have_many() {
         let mut schedule = Schedule::new(16, 1);
         for connection in 0..20 {
             (0..3).for_each(|number| schedule.enter(fetch(connection, 0, number)));
@@ -208,7 +208,7 @@ mod tests {
                     under_way.extend(begin_all(&mut schedule));
                 } else if !under_way.is_empty() {
                     let fetch = under_way.swap_remove(random(under_way.len()));
-                    schedule.done(fetch.lane());
+                    schedule.done(fetch.flow());
                     done += 1;
                     under_way.extend(schedule.begin().map(|fetch| *fetch));
                     assert!(!schedule.can_begin() && schedule.begin().is_none(), "a second one could have begun");
@@ -216,11 +216,11 @@ mod tests {
                 assert!(under_way.len() <= workers);
             }
             while let Some(fetch) = under_way.pop() {
-                schedule.done(fetch.lane());
+                schedule.done(fetch.flow());
                 done += 1;
                 under_way.extend(schedule.begin().map(|fetch| *fetch));
             }
-            assert_eq!((entered, schedule.lanes.len(), schedule.busy), (done, 0, 0), "nothing is left behind");
+            assert_eq!((entered, schedule.flows.len(), schedule.busy), (done, 0, 0), "nothing is left behind");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    gate::{Fetch, Target},
+    fetch::{Fetch, Target},
     patience::{self, PatientConnector},
     resolver::CachingResolver,
 };
@@ -37,7 +37,7 @@ const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 /// What sends requests, for all workers.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct HttpClient {
     agent: Agent,
     allow: Arc<Allow>,
     timeout: Duration,
@@ -59,7 +59,7 @@ enum Step {
     Redirected(Target),
 }
 
-impl Client {
+impl HttpClient {
     /// # Errors
     /// [`StartError::Config`]: there is a prefix with `https`, and the system has no certificate authorities.
     pub(super) fn new(config: &Config, allow: Arc<Allow>) -> Result<Self, StartError> {
