@@ -9,41 +9,41 @@ use crate::{engine::slot::ConnectionKey, extension::ConnectionId};
 
 use super::queue::Place;
 
-/// What an `upstream` header asks for, in its canonical form.
+/// The method and URL of an `upstream` header, in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) uri: Uri,
-    /// The number of its server, see [`Allow::server`].
+    /// The server's number, see [`Allow::server`](crate::config::Allow::server).
     pub(super) server: usize,
 }
 
-/// A request to be made for a message.
+/// A request for a message.
 #[derive(Debug)]
 pub(super) struct Fetch {
-    /// The core of the connection that has sent the message.
+    /// The core of the sender's connection.
     pub(super) core: u32,
     pub(super) key: ConnectionKey,
-    /// Who has sent it; unspecified if the peer has no address.
+    /// The sender's address; unspecified on a unix socket.
     pub(super) peer: IpAddr,
     pub(super) target: Target,
     pub(super) command: Box<[u8]>,
     pub(super) content_type: Option<Box<[u8]>>,
     pub(super) ack: Option<Box<[u8]>>,
     pub(super) wants_reply: bool,
-    /// The whole message; empty if the method has no body.
+    /// The whole message; empty if the method takes no body.
     pub(super) body: Box<[u8]>,
-    /// Its place in the queue, until it begins.
+    /// The place in the queue; none once the request has begun.
     pub(super) place: Option<Place>,
 }
 
-/// What is done one after the other: the requests of one connection to one server.
+/// The requests of one connection to one server. They are sent one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flow {
     core: u32,
     key: ConnectionKey,
-    /// Scheme, host and port, by number.
+    /// The server's number.
     pub(super) server: usize,
 }
 
@@ -52,7 +52,7 @@ impl Fetch {
         Flow { core: self.core, key: self.key, server: self.target.server }
     }
 
-    /// The connection that asks, by the name that processors and filters know it by.
+    /// The sender's connection, as processors and filters know it.
     pub(super) fn connection(&self) -> ConnectionId {
         ConnectionId::new(self.core, self.key)
     }

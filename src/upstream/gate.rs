@@ -1,4 +1,4 @@
-//! A core's way to the upstream workers: it lets pass what a prefix allows.
+//! A core's way to the upstream workers: it checks requests against the allowed prefixes and queues them.
 
 use std::{
     cell::RefCell,
@@ -24,17 +24,17 @@ use super::{
     queue::{Full, Queue, Shares},
 };
 
-/// The peer of a unix socket, which has no address.
+/// Stands for the peer of a unix socket, which has no address.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// One core's. It blocks nobody: a queue that is full is a refusal.
+/// One core's gate. It never blocks: it refuses a request if the queue is full.
 #[derive(Debug)]
 pub(super) struct Gate {
     core: u32,
     allow: Arc<Allow>,
     queue: Queue,
     shares: RefCell<Shares>,
-    /// Whose connection has a slot, or had it last: 17 bytes each.
+    /// By slot, the address of its current or last connection: 17 bytes each.
     peers: Vec<IpAddr>,
 }
 
@@ -43,7 +43,7 @@ impl Gate {
         Self { core, allow, queue, shares: RefCell::default(), peers: Vec::new() }
     }
 
-    /// What a method and a URL ask for.
+    /// Parses a method and a URL, and checks that a prefix allows them.
     ///
     /// # Errors
     /// `bad-upstream`, `forbidden`.
@@ -59,12 +59,12 @@ impl Gate {
     /// Puts a request into the queue.
     ///
     /// # Errors
-    /// What is full.
+    /// [`Full`].
     fn push(&self, key: ConnectionKey, message: Parsed<'_>, target: Target) -> Result<(), Full> {
         let has_body = !matches!(target.method, Method::GET | Method::HEAD);
         let body = if has_body { message.payload } else { &[] };
         let content_type = content_type(message);
-        // The largest parts of what it keeps; the rest is bounded by the number of messages.
+        // The large parts of a request. The queue's limit of messages bounds the others.
         let bytes = body.len() + 2 * target.url.as_str().len() + content_type.map_or(0, <[u8]>::len);
         let peer = self.peers.get(key.slot as usize).copied().unwrap_or(NO_ADDRESS);
         self.queue.push(&mut self.shares.borrow_mut(), (key, peer), bytes, |place| Fetch {

@@ -1,14 +1,14 @@
-//! The upstream proxy (PROTOCOL.md §5): worker threads that send HTTP requests for messages, and the way back.
+//! The upstream proxy (PROTOCOL.md §5): worker threads send HTTP requests for messages, and answers go back to the cores.
 //!
 //! ```text
 //!   cores: gate ──► queue ──► schedule ──► worker ──► ureq ◄──► an HTTP server
-//!     ▲                          ▲ flows     │
-//!     └─ a core's inbox ◄─ post ◄┴───────────┘ what came of it
+//!     ▲                                      │
+//!     └─ a core's inbox ◄─── post ◄──────────┘ the answer, or what failed
 //! ```
 //!
-//! One idle worker at a time looks into the queue. What it finds goes to the schedule, which knows whose turn it is: so a
-//! connection's requests to a server arrive in order, connections and servers take turns, and a server that hangs holds
-//! no worker that another one needs.
+//! One idle worker at a time waits for the queue and moves new requests to the schedule. The schedule picks the next request:
+//! the requests of one connection to one server stay in order, connections and servers take turns, and a server that hangs
+//! never holds the last worker that another server needs.
 
 mod fetch;
 mod gate;
@@ -45,7 +45,7 @@ use self::{
     queue::{Capacity, Queue},
 };
 
-/// A client and a queue for [`Pool::start`], and the cores' way to it.
+/// The parts of a [`Pool`] before it starts, and the cores' end of its queue.
 struct Prepared {
     client: HttpClient,
     allow: Arc<Allow>,
@@ -55,7 +55,7 @@ struct Prepared {
     workers: usize,
 }
 
-/// The workers that the options ask for; none without a prefix. Loads the certificate authorities if a prefix is `https`.
+/// Prepares the proxy; gives none if no prefix is allowed. Loads the system's certificate authorities if a prefix is `https`.
 ///
 /// # Errors
 /// [`StartError::Config`].
@@ -79,7 +79,7 @@ impl PreparedService for Prepared {
     }
 }
 
-/// What is counted, for other threads to read.
+/// The workers' numbers, and a copy for other threads to read.
 #[derive(Debug, Default)]
 struct Tally {
     counts: Mutex<Stats>,
@@ -87,7 +87,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts something, and shows the numbers to other threads.
+    /// Changes the numbers and publishes them to other threads.
     fn count(&self, change: impl FnOnce(&mut Stats)) {
         let mut counts = lock(&self.counts);
         change(&mut counts);
@@ -95,7 +95,7 @@ impl Tally {
     }
 }
 
-/// Nothing that holds one of these locks can panic half way.
+/// Locks a mutex. No code panics halfway through a change under one of these locks, so a poisoned lock is sound.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,9 +19,9 @@ use crate::{
 
 use super::{Prepared, workers::Workers};
 
-/// How long a worker whose request was broken off may take to end.
+/// How long a worker may take to end after its request was broken off.
 const STOP_TIME: Duration = Duration::from_secs(1);
-/// The stack of a worker; what it does is shallow, but for TLS.
+/// The stack of a worker. Only TLS needs much of it.
 const STACK_BYTES: usize = 512 * 1024;
 
 /// The workers, as the server holds them.
@@ -34,7 +34,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Starts the workers. They end when the cores have, and with them the gates to the queue.
+    /// Starts the workers. They end after all gates to the queue are gone, which end with their cores.
     ///
     /// # Errors
     /// The system refuses a thread.
@@ -60,12 +60,12 @@ impl Pool {
 }
 
 impl Service for Pool {
-    /// The requests that wait or are under way: all workers may be busy, and nobody counts meanwhile.
+    /// Adds the requests that wait or are under way. They are read here because no worker counts while all are busy.
     fn report(&self, stats: &mut Stats) {
         stats.upstream_waiting += self.workers.waiting() as u64;
     }
 
-    /// Waits until all that the cores have queued is done. What is left at the deadline is given up.
+    /// Waits until all queued requests are done. At the deadline it gives up the rest.
     fn stop(&mut self, deadline: Instant) {
         if self.threads.is_empty() {
             return;
@@ -80,7 +80,7 @@ impl Service for Pool {
         }
         self.workers.close();
         for thread in self.threads.drain(..) {
-            // One that hangs in the system's connect ends by itself, at its time limit.
+            // A worker that hangs in the system's connect is not waited for: it ends by itself at the time limit.
             if thread.is_finished() && thread.join().is_err() {
                 log::error!("an upstream worker has panicked");
             }

@@ -1,11 +1,11 @@
-//! The queue from the cores to the upstream workers, and what a connection may have of it.
+//! The queue from the cores to the upstream workers, and the share of it that a connection may use.
 
 use std::{
     collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -17,20 +17,20 @@ use crate::{
     error::{Reason, Refusal},
 };
 
-use super::fetch::Fetch;
+use super::{fetch::Fetch, lock};
 
-/// A connection may have as much waiting as this part of what is left free, and one request in any case if its address may
-/// have it. So one connection gets a fifth of an empty queue, and each further one less than the one before.
+/// A connection may fill 1/`SHARE_OF_FREE` of the free capacity. It may always have one request waiting if its address has
+/// room. So the first connection gets a fifth of an empty queue, and each further one gets less.
 const SHARE_OF_FREE: usize = 4;
-/// All connections of an address may have as much waiting as this part of what other addresses leave, and one request in any
-/// case. So however many connections an address has, others find a place.
+/// All connections of an address together may fill 1/`ADDRESS_SHARE` of the capacity that other addresses leave. They may
+/// always have one request waiting. So an address with very many connections leaves room for others.
 const ADDRESS_SHARE: usize = 2;
-/// This last part of the queue, and of what an address may have of it, is for connections that have nothing waiting. So many
-/// connections with much to do do not fill it, whether they have one address or many.
+/// The last 1/`KEPT_FOR_FIRST` of the queue, and of each address's share, is kept for connections without a waiting request.
+/// So busy connections cannot fill the queue, whether they come from one address or from many.
 const KEPT_FOR_FIRST: usize = 4;
-/// An IPv6 network of this many bits is one address: a host can have all the addresses in it.
+/// An IPv6 network with a prefix of this many bits counts as one address: one host may own all of it.
 const IPV6_PREFIX_BITS: u32 = 64;
-/// Shares that are kept before the first look for those that nobody needs any more.
+/// Entries of an [`ArcMap`] before it first looks for unused ones.
 const SHARES_KEPT: usize = 64;
 
 /// Why a request is not queued.
@@ -42,27 +42,27 @@ pub(super) enum Full {
     Share,
 }
 
-/// The cores' end. When all clones are gone, the workers' end is closed.
+/// The cores' end. When all clones are dropped, the workers' end is closed.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
     fetches: Sender<Box<Fetch>>,
     capacity: Arc<Capacity>,
 }
 
-/// What waits, whether in the queue or already with the workers, behind other requests.
+/// The queue's capacity and how much of it is used: by requests in the queue, and by those in the workers' schedule.
 #[derive(Debug)]
 pub(super) struct Capacity {
     all: Amount,
     max: Load,
-    /// Of all cores. Only a connection that has no share yet looks here.
+    /// By address, for all cores. Only a connection without a share needs this lock.
     addresses: Mutex<ArcMap<IpAddr, Amount>>,
 }
 
-/// What waits of one connection.
+/// The waiting requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     own: Amount,
-    /// What waits of all connections of its address, if it has one.
+    /// The waiting requests of all connections from its address; none on a unix socket.
     address: Option<Arc<Amount>>,
 }
 
@@ -72,14 +72,14 @@ struct Amount {
     bytes: AtomicUsize,
 }
 
-/// An amount at one time.
+/// An [`Amount`] at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     messages: usize,
     bytes: usize,
 }
 
-/// A place in the queue. Dropped when its request waits no more.
+/// The place of a waiting request. Dropping it frees the capacity.
 #[derive(Debug)]
 pub(super) struct Place {
     capacity: Arc<Capacity>,
@@ -87,11 +87,11 @@ pub(super) struct Place {
     bytes: usize,
 }
 
-/// The shares of one core's connections that have something waiting, and of some that had.
+/// The shares of one core's connections with waiting requests. Some unused ones stay for a while.
 #[derive(Debug, Default)]
 pub(super) struct Shares(ArcMap<ConnectionKey, Share>);
 
-/// What somebody else holds too, and some that was held.
+/// Values by key, shared with their users. Unused values are removed from time to time.
 #[derive(Debug)]
 struct ArcMap<K, V> {
     by_key: HashMap<K, Arc<V>>,
@@ -112,7 +112,7 @@ impl Full {
 }
 
 impl Queue {
-    /// A queue for this many requests, whose messages have this many bytes together; and its other end.
+    /// A queue for this many requests with this many bytes in all, the workers' end of it, and its capacity.
     pub(super) fn new(messages_max: usize, bytes_max: usize) -> (Self, Receiver<Box<Fetch>>, Arc<Capacity>) {
         let (fetches, intake) = bounded(messages_max);
         let max = Load { messages: messages_max, bytes: bytes_max };
@@ -120,10 +120,10 @@ impl Queue {
         (Self { fetches, capacity: Arc::clone(&capacity) }, intake, capacity)
     }
 
-    /// Puts a request of a connection with this peer into the queue, if there is room for it; else it is not even made.
+    /// Queues a request of a connection with this peer. `fetch` is called only if there is room.
     ///
     /// # Errors
-    /// What is full: the queue, or what its connection or address may have of it.
+    /// [`Full`].
     pub(super) fn push(
         &self,
         shares: &mut Shares,
@@ -137,17 +137,17 @@ impl Queue {
 }
 
 impl Capacity {
-    /// Requests that wait.
+    /// The number of waiting requests.
     pub(super) fn waiting(&self) -> usize {
         self.all.messages.load(Ordering::Relaxed)
     }
 
-    /// Takes room for a request. The first one of all gets it whatever it costs.
+    /// Takes a place for a request. A request of any size fits into an empty queue.
     fn take(self: &Arc<Self>, share: &Arc<Share>, bytes: usize) -> Result<Place, Full> {
         let all = self.all.add(bytes);
         let own = share.own.add(bytes);
         let address = share.address.as_ref().map(|address| address.add(bytes));
-        // From here on it is given back when this is dropped.
+        // From here on, dropping the place gives everything back.
         let place = Place { capacity: Arc::clone(self), share: Arc::clone(share), bytes };
         let max = self.max;
         if all.messages >= max.messages || (all.bytes > 0 && all.bytes + bytes > max.bytes) {
@@ -164,16 +164,15 @@ impl Capacity {
         if fits_own && fits_address { Ok(place) } else { Err(Full::Share) }
     }
 
-    /// What waits of the address of a peer; none if the peer has no address.
+    /// The amount of a peer's address; none if the peer has no address.
     fn address(&self, peer: IpAddr) -> Option<Arc<Amount>> {
         let address = network(peer)?;
-        // Nothing that holds this lock can panic half way.
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses = lock(&self.addresses);
         Some(Arc::clone(addresses.of(address, Amount::default)))
     }
 }
 
-/// What counts as the address of a peer.
+/// The address that a peer counts for: its network for IPv6, none if it is unspecified.
 fn network(peer: IpAddr) -> Option<IpAddr> {
     match peer.to_canonical() {
         peer if peer.is_unspecified() => None,
@@ -185,7 +184,7 @@ fn network(peer: IpAddr) -> Option<IpAddr> {
 }
 
 impl Amount {
-    /// Adds a request, and gives what there was before.
+    /// Adds a request, and gives the amount before it.
     fn add(&self, bytes: usize) -> Load {
         Load {
             messages: self.messages.fetch_add(1, Ordering::Relaxed),
@@ -204,12 +203,12 @@ impl Load {
         Self { messages: self.messages / divisor, bytes: self.bytes / divisor }
     }
 
-    /// What is left, at least nothing: other cores may have changed one of the two since the other was read.
+    /// The difference, at least zero: another core may have changed one of the two amounts between the reads.
     fn without(self, other: Self) -> Self {
         Self { messages: self.messages.saturating_sub(other.messages), bytes: self.bytes.saturating_sub(other.bytes) }
     }
 
-    /// Whether there is room in `part` for this and a request.
+    /// True if `part` has room for this amount and one more request.
     fn fits(self, bytes: usize, part: Self) -> bool {
         self.messages < part.messages && self.bytes + bytes <= part.bytes
     }
@@ -234,7 +233,7 @@ impl Shares {
 
 impl<K: Eq + Hash, V> ArcMap<K, V> {
     fn of(&mut self, key: K, new: impl FnOnce() -> V) -> &Arc<V> {
-        // What nobody else holds is found now and then, so each costs the time of one look.
+        // The map doubles before it is scanned again, so an entry costs a constant share of the scans.
         if self.by_key.len() >= self.tidy_at.max(SHARES_KEPT) {
             self.by_key.retain(|_, value| Arc::strong_count(value) > 1);
             self.tidy_at = 2 * self.by_key.len();

@@ -1,4 +1,4 @@
-//! What the sender of a message hears of its request.
+//! The message that the sender of an `upstream` header gets back.
 
 use crate::{engine::hub::acks::encode_refusal, error::Refusal};
 
@@ -7,7 +7,7 @@ use super::{
     http_client::{Answer, failed},
 };
 
-/// What the sender of a message hears of its request: the answer if it wants it, or what went wrong.
+/// The answer, if the sender wants a reply, or the error; none if the request succeeded and no reply is wanted.
 pub(super) fn outcome(fetch: &Fetch, result: Result<Answer, Refusal>) -> Option<Vec<u8>> {
     let ack = fetch.ack.as_deref();
     let refusal = match result {

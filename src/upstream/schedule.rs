@@ -1,22 +1,21 @@
-//! Whose request is next. Flows take turns: what one connection asks of one server is done one after the other, and behind
-//! each of its requests it waits until the other flows of that server have had theirs. Servers take turns too, and none has
-//! so many workers that another has to wait for one.
+//! Picks the next request. Flows take turns, round robin: after each of its requests a flow waits for the other flows of its
+//! server. Servers take turns too, and none takes so many workers that another server has to wait for one.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::fetch::{Fetch, Flow};
 
-/// With more than one server a single one has at most one in so many of the workers, rounded up.
+/// If there is more than one server, each may use 1/`PART_OF_WORKERS` of the workers, rounded up.
 const PART_OF_WORKERS: usize = 2;
 
 /// The requests that wait or are under way, by server and flow.
 #[derive(Debug)]
 pub(super) struct Schedule {
     workers: usize,
-    /// Workers that have a request.
+    /// Workers with a request.
     busy: usize,
     servers: Vec<Server>,
-    /// The server that is first to be asked.
+    /// The server whose turn is next.
     next_server: usize,
     flows: HashMap<Flow, FlowQueue>,
 }
@@ -24,11 +23,11 @@ pub(super) struct Schedule {
 #[derive(Debug, Default)]
 struct Server {
     under_way: usize,
-    /// The flows that have a request waiting and none under way.
+    /// Flows with a waiting request and none under way, in the order of their turns.
     ready: VecDeque<Flow>,
 }
 
-/// A flow: it has a request under way, or one that waits.
+/// The waiting requests of one flow. A flow with neither a waiting request nor one under way is removed.
 #[derive(Debug, Default)]
 struct FlowQueue {
     is_under_way: bool,
@@ -36,13 +35,13 @@ struct FlowQueue {
 }
 
 impl Schedule {
-    /// For so many workers, and servers with the numbers below `servers`.
+    /// A schedule for this many workers and servers.
     pub(super) fn new(workers: usize, servers: usize) -> Self {
         let servers = (0..servers).map(|_| Server::default()).collect();
         Self { workers, busy: 0, servers, next_server: 0, flows: HashMap::new() }
     }
 
-    /// A request waits from now on.
+    /// Adds a request.
     pub(super) fn enter(&mut self, fetch: Box<Fetch>) {
         let flow = fetch.flow();
         let waiting = self.flows.entry(flow).or_default();
@@ -52,7 +51,7 @@ impl Schedule {
         }
     }
 
-    /// The request that a worker is to begin, if one may. [`Schedule::done`] must follow.
+    /// Takes the next request that may begin, if there is one. The worker calls [`Schedule::done`] after it.
     pub(super) fn begin(&mut self) -> Option<Box<Fetch>> {
         let servers = self.servers.len();
         let number =
@@ -67,12 +66,12 @@ impl Schedule {
         Some(fetch)
     }
 
-    /// Whether one more may begin.
+    /// True if a request may begin.
     pub(super) fn can_begin(&self) -> bool {
         (0..self.servers.len()).any(|number| self.may_begin(number))
     }
 
-    /// The request of a flow is done with, and its worker free. At most one more request may begin because of that.
+    /// Ends the request of a flow that is under way, and frees its worker. This lets at most one other request begin.
     pub(super) fn done(&mut self, flow: Flow) {
         self.busy -= 1;
         self.servers[flow.server].under_way -= 1;
@@ -85,8 +84,8 @@ impl Schedule {
         }
     }
 
-    /// Whether a server that has a request waiting may have one more worker. The first it may have at once. Further ones
-    /// only up to its part, and so that each server which has none now would still find one.
+    /// True if a server has a waiting request and may use one more worker. It gets its first worker at once; more only up to its
+    /// part of them, and only if enough workers stay free for every server without one.
     fn may_begin(&self, number: usize) -> bool {
         let server = &self.servers[number];
         if server.ready.is_empty() || self.busy >= self.workers {
@@ -108,7 +107,7 @@ mod tests {
     use super::*;
     use crate::{config::parse_url, engine::slot::ConnectionKey, upstream::fetch::Target};
 
-    /// A request of a connection to a server, which has its number in its command.
+    /// A request of a connection to a server, with a number as its command.
     fn fetch(connection: u32, server: usize, number: usize) -> Box<Fetch> {
         let url = parse_url("http://h/").expect("a URL");
         Box::new(Fetch {
@@ -129,7 +128,7 @@ mod tests {
         (fetch.key.slot, fetch.target.server, String::from_utf8_lossy(&fetch.command).into_owned())
     }
 
-    /// Begins all that may begin, and says what that is.
+    /// Begins all requests that may begin, and gives them.
     fn begin_all(schedule: &mut Schedule) -> Vec<Fetch> {
         std::iter::from_fn(|| schedule.begin().map(|fetch| *fetch)).collect()
     }
@@ -176,7 +175,7 @@ mod tests {
                 (0..100).for_each(|connection| schedule.enter(fetch(connection, 0, 0)));
                 let hanging = begin_all(&mut schedule).len();
                 assert!((1..=workers.div_ceil(2)).contains(&hanging), "{hanging} of {workers}");
-                // Others come while it hangs, one after the other, and hang too.
+                // Requests to the other servers follow, one server after the other, and hang too.
                 for server in 1..servers.min(workers) {
                     (0..100).for_each(|connection| schedule.enter(fetch(connection, server, 0)));
                     let begun = begin_all(&mut schedule);
@@ -188,7 +187,7 @@ mod tests {
         }
     }
 
-    /// So a worker that finds nothing to begin when no more will come can end: those who are busy do what is left.
+    /// Therefore an idle worker can end once no more requests will come: the busy ones do the rest.
     #[test]
     fn the_end_of_a_request_lets_at_most_one_begin() {
         let mut state = 1_u64;

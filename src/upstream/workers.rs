@@ -1,4 +1,4 @@
-//! What a worker does: it takes a request, carries it out, and takes the next.
+//! The loop of a worker: it takes a request, carries it out, and takes the next.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,19 +26,19 @@ use super::{
     schedule::Schedule,
 };
 
-/// What the workers share.
+/// The state that all workers share.
 #[derive(Debug)]
 pub(super) struct Workers {
     client: HttpClient,
     intake: Receiver<Box<Fetch>>,
-    /// Held by the idle worker that waits for the intake, so that a request wakes one and not all.
+    /// Held by the one idle worker that waits for the intake, so that a request wakes one worker and not all.
     idle: Mutex<()>,
-    /// Tells that worker that another one has left something in the schedule that may begin.
+    /// Wakes that worker when another one has left a request in the schedule that may begin.
     more: (Sender<()>, Receiver<()>),
     schedule: Mutex<Schedule>,
     capacity: Arc<Capacity>,
     under_way: AtomicUsize,
-    /// Requests that were under way when the time to stop was over.
+    /// Requests that failed because the time to stop was over.
     broken_off: AtomicUsize,
     post: Arc<Post>,
     tally: Arc<Tally>,
@@ -64,7 +64,7 @@ impl Workers {
         }
     }
 
-    /// A worker, from its start to its end.
+    /// Runs one worker, from its start to its end.
     pub(super) fn run(&self) {
         while let Some(mut fetch) = self.take() {
             self.under_way.fetch_add(1, Ordering::Relaxed);
@@ -72,13 +72,13 @@ impl Workers {
             self.carry_out(&fetch);
             self.under_way.fetch_sub(1, Ordering::Relaxed);
             let mut schedule = lock(&self.schedule);
-            // What has come first, or the flow would forget that it has more to do and be the first again.
+            // Take in new requests first: otherwise a flow that looks empty is removed, and its next request jumps the line.
             self.take_in(&mut schedule);
             schedule.done(fetch.flow());
         }
     }
 
-    /// The next request that may begin; none when there will be no more for this worker.
+    /// Waits for the next request that may begin. Gives none when this worker is to end.
     fn take(&self) -> Option<Box<Fetch>> {
         if let (Some(fetch), _) = self.begin() {
             return Some(fetch);
@@ -87,7 +87,7 @@ impl Workers {
         loop {
             match self.begin() {
                 (Some(fetch), _) => return Some(fetch),
-                // What still waits is for those who are busy: the end of a request lets one begin at most.
+                // The busy workers do the rest: the end of a request lets at most one other begin.
                 (None, is_closed) if is_closed || self.is_over() => return None,
                 (None, _) => {
                     let mut waking = Select::new();
@@ -100,7 +100,7 @@ impl Workers {
         }
     }
 
-    /// Begins what is next. Says whether nothing more will come.
+    /// Begins the next request. The flag is true if no more requests will come.
     fn begin(&self) -> (Option<Box<Fetch>>, bool) {
         let mut schedule = lock(&self.schedule);
         let is_closed = self.take_in(&mut schedule);
@@ -108,15 +108,15 @@ impl Workers {
             return (None, is_closed);
         }
         let next = schedule.begin();
-        // What this worker has moved to the schedule wakes nobody any more.
+        // The intake wakes no worker for requests that this one has moved to the schedule.
         if schedule.can_begin() {
             let _ = self.more.0.try_send(());
         }
         (next, is_closed)
     }
 
-    /// Moves what has come to the schedule. Says whether nothing more will come. Only one worker at a time can, or the
-    /// requests of a flow could change places on this way.
+    /// Moves new requests to the schedule; true if no more will come. The caller holds the schedule's lock, so one worker
+    /// does it at a time and the requests of a flow stay in order.
     fn take_in(&self, schedule: &mut Schedule) -> bool {
         loop {
             match self.intake.try_recv() {
@@ -127,7 +127,7 @@ impl Workers {
     }
 
     fn carry_out(&self, fetch: &Fetch) {
-        // A bug in what reads an upstream's bytes costs this one request.
+        // A bug in the code that reads an upstream's bytes costs only this request.
         let result = catch_unwind(AssertUnwindSafe(|| self.client.run(fetch))).unwrap_or_else(|_| {
             static LIMIT: LogLimit = LogLimit::new();
             LIMIT.say(|more| log::error!("an upstream request has panicked{more}"));
@@ -143,7 +143,7 @@ impl Workers {
             Err(_) => stats.upstream_failed += 1,
         });
         if let Some(payload) = outcome(fetch, result) {
-            // Its core knows whether the connection is still there.
+            // The core drops it if the connection has closed since.
             self.post.send(fetch.core, fetch.key, payload);
         }
     }
@@ -163,13 +163,13 @@ impl Workers {
         self.client.shut_down();
     }
 
-    /// How many requests were not sent, and how many were broken off, now that this is over.
+    /// After [`Workers::break_off`]: how many requests were not sent, and how many were broken off.
     pub(super) fn given_up(&self) -> (usize, usize) {
         let hanging = self.under_way.load(Ordering::Relaxed);
         (self.capacity.waiting(), self.broken_off.load(Ordering::Relaxed) + hanging)
     }
 
-    /// Drops what the cores have not taken: they have ended.
+    /// Drops the answers that the cores have not taken. The cores must have ended.
     pub(super) fn close(&self) {
         self.post.close();
     }

@@ -1,4 +1,4 @@
-//! Unit tests of the queue's room and its shares.
+//! Unit tests of the queue's capacity and its shares.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ fn capacity(messages_max: usize, bytes_max: usize) -> Arc<Capacity> {
     Queue::new(messages_max, bytes_max).2
 }
 
-/// Takes as many places as one connection gets.
+/// Takes as many places as one connection can get.
 fn take_all(capacity: &Arc<Capacity>, bytes: usize) -> (Vec<Place>, Full) {
     let share = Arc::default();
     let mut places = Vec::new();
@@ -63,7 +63,7 @@ fn a_share_is_one_of_bytes_too_and_never_less_than_one_request() {
     assert_eq!((full, take_all(&tiny, 1).0.len()), (Full::Share, 1));
 }
 
-/// Lets connections of an address take places, as many as each gets, until `connections` have.
+/// Lets this many connections of an address take as many places as each can get.
 fn take_from(capacity: &Arc<Capacity>, peer: [u8; 4], connections: usize) -> Vec<Place> {
     let mut places = Vec::new();
     for _ in 0..connections {
