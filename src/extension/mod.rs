@@ -1,4 +1,4 @@
-//! What users plug in: processors, filters, a handler for messages that are not LHTTP; and what their code can ask for.
+//! The code that users plug in (processors, filters, a handler for messages that are not LHTTP), and what it can ask for.
 
 mod context;
 mod effects;
@@ -19,15 +19,15 @@ pub use self::{context::Context, profile::ConnectionId, publisher::Publisher, re
 
 pub(crate) use self::{effects::Effects, profile::Profile, request::Request};
 
-/// Handles the messages of one command. All methods do nothing unless they are written (the seed's `BaseProcessor`).
+/// Handles the messages of one command (the seed's `BaseProcessor`). Every method does nothing by default.
 ///
-/// They run on the core that owns the connection, between reading a message and carrying out its control headers, so
-/// they must not block: everything else on that core would wait. For slow work take a [`Context::replier`] along to
-/// another thread. State that is shared between connections needs a lock or atomics, because each core calls the same
-/// processor; what belongs to one connection is best kept with [`Context::set_user`].
+/// The methods run on the core that owns the connection, after a message is read and before its control headers are carried
+/// out. They must not block: everything else on that core would wait. For slow work give a [`Context::replier`] to another
+/// thread. All cores call the same processor, so state that connections share needs a lock or atomics. Keep the state of one
+/// connection with [`Context::set_user`].
 ///
-/// What a processor sends, publishes and subscribes takes effect when it has returned and the message has been found
-/// sound; if it panics, nothing of it does, and the connection is closed with 1011.
+/// A processor's sends, publishes and subscriptions take effect after it has returned, if the message is valid. If it panics,
+/// none of them takes effect, and the connection is closed with 1011.
 ///
 /// ```
 /// use lhttp::{Context, Processor};
@@ -41,29 +41,30 @@ pub(crate) use self::{effects::Effects, profile::Profile, request::Request};
 /// }
 /// ```
 pub trait Processor: Send + Sync {
-    /// A connection uses this command for the first time; [`Processor::on_message`] follows, with the same message. What
-    /// is asked for here takes effect even if that message is refused then.
+    /// Called when a connection uses this command for the first time; [`Processor::on_message`] follows, with the same
+    /// message. The effects of this call remain even if that message is refused.
     fn on_open(&self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// A message with this command has come.
+    /// Called for each message with this command.
     fn on_message(&self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// A connection that had used this command has ended. Called once. There is no message in the context any more, and
-    /// nothing can be sent to the connection.
+    /// Called once after the end of a connection that has used this command. The context has no message, and nothing can be
+    /// sent to the connection any more.
     fn on_close(&self, context: &mut Context<'_>) {
         let _ = context;
     }
 }
 
-/// Sees every connection and every LHTTP message that can be parsed, whatever its command (the seed's header filters).
-/// All methods let everything pass unless they are written. It does not see messages that are not LHTTP, nor what is
-/// published with `POST /publish` or a [`Publisher`]; that is why a server with filters refuses `POST /publish` without a
-/// key, see [`Builder::filter`](crate::Builder::filter). Filters run in the order in which they were registered, on the core that
-/// owns the connection: like a [`Processor`] they must not block.
+/// Sees every connection, and every LHTTP message that can be parsed, with any command (the seed's header filters). Every
+/// method lets everything pass by default.
+///
+/// A filter sees neither messages that are not LHTTP nor those that come from `POST /publish` or a [`Publisher`]. Therefore a
+/// server with filters refuses `POST /publish` without a key, see [`Builder::filter`](crate::Builder::filter). Filters run in
+/// the order of their registration, on the core that owns the connection. Like a [`Processor`] they must not block.
 ///
 /// ```
 /// use lhttp::{Context, Filter, Refusal};
@@ -80,32 +81,32 @@ pub trait Processor: Send + Sync {
 /// }
 /// ```
 pub trait Filter: Send + Sync {
-    /// A connection has opened. Its path and handshake headers are in the context.
+    /// Called when a connection has opened. The context has its path and handshake headers.
     ///
     /// # Errors
-    /// The client gets this as an error message, and the connection ends with 1008.
+    /// The client gets the refusal as an error message, and the connection is closed with 1008.
     fn on_open(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
         let _ = context;
         Ok(())
     }
 
-    /// A message has come, before anything else is done with it. Its control headers may still be unsound.
+    /// Called for each message before the server checks its control headers, which may still be invalid.
     ///
     /// # Errors
-    /// The client gets this as an error message, and nothing of the message happens.
+    /// The client gets the refusal as an error message, and the message has no effect.
     fn before_request(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
         let _ = context;
         Ok(())
     }
 
-    /// A message has been carried out. Changing it now changes only what [`Context::send`] answers. Not called for a
-    /// message that was refused, nor for one whose processor closed the connection.
+    /// Called after a message was carried out. Changes to it affect only the answers of [`Context::send`]. Not called if the
+    /// message was refused, or if its processor closed the connection.
     fn after_request(&self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// A connection has ended. Called once for each, also for one that a filter's `on_open` did not want. As in
-    /// [`Processor::on_close`], nothing can be sent to it any more.
+    /// Called once after the end of each connection, also of one that a filter's `on_open` has refused. As in
+    /// [`Processor::on_close`], nothing can be sent to the connection any more.
     fn on_close(&self, context: &mut Context<'_>) {
         let _ = context;
     }
@@ -143,7 +144,7 @@ impl<F: Filter + ?Sized> Filter for Arc<F> {
     }
 }
 
-/// What a server was given to plug in. One for all cores.
+/// The code that is plugged into a server. All cores share it.
 #[derive(Default)]
 pub(crate) struct Extensions {
     /// By command.
@@ -152,12 +153,12 @@ pub(crate) struct Extensions {
     pub(crate) raw: Option<Arc<RawHandler>>,
 }
 
-/// Handles what is not LHTTP.
+/// Handles messages that are not LHTTP.
 pub(crate) type RawHandler = dyn Fn(&mut Context<'_>) + Send + Sync;
 
 impl Extensions {
     /// # Errors
-    /// No message could have the command of one of the processors.
+    /// [`StartError::Config`]: a processor has a command that no message can have.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         for command in self.processors.keys().map(|command| String::from_utf8_lossy(command)) {
             if let Err(refusal) = Message::new(&*command) {
@@ -168,7 +169,7 @@ impl Extensions {
         Ok(())
     }
 
-    /// Whether there is nothing to call, so that nothing need be kept about connections.
+    /// True if nothing is plugged in. Then the server keeps no profiles of connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.processors.is_empty() && self.filters.is_empty() && self.raw.is_none()
     }

@@ -1,4 +1,4 @@
-//! What a program publishes: the checks of its channels and size, and its message.
+//! The message that a program publishes: its channels, its size, its bytes.
 
 use smallvec::SmallVec;
 
@@ -7,7 +7,7 @@ use crate::{
     protocol::{channel, message::Message},
 };
 
-/// Checks the channels that a program publishes to, and gives each once, in order. Those of the system's are allowed.
+/// Checks the channels that a program publishes to, and gives each once, in order. Channels of the system are allowed.
 ///
 /// # Errors
 /// `bad-channel`, `too-many-channels`.
@@ -35,7 +35,7 @@ pub(crate) fn too_many_channels(channels_max: usize) -> Refusal {
     Refusal::because(Reason::TooManyChannels, sentence)
 }
 
-/// Checks that every node takes a message of this size: NATS has a limit of its own (PROTOCOL.md §7).
+/// Checks that every node takes a message of this size. NATS has its own limit (PROTOCOL.md §7).
 ///
 /// # Errors
 /// `message-too-big`.
@@ -47,7 +47,7 @@ pub(crate) fn check_publish_size(len: usize, publish_bytes_max: usize) -> Result
     Err(Refusal::because(Reason::MessageTooBig, sentence))
 }
 
-/// The message that publishes `body` to checked channels, joined by spaces.
+/// Encodes the message that publishes `body` to these checked channels, which are separated by spaces.
 ///
 /// # Errors
 /// `bad-start-line`, `bad-header`, `message-too-big`.
