@@ -16,11 +16,11 @@ use crate::{
     },
 };
 
-/// Checks all that a message asks for, before any of it is carried out. Subscriptions that take `pending` are made before
-/// its own.
+/// Checks everything that a message asks for, before any of it is carried out. `pending` is the demand of subscriptions that
+/// will be made before those of the message.
 ///
 /// # Errors
-/// What is wrong; the message must have no effect then.
+/// The first fault. The message must have no effect then.
 pub(super) fn check(
     hub: &Hub,
     slot: Slot,
@@ -46,7 +46,7 @@ pub(super) fn check(
     if head.has(Control::Upstream) {
         upstream::check(message, upstream)?;
     }
-    // Last, for it reads the whole body.
+    // Last, because it reads the whole body.
     if head.has(Control::Multipart)
         && let Some(value) = message.value(Control::Multipart)
     {
@@ -55,7 +55,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Checks the channels that a message is published to, and gives their number.
+/// Checks the channels of a message's `publish` headers, and gives their number.
 ///
 /// # Errors
 /// `bad-channel`, `forbidden`, `message-too-big`, `too-many-channels`.
@@ -70,7 +70,7 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
             return Err(too_many_channels(channels_max));
         }
         count += 1;
-        channel::check_client(name)?; // what is known may be the system's
+        channel::check_client(name)?; // a known channel may be the system's
         if !hub.is_known(name) {
             channel::check_publish(name)?;
         }
@@ -78,8 +78,8 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     Ok(count)
 }
 
-/// Publishes a message that came over HTTP, where only its `publish` headers count (PROTOCOL.md §3). Gives the number of
-/// channels.
+/// Publishes a message of `POST /publish`, and gives the number of its channels. Of its control headers only `publish` counts
+/// (PROTOCOL.md §3).
 ///
 /// # Errors
 /// `bad-channel`, `bad-header`, `forbidden`, `message-too-big`, `too-many-channels`.
@@ -92,7 +92,7 @@ pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refus
     Ok(channels)
 }
 
-/// Checks the names that a message subscribes to; what `pending` takes is taken before them.
+/// Checks the names of a message's `subscribe` headers. `pending` is the demand of subscriptions that will be made first.
 ///
 /// # Errors
 /// `bad-channel`, `forbidden`, `too-many-subscriptions`.
@@ -104,13 +104,13 @@ pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pendin
         let before = demand.subscriptions;
         hub.add_demand(slot, name, kind, &mut demand);
         if demand.subscriptions > before {
-            hub.check_subscriptions(slot, &demand)?; // at once: further names of a refused message cost nothing
+            hub.check_subscriptions(slot, &demand)?; // now, so that the other names of a refused message cost nothing
         }
     }
     Ok(())
 }
 
-/// Carries out what [`check`] found sound, in the order of PROTOCOL.md §2.
+/// Carries out a message that [`check`] has found valid, in the order of PROTOCOL.md §2.
 pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream: Option<&dyn Upstream>) {
     let Parsed { head, payload, is_text } = message;
     if !head.has_controls() {
@@ -127,20 +127,20 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream
         hub.publish(message.names(Control::Publish), is_text, payload, except);
     }
     if head.has(Control::Unsubscribe) {
-        // Who is subscribed to a channel of the system's is the system's business.
+        // Only the system ends subscriptions to its channels.
         for name in message.names(Control::Unsubscribe).filter(|name| !channel::is_system(name)) {
             hub.unsubscribe(slot, name, channel::kind(name));
         }
     }
     if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, upstream) {
-        return; // what failed is not acknowledged
+        return; // a message whose request was not queued is not acknowledged
     }
     if let Some(token) = message.value(Control::Ack) {
         hub.acknowledge(slot, token, awaited);
     }
 }
 
-/// Whether the sender is not to receive what it publishes.
+/// True if the sender must not receive its own message.
 pub(super) fn is_no_echo(head: &Head, payload: &[u8]) -> bool {
     head.value(payload, Control::NoEcho) == Some(b"true")
 }

@@ -1,4 +1,4 @@
-//! What LHTTP means: from a core's messages to filters, processors and control headers.
+//! The meaning of LHTTP: a core's messages go to filters and processors, and their control headers are carried out.
 
 mod control;
 mod dispatch;

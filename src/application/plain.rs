@@ -1,4 +1,4 @@
-//! Heads that do nothing but publish.
+//! The fast path for heads that only publish.
 
 use crate::{
     application::control,
@@ -6,25 +6,25 @@ use crate::{
     protocol::message::{Control, Head, HeadLimits, Parsed},
 };
 
-/// The last head that did nothing but publish. What a head means depends on its bytes alone, so a message that starts
-/// with the very same ones, as most of a busy publisher do, is neither parsed nor checked again.
+/// The last head that only publishes. A head's meaning depends on its bytes alone. So a message that starts with the same
+/// bytes, like most of a busy publisher, needs no parsing and no checks.
 #[derive(Default)]
 pub(super) struct Plain {
-    /// The head up to its empty line; none yet when it is empty.
+    /// The bytes of the head, with its empty line; empty if no head is kept yet.
     bytes: Vec<u8>,
     head: Head,
-    /// What the head was held against.
+    /// The limits that the head was checked against.
     limits: Option<HeadLimits>,
-    /// How many channels it names.
+    /// The number of its channels.
     channels: usize,
     no_echo: bool,
 }
 
-/// A longer head is not kept: comparing it would cost as much as parsing it.
+/// A longer head is not kept, because a comparison would cost as much as parsing.
 const PLAIN_BYTES_MAX: usize = 256;
 
 impl Plain {
-    /// Whether a message begins with this head, and nothing has changed that it was held against.
+    /// True if the message begins with this head, and the limits still allow it.
     pub(super) fn matches(&self, hub: &Hub, payload: &[u8]) -> bool {
         self.limits == Some(hub.limits.head)
             && self.channels <= hub.limits.publish_channels_max
@@ -32,7 +32,7 @@ impl Plain {
             && payload.len() <= hub.publish_bytes_max()
     }
 
-    /// Keeps a head that was found sound; `head` gets the table of the one before.
+    /// Keeps a valid head if it only publishes. `head` gets the table of the head that was kept before.
     pub(super) fn keep(&mut self, limits: HeadLimits, head: &mut Head, payload: &[u8]) {
         if head.only_publishes() && head.body_start() <= PLAIN_BYTES_MAX {
             self.bytes.clear();
@@ -44,7 +44,7 @@ impl Plain {
         }
     }
 
-    /// Carries out a message that has this head. The next ones need not come here if its channel is the only one.
+    /// Carries out a message with this head. If it has one channel, the hub may repeat it for the next ones by itself.
     pub(super) fn carry_out(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) {
         control::carry_out(hub, slot, Parsed { head: &self.head, payload, is_text }, None);
         if self.channels == 1 {

@@ -1,4 +1,4 @@
-//! The `upstream` header (PROTOCOL.md §5): what it asks for, and its way to the upstream workers.
+//! The `upstream` header (PROTOCOL.md §5): its check, and its way to the upstream workers.
 
 use std::net::SocketAddr;
 
@@ -42,8 +42,8 @@ pub(super) fn check(message: Parsed<'_>, upstream: Option<&dyn Upstream>) -> Res
     })
 }
 
-/// Queues the requests of a message that [`check`] found sound. The sender is told of those that are not queued. True if
-/// all of them are.
+/// Queues the requests of a message that [`check`] has found valid; true if all of them were queued. For each other one the
+/// sender gets an error.
 pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream: Option<&dyn Upstream>) -> bool {
     let Some(upstream) = upstream else { return true };
     let mut are_queued = true;
@@ -56,7 +56,7 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream
     are_queued
 }
 
-/// `METHOD URL`, with one space. The rest is the URL's business.
+/// Splits `METHOD URL` at its one space. The URL itself is not parsed here.
 fn split(value: &[u8]) -> Result<(&str, &str), Refusal> {
     let bad = || bad_upstream("an upstream header is \"METHOD URL\", the URL with http:// or https://");
     let value = std::str::from_utf8(value).map_err(|_| bad())?;

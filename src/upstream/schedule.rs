@@ -84,8 +84,8 @@ impl Schedule {
         }
     }
 
-    /// True if a server has a waiting request and may use one more worker. It gets its first worker at once; more only up to its
-    /// part of them, and only if enough workers stay free for every server without one.
+    /// True if a server has a waiting request and may use one more worker. It gets its first worker at once; more only up to
+    /// its part of them, and only if enough workers stay free for every server without one.
     fn may_begin(&self, number: usize) -> bool {
         let server = &self.servers[number];
         if server.ready.is_empty() || self.busy >= self.workers {
