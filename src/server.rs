@@ -1,4 +1,4 @@
-//! The server: from a configuration to running cores, and the handle to them.
+//! The server: the builder turns a configuration into running cores and gives the handle to them.
 
 mod cores;
 mod handle;
@@ -17,7 +17,6 @@ use crate::{
     config::{Config, Listen, Plan},
     engine::{
         core::{Core, CoreLinks},
-        counters,
         hub::{Hub, Limits},
         listener::{Buffers, Listener, listen},
         pace::Pace,
@@ -47,7 +46,7 @@ impl Server {
     }
 }
 
-/// Puts a server together.
+/// Builds a server from its options and the code that is plugged in.
 #[derive(Default)]
 pub struct Builder {
     config: Config,
@@ -57,11 +56,11 @@ pub struct Builder {
     pages: Vec<Page>,
 }
 
-/// Prepares a service, if the options ask for it.
+/// Prepares one service; gives none if the options do not ask for it.
 type Prepare = fn(&Config, &Plan) -> Result<Option<Box<dyn PreparedService>>, StartError>;
 
-/// The services of this build, in the order in which they start and stop. [`Config::validate`] refuses the options of one
-/// that the build is without.
+/// The services of this build, in the order of their start and stop. If a build lacks one, [`Config::validate`] refuses its
+/// options.
 const SERVICES: &[Prepare] = &[
     #[cfg(feature = "nats")]
     crate::edge::nats::prepare,
@@ -69,10 +68,10 @@ const SERVICES: &[Prepare] = &[
     crate::upstream::prepare,
 ];
 
-/// What the options come to, and the services that they ask for.
+/// Checks the options, and gives the plan for this machine and the services that the options ask for.
 ///
 /// # Errors
-/// [`StartError::Config`]: an option that means nothing, a file that cannot be used.
+/// [`StartError::Config`]: an option is invalid, or a file cannot be used.
 fn prepare(config: &Config) -> Result<(Plan, Vec<Box<dyn PreparedService>>), StartError> {
     let plan = config.resolve()?;
     let services: Result<_, _> = SERVICES.iter().filter_map(|prepare| prepare(config, &plan).transpose()).collect();
@@ -80,21 +79,21 @@ fn prepare(config: &Config) -> Result<(Plan, Vec<Box<dyn PreparedService>>), Sta
 }
 
 impl Builder {
-    /// Takes all options from here; what was set before is forgotten. If the addresses are the default ones, the next
-    /// [`Builder::listen`] replaces them.
+    /// Sets all options; earlier settings are lost. If the addresses are the default ones, the next [`Builder::listen`]
+    /// replaces them.
     pub fn config(mut self, config: Config) -> Self {
         self.has_listen = config.listen != Config::default().listen;
         self.config = config;
         self
     }
 
-    /// Listens on this address, besides those that were given before; the first call replaces the default one. Port 0
-    /// takes a free port, see [`Handle::local_addrs`]. For a unix socket see [`Builder::listen_on`].
+    /// Adds an address to listen on; the first call replaces the default one. Port 0 takes a free port, see
+    /// [`Handle::local_addrs`]. For a unix socket see [`Builder::listen_on`].
     pub fn listen(self, address: SocketAddr) -> Self {
         self.listen_on(Listen::Tcp(address))
     }
 
-    /// Listens here, as [`Builder::listen`] does on an address.
+    /// As [`Builder::listen`], for an address or a unix socket.
     ///
     /// ```
     /// use lhttp::Server;
@@ -114,45 +113,45 @@ impl Builder {
         self
     }
 
-    /// How many cores to run; see [`Config::cores`].
+    /// Sets the number of cores; see [`Config::cores`].
     pub fn cores(mut self, cores: usize) -> Self {
         self.config.cores = Some(cores);
         self
     }
 
-    /// Handles the messages with this command (the seed's `Regist`), which compares exactly. A second processor for it
-    /// takes the place of the first. The program keeps a way to a processor's state by giving an `Arc` of it.
+    /// Adds a processor for the messages with exactly this command (the seed's `Regist`). It replaces an earlier processor for
+    /// the command. If the program passes an `Arc`, it can still reach the processor's state.
     pub fn processor(mut self, command: impl Into<String>, processor: impl Processor + 'static) -> Self {
         self.extensions.processors.insert(command.into().into_bytes(), Arc::new(processor));
         self
     }
 
-    /// Sees every connection and message, behind the filters that were given before.
+    /// Adds a filter, which runs after those that were added before.
     ///
-    /// `POST /publish` passes no filter. So on a server that has one it is refused with 403 unless
-    /// [`Config::publish_key`] is set, or [`Builder::publish_past_filters`] says that it may.
+    /// `POST /publish` passes no filter. So a server with a filter refuses it with 403, unless [`Config::publish_key`] is set
+    /// or [`Builder::publish_past_filters`] allows it.
     pub fn filter(mut self, filter: impl Filter + 'static) -> Self {
         self.extensions.filters.push(Arc::new(filter));
         self
     }
 
-    /// Lets everyone who reaches the port publish with `POST /publish` although the server has filters and no publish key:
-    /// what comes that way passes no filter, and is published as it is.
+    /// Allows `POST /publish` without a publish key although the server has filters. Then everyone who reaches the port can
+    /// publish messages that no filter sees.
     pub fn publish_past_filters(mut self) -> Self {
         self.publishes_past_filters = true;
         self
     }
 
-    /// Handles messages that are not LHTTP: [`Context::body`] is all of such a message, [`Context::send`] answers with
-    /// bytes as they are. Without a handler their sender gets error 400 `not-lhttp`.
+    /// Sets the handler of messages that are not LHTTP. [`Context::body`] is the whole message, and [`Context::send`] answers
+    /// with bytes as they are. Without a handler the sender gets error 400 `not-lhttp`.
     pub fn raw(mut self, handler: impl Fn(&mut Context<'_>) + Send + Sync + 'static) -> Self {
         self.extensions.raw = Some(Arc::new(handler));
         self
     }
 
-    /// Serves this page, besides those that were given before, **and nothing else**: a server with pages has neither
-    /// WebSocket nor `/publish` nor `/healthz`. It is a second server of the same process, on a port of its own, with the
-    /// same limits, timeouts and reading of HTTP as the first; `lhttpd --demo` is one.
+    /// Adds a page. A server with pages serves **nothing else**: neither WebSocket nor `/publish` nor `/healthz`. Such a server
+    /// is a second one in the same process, on its own port, with the same limits, timeouts and HTTP parser as the first;
+    /// `lhttpd --demo` is one.
     ///
     /// ```no_run
     /// use lhttp::{Page, Server};
@@ -166,8 +165,8 @@ impl Builder {
         self
     }
 
-    /// Says what [`Builder::start`] would refuse before it asks the system for anything: options, the files that they name,
-    /// pages and commands. Gives what the options come to on this machine.
+    /// Checks everything that [`Builder::start`] checks before it asks the system for anything: options, the files that they
+    /// name, pages and commands. Gives the plan for this machine.
     ///
     /// ```
     /// use lhttp::Server;
@@ -190,8 +189,8 @@ impl Builder {
     /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
     ///
     /// # Errors
-    /// [`StartError`]: an option, a page or a processor's command that means nothing, an address that cannot be listened
-    /// on, or the system's refusal.
+    /// [`StartError`]: an option, a page or a processor's command is invalid, an address cannot be listened on, or the system
+    /// refuses something.
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
         let pages = Pages::new(std::mem::take(&mut self.pages)).map_err(StartError::Config)?;
@@ -209,7 +208,6 @@ impl Builder {
         }
         let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
-        let counters: Vec<_> = (0..cores).map(|_| Arc::new(counters::Shared::default())).collect();
         let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
         let (alive, ended) = bounded(0);
         let mut handle = Handle {
@@ -226,13 +224,13 @@ impl Builder {
                 services.iter().filter_map(|service| service.secret_files()).collect(),
             ),
             mailboxes,
-            counters,
+            counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
             ended,
         };
         let has_filters = !self.extensions.filters.is_empty() && !self.publishes_past_filters;
-        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.counters, &services)?;
+        let mut assembled = self.assemble(&plan, limits, ends, listeners, &services)?;
         for core in &mut assembled {
             core.turn.hub.pages = pages.clone();
             if pages.is_some() {
@@ -250,14 +248,13 @@ impl Builder {
         Ok(handle)
     }
 
-    /// Puts the cores together, and links each with each.
+    /// Puts the cores together and links them with each other.
     fn assemble(
         self,
         plan: &Plan,
         limits: Limits,
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
-        counters: &[Arc<counters::Shared>],
         services: &[Box<dyn PreparedService>],
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
@@ -273,7 +270,7 @@ impl Builder {
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
                 turn: Turn::new(hub, app, reactor, links, end.inbox),
-                shared: Arc::clone(&counters[number]),
+                shared: end.counters,
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,
             });

@@ -1,4 +1,4 @@
-//! The cores of a server: what reaches them, the links between them, and their threads.
+//! The cores of a server: their ends, the links between them, and their threads.
 
 use std::{
     io,
@@ -15,6 +15,7 @@ use crate::{
     config::memory,
     engine::{
         core::{Core, Link},
+        counters,
         inbox::{Inbox, Mailbox, inbox},
         reactor::WAKER,
         uplink::{self, Downlink, Uplink},
@@ -24,18 +25,19 @@ use crate::{
 
 use super::Stopper;
 
-/// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
-/// then their publishers wait.
+/// Batches that wait on the link from one core to another. If the link is full, the peer collects a larger batch, and then its
+/// publishers wait.
 const BATCHES_PER_LINK: usize = 4;
 
-const _: () = assert!(BATCHES_PER_LINK < memory::LINK_BATCHES); // one more is being collected
+const _: () = assert!(BATCHES_PER_LINK < memory::LINK_BATCHES); // and one batch that is being collected
 
-/// What a core is reached by.
+/// The ends by which a core is reached, before the core is put together.
 pub(super) struct End {
     pub(super) poll: Poll,
     pub(super) wake: Arc<Wake>,
     pub(super) mailbox: Mailbox,
     pub(super) inbox: Inbox,
+    pub(super) counters: Arc<counters::Shared>,
 }
 
 impl End {
@@ -43,11 +45,11 @@ impl End {
         let poll = Poll::new()?;
         let wake = waker(poll.registry(), WAKER)?;
         let (mailbox, inbox) = inbox(Arc::clone(&wake));
-        Ok(Self { poll, wake, mailbox, inbox })
+        Ok(Self { poll, wake, mailbox, inbox, counters: Arc::default() })
     }
 }
 
-/// The links of each core to each other.
+/// By core, its links to all other cores.
 pub(super) fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
     let mut links: Vec<Vec<Link>> = wakes.iter().map(|_| Vec::new()).collect();
     for one in 0..wakes.len() {
@@ -67,7 +69,7 @@ pub(super) fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
     links
 }
 
-/// Links each core to the bridge; gives the bridge's ends, by core.
+/// Links each core to the bridge, and gives the bridge's ends by core.
 pub(super) fn link_bridge(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> {
     let link = |core: &mut Core| {
         let turn = &mut core.turn;
@@ -78,7 +80,7 @@ pub(super) fn link_bridge(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> 
     cores.iter_mut().map(link).collect()
 }
 
-/// `alive` is dropped when the core has ended, however that comes about.
+/// Starts a core's thread. It drops `alive` when the core has ended, also after a panic.
 pub(super) fn spawn(
     number: usize,
     core: Core,
@@ -102,13 +104,13 @@ pub(super) fn spawn(
     thread::Builder::new().name(format!("lhttp-core-{number}")).spawn(run)
 }
 
-/// A server that has lost a core would go on with part of its connections dead: it stops instead, so that whoever watches
-/// over it can start it again.
+/// Stops the server if this core panics. Otherwise the server would go on without some of its connections; a stopped one is
+/// started again by its supervisor.
 struct StopWithCore(Stopper);
 
 impl Drop for StopWithCore {
     fn drop(&mut self) {
-        // Not when the core has ended because it was asked to: the others may not have heard yet how long they may drain.
+        // Not after a normal end: the other cores may not know yet how long they may drain.
         if thread::panicking() {
             self.0.stop(Duration::ZERO);
         }
