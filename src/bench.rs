@@ -18,6 +18,7 @@ use tungstenite::protocol::frame::{
 };
 
 use crate::{
+    application::Dispatch,
     config::Config,
     engine::{
         core::CoreLinks,
@@ -33,7 +34,7 @@ use crate::{
         wake::waker,
     },
     error::Refusal,
-    extension::{Dispatch, Extensions},
+    extension::Extensions,
     protocol::{
         channel, frame, mask,
         message::{Control, Head},

@@ -73,8 +73,8 @@
 //!
 //! # Layers
 //!
-//! `error ← protocol ← config ← engine ← { application, extension } ← edge ← server ← { ffi, lhttpd }`, and
-//! `protocol ← client`: each uses only what is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
+//! `error ← protocol ← config ← client ← engine ← extension ← application ← service ← edge, upstream ← server ← { ffi, lhttpd }`: each
+//! uses only what is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
 //! or clock, so several of them and the links between them run in one test, from a seed.
 
 mod application;
@@ -94,8 +94,11 @@ pub mod fuzzing;
 mod listen;
 pub(crate) mod protocol;
 pub mod server;
+mod service;
 #[cfg(any(test, feature = "fuzz"))]
 mod simulation;
+#[cfg(feature = "upstream")]
+mod upstream;
 
 pub use self::{
     config::Config,

@@ -1,5 +1,6 @@
-//! The server: from a configuration to running cores, and the handle to them.
+//! The server: the builder turns a configuration into running cores and gives the handle to them.
 
+mod cores;
 mod handle;
 mod listening;
 mod pages;
@@ -9,49 +10,37 @@ use std::{
     fmt, io,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
-    thread::{self, JoinHandle},
-    time::Duration,
 };
 
-use core_affinity::CoreId;
-use crossbeam_channel::{Sender, bounded};
-use mio::Poll;
+use crossbeam_channel::bounded;
 
 use crate::{
-    config::{Config, Listen, Plan, memory},
-    edge::{
-        nats::{self, Bridge},
-        upstream::{self, Pool},
-    },
+    application::Dispatch,
+    config::{Config, Listen, Plan},
     engine::{
-        core::{Core, CoreLinks, Link},
-        counters::Shared,
+        core::{Core, CoreLinks},
         hub::Hub,
-        inbox::{Inbox, Mailbox, inbox},
         limits::Limits,
         listener::Listener,
         pace::Pace,
-        reactor::{Reactor, WAKER},
+        reactor::Reactor,
         turn::Turn,
-        uplink::{Downlink, Uplink, link_bridge},
-        wake::{Wake, waker},
     },
     error::StartError,
-    extension::{Context, Dispatch, Extensions, Filter, Processor},
+    extension::{Context, Extensions, Filter, Processor},
+    service::PreparedService,
 };
 
-use self::{listening::Listening, pages::PagesPlan};
+use self::{
+    cores::{End, link, link_bridge, spawn},
+    listening::Listening,
+    pages::PagesPlan,
+};
 
 pub use self::{
     handle::{Handle, Stopper},
     reload::{Reloaded, Reloader},
 };
-
-/// Batches on their way from one core to another. A core that is further behind makes its peers collect larger ones, and
-/// then their publishers wait.
-const BATCHES_PER_LINK: usize = 4;
-
-const _: () = assert!(BATCHES_PER_LINK < memory::LINK_BATCHES); // one more is being collected
 
 /// An LHTTP server. Start with [`Server::builder`].
 #[derive(Debug)]
@@ -64,7 +53,7 @@ impl Server {
     }
 }
 
-/// Puts a server together.
+/// Builds a server from its options and the code that is plugged in.
 #[derive(Default)]
 pub struct Builder {
     config: Config,
@@ -73,33 +62,44 @@ pub struct Builder {
     pages: PagesPlan,
 }
 
-/// What the options come to, and what is ready to be started of them.
+/// Prepares one service; gives none if the options do not ask for it.
+type Prepare = fn(&Config, &Plan) -> Result<Option<Box<dyn PreparedService>>, StartError>;
+
+/// The services of this build, in the order of their start and stop. If a build lacks one, [`Config::validate`] refuses its
+/// options.
+const SERVICES: &[Prepare] = &[
+    #[cfg(feature = "nats")]
+    crate::edge::nats::prepare,
+    #[cfg(feature = "upstream")]
+    crate::upstream::prepare,
+];
+
+/// Checks the options, and gives the plan for this machine and the services that the options ask for.
 ///
 /// # Errors
-/// [`StartError::Config`]: an option that means nothing, a file that cannot be used.
-fn prepare(config: &Config) -> Result<(Plan, Option<nats::Prepared>, Option<upstream::Prepared>), StartError> {
+/// [`StartError::Config`]: an option is invalid, or a file cannot be used.
+fn prepare(config: &Config) -> Result<(Plan, Vec<Box<dyn PreparedService>>), StartError> {
     let plan = config.resolve()?;
-    let bridge = config.nats.is_some().then(|| Bridge::prepare(config, plan.memory_budget_bytes)).transpose()?;
-    let upstream = (!config.upstream_allow.is_empty()).then(|| Pool::prepare(config)).transpose()?;
-    Ok((plan, bridge, upstream))
+    let services: Result<_, _> = SERVICES.iter().filter_map(|prepare| prepare(config, &plan).transpose()).collect();
+    Ok((plan, services?))
 }
 
 impl Builder {
-    /// Takes all options from here; what was set before is forgotten. If the addresses are the default ones, the next
-    /// [`Builder::listen`] replaces them.
+    /// Sets all options; earlier settings are lost. If the addresses are the default ones, the next [`Builder::listen`]
+    /// replaces them.
     pub fn config(mut self, config: Config) -> Self {
         self.has_listen = config.listen != Config::default().listen;
         self.config = config;
         self
     }
 
-    /// Listens on this address, besides those that were given before; the first call replaces the default one. Port 0
-    /// takes a free port, see [`Handle::local_addrs`]. For a unix socket see [`Builder::listen_on`].
+    /// Adds an address to listen on; the first call replaces the default one. Port 0 takes a free port, see
+    /// [`Handle::local_addrs`]. For a unix socket see [`Builder::listen_on`].
     pub fn listen(self, address: SocketAddr) -> Self {
         self.listen_on(Listen::Tcp(address))
     }
 
-    /// Listens here, as [`Builder::listen`] does on an address.
+    /// As [`Builder::listen`], for an address or a unix socket.
     ///
     /// ```
     /// use lhttp::Server;
@@ -119,44 +119,44 @@ impl Builder {
         self
     }
 
-    /// How many cores to run; see [`Config::cores`].
+    /// Sets the number of cores; see [`Config::cores`].
     pub fn cores(mut self, cores: usize) -> Self {
         self.config.cores = Some(cores);
         self
     }
 
-    /// Handles the messages with this command (the seed's `Regist`), which compares exactly. A second processor for it
-    /// takes the place of the first. The program keeps a way to a processor's state by giving an `Arc` of it.
+    /// Adds a processor for the messages with exactly this command (the seed's `Regist`). It replaces an earlier processor for
+    /// the command. If the program passes an `Arc`, it can still reach the processor's state.
     pub fn processor(mut self, command: impl Into<String>, processor: impl Processor + 'static) -> Self {
         self.extensions.processors.insert(command.into().into_bytes(), Arc::new(processor));
         self
     }
 
-    /// Sees every connection and message, behind the filters that were given before.
+    /// Adds a filter, which runs after those that were added before.
     ///
-    /// `POST /publish` passes no filter. So on a server that has one it is refused with 403 unless
-    /// [`Config::publish_key`] is set, or [`Builder::publish_past_filters`] says that it may.
+    /// `POST /publish` passes no filter. So a server with a filter refuses it with 403, unless [`Config::publish_key`] is set
+    /// or [`Builder::publish_past_filters`] allows it.
     pub fn filter(mut self, filter: impl Filter + 'static) -> Self {
         self.extensions.filters.push(Arc::new(filter));
         self
     }
 
-    /// Lets everyone who reaches the port publish with `POST /publish` although the server has filters and no publish key:
-    /// what comes that way passes no filter, and is published as it is.
+    /// Allows `POST /publish` without a publish key although the server has filters. Then everyone who reaches the port can
+    /// publish messages that no filter sees.
     pub fn publish_past_filters(mut self) -> Self {
         self.extensions.publishes_past_filters = true;
         self
     }
 
-    /// Handles messages that are not LHTTP: [`Context::body`] is all of such a message, [`Context::send`] answers with
-    /// bytes as they are. Without a handler their sender gets error 400 `not-lhttp`.
+    /// Sets the handler of messages that are not LHTTP. [`Context::body`] is the whole message, and [`Context::send`] answers
+    /// with bytes as they are. Without a handler the sender gets error 400 `not-lhttp`.
     pub fn raw(mut self, handler: impl Fn(&mut Context<'_>) + Send + Sync + 'static) -> Self {
         self.extensions.raw = Some(Arc::new(handler));
         self
     }
 
-    /// Says what [`Builder::start`] would refuse before it asks the system for anything: options, the files that they name,
-    /// pages and commands. Gives what the options come to on this machine.
+    /// Checks everything that [`Builder::start`] checks before it asks the system for anything: options, the files that they
+    /// name, pages and commands. Gives the plan for this machine.
     ///
     /// ```
     /// use lhttp::Server;
@@ -179,24 +179,22 @@ impl Builder {
     /// Call it from a thread that is not pinned to a CPU: the cores share the CPUs that the calling thread may use.
     ///
     /// # Errors
-    /// [`StartError`]: an option, a page or a processor's command that means nothing, an address that cannot be listened
-    /// on, or the system's refusal.
+    /// [`StartError`]: an option, a page or a processor's command is invalid, an address cannot be listened on, or the system
+    /// refuses something.
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
         self.pages.check()?;
-        let (plan, bridge, upstream) = prepare(&self.config)?;
+        let (plan, services) = prepare(&self.config)?;
         let cores = plan.cpus.len();
         let listening = Listening::start(&self.config, &self.pages.addresses, cores)?;
         let addresses: Vec<_> = listening.places.iter().filter_map(Listen::tcp).collect();
         self.extensions.pages = std::mem::take(&mut self.pages).make(&addresses)?;
         let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
-        let shared: Vec<_> = (0..cores).map(|_| Arc::new(Shared::default())).collect();
         let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
         let (alive, ended) = bounded(0);
         let mut handle = Handle {
-            bridge: None,
-            upstream: None,
+            services: Vec::with_capacity(services.len()),
             stop_by: Arc::default(),
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses,
@@ -207,23 +205,18 @@ impl Builder {
             reloader: Reloader::new(
                 mailboxes.clone(),
                 self.config.clone(),
-                bridge.as_ref().map(|bridge| Arc::clone(&bridge.options)),
+                services.iter().filter_map(|service| service.secret_files()).collect(),
             ),
             mailboxes,
-            shared,
+            counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
             ended,
         };
-        let uplink = bridge.as_ref().map(|bridge| &bridge.uplink);
-        let listeners = listening.listeners;
-        let mut assembled = self.assemble(&plan, limits, ends, listeners, &handle.shared, upstream.as_ref())?;
-        let downlinks = uplink.map_or_else(Vec::new, |uplink| link_bridges(&mut assembled, uplink));
-        if let Some(bridge) = bridge {
-            handle.start_bridge(bridge, downlinks)?;
-        }
-        if let Some(upstream) = upstream {
-            handle.start_upstream(upstream)?;
+        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &services)?;
+        for service in services {
+            let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
+            handle.start_service(service, downlinks)?;
         }
         for (number, core) in assembled.into_iter().enumerate() {
             handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper(), alive.clone())?);
@@ -231,15 +224,14 @@ impl Builder {
         Ok(handle)
     }
 
-    /// Puts the cores together, and links each with each.
+    /// Puts the cores together and links them with each other.
     fn assemble(
         self,
         plan: &Plan,
         limits: Limits,
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
-        shared: &[Arc<Shared>],
-        upstream: Option<&upstream::Prepared>,
+        services: &[Box<dyn PreparedService>],
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -247,14 +239,14 @@ impl Builder {
         let mut cores = Vec::with_capacity(ends.len());
         let links = link(&wakes);
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
-            let gate = upstream.map(|upstream| upstream.gate(number as u32));
+            let upstream = services.iter().find_map(|service| service.upstream(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
-            let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate));
+            let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream));
             let reactor = Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?;
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
                 turn: Turn::new(hub, app, reactor, links, end.inbox),
-                shared: Arc::clone(&shared[number]),
+                shared: end.counters,
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,
             });
@@ -266,90 +258,5 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-/// What a core is reached by.
-struct End {
-    poll: Poll,
-    wake: Arc<Wake>,
-    mailbox: Mailbox,
-    inbox: Inbox,
-}
-
-impl End {
-    fn new() -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let wake = waker(poll.registry(), WAKER)?;
-        let (mailbox, inbox) = inbox(Arc::clone(&wake));
-        Ok(Self { poll, wake, mailbox, inbox })
-    }
-}
-
-/// The links of each core to each other.
-fn link(wakes: &[Arc<Wake>]) -> Vec<Vec<Link>> {
-    let mut links: Vec<Vec<Link>> = wakes.iter().map(|_| Vec::new()).collect();
-    for one in 0..wakes.len() {
-        for other in one + 1..wakes.len() {
-            let (to_other, from_one) = bounded(BATCHES_PER_LINK);
-            let (to_one, from_other) = bounded(BATCHES_PER_LINK);
-            let wake = |core: usize| Arc::clone(&wakes[core]);
-            links[one].push(Link {
-                peer: other as u32,
-                batches_in: from_other,
-                batches_out: to_other,
-                wake: wake(other),
-            });
-            links[other].push(Link { peer: one as u32, batches_in: from_one, batches_out: to_one, wake: wake(one) });
-        }
-    }
-    links
-}
-
-/// The links of each core to the bridge; gives the bridge's ends.
-fn link_bridges(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> {
-    let link = |core: &mut Core| {
-        let turn = &mut core.turn;
-        let (downlink, link) = link_bridge(uplink, turn.hub.router.relays.add_bridge(), turn.inbox.shared_wake());
-        turn.links.bridge = Some(link);
-        downlink
-    };
-    cores.iter_mut().map(link).collect()
-}
-
-/// `alive` is dropped when the core has ended, however that comes about.
-fn spawn(
-    number: usize,
-    core: Core,
-    cpu: Option<usize>,
-    stopper: Stopper,
-    alive: Sender<()>,
-) -> io::Result<JoinHandle<()>> {
-    let run = move || {
-        let _alive = alive;
-        let guard = StopWithCore(stopper);
-        if let Some(id) = cpu
-            && !core_affinity::set_for_current(CoreId { id })
-        {
-            log::warn!("core {number} cannot be pinned to CPU {id}, it runs wherever the system puts it");
-        }
-        if let Err(error) = core.run() {
-            log::error!("core {number} has ended: {error}");
-            guard.0.stop(Duration::ZERO);
-        }
-    };
-    thread::Builder::new().name(format!("lhttp-core-{number}")).spawn(run)
-}
-
-/// A server that has lost a core would go on with part of its connections dead: it stops instead, so that whoever watches
-/// over it can start it again.
-struct StopWithCore(Stopper);
-
-impl Drop for StopWithCore {
-    fn drop(&mut self) {
-        // Not when the core has ended because it was asked to: the others may not have heard yet how long they may drain.
-        if thread::panicking() {
-            self.0.stop(Duration::ZERO);
-        }
     }
 }

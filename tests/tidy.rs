@@ -7,14 +7,16 @@ const LINES_MAX: usize = 400;
 
 /// The layers, lowest first. A module uses its own layer and those below it, never one above. Only `benches/`, `fuzz/`
 /// and tests use `bench`, `fuzzing` and `simulation`; these may use all layers.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 12] = [
     &["error", "listen"],
     &["protocol"],
     &["config"],
     &["client"],
     &["engine"],
-    &["application", "extension"],
-    &["edge"],
+    &["extension"],
+    &["application"],
+    &["service"],
+    &["edge", "upstream"],
     &["server"],
     &["ffi"],
     &["bench", "fuzzing", "simulation"],

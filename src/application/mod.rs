@@ -1,4 +1,11 @@
-//! What lhttp makes of the engine: the meaning of paths.
+//! The meaning of LHTTP: a core's messages go to filters and processors, their control headers are carried out, and the paths
+//! of HTTP requests have their answers.
 
+mod control;
+mod dispatch;
+mod links;
 mod pages;
-pub(crate) mod routes;
+mod routes;
+mod upstream;
+
+pub(crate) use self::{dispatch::Dispatch, upstream::Upstream};

@@ -1,4 +1,4 @@
-//! What a processor or filter sees and can do.
+//! The context of a call to a processor or filter: what the code sees, and what it can do.
 
 use std::{any::Any, cell::RefCell, net::SocketAddr};
 
@@ -6,10 +6,9 @@ use crate::{
     engine::{hub::Hub, inbox::Mailbox, slot::Slot},
     error::{Reason, Refusal},
     extension::{
-        control::{check_channels, check_publish_size},
         effects::Effects,
         profile::{ConnectionId, Profile},
-        publisher::encode_publish,
+        publish::{check_channels, check_publish_size, encode_publish},
         replier::Replier,
         request::Request,
     },
@@ -21,61 +20,61 @@ use crate::{
     },
 };
 
-/// One message (or the opening or end of a connection), and what can be done about it. It lives on the core that owns
-/// the connection, for the time of one call.
+/// One message, or the opening or end of a connection, with the actions that the called code can take. It lives on the core
+/// that owns the connection, for one call.
 ///
-/// Sending, publishing and subscribing take effect after the call, in the order in which they were asked for, and not at
-/// all if the message turns out to be unsound or the call panics.
+/// Sends, publishes and subscriptions take effect after the call, in the order in which the code asked for them. They have no
+/// effect if the message is invalid or the call panics.
 pub struct Context<'a> {
-    pub(super) request: Request<'a>,
-    pub(super) is_text: bool,
-    pub(super) profile: &'a mut Profile,
-    pub(super) effects: RefCell<&'a mut Effects>,
-    pub(super) mailbox: &'a Mailbox,
-    /// What the core knows of the connection, which nothing changes during the call.
-    pub(super) hub: &'a Hub,
-    pub(super) slot: Slot,
-    /// What [`Context::refuse`] was given.
-    pub(super) refusal: Option<Refusal>,
+    pub(crate) request: Request<'a>,
+    pub(crate) is_text: bool,
+    pub(crate) profile: &'a mut Profile,
+    pub(crate) effects: RefCell<&'a mut Effects>,
+    pub(crate) mailbox: &'a Mailbox,
+    /// The core's state, which does not change during the call.
+    pub(crate) hub: &'a Hub,
+    pub(crate) slot: Slot,
+    /// The last refusal of [`Context::refuse`].
+    pub(crate) refusal: Option<Refusal>,
 }
 
 /// The message.
 impl<'a> Context<'a> {
-    /// The command; empty when there is no LHTTP message.
+    /// The command; empty if there is no LHTTP message.
     pub fn command(&self) -> &str {
         self.request.command()
     }
 
-    /// The first header of this name, in any case. Cost: a scan of the headers.
+    /// The first header with this name, in any case. Cost: a scan of the headers.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// All headers in order, repeated ones too; names as written, values without the blanks around them.
+    /// All headers in order, also repeated ones. Names are as written; values are without the blanks around them.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.request.headers()
     }
 
-    /// The body; of a message that is not LHTTP, all of it.
+    /// The body; for a message that is not LHTTP, the whole message.
     pub fn body(&self) -> &[u8] {
         self.request.body()
     }
 
-    /// Whether it came as text (then all of it is UTF-8), not as binary.
+    /// True if the message came as text (then it is UTF-8), false if it came as binary.
     pub fn is_text(&self) -> bool {
         self.is_text
     }
 
-    /// The parts of a multipart body (PROTOCOL.md §4) as the first `multipart` header says; none if there is none, and none
-    /// from the first one on that is malformed. A message with a malformed part or a second header is refused, but a filter
-    /// sees it before that.
+    /// The parts of a multipart body (PROTOCOL.md §4), as the first `multipart` header describes them; none without such a
+    /// header. The iterator ends before the first malformed part. The server refuses a message with a malformed part or a
+    /// second `multipart` header, but only after the filters have seen it.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let body = self.body();
         let value = self.header("multipart").into_iter();
         value.flat_map(move |value| multipart::parts(value.as_bytes(), body).map_while(Result::ok))
     }
 
-    /// Replaces the command of what is forwarded to subscribers and of what [`Context::send`] answers.
+    /// Replaces the command, for subscribers and for the answers of [`Context::send`].
     ///
     /// # Errors
     /// `bad-start-line`, see [`Message::set_command`].
@@ -83,8 +82,8 @@ impl<'a> Context<'a> {
         self.change()?.set_command(command)
     }
 
-    /// Adds a header to what is forwarded and to what [`Context::send`] answers. A control header is acted on like the
-    /// client's own.
+    /// Adds a header, for subscribers and for the answers of [`Context::send`]. The server acts on a control header as if the
+    /// client had sent it.
     ///
     /// # Errors
     /// `bad-header`, see [`Message::add_header`].
@@ -92,7 +91,7 @@ impl<'a> Context<'a> {
         self.change()?.add_header(name, value)
     }
 
-    /// Replaces all headers of this name by one, as [`Context::add_header`] adds one.
+    /// Replaces all headers with this name by one, as [`Context::add_header`] adds one.
     ///
     /// # Errors
     /// `bad-header`, see [`Message::add_header`].
@@ -100,12 +99,12 @@ impl<'a> Context<'a> {
         self.change()?.set_header(name, value)
     }
 
-    /// Removes all headers of this name; true when there was one. A control header that is removed is not acted on.
+    /// Removes all headers with this name; true if there was one. The server does not act on a removed control header.
     pub fn remove_header(&mut self, name: &str) -> bool {
         self.header(name).is_some() && self.change().is_ok_and(|message| message.remove_header(name))
     }
 
-    /// Replaces the body of what is forwarded to subscribers.
+    /// Replaces the body that subscribers get.
     ///
     /// # Errors
     /// There is no LHTTP message.
@@ -120,26 +119,26 @@ impl<'a> Context<'a> {
     }
 }
 
-/// What can be done.
+/// The actions.
 impl Context<'_> {
-    /// Answers with the request's command and headers, as they are now, and this body (the seed's `Send`). An answer to
-    /// a message that is not LHTTP is the body alone. Text stays text if the body is UTF-8, else it goes as binary.
+    /// Answers with the request's current command and headers, and this body (the seed's `Send`). The answer to a message
+    /// that is not LHTTP is only the body. The answer to a text message is text if the body is UTF-8, else binary.
     ///
-    /// Answers wait in the connection's outbox like all that it gets: one that is larger than
-    /// [`outbox_bytes_max`](crate::Config::outbox_bytes_max) closes it with 1013, unless its socket takes most of it at
-    /// once.
+    /// The answer waits in the connection's outbox, like everything that is sent to it. An answer larger than
+    /// [`outbox_bytes_max`](crate::Config::outbox_bytes_max) closes the connection with 1013, unless the socket takes most of
+    /// it at once.
     pub fn send(&self, body: impl AsRef<[u8]>) {
         let mut effects = self.effects.borrow_mut();
         effects.send(self.is_text, |out| self.request.encode_with_body(body.as_ref(), out));
     }
 
-    /// Answers with a message of its own.
+    /// Answers with this message.
     pub fn reply(&self, message: &Message) {
         self.effects.borrow_mut().send(self.is_text, |out| message.encode_to(out));
     }
 
-    /// Subscribes this connection to a channel or pattern. It may begin with `$` or `_`, which no client's may: such a
-    /// channel is the server's own, and the client cannot unsubscribe from it.
+    /// Subscribes this connection to a channel or pattern. Unlike a client's, the name may begin with `$` or `_`: such a
+    /// channel belongs to the server, and the client cannot unsubscribe from it.
     ///
     /// # Errors
     /// `bad-channel`, `too-many-subscriptions`.
@@ -155,7 +154,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Ends a subscription; of what was never subscribed it has no effect.
+    /// Ends a subscription. No effect if the connection is not subscribed.
     ///
     /// # Errors
     /// `bad-channel`.
@@ -165,7 +164,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Publishes a message of its own, as [`Publisher::publish`](crate::Publisher::publish) does.
+    /// Publishes a new message, as [`Publisher::publish`](crate::Publisher::publish) does.
     ///
     /// # Errors
     /// `bad-channel`, `bad-start-line`, `bad-header`, `message-too-big`, `too-many-channels`.
@@ -184,20 +183,20 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Refuses the message, as a filter does by returning an error: the client gets the error and nothing of the
-    /// message happens, nor anything that was asked for in this context. Of several refusals the last one counts. A
-    /// processor that refuses in `on_open` is not opened again, and hears of the connection's end all the same.
+    /// Refuses the message, as a filter does by returning an error: the client gets the error, and neither the message nor
+    /// this context's actions have any effect. The last of several refusals counts. A processor that refuses in `on_open` is
+    /// not opened again, but its `on_close` is called.
     ///
-    /// It is for processors and the handler of messages that are not LHTTP. In [`Filter::after_request`] and in
-    /// `on_close` it has no effect, for there is nothing left to refuse.
+    /// This is for processors and the handler of messages that are not LHTTP. In [`Filter::after_request`] and in `on_close`
+    /// it has no effect, because nothing is left to refuse.
     ///
     /// [`Filter::after_request`]: crate::Filter::after_request
     pub fn refuse(&mut self, refusal: Refusal) {
         self.refusal = Some(refusal);
     }
 
-    /// Closes this connection with a code of RFC 6455 §7.4 and a reason, of which the first 123 bytes are sent. What was
-    /// sent before arrives before. A code that must not be sent becomes 1000.
+    /// Closes this connection with a code of RFC 6455 §7.4 and a reason, of which the first 123 bytes are sent. Messages that
+    /// were sent before still arrive. A code that must not be sent becomes 1000.
     pub fn close(&self, code: u16, reason: &str) {
         let code = if is_close_code(code) { code } else { 1000 };
         self.effects.borrow_mut().close(code, reason);
@@ -213,17 +212,17 @@ impl Context<'_> {
 
 /// The connection.
 impl Context<'_> {
-    /// Which connection this is.
+    /// The connection's id.
     pub fn connection_id(&self) -> ConnectionId {
         self.profile.id
     }
 
-    /// The address of the connection's other end; `None` on a unix socket, whose clients have none.
+    /// The client's address; `None` on a unix socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.profile.peer
     }
 
-    /// The path that the handshake asked for, without its query.
+    /// The path of the handshake's target, without its query.
     pub fn path(&self) -> &str {
         let target = &*self.profile.target;
         target.split_once('?').map_or(target, |(path, _)| path)
@@ -234,18 +233,18 @@ impl Context<'_> {
         self.profile.target.split_once('?').map(|(_, query)| query)
     }
 
-    /// The first header of the handshake request with this name, in any case.
+    /// The first header of the handshake with this name, in any case.
     pub fn handshake_header(&self, name: &str) -> Option<&str> {
         self.profile.header(name)
     }
 
-    /// All headers of the handshake request that are UTF-8, in order.
+    /// All headers of the handshake that are UTF-8, in order.
     pub fn handshake_headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.profile.headers()
     }
 
-    /// Keeps a value with this connection, in place of the one that was there: whose it is, what it may do. It is
-    /// dropped with the connection, behind the last `on_close`.
+    /// Keeps a value with this connection, such as its user and rights. It replaces the value that was kept before. It is
+    /// dropped with the connection, after the last `on_close`.
     pub fn set_user<T: Any + Send>(&mut self, value: T) {
         self.profile.user = Some(Box::new(value));
     }
@@ -255,7 +254,7 @@ impl Context<'_> {
         self.profile.user.as_ref()?.downcast_ref()
     }
 
-    /// The value kept with this connection, to change it.
+    /// As [`Context::user`], to change the value.
     pub fn user_mut<T: Any>(&mut self) -> Option<&mut T> {
         self.profile.user.as_mut()?.downcast_mut()
     }

@@ -1,4 +1,4 @@
-//! What a processor or a filter asked for, kept until the message is known to be sound.
+//! The actions that a processor or filter asks for. They wait until the message is known to be valid.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Where something lies in [`Effects::bytes`]: from the first to before the second.
+/// A range of [`Effects::bytes`]: its start and its end.
 type Span = (usize, usize);
 
 enum Effect {
@@ -21,21 +21,21 @@ enum Effect {
     Close { code: u16, reason: Span },
 }
 
-/// Effects in order. Its memory is used again for each message.
+/// The effects in order. Each message uses the same memory again.
 #[derive(Default)]
-pub(super) struct Effects {
+pub(crate) struct Effects {
     list: Vec<Effect>,
     bytes: Vec<u8>,
-    /// What the subscriptions among them take that the connection does not hold yet, each name once.
+    /// The demand of the new subscriptions, each name once: those that the connection does not hold yet.
     demand: Demand,
-    /// Where the list has subscriptions.
+    /// The places of the list that are subscriptions, by name.
     subscribed: Seen,
-    /// Those of the list that a processor's `on_open` asked for.
+    /// The places of the list that a processor's `on_open` has added.
     opening: Range<usize>,
 }
 
 impl Effects {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
         self.demand = Demand::default();
@@ -43,42 +43,42 @@ impl Effects {
         self.opening = 0..0;
     }
 
-    /// How many effects there are.
-    pub(super) fn len(&self) -> usize {
+    /// The number of effects.
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Notes that all effects from number `start` on are those of an `on_open`.
-    pub(super) fn opened_from(&mut self, start: usize) {
+    /// Marks all effects from number `start` on as those of an `on_open`.
+    pub(crate) fn opened_from(&mut self, start: usize) {
         self.opening = start..self.list.len();
     }
 
-    /// Forgets all but what an `on_open` asked for.
-    pub(super) fn keep_opening(&mut self) {
+    /// Removes all effects but those of an `on_open`.
+    pub(crate) fn keep_opening(&mut self) {
         self.list.truncate(self.opening.end);
         self.list.drain(..self.opening.start);
         self.subscribed.clear();
         self.opening = 0..self.list.len();
     }
 
-    /// What the subscriptions take that are asked for and that the connection does not hold yet.
-    pub(super) fn demand(&self) -> &Demand {
+    /// The demand of the subscriptions that the connection does not hold yet.
+    pub(crate) fn demand(&self) -> &Demand {
         &self.demand
     }
 
-    /// Whether this name is among [`Effects::subscriptions`].
+    /// True if a subscription to this name is among the effects.
     pub(super) fn subscribes(&self, name: &str) -> bool {
         self.subscribed.contains(name.as_bytes(), |place| name_at(&self.list, &self.bytes, place))
     }
 
-    /// Sends what `write` appends.
+    /// Sends the bytes that `write` appends.
     pub(super) fn send(&mut self, is_text: bool, write: impl FnOnce(&mut Vec<u8>)) {
         let payload = self.put(write);
         let is_text = is_text && self.is_utf8(payload);
         self.list.push(Effect::Send { is_text, payload });
     }
 
-    /// Publishes what `write` appends to checked channels, joined by spaces.
+    /// Publishes the bytes that `write` appends to these checked channels, which are separated by spaces.
     pub(super) fn publish(&mut self, channels: &str, write: impl FnOnce(&mut Vec<u8>)) {
         let channels = self.put(|bytes| bytes.extend_from_slice(channels.as_bytes()));
         let payload = self.put(write);
@@ -86,7 +86,7 @@ impl Effects {
         self.list.push(Effect::Publish { channels, is_text, payload });
     }
 
-    /// Subscribes to a checked name; with all others before it that takes `demand`.
+    /// Subscribes to a checked name. `demand` is that of all subscriptions so far, with this one.
     pub(super) fn subscribe(&mut self, name: &str, kind: Kind, demand: Demand) {
         self.demand = demand;
         let span = self.put(|bytes| bytes.extend_from_slice(name.as_bytes()));
@@ -106,8 +106,8 @@ impl Effects {
         self.list.push(Effect::Close { code, reason });
     }
 
-    /// Carries everything out, in order.
-    pub(super) fn commit(&mut self, app: &mut dyn Application, hub: &mut Hub, slot: Slot) {
+    /// Carries out all effects, in order.
+    pub(crate) fn commit(&mut self, app: &mut dyn Application, hub: &mut Hub, slot: Slot) {
         let bytes = |span: Span| &self.bytes[span.0..span.1];
         for effect in &self.list {
             match *effect {
@@ -138,7 +138,7 @@ impl Effects {
     }
 }
 
-/// The name of the subscription in this place of the list.
+/// The name of the subscription at this place of the list.
 fn name_at<'b>(list: &[Effect], bytes: &'b [u8], place: u32) -> &'b [u8] {
     match list[place as usize] {
         Effect::Subscribe { name, .. } => &bytes[name.0..name.1],

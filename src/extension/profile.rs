@@ -1,4 +1,4 @@
-//! What is kept about a connection for processors and filters. A server without any keeps nothing.
+//! The server's record of a connection, for processors and filters. A server without any of them keeps no records.
 
 use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
 
@@ -8,8 +8,8 @@ use crate::{
     protocol::http::RequestHead,
 };
 
-/// Names one connection of one server; it is never used again while the server runs (within four billion connections a
-/// core).
+/// The id of one connection of one server. A running server does not use it again, within four billion connections of a
+/// core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     core: u32,
@@ -18,7 +18,7 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    pub(super) fn new(core: u32, key: ConnectionKey) -> Self {
+    pub(crate) fn new(core: u32, key: ConnectionKey) -> Self {
         Self { core, generation: key.generation, slot: key.slot }
     }
 
@@ -33,21 +33,21 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// One connection. What it costs, its handshake's bytes above all, counts in `memory-budget`: a stranger decides how many
-/// they are, up to the limit of a request's head, and they stay as long as the connection.
-pub(super) struct Profile {
+/// The record of one connection. Its memory counts in `memory-budget`: a client decides how large its handshake is, up to the
+/// limit of a request's head, and the record lives as long as the connection.
+pub(crate) struct Profile {
     pub(super) id: ConnectionId,
     pub(super) peer: Option<SocketAddr>,
     pub(super) target: Box<str>,
-    /// The handshake's header lines, `name:value` and a line feed each; no header has a line feed.
+    /// The handshake's headers, each as `name:value` and a line feed. No header contains a line feed.
     pub(super) headers: Box<[u8]>,
     pub(super) user: Option<Box<dyn Any + Send>>,
-    /// The processors that have seen this connection.
-    pub(super) opened: Vec<Arc<dyn Processor>>,
+    /// The processors that were opened for this connection.
+    pub(crate) opened: Vec<Arc<dyn Processor>>,
 }
 
 impl Profile {
-    pub(super) fn new(id: ConnectionId, peer: Option<SocketAddr>, head: &RequestHead<'_, '_>) -> Self {
+    pub(crate) fn new(id: ConnectionId, peer: Option<SocketAddr>, head: &RequestHead<'_, '_>) -> Self {
         let mut headers = Vec::new();
         for header in head.headers {
             headers.extend_from_slice(header.name.as_bytes());
@@ -59,12 +59,12 @@ impl Profile {
         Self { id, peer, target: head.target.into(), headers, user: None, opened: Vec::new() }
     }
 
-    /// The memory that it takes, in bytes, but for what the user keeps in it.
-    pub(super) fn bytes(&self) -> usize {
+    /// Its memory in bytes, without the user's value.
+    pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + self.target.len() + self.headers.len()
     }
 
-    /// The first header of the handshake with this name, if it is text.
+    /// The first header of the handshake with this name, in any case, if it is UTF-8.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }

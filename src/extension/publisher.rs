@@ -10,14 +10,13 @@ use std::{
 
 use crate::{
     engine::inbox::{Letter, Mailbox},
-    error::{PublishError, Reason, Refusal},
-    extension::control::{check_channels, check_publish_size},
-    protocol::message::Message,
+    error::PublishError,
+    extension::publish::{check_channels, check_publish_size, encode_publish},
 };
 
 /// Publishes from any thread of the program that embeds the server (the seed's `Publish` of tools.go). Made by
-/// [`Handle::publisher`](crate::Handle::publisher); clones share one way in, so what is published through one of them to
-/// a channel arrives in the order of the calls.
+/// [`Handle::publisher`](crate::Handle::publisher). A publisher and its clones use the same core, so their messages to a
+/// channel arrive in the order of the calls.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,9 +29,9 @@ use crate::{
 pub struct Publisher {
     mailbox: Mailbox,
     message_bytes_max: usize,
-    /// The same as the cores'.
+    /// Shared with the cores.
     publish_bytes_max: Arc<AtomicUsize>,
-    /// As the reloader sets it.
+    /// Shared with the reloader, which sets it.
     publish_channels_max: Arc<AtomicUsize>,
 }
 
@@ -46,15 +45,15 @@ impl Publisher {
         Self { mailbox, message_bytes_max, publish_bytes_max, publish_channels_max }
     }
 
-    /// Publishes one message to all these channels, each once: `command`, a `publish` header that names them, `headers`
-    /// behind it, and `body`. It goes as text if it is UTF-8, else as binary. Never waits: it copies the message into the
-    /// inbox of a core. Channels that begin with `$` or `_`, which clients may not name, are allowed.
+    /// Publishes one message to all these channels, once to each. It has this command, a `publish` header with the channels,
+    /// then these headers and this body. It is text if it is UTF-8, else binary. Never waits: it copies the message into the
+    /// inbox of a core. Unlike clients, a publisher may name channels that begin with `$` or `_`.
     ///
     /// # Errors
-    /// [`PublishError::Invalid`] with what is wrong (also `message-too-big`, and `too-many-channels` past
-    /// [`publish_channels_max`](crate::Config::publish_channels_max)), [`PublishError::Full`] when the core is behind (try
-    /// again later), [`PublishError::Stopped`]. Nothing was published then. What a server takes while it stops may reach
-    /// nobody.
+    /// The message is not published. [`PublishError::Invalid`] says what is wrong with it (also `message-too-big`, and
+    /// `too-many-channels` above [`publish_channels_max`](crate::Config::publish_channels_max)). [`PublishError::Full`]: the
+    /// core is behind, try again later. [`PublishError::Stopped`]. A message that a server takes while it stops may reach no
+    /// subscriber.
     pub fn publish(
         &self,
         channels: &[&str],
@@ -78,25 +77,4 @@ impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").finish_non_exhaustive()
     }
-}
-
-/// The message that publishes `body` to checked channels, joined by spaces.
-pub(super) fn encode_publish(
-    channels: &str,
-    command: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-    message_bytes_max: usize,
-) -> Result<Vec<u8>, Refusal> {
-    let mut message = Message::new(command)?.header("publish", channels)?;
-    for (name, value) in headers {
-        message.add_header(*name, *value)?;
-    }
-    message.set_body(body);
-    let payload = message.encode();
-    if payload.len() > message_bytes_max {
-        let sentence = format!("the message has {} bytes, at most {message_bytes_max} are allowed", payload.len());
-        return Err(Refusal::because(Reason::MessageTooBig, sentence));
-    }
-    Ok(payload)
 }

@@ -9,9 +9,9 @@ use crate::{
     protocol::message::Message,
 };
 
-/// Answers one connection later, from any thread: for processors whose work is slow (a processor itself must not block).
-/// Made by [`Context::replier`](crate::Context::replier). What is sent to a connection that is gone by then is dropped
-/// in silence, and costs nothing.
+/// Answers one connection later, from any thread. It is for processors with slow work, since a processor must not block.
+/// Made by [`Context::replier`](crate::Context::replier). An answer to a closed connection is dropped without an error, at no
+/// cost.
 ///
 /// ```
 /// use lhttp::{Context, Processor};
@@ -33,7 +33,7 @@ pub struct Replier {
     mailbox: Mailbox,
     id: ConnectionId,
     is_text: bool,
-    /// The request's command and headers, encoded; empty for a message that was not LHTTP.
+    /// The request's command and headers, encoded; empty for a message that is not LHTTP.
     head: Vec<u8>,
 }
 
@@ -42,20 +42,20 @@ impl Replier {
         Self { mailbox, id, is_text, head }
     }
 
-    /// Which connection this answers.
+    /// The connection that gets the answers.
     pub fn connection_id(&self) -> ConnectionId {
         self.id
     }
 
-    /// Answers with the request's command and headers, as they were when the replier was made, and this body.
+    /// Answers with this body, and with the request's command and headers as they were when the replier was made.
     ///
     /// # Errors
-    /// [`PublishError::Full`] when the core is behind (try again later), [`PublishError::Stopped`].
+    /// [`PublishError::Full`] if the core is behind (try again later), [`PublishError::Stopped`].
     pub fn send(&self, body: impl AsRef<[u8]>) -> Result<(), PublishError> {
         self.post([&self.head, body.as_ref()].concat())
     }
 
-    /// Answers with a message of its own.
+    /// Answers with this message.
     ///
     /// # Errors
     /// As [`Replier::send`].

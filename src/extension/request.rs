@@ -1,16 +1,16 @@
-//! The message in a context: borrowed as it came, owned from the first change on.
+//! The message of a context: borrowed as it came, owned after its first change.
 
-use crate::{extension::control::Parsed, protocol::message::Message};
+use crate::protocol::message::{Message, Parsed};
 
-/// The message that is being handled.
-pub(super) enum Request<'m> {
-    /// There is none: a connection opens or closes.
+/// The message that the context is about.
+pub(crate) enum Request<'m> {
+    /// No message: a connection opens or closes.
     None,
-    /// It is not LHTTP.
+    /// A message that is not LHTTP.
     Raw(&'m [u8]),
-    /// As it came.
+    /// A message as it came.
     Borrowed(Parsed<'m>),
-    /// As a processor or filter changed it.
+    /// A message that a processor or filter has changed.
     Changed(Message),
 }
 
@@ -18,7 +18,7 @@ impl Request<'_> {
     pub(super) fn command(&self) -> &str {
         match self {
             Self::None | Self::Raw(_) => "",
-            Self::Borrowed(parsed) => text(parsed.head.command(parsed.payload)),
+            Self::Borrowed(parsed) => text(parsed.command()),
             Self::Changed(message) => message.command(),
         }
     }
@@ -26,7 +26,7 @@ impl Request<'_> {
     pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let (borrowed, changed) = match self {
             Self::None | Self::Raw(_) => (None, None),
-            Self::Borrowed(parsed) => (Some(parsed.head.headers(parsed.payload)), None),
+            Self::Borrowed(parsed) => (Some(parsed.headers()), None),
             Self::Changed(message) => (None, Some(message.headers())),
         };
         let borrowed = borrowed.into_iter().flatten().map(|(name, value)| (text(name), text(value)));
@@ -37,12 +37,12 @@ impl Request<'_> {
         match self {
             Self::None => &[],
             Self::Raw(payload) => payload,
-            Self::Borrowed(parsed) => parsed.head.body(parsed.payload),
+            Self::Borrowed(parsed) => parsed.body(),
             Self::Changed(message) => message.body_bytes(),
         }
     }
 
-    /// The message to change; none if there is none that could be.
+    /// The message, to change it; none if there is no LHTTP message.
     pub(super) fn to_mut(&mut self) -> Option<&mut Message> {
         if let Self::Borrowed(_) = self {
             let mut message = Message::new(self.command()).ok()?;
@@ -58,12 +58,12 @@ impl Request<'_> {
         }
     }
 
-    /// The message, if it was changed.
-    pub(super) fn into_changed(self) -> Option<Message> {
+    /// The message, if the called code has changed it.
+    pub(crate) fn into_changed(self) -> Option<Message> {
         if let Self::Changed(message) = self { Some(message) } else { None }
     }
 
-    /// Appends the message with another body: what `send` answers.
+    /// Appends the message with another body, as the answer of [`Context::send`](super::Context::send).
     pub(super) fn encode_with_body(&self, body: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::None | Self::Raw(_) => out.extend_from_slice(body),
@@ -79,7 +79,7 @@ impl Request<'_> {
     }
 }
 
-/// A head is UTF-8: it was checked when it was parsed.
+/// Text of a head, which the parser has found to be UTF-8.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }

@@ -5,12 +5,14 @@ mod control;
 mod head;
 mod names;
 mod owned;
+mod parsed;
 
 pub(crate) use answers::{acknowledgement, encode_refusal};
 pub(crate) use control::Control;
 pub(crate) use head::{Head, HeadLimits, find_ack};
 pub(crate) use names::Span;
 pub use owned::Message;
+pub(crate) use parsed::Parsed;
 
 /// The first bytes of every LHTTP message.
 pub(crate) const VERSION: &[u8] = b"LHTTP/1.0";

@@ -1,4 +1,4 @@
-//! A server that runs, as the program that started it holds it.
+//! The handle to a running server.
 
 use std::{
     io,
@@ -15,27 +15,22 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::{
     config::Listen,
-    edge::{
-        nats::{self, Bridge},
-        upstream::{self, Pool},
-    },
     engine::{
-        counters::{Shared, Stats},
+        counters::{self, Stats},
         inbox::Mailbox,
         listener::SocketFile,
         uplink::Downlink,
     },
     extension::Publisher,
     server::Reloader,
+    service::{PreparedService, Service, Wiring},
 };
 
-/// A running server. Dropping it stops the server, at once unless [`Handle::stop`] has given it time, and waits until it
-/// has.
+/// A running server. Dropping it stops the server and waits for its end: at once, unless [`Handle::stop`] has given it time.
 #[derive(Debug)]
 pub struct Handle {
-    pub(super) bridge: Option<Bridge>,
-    pub(super) upstream: Option<Pool>,
-    /// Then draining is over, once somebody has asked to stop.
+    pub(super) services: Vec<Box<dyn Service>>,
+    /// The end of draining; set when the server is asked to stop.
     pub(super) stop_by: Arc<OnceLock<Instant>>,
     pub(super) publish_bytes_max: Arc<AtomicUsize>,
     pub(super) places: Vec<Listen>,
@@ -46,7 +41,8 @@ pub struct Handle {
     pub(super) message_bytes_max: usize,
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Vec<Mailbox>,
-    pub(super) shared: Vec<Arc<Shared>>,
+    /// The numbers of each core and each service.
+    pub(super) counters: Vec<Arc<counters::Shared>>,
     pub(super) next_publisher: AtomicUsize,
     pub(super) threads: Vec<JoinHandle<()>>,
     /// Closed when the last core has ended.
@@ -54,7 +50,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The TCP addresses listened on for clients, in the order given, with the ports that were taken for 0.
+    /// The TCP addresses that the server listens on for clients, in the order given, with the ports that were taken for 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -65,17 +61,17 @@ impl Handle {
         &self.pages
     }
 
-    /// All that is listened on for clients, in the order given: the addresses, and unix sockets.
+    /// All addresses and unix sockets that the server listens on for clients, in the order given.
     pub fn listening(&self) -> &[Listen] {
         &self.places
     }
 
-    /// How many cores run.
+    /// The number of cores.
     pub fn cores(&self) -> usize {
         self.mailboxes.len()
     }
 
-    /// A way to publish from any thread. Each call gives one that goes in by another core in turn.
+    /// A publisher, which works from any thread. Each call uses the next core, round robin.
     pub fn publisher(&self) -> Publisher {
         let turn = self.next_publisher.fetch_add(1, Ordering::Relaxed);
         let mailbox = self.mailboxes[turn % self.mailboxes.len()].clone();
@@ -83,24 +79,23 @@ impl Handle {
         Publisher::new(mailbox, self.message_bytes_max, Arc::clone(&self.publish_bytes_max), channels_max)
     }
 
-    /// What the server has done so far. Each core's numbers are those of its last turn.
+    /// The server's numbers so far. Those of a core are as of its last turn.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        self.shared.iter().for_each(|shared| shared.add_to(&mut stats));
-        // Read off the state: the workers may all be busy, and nobody counts meanwhile.
-        stats.upstream_waiting = self.upstream.as_ref().map_or(0, |upstream| upstream.waiting() as u64);
+        self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
+        self.services.iter().for_each(|service| service.report(&mut stats));
         stats
     }
 
-    /// Begins to stop: new clients are turned away, `/healthz` says 503, every client is told 1001, and for at most
-    /// `drain` what is queued is still sent, to clients and to upstream servers. What was published before this call, from
-    /// any thread, goes to the subscribers on all cores before they are told. Returns at once; see [`Handle::join`]. Only
-    /// the first call counts.
+    /// Begins to stop, and returns at once; see [`Handle::join`]. The server turns new clients away, `/healthz` answers 503,
+    /// and every client is told 1001. For at most `drain` the server still sends what is queued, to clients and to upstream
+    /// servers. A message that any thread has published before this call goes to its subscribers on all cores before they
+    /// are told. Only the first call counts.
     pub fn stop(&self, drain: Duration) {
         self.stopper().stop(drain);
     }
 
-    /// A handle that can only stop the server, for a thread that waits for signals.
+    /// A handle that can only stop the server, such as for a thread that waits for signals.
     pub fn stopper(&self) -> Stopper {
         Stopper { mailboxes: self.mailboxes.clone(), stop_by: Arc::clone(&self.stop_by) }
     }
@@ -110,35 +105,34 @@ impl Handle {
         self.reloader.clone()
     }
 
-    /// Waits until every core has ended, but no longer than `time`. True if they have: [`Handle::join`] then waits for
-    /// nothing but what is still to be sent to NATS and to upstream servers. For a program that has something to do now and
-    /// then while the server runs.
+    /// Waits until every core has ended, but no longer than `time`. True if all have ended: then [`Handle::join`] waits only
+    /// for the last messages to NATS and requests to upstream servers. It is for a program with periodic work.
     pub fn wait(&self, time: Duration) -> bool {
         self.ended.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 
-    /// Waits until the server has stopped, which somebody must ask for. Gives what it has done in all.
+    /// Waits until the server has stopped, and gives its final numbers. It does not ask the server to stop.
     pub fn join(mut self) -> Stats {
         self.join_threads();
         self.stats()
     }
 
-    /// Starts the bridge's thread before the cores', which are pinned to their CPUs.
-    pub(super) fn start_bridge(&mut self, bridge: nats::Prepared, downlinks: Vec<Downlink>) -> io::Result<()> {
-        let (stats, stopper) = (Arc::new(Shared::default()), self.stopper());
-        self.shared.push(Arc::clone(&stats));
-        let publish_bytes_max = Arc::clone(&self.publish_bytes_max);
-        let outbox_bytes_max = self.reloader.outbox_bytes_max();
-        let ends = nats::Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max };
-        self.bridge = Some(Bridge::start(bridge, ends, move || stopper.stop(Duration::ZERO))?);
-        Ok(())
-    }
-
-    /// Starts the upstream workers, before the cores for the same reason.
-    pub(super) fn start_upstream(&mut self, upstream: upstream::Prepared) -> io::Result<()> {
-        let shared = Arc::new(Shared::default());
-        self.shared.push(Arc::clone(&shared));
-        self.upstream = Some(Pool::start(upstream, self.mailboxes.clone(), shared)?);
+    /// Starts a service. The cores start after it.
+    pub(super) fn start_service(
+        &mut self,
+        service: Box<dyn PreparedService>,
+        downlinks: Vec<Downlink>,
+    ) -> io::Result<()> {
+        let (stats, stopper) = (Arc::new(counters::Shared::default()), self.stopper());
+        self.counters.push(Arc::clone(&stats));
+        self.services.push(service.start(Wiring {
+            mailboxes: self.mailboxes.clone(),
+            downlinks,
+            stats,
+            publish_bytes_max: Arc::clone(&self.publish_bytes_max),
+            outbox_bytes_max: self.reloader.outbox_bytes_max(),
+            stop_server: Box::new(move || stopper.stop(Duration::ZERO)),
+        })?);
         Ok(())
     }
 
@@ -149,12 +143,8 @@ impl Handle {
             }
         }
         let stop_by = self.stop_by.get().copied().unwrap_or_else(Instant::now);
-        if let Some(bridge) = &mut self.bridge {
-            bridge.stop(stop_by); // behind the cores, whose last messages it is to send
-        }
-        if let Some(upstream) = &mut self.upstream {
-            upstream.stop(stop_by);
-        }
+        // After the cores: the services send their last messages and requests.
+        self.services.iter_mut().for_each(|service| service.stop(stop_by));
     }
 }
 

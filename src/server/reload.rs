@@ -1,4 +1,4 @@
-//! New options for a server that runs: what can change while it does, and what waits for a restart.
+//! New options for a running server: some change at once, others need a restart.
 
 use std::{
     sync::{
@@ -12,49 +12,49 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::{
     config::{ChannelRule, Config, Reload},
-    edge::nats,
     engine::{
         inbox::{Letter, Mailbox, Options},
         limits::Limits,
     },
     error::{PublishError, ReloadError, StartError},
+    service::SecretFiles,
 };
 
 use super::prepare;
 
-/// How long the cores have to take the new options, all together. A core takes longer only when it or a peer of it hangs.
+/// How long all cores together may take to accept new options. A core needs longer only if it or a peer hangs.
 const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 
-/// Gives a running server new options. Made by [`Handle::reloader`](super::Handle::reloader); its
-/// clones speak of the same server.
+/// Gives a running server new options. Made by [`Handle::reloader`](super::Handle::reloader). Its clones are for the same
+/// server.
 #[derive(Clone, Debug)]
 pub struct Reloader {
     mailboxes: Vec<Mailbox>,
-    /// What the server runs with. Held for as long as a reload takes, so that two of them do not mix.
+    /// The options in use. Locked during a reload, so that two reloads do not mix.
     running: Arc<Mutex<Config>>,
     /// `outbox-max`, for the bridge.
     outbox_bytes_max: Arc<AtomicUsize>,
     /// `max-publish-channels`, for publishers of other threads.
     publish_channels_max: Arc<AtomicUsize>,
-    /// The files that the bridge logs in with.
-    nats: Option<Arc<nats::Options>>,
+    /// The files that the services log in with.
+    secret_files: Vec<Arc<dyn SecretFiles>>,
 }
 
-/// What came of a [`Reloader::reload`]: options by their names, as the daemon spells them.
+/// The outcome of [`Reloader::reload`]: options by name, as the daemon spells them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// These have changed.
+    /// Options that have changed.
     pub applied: Vec<&'static str>,
-    /// These are wanted otherwise than the server runs, which takes a restart.
+    /// Options whose wanted value differs from the one in use, and that need a restart to change.
     pub needs_restart: Vec<&'static str>,
 }
 
 impl Reloader {
-    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, nats: Option<Arc<nats::Options>>) -> Self {
+    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, secret_files: Vec<Arc<dyn SecretFiles>>) -> Self {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
-        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max, nats }
+        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max, secret_files }
     }
 
     /// `outbox-max` as it is now.
@@ -67,19 +67,19 @@ impl Reloader {
         Arc::clone(&self.publish_channels_max)
     }
 
-    /// What the server runs with: the configuration that it was started with, and over it what was reloaded since.
+    /// The options in use: those of the start, with all changes since.
     pub fn config(&self) -> Config {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lays `wanted` over the running server. Each core takes it between two turns; 3 seconds at most are waited for that, and
-    /// when this returns without an error nothing goes by the old options any more.
+    /// Applies those of the options `wanted` that can change while the server runs. Each core takes them between two turns.
+    /// The call waits at most 3 seconds for that. If it returns without an error, no core uses the old options any more.
     ///
-    /// Call it from a thread of the program's own: a core's thread, which runs processors and filters, would wait for
-    /// itself, and it is pinned to a CPU, as are threads that it starts, so that the server would seem to have only that one.
+    /// Do not call it from a processor or filter: the core's thread would wait for itself. Do not call it from a thread that
+    /// a processor or filter has started either: such a thread is pinned to a CPU, so the server would seem to have only one.
     ///
-    /// The files with which the bridge logs in to NATS are read again: if one has changed, it is named in
-    /// [`Reloaded::applied`], and the bridge connects anew with it, without a gap.
+    /// The bridge's login files for NATS are read again. If one has changed, [`Reloaded::applied`] names its option, and the
+    /// bridge connects again with it, without a gap.
     ///
     /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once, for
     /// connections that are open too; so do the rules of channels. The others do not: they are named in
@@ -99,9 +99,9 @@ impl Reloader {
     /// ```
     ///
     /// # Errors
-    /// [`ReloadError::Invalid`] if a server could not start with `wanted`, or could not go on with the part of it that
-    /// can change: nothing has changed then. [`ReloadError::Busy`] and [`ReloadError::Stopped`] if not every core has
-    /// taken it: some may have, others still will, and the next reload gives it to all of them again.
+    /// [`ReloadError::Invalid`]: a server could not start with `wanted`, or this one could not run with the part of it that
+    /// can change. Nothing has changed then. [`ReloadError::Busy`] and [`ReloadError::Stopped`]: not every core has taken the
+    /// options. Some may have and others still may; the next reload gives the options to all cores again.
     pub fn reload(&self, wanted: &Config) -> Result<Reloaded, ReloadError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         prepare(wanted)?;
@@ -128,7 +128,7 @@ impl Reloader {
                 PublishError::Full | PublishError::Invalid(_) => ReloadError::Busy,
             })?;
         }
-        drop(taken); // a core that ends without taking its letter drops the other end
+        drop(taken); // so that a core that ends without taking its letter closes the channel
         for _ in &self.mailboxes {
             all_taken.recv_deadline(deadline).map_err(|error| match error {
                 RecvTimeoutError::Timeout => ReloadError::Busy,
@@ -138,14 +138,14 @@ impl Reloader {
         self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);
         self.publish_channels_max.store(next.publish_channels_max, Ordering::Relaxed);
         *running = next;
-        if let Some(nats) = &self.nats {
-            reloaded.applied.extend(nats.reread().map_err(StartError::Config)?);
+        for files in &self.secret_files {
+            reloaded.applied.extend(files.reread().map_err(StartError::Config)?);
         }
         Ok(reloaded)
     }
 }
 
-/// Takes from `wanted` what can change while a server runs.
+/// Copies those options from `wanted` to `running` that can change while a server runs.
 fn lay_over(running: &mut Config, wanted: &Config) -> Reloaded {
     let mut reloaded = Reloaded::default();
     for option in Config::OPTIONS {

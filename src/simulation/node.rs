@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use self::links::Batches;
 use super::sockets::{Buffers, Socket};
 use crate::{
+    application::Dispatch,
     engine::{
         hub::Hub,
         inbox::{Letter, Mailbox, inbox_of},
@@ -18,7 +19,7 @@ use crate::{
         turn::{Sizes, Sockets, Stop, Turn},
         wake::Wake,
     },
-    extension::{Dispatch, Extensions},
+    extension::Extensions,
 };
 
 /// Smaller than a core's sizes, so that reads are cut, messages are left for the next turn, and the inbox waits.

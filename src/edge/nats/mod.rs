@@ -42,6 +42,7 @@ mod refusal;
 pub(crate) mod said;
 mod secrets;
 mod server;
+mod service;
 mod spoken;
 mod table;
 #[cfg(test)]
@@ -78,8 +79,8 @@ use crate::{
     error::StartError,
 };
 
-pub(crate) use self::options::Options;
-use self::{drops::When, gate::Gate, kept::Kept, link::Link};
+pub(crate) use self::service::prepare;
+use self::{drops::When, gate::Gate, kept::Kept, link::Link, options::Options};
 
 /// How long a stopping bridge goes on sending what waits, while it is connected: at most so long, and less if the time to
 /// drain is over before.

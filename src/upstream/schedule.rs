@@ -1,65 +1,64 @@
-//! Whose request is next. Lanes take turns: what one connection asks of one server is done one after the other, and behind
-//! each of its requests it waits until the other lanes of that server have had theirs. Servers take turns too, and none has
-//! so many workers that another has to wait for one.
+//! Picks the next request. Flows take turns, round robin: after each of its requests a flow waits for the other flows of its
+//! server. Servers take turns too, and none takes so many workers that another server has to wait for one.
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::extension::{Fetch, Lane};
+use super::fetch::{Fetch, Flow};
 
-/// With more than one server a single one has at most one in so many of the workers, rounded up.
+/// If there is more than one server, each may use 1/`PART_OF_WORKERS` of the workers, rounded up.
 const PART_OF_WORKERS: usize = 2;
 
-/// The requests that wait or are under way, by server and lane.
+/// The requests that wait or are under way, by server and flow.
 #[derive(Debug)]
 pub(super) struct Schedule {
     workers: usize,
-    /// Workers that have a request.
+    /// Workers with a request.
     busy: usize,
     servers: Vec<Server>,
-    /// The server that is first to be asked.
+    /// The server whose turn is next.
     next_server: usize,
-    lanes: HashMap<Lane, Waiting>,
+    flows: HashMap<Flow, FlowQueue>,
 }
 
 #[derive(Debug, Default)]
 struct Server {
     under_way: usize,
-    /// The lanes that have a request waiting and none under way.
-    ready: VecDeque<Lane>,
+    /// Flows with a waiting request and none under way, in the order of their turns.
+    ready: VecDeque<Flow>,
 }
 
-/// A lane: it has a request under way, or one that waits.
+/// The waiting requests of one flow. A flow with neither a waiting request nor one under way is removed.
 #[derive(Debug, Default)]
-struct Waiting {
+struct FlowQueue {
     is_under_way: bool,
     requests: VecDeque<Box<Fetch>>,
 }
 
 impl Schedule {
-    /// For so many workers, and servers with the numbers below `servers`.
+    /// A schedule for this many workers and servers.
     pub(super) fn new(workers: usize, servers: usize) -> Self {
         let servers = (0..servers).map(|_| Server::default()).collect();
-        Self { workers, busy: 0, servers, next_server: 0, lanes: HashMap::new() }
+        Self { workers, busy: 0, servers, next_server: 0, flows: HashMap::new() }
     }
 
-    /// A request waits from now on.
+    /// Adds a request.
     pub(super) fn enter(&mut self, fetch: Box<Fetch>) {
-        let lane = fetch.lane();
-        let waiting = self.lanes.entry(lane).or_default();
+        let flow = fetch.flow();
+        let waiting = self.flows.entry(flow).or_default();
         waiting.requests.push_back(fetch);
         if !waiting.is_under_way && waiting.requests.len() == 1 {
-            self.servers[lane.server].ready.push_back(lane);
+            self.servers[flow.server].ready.push_back(flow);
         }
     }
 
-    /// The request that a worker is to begin, if one may. [`Schedule::done`] must follow.
+    /// Takes the next request that may begin, if there is one. The worker calls [`Schedule::done`] after it.
     pub(super) fn begin(&mut self) -> Option<Box<Fetch>> {
         let servers = self.servers.len();
         let number =
             (0..servers).map(|step| (self.next_server + step) % servers).find(|&number| self.may_begin(number))?;
         self.next_server = (number + 1) % servers;
         let server = &mut self.servers[number];
-        let waiting = self.lanes.get_mut(&server.ready.pop_front()?)?;
+        let waiting = self.flows.get_mut(&server.ready.pop_front()?)?;
         let fetch = waiting.requests.pop_front()?;
         waiting.is_under_way = true;
         server.under_way += 1;
@@ -67,26 +66,26 @@ impl Schedule {
         Some(fetch)
     }
 
-    /// Whether one more may begin.
+    /// True if a request may begin.
     pub(super) fn can_begin(&self) -> bool {
         (0..self.servers.len()).any(|number| self.may_begin(number))
     }
 
-    /// The request of a lane is done with, and its worker free. At most one more request may begin because of that.
-    pub(super) fn done(&mut self, lane: Lane) {
+    /// Ends the request of a flow that is under way, and frees its worker. This lets at most one other request begin.
+    pub(super) fn done(&mut self, flow: Flow) {
         self.busy -= 1;
-        self.servers[lane.server].under_way -= 1;
-        let Some(waiting) = self.lanes.get_mut(&lane) else { return };
+        self.servers[flow.server].under_way -= 1;
+        let Some(waiting) = self.flows.get_mut(&flow) else { return };
         waiting.is_under_way = false;
         if waiting.requests.is_empty() {
-            self.lanes.remove(&lane);
+            self.flows.remove(&flow);
         } else {
-            self.servers[lane.server].ready.push_back(lane);
+            self.servers[flow.server].ready.push_back(flow);
         }
     }
 
-    /// Whether a server that has a request waiting may have one more worker. The first it may have at once. Further ones
-    /// only up to its part, and so that each server which has none now would still find one.
+    /// True if a server has a waiting request and may use one more worker. It gets its first worker at once; more only up to
+    /// its part of them, and only if enough workers stay free for every server without one.
     fn may_begin(&self, number: usize) -> bool {
         let server = &self.servers[number];
         if server.ready.is_empty() || self.busy >= self.workers {
@@ -106,9 +105,9 @@ mod tests {
     use ureq::http::{Method, Uri};
 
     use super::*;
-    use crate::{config::parse_url, engine::slot::ConnectionKey, extension::Target};
+    use crate::{config::parse_url, engine::slot::ConnectionKey, upstream::fetch::Target};
 
-    /// A request of a connection to a server, which has its number in its command.
+    /// A request of a connection to a server, with a number as its command.
     fn fetch(connection: u32, server: usize, number: usize) -> Box<Fetch> {
         let url = parse_url("http://h/").expect("a URL");
         Box::new(Fetch {
@@ -129,13 +128,13 @@ mod tests {
         (fetch.key.slot, fetch.target.server, String::from_utf8_lossy(&fetch.command).into_owned())
     }
 
-    /// Begins all that may begin, and says what that is.
+    /// Begins all requests that may begin, and gives them.
     fn begin_all(schedule: &mut Schedule) -> Vec<Fetch> {
         std::iter::from_fn(|| schedule.begin().map(|fetch| *fetch)).collect()
     }
 
     #[test]
-    fn a_lane_goes_behind_the_others_after_each_request() {
+    fn a_flow_goes_behind_the_others_after_each_request() {
         let mut schedule = Schedule::new(1, 1);
         (0..100).for_each(|number| schedule.enter(fetch(0, 0, number)));
         schedule.enter(fetch(1, 0, 0));
@@ -145,18 +144,18 @@ mod tests {
         while let Some(fetch) = schedule.begin() {
             assert!(schedule.begin().is_none(), "there is one worker");
             order.push(name(&fetch));
-            schedule.done(fetch.lane());
+            schedule.done(fetch.flow());
         }
         let expected: Vec<_> = [(0, "0"), (1, "0"), (2, "0"), (0, "1"), (1, "1"), (0, "2"), (0, "3")]
             .map(|(connection, number)| (connection, 0, number.to_owned()))
             .to_vec();
         assert_eq!(order[..7], expected);
         assert_eq!(order.len(), 103);
-        assert!(schedule.lanes.is_empty() && schedule.busy == 0);
+        assert!(schedule.flows.is_empty() && schedule.busy == 0);
     }
 
     #[test]
-    fn a_lane_has_one_request_under_way_and_its_server_may_have_many() {
+    fn a_flow_has_one_request_under_way_and_its_server_may_have_many() {
         let mut schedule = Schedule::new(16, 1);
         for connection in 0..20 {
             (0..3).for_each(|number| schedule.enter(fetch(connection, 0, number)));
@@ -176,7 +175,7 @@ mod tests {
                 (0..100).for_each(|connection| schedule.enter(fetch(connection, 0, 0)));
                 let hanging = begin_all(&mut schedule).len();
                 assert!((1..=workers.div_ceil(2)).contains(&hanging), "{hanging} of {workers}");
-                // Others come while it hangs, one after the other, and hang too.
+                // Requests to the other servers follow, one server after the other, and hang too.
                 for server in 1..servers.min(workers) {
                     (0..100).for_each(|connection| schedule.enter(fetch(connection, server, 0)));
                     let begun = begin_all(&mut schedule);
@@ -188,7 +187,7 @@ mod tests {
         }
     }
 
-    /// So a worker that finds nothing to begin when no more will come can end: those who are busy do what is left.
+    /// Therefore an idle worker can end once no more requests will come: the busy ones do the rest.
     #[test]
     fn the_end_of_a_request_lets_at_most_one_begin() {
         let mut state = 1_u64;
@@ -208,7 +207,7 @@ mod tests {
                     under_way.extend(begin_all(&mut schedule));
                 } else if !under_way.is_empty() {
                     let fetch = under_way.swap_remove(random(under_way.len()));
-                    schedule.done(fetch.lane());
+                    schedule.done(fetch.flow());
                     done += 1;
                     under_way.extend(schedule.begin().map(|fetch| *fetch));
                     assert!(!schedule.can_begin() && schedule.begin().is_none(), "a second one could have begun");
@@ -216,11 +215,11 @@ mod tests {
                 assert!(under_way.len() <= workers);
             }
             while let Some(fetch) = under_way.pop() {
-                schedule.done(fetch.lane());
+                schedule.done(fetch.flow());
                 done += 1;
                 under_way.extend(schedule.begin().map(|fetch| *fetch));
             }
-            assert_eq!((entered, schedule.lanes.len(), schedule.busy), (done, 0, 0), "nothing is left behind");
+            assert_eq!((entered, schedule.flows.len(), schedule.busy), (done, 0, 0), "nothing is left behind");
         }
     }
 }

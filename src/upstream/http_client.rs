@@ -13,53 +13,53 @@ use ureq::{
 use crate::{
     config::{Allow, Config, parse_url},
     error::{Reason, Refusal, StartError},
-    extension::{Fetch, Target},
 };
 
 use super::{
+    fetch::{Fetch, Target},
     patience::{self, PatientConnector},
     resolver::CachingResolver,
 };
 
-/// Redirects that are followed, one after the other.
+/// The most redirects that a request follows.
 const REDIRECTS_MAX: usize = 5;
-/// Buffers of one connection, in each direction.
+/// The buffer of one connection in each direction.
 const BUFFER_BYTES: usize = 16 * 1024;
-/// How long a connection is kept that nothing is sent over. Shorter than what servers do (Node's waits 5 s), for a request
-/// that meets the server's closing is lost.
+/// How long an idle connection is kept. Shorter than servers keep it (Node's: 5 s), because a request that crosses the
+/// server's close is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// The head of an answer.
+/// The longest head of an answer.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Of a body that nobody wants, what is read so that the connection can be kept.
+/// How much of an unwanted body is read so that the connection can be kept.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 /// A longer `content-type` is not passed on.
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
-/// What sends requests, for all workers.
+/// Sends requests, for all workers.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct HttpClient {
     agent: Agent,
     allow: Arc<Allow>,
     timeout: Duration,
     response_bytes_max: u64,
 }
 
-/// What an upstream server has answered.
+/// The answer of an upstream server.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: Option<String>,
-    /// Empty unless it is wanted.
+    /// Empty unless the sender wants a reply.
     pub(super) body: Vec<u8>,
 }
 
-/// One request after the other, until one is answered that leads no further.
+/// The outcome of one HTTP request: the answer, or the next request.
 enum Step {
     Answered(Answer),
     Redirected(Target),
 }
 
-impl Client {
+impl HttpClient {
     /// # Errors
     /// [`StartError::Config`]: there is a prefix with `https`, and the system has no certificate authorities.
     pub(super) fn new(config: &Config, allow: Arc<Allow>) -> Result<Self, StartError> {
@@ -91,7 +91,7 @@ impl Client {
         Ok(Self { agent, allow, timeout: config.upstream_timeout, response_bytes_max })
     }
 
-    /// Sends a request, and gives what came of it.
+    /// Sends a request, follows its redirects, and gives the answer.
     ///
     /// # Errors
     /// `upstream-failed`, `upstream-timeout`.
@@ -110,7 +110,7 @@ impl Client {
         }
     }
 
-    /// Breaks off all requests, and lets no more begin.
+    /// Breaks off all requests and lets no new one begin.
     pub(super) fn shut_down(&self) {
         self.agent.clone().shutdown();
     }
@@ -126,7 +126,7 @@ impl Client {
         }
     }
 
-    /// Of a message's own headers none is sent but its `content-type`, so no client can say that it is another.
+    /// Of the message's own headers only `content-type` is sent, so that no client can pretend to be another.
     fn send(&self, fetch: &Fetch, target: &Target) -> Result<Response<Body>, Error> {
         let mut head = Request::builder()
             .method(target.method.clone())
@@ -143,7 +143,7 @@ impl Client {
         self.agent.run(head.header(header::CONTENT_TYPE, "application/lhttp").body(&*fetch.body)?)
     }
 
-    /// Where a redirect leads (RFC 9110 §15.4); none if the response is none.
+    /// The target of a redirect (RFC 9110 §15.4); none if the response is no redirect.
     fn redirected(&self, target: &Target, response: &Response<Body>) -> Result<Option<Target>, Refusal> {
         let status = response.status().as_u16();
         let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
@@ -156,7 +156,7 @@ impl Client {
         let out = || failed("the upstream redirects to what --upstream-allow does not allow");
         let url = url.ok_or_else(out)?;
         let uri = Uri::try_from(url.as_str()).map_err(|_| out())?;
-        // As browsers do: a POST that is redirected goes on as a GET, unless the status says otherwise.
+        // As browsers do: a redirected POST becomes a GET, unless the status says otherwise.
         let method = match (status, &target.method) {
             (301 | 302, &Method::POST) => Method::GET,
             (303, method) if *method != Method::HEAD => Method::GET,
@@ -198,23 +198,23 @@ impl Client {
     }
 }
 
-/// What `X-Forwarded-For` says of a peer; one without an address has come over a Unix socket.
+/// The value of `X-Forwarded-For`. A peer without an address has come over a unix socket.
 fn forwarded_for(peer: IpAddr) -> String {
     if peer.is_unspecified() { "unix:".to_owned() } else { peer.to_string() }
 }
 
-/// Whatever is in the sentence, it is one line.
+/// The error `upstream-failed`. The sentence becomes one line, whatever an upstream has put into it.
 pub(super) fn failed(sentence: impl Into<String>) -> Refusal {
     let sentence = sentence.into().replace(|c: char| c.is_control(), " ");
     Refusal::because(Reason::UpstreamFailed, sentence)
 }
 
-/// Reads a body that nobody wants. Whether it is whole does not matter: what matters was in the head.
+/// Reads an unwanted body. An incomplete one is no error: the head has said what matters.
 fn drain(mut response: Response<Body>) {
     let _ = io::copy(&mut response.body_mut().with_config().limit(DRAIN_BYTES_MAX).reader(), &mut io::sink());
 }
 
-/// The `content-type` of an answer, if it can stand in the head of an LHTTP message.
+/// The `content-type` of an answer, if it is valid in the head of an LHTTP message.
 fn content_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     (value.len() <= CONTENT_TYPE_BYTES_MAX).then(|| value.to_owned())

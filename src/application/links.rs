@@ -1,4 +1,4 @@
-//! Which links to peers a message needs, so that only those that need a congested one wait for it.
+//! The links to peers that a message needs: only messages that need a congested link wait for it.
 
 use crate::{
     engine::hub::Hub,
@@ -9,12 +9,12 @@ use crate::{
     },
 };
 
-/// What the user's code may do is not known before it has run: it may need any link.
+/// The user's code may need any link: nobody knows before it has run.
 const ALL: u64 = u64::MAX;
-/// Names that are looked up; a message that has more may need any link.
+/// The most names that are looked up. A message with more counts as one that needs all links.
 const NAMES_MAX: usize = 1024;
 
-/// A bit for each link that the message needs. One that will be refused needs none.
+/// The needed links, a bit for each. A message that will be refused needs none.
 pub(super) fn needed(extensions: &Extensions, head: &mut Head, hub: &mut Hub, payload: &[u8]) -> u64 {
     if !is_lhttp(payload) {
         return if extensions.raw.is_some() { ALL } else { 0 };
@@ -31,7 +31,7 @@ pub(super) fn needed(extensions: &Extensions, head: &mut Head, hub: &mut Hub, pa
     names_need(head, hub, payload).unwrap_or(0)
 }
 
-/// The same for what its control headers ask for; `None` if one of their names is not valid.
+/// The links that the control headers need; none if one of their names is invalid.
 fn names_need(head: &Head, hub: &mut Hub, payload: &[u8]) -> Option<u64> {
     let mut links = 0;
     for (count, name) in head.names(payload, Control::Publish).enumerate() {

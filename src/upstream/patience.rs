@@ -1,8 +1,8 @@
-//! How long a request may take: so much of the time in which this process runs.
+//! Measures a request's time limit only while this process runs.
 //!
-//! A process, a container or a VM can be stopped for longer than `upstream-timeout`. ureq's deadlines are points in time, so
-//! behind such a stop an answer that has long been in the socket would be a timeout. Here a worker waits for input in short
-//! slices instead, each of which is charged with its own length at most, and behind a stop it reads before it judges.
+//! A process, a container or a VM can be suspended for longer than `upstream-timeout`. ureq's deadlines are points in time, so
+//! after such a stop they report a timeout even if the answer is already in the socket. Here a worker waits for input in
+//! short slices. A slice costs at most its own length, and after a stop the worker reads once more before it gives up.
 
 use std::{
     cell::Cell,
@@ -17,37 +17,37 @@ use ureq::{
     },
 };
 
-/// How long one wait for input is, at most.
+/// The longest single wait for input.
 const SLICE: Duration = Duration::from_millis(500);
-/// A wait that is so much longer than it was to be has seen this process stop.
+/// If a wait takes this much longer than asked for, the process was stopped during it.
 const STOPPED: Duration = Duration::from_millis(500);
-/// How often a request whose time is over behind a stop may look once more. Bounded, for a backend that takes a request's
-/// bytes one by one looks like a stop, too.
+/// How often a request may look once more if its time ended in a stop. Bounded, because a backend that takes a request's bytes
+/// one by one looks like a stop, too.
 const LOOKS: u8 = 3;
 
-/// What a request has left.
+/// What is left of a request's time.
 #[derive(Clone, Copy)]
-struct Budget {
+struct Remaining {
     time: Duration,
     looks: u8,
 }
 
 thread_local! {
-    /// Of the request of this worker. A request runs on one thread from its start to its end, while a connection is kept
-    /// for requests of other workers.
-    static BUDGET: Cell<Budget> = const { Cell::new(Budget { time: Duration::ZERO, looks: 0 }) };
+    /// For the request of this worker. A request stays on one thread, but a kept connection may serve other workers later,
+    /// so the time cannot lie with the connection.
+    static REMAINING: Cell<Remaining> = const { Cell::new(Remaining { time: Duration::ZERO, looks: 0 }) };
 }
 
-/// A request of this worker begins, which may take this long.
+/// Begins a request of this worker that may take this long.
 pub(super) fn begin(time: Duration) {
-    BUDGET.set(Budget { time, looks: LOOKS });
+    REMAINING.set(Remaining { time, looks: LOOKS });
 }
 
-/// Waits in slices until `wait` gives something, or the time is over. It is called with a slice's length, and gives
-/// nothing if the slice has passed.
+/// Calls `wait` with the length of a slice, again and again, until it gives a value or the request's time is over. `wait`
+/// gives none when its slice has passed.
 pub(super) fn wait<T>(mut wait: impl FnMut(Duration) -> Option<T>) -> Option<T> {
     loop {
-        let slice = BUDGET.get().time.min(SLICE);
+        let slice = REMAINING.get().time.min(SLICE);
         if slice.is_zero() {
             return None;
         }
@@ -60,22 +60,22 @@ pub(super) fn wait<T>(mut wait: impl FnMut(Duration) -> Option<T>) -> Option<T> 
     }
 }
 
-/// Takes what something took that was to take no more than `most`. If it took much longer, this process was stopped.
+/// Charges the request with the time of a step, at most `most`. If the step took much longer, the process was stopped.
 fn charge(taken: Duration, most: Duration) {
-    let mut budget = BUDGET.get();
-    budget.time = budget.time.saturating_sub(taken.min(most));
-    if budget.time.is_zero() && taken > most + STOPPED && budget.looks > 0 {
-        // What has come while it was stopped is seen by one more look.
-        budget = Budget { time: SLICE, looks: budget.looks - 1 };
+    let mut left = REMAINING.get();
+    left.time = left.time.saturating_sub(taken.min(most));
+    if left.time.is_zero() && taken > most + STOPPED && left.looks > 0 {
+        // One more look finds what came during the stop.
+        left = Remaining { time: SLICE, looks: left.looks - 1 };
     }
-    BUDGET.set(budget);
+    REMAINING.set(left);
 }
 
-/// Makes TCP connections that wait this way.
+/// Makes TCP connections that wait in slices.
 #[derive(Debug, Default)]
 pub(super) struct PatientConnector(TcpConnector);
 
-/// A connection that waits this way.
+/// A connection that waits in slices.
 pub(super) struct Patient<T>(T);
 
 impl Connector for PatientConnector {
@@ -98,11 +98,11 @@ impl Connector for PatientConnector {
             };
             self.0.connect(&details, None)
         };
-        let most = BUDGET.get().time;
+        let most = REMAINING.get().time;
         let mut start = Instant::now();
         let mut connected = connect(most);
         if matches!(connected, Err(Error::Timeout(_))) && start.elapsed() > most + STOPPED {
-            start = Instant::now(); // nothing was sent yet, so it can begin anew
+            start = Instant::now(); // nothing was sent yet, so the connection can be tried again
             connected = connect(most);
         }
         charge(start.elapsed(), most);
@@ -115,10 +115,10 @@ impl<T: Transport> Transport for Patient<T> {
         self.0.buffers()
     }
 
-    /// Nobody knows how much of a write was done when its time was over, so it is not sliced. Behind a stop the system gives
-    /// it its whole time again.
+    /// Not sliced: after a timeout nobody knows how much was written. After a stop the system gives the write its whole time
+    /// again.
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        let (start, most) = (Instant::now(), BUDGET.get().time);
+        let (start, most) = (Instant::now(), REMAINING.get().time);
         let result = self.0.transmit_output(amount, NextTimeout { after: Wait::Exact(most), ..timeout });
         charge(start.elapsed(), most);
         result
@@ -153,7 +153,7 @@ mod tests {
 
     /// What is left, in milliseconds.
     fn left() -> u128 {
-        BUDGET.get().time.as_millis()
+        REMAINING.get().time.as_millis()
     }
 
     #[test]

@@ -1,46 +1,30 @@
 //! The control headers (PROTOCOL.md §2): a message is checked whole, then carried out.
 
-use smallvec::SmallVec;
-
 use crate::{
+    application::upstream::{self, Upstream},
     engine::{hub::Hub, router::Awaited, slot::Slot, subscriptions::Demand},
     error::{Reason, Refusal},
-    extension::upstream::{self, Gate},
+    extension::publish::{check_publish_size, too_many_channels},
     protocol::{
         channel,
-        message::{Control, Head},
+        message::{Control, Head, Parsed},
         multipart,
     },
 };
 
-/// A message and the head that was parsed from it.
-#[derive(Clone, Copy)]
-pub(super) struct Parsed<'m> {
-    pub(super) head: &'m Head,
-    pub(super) payload: &'m [u8],
-    pub(super) is_text: bool,
-}
-
-impl<'m> Parsed<'m> {
-    /// The names in all headers of one kind, in order.
-    fn names(self, control: Control) -> impl Iterator<Item = &'m [u8]> {
-        self.head.names(self.payload, control)
-    }
-}
-
-/// Checks all that a message asks for, before any of it is carried out. Subscriptions that take `pending` are made before
-/// its own.
+/// Checks everything that a message asks for, before any of it is carried out. `pending` is the demand of subscriptions that
+/// will be made before those of the message.
 ///
 /// # Errors
-/// What is wrong; the message must have no effect then.
+/// The first fault. The message must have no effect then.
 pub(super) fn check(
     hub: &Hub,
     slot: Slot,
     message: Parsed<'_>,
     pending: &Demand,
-    gate: Option<&Gate>,
+    upstream: Option<&dyn Upstream>,
 ) -> Result<(), Refusal> {
-    let Parsed { head, payload, .. } = message;
+    let head = message.head;
     if !head.has_controls() {
         return Ok(());
     }
@@ -56,18 +40,18 @@ pub(super) fn check(
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
     }
     if head.has(Control::Upstream) {
-        upstream::check(message, gate)?;
+        upstream::check(message, upstream)?;
     }
-    // Last, for it reads the whole body.
+    // Last, because it reads the whole body.
     if head.has(Control::Multipart)
-        && let Some(value) = head.value(payload, Control::Multipart)
+        && let Some(value) = message.value(Control::Multipart)
     {
-        multipart::check(value, head.body(payload))?;
+        multipart::check(value, message.body())?;
     }
     Ok(())
 }
 
-/// Checks the channels that a message is published to, and gives their number.
+/// Checks the channels of a message's `publish` headers, and gives their number.
 ///
 /// # Errors
 /// `bad-channel`, `forbidden`, `message-too-big`, `too-many-channels`.
@@ -82,7 +66,7 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
             return Err(too_many_channels(channels_max));
         }
         count += 1;
-        channel::check_client(name)?; // what is known may be the system's
+        channel::check_client(name)?; // a known channel may be the system's
         if !hub.router.is_known(name) {
             channel::check_publish(name)?;
         }
@@ -90,48 +74,8 @@ fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
     Ok(count)
 }
 
-/// Checks the channels that a program publishes to, and gives each once, in order. Those of the system's are allowed.
-///
-/// # Errors
-/// `bad-channel`, `too-many-channels`.
-pub(super) fn check_channels<'c>(channels: &[&'c str], channels_max: usize) -> Result<SmallVec<[&'c str; 4]>, Refusal> {
-    let mut checked = SmallVec::new();
-    for &name in channels {
-        if checked.contains(&name) {
-            continue;
-        }
-        if checked.len() == channels_max {
-            return Err(too_many_channels(channels_max));
-        }
-        channel::check_publish(name.as_bytes())?;
-        checked.push(name);
-    }
-    if checked.is_empty() {
-        return Err(Refusal::because(Reason::BadChannel, "there is no channel to publish to"));
-    }
-    Ok(checked)
-}
-
-#[cold]
-fn too_many_channels(channels_max: usize) -> Refusal {
-    let sentence = format!("a message may be published to {channels_max} channels");
-    Refusal::because(Reason::TooManyChannels, sentence)
-}
-
-/// Checks that every node takes a message of this size: NATS has a limit of its own (PROTOCOL.md §7).
-///
-/// # Errors
-/// `message-too-big`.
-pub(super) fn check_publish_size(len: usize, publish_bytes_max: usize) -> Result<(), Refusal> {
-    if len <= publish_bytes_max {
-        return Ok(());
-    }
-    let sentence = format!("the message has {len} bytes, and NATS carries at most {publish_bytes_max}");
-    Err(Refusal::because(Reason::MessageTooBig, sentence))
-}
-
-/// Publishes a message that came over HTTP, where only its `publish` headers count (PROTOCOL.md §3). Gives the number of
-/// channels.
+/// Publishes a message of `POST /publish`, and gives the number of its channels. Of its control headers only `publish` counts
+/// (PROTOCOL.md §3).
 ///
 /// # Errors
 /// `bad-channel`, `bad-header`, `forbidden`, `message-too-big`, `too-many-channels`.
@@ -144,7 +88,7 @@ pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refus
     Ok(channels)
 }
 
-/// Checks the names that a message subscribes to; what `pending` takes is taken before them.
+/// Checks the names of a message's `subscribe` headers. `pending` is the demand of subscriptions that will be made first.
 ///
 /// # Errors
 /// `bad-channel`, `forbidden`, `too-many-subscriptions`.
@@ -156,14 +100,14 @@ pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pendin
         let before = demand.subscriptions;
         hub.router.add_demand(slot, name, kind, &mut demand);
         if demand.subscriptions > before {
-            hub.check_subscriptions(slot, &demand)?; // at once: further names of a refused message cost nothing
+            hub.check_subscriptions(slot, &demand)?; // now, so that the other names of a refused message cost nothing
         }
     }
     Ok(())
 }
 
-/// Carries out what [`check`] found sound, in the order of PROTOCOL.md §2.
-pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Option<&Gate>) {
+/// Carries out a message that [`check`] has found valid, in the order of PROTOCOL.md §2.
+pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream: Option<&dyn Upstream>) {
     let Parsed { head, payload, is_text } = message;
     if !head.has_controls() {
         return;
@@ -179,15 +123,15 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, gate: Op
         hub.publish(message.names(Control::Publish), is_text, payload, except);
     }
     if head.has(Control::Unsubscribe) {
-        // Who is subscribed to a channel of the system's is the system's business.
+        // Only the system ends subscriptions to its channels.
         for name in message.names(Control::Unsubscribe).filter(|name| !channel::is_system(name)) {
             hub.unsubscribe(slot, name, channel::kind(name));
         }
     }
-    if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, gate) {
-        return; // what failed is not acknowledged
+    if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, upstream) {
+        return; // a message whose request was not queued is not acknowledged
     }
-    if let Some(token) = head.value(payload, Control::Ack) {
+    if let Some(token) = message.value(Control::Ack) {
         hub.acknowledge(slot, token, awaited);
     }
 }

@@ -1,14 +1,14 @@
-//! From a core's messages to filters, processors and control headers.
+//! Takes a core's messages to filters, to processors and to their control headers.
 
 use std::{
     cell::RefCell,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use crate::{
-    application::routes,
+    application::{control, links, routes, upstream::Upstream},
     engine::{
         application::{Answer, Application, Route},
         arrival::Role,
@@ -20,47 +20,38 @@ use crate::{
         subscriptions::Demand,
     },
     error::{Fault, Refusal},
-    extension::{
-        Extensions, Processor,
-        context::Context,
-        control::{self, Parsed},
-        effects::Effects,
-        links,
-        profile::{ConnectionId, Profile},
-        request::Request,
-        upstream::Gate,
-    },
+    extension::{ConnectionId, Context, Effects, Extensions, Processor, Profile, Request},
     protocol::{
         http::RequestHead,
-        message::{Control, Head, Message, find_ack, is_lhttp},
+        message::{Control, Head, Message, Parsed, find_ack, is_lhttp},
     },
 };
 
-/// The close code of a connection that a filter does not want (RFC 6455 §7.4.1).
+/// The close code of a connection that a filter has refused (RFC 6455 §7.4.1).
 const POLICY: u16 = 1008;
 
 /// Why a message is not carried out.
-enum Stop {
-    /// The client hears why.
+enum Failure {
+    /// The client gets this error.
     Refused(Refusal),
-    /// Code of ours or the user's panicked: the connection pays for it.
+    /// Our code or the user's has panicked. The connection is closed.
     Panicked,
 }
 
-impl From<Refusal> for Stop {
+impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-/// The application of one core.
+/// The meaning of one core's messages.
 pub(crate) struct Dispatch {
     core: u32,
     extensions: Arc<Extensions>,
     mailbox: Mailbox,
-    /// The way to upstream servers, if any is allowed.
-    gate: Option<Gate>,
-    /// By slot; empty for a server that has no extensions.
+    /// The way to upstream servers, if a prefix is allowed.
+    upstream: Option<Box<dyn Upstream>>,
+    /// By slot; empty if the server has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
     effects: Effects,
@@ -69,13 +60,18 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// The application of core number `core`, which `mailbox` reaches.
-    pub(crate) fn new(core: u32, extensions: Arc<Extensions>, mailbox: Mailbox, gate: Option<Gate>) -> Self {
+    /// For core number `core`; `mailbox` is the way to it.
+    pub(crate) fn new(
+        core: u32,
+        extensions: Arc<Extensions>,
+        mailbox: Mailbox,
+        upstream: Option<Box<dyn Upstream>>,
+    ) -> Self {
         Self {
             core,
             extensions,
             mailbox,
-            gate,
+            upstream,
             profiles: Vec::new(),
             head: Head::default(),
             effects: Effects::default(),
@@ -83,7 +79,7 @@ impl Dispatch {
         }
     }
 
-    /// A whole LHTTP message: checked, then carried out.
+    /// Checks a whole LHTTP message, then carries it out.
     fn message(
         &mut self,
         hub: &mut Hub,
@@ -91,12 +87,12 @@ impl Dispatch {
         head: &mut Head,
         is_text: bool,
         payload: &[u8],
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Failure> {
         parse(hub, head, is_text, payload)?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
-            control::check(hub, slot, parsed, &Demand::default(), self.gate.as_ref())?;
-            control::carry_out(hub, slot, parsed, self.gate.as_ref());
+            control::check(hub, slot, parsed, &Demand::default(), self.upstream.as_deref())?;
+            control::carry_out(hub, slot, parsed, self.upstream.as_deref());
             control::keep_head(hub, slot, parsed);
             return Ok(());
         }
@@ -118,29 +114,29 @@ impl Dispatch {
         match (&processed, self.effects.demand().subscriptions) {
             (Some(_), _) => self.check(hub, slot, parsed)?,
             (None, 0) => {}
-            // All else has been found sound already, and may have taken reading a whole body.
+            // Everything else was checked already. A second check might read the whole body again.
             (None, _) => control::check_subscribe(hub, slot, parsed, self.effects.demand())?,
         }
         let is_changed = filtered.is_some() || processed.is_some();
         let is_text = is_text && (!is_changed || simdutf8::basic::from_utf8(payload).is_ok());
         let parsed = Parsed { head, payload, is_text };
         self.commit(hub, slot);
-        control::carry_out(hub, slot, parsed, self.gate.as_ref());
-        // The filters have heard already that a connection is closed which the processor has closed.
+        control::carry_out(hub, slot, parsed, self.upstream.as_deref());
+        // If the processor has closed the connection, the filters have had their `on_close`.
         if hub.sessions.is_open(slot) { self.filter_after(hub, slot, parsed) } else { Ok(()) }
     }
 
-    /// Checks what the message asks for beside what the user's code has.
+    /// Checks everything that the message asks for, besides the demand of the user's code.
     fn check(&self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Refusal> {
-        control::check(hub, slot, parsed, self.effects.demand(), self.gate.as_ref())
+        control::check(hub, slot, parsed, self.effects.demand(), self.upstream.as_deref())
     }
 
     fn processor(&self, command: &[u8]) -> Option<&Arc<dyn Processor>> {
         if self.extensions.processors.is_empty() { None } else { self.extensions.processors.get(command) }
     }
 
-    /// Runs the before-filters and gives the message that they made of it, if they changed it.
-    fn filter(&mut self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<Option<Vec<u8>>, Stop> {
+    /// Runs the filters' `before_request`. Gives the message if a filter has changed it.
+    fn filter(&mut self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<Option<Vec<u8>>, Failure> {
         let extensions = Arc::clone(&self.extensions);
         let mut changed = None;
         for filter in &extensions.filters {
@@ -153,9 +149,9 @@ impl Dispatch {
         Ok(changed.map(|message| message.encode()))
     }
 
-    /// Runs the command's processor, if it has one, and gives the message that it made of it, if it changed it.
-    fn process(&mut self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<Option<Vec<u8>>, Stop> {
-        let Some(processor) = self.processor(parsed.head.command(parsed.payload)).cloned() else {
+    /// Runs the command's processor, if there is one. Gives the message if the processor has changed it.
+    fn process(&mut self, hub: &Hub, slot: Slot, parsed: Parsed<'_>) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(processor) = self.processor(parsed.command()).cloned() else {
             return Ok(None);
         };
         let mut changed = None;
@@ -171,20 +167,20 @@ impl Dispatch {
         Ok(changed.map(|message| message.encode()))
     }
 
-    fn filter_after(&mut self, hub: &mut Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Stop> {
+    fn filter_after(&mut self, hub: &mut Hub, slot: Slot, parsed: Parsed<'_>) -> Result<(), Failure> {
         let extensions = Arc::clone(&self.extensions);
         for filter in &extensions.filters {
             let request = Request::Borrowed(parsed);
             match self.call(hub, slot, request, parsed.is_text, |context| filter.after_request(context)) {
-                Ok(_) | Err(Stop::Refused(_)) => {} // it is too late to refuse
-                Err(stop) => return Err(stop),
+                Ok(_) | Err(Failure::Refused(_)) => {} // too late to refuse
+                Err(failure) => return Err(failure),
             }
         }
         self.commit(hub, slot);
         Ok(())
     }
 
-    /// Calls the user's code. Gives the message if it was changed, and what the call returned.
+    /// Calls the user's code. Gives the message if the call has changed it, and the call's result.
     fn call<R>(
         &mut self,
         hub: &Hub,
@@ -192,8 +188,8 @@ impl Dispatch {
         request: Request<'_>,
         is_text: bool,
         call: impl FnOnce(&mut Context<'_>) -> R,
-    ) -> Result<(Option<Message>, R), Stop> {
-        let Some(Some(profile)) = self.profiles.get_mut(slot as usize) else { return Err(Stop::Panicked) };
+    ) -> Result<(Option<Message>, R), Failure> {
+        let Some(Some(profile)) = self.profiles.get_mut(slot as usize) else { return Err(Failure::Panicked) };
         let mut context = Context {
             request,
             is_text,
@@ -204,42 +200,42 @@ impl Dispatch {
             slot,
             refusal: None,
         };
-        // What the user's code leaves half done when it panics is its own; ours is the effects, which are dropped.
+        // After a panic our only half-done state is the effects, which are dropped. The user's state is the user's matter.
         match catch_unwind(AssertUnwindSafe(|| call(&mut context))) {
             Ok(result) => match context.refusal.take() {
                 None => Ok((context.request.into_changed(), result)),
-                Some(refusal) => Err(Stop::Refused(refusal)),
+                Some(refusal) => Err(Failure::Refused(refusal)),
             },
-            Err(_) => Err(Stop::Panicked),
+            Err(_) => Err(Failure::Panicked),
         }
     }
 
-    /// Carries out what the user's code has asked for.
+    /// Carries out the effects of the user's code.
     fn commit(&mut self, hub: &mut Hub, slot: Slot) {
         let mut effects = std::mem::take(&mut self.effects);
         effects.commit(self, hub, slot);
         self.effects = effects;
     }
 
-    /// Carries out what one `on_close` has asked for.
-    fn commit_closed(&mut self, hub: &mut Hub, slot: Slot, called: Result<(Option<Message>, ()), Stop>) {
-        if let Err(Stop::Panicked) = called {
-            hub.stats.panics += 1; // the connection is closed already, which is all that a panic costs it
+    /// Carries out the effects of one `on_close`.
+    fn commit_closed(&mut self, hub: &mut Hub, slot: Slot, called: Result<(Option<Message>, ()), Failure>) {
+        if let Err(Failure::Panicked) = called {
+            hub.stats.panics += 1; // the connection is closed already
             self.effects.clear();
         }
         self.commit(hub, slot);
     }
 
-    /// Acts on a message that is not carried out.
-    fn stopped(&mut self, hub: &mut Hub, slot: Slot, stop: Stop, ack: Option<&[u8]>) {
-        match stop {
-            Stop::Refused(refusal) => {
-                // A processor is opened once, so what that asked for would else be lost for ever.
+    /// Ends a message that is not carried out: its sender gets the error, or is closed.
+    fn fail(&mut self, hub: &mut Hub, slot: Slot, failure: Failure, ack: Option<&[u8]>) {
+        match failure {
+            Failure::Refused(refusal) => {
+                // Keep the effects of a processor's `on_open`: it is not called again.
                 self.effects.keep_opening();
                 self.commit(hub, slot);
                 hub.refuse(slot, &refusal, ack);
             }
-            Stop::Panicked => {
+            Failure::Panicked => {
                 self.effects.clear();
                 static LIMIT: LogLimit = LogLimit::new();
                 let id = self.id(hub, slot);
@@ -254,13 +250,13 @@ impl Dispatch {
         ConnectionId::new(self.core, hub.sessions.key(slot))
     }
 
-    /// The profile of an open connection; [`Dispatch::on_open`] made it.
+    /// The profile of an open connection, which [`Dispatch::on_open`] has made.
     fn profile(&mut self, slot: Slot) -> &mut Profile {
         self.profiles[slot as usize].as_mut().expect("an open connection of a server with extensions has a profile")
     }
 }
 
-/// Parses a head, and charges what that costs: it is the larger part of what most messages do.
+/// Parses a head, and charges the connection for it: parsing is most of the work of most messages.
 fn parse(hub: &mut Hub, head: &mut Head, is_text: bool, payload: &[u8]) -> Result<(), Refusal> {
     let parsed = head.parse(payload, is_text, hub.limits.head);
     let head_bytes = if parsed.is_ok() { head.body_start() } else { payload.len().min(hub.limits.head.head_bytes_max) };
@@ -289,9 +285,8 @@ impl Application for Dispatch {
     }
 
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>) {
-        if let Some(gate) = &mut self.gate {
-            // A client of a unix socket has none, and is told of as such.
-            gate.opened(slot, peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip()));
+        if let Some(upstream) = &mut self.upstream {
+            upstream.opened(slot, peer);
         }
         if self.extensions.is_empty() {
             return;
@@ -305,13 +300,14 @@ impl Application for Dispatch {
         let extensions = Arc::clone(&self.extensions);
         self.effects.clear();
         for filter in &extensions.filters {
-            let stop = match self.call(hub, slot, Request::None, true, |context| filter.on_open(context)) {
+            let failure = match self.call(hub, slot, Request::None, true, |context| filter.on_open(context)) {
                 Ok((_, Ok(()))) => continue,
-                Ok((_, Err(refusal))) => Stop::Refused(refusal),
-                Err(stop) => stop,
+                Ok((_, Err(refusal))) => Failure::Refused(refusal),
+                Err(failure) => failure,
             };
-            let reason = if let Stop::Refused(refusal) = &stop { refusal.reason().to_owned() } else { String::new() };
-            self.stopped(hub, slot, stop, None);
+            let reason =
+                if let Failure::Refused(refusal) = &failure { refusal.reason().to_owned() } else { String::new() };
+            self.fail(hub, slot, failure, None);
             hub.close(self, slot, POLICY, &reason);
             return;
         }
@@ -327,9 +323,9 @@ impl Application for Dispatch {
         } else {
             (self.raw(hub, slot, is_text, payload), true)
         };
-        if let Err(stop) = result {
+        if let Err(failure) = result {
             let ack = if is_raw { None } else { find_ack(payload, hub.limits.head) };
-            self.stopped(hub, slot, stop, ack);
+            self.fail(hub, slot, failure, ack);
         }
     }
 
@@ -349,7 +345,7 @@ impl Application for Dispatch {
             let called = self.call(hub, slot, Request::None, true, |context| filter.on_close(context));
             self.commit_closed(hub, slot, called);
         }
-        // The value that the user keeps there may have a destructor of the user's.
+        // The user's value may have a destructor, and that may panic.
         let profile = self.profiles[slot as usize].take();
         hub.application_frees(profile.as_ref().map_or(0, |profile| profile.bytes()));
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(profile)));
@@ -377,8 +373,8 @@ impl Dispatch {
         control::publish(hub, parsed)
     }
 
-    /// A message that is not LHTTP.
-    fn raw(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) -> Result<(), Stop> {
+    /// Handles a message that is not LHTTP.
+    fn raw(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]) -> Result<(), Failure> {
         let Some(handler) = self.extensions.raw.clone() else { return Err(control::not_lhttp().into()) };
         self.effects.clear();
         self.call(hub, slot, Request::Raw(payload), is_text, |context| handler(context))?;

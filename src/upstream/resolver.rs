@@ -1,5 +1,5 @@
-//! Names of upstream servers. The system's look-up knows no time limit, so it runs on a thread of its own: one for a host
-//! at a time, whoever waits for it, and its answer is kept for a while.
+//! Looks up the names of upstream servers. The system's look-up has no time limit, so it runs on a thread of its own, one per
+//! host at a time. All requests to the host share its answer, which is cached for a while.
 
 use std::{
     collections::HashMap,
@@ -22,12 +22,12 @@ use ureq::{
 
 use super::{lock, patience};
 
-/// How long an answer is used. The system does not tell how long it may be.
+/// How long an answer is cached. The system does not tell its time to live.
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Addresses of one host; ureq takes no more.
+/// The most addresses of one host that ureq takes.
 const ADDRESSES_MAX: usize = 16;
 
-/// Looks up, and remembers. The hosts are those of the prefixes, so there are few.
+/// Looks up names and caches the answers. Only the hosts of the prefixes are looked up, so there are few.
 pub(super) struct CachingResolver {
     lookups: Mutex<HashMap<String, Arc<Lookup>>>,
     look_up: fn(&str) -> Result<Vec<SocketAddr>, String>,
@@ -36,12 +36,12 @@ pub(super) struct CachingResolver {
 /// One look-up, under way or answered.
 #[derive(Debug, Default)]
 struct Lookup {
-    answer: Mutex<Option<Answer>>,
+    answer: Mutex<Option<Resolution>>,
     answered: Condvar,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct Resolution {
     at: Instant,
     addresses: Result<Vec<SocketAddr>, String>,
 }
@@ -76,7 +76,7 @@ impl Resolver for CachingResolver {
 }
 
 impl CachingResolver {
-    /// The addresses of `host:port`, or why there are none; nothing if the request's time is over before that is known.
+    /// The addresses of `host:port`, or why there are none. Gives nothing if the request's time is over first.
     fn addresses(&self, host: &str) -> Option<Result<Vec<SocketAddr>, String>> {
         if let Ok(address) = host.parse() {
             return Some(Ok(vec![address]));
@@ -92,7 +92,7 @@ impl CachingResolver {
         })
     }
 
-    /// The look-up of a host that is under way or still good, or a new one.
+    /// The look-up of a host: the one that is under way or still fresh, or a new one.
     fn lookup(&self, host: &str) -> Result<Arc<Lookup>, String> {
         let mut lookups = lock(&self.lookups);
         if let Some(lookup) = lookups.get(host) {
@@ -107,7 +107,7 @@ impl CachingResolver {
         let (asked, name, look_up) = (Arc::clone(&lookup), host.to_owned(), self.look_up);
         let run = move || {
             let addresses = look_up(&name);
-            *lock(&asked.answer) = Some(Answer { at: Instant::now(), addresses });
+            *lock(&asked.answer) = Some(Resolution { at: Instant::now(), addresses });
             asked.answered.notify_all();
         };
         let spawned = thread::Builder::new().name("lhttp-resolver".to_owned()).spawn(run);
@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// What a request gets that may take this long.
+    /// The answer for a request with this time limit.
     fn addresses(resolver: &CachingResolver, host: &str, time: Duration) -> Option<Result<Vec<SocketAddr>, String>> {
         patience::begin(time);
         resolver.addresses(host)

@@ -1,5 +1,5 @@
-//! From workers to cores: what came of requests. No worker waits for a core. What a core does not take at once waits here,
-//! within bounds and in order, and a thread that exists only then tries again.
+//! Carries answers from workers to cores. No worker waits for a core: if a core's inbox is full, answers wait here, bounded
+//! and in order, and a thread retries until all are delivered.
 
 use std::{
     collections::VecDeque,
@@ -18,13 +18,13 @@ use crate::{
 
 use super::{Tally, lock};
 
-/// How long a core has to take what came of a request.
+/// An answer that its core has not taken after this time is dropped.
 const DELIVERY_TIME: Duration = Duration::from_secs(10);
-/// How often it is tried.
+/// The pause between retries.
 const DELIVERY_RETRY: Duration = Duration::from_millis(1);
-/// Bytes that wait for one core; what comes past it is dropped.
+/// Bytes that wait for one core. Further answers are dropped.
 const LATE_BYTES_MAX: usize = 4 << 20;
-/// Letters that wait for one core.
+/// Letters that wait for one core. Further answers are dropped.
 const LATE_LETTERS_MAX: usize = 4096;
 
 /// The way from the workers to the cores.
@@ -39,13 +39,13 @@ pub(super) struct Post {
 struct Late {
     /// By core.
     letters: Vec<Letters>,
-    /// There is a thread that tries again.
+    /// A thread retries.
     is_tried: bool,
     /// The cores have ended.
     is_over: bool,
 }
 
-/// What a core has not taken, with its bytes and the time until which it may.
+/// The answers that wait for one core, each with its bytes and its deadline.
 #[derive(Debug, Default)]
 struct Letters {
     waiting: VecDeque<(Letter, usize, Instant)>,
@@ -58,7 +58,7 @@ impl Post {
         Arc::new(Self { mailboxes, tally, late: Mutex::new(Late { letters, is_tried: false, is_over: false }) })
     }
 
-    /// Sends this to a connection, behind what waits for the same core. What is too much is dropped and counted.
+    /// Sends an answer to a connection, after those that wait for the same core. If too much waits, it is dropped and counted.
     pub(super) fn send(self: &Arc<Self>, core: u32, key: ConnectionKey, payload: Vec<u8>) {
         let bytes = payload.len();
         let mut letter = Letter::Send { key, is_text: true, payload };
@@ -82,11 +82,11 @@ impl Post {
         if !std::mem::replace(&mut late.is_tried, true) {
             let post = Arc::clone(self);
             let spawned = thread::Builder::new().name("lhttp-up-post".to_owned()).spawn(move || post.try_until_empty());
-            late.is_tried = spawned.is_ok(); // if not, the next late one starts it
+            late.is_tried = spawned.is_ok(); // if not, the next late answer tries to start it
         }
     }
 
-    /// The cores have ended: nobody needs what waits or still comes.
+    /// Drops all answers that wait or still come, because the cores have ended.
     pub(super) fn close(&self) {
         let mut late = lock(&self.late);
         late.is_over = true;
@@ -99,7 +99,7 @@ impl Post {
         }
     }
 
-    /// True if nothing waits any more.
+    /// Retries once. True if nothing waits any more.
     fn try_again(&self) -> bool {
         let mut late = lock(&self.late);
         let now = Instant::now();
@@ -119,7 +119,7 @@ impl Post {
 }
 
 impl Letters {
-    /// Posts what the core takes. Gives how many are dropped: their time is over, or the core has ended.
+    /// Posts letters until the core's inbox is full. Gives the number of dropped ones: too late, or the core has ended.
     fn post(&mut self, mailbox: &Mailbox, now: Instant) -> u64 {
         let mut dropped = 0;
         while let Some((letter, bytes, until)) = self.waiting.pop_front() {
@@ -151,7 +151,7 @@ mod tests {
 
     const KEY: ConnectionKey = ConnectionKey { slot: 0, generation: 0 };
 
-    /// A post to so many cores. The polls keep their wakers alive.
+    /// A post to this many cores. The polls keep the wakers alive.
     fn post(cores: usize) -> (Arc<Post>, Vec<Inbox>, Vec<mio::Poll>) {
         let polls: Vec<_> = (0..cores).map(|_| mio::Poll::new().unwrap()).collect();
         let ends = polls.iter().map(|poll| inbox(waker(poll.registry(), mio::Token(0)).unwrap()));

@@ -1,0 +1,51 @@
+//! The bridge, as the server starts and stops it.
+
+use std::{io, sync::Arc, time::Instant};
+
+use crate::{
+    config::{Config, Plan},
+    engine::uplink::Uplink,
+    error::StartError,
+    service::{PreparedService, SecretFiles, Service, Wiring},
+};
+
+use super::{Bridge, Ends, Options, Prepared};
+
+/// The bridge that the options ask for; none without the option `nats`.
+///
+/// # Errors
+/// [`StartError::Config`]: a file that cannot be read or used.
+pub(crate) fn prepare(config: &Config, plan: &Plan) -> Result<Option<Box<dyn PreparedService>>, StartError> {
+    if config.nats.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Bridge::prepare(config, plan.memory_budget_bytes)?)))
+}
+
+impl PreparedService for Prepared {
+    fn secret_files(&self) -> Option<Arc<dyn SecretFiles>> {
+        Some(Arc::clone(&self.options) as Arc<dyn SecretFiles>)
+    }
+
+    fn uplink(&self) -> Option<&Uplink> {
+        Some(&self.uplink)
+    }
+
+    fn start(self: Box<Self>, wiring: Wiring) -> io::Result<Box<dyn Service>> {
+        let Wiring { downlinks, stats, publish_bytes_max, outbox_bytes_max, stop_server, .. } = wiring;
+        let ends = Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max };
+        Ok(Box::new(Bridge::start(*self, ends, stop_server)?))
+    }
+}
+
+impl Service for Bridge {
+    fn stop(&mut self, deadline: Instant) {
+        Bridge::stop(self, deadline);
+    }
+}
+
+impl SecretFiles for Options {
+    fn reread(&self) -> Result<Vec<&'static str>, String> {
+        Options::reread(self)
+    }
+}

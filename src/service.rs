@@ -1,0 +1,77 @@
+//! What runs beside the cores on threads of its own: the bridge to other nodes, the upstream workers. The server knows them
+//! by these traits alone.
+
+use std::{
+    fmt::Debug,
+    io,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Instant,
+};
+
+use crate::{
+    application::Upstream,
+    engine::{
+        counters::{self, Stats},
+        inbox::Mailbox,
+        uplink::{Downlink, Uplink},
+    },
+};
+
+/// A service whose options and files were read and found sound. Dropping it has no effect.
+pub(crate) trait PreparedService {
+    /// The files that it logs in with, if it has any.
+    fn secret_files(&self) -> Option<Arc<dyn SecretFiles>> {
+        None
+    }
+
+    /// The way of core number `core` to upstream servers, if it goes by this service.
+    fn upstream(&self, _core: u32) -> Option<Box<dyn Upstream>> {
+        None
+    }
+
+    /// The link to the service for what the cores publish and want to hear, if it is a bridge to other nodes.
+    fn uplink(&self) -> Option<&Uplink> {
+        None
+    }
+
+    /// Starts its threads.
+    ///
+    /// # Errors
+    /// The system refuses a thread, or what else it needs.
+    fn start(self: Box<Self>, wiring: Wiring) -> io::Result<Box<dyn Service>>;
+}
+
+/// What connects a service that starts with the server.
+#[allow(dead_code)] // a build without one of the services does not read all of it
+pub(crate) struct Wiring {
+    /// The way to each core, by number.
+    pub(crate) mailboxes: Vec<Mailbox>,
+    /// By core, the way back from a service that has an uplink.
+    pub(crate) downlinks: Vec<Downlink>,
+    /// What the service counts.
+    pub(crate) stats: Arc<counters::Shared>,
+    /// The largest message that may be published, which the bridge sets.
+    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
+    /// `outbox-max`, which a reload changes.
+    pub(crate) outbox_bytes_max: Arc<AtomicUsize>,
+    /// Stops the server. A service calls it if its thread ends before it was asked to.
+    pub(crate) stop_server: Box<dyn FnOnce() + Send>,
+}
+
+/// A service that runs. Dropping it stops it at once.
+pub(crate) trait Service: Debug + Send + Sync {
+    /// Adds the numbers that are read off its state rather than counted.
+    fn report(&self, _stats: &mut Stats) {}
+
+    /// Finishes what the cores have left to it, until `deadline` or a little longer, and ends. The cores must have ended.
+    fn stop(&mut self, deadline: Instant);
+}
+
+/// The files that a service logs in with.
+pub(crate) trait SecretFiles: Debug + Send + Sync {
+    /// Reads them again, and uses what is in them from now on. Gives the options whose files have changed.
+    ///
+    /// # Errors
+    /// One sentence that names the option and the file, and no secret; what was read last stays in use.
+    fn reread(&self) -> Result<Vec<&'static str>, String>;
+}
