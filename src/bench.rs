@@ -28,7 +28,7 @@ use crate::{
         session::Ended,
         slot::{ConnectionKey, Slot},
         subscriptions::{AudienceId, Subscriptions},
-        turn::{Sockets, Turn},
+        turn::{Accepted, Event, Places, Sockets, Turn},
         wake::waker,
     },
     error::Refusal,
@@ -199,8 +199,8 @@ struct Feed {
     /// What the connections of these slots have sent, and how much of it was read.
     input: Vec<(Vec<u8>, usize)>,
     accepts: usize,
-    ready: Vec<ConnectionKey>,
-    is_ready: Vec<bool>,
+    /// The connections that have sent something which the turn has not heard of.
+    readable: Vec<ConnectionKey>,
 }
 
 impl Feed {
@@ -208,11 +208,8 @@ impl Feed {
     fn put(&mut self, key: ConnectionKey, input: Vec<u8>) {
         let slot = key.slot as usize;
         self.input.resize_with(self.input.len().max(slot + 1), Default::default);
-        self.is_ready.resize(self.input.len(), false);
         self.input[slot] = (input, 0);
-        if !std::mem::replace(&mut self.is_ready[slot], true) {
-            self.ready.push(key);
-        }
+        self.readable.push(key);
     }
 }
 
@@ -226,33 +223,25 @@ impl Sink for Feed {
 }
 
 impl Sockets for Feed {
-    fn sort_events(&mut self, _: &mut Hub) {}
+    type Stream = ();
+
+    fn events(&mut self) -> impl Iterator<Item = Event> {
+        let told = |key| Event { key, is_writable: false, is_readable: true, is_read_closed: false };
+        self.readable.drain(..).map(told)
+    }
 
     fn has_seen_all(&self) -> bool {
         true
     }
 
-    fn accept(&mut self, hub: &mut Hub, _: Duration) {
-        for _ in 0..std::mem::take(&mut self.accepts) {
-            let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-            self.put(key, HANDSHAKE.as_bytes().to_vec());
-        }
+    fn accept(&mut self, _: Duration) -> io::Result<Accepted<()>> {
+        self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Accepted { stream: (), peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))) })
     }
 
-    fn ready(&mut self) -> &mut Vec<ConnectionKey> {
-        &mut self.ready
-    }
-
-    fn is_ready(&self, slot: Slot) -> bool {
-        self.is_ready[slot as usize]
-    }
-
-    fn set_ready(&mut self, slot: Slot, is_ready: bool) -> bool {
-        std::mem::replace(&mut self.is_ready[slot as usize], is_ready)
-    }
-
-    fn is_read_closed(&self, _: Slot) -> bool {
-        false
+    fn add(&mut self, key: ConnectionKey, (): ()) -> io::Result<()> {
+        self.put(key, HANDSHAKE.as_bytes().to_vec());
+        Ok(())
     }
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
@@ -318,7 +307,8 @@ impl FanOut {
         let (mailbox, inbox) = inbox::inbox(wake);
         let app = Box::new(Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None));
         let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
-        let turn = Turn::new(Hub::new(0, 1, limits()), app, Feed::default(), links, inbox);
+        let places = Places::new(Arc::default(), usize::MAX);
+        let turn = Turn::new(Hub::new(0, 1, limits()), app, Feed::default(), links, inbox, places);
         let publisher = ConnectionKey { slot: 0, generation: 0 };
         let buffer = vec![0; 64 * 1024];
         let mut fan_out = Self { turn, publisher, now: Duration::ZERO, buffer, _poll: poll };
@@ -365,7 +355,7 @@ impl FanOut {
         loop {
             self.turn.take(self.now, self.now, &mut self.buffer);
             self.turn.send();
-            if self.turn.sockets.ready.is_empty() && !self.turn.has_left(false) {
+            if self.turn.sockets.readable.is_empty() && !self.turn.has_left(false) {
                 break;
             }
         }

@@ -29,7 +29,7 @@ use crate::{
         listener::{Buffers, Listener, listen},
         pace::Pace,
         reactor::{Reactor, WAKER},
-        turn::Turn,
+        turn::{Places, Turn},
         uplink::{Downlink, Uplink, link_bridge},
         wake::{Wake, waker},
     },
@@ -240,7 +240,7 @@ impl Builder {
         for core in &mut assembled {
             core.turn.hub.pages = pages.clone();
             if pages.is_some() {
-                core.turn.sockets.reserve_a_few();
+                core.turn.places.reserve_a_few();
             }
             core.turn.hub.has_filters = has_filters;
         }
@@ -276,10 +276,11 @@ impl Builder {
             let gate = upstream.map(|upstream| upstream.gate(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
             let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, gate));
-            let reactor = Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?;
+            let reactor = Reactor::new(end.poll, listeners)?;
+            let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
-                turn: Turn::new(hub, app, reactor, links, end.inbox),
+                turn: Turn::new(hub, app, reactor, links, end.inbox, places),
                 shared: Arc::clone(&shared[number]),
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,

@@ -1,29 +1,22 @@
 //! A core's sockets and its poll: accepting, and which connections have something to read.
 
-mod reserve;
-mod sockets;
-
 use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::VecDeque,
+    io::{self, IoSlice},
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, event::Event};
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
-use crate::{
-    config::RESERVED_PER_CORE,
-    engine::{
-        alarm::Alarm, connection::Connections, hub::Hub, listener::Listener, log_limit::LogLimit, session::Ended,
-        slot::ConnectionKey,
-    },
+use crate::engine::{
+    alarm::Alarm,
+    connection::Connections,
+    listener::Listener,
+    outbox::Sink,
+    session::Ended,
+    slot::{ConnectionKey, Slot},
+    turn::{Accepted, Event, Sockets},
 };
-
-use self::reserve::Reserve;
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -34,29 +27,20 @@ const LISTENERS: usize = usize::MAX - 2;
 
 /// Events taken from one poll; more come with the next.
 const EVENTS_MAX: usize = 1024;
-/// Connections accepted in one turn, and for how long; more in the next.
-const ACCEPTS_PER_TURN: usize = 32;
-const ACCEPT_TIME: Duration = Duration::from_millis(1);
 /// How long accepting waits when there is no file descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What one turn's poll said, beside the connections that it put on the ready list.
+/// The poll of a core, and what is polled.
 pub(crate) struct Reactor {
     poll: Poll,
     alarm: Alarm,
     events: Events,
     listeners: Vec<Listener>,
     connections: Connections,
-    /// Connections that may have something to read.
-    ready: Vec<ConnectionKey>,
-    /// The listener that is first to be asked.
-    next_listener: usize,
-    /// A listener may have more to accept.
-    accepts: bool,
+    /// The listeners that may have more to accept, each once, in the order in which they are asked.
+    waiting: VecDeque<usize>,
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
-    /// Connections over the limit.
-    reserve: Reserve,
     /// When the alarm will end the next poll, if it was set for that.
     wake: Option<Duration>,
     /// When the last poll was to return at the latest.
@@ -65,9 +49,6 @@ pub(crate) struct Reactor {
     polls_left: usize,
     /// The last poll has told of nothing, whatever there was.
     was_interrupted: bool,
-    /// Connections open on all cores, without those over the limit.
-    open: Arc<AtomicUsize>,
-    connections_max: usize,
     /// When it was made.
     start: Instant,
 }
@@ -77,12 +58,7 @@ impl Reactor {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn new(
-        poll: Poll,
-        mut listeners: Vec<Listener>,
-        open: Arc<AtomicUsize>,
-        connections_max: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
         }
@@ -90,26 +66,16 @@ impl Reactor {
             alarm: Alarm::new(poll.registry(), ALARM)?,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
+            waiting: (0..listeners.len()).collect(),
             listeners,
             connections: Connections::default(),
-            ready: Vec::new(),
-            next_listener: 0,
-            accepts: true,
             accept_retry: None,
-            reserve: Reserve::new(RESERVED_PER_CORE),
             wake: None,
             due: Duration::ZERO,
             polls_left: 0,
             was_interrupted: false,
-            open,
-            connections_max,
             start: Instant::now(),
         })
-    }
-
-    /// Connections that are open already stay, however many.
-    pub(crate) fn set_connections_max(&mut self, connections_max: usize) {
-        self.connections_max = connections_max;
     }
 
     /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
@@ -124,126 +90,114 @@ impl Reactor {
         self.due
     }
 
-    /// Whether the polls have told of all that had come, so that what a connection has not said by now it has not sent.
-    fn has_seen_all(&self) -> bool {
-        self.polls_left == 0 && !self.was_interrupted
-    }
-
-    /// Waits for something to happen, at most until `deadline`, and not at all if something is left to do. Says whether
-    /// anything has.
-    pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<bool> {
-        let is_busy = !self.ready.is_empty() || (self.accepts && self.accept_retry.is_none());
+    /// Waits for something to happen, at most until `deadline`, and not at all if there is something to accept. Says whether
+    /// anything has. `connections` is how many are open on this core.
+    pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>, connections: usize) -> io::Result<bool> {
+        let is_busy = !self.waiting.is_empty() && self.accept_retry.is_none();
         let deadline = deadline.into_iter().chain(self.accept_retry).min();
         let wake = self.wake.take();
         self.was_interrupted = false;
         self.due = if is_busy { now } else { deadline.into_iter().chain(wake).min().unwrap_or(Duration::MAX) };
         let timeout = if is_busy { Some(Duration::ZERO) } else { deadline.map(|at| at.saturating_sub(now)) };
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = self.poll.poll(&mut self.events, timeout);
+        let has_happened = match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 self.was_interrupted = true; // as by a stop and a continuation
-                Ok(false)
+                false
             }
-            result => result.map(|()| is_busy || !self.events.is_empty()),
-        }
+            result => result.map(|()| is_busy || !self.events.is_empty())?,
+        };
+        self.polls_left = polls_left(self.polls_left, self.events.iter().count(), connections);
+        Ok(has_happened)
     }
 
-    /// Sorts the events of the last poll: the hub hears who is writable, the ready list gets who is readable.
-    fn sort_events(&mut self, hub: &mut Hub) {
-        let mut count = 0;
-        for event in &self.events {
-            count += 1;
-            match event.token() {
-                WAKER | ALARM => {}
-                token if token.0 > LISTENERS - self.listeners.len() => self.accepts = true,
-                token => sort_event(event, key(token), hub, &mut self.connections, &mut self.ready),
+    /// Takes the next connection of the listener that has waited longest: one that is flooded does not starve the others.
+    fn accept_next(&mut self, now: Duration) -> io::Result<Accepted<TcpStream>> {
+        while let Some(&index) = self.waiting.front() {
+            match self.listeners[index].accept() {
+                Ok((stream, peer)) => {
+                    self.waiting.rotate_left(1);
+                    return Ok(Accepted { stream, peer });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
+                Err(error) if is_out_of_fds(&error) => {
+                    // The edge is spent, so this is tried again by time, and the listener goes on waiting.
+                    self.accept_retry = Some(now + ACCEPT_RETRY);
+                    return Err(error);
+                }
+                Err(error) => log::debug!("a connection was gone before it was accepted: {error}"),
             }
         }
-        self.polls_left = polls_left(self.polls_left, count, hub.connections());
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Sink for Reactor {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.connections.write(slot, slices)
+    }
+}
+
+impl Sockets for Reactor {
+    type Stream = TcpStream;
+
+    fn events(&mut self) -> impl Iterator<Item = Event> {
+        let first_listener = LISTENERS - self.listeners.len();
+        let waiting = &mut self.waiting;
+        self.events.iter().filter_map(move |event| match event.token() {
+            WAKER | ALARM => None,
+            Token(token) if token > first_listener => {
+                let index = LISTENERS - token;
+                if !waiting.contains(&index) {
+                    waiting.push_back(index);
+                }
+                None
+            }
+            token => Some(told(event, key(token))),
+        })
     }
 
-    /// Puts a connection on the ready list, once.
-    fn make_ready(&mut self, key: ConnectionKey) {
-        let connection = self.connections.get(key.slot);
-        if !std::mem::replace(&mut connection.is_ready, true) {
-            self.ready.push(key);
-        }
+    fn has_seen_all(&self) -> bool {
+        self.polls_left == 0 && !self.was_interrupted
     }
 
-    /// Accepts what has come, within the turn's share.
-    fn accept(&mut self, hub: &mut Hub, now: Duration) {
-        if self.accept_retry.is_some_and(|at| now < at) || !self.accepts {
-            return;
+    fn accept(&mut self, now: Duration) -> io::Result<Accepted<TcpStream>> {
+        if self.accept_retry.is_some_and(|at| now < at) {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         self.accept_retry = None;
-        let (mut left, mut left_over) = (ACCEPTS_PER_TURN, self.reserve.accepts_per_turn());
-        let began = Instant::now();
-        for _ in 0..self.listeners.len() {
-            if left == 0 {
-                break;
-            }
-            let index = self.next_listener;
-            // Whoever floods one must not starve the others: the next turn begins behind the one that took it all.
-            self.next_listener = (index + 1) % self.listeners.len();
-            while left > 0 {
-                if left_over == 0 && self.open.load(Ordering::Relaxed) >= self.connections_max {
-                    return; // `accepts` stays set
-                }
-                match self.listeners[index].accept() {
-                    Ok((stream, peer)) => {
-                        left = if began.elapsed() < ACCEPT_TIME { left - 1 } else { 0 };
-                        let is_over = self.admit(hub, stream, peer);
-                        left_over = left_over.saturating_sub(usize::from(is_over));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if is_out_of_fds(&error) => {
-                        // The edge is spent, so this is tried again by time, and `accepts` stays set.
-                        hub.stats.out_of_fds += 1;
-                        self.accept_retry = Some(now + ACCEPT_RETRY);
-                        return;
-                    }
-                    Err(error) => log::debug!("a connection was gone before it was accepted: {error}"),
-                }
-            }
-        }
-        self.accepts = left == 0;
+        self.accept_next(now)
     }
 
-    /// Takes in a connection, and says whether it is over the limit.
-    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, peer: Option<SocketAddr>) -> bool {
-        let is_over = self.open.fetch_add(1, Ordering::Relaxed) >= self.connections_max;
-        if is_over {
-            self.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place
-            self.make_room(hub);
-        }
-        let key = if is_over { hub.open_reserved(peer) } else { hub.open(peer) };
-        let registered =
-            self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
-        self.connections.insert(key.slot, stream, is_over);
-        if is_over {
-            self.reserve.add(key);
-            self.make_ready(key); // in this turn, for in the next it may have to give way
-        }
-        if let Err(error) = registered {
-            static LIMIT: LogLimit = LogLimit::new();
-            LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
-            hub.abandon(key.slot);
-        }
-        is_over
+    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(&mut stream, token(key), interest);
+        self.connections.insert(key.slot, stream);
+        registered
     }
 
-    /// Closes the sockets of the connections that are over.
+    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+        self.connections.read(slot, buffer)
+    }
+
+    fn shut(&mut self, slot: Slot) {
+        self.connections.shut(slot);
+    }
+
     fn close(&mut self, ended: Vec<Ended>) {
         for ended in ended {
-            let slot = ended.slot;
-            let connection = self.connections.remove(ended);
-            if connection.is_reserved {
-                self.reserve.remove(slot);
-            } else {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-            }
+            self.connections.close(ended);
             self.accept_retry = None; // a file descriptor is free again
         }
+    }
+
+    fn close_all(&mut self) {
+        self.connections.close_all();
+    }
+
+    fn clock(&self) -> Duration {
+        self.start.elapsed()
     }
 }
 
@@ -256,26 +210,10 @@ fn polls_left(before: usize, events: usize, connections: usize) -> usize {
     }
 }
 
-fn sort_event(
-    event: &Event,
-    key: ConnectionKey,
-    hub: &mut Hub,
-    connections: &mut Connections,
-    ready: &mut Vec<ConnectionKey>,
-) {
-    if !hub.is_current(key) {
-        return; // closed in an earlier turn, and perhaps its slot has another connection
-    }
-    if event.is_writable() {
-        hub.writable(key.slot);
-    }
-    if event.is_readable() || event.is_read_closed() || event.is_error() {
-        let connection = connections.get(key.slot);
-        connection.is_read_closed |= event.is_read_closed() || event.is_error();
-        if !std::mem::replace(&mut connection.is_ready, true) {
-            ready.push(key);
-        }
-    }
+/// What an event says of a connection.
+fn told(event: &mio::event::Event, key: ConnectionKey) -> Event {
+    let is_read_closed = event.is_read_closed() || event.is_error();
+    Event { key, is_writable: event.is_writable(), is_readable: event.is_readable() || is_read_closed, is_read_closed }
 }
 
 fn token(key: ConnectionKey) -> Token {
@@ -293,15 +231,24 @@ fn is_out_of_fds(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::{
+        net::{SocketAddr, TcpStream},
+        sync::Arc,
+    };
 
     use super::*;
     use crate::{
         config::{Config, Listen},
         engine::{
-            hub::Limits,
+            core::CoreLinks,
+            hub::{Application, Hub, Limits},
+            inbox::inbox_of,
             listener::{Buffers, listen},
+            turn::{ACCEPTS_PER_TURN, Places, Turn},
+            wake::Wake,
         },
+        error::Refusal,
+        protocol::http::RequestHead,
     };
 
     #[test]
@@ -321,12 +268,36 @@ mod tests {
         assert_eq!(polls_left(7, 3, 10_000), 0);
     }
 
+    /// Nobody says anything here.
+    struct Mute;
+
+    impl Application for Mute {
+        fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
+
+        fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
+
+        fn on_publish(&mut self, _: &mut Hub, _: &[u8]) -> Result<usize, Refusal> {
+            Ok(0)
+        }
+
+        fn on_close(&mut self, _: &mut Hub, _: Slot) {}
+    }
+
+    /// A core that listens.
+    fn turn(listeners: Vec<Listener>) -> Turn<Reactor, CoreLinks> {
+        let hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
+        let reactor = Reactor::new(Poll::new().expect("a poll"), listeners).expect("a reactor");
+        let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
+        let (_, inbox) = inbox_of(1, Arc::new(Wake::silent()));
+        Turn::new(hub, Box::new(Mute), reactor, links, inbox, Places::new(Arc::default(), usize::MAX))
+    }
+
     /// Accepts until there are so many, turn after turn: one ends with fewer than it may take if they take long.
-    fn accept_until(reactor: &mut Reactor, hub: &mut Hub, accepted: usize) {
-        while (hub.stats.accepted as usize) < accepted {
-            let before = hub.stats.accepted as usize;
-            reactor.accept(hub, Duration::ZERO);
-            assert!((before + 1..=before + ACCEPTS_PER_TURN).contains(&(hub.stats.accepted as usize)));
+    fn accept_until(turn: &mut Turn<Reactor, CoreLinks>, accepted: usize) {
+        while (turn.hub.stats.accepted as usize) < accepted {
+            let before = turn.hub.stats.accepted as usize;
+            turn.take(Duration::ZERO, Duration::ZERO, &mut [0]);
+            assert!((before + 1..=before + ACCEPTS_PER_TURN).contains(&(turn.hub.stats.accepted as usize)));
         }
     }
 
@@ -335,26 +306,20 @@ mod tests {
         let any: [Listen; 1] = ["127.0.0.1:0".parse().expect("an address")];
         let places: Vec<_> = (0..3).map(|_| listen(&any, 0, 1, Buffers::default()).expect("a free port")).collect();
         let ports: Vec<_> = places.iter().map(|place| place.at.tcp().expect("an address").port()).collect();
-        let listeners: Vec<_> = places.into_iter().flat_map(|place| place.listeners).collect();
-        let mut hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
-        let poll = Poll::new().expect("a poll");
-        let mut reactor = Reactor::new(poll, listeners, Arc::default(), usize::MAX).expect("a reactor");
+        let mut turn = turn(places.into_iter().flat_map(|place| place.listeners).collect());
         let connect = |port: u16| TcpStream::connect(("127.0.0.1", port)).expect("the backlog takes it");
         // A connection is in the backlog when its connect has returned.
         let _clients: Vec<_> =
             [&[ports[0]; 3 * ACCEPTS_PER_TURN][..], &ports[1..]].concat().into_iter().map(connect).collect();
-        accept_until(&mut reactor, &mut hub, ACCEPTS_PER_TURN + 2);
-        let port_of = |slot| {
-            let stream = reactor.connections.get(slot).stream.as_ref().expect("it was accepted");
-            stream.local_addr().expect("it is connected").port()
-        };
-        let mut accepted: Vec<_> = (0..hub.stats.accepted as u32).map(port_of).collect();
+        accept_until(&mut turn, ACCEPTS_PER_TURN + 2);
+        let port_of = |slot| turn.sockets.connections.local_port(slot).expect("it was accepted");
+        let mut accepted: Vec<_> = (0..turn.hub.stats.accepted as u32).map(port_of).collect();
         accepted.sort_unstable();
         accepted.dedup();
         assert_eq!(accepted.len(), 3, "of {ports:?} only {accepted:?} were served");
-        accept_until(&mut reactor, &mut hub, 3 * ACCEPTS_PER_TURN + 2);
-        reactor.accept(&mut hub, Duration::ZERO);
-        assert_eq!(hub.stats.accepted as usize, 3 * ACCEPTS_PER_TURN + 2);
-        assert!(!reactor.accepts);
+        accept_until(&mut turn, 3 * ACCEPTS_PER_TURN + 2);
+        turn.take(Duration::ZERO, Duration::ZERO, &mut [0]);
+        assert_eq!(turn.hub.stats.accepted as usize, 3 * ACCEPTS_PER_TURN + 2);
+        assert!(turn.sockets.waiting.is_empty());
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     engine::{
         hub::{Hub, Limits},
         inbox::{Letter, Mailbox, inbox_of},
-        turn::{Sizes, Sockets, Stop, Turn},
+        turn::{Places, Sizes, Stop, Turn},
         wake::Wake,
     },
     extension::{Dispatch, Extensions},
@@ -44,7 +44,9 @@ impl Node {
         let (mailbox, inbox) = inbox_of(LETTERS_MAX, Arc::new(Wake::silent()));
         let app = Dispatch::new(own, Arc::new(Extensions::default()), mailbox.clone(), None);
         let sockets = Buffers::new(short_writes);
-        let mut turn = Turn::new(Hub::new(own, nodes, limits), Box::new(app), sockets, Batches::new(own, nodes), inbox);
+        let (hub, links) = (Hub::new(own, nodes, limits), Batches::new(own, nodes));
+        let places = Places::new(Arc::default(), usize::MAX);
+        let mut turn = Turn::new(hub, Box::new(app), sockets, links, inbox, places);
         turn.set_small(SIZES, None);
         Self {
             turn,
@@ -130,8 +132,7 @@ impl Node {
         self.turn.send();
         self.turn.take_options(); // of a core's thread, which is not here
         self.turn.hub.invariants();
-        let is_busy = self.turn.hub.wants_turn() || self.turn.has_waiting() || !self.turn.sockets.ready().is_empty();
-        self.due = if is_busy { self.last_turn } else { self.next_deadline().unwrap_or(Duration::MAX) };
+        self.due = if self.turn.is_busy() { self.last_turn } else { self.next_deadline().unwrap_or(Duration::MAX) };
     }
 
     /// Goes on with stopping, behind a turn.

@@ -1,6 +1,7 @@
 //! A node's sockets, as the kernel has them.
 
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -9,12 +10,14 @@ use std::{
 use rand::{RngExt, rngs::StdRng};
 
 use crate::engine::{
-    hub::Hub,
     outbox::Sink,
     session::Ended,
     slot::{ConnectionKey, Slot},
-    turn::Sockets,
+    turn::{Accepted, Event, Sockets},
 };
+
+/// The connection of a socket that is not accepted yet: none that there ever is.
+const NOBODY: ConnectionKey = ConnectionKey { slot: Slot::MAX, generation: 0 };
 
 /// One connection's two directions, as the kernel has them.
 #[derive(Default)]
@@ -36,8 +39,6 @@ pub(crate) struct Socket {
     /// The edges that the server has not heard of.
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// It waits to be read.
-    is_ready: bool,
 }
 
 /// The sockets of a node, by slot; a socket outlives its slot for the client to read the rest.
@@ -48,8 +49,7 @@ pub(super) struct Buffers {
     /// Their connections, once they are accepted.
     keys: Vec<ConnectionKey>,
     /// Those that the node has not accepted yet.
-    accepts: Vec<usize>,
-    ready: Vec<ConnectionKey>,
+    accepts: VecDeque<usize>,
     /// Decides which writes are short.
     short_writes: Option<StdRng>,
 }
@@ -62,18 +62,18 @@ impl Buffers {
     /// A client connects; gives the number of its socket.
     pub(super) fn connect(&mut self) -> usize {
         self.all.push(Socket { room: usize::MAX, ..Socket::default() });
-        self.keys.push(ConnectionKey { slot: Slot::MAX, generation: 0 });
-        self.accepts.push(self.all.len() - 1);
+        self.keys.push(NOBODY);
+        self.accepts.push_back(self.all.len() - 1);
         self.all.len() - 1
     }
 
-    /// Whether a poll would tell of something, or has told of something that is not done.
+    /// Whether a poll would tell of something.
     pub(super) fn has_events(&self) -> bool {
         let has_event = |socket: &Socket| !socket.is_closed && (socket.readable || socket.writable);
-        !self.ready.is_empty() || !self.accepts.is_empty() || self.all.iter().any(has_event)
+        !self.accepts.is_empty() || self.all.iter().any(has_event)
     }
 
-    /// The connection of a socket; of one that is not accepted yet, none that there ever is.
+    /// The connection of a socket.
     #[cfg(test)]
     pub(super) fn key(&self, id: usize) -> ConnectionKey {
         self.keys[id]
@@ -85,49 +85,36 @@ impl Buffers {
 }
 
 impl Sockets for Buffers {
-    fn sort_events(&mut self, hub: &mut Hub) {
-        for (socket, &key) in self.all.iter_mut().zip(&self.keys) {
-            if socket.is_closed || !hub.is_current(key) {
-                continue;
+    /// The socket's number.
+    type Stream = usize;
+
+    fn events(&mut self) -> impl Iterator<Item = Event> {
+        let is_open = |(socket, key): &(&mut Socket, _)| !socket.is_closed && key != &&NOBODY;
+        self.all.iter_mut().zip(&self.keys).filter(is_open).map(|(socket, &key)| {
+            let is_readable = std::mem::take(&mut socket.readable);
+            Event {
+                key,
+                is_writable: std::mem::take(&mut socket.writable),
+                is_readable,
+                is_read_closed: is_readable && (socket.is_finished || socket.is_reset),
             }
-            if std::mem::take(&mut socket.writable) {
-                hub.writable(key.slot);
-            }
-            if std::mem::take(&mut socket.readable) && !std::mem::replace(&mut socket.is_ready, true) {
-                self.ready.push(key);
-            }
-        }
+        })
     }
 
     fn has_seen_all(&self) -> bool {
         true
     }
 
-    fn accept(&mut self, hub: &mut Hub, _: Duration) {
-        for id in std::mem::take(&mut self.accepts) {
-            let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-            self.keys[id] = key;
-            self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
-            assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
-        }
+    fn accept(&mut self, _: Duration) -> io::Result<Accepted<usize>> {
+        let stream = self.accepts.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Accepted { stream, peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))) })
     }
 
-    fn ready(&mut self) -> &mut Vec<ConnectionKey> {
-        &mut self.ready
-    }
-
-    fn is_ready(&self, slot: Slot) -> bool {
-        self.all[self.of(slot)].is_ready
-    }
-
-    fn set_ready(&mut self, slot: Slot, is_ready: bool) -> bool {
-        let id = self.of(slot);
-        std::mem::replace(&mut self.all[id].is_ready, is_ready)
-    }
-
-    fn is_read_closed(&self, slot: Slot) -> bool {
-        let socket = &self.all[self.of(slot)];
-        socket.is_finished || socket.is_reset
+    fn add(&mut self, key: ConnectionKey, id: usize) -> io::Result<()> {
+        self.keys[id] = key;
+        self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
+        assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
+        Ok(())
     }
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {

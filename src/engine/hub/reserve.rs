@@ -59,6 +59,11 @@ impl Hub {
         self.abandon(slot);
     }
 
+    /// What a connection is to be told has not reached it whole: it ends with a reset.
+    pub(crate) fn cut(&mut self, slot: Slot) {
+        self.sessions[slot as usize].is_cut = true;
+    }
+
     /// Counts a connection that is told 503 without a request, or instead of it.
     pub(crate) fn count_turned_away(&mut self) {
         self.stats.turned_away += 1;

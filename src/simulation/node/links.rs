@@ -2,10 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::engine::{
-    hub::Hub,
-    turn::{Links, Taken},
-};
+use crate::engine::turn::{Links, Taken};
 
 /// Batches on their way from one node to another: one, so that links are full often.
 const BATCHES_PER_LINK: usize = 1;
@@ -62,5 +59,9 @@ impl Links for Batches {
         None
     }
 
-    fn hand_to_bridge(&mut self, _: &mut Hub) {}
+    fn is_bridge_full(&self) -> bool {
+        false
+    }
+
+    fn send_to_bridge(&mut self, _: Option<Vec<u8>>, _: impl Iterator<Item = Vec<u8>>) {}
 }
