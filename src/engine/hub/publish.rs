@@ -240,6 +240,7 @@ impl Hub {
             let (start, end) = self.append(frame);
             self.deliver(start, end, None, 1);
         }
+        self.message_done(None);
     }
 
     /// Appends a frame to the turn, and gives its range.
