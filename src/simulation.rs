@@ -4,11 +4,19 @@
 //! `LHTTP_SEED=17 cargo test --lib simulation` runs one seed again, `LHTTP_SEED=0..5000` many.
 
 #[cfg(test)]
+mod abroad;
+#[cfg(test)]
+mod bridge;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
+mod far;
 pub(crate) mod frames;
 pub(crate) mod node;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod rest;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod talk;

@@ -6,8 +6,9 @@ use rand::{Rng, RngExt};
 use tungstenite::protocol::frame::coding::Control;
 
 use super::{
+    bridge::Bridge,
     frames::{self, Incoming, Reader},
-    oracle::{Interval, Publication},
+    oracle::{self, Interval, Publication},
 };
 
 /// How messages begin that another thread of the server sends to one client.
@@ -32,9 +33,17 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// A message that is sound; the subscriptions with these indices are live with its acknowledgement, these over.
-    Sound { live: Vec<usize>, over: Vec<usize> },
+    Sound { live: Vec<usize>, over: Vec<usize>, since: u64 },
     /// One that must be refused.
     Unsound,
+}
+
+/// What a client's words are held against.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'w> {
+    pub(crate) clock: u64,
+    pub(crate) publications: &'w [Publication],
+    pub(crate) bridge: Option<&'w Bridge>,
 }
 
 /// A client.
@@ -68,6 +77,8 @@ pub(crate) struct Client {
     pub(crate) sends: VecDeque<(bool, Vec<u8>)>,
     /// Another thread of the server closes it.
     pub(crate) is_dismissed: bool,
+    /// It was told that only this node knows of a subscription.
+    pub(crate) was_offline: bool,
     /// How often it has received which publication.
     pub(crate) received: HashMap<usize, usize>,
     /// By publisher, the publication that it has received last.
@@ -100,6 +111,7 @@ impl Client {
             responses: VecDeque::new(),
             sends: VecDeque::new(),
             is_dismissed: false,
+            was_offline: false,
             received: HashMap::new(),
             last: HashMap::new(),
             caught_up: 0,
@@ -143,12 +155,12 @@ impl Client {
     }
 
     /// Takes what the server has sent.
-    pub(crate) fn receive(&mut self, bytes: &[u8], rng: &mut impl Rng, clock: u64, publications: &[Publication]) {
+    pub(crate) fn receive(&mut self, bytes: &[u8], rng: &mut impl Rng, known: Known<'_>) {
         self.reader.feed(bytes);
         while let Some(incoming) = self.reader.next() {
             match incoming {
                 Incoming::Response(status, body) => self.response(status, &body),
-                Incoming::Message { is_text, payload } => self.message(is_text, &payload, clock, publications),
+                Incoming::Message { is_text, payload } => self.message(is_text, &payload, known),
                 Incoming::Ping(payload) if self.is_alive() => self.send_control(rng, Control::Pong, &payload),
                 Incoming::Ping(_) => {}
                 Incoming::Pong(payload) => assert_eq!(self.pongs.pop_front(), Some(payload), "{}", self.number),
@@ -169,16 +181,25 @@ impl Client {
         }
     }
 
-    fn message(&mut self, is_text: bool, payload: &[u8], clock: u64, publications: &[Publication]) {
+    fn message(&mut self, is_text: bool, payload: &[u8], known: Known<'_>) {
         let answer = |word: &str| payload.starts_with(format!("LHTTP/1.0 {word}\r\n").as_bytes());
         if answer("ack") || answer("error") {
             let text = std::str::from_utf8(payload).expect("our own words");
             let token = text.split_once("\r\nack:").and_then(|(_, rest)| rest.split_once("\r\n")).expect("a token").0;
             match self.asked.remove(token).expect("an answer to nothing, or twice") {
-                Asked::Sound { live, over } => {
+                Asked::Sound { live, over, since } => {
                     assert!(answer("ack"), "{text}");
-                    live.into_iter().for_each(|index| self.intervals[index].live_at(clock));
-                    over.into_iter().for_each(|index| self.intervals[index].over_at(clock));
+                    let is_offline = text.contains("\r\ncluster:offline\r\n");
+                    let may_be = |bridge: &Bridge| !live.is_empty() && bridge.may_be_offline(since, known.clock);
+                    assert!(!is_offline || known.bridge.is_some_and(may_be), "other nodes are there: {text}");
+                    self.was_offline |= is_offline;
+                    for index in live {
+                        self.intervals[index].live_at(known.clock);
+                        if !is_offline {
+                            self.intervals[index].live_abroad_at(known.clock);
+                        }
+                    }
+                    over.into_iter().for_each(|index| self.intervals[index].over_at(known.clock));
                 }
                 Asked::Unsound => assert!(answer("error"), "what is unsound was carried out"),
             }
@@ -188,10 +209,8 @@ impl Client {
             assert_eq!(self.sends.pop_front().expect("one that was sent"), (is_text, payload.to_vec()));
             return;
         }
-        let body = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
-        let digits = payload[body..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let number: usize = std::str::from_utf8(&payload[body..body + digits]).unwrap().parse().expect("a number");
-        let publication = &publications[number];
+        let number = oracle::number(payload);
+        let publication = &known.publications[number];
         assert!(publication.payload == payload && publication.is_text == is_text, "publication {number} was changed");
         *self.received.entry(number).or_default() += 1;
         let last = self.last.insert(publication.publisher, number).unwrap_or(0);
@@ -226,9 +245,9 @@ impl Client {
     }
 
     /// Everything has come to rest, and nothing is on its way to this client.
-    pub(crate) fn at_rest(&mut self, clock: u64) {
+    pub(crate) fn at_rest(&mut self, clock: u64, bridge: Option<&Bridge>) {
         for interval in &mut self.intervals {
-            interval.at_rest(clock);
+            interval.at_rest(clock, bridge);
         }
         if self.is_alive() && !self.is_stalled {
             self.caught_up = clock;

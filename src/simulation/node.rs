@@ -1,6 +1,8 @@
 //! A core without threads and sockets: it has the turns of `engine/turn.rs`, and buffers instead of a kernel.
 
 #[cfg(test)]
+mod bridged;
+#[cfg(test)]
 mod letters;
 mod links;
 

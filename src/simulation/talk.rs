@@ -27,6 +27,8 @@ const FLAWS: [&str; 11] = [
 ];
 /// Publishers that are no clients are numbered from here, by node.
 const LETTERS: usize = 1_000_000;
+/// Publishers on the other node are numbered from here.
+pub(crate) const ABROAD: usize = 2_000_000;
 
 impl World {
     /// A message with any of the control headers.
@@ -53,7 +55,7 @@ impl World {
         if self.rng.random_bool(0.5) {
             let token = self.clients[index].token();
             head += &format!("ack:{token}\r\n");
-            self.clients[index].asked.insert(token, Asked::Sound { live, over });
+            self.clients[index].asked.insert(token, Asked::Sound { live, over, since: self.clock });
         }
         let (is_text, payload) = self.publication(index, &head, channels);
         let publication = self.publications.last_mut().expect("just made");
@@ -137,7 +139,7 @@ impl World {
     }
 
     /// Makes up a message and notes it; without channels it is one that must not reach anybody.
-    fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
+    pub(super) fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
         let is_text = self.rng.random_bool(0.6);
         let mut publish =
             if channels.is_empty() { String::new() } else { format!("publish:{}\r\n", channels.join(" ")) };
@@ -163,7 +165,7 @@ impl World {
         (is_text, payload)
     }
 
-    fn channels(&mut self) -> Vec<String> {
+    pub(super) fn channels(&mut self) -> Vec<String> {
         let count = if self.rng.random_bool(0.8) { 1 } else { self.rng.random_range(2..4) };
         CHANNELS.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
     }

@@ -5,33 +5,48 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    client::{Client, End},
+    bridge::Bridge,
+    client::{Client, End, Known},
     node::Node,
     oracle::{self, Publication},
 };
 use crate::{
     config::Config,
-    engine::{counters::Stats, hub::Limits},
+    engine::{counters::Stats, hub::Limits, subscriptions::with_fixed_hash},
 };
 use tungstenite::protocol::frame::coding::Control;
 
 /// What an outbox may hold, in bytes.
 pub(super) const OUTBOXES: [usize; 3] = [3_000, 30_000, 1 << 20];
 
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// What the nodes counted.
+    pub(crate) stats: Vec<Stats>,
+    /// Messages of the other node, and what that got.
+    pub(crate) from_abroad: u64,
+    pub(crate) abroad: usize,
+    /// Clients that were told that other nodes are away.
+    pub(crate) offline: usize,
+}
+
 /// All of it.
 pub(crate) struct World {
     pub(super) rng: StdRng,
-    now: Duration,
+    pub(super) now: Duration,
     /// Counts what happens, in order.
     pub(super) clock: u64,
     pub(super) nodes: Vec<Node>,
+    /// The bridge to another node, if there is one.
+    pub(super) bridge: Option<Bridge>,
     /// Nodes that do not get the CPU for so many steps.
     frozen: Vec<usize>,
     freeze_max: usize,
     pub(super) clients: Vec<Client>,
     pub(super) publications: Vec<Publication>,
     /// The first publication that may still be on its way.
-    unsettled: usize,
+    pub(super) unsettled: usize,
     buffer: Vec<u8>,
     pub(super) body_bytes_max: usize,
     pub(super) limits: Limits,
@@ -51,13 +66,14 @@ impl World {
         let is_short = rng.random_bool(0.5);
         let writes = |own: u32| is_short.then(|| StdRng::seed_from_u64(seed + u64::from(own)));
         let node = |own| Node::new(own, nodes, limits.clone(), writes(own));
-        let mut nodes: Vec<Node> = (0..nodes).map(node).collect();
+        let mut nodes: Vec<Node> = with_fixed_hash(|| (0..nodes).map(node).collect());
         if rng.random_bool(0.5) {
             nodes.iter_mut().for_each(|node| node.hub_mut().set_batch_bytes_max(0));
         }
         if let Some(&units) = [None, Some(300), Some(3000)].choose(&mut rng).expect("some").as_ref() {
             nodes.iter_mut().for_each(|node| node.set_small_turns(units));
         }
+        let bridge = rng.random_bool(0.5).then(|| Bridge::new(seed, &mut nodes));
         let freeze_max = *[2, 100, 400].choose(&mut rng).expect("some");
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
         let body_bytes_max =
@@ -69,6 +85,7 @@ impl World {
             frozen: vec![0; nodes.len()],
             freeze_max,
             nodes,
+            bridge,
             clients: Vec::new(),
             publications: Vec::new(),
             unsettled: 0,
@@ -79,8 +96,8 @@ impl World {
         }
     }
 
-    /// Runs it to its end; gives what the nodes counted.
-    pub(crate) fn run(mut self) -> Vec<Stats> {
+    /// Runs it to its end.
+    pub(crate) fn run(mut self) -> Outcome {
         for _ in 0..self.rng.random_range(2..6) {
             self.connect();
         }
@@ -99,7 +116,12 @@ impl World {
             }
         }
         self.finish();
-        self.nodes.iter_mut().map(|node| *node.hub_mut().refresh_stats()).collect()
+        Outcome {
+            stats: self.nodes.iter_mut().map(|node| *node.hub_mut().refresh_stats()).collect(),
+            from_abroad: self.bridge.as_ref().map_or(0, |bridge| bridge.delivered),
+            abroad: self.bridge.as_ref().map_or(0, |bridge| bridge.far.received()),
+            offline: self.clients.iter().filter(|client| client.was_offline).count(),
+        }
     }
 
     /// Everybody goes, and nothing is left.
@@ -118,7 +140,11 @@ impl World {
         let ends = self.clients.iter().filter(|client| !client.is_over).map(|client| client.number);
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub().assert_empty());
-        self.clients.iter().for_each(|client| oracle::check(client, &self.publications));
+        let bridge = self.bridge.as_ref();
+        self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge));
+        if let Some(bridge) = bridge {
+            bridge.far.check(&self.publications, |from, to| bridge.was_there(from, to));
+        }
     }
 
     /// Everything stops, just when something was published: it is to reach everybody nevertheless.
@@ -163,6 +189,7 @@ impl World {
                 self.turn_if_due(node, false); // rarely, so that turns are full
             }
         }
+        self.step_abroad();
         self.frozen.iter_mut().for_each(|steps| *steps = steps.saturating_sub(1));
     }
 
@@ -243,7 +270,7 @@ impl World {
     }
 
     /// Moves up to so many bytes to the server, and all back; true when that was any.
-    fn move_bytes(&mut self, index: usize, most: usize) -> bool {
+    pub(super) fn move_bytes(&mut self, index: usize, most: usize) -> bool {
         let client = &mut self.clients[index];
         let socket = self.nodes[client.node].socket(client.socket);
         if client.is_over {
@@ -278,14 +305,15 @@ impl World {
         let bytes = std::mem::take(&mut socket.outbound);
         let is_over = socket.is_closed || socket.is_shut;
         has_moved |= !bytes.is_empty();
-        client.receive(&bytes, &mut self.rng, self.clock, &self.publications);
+        let known = Known { clock: self.clock, publications: &self.publications, bridge: self.bridge.as_ref() };
+        client.receive(&bytes, &mut self.rng, known);
         if is_over && socket.is_closed {
             client.end_of_input();
         }
         has_moved
     }
 
-    fn turn_if_due(&mut self, node: usize, must: bool) -> bool {
+    pub(super) fn turn_if_due(&mut self, node: usize, must: bool) -> bool {
         let is_due = self.nodes[node].next_turn(self.now).is_some_and(|at| at <= self.now);
         let is_spurious = !must && self.rng.random_bool(0.05);
         if (!is_due && !is_spurious) || (!must && self.frozen[node] > 0) {
@@ -305,62 +333,5 @@ impl World {
             self.nodes[node].is_woken |= self.nodes[peer].has_sent(node); // it had enough without
         }
         true
-    }
-
-    /// Lets everything that is on its way arrive; no more time passes than links need.
-    fn settle(&mut self) {
-        for round in 0.. {
-            assert!(round < 100_000, "it does not come to rest");
-            self.clock += 1;
-            let mut has_moved = false;
-            for index in 0..self.clients.len() {
-                let most = self.rng.random_range(1..200_000);
-                has_moved |= self.move_bytes(index, most);
-            }
-            for node in 0..self.nodes.len() {
-                has_moved |= self.turn_if_due(node, true);
-            }
-            if !has_moved && !self.nodes.iter().any(|node| node.hub().has_batches()) {
-                break;
-            }
-            if !has_moved {
-                self.now += Duration::from_millis(1);
-            }
-        }
-        self.clock += 1;
-        self.at_rest();
-        self.clock += 1;
-    }
-
-    fn at_rest(&mut self) {
-        for node in &self.nodes {
-            assert!(!node.hub().has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
-            assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
-        }
-        for client in &mut self.clients {
-            client.at_rest(self.clock);
-        }
-        for publication in &mut self.publications[self.unsettled..] {
-            publication.settled = self.clock;
-            let publisher = self.clients.get(publication.publisher);
-            publication.is_certain = publisher.is_none_or(|client| client.is_alive() && !client.is_stalled);
-        }
-        self.unsettled = self.publications.len();
-    }
-
-    fn pass_time(&mut self, seconds: u64) {
-        for client in &mut self.clients {
-            client.was_silent |= client.is_stalled || client.is_http || client.is_dawdling;
-        }
-        for _ in 0..seconds * 4 {
-            self.now += Duration::from_millis(250); // so that no turn is late
-            self.settle();
-        }
-    }
-
-    /// The machine stands still, clients and all. Nobody is silent or slow by that.
-    fn stand_still(&mut self, seconds: u64) {
-        self.now += Duration::from_secs(seconds);
-        self.settle();
     }
 }
