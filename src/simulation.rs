@@ -10,6 +10,8 @@ mod bridge;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod far;
 pub(crate) mod frames;
 pub(crate) mod node;

@@ -38,6 +38,15 @@ pub(crate) enum Asked {
     Unsound,
 }
 
+/// A response that is to come.
+pub(crate) struct Expected {
+    pub(crate) status: u16,
+    /// None if it is not known.
+    pub(crate) body: Option<String>,
+    /// What is published by the request.
+    pub(crate) publication: Option<usize>,
+}
+
 /// What a client's words are held against.
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'w> {
@@ -71,8 +80,24 @@ pub(crate) struct Client {
     pub(crate) intervals: Vec<Interval>,
     pub(crate) asked: HashMap<String, Asked>,
     pub(crate) pongs: VecDeque<Vec<u8>>,
-    /// To come over HTTP: status, and the body if it is known.
-    pub(crate) responses: VecDeque<(u16, Option<String>)>,
+    /// To come over HTTP.
+    pub(crate) responses: VecDeque<Expected>,
+    /// The server has a limit on connections that this one may be over.
+    pub(crate) is_limited: bool,
+    /// It is within the limit: it was upgraded, or more than one request is read.
+    pub(crate) is_admitted: bool,
+    /// It was told that it is one too many.
+    pub(crate) was_turned_away: bool,
+    /// It was told so without a look at its request, since others had come.
+    pub(crate) gave_way: bool,
+    /// Its first request had come when it was accepted, and a turn reads all of that.
+    pub(crate) is_in_time: bool,
+    /// The bytes of that request, once it has sent all of them.
+    pub(crate) first_request: Option<usize>,
+    /// It was told that nothing more of what it sends is read.
+    pub(crate) is_done: bool,
+    /// Publications of its that are not carried out.
+    pub(crate) void: Vec<usize>,
     /// To come from other threads of the server, in order.
     pub(crate) sends: VecDeque<(bool, Vec<u8>)>,
     /// Another thread of the server closes it.
@@ -109,6 +134,14 @@ impl Client {
             asked: HashMap::new(),
             pongs: VecDeque::new(),
             responses: VecDeque::new(),
+            is_limited: false,
+            is_admitted: false,
+            was_turned_away: false,
+            gave_way: false,
+            is_in_time: false,
+            first_request: None,
+            is_done: false,
+            void: Vec::new(),
             sends: VecDeque::new(),
             is_dismissed: false,
             was_offline: false,
@@ -122,12 +155,18 @@ impl Client {
 
     /// Whether it may go on sending.
     pub(crate) fn is_alive(&self) -> bool {
-        self.ended.is_none() && self.closed.is_none() && !self.is_over
+        self.ended.is_none() && self.closed.is_none() && !self.is_over && !self.is_done
     }
 
     pub(crate) fn upgrade(&mut self) {
         self.to_send.extend_from_slice(frames::HANDSHAKE.as_bytes());
-        self.responses.push_back((101, None));
+        self.responses.push_back(Expected { status: 101, body: None, publication: None });
+        self.has_asked(0);
+    }
+
+    /// A request was added to what is on its way, of which there were so many bytes before.
+    pub(crate) fn has_asked(&mut self, before: usize) {
+        self.first_request.get_or_insert(self.to_send.len() - before);
     }
 
     pub(crate) fn dawdle(&mut self, bytes: usize) {
@@ -159,7 +198,7 @@ impl Client {
         self.reader.feed(bytes);
         while let Some(incoming) = self.reader.next() {
             match incoming {
-                Incoming::Response(status, body) => self.response(status, &body),
+                Incoming::Response { status, body, is_last } => self.response(status, &body, is_last),
                 Incoming::Message { is_text, payload } => self.message(is_text, &payload, known),
                 Incoming::Ping(payload) if self.is_alive() => self.send_control(rng, Control::Pong, &payload),
                 Incoming::Ping(_) => {}
@@ -169,16 +208,40 @@ impl Client {
         }
     }
 
-    fn response(&mut self, status: u16, body: &[u8]) {
+    fn response(&mut self, status: u16, body: &[u8], is_last: bool) {
+        assert!(!self.is_done, "client {} has had its last response", self.number);
+        self.is_done = is_last;
         if status == 408 {
             assert!(self.was_silent);
             return;
         }
-        let (expected, content) = self.responses.pop_front().expect("a response to nothing");
-        assert_eq!(status, expected);
-        if let Some(content) = content {
+        if status == 503 && self.is_over_limit() {
+            self.was_turned_away = true;
+            self.gave_way = body.is_empty();
+            assert!(!(self.gave_way && self.is_in_time), "the request of client {} is not looked at", self.number);
+            assert!(is_last, "client {} is told that it is one too many, and goes on", self.number);
+            return self.give_up_requests();
+        }
+        let expected = self.responses.pop_front().expect("a response to nothing");
+        assert_eq!(status, expected.status);
+        if let Some(content) = expected.body {
             assert_eq!(String::from_utf8_lossy(body), content);
         }
+        if is_last {
+            assert!(self.is_over_limit() && self.is_http, "client {} is told to go", self.number);
+            self.give_up_requests();
+        }
+        self.is_admitted |= !is_last;
+    }
+
+    /// Whether it may have no place but a reserved one.
+    fn is_over_limit(&self) -> bool {
+        self.is_limited && !self.is_admitted
+    }
+
+    /// Nothing comes of the requests that were not answered.
+    fn give_up_requests(&mut self) {
+        self.void.extend(self.responses.drain(..).filter_map(|expected| expected.publication));
     }
 
     fn message(&mut self, is_text: bool, payload: &[u8], known: Known<'_>) {
@@ -235,11 +298,12 @@ impl Client {
         self.closed = Some(code);
     }
 
-    /// The server has shut its side, and all of it was read.
-    pub(crate) fn end_of_input(&mut self) {
+    /// The server has closed the connection, and all that has come was read. A reset if `is_cut`.
+    pub(crate) fn end_of_input(&mut self, is_cut: bool) {
         self.is_over = true;
         let is_lost = self.ended == Some(End::Reset) || self.was_silent || self.is_expendable || self.was_slow;
-        let is_told = self.closed.is_some() || self.ended == Some(End::Finish);
+        let is_lost = is_lost || (is_cut && self.is_over_limit());
+        let is_told = self.closed.is_some() || self.ended == Some(End::Finish) || self.is_done;
         assert!(is_lost || is_told, "client {} was left without a word", self.number);
         assert!(is_lost || self.reader.is_at_boundary(), "client {} was left inside a frame", self.number);
     }

@@ -5,6 +5,8 @@ mod bridged;
 #[cfg(test)]
 mod letters;
 mod links;
+#[cfg(test)]
+mod places;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

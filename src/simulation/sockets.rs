@@ -36,6 +36,8 @@ pub(crate) struct Socket {
     /// The server has shut its side, or closed the socket.
     pub(crate) is_shut: bool,
     pub(crate) is_closed: bool,
+    /// Something that it was to be sent was given up: the client sees a reset.
+    pub(crate) is_cut: bool,
     /// The edges that the server has not heard of.
     pub(crate) readable: bool,
     pub(crate) writable: bool,
@@ -50,6 +52,9 @@ pub(super) struct Buffers {
     keys: Vec<ConnectionKey>,
     /// Those that the node has not accepted yet.
     accepts: VecDeque<usize>,
+    /// Those that it has, in order, since somebody asked.
+    #[cfg(test)]
+    pub(super) accepted: Vec<usize>,
     /// Decides which writes are short.
     short_writes: Option<StdRng>,
 }
@@ -77,6 +82,18 @@ impl Buffers {
     #[cfg(test)]
     pub(super) fn key(&self, id: usize) -> ConnectionKey {
         self.keys[id]
+    }
+
+    /// Whether a socket was accepted.
+    #[cfg(test)]
+    pub(super) fn is_accepted(&self, id: usize) -> bool {
+        self.keys[id] != NOBODY
+    }
+
+    /// The slots that have a socket.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..).zip(&self.by_slot).filter(|(_, id)| id.is_some()).map(|(slot, _)| slot)
     }
 
     fn of(&self, slot: Slot) -> usize {
@@ -112,6 +129,8 @@ impl Sockets for Buffers {
 
     fn add(&mut self, key: ConnectionKey, id: usize) -> io::Result<()> {
         self.keys[id] = key;
+        #[cfg(test)]
+        self.accepted.push(id);
         self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
         assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
         Ok(())
@@ -139,9 +158,10 @@ impl Sockets for Buffers {
     }
 
     fn close(&mut self, ended: Vec<Ended>) {
-        for Ended { slot, .. } in ended {
+        for Ended { slot, is_cut } in ended {
             let id = self.by_slot[slot as usize].take().expect("a slot is closed once");
             self.all[id].is_closed = true;
+            self.all[id].is_cut = is_cut;
         }
     }
 

@@ -3,7 +3,7 @@
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
-    client::{Asked, DISMISSED, SENT},
+    client::{Asked, DISMISSED, Expected, SENT},
     oracle::{Interval, Publication},
     world::{OUTBOXES, World},
 };
@@ -82,6 +82,7 @@ impl World {
         let (is_text, payload) = self.publication(index, "", channels);
         self.publications.last_mut().expect("just made").is_text = is_text || std::str::from_utf8(&payload).is_ok();
         let client = &mut self.clients[index];
+        let before = client.to_send.len();
         if self.rng.random_bool(0.5) {
             let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", payload.len());
             client.to_send.extend_from_slice(head.as_bytes());
@@ -95,7 +96,19 @@ impl World {
             }
             client.to_send.extend(b"0\r\n\r\n");
         }
-        client.responses.push_back((200, Some(format!("{{\"channels\":{count}}}"))));
+        let body = Some(format!("{{\"channels\":{count}}}"));
+        let publication = Some(self.publications.len() - 1);
+        client.responses.push_back(Expected { status: 200, body, publication });
+        client.has_asked(before);
+    }
+
+    /// Asks over HTTP whether the server is well.
+    pub(super) fn ask_health(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let before = client.to_send.len();
+        client.to_send.extend(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.responses.push_back(Expected { status: 200, body: Some("ok".to_owned()), publication: None });
+        client.has_asked(before);
     }
 
     /// Something is published from another thread.
@@ -117,7 +130,7 @@ impl World {
                 // Lower ones are met with what a connection is sent next, not at once.
                 let other = *OUTBOXES.choose(&mut self.rng).expect("some");
                 self.limits.outbox_bytes_max = self.limits.outbox_bytes_max.max(other);
-                self.nodes[node].post_limits(self.limits.clone());
+                self.nodes[node].post_limits(self.limits.clone(), self.crowd.connections_max);
             }
             // What is sent before the upgrade is done goes nowhere.
             1 if is_upgraded && client.is_alive() => {

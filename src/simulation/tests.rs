@@ -44,10 +44,12 @@ fn nothing_is_lost_or_doubled_or_out_of_order_and_nothing_is_left() {
         assert!(cut.iter().all(|&count| count > 0), "the dice never came to this: {cut:?}");
         assert!(counts.iter().all(|&count| count > 0), "the dice never came to this: {counts:?}");
         assert!(sum(|s| s.timed_out) > 0 && sum(|s| s.refused) > 0 && sum(|s| s.requests) > 0);
+        assert!(sum(|s| s.turned_away) > 0 && sum(|s| s.served_when_full) > 0);
         assert!(sum(|s| s.faults) > 0 && sum(|s| s.stalls) > 0);
         assert!(outcomes.iter().any(|outcome| outcome.from_abroad > 0));
         assert!(outcomes.iter().any(|outcome| outcome.abroad > 0));
         assert!(outcomes.iter().any(|outcome| outcome.offline > 0));
+        assert!(outcomes.iter().any(|outcome| outcome.gave_way > 0));
     }
 }
 

@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::{
     bridge::Bridge,
     client::{Client, End, Known},
+    crowd::Crowd,
     node::Node,
     oracle::{self, Publication},
 };
@@ -27,6 +28,8 @@ pub(crate) struct Outcome {
     /// Messages of the other node, and what that got.
     pub(crate) from_abroad: u64,
     pub(crate) abroad: usize,
+    /// Clients that were one too many, and had to go for others.
+    pub(crate) gave_way: usize,
     /// Clients that were told that other nodes are away.
     pub(crate) offline: usize,
 }
@@ -40,6 +43,7 @@ pub(crate) struct World {
     pub(super) nodes: Vec<Node>,
     /// The bridge to another node, if there is one.
     pub(super) bridge: Option<Bridge>,
+    pub(super) crowd: Crowd,
     /// Nodes that do not get the CPU for so many steps.
     frozen: Vec<usize>,
     freeze_max: usize,
@@ -47,7 +51,9 @@ pub(crate) struct World {
     pub(super) publications: Vec<Publication>,
     /// The first publication that may still be on its way.
     pub(super) unsettled: usize,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
+    /// A turn is long enough for all that a connection sends at once.
+    pub(super) reads_whole: bool,
     pub(super) body_bytes_max: usize,
     pub(super) limits: Limits,
     is_tight: bool,
@@ -70,10 +76,12 @@ impl World {
         if rng.random_bool(0.5) {
             nodes.iter_mut().for_each(|node| node.hub_mut().set_batch_bytes_max(0));
         }
-        if let Some(&units) = [None, Some(300), Some(3000)].choose(&mut rng).expect("some").as_ref() {
+        let units = *[None, Some(300), Some(3000)].choose(&mut rng).expect("some");
+        if let Some(units) = units {
             nodes.iter_mut().for_each(|node| node.set_small_turns(units));
         }
         let bridge = rng.random_bool(0.5).then(|| Bridge::new(seed, &mut nodes));
+        let crowd = Crowd::new(&mut rng, &mut nodes);
         let freeze_max = *[2, 100, 400].choose(&mut rng).expect("some");
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
         let body_bytes_max =
@@ -86,10 +94,12 @@ impl World {
             freeze_max,
             nodes,
             bridge,
+            crowd,
             clients: Vec::new(),
             publications: Vec::new(),
             unsettled: 0,
             buffer,
+            reads_whole: units.is_none(),
             body_bytes_max,
             limits,
             is_tight,
@@ -120,6 +130,7 @@ impl World {
             stats: self.nodes.iter_mut().map(|node| *node.hub_mut().refresh_stats()).collect(),
             from_abroad: self.bridge.as_ref().map_or(0, |bridge| bridge.delivered),
             abroad: self.bridge.as_ref().map_or(0, |bridge| bridge.far.received()),
+            gave_way: self.clients.iter().filter(|client| client.gave_way).count(),
             offline: self.clients.iter().filter(|client| client.was_offline).count(),
         }
     }
@@ -140,6 +151,7 @@ impl World {
         let ends = self.clients.iter().filter(|client| !client.is_over).map(|client| client.number);
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub().assert_empty());
+        self.void_what_was_turned_away();
         let bridge = self.bridge.as_ref();
         self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge));
         if let Some(bridge) = bridge {
@@ -183,6 +195,7 @@ impl World {
             0..4 => self.frozen[node] = self.rng.random_range(1..self.freeze_max),
             4..6 => self.post_letter(node),
             6 if !self.clients.is_empty() => self.post_other_letter(node),
+            7..10 if self.crowd.is_limited() && self.clients.len() < 60 => self.connect(),
             7..50 => self.act(),
             50..75 => self.network(),
             _ => {
@@ -196,9 +209,10 @@ impl World {
     fn connect(&mut self) {
         let node = self.rng.random_range(0..self.nodes.len());
         let socket = self.nodes[node].connect();
-        let is_http = self.rng.random_bool(0.15);
+        let is_http = self.rng.random_bool(if self.crowd.is_limited() { 0.4 } else { 0.15 });
         let mut client = Client::new(self.clients.len(), node, socket, is_http);
         client.is_expendable = self.is_tight;
+        client.is_limited = self.crowd.is_limited();
         if !is_http && self.rng.random_bool(0.1) {
             client.dawdle(self.rng.random_range(0..100));
         } else if !is_http {
@@ -214,7 +228,7 @@ impl World {
             return;
         }
         if self.clients[index].is_http {
-            return self.post(index);
+            return if self.rng.random_bool(0.8) { self.post(index) } else { self.ask_health(index) };
         }
         match self.rng.random_range(0..100) {
             0..70 => self.send_message(index),
@@ -308,7 +322,7 @@ impl World {
         let known = Known { clock: self.clock, publications: &self.publications, bridge: self.bridge.as_ref() };
         client.receive(&bytes, &mut self.rng, known);
         if is_over && socket.is_closed {
-            client.end_of_input();
+            client.end_of_input(socket.is_cut);
         }
         has_moved
     }
@@ -325,7 +339,10 @@ impl World {
                 self.nodes[node].put_batches(peer, batches);
             }
         }
+        self.look_at_requests(node);
+        let before = self.ordinary();
         self.nodes[node].turn(self.now, &mut self.buffer);
+        self.check_accepted(node, before);
         self.nodes[node].end_turn();
         self.nodes[node].go_on_stopping();
         for peer in 0..self.nodes.len() {

@@ -52,6 +52,18 @@ impl Places {
         self.reserved_max = FEW;
     }
 
+    /// Reserves so many places.
+    #[cfg(test)]
+    pub(crate) fn reserve(&mut self, places: usize) {
+        self.reserved_max = places;
+    }
+
+    /// Whether the connection in a slot is over the limit.
+    #[cfg(test)]
+    pub(crate) fn holds(&self, slot: Slot) -> bool {
+        self.reserved.iter().any(|reserved| reserved.slot == slot)
+    }
+
     /// Connections that are open already stay, however many.
     pub(super) fn set_connections_max(&mut self, connections_max: usize) {
         self.connections_max = connections_max;
