@@ -8,6 +8,14 @@ use super::{bridge::Around, talk::ABROAD, world::World};
 const PUBLISHERS: usize = 2;
 
 impl World {
+    /// In some worlds the bridge is there before all clients.
+    pub(super) fn begin_abroad(&mut self) {
+        if self.rng.random() {
+            self.with_bridge(|bridge, around| bridge.come(around.now));
+            self.settle();
+        }
+    }
+
     /// The bridge does something, or the other node publishes.
     pub(super) fn step_abroad(&mut self) {
         if self.bridge.is_none() || self.rng.random_bool(0.5) {

@@ -116,7 +116,7 @@ impl Bridge {
     pub(crate) fn step(&mut self, around: &mut Around<'_>) {
         let core = self.rng.random_range(0..around.nodes.len());
         match self.rng.random_range(0..100) {
-            0..2 if self.is_there => self.go(around.clock),
+            0 if self.is_there => self.go(around.clock),
             0..6 if !self.is_there => self.come(around.now),
             6..9 => {
                 self.width = *[Width::Narrow, Width::Groups, Width::Everything].choose(&mut self.rng).expect("some")
@@ -190,7 +190,8 @@ impl Bridge {
         self.batches.iter_mut().for_each(relay::put_absent);
     }
 
-    fn come(&mut self, now: Duration) {
+    /// The server is there.
+    pub(crate) fn come(&mut self, now: Duration) {
         self.is_there = true;
         self.ask(now);
         self.names.values_mut().for_each(|name| name.question = self.questions);
@@ -200,7 +201,8 @@ impl Bridge {
     fn ask(&mut self, now: Duration) {
         self.questions += 1;
         let last = self.asked.back().map_or(now, |&(_, at, _)| at.max(now));
-        let at = last + Duration::from_micros(self.rng.random_range(0..3000));
+        let longest = *[1, 3_000, 30_000].choose(&mut self.rng).expect("some");
+        let at = last + Duration::from_micros(self.rng.random_range(0..longest));
         self.asked.push_back((self.questions, at, self.heard.clone()));
     }
 

@@ -108,6 +108,7 @@ impl World {
 
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Outcome {
+        self.begin_abroad();
         for _ in 0..self.rng.random_range(2..6) {
             self.connect();
         }
