@@ -60,7 +60,7 @@ pub(crate) struct Bridge {
     batches: Vec<Vec<u8>>,
     /// When it was away: from when on, and until when if that is known.
     outages: Vec<Span>,
-    refusals: Vec<(String, Span)>,
+    refusals: Vec<Refusal>,
     pub(crate) far: Far,
     /// Messages of the other node that went to a core.
     pub(crate) delivered: u64,
@@ -79,6 +79,15 @@ pub(crate) struct Around<'w> {
 struct Span {
     from: u64,
     to: Option<u64>,
+}
+
+/// A name that the server did not take.
+struct Refusal {
+    name: String,
+    /// It lasts until the cores know that it is over.
+    span: Span,
+    /// The server does not take it yet.
+    holds: bool,
 }
 
 impl Span {
@@ -153,11 +162,8 @@ impl Bridge {
         if self.is_online {
             self.outages.iter_mut().for_each(|outage| _ = outage.to.get_or_insert(clock));
         }
-        for (name, refusal) in &mut self.refusals {
-            let is_refused = self.names.get(name).is_some_and(|name| name.state == State::Refused);
-            if !is_refused {
-                refusal.to.get_or_insert(clock);
-            }
+        for refusal in self.refusals.iter_mut().filter(|refusal| !refusal.holds) {
+            refusal.span.to.get_or_insert(clock);
         }
     }
 
@@ -173,13 +179,22 @@ impl Bridge {
 
     /// Whether a name was refused at some time.
     pub(crate) fn was_refused(&self, name: &str, from: u64, to: u64) -> bool {
-        self.refusals.iter().any(|(refused, refusal)| refused == name && refusal.meets(from, to))
+        self.refusals.iter().any(|refusal| refusal.name == name && refusal.span.meets(from, to))
+    }
+
+    /// Whether a name is refused, and was so at this time.
+    pub(crate) fn is_refused_since(&self, name: &str, from: u64) -> bool {
+        self.refusals.iter().any(|refusal| refusal.holds && refusal.name == name && refusal.span.from < from)
+    }
+
+    fn end_refusals(&mut self, are_over: impl Fn(&str) -> bool) {
+        self.refusals.iter_mut().for_each(|refusal| refusal.holds &= !are_over(&refusal.name));
     }
 
     /// Whether it may be said that only this node knows of a subscription. Others that are asked for in between may be what
     /// is refused.
     pub(crate) fn may_be_offline(&self, from: u64, to: u64) -> bool {
-        !self.was_there(from, to) || self.refusals.iter().any(|(_, refusal)| refusal.meets(from, to))
+        !self.was_there(from, to) || self.refusals.iter().any(|refusal| refusal.span.meets(from, to))
     }
 
     fn go(&mut self, clock: u64) {
@@ -188,6 +203,7 @@ impl Bridge {
         self.outages.push(Span::new(clock));
         self.names.values_mut().for_each(|name| name.state = State::Asked);
         self.batches.iter_mut().for_each(relay::put_absent);
+        self.end_refusals(|_| true);
     }
 
     /// The server is there.
@@ -220,6 +236,7 @@ impl Bridge {
                 entry.cores &= !(1 << core);
                 if entry.cores == 0 {
                     self.names.remove(name);
+                    self.end_refusals(|refused| refused == name);
                 }
             }
         }
@@ -261,7 +278,7 @@ impl Bridge {
             }
             if self.rng.random_bool(0.1) {
                 entry.state = State::Refused;
-                self.refusals.push((name.clone(), Span::new(around.clock)));
+                self.refusals.push(Refusal { name: name.clone(), span: Span::new(around.clock), holds: true });
                 each(entry.cores, |core| relay::put_refused(&mut self.batches[core], name.as_bytes(), entry.kind));
             } else {
                 entry.state = State::Live;
@@ -283,6 +300,7 @@ impl Bridge {
             entry.state = State::Live;
             each(entry.cores, |core| relay::put_accepted(&mut self.batches[core], name.as_bytes(), entry.kind));
         }
+        self.end_refusals(|_| true);
     }
 
     /// The other node gets what cores publish. While the server is away that waits, or is lost.

@@ -258,8 +258,11 @@ impl Client {
                     self.was_offline |= is_offline;
                     for index in live {
                         self.intervals[index].live_at(known.clock);
+                        let interval = &mut self.intervals[index];
                         if !is_offline {
-                            self.intervals[index].live_abroad_at(known.clock);
+                            let is_refused = |bridge: &Bridge| bridge.is_refused_since(&interval.name, since);
+                            assert!(!known.bridge.is_some_and(is_refused), "{} is refused: {text}", interval.name);
+                            interval.live_abroad_at(known.clock);
                         }
                     }
                     over.into_iter().for_each(|index| self.intervals[index].over_at(known.clock));
