@@ -1,5 +1,5 @@
-//! Whole servers in virtual time: nodes with their relay links, clients that speak the real protocol, and a network that
-//! cuts, delays and breaks, all from one seed.
+//! Whole servers in virtual time: nodes with their relay links, a bridge to another node, clients that speak the real
+//! protocol, and a network that cuts, delays and breaks, all from one seed.
 //!
 //! `LHTTP_SEED=17 cargo test --lib simulation` runs one seed again, `LHTTP_SEED=0..5000` many.
 

@@ -124,3 +124,46 @@ impl Places {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_connection_gives_way_but_rather_one_that_has_its_answer() {
+        let mut places = Places::new(Arc::default(), 0);
+        places.reserve(3);
+        assert!(places.are_taken() && !places.take());
+        (0..3).for_each(|slot| {
+            assert!(places.make_room(|_| true).is_none());
+            places.take_reserved(slot);
+        });
+        let gives_way = |places: &mut Places, answered: &[Slot]| {
+            let gives_way = places.make_room(|slot| !answered.contains(&slot)).expect("there is no place");
+            (gives_way.slot, gives_way.is_unanswered)
+        };
+        assert_eq!(gives_way(&mut places, &[1, 2]), (1, false));
+        places.take_reserved(3);
+        assert_eq!(gives_way(&mut places, &[1]), (0, true), "one that goes already frees no place again");
+        places.take_reserved(4);
+        [0, 1, 2].into_iter().for_each(|slot| places.free(slot));
+        assert!(places.make_room(|_| true).is_none(), "a place is free");
+        places.take_reserved(0);
+        assert_eq!(gives_way(&mut places, &[]), (3, true));
+    }
+
+    #[test]
+    fn connections_of_all_cores_count_but_none_over_the_limit() {
+        let open = Arc::default();
+        let (mut one, mut other) = (Places::new(Arc::clone(&open), 2), Places::new(Arc::clone(&open), 2));
+        assert!(one.take() && other.take() && !one.take());
+        one.take_reserved(7);
+        one.free(7);
+        assert!(one.are_taken() && other.are_taken());
+        other.free(0);
+        assert!(!one.are_taken() && one.take() && other.are_taken());
+        other.set_connections_max(1);
+        one.free(0);
+        assert!(other.are_taken() && !one.are_taken());
+    }
+}
