@@ -8,8 +8,17 @@ use std::process::ExitCode;
 use lhttp::bench::FanOut;
 
 const MESSAGES: usize = 100;
-const SCENARIOS: [&str; 7] =
-    ["repeated-head", "other-head", "two-channels", "ten-channels", "to-20", "to-1000", "rooms-of-20"];
+const SCENARIOS: [&str; 9] = [
+    "repeated-head",
+    "other-head",
+    "two-channels",
+    "ten-channels",
+    "to-20",
+    "to-100",
+    "to-1000",
+    "rooms-of-20",
+    "post",
+];
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
@@ -28,11 +37,12 @@ fn hub(scenario: &str) -> Option<FanOut> {
     let numbered = |count: usize| (0..count).map(|number| format!("c{number}")).collect::<Vec<_>>();
     // The number of channels, the subscribers of each channel, and the channels of each message.
     let (channels, subscribers, publish): (_, _, fn(usize) -> String) = match scenario {
-        "repeated-head" => (numbered(1), 1, |_| "c0".to_owned()),
+        "repeated-head" | "post" => (numbered(1), 1, |_| "c0".to_owned()),
         "other-head" => (numbered(MESSAGES), 1, |number| format!("c{number}")),
         "two-channels" => (numbered(2), 1, |_| "c0 c1".to_owned()),
         "ten-channels" => (numbered(10), 1, |_| "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9".to_owned()),
         "to-20" => (numbered(1), 20, |_| "c0".to_owned()),
+        "to-100" => (numbered(1), 100, |_| "c0".to_owned()),
         "to-1000" => (numbered(1), 1000, |_| "c0".to_owned()),
         "rooms-of-20" => (numbered(50), 20, |number| format!("c{}", number % 50)),
         _ => return None,
@@ -41,5 +51,6 @@ fn hub(scenario: &str) -> Option<FanOut> {
     let message = |number| format!("LHTTP/1.0 chat\r\npublish:{}\r\n\r\n{body}", publish(number)).into_bytes();
     let messages: Vec<_> = (0..MESSAGES).map(message).collect();
     let channels: Vec<_> = channels.iter().map(|name| (&name[..], subscribers)).collect();
-    Some(FanOut::mixed(&channels, &messages.iter().map(Vec::as_slice).collect::<Vec<_>>()))
+    let build = if scenario == "post" { FanOut::posted } else { FanOut::mixed };
+    Some(build(&channels, &messages.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }

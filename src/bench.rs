@@ -21,6 +21,7 @@ use crate::{
     application::Dispatch,
     config::Config,
     engine::{
+        arrival::Role,
         core::CoreLinks,
         hub::Hub,
         inbox,
@@ -30,7 +31,7 @@ use crate::{
         session::Ended,
         slot::{ConnectionKey, Slot},
         subscriptions::{AudienceId, Subscriptions},
-        turn::{Sockets, Turn},
+        turn::{Accepted, Event, Places, Sockets, Turn},
         wake::waker,
     },
     error::Refusal,
@@ -201,8 +202,10 @@ struct Feed {
     /// What the connections of these slots have sent, and how much of it was read.
     input: Vec<(Vec<u8>, usize)>,
     accepts: usize,
-    ready: Vec<ConnectionKey>,
-    is_ready: Vec<bool>,
+    /// What each connection that is accepted has sent by then.
+    greeting: Vec<u8>,
+    /// The connections that have sent something which the turn has not heard of.
+    readable: Vec<ConnectionKey>,
 }
 
 impl Feed {
@@ -210,11 +213,8 @@ impl Feed {
     fn put(&mut self, key: ConnectionKey, input: Vec<u8>) {
         let slot = key.slot as usize;
         self.input.resize_with(self.input.len().max(slot + 1), Default::default);
-        self.is_ready.resize(self.input.len(), false);
         self.input[slot] = (input, 0);
-        if !std::mem::replace(&mut self.is_ready[slot], true) {
-            self.ready.push(key);
-        }
+        self.readable.push(key);
     }
 }
 
@@ -228,33 +228,25 @@ impl Sink for Feed {
 }
 
 impl Sockets for Feed {
-    fn sort_events(&mut self, _: &mut Hub) {}
+    type Stream = ();
+
+    fn events(&mut self) -> impl Iterator<Item = Event> {
+        let told = |key| Event { key, is_writable: false, is_readable: true, is_read_closed: false };
+        self.readable.drain(..).map(told)
+    }
 
     fn has_seen_all(&self) -> bool {
         true
     }
 
-    fn accept(&mut self, hub: &mut Hub, _: Duration) {
-        for _ in 0..std::mem::take(&mut self.accepts) {
-            let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-            self.put(key, HANDSHAKE.as_bytes().to_vec());
-        }
+    fn accept(&mut self, _: Duration, _: impl Fn(Role) -> bool) -> io::Result<Accepted<()>> {
+        self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Accepted { stream: (), peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))), role: Role::Public })
     }
 
-    fn ready(&mut self) -> &mut Vec<ConnectionKey> {
-        &mut self.ready
-    }
-
-    fn is_ready(&self, slot: Slot) -> bool {
-        self.is_ready[slot as usize]
-    }
-
-    fn set_ready(&mut self, slot: Slot, is_ready: bool) -> bool {
-        std::mem::replace(&mut self.is_ready[slot as usize], is_ready)
-    }
-
-    fn is_read_closed(&self, _: Slot) -> bool {
-        false
+    fn add(&mut self, key: ConnectionKey, (): ()) -> io::Result<()> {
+        self.put(key, self.greeting.clone());
+        Ok(())
     }
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
@@ -315,32 +307,60 @@ impl FanOut {
     /// # Panics
     /// If the system has no descriptor left for a poll.
     pub fn mixed(channels: &[(&str, usize)], messages: &[&[u8]]) -> Self {
+        let mut burst = Vec::new();
+        messages.iter().for_each(|message| push_client_frame(&mut burst, MASK_NONE, message));
+        let mut fan_out = Self::subscribed(channels);
+        fan_out.publisher = fan_out.connect(HANDSHAKE.as_bytes());
+        fan_out.begin(burst)
+    }
+
+    /// The same, but that each message is the body of a `POST /publish`.
+    ///
+    /// # Panics
+    /// If the system has no descriptor left for a poll.
+    pub fn posted(channels: &[(&str, usize)], messages: &[&[u8]]) -> Self {
+        let mut burst = Vec::new();
+        for message in messages {
+            let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", message.len());
+            burst.extend_from_slice(head.as_bytes());
+            burst.extend_from_slice(message);
+        }
+        let mut fan_out = Self::subscribed(channels);
+        fan_out.publisher = fan_out.connect(b"");
+        fan_out.begin(burst)
+    }
+
+    /// A hub with so many subscribers of each channel.
+    fn subscribed(channels: &[(&str, usize)]) -> Self {
         let poll = mio::Poll::new().expect("a poll");
         let wake = waker(poll.registry(), mio::Token(0)).expect("a waker");
         let (mailbox, inbox) = inbox::inbox(wake);
         let app = Box::new(Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None));
         let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
-        let turn = Turn::new(Hub::new(0, 1, limits()), app, Feed::default(), links, inbox);
+        let places = Places::new(Arc::default(), usize::MAX);
+        let turn = Turn::new(Hub::new(0, 1, limits()), app, Feed::default(), links, inbox, places);
         let publisher = ConnectionKey { slot: 0, generation: 0 };
         let buffer = vec![0; 64 * 1024];
         let mut fan_out = Self { turn, publisher, now: Duration::ZERO, buffer, _poll: poll };
-        fan_out.publisher = fan_out.connect();
         for (channel, subscribers) in channels {
             let mut subscribe = Vec::new();
             let message = format!("LHTTP/1.0 chat\r\nsubscribe:{channel}\r\n\r\n");
             push_client_frame(&mut subscribe, MASK_NONE, message.as_bytes());
             for _ in 0..*subscribers {
-                let key = fan_out.connect();
+                let key = fan_out.connect(HANDSHAKE.as_bytes());
                 fan_out.turn.sockets.put(key, subscribe.clone());
                 fan_out.run();
             }
         }
-        let mut burst = Vec::new();
-        messages.iter().for_each(|message| push_client_frame(&mut burst, MASK_NONE, message));
-        fan_out.turn.sockets.put(fan_out.publisher, burst);
-        fan_out.run();
-        fan_out.now += ALONE_AFTER; // nobody else says anything any more
         fan_out
+    }
+
+    /// Sends the burst for the first time.
+    fn begin(mut self, burst: Vec<u8>) -> Self {
+        self.turn.sockets.put(self.publisher, burst);
+        self.run();
+        self.now += ALONE_AFTER; // nobody else says anything any more
+        self
     }
 
     /// Takes the burst from the publisher and writes what it comes to: one turn, if it is not full before.
@@ -355,8 +375,9 @@ impl FanOut {
         Delivered { messages: self.turn.hub.router.counts().1 - before, bytes, writes }
     }
 
-    fn connect(&mut self) -> ConnectionKey {
+    fn connect(&mut self, greeting: &[u8]) -> ConnectionKey {
         self.turn.sockets.accepts = 1;
+        self.turn.sockets.greeting = greeting.to_vec();
         self.run();
         let slot = self.turn.sockets.input.len() as Slot - 1;
         self.turn.hub.sessions.key(slot)
@@ -367,7 +388,7 @@ impl FanOut {
         loop {
             self.turn.take(self.now, self.now, &mut self.buffer);
             self.turn.send();
-            if self.turn.sockets.ready.is_empty() && !self.turn.has_left(false) {
+            if self.turn.sockets.readable.is_empty() && !self.turn.has_left(false) {
                 break;
             }
         }

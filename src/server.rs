@@ -24,7 +24,7 @@ use crate::{
         listener::Listener,
         pace::Pace,
         reactor::Reactor,
-        turn::Turn,
+        turn::{Places, Turn},
     },
     error::StartError,
     extension::{Context, Extensions, Filter, Processor},
@@ -242,10 +242,11 @@ impl Builder {
             let upstream = services.iter().find_map(|service| service.upstream(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
             let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream));
-            let reactor = Reactor::new(end.poll, listeners, Arc::clone(&open), plan.connections_max)?;
+            let reactor = Reactor::new(end.poll, listeners)?;
+            let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
-                turn: Turn::new(hub, app, reactor, links, end.inbox),
+                turn: Turn::new(hub, app, reactor, links, end.inbox, places),
                 shared: end.counters,
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,

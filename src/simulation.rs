@@ -1,14 +1,24 @@
-//! Whole servers in virtual time: nodes with their relay links, clients that speak the real protocol, and a network
-//! that cuts, delays and breaks connections. One seed decides everything.
+//! Whole servers in virtual time: nodes with their relay links, a bridge to another node, clients that speak the real
+//! protocol, and a network that cuts, delays and breaks connections. One seed decides everything.
 //!
 //! `LHTTP_SEED=17 cargo test --lib simulation` runs one seed again, `LHTTP_SEED=0..5000` many.
 
 #[cfg(test)]
+mod abroad;
+#[cfg(test)]
+mod bridge;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
+mod crowd;
+#[cfg(test)]
+mod far;
 pub(crate) mod frames;
 pub(crate) mod node;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod rest;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod talk;

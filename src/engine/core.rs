@@ -50,7 +50,7 @@ impl Core {
         let mut now = start.elapsed();
         loop {
             let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
-            let had_events = self.turn.sockets.poll(now, deadline)?;
+            let had_events = self.turn.sockets.poll(now, deadline, self.turn.hub.sessions.len())?;
             now = start.elapsed();
             let due = self.turn.sockets.due();
             let had_input = self.turn.take(now, due, &mut buffer) || had_events;
@@ -99,7 +99,6 @@ impl Core {
     }
 
     fn set_options(&mut self, options: &Options) {
-        self.turn.sockets.set_connections_max(options.connections_max);
         self.busy_poll = options.busy_poll;
         self.pace = Pace::new(options.coalesce);
     }

@@ -2,8 +2,14 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+#[cfg(not(test))]
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
+
+#[cfg(test)]
+use self::fixed::RandomState;
+#[cfg(test)]
+pub(crate) use self::fixed::with_fixed_hash;
 
 /// Below this capacity a table is not worth shrinking.
 const KEPT_ENTRIES: usize = 64;
@@ -79,6 +85,43 @@ impl Index {
 /// independent up to 2^25 entries; beyond, tags merely tell less.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
+}
+
+/// For the simulation: hashes that are the same each time, so that a seed gives the same run.
+#[cfg(test)]
+mod fixed {
+    use std::{cell::Cell, hash::BuildHasher};
+
+    use foldhash::quality::{FoldHasher, SeedableRandomState};
+
+    thread_local! {
+        static IS_FIXED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Every index that is made in `of` hashes in the same way.
+    pub(crate) fn with_fixed_hash<T>(of: impl FnOnce() -> T) -> T {
+        IS_FIXED.set(true);
+        let made = of();
+        IS_FIXED.set(false);
+        made
+    }
+
+    /// A random state, but in [`with_fixed_hash`].
+    pub(super) struct RandomState(SeedableRandomState);
+
+    impl Default for RandomState {
+        fn default() -> Self {
+            Self(if IS_FIXED.get() { SeedableRandomState::fixed() } else { SeedableRandomState::random() })
+        }
+    }
+
+    impl BuildHasher for RandomState {
+        type Hasher = FoldHasher<'static>;
+
+        fn build_hasher(&self) -> Self::Hasher {
+            self.0.build_hasher()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,23 +1,24 @@
 //! A core's sockets and its poll: it accepts connections, and says which have something to read.
 
-mod quota;
-mod reserve;
-mod sockets;
-
 use std::{
-    io,
-    sync::{Arc, atomic::AtomicUsize},
+    collections::VecDeque,
+    io::{self, IoSlice},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, event::Event};
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 use crate::engine::{
-    alarm::Alarm, arrival::Arrival, connection::Connections, hub::Hub, listener::Listener, log_limit::LogLimit,
-    session::Ended, slot::ConnectionKey,
+    alarm::Alarm,
+    arrival::Role,
+    connection::Connections,
+    listener::Listener,
+    outbox::{Sink, Written},
+    session::Ended,
+    slot::{ConnectionKey, Slot},
+    turn::{Accepted, Event, Sockets},
 };
-
-use self::quota::Quotas;
 
 /// The token of the core's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -28,10 +29,6 @@ const LISTENERS: usize = usize::MAX - 2;
 
 /// Events of one poll. The next poll brings more.
 const EVENTS_MAX: usize = 1024;
-/// Connections accepted in one turn.
-const ACCEPTS_PER_TURN: usize = 32;
-/// The time after which a turn accepts no more.
-const ACCEPT_TIME: Duration = Duration::from_millis(1);
 /// How long accepting waits when no file descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -42,16 +39,10 @@ pub(crate) struct Reactor {
     events: Events,
     listeners: Vec<Listener>,
     connections: Connections,
-    /// Connections that may have something to read.
-    ready: Vec<ConnectionKey>,
-    /// The listener from which the next turn accepts first.
-    next_listener: usize,
-    /// A listener may have more to accept.
-    accepts: bool,
+    /// The listeners that may have more to accept, each once, in the order in which they are asked.
+    waiting: VecDeque<usize>,
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
-    /// How many connections there may be.
-    quotas: Quotas,
     /// When the alarm will end the next poll, if it was set for that.
     wake: Option<Duration>,
     /// When the last poll was to return at the latest.
@@ -69,12 +60,7 @@ impl Reactor {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn new(
-        poll: Poll,
-        mut listeners: Vec<Listener>,
-        open: Arc<AtomicUsize>,
-        connections_max: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
         }
@@ -82,24 +68,16 @@ impl Reactor {
             alarm: Alarm::new(poll.registry(), ALARM)?,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
+            waiting: (0..listeners.len()).collect(),
             listeners,
             connections: Connections::default(),
-            ready: Vec::new(),
-            next_listener: 0,
-            accepts: true,
             accept_retry: None,
-            quotas: Quotas::new(open, connections_max),
             wake: None,
             due: Duration::ZERO,
             polls_left: 0,
             was_interrupted: false,
             start: Instant::now(),
         })
-    }
-
-    /// Connections that are open already stay, however many.
-    pub(crate) fn set_connections_max(&mut self, connections_max: usize) {
-        self.quotas.set_connections_max(connections_max);
     }
 
     /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
@@ -114,122 +92,135 @@ impl Reactor {
         self.due
     }
 
-    /// Whether the polls have reported everything that had arrived. If so, a connection that is not ready has sent nothing.
-    fn has_seen_all(&self) -> bool {
-        self.polls_left == 0 && !self.was_interrupted
-    }
-
-    /// Waits for events, at most until `deadline`, and not at all if work is left. Says whether there is anything to do.
-    pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>) -> io::Result<bool> {
-        let is_busy = !self.ready.is_empty() || (self.accepts && self.accept_retry.is_none());
+    /// Waits for something to happen, at most until `deadline`, and not at all if there is something to accept. Says whether
+    /// anything has. `connections` is how many are open on this core.
+    pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>, connections: usize) -> io::Result<bool> {
+        let is_busy = !self.waiting.is_empty() && self.accept_retry.is_none();
         let deadline = deadline.into_iter().chain(self.accept_retry).min();
         let wake = self.wake.take();
         self.was_interrupted = false;
         self.due = if is_busy { now } else { deadline.into_iter().chain(wake).min().unwrap_or(Duration::MAX) };
         let timeout = if is_busy { Some(Duration::ZERO) } else { deadline.map(|at| at.saturating_sub(now)) };
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = self.poll.poll(&mut self.events, timeout);
+        let has_happened = match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
                 self.was_interrupted = true; // as by a stop and a continuation
-                Ok(false)
+                false
             }
-            result => result.map(|()| is_busy || !self.events.is_empty()),
-        }
+            result => result.map(|()| is_busy || !self.events.is_empty())?,
+        };
+        self.polls_left = polls_left(self.polls_left, self.events.iter().count(), connections);
+        Ok(has_happened)
     }
 
-    /// Sorts the events of the last poll: the hub hears of writable connections, the ready list gets readable ones.
-    fn sort_events(&mut self, hub: &mut Hub) {
-        let mut count = 0;
-        for event in &self.events {
-            count += 1;
-            match event.token() {
-                WAKER | ALARM => {}
-                token if token.0 > LISTENERS - self.listeners.len() => self.accepts = true,
-                token => sort_event(event, key(token), hub, &mut self.connections, &mut self.ready),
+    /// Takes the next connection of the listener that has waited longest, of those whose role `takes` allows. A flood on one
+    /// listener does not starve the others: it goes behind them.
+    fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
+        for _ in 0..self.waiting.len() {
+            let Some(&index) = self.waiting.front() else { break };
+            let role = self.listeners[index].role;
+            if !takes(role) {
+                self.waiting.rotate_left(1);
+                continue;
+            }
+            match self.accept_from(index) {
+                Ok((stream, peer)) => {
+                    self.waiting.rotate_left(1);
+                    return Ok(Accepted { stream, peer, role });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
+                Err(error) => {
+                    // The edge is spent, so this is tried again by time, and the listener goes on waiting.
+                    self.accept_retry = Some(now + ACCEPT_RETRY);
+                    return Err(error);
+                }
             }
         }
-        self.polls_left = polls_left(self.polls_left, count, hub.sessions.len());
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
-    /// Puts a connection on the ready list, once.
-    fn make_ready(&mut self, key: ConnectionKey) {
-        let connection = self.connections.get(key.slot);
-        if !std::mem::replace(&mut connection.is_ready, true) {
-            self.ready.push(key);
+    /// Accepts from one listener.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it has no connection, or what the system says if no file descriptor is left.
+    fn accept_from(&self, index: usize) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        loop {
+            match self.listeners[index].accept() {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock && !is_out_of_fds(&error) => {
+                    log::debug!("a connection was gone before it was accepted: {error}");
+                }
+                result => return result,
+            }
         }
     }
+}
 
-    /// Accepts new connections, within the turn's share.
-    fn accept(&mut self, hub: &mut Hub, now: Duration) {
-        if self.accept_retry.is_some_and(|at| now < at) || !self.accepts {
-            return;
+impl Sink for Reactor {
+    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
+        self.connections.write(slot, slices)
+    }
+}
+
+impl Sockets for Reactor {
+    type Stream = TcpStream;
+
+    fn events(&mut self) -> impl Iterator<Item = Event> {
+        let first_listener = LISTENERS - self.listeners.len();
+        let waiting = &mut self.waiting;
+        self.events.iter().filter_map(move |event| match event.token() {
+            WAKER | ALARM => None,
+            Token(token) if token > first_listener => {
+                let index = LISTENERS - token;
+                if !waiting.contains(&index) {
+                    waiting.push_back(index);
+                }
+                None
+            }
+            token => Some(told(event, key(token))),
+        })
+    }
+
+    fn has_seen_all(&self) -> bool {
+        self.polls_left == 0 && !self.was_interrupted
+    }
+
+    fn accept(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
+        if self.accept_retry.is_some_and(|at| now < at) {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         self.accept_retry = None;
-        self.quotas.begin_turn();
-        let (mut left, mut has_left) = (ACCEPTS_PER_TURN, false);
-        let began = Instant::now();
-        for _ in 0..self.listeners.len() {
-            if left == 0 {
-                break;
-            }
-            let index = self.next_listener;
-            // A flood on one listener must not starve the others: the next turn begins behind the one that took all.
-            self.next_listener = (index + 1) % self.listeners.len();
-            let role = self.listeners[index].role;
-            while left > 0 {
-                if !self.quotas.of(role).may_accept() {
-                    has_left = true;
-                    break;
-                }
-                match self.listeners[index].accept() {
-                    Ok((stream, peer)) => {
-                        left = if began.elapsed() < ACCEPT_TIME { left - 1 } else { 0 };
-                        self.admit(hub, stream, Arrival { peer, role, is_reserved: false });
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if is_out_of_fds(&error) => {
-                        // No event will tell of this connection again: it is tried again by time, and `accepts` stays set.
-                        hub.stats.out_of_fds += 1;
-                        self.accept_retry = Some(now + ACCEPT_RETRY);
-                        return;
-                    }
-                    Err(error) => log::debug!("a connection was gone before it was accepted: {error}"),
-                }
-            }
-        }
-        self.accepts = left == 0 || has_left;
+        self.accept_next(now, takes)
     }
 
-    /// Takes in a connection, on a reserved place if it is over the limit.
-    fn admit(&mut self, hub: &mut Hub, mut stream: mio::net::TcpStream, arrival: Arrival) {
-        let role = arrival.role;
-        let is_over = self.quotas.of(role).count();
-        if is_over {
-            self.make_room(hub, role);
-        }
-        let key = if is_over { hub.open_reserved(arrival) } else { hub.open(arrival) };
-        let registered =
-            self.poll.registry().register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE);
-        self.connections.insert(key.slot, stream, role, is_over);
-        if is_over {
-            self.quotas.of(role).reserve.add(key);
-            self.make_ready(key); // in this turn, for in the next it may have to give way
-        }
-        if let Err(error) = registered {
-            static LIMIT: LogLimit = LogLimit::new();
-            LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
-            hub.abandon(key.slot);
-        }
+    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(&mut stream, token(key), interest);
+        self.connections.insert(key.slot, stream);
+        registered
     }
 
-    /// Closes the sockets of the connections that are over.
+    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+        self.connections.read(slot, buffer)
+    }
+
+    fn shut(&mut self, slot: Slot) {
+        self.connections.shut(slot);
+    }
+
     fn close(&mut self, ended: Vec<Ended>) {
         for ended in ended {
-            let slot = ended.slot;
-            let connection = self.connections.remove(ended);
-            self.quotas.of(connection.role).release(slot, connection.is_reserved);
+            self.connections.close(ended);
             self.accept_retry = None; // a file descriptor is free again
         }
+    }
+
+    fn close_all(&mut self) {
+        self.connections.close_all();
+    }
+
+    fn clock(&self) -> Duration {
+        self.start.elapsed()
     }
 }
 
@@ -242,26 +233,10 @@ fn polls_left(before: usize, events: usize, connections: usize) -> usize {
     }
 }
 
-fn sort_event(
-    event: &Event,
-    key: ConnectionKey,
-    hub: &mut Hub,
-    connections: &mut Connections,
-    ready: &mut Vec<ConnectionKey>,
-) {
-    if !hub.sessions.is_current(key) {
-        return; // closed in an earlier turn, and perhaps its slot has another connection
-    }
-    if event.is_writable() {
-        hub.router.outboxes.writable(key.slot);
-    }
-    if event.is_readable() || event.is_read_closed() || event.is_error() {
-        let connection = connections.get(key.slot);
-        connection.is_read_closed |= event.is_read_closed() || event.is_error();
-        if !std::mem::replace(&mut connection.is_ready, true) {
-            ready.push(key);
-        }
-    }
+/// What an event says of a connection.
+fn told(event: &mio::event::Event, key: ConnectionKey) -> Event {
+    let is_read_closed = event.is_read_closed() || event.is_error();
+    Event { key, is_writable: event.is_writable(), is_readable: event.is_readable() || is_read_closed, is_read_closed }
 }
 
 fn token(key: ConnectionKey) -> Token {
@@ -279,16 +254,26 @@ fn is_out_of_fds(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::{
+        net::{SocketAddr, TcpStream},
+        sync::Arc,
+    };
 
     use super::*;
     use crate::{
         config::{Config, Listen},
         engine::{
-            arrival::Role,
+            application::{Answer, Application, Route},
+            core::CoreLinks,
+            hub::Hub,
+            inbox::inbox_of,
             limits::Limits,
             listener::{Buffers, listen},
+            session::Endpoint,
+            turn::{ACCEPTS_PER_TURN, Places, Turn},
+            wake::Wake,
         },
+        protocol::http::RequestHead,
     };
 
     #[test]
@@ -308,12 +293,44 @@ mod tests {
         assert_eq!(polls_left(7, 3, 10_000), 0);
     }
 
+    /// Nobody says anything here.
+    struct Mute;
+
+    impl Application for Mute {
+        fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
+
+        fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
+
+        fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
+            Answer::text(200, "")
+        }
+
+        fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+            Route::Upgrade
+        }
+
+        fn is_served_when_full(&self, _: &RequestHead<'_, '_>) -> bool {
+            false
+        }
+
+        fn on_close(&mut self, _: &mut Hub, _: Slot) {}
+    }
+
+    /// A core that listens.
+    fn turn(listeners: Vec<Listener>) -> Turn<Reactor, CoreLinks> {
+        let hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
+        let reactor = Reactor::new(Poll::new().expect("a poll"), listeners).expect("a reactor");
+        let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
+        let (_, inbox) = inbox_of(1, Arc::new(Wake::silent()));
+        Turn::new(hub, Box::new(Mute), reactor, links, inbox, Places::new(Arc::default(), usize::MAX))
+    }
+
     /// Accepts until there are so many, turn after turn: one ends with fewer than it may take if they take long.
-    fn accept_until(reactor: &mut Reactor, hub: &mut Hub, accepted: usize) {
-        while (hub.stats.accepted as usize) < accepted {
-            let before = hub.stats.accepted as usize;
-            reactor.accept(hub, Duration::ZERO);
-            assert!((before + 1..=before + ACCEPTS_PER_TURN).contains(&(hub.stats.accepted as usize)));
+    fn accept_until(turn: &mut Turn<Reactor, CoreLinks>, accepted: usize) {
+        while (turn.hub.stats.accepted as usize) < accepted {
+            let before = turn.hub.stats.accepted as usize;
+            turn.take(Duration::ZERO, Duration::ZERO, &mut [0]);
+            assert!((before + 1..=before + ACCEPTS_PER_TURN).contains(&(turn.hub.stats.accepted as usize)));
         }
     }
 
@@ -323,26 +340,20 @@ mod tests {
         let places: Vec<_> =
             (0..3).map(|_| listen(&any, 0, Role::Public, 1, Buffers::default()).expect("a free port")).collect();
         let ports: Vec<_> = places.iter().map(|place| place.at.tcp().expect("an address").port()).collect();
-        let listeners: Vec<_> = places.into_iter().flat_map(|place| place.listeners).collect();
-        let mut hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
-        let poll = Poll::new().expect("a poll");
-        let mut reactor = Reactor::new(poll, listeners, Arc::default(), usize::MAX).expect("a reactor");
+        let mut turn = turn(places.into_iter().flat_map(|place| place.listeners).collect());
         let connect = |port: u16| TcpStream::connect(("127.0.0.1", port)).expect("the backlog takes it");
         // A connection is in the backlog when its connect has returned.
         let _clients: Vec<_> =
             [&[ports[0]; 3 * ACCEPTS_PER_TURN][..], &ports[1..]].concat().into_iter().map(connect).collect();
-        accept_until(&mut reactor, &mut hub, ACCEPTS_PER_TURN + 2);
-        let port_of = |slot| {
-            let stream = reactor.connections.get(slot).stream.as_ref().expect("it was accepted");
-            stream.local_addr().expect("it is connected").port()
-        };
-        let mut accepted: Vec<_> = (0..hub.stats.accepted as u32).map(port_of).collect();
+        accept_until(&mut turn, ACCEPTS_PER_TURN + 2);
+        let port_of = |slot| turn.sockets.connections.local_port(slot).expect("it was accepted");
+        let mut accepted: Vec<_> = (0..turn.hub.stats.accepted as u32).map(port_of).collect();
         accepted.sort_unstable();
         accepted.dedup();
         assert_eq!(accepted.len(), 3, "of {ports:?} only {accepted:?} were served");
-        accept_until(&mut reactor, &mut hub, 3 * ACCEPTS_PER_TURN + 2);
-        reactor.accept(&mut hub, Duration::ZERO);
-        assert_eq!(hub.stats.accepted as usize, 3 * ACCEPTS_PER_TURN + 2);
-        assert!(!reactor.accepts);
+        accept_until(&mut turn, 3 * ACCEPTS_PER_TURN + 2);
+        turn.take(Duration::ZERO, Duration::ZERO, &mut [0]);
+        assert_eq!(turn.hub.stats.accepted as usize, 3 * ACCEPTS_PER_TURN + 2);
+        assert!(turn.sockets.waiting.is_empty());
     }
 }

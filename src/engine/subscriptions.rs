@@ -29,6 +29,9 @@ use crate::{
     protocol::channel::Kind,
 };
 
+#[cfg(test)]
+pub(crate) use crate::engine::index::with_fixed_hash;
+
 pub(crate) use self::cost::{DEEP_SHAPES_PER_CONNECTION_MAX, Demand};
 use self::{audiences::Audience, refusals::Refusals};
 

@@ -4,17 +4,21 @@
 //! sent; then it looks at deadlines, and flushes. It does not know where bytes come from: [`Sockets`] and [`Links`] are the
 //! kernel's and the other threads' on a core ([`crate::engine::core`]), and buffers in a simulation, which runs this code.
 
+mod accepting;
 mod letters;
+mod places;
 mod reading;
+mod ready;
 mod relaying;
 mod stopping;
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use crossbeam_channel::Sender;
 
 use crate::engine::{
     application::Application,
+    arrival::Role,
     hub::Hub,
     inbox::{Inbox, Options},
     lanes::Lanes,
@@ -24,36 +28,39 @@ use crate::engine::{
     slot::{ConnectionKey, Slot},
 };
 
-pub(crate) use self::stopping::Stop;
-use self::{letters::Held, relaying::Rest};
+#[cfg(test)]
+pub(crate) use self::accepting::ACCEPTS_PER_TURN;
+use self::{letters::Held, ready::Ready, relaying::Rest};
+pub(crate) use self::{places::Places, stopping::Stop};
 
 /// Letters taken in one turn.
 const LETTERS_PER_TURN: usize = 4096;
 /// How long a core sleeps at most if it cannot hand over its batches, or is stopping and waits for its peers.
 const RELAY_RETRY: Duration = Duration::from_millis(1);
 
-/// The connections of a core, by slot, and the events of its last poll.
+/// The sockets of a core, by the slots of their connections, and the events of its last poll.
 pub(crate) trait Sockets: Sink {
-    /// Sorts the events: the hub hears who is writable, the ready list gets who is readable.
-    fn sort_events(&mut self, hub: &mut Hub);
+    /// A socket that has no slot yet.
+    type Stream;
 
-    /// Whether all that had come by the last poll is on the ready list.
+    /// What the last poll has told of connections. Some of them may be gone.
+    fn events(&mut self) -> impl Iterator<Item = Event>;
+
+    /// Whether the polls have told of all that had come, so that what a connection has not said by now it has not sent.
     fn has_seen_all(&self) -> bool;
 
-    /// Accepts new connections, within the turn's share.
-    fn accept(&mut self, hub: &mut Hub, now: Duration);
+    /// The next new connection.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none now. Anything else means that the system cannot take one in; it is tried again after
+    /// a while.
+    fn accept(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<Self::Stream>>;
 
-    /// The connections that may have something to read, each once.
-    fn ready(&mut self) -> &mut Vec<ConnectionKey>;
-
-    /// Whether a connection is on the ready list, or waits to be read elsewhere.
-    fn is_ready(&self, slot: Slot) -> bool;
-
-    /// Notes that it is, or is not; gives what was noted.
-    fn set_ready(&mut self, slot: Slot, is_ready: bool) -> bool;
-
-    /// Whether the peer has shut its side: a short read is not the end of what can be read then.
-    fn is_read_closed(&self, slot: Slot) -> bool;
+    /// Puts a socket into its connection's slot, and has it polled.
+    ///
+    /// # Errors
+    /// It cannot be polled. It is in its slot all the same.
+    fn add(&mut self, key: ConnectionKey, stream: Self::Stream) -> io::Result<()>;
 
     /// Reads once into `buffer`.
     ///
@@ -72,6 +79,28 @@ pub(crate) trait Sockets: Sink {
 
     /// The time since some fixed moment, to tell how long something took.
     fn clock(&self) -> Duration;
+}
+
+/// What a poll tells of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) key: ConnectionKey,
+    /// It takes bytes again.
+    pub(crate) is_writable: bool,
+    /// It may have something to read, or its end.
+    pub(crate) is_readable: bool,
+    /// The peer has shut its side, or the connection is broken.
+    pub(crate) is_read_closed: bool,
+}
+
+/// A connection that has come.
+#[derive(Debug)]
+pub(crate) struct Accepted<T> {
+    pub(crate) stream: T,
+    /// The peer's address, if it has one.
+    pub(crate) peer: Option<SocketAddr>,
+    /// The role of the listener that it came to.
+    pub(crate) role: Role,
 }
 
 /// The links of a core to its peers, and to the bridge if there is one.
@@ -103,8 +132,11 @@ pub(crate) trait Links {
     /// The next of them.
     fn take_of_bridge(&mut self) -> Option<Vec<u8>>;
 
-    /// Hands over what is for the bridge.
-    fn hand_to_bridge(&mut self, hub: &mut Hub);
+    /// Whether the bridge has so much interest to take in that it takes no more now.
+    fn is_bridge_full(&self) -> bool;
+
+    /// Hands over what is for the bridge: interest, and batches of publishes.
+    fn send_to_bridge(&mut self, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>);
 }
 
 /// What a link has for this core.
@@ -141,7 +173,10 @@ pub(crate) struct Turn<S, L> {
     pub(crate) sockets: S,
     pub(crate) links: L,
     pub(crate) inbox: Inbox,
+    pub(crate) places: Places,
     sizes: Sizes,
+    /// The connections that are read first.
+    ready: Ready,
     /// The order in which connections are read.
     lanes: Lanes,
     /// Letters that wait for a congested link.
@@ -153,8 +188,6 @@ pub(crate) struct Turn<S, L> {
     bridge_rest: Rest,
     /// The link that is taken from first in the next turn.
     first_link: usize,
-    /// The ready list's other half, empty between turns: its memory is used again.
-    spare: Vec<ConnectionKey>,
     /// Room for connections that need not wait any more, empty between turns.
     resumed: Vec<ConnectionKey>,
     /// The time of the running turn, since the core's start.
@@ -165,21 +198,22 @@ pub(crate) struct Turn<S, L> {
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    pub(crate) fn new(hub: Hub, app: Box<dyn Application>, sockets: S, links: L, inbox: Inbox) -> Self {
+    pub(crate) fn new(hub: Hub, app: Box<dyn Application>, sockets: S, links: L, inbox: Inbox, places: Places) -> Self {
         Self {
             hub,
             app,
             sockets,
             links,
             inbox,
+            places,
             sizes: Sizes::default(),
+            ready: Ready::default(),
             lanes: Lanes::default(),
             held: Held::default(),
             options: Vec::new(),
             rests: Vec::new(),
             bridge_rest: None,
             first_link: 0,
-            spare: Vec::new(),
             resumed: Vec::new(),
             now: Duration::ZERO,
             began: Duration::ZERO,
@@ -191,16 +225,33 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     pub(crate) fn take(&mut self, now: Duration, due: Duration, buffer: &mut [u8]) -> bool {
         self.now = now;
         self.hub.begin_turn(now, due);
-        let had_left = self.lanes.has_waiting() || self.hub.wants_turn();
-        self.sockets.sort_events(&mut self.hub);
+        let had_left = self.is_busy();
+        self.hear_events();
         let had_batches = self.take_batches();
         let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
-        self.sockets.accept(&mut self.hub, now);
+        self.accept_connections();
         self.read_connections(buffer);
-        let sockets = &self.sockets;
-        let had_deadlines =
-            sockets.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| sockets.is_ready(slot));
+        let ready = &self.ready;
+        let had_deadlines = self.sockets.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| ready.has(slot));
         had_left || had_batches || had_letters || had_deadlines
+    }
+
+    /// Sorts the events: the hub hears who is writable, the ready list gets who is readable.
+    fn hear_events(&mut self) {
+        for Event { key, is_writable, is_readable, is_read_closed } in self.sockets.events() {
+            if !self.hub.sessions.is_current(key) {
+                continue; // closed in an earlier turn, and perhaps its slot has another connection
+            }
+            if is_writable {
+                self.hub.router.outboxes.writable(key.slot);
+            }
+            if is_read_closed {
+                self.ready.set_read_closed(key.slot);
+            }
+            if is_readable {
+                self.ready.add(key);
+            }
+        }
     }
 
     /// Sends what came of the turn.
@@ -211,18 +262,24 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         shut.into_iter().for_each(|slot| self.sockets.shut(slot));
         let mut ended = Vec::new();
         self.hub.reap(&mut ended);
+        ended.iter().for_each(|ended| self.places.free(ended.slot));
         self.sockets.close(ended);
     }
 
     /// Whether the next turn has something to do, whatever the poll says. Peers need not make a system call to wake this
     /// core until this says that it may sleep.
     pub(crate) fn has_left(&mut self, is_stopping: bool) -> bool {
-        if self.hub.wants_turn() || self.lanes.has_waiting() {
+        if self.is_busy() {
             return true;
         }
         self.inbox.wake().clear();
         let is_to_stop = !is_stopping && self.inbox.stop_asked().is_some();
         self.has_letters() || self.has_batches_in() || is_to_stop
+    }
+
+    /// Whether an earlier turn has left something to do that waits for nothing.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.hub.wants_turn() || self.lanes.has_waiting() || !self.ready.is_empty()
     }
 
     /// When the next turn is to begin at the latest, because links were full, or nobody wakes a core that stops.
@@ -258,7 +315,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 self.hub.router.relays.give_back(peer, batch);
             }
         }
-        self.links.hand_to_bridge(&mut self.hub);
+        self.hand_to_bridge();
         let began = self.sockets.clock();
         self.hub.flush(&mut *self.app, &mut self.sockets);
         let took = self.sockets.clock().saturating_sub(began);

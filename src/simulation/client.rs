@@ -6,8 +6,9 @@ use rand::{Rng, RngExt};
 use tungstenite::protocol::frame::coding::Control;
 
 use super::{
+    bridge::Bridge,
     frames::{self, Incoming, Reader},
-    oracle::{Interval, Publication},
+    oracle::{self, Interval, Publication},
 };
 
 /// The prefix of messages that another thread of the server sends to one client.
@@ -31,11 +32,27 @@ pub(crate) enum End {
 /// The kind of message that an answer belongs to.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    /// A valid message. With its acknowledgement the subscriptions with the indices `live` are live, and those with the
-    /// indices `over` are over.
-    Sound { live: Vec<usize>, over: Vec<usize> },
-    /// A message that must be refused.
+    /// A message that is sound; the subscriptions with these indices are live with its acknowledgement, these over.
+    Sound { live: Vec<usize>, over: Vec<usize>, since: u64 },
+    /// One that must be refused.
     Unsound,
+}
+
+/// A response that is to come.
+pub(crate) struct Expected {
+    pub(crate) status: u16,
+    /// None if it is not known.
+    pub(crate) body: Option<String>,
+    /// What is published by the request.
+    pub(crate) publication: Option<usize>,
+}
+
+/// What a client's words are held against.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'w> {
+    pub(crate) clock: u64,
+    pub(crate) publications: &'w [Publication],
+    pub(crate) bridge: Option<&'w Bridge>,
 }
 
 /// A client.
@@ -63,13 +80,31 @@ pub(crate) struct SimulatedClient {
     pub(crate) intervals: Vec<Interval>,
     pub(crate) asked: HashMap<String, Asked>,
     pub(crate) pongs: VecDeque<Vec<u8>>,
-    /// Expected HTTP responses: status, and the body if it is known.
-    pub(crate) responses: VecDeque<(u16, Option<String>)>,
-    /// Expected messages from other threads of the server, in order.
+    /// To come over HTTP.
+    pub(crate) responses: VecDeque<Expected>,
+    /// The server has a limit on connections that this one may be over.
+    pub(crate) is_limited: bool,
+    /// It is within the limit: it was upgraded, or more than one request is read.
+    pub(crate) is_admitted: bool,
+    /// It was told that it is one too many.
+    pub(crate) was_turned_away: bool,
+    /// It was told so without a look at its request, since others had come.
+    pub(crate) gave_way: bool,
+    /// Its first request had come when it was accepted, and a turn reads all of that.
+    pub(crate) is_in_time: bool,
+    /// The bytes of that request, once it has sent all of them.
+    pub(crate) first_request: Option<usize>,
+    /// It was told that nothing more of what it sends is read.
+    pub(crate) is_done: bool,
+    /// Publications of its that are not carried out.
+    pub(crate) void: Vec<usize>,
+    /// To come from other threads of the server, in order.
     pub(crate) sends: VecDeque<(bool, Vec<u8>)>,
     /// Another thread of the server closes the client.
     pub(crate) is_dismissed: bool,
-    /// How often the client has received each publication.
+    /// It was told that only this node knows of a subscription.
+    pub(crate) was_offline: bool,
+    /// How often it has received which publication.
     pub(crate) received: HashMap<usize, usize>,
     /// By publisher, the last publication that the client has received.
     last: HashMap<usize, usize>,
@@ -99,8 +134,17 @@ impl SimulatedClient {
             asked: HashMap::new(),
             pongs: VecDeque::new(),
             responses: VecDeque::new(),
+            is_limited: false,
+            is_admitted: false,
+            was_turned_away: false,
+            gave_way: false,
+            is_in_time: false,
+            first_request: None,
+            is_done: false,
+            void: Vec::new(),
             sends: VecDeque::new(),
             is_dismissed: false,
+            was_offline: false,
             received: HashMap::new(),
             last: HashMap::new(),
             caught_up: 0,
@@ -111,12 +155,18 @@ impl SimulatedClient {
 
     /// Whether the client may go on sending.
     pub(crate) fn is_alive(&self) -> bool {
-        self.ended.is_none() && self.closed.is_none() && !self.is_over
+        self.ended.is_none() && self.closed.is_none() && !self.is_over && !self.is_done
     }
 
     pub(crate) fn upgrade(&mut self) {
         self.to_send.extend_from_slice(frames::HANDSHAKE.as_bytes());
-        self.responses.push_back((101, None));
+        self.responses.push_back(Expected { status: 101, body: None, publication: None });
+        self.has_asked(0);
+    }
+
+    /// A request was added to what is on its way, of which there were so many bytes before.
+    pub(crate) fn has_asked(&mut self, before: usize) {
+        self.first_request.get_or_insert(self.to_send.len() - before);
     }
 
     pub(crate) fn dawdle(&mut self, bytes: usize) {
@@ -143,13 +193,13 @@ impl SimulatedClient {
         frames::push_control(&mut self.to_send, rng, control, payload);
     }
 
-    /// Takes bytes from the server, and checks them.
-    pub(crate) fn receive(&mut self, bytes: &[u8], rng: &mut impl Rng, clock: u64, publications: &[Publication]) {
+    /// Takes what the server has sent.
+    pub(crate) fn receive(&mut self, bytes: &[u8], rng: &mut impl Rng, known: Known<'_>) {
         self.reader.feed(bytes);
         while let Some(incoming) = self.reader.next() {
             match incoming {
-                Incoming::Response(status, body) => self.response(status, &body),
-                Incoming::Message { is_text, payload } => self.message(is_text, &payload, clock, publications),
+                Incoming::Response { status, body, is_last } => self.response(status, &body, is_last),
+                Incoming::Message { is_text, payload } => self.message(is_text, &payload, known),
                 Incoming::Ping(payload) if self.is_alive() => self.send_control(rng, Control::Pong, &payload),
                 Incoming::Ping(_) => {}
                 Incoming::Pong(payload) => assert_eq!(self.pongs.pop_front(), Some(payload), "{}", self.number),
@@ -158,28 +208,64 @@ impl SimulatedClient {
         }
     }
 
-    fn response(&mut self, status: u16, body: &[u8]) {
+    fn response(&mut self, status: u16, body: &[u8], is_last: bool) {
+        assert!(!self.is_done, "client {} has had its last response", self.number);
+        self.is_done = is_last;
         if status == 408 {
             assert!(self.was_silent);
             return;
         }
-        let (expected, content) = self.responses.pop_front().expect("a response to nothing");
-        assert_eq!(status, expected);
-        if let Some(content) = content {
+        if status == 503 && self.is_over_limit() {
+            self.was_turned_away = true;
+            self.gave_way = body.is_empty();
+            assert!(!(self.gave_way && self.is_in_time), "the request of client {} is not looked at", self.number);
+            assert!(is_last, "client {} is told that it is one too many, and goes on", self.number);
+            return self.give_up_requests();
+        }
+        let expected = self.responses.pop_front().expect("a response to nothing");
+        assert_eq!(status, expected.status);
+        if let Some(content) = expected.body {
             assert_eq!(String::from_utf8_lossy(body), content);
         }
+        if is_last {
+            assert!(self.is_over_limit() && self.is_http, "client {} is told to go", self.number);
+            self.give_up_requests();
+        }
+        self.is_admitted |= !is_last;
     }
 
-    fn message(&mut self, is_text: bool, payload: &[u8], clock: u64, publications: &[Publication]) {
+    /// Whether it may have no place but a reserved one.
+    fn is_over_limit(&self) -> bool {
+        self.is_limited && !self.is_admitted
+    }
+
+    /// Nothing comes of the requests that were not answered.
+    fn give_up_requests(&mut self) {
+        self.void.extend(self.responses.drain(..).filter_map(|expected| expected.publication));
+    }
+
+    fn message(&mut self, is_text: bool, payload: &[u8], known: Known<'_>) {
         let answer = |word: &str| payload.starts_with(format!("LHTTP/1.0 {word}\r\n").as_bytes());
         if answer("ack") || answer("error") {
             let text = std::str::from_utf8(payload).expect("our own words");
             let token = text.split_once("\r\nack:").and_then(|(_, rest)| rest.split_once("\r\n")).expect("a token").0;
             match self.asked.remove(token).expect("an answer to nothing, or twice") {
-                Asked::Sound { live, over } => {
+                Asked::Sound { live, over, since } => {
                     assert!(answer("ack"), "{text}");
-                    live.into_iter().for_each(|index| self.intervals[index].live_at(clock));
-                    over.into_iter().for_each(|index| self.intervals[index].over_at(clock));
+                    let is_offline = text.contains("\r\ncluster:offline\r\n");
+                    let may_be = |bridge: &Bridge| !live.is_empty() && bridge.may_be_offline(since, known.clock);
+                    assert!(!is_offline || known.bridge.is_some_and(may_be), "other nodes are there: {text}");
+                    self.was_offline |= is_offline;
+                    for index in live {
+                        self.intervals[index].live_at(known.clock);
+                        let interval = &mut self.intervals[index];
+                        if !is_offline {
+                            let is_refused = |bridge: &Bridge| bridge.is_refused_since(&interval.name, since);
+                            assert!(!known.bridge.is_some_and(is_refused), "{} is refused: {text}", interval.name);
+                            interval.live_abroad_at(known.clock);
+                        }
+                    }
+                    over.into_iter().for_each(|index| self.intervals[index].over_at(known.clock));
                 }
                 Asked::Unsound => assert!(answer("error"), "an invalid message was carried out"),
             }
@@ -189,10 +275,8 @@ impl SimulatedClient {
             assert_eq!(self.sends.pop_front().expect("one that was sent"), (is_text, payload.to_vec()));
             return;
         }
-        let body = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
-        let digits = payload[body..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let number: usize = std::str::from_utf8(&payload[body..body + digits]).unwrap().parse().expect("a number");
-        let publication = &publications[number];
+        let number = oracle::number(payload);
+        let publication = &known.publications[number];
         assert!(publication.payload == payload && publication.is_text == is_text, "publication {number} was changed");
         *self.received.entry(number).or_default() += 1;
         let last = self.last.insert(publication.publisher, number).unwrap_or(0);
@@ -217,19 +301,20 @@ impl SimulatedClient {
         self.closed = Some(code);
     }
 
-    /// The server has shut its side, and the client has read everything.
-    pub(crate) fn end_of_input(&mut self) {
+    /// The server has closed the connection, and all that has come was read. A reset if `is_cut`.
+    pub(crate) fn end_of_input(&mut self, is_cut: bool) {
         self.is_over = true;
         let is_lost = self.ended == Some(End::Reset) || self.was_silent || self.is_expendable || self.was_slow;
-        let is_told = self.closed.is_some() || self.ended == Some(End::Finish);
+        let is_lost = is_lost || (is_cut && self.is_over_limit());
+        let is_told = self.closed.is_some() || self.ended == Some(End::Finish) || self.is_done;
         assert!(is_lost || is_told, "client {} was left without a word", self.number);
         assert!(is_lost || self.reader.is_at_boundary(), "client {} was left inside a frame", self.number);
     }
 
-    /// Everything has come to rest, and nothing is in flight to this client.
-    pub(crate) fn at_rest(&mut self, clock: u64) {
+    /// Everything has come to rest, and nothing is on its way to this client.
+    pub(crate) fn at_rest(&mut self, clock: u64, bridge: Option<&Bridge>) {
         for interval in &mut self.intervals {
-            interval.at_rest(clock);
+            interval.at_rest(clock, bridge);
         }
         if self.is_alive() && !self.is_stalled {
             self.caught_up = clock;

@@ -51,8 +51,13 @@ pub(crate) fn push_message(out: &mut Vec<u8>, rng: &mut impl Rng, is_text: bool,
 /// One item that a server has sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
-    /// An HTTP response: its status and body.
-    Response(u16, Vec<u8>),
+    /// An HTTP response.
+    Response {
+        status: u16,
+        body: Vec<u8>,
+        /// It says that no other one comes.
+        is_last: bool,
+    },
     Message {
         is_text: bool,
         payload: Vec<u8>,
@@ -90,7 +95,7 @@ impl Reader {
         let (incoming, len) = if self.is_upgraded { frame(rest)? } else { response(rest)? };
         assert!(!self.is_closed, "something follows the close frame");
         self.at += len;
-        self.is_upgraded |= matches!(incoming, Incoming::Response(101, _));
+        self.is_upgraded |= matches!(incoming, Incoming::Response { status: 101, .. });
         self.is_closed |= matches!(incoming, Incoming::Close(_));
         Some(incoming)
     }
@@ -102,8 +107,12 @@ fn response(bytes: &[u8]) -> Option<(Incoming, usize)> {
     let httparse::Status::Complete(head) = response.parse(bytes).expect("a sound response") else { return None };
     let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length = length.map_or(0, |header| std::str::from_utf8(header.value).unwrap().parse().unwrap());
-    let body = bytes.get(head..head + length)?;
-    Some((Incoming::Response(response.code.expect("complete"), body.to_vec()), head + length))
+    let body = bytes.get(head..head + length)?.to_vec();
+    let is_close = |header: &&httparse::Header<'_>| {
+        header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"close")
+    };
+    let (status, is_last) = (response.code.expect("complete"), response.headers.iter().any(|header| is_close(&header)));
+    Some((Incoming::Response { status, body, is_last }, head + length))
 }
 
 fn frame(bytes: &[u8]) -> Option<(Incoming, usize)> {

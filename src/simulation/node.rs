@@ -1,8 +1,12 @@
 //! A core without threads and sockets: it runs the turns of `engine/turn.rs`, and has buffers instead of a kernel.
 
 #[cfg(test)]
+mod bridged;
+#[cfg(test)]
 mod letters;
 mod links;
+#[cfg(test)]
+mod places;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,7 +20,7 @@ use crate::{
         hub::Hub,
         inbox::{Letter, Mailbox, inbox_of},
         limits::Limits,
-        turn::{Sizes, Sockets, Stop, Turn},
+        turn::{Places, Sizes, Stop, Turn},
         wake::Wake,
     },
     extension::Extensions,
@@ -46,7 +50,9 @@ impl Node {
         let (mailbox, inbox) = inbox_of(LETTERS_MAX, Arc::new(Wake::silent()));
         let app = Dispatch::new(own, Arc::new(Extensions::default()), mailbox.clone(), None);
         let sockets = Buffers::new(short_writes);
-        let mut turn = Turn::new(Hub::new(own, nodes, limits), Box::new(app), sockets, Batches::new(own, nodes), inbox);
+        let (hub, links) = (Hub::new(own, nodes, limits), Batches::new(own, nodes));
+        let places = Places::new(Arc::default(), usize::MAX);
+        let mut turn = Turn::new(hub, Box::new(app), sockets, links, inbox, places);
         turn.set_small(SIZES, None);
         Self {
             turn,
@@ -132,8 +138,7 @@ impl Node {
         self.turn.send();
         self.turn.take_options(); // these are for a core's thread, which a node does not have
         self.turn.hub.invariants();
-        let is_busy = self.turn.hub.wants_turn() || self.turn.has_waiting() || !self.turn.sockets.ready().is_empty();
-        self.due = if is_busy { self.last_turn } else { self.next_deadline().unwrap_or(Duration::MAX) };
+        self.due = if self.turn.is_busy() { self.last_turn } else { self.next_deadline().unwrap_or(Duration::MAX) };
     }
 
     /// Continues to stop, after a turn.

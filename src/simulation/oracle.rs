@@ -1,6 +1,6 @@
 //! Decides what must, may and must not be delivered. It knows only what clients sent and what they were told.
 
-use super::client::SimulatedClient;
+use super::{bridge::Bridge, client::SimulatedClient, talk};
 use crate::protocol::channel;
 
 /// One message to be published.
@@ -29,26 +29,35 @@ pub(crate) struct Interval {
     pub(crate) name: String,
     asked: u64,
     live: Option<u64>,
+    /// When messages of the other node come to it, too.
+    live_abroad: Option<u64>,
     pub(crate) left: Option<u64>,
     over: Option<u64>,
 }
 
 impl Interval {
     pub(crate) fn new(name: String, asked: u64) -> Self {
-        Self { name, asked, live: None, left: None, over: None }
+        Self { name, asked, live: None, live_abroad: None, left: None, over: None }
     }
 
     pub(crate) fn live_at(&mut self, clock: u64) {
         self.live.get_or_insert(clock);
     }
 
+    pub(crate) fn live_abroad_at(&mut self, clock: u64) {
+        self.live_abroad.get_or_insert(clock);
+    }
+
     pub(crate) fn over_at(&mut self, clock: u64) {
         self.over.get_or_insert(clock);
     }
 
-    /// Nothing is in flight, so every request has taken effect.
-    pub(crate) fn at_rest(&mut self, clock: u64) {
+    /// Nothing is on its way, so what was asked for holds.
+    pub(crate) fn at_rest(&mut self, clock: u64, bridge: Option<&Bridge>) {
         self.live_at(clock);
+        if bridge.is_some_and(|bridge| bridge.brings(&self.name)) {
+            self.live_abroad_at(clock);
+        }
         if self.left.is_some() {
             self.over_at(clock);
         }
@@ -58,8 +67,12 @@ impl Interval {
         channels.iter().filter(|name| channel::matches(self.name.as_bytes(), name.as_bytes())).count()
     }
 
-    fn is_certain(&self, publication: &Publication) -> bool {
-        self.live.is_some_and(|live| live < publication.sent) && self.left.is_none_or(|left| left > publication.settled)
+    fn is_certain(&self, publication: &Publication, bridge: Option<&Bridge>) -> bool {
+        let Publication { sent, settled, .. } = *publication;
+        let is_abroad = publication.publisher >= talk::ABROAD;
+        let live = if is_abroad { self.live_abroad } else { self.live };
+        let is_refused = is_abroad && bridge.is_some_and(|bridge| bridge.was_refused(&self.name, sent, settled));
+        live.is_some_and(|live| live < sent) && self.left.is_none_or(|left| left > settled) && !is_refused
     }
 
     fn is_possible(&self, publication: &Publication) -> bool {
@@ -67,8 +80,15 @@ impl Interval {
     }
 }
 
-/// Compares what a client received with all publications.
-pub(crate) fn check(client: &SimulatedClient, publications: &[Publication]) {
+/// The number of the publication that has this payload.
+pub(crate) fn number(payload: &[u8]) -> usize {
+    let body = payload.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+    let digits = payload[body..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&payload[body..body + digits]).expect("digits").parse().expect("a number")
+}
+
+/// Holds what a client received against all that was ever published.
+pub(crate) fn check(client: &SimulatedClient, publications: &[Publication], bridge: Option<&Bridge>) {
     for (number, publication) in publications.iter().enumerate() {
         let received = client.received.get(&number).copied().unwrap_or(0);
         let sum = |counts: &dyn Fn(&Interval) -> bool| -> usize {
@@ -80,9 +100,10 @@ pub(crate) fn check(client: &SimulatedClient, publications: &[Publication]) {
             (true, _) => (0, 0),
             (_, true) if publication.no_echo => (0, 0),
             (_, true) => (publication.own, publication.own),
-            _ => {
-                (sum(&|interval| interval.is_certain(publication)), sum(&|interval| interval.is_possible(publication)))
-            }
+            _ => (
+                sum(&|interval| interval.is_certain(publication, bridge)),
+                sum(&|interval| interval.is_possible(publication)),
+            ),
         };
         let is_due = publication.is_certain && publication.settled <= client.caught_up;
         let least = if is_due { least } else { 0 };

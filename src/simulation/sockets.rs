@@ -1,6 +1,7 @@
 //! A node's sockets, as the kernel would hold them.
 
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -9,14 +10,17 @@ use std::{
 use rand::{RngExt, rngs::StdRng};
 
 use crate::engine::{
-    hub::Hub,
+    arrival::Role,
     outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
-    turn::Sockets,
+    turn::{Accepted, Event, Sockets},
 };
 
-/// One connection's two directions, as the kernel would hold them.
+/// The connection of a socket that is not accepted yet: none that there ever is.
+const NOBODY: ConnectionKey = ConnectionKey { slot: Slot::MAX, generation: 0 };
+
+/// One connection's two directions, as the kernel has them.
 #[derive(Default)]
 pub(crate) struct Socket {
     /// Bytes from the client that the server has not read yet.
@@ -33,11 +37,11 @@ pub(crate) struct Socket {
     /// The server has shut its side, or closed the socket.
     pub(crate) is_shut: bool,
     pub(crate) is_closed: bool,
-    /// Edges that the server has not seen yet.
+    /// Something that it was to be sent was given up: the client sees a reset.
+    pub(crate) is_cut: bool,
+    /// The edges that the server has not heard of.
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The socket is in the list of ready sockets.
-    is_ready: bool,
 }
 
 /// The sockets of a node, by slot. A socket outlives its slot so that the client can read the rest.
@@ -47,9 +51,11 @@ pub(super) struct Buffers {
     pub(super) all: Vec<Socket>,
     /// The connections of the sockets, once they are accepted.
     keys: Vec<ConnectionKey>,
-    /// Sockets that the node has not accepted yet.
-    accepts: Vec<usize>,
-    ready: Vec<ConnectionKey>,
+    /// Those that the node has not accepted yet.
+    accepts: VecDeque<usize>,
+    /// Those that it has, in order, since somebody asked.
+    #[cfg(test)]
+    pub(super) accepted: Vec<usize>,
     /// Decides which writes are short.
     short_writes: Option<StdRng>,
 }
@@ -62,21 +68,33 @@ impl Buffers {
     /// A client connects. Returns the number of its socket.
     pub(super) fn connect(&mut self) -> usize {
         self.all.push(Socket { room: usize::MAX, ..Socket::default() });
-        self.keys.push(ConnectionKey { slot: Slot::MAX, generation: 0 });
-        self.accepts.push(self.all.len() - 1);
+        self.keys.push(NOBODY);
+        self.accepts.push_back(self.all.len() - 1);
         self.all.len() - 1
     }
 
-    /// Whether a poll would report an event, or an earlier event is not processed yet.
+    /// Whether a poll would tell of something.
     pub(super) fn has_events(&self) -> bool {
         let has_event = |socket: &Socket| !socket.is_closed && (socket.readable || socket.writable);
-        !self.ready.is_empty() || !self.accepts.is_empty() || self.all.iter().any(has_event)
+        !self.accepts.is_empty() || self.all.iter().any(has_event)
     }
 
-    /// The connection of a socket. For a socket that is not accepted yet, a key that no connection ever has.
+    /// The connection of a socket.
     #[cfg(test)]
     pub(super) fn key(&self, id: usize) -> ConnectionKey {
         self.keys[id]
+    }
+
+    /// Whether a socket was accepted.
+    #[cfg(test)]
+    pub(super) fn is_accepted(&self, id: usize) -> bool {
+        self.keys[id] != NOBODY
+    }
+
+    /// The slots that have a socket.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        (0..).zip(&self.by_slot).filter(|(_, id)| id.is_some()).map(|(slot, _)| slot)
     }
 
     fn of(&self, slot: Slot) -> usize {
@@ -85,49 +103,41 @@ impl Buffers {
 }
 
 impl Sockets for Buffers {
-    fn sort_events(&mut self, hub: &mut Hub) {
-        for (socket, &key) in self.all.iter_mut().zip(&self.keys) {
-            if socket.is_closed || !hub.sessions.is_current(key) {
-                continue;
+    /// The socket's number.
+    type Stream = usize;
+
+    fn events(&mut self) -> impl Iterator<Item = Event> {
+        let is_open = |(socket, key): &(&mut Socket, _)| !socket.is_closed && key != &&NOBODY;
+        self.all.iter_mut().zip(&self.keys).filter(is_open).map(|(socket, &key)| {
+            let is_readable = std::mem::take(&mut socket.readable);
+            Event {
+                key,
+                is_writable: std::mem::take(&mut socket.writable),
+                is_readable,
+                is_read_closed: is_readable && (socket.is_finished || socket.is_reset),
             }
-            if std::mem::take(&mut socket.writable) {
-                hub.router.outboxes.writable(key.slot);
-            }
-            if std::mem::take(&mut socket.readable) && !std::mem::replace(&mut socket.is_ready, true) {
-                self.ready.push(key);
-            }
-        }
+        })
     }
 
     fn has_seen_all(&self) -> bool {
         true
     }
 
-    fn accept(&mut self, hub: &mut Hub, _: Duration) {
-        for id in std::mem::take(&mut self.accepts) {
-            let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-            self.keys[id] = key;
-            self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
-            assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
+    fn accept(&mut self, _: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<usize>> {
+        if !takes(Role::Public) {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
+        let stream = self.accepts.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Accepted { stream, peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))), role: Role::Public })
     }
 
-    fn ready(&mut self) -> &mut Vec<ConnectionKey> {
-        &mut self.ready
-    }
-
-    fn is_ready(&self, slot: Slot) -> bool {
-        self.all[self.of(slot)].is_ready
-    }
-
-    fn set_ready(&mut self, slot: Slot, is_ready: bool) -> bool {
-        let id = self.of(slot);
-        std::mem::replace(&mut self.all[id].is_ready, is_ready)
-    }
-
-    fn is_read_closed(&self, slot: Slot) -> bool {
-        let socket = &self.all[self.of(slot)];
-        socket.is_finished || socket.is_reset
+    fn add(&mut self, key: ConnectionKey, id: usize) -> io::Result<()> {
+        self.keys[id] = key;
+        #[cfg(test)]
+        self.accepted.push(id);
+        self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
+        assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
+        Ok(())
     }
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
@@ -152,9 +162,10 @@ impl Sockets for Buffers {
     }
 
     fn close(&mut self, ended: Vec<Ended>) {
-        for Ended { slot, .. } in ended {
+        for Ended { slot, is_cut } in ended {
             let id = self.by_slot[slot as usize].take().expect("a slot is closed once");
             self.all[id].is_closed = true;
+            self.all[id].is_cut = is_cut;
         }
     }
 

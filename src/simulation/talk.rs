@@ -3,7 +3,7 @@
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
-    client::{Asked, DISMISSED, SENT},
+    client::{Asked, DISMISSED, Expected, SENT},
     oracle::{Interval, Publication},
     world::{OUTBOXES, World},
 };
@@ -27,6 +27,8 @@ const FLAWS: [&str; 11] = [
 ];
 /// Publishers that are not clients are numbered from here, by node.
 const LETTERS: usize = 1_000_000;
+/// Publishers on the other node are numbered from here.
+pub(crate) const ABROAD: usize = 2_000_000;
 
 impl World {
     /// A message with any of the control headers.
@@ -53,7 +55,7 @@ impl World {
         if self.rng.random_bool(0.5) {
             let token = self.clients[index].token();
             head += &format!("ack:{token}\r\n");
-            self.clients[index].asked.insert(token, Asked::Sound { live, over });
+            self.clients[index].asked.insert(token, Asked::Sound { live, over, since: self.clock });
         }
         let (is_text, payload) = self.publication(index, &head, channels);
         let publication = self.publications.last_mut().expect("just made");
@@ -80,6 +82,7 @@ impl World {
         let (is_text, payload) = self.publication(index, "", channels);
         self.publications.last_mut().expect("just made").is_text = is_text || std::str::from_utf8(&payload).is_ok();
         let client = &mut self.clients[index];
+        let before = client.to_send.len();
         if self.rng.random_bool(0.5) {
             let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", payload.len());
             client.to_send.extend_from_slice(head.as_bytes());
@@ -93,7 +96,19 @@ impl World {
             }
             client.to_send.extend(b"0\r\n\r\n");
         }
-        client.responses.push_back((200, Some(format!("{{\"channels\":{count}}}"))));
+        let body = Some(format!("{{\"channels\":{count}}}"));
+        let publication = Some(self.publications.len() - 1);
+        client.responses.push_back(Expected { status: 200, body, publication });
+        client.has_asked(before);
+    }
+
+    /// Asks over HTTP whether the server is well.
+    pub(super) fn ask_health(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let before = client.to_send.len();
+        client.to_send.extend(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.responses.push_back(Expected { status: 200, body: Some("ok".to_owned()), publication: None });
+        client.has_asked(before);
     }
 
     /// Another thread publishes.
@@ -115,7 +130,7 @@ impl World {
                 // A lower limit applies to the next bytes for a connection, not at once.
                 let other = *OUTBOXES.choose(&mut self.rng).expect("some");
                 self.limits.outbox_bytes_max = self.limits.outbox_bytes_max.max(other);
-                self.nodes[node].post_limits(self.limits.clone());
+                self.nodes[node].post_limits(self.limits.clone(), self.crowd.connections_max);
             }
             // A message that is sent before the upgrade is done goes nowhere.
             1 if is_upgraded && client.is_alive() => {
@@ -136,8 +151,8 @@ impl World {
         }
     }
 
-    /// Makes up a message and notes it. A message without channels must reach nobody.
-    fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
+    /// Makes up a message and notes it; without channels it is one that must not reach anybody.
+    pub(super) fn publication(&mut self, publisher: usize, head: &str, channels: Vec<String>) -> (bool, Vec<u8>) {
         let is_text = self.rng.random_bool(0.6);
         let mut publish =
             if channels.is_empty() { String::new() } else { format!("publish:{}\r\n", channels.join(" ")) };
@@ -163,7 +178,7 @@ impl World {
         (is_text, payload)
     }
 
-    fn channels(&mut self) -> Vec<String> {
+    pub(super) fn channels(&mut self) -> Vec<String> {
         let count = if self.rng.random_bool(0.8) { 1 } else { self.rng.random_range(2..4) };
         CHANNELS.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
     }

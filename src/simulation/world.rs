@@ -5,34 +5,55 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    client::{End, SimulatedClient},
+    bridge::Bridge,
+    client::{End, Known, SimulatedClient},
+    crowd::Crowd,
     node::Node,
     oracle::{self, Publication},
 };
 use crate::{
     config::Config,
-    engine::{counters::Stats, limits::Limits},
+    engine::{counters::Stats, limits::Limits, subscriptions::with_fixed_hash},
 };
 use tungstenite::protocol::frame::coding::Control;
 
 /// Limits of an outbox, in bytes.
 pub(super) const OUTBOXES: [usize; 3] = [3_000, 30_000, 1 << 20];
 
-/// The nodes, the clients and the notes of one run.
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// What the nodes counted.
+    pub(crate) stats: Vec<Stats>,
+    /// Messages of the other node, and what that got.
+    pub(crate) from_abroad: u64,
+    pub(crate) abroad: usize,
+    /// Clients that were one too many, and had to go for others.
+    pub(crate) gave_way: usize,
+    /// Clients that were told that other nodes are away.
+    pub(crate) offline: usize,
+}
+
+/// All of it.
 pub(crate) struct World {
     pub(super) rng: StdRng,
-    now: Duration,
-    /// Counts the events, in order.
+    pub(super) now: Duration,
+    /// Counts what happens, in order.
     pub(super) clock: u64,
     pub(super) nodes: Vec<Node>,
-    /// For each node, the number of steps for which it does not get the CPU.
+    /// The bridge to another node, if there is one.
+    pub(super) bridge: Option<Bridge>,
+    pub(super) crowd: Crowd,
+    /// Nodes that do not get the CPU for so many steps.
     frozen: Vec<usize>,
     freeze_max: usize,
     pub(super) clients: Vec<SimulatedClient>,
     pub(super) publications: Vec<Publication>,
-    /// The first publication that may still be in flight.
-    unsettled: usize,
-    buffer: Vec<u8>,
+    /// The first publication that may still be on its way.
+    pub(super) unsettled: usize,
+    pub(super) buffer: Vec<u8>,
+    /// A turn is long enough for all that a connection sends at once.
+    pub(super) reads_whole: bool,
     pub(super) body_bytes_max: usize,
     pub(super) limits: Limits,
     is_tight: bool,
@@ -51,13 +72,16 @@ impl World {
         let is_short = rng.random_bool(0.5);
         let writes = |own: u32| is_short.then(|| StdRng::seed_from_u64(seed + u64::from(own)));
         let node = |own| Node::new(own, nodes, limits.clone(), writes(own));
-        let mut nodes: Vec<Node> = (0..nodes).map(node).collect();
+        let mut nodes: Vec<Node> = with_fixed_hash(|| (0..nodes).map(node).collect());
         if rng.random_bool(0.5) {
             nodes.iter_mut().for_each(|node| node.hub_mut().router.set_batch_bytes_max(0));
         }
-        if let Some(&units) = [None, Some(300), Some(3000)].choose(&mut rng).expect("some").as_ref() {
+        let units = *[None, Some(300), Some(3000)].choose(&mut rng).expect("some");
+        if let Some(units) = units {
             nodes.iter_mut().for_each(|node| node.set_small_turns(units));
         }
+        let bridge = rng.random_bool(0.5).then(|| Bridge::new(seed, &mut nodes));
+        let crowd = Crowd::new(&mut rng, &mut nodes);
         let freeze_max = *[2, 100, 400].choose(&mut rng).expect("some");
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
         let body_bytes_max =
@@ -69,18 +93,22 @@ impl World {
             frozen: vec![0; nodes.len()],
             freeze_max,
             nodes,
+            bridge,
+            crowd,
             clients: Vec::new(),
             publications: Vec::new(),
             unsettled: 0,
             buffer,
+            reads_whole: units.is_none(),
             body_bytes_max,
             limits,
             is_tight,
         }
     }
 
-    /// Runs the world to its end. Returns the counters of the nodes.
-    pub(crate) fn run(mut self) -> Vec<Stats> {
+    /// Runs it to its end.
+    pub(crate) fn run(mut self) -> Outcome {
+        self.begin_abroad();
         for _ in 0..self.rng.random_range(2..6) {
             self.connect();
         }
@@ -99,7 +127,13 @@ impl World {
             }
         }
         self.finish();
-        self.nodes.iter_mut().map(|node| *node.hub_mut().refresh_stats()).collect()
+        Outcome {
+            stats: self.nodes.iter_mut().map(|node| *node.hub_mut().refresh_stats()).collect(),
+            from_abroad: self.bridge.as_ref().map_or(0, |bridge| bridge.delivered),
+            abroad: self.bridge.as_ref().map_or(0, |bridge| bridge.far.received()),
+            gave_way: self.clients.iter().filter(|client| client.gave_way).count(),
+            offline: self.clients.iter().filter(|client| client.was_offline).count(),
+        }
     }
 
     /// All clients go, and nothing is left.
@@ -118,7 +152,12 @@ impl World {
         let ends = self.clients.iter().filter(|client| !client.is_over).map(|client| client.number);
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub().assert_empty());
-        self.clients.iter().for_each(|client| oracle::check(client, &self.publications));
+        self.void_what_was_turned_away();
+        let bridge = self.bridge.as_ref();
+        self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge));
+        if let Some(bridge) = bridge {
+            bridge.far.check(&self.publications, |from, to| bridge.was_there(from, to));
+        }
     }
 
     /// All nodes stop right after publications, which must still reach all subscribers.
@@ -157,21 +196,24 @@ impl World {
             0..4 => self.frozen[node] = self.rng.random_range(1..self.freeze_max),
             4..6 => self.post_letter(node),
             6 if !self.clients.is_empty() => self.post_other_letter(node),
+            7..10 if self.crowd.is_limited() && self.clients.len() < 60 => self.connect(),
             7..50 => self.act(),
             50..75 => self.network(),
             _ => {
                 self.turn_if_due(node, false); // rarely, so that turns are full
             }
         }
+        self.step_abroad();
         self.frozen.iter_mut().for_each(|steps| *steps = steps.saturating_sub(1));
     }
 
     fn connect(&mut self) {
         let node = self.rng.random_range(0..self.nodes.len());
         let socket = self.nodes[node].connect();
-        let is_http = self.rng.random_bool(0.15);
+        let is_http = self.rng.random_bool(if self.crowd.is_limited() { 0.4 } else { 0.15 });
         let mut client = SimulatedClient::new(self.clients.len(), node, socket, is_http);
         client.is_expendable = self.is_tight;
+        client.is_limited = self.crowd.is_limited();
         if !is_http && self.rng.random_bool(0.1) {
             client.dawdle(self.rng.random_range(0..100));
         } else if !is_http {
@@ -187,7 +229,7 @@ impl World {
             return;
         }
         if self.clients[index].is_http {
-            return self.post(index);
+            return if self.rng.random_bool(0.8) { self.post(index) } else { self.ask_health(index) };
         }
         match self.rng.random_range(0..100) {
             0..70 => self.send_message(index),
@@ -242,8 +284,8 @@ impl World {
         self.move_bytes(index, most);
     }
 
-    /// Moves at most this many bytes to the server, and all bytes back. Returns whether it moved any.
-    fn move_bytes(&mut self, index: usize, most: usize) -> bool {
+    /// Moves up to so many bytes to the server, and all back; true when that was any.
+    pub(super) fn move_bytes(&mut self, index: usize, most: usize) -> bool {
         let client = &mut self.clients[index];
         let socket = self.nodes[client.node].socket(client.socket);
         if client.is_over {
@@ -278,14 +320,15 @@ impl World {
         let bytes = std::mem::take(&mut socket.outbound);
         let is_over = socket.is_closed || socket.is_shut;
         has_moved |= !bytes.is_empty();
-        client.receive(&bytes, &mut self.rng, self.clock, &self.publications);
+        let known = Known { clock: self.clock, publications: &self.publications, bridge: self.bridge.as_ref() };
+        client.receive(&bytes, &mut self.rng, known);
         if is_over && socket.is_closed {
-            client.end_of_input();
+            client.end_of_input(socket.is_cut);
         }
         has_moved
     }
 
-    fn turn_if_due(&mut self, node: usize, must: bool) -> bool {
+    pub(super) fn turn_if_due(&mut self, node: usize, must: bool) -> bool {
         let is_due = self.nodes[node].next_turn(self.now).is_some_and(|at| at <= self.now);
         let is_spurious = !must && self.rng.random_bool(0.05);
         if (!is_due && !is_spurious) || (!must && self.frozen[node] > 0) {
@@ -297,7 +340,10 @@ impl World {
                 self.nodes[node].put_batches(peer, batches);
             }
         }
+        self.look_at_requests(node);
+        let before = self.ordinary();
         self.nodes[node].turn(self.now, &mut self.buffer);
+        self.check_accepted(node, before);
         self.nodes[node].end_turn();
         self.nodes[node].go_on_stopping();
         for peer in 0..self.nodes.len() {
@@ -305,62 +351,5 @@ impl World {
             self.nodes[node].is_woken |= self.nodes[peer].has_sent(node); // it has not taken these batches yet
         }
         true
-    }
-
-    /// Delivers everything that is in flight. No more time passes than the links need.
-    fn settle(&mut self) {
-        for round in 0.. {
-            assert!(round < 100_000, "the nodes never come to rest");
-            self.clock += 1;
-            let mut has_moved = false;
-            for index in 0..self.clients.len() {
-                let most = self.rng.random_range(1..200_000);
-                has_moved |= self.move_bytes(index, most);
-            }
-            for node in 0..self.nodes.len() {
-                has_moved |= self.turn_if_due(node, true);
-            }
-            if !has_moved && !self.nodes.iter().any(|node| node.hub().router.relays.has_batches()) {
-                break;
-            }
-            if !has_moved {
-                self.now += Duration::from_millis(1);
-            }
-        }
-        self.clock += 1;
-        self.at_rest();
-        self.clock += 1;
-    }
-
-    fn at_rest(&mut self) {
-        for node in &self.nodes {
-            assert!(!node.hub().sessions.has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
-            assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
-        }
-        for client in &mut self.clients {
-            client.at_rest(self.clock);
-        }
-        for publication in &mut self.publications[self.unsettled..] {
-            publication.settled = self.clock;
-            let publisher = self.clients.get(publication.publisher);
-            publication.is_certain = publisher.is_none_or(|client| client.is_alive() && !client.is_stalled);
-        }
-        self.unsettled = self.publications.len();
-    }
-
-    fn pass_time(&mut self, seconds: u64) {
-        for client in &mut self.clients {
-            client.was_silent |= client.is_stalled || client.is_http || client.is_dawdling;
-        }
-        for _ in 0..seconds * 4 {
-            self.now += Duration::from_millis(250); // so that no turn is late
-            self.settle();
-        }
-    }
-
-    /// The machine stands still, with all clients. So no client counts as silent or slow.
-    fn stand_still(&mut self, seconds: u64) {
-        self.now += Duration::from_secs(seconds);
-        self.settle();
     }
 }

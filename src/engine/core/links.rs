@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::engine::{
-    hub::Hub,
     turn::{Links, Taken},
     uplink::BridgeLink,
     wake::Wake,
@@ -72,14 +71,13 @@ impl Links for CoreLinks {
         self.bridge.as_ref()?.take()
     }
 
-    fn hand_to_bridge(&mut self, hub: &mut Hub) {
-        let Some(bridge) = &self.bridge else { return };
-        let mut interest = hub.router.relays.take_interest();
-        if bridge.uplink.is_full_of_interest()
-            && let Some(interest) = interest.take()
-        {
-            hub.router.relays.give_back_interest(interest);
+    fn is_bridge_full(&self) -> bool {
+        self.bridge.as_ref().is_some_and(|bridge| bridge.uplink.is_full_of_interest())
+    }
+
+    fn send_to_bridge(&mut self, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
+        if let Some(bridge) = &self.bridge {
+            bridge.uplink.send(self.number, interest, publishes);
         }
-        bridge.uplink.send(self.number, interest, std::iter::from_fn(|| hub.router.relays.take(bridge.peer)));
     }
 }

@@ -57,6 +57,11 @@ impl Hub {
         self.abandon(slot);
     }
 
+    /// The last answer has not reached a connection whole: it ends with a reset.
+    pub(crate) fn cut(&mut self, slot: Slot) {
+        self.sessions[slot].set_cut(true);
+    }
+
     /// Counts a connection that is told 503 instead of an answer.
     pub(crate) fn count_turned_away(&mut self) {
         self.stats.turned_away += 1;

@@ -17,7 +17,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     pub(super) fn read_connections(&mut self, buffer: &mut [u8]) {
         self.put_resumed_first();
         // A connection that is put back lands on the other list, which is read in the next turn.
-        let mut ready = std::mem::replace(self.sockets.ready(), std::mem::take(&mut self.spare));
+        let mut ready = self.ready.take();
         self.lanes.begin(&self.hub, self.now, ready.len());
         self.began = self.sockets.clock();
         let mut taken = 0;
@@ -28,8 +28,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         // The next one to be ready must not wait for all of a crowd that came at once.
         let left = self.lanes.left_over();
         self.lanes.leave_over(ready.drain(taken..));
-        ready.clear();
-        self.spare = ready;
+        self.ready.give_back(ready);
         for number in 0..left {
             if number > 0 && self.lanes.is_over(&self.hub) {
                 break;
@@ -63,17 +62,13 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Connections that have waited come first: see [`crate::engine::hub::Hub::take_resumed`].
     fn put_resumed_first(&mut self) {
-        let mut resumed = std::mem::take(&mut self.resumed);
-        self.hub.take_resumed(&mut resumed);
-        let sockets = &mut self.sockets;
-        resumed.retain(|key| !sockets.set_ready(key.slot, true));
-        sockets.ready().splice(0..0, resumed.drain(..));
-        self.resumed = resumed;
+        self.hub.take_resumed(&mut self.resumed);
+        self.ready.add_first(&mut self.resumed);
     }
 
     /// Reads a connection until it has nothing more, or its share is used up.
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
-        self.sockets.set_ready(key.slot, false);
+        self.ready.set(key.slot, false);
         let begun = self.lanes.reads(&mut self.hub, key);
         let has_more = self.read_share(key, buffer);
         // What a message costs is estimated before it is carried out. What it did cost is known now, user's code and all.
@@ -83,11 +78,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.began = ended;
         match self.lanes.has_read(&mut self.hub, key, (begun, estimated), has_more) {
             Next::Wait => {}
-            Next::Ready => {
-                self.sockets.set_ready(key.slot, true);
-                self.sockets.ready().push(key);
-            }
-            Next::Behind => _ = self.sockets.set_ready(key.slot, true),
+            Next::Ready => self.ready.add(key),
+            Next::Behind => _ = self.ready.set(key.slot, true),
         }
     }
 
@@ -130,7 +122,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 }
             }
             // Under edge triggering a short read has emptied the socket, unless the end is there too.
-            if len < room && !self.sockets.is_read_closed(slot) {
+            if len < room && !self.ready.is_read_closed(slot) {
                 return false;
             }
             if self.hub.router.work.is_at_limit() {

@@ -62,6 +62,19 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         waiting > 0
     }
 
+    /// Hands over what is for the bridge. Interest that it does not take now goes on growing.
+    pub(super) fn hand_to_bridge(&mut self) {
+        let Some(bridge) = self.links.bridge() else { return };
+        let mut interest = self.hub.router.relays.take_interest();
+        if self.links.is_bridge_full()
+            && let Some(interest) = interest.take()
+        {
+            self.hub.router.relays.give_back_interest(interest);
+        }
+        let hub = &mut self.hub;
+        self.links.send_to_bridge(interest, std::iter::from_fn(|| hub.router.relays.take(bridge)));
+    }
+
     /// While nobody is read here there is nobody to wait for a link.
     fn limit_link(&mut self) {
         let is_quiet = self.lanes.is_quiet(self.now);

@@ -68,7 +68,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             stop.deadline = stop.deadline.min(now + FAREWELL);
         }
         if is_time || (is_empty && stop.stage == Stage::Drain) {
-            self.links.hand_to_bridge(&mut self.hub);
+            self.hand_to_bridge();
             self.sockets.close_all();
             return true;
         }

@@ -19,9 +19,8 @@ impl Node {
     }
 
     /// Another thread changes the limits.
-    pub(crate) fn post_limits(&mut self, limits: Limits) {
-        let options =
-            Options { limits, connections_max: usize::MAX, busy_poll: Duration::ZERO, coalesce: Duration::ZERO };
+    pub(crate) fn post_limits(&mut self, limits: Limits, connections_max: usize) {
+        let options = Options { limits, connections_max, busy_poll: Duration::ZERO, coalesce: Duration::ZERO };
         let (taken, _) = bounded(1);
         self.mailbox.post(Letter::Options(Box::new(options), taken)).expect("the inbox has room");
     }

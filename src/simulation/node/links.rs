@@ -1,11 +1,8 @@
-//! The links between nodes, as batches in flight.
+//! The links between nodes and to the bridge, as batches on their way.
 
 use std::collections::VecDeque;
 
-use crate::engine::{
-    hub::Hub,
-    turn::{Links, Taken},
-};
+use crate::engine::turn::{Links, Taken};
 
 /// Batches in flight from one node to another: only one, so that links are often full.
 const BATCHES_PER_LINK: usize = 1;
@@ -15,12 +12,32 @@ pub(super) struct Batches {
     own: usize,
     pub(super) incoming: Vec<VecDeque<Vec<u8>>>,
     pub(super) outgoing: Vec<VecDeque<Vec<u8>>>,
+    /// What it has got from the bridge and sent there, if there is one.
+    pub(super) bridge: Option<BridgeLink>,
+}
+
+/// The link to the bridge, which makes nobody wait.
+pub(super) struct BridgeLink {
+    pub(super) number: u32,
+    pub(super) incoming: VecDeque<Vec<u8>>,
+    pub(super) interest: VecDeque<Vec<u8>>,
+    pub(super) publishes: VecDeque<Vec<u8>>,
+    /// The bridge takes no interest for now.
+    pub(super) is_full: bool,
 }
 
 impl Batches {
     pub(super) fn new(own: u32, nodes: u32) -> Self {
         let links = vec![VecDeque::new(); nodes as usize];
-        Self { own: own as usize, incoming: links.clone(), outgoing: links }
+        Self { own: own as usize, incoming: links.clone(), outgoing: links, bridge: None }
+    }
+}
+
+impl BridgeLink {
+    #[cfg(test)]
+    pub(super) fn new(number: u32) -> Self {
+        let (incoming, interest, publishes) = Default::default();
+        Self { number, incoming, interest, publishes, is_full: false }
     }
 }
 
@@ -47,20 +64,29 @@ impl Links for Batches {
     }
 
     fn has_batches_in(&self) -> bool {
-        self.incoming.iter().any(|batches| !batches.is_empty())
+        self.incoming.iter().any(|batches| !batches.is_empty()) || self.waiting_of_bridge() > 0
     }
 
     fn bridge(&self) -> Option<u32> {
-        None
+        self.bridge.as_ref().map(|bridge| bridge.number)
     }
 
     fn waiting_of_bridge(&self) -> usize {
-        0
+        self.bridge.as_ref().map_or(0, |bridge| bridge.incoming.len())
     }
 
     fn take_of_bridge(&mut self) -> Option<Vec<u8>> {
-        None
+        self.bridge.as_mut()?.incoming.pop_front()
     }
 
-    fn hand_to_bridge(&mut self, _: &mut Hub) {}
+    fn is_bridge_full(&self) -> bool {
+        self.bridge.as_ref().is_some_and(|bridge| bridge.is_full)
+    }
+
+    fn send_to_bridge(&mut self, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
+        if let Some(bridge) = &mut self.bridge {
+            bridge.interest.extend(interest);
+            bridge.publishes.extend(publishes);
+        }
+    }
 }

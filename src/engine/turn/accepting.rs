@@ -1,0 +1,77 @@
+//! How a core takes in new connections, and which one gives way when too many come.
+
+use std::{
+    io::{self, IoSlice},
+    time::Duration,
+};
+
+use crate::engine::{
+    arrival::{Arrival, Role},
+    log_limit::LogLimit,
+    outbox::Written,
+    turn::{Accepted, Links, Sockets, Turn, places::GivesWay},
+};
+
+/// Connections accepted in one turn, and for how long; more in the next.
+pub(crate) const ACCEPTS_PER_TURN: usize = 32;
+const ACCEPT_TIME: Duration = Duration::from_millis(1);
+
+/// What a connection is told that gives way.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+impl<S: Sockets, L: Links> Turn<S, L> {
+    /// Accepts new connections, within the turn's share.
+    pub(super) fn accept_connections(&mut self) {
+        self.places.begin_turn();
+        let mut began = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let accepted = match self.sockets.accept(self.now, |role| self.places.may_accept(role)) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.hub.stats.out_of_fds += u64::from(error.kind() != io::ErrorKind::WouldBlock);
+                    break;
+                }
+            };
+            self.admit(accepted);
+            let now = self.sockets.clock();
+            if now.saturating_sub(*began.get_or_insert(now)) >= ACCEPT_TIME {
+                break;
+            }
+        }
+    }
+
+    /// Takes in a connection, on a reserved place if it is over the limit.
+    fn admit(&mut self, Accepted { stream, peer, role }: Accepted<S::Stream>) {
+        let is_reserved = !self.places.take(role);
+        if is_reserved {
+            self.make_room(role);
+        }
+        let arrival = Arrival { peer, role, is_reserved };
+        let key = if is_reserved { self.hub.open_reserved(arrival) } else { self.hub.open(arrival) };
+        self.ready.open(key.slot);
+        self.places.seat(key.slot, role, is_reserved);
+        if is_reserved {
+            self.ready.add(key); // in this turn, for in the next it may have to give way
+        }
+        if let Err(error) = self.sockets.add(key, stream) {
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
+            self.hub.abandon(key.slot);
+        }
+    }
+
+    /// Makes sure of a reserved place. The socket of the connection that gives way is closed when the turn ends.
+    fn make_room(&mut self, role: Role) {
+        let gives_way = self.places.make_room(role, |slot| self.hub.is_unanswered(slot));
+        let Some(GivesWay { slot, is_unanswered }) = gives_way else { return };
+        if is_unanswered {
+            self.hub.count_turned_away();
+            match self.sockets.write(slot, &[IoSlice::new(BUSY)]) {
+                Ok(Written { bytes, .. }) if bytes == BUSY.len() => self.sockets.shut(slot),
+                _ => self.hub.cut(slot), // a part of an answer is none; or it is gone
+            }
+        }
+        self.hub.give_way(slot);
+    }
+}
