@@ -19,7 +19,7 @@ struct Name {
     /// A bit for each core.
     cores: u64,
     state: State,
-    /// The question that the server has to answer before it is known what becomes of it.
+    /// The server answers this question before the fate of the name is known.
     question: u64,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Bridge {
     /// What the server has not answered: the number of the question, when it is answered, and what had come by then.
     asked: VecDeque<(u64, Duration, Vec<u64>)>,
     questions: u64,
-    /// By core, what is to be handed over.
+    /// By core, the items for its next batch.
     batches: Vec<Vec<u8>>,
     /// When it was away: from when on, and until when if that is known.
     outages: Vec<Span>,

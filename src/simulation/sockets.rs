@@ -37,7 +37,7 @@ pub(crate) struct Socket {
     /// The server has shut its side, or closed the socket.
     pub(crate) is_shut: bool,
     pub(crate) is_closed: bool,
-    /// Something that it was to be sent was given up: the client sees a reset.
+    /// The server has given up bytes for it: the client sees a reset.
     pub(crate) is_cut: bool,
     /// The edges that the server has not heard of.
     pub(crate) readable: bool,

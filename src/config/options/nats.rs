@@ -8,7 +8,7 @@ macro_rules! nats_options {
         /// `[nats://|tls://][user:password@|token@]host[:port]`, the port is 4222 unless given.
         ///
         /// Each channel and pattern with a subscriber on this node costs 250 bytes more than without. NATS is asked for one
-        /// per 2 KiB of `memory-budget`; past that for wider patterns, and this node drops what they bring in vain.
+        /// per 2 KiB of `memory-budget`; past that for wider patterns, and this node drops the messages that nobody here wants.
         ///
         /// Any one of them is connected to, or one that they tell of; the server starts and serves its own clients when none
         /// is there. With `tls://`, in all of them or in none, every connection is TLS. A URL that is none keeps the server

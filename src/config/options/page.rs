@@ -66,9 +66,9 @@ fn entry(option: &Declaration, docs: &[&str]) -> String {
 fn unit(unit: Unit) -> &'static str {
     match unit {
         Unit::Number => "A number",
-        Unit::Size => "Bytes, or such as `64KiB`",
-        Unit::Time => "Seconds, or such as `500ms`, `25s`, `2m`",
-        Unit::Micros => "Microseconds, or such as `50us`, `1ms`",
+        Unit::Size => "Bytes, or a size with a unit: `64KiB`",
+        Unit::Time => "Seconds, or a time with a unit: `500ms`, `25s`, `2m`",
+        Unit::Micros => "Microseconds, or a time with a unit: `50us`, `1ms`",
         Unit::Switch => "On or off: the flag takes no value, the file `true` or `false`",
         Unit::Text => "A text",
         Unit::Secret => "A text that neither the log nor an error shows",
