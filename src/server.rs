@@ -226,7 +226,7 @@ impl Builder {
             reloader: Reloader::new(
                 mailboxes.clone(),
                 self.config.clone(),
-                bridge.as_ref().map(|bridge| Arc::clone(&bridge.options)),
+                bridge.as_ref().map(|bridge| Arc::clone(&bridge.access)),
             ),
             mailboxes,
             shared,

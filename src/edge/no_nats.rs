@@ -21,9 +21,9 @@ pub(crate) enum Bridge {}
 
 /// There is none.
 #[derive(Debug)]
-pub(crate) enum Options {}
+pub(crate) enum Access {}
 
-impl Options {
+impl Access {
     pub(crate) fn reread(&self) -> Result<Vec<&'static str>, String> {
         match *self {}
     }
@@ -31,7 +31,7 @@ impl Options {
 
 /// There is none.
 pub(crate) struct Prepared {
-    pub(crate) options: Arc<Options>,
+    pub(crate) access: Arc<Access>,
     pub(crate) uplink: Uplink,
     never: Bridge,
 }

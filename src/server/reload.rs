@@ -37,7 +37,7 @@ pub struct Reloader {
     /// `max-publish-channels`, for publishers of other threads.
     publish_channels_max: Arc<AtomicUsize>,
     /// The files that the bridge logs in with.
-    nats: Option<Arc<nats::Options>>,
+    nats: Option<Arc<nats::Access>>,
 }
 
 /// What came of a [`Reloader::reload`]: options by their names, as the daemon spells them.
@@ -50,7 +50,7 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, nats: Option<Arc<nats::Options>>) -> Self {
+    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, nats: Option<Arc<nats::Access>>) -> Self {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));

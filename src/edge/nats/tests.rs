@@ -14,12 +14,12 @@ use crate::{
 };
 
 use super::{
-    Bridge, Ends, Stop,
+    Bridge, Ends,
     audience::{Audience, Target},
-    kept::Kept,
-    link::Link,
-    live, lock, runtime,
+    lasting::Lasting,
+    stop::Stop,
     table::{State, Table},
+    thread::{live, runtime},
 };
 
 const CORES: u32 = 2;
@@ -249,9 +249,9 @@ fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_is_to_st
         publish_bytes_max: Arc::default(),
         outbox_bytes_max: Arc::default(),
     };
-    let kept = Arc::new(Kept::new(prepared, ends));
+    let mut lasting = Lasting::new(prepared, ends);
     let begun = std::cell::Cell::new(0);
-    let run = async |_: &Arc<Kept>, _: &Stop| {
+    let run = async |_: &mut Lasting, _: &Stop| {
         begun.set(begun.get() + 1);
         match begun.get() {
             1 => panic!("as a parser may"),
@@ -259,21 +259,7 @@ fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_is_to_st
             _ => Ok(()),
         }
     };
-    live(runtime().expect("a runtime"), &kept, &Stop::default(), run);
-    assert_eq!((begun.get(), lock(&kept.counts).nats_restarts), (3, 2));
+    live(runtime().expect("a runtime"), &mut lasting, &Stop::default(), run);
+    assert_eq!((begun.get(), lasting.counts.nats_restarts), (3, 2));
     assert_eq!(core.waiting(), 2, "the core was told each time that there is no other node");
-}
-
-#[test]
-fn the_end_of_the_clients_own_task_is_noticed() {
-    let link = Arc::new(Link::default());
-    let alive = link.alive();
-    let runtime = runtime().expect("a runtime");
-    runtime.block_on(async {
-        tokio::spawn(async move {
-            let _alive = alive;
-            panic!("as a parser may");
-        });
-        link.wait_for_end().await;
-    });
 }
