@@ -145,3 +145,31 @@ impl Commands {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_belongs_to_the_oldest_question_of_the_client_or_the_bridge() {
+        let (mut commands, mut written) = (Commands::default(), Vec::new());
+        commands.note_client_pings(1, 7);
+        commands.push(Command::Subscribe(1, "room".to_owned()));
+        commands.push(Command::Pong);
+        commands.push(Command::Pong);
+        commands.push(Command::Unsubscribe(1));
+        commands.push(Command::Ask(Asked::Interest(vec![3])));
+        commands.ask_for_arrival(); // covered by the others
+        commands.write(8, &mut written);
+        assert_eq!(written, b"PING\r\nSUB room 1\r\nPING\r\nPONG\r\nUNSUB 1\r\nPING\r\n");
+        let expected = [Asked::Client, Asked::Arrival, Asked::Subscription(1), Asked::Interest(vec![3])];
+        for (number, asked) in expected.into_iter().enumerate() {
+            assert!(commands.owes_since().is_some(), "the bridge waits for the last one");
+            let is_about_subscription = commands.subscription_asked_for().is_some();
+            assert_eq!(is_about_subscription, asked == Asked::Subscription(1));
+            let answered = commands.take_answered().expect("a question");
+            assert_eq!((answered.asked, answered.published), (asked, if number == 0 { 7 } else { 8 }));
+        }
+        assert!(commands.owes_since().is_none() && commands.take_answered().is_none());
+    }
+}

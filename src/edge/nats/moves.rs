@@ -38,6 +38,7 @@ impl Task<'_> {
             self.lasting.candidates.has_failed(url, now);
         }
         let (access, choice) = (Arc::clone(&self.lasting.access), self.lasting.candidates.choose(except));
+        self.dials.abort_all(); // for a connection that was lost
         self.dials.spawn(async move {
             let mut failures = Vec::new();
             (dial(&access, &choice, &mut failures).await, failures)

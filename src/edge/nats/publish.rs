@@ -243,7 +243,11 @@ impl WithClient {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::ConnectOptions;
+    use tokio::{runtime::Builder, time::timeout};
+
     use super::*;
+    use crate::engine::relay::Relays;
 
     #[test]
     fn the_client_is_given_no_more_than_its_share_until_it_has_taken_some() {
@@ -258,5 +262,29 @@ mod tests {
         assert!(!with_client.has_room(1), "half a batch keeps all of its bytes");
         assert!(with_client.has_room(2));
         assert!(with_client.has_room(8) && with_client.bytes == 0 && with_client.batches.is_empty());
+    }
+
+    #[test]
+    fn publishing_goes_on_where_it_was_interrupted() {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            // It never connects, so it takes as many messages as its queue holds.
+            let client = ConnectOptions::new().retry_on_initial_connect().client_capacity(5).connect("127.0.0.1:1");
+            let client = client.await.expect("it is an address");
+            let (uplink, mut relays) = (Uplink::new(1 << 20, |_| {}), Relays::new(0, 1));
+            let bridge = relays.add_bridge();
+            for _ in 0..4 {
+                relays.publish(bridge, [&b"a"[..], b"b"].into_iter(), b"\x81\x02hi");
+            }
+            uplink.send(0, None, relays.take(bridge).into_iter());
+            let mut publisher = Publisher::new(uplink.clone(), None);
+            publisher.load(0, Instant::now());
+            for _ in 0..3 {
+                timeout(Duration::ZERO, publisher.publish(&client)).await.expect_err("the queue is full");
+                assert_eq!(publisher.unsent(0), 5);
+            }
+            assert_eq!(publisher.client_has_ended(), 3, "of 8 messages");
+            assert!(uplink.is_empty());
+        });
     }
 }
