@@ -32,7 +32,7 @@ pub(crate) struct Prepared {
     /// For a reload, which has the files read again.
     pub(crate) access: Arc<Access>,
     pub(crate) uplink: Uplink,
-    wakes: Wakes,
+    pub(super) wake: Arc<Notify>,
     /// Stands before a channel's name in a subject, with a dot at its end.
     prefix: Option<String>,
     names_max: usize,
@@ -48,15 +48,6 @@ pub(crate) struct Ends {
     pub(crate) outbox_bytes_max: Arc<AtomicUsize>,
 }
 
-/// What the cores wake.
-#[derive(Clone, Default)]
-pub(super) struct Wakes {
-    /// The uplink holds publishes.
-    pub(super) publishes: Arc<Notify>,
-    /// The uplink holds interest.
-    pub(super) interest: Arc<Notify>,
-}
-
 /// The state that outlives a client. One task owns it.
 pub(super) struct Lasting {
     pub(super) access: Arc<Access>,
@@ -64,7 +55,8 @@ pub(super) struct Lasting {
     pub(super) prefix: Option<String>,
     pub(super) candidates: Candidates,
     pub(super) uplink: Uplink,
-    pub(super) wakes: Wakes,
+    /// Wakes the task: other threads have sent something, or ask it to stop.
+    pub(super) wake: Arc<Notify>,
     pub(super) publisher: Publisher,
     pub(super) table: Table,
     pub(super) to_cores: ToCores,
@@ -87,15 +79,12 @@ impl Prepared {
     /// [`StartError::Config`]: a file that cannot be read or used.
     pub(super) fn new(config: &Config, memory_budget_bytes: u64) -> Result<Self, StartError> {
         let access = Arc::new(Access::read(config).map_err(StartError::Config)?);
-        let wakes = Wakes::default();
-        let of_cores = wakes.clone();
-        let wake = move |has_interest: bool| {
-            if has_interest { of_cores.interest.notify_one() } else { of_cores.publishes.notify_one() }
-        };
+        let wake = Arc::new(Notify::new());
+        let of_cores = Arc::clone(&wake);
         Ok(Self {
             access,
-            uplink: Uplink::new(config.nats_buffer_bytes, wake),
-            wakes,
+            uplink: Uplink::new(config.nats_buffer_bytes, move |_| of_cores.notify_one()),
+            wake,
             prefix: config.nats_prefix.as_ref().map(|prefix| format!("{prefix}.")),
             names_max: usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX),
         })
@@ -105,14 +94,14 @@ impl Prepared {
 impl Lasting {
     pub(super) fn new(prepared: Prepared, ends: Ends) -> Self {
         let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
-        let Prepared { access, uplink, wakes, prefix, names_max } = prepared;
+        let Prepared { access, uplink, wake, prefix, names_max } = prepared;
         Self {
             candidates: Candidates::new(&access.addresses, access.is_tls),
             access,
             publisher: Publisher::new(uplink.clone(), prefix.clone()),
             prefix,
             uplink,
-            wakes,
+            wake,
             table: Table::new(downlinks.len(), names_max),
             to_cores: ToCores::new(downlinks, outbox_bytes_max),
             duplicates: None,
@@ -181,6 +170,7 @@ impl Lasting {
     /// Shows the counts to other threads.
     pub(super) fn show_counts(&mut self) {
         let counts = &mut self.counts;
+        counts.nats_published = self.publisher.published();
         counts.nats_received = self.to_cores.received;
         counts.nats_receive_dropped = self.to_cores.dropped();
         counts.nats_unwanted = self.to_cores.unwanted;

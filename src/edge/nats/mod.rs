@@ -33,7 +33,7 @@
 //!
 //! ```text
 //! backlog, client_lines, commands, duplicates, groups, progress, random, secrets, server_lines, stop, tally ← access, candidates,
-//! publish, refusals, table ← audience, dial, reconnect, widening ← connection, gate, subscriptions, to_cores, wanted ← lasting
+//! refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions, to_cores, wanted ← lasting
 //! ← drop_log, task ← asking, moves ← health, messages ← run ← thread
 //! ```
 

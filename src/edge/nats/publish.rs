@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,7 +22,7 @@ use crate::{
     protocol::{channel, frame},
 };
 
-use super::backlog::Backlog;
+use super::{backlog::Backlog, reconnect::ClientState};
 
 /// The most bytes of batches that the client keeps beside what waits in the uplink. The client limits messages only by
 /// their number; few of them reach this.
@@ -42,6 +41,8 @@ pub(super) struct Publisher {
     prefix: Option<String>,
     batch: Option<Batch>,
     with_client: WithClient,
+    /// Messages of batches that were published.
+    published: u64,
     /// The uplink or the backlog may hold a batch.
     has_more: bool,
     /// When to look whether the client has room again.
@@ -70,7 +71,7 @@ impl Publisher {
             }
         });
         let with_client = WithClient::default();
-        Self { uplink, backlog, prefix, batch: None, with_client, has_more: true, retry_at: None }
+        Self { uplink, backlog, prefix, batch: None, with_client, published: 0, has_more: true, retry_at: None }
     }
 
     /// A new client begins.
@@ -130,9 +131,20 @@ impl Publisher {
         self.retry_at
     }
 
-    /// Gives the loaded batch to the client. May be dropped at any time, and goes on where it was when called again.
-    pub(super) async fn publish(&mut self, client: &Client) {
-        let Some(batch) = &mut self.batch else { return future::pending().await };
+    /// Gives the loaded batch to the client, and more batches while it may be given some. May be dropped at any time, and
+    /// goes on where it was when called again.
+    pub(super) async fn publish(&mut self, client: &Client, state: &ClientState) {
+        while self.batch.is_some() {
+            self.publish_batch(client).await;
+            self.finish_batch();
+            if state.may_publish() {
+                self.load(state.taken(), Instant::now());
+            }
+        }
+    }
+
+    async fn publish_batch(&mut self, client: &Client) {
+        let Some(batch) = &mut self.batch else { return };
         let bytes = batch.bytes.clone();
         loop {
             let mut rest = &bytes[batch.at..];
@@ -169,13 +181,17 @@ impl Publisher {
         }
     }
 
-    /// The loaded batch is published. Gives the number of its messages that the client has taken.
-    pub(super) fn finish_batch(&mut self) -> u64 {
-        self.batch.take().map_or(0, |batch| {
+    fn finish_batch(&mut self) {
+        if let Some(batch) = self.batch.take() {
             self.uplink.release(batch.cost);
             self.with_client.add(batch.cost);
-            batch.published
-        })
+            self.published += batch.published;
+        }
+    }
+
+    /// Messages that clients have taken so far, batch by batch.
+    pub(super) fn published(&self) -> u64 {
+        self.published
     }
 
     /// Of the messages that were given to the client, those that it has not taken.
@@ -280,7 +296,7 @@ mod tests {
             let mut publisher = Publisher::new(uplink.clone(), None);
             publisher.load(0, Instant::now());
             for _ in 0..3 {
-                timeout(Duration::ZERO, publisher.publish(&client)).await.expect_err("the queue is full");
+                timeout(Duration::ZERO, publisher.publish_batch(&client)).await.expect_err("the queue is full");
                 assert_eq!(publisher.unsent(0), 5);
             }
             assert_eq!(publisher.client_has_ended(), 3, "of 8 messages");

@@ -168,6 +168,11 @@ impl ClientState {
         self.is_moving.load(Ordering::Relaxed)
     }
 
+    /// Whether the client may be given messages, apart from a server that is silent.
+    pub(super) fn may_publish(&self) -> bool {
+        self.is_up() && !self.is_moving()
+    }
+
     /// Messages that the client has taken to write them to its socket. It keeps the others over an outage.
     pub(super) fn taken(&self) -> u64 {
         self.statistics.get().map_or(0, |statistics| statistics.out_messages.load(Ordering::Relaxed))

@@ -38,16 +38,13 @@ const READS_PER_TURN: usize = 16;
 
 /// What the task waits for.
 enum Event {
-    Stop(Instant),
     Client(Option<ClientEvent>),
     Accepted(io::Result<TcpStream>),
     LoggedIn(Option<Login>),
     Dialed(Option<(Result<Box<Dialed>, String>, Failures)>),
-    /// The cores have sent publishes.
-    Publishes,
-    /// The cores have sent interest.
-    Interest,
-    /// The loaded batch is published.
+    /// Other threads have sent something, or ask the task to stop.
+    Woken,
+    /// All that could be published is.
     Published,
     /// The connection at this place was active.
     Active(usize, Activity),
@@ -76,10 +73,14 @@ pub(super) async fn run(lasting: &mut Lasting, stop: &Stop) -> Result<(), String
     loop {
         let now = Instant::now();
         let has_more = task.act(now);
-        if let Some(stopping) = &mut stopping
-            && task.is_sent(stopping, now)
-        {
-            break;
+        if let Some(by) = stop.by() {
+            // Nothing can be sent while NATS is away.
+            let longest = if task.client_state.is_up() { STOP_TIME_MAX } else { Duration::ZERO };
+            let until = by.max(now + STOP_TIME_MIN).min(now + longest);
+            let stopping = stopping.get_or_insert(Stopping { until, look_at: now });
+            if task.is_sent(stopping, now) {
+                break;
+            }
         }
         accept_at = accept_at.filter(|at| *at > now);
         if has_more || reads >= READS_PER_TURN {
@@ -89,15 +90,10 @@ pub(super) async fn run(lasting: &mut Lasting, stop: &Stop) -> Result<(), String
         let due_at = [Some(task.due_at(now)), accept_at, stopping.as_ref().map(|stopping| stopping.look_at)];
         let due_at = due_at.into_iter().flatten().min().unwrap_or(now);
         let gate = accept_at.is_none().then_some(&gate);
-        let stop = stopping.is_none().then_some(stop);
         if sleep.deadline() != due_at {
             sleep.as_mut().reset(due_at);
         }
-        match next_event(&mut task, gate, stop, &mut client_events, sleep.as_mut()).await {
-            Event::Stop(by) if task.client_state.is_up() => {
-                stopping = Some(Stopping { until: by.clamp(now + STOP_TIME_MIN, now + STOP_TIME_MAX), look_at: now });
-            }
-            Event::Stop(_) => break,
+        match next_event(&mut task, gate, &mut client_events, sleep.as_mut()).await {
             Event::Client(None) if stopping.is_some() => break,
             Event::Client(None) => return Err("its task has ended".to_owned()),
             Event::Client(Some(event)) => task.client_event(event),
@@ -108,12 +104,11 @@ pub(super) async fn run(lasting: &mut Lasting, stop: &Stop) -> Result<(), String
             }
             Event::LoggedIn(login) => _ = login.map(|login| task.logged_in(login)),
             Event::Dialed(dialed) => _ = dialed.map(|(dialed, failures)| task.dialed(dialed, failures)),
-            Event::Publishes => task.lasting.publisher.wake(),
-            Event::Interest => task.hearing.has_news = true,
-            Event::Published => {
-                task.lasting.counts.nats_published += task.lasting.publisher.finish_batch();
-                task.lasting.show_counts();
+            Event::Woken => {
+                task.lasting.publisher.wake();
+                task.hearing.has_news |= task.lasting.uplink.has_interest();
             }
+            Event::Published => task.lasting.show_counts(),
             Event::Active(at, activity) => {
                 reads += usize::from(matches!(activity, Activity::Received));
                 task.active(at, activity);
@@ -194,23 +189,20 @@ impl Task<'_> {
 async fn next_event(
     task: &mut Task<'_>,
     gate: Option<&Gate>,
-    stop: Option<&Stop>,
     client_events: &mut mpsc::Receiver<ClientEvent>,
     sleep: Pin<&mut Sleep>,
 ) -> Event {
-    let Task { lasting, client, logins, dials, connections, .. } = task;
-    let Lasting { publisher, wakes, .. } = &mut **lasting;
+    let Task { lasting, client, client_state, logins, dials, connections, .. } = task;
+    let Lasting { publisher, wake, .. } = &mut **lasting;
     let is_publishing = publisher.has_batch();
     tokio::select! {
-        Some(by) = wait_for(stop.map(Stop::wait)) => Event::Stop(by),
         event = client_events.recv() => Event::Client(event),
-        Some(login) = logins.join_next() => Event::LoggedIn(login.ok()),
-        Some(dialed) = dials.join_next() => Event::Dialed(dialed.ok()),
+        Some(login) = logins.join_next(), if !logins.is_empty() => Event::LoggedIn(login.ok()),
+        Some(dialed) = dials.join_next(), if !dials.is_empty() => Event::Dialed(dialed.ok()),
         Some(client) = wait_for(gate.map(Gate::accept)) => Event::Accepted(client),
-        () = wakes.interest.notified() => Event::Interest,
-        () = wakes.publishes.notified() => Event::Publishes,
+        () = wake.notified() => Event::Woken,
         // The client's queue ends the task's turn; the runtime would end it after each 128 messages.
-        () = unconstrained(publisher.publish(client)), if is_publishing => Event::Published,
+        () = unconstrained(publisher.publish(client, client_state)), if is_publishing => Event::Published,
         (at, activity) = poll_fn(|cx| poll(connections, cx)) => Event::Active(at, activity),
         () = sleep => Event::Time,
     }

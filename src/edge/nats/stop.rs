@@ -1,7 +1,7 @@
 //! The request to stop, from another thread.
 
 use std::{
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -13,14 +13,19 @@ use tokio::{sync::Notify, time};
 pub(super) struct Stop {
     /// When the time to drain ends.
     by: OnceLock<time::Instant>,
-    asked: Notify,
+    /// Wakes the bridge's task.
+    wake: Arc<Notify>,
 }
 
 impl Stop {
+    pub(super) fn new(wake: Arc<Notify>) -> Self {
+        Self { by: OnceLock::new(), wake }
+    }
+
     /// Asks the bridge to stop, with a time to drain. Only the first request counts.
     pub(super) fn ask(&self, by: Instant) {
         self.by.get_or_init(|| by.into());
-        self.asked.notify_one();
+        self.wake.notify_one();
     }
 
     /// Waits on this thread, without a runtime, until it is unparked. True if the bridge must stop.
@@ -33,13 +38,8 @@ impl Stop {
         true
     }
 
-    /// Waits for the request, and gives the end of the time to drain.
-    pub(super) async fn wait(&self) -> time::Instant {
-        loop {
-            if let Some(&by) = self.by.get() {
-                return by;
-            }
-            self.asked.notified().await;
-        }
+    /// The end of the time to drain, once the request is made.
+    pub(super) fn by(&self) -> Option<time::Instant> {
+        self.by.get().copied()
     }
 }

@@ -144,7 +144,7 @@ impl<'l> Task<'l> {
 
     /// Whether the client may be given messages. It might lose them while the server is silent.
     pub(super) fn may_publish(&self) -> bool {
-        self.client_state.is_up() && !self.lasting.progress.is_silent && !self.client_state.is_moving()
+        self.client_state.may_publish() && !self.lasting.progress.is_silent
     }
 
     /// Somebody has connected to the gate.

@@ -19,7 +19,7 @@ use super::{
     lasting::Lasting,
     stop::Stop,
     table::{State, Table},
-    thread::{live, runtime},
+    thread::{Lent, live, runtime},
 };
 
 const CORES: u32 = 2;
@@ -249,17 +249,21 @@ fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_is_to_st
         publish_bytes_max: Arc::default(),
         outbox_bytes_max: Arc::default(),
     };
-    let mut lasting = Lasting::new(prepared, ends);
+    let lasting = Box::new(Lasting::new(prepared, ends));
     let begun = std::cell::Cell::new(0);
-    let run = async |_: &mut Lasting, _: &Stop| {
+    let run = |lent: Lent, _: Arc<Stop>| {
         begun.set(begun.get() + 1);
-        match begun.get() {
-            1 => panic!("as a parser may"),
-            2 => Err("it has ended".to_owned()),
-            _ => Ok(()),
+        let number = begun.get();
+        async move {
+            let _lent = lent;
+            match number {
+                1 => panic!("as a parser may"),
+                2 => Err("it has ended".to_owned()),
+                _ => Ok(()),
+            }
         }
     };
-    live(runtime().expect("a runtime"), &mut lasting, &Stop::default(), run);
+    let lasting = live(runtime().expect("a runtime"), lasting, &Arc::default(), run);
     assert_eq!((begun.get(), lasting.counts.nats_restarts), (3, 2));
     assert_eq!(core.waiting(), 2, "the core was told each time that there is no other node");
 }

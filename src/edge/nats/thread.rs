@@ -2,8 +2,8 @@
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    ops::{Deref, DerefMut},
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -45,13 +45,13 @@ impl Bridge {
     /// # Errors
     /// The system refuses the thread or its poll.
     pub(crate) fn start(prepared: Prepared, ends: Ends, lost: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let stop = Arc::new(Stop::default());
+        let stop = Arc::new(Stop::new(Arc::clone(&prepared.wake)));
         let stopped = Arc::clone(&stop);
         let first = runtime()?;
         let work = move || {
             let guard = Lost(Some(lost));
-            let mut lasting = Lasting::new(prepared, ends);
-            live(first, &mut lasting, &stopped, async |lasting, stop| run(lasting, stop).await);
+            let lasting = Box::new(Lasting::new(prepared, ends));
+            live(first, lasting, &stopped, |mut lent, stop| async move { run(&mut lent, &stop).await });
             guard.disarm();
         };
         let thread = thread::Builder::new().name("lhttp-nats".to_owned()).spawn(work)?;
@@ -96,28 +96,63 @@ impl<F: FnOnce()> Drop for Lost<F> {
     }
 }
 
+/// The state while a task has it. It goes back when this is dropped, even if the task panics.
+pub(super) struct Lent {
+    /// None once it is back.
+    lasting: Option<Box<Lasting>>,
+    back: mpsc::Sender<Box<Lasting>>,
+}
+
+impl Deref for Lent {
+    type Target = Lasting;
+
+    fn deref(&self) -> &Lasting {
+        self.lasting.as_ref().expect(STILL_LENT)
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Lasting {
+        self.lasting.as_mut().expect(STILL_LENT)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let _ = self.lasting.take().map(|lasting| self.back.send(lasting));
+    }
+}
+
+/// Why [`Lent`] has the state.
+const STILL_LENT: &str = "it goes back only when this is dropped";
+
 /// The runtime of one client and its task.
 pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// Runs the bridge to its end, with one client after the other should one of them end.
-pub(super) fn live(
+/// Runs the bridge to its end, with one client after the other should one of them end. Gives the state back.
+pub(super) fn live<F: Future<Output = Result<(), String>> + Send + 'static>(
     first: Runtime,
-    lasting: &mut Lasting,
-    stop: &Stop,
-    run: impl AsyncFn(&mut Lasting, &Stop) -> Result<(), String>,
-) {
+    mut lasting: Box<Lasting>,
+    stop: &Arc<Stop>,
+    run: impl Fn(Lent, Arc<Stop>) -> F,
+) -> Box<Lasting> {
     let (mut next, mut pause) = (Ok(first), RESTART_PAUSE_MIN);
     loop {
         let began = Instant::now();
         let why = match next {
             Ok(runtime) => {
-                let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(lasting, stop))));
+                let (back, returned) = mpsc::channel();
+                let lent = Lent { lasting: Some(lasting), back };
+                let task = run(lent, Arc::clone(stop));
+                // Spawned, since the runtime would make a system call before each turn of the future that it blocks on.
+                let ended = runtime.block_on(async { tokio::spawn(task).await });
                 // The client's own tasks end with the runtime, whatever state they are in.
                 runtime.shutdown_timeout(RUNTIME_STOP_TIME);
+                lasting = returned.recv().expect("a task that has ended gives the state back");
                 match ended {
-                    Ok(Ok(())) => return,
+                    Ok(Ok(())) => return lasting,
                     Ok(Err(why)) => why,
                     Err(_) => "it has panicked".to_owned(),
                 }
@@ -130,7 +165,7 @@ pub(super) fn live(
         log::error!("NATS: the client has ended ({why}); the next one begins in {pause:?}");
         lasting.client_has_ended();
         if stop.wait_blocking(pause) {
-            return;
+            return lasting;
         }
         pause = (pause * 2).min(RESTART_PAUSE_MAX);
         next = runtime();
