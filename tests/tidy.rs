@@ -48,6 +48,9 @@ const ENGINE: [&[&str]; 6] = [
     &["alarm", "connection", "core", "listener", "pace", "reactor", "uplink"],
 ];
 
+/// Its `mod.rs` says the order of its files.
+const NATS_BRIDGE: &str = "src/edge/nats";
+
 /// The modules of std that `protocol/` must not use, except for [`ADDRESSES`]: it sees bytes and returns values.
 const IMPURE: [&str; 5] = ["net", "time", "thread", "fs", "process"];
 
@@ -217,24 +220,65 @@ fn a_layer_uses_only_those_below_it() {
 
 #[test]
 fn inside_the_engine_no_module_uses_one_above_it() {
-    let rank = |module: &str| ENGINE.iter().position(|modules| modules.contains(&module));
+    let order: Vec<Vec<String>> =
+        ENGINE.iter().map(|group| group.iter().map(|name| (*name).to_owned()).collect()).collect();
+    assert_none(out_of_order("src/engine", &order, Peers::Allowed));
+}
+
+#[test]
+fn inside_the_nats_bridge_no_file_uses_one_above_it_or_beside_it() {
+    let file = rust_files(&[NATS_BRIDGE]).into_iter().find(|file| file.path.ends_with("/mod.rs")).expect("it is there");
+    let lines = file.text.lines().filter_map(|line| line.strip_prefix("//!"));
+    let text: String = lines.skip_while(|line| !line.contains("to its left")).collect();
+    let order = text.split("```text").nth(1).and_then(|text| text.split("```").next()).expect("its order stands there");
+    let names = |group: &str| group.split(',').map(|name| name.trim().to_owned()).collect();
+    let order: Vec<Vec<String>> = order.split('←').map(names).collect();
+    for name in order.iter().flatten() {
+        assert!(!rust_files(&[&format!("{NATS_BRIDGE}/{name}.rs")]).is_empty(), "there is no file {name}");
+    }
+    assert_none(out_of_order(NATS_BRIDGE, &order, Peers::Refused));
+}
+
+/// Whether a module may use another one of its own group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Peers {
+    Allowed,
+    Refused,
+}
+
+/// Uses of modules in this folder that are against the order of its groups, lowest first.
+fn out_of_order(folder: &str, order: &[Vec<String>], peers: Peers) -> Vec<String> {
+    let rank = |module: &str| order.iter().position(|modules| modules.iter().any(|name| name == module));
+    let root = folder["src/".len()..].replace('/', "::") + "::";
     let mut found = Vec::new();
-    for file in rust_files(&["src/engine"]).iter().filter(|file| file.path != "src/engine/mod.rs") {
-        let own_name = file.path["src/engine/".len()..].split(['/', '.']).next().unwrap_or_default().to_owned();
+    for file in rust_files(&[folder]).iter().filter(|file| file.path != format!("{folder}/mod.rs")) {
+        let inside = &file.path[folder.len() + 1..];
+        if inside == "tests.rs" {
+            continue;
+        }
+        let own_name = inside.split(['/', '.']).next().unwrap_or_default().to_owned();
         let Some(own) = rank(&own_name) else {
-            found.push(format!("{}: not in the order of the engine's modules", file.path));
+            found.push(format!("{}: not in the order of {folder}", file.path));
             continue;
         };
-        let is_test = file.path.contains("/tests");
-        for path in paths(&code(&file.text), "crate") {
-            let Some(target) = path.strip_prefix("engine::").and_then(|path| path.split("::").next()) else { continue };
+        let code = code(&file.text);
+        let mut used: Vec<String> =
+            paths(&code, "crate").iter().filter_map(|path| Some(path.strip_prefix(&root)?.to_owned())).collect();
+        if !inside.contains('/') {
+            used.extend(paths(&code, "super").into_iter().filter(|path| path != "*"));
+        }
+        let is_test = inside.contains("/tests");
+        for path in used {
+            let target = path.split("::").next().unwrap_or_default();
+            let is_below = rank(target)
+                .is_some_and(|layer| layer < own || (layer == own && (peers == Peers::Allowed || target == own_name)));
             // A test may look at more than its subject.
-            if !is_test && rank(target).is_none_or(|layer| layer > own) {
-                found.push(format!("{}: uses crate::{path}, which is above it", file.path));
+            if !is_test && !is_below {
+                found.push(format!("{}: uses {path}, which is not below it", file.path));
             }
         }
     }
-    assert_none(found);
+    found
 }
 
 #[test]

@@ -148,6 +148,11 @@ impl Uplink {
         self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max / 2
     }
 
+    /// The limit for the batches that were sent and not released, in bytes.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.state.bytes_max
+    }
+
     /// Whether they are over the limit.
     pub(crate) fn is_over(&self) -> bool {
         self.excess() > 0

@@ -1,7 +1,7 @@
 //! The bytes of a NATS server.
 
 use super::dice::{Dice, pieces};
-use crate::edge::nats::said::{Listener, Said};
+use crate::edge::nats::server_lines::{ServerLine, ServerLines};
 
 const WORDS: [&[u8]; 30] = [
     b"\r\n",
@@ -36,7 +36,7 @@ const WORDS: [&[u8]; 30] = [
     b"MSG a 1 300000\r\n",
 ];
 
-/// As in `edge/nats/said.rs`: a line, a payload, headers, and the bytes of one read.
+/// As in `edge/nats/server_lines.rs`: a line, a payload, headers and the buffer.
 const OVERHEAD_BYTES: usize = 320 * 1024;
 
 /// The result does not depend on how the server's bytes are cut, up to the place where they are no longer NATS.
@@ -54,20 +54,20 @@ pub fn nats(bytes: &[u8]) {
 
 /// All parsed items, and whether the bytes are NATS to the end.
 fn heard<'b>(pieces: impl Iterator<Item = &'b [u8]>, payload_bytes_max: usize) -> (Vec<String>, bool) {
-    let (mut listener, mut heard) = (Listener::default(), Vec::new());
+    let (mut lines, mut heard) = (ServerLines::default(), Vec::new());
     for mut piece in pieces {
         while !piece.is_empty() {
-            let space = listener.space();
+            let space = lines.space();
             let len = piece.len().min(space.len());
             assert!(len > 0, "there is no room");
             space[..len].copy_from_slice(&piece[..len]);
-            listener.filled(len);
+            lines.filled(len);
             piece = &piece[len..];
             loop {
-                match listener.next(payload_bytes_max) {
+                match lines.next(payload_bytes_max) {
                     Ok(Some(said)) => {
                         let is_within =
-                            !matches!(&said, Said::Message { payload, .. } if payload.len() > payload_bytes_max);
+                            !matches!(&said, ServerLine::Message { payload, .. } if payload.len() > payload_bytes_max);
                         assert!(is_within, "a payload over its limit");
                         heard.push(format!("{said:?}"));
                     }
@@ -75,7 +75,7 @@ fn heard<'b>(pieces: impl Iterator<Item = &'b [u8]>, payload_bytes_max: usize) -
                     Err(_) => return (heard, false),
                 }
             }
-            assert!(listener.bytes() <= OVERHEAD_BYTES + payload_bytes_max, "{} bytes", listener.bytes());
+            assert!(lines.bytes() <= OVERHEAD_BYTES + payload_bytes_max, "{} bytes", lines.bytes());
         }
     }
     (heard, true)

@@ -1,39 +1,40 @@
-//! Who a message is for that has come by a subscription.
+//! The receivers of a message that NATS has brought.
 
 use crate::protocol::channel::{self, Kind};
 
 use super::table::{State, Table};
 
-/// What is to become of a message.
+/// What to do with a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target<'t> {
-    /// It comes by another subscription as well, or nobody is subscribed any more.
+    /// Ignore it: another subscription brings it as well, or nobody is subscribed any more.
     Nobody,
-    /// Nobody here is subscribed to what a wide subscription has brought.
+    /// Drop and count it: a wide subscription brought it, and nobody here is subscribed.
     Unwanted,
-    /// Its subject is no channel.
+    /// Drop and count it: its subject is no channel.
     Odd,
-    /// Cores, and whom they give it to.
+    /// Give it to these cores, for this audience.
     Cores(u64, Audience<'t>),
 }
 
-/// Whom a core gives a message to.
+/// The subscribers on a core that a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience<'t> {
-    /// The subscribers of this very name.
+    /// The subscribers of exactly this name.
     Name(&'t str, Kind),
-    /// The subscribers of this channel, and of patterns that match it: of all, or of those that begin with a token.
+    /// The subscribers of this channel and of matching patterns: of all patterns if true, else of those that begin with a
+    /// plain token.
     Channel(&'t [u8], bool),
 }
 
 impl Table {
-    /// Who a message is for. While another connection takes over, this one goes on bringing what that was not asked for yet.
+    /// The receivers of a message. A connection that is leaving goes on bringing what the next one was not asked for yet.
     pub(super) fn target<'t>(&'t self, sid: u64, channel: &'t [u8], is_leaving: bool) -> Target<'t> {
         if channel::is_system(channel) {
             return Target::Unwanted;
         }
         let entry = self.entries.get(&sid);
-        // An exact name is the subject, and was checked before.
+        // An exact name equals the subject, and was checked when it was wanted.
         if entry.is_none_or(|entry| entry.kind == Kind::Pattern) && !is_channel(channel) {
             return Target::Odd;
         }

@@ -1,7 +1,7 @@
-//! What waits for NATS, in the order in which it was published, within `nats-buffer`.
+//! Messages that wait for NATS, in the order in which they were published, within `nats-buffer`.
 //!
-//! When it does not fit, the channel that takes the most loses its oldest messages: a flood pushes out itself, and what
-//! others have published stays. Channels are told apart by a hash, in lanes: two that share one share its fate.
+//! When they do not fit, the channel that takes the most loses its oldest messages: a flood pushes out itself, and messages
+//! of other channels stay. A hash assigns channels to lanes; channels of one lane lose messages together.
 
 use std::{collections::VecDeque, hash::BuildHasher};
 
@@ -12,8 +12,11 @@ use crate::engine::{
     uplink::{self, Uplink},
 };
 
-/// Channels that are told apart.
+/// Lanes that channels are assigned to.
 const LANES: usize = 1024;
+/// This part of `nats-buffer` is never dropped. More may be in use than the backlog can free: the batch that is being
+/// published, and those that cores send meanwhile; for their sake it would drop everything, whichever channel it is of.
+const KEPT_PART: usize = 8;
 
 /// Batches of publishes.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Backlog {
     /// The number of the batch in front; those behind it count on.
     front: u64,
     lanes: Vec<Lane>,
+    /// The sum of the lanes' bytes.
+    bytes: usize,
     hasher: RandomState,
 }
 
@@ -32,8 +37,8 @@ struct Batch {
     live: usize,
 }
 
-/// The channels of one hash: the batches that hold messages of theirs, by number, and how many bytes of it. A batch that is
-/// not here has lost them.
+/// The channels of one hash: the numbers of the batches with messages of these channels, and the messages' bytes. A batch that
+/// is not listed has lost them.
 #[derive(Debug, Default)]
 struct Lane {
     bytes: usize,
@@ -50,17 +55,19 @@ pub(super) struct Dropped {
 impl Backlog {
     pub(super) fn new() -> Self {
         let lanes = (0..LANES).map(|_| Lane::default()).collect();
-        Self { batches: VecDeque::new(), front: 0, lanes, hasher: RandomState::default() }
+        Self { batches: VecDeque::new(), front: 0, lanes, bytes: 0, hasher: RandomState::default() }
     }
 
-    /// Takes in what the cores have sent, and drops what does not fit. A core does this, too, when the bridge is behind.
+    /// Takes in the batches that the cores have sent, and drops messages that do not fit. A core does this as well when the
+    /// bridge is behind.
     pub(super) fn gather(&mut self, uplink: &Uplink) {
-        // All of it first: what still waits there counts, and else would push out what is here.
+        // Take all batches first: those that stay in the uplink count, and would push out messages here.
         for _ in 0..uplink.waiting() {
             let Some(batch) = uplink.take() else { break };
             self.push(batch);
         }
         while uplink.is_over()
+            && self.bytes > uplink.bytes_max() / KEPT_PART
             && let Some((dropped, bytes)) = self.shrink()
         {
             uplink.release(bytes);
@@ -68,15 +75,15 @@ impl Backlog {
         }
     }
 
-    /// Takes a batch in, behind the others.
+    /// Appends a batch.
     pub(super) fn push(&mut self, bytes: Vec<u8>) {
         let number = self.front + self.batches.len() as u64;
-        let mut live = 0;
-        let mut rest = &bytes[..];
+        let (mut live, mut rest) = (0, &bytes[..]);
         while let Some((lane, _, len)) = take(&self.hasher, &mut rest) {
             let lane = &mut self.lanes[lane];
             live += len;
             lane.bytes += len;
+            self.bytes += len;
             match lane.parts.back_mut() {
                 Some((last, bytes)) if *last == number => *bytes += len,
                 _ => lane.parts.push_back((number, len)),
@@ -85,7 +92,7 @@ impl Backlog {
         self.batches.push_back(Batch { bytes, live });
     }
 
-    /// Takes the oldest batch out, with what is left of it, and gives what it has cost.
+    /// Takes the rest of the oldest batch out. Gives it and its cost.
     pub(super) fn pop(&mut self) -> Option<(Vec<u8>, usize)> {
         let mut batch = self.batches.pop_front()?;
         let cost = cost(&batch);
@@ -100,18 +107,20 @@ impl Backlog {
             {
                 lane.parts.pop_front();
                 lane.bytes -= bytes;
+                self.bytes -= bytes;
             }
         }
         self.front += 1;
         Some((batch.bytes, cost))
     }
 
-    /// Drops the oldest messages of the channel that takes the most, as many of them as one batch holds. Says which, and how
-    /// many bytes are free again. None if there is nothing.
+    /// Drops the oldest messages of the channel that takes the most: those of one batch. Gives the dropped messages and how
+    /// many bytes are free again. None if the backlog is empty.
     pub(super) fn shrink(&mut self) -> Option<(Dropped, usize)> {
         let largest = (0..LANES).max_by_key(|&lane| self.lanes[lane].bytes)?;
         let (number, bytes) = self.lanes[largest].parts.pop_front()?;
         self.lanes[largest].bytes -= bytes;
+        self.bytes -= bytes;
         let at = (number - self.front) as usize;
         let mut dropped = Dropped::default();
         let batch = &mut self.batches[at];
@@ -126,16 +135,15 @@ impl Backlog {
         }
         batch.live -= bytes;
         let before = cost(batch);
-        // The memory is free only when the batch is written anew: not for each little part of it.
+        // Dropping frees memory only when the batch is copied, so copy it only when half of it is dropped.
         if batch.live * 2 < batch.bytes.len() {
-            let rest = std::mem::take(&mut batch.bytes);
-            let rest = self.rest(number, &rest);
-            self.batches[at].bytes = rest;
+            let bytes = std::mem::take(&mut batch.bytes);
+            self.batches[at].bytes = self.rest(number, &bytes);
         }
         Some((dropped, before - cost(&self.batches[at])))
     }
 
-    /// What of a batch has not been dropped.
+    /// The messages of a batch that were not dropped.
     fn rest(&self, number: u64, bytes: &[u8]) -> Vec<u8> {
         let (mut kept, mut rest) = (Vec::new(), bytes);
         loop {
@@ -148,12 +156,12 @@ impl Backlog {
     }
 }
 
-/// What a batch costs; nothing if all of it was dropped.
+/// The cost of a batch; none if all of it was dropped.
 fn cost(batch: &Batch) -> usize {
     if batch.bytes.is_empty() { 0 } else { uplink::cost(&batch.bytes) }
 }
 
-/// The next message of a batch: its lane, what it is, and how many bytes it takes.
+/// The next message of a batch: its lane, the message, and its bytes.
 fn take<'b>(hasher: &RandomState, rest: &mut &'b [u8]) -> Option<(usize, Item<'b>, usize)> {
     let before = rest.len();
     let item = relay::next(rest)?;
@@ -206,12 +214,11 @@ mod tests {
         for _ in 0..7 {
             assert_eq!(channels(&backlog.pop().expect("a batch").0), ["room"]);
         }
-        let (_, _) = (backlog.pop(), backlog.pop());
         let newest = batch(&["flood", "flood", "flood", "room", "flood"]);
         let cost = uplink::cost(&newest);
-        assert_eq!(backlog.pop(), Some((newest, cost)), "the newest");
+        assert_eq!([backlog.pop(), backlog.pop(), backlog.pop()][2], Some((newest, cost)), "the newest");
         assert!(backlog.pop().is_none() && backlog.shrink().is_none());
-        assert!(backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
+        assert!(backlog.bytes == 0 && backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
     }
 
     #[test]
@@ -227,11 +234,26 @@ mod tests {
         let mut backlog = backlog.lock().expect("nobody has it");
         backlog.gather(&uplink);
         assert!(!uplink.is_over() && uplink.dropped() > 0);
-        let mut rooms = 0;
-        while let Some((batch, _)) = backlog.pop() {
-            rooms += channels(&batch).iter().filter(|name| *name == "room").count();
-        }
+        let kept = std::iter::from_fn(|| backlog.pop()).flat_map(|(batch, _)| channels(&batch));
+        let rooms = kept.filter(|name| name == "room").count();
         assert_eq!(rooms, count.div_ceil(10), "all of them");
+    }
+
+    #[test]
+    fn what_the_backlog_cannot_free_does_not_push_out_everything() {
+        const LIMIT: usize = 64 * 1024;
+        let (uplink, mut backlog) = (Uplink::new(LIMIT, |_| {}), Backlog::new());
+        let floods: Vec<String> = (0..40).map(|number| format!("flood.{number}")).collect();
+        let flood = batch(&floods.iter().map(String::as_str).collect::<Vec<_>>());
+        uplink.send(0, None, std::iter::repeat_n(flood.clone(), 20));
+        while uplink.take().is_some() {} // all of them are at hand
+        assert!(uplink.is_over());
+        for sent in [batch(&["room"])].into_iter().chain(std::iter::repeat_n(flood, 100)) {
+            uplink.send(0, None, std::iter::once(sent));
+            backlog.gather(&uplink);
+        }
+        assert!(uplink.dropped() > 3500 && backlog.bytes <= LIMIT / KEPT_PART, "{} bytes", backlog.bytes);
+        assert_eq!(channels(&backlog.pop().expect("a batch").0), ["room"]);
     }
 
     #[test]
@@ -272,6 +294,6 @@ mod tests {
             costs -= cost;
         }
         assert_eq!((out + dropped, costs), (pushed, 0));
-        assert!(backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
+        assert!(backlog.bytes == 0 && backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
     }
 }

@@ -1,9 +1,9 @@
-//! The files that say who this node is to NATS, and whom it trusts.
+//! The files with this node's login and certificates, and with the certificates that it trusts.
 
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_nats::Auth;
@@ -16,9 +16,7 @@ use tokio_rustls::rustls::{
 
 use crate::config::{Config, Login, Secret};
 
-use super::lock;
-
-/// What the client logs in with.
+/// The login of this node.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Secrets {
     None,
@@ -67,7 +65,7 @@ impl Secrets {
         })
     }
 
-    /// The option that names their file.
+    /// The option that names the file of this login.
     pub(super) fn option(login: Option<&Login>) -> Option<&'static str> {
         Some(match login? {
             Login::Password(..) | Login::Token(_) => "nats",
@@ -77,7 +75,7 @@ impl Secrets {
         })
     }
 
-    /// What the client shows to a server that has said this nonce.
+    /// The login for a server that has sent this nonce.
     ///
     /// # Errors
     /// A seed that cannot sign.
@@ -106,7 +104,7 @@ impl Secrets {
     }
 }
 
-/// What stands behind each line of dashes with `BEGIN` in it.
+/// The lines that follow a line of dashes with `BEGIN` in it.
 fn decorated(text: &str) -> impl Iterator<Item = &str> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     std::iter::from_fn(move || {
@@ -115,15 +113,15 @@ fn decorated(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// How TLS is spoken, and with which files.
+/// The options of TLS, and their files.
 pub(super) struct TlsFiles {
     ca: Option<PathBuf>,
     /// The certificate and the key of this node.
     own: Option<(PathBuf, PathBuf)>,
     pub(super) is_required: bool,
-    /// TLS comes before the server says anything.
+    /// TLS begins before the server's first line.
     pub(super) is_first: bool,
-    /// Read last, and sound: what was in the files, and what came of it. None where TLS is not asked for.
+    /// The last files that could be used: their texts, and the configuration made of them. None until TLS is needed.
     kept: Mutex<(Vec<String>, Option<Arc<ClientConfig>>)>,
 }
 
@@ -148,7 +146,7 @@ impl TlsFiles {
     /// Reads the files again, and gives the options whose files have changed.
     ///
     /// # Errors
-    /// As [`TlsFiles::read`]; what was read last stays.
+    /// As [`TlsFiles::read`]; what was read before stays.
     pub(super) fn reread(&self) -> Result<Vec<&'static str>, String> {
         let mut texts = Vec::new();
         if let Some(path) = &self.ca {
@@ -173,7 +171,7 @@ impl TlsFiles {
         Ok(changed)
     }
 
-    /// What TLS is spoken with now: files are read at each connection.
+    /// The TLS configuration for a new connection. Each connection reads the files again.
     ///
     /// # Errors
     /// The system has no certificates.
@@ -239,4 +237,9 @@ fn first_line(option: &str, path: &Path) -> Result<String, String> {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
         _ => Err(format!("{option}: {} is empty", path.display())),
     }
+}
+
+/// Locks what the thread that reloads the configuration shares. Nothing panics half way while it holds such a lock.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

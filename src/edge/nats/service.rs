@@ -9,7 +9,11 @@ use crate::{
     service::{PreparedService, SecretFiles, Service, Wiring},
 };
 
-use super::{Bridge, Ends, Options, Prepared};
+use super::{
+    access::Access,
+    lasting::{Ends, Prepared},
+    thread::Bridge,
+};
 
 /// The bridge that the options ask for; none without the option `nats`.
 ///
@@ -24,7 +28,7 @@ pub(crate) fn prepare(config: &Config, plan: &Plan) -> Result<Option<Box<dyn Pre
 
 impl PreparedService for Prepared {
     fn secret_files(&self) -> Option<Arc<dyn SecretFiles>> {
-        Some(Arc::clone(&self.options) as Arc<dyn SecretFiles>)
+        Some(Arc::clone(&self.access) as Arc<dyn SecretFiles>)
     }
 
     fn uplink(&self) -> Option<&Uplink> {
@@ -44,8 +48,8 @@ impl Service for Bridge {
     }
 }
 
-impl SecretFiles for Options {
+impl SecretFiles for Access {
     fn reread(&self) -> Result<Vec<&'static str>, String> {
-        Options::reread(self)
+        Access::reread(self)
     }
 }

@@ -14,12 +14,13 @@ use crate::{
 };
 
 use super::{
-    Bridge, Ends, Stop,
     audience::{Audience, Target},
-    kept::Kept,
-    link::Link,
-    live, lock, runtime,
+    lasting::Ends,
+    lasting::Lasting,
+    stop::Stop,
     table::{State, Table},
+    thread::Bridge,
+    thread::{Lent, live, runtime},
 };
 
 const CORES: u32 = 2;
@@ -249,31 +250,21 @@ fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_is_to_st
         publish_bytes_max: Arc::default(),
         outbox_bytes_max: Arc::default(),
     };
-    let kept = Arc::new(Kept::new(prepared, ends));
+    let lasting = Box::new(Lasting::new(prepared, ends));
     let begun = std::cell::Cell::new(0);
-    let run = async |_: &Arc<Kept>, _: &Stop| {
+    let run = |lent: Lent, _: Arc<Stop>| {
         begun.set(begun.get() + 1);
-        match begun.get() {
-            1 => panic!("as a parser may"),
-            2 => Err("it has ended".to_owned()),
-            _ => Ok(()),
+        let number = begun.get();
+        async move {
+            let _lent = lent;
+            match number {
+                1 => panic!("as a parser may"),
+                2 => Err("it has ended".to_owned()),
+                _ => Ok(()),
+            }
         }
     };
-    live(runtime().expect("a runtime"), &kept, &Stop::default(), run);
-    assert_eq!((begun.get(), lock(&kept.counts).nats_restarts), (3, 2));
+    let lasting = live(runtime().expect("a runtime"), lasting, &Arc::default(), run);
+    assert_eq!((begun.get(), lasting.counts.nats_restarts), (3, 2));
     assert_eq!(core.waiting(), 2, "the core was told each time that there is no other node");
-}
-
-#[test]
-fn the_end_of_the_clients_own_task_is_noticed() {
-    let link = Arc::new(Link::default());
-    let alive = link.alive();
-    let runtime = runtime().expect("a runtime");
-    runtime.block_on(async {
-        tokio::spawn(async move {
-            let _alive = alive;
-            panic!("as a parser may");
-        });
-        link.wait_for_end().await;
-    });
 }

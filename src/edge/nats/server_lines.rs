@@ -1,32 +1,31 @@
-//! What a NATS server says, taken apart as it comes. Nothing that a neighbour publishes is a fault here: a message whose
-//! subject is no channel is skipped, its headers are stripped, and one that is too large is never kept.
+//! Parses what a NATS server sends, as it arrives. Nothing that another client publishes is an error here: any subject is
+//! taken, headers are stripped, and a message that is too large is skipped without being kept.
 
 use memchr::{memchr, memrchr};
 
-/// The longest line that a server may say. `INFO` lists the servers of its cluster; a subject has 4 KiB unless the server is
-/// told otherwise.
+/// The longest line of a server. `INFO` lists the servers of its cluster; a subject has at most 4 KiB by default.
 const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Room for what is read at once. It grows for a message that is larger, and shrinks behind it.
+/// The buffer's size. It grows for a larger message and shrinks after it.
 const BUFFER_BYTES: usize = 128 * 1024;
-/// A message may have this many bytes of headers beside a payload of the largest size.
+/// The most bytes of headers that a message may have beside its payload.
 const HEADERS_BYTES_MAX: usize = 64 * 1024;
 
-/// One thing that the server says.
+/// One line of the server, with its payload.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Said<'b> {
+pub(crate) enum ServerLine<'b> {
     /// A message for the subscription with this number.
     Message { sid: u64, subject: &'b [u8], payload: &'b [u8] },
-    /// A message that was skipped: it is larger than it may be.
+    /// A message that is too large and is skipped.
     TooBig { subject: &'b [u8] },
-    /// What the server is and where others are, in JSON.
+    /// The server's description, with the addresses of other servers, in JSON.
     Info(&'b [u8]),
-    /// The server asks whether we are there.
+    /// The server asks for a `PONG`.
     Ping,
-    /// The server has taken in what was sent before our `PING`.
+    /// The server has processed everything that was sent before a `PING`.
     Pong,
-    /// Something was taken in, which it says only if asked to.
+    /// A command was accepted. The server says so only if asked to.
     Ok,
-    /// Something was refused, in the server's words.
+    /// A command was refused, in the server's words.
     Error(&'b [u8]),
 }
 
@@ -34,19 +33,19 @@ pub(crate) enum Said<'b> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotNats;
 
-/// What was read and is not taken yet.
+/// Bytes that were read and not parsed yet.
 #[derive(Debug, Default)]
-pub(crate) struct Listener {
+pub(crate) struct ServerLines {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes of a message that are to come and will be skipped.
+    /// Bytes still to skip, of a message that is too large.
     skipped: usize,
-    /// Bytes from `start` on that the next item needs.
+    /// Bytes that the next line needs, from `start`.
     needed: usize,
 }
 
-/// Where the parts of a message are, from the start of its line.
+/// The positions of a message's parts, counted from the start of its line.
 struct Head {
     sid: u64,
     subject: (usize, usize),
@@ -54,8 +53,8 @@ struct Head {
     total: usize,
 }
 
-impl Listener {
-    /// Where to read to; never empty.
+impl ServerLines {
+    /// The space to read into; never empty.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -66,7 +65,7 @@ impl Listener {
         if self.buffer.len() < BUFFER_BYTES {
             self.buffer.resize(BUFFER_BYTES, 0);
         }
-        // A line or message that is cut off at the end goes to the front.
+        // An incomplete line or message moves to the front.
         if self.start > 0 && (self.end == self.buffer.len() || self.start + self.needed > self.buffer.len()) {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -77,22 +76,22 @@ impl Listener {
         &mut self.buffer[self.end..]
     }
 
-    /// The memory that it takes, in bytes.
+    /// The buffer's memory in bytes.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn bytes(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// So many bytes were read.
+    /// This many bytes were read into [`ServerLines::space`].
     pub(crate) fn filled(&mut self, bytes: usize) {
         self.end += bytes;
     }
 
-    /// The next item, if all of it has come. A payload has at most `payload_bytes_max` bytes.
+    /// The next line, if it is complete. A payload has at most `payload_bytes_max` bytes.
     ///
     /// # Errors
-    /// What comes is not NATS: the connection is of no more use.
-    pub(crate) fn next(&mut self, payload_bytes_max: usize) -> Result<Option<Said<'_>>, NotNats> {
+    /// The bytes are not NATS: the connection is of no more use.
+    pub(crate) fn next(&mut self, payload_bytes_max: usize) -> Result<Option<ServerLine<'_>>, NotNats> {
         let skipped = self.skipped.min(self.end - self.start);
         self.start += skipped;
         self.skipped -= skipped;
@@ -119,25 +118,25 @@ impl Listener {
         if is_too_big {
             self.start += body;
             self.skipped = head.total + 2;
-            return Ok(Some(Said::TooBig { subject: &self.buffer[subject] }));
+            return Ok(Some(ServerLine::TooBig { subject: &self.buffer[subject] }));
         }
         self.start += whole;
         let payload = at + body + head.headers..at + body + head.total;
-        Ok(Some(Said::Message { sid: head.sid, subject: &self.buffer[subject], payload: &self.buffer[payload] }))
+        Ok(Some(ServerLine::Message { sid: head.sid, subject: &self.buffer[subject], payload: &self.buffer[payload] }))
     }
 }
 
-/// A line that is no message.
-fn other(line: &[u8]) -> Result<Said<'_>, NotNats> {
+/// Parses a line that is no message.
+fn other(line: &[u8]) -> Result<ServerLine<'_>, NotNats> {
     match line {
-        b"PING" => Ok(Said::Ping),
-        b"PONG" => Ok(Said::Pong),
-        b"+OK" => Ok(Said::Ok),
+        b"PING" => Ok(ServerLine::Ping),
+        b"PONG" => Ok(ServerLine::Pong),
+        b"+OK" => Ok(ServerLine::Ok),
         _ => match (line.strip_prefix(b"INFO "), line.strip_prefix(b"-ERR ")) {
-            (Some(json), _) => Ok(Said::Info(json)),
+            (Some(json), _) => Ok(ServerLine::Info(json)),
             (_, Some(text)) => {
                 let text = text.trim_ascii();
-                Ok(Said::Error(text.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'")).unwrap_or(text)))
+                Ok(ServerLine::Error(text.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'")).unwrap_or(text)))
             }
             _ => Err(NotNats),
         },
@@ -149,26 +148,26 @@ impl Head {
     /// MSG <subject> <sid> [reply-to] <bytes>
     /// HMSG <subject> <sid> [reply-to] <bytes of headers> <bytes in all>
     /// ```
-    /// The reply is of no use to anybody here, whatever it is.
+    /// Nobody here uses the reply.
     fn parse(line: &[u8]) -> Option<Self> {
         let has_headers = line[0] == b'H';
         let subject = if has_headers { 5 } else { 4 };
         let subject_end = subject + memchr(b' ', &line[subject..])?;
         let (rest, total) = last_number(line)?;
         let (rest, headers) = if has_headers { last_number(rest)? } else { (rest, 0) };
-        // A number that is not ours is nobody's: no subscription has the number 0.
+        // An unknown number becomes 0, which no subscription has.
         let sid = rest.get(subject_end + 1..)?.split(|&byte| byte == b' ').next().and_then(number).unwrap_or(0);
         (headers <= total).then_some(Self { sid: sid as u64, subject: (subject, subject_end), headers, total })
     }
 }
 
-/// Cuts a number off at the end.
+/// Cuts the last number off.
 fn last_number(line: &[u8]) -> Option<(&[u8], usize)> {
     let space = memrchr(b' ', line)?;
     Some((&line[..space], number(&line[space + 1..])?))
 }
 
-/// At most 18 digits, which an addition cannot overflow.
+/// Parses at most 18 digits, so that no addition overflows.
 fn number(digits: &[u8]) -> Option<usize> {
     if digits.is_empty() || digits.len() > 18 {
         return None;
@@ -181,24 +180,24 @@ fn number(digits: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// All that is said, in words, when it comes in pieces of this size.
+    /// Parses the bytes in pieces of this size and describes each line.
     fn heard(bytes: &[u8], piece: usize, payload_bytes_max: usize) -> Result<Vec<String>, NotNats> {
-        let (mut listener, mut heard) = (Listener::default(), Vec::new());
+        let (mut lines, mut heard) = (ServerLines::default(), Vec::new());
         let mut rest = bytes;
         while !rest.is_empty() {
-            let space = listener.space();
+            let space = lines.space();
             let len = piece.min(rest.len()).min(space.len());
             space[..len].copy_from_slice(&rest[..len]);
-            listener.filled(len);
+            lines.filled(len);
             rest = &rest[len..];
-            while let Some(said) = listener.next(payload_bytes_max)? {
+            while let Some(said) = lines.next(payload_bytes_max)? {
                 heard.push(match said {
-                    Said::Message { sid, subject, payload } => {
+                    ServerLine::Message { sid, subject, payload } => {
                         format!("{sid} {} {}", subject.escape_ascii(), payload.escape_ascii())
                     }
-                    Said::TooBig { subject } => format!("big {}", subject.escape_ascii()),
-                    Said::Info(json) => format!("info {}", json.escape_ascii()),
-                    Said::Error(text) => format!("error {}", text.escape_ascii()),
+                    ServerLine::TooBig { subject } => format!("big {}", subject.escape_ascii()),
+                    ServerLine::Info(json) => format!("info {}", json.escape_ascii()),
+                    ServerLine::Error(text) => format!("error {}", text.escape_ascii()),
                     other => format!("{other:?}"),
                 });
             }
@@ -239,12 +238,12 @@ mod tests {
             assert_eq!(heard(said.as_bytes(), 3, 8), Err(NotNats), "{said}");
         }
         assert_eq!(heard(&[b'x'; 2 * LINE_BYTES_MAX], 4096, 8), Err(NotNats), "a line without end");
-        let mut listener = Listener::default();
+        let mut lines = ServerLines::default();
         let line = b"MSG a 1 999999999999999999\r\n";
-        listener.space()[..line.len()].copy_from_slice(line);
-        listener.filled(line.len());
-        assert_eq!(listener.next(1 << 20), Ok(Some(Said::TooBig { subject: b"a" })));
-        assert_eq!((listener.space().len(), listener.next(1 << 20)), (BUFFER_BYTES, Ok(None)));
+        lines.space()[..line.len()].copy_from_slice(line);
+        lines.filled(line.len());
+        assert_eq!(lines.next(1 << 20), Ok(Some(ServerLine::TooBig { subject: b"a" })));
+        assert_eq!((lines.space().len(), lines.next(1 << 20)), (BUFFER_BYTES, Ok(None)));
     }
 
     #[test]
@@ -252,20 +251,20 @@ mod tests {
         let mut said = format!("MSG a 1 {}\r\n", 4 * BUFFER_BYTES).into_bytes();
         said.resize(said.len() + 4 * BUFFER_BYTES, b'x');
         said.extend_from_slice(b"\r\n");
-        let mut listener = Listener::default();
+        let mut lines = ServerLines::default();
         let mut rest = &said[..];
         while !rest.is_empty() {
-            assert_eq!(listener.next(1 << 20), Ok(None));
-            let space = listener.space();
+            assert_eq!(lines.next(1 << 20), Ok(None));
+            let space = lines.space();
             let len = space.len().min(rest.len());
             space[..len].copy_from_slice(&rest[..len]);
-            listener.filled(len);
+            lines.filled(len);
             rest = &rest[len..];
         }
         assert!(
-            matches!(listener.next(1 << 20), Ok(Some(Said::Message { payload, .. })) if payload.len() == 4 * BUFFER_BYTES)
+            matches!(lines.next(1 << 20), Ok(Some(ServerLine::Message { payload, .. })) if payload.len() == 4 * BUFFER_BYTES)
         );
-        assert_eq!(listener.space().len(), BUFFER_BYTES);
+        assert_eq!(lines.space().len(), BUFFER_BYTES);
     }
 
     proptest::proptest! {

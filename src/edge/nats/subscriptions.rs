@@ -1,13 +1,13 @@
-//! What becomes of the names of the table: what the server confirms and refuses, and who is told.
+//! Asking NATS for the subscriptions of the table, and the answers: confirmed, refused, asked again.
 
 use std::sync::Arc;
 
 use super::{
-    table::{Entry, News, State, Table},
-    wide::Wideness,
+    groups::Wideness,
+    table::{News, State, Table},
 };
 
-/// How many names that NATS has refused are asked for again at a time.
+/// Refused names that are asked for again at a time.
 const RETRIED_AT_ONCE: usize = 64;
 
 impl Table {
@@ -35,22 +35,7 @@ impl Table {
         Some(Arc::clone(&self.entries.get(&sid)?.name))
     }
 
-    /// There is no room for one more subscription, and NATS takes no wider one.
-    pub(super) fn refuse_beyond(&mut self, sid: u64) {
-        if let Some(entry) = self.entries.get(&sid) {
-            self.beyond.add(&entry.name);
-        }
-        self.refuse(sid);
-    }
-
-    /// Nothing comes for a name, for now.
-    pub(super) fn refuse(&mut self, sid: u64) {
-        self.set_state(sid, State::Refused);
-        self.tell(sid);
-        self.retried.push_back(sid);
-    }
-
-    /// Asks for a few of those that were refused again. Says whether there are any.
+    /// Asks again for a few refused names. False if there are none.
     pub(super) fn retry(&mut self) -> bool {
         let mut asked = 0;
         for _ in 0..self.retried.len() {
@@ -67,14 +52,14 @@ impl Table {
         asked > 0
     }
 
-    /// The cores have forgotten what is refused.
+    /// The cores have forgotten all refusals.
     pub(super) fn forget_told(&mut self) {
         self.untold.clear();
         self.accepted.clear();
         self.entries.values_mut().for_each(|entry| entry.is_told = false);
     }
 
-    /// The cores are to be told of all that is refused.
+    /// Has the cores told of all refused names.
     pub(super) fn tell_refused(&mut self) {
         if self.refused == 0 {
             return;
@@ -85,26 +70,17 @@ impl Table {
         }
     }
 
-    /// What cores are to be told before their interest is answered.
+    /// Takes the refusals to tell the cores before their interest is answered.
     pub(super) fn take_untold(&mut self) -> Vec<News> {
         std::mem::take(&mut self.untold)
     }
 
-    /// What cores are to be told that believe otherwise.
+    /// Takes the names that NATS has accepted although their cores were told of a refusal.
     pub(super) fn take_accepted(&mut self) -> Vec<News> {
         std::mem::take(&mut self.accepted)
     }
 
-    /// The cores are told that nothing comes for a name.
-    pub(super) fn tell(&mut self, sid: u64) {
-        if let Some(entry) = self.entries.get_mut(&sid)
-            && !std::mem::replace(&mut entry.is_told, true)
-        {
-            self.untold.push((entry.cores, Arc::clone(&entry.name), entry.kind));
-        }
-    }
-
-    /// The next name that NATS is to be asked for, with the number of its subscription.
+    /// The next name to ask NATS for, with the number of its subscription.
     pub(super) fn ask(&mut self) -> Option<(u64, Arc<str>)> {
         while let Some(sid) = self.asked.pop_front() {
             if let Some(pattern) = self.groups.pattern(sid) {
@@ -113,14 +89,14 @@ impl Table {
             match self.entries.get(&sid).map(|entry| entry.state) {
                 Some(State::Wanted) => _ = self.set_state(sid, State::Asked),
                 Some(State::Returning) => {}
-                _ => continue, // it was given up, or a wider one brings it
+                _ => continue, // it is no longer wanted, or a wider one covers it
             }
             return Some((sid, Arc::clone(&self.entries.get(&sid)?.name)));
         }
         None
     }
 
-    /// A new connection knows no subscription: all are asked for, also those that another server has refused.
+    /// A new connection has no subscriptions. Asks for all of them, including those that another server has refused.
     pub(super) fn connected(&mut self) {
         self.is_stuck = false;
         self.ended.clear();
@@ -146,20 +122,5 @@ impl Table {
         }
         while self.narrow > self.names_max && self.widen() {}
         self.shed();
-    }
-
-    /// By core, how many of its interests have come.
-    pub(super) fn heard(&self) -> &[u64] {
-        &self.heard
-    }
-
-    /// Subscriptions that NATS has, or is asked for.
-    pub(super) fn subscriptions(&self) -> u64 {
-        (self.narrow + self.groups.wides()) as u64
-    }
-
-    /// The entry of this very name.
-    pub(super) fn find(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(self.names.get(name)?)
     }
 }

@@ -1,17 +1,17 @@
-//! What the server says of permissions. It comes as an error on the connection, behind what it is about and before the
+//! Refusals of the server: permissions and limits. A refusal is an error line between the command that it is about and the
 //! answer to the next `PING`.
 
-use super::drops::Tally;
+use super::tally::Tally;
 
-/// How much of a server's reason the log shows, in characters.
+/// The most characters of a server's reason that the log shows.
 const REASON_CHARACTERS_MAX: usize = 200;
 
-/// What a user may not do.
+/// A permission that the user lacks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// Publish to this subject.
     Publish(String),
-    /// Subscribe to something: to what stands in what was asked for.
+    /// Subscribe to what was asked for.
     Subscription,
 }
 
@@ -30,7 +30,7 @@ impl Refusal {
     }
 }
 
-/// What Go's `%q` has put a backslash before. Other escapes stay as they are: it is for the log.
+/// Undoes the backslashes of Go's `%q`. Other escapes stay, since the text is for the log.
 fn unquote(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -46,22 +46,23 @@ fn unquote(text: &str) -> String {
     plain
 }
 
-/// What was refused and is still to be dealt with.
+/// Counts refusals, for the log.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// Subscriptions for which the user has no permission.
+    /// Subscriptions that the user has no permission for.
     pub(super) subscriptions: Tally,
-    /// Subscriptions that are refused for another reason, and the last one.
+    /// Subscriptions that were refused for another reason.
     pub(super) limited: Tally,
+    /// The last such reason.
     pub(super) limit: String,
-    /// Messages.
+    /// Messages that the user has no permission to publish.
     pub(super) publishes: Tally,
-    /// Errors of the server about anything else, and the words of one of them.
+    /// Other errors of the server.
     pub(super) others: Tally,
 }
 
 impl Refusals {
-    /// The server has refused a subscription, and says why.
+    /// The server has refused a subscription for this reason.
     pub(super) fn limited(&mut self, reason: &str, name: &str) {
         self.limit.clear();
         self.limit.extend(reason.chars().take(REASON_CHARACTERS_MAX));

@@ -1,23 +1,23 @@
-//! What async-nats says to the server: followed only to know where a command ends, so that commands of ours can come
-//! between, and how many messages have gone by.
+//! Follows what async-nats sends to the server, to find the ends of its commands, where commands of ours may be inserted, and
+//! to count its messages.
 
 use memchr::memchr;
 
-/// Where the client is in what it says. It is our own client, so what it says is sound.
+/// The position in the client's commands. It is our own client, so its commands are well formed.
 #[derive(Debug, Default)]
-pub(super) struct Follower {
-    /// The beginning of a line that is not whole yet.
+pub(super) struct ClientLines {
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// Bytes of a payload that are still to come.
+    /// Bytes that are missing of a payload.
     payload: usize,
-    /// Messages that have gone by whole.
+    /// Complete messages so far.
     published: u64,
-    /// `PING`s that the client has said since [`Follower::take_pings`].
+    /// The client's `PING`s since the last [`ClientLines::take_pings`].
     pings: usize,
 }
 
-impl Follower {
-    /// Follows what goes by next, and gives where in it the last command ends, if one does.
+impl ClientLines {
+    /// Follows the next bytes. Gives the end of the last command in them, if one ends there.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Option<usize> {
         let (mut at, mut end) = (0, None);
         while at < bytes.len() {
@@ -63,17 +63,17 @@ impl Follower {
         }
     }
 
-    /// Whether a command has just ended.
+    /// Whether all commands so far are complete.
     pub(super) fn is_between(&self) -> bool {
         self.payload == 0 && self.line.is_empty()
     }
 
-    /// Messages that have gone by whole.
+    /// Complete messages so far.
     pub(super) fn published(&self) -> u64 {
         self.published
     }
 
-    /// How often the client has asked whether the server is there, since this was asked last.
+    /// The number of the client's `PING`s since the last call.
     pub(super) fn take_pings(&mut self) -> usize {
         std::mem::take(&mut self.pings)
     }
@@ -92,20 +92,20 @@ mod tests {
             "PONG\r\n",
             "PUB b 12\r\n0123456789\r\n\r\n",
         ];
-        let spoken = commands.concat();
+        let sent = commands.concat();
         let mut ends: Vec<usize> = Vec::new();
         for command in commands {
             ends.push(ends.last().unwrap_or(&0) + command.len());
         }
-        for piece in 1..=spoken.len() {
-            let (mut follower, mut at) = (Follower::default(), 0);
-            for bytes in spoken.as_bytes().chunks(piece) {
+        for piece in 1..=sent.len() {
+            let (mut lines, mut at) = (ClientLines::default(), 0);
+            for bytes in sent.as_bytes().chunks(piece) {
                 let last = ends.iter().copied().rfind(|end| (at + 1..=at + bytes.len()).contains(end));
-                assert_eq!(follower.follow(bytes), last.map(|end| end - at), "in pieces of {piece} at {at}");
+                assert_eq!(lines.follow(bytes), last.map(|end| end - at), "in pieces of {piece} at {at}");
                 at += bytes.len();
-                assert_eq!(follower.is_between(), ends.contains(&at));
+                assert_eq!(lines.is_between(), ends.contains(&at));
             }
-            assert_eq!((follower.published(), follower.take_pings(), follower.take_pings()), (3, 1, 0));
+            assert_eq!((lines.published(), lines.take_pings(), lines.take_pings()), (3, 1, 0));
         }
     }
 }

@@ -1,0 +1,182 @@
+//! The bridge's state that outlives a client: should the client end, the next one begins with it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    config::Config,
+    engine::{
+        counters::{Shared as SharedStats, Stats},
+        uplink::{Downlink, Uplink},
+    },
+    error::StartError,
+};
+
+use super::{
+    access::Access, candidates::Candidates, duplicates::Duplicates, progress::Progress, publish::Publisher,
+    refusals::Refusals, table::Table, tally::Tally, to_cores::ToCores,
+};
+
+/// The largest message that clients of this node may always send each other, even if a NATS server takes less.
+const PUBLISH_BYTES_MIN: usize = 1024;
+/// NATS is asked for one name per so many bytes of `memory-budget`, and for wider ones past it. A name takes 250 bytes here,
+/// and more of nats-server.
+const BUDGET_BYTES_PER_NAME: u64 = 2 * 1024;
+
+/// What [`Lasting`] is made of, with the cores' link to the bridge.
+pub(crate) struct Prepared {
+    /// For a reload, which has the files read again.
+    pub(crate) access: Arc<Access>,
+    pub(crate) uplink: Uplink,
+    pub(super) wake: Arc<Notify>,
+    /// Stands before a channel's name in a subject, with a dot at its end.
+    prefix: Option<String>,
+    names_max: usize,
+}
+
+/// The bridge's links to the rest of the server.
+pub(crate) struct Ends {
+    pub(crate) downlinks: Vec<Downlink>,
+    pub(crate) stats: Arc<SharedStats>,
+    /// The largest message that may be published; the bridge sets it.
+    pub(crate) publish_bytes_max: Arc<AtomicUsize>,
+    /// `outbox-max`, which a reload changes.
+    pub(crate) outbox_bytes_max: Arc<AtomicUsize>,
+}
+
+/// The state that outlives a client. One task owns it.
+pub(super) struct Lasting {
+    pub(super) access: Arc<Access>,
+    /// Stands before a channel's name in a subject, with a dot at its end.
+    pub(super) prefix: Option<String>,
+    pub(super) candidates: Candidates,
+    pub(super) uplink: Uplink,
+    /// Wakes the task: other threads have sent something, or ask it to stop.
+    pub(super) wake: Arc<Notify>,
+    pub(super) publisher: Publisher,
+    pub(super) table: Table,
+    pub(super) to_cores: ToCores,
+    /// Set while one connection takes over from another.
+    pub(super) duplicates: Option<Duplicates>,
+    pub(super) progress: Progress,
+    pub(super) refusals: Refusals,
+    /// Messages for other nodes that were dropped; the uplink counts them.
+    pub(super) publish_drops: Tally,
+    pub(super) counts: Stats,
+    /// The counts, for other threads.
+    stats: Arc<SharedStats>,
+    publish_bytes_max: Arc<AtomicUsize>,
+}
+
+impl Prepared {
+    /// Reads the files that the configuration names, and makes the cores' link to the bridge.
+    ///
+    /// # Errors
+    /// [`StartError::Config`]: a file that cannot be read or used.
+    pub(super) fn new(config: &Config, memory_budget_bytes: u64) -> Result<Self, StartError> {
+        let access = Arc::new(Access::read(config).map_err(StartError::Config)?);
+        let wake = Arc::new(Notify::new());
+        let of_cores = Arc::clone(&wake);
+        Ok(Self {
+            access,
+            uplink: Uplink::new(config.nats_buffer_bytes, move |_| of_cores.notify_one()),
+            wake,
+            prefix: config.nats_prefix.as_ref().map(|prefix| format!("{prefix}.")),
+            names_max: usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+impl Lasting {
+    pub(super) fn new(prepared: Prepared, ends: Ends) -> Self {
+        let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
+        let Prepared { access, uplink, wake, prefix, names_max } = prepared;
+        Self {
+            candidates: Candidates::new(&access.addresses, access.is_tls),
+            access,
+            publisher: Publisher::new(uplink.clone(), prefix.clone()),
+            prefix,
+            uplink,
+            wake,
+            table: Table::new(downlinks.len(), names_max),
+            to_cores: ToCores::new(downlinks, outbox_bytes_max),
+            duplicates: None,
+            progress: Progress::default(),
+            refusals: Refusals::default(),
+            publish_drops: Tally::default(),
+            counts: Stats::default(),
+            stats,
+            publish_bytes_max,
+        }
+    }
+
+    /// The server takes messages of at most this size: cores refuse larger ones. A message within [`PUBLISH_BYTES_MIN`]
+    /// that is too large for the server is lost for other nodes only.
+    pub(super) fn set_publish_bytes_max(&self, max_payload: usize) {
+        self.publish_bytes_max.store(max_payload.max(PUBLISH_BYTES_MIN), Ordering::Relaxed);
+    }
+
+    /// The subject of a name.
+    pub(super) fn subject(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix.as_deref().unwrap_or_default())
+    }
+
+    /// A new client begins.
+    pub(super) fn client_begins(&mut self) {
+        self.progress.begin();
+        self.publisher.begin();
+    }
+
+    /// The client has ended. Subscribers must not wait for what no client brings.
+    pub(super) fn client_has_ended(&mut self) {
+        self.table.forget_told();
+        self.duplicates = None;
+        self.to_cores.be_absent();
+        self.to_cores.send();
+        self.counts.nats_restarts += 1;
+        self.counts.nats_possibly_lost += self.progress.give_up() + self.publisher.client_has_ended();
+        self.show_counts();
+    }
+
+    /// Tells clients that other nodes are away.
+    pub(super) fn go_offline(&mut self) {
+        self.progress.go_offline();
+        self.table.forget_told();
+        self.to_cores.be_absent();
+        self.to_cores.send();
+    }
+
+    /// Sends the cores the refusals and acceptances that they do not know. They must know them before their interest is
+    /// answered.
+    pub(super) fn tell_news(&mut self) {
+        self.to_cores.tell(&self.table.take_untold(), &self.table.take_accepted());
+    }
+
+    /// The server has confirmed the cores' interests up to these numbers.
+    pub(super) fn answer_interest(&mut self, heard: &[u64]) {
+        if !self.progress.is_online {
+            self.table.tell_refused(); // the cores have forgotten the refusals
+        }
+        self.tell_news();
+        for (core, count) in self.progress.answer(heard) {
+            self.to_cores.answer(core, count);
+        }
+    }
+
+    /// Shows the counts to other threads.
+    pub(super) fn show_counts(&mut self) {
+        let counts = &mut self.counts;
+        counts.nats_published = self.publisher.published();
+        counts.nats_received = self.to_cores.received;
+        counts.nats_receive_dropped = self.to_cores.dropped();
+        counts.nats_unwanted = self.to_cores.unwanted;
+        counts.nats_subscriptions = self.table.subscriptions();
+        counts.nats_subscriptions_refused = self.table.refused as u64;
+        counts.nats_publish_dropped = self.uplink.dropped() + self.refusals.publishes.count();
+        self.stats.store(counts);
+    }
+}

@@ -1,0 +1,177 @@
+//! The way to the cores: messages from NATS and news of subscriptions, gathered into one batch for each core.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::{
+    engine::{
+        relay,
+        uplink::{DOWNLINK_BYTES_MAX, Downlink},
+    },
+    protocol::channel::Kind,
+};
+
+use super::{audience::Audience, table::News, tally::Tally};
+
+/// A batch of this many bytes goes to its core before the rest is read: after a pause the server sends several MiB at once,
+/// and the core should begin with them.
+const BATCH_BYTES: usize = 256 * 1024;
+/// The most bytes of a delivery beside its name and payload: tag, kind, two lengths and a frame header.
+const OVERHEAD_BYTES: usize = 1 + 1 + 1 + 4 + 10;
+
+/// The batches for the cores.
+pub(super) struct ToCores {
+    cores: Vec<Outgoing>,
+    /// The largest frame: a larger one would close its receivers. A reload may change it.
+    frame_bytes_max: Arc<AtomicUsize>,
+    /// Messages received so far.
+    pub(super) received: u64,
+    /// Messages of a wide subscription that nobody here wants.
+    pub(super) unwanted: u64,
+    /// Messages that were dropped because a core was behind.
+    pub(super) behind: Tally,
+    /// Messages that were dropped because no outbox would hold them.
+    pub(super) too_big: Tally,
+    /// Messages that were dropped because their subject is no channel.
+    pub(super) odd: Tally,
+}
+
+struct Outgoing {
+    downlink: Downlink,
+    batch: Vec<u8>,
+}
+
+impl ToCores {
+    pub(super) fn new(downlinks: Vec<Downlink>, frame_bytes_max: Arc<AtomicUsize>) -> Self {
+        let cores = downlinks.into_iter().map(|downlink| Outgoing { downlink, batch: Vec::new() }).collect();
+        Self {
+            cores,
+            frame_bytes_max,
+            received: 0,
+            unwanted: 0,
+            behind: Tally::default(),
+            too_big: Tally::default(),
+            odd: Tally::default(),
+        }
+    }
+
+    /// Tells a core that its interest up to this number is live.
+    pub(super) fn answer(&mut self, core: usize, count: u64) {
+        relay::put_answered(&mut self.cores[core].batch, count);
+    }
+
+    /// Tells all cores not to wait for answers.
+    pub(super) fn be_absent(&mut self) {
+        self.cores.iter_mut().for_each(|core| relay::put_absent(&mut core.batch));
+    }
+
+    /// Tells cores of names that NATS has refused, and of names that it has accepted since.
+    pub(super) fn tell(&mut self, refused: &[News], accepted: &[News]) {
+        for (news, put) in
+            [(refused, relay::put_refused as fn(&mut Vec<u8>, &[u8], Kind)), (accepted, relay::put_accepted)]
+        {
+            for (cores, name, kind) in news {
+                each(*cores, |core| put(&mut self.cores[core].batch, name.as_bytes(), *kind));
+            }
+        }
+    }
+
+    /// The largest payload that may be delivered, in bytes.
+    pub(super) fn payload_bytes_max(&self) -> usize {
+        self.frame_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Messages dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.behind.count() + self.too_big.count() + self.odd.count()
+    }
+
+    /// Delivers a message to an audience on these cores. A core that is over its limit loses it.
+    pub(super) fn deliver(&mut self, cores: u64, audience: Audience<'_>, subject: &[u8], payload: &[u8]) {
+        self.received += 1;
+        let name = match audience {
+            Audience::Name(name, _) => name.as_bytes(),
+            Audience::Channel(name, _) => name,
+        };
+        let size = name.len() + payload.len() + OVERHEAD_BYTES;
+        if size > self.frame_bytes_max.load(Ordering::Relaxed) {
+            self.too_big.add_bytes(subject);
+            return;
+        }
+        let is_text = simdutf8::basic::from_utf8(payload).is_ok();
+        let mut is_dropped = false;
+        each(cores, |core| {
+            let core = &mut self.cores[core];
+            if core.downlink.bytes() + core.batch.len() + size > DOWNLINK_BYTES_MAX.max(size) {
+                is_dropped = true;
+                return;
+            }
+            match audience {
+                Audience::Name(_, kind) => relay::put_delivery(&mut core.batch, name, kind, is_text, payload),
+                Audience::Channel(_, is_all) => relay::put_wide(&mut core.batch, name, is_all, is_text, payload),
+            }
+            if core.batch.len() >= BATCH_BYTES {
+                let batch = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4);
+                core.downlink.send(std::mem::replace(&mut core.batch, batch));
+            }
+        });
+        if is_dropped {
+            self.behind.add_bytes(subject);
+        }
+    }
+
+    /// Sends the batches.
+    pub(super) fn send(&mut self) {
+        for core in &mut self.cores {
+            if !core.batch.is_empty() {
+                core.downlink.send(std::mem::take(&mut core.batch));
+            }
+        }
+    }
+}
+
+/// Calls `of` with the number of each core of a set.
+fn each(mut cores: u64, mut of: impl FnMut(usize)) {
+    while cores != 0 {
+        of(cores.trailing_zeros() as usize);
+        cores &= cores - 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+    use crate::engine::{
+        uplink::{Uplink, link_bridge},
+        wake::waker,
+    };
+
+    /// More than what is sent here.
+    const FRAME_BYTES_MAX: usize = 1 << 20;
+
+    #[test]
+    fn what_the_server_brings_at_once_is_not_too_much_and_the_core_can_begin_with_it() {
+        const BROUGHT: usize = 8 << 20;
+        let poll = Poll::new().expect("a poll");
+        let wake = waker(poll.registry(), Token(0)).expect("a waker");
+        let (downlink, link) = link_bridge(&Uplink::new(0, |_| {}), 1, wake);
+        let mut to_cores = ToCores::new(vec![downlink], Arc::new(FRAME_BYTES_MAX.into()));
+        let payload = [b'x'; 1000];
+        let deliver = |to_cores: &mut ToCores| {
+            to_cores.deliver(1, Audience::Name("room", Kind::Exact), b"room", &payload);
+        };
+        for _ in 0..BROUGHT / 1000 {
+            deliver(&mut to_cores);
+        }
+        assert_eq!((to_cores.received, to_cores.dropped()), ((BROUGHT / 1000) as u64, 0));
+        assert!(link.waiting() >= BROUGHT / BATCH_BYTES - 1, "{} batches", link.waiting());
+        while to_cores.dropped() == 0 {
+            deliver(&mut to_cores);
+            assert!(to_cores.received as usize * 1000 <= DOWNLINK_BYTES_MAX, "there is a limit");
+        }
+    }
+}
