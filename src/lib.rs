@@ -73,9 +73,9 @@
 //!
 //! # Layers
 //!
-//! `error ← protocol ← config ← client ← engine ← extension ← application ← service ← edge, upstream ← server ← { ffi, lhttpd }`: each
-//! uses only what is to the left of it. The protocol layer sees bytes and gives values; the engine's hub is a whole core without sockets
-//! or clock, so several of them and the links between them run in one test, from a seed.
+//! `error ← protocol ← config ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
+//! each uses only modules to its left. The protocol layer takes bytes and gives values. The engine's hub is a whole core
+//! without sockets or a clock, so one test can run several hubs and their links from a seed.
 
 mod application;
 #[cfg(feature = "bench")]
@@ -83,7 +83,6 @@ mod application;
 pub mod bench;
 pub mod client;
 pub mod config;
-mod edge;
 pub(crate) mod engine;
 pub mod error;
 mod extension;
@@ -92,6 +91,8 @@ mod ffi;
 #[doc(hidden)]
 pub mod fuzzing;
 mod listen;
+#[cfg(feature = "nats")]
+mod nats;
 pub(crate) mod protocol;
 pub mod server;
 mod service;

@@ -69,7 +69,7 @@ type Prepare = fn(&Config, &Plan) -> Result<Option<Box<dyn PreparedService>>, St
 /// options.
 const SERVICES: &[Prepare] = &[
     #[cfg(feature = "nats")]
-    crate::edge::nats::prepare,
+    crate::nats::prepare,
     #[cfg(feature = "upstream")]
     crate::upstream::prepare,
 ];

@@ -1,7 +1,7 @@
 //! The bytes of a NATS server.
 
 use super::dice::{Dice, pieces};
-use crate::edge::nats::server_lines::{ServerLine, ServerLines};
+use crate::nats::server_lines::{ServerLine, ServerLines};
 
 const WORDS: [&[u8]; 30] = [
     b"\r\n",
@@ -36,7 +36,7 @@ const WORDS: [&[u8]; 30] = [
     b"MSG a 1 300000\r\n",
 ];
 
-/// As in `edge/nats/server_lines.rs`: a line, a payload, headers and the buffer.
+/// As in `nats/server_lines.rs`: a line, a payload, headers and the buffer.
 const OVERHEAD_BYTES: usize = 320 * 1024;
 
 /// The result does not depend on how the server's bytes are cut, up to the place where they are no longer NATS.
