@@ -143,6 +143,7 @@ impl Publisher {
         }
     }
 
+    /// Gives the rest of the loaded batch to the client. Notes each message that is done, so it may be dropped, too.
     async fn publish_batch(&mut self, client: &Client) {
         let Some(batch) = &mut self.batch else { return };
         let bytes = batch.bytes.clone();
@@ -181,6 +182,7 @@ impl Publisher {
         }
     }
 
+    /// The loaded batch is done: its bytes are free in the uplink, and count as the client's.
     fn finish_batch(&mut self) {
         if let Some(batch) = self.batch.take() {
             self.uplink.release(batch.cost);
