@@ -32,8 +32,8 @@
 //! A file uses only files to its left, and none of its own group; `tests/tidy.rs` reads this:
 //!
 //! ```text
-//! backlog, client_lines, commands, duplicates, groups, progress, random, secrets, server_lines, stop, tally ← access, candidates,
-//! refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions, to_cores, wanted ← lasting
+//! backlog, client_lines, client_room, commands, duplicates, groups, progress, random, secrets, server_lines, stop, tally ←
+//! access, candidates, refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions, to_cores, wanted ← lasting
 //! ← drop_log, task ← asking, moves ← health, messages ← run ← thread
 //! ```
 
@@ -43,6 +43,7 @@ mod audience;
 mod backlog;
 mod candidates;
 mod client_lines;
+mod client_room;
 mod commands;
 mod connection;
 mod dial;
