@@ -33,8 +33,8 @@
 //!
 //! ```text
 //! backlog, client_lines, client_room, commands, duplicates, groups, progress, random, secrets, server_lines, stop, tally ←
-//! access, candidates, refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions, to_cores, wanted ← lasting
-//! ← drop_log, task ← asking, moves ← health, messages ← run ← thread
+//! access, candidates, refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions,
+//! to_cores, wanted ← lasting ← drop_log, task ← asking, moves ← health, messages ← run ← thread
 //! ```
 
 mod access;
