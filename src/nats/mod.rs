@@ -13,7 +13,7 @@
 //! One task owns all of it as plain data (`lasting`, `task`). Its loop (`run`) waits for an event: a connection has sent or
 //! received, the cores have sent something, the client has news, a login has ended, something is due. Logins and dials are
 //! tasks of their own that give the loop their result; the client is not ours. A lock is only where another thread takes
-//! part: a core may sort the backlog, a reload reads the login's files again.
+//! part: a core may sort the backlog, a reload reads the login's files again. What the client's callbacks write is atomics.
 //!
 //! - async-nats logs in and publishes. It hears nothing but the answers to its own `PING`s: its parser ends connections, or
 //!   panics, at messages that any other client of the server may send.
@@ -32,9 +32,9 @@
 //! A file uses only files to its left, and none of its own group; `tests/tidy.rs` reads this:
 //!
 //! ```text
-//! backlog, client_lines, commands, duplicates, groups, progress, random, secrets, server_lines, stop, tally ← access, candidates,
-//! refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions, to_cores, wanted ← lasting
-//! ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
+//! backlog, client_lines, client_room, commands, duplicates, groups, progress, random, secrets, server_lines, stop, tally ←
+//! access, candidates, refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions,
+//! to_cores, wanted ← lasting ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
 //! ```
 
 mod access;
@@ -43,6 +43,7 @@ mod audience;
 mod backlog;
 mod candidates;
 mod client_lines;
+mod client_room;
 mod commands;
 mod connection;
 mod dial;

@@ -4,7 +4,6 @@
 //! gets a batch only when it has room, since it would keep everything it is given.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +13,6 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::{
-    config::memory,
     engine::{
         relay::{self, Item},
         uplink::{self, Uplink},
@@ -22,12 +20,8 @@ use crate::{
     protocol::{channel, frame},
 };
 
-use super::{backlog::Backlog, reconnect::ClientState};
+use super::{backlog::Backlog, client_room::WithClient, reconnect::ClientState};
 
-/// The most bytes of batches that the client keeps beside what waits in the uplink. The client limits messages only by
-/// their number; few of them reach this.
-const CLIENT_BYTES_MAX: usize = 1024 * 1024;
-const _: () = assert!(CLIENT_BYTES_MAX <= memory::NATS_CLIENT_BYTES);
 /// How long to wait for the client to take some of them. It does not tell when it has.
 const CLIENT_WAIT: Duration = Duration::from_millis(1);
 
@@ -143,6 +137,7 @@ impl Publisher {
         }
     }
 
+    /// Gives the rest of the loaded batch to the client. Notes each message that is done, so it may be dropped, too.
     async fn publish_batch(&mut self, client: &Client) {
         let Some(batch) = &mut self.batch else { return };
         let bytes = batch.bytes.clone();
@@ -181,6 +176,7 @@ impl Publisher {
         }
     }
 
+    /// The loaded batch is done: its bytes are free in the uplink, and count as the client's.
     fn finish_batch(&mut self) {
         if let Some(batch) = self.batch.take() {
             self.uplink.release(batch.cost);
@@ -228,35 +224,6 @@ fn lock(backlog: &Mutex<Backlog>) -> MutexGuard<'_, Backlog> {
     backlog.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The batches that the client may still keep a part of, oldest first.
-#[derive(Debug, Default)]
-struct WithClient {
-    /// Messages that were given to the client.
-    handed: u64,
-    /// For each batch the number of its last message, and its cost.
-    batches: VecDeque<(u64, usize)>,
-    bytes: usize,
-}
-
-impl WithClient {
-    /// All messages of a batch were given to the client.
-    fn add(&mut self, cost: usize) {
-        self.batches.push_back((self.handed, cost));
-        self.bytes += cost;
-    }
-
-    /// Whether the client, which has taken this many messages, may be given more.
-    fn has_room(&mut self, taken: u64) -> bool {
-        while let Some(&(last, cost)) = self.batches.front()
-            && last <= taken
-        {
-            self.batches.pop_front();
-            self.bytes -= cost;
-        }
-        self.bytes < CLIENT_BYTES_MAX
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use async_nats::ConnectOptions;
@@ -264,21 +231,6 @@ mod tests {
 
     use super::*;
     use crate::engine::relay::Relays;
-
-    #[test]
-    fn the_client_is_given_no_more_than_its_share_until_it_has_taken_some() {
-        let mut with_client = WithClient::default();
-        let batch = CLIENT_BYTES_MAX / 4;
-        for _ in 0..4 {
-            assert!(with_client.has_room(0));
-            with_client.handed += 2; // two messages a batch
-            with_client.add(batch);
-        }
-        assert!(!with_client.has_room(0));
-        assert!(!with_client.has_room(1), "half a batch keeps all of its bytes");
-        assert!(with_client.has_room(2));
-        assert!(with_client.has_room(8) && with_client.bytes == 0 && with_client.batches.is_empty());
-    }
 
     #[test]
     fn publishing_goes_on_where_it_was_interrupted() {
