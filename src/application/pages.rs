@@ -5,6 +5,9 @@ use crate::{
     protocol::http::{Pages, RequestHead},
 };
 
+/// The headers of every page, beside its policy.
+const HEADERS: &[(&str, &str)] = &[("Cache-Control", "no-cache"), ("Referrer-Policy", "no-referrer")];
+
 /// The answer to any request. RFC 9110 §7.8 allows to ignore that it asks for an upgrade.
 pub(super) fn answer<'a>(pages: &'a Pages, head: &RequestHead<'_, '_>) -> Answer<'a> {
     match pages.at(head.path) {
@@ -13,8 +16,9 @@ pub(super) fn answer<'a>(pages: &'a Pages, head: &RequestHead<'_, '_>) -> Answer
             Answer::text(405, "pages are only read, with GET\n").headers(&[("Allow", "GET, HEAD")])
         }
         Some(page) => {
-            let (headers, content_type, body) = page.parts();
-            Answer { content_type, body, ..Answer::text(200, "").headers(&headers) }
+            let (policy, content_type, body) = page.parts();
+            let last_header = Some(("Content-Security-Policy", policy));
+            Answer { last_header, content_type, body, ..Answer::text(200, "").headers(HEADERS) }
         }
     }
 }

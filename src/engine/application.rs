@@ -34,9 +34,10 @@ pub(crate) trait Application: Send {
     /// A connection that was open ends, for whatever reason. Called once.
     fn on_close(&mut self, hub: &mut Hub, slot: Slot);
 
-    /// The links that a message or a whole body needs to be carried out, a bit for each, as [`links_of_channel`](crate::engine::router::Router::links_of_channel) and
-    /// [`links_of_subscription`](crate::engine::router::Router::links_of_subscription) say. Called before it is carried out, and only while a link is congested. Whatever
-    /// may do anything needs all of them.
+    /// The links that a message or a whole body needs to be carried out, a bit for each, as
+    /// [`links_of_channel`](crate::engine::router::Router::links_of_channel) and
+    /// [`links_of_subscription`](crate::engine::router::Router::links_of_subscription) say. Called before it is carried out,
+    /// and only while a link is congested. Whatever may do anything needs all of them.
     fn links_needed(&mut self, _: &mut Hub, _: &[u8]) -> u64 {
         u64::MAX
     }
@@ -73,7 +74,9 @@ pub(crate) struct BodyRoute {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
-    pub(crate) headers: Headers<'a>,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    /// One more header, whose value may lie elsewhere.
+    pub(crate) last_header: Option<(&'a str, &'a str)>,
     pub(crate) content_type: &'a str,
     pub(crate) body: &'a [u8],
     /// The connection is closed behind it, whatever the client wants.
@@ -83,42 +86,17 @@ pub(crate) struct Answer<'a> {
 impl<'a> Answer<'a> {
     /// A sentence for people.
     pub(crate) fn text(status: u16, sentence: &'a str) -> Self {
-        let (headers, body) = (Headers::default(), sentence.as_bytes());
-        Self { status, headers, content_type: TEXT, body, closes: false }
+        let body = sentence.as_bytes();
+        Self { status, headers: &[], last_header: None, content_type: TEXT, body, closes: false }
     }
 
     /// The same with these headers.
-    ///
-    /// # Panics
-    /// If they are more than [`Headers`] has room for.
-    pub(crate) fn headers(self, headers: &[(&'a str, &'a str)]) -> Self {
-        Self { headers: Headers::new(headers), ..self }
+    pub(crate) fn headers(self, headers: &'a [(&'a str, &'a str)]) -> Self {
+        Self { headers, ..self }
     }
 
     /// The same, and the connection is closed behind it.
     pub(crate) fn close(self) -> Self {
         Self { closes: true, ..self }
-    }
-}
-
-/// The headers of an [`Answer`], so few that they need no memory of their own.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Headers<'a> {
-    lines: [(&'a str, &'a str); HEADERS_MAX],
-    count: usize,
-}
-
-const HEADERS_MAX: usize = 3;
-
-impl<'a> Headers<'a> {
-    fn new(given: &[(&'a str, &'a str)]) -> Self {
-        let mut headers = Self { count: given.len(), ..Self::default() };
-        headers.lines[..given.len()].copy_from_slice(given);
-        headers
-    }
-
-    /// Each with its value.
-    pub(crate) fn lines(&self) -> &[(&'a str, &'a str)] {
-        &self.lines[..self.count]
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Listening {
     pub(crate) at: Listen,
     /// One for each core.
     pub(crate) listeners: Vec<Listener>,
-    /// The file that is to be removed at the end.
+    /// The file to remove at the end.
     pub(crate) file: Option<SocketFile>,
 }
 

@@ -1,5 +1,7 @@
 //! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
+use smallvec::SmallVec;
+
 use crate::{
     engine::{
         application::{Answer, Application, BodyRoute, Route},
@@ -244,8 +246,14 @@ impl Hub {
     }
 
     fn push_answer(&mut self, slot: Slot, answer: Answer<'_>, persistence: Persistence, is_head: bool) {
-        let Answer { status, headers, content_type, body, .. } = answer;
-        let extra = headers.lines();
+        let Answer { status, headers, last_header, content_type, body, .. } = answer;
+        let mut all = SmallVec::<[(&str, &str); 4]>::new();
+        let extra = if let Some(last_header) = last_header {
+            all.extend(headers.iter().copied().chain([last_header]));
+            &all[..]
+        } else {
+            headers
+        };
         if is_head {
             self.push_http(slot, |turn| {
                 write_response_head(turn, status, extra, content_type, body.len(), persistence)

@@ -40,14 +40,9 @@ impl Page {
         self
     }
 
-    /// The arguments of [`write_response`](super::write_response): the headers, the content type, the body.
-    pub(crate) fn parts(&self) -> ([(&str, &str); 3], &str, &[u8]) {
-        let headers = [
-            ("Cache-Control", "no-cache"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Content-Security-Policy", self.policy.as_str()),
-        ];
-        (headers, &self.content_type, &self.body)
+    /// Its policy, its content type and its content.
+    pub(crate) fn parts(&self) -> (&str, &str, &[u8]) {
+        (&self.policy, &self.content_type, &self.body)
     }
 
     /// The flaw of the page, if any, in one sentence.
