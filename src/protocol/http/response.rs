@@ -42,14 +42,17 @@ pub(crate) fn write_response_head(
     persistence: Persistence,
 ) {
     debug_assert!((200..=599).contains(&status) && status != 204 && status != 304, "{status} has no Content-Length");
-    out.extend_from_slice(b"HTTP/1.1 ");
-    append_decimal(out, u64::from(status));
-    append_line(out, " ", reason_phrase(status));
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"); // nearly all answers: one copy in place of five
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        append_decimal(out, u64::from(status));
+        append_line(out, " ", reason_phrase(status));
+    }
     append_line(out, "Content-Type: ", content_type);
     // A browser that guesses the type could treat a message, or a sentence with a stranger's words, as one of our
     // pages.
-    out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\n");
-    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\nContent-Length: ");
     append_decimal(out, content_bytes as u64);
     out.extend_from_slice(b"\r\n");
     match persistence {
