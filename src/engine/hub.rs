@@ -205,10 +205,10 @@ impl Hub {
     }
 
     /// Makes pieces of messages, shares and turns small.
-    pub(crate) fn set_small_turns(&mut self, piece_units: u64, heavy_units: u64, chain_links: usize) {
+    pub(crate) fn set_small_turns(&mut self, piece_units: u64, heavy_units: u64, chain_ranges: usize) {
         self.router.work.set_piece_units(piece_units);
         self.sessions.set_heavy_units(heavy_units);
-        self.router.outboxes.chain_links_max = chain_links;
+        self.router.outboxes.chain_ranges_max = chain_ranges;
     }
 }
 

@@ -19,9 +19,9 @@ use self::backlog::Backlog;
 
 /// Ranges that go into one write; more take another write.
 const SLICES_MAX: usize = 64;
-/// The chain has collected enough (3 MiB) when it is this long: channels that take turns make a link of each delivery.
-const CHAIN_LINKS_MAX: usize = 256 * 1024;
-const _: () = assert!(CHAIN_LINKS_MAX * size_of::<Link>() <= memory::RANGES_BYTES);
+/// The chain has collected enough (3 MiB) when it is this long: if channels alternate, each delivery adds a range.
+const CHAIN_RANGES_MAX: usize = 256 * 1024;
+const _: () = assert!(CHAIN_RANGES_MAX * size_of::<ChainedRange>() <= memory::RANGES_BYTES);
 /// A backlog that pins so many times what waits is copied out of the segments that it shares.
 const PINNED_PER_BYTE: usize = 4;
 /// The end of a chain.
@@ -92,7 +92,7 @@ impl Outbox {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Link {
+struct ChainedRange {
     start: u32,
     end: u32,
     previous: u32,
@@ -122,9 +122,9 @@ pub(crate) struct Flushed {
 pub(crate) struct Outboxes {
     arena: Arena,
     outboxes: Vec<Outbox>,
-    chain: Vec<Link>,
-    /// [`CHAIN_LINKS_MAX`], but for tests.
-    pub(crate) chain_links_max: usize,
+    chain: Vec<ChainedRange>,
+    /// [`CHAIN_RANGES_MAX`], but for tests.
+    pub(crate) chain_ranges_max: usize,
     dirty: Vec<Slot>,
     refused: Vec<Refused>,
     ranges: Vec<(u32, u32)>,
@@ -140,7 +140,7 @@ impl Default for Outboxes {
             arena: Arena::default(),
             outboxes: Vec::new(),
             chain: Vec::new(),
-            chain_links_max: CHAIN_LINKS_MAX,
+            chain_ranges_max: CHAIN_RANGES_MAX,
             dirty: Vec::new(),
             refused: Vec::new(),
             ranges: Vec::new(),
@@ -186,7 +186,7 @@ impl Outboxes {
 
     /// Whether what was pushed since the last flush takes so much memory, whatever it says, that it is to be flushed.
     pub(crate) fn has_long_chain(&self) -> bool {
-        self.chain.len() >= self.chain_links_max
+        self.chain.len() >= self.chain_ranges_max
     }
 
     /// These bytes of the turn.
@@ -208,7 +208,7 @@ impl Outboxes {
                 self.dirty.push(slot);
             }
         } else {
-            self.chain.push(Link { start: outbox.start, end: outbox.end, previous: outbox.chain });
+            self.chain.push(ChainedRange { start: outbox.start, end: outbox.end, previous: outbox.chain });
             outbox.chain = self.chain.len() as u32 - 1;
         }
         outbox.start = start;
@@ -222,9 +222,9 @@ impl Outboxes {
             outbox.end - outbox.start + outbox.backlog.as_ref().map_or(0, |backlog| backlog.len as u32);
         let mut at = outbox.chain;
         while at != NONE {
-            let link = self.chain[at as usize];
-            outstanding += link.end - link.start;
-            at = link.previous;
+            let range = self.chain[at as usize];
+            outstanding += range.end - range.start;
+            at = range.previous;
         }
         outbox.opaque = outstanding;
         outbox.encoding = encoding;

@@ -87,9 +87,9 @@ impl Outboxes {
         }
         self.ranges.push((outbox.start, outbox.end));
         while outbox.chain != NONE {
-            let link = self.chain[outbox.chain as usize];
-            self.ranges.push((link.start, link.end));
-            outbox.chain = link.previous;
+            let range = self.chain[outbox.chain as usize];
+            self.ranges.push((range.start, range.end));
+            outbox.chain = range.previous;
         }
         self.ranges.reverse();
         outbox.start = 0;

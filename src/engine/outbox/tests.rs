@@ -21,7 +21,7 @@ impl Outboxes {
 
     /// The memory that the ranges of this turn take, in bytes.
     pub(crate) fn turn_ranges_bytes(&self) -> usize {
-        self.chain.capacity() * size_of::<Link>()
+        self.chain.capacity() * size_of::<ChainedRange>()
             + self.refused.capacity() * size_of::<Refused>()
             + self.ranges.capacity() * size_of::<(u32, u32)>()
     }
