@@ -98,9 +98,9 @@ struct ChainedRange {
     previous: u32,
 }
 
-/// A range of the turn that its socket refused.
+/// What a short write has left of a range of the turn.
 #[derive(Clone, Copy, Debug)]
-struct Refused {
+struct ShortWrite {
     slot: Slot,
     start: u32,
     end: u32,
@@ -126,7 +126,7 @@ pub(crate) struct Outboxes {
     /// [`CHAIN_RANGES_MAX`], but for tests.
     pub(crate) chain_ranges_max: usize,
     dirty: Vec<Slot>,
-    refused: Vec<Refused>,
+    short_writes: Vec<ShortWrite>,
     ranges: Vec<(u32, u32)>,
     /// The memory that the backlogs' own lists of ranges take, in bytes.
     backlog_ranges_bytes: usize,
@@ -142,7 +142,7 @@ impl Default for Outboxes {
             chain: Vec::new(),
             chain_ranges_max: CHAIN_RANGES_MAX,
             dirty: Vec::new(),
-            refused: Vec::new(),
+            short_writes: Vec::new(),
             ranges: Vec::new(),
             backlog_ranges_bytes: 0,
             now: 0,
@@ -332,7 +332,7 @@ impl Outboxes {
     /// # Panics
     /// If it does not hold.
     pub(crate) fn invariants(&self) {
-        assert!(self.refused.is_empty());
+        assert!(self.short_writes.is_empty());
         let (mut held, mut ranges_bytes) = (0, 0);
         for (slot, outbox) in self.outboxes.iter().enumerate() {
             let marks = self.dirty.iter().filter(|&&dirty| dirty as usize == slot).count();

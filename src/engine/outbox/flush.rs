@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 
 use crate::{
     engine::{
-        outbox::{ALL, Backlog, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink, Written},
+        outbox::{ALL, Backlog, Flushed, NONE, Outboxes, SLICES_MAX, ShortWrite, Sink, Written},
         slot::Slot,
     },
     protocol::encoding::Encoding,
@@ -30,7 +30,7 @@ impl Outboxes {
         if !self.chain.is_empty() {
             // Without a chain the others have at most an entry a connection.
             empty(&mut self.chain);
-            empty(&mut self.refused);
+            empty(&mut self.short_writes);
             empty(&mut self.ranges);
         }
         self.arena.end_turn();
@@ -139,7 +139,7 @@ impl Outboxes {
                 backlog.unit_rest = rest_of_unit(outbox.encoding, bytes, sent, &mut outbox.opaque, 0);
             }
             backlog.len += len - sent;
-            self.refused.push(Refused { slot, start: start + sent as u32, end });
+            self.short_writes.push(ShortWrite { slot, start: start + sent as u32, end });
             sent = 0;
         }
         outbox.backlog = Some(backlog);
@@ -148,23 +148,21 @@ impl Outboxes {
     /// Gives what was refused in this turn a place that outlives it: shared if several wait for much of the turn, else
     /// a copy of one's own, so that a small rest does not pin a big segment.
     fn settle(&mut self, flushed: &mut Flushed) {
-        if self.refused.is_empty() {
+        if self.short_writes.is_empty() {
             return;
         }
-        let wanted: usize = self.refused.iter().map(|refused| (refused.end - refused.start) as usize).sum();
+        let wanted: usize = self.short_writes.iter().map(|write| (write.end - write.start) as usize).sum();
         let shared = (wanted >= self.arena.turn().len() / 2).then(|| self.arena.share_turn());
-        for refused in self.refused.drain(..) {
-            let Some(backlog) = &mut self.outboxes[refused.slot as usize].backlog else { continue };
+        for write in self.short_writes.drain(..) {
+            let Some(backlog) = &mut self.outboxes[write.slot as usize].backlog else { continue };
             let before = backlog.ranges_bytes();
             match shared {
-                Some((segment, base)) => {
-                    backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena)
-                }
-                None => backlog.copy(refused.start, refused.end, &mut self.arena),
+                Some((segment, base)) => backlog.share(segment, base + write.start, base + write.end, &mut self.arena),
+                None => backlog.copy(write.start, write.end, &mut self.arena),
             }
             self.backlog_ranges_bytes += backlog.ranges_bytes() - before;
-            if flushed.backlogged.last() != Some(&refused.slot) {
-                flushed.backlogged.push(refused.slot);
+            if flushed.backlogged.last() != Some(&write.slot) {
+                flushed.backlogged.push(write.slot);
             }
         }
     }

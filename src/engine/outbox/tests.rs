@@ -22,7 +22,7 @@ impl Outboxes {
     /// The memory that the ranges of this turn take, in bytes.
     pub(crate) fn turn_ranges_bytes(&self) -> usize {
         self.chain.capacity() * size_of::<ChainedRange>()
-            + self.refused.capacity() * size_of::<Refused>()
+            + self.short_writes.capacity() * size_of::<ShortWrite>()
             + self.ranges.capacity() * size_of::<(u32, u32)>()
     }
 }
