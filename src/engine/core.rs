@@ -13,7 +13,7 @@ use crate::{
     config::memory,
     engine::{
         counters::Shared,
-        inbox::Options,
+        inbox::CoreOptions,
         pace::Pace,
         reactor::Reactor,
         turn::{Stop, Turn},
@@ -98,7 +98,7 @@ impl Core {
         }
     }
 
-    fn set_options(&mut self, options: &Options) {
+    fn set_options(&mut self, options: &CoreOptions) {
         self.busy_poll = options.busy_poll;
         self.pace = Pace::new(options.coalesce);
     }

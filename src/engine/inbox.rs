@@ -56,12 +56,12 @@ pub(crate) enum Letter {
         reason: Box<str>,
     },
     /// From now on, keep to these, and say so.
-    Options(Box<Options>, Sender<()>),
+    Options(Box<CoreOptions>, Sender<()>),
 }
 
 /// What of a core's configuration can change while it runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct CoreOptions {
     pub(crate) limits: Limits,
     /// Over all cores.
     pub(crate) connections_max: usize,

@@ -20,7 +20,7 @@ use crate::engine::{
     application::Application,
     arrival::Role,
     hub::Hub,
-    inbox::{Inbox, Options},
+    inbox::{CoreOptions, Inbox},
     lanes::Lanes,
     outbox::Sink,
     router::SHARE_UNITS,
@@ -182,7 +182,7 @@ pub(crate) struct Turn<S, L> {
     /// Letters that wait for a congested link.
     held: Held,
     /// What letters have said of the core itself, and who hears that it was done.
-    options: Vec<(Options, Sender<()>)>,
+    options: Vec<(CoreOptions, Sender<()>)>,
     /// The rest of the batch that was taken last, of each link and of the bridge.
     rests: Vec<Rest>,
     bridge_rest: Rest,
@@ -295,7 +295,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     }
 
     /// What letters have said of the core itself since this was called last, and who hears that it was done.
-    pub(crate) fn take_options(&mut self) -> Vec<(Options, Sender<()>)> {
+    pub(crate) fn take_options(&mut self) -> Vec<(CoreOptions, Sender<()>)> {
         std::mem::take(&mut self.options)
     }
 
