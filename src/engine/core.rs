@@ -12,7 +12,7 @@ use std::{
 use crate::{
     config::memory,
     engine::{
-        counters::Shared,
+        counters::SharedStats,
         inbox::CoreOptions,
         pace::Pace,
         reactor::Reactor,
@@ -29,7 +29,7 @@ const _: () = assert!(READ_BYTES <= memory::READ_BYTES);
 /// A core, ready to run on its thread.
 pub(crate) struct Core {
     pub(crate) turn: Turn<Reactor, CoreLinks>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedStats>,
     /// Decides when to delay a flush so that several messages share it.
     pub(crate) pace: Pace,
     /// How long to poll without sleeping after something happened.

@@ -16,11 +16,11 @@ macro_rules! counters {
 
         /// One core's numbers, for other threads to read. Only the core writes them.
         #[derive(Debug, Default)]
-        pub(crate) struct Shared {
+        pub(crate) struct SharedStats {
             $($name: AtomicU64,)+
         }
 
-        impl Shared {
+        impl SharedStats {
             /// Copies a core's numbers here: plain stores, for there is one writer.
             pub(crate) fn store(&self, stats: &Stats) {
                 $(self.$name.store(stats.$name, Ordering::Relaxed);)+

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     engine::{
-        counters::{Shared as SharedStats, Stats},
+        counters::{SharedStats, Stats},
         uplink::{Downlink, Uplink},
     },
     error::StartError,

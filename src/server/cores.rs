@@ -37,7 +37,7 @@ pub(super) struct End {
     pub(super) wake: Arc<Wake>,
     pub(super) mailbox: Mailbox,
     pub(super) inbox: Inbox,
-    pub(super) counters: Arc<counters::Shared>,
+    pub(super) counters: Arc<counters::SharedStats>,
 }
 
 impl End {
