@@ -11,9 +11,9 @@ use std::{
 use crate::{
     application::Upstream,
     engine::{
+        bridge_link::{Downlink, Uplink},
         counters::{self, Stats},
         inbox::Mailbox,
-        uplink::{Downlink, Uplink},
     },
 };
 

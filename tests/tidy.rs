@@ -45,7 +45,7 @@ const ENGINE: [&[&str]; 6] = [
     &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
-    &["alarm", "connection", "core", "listener", "pace", "reactor", "uplink"],
+    &["alarm", "bridge_link", "connection", "core", "listener", "pace", "reactor"],
 ];
 
 /// Its `mod.rs` says the order of its files.

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     engine::{
+        bridge_link::{Downlink, Uplink},
         counters::{SharedStats, Stats},
-        uplink::{Downlink, Uplink},
     },
     error::StartError,
 };

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use crate::{
     config::memory,
     engine::{
+        bridge_link::{self, Uplink},
         relay::{self, Item},
-        uplink::{self, Uplink},
     },
     protocol::{channel, frame},
 };
@@ -218,7 +218,7 @@ impl Publisher {
             }
         }
         let batch = self.uplink.take()?;
-        let cost = uplink::cost(&batch);
+        let cost = bridge_link::cost(&batch);
         Some((batch, cost))
     }
 }

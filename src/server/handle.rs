@@ -16,10 +16,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::{
     config::Listen,
     engine::{
+        bridge_link::Downlink,
         counters::{self, Stats},
         inbox::Mailbox,
         listener::SocketFile,
-        uplink::Downlink,
     },
     extension::Publisher,
     server::Reloader,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::engine::{
+    bridge_link::BridgeLink,
     turn::{Links, Taken},
-    uplink::BridgeLink,
     wake::Wake,
 };
 
