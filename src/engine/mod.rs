@@ -1,4 +1,4 @@
-//! One core: what a single pinned thread owns and does. Plain owned data, no lock, nothing that blocks.
+//! One core: the state and the work of a single pinned thread. It owns all of its data, takes no lock and never blocks.
 
 mod alarm;
 pub(crate) mod application;
