@@ -46,7 +46,8 @@ impl Hub {
         self.sessions.take_resumed(self.router.relays.congested(), resumed);
     }
 
-    /// Pauses the connection until one of these links has room, and keeps this input, of which nothing was carried out.
+    /// Pauses the connection while one of these links is congested, and keeps this input, of which nothing was carried
+    /// out.
     pub(super) fn pause_with(&mut self, slot: Slot, unused: &[u8], links: u64) {
         self.stats.paused += 1;
         self.keep(slot, unused);
