@@ -1,4 +1,4 @@
-//! The end of a turn: one write a connection, and a place for what is refused.
+//! The end of a turn: one write for each connection, and a place for the rest of each short write.
 
 use std::io::{self, IoSlice};
 
@@ -10,11 +10,11 @@ use crate::{
     protocol::encoding::Encoding,
 };
 
-/// Room that is kept for the next turn, in entries of the chain and of the other lists of ranges.
+/// The capacity that the chain and the other lists of ranges keep for the next turn, in entries.
 const RANGES_KEPT: usize = 64 * 1024;
 
 impl Outboxes {
-    /// Sends what was pushed, one write a connection, and ends the turn.
+    /// Sends the pushed ranges, one write for each connection, and ends the turn.
     pub(crate) fn flush(&mut self, sink: &mut impl Sink, flushed: &mut Flushed) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for &slot in &dirty {
@@ -28,7 +28,7 @@ impl Outboxes {
         self.dirty = dirty;
         self.settle(flushed);
         if !self.chain.is_empty() {
-            // Without a chain the others have at most an entry a connection.
+            // Without a chain the other lists have at most one entry for each connection.
             empty(&mut self.chain);
             empty(&mut self.short_writes);
             empty(&mut self.ranges);
@@ -36,7 +36,8 @@ impl Outboxes {
         self.arena.end_turn();
     }
 
-    /// Whether the outbox is empty now. On an error it keeps what it had: the hub closes the connection.
+    /// Flushes one outbox, and returns whether it is empty now. On an error it keeps its ranges: the hub closes the
+    /// connection.
     fn flush_one(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
         let outbox = &mut self.outboxes[slot as usize];
         if outbox.end == 0 && outbox.backlog.is_none() {
@@ -61,8 +62,8 @@ impl Outboxes {
         self.flush_ranges(slot, sink)
     }
 
-    /// The rest of [`Outboxes::flush_one`], for several ranges or a backlog. It is kept out of it so that the common case
-    /// stays short.
+    /// The general case of [`Outboxes::flush_one`], with several ranges or a backlog. It is a function of its own so
+    /// that the common case stays short.
     #[inline(never)]
     fn flush_ranges(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
         self.gather(slot);
@@ -121,7 +122,7 @@ impl Outboxes {
         Ok(true)
     }
 
-    /// Of `self.ranges`, those from `first` on were refused after `sent` bytes.
+    /// Notes a short write: of `self.ranges` from `first` on, only `sent` bytes were written.
     fn refuse(&mut self, slot: Slot, first: usize, mut sent: usize) {
         let outbox = &mut self.outboxes[slot as usize];
         let now = self.now;
@@ -145,8 +146,8 @@ impl Outboxes {
         outbox.backlog = Some(backlog);
     }
 
-    /// Gives what was refused in this turn a place that outlives it: shared if several wait for much of the turn, else
-    /// a copy of one's own, so that a small rest does not pin a big segment.
+    /// Moves the rests of this turn's short writes to a place that outlives the turn: a shared segment if they are at
+    /// least half as large as the turn, otherwise a copy for each, so that a small rest does not pin a big segment.
     fn settle(&mut self, flushed: &mut Flushed) {
         if self.short_writes.is_empty() {
             return;
@@ -168,7 +169,7 @@ impl Outboxes {
     }
 }
 
-/// Clears a list of ranges, and gives its memory back when an unusual turn made it larger than the next will need.
+/// Clears a list of ranges, and frees its memory if an unusual turn has made it large.
 fn empty<T>(list: &mut Vec<T>) {
     list.clear();
     if list.capacity() > RANGES_KEPT {
@@ -176,8 +177,8 @@ fn empty<T>(list: &mut Vec<T>) {
     }
 }
 
-/// `sent` bytes of `bytes` are gone: how many are left of the unit that this cut? The first `rest` bytes end a
-/// unit that was cut before; the first `opaque` are none.
+/// The bytes that are left of the unit that was cut when `sent` bytes of `bytes` were sent. The first `opaque` bytes
+/// belong to no unit; the next `rest` bytes end a unit that was cut before.
 pub(super) fn rest_of_unit(encoding: Encoding, bytes: &[u8], sent: usize, opaque: &mut u32, rest: usize) -> usize {
     if *opaque == ALL {
         return 0;
