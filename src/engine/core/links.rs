@@ -50,7 +50,7 @@ impl Links for CoreLinks {
         match batches_out.try_send(batch) {
             Ok(()) => wake.notify(),
             Err(TrySendError::Full(batch)) => return Err(batch),
-            Err(TrySendError::Disconnected(_)) => {} // the peer has stopped, and so will this core
+            Err(TrySendError::Disconnected(_)) => {} // the peer has stopped; this core will, too
         }
         Ok(())
     }
