@@ -37,7 +37,7 @@ impl Hub {
             let waits_unread = match session.phase {
                 Phase::Http => true,
                 Phase::Open => session.heard != self.sessions.now(),
-                Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false, // these deadlines do not depend on its input
+                Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false, // independent of its input
             };
             if waits_unread && has_unread(slot) {
                 self.sessions.schedule(slot, self.sessions.now());
