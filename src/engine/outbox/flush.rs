@@ -56,7 +56,7 @@ impl Outboxes {
             }
             self.ranges.clear();
             self.ranges.push((start, end));
-            self.refuse(slot, 0, sent);
+            self.keep_rest(slot, 0, sent);
             return Ok(false);
         }
         self.flush_ranges(slot, sink)
@@ -70,7 +70,7 @@ impl Outboxes {
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog {
             if !backlog.write(slot, sink, self.now, (outbox.encoding, &mut outbox.opaque), &mut self.arena)? {
-                self.refuse(slot, 0, 0);
+                self.keep_rest(slot, 0, 0);
                 return Ok(false);
             }
             self.backlog_ranges_bytes -= backlog.ranges_bytes();
@@ -109,13 +109,13 @@ impl Outboxes {
             }
             let Written { bytes: sent, is_blocked } = sink.write(slot, &slices[..batch.len()])?;
             if sent < len {
-                self.refuse(slot, first, sent);
+                self.keep_rest(slot, first, sent);
                 return Ok(false);
             }
             first += batch.len();
             self.outboxes[slot as usize].sent(sent);
             if is_blocked && first < self.ranges.len() {
-                self.refuse(slot, first, 0);
+                self.keep_rest(slot, first, 0);
                 return Ok(false);
             }
         }
@@ -123,7 +123,7 @@ impl Outboxes {
     }
 
     /// Notes a short write: of `self.ranges` from `first` on, only `sent` bytes were written.
-    fn refuse(&mut self, slot: Slot, first: usize, mut sent: usize) {
+    fn keep_rest(&mut self, slot: Slot, first: usize, mut sent: usize) {
         let outbox = &mut self.outboxes[slot as usize];
         let now = self.now;
         let mut backlog = outbox.backlog.take().unwrap_or_else(|| Box::new(Backlog::new(now)));
