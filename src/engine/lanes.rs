@@ -156,7 +156,7 @@ impl Lanes {
         self.behind.len()
     }
 
-    /// The next connection of those behind.
+    /// The next connection of those that have had their share or are new.
     pub(crate) fn next_behind(&mut self) -> Option<ConnectionKey> {
         self.behind.pop_front()
     }

@@ -134,7 +134,7 @@ impl Relays {
         (!interest.is_empty()).then(|| std::mem::take(interest))
     }
 
-    /// Returns interest that the bridge cannot take yet. It goes on growing.
+    /// Takes back interest that the bridge cannot take yet. It goes on growing.
     pub(crate) fn give_back_interest(&mut self, interest: Vec<u8>) {
         let Some(bridge) = &mut self.bridge else { return };
         bridge.interest = interest;
@@ -250,7 +250,7 @@ impl Relays {
         (!entry.batch.is_empty()).then(|| std::mem::take(&mut entry.batch))
     }
 
-    /// Returns a batch that did not fit into its link. It goes on growing.
+    /// Takes back a batch that did not fit into its link. It goes on growing.
     pub(crate) fn give_back(&mut self, peer: u32, batch: Vec<u8>) {
         let Some(entry) = &mut self.peers[peer as usize] else { return };
         if batch.len() > self.batch_bytes_max {

@@ -1,6 +1,6 @@
 //! Names that have lost their last subscriber here, but are not withdrawn from the peers yet.
 //!
-//! A client may subscribe and unsubscribe in a loop, or connect, subscribe and disconnect. Without this file every
+//! A client may subscribe and unsubscribe in a loop, or connect, subscribe and disconnect. Without lingering, every
 //! peer, and NATS, would follow each of its steps. So a name lingers for a while before it is withdrawn. If it gets a
 //! subscriber again by then, the peers are not told, and the subscription is live as soon as they have answered the
 //! first one.

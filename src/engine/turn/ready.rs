@@ -61,7 +61,7 @@ impl Ready {
         std::mem::replace(&mut self.list, std::mem::take(&mut self.spare))
     }
 
-    /// Returns the list after use.
+    /// Takes the list back after use.
     pub(super) fn give_back(&mut self, mut list: Vec<ConnectionKey>) {
         list.clear();
         self.spare = list;
