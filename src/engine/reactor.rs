@@ -24,8 +24,8 @@ use crate::engine::{
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The token of its alarm.
 const ALARM: Token = Token(usize::MAX - 1);
-/// Listeners have the tokens from here downwards. A connection's token is its slot and its generation; it stays far
-/// below.
+/// Listeners have the tokens from here downwards. A connection's token is its slot and its generation. Slots stay far
+/// below `u32::MAX`, so no connection has one of these tokens.
 const LISTENERS: usize = usize::MAX - 2;
 
 /// The most events of one poll. The next poll brings the others.
