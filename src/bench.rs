@@ -1,8 +1,8 @@
-//! The crate's insides for `benches/`, and for nothing else: not part of the public API, and compiled only with the
-//! feature `bench`, which is off by default.
+//! The crate's internals for `benches/` only. They are not part of the public API, and compiled only with the feature
+//! `bench`, which is off by default.
 //!
-//! Each type here is a fixture, built once, with the steps that are measured. A step does what the engine does with the
-//! same functions, and returns what its benchmark asserts.
+//! Each type here is a fixture: it is built once, and has the steps that are measured. A step does the engine's work
+//! with the engine's functions, and returns the values that its benchmark asserts.
 
 use std::{
     io::{self, IoSlice},
@@ -42,32 +42,32 @@ use crate::{
     },
 };
 
-/// A request that upgrades.
+/// A handshake request.
 const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
-/// The mask that leaves a payload as it is. Removing it takes the same time as any other, and the same bytes can be
-/// given again.
+/// The mask that does not change a payload. Removing it takes the same time as any other mask, and the same bytes can
+/// be used again.
 pub const MASK_NONE: [u8; 4] = [0; 4];
 
 fn limits() -> Limits {
     Limits::new(&Config::default(), 1 << 30, 1)
 }
 
-/// Parses heads into one table, as a core does; the limits are the defaults.
+/// Parses heads into one table, as a core does, with the default limits.
 #[derive(Debug)]
 pub struct HeadParser {
     head: Head,
     limits: Limits,
 }
 
-/// What is in a message that [`HeadParser`] has parsed.
+/// The parts of a message that [`HeadParser`] has parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parsed<'p> {
     /// Its command.
     pub command: &'p [u8],
-    /// Header lines.
+    /// The number of header lines.
     pub headers: usize,
-    /// Channels that it is published to.
+    /// The number of channels in `publish`.
     pub channels: usize,
     /// Its body.
     pub body: &'p [u8],
@@ -83,7 +83,7 @@ impl HeadParser {
     /// Parses a text message.
     ///
     /// # Errors
-    /// What the client would be told.
+    /// The refusal that the client would get.
     pub fn parse<'p>(&mut self, payload: &'p [u8]) -> Result<Parsed<'p>, Refusal> {
         self.head.parse(payload, true, self.limits.head)?;
         Ok(Parsed {
@@ -95,7 +95,7 @@ impl HeadParser {
     }
 }
 
-/// How many messages a buffer holds, and the bytes of their payloads.
+/// The number of messages in a buffer, and the bytes of their payloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
     /// Whole messages.
@@ -112,7 +112,7 @@ pub fn push_client_frame(out: &mut Vec<u8>, mask: [u8; 4], payload: &[u8]) {
     header.format(payload.len() as u64, out).expect("a Vec takes it");
     let start = out.len();
     out.extend_from_slice(payload);
-    mask::unmask(&mut out[start..], mask); // which is what masks, too
+    mask::unmask(&mut out[start..], mask); // masking and unmasking are the same
 }
 
 /// Appends a server's text frame.
@@ -120,7 +120,7 @@ pub fn push_server_frame(out: &mut Vec<u8>, payload: &[u8]) {
     frame::encode(out, OpCode::Data(Data::Text), payload);
 }
 
-/// Finds and unmasks the messages of one frame each at the start of `bytes`, as the engine's loop for them does.
+/// Finds and unmasks the messages of one frame each at the start of `bytes`, in the same way as the engine's loop.
 pub fn take_whole(bytes: &mut [u8]) -> Decoded {
     let (mut decoded, mut used) = (Decoded { is_ascii: true, ..Decoded::default() }, 0);
     while let Some(whole) = frame::whole(&bytes[used..]) {
@@ -133,13 +133,13 @@ pub fn take_whole(bytes: &mut [u8]) -> Decoded {
     decoded
 }
 
-/// As [`take_whole`], in the way that takes any frame.
+/// The same as [`take_whole`], with the general decoder for all frames.
 ///
 /// # Panics
-/// If a frame breaks a rule.
+/// If a frame is invalid.
 pub fn take_any(bytes: &mut [u8]) -> Decoded {
     let (mut decoded, mut used) = (Decoded { is_ascii: true, ..Decoded::default() }, 0);
-    while let Some(header) = frame::decode(&bytes[used..], usize::MAX).expect("a sound frame") {
+    while let Some(header) = frame::decode(&bytes[used..], usize::MAX).expect("a valid frame") {
         let start = used + header.len;
         let Some(payload) = bytes.get_mut(start..start + header.payload_len) else { break };
         decoded.is_ascii &= mask::unmask(payload, header.mask);
@@ -182,7 +182,7 @@ impl Table {
         self.len() == 0
     }
 
-    /// Looks a channel up, and gives the number of its subscribers; patterns do not count.
+    /// Looks a channel up, and returns the number of its subscribers, without those of patterns.
     pub fn lookup(&self, channel: &[u8]) -> Option<usize> {
         self.subscriptions.find(channel).map(|audience| self.subscriptions.subscribers(audience).len())
     }
@@ -194,22 +194,22 @@ impl Table {
     }
 }
 
-/// Sockets that take everything at once and keep none of it, and have what is put there.
+/// Sockets that take all output at once and drop it. Their input is set with [`Feed::put`].
 #[derive(Default)]
 struct Feed {
     bytes: u64,
     writes: u64,
-    /// What the connections of these slots have sent, and how much of it was read.
+    /// By slot: the input of a connection, and how much of it was read.
     input: Vec<(Vec<u8>, usize)>,
     accepts: usize,
-    /// What each connection that is accepted has sent by then.
+    /// The first input of each accepted connection.
     greeting: Vec<u8>,
-    /// The connections that have sent something which the turn has not heard of.
+    /// The connections with new input that the turn does not know of yet.
     readable: Vec<ConnectionKey>,
 }
 
 impl Feed {
-    /// The connection has sent this; gives back what it had sent before.
+    /// Sets the new input of a connection.
     fn put(&mut self, key: ConnectionKey, input: Vec<u8>) {
         let slot = key.slot as usize;
         self.input.resize_with(self.input.len().max(slot + 1), Default::default);
@@ -282,7 +282,7 @@ pub struct FanOut {
     _poll: mio::Poll,
 }
 
-/// What came of one burst.
+/// The result of one burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// Messages, once for each subscriber.
@@ -294,7 +294,8 @@ pub struct Delivered {
 }
 
 impl FanOut {
-    /// A hub with so many subscribers, and a burst of so many messages that are `message` each and publish to `room`.
+    /// A core with this many subscribers of `room`, and a burst of this many copies of `message`, which publishes to
+    /// `room`.
     ///
     /// # Panics
     /// If the system has no descriptor left for a poll.
@@ -302,7 +303,7 @@ impl FanOut {
         Self::mixed(&[("room", subscribers)], &vec![message; messages])
     }
 
-    /// A hub with so many subscribers of each channel, and a burst of these messages.
+    /// A core with this many subscribers of each channel, and a burst of these messages.
     ///
     /// # Panics
     /// If the system has no descriptor left for a poll.
@@ -314,7 +315,7 @@ impl FanOut {
         fan_out.begin(burst)
     }
 
-    /// The same, but that each message is the body of a `POST /publish`.
+    /// The same, but each message is the body of a `POST /publish`.
     ///
     /// # Panics
     /// If the system has no descriptor left for a poll.
@@ -330,7 +331,7 @@ impl FanOut {
         fan_out.begin(burst)
     }
 
-    /// A hub with so many subscribers of each channel.
+    /// A core with this many subscribers of each channel.
     fn subscribed(channels: &[(&str, usize)]) -> Self {
         let poll = mio::Poll::new().expect("a poll");
         let wake = waker(poll.registry(), mio::Token(0)).expect("a waker");
@@ -359,11 +360,11 @@ impl FanOut {
     fn begin(mut self, burst: Vec<u8>) -> Self {
         self.turn.sockets.put(self.publisher, burst);
         self.run();
-        self.now += ALONE_AFTER; // nobody else says anything any more
+        self.now += ALONE_AFTER; // so that the publisher counts as alone
         self
     }
 
-    /// Takes the burst from the publisher and writes what it comes to: one turn, if it is not full before.
+    /// Takes the burst from the publisher and writes the deliveries: in one turn, unless the turn is full before.
     pub fn turn(&mut self) -> Delivered {
         let before = self.turn.hub.router.counts().1;
         let sockets = &mut self.turn.sockets;
@@ -383,7 +384,7 @@ impl FanOut {
         self.turn.hub.sessions.key(slot)
     }
 
-    /// Has turns until nothing is left to do.
+    /// Runs turns until no work is left.
     fn run(&mut self) {
         loop {
             self.turn.take(self.now, self.now, &mut self.buffer);

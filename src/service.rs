@@ -11,9 +11,9 @@ use std::{
 use crate::{
     application::Upstream,
     engine::{
+        bridge_link::{Downlink, Uplink},
         counters::{self, Stats},
         inbox::Mailbox,
-        uplink::{Downlink, Uplink},
     },
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Wiring {
     /// By core, the way back from a service that has an uplink.
     pub(crate) downlinks: Vec<Downlink>,
     /// What the service counts.
-    pub(crate) stats: Arc<counters::Shared>,
+    pub(crate) stats: Arc<counters::SharedStats>,
     /// The largest message that may be published, which the bridge sets.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
     /// `outbox-max`, which a reload changes.

@@ -1,5 +1,5 @@
-//! What gives requests, connections and messages their meaning. It is above the engine, which knows it by [`Application`]
-//! alone.
+//! The interface to the application, which gives requests, connections and messages their meaning. The application is
+//! above the engine, which knows only the trait [`Application`].
 
 use std::net::SocketAddr;
 
@@ -8,41 +8,41 @@ use crate::{
     protocol::http::{RequestHead, TEXT},
 };
 
-/// What runs on a core's engine. All methods are called on the core's thread, and must not block.
+/// The application on a core's engine. All methods are called on the core's thread, and must not block.
 pub(crate) trait Application: Send {
-    /// Says how a request goes on, by its head and by the role of the listener that has accepted the connection. The engine
-    /// has read and checked the head; it reads the body, sends the answer, and keeps or closes the connection. A request that
-    /// waits for a link is asked about again later, so this changes nothing.
+    /// Decides how a request goes on, by its head and by the role of the listener that accepted the connection. The
+    /// engine has read and checked the head; it reads the body, sends the answer, and keeps or closes the connection.
+    /// For a request that waits for a link, the engine asks again later, so this method must have no side effects.
     ///
     /// [`Route::Answer`] to a request that asks for a WebSocket refuses it: neither [`Application::on_open`] nor
     /// [`Application::on_close`] is called.
     fn on_request(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, role: Role) -> Route<'_>;
 
-    /// Whether a server that is full serves this request all the same, for which it has places in reserve. If not, the
-    /// client is told 503, and [`Application::on_request`] is not called.
+    /// Whether a full server serves this request nevertheless, on a reserved place. If not, the client gets 503, and
+    /// [`Application::on_request`] is not called.
     fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool;
 
-    /// The whole body of a request has come, for the endpoint that [`Route::Body`] has named. Gives the answer.
+    /// Handles the complete body of a request, for the endpoint of its [`Route::Body`]. Returns the answer.
     fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_>;
 
-    /// A handshake was accepted, and the answer to it is queued.
+    /// Called when a handshake was accepted and its answer is queued.
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>);
 
-    /// A whole message has come; text is UTF-8.
+    /// Handles a complete message; text is UTF-8.
     fn on_message(&mut self, hub: &mut Hub, slot: Slot, is_text: bool, payload: &[u8]);
 
-    /// A connection that was open ends, for whatever reason. Called once.
+    /// Called once when an open connection ends, for any reason.
     fn on_close(&mut self, hub: &mut Hub, slot: Slot);
 
-    /// The links that a message or a whole body needs to be carried out, a bit for each, as
+    /// The links that a message or a complete body needs, a bit for each, as
     /// [`links_of_channel`](crate::engine::router::Router::links_of_channel) and
-    /// [`links_of_subscription`](crate::engine::router::Router::links_of_subscription) say. Called before it is carried out,
-    /// and only while a link is congested. Whatever may do anything needs all of them.
+    /// [`links_of_subscription`](crate::engine::router::Router::links_of_subscription) return them. Called before the
+    /// message is carried out, and only while a link is congested. A message with unknown effects needs all links.
     fn links_needed(&mut self, _: &mut Hub, _: &[u8]) -> u64 {
         u64::MAX
     }
 
-    /// What it keeps about an open connection, in bytes: what [`Hub::application_keeps`] was told.
+    /// The application's memory for an open connection, in bytes, as reported to [`Hub::application_keeps`].
     fn kept_bytes(&self, slot: Slot) -> usize {
         let _ = slot;
         0
@@ -52,25 +52,26 @@ pub(crate) trait Application: Send {
 /// How a request goes on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Route<'a> {
-    /// It is answered at once. An unexpected body is not read: the connection is closed behind the answer.
+    /// It is answered at once. The engine does not read an unexpected body: it closes the connection after the answer.
     Answer(Answer<'a>),
     /// Its body is received, and then given to [`Application::on_body`].
     Body(BodyRoute),
-    /// The connection becomes a WebSocket if the handshake is sound, and the server is not stopping.
+    /// The connection becomes a WebSocket if the handshake is valid and the server is not stopping.
     Upgrade,
 }
 
-/// A body that is wanted. A request without one counts as one with an empty body.
+/// An expected body. A request without one counts as a request with an empty body.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyRoute {
     pub(crate) endpoint: Endpoint,
-    /// The most bytes that it may have.
+    /// The maximum length of the body, in bytes.
     pub(crate) bytes_max: usize,
-    /// The sentence of the 413 that answers a `Content-Length` over that.
+    /// The sentence of the 413 for a larger `Content-Length`.
     pub(crate) too_big: &'static str,
 }
 
-/// An answer to a request. The engine adds what HTTP wants of it, and leaves the body out if the method is HEAD.
+/// An answer to a request. The engine adds the headers that HTTP requires, and leaves the body out if the method is
+/// HEAD.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
@@ -79,12 +80,12 @@ pub(crate) struct Answer<'a> {
     pub(crate) last_header: Option<(&'a str, &'a str)>,
     pub(crate) content_type: &'a str,
     pub(crate) body: &'a [u8],
-    /// The connection is closed behind it, whatever the client wants.
+    /// The engine closes the connection after the answer, even if the client wants to keep it.
     pub(crate) closes: bool,
 }
 
 impl<'a> Answer<'a> {
-    /// A sentence for people.
+    /// An answer that is a sentence for people.
     pub(crate) fn text(status: u16, sentence: &'a str) -> Self {
         let body = sentence.as_bytes();
         Self { status, headers: &[], last_header: None, content_type: TEXT, body, closes: false }
@@ -95,7 +96,7 @@ impl<'a> Answer<'a> {
         Self { headers, ..self }
     }
 
-    /// The same, and the connection is closed behind it.
+    /// The same, and the engine closes the connection after it.
     pub(crate) fn close(self) -> Self {
         Self { closes: true, ..self }
     }

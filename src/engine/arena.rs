@@ -1,16 +1,16 @@
-//! The bytes that a core is about to send: each frame once, however many connections it goes to.
+//! The bytes that a core is about to send: each frame once, for any number of connections.
 //!
-//! Frames are appended to the *turn*, one buffer that stays hot in the cache and is empty again when the turn is
-//! flushed. What sockets refused is moved out of it into *segments*, shared by all who still wait for it, so a stalled
-//! audience costs its backlog once.
+//! Frames are appended to the *turn*, one buffer that stays hot in the cache and is empty again after the flush. After
+//! short writes, the unsent bytes move from the turn into *segments*. All connections that wait for the same bytes
+//! share them, so a stalled audience costs its backlog once.
 
 use slab::Slab;
 
 use crate::config::memory;
 
-/// A segment is closed to further bytes when it has reached this size, so that memory comes back piece by piece.
+/// A segment of this size takes no further bytes, so that memory is freed piece by piece.
 pub(crate) const SEGMENT_BYTES: usize = 64 * 1024;
-/// The turn's buffer is given back when one giant message made it larger than this.
+/// The turn's buffer is freed if one giant message made it larger than this.
 const TURN_CAPACITY_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(TURN_CAPACITY_MAX <= memory::TURN_CAPACITY);
@@ -19,7 +19,7 @@ const _: () = assert!(TURN_CAPACITY_MAX <= memory::TURN_CAPACITY);
 #[derive(Debug)]
 struct Segment {
     bytes: Vec<u8>,
-    /// Backlog ranges that lie in it. A segment without holds is freed, also when it is the open one.
+    /// Ranges of backlogs in this segment. A segment without holds is freed, even if it is the open one.
     holds: u32,
 }
 
@@ -42,7 +42,7 @@ impl Range {
 pub(crate) struct Arena {
     turn: Vec<u8>,
     segments: Slab<Segment>,
-    /// The segment that the next shared backlog is appended to.
+    /// The segment to which the next shared turn is appended.
     open: Option<u32>,
     segment_bytes: usize,
 }
@@ -61,18 +61,19 @@ impl Arena {
         &self.segments[range.segment as usize].bytes[range.start as usize..range.end as usize]
     }
 
-    /// The memory that a segment takes for as long as anybody waits for any of it, in bytes for each who does.
+    /// A segment's memory in bytes, divided by the number of ranges that hold it. It is freed only when none of them is
+    /// left.
     pub(crate) fn part_of_segment(&self, segment: u32) -> usize {
         let segment = &self.segments[segment as usize];
         segment.bytes.capacity() / segment.holds.max(1) as usize
     }
 
-    /// The memory that backlogs take, in bytes.
+    /// The memory of backlogs, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.segment_bytes
     }
 
-    /// Ends the turn: nobody refers to its bytes any more.
+    /// Ends the turn. No range may refer to its bytes any more.
     pub(crate) fn end_turn(&mut self) {
         self.turn.clear();
         if self.turn.capacity() > TURN_CAPACITY_MAX {
@@ -80,8 +81,8 @@ impl Arena {
         }
     }
 
-    /// Appends the whole turn to the open segment and returns where its first byte is now. The segment has no hold from
-    /// this alone: see [`Arena::hold`].
+    /// Appends the whole turn to the open segment. Returns the segment and the position of the turn's first byte there.
+    /// This does not hold the segment: see [`Arena::hold`].
     pub(crate) fn share_turn(&mut self) -> (u32, u32) {
         let turn = std::mem::take(&mut self.turn);
         let has_room = |id: &u32| self.segments[*id as usize].bytes.len() + turn.len() <= SEGMENT_BYTES;
@@ -100,8 +101,8 @@ impl Arena {
         (id, base)
     }
 
-    /// Copies one range of the turn for one holder alone. `last` is the holder's newest range: it is extended when it
-    /// ends a segment of the holder's own that has room. Otherwise the new range, already held, is returned.
+    /// Copies one range of the turn for a single holder. `last` is the holder's newest range. It is extended if it ends
+    /// a segment that only this holder has and that has room. Otherwise the new range is returned, already held.
     pub(crate) fn copy_out(&mut self, start: u32, end: u32, last: Option<&mut Range>) -> Option<Range> {
         let turn = std::mem::take(&mut self.turn);
         let bytes = &turn[start as usize..end as usize];
@@ -124,7 +125,7 @@ impl Arena {
         new
     }
 
-    /// A segment of one holder, with these bytes.
+    /// Adds a segment of one holder, with these bytes.
     pub(crate) fn insert(&mut self, bytes: Vec<u8>) -> Range {
         let end = bytes.len() as u32;
         self.segment_bytes += bytes.capacity();
@@ -155,7 +156,7 @@ impl Arena {
         self.segment_bytes += segment.bytes.capacity() - before;
     }
 
-    /// No more is appended to the open segment: its slack goes back.
+    /// Closes the open segment, and frees its spare capacity.
     fn close_open(&mut self) {
         let Some(id) = self.open.take() else { return };
         let segment = &mut self.segments[id as usize];
@@ -164,7 +165,7 @@ impl Arena {
         self.segment_bytes -= before - segment.bytes.capacity();
     }
 
-    /// Segments alive, for the tests that prove that all are freed.
+    /// The number of segments, for the tests that prove that all are freed.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn segments(&self) -> usize {
         self.segments.len()

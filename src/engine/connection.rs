@@ -16,8 +16,8 @@ use crate::engine::{
     slot::Slot,
 };
 
-/// All sockets of a core: 4 bytes for each slot. A unix socket is held as one of TCP: what is done with either is the same,
-/// and the system refuses what is not for it.
+/// All sockets of a core: 4 bytes for each slot. A unix socket is stored as a TCP socket: the operations are the same,
+/// and the system refuses those that do not apply.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     streams: Vec<Option<TcpStream>>,
@@ -32,7 +32,7 @@ impl Connections {
         self.streams[slot] = Some(stream);
     }
 
-    /// The port that a connection has come to.
+    /// The local port of a connection.
     #[cfg(test)]
     pub(crate) fn local_port(&self, slot: Slot) -> Option<u16> {
         let address = self.streams[slot as usize].as_ref()?.local_addr();
@@ -46,7 +46,7 @@ impl Connections {
         }
     }
 
-    /// Closes all sockets that are left.
+    /// Closes all remaining sockets.
     pub(crate) fn close_all(&mut self) {
         self.streams.drain(..).flatten().for_each(|stream| close(stream, false));
     }
@@ -62,7 +62,7 @@ impl Connections {
     /// Tells the peer that nothing more will come.
     pub(crate) fn shut(&mut self, slot: Slot) {
         if let Some(stream) = &self.streams[slot as usize] {
-            // It fails when the peer has reset the connection, which the next read says.
+            // It fails if the peer has reset the connection; the next read reports that.
             let _ = stream.shutdown(Shutdown::Write);
         }
     }
@@ -80,15 +80,15 @@ impl Sink for Connections {
     }
 }
 
-/// Closes a socket. Without more ado the kernel would go on for minutes offering what it has to a peer that
-/// does not read, and nothing of ours would count that memory any more.
+/// Closes a socket. By default the kernel would keep its bytes for minutes for a peer that does not read, and none of
+/// our limits would count this memory.
 fn close(stream: TcpStream, is_cut: bool) {
-    // They fail when the peer has reset the connection, which leaves nothing to be bounded.
+    // These calls fail if the peer has reset the connection, and then the kernel keeps no bytes.
     let _ = if is_cut {
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)) // a reset, but for a unix socket, which has none
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)) // a reset, except for a unix socket, which has none
     } else {
-        // What the kernel has is still delivered as long as the peer takes it. If the peer stopped
-        // reading earlier, the kernel notices at its next probe, after about the same time again.
+        // The kernel still delivers its bytes while the peer takes them. If the peer stopped reading earlier, the
+        // kernel notices at its next probe, after about the same time again.
         SockRef::from(&stream).set_tcp_user_timeout(Some(CLOSE_TIMEOUT))
     };
 }

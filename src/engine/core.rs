@@ -1,4 +1,4 @@
-//! A core's thread: it polls, has a turn, and rests, until it is asked to stop.
+//! A core's thread: it polls, has a turn, and rests, until it must stop.
 
 mod links;
 
@@ -12,8 +12,8 @@ use std::{
 use crate::{
     config::memory,
     engine::{
-        counters::Shared,
-        inbox::Options,
+        counters::SharedStats,
+        inbox::CoreOptions,
         pace::Pace,
         reactor::Reactor,
         turn::{Stop, Turn},
@@ -22,14 +22,14 @@ use crate::{
 
 pub(crate) use self::links::{CoreLinks, Link};
 
-/// The one buffer that a core reads into, in bytes.
+/// The size of a core's read buffer, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 const _: () = assert!(READ_BYTES <= memory::READ_BYTES);
 
 /// A core, ready to run on its thread.
 pub(crate) struct Core {
     pub(crate) turn: Turn<Reactor, CoreLinks>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SharedStats>,
     /// Decides when to delay a flush so that several messages share it.
     pub(crate) pace: Pace,
     /// How long to poll without sleeping after something happened.
@@ -37,16 +37,16 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Runs until it is asked to stop and has drained.
+    /// Runs until another thread asks it to stop and it has drained.
     ///
     /// # Errors
-    /// The poll failed, which nothing can mend.
+    /// The poll failed; the core cannot go on.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let start = Instant::now();
         let mut buffer = vec![0; READ_BYTES];
         let mut stop: Option<Stop> = None;
         let mut awake_until = Duration::ZERO;
-        // Read once a turn, behind the poll: a turn is short beside any deadline.
+        // The clock is read once a turn, after the poll: a turn is short compared to any deadline.
         let mut now = start.elapsed();
         loop {
             let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
@@ -64,7 +64,7 @@ impl Core {
                 wait_between_turns(until.saturating_sub(start.elapsed()));
             }
             if let Some(time) = self.turn.inbox.stop_asked() {
-                now = start.elapsed(); // the turn may have begun before anybody asked
+                now = start.elapsed(); // the turn may have begun before the request to stop
                 let letters = self.turn.inbox.len();
                 let stop = stop.get_or_insert_with(|| Stop::new(now.saturating_add(time), letters));
                 if self.turn.go_on_stopping(stop, now) {
@@ -75,7 +75,7 @@ impl Core {
         }
     }
 
-    /// How long to sleep at most, unless the alarm goes off.
+    /// The latest end of the next sleep, unless the alarm goes off.
     fn next_deadline(&mut self, now: Duration, stop: Option<&Stop>) -> io::Result<Option<Duration>> {
         if self.turn.has_left(stop.is_some()) {
             return Ok(Some(now));
@@ -98,7 +98,7 @@ impl Core {
         }
     }
 
-    fn set_options(&mut self, options: &Options) {
+    fn set_options(&mut self, options: &CoreOptions) {
         self.busy_poll = options.busy_poll;
         self.pace = Pace::new(options.coalesce);
     }

@@ -1,4 +1,4 @@
-//! What a core counts: plain numbers on the message path, copied once a turn to where other threads can read them.
+//! A core's statistics: plain numbers on the message path, copied once a turn to a place that other threads can read.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What a server has done since it started, all cores together.
+        /// What a server has done since its start: the sums of all cores.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
@@ -16,12 +16,12 @@ macro_rules! counters {
 
         /// One core's numbers, for other threads to read. Only the core writes them.
         #[derive(Debug, Default)]
-        pub(crate) struct Shared {
+        pub(crate) struct SharedStats {
             $($name: AtomicU64,)+
         }
 
-        impl Shared {
-            /// Copies a core's numbers here: plain stores, for there is one writer.
+        impl SharedStats {
+            /// Copies a core's numbers here. Plain stores are enough, because there is only one writer.
             pub(crate) fn store(&self, stats: &Stats) {
                 $(self.$name.store(stats.$name, Ordering::Relaxed);)+
             }
@@ -52,7 +52,7 @@ counters! {
     /// Connections turned away with 503, because as many were open as their listener takes (`max-connections`, or 32 for
     /// pages) or the server was stopping.
     turned_away,
-    /// Requests over `max-connections` that were served all the same, on a reserved place: `/healthz` and `POST /publish`.
+    /// Requests over `max-connections` that were served nevertheless, on a reserved place: `/healthz` and `POST /publish`.
     served_when_full,
     /// Times that `accept` ran out of file descriptors.
     out_of_fds,
@@ -67,7 +67,7 @@ counters! {
     requests,
     /// Messages published: once for each channel named.
     published,
-    /// Messages delivered: once for each subscription that a publish met.
+    /// Messages delivered: once for each subscription that a publish matched.
     delivered,
     /// Messages refused with an error.
     refused,
@@ -81,13 +81,13 @@ counters! {
     slow_consumers,
     /// Connections closed because their core was over its share of `memory-budget`: with 1013, or before they have upgraded.
     over_budget,
-    /// Connections closed because nothing was heard of them, or their request or handshake took too long. One that ends
-    /// idle between two requests, after `http-keep-alive`, does not count.
+    /// Connections closed because they were silent, or their request or handshake took too long. An idle connection that
+    /// ends between two requests, after `http-keep-alive`, does not count.
     timed_out,
-    /// Connections closed with 1008 because a message was not whole `message-timeout` after its first byte.
+    /// Connections closed with 1008 because a message was not complete `message-timeout` after its first byte.
     message_timeouts,
-    /// Turns that came late: a core stood still, because the process was stopped or the core got no CPU. Nobody is closed
-    /// for that time.
+    /// Turns that came late: a core stood still, because the process was stopped or the core got no CPU. That time closes
+    /// no connection.
     stalls,
     /// Connections closed with 1011 because a processor or a filter panicked.
     panics,
@@ -95,7 +95,7 @@ counters! {
     paused,
     /// Messages with so many deliveries that they took several turns.
     cut,
-    /// Times that a connection had used its share of a turn and waited for the next, while others were read.
+    /// Times that a connection had used its share of a turn and waited for the next turn, while others were read.
     put_behind,
     /// Bytes kept now of backlogs, of unfinished messages and requests, of handshakes for processors and filters, and of
     /// subscriptions.
@@ -110,24 +110,24 @@ counters! {
     nats_published,
     /// Messages received from NATS: once for each channel or pattern of this node that they matched.
     nats_received,
-    /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them. Of those that its
-    /// permissions refuse, which count as published too, it may be told of some only.
+    /// Messages for other nodes that were dropped: `nats-buffer` was full, or NATS does not take them. NATS may report only
+    /// some of the messages that its permissions refuse; these count as published, too.
     nats_publish_dropped,
-    /// Messages from NATS that were dropped: a core was behind, they are larger than an outbox, or their subject is no
+    /// Messages from NATS that were dropped: a core was behind, they are larger than an outbox, or their subject is not a
     /// channel.
     nats_receive_dropped,
-    /// Messages that were on their way to NATS when the connection was lost: they may not have arrived.
+    /// Messages in flight to NATS when the connection was lost: they may not have arrived.
     nats_possibly_lost,
-    /// Messages from NATS that nobody on this node is subscribed to: wider subscriptions bring them, or they are on subjects
-    /// of the system.
+    /// Messages from NATS without a subscriber on this node: wider subscriptions bring them, or they are on subjects of the
+    /// system.
     nats_unwanted,
-    /// Times that the NATS client has ended or panicked, and a new one has begun.
+    /// Times that the NATS client ended or panicked, and a new one was started.
     nats_restarts,
     /// Times that a connection to NATS was lost.
     nats_disconnects,
     /// Channels and patterns that this node is subscribed to at NATS now.
     nats_subscriptions,
-    /// Channels and patterns of this node now for which nothing comes from NATS, because it refuses them.
+    /// Channels and patterns of this node that NATS refuses now, so that nothing comes for them.
     nats_subscriptions_refused,
     /// Requests to upstream servers that were asked for and queued.
     upstream_requests,
@@ -136,11 +136,12 @@ counters! {
     /// Requests to upstream servers that were refused with 503, because their connection or its address had its share of
     /// the queue.
     upstream_over_share,
-    /// Requests to upstream servers that wait or are under way now.
+    /// Requests to upstream servers that wait or are in flight now.
     upstream_waiting,
     /// Requests that an upstream server has answered, with whatever status.
     upstream_answered,
-    /// Requests that failed with 502: the upstream server could not be reached, broke off, or said what is no answer.
+    /// Requests that failed with 502: the upstream server could not be reached, broke the connection, or sent an invalid
+    /// answer.
     upstream_failed,
     /// Requests that failed with 504: the upstream server took too long.
     upstream_timed_out,

@@ -1,19 +1,19 @@
 //! A whole core without its sockets: bytes and the time go in, ranges to write come out.
 //!
-//! It has two halves. [`Router`] knows who gets what: channels, subscribers, peers, outboxes. [`Sessions`] knows who is
-//! connected and until when. What needs both stands here.
+//! It has two halves. [`Router`] decides where a message goes: channels, subscribers, peers, outboxes. [`Sessions`]
+//! knows the connections and their deadlines. Code that needs both halves is here.
 //!
 //! The core's loop calls, each turn and in this order: [`Hub::begin_turn`]; any number of inputs ([`Hub::open`],
-//! [`Hub::receive`], [`Hub::lost`], [`Hub::relayed`], and those of its inbox); [`Hub::go_on`] with what earlier turns have
-//! left; [`Hub::look_at_due`], when what has come was read; the batches for peers, so that they work while this core writes;
-//! [`Hub::flush`]; and [`Hub::reap`] before a slot may be used again. When [`Router::is_full`] says so, batches and flush
-//! come in between the inputs, too. So several hubs and the links between them run in one test, in virtual time, from a
-//! seed.
+//! [`Hub::receive`], [`Hub::lost`], [`Hub::relayed`], and those of its inbox); [`Hub::go_on`] for the work that earlier
+//! turns left; [`Hub::look_at_due`] after all input was read; the batches for peers, so that the peers work while this
+//! core writes; [`Hub::flush`]; and [`Hub::reap`] before a slot is used again. When [`Router::is_full`] is true, the
+//! loop also hands over batches and flushes between two inputs. A test can run several hubs and the links between them
+//! in virtual time, from a seed.
 //!
-//! Nobody pays for what others ask for, and every turn ends. Three things keep a connection from being read:
+//! No connection pays for the work of another one, and every turn ends. A connection is not read in three cases:
 //! - its next message needs a link to a peer that is congested (`hub/pausing.rs`);
-//! - its last message is not finished, because it is worth several turns (`router/unfinished.rs`);
-//! - it has used its share of the turn (`router/work.rs`), which the core's loop looks after.
+//! - its last message is not finished, because it takes several turns (`router/unfinished.rs`);
+//! - it has used its share of the turn (`router/work.rs`); the core's loop enforces this.
 
 mod acks;
 mod budget;
@@ -49,18 +49,18 @@ use self::{acks::Acks, budget::Kept};
 
 /// The state of one core.
 pub(crate) struct Hub {
-    /// Who is connected, and until when.
+    /// The connections and their deadlines.
     pub(crate) sessions: Sessions,
-    /// Who gets what.
+    /// Decides where a message goes.
     pub(crate) router: Router,
     acks: Acks,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     kept: Kept,
     is_draining: bool,
-    /// What [`Hub::take_messages`] has counted already.
+    /// The messages and requests that [`Hub::take_messages`] has reported already.
     messages_seen: u64,
-    /// Room that is used again and again: for what a flush finds out, and for a payload whose length is not known before.
+    /// Buffers that are reused: for the result of a flush, and for a payload whose length is not known in advance.
     flushed: Flushed,
     scratch: Vec<u8>,
 }
@@ -82,14 +82,14 @@ impl Hub {
         }
     }
 
-    /// A turn begins at this time since the core's start. Its poll was to return at `due` at the latest: if it is much
-    /// later now, the core stood still, and what follows sees an earlier time.
+    /// Begins a turn at this time since the core's start. Its poll was due at `due` at the latest. If it is much later
+    /// now, the core stood still, and the turn sees an earlier time.
     pub(crate) fn begin_turn(&mut self, now: Duration, due: Duration) {
         self.stats.stalls += u64::from(self.sessions.begin_turn(now, due));
         self.router.outboxes.set_now(self.sessions.now());
     }
 
-    /// A connection was accepted.
+    /// Opens the session of an accepted connection.
     pub(crate) fn open(&mut self, arrival: impl Into<Arrival>) -> ConnectionKey {
         let arrival = arrival.into();
         let key = self.sessions.insert(arrival);
@@ -100,8 +100,9 @@ impl Hub {
         key
     }
 
-    /// Takes what a connection sent, and gives how many of the bytes were used: fewer than all only when the turn is full
-    /// and wants to be flushed before the rest is given again, or at the limit of [`crate::engine::router::Work::limit`].
+    /// Takes the bytes that a connection sent, and returns how many of them were used. Some are left only if the turn
+    /// is full, or at the limit of [`crate::engine::router::Work::limit`]. If the turn is full, the caller flushes and
+    /// passes the rest again.
     pub(crate) fn receive(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> usize {
         let mut used = 0;
         loop {
@@ -117,14 +118,14 @@ impl Hub {
         }
         self.router.work.add(used as u64 / 4);
         if used < bytes.len() && !self.sessions.may_read(slot) {
-            self.keep(slot, &bytes[used..]); // its last message is not finished
+            self.keep(slot, &bytes[used..]); // the connection's last message is not finished
             return bytes.len();
         }
         self.recount(slot);
         used
     }
 
-    /// Does what earlier turns have left, until the turn is full or about so many units of work are done.
+    /// Does the work that earlier turns left, until the turn is full or about this many units of work are done.
     pub(crate) fn go_on(&mut self, units: u64) {
         if self.has_live_acks() {
             self.acknowledge_live();
@@ -132,38 +133,38 @@ impl Hub {
         self.finish_messages(units);
     }
 
-    /// How many messages and requests came since this was asked last.
+    /// The number of messages and requests since the last call.
     pub(crate) fn take_messages(&mut self) -> u64 {
         let count = self.stats.received + self.stats.requests;
         count - std::mem::replace(&mut self.messages_seen, count)
     }
 
-    /// Whether the next turn is to come at once, whatever the sockets say: something waits for a flush (closing
-    /// connections may make others speak), paused connections may go on, or this turn has left something.
+    /// Whether the next turn must begin at once, even if no socket is ready: something waits for a flush (closing a
+    /// connection may cause messages to others), paused connections may go on, or this turn has left work.
     pub(crate) fn wants_turn(&self) -> bool {
         let has_left = !self.router.unfinished.is_empty() || self.sessions.has_due() || self.has_live_acks();
         self.router.is_dirty() || has_left || self.sessions.may_resume(self.router.relays.congested())
     }
 
-    /// When the next turn comes at the latest, for the deadlines and so that the core notices when it stands still.
+    /// The latest time for the next turn: for the deadlines, and so that the core notices when it stood still.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let ran = self.sessions.next_timer().into_iter().chain(self.router.next_withdrawal()).min();
         ran.map(|ran| self.sessions.wake_at(ran))
     }
 
-    /// Keeps to other limits from now on. A connection over one of them meets it with what it does next; deadlines are set
-    /// anew for everybody.
+    /// Changes the limits. A connection that is over a new limit is refused at its next action. The deadlines of all
+    /// connections are set anew.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
-        self.router.forget_head(); // it was held against the old ones
+        self.router.forget_head(); // it was checked against the old limits
         let has_new_times = self.limits.has_other_times(&limits);
-        // The bridge goes on telling by the one that it was given.
+        // The bridge keeps writing to the counter that it was given.
         self.limits = Limits { publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max), ..limits };
         if has_new_times {
             self.sessions.look_at_all(self.limits.grace());
         }
     }
 
-    /// The numbers that are read off the state rather than counted.
+    /// Updates the numbers that are read from the state instead of counted.
     pub(crate) fn refresh_stats(&mut self) -> &Stats {
         (self.stats.published, self.stats.delivered) = self.router.counts();
         self.stats.connections = self.sessions.len() as u64;
@@ -175,7 +176,7 @@ impl Hub {
     }
 }
 
-/// For tests: what must hold between turns.
+/// For tests: the invariants between two turns.
 #[cfg(any(test, feature = "fuzz"))]
 impl Hub {
     pub(crate) fn invariants(&self) {
@@ -190,13 +191,13 @@ impl Hub {
             );
             let key = self.sessions.key(slot);
             let waits = self.sessions.waits(key) || self.router.unfinished.is_sender(key);
-            assert!(!session.is_paused() || waits, "nobody resumes slot {slot}");
+            assert!(!session.is_paused() || waits, "no event resumes slot {slot}");
             let held = self.router.subscriptions.count(slot);
             assert!(session.phase == Phase::Open || held == 0, "slot {slot} has ended with {held} subscriptions");
         }
     }
 
-    /// Asserts that nothing is left of all the connections that there were.
+    /// Asserts that the closed connections have left nothing behind.
     pub(crate) fn assert_empty(&self) {
         self.invariants();
         self.sessions.assert_empty();
@@ -205,16 +206,16 @@ impl Hub {
     }
 
     /// Makes pieces of messages, shares and turns small.
-    pub(crate) fn set_small_turns(&mut self, piece_units: u64, heavy_units: u64, chain_links: usize) {
+    pub(crate) fn set_small_turns(&mut self, piece_units: u64, heavy_units: u64, chain_ranges: usize) {
         self.router.work.set_piece_units(piece_units);
         self.sessions.set_heavy_units(heavy_units);
-        self.router.outboxes.chain_links_max = chain_links;
+        self.router.outboxes.chain_ranges_max = chain_ranges;
     }
 }
 
 #[cfg(test)]
 impl Hub {
-    /// A turn begins, and nothing stood still.
+    /// Begins a turn of a core that did not stand still.
     pub(crate) fn set_now(&mut self, now: Duration) {
         self.begin_turn(now, now);
     }

@@ -1,7 +1,7 @@
-//! What other threads have to say to a core: publishes, answers, the wish to stop.
+//! Requests of other threads to a core: publishes, answers, the request to stop.
 //!
-//! A letter is delivered by the core that owns the connection, between two turns. Whoever posts it never waits: a full
-//! inbox is an error that the caller sees.
+//! The core that owns the connection carries a letter out in its next turn. A thread that posts a letter does not wait:
+//! a full inbox is an error for the caller.
 
 use std::{
     sync::{
@@ -19,15 +19,15 @@ use crate::{
     error::PublishError,
 };
 
-/// Letters that one inbox holds. The channel is an array of 56 bytes for each, all of which are written when it is made. One
-/// that grows would cost about 10 ns more a letter.
+/// The most letters in one inbox. The channel is an array with 56 bytes for each, all of which are written when it is
+/// created. A growing channel would cost about 10 ns more for each letter.
 const LETTERS_MAX: usize = 16 * 1024;
-/// Bytes of payloads that one inbox holds.
+/// The most bytes of payloads in one inbox.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 const _: () = assert!(LETTERS_MAX * size_of::<Letter>() + BYTES_MAX <= memory::INBOX_BYTES);
 
-/// One thing for a core to do.
+/// One request to a core.
 #[derive(Debug)]
 pub(crate) enum Letter {
     /// Publish to checked channels, joined by spaces.
@@ -41,7 +41,7 @@ pub(crate) enum Letter {
     Send {
         /// Which.
         key: ConnectionKey,
-        /// Whether it goes as text, if it can.
+        /// Whether to send it as text, if it is UTF-8.
         is_text: bool,
         /// The message.
         payload: Vec<u8>,
@@ -55,15 +55,15 @@ pub(crate) enum Letter {
         /// The close reason.
         reason: Box<str>,
     },
-    /// From now on, keep to these, and say so.
-    Options(Box<Options>, Sender<()>),
+    /// Use these options from now on, and confirm that.
+    Options(Box<CoreOptions>, Sender<()>),
 }
 
-/// What of a core's configuration can change while it runs.
+/// The part of a core's configuration that can change while it runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub(crate) struct CoreOptions {
     pub(crate) limits: Limits,
-    /// Over all cores.
+    /// The maximum over all cores.
     pub(crate) connections_max: usize,
     pub(crate) busy_poll: Duration,
     pub(crate) coalesce: Duration,
@@ -75,7 +75,7 @@ impl Letter {
             Self::Publish { channels, payload } => channels.len() + payload.len(),
             Self::Send { payload, .. } => payload.len(),
             Self::Close { reason, .. } => reason.len(),
-            Self::Options(..) => 0, // not a payload, and few
+            Self::Options(..) => 0, // not a payload, and rare
         }
     }
 }
@@ -83,32 +83,32 @@ impl Letter {
 #[derive(Debug)]
 struct State {
     wake: Arc<Wake>,
-    /// Bytes of the letters that are in the inbox.
+    /// Bytes of the letters in the inbox.
     bytes: AtomicUsize,
-    /// 0: nobody asked to stop; else 1 + the milliseconds to drain.
+    /// 0 if no thread has asked to stop; otherwise 1 + the milliseconds to drain.
     stop: AtomicU64,
 }
 
-/// The core's end.
+/// The core's end of its inbox.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     letters: Receiver<Letter>,
     state: Arc<State>,
 }
 
-/// Everybody else's end.
+/// The other threads' end of an inbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Mailbox {
     letters: Sender<Letter>,
     state: Arc<State>,
 }
 
-/// A pair of ends, for the core that `wake` wakes.
+/// An inbox of the core that `wake` wakes: both ends.
 pub(crate) fn inbox(wake: Arc<Wake>) -> (Mailbox, Inbox) {
     inbox_of(LETTERS_MAX, wake)
 }
 
-/// The same for so many letters.
+/// The same for this many letters.
 pub(crate) fn inbox_of(letters_max: usize, wake: Arc<Wake>) -> (Mailbox, Inbox) {
     let (sender, receiver) = bounded(letters_max);
     let state = Arc::new(State { wake, bytes: AtomicUsize::new(0), stop: AtomicU64::new(0) });
@@ -147,11 +147,11 @@ impl Mailbox {
         posted
     }
 
-    /// Posts a letter, and waits until `deadline` if the inbox is full. Only for a thread that may block, and a letter
-    /// without a payload.
+    /// Posts a letter, and waits until `deadline` while the inbox is full. Only for threads that may block, and for
+    /// letters without a payload.
     ///
     /// # Errors
-    /// The inbox was full until then, or the core has ended.
+    /// The inbox was full until the deadline, or the core has ended.
     pub(crate) fn post_by(&self, deadline: Instant, letter: Letter) -> Result<(), PublishError> {
         self.letters.send_deadline(letter, deadline).map_err(|error| match error {
             SendTimeoutError::Timeout(_) => PublishError::Full,
@@ -161,7 +161,7 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Asks the core to stop after draining for at most this long. The first wish counts.
+    /// Asks the core to stop after draining for at most this long. Only the first call counts.
     pub(crate) fn stop(&self, drain: Duration) {
         let millis = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX - 1).min(u64::MAX - 1);
         let _ = self.state.stop.compare_exchange(0, millis + 1, Ordering::AcqRel, Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl Inbox {
         Some(letter)
     }
 
-    /// How many letters wait.
+    /// The number of waiting letters.
     pub(crate) fn len(&self) -> usize {
         self.letters.len()
     }
@@ -187,17 +187,17 @@ impl Inbox {
         self.letters.is_empty()
     }
 
-    /// How long the core is to drain, once somebody has asked it to stop.
+    /// The time to drain, after a thread has asked the core to stop.
     pub(crate) fn stop_asked(&self) -> Option<Duration> {
         self.state.stop.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
     }
 
-    /// What wakes this core, to keep.
+    /// The flag that wakes this core, to keep.
     pub(crate) fn shared_wake(&self) -> Arc<Wake> {
         Arc::clone(&self.state.wake)
     }
 
-    /// What wakes this core.
+    /// The flag that wakes this core.
     pub(crate) fn wake(&self) -> &Wake {
         &self.state.wake
     }

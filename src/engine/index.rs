@@ -1,4 +1,4 @@
-//! A hash table from names to small ids, where the names live with what the ids stand for.
+//! A hash table from names to small ids. The owner of the ids stores the names.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -16,9 +16,9 @@ const KEPT_ENTRIES: usize = 64;
 
 /// Finds ids by the hash of their name; the caller compares the names.
 ///
-/// An entry keeps 32 bits of its hash. So a probe that meets another name's entry almost never has to look at that name
-/// (a cache miss or two), and growing the table never reads a name at all, however many there are. The hash is seeded
-/// anew for each index: a peer cannot choose names that collide.
+/// An entry keeps 32 bits of its hash. So a probe that meets another name's entry almost never has to read that name (a
+/// cache miss or two), and growing the table reads no names at all. The hash has another seed for each index, so a peer
+/// cannot choose names that collide.
 pub(super) struct Index {
     table: HashTable<Entry>,
     state: RandomState,
@@ -31,12 +31,12 @@ struct Entry {
 }
 
 impl Index {
-    /// An empty index. It allocates with the first entry.
+    /// An empty index. It allocates memory with the first entry.
     pub(super) fn new() -> Self {
         Self { table: HashTable::new(), state: RandomState::default() }
     }
 
-    /// The hash of a name below `parent`, the same for all of this index's life.
+    /// The hash of a name below `parent`. It is the same during the whole life of this index.
     pub(super) fn hash(&self, parent: u32, name: &[u8]) -> u32 {
         let mut hasher = self.state.build_hasher();
         hasher.write_u32(parent);
@@ -44,7 +44,7 @@ impl Index {
         hasher.finish() as u32
     }
 
-    /// The id of this hash that `is_it` accepts. Cost: one probe, whatever the size of the table.
+    /// The id with this hash that `is_it` accepts. Cost: one probe, for any size of the table.
     pub(super) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         self.table.find(spread(hash), |entry| entry.hash == hash && is_it(entry.id)).map(|entry| entry.id)
     }
@@ -54,8 +54,8 @@ impl Index {
         self.table.insert_unique(spread(hash), Entry { hash, id }, |entry| spread(entry.hash));
     }
 
-    /// Removes an id that was added with this hash, and gives memory back when the table has become rather empty, which
-    /// happens once per many removals.
+    /// Removes an id that was added with this hash. If the table has become rather empty, this frees memory, once in
+    /// many removals.
     pub(super) fn remove(&mut self, hash: u32, id: u32) {
         let found = self.table.find_entry(spread(hash), |entry| entry.id == id);
         debug_assert!(found.is_ok(), "id {id} is not in the index");
@@ -68,7 +68,7 @@ impl Index {
         }
     }
 
-    /// The ids that it has room for.
+    /// The capacity for ids.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.table.capacity()
@@ -81,13 +81,13 @@ impl Index {
     }
 }
 
-/// The table takes the place from a hash's low bits and the tag from its top 7. With the 32 bits repeated the two are
-/// independent up to 2^25 entries; beyond, tags merely tell less.
+/// The table takes the position from a hash's low bits and the tag from its top 7. If the 32 bits are repeated, the two
+/// are independent up to 2^25 entries; above, tags are merely less selective.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
 
-/// For the simulation: hashes that are the same each time, so that a seed gives the same run.
+/// For the simulation: fixed hashes, so that a seed always gives the same run.
 #[cfg(test)]
 mod fixed {
     use std::{cell::Cell, hash::BuildHasher};
@@ -98,7 +98,7 @@ mod fixed {
         static IS_FIXED: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Every index that is made in `of` hashes in the same way.
+    /// All indexes that `of` creates have the same fixed hash.
     pub(crate) fn with_fixed_hash<T>(of: impl FnOnce() -> T) -> T {
         IS_FIXED.set(true);
         let made = of();
@@ -106,7 +106,7 @@ mod fixed {
         made
     }
 
-    /// A random state, but in [`with_fixed_hash`].
+    /// A random state, except in [`with_fixed_hash`].
     pub(super) struct RandomState(SeedableRandomState);
 
     impl Default for RandomState {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_one_hash_are_told_apart_by_the_caller() {
+    fn the_caller_distinguishes_names_with_the_same_hash() {
         let mut index = Index::new();
         index.insert(7, 1);
         index.insert(7, 2);
@@ -169,7 +169,7 @@ mod tests {
             capacities.push(index.capacity());
         }
         assert!(index.capacity() <= KEPT_ENTRIES);
-        // A removal may cost one place, shrinking costs most of them.
+        // A removal may lower the capacity by one; shrinking lowers it by more than half.
         let shrunk = capacities.windows(2).filter(|pair| pair[1] < pair[0] / 2).count();
         assert!((1..10).contains(&shrunk), "shrunk {shrunk} times");
     }

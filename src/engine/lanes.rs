@@ -1,66 +1,66 @@
-//! Who is read in a turn, and in which order: those that ask for little first, the others by turns.
+//! The order in which a turn reads connections: those with little work first, the others round robin.
 //!
-//! Connections that are ready are read one after the other, each up to its share of work ([`SHARE_UNITS`]). Those that a turn
-//! has no time for are left over: the next turns read them behind those that are ready then, and keep half of the turn for
-//! them. One that has made much work lately goes behind the others, and so does one that has just connected: it is read
-//! when they were, round robin, with what is left of the turn. So somebody who sends a message now and then waits for no
-//! more than one turn, however many others connect or send as much as they can; and those lose nothing, for a core that
-//! has time reads them turn after turn. Who is alone has no share to keep to.
+//! A turn reads the ready connections one after the other, each up to its share of work ([`SHARE_UNITS`]). Connections
+//! that a turn has no time for are left over: the next turns read them after their own ready connections, and keep half
+//! of the turn for them. A connection that caused much work lately goes behind the others, and so does a new one: the
+//! core reads these round robin, with the rest of the turn. So a client that sends a message now and then waits for one
+//! turn at most, however many others connect or send as much as they can. The busy ones lose nothing: a core that has
+//! time reads them turn after turn. A connection that is alone has no limit.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::engine::{hub::Hub, router::SHARE_UNITS, slot::ConnectionKey};
 
-/// Work on connections in one turn, in units (see `router/work.rs`): then it ends, and others are looked at.
+/// Work on connections in one turn, in units (see `router/work.rs`). Then the turn ends, so that the core polls again.
 const TURN_UNITS: u64 = 2 * 1024 * 1024;
-/// A flush of less work than this says little about what its sockets cost, in units.
+/// A flush of less work than this says little about the cost of its sockets, in units.
 const TELLING_UNITS: u64 = 64 * 1024;
-/// The least and the most that a unit is taken to last in flushes, in sixteenths of a nanosecond: who is the only one to be
-/// read is read for longer if they are fast, and a turn of many is shorter if they are slow.
+/// The bounds of the estimated duration of a unit in flushes, in sixteenths of a nanosecond. If flushes are fast, a
+/// connection that is the only ready one is read for longer; if they are slow, a turn of many is shorter.
 const SIXTEENTHS_MIN: u64 = 4;
 const SIXTEENTHS_MAX: u64 = 128;
-/// The only connection that is ready has so many turns' work at once, if writes take as long as they are estimated at.
+/// The only ready connection gets the work of this many turns at once, if writes take as long as estimated.
 const ONLY_ONE_TURNS: u64 = 2;
-/// A connection is alone if no other one was read for this long.
+/// A connection is alone if no other one has sent anything for this long.
 pub(crate) const ALONE_AFTER: Duration = Duration::from_millis(50);
 
 /// The order of one core's connections.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    /// Those that were ready when a turn had done enough, the one that has waited longest first.
+    /// Connections that were ready when a turn had done enough, the longest waiting one first.
     left_over: VecDeque<ConnectionKey>,
-    /// Those that have had their share or are new, the one that has waited longest first.
+    /// Connections that have had their share or are new, the longest waiting one first.
     behind: VecDeque<ConnectionKey>,
     /// The work at which the running turn has done enough.
     turn_end: u64,
-    /// The work at which it goes on to those that were left over.
+    /// The work at which the turn goes on to the connections that were left over.
     ready_end: u64,
-    /// How long flushes have taken of late for a unit of the work before them, in sixteenths of a nanosecond. Writes to peers
-    /// that hardly read cost many times what others do.
+    /// The recent duration of flushes for each unit of the work before them, in sixteenths of a nanosecond. Writes to
+    /// peers that hardly read cost many times as much as others.
     sixteenths: u64,
     /// The work at the last flush.
     flushed: u64,
     /// [`TURN_UNITS`] and [`SHARE_UNITS`], but for tests.
     turn_units: u64,
     share_units: u64,
-    /// Nobody waits for the one that is read.
+    /// No other connection waits while this one is read.
     is_alone: bool,
-    /// The work that a connection is read for in the running turn if it is the only one; none if there are others, which have
-    /// a share each.
+    /// The limit of work for the only connection of the running turn; `None` if there are several, which have a share
+    /// each.
     only_one: Option<u64>,
-    /// The last one that had something to say, and since when it is the only one.
+    /// The last connection that sent something, and since when it has been the only one.
     last: Option<ConnectionKey>,
     last_since: Duration,
 }
 
-/// What a connection is to do after it was read.
+/// How a connection goes on after it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Nothing, until its socket says so.
+    /// It waits until its socket has something to read.
     Wait,
-    /// To be read with the others in the next turn.
+    /// It is read with the others in the next turn.
     Ready,
-    /// To be read behind them. It is on that list already.
+    /// It is read behind them. It is on that list already.
     Behind,
 }
 
@@ -71,7 +71,7 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// Turns and shares of so many units.
+    /// Lanes with turns and shares of these sizes, in units.
     pub(crate) fn new(turn_units: u64, share_units: u64) -> Self {
         Self {
             left_over: VecDeque::new(),
@@ -89,7 +89,7 @@ impl Lanes {
         }
     }
 
-    /// A turn begins to read, with so many connections that are ready.
+    /// Begins to read in a turn with this many ready connections.
     pub(crate) fn begin(&mut self, hub: &Hub, now: Duration, ready: usize) {
         let units = self.turn_units * 16 / self.sixteenths.max(16);
         self.turn_end = hub.router.work_with_writes() + units;
@@ -104,9 +104,9 @@ impl Lanes {
         };
     }
 
-    /// All that was collected has been written, which took so long.
+    /// Notes that the core has written all collected bytes, and how long that took.
     pub(crate) fn has_flushed(&mut self, hub: &mut Hub, took: Duration) {
-        // Less than at the last flush if connections with waiting writes have gone since.
+        // The work is less than at the last flush if connections with waiting writes have gone since.
         let units = hub.router.work_with_writes().saturating_sub(self.flushed);
         hub.router.work.has_written_for(took);
         self.flushed = hub.router.work_with_writes();
@@ -116,7 +116,7 @@ impl Lanes {
         }
     }
 
-    /// Whether no other connection was read for a while.
+    /// Whether no connection but the last one has sent anything for a while.
     pub(crate) fn is_quiet(&self, now: Duration) -> bool {
         self.last.is_none() || now.saturating_sub(self.last_since) >= ALONE_AFTER
     }
@@ -126,7 +126,7 @@ impl Lanes {
         !self.is_alone && hub.router.work_with_writes() >= self.turn_end
     }
 
-    /// Whether the turn goes on to those that were left over.
+    /// Whether the turn has done enough for the ready connections.
     pub(crate) fn is_over_for_ready(&self, hub: &Hub) -> bool {
         !self.is_alone && hub.router.work_with_writes() >= self.ready_end
     }
@@ -136,32 +136,32 @@ impl Lanes {
         !self.left_over.is_empty() || !self.behind.is_empty()
     }
 
-    /// These are ready, and the turn has done enough.
+    /// Leaves ready connections over for the next turns, because this one has done enough.
     pub(crate) fn leave_over(&mut self, keys: impl Iterator<Item = ConnectionKey>) {
         self.left_over.extend(keys);
     }
 
-    /// How many were left over.
+    /// The number of connections that were left over.
     pub(crate) fn left_over(&self) -> usize {
         self.left_over.len()
     }
 
-    /// The next of them.
+    /// The next connection that was left over.
     pub(crate) fn next_left_over(&mut self) -> Option<ConnectionKey> {
         self.left_over.pop_front()
     }
 
-    /// How many have had their share or are new.
+    /// The number of connections that have had their share or are new.
     pub(crate) fn behind(&self) -> usize {
         self.behind.len()
     }
 
-    /// The next of them.
+    /// The next connection of those that have had their share or are new.
     pub(crate) fn next_behind(&mut self) -> Option<ConnectionKey> {
         self.behind.pop_front()
     }
 
-    /// A connection that is ready is to be read: true if it goes behind the others instead.
+    /// Decides about a ready connection: true if it goes behind the others instead of being read now.
     pub(crate) fn puts_behind(&mut self, hub: &Hub, key: ConnectionKey) -> bool {
         let is_put = !self.is_alone && (hub.sessions.is_heavy(key.slot) || hub.sessions.is_new(key.slot));
         if is_put {
@@ -170,10 +170,10 @@ impl Lanes {
         is_put
     }
 
-    /// A connection is read from here on. Gives the work so far, for [`Lanes::has_read`].
+    /// Begins to read a connection. Returns the work so far, for [`Lanes::has_read`].
     pub(crate) fn reads(&self, hub: &mut Hub, key: ConnectionKey) -> u64 {
-        // A light connection has less than a whole share: else the next light one would wait for many whole ones when many
-        // heavy ones begin at once.
+        // A light connection gets less than a whole share. Otherwise, when many heavy ones begin at once, the next
+        // light one would wait for many whole shares.
         let share = if hub.sessions.is_heavy(key.slot) {
             self.share_units
         } else {
@@ -183,7 +183,7 @@ impl Lanes {
         hub.router.work.done()
     }
 
-    /// The connection had something to say.
+    /// Notes that the connection has sent something.
     pub(crate) fn has_heard(&mut self, key: ConnectionKey, now: Duration) {
         if self.last != Some(key) {
             self.last = Some(key);
@@ -191,8 +191,8 @@ impl Lanes {
         }
     }
 
-    /// A connection was read, since the work was `begun`, which is estimated at so many units; `has_more` if it may have
-    /// more to say.
+    /// Ends the read of a connection that began at the work `begun` and is estimated at `estimated` units. `has_more`
+    /// is true if the connection may have more input.
     pub(crate) fn has_read(
         &mut self,
         hub: &mut Hub,

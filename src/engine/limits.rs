@@ -22,22 +22,21 @@ pub(crate) struct Limits {
     /// Channels that one message is published to.
     pub(crate) publish_channels_max: usize,
     pub(crate) outbox_bytes_max: usize,
-    /// This core's share of the process's budget.
+    /// This core's share of the process's memory budget.
     pub(crate) kept_bytes_max: usize,
     pub(crate) subscriptions_max: usize,
-    /// What one connection is charged for its subscriptions at most.
+    /// The maximum charge of one connection for its subscriptions, in bytes.
     pub(crate) subscription_bytes_max: usize,
-    /// What the subscriptions of all connections, and what peers are interested in, take on this core at most.
+    /// The maximum memory on this core for the subscriptions of all connections and the interest of peers, in bytes.
     pub(crate) table_bytes_max: usize,
-    /// In milliseconds, as the three below; zero is never.
+    /// In milliseconds, as the four below; zero means never.
     pub(crate) idle_timeout: u64,
     pub(crate) ping_interval: u64,
     pub(crate) handshake_timeout: u64,
-    /// Zero is never, too.
     pub(crate) message_timeout: u64,
     pub(crate) http_keep_alive: u64,
     pub(crate) publish_key: Option<Secret>,
-    /// The largest message that may be published; other nodes may take less than this one. The bridge sets it.
+    /// The largest message that may be published. The bridge sets it: other nodes may have a lower limit than this one.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
 }
 
@@ -66,7 +65,7 @@ impl Limits {
         }
     }
 
-    /// The shortest time that a peer has for what is asked of it.
+    /// The shortest time that a peer has to meet a deadline.
     pub(crate) fn grace(&self) -> Duration {
         let times =
             [self.idle_timeout.saturating_sub(self.ping_interval), self.handshake_timeout, self.message_timeout];
@@ -80,7 +79,7 @@ impl Limits {
         self.publish_bytes_max.load(Ordering::Relaxed)
     }
 
-    /// Whether these and others give peers other times.
+    /// Whether these limits and `other` differ in their times.
     pub(crate) fn has_other_times(&self, other: &Self) -> bool {
         let times = |limits: &Self| {
             let Self { idle_timeout, ping_interval, handshake_timeout, message_timeout, http_keep_alive, .. } = limits;

@@ -1,5 +1,5 @@
-//! Listening sockets. A TCP address has one for each core, and the kernel spreads new connections over them. A path has one,
-//! from which all cores accept.
+//! Listening sockets. A TCP address has one socket for each core, and the kernel spreads new connections over them. A
+//! path has a single socket, from which all cores accept.
 
 mod unix;
 
@@ -24,10 +24,10 @@ use crate::{
 
 pub(crate) use self::unix::SocketFile;
 
-/// Connections that the kernel keeps until a core accepts them. It keeps no more than `net.core.somaxconn`.
+/// The most connections that the kernel keeps until a core accepts them. `net.core.somaxconn` may lower it.
 const BACKLOG: i32 = 4096;
 
-/// A core's socket of a place that the server listens on.
+/// A core's socket of one listening place.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) role: Role,
@@ -42,25 +42,25 @@ enum ListeningSocket {
     Unix { listener: UnixListener, send_buffer_bytes: usize },
 }
 
-/// A place that the server listens on.
+/// An address or path that the server listens on.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    /// Where it is, with the port that was taken for 0.
+    /// The address or path. If the port was 0, the port that the system has chosen.
     pub(crate) at: Listen,
-    /// One for each core.
+    /// One listener for each core.
     pub(crate) listeners: Vec<Listener>,
-    /// The file to remove at the end.
+    /// The socket's file, which is removed at the end.
     pub(crate) file: Option<SocketFile>,
 }
 
-/// The sockets of a place, one for each core.
+/// The sockets of a listening place, one for each core.
 struct Bound {
     at: Listen,
     sockets: Vec<ListeningSocket>,
     file: Option<SocketFile>,
 }
 
-/// What the kernel keeps for an accepted socket in each direction; 0 lets it decide.
+/// The sizes of the kernel's buffers of an accepted socket; 0 lets the kernel decide.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Buffers {
     pub(crate) send_bytes: usize,
@@ -76,7 +76,7 @@ impl From<&Config> for Buffers {
 /// Listens on `all[index]` with a listener of this role for each of `cores`.
 ///
 /// # Errors
-/// [`StartError::Listen`] when the place is taken, even if another server would share it.
+/// [`StartError::Listen`] if the place is in use, even if another server would share it.
 pub(crate) fn listen(
     all: &[Listen],
     index: usize,
@@ -97,7 +97,7 @@ pub(crate) fn listen(
     Ok(Listening { at, listeners, file })
 }
 
-/// Whether `[::]` must leave IPv4 to another address. Alone it accepts both families.
+/// Whether `[::]` must leave IPv4 to another listening address. Otherwise it accepts both families.
 fn shares_its_port(address: SocketAddr, all: &[Listen]) -> bool {
     let has_port = |other: SocketAddr| other.is_ipv4() && other.port() == address.port();
     address.ip() == Ipv6Addr::UNSPECIFIED && address.port() != 0 && all.iter().filter_map(Listen::tcp).any(has_port)
@@ -113,8 +113,8 @@ fn listen_on_address(mut address: SocketAddr, is_v6_only: bool, cores: usize, bu
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
         let socket = bind(address, is_v6_only, is_shared)?;
-        // Accepted sockets inherit them. Left to itself, Linux lets each grow to 4 MiB when its peer does not read, and to
-        // 6 MiB or more when the peer sends more than is read.
+        // Accepted sockets inherit these sizes. By default Linux lets the send buffer grow to 4 MiB if the peer does
+        // not read, and the receive buffer to 6 MiB or more if the peer sends more than the server reads.
         if buffers.send_bytes > 0 {
             socket.set_send_buffer_size(buffers.send_bytes)?;
         }
@@ -123,7 +123,7 @@ fn listen_on_address(mut address: SocketAddr, is_v6_only: bool, cores: usize, bu
         }
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
-        address = listener.local_addr()?; // the port, when it was 0
+        address = listener.local_addr()?; // the chosen port, if it was 0
         sockets.push(ListeningSocket::Tcp(TcpListener::from_std(listener)));
     }
     Ok(Bound { at: address.into(), sockets, file: None })
@@ -143,14 +143,15 @@ fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<So
 }
 
 impl Listener {
-    /// The next connection, with its peer's address if it has one. A unix socket's connection is given as a TCP stream.
+    /// The next connection, with its peer's address if it has one. A unix socket's connection is returned as a TCP
+    /// stream.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer))),
             ListeningSocket::Unix { listener, send_buffer_bytes } => {
                 let (stream, _) = listener.accept()?;
                 if *send_buffer_bytes > 0 {
-                    // The socket works with the system's size too.
+                    // If this fails, the socket works with the system's size.
                     let _ = SockRef::from(&stream).set_send_buffer_size(*send_buffer_bytes);
                 }
                 let descriptor = OwnedFd::from(stream);

@@ -1,4 +1,5 @@
-//! Lines of the log that strangers can cause: each kind is written now and then, with how many more there were.
+//! A limit for log lines that strangers can cause: each kind of line is written at intervals, with the number of
+//! skipped ones.
 
 use std::{
     fmt,
@@ -9,19 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often one kind of line is written.
+/// The shortest interval between two lines of one kind.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// One kind of line: a static of the place that writes it. No thread waits for another one here.
+/// One kind of line: a static at the place that writes it. Threads do not wait for each other here.
 #[derive(Debug)]
 pub(crate) struct LogLimit {
-    /// When the next may be written, in milliseconds since [`start`].
+    /// The earliest time of the next line, in milliseconds since [`start`].
     due: AtomicU64,
-    /// Lines that were not written since the last that was.
+    /// The number of skipped lines since the last written one.
     missed: AtomicU64,
 }
 
-/// How many lines were not written since the last one.
+/// The number of skipped lines since the last written one.
 pub(crate) struct More(u64);
 
 impl LogLimit {
@@ -29,7 +30,7 @@ impl LogLimit {
         Self { due: AtomicU64::new(0), missed: AtomicU64::new(0) }
     }
 
-    /// Lets `write` write a line, unless one was written a short time ago.
+    /// Lets `write` write a line, unless one was written recently.
     pub(crate) fn say(&self, write: impl FnOnce(More)) {
         self.say_at(start().elapsed(), write);
     }
@@ -54,7 +55,7 @@ impl fmt::Display for More {
     }
 }
 
-/// When the first line of the process was to be written.
+/// The time of the process's first line of any kind.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_of_line_is_written_now_and_then_and_says_how_many_were_not() {
+    fn a_kind_of_line_is_written_at_intervals_and_counts_the_skipped_ones() {
         let limit = LogLimit::new();
         let mut lines = Vec::new();
         for second in [0, 0, 1, 9, 10, 11, 30] {

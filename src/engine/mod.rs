@@ -1,9 +1,10 @@
-//! One core: what a single pinned thread owns and does. Plain owned data, no lock, nothing that blocks.
+//! One core: the state and the work of a single pinned thread. It owns all of its data, takes no lock and never blocks.
 
 mod alarm;
 pub(crate) mod application;
 pub(crate) mod arena;
 pub(crate) mod arrival;
+pub(crate) mod bridge_link;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
@@ -27,5 +28,4 @@ pub(crate) mod slot;
 pub(crate) mod subscriptions;
 pub(crate) mod timers;
 pub(crate) mod turn;
-pub(crate) mod uplink;
 pub(crate) mod wake;

@@ -1,8 +1,8 @@
-//! What each connection is still to be sent: ranges of the arena, never bytes.
+//! The unsent output of each connection: ranges of the arena, never bytes.
 //!
-//! Within a turn an outbox is a last range and a chain of the ranges before it, in one table for all connections; a
+//! Within a turn an outbox is its last range and a chain of the earlier ranges, in one table for all connections. A
 //! range that starts where the last one ends extends it. [`Outboxes::flush`] gives every dirty connection one vectored
-//! write. Only what its socket refuses becomes a [`Backlog`].
+//! write. Only the rest after a short write becomes a [`Backlog`].
 
 mod backlog;
 mod flush;
@@ -17,19 +17,19 @@ use crate::{
 
 use self::backlog::Backlog;
 
-/// Ranges that go into one write; more take another write.
+/// The most ranges in one write. The others take another write.
 const SLICES_MAX: usize = 64;
-/// The chain has collected enough (3 MiB) when it is this long: channels that take turns make a link of each delivery.
-const CHAIN_LINKS_MAX: usize = 256 * 1024;
-const _: () = assert!(CHAIN_LINKS_MAX * size_of::<Link>() <= memory::RANGES_BYTES);
-/// A backlog that pins so many times what waits is copied out of the segments that it shares.
+/// The chain has collected enough (3 MiB) when it is this long: if channels alternate, each delivery adds a range.
+const CHAIN_RANGES_MAX: usize = 256 * 1024;
+const _: () = assert!(CHAIN_RANGES_MAX * size_of::<ChainedRange>() <= memory::RANGES_BYTES);
+/// A backlog that pins this many times its own cost is copied out of its shared segments.
 const PINNED_PER_BYTE: usize = 4;
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
 /// All bytes are opaque: the connection still speaks HTTP.
 const ALL: u32 = u32::MAX;
 
-/// Where an outbox's bytes go.
+/// The target of an outbox's bytes.
 pub(crate) trait Sink {
     /// Writes some of `slices` to the connection without blocking.
     ///
@@ -38,20 +38,22 @@ pub(crate) trait Sink {
     fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written>;
 }
 
-/// What a write has done. A socket that encrypts may take all bytes and still wait to send them, so the two are not one.
+/// The result of a write. A socket that encrypts may take all bytes and still be blocked, so the two fields are
+/// independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// So many bytes were taken: they are the sink's to send.
+    /// The number of bytes that the sink has taken.
     pub(crate) bytes: usize,
     /// The sink takes nothing more until it says that it is writable.
     pub(crate) is_blocked: bool,
 }
 
 impl Written {
-    /// What came of a write of `len` bytes to a socket without a buffer of its own: a short write means that it is full.
+    /// The result of a write of `len` bytes to a socket without a buffer of its own: a short write means that the
+    /// socket is full.
     ///
     /// # Errors
-    /// All but `WouldBlock`, which is a write of nothing.
+    /// All errors except `WouldBlock`, which counts as a write of no bytes.
     pub(crate) fn of(result: io::Result<usize>, len: usize) -> io::Result<Self> {
         match result {
             Ok(bytes) => Ok(Self { bytes, is_blocked: bytes < len }),
@@ -64,12 +66,13 @@ impl Written {
 /// One connection's outbox.
 #[derive(Debug)]
 struct Outbox {
-    /// The newest range of this turn; empty when `end` is 0, for a range never ends at 0.
+    /// The newest range of this turn. If `end` is 0 there is none: no range ends at 0.
     start: u32,
     end: u32,
-    /// The ranges of this turn before it, newest first.
+    /// The earlier ranges of this turn, newest first.
     chain: u32,
-    /// Leading bytes that are not in `encoding`, but what HTTP answered before the upgrade; [`ALL`] until then.
+    /// The number of leading bytes that are not in `encoding`: HTTP answers from before the upgrade. [`ALL`] until the
+    /// upgrade.
     opaque: u32,
     encoding: Encoding,
     backlog: Option<Box<Backlog>>,
@@ -78,12 +81,12 @@ struct Outbox {
 const EMPTY: Outbox = Outbox { start: 0, end: 0, chain: NONE, opaque: ALL, encoding: Encoding::Frame, backlog: None };
 
 impl Outbox {
-    /// Whether it is on the list of dirty ones: it has got something in this turn, or may try its backlog again.
+    /// Whether it is on the list of dirty outboxes: it got a range in this turn, or may retry its backlog.
     fn is_marked(&self) -> bool {
         self.end != 0 || self.backlog.as_ref().is_some_and(|backlog| !backlog.is_blocked)
     }
 
-    /// `sent` more bytes are gone.
+    /// Notes that `sent` more bytes were sent.
     fn sent(&mut self, sent: usize) {
         if self.opaque != ALL {
             self.opaque = self.opaque.saturating_sub(sent as u32);
@@ -92,26 +95,26 @@ impl Outbox {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Link {
+struct ChainedRange {
     start: u32,
     end: u32,
     previous: u32,
 }
 
-/// A range of the turn that its socket refused.
+/// What a short write has left of a range of the turn.
 #[derive(Clone, Copy, Debug)]
-struct Refused {
+struct ShortWrite {
     slot: Slot,
     start: u32,
     end: u32,
 }
 
-/// What a flush found out, for the hub to act on.
+/// The results of a flush, for the hub.
 #[derive(Debug, Default)]
 pub(crate) struct Flushed {
     /// Connections whose outbox has become empty.
     pub(crate) emptied: Vec<Slot>,
-    /// Connections that have a backlog, newly or still, and got more in this turn.
+    /// Connections whose backlog has grown, or begun, in this turn.
     pub(crate) backlogged: Vec<Slot>,
     /// Connections whose socket is broken.
     pub(crate) broken: Vec<Slot>,
@@ -122,13 +125,13 @@ pub(crate) struct Flushed {
 pub(crate) struct Outboxes {
     arena: Arena,
     outboxes: Vec<Outbox>,
-    chain: Vec<Link>,
-    /// [`CHAIN_LINKS_MAX`], but for tests.
-    pub(crate) chain_links_max: usize,
+    chain: Vec<ChainedRange>,
+    /// [`CHAIN_RANGES_MAX`], but for tests.
+    pub(crate) chain_ranges_max: usize,
     dirty: Vec<Slot>,
-    refused: Vec<Refused>,
+    short_writes: Vec<ShortWrite>,
     ranges: Vec<(u32, u32)>,
-    /// The memory that the backlogs' own lists of ranges take, in bytes.
+    /// The memory of the backlogs' own lists of ranges, in bytes.
     backlog_ranges_bytes: usize,
     /// Milliseconds for which the core has run.
     now: u64,
@@ -140,9 +143,9 @@ impl Default for Outboxes {
             arena: Arena::default(),
             outboxes: Vec::new(),
             chain: Vec::new(),
-            chain_links_max: CHAIN_LINKS_MAX,
+            chain_ranges_max: CHAIN_RANGES_MAX,
             dirty: Vec::new(),
-            refused: Vec::new(),
+            short_writes: Vec::new(),
             ranges: Vec::new(),
             backlog_ranges_bytes: 0,
             now: 0,
@@ -151,23 +154,23 @@ impl Default for Outboxes {
 }
 
 impl Outboxes {
-    /// A turn begins.
+    /// Begins a turn.
     pub(crate) fn set_now(&mut self, now: u64) {
         self.now = now;
     }
 
-    /// Makes room for a connection.
+    /// Adds an empty outbox for a connection.
     pub(crate) fn open(&mut self, slot: Slot) {
         if self.outboxes.len() <= slot as usize {
             self.outboxes.resize_with(slot as usize + 1, || EMPTY);
         }
     }
 
-    /// Forgets all that was to be sent to a connection.
+    /// Drops everything that waits to be sent to a connection.
     pub(crate) fn close(&mut self, slot: Slot) {
         let outbox = std::mem::replace(&mut self.outboxes[slot as usize], EMPTY);
         if outbox.is_marked() {
-            self.dirty.retain(|&dirty| dirty != slot); // the slot may have another connection before the flush
+            self.dirty.retain(|&dirty| dirty != slot); // the slot may get another connection before the flush
         }
         if let Some(backlog) = outbox.backlog {
             self.backlog_ranges_bytes -= backlog.ranges_bytes();
@@ -175,7 +178,7 @@ impl Outboxes {
         }
     }
 
-    /// This turn's bytes: append a frame, then push its range to those who get it.
+    /// This turn's bytes: append a frame, then push its range to its receivers.
     pub(crate) fn turn(&mut self) -> &mut Vec<u8> {
         self.arena.turn_mut()
     }
@@ -184,9 +187,9 @@ impl Outboxes {
         self.arena.turn().len()
     }
 
-    /// Whether what was pushed since the last flush takes so much memory, whatever it says, that it is to be flushed.
+    /// Whether the ranges since the last flush take so much memory, independently of their bytes, that a flush is due.
     pub(crate) fn has_long_chain(&self) -> bool {
-        self.chain.len() >= self.chain_links_max
+        self.chain.len() >= self.chain_ranges_max
     }
 
     /// These bytes of the turn.
@@ -194,7 +197,7 @@ impl Outboxes {
         &self.arena.turn()[start as usize..end as usize]
     }
 
-    /// The connection is to get bytes `start..end` of the turn, which are whole frames.
+    /// Adds bytes `start..end` of the turn, which are whole frames, to a connection's outbox.
     #[inline]
     pub(crate) fn push(&mut self, slot: Slot, start: u32, end: u32) {
         let outbox = &mut self.outboxes[slot as usize];
@@ -203,34 +206,36 @@ impl Outboxes {
             return;
         }
         if outbox.end == 0 {
-            // Once only: a second look would take what is refused in this flush, and has no place yet, for sent.
+            // Mark it only once: a second visit in one flush would count the rest of a short write, which has no place
+            // yet, as sent.
             if !outbox.is_marked() {
                 self.dirty.push(slot);
             }
         } else {
-            self.chain.push(Link { start: outbox.start, end: outbox.end, previous: outbox.chain });
+            self.chain.push(ChainedRange { start: outbox.start, end: outbox.end, previous: outbox.chain });
             outbox.chain = self.chain.len() as u32 - 1;
         }
         outbox.start = start;
         outbox.end = end;
     }
 
-    /// The connection has upgraded: what it is still to be sent is HTTP, and what follows is in this encoding.
+    /// Notes that the connection has upgraded: the bytes in its outbox are HTTP, and all later ones are in this
+    /// encoding.
     pub(crate) fn upgrade(&mut self, slot: Slot, encoding: Encoding) {
         let outbox = &mut self.outboxes[slot as usize];
         let mut outstanding =
             outbox.end - outbox.start + outbox.backlog.as_ref().map_or(0, |backlog| backlog.len as u32);
         let mut at = outbox.chain;
         while at != NONE {
-            let link = self.chain[at as usize];
-            outstanding += link.end - link.start;
-            at = link.previous;
+            let range = self.chain[at as usize];
+            outstanding += range.end - range.start;
+            at = range.previous;
         }
         outbox.opaque = outstanding;
         outbox.encoding = encoding;
     }
 
-    /// The socket takes bytes again: the next flush tries.
+    /// Notes that the socket takes bytes again, so that the next flush writes.
     pub(crate) fn writable(&mut self, slot: Slot) {
         let outbox = &mut self.outboxes[slot as usize];
         let is_marked = outbox.is_marked();
@@ -242,7 +247,7 @@ impl Outboxes {
         }
     }
 
-    /// The next flush tries all that got something, also those whose sockets have not said that they take bytes again.
+    /// Makes the next flush write to all dirty connections, even if their sockets have not become writable.
     pub(crate) fn retry(&mut self) {
         for &slot in &self.dirty {
             if let Some(backlog) = &mut self.outboxes[slot as usize].backlog {
@@ -257,25 +262,25 @@ impl Outboxes {
         outbox.end == 0 && outbox.backlog.is_none()
     }
 
-    /// What a connection's backlog counts against its limit, in bytes: what the socket refused, and where it is.
+    /// The cost of a connection's backlog, which counts against its limit, in bytes: the unsent bytes and the list of
+    /// their ranges.
     pub(crate) fn backlog_cost(&self, slot: Slot) -> usize {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.cost())
     }
 
-    /// A connection's part of the memory that cannot be freed while its backlog waits, in bytes: a few bytes pin all that
-    /// was shared in their turn.
+    /// A connection's part of the memory that its backlog pins, in bytes: a few bytes pin a whole shared segment.
     pub(crate) fn pinned_bytes(&self, slot: Slot) -> usize {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.pinned_bytes(&self.arena))
     }
 
-    /// Since when a connection has a backlog, in milliseconds for which the core has run: of what it kept then, what the
-    /// socket took since has moved it on in proportion.
+    /// When a connection's backlog began, in milliseconds for which the core has run. Each write moves this time
+    /// forward, in proportion to the part of the backlog that the socket took.
     pub(crate) fn backlog_since(&self, slot: Slot) -> Option<u64> {
         self.outboxes[slot as usize].backlog.as_ref().map(|backlog| backlog.since)
     }
 
-    /// If a connection's backlog pins much more than what waits for it, its bytes are copied out, so that it pins no more
-    /// than them; true then. To be called between turns only.
+    /// If a connection's backlog pins much more than its own bytes, copies these out, so that it pins only them.
+    /// Returns whether it did. Call this between turns only.
     pub(crate) fn unpin(&mut self, slot: Slot) -> bool {
         let Some(backlog) = &mut self.outboxes[slot as usize].backlog else { return false };
         let (cost, pinned) = (backlog.cost(), backlog.pinned_bytes(&self.arena));
@@ -288,8 +293,8 @@ impl Outboxes {
         true
     }
 
-    /// Drops a connection's backlog but for the rest of a frame that is partly sent, so that a close frame may follow.
-    /// To be called between turns only.
+    /// Drops a connection's backlog except for the rest of a partly sent frame, so that a close frame may follow. Call
+    /// this between turns only.
     pub(crate) fn truncate(&mut self, slot: Slot) {
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog
@@ -304,17 +309,17 @@ impl Outboxes {
         }
     }
 
-    /// The memory that all backlogs take, in bytes.
+    /// The memory of all backlogs, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.arena.backlog_bytes() + self.backlog_ranges_bytes
     }
 
-    /// How many connections a flush writes to.
+    /// The number of connections that the next flush writes to.
     pub(crate) fn dirty_len(&self) -> usize {
         self.dirty.len()
     }
 
-    /// Whether a flush has anything to do.
+    /// Whether a flush has work.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
@@ -327,12 +332,12 @@ impl Outboxes {
         self.arena.segments()
     }
 
-    /// Checks what must hold when a flush has ended.
+    /// Checks the invariants after a flush.
     ///
     /// # Panics
-    /// If it does not hold.
+    /// If one of them does not hold.
     pub(crate) fn invariants(&self) {
-        assert!(self.refused.is_empty());
+        assert!(self.short_writes.is_empty());
         let (mut held, mut ranges_bytes) = (0, 0);
         for (slot, outbox) in self.outboxes.iter().enumerate() {
             let marks = self.dirty.iter().filter(|&&dirty| dirty as usize == slot).count();
@@ -343,7 +348,7 @@ impl Outboxes {
                 ranges_bytes += backlog.ranges_bytes();
             }
         }
-        assert_eq!(self.backlog_ranges_bytes, ranges_bytes, "the lists of ranges are counted wrongly");
+        assert_eq!(self.backlog_ranges_bytes, ranges_bytes, "the memory of the lists of ranges is counted wrongly");
         assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
     }
 }

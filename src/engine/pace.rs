@@ -1,34 +1,35 @@
-//! When a core looks for more: at once, or a little later because then there is more.
+//! Decides when a core polls again: at once, or a little later, so that several messages share a turn.
 //!
-//! Under a stream of single messages a core would make one read and one write for each, and each of them costs several
-//! times what the message does: in system calls, in waking a CPU that has just gone to sleep, and in sockets that two
-//! CPUs pull to and fro. So when small turns follow each other closely, a core sleeps for a few tens of microseconds
-//! behind what it has sent, and takes what has come meanwhile together. A rest that brought next to nothing was in vain:
-//! the next ones are skipped, twice as many each time, so that a ping-pong pays almost nothing. What a turn brought is
-//! never held back, and before a lone message there is no rest: what came before it is too long ago.
+//! Under a stream of single messages, a core would make one read and one write for each. Each of these costs several
+//! times as much as the message itself: a system call, waking a CPU that has just gone to sleep, and a socket that
+//! moves between two CPUs. So when small turns follow each other closely, a core rests: it sleeps for a few tens of
+//! microseconds after its flush, and then takes all new messages together. If a rest brought almost no messages, the
+//! core skips the next ones, twice as many each time, so that a ping-pong pays almost nothing. The core never delays a
+//! flush of messages that it has taken. A lone message is not delayed either, because the turn before it is too long
+//! ago.
 
 use std::time::Duration;
 
-/// A rest that brings fewer messages was in vain.
+/// A rest that brings fewer messages than this was useless.
 const WORTH_MIN: u64 = 3;
-/// A turn with more messages is large enough as it is.
+/// A turn with more messages than this is large enough without a rest.
 const SMALL_MAX: u64 = 256;
-/// Turns without a rest after the first one in vain.
+/// The number of turns without a rest after the first useless one.
 const SKIP_MIN: u32 = 8;
-/// After many in a row.
+/// The maximum of this number, after many useless rests in a row.
 const SKIP_MAX: u32 = 8 * 1024;
 
-/// Decides, turn by turn.
+/// Decides after each turn whether to rest.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// How long a rest is; zero is never.
+    /// The duration of a rest; zero means no rests.
     window: Duration,
-    /// The turn that ends now came after a rest.
+    /// The current turn came after a rest.
     has_rested: bool,
     last_turn: Option<Duration>,
-    /// Turns without a rest.
+    /// The number of coming turns without a rest.
     skip: u32,
-    /// How many it will be after the next rest in vain.
+    /// The value of `skip` after the next useless rest.
     skip_next: u32,
 }
 
@@ -37,7 +38,7 @@ impl Pace {
         Self { window, has_rested: false, last_turn: None, skip: 0, skip_next: SKIP_MIN }
     }
 
-    /// Until when to rest behind a turn that has taken in and sent this many messages. `None` is not at all.
+    /// The end of the rest after a turn that has taken and sent this many messages. `None` means no rest.
     pub(crate) fn rest(&mut self, now: Duration, messages: u64) -> Option<Duration> {
         if messages == 0 && !self.has_rested {
             return None;

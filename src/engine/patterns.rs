@@ -1,4 +1,4 @@
-//! The patterns of one core: which of them match a channel, in a time that does not grow with their number.
+//! The patterns of one core. Matching them with a channel takes a time that does not grow with their number.
 
 mod shape;
 
@@ -13,32 +13,33 @@ use crate::{
 pub(crate) use self::shape::Shape;
 use self::shape::Tokens;
 
-/// A set of the ids of patterns (PROTOCOL.md §2), asked by channel. It finds them by hash; the caller has their names.
+/// A set of the ids of patterns (PROTOCOL.md §2), searched by channel. It finds ids by hash; the caller has the names.
 ///
-/// Of each [`Shape`] at most one pattern matches a channel: the one that has the channel's tokens where it has no
-/// wildcard. So a channel is looked up once per shape that fits the number of its tokens, however many patterns there
-/// are. Who subscribes bounds the shapes: see [`Shape::is_deep`].
+/// At most one pattern of each [`Shape`] matches a channel: the one that has the channel's tokens where it has no
+/// wildcard. So a channel is looked up once for each shape that fits the number of its tokens, however many patterns
+/// there are. The admission of subscriptions limits the shapes: see [`Shape::is_deep`].
 ///
-/// A pattern costs an entry of an [`Index`], whatever the number of its tokens; a shape costs 16 bytes.
+/// A pattern costs one entry of an [`Index`], for any number of tokens; a shape costs 16 bytes.
 ///
 /// Names given to it must have passed `channel::check_subscribe` or `channel::check_publish`.
 pub(crate) struct Patterns {
-    /// The shapes in use without a `>`, in order of their tokens; and those with one.
+    /// The shapes in use without a `>`, ordered by their tokens, and those with one.
     exact: Vec<InUse>,
     tailed: Vec<InUse>,
     ids: Index,
     /// How many of the shapes are deep.
     deep_shapes: usize,
-    /// Patterns in it.
+    /// The number of patterns.
     len: usize,
 }
 
-/// A shape that some pattern has.
+/// A shape of at least one pattern.
 struct InUse {
     shape: Shape,
-    /// What tells this shape's patterns from those of others with the same plain tokens.
+    /// The part of the hash that distinguishes this shape's patterns from patterns of other shapes with the same plain
+    /// tokens.
     hash: u32,
-    /// Patterns of this shape.
+    /// The number of patterns of this shape.
     patterns: u32,
 }
 
@@ -48,7 +49,8 @@ impl Patterns {
         Self { exact: Vec::new(), tailed: Vec::new(), ids: Index::new(), deep_shapes: 0, len: 0 }
     }
 
-    /// Adds the id of a pattern that is not in it. Cost: its tokens, and if its shape is new a shift of the shapes.
+    /// Adds the id of a pattern that is not in the set. Cost: its tokens, and if its shape is new a shift of the
+    /// shapes.
     pub(crate) fn insert(&mut self, pattern: &[u8], id: u32) {
         let shape = Shape::of(pattern);
         match self.position(shape) {
@@ -63,7 +65,7 @@ impl Patterns {
         self.len += 1;
     }
 
-    /// The id of this very pattern, which `is_it` accepts; this is not matching.
+    /// The id of exactly this pattern that `is_it` accepts. This does not match wildcards.
     pub(crate) fn find(&self, pattern: &[u8], is_it: impl Fn(u32) -> bool) -> Option<u32> {
         if self.is_empty() {
             return None;
@@ -97,7 +99,7 @@ impl Patterns {
     pub(crate) fn matching<'n>(&self, channel: &[u8], name: impl Fn(u32) -> &'n [u8], found: &mut impl FnMut(u32)) {
         let is_system = is_system(channel);
         let mut hashes = [0; TOKENS_MAX];
-        // Of the tokens in front of each.
+        // The sum of the hashes of the tokens before each one.
         let mut sums = [0_u32; TOKENS_MAX + 1];
         let tokens = Tokens::of(channel, |number, token| {
             hashes[number] = self.ids.hash(number as u32, token);
@@ -119,17 +121,17 @@ impl Patterns {
         }
     }
 
-    /// Whether some pattern has this shape.
+    /// Whether a pattern has this shape.
     pub(crate) fn has_shape(&self, shape: Shape) -> bool {
         self.position(shape).is_ok()
     }
 
-    /// How many shapes are in use.
+    /// The number of shapes in use.
     pub(crate) fn shapes(&self) -> usize {
         self.exact.len() + self.tailed.len()
     }
 
-    /// How many of the shapes in use are deep.
+    /// The number of deep shapes in use.
     pub(crate) fn deep_shapes(&self) -> usize {
         self.deep_shapes
     }
@@ -145,16 +147,16 @@ impl Patterns {
         self.len == 0
     }
 
-    /// Patterns that it has room for.
+    /// The capacity for patterns.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.ids.capacity()
     }
 
-    /// Checks what must always hold; for tests.
+    /// Checks the invariants, for tests.
     ///
     /// # Panics
-    /// If it does not hold.
+    /// If one of them does not hold.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn invariants(&self) {
         assert_eq!(self.ids.len(), self.len, "patterns are counted wrongly");
@@ -168,7 +170,7 @@ impl Patterns {
         }
     }
 
-    /// Where a shape is among those of its kind, or where it would be.
+    /// The position of a shape among those of its kind, or where to insert it.
     fn position(&self, shape: Shape) -> Result<usize, usize> {
         let shapes = if shape.has_tail { &self.tailed } else { &self.exact };
         shapes.binary_search_by(|in_use| in_use.shape.cmp(&shape))
@@ -178,8 +180,8 @@ impl Patterns {
         if shape.has_tail { &mut self.tailed } else { &mut self.exact }
     }
 
-    /// A pattern's hash is the sum of those of its shape and its plain tokens, so that a channel's tokens are hashed once
-    /// for all shapes.
+    /// A pattern's hash is the sum of the hashes of its shape and of its plain tokens. So a channel's tokens are hashed
+    /// once for all shapes.
     fn hash(&self, shape: Shape, pattern: &[u8]) -> u32 {
         let mut hash = self.shape_hash(shape);
         Tokens::of(pattern, |number, token| {

@@ -1,4 +1,4 @@
-//! A core's sockets and its poll: it accepts connections, and says which have something to read.
+//! A core's sockets and its poll: it accepts connections, and reports which of them have something to read.
 
 use std::{
     collections::VecDeque,
@@ -24,12 +24,13 @@ use crate::engine::{
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The token of its alarm.
 const ALARM: Token = Token(usize::MAX - 1);
-/// Listeners have the tokens from here downwards. A connection's token is its slot and its generation; slots stay far below.
+/// Listeners have the tokens from here downwards. A connection's token is its slot and its generation. Slots stay far
+/// below `u32::MAX`, so no connection has one of these tokens.
 const LISTENERS: usize = usize::MAX - 2;
 
-/// Events of one poll. The next poll brings more.
+/// The most events of one poll. The next poll brings the others.
 const EVENTS_MAX: usize = 1024;
-/// How long accepting waits when no file descriptor is left.
+/// The wait before the next accept when no file descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A core's poll, its listeners, and the sockets of its connections.
@@ -39,27 +40,27 @@ pub(crate) struct Reactor {
     events: Events,
     listeners: Vec<Listener>,
     connections: Connections,
-    /// The listeners that may have more to accept, each once, in the order in which they are asked.
+    /// The listeners that may have more connections to accept, each once, in round robin order.
     waiting: VecDeque<usize>,
     /// When to try again after running out of file descriptors.
     accept_retry: Option<Duration>,
-    /// When the alarm will end the next poll, if it was set for that.
+    /// When the alarm will end the next poll, if it was set.
     wake: Option<Duration>,
-    /// When the last poll was to return at the latest.
+    /// The latest time at which the last poll should have returned.
     due: Duration,
-    /// Polls until every socket has been reported that was ready when the first of them was full.
+    /// Polls until every socket is reported that was ready when the first of these polls was full.
     polls_left: usize,
-    /// A signal has interrupted the last poll, so it has reported nothing.
+    /// A signal interrupted the last poll, so it reported nothing.
     was_interrupted: bool,
-    /// When it was made.
+    /// When the reactor was created.
     start: Instant,
 }
 
 impl Reactor {
-    /// A reactor that listens. Of `connections_max` public connections, `open` are there on all cores.
+    /// A reactor that polls these listeners.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
@@ -80,20 +81,20 @@ impl Reactor {
         })
     }
 
-    /// Lets a later [`Reactor::poll`] return at `deadline`, or before. A deadline that is far off costs less here than
-    /// given to each poll.
+    /// Lets a later [`Reactor::poll`] return at `deadline`, or before. For a distant deadline this costs less than a
+    /// timeout of each poll.
     pub(crate) fn wake_at(&mut self, now: Duration, deadline: Duration) -> io::Result<()> {
         self.wake = Some(deadline);
         self.alarm.wake_at(now, deadline)
     }
 
-    /// When the last poll was to return at the latest, as the core's clock said when it began.
+    /// The latest time at which the last poll should have returned, by the core's clock.
     pub(crate) fn due(&self) -> Duration {
         self.due
     }
 
-    /// Waits for something to happen, at most until `deadline`, and not at all if there is something to accept. Says whether
-    /// anything has. `connections` is how many are open on this core.
+    /// Waits for events, at most until `deadline`, and not at all if there is something to accept. Returns whether
+    /// there were any. `connections` is the number of open connections on this core.
     pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>, connections: usize) -> io::Result<bool> {
         let is_busy = !self.waiting.is_empty() && self.accept_retry.is_none();
         let deadline = deadline.into_iter().chain(self.accept_retry).min();
@@ -105,7 +106,7 @@ impl Reactor {
         let has_happened = match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
-                self.was_interrupted = true; // as by a stop and a continuation
+                self.was_interrupted = true; // for example SIGSTOP and SIGCONT
                 false
             }
             result => result.map(|()| is_busy || !self.events.is_empty())?,
@@ -114,8 +115,8 @@ impl Reactor {
         Ok(has_happened)
     }
 
-    /// Takes the next connection of the listener that has waited longest, of those whose role `takes` allows. A flood on one
-    /// listener does not starve the others: it goes behind them.
+    /// Accepts from the longest waiting listener among those whose role `takes` allows. After a connection the listener
+    /// goes behind the others, so that a flood on one of them does not starve the others.
     fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
         for _ in 0..self.waiting.len() {
             let Some(&index) = self.waiting.front() else { break };
@@ -131,7 +132,7 @@ impl Reactor {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {
-                    // The edge is spent, so this is tried again by time, and the listener goes on waiting.
+                    // The poll does not report this edge again. So the listener stays in the list, and a timer retries.
                     self.accept_retry = Some(now + ACCEPT_RETRY);
                     return Err(error);
                 }
@@ -143,12 +144,12 @@ impl Reactor {
     /// Accepts from one listener.
     ///
     /// # Errors
-    /// `WouldBlock` if it has no connection, or what the system says if no file descriptor is left.
+    /// `WouldBlock` if it has no connection, or the system's error if no file descriptor is left.
     fn accept_from(&self, index: usize) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         loop {
             match self.listeners[index].accept() {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock && !is_out_of_fds(&error) => {
-                    log::debug!("a connection was gone before it was accepted: {error}");
+                    log::debug!("a connection ended before it was accepted: {error}");
                 }
                 result => return result,
             }
@@ -224,16 +225,16 @@ impl Sockets for Reactor {
     }
 }
 
-/// How many polls are left until every socket that is ready now was reported, after one that brought this many events.
+/// The number of polls until every socket that is ready now is reported, after a poll with this many events.
 fn polls_left(before: usize, events: usize, connections: usize) -> usize {
     match before {
         _ if events < EVENTS_MAX => 0,
-        0 => connections / EVENTS_MAX, // the system tells of each once before it tells of any again
+        0 => connections / EVENTS_MAX, // the system reports each socket once before it reports any again
         left => left - 1,
     }
 }
 
-/// What an event says of a connection.
+/// The meaning of an event for a connection.
 fn told(event: &mio::event::Event, key: ConnectionKey) -> Event {
     let is_read_closed = event.is_read_closed() || event.is_error();
     Event { key, is_writable: event.is_writable(), is_readable: event.is_readable() || is_read_closed, is_read_closed }
@@ -277,8 +278,8 @@ mod tests {
     };
 
     #[test]
-    fn what_one_poll_cannot_tell_is_waited_for_and_a_flood_ends_no_waiting() {
-        assert_eq!(polls_left(0, EVENTS_MAX - 1, 100_000), 0, "all was told");
+    fn a_full_poll_is_followed_by_enough_others_to_report_every_socket_even_in_a_flood() {
+        assert_eq!(polls_left(0, EVENTS_MAX - 1, 100_000), 0, "every socket was reported");
         assert_eq!(polls_left(0, EVENTS_MAX, 1000), 0, "there are no more connections than that");
         let polls = |connections| {
             let mut left = polls_left(0, EVENTS_MAX, connections);
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(polls_left(7, 3, 10_000), 0);
     }
 
-    /// Nobody says anything here.
+    /// An application that does nothing.
     struct Mute;
 
     impl Application for Mute {
@@ -325,7 +326,7 @@ mod tests {
         Turn::new(hub, Box::new(Mute), reactor, links, inbox, Places::new(Arc::default(), usize::MAX))
     }
 
-    /// Accepts until there are so many, turn after turn: one ends with fewer than it may take if they take long.
+    /// Has turns until this many connections are accepted. A turn accepts fewer than its maximum if they take long.
     fn accept_until(turn: &mut Turn<Reactor, CoreLinks>, accepted: usize) {
         while (turn.hub.stats.accepted as usize) < accepted {
             let before = turn.hub.stats.accepted as usize;

@@ -1,8 +1,8 @@
-//! What cores say to each other: publishes, interest, and answers to interest.
+//! The messages between cores: publishes, interest, and answers to interest.
 //!
-//! A turn's items for one peer are concatenated into one batch, one `Vec` and one channel item a turn. Batches of a link
-//! arrive in order and none is lost, so a peer's replica of our interest is what we said last, and the publishes of a
-//! connection reach every core in the order in which they were sent.
+//! A turn's items for one peer are concatenated into one batch: one `Vec` and one channel item for each turn. Batches
+//! of a link arrive in order, and none is lost. So a peer's replica of our interest equals our last announcement, and
+//! the publishes of a connection reach every core in the order in which they were sent.
 
 mod item;
 
@@ -12,50 +12,50 @@ use crate::{config::memory, engine::subscriptions::PEERS_MAX, protocol::channel:
 
 use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
 pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
-#[cfg_attr(not(feature = "nats"), allow(unused_imports))] // the bridge says it
+#[cfg_attr(not(feature = "nats"), allow(unused_imports))] // only the bridge uses these
 pub(crate) use self::item::{put_absent, put_accepted, put_delivery, put_refused, put_wide};
 
-/// A batch that the link has not taken grows to this size, in bytes, and by what is left of a full turn; then the link is
-/// congested, and messages that need it wait.
+/// A batch that the link has not taken grows up to this size, in bytes, and by the rest of a full turn. Then the link
+/// is congested, and messages that need it wait.
 pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(BATCH_BYTES_MAX <= memory::BATCH_BYTES);
 
-/// A batch for the bridge is closed when it has reached this size, in bytes, and another one begun: when there is no room
-/// for all of them, whole batches are dropped.
+/// A batch for the bridge that has reached this size, in bytes, is complete, and another one begins. If there is no
+/// room for all of them, whole batches are dropped.
 pub(crate) const BRIDGE_BATCH_BYTES: usize = 16 * 1024;
 
-/// What a peer that is absent has answered: everything, so that nobody waits for it.
+/// The answer of an absent peer: everything, so that nothing waits for it.
 const ALL: u64 = u64::MAX;
 
 /// One peer, as this core sees it.
 #[derive(Debug, Default)]
 struct Peer {
-    /// What it will be told at the end of the turn.
+    /// The items that it gets at the end of the turn.
     batch: Vec<u8>,
-    /// How many of our interests it has answered.
+    /// The number of our interests that it has answered.
     answered: u64,
-    /// How many of its interests have reached us.
+    /// The number of its interests that have reached us.
     heard: u64,
-    /// Whether it is still to be told `heard`.
+    /// Whether we still have to send it `heard`.
     owes_answer: bool,
-    /// Where the answer in `batch` begins, if there is one. A later answer takes its place, so that answers do not make a
-    /// batch grow that the link does not take: that it stands before what was published since says nothing wrong, for the
-    /// peer acts on it when it has the whole batch or more.
+    /// Where the answer in `batch` begins, if there is one. A later answer replaces it, so that answers do not make a
+    /// batch grow that the link does not take. It then stands before later publishes, which is correct: the peer acts
+    /// on an answer only after it has the whole batch.
     answer_at: Option<usize>,
-    /// The same of the batch that was taken last, in case that it is given back.
+    /// `answer_at` of the last batch that was taken, in case it is given back.
     given_answer_at: Option<usize>,
 }
 
 /// A core's side of the links to all its peers.
 #[derive(Debug)]
 pub(crate) struct Relays {
-    /// By the peer's number; none for the core itself.
+    /// By the peer's number; `None` for the core itself.
     peers: Vec<Option<Peer>>,
-    /// Interests that were sent to every peer so far.
+    /// The number of interests that were sent to every peer so far.
     announced: u64,
-    /// A bit for each peer whose batch is over `batch_bytes_max`, and for the bridge if it has not taken its interest; the
-    /// core's own when it has told that it is stopping.
+    /// A bit for each peer whose batch is over `batch_bytes_max`, and for the bridge if it has not taken its interest.
+    /// The core's own bit is set after it has announced that it is stopping.
     congested: u64,
     own_bit: u64,
     /// A bit for each peer core that may still publish.
@@ -68,11 +68,11 @@ pub(crate) struct Relays {
     bridge_bit: u64,
 }
 
-/// The bridge takes its publishes from [`Peer::batch`] as others do, but may lose some of them; interest it may not lose.
+/// The bridge takes its publishes from [`Peer::batch`] as other peers do. It may lose some of them, but no interest.
 #[derive(Debug)]
 struct Bridge {
     number: u32,
-    /// Batches of this turn that have reached [`BRIDGE_BATCH_BYTES`], oldest first. [`Peer::batch`] comes behind them.
+    /// Batches of this turn that have reached [`BRIDGE_BATCH_BYTES`], oldest first. [`Peer::batch`] comes after them.
     full: VecDeque<Vec<u8>>,
     interest: Vec<u8>,
 }
@@ -98,7 +98,7 @@ impl Relays {
         }
     }
 
-    /// Adds the bridge as one more peer, absent at first, and gives its number.
+    /// Adds the bridge as one more peer, absent at first. Returns its number.
     ///
     /// # Panics
     /// If there are [`PEERS_MAX`] already.
@@ -111,7 +111,7 @@ impl Relays {
         number
     }
 
-    /// Whether there is anybody to be told of interest.
+    /// Whether there is a peer to which interest must be announced.
     pub(crate) fn has_peers(&self) -> bool {
         self.peers.len() > 1
     }
@@ -127,33 +127,33 @@ impl Relays {
         bridge.is_some_and(|peer| peer.answered == ALL)
     }
 
-    /// What the bridge is to be told of our interest at the end of a turn, if anything.
+    /// Takes the interest for the bridge at the end of a turn, if there is any.
     pub(crate) fn take_interest(&mut self) -> Option<Vec<u8>> {
         let interest = &mut self.bridge.as_mut()?.interest;
         self.congested &= !self.bridge_bit;
         (!interest.is_empty()).then(|| std::mem::take(interest))
     }
 
-    /// The bridge has too much interest to take in already: this goes on growing.
+    /// Takes back interest that the bridge cannot take yet. It goes on growing.
     pub(crate) fn give_back_interest(&mut self, interest: Vec<u8>) {
         let Some(bridge) = &mut self.bridge else { return };
         bridge.interest = interest;
         self.congested |= self.bridge_bit;
     }
 
-    /// The bytes that an interest takes in each batch.
+    /// The bytes of an interest in each batch.
     pub(crate) fn interest_len(&self, name: &[u8]) -> usize {
         if self.has_peers() { interest_len(name) } else { 0 }
     }
 
-    /// Tells every peer of our interest, and gives the number that [`Relays::live`] must reach until it is live.
+    /// Announces our interest to every peer. It is live when [`Relays::live`] has reached the returned number.
     pub(crate) fn announce(&mut self, name: &[u8], kind: Kind) -> u64 {
         self.tell_interest(INTEREST, name, kind);
         self.announced += 1;
         self.announced
     }
 
-    /// Tells every peer that our last subscriber is gone, and gives the bytes that this takes in each batch.
+    /// Tells every peer that our last subscriber is gone. Returns the bytes that this takes in each batch.
     pub(crate) fn withdraw(&mut self, name: &[u8], kind: Kind) -> usize {
         self.tell_interest(NO_INTEREST, name, kind);
         self.interest_len(name)
@@ -169,12 +169,13 @@ impl Relays {
         }
     }
 
-    /// How many cores there are, this one too: all numbers but the bridge's, which is the last.
+    /// The number of cores, including this one. The bridge has the next number.
     pub(crate) fn cores(&self) -> usize {
         self.bridge.as_ref().map_or(self.peers.len(), |bridge| bridge.number as usize)
     }
 
-    /// All interests up to this number are in the tables of the other cores, whether the bridge has answered or not.
+    /// The number up to which all interests are in the tables of the other cores, whether the bridge has answered or
+    /// not.
     pub(crate) fn known(&self) -> u64 {
         self.peers[..self.cores()].iter().flatten().map(|peer| peer.answered).min().unwrap_or(ALL)
     }
@@ -195,12 +196,12 @@ impl Relays {
             && let Some(bridge) = &mut self.bridge
             && bridge.number == peer
         {
-            // The next one will be as large: it is not to grow step by step.
+            // The next batch will be as large, so it gets its capacity at once.
             bridge.full.push_back(std::mem::replace(batch, Vec::with_capacity(BRIDGE_BATCH_BYTES + frame.len())));
         }
     }
 
-    /// A peer's interest has reached our replica: it is answered at the end of the turn.
+    /// Notes that a peer's interest has reached our replica. The turn's end answers it.
     pub(crate) fn heard_interest(&mut self, peer: u32) {
         if let Some(peer) = &mut self.peers[peer as usize] {
             peer.heard += 1;
@@ -208,25 +209,25 @@ impl Relays {
         }
     }
 
-    /// A peer has answered.
+    /// Notes a peer's answer.
     pub(crate) fn answered(&mut self, peer: u32, count: u64) {
         if let Some(peer) = &mut self.peers[peer as usize] {
             peer.answered = count;
         }
     }
 
-    /// A peer is not to be waited for until it answers again.
+    /// Lets nothing wait for a peer until it answers again.
     pub(crate) fn absent(&mut self, peer: u32) {
         self.answered(peer, ALL);
     }
 
-    /// All interests up to this number are live: every peer has answered them.
+    /// The number up to which all interests are live: every peer has answered them.
     pub(crate) fn live(&self) -> u64 {
         self.peers.iter().flatten().map(|peer| peer.answered).min().unwrap_or(ALL)
     }
 
-    /// What is to be sent to a peer at the end of a turn, if anything. When the link is full, give it back. For the bridge
-    /// there may be more than one batch.
+    /// Takes the batch for a peer at the end of a turn, if there is one. If the link is full, give the batch back. For
+    /// the bridge there may be more than one batch.
     pub(crate) fn take(&mut self, peer: u32) -> Option<Vec<u8>> {
         if let Some(bridge) = &mut self.bridge
             && bridge.number == peer
@@ -249,7 +250,7 @@ impl Relays {
         (!entry.batch.is_empty()).then(|| std::mem::take(&mut entry.batch))
     }
 
-    /// The link to a peer is full: its batch goes on growing.
+    /// Takes back a batch that did not fit into its link. It goes on growing.
     pub(crate) fn give_back(&mut self, peer: u32, batch: Vec<u8>) {
         let Some(entry) = &mut self.peers[peer as usize] else { return };
         if batch.len() > self.batch_bytes_max {
@@ -259,35 +260,36 @@ impl Relays {
         entry.answer_at = entry.given_answer_at.take();
     }
 
-    /// Tells the other cores that nothing more is published here: publishers must wait until [`Relays::let_go`].
+    /// Announces to the other cores that this core publishes nothing more. Publishers must wait until
+    /// [`Relays::let_go`].
     pub(crate) fn tell_stopping(&mut self) {
         self.congested |= self.own_bit;
         let cores = self.cores();
         self.peers[..cores].iter_mut().flatten().for_each(|peer| peer.batch.push(STOPPING));
     }
 
-    /// Nobody needs to wait any more because this core is stopping.
+    /// Ends the wait of publishers on a stopping core.
     pub(crate) fn let_go(&mut self) {
         self.congested &= !self.own_bit;
     }
 
-    /// A peer core publishes nothing any more.
+    /// Notes that a peer core publishes nothing any more.
     pub(crate) fn has_stopped(&mut self, peer: u32) {
         self.publishing &= !(1 << peer);
     }
 
-    /// Whether no other core publishes any more.
+    /// Whether all other cores have stopped publishing.
     pub(crate) fn have_all_stopped(&self) -> bool {
         self.publishing == 0
     }
 
-    /// A bit for each link that is so far behind that what needs it must wait.
+    /// A bit for each congested link: messages that need it must wait.
     pub(crate) fn congested(&self) -> u64 {
         self.congested
     }
 
-    /// The links that a publish needs to reach these peers. The bridge never makes a publish wait. A core that is stopping
-    /// publishes nothing.
+    /// The links that a publish to these peers needs. The bridge never makes a publish wait. The core's own bit makes
+    /// all publishes wait while it is stopping.
     pub(crate) fn links_of_publish(&self, peers: u64) -> u64 {
         (peers & !self.bridge_bit) | self.own_bit
     }
@@ -297,12 +299,12 @@ impl Relays {
         !self.own_bit
     }
 
-    /// Whether new interest, or the end of one, must wait.
+    /// Whether new interest, or its end, must wait.
     pub(crate) fn is_congested_for_interest(&self) -> bool {
         self.congested & self.links_of_interest() != 0
     }
 
-    /// Whether a peer is still to be told something.
+    /// Whether a peer still has to get a batch or an answer.
     pub(crate) fn has_batches(&self) -> bool {
         self.peers.iter().flatten().any(|peer| peer.owes_answer || !peer.batch.is_empty())
             || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty() || !bridge.full.is_empty())

@@ -1,7 +1,6 @@
-//! Who gets what: a message that is published goes into the outboxes of its subscribers, and to the peers that are
-//! interested.
+//! Routing: a published message goes into the outboxes of its subscribers, and to the interested peers.
 //!
-//! The router knows channels, subscribers and slots. It does not know who is in a slot, for how long, or why:
+//! The router knows channels, subscribers and slots. It knows nothing of the connection in a slot or of its deadlines:
 //! [`crate::engine::sessions`] does.
 
 mod admission;
@@ -30,7 +29,7 @@ pub(crate) use self::{
     work::{SHARE_UNITS, Work},
 };
 
-/// A turn that has collected this many bytes is flushed before more is read, so that it stays in the cache.
+/// After this many collected bytes the core flushes before it reads more, so that the turn's bytes stay in the cache.
 pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(TURN_BYTES_MAX <= memory::TURN_BYTES);
@@ -45,16 +44,16 @@ pub(crate) struct Router {
     in_flight: InFlight,
     resolved: Resolved,
     recent: Recent,
-    /// Counts the channels that were resolved.
+    /// The number of resolutions of channels so far.
     resolutions: u64,
     run: Option<Run>,
     last_head: LastHead,
     lingering: Lingering,
-    /// Bytes of frames since the last flush that peers alone get, so that the turn's buffer does not hold them.
+    /// Bytes of frames since the last flush that only peers get. The turn's buffer does not hold them.
     passed_on: usize,
     /// Messages published: once for each channel named.
     published: u64,
-    /// Messages delivered: once for each subscription that a publish met.
+    /// Messages delivered: once for each matching subscription.
     delivered: u64,
 }
 
@@ -83,12 +82,12 @@ impl Router {
         }
     }
 
-    /// Whether the turn should be flushed, and the batches for peers taken, before more is read.
+    /// Whether the core should flush, and hand over the batches for peers, before it reads more.
     pub(crate) fn is_full(&self) -> bool {
         self.outboxes.turn_len() + self.passed_on >= TURN_BYTES_MAX || self.outboxes.has_long_chain()
     }
 
-    /// Whether input waits: for a flush, or because the turn has done enough.
+    /// Whether input must wait: for a flush, or because the turn has done enough.
     pub(crate) fn must_stop(&self) -> bool {
         self.is_full() || self.work.is_at_limit()
     }
@@ -98,13 +97,14 @@ impl Router {
         self.outboxes.is_dirty() || self.run.is_some()
     }
 
-    /// The outboxes are complete, and a flush follows.
+    /// Completes the outboxes before a flush.
     pub(crate) fn begin_flush(&mut self) {
         self.apply_run();
         self.work.write(self.outboxes.dirty_len());
         if self.is_full() {
-            // A turn of many publishers goes on after this flush. A subscriber that reads as fast as they publish must not
-            // wait for the next poll: its backlog would pass the limit. It costs a system call for each stalled one.
+            // A turn of many publishers goes on after this flush. A subscriber that reads as fast as they publish must
+            // not wait for the next poll, or its backlog would exceed the limit. The retry costs one system call for
+            // each stalled subscriber.
             self.outboxes.retry();
         }
         self.passed_on = 0;
@@ -115,12 +115,12 @@ impl Router {
         (self.published, self.delivered)
     }
 
-    /// Whether a link to a peer is congested, or this core has said that it publishes nothing more.
+    /// Whether a link to a peer is congested, or this core has announced that it publishes nothing more.
     pub(crate) fn is_congested(&self) -> bool {
         self.relays.congested() != 0
     }
 
-    /// The links that a publish to these checked channels needs and that are congested.
+    /// The congested links that a publish to these checked channels needs.
     pub(crate) fn links_of_publish<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) -> u64 {
         match self.relays.congested() {
             0 => 0,
@@ -134,36 +134,36 @@ impl Router {
         self.relays.links_of_publish(self.resolved.peers)
     }
 
-    /// The links that a subscription to this checked name needs: none if the peers know of it.
+    /// The links that a subscription to this checked name needs: none if the peers know the name already.
     pub(crate) fn links_of_subscription(&self, name: &[u8], kind: Kind) -> u64 {
         if self.subscriptions.is_announced(name, kind) { 0 } else { self.relays.links_of_interest() }
     }
 
-    /// Units of work so far with the writes, also those that the next flush will make if they are for many audiences. More
-    /// messages for the same audience make no more writes.
+    /// Units of work so far, including the writes. The writes of the next flush count, too, if they are for many
+    /// audiences: more messages for the same audience cause no more writes.
     pub(crate) fn work_with_writes(&self) -> u64 {
         self.work.with_writes(self.outboxes.dirty_len())
     }
 }
 
-/// For tests: what must hold between turns.
+/// For tests: the invariants between two turns.
 #[cfg(any(test, feature = "fuzz"))]
 impl Router {
     pub(crate) fn invariants(&self) {
         self.subscriptions.invariants();
         self.recent.iter().chain([&self.resolved]).for_each(|resolved| self.check_resolved(resolved));
         self.outboxes.invariants();
-        assert!(!self.unfinished.is_cut(), "nobody goes on with a message");
+        assert!(!self.unfinished.is_cut(), "a cut message has nobody to continue it");
     }
 
-    /// Asserts that nothing is left of all the connections that there were.
+    /// Asserts that the closed connections have left nothing behind.
     pub(crate) fn assert_empty(&self) {
         assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
         assert_eq!(self.outboxes.segments(), 0);
         assert!(self.lingering.is_empty() && self.unfinished.is_empty() && !self.relays.has_batches());
     }
 
-    /// Makes links full earlier.
+    /// Lowers the limit at which links are congested.
     pub(crate) fn set_batch_bytes_max(&mut self, bytes: usize) {
         self.relays.batch_bytes_max = bytes;
     }

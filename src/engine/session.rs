@@ -1,4 +1,4 @@
-//! The protocol state of one connection: 32 bytes while it is idle, whatever it has done before.
+//! The protocol state of one connection: 32 bytes while it is idle, even after much activity.
 
 use tungstenite::protocol::frame::coding::Data;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Where a connection is in its life. It only moves forward.
+/// The phase of a connection's life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// It speaks HTTP, and may upgrade.
@@ -20,71 +20,71 @@ pub(crate) enum Phase {
     Open,
     /// Our close frame is in the outbox or sent; we wait for the peer's, and ignore its messages.
     Closing,
-    /// Nothing of what it sends is read any more; when the outbox is empty our side is shut, and we wait for its end so
-    /// that the last bytes are not lost to a reset.
+    /// We ignore its input. When the outbox is empty we shut our side, and wait for the peer's end so that a reset does
+    /// not destroy the last bytes.
     Lingering,
-    /// Both sides have said goodbye: it is over when the outbox is empty.
+    /// Both sides have closed: the connection is over when its outbox is empty.
     Ended,
-    /// It is over: its slot waits to be reaped, and nothing may be sent to it any more.
+    /// The connection is over: its slot waits to be reaped, and nothing more may be sent to it.
     Over,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Tells this connection from those that had its slot before.
+    /// Distinguishes this connection from earlier ones in its slot.
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
     flags: Flags,
-    /// What it may do.
+    /// The permissions of the connection.
     pub(crate) grant: Grant,
-    /// How it is sent messages once it has upgraded.
+    /// The encoding of its output after the upgrade.
     pub(crate) encoding: Encoding,
-    /// The bytes of `incoming` that the hub has counted, see `Sessions::recount`.
+    /// The bytes of `incoming` that are in the sum of kept bytes, see `Sessions::recount`.
     pub(crate) counted: u32,
-    /// What it has used of the core lately.
+    /// The work that it has caused recently.
     pub(crate) share: Share,
-    /// The entry in the core's timers that counts, see `Sessions::schedule`.
+    /// Its valid entry in the core's timers, see `Sessions::schedule`.
     pub(crate) next_look: Option<Look>,
-    /// When something was heard of it; in HTTP, when the running request began; when it closes, since when. In
-    /// milliseconds for which the core has run, and even: it is odd when the peer was pinged since, see
+    /// When the peer was last heard; in HTTP, when the current request began; while it closes, when that began. In
+    /// milliseconds for which the core has run. The number is even, or odd if the peer was pinged since, see
     /// [`Session::ask`].
     pub(crate) heard: u64,
-    /// What has not been received whole yet. `None` while there is nothing: an idle connection owns no buffer.
+    /// Unfinished input. `None` if there is none: an idle connection owns no buffer.
     pub(crate) incoming: Option<Box<Incoming>>,
 }
 
-/// What a connection has used of its core in a window of time, as `router/work.rs` counts it: the window's number in the upper
-/// bits, and steps in the lower ones.
+/// The work that a connection has caused in a window of time, as counted by `router/work.rs`: the window's number in
+/// the upper bits, and steps in the lower ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Share(u16);
 
 impl Share {
-    /// Windows are told apart from this many others, and those of long ago are not.
+    /// Windows are numbered modulo this, so very old ones cannot be distinguished.
     const WINDOWS: u64 = 64;
     const STEPS_MAX: u64 = u16::MAX as u64 / Self::WINDOWS;
 
-    /// What was used in this window.
+    /// The steps of this window.
     pub(crate) fn steps(self, window: u64) -> u64 {
         let (of, steps) = (u64::from(self.0) / (Self::STEPS_MAX + 1), u64::from(self.0) % (Self::STEPS_MAX + 1));
         if of == window % Self::WINDOWS { steps } else { 0 }
     }
 
-    /// Uses so many steps more in this window, which then may be more than are told apart.
+    /// Adds steps to this window, up to [`Self::STEPS_MAX`].
     pub(crate) fn add(&mut self, window: u64, steps: u64) {
         let steps = self.steps(window).saturating_add(steps).min(Self::STEPS_MAX);
         self.0 = (window % Self::WINDOWS * (Self::STEPS_MAX + 1) + steps) as u16;
     }
 }
 
-/// A small number that stands for what a connection may do. Everybody has the same today. What depends on it is kept for
-/// the grant, and never serves a connection that has another.
+/// A small number for a set of permissions. Today all connections have the same. A result that depends on permissions
+/// is stored with its grant, and never used for a connection with another grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grant(u16);
 
 #[cfg(test)]
 impl Grant {
-    /// A grant that nobody has.
+    /// A grant that no connection has.
     pub(crate) const OTHER: Self = Self(1);
 }
 
@@ -110,11 +110,11 @@ impl Flags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) slot: Slot,
-    /// Something that it was to be sent was given up, so what it got is no whole: it is reset.
+    /// A part of its output was dropped, so the connection ends with a reset.
     pub(crate) is_cut: bool,
 }
 
-/// What was received of something unfinished.
+/// The received part of unfinished input.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     /// Before the upgrade.
@@ -123,18 +123,18 @@ pub(crate) enum Incoming {
     WebSocket(Fragments),
 }
 
-/// An HTTP request that is not whole.
+/// An incomplete HTTP request.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// How the connection has come in. It is forgotten when the connection upgrades.
+    /// The origin of the connection. It is dropped when the connection upgrades.
     pub(crate) arrival: Arrival,
     /// Bytes of a head.
     pub(crate) partial: Vec<u8>,
-    /// How far `partial` was looked at.
+    /// How far `partial` was scanned.
     pub(crate) progress: HeadProgress,
     /// The body that is being received.
     pub(crate) body: Option<Body>,
-    /// Whether one was answered before: the wait for the next is idleness, not a late handshake.
+    /// Whether an earlier request was answered: then the connection may be idle, and its handshake is not late.
     pub(crate) is_reused: bool,
 }
 
@@ -148,7 +148,7 @@ pub(crate) struct Body {
     pub(crate) persistence: Persistence,
 }
 
-/// What a body is for: a number that means something to the application alone.
+/// The purpose of a body: a number that only the application understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint(pub(crate) u8);
 
@@ -164,20 +164,20 @@ pub(crate) enum Framing {
 /// Unfinished WebSocket input.
 #[derive(Debug)]
 pub(crate) struct Fragments {
-    /// When its first byte came, in milliseconds for which the core has run: nothing that follows moves it.
+    /// When its first byte came, in milliseconds for which the core has run. Later bytes do not move it.
     pub(crate) since: u64,
-    /// Bytes of a frame that is not whole, or of several when they are kept for later.
+    /// Bytes of an incomplete frame, or of several frames that are kept for later.
     pub(crate) partial: Vec<u8>,
     /// The payloads of a fragmented message so far.
     pub(crate) message: Vec<u8>,
-    /// What the fragmented message is; `None` while there is none.
+    /// The type of the fragmented message; `None` if there is none.
     pub(crate) kind: Option<Data>,
     /// Whether its text is UTF-8 so far.
     pub(crate) utf8: Utf8,
 }
 
 impl Session {
-    /// A connection that was just accepted.
+    /// The session of a newly accepted connection.
     pub(crate) fn new(generation: u32, arrival: Arrival, now: u64) -> Self {
         let (partial, progress) = (Vec::new(), HeadProgress::default());
         let request = Request { arrival, partial, progress, body: None, is_reused: false };
@@ -196,7 +196,7 @@ impl Session {
         }
     }
 
-    /// Whether it is not read: its next message waits until a link has room, or the last one is not finished.
+    /// Whether the connection is not read now: its next message waits for a link, or its last one is not finished.
     pub(crate) fn is_paused(&self) -> bool {
         self.flags.has(Flags::PAUSED)
     }
@@ -205,7 +205,7 @@ impl Session {
         self.flags.set(Flags::PAUSED, is_paused);
     }
 
-    /// Whether the kept input may hold whole frames or requests, which come before more is read.
+    /// Whether the kept input may contain complete frames or requests, which come before new input.
     pub(crate) fn has_more(&self) -> bool {
         self.flags.has(Flags::MORE)
     }
@@ -214,7 +214,7 @@ impl Session {
         self.flags.set(Flags::MORE, has_more);
     }
 
-    /// Whether bytes that were queued for it were given up.
+    /// Whether queued bytes were dropped.
     pub(crate) fn is_cut(&self) -> bool {
         self.flags.has(Flags::CUT)
     }
@@ -223,12 +223,12 @@ impl Session {
         self.flags.set(Flags::CUT, is_cut);
     }
 
-    /// Whether it is over the limit of connections, so that one request of it is read.
+    /// Whether it is over the limit of connections, so that only one request is read.
     pub(crate) fn is_reserved(&self) -> bool {
         matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.arrival.is_reserved)
     }
 
-    /// Whether its first request is not whole yet.
+    /// Whether its first request is not complete yet.
     pub(crate) fn is_new(&self) -> bool {
         self.phase == Phase::Http
             && !matches!(
@@ -237,25 +237,27 @@ impl Session {
             )
     }
 
-    /// For how long nothing was heard of it, in milliseconds.
+    /// How long the peer has been silent, in milliseconds.
     pub(crate) fn silent(&self, now: u64) -> u64 {
         now.saturating_sub(self.heard & !1)
     }
 
-    /// The peer gets a ping now. When it is the first since something was heard of it, its silence counts as no more than
-    /// `ping_interval`: what came before that nobody has asked about. Costs no field, and nothing when it answers.
+    /// Notes that the peer gets a ping now. If this is the first one since the peer was heard, its silence counts as
+    /// `ping_interval` at most: it was not pinged during an earlier silence. This needs no field of its own, and no
+    /// work when the peer answers.
     pub(crate) fn ask(&mut self, now: u64, ping_interval: u64) {
         if !self.is_asked() {
             self.heard = now.saturating_sub(ping_interval) | 1;
         }
     }
 
-    /// Whether the peer was pinged since something was heard of it.
+    /// Whether the peer was pinged since it was last heard.
     pub(crate) fn is_asked(&self) -> bool {
         self.heard & 1 == 1
     }
 
-    /// We did not listen until now: neither silence nor an unfinished message counts for that time.
+    /// Notes that the core did not read the connection until now: this time counts neither as silence nor for an
+    /// unfinished message.
     pub(crate) fn excuse(&mut self, now: u64) {
         let silent = self.silent(now);
         if let Some(fragments) = self.fragments() {
@@ -264,7 +266,7 @@ impl Session {
         self.heard = now;
     }
 
-    /// The WebSocket input that is unfinished, if there is any.
+    /// The unfinished WebSocket input, if there is any.
     pub(crate) fn fragments(&mut self) -> Option<&mut Fragments> {
         match self.incoming.as_deref_mut() {
             Some(Incoming::WebSocket(fragments)) => Some(fragments),
@@ -272,7 +274,7 @@ impl Session {
         }
     }
 
-    /// Room for unfinished WebSocket input, of which the first byte comes now if there is none.
+    /// The unfinished WebSocket input. If there is none, it begins now.
     pub(crate) fn fragments_mut(&mut self, now: u64) -> &mut Fragments {
         if self.fragments().is_none() {
             let (partial, message) = (Vec::new(), Vec::new());
@@ -282,12 +284,12 @@ impl Session {
         self.fragments().expect("it was just made")
     }
 
-    /// Whether it is open, not paused, and nothing is unfinished.
+    /// Whether it is open, not paused, and without unfinished input.
     pub(crate) fn is_plain(&self) -> bool {
         self.phase == Phase::Open && self.incoming.is_none() && !self.is_paused()
     }
 
-    /// Takes the bytes that were kept of unfinished input.
+    /// Takes the kept bytes of unfinished input.
     pub(crate) fn take_partial(&mut self) -> Vec<u8> {
         match self.incoming.as_deref_mut() {
             Some(Incoming::WebSocket(fragments)) => std::mem::take(&mut fragments.partial),
@@ -296,7 +298,7 @@ impl Session {
         }
     }
 
-    /// Keeps bytes of input; there must be none kept already.
+    /// Keeps bytes of input. None may be kept already.
     pub(crate) fn put_partial(&mut self, bytes: &[u8], now: u64) {
         let partial = match self.incoming.as_deref_mut() {
             Some(Incoming::Http(request)) => &mut request.partial,
@@ -306,14 +308,14 @@ impl Session {
         partial.extend_from_slice(bytes);
     }
 
-    /// Gives the room for unfinished input back when there is none.
+    /// Frees the buffers for unfinished input if there is none.
     pub(crate) fn tidy(&mut self) {
         if self.fragments().is_some_and(|fragments| fragments.partial.is_empty() && fragments.kind.is_none()) {
             self.incoming = None;
         }
     }
 
-    /// The memory that unfinished input takes, in bytes.
+    /// The memory of unfinished input, in bytes.
     pub(crate) fn incoming_bytes(&self) -> usize {
         let Some(incoming) = self.incoming.as_deref() else { return 0 };
         let buffers = match incoming {
@@ -325,7 +327,7 @@ impl Session {
         size_of::<Incoming>() + buffers
     }
 
-    /// Since when input is unfinished, if any is.
+    /// When the unfinished input began, if there is any.
     pub(crate) fn incoming_since(&self) -> Option<u64> {
         self.incoming.as_deref().map(|incoming| match incoming {
             Incoming::WebSocket(fragments) => fragments.since,
@@ -339,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_of_its_window_and_stays_at_its_most() {
+    fn a_share_counts_for_its_window_only_and_stops_at_its_maximum() {
         let mut share = Share::default();
         share.add(63, 700);
         share.add(63, 100);

@@ -1,6 +1,6 @@
-//! Who is connected, until when, and whether a connection is read now.
+//! The connections of a core: their state, their deadlines, and whether they are read now.
 //!
-//! The sessions know slots and the time. They do not know channels or outboxes: [`crate::engine::router`] does.
+//! Sessions know slots and the time. They know nothing of channels or outboxes: [`crate::engine::router`] does.
 
 mod keepers;
 mod paused;
@@ -23,12 +23,12 @@ use crate::engine::{
 pub(crate) use self::keepers::Keepers;
 use self::{paused::Paused, schedule::Schedule};
 
-/// A connection that has made more work than this within a window is read behind those that have not, in units of
+/// A connection that has caused more work than this within a window is read behind the others, in units of
 /// [`crate::engine::router::work`].
 const HEAVY_UNITS: u64 = 128 * 1024;
-/// The windows in which that is counted, as a power of two of milliseconds: 64 ms.
+/// The length of these windows, as a power of two of milliseconds: 64 ms.
 const WINDOW_SHIFT: u32 = 6;
-/// A session's share counts in steps of so many units.
+/// A session's share is counted in steps of this many units.
 const STEP_UNITS: u64 = 512;
 
 /// The sessions of one core, by slot.
@@ -41,18 +41,18 @@ pub(crate) struct Sessions {
     schedule: Schedule,
     paused: Paused,
     keepers: Keepers,
-    /// What sessions keep of unfinished input, in bytes.
+    /// Bytes of unfinished input that sessions keep.
     incoming_bytes: usize,
     /// [`HEAVY_UNITS`], but for tests.
     heavy_units: u64,
-    /// Connections that are over, for [`Sessions::reap`].
+    /// Connections that have ended, for [`Sessions::reap`].
     over: Vec<Slot>,
-    /// Connections whose sending side is to be shut, for [`Sessions::take_shut`].
+    /// Connections whose sending side the core must shut, for [`Sessions::take_shut`].
     shut: Vec<Slot>,
 }
 
 impl Sessions {
-    /// No session, at time zero. Peers have at least `grace` for what is asked of them.
+    /// No sessions, at time zero. Peers have at least `grace` to meet any deadline.
     pub(crate) fn new(grace: Duration) -> Self {
         Self {
             slab: Slab::new(),
@@ -69,8 +69,8 @@ impl Sessions {
         }
     }
 
-    /// A turn begins at this time since the core's start. Its poll was to return at `due` at the latest: if it is much
-    /// later now, the core stood still, and the sessions see an earlier time. Says whether it stood still.
+    /// Begins a turn at this time since the core's start. Its poll was due at `due` at the latest. If it is much later
+    /// now, the core stood still, and the sessions see an earlier time. Returns whether it stood still.
     pub(crate) fn begin_turn(&mut self, now: Duration, due: Duration) -> bool {
         self.now = self.clock.turn(now, due).as_millis() as u64 & !1;
         self.clock.is_late()
@@ -81,7 +81,7 @@ impl Sessions {
         self.now
     }
 
-    /// A connection was accepted.
+    /// Adds an accepted connection.
     pub(crate) fn insert(&mut self, arrival: Arrival) -> ConnectionKey {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
@@ -124,12 +124,12 @@ impl Sessions {
         self.iter().map(|(slot, _)| slot).collect()
     }
 
-    /// Room for a connection's unfinished WebSocket input, of which the first byte comes now if there is none.
+    /// A connection's unfinished WebSocket input. If there is none, it begins now.
     pub(crate) fn fragments_mut(&mut self, slot: Slot) -> &mut Fragments {
         self.slab[slot as usize].fragments_mut(self.now)
     }
 
-    /// Charges a connection with so many units of work.
+    /// Charges a connection with this many units of work.
     pub(crate) fn charge(&mut self, slot: Slot, units: u64) {
         let window = self.window();
         if let Some(session) = self.slab.get_mut(slot as usize) {
@@ -137,18 +137,18 @@ impl Sessions {
         }
     }
 
-    /// Whether a connection has made so much work of late that others are read before it.
+    /// Whether a connection has caused so much work recently that others are read before it.
     pub(crate) fn is_heavy(&self, slot: Slot) -> bool {
         self[slot].share.steps(self.window()) * STEP_UNITS > self.heavy_units
     }
 
-    /// The most work that a connection may have made and not be heavy, in units.
+    /// The most work that a connection may cause without being heavy, in units.
     pub(crate) fn light_units(&self) -> u64 {
         self.heavy_units
     }
 
-    /// Whether the first request of a connection is not whole yet. The others are read before such ones, for anybody may
-    /// connect again and again.
+    /// Whether the first request of a connection is not complete yet. Other connections are read first, because anybody
+    /// may connect again and again.
     pub(crate) fn is_new(&self, slot: Slot) -> bool {
         self[slot].is_new()
     }
@@ -157,7 +157,7 @@ impl Sessions {
         self.now >> WINDOW_SHIFT
     }
 
-    /// Nothing is left to be sent to a connection: one that only waited for that goes on to its end.
+    /// Notes that a connection's outbox is empty. A connection that only waited for this goes on to its end.
     pub(crate) fn has_sent_all(&mut self, slot: Slot) {
         let phase = &mut self.slab[slot as usize].phase;
         match phase {
@@ -170,12 +170,12 @@ impl Sessions {
         }
     }
 
-    /// Appends the connections whose sending side is to be shut now.
+    /// Appends the connections whose sending side the core must shut now.
     pub(crate) fn take_shut(&mut self, shut: &mut Vec<Slot>) {
         shut.append(&mut self.shut);
     }
 
-    /// Removes the sessions that are over.
+    /// Removes the sessions that have ended.
     pub(crate) fn reap(&mut self) -> impl Iterator<Item = Ended> {
         let Self { over, slab, .. } = self;
         over.drain(..).map(|slot| Ended { slot, is_cut: slab.remove(slot as usize).is_cut() })
@@ -196,7 +196,7 @@ impl IndexMut<Slot> for Sessions {
     }
 }
 
-/// For tests: what must hold between turns.
+/// For tests: the invariants between two turns.
 #[cfg(any(test, feature = "fuzz"))]
 impl Sessions {
     /// Whether a connection waits for a link, or is read again in the next turn.

@@ -1,9 +1,9 @@
 //! How a core names its connections.
 
-/// A connection, as its core numbers them: dense, and used again when the connection is over.
+/// The number of a connection on its core. Numbers are dense, and reused after a connection has ended.
 pub(crate) type Slot = u32;
 
-/// A connection that outlives the call that names it: its slot, and the generation that must still be there.
+/// Identifies a connection beyond the current call: its slot, and the generation that the slot must still have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectionKey {
     pub(crate) slot: Slot,

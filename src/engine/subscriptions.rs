@@ -1,4 +1,4 @@
-//! Who is subscribed to what: one core's table, and its replica of the peers' interest.
+//! One core's table of subscriptions, and its replica of the peers' interest.
 //!
 //! ```text
 //! held: by connection                audiences: by id
@@ -6,8 +6,9 @@
 //! 1: [ ]                        ┌─►              ▲
 //! 2: [ (9, 0), (7, 1) ] ────────┘    9: "a.>"   subscribers [ (slot 2, held 0) ]                    peers 0
 //! ```
-//! Each side of a subscription knows where the other is, and both lists fill a gap with their last entry. So ending one
-//! costs the same in a channel of one and of a million, and closing a connection costs what it holds.
+//! Each side of a subscription knows the place of the other one, and both lists fill a gap with their last entry. So
+//! ending a subscription costs the same in a channel of one subscriber and of a million, and the cost of closing a
+//! connection grows with its own subscriptions only.
 
 mod audiences;
 mod cost;
@@ -38,24 +39,24 @@ use self::{audiences::Audience, refusals::Refusals};
 #[cfg(test)]
 mod tests;
 
-/// Peer cores (and the bridge) that interest can be kept for: one bit each.
+/// The most peer cores (and the bridge) whose interest fits into the table: one bit each.
 pub(crate) const PEERS_MAX: u32 = u64::BITS;
 
-/// Room for the lists of this many connections is kept when nobody is subscribed (24 KiB).
+/// The capacity for lists of connections that is kept when there are no subscriptions (24 KiB).
 const SLOTS_KEPT: usize = 1024;
 
 /// A channel or pattern that has a local subscriber or an interested peer.
 ///
-/// Valid until the next call that ends a subscription or an interest; then it may stand for something else.
+/// Valid until the next call that ends a subscription or an interest. After that it may stand for another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct AudienceId(u32);
 
-/// One core's subscriptions. Cost: 24 bytes a connection with up to two, 8 more for each subscription in a channel of
-/// more than two, and about 90 bytes and the name for a channel or pattern. `cost` counts it.
+/// One core's subscriptions. Cost: 24 bytes for a connection with up to two, 8 more for each subscription in a channel
+/// of more than two, and about 90 bytes and the name for a channel or pattern. The module `cost` counts it.
 ///
-/// Names must have passed `channel::check_subscribe`, and `kind` must be what it said.
+/// Names must have passed `channel::check_subscribe`, and `kind` must be its result.
 pub(crate) struct Subscriptions {
-    /// By slot; grown to the highest slot that ever subscribed.
+    /// By slot. The list grows to the highest slot that ever subscribed.
     held: Vec<HeldList>,
     audiences: Slab<Audience>,
     /// The audiences of [`Kind::Exact`], by name.
@@ -64,22 +65,23 @@ pub(crate) struct Subscriptions {
     patterns: Patterns,
     /// Announced names that have lost their last subscriber, for `take_left`.
     left: Vec<u32>,
-    /// Subscriptions of all connections.
+    /// The number of subscriptions of all connections.
     len: usize,
-    /// Cores of the server: a name is on each of them.
+    /// The number of cores: each of them stores every name.
     cores: usize,
-    /// Bytes that the names take on this core.
+    /// The memory of the names on this core, in bytes.
     name_bytes: usize,
-    /// Audiences freed since their memory was given back last.
+    /// The number of audiences freed since the slab was last shrunk.
     freed: usize,
-    /// Bytes that each connection is charged which holds more than `HELD_INLINE`. Of the others it is summed up when asked.
+    /// The charge of each connection with more than `HELD_INLINE` subscriptions, in bytes. For the others it is summed
+    /// up when needed.
     charged: HashMap<Slot, u32, RandomState>,
-    /// How many patterns of each deep shape a connection holds. It may hold few such shapes, and most hold none.
+    /// How many patterns of each deep shape a connection holds. Most connections hold none.
     deep_held: BTreeMap<(Slot, Shape), u32>,
     refusals: Refusals,
 }
 
-/// Inline for up to two, which is what most connections hold: an idle one owns no allocation here.
+/// Inline for up to two, which most connections do not exceed: an idle one has no allocation here.
 type HeldList = SmallVec<[Held; HELD_INLINE]>;
 const HELD_INLINE: usize = 2;
 
@@ -98,24 +100,24 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    /// The connection that is subscribed.
+    /// The subscribed connection.
     pub(crate) fn slot(self) -> Slot {
         self.slot
     }
 }
 
-/// What [`Subscriptions::subscribe`] did.
+/// The result of [`Subscriptions::subscribe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscribed {
-    /// What the connection is subscribed to.
+    /// The audience that the connection is in.
     pub(crate) audience: AudienceId,
-    /// False: it was already, and nothing changed (PROTOCOL.md §2: "twice is once").
+    /// False if the connection was already subscribed, so that nothing changed (PROTOCOL.md §2: "twice is once").
     pub(crate) new: bool,
     /// The core's count for this name went from 0 to 1: its peers need to know.
     pub(crate) first: bool,
 }
 
-/// What [`Subscriptions::unsubscribe`] did.
+/// The result of [`Subscriptions::unsubscribe`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unsubscribed {
     /// The core's count for this name went from 1 to 0: its peers need to know.
@@ -142,8 +144,8 @@ impl Subscriptions {
         }
     }
 
-    /// Subscribes a connection. Cost: one lookup, and a scan of the connection's or the audience's list, whichever is
-    /// the shorter.
+    /// Subscribes a connection. Cost: one lookup, and a scan of the shorter one of the connection's and the audience's
+    /// list.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Subscribed {
         if self.held.len() <= slot as usize {
             self.held.resize_with(slot as usize + 1, HeldList::new);
@@ -182,13 +184,13 @@ impl Subscriptions {
         Some(Unsubscribed { last })
     }
 
-    /// Ends all that a connection holds, and calls `last` for each name for which the core's count went from 1 to 0.
-    /// The slot may then be used for another connection. Cost: by what it holds.
+    /// Ends all subscriptions of a connection, and calls `last` for each name for which the core's count went from 1 to
+    /// 0. After that another connection may use the slot. The cost grows with the number of its subscriptions.
     pub(crate) fn close(&mut self, slot: Slot, last: &mut dyn FnMut(&[u8], Kind)) {
         let Some(list) = self.held.get_mut(slot as usize) else { return };
         let list = std::mem::take(list);
         self.clear_charge(slot);
-        // The last one first: an audience that this connection alone has filled is then emptied without moves.
+        // From the last to the first: so an audience that only this connection has filled becomes empty without moves.
         for held in list.into_iter().rev() {
             if self.leave(held) {
                 let audience = &self.audiences[held.audience as usize];
@@ -204,31 +206,31 @@ impl Subscriptions {
 
 /// Counts.
 impl Subscriptions {
-    /// Whether a connection is subscribed to this very name; a pattern that matches it does not count.
+    /// Whether a connection is subscribed to exactly this name. A pattern that matches it does not count.
     #[cfg(test)]
     pub(crate) fn is_subscribed(&self, slot: Slot, name: &[u8], kind: Kind) -> bool {
         self.lookup(name, kind).is_some_and(|id| self.position(slot, id).is_some())
     }
 
-    /// The subscriptions that a connection holds.
+    /// The number of a connection's subscriptions.
     pub(crate) fn count(&self, slot: Slot) -> usize {
         self.held.get(slot as usize).map_or(0, SmallVec::len)
     }
 
-    /// The subscriptions of all connections of this core.
+    /// The number of subscriptions of all connections of this core.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The channels and patterns with a local subscriber or an interested peer.
+    /// The number of channels and patterns with a local subscriber or an interested peer.
     pub(crate) fn audiences(&self) -> usize {
         self.audiences.len()
     }
 
-    /// Checks what must always hold. Cost: everything, several times.
+    /// Checks the invariants. Cost: visits the whole table several times.
     ///
     /// # Panics
-    /// If it does not hold.
+    /// If one of them does not hold.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn invariants(&self) {
         for (slot, list) in self.held.iter().enumerate() {
@@ -258,7 +260,7 @@ impl Subscriptions {
 }
 
 impl Subscriptions {
-    /// Where in the connection's list this audience is.
+    /// The position of this audience in the connection's list.
     fn position(&self, slot: Slot, id: u32) -> Option<usize> {
         let list = self.held.get(slot as usize)?;
         let subscribers = &self.audiences[id as usize].subscribers;
@@ -269,13 +271,14 @@ impl Subscriptions {
         }
     }
 
-    /// Ends the audience's side of a subscription whose other side is gone already. True if it was the last.
+    /// Ends the audience's side of a subscription, after the connection's side was removed. Returns true if it was the
+    /// last subscriber.
     fn leave(&mut self, Held { audience, index }: Held) -> bool {
         let entry = &mut self.audiences[audience as usize];
         let subscribers = &mut entry.subscribers;
         subscribers.swap_remove(index as usize);
         if let Some(moved) = subscribers.get(index as usize) {
-            // This is another connection: one has only one place in an audience.
+            // This is another connection: each connection has only one place in an audience.
             self.held[moved.slot as usize][moved.held as usize].index = index;
         }
         slim(subscribers);
@@ -288,8 +291,8 @@ impl Subscriptions {
     }
 }
 
-/// Gives back the memory of a list that has become much emptier, in time that its removals have paid for: the next
-/// change of size is a quarter of the list away.
+/// Frees the spare memory of a list that has become much emptier. The removals before have paid for this: the next
+/// change of capacity is a quarter of the list away.
 fn slim<A: smallvec::Array>(list: &mut SmallVec<A>) {
     if list.spilled() && list.len() <= list.capacity() / 4 {
         list.grow(2 * list.len());

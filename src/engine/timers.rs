@@ -1,12 +1,11 @@
-//! One core's deadlines: a wheel of coarse ticks. It never reads a clock; time is what the caller says since the core
-//! started.
+//! One core's deadlines: a wheel of coarse ticks. It reads no clock: the caller passes the time since the core's start.
 
 use std::{num::NonZeroU16, time::Duration};
 
 use crate::config::memory;
 
-/// How late a deadline may be noticed. Pings, idle and handshake timeouts are seconds; a coarse tick lets the deadlines
-/// of thousands of connections share a wake-up.
+/// How late a deadline may be noticed. Intervals of pings, idle and handshake timeouts are seconds. With a coarse tick
+/// the deadlines of thousands of connections share a wake-up.
 const TICK_MILLIS: u64 = 32;
 
 /// Ticks around the wheel: 65.5 s, so that the default idle timeout of 60 s is noted once. 48 KiB a core.
@@ -14,19 +13,19 @@ const BUCKETS: u64 = 2048;
 
 const _: () = assert!(BUCKETS as usize * size_of::<Vec<Entry>>() <= memory::TIMERS_BYTES);
 
-/// A bucket that had more room than this gives it back when it fires (128 bytes).
+/// A bucket with a larger capacity than this frees it when it fires (128 bytes).
 const KEPT_ENTRIES: usize = 16;
 
-/// Deadlines of connections, to be called in this order each turn: [`expire`](Self::expire), any number of
-/// [`schedule`](Self::schedule), then [`next`](Self::next) for how long to sleep.
+/// Deadlines of connections. Call these in each turn, in this order: [`expire`](Self::expire), any number of
+/// [`schedule`](Self::schedule), then [`next`](Self::next) for the time to sleep.
 ///
-/// There is no cancelling, because almost no deadline is ever met: traffic moves it first. An entry that comes out is a
-/// hint to look: its owner compares the generation (the slot may be another connection's by now) and the real deadline,
-/// and schedules again if that lies ahead. So moving a deadline *back* costs nothing at all; moving one *forward* means
-/// scheduling a second entry. An entry costs 8 bytes.
+/// Entries cannot be cancelled, because almost no deadline is ever reached: traffic moves it first. An entry that comes
+/// out is only a hint to check. Its owner compares the generation (the slot may have another connection by now) and the
+/// real deadline, and schedules again if that lies ahead. So moving a deadline *back* costs nothing; moving it
+/// *forward* means scheduling a second entry. An entry costs 8 bytes.
 pub(crate) struct Timers {
     /// The first tick that has not fired. Tick n fires when n × [`TICK_MILLIS`] have passed. Invariant: all entries are
-    /// in ticks from this one to the one before it a round later, so that a bucket stands for one tick only.
+    /// within one round of the wheel from this tick on, so that a bucket stands for one tick only.
     cursor: u64,
     /// Tick n's entries are in bucket n modulo [`BUCKETS`].
     buckets: Box<[Vec<Entry>]>,
@@ -35,28 +34,29 @@ pub(crate) struct Timers {
     len: usize,
 }
 
-/// The tick in which an entry comes out, in two bytes: for half an hour behind that tick it is told from others.
+/// The tick in which an entry comes out, in two bytes. It stays distinct from others until half an hour after that
+/// tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look(NonZeroU16);
 
-/// Ticks that a [`Look`] tells apart.
+/// The number of ticks that a [`Look`] distinguishes.
 const LOOKS: u64 = u16::MAX as u64;
 
 /// A connection and the generation of its slot.
 type Entry = (u32, u32);
 
 impl Timers {
-    /// No deadlines, at a time since the core's start.
+    /// No deadlines, at this time since the core's start.
     pub(crate) fn new(now: Duration) -> Self {
         let buckets = (0..BUCKETS).map(|_| Vec::new()).collect();
         Self { cursor: tick_passed(now) + 1, buckets, occupied: [0; (BUCKETS / 64) as usize], len: 0 }
     }
 
-    /// Notes that a connection wants to be looked at when `at` (since the core's start) has come. Cost: a push.
+    /// Schedules a check of a connection at `at` (since the core's start). Cost: a push.
     ///
-    /// The entry comes out of the first [`expire`](Self::expire) with a `now` of `at` and at most one tick more; if `at`
-    /// is past, a tick from now at the latest. If `at` is more than the wheel's round ahead, it comes out a round after
-    /// the last `expire`, early, and its owner schedules it again.
+    /// The entry comes out of the first [`expire`](Self::expire) whose `now` is at least `at`, or up to one tick later.
+    /// If `at` is past, it comes out within a tick from now. If `at` is more than the wheel's round ahead, the entry
+    /// comes out early, a round after the last `expire`, and its owner schedules it again.
     pub(crate) fn schedule(&mut self, slot: u32, generation: u32, at: Duration) -> Look {
         let tick = self.tick(at);
         let bucket = (tick % BUCKETS) as usize;
@@ -66,7 +66,7 @@ impl Timers {
         Look(NonZeroU16::MIN.saturating_add((tick % LOOKS) as u16))
     }
 
-    /// The tick in which an entry for this time comes out, if it is scheduled now.
+    /// The tick in which an entry for this time comes out if it is scheduled now.
     fn tick(&self, at: Duration) -> u64 {
         tick_due(at).clamp(self.cursor, self.cursor + BUCKETS - 1)
     }
@@ -76,19 +76,19 @@ impl Timers {
         self.ahead(look) >= BUCKETS
     }
 
-    /// Whether an entry scheduled now for this time comes out before the one of `look`.
+    /// Whether an entry for this time, if scheduled now, comes out before the one of `look`.
     pub(crate) fn is_before(&self, at: Duration, look: Look) -> bool {
         self.tick(at) - self.cursor < self.ahead(look)
     }
 
-    /// How many ticks a look is ahead. One whose tick has passed is ahead by more than the wheel has.
+    /// How many ticks a look is ahead. If its tick has passed, this is more than the wheel's number of ticks.
     fn ahead(&self, Look(number): Look) -> u64 {
         let cursor = self.cursor % LOOKS;
         (u64::from(number.get() - 1) + LOOKS - cursor) % LOOKS
     }
 
-    /// Appends all entries that are due to `out`, earlier ticks first, as (slot, generation). Cost: by what comes out,
-    /// however far `now` has jumped; next to nothing within a tick.
+    /// Appends all due entries to `out`, earlier ticks first, as (slot, generation). The cost grows with the number of
+    /// these entries, not with the jump of `now`; within a tick it is close to zero.
     pub(crate) fn expire(&mut self, now: Duration, out: &mut impl Extend<Entry>) {
         let passed = tick_passed(now);
         while let Some(tick) = self.first_tick().filter(|&tick| tick <= passed) {
@@ -105,8 +105,8 @@ impl Timers {
         self.cursor = self.cursor.max(passed + 1);
     }
 
-    /// The first time at which [`expire`](Self::expire) will have something; `None` if there are no entries. Cost: a
-    /// look at 33 words at most.
+    /// The first time at which [`expire`](Self::expire) will return entries; `None` if there are none. Cost: 33 words
+    /// to check at most.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.first_tick().map(|tick| Duration::from_millis(tick * TICK_MILLIS))
     }
@@ -124,7 +124,7 @@ impl Timers {
         }
         let words = self.occupied.len();
         let start = (self.cursor % BUCKETS) as usize;
-        // The word of the cursor comes first without the bits before it, and last once more with them.
+        // The cursor's word is checked first without the bits before the cursor, and again at the end with them.
         let ahead = |step: usize| if step == 0 { u64::MAX << (start % 64) } else { u64::MAX };
         let bucket = (0..=words).find_map(|step| {
             let word = (start / 64 + step) % words;
@@ -135,12 +135,12 @@ impl Timers {
     }
 }
 
-/// The last tick that has come at this time.
+/// The last tick that has passed at this time.
 fn tick_passed(now: Duration) -> u64 {
     (now.as_secs().saturating_mul(1000).saturating_add(u64::from(now.subsec_millis()))) / TICK_MILLIS
 }
 
-/// The first tick that comes when this deadline has passed.
+/// The first tick at or after this deadline.
 fn tick_due(at: Duration) -> u64 {
     let millis = u64::from(at.subsec_nanos().div_ceil(1_000_000));
     at.as_secs().saturating_mul(1000).saturating_add(millis).div_ceil(TICK_MILLIS)
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_passes_with_its_tick_whatever_the_time() {
+    fn a_look_passes_with_its_tick_at_any_time() {
         for start in (0..200_000).step_by(6_577).map(|tick| tick * TICK) {
             let mut timers = Timers::new(start);
             let far = timers.schedule(1, 0, start + 1000 * TICK);
@@ -249,7 +249,7 @@ mod tests {
     enum Step {
         Schedule(Duration),
         Advance(Duration),
-        /// To just before the next entry, and then to it.
+        /// Advance to just before the next entry, and then to it.
         Follow,
     }
 

@@ -1,8 +1,9 @@
-//! The turn of a core: the order in which it takes in all that has come and sends what came of it. No step blocks.
+//! The turn of a core: the order in which it takes input and sends the results. No step blocks.
 //!
-//! A turn takes batches of peers and of the bridge, letters of other threads, new connections, and what connections have
-//! sent; then it looks at deadlines, and flushes. It does not know where bytes come from: [`Sockets`] and [`Links`] are the
-//! kernel's and the other threads' on a core ([`crate::engine::core`]), and buffers in a simulation, which runs this code.
+//! A turn takes batches from peers and the bridge, letters from other threads, new connections, and the input of
+//! connections; then it checks deadlines, and flushes. It does not know where bytes come from. On a core
+//! ([`crate::engine::core`]), [`Sockets`] is the kernel and [`Links`] are the other threads; the simulation runs the
+//! same code on buffers.
 
 mod accepting;
 mod letters;
@@ -20,7 +21,7 @@ use crate::engine::{
     application::Application,
     arrival::Role,
     hub::Hub,
-    inbox::{Inbox, Options},
+    inbox::{CoreOptions, Inbox},
     lanes::Lanes,
     outbox::Sink,
     router::SHARE_UNITS,
@@ -35,7 +36,7 @@ pub(crate) use self::{places::Places, stopping::Stop};
 
 /// Letters taken in one turn.
 const LETTERS_PER_TURN: usize = 4096;
-/// How long a core sleeps at most if it cannot hand over its batches, or is stopping and waits for its peers.
+/// The longest sleep of a core that cannot hand over its batches, or that is stopping and waits for its peers.
 const RELAY_RETRY: Duration = Duration::from_millis(1);
 
 /// The sockets of a core, by the slots of their connections, and the events of its last poll.
@@ -43,69 +44,70 @@ pub(crate) trait Sockets: Sink {
     /// A socket that has no slot yet.
     type Stream;
 
-    /// What the last poll has told of connections. Some of them may be gone.
+    /// The events of connections in the last poll. Some of these connections may be gone.
     fn events(&mut self) -> impl Iterator<Item = Event>;
 
-    /// Whether the polls have told of all that had come, so that what a connection has not said by now it has not sent.
+    /// Whether the polls have reported all input that had arrived. If so, a connection without an event has sent
+    /// nothing.
     fn has_seen_all(&self) -> bool;
 
     /// The next new connection.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none now. Anything else means that the system cannot take one in; it is tried again after
-    /// a while.
+    /// `WouldBlock` if there is none now. Any other error means that the system cannot accept one; `accept` retries
+    /// after a while.
     fn accept(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<Self::Stream>>;
 
-    /// Puts a socket into its connection's slot, and has it polled.
+    /// Puts a socket into its connection's slot, and registers it with the poll.
     ///
     /// # Errors
-    /// It cannot be polled. It is in its slot all the same.
+    /// The socket cannot be polled. It is in its slot nevertheless.
     fn add(&mut self, key: ConnectionKey, stream: Self::Stream) -> io::Result<()>;
 
     /// Reads once into `buffer`.
     ///
     /// # Errors
-    /// `WouldBlock` when there is nothing to read now, or what the system says of a connection that is broken.
+    /// `WouldBlock` if there is nothing to read now, or the system's error of a broken connection.
     fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Tells the peer that nothing more will come.
     fn shut(&mut self, slot: Slot);
 
-    /// Closes the sockets of connections that are over.
+    /// Closes the sockets of connections that have ended.
     fn close(&mut self, ended: Vec<Ended>);
 
-    /// Closes all that are left.
+    /// Closes all remaining sockets.
     fn close_all(&mut self);
 
-    /// The time since some fixed moment, to tell how long something took.
+    /// The time since some fixed moment, to measure durations.
     fn clock(&self) -> Duration;
 }
 
-/// What a poll tells of one connection.
+/// An event of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) key: ConnectionKey,
-    /// It takes bytes again.
+    /// The socket takes bytes again.
     pub(crate) is_writable: bool,
-    /// It may have something to read, or its end.
+    /// The socket may have bytes to read, or its end.
     pub(crate) is_readable: bool,
     /// The peer has shut its side, or the connection is broken.
     pub(crate) is_read_closed: bool,
 }
 
-/// A connection that has come.
+/// A newly accepted connection.
 #[derive(Debug)]
 pub(crate) struct Accepted<T> {
     pub(crate) stream: T,
     /// The peer's address, if it has one.
     pub(crate) peer: Option<SocketAddr>,
-    /// The role of the listener that it came to.
+    /// The role of the listener that accepted it.
     pub(crate) role: Role,
 }
 
 /// The links of a core to its peers, and to the bridge if there is one.
 pub(crate) trait Links {
-    /// How many peers it is linked to.
+    /// The number of linked peers.
     fn count(&self) -> usize;
 
     /// The number of the peer on a link.
@@ -126,20 +128,20 @@ pub(crate) trait Links {
     /// The number of the bridge among the peers.
     fn bridge(&self) -> Option<u32>;
 
-    /// How many batches of the bridge wait.
+    /// The number of batches from the bridge that wait.
     fn waiting_of_bridge(&self) -> usize;
 
-    /// The next of them.
+    /// The next batch from the bridge.
     fn take_of_bridge(&mut self) -> Option<Vec<u8>>;
 
-    /// Whether the bridge has so much interest to take in that it takes no more now.
+    /// Whether the bridge has so much interest to process that it takes no more now.
     fn is_bridge_full(&self) -> bool;
 
-    /// Hands over what is for the bridge: interest, and batches of publishes.
+    /// Hands interest and batches of publishes to the bridge.
     fn send_to_bridge(&mut self, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>);
 }
 
-/// What a link has for this core.
+/// The result of [`Links::take`].
 pub(crate) enum Taken {
     Batch(Vec<u8>),
     Nothing,
@@ -147,16 +149,16 @@ pub(crate) enum Taken {
     Ended,
 }
 
-/// How much one step takes on. A simulation makes it less, so that everything comes in pieces.
+/// The sizes of the steps. A simulation makes them smaller, so that everything comes in pieces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     /// Work for one link, or for letters.
     pub(crate) share_units: u64,
-    /// Work on messages that earlier turns have left.
+    /// Work on messages that earlier turns did not finish.
     pub(crate) finish_units: u64,
-    /// A read while a link is congested, in bytes: what a connection keeps when it has to wait is little.
+    /// A read while a link is congested, in bytes: a connection that has to wait then keeps little.
     pub(crate) congested_read_bytes: usize,
-    /// Publishes of letters that wait for a congested link: then the inbox waits, too.
+    /// Publishes of letters that wait for a congested link; at this number the inbox waits, too.
     pub(crate) held_max: usize,
 }
 
@@ -166,7 +168,7 @@ impl Default for Sizes {
     }
 }
 
-/// All that a core has between its turns.
+/// The state of a core between its turns.
 pub(crate) struct Turn<S, L> {
     pub(crate) hub: Hub,
     pub(crate) app: Box<dyn Application>,
@@ -181,19 +183,19 @@ pub(crate) struct Turn<S, L> {
     lanes: Lanes,
     /// Letters that wait for a congested link.
     held: Held,
-    /// What letters have said of the core itself, and who hears that it was done.
-    options: Vec<(Options, Sender<()>)>,
-    /// The rest of the batch that was taken last, of each link and of the bridge.
+    /// Options that letters have brought for the core itself, each with the sender for the confirmation.
+    options: Vec<(CoreOptions, Sender<()>)>,
+    /// The unused rest of the last batch of each link, and of the bridge's.
     rests: Vec<Rest>,
     bridge_rest: Rest,
-    /// The link that is taken from first in the next turn.
+    /// The link that comes first in the next turn.
     first_link: usize,
-    /// Room for connections that need not wait any more, empty between turns.
+    /// Buffer for the connections that need not wait any more, empty between turns.
     resumed: Vec<ConnectionKey>,
     /// The time of the running turn, since the core's start.
     now: Duration,
-    /// Since when the connection is read that is read, by the sockets' clock, but for the time of flushes: they serve all
-    /// who have published.
+    /// When the core began to read the current connection, by the sockets' clock. The time of flushes is left out: a
+    /// flush serves all publishers.
     began: Duration,
 }
 
@@ -220,8 +222,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Takes in all that has come, or was left by earlier turns. Says whether anything was, the poll's events aside. `due`
-    /// is when the poll was to return at the latest.
+    /// Takes the new input and the work that earlier turns left. Returns whether there was any, apart from the poll's
+    /// events. `due` is the latest time at which the poll should have returned.
     pub(crate) fn take(&mut self, now: Duration, due: Duration, buffer: &mut [u8]) -> bool {
         self.now = now;
         self.hub.begin_turn(now, due);
@@ -236,11 +238,11 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         had_left || had_batches || had_letters || had_deadlines
     }
 
-    /// Sorts the events: the hub hears who is writable, the ready list gets who is readable.
+    /// Sorts the events: writable connections go to the hub, readable ones to the ready list.
     fn hear_events(&mut self) {
         for Event { key, is_writable, is_readable, is_read_closed } in self.sockets.events() {
             if !self.hub.sessions.is_current(key) {
-                continue; // closed in an earlier turn, and perhaps its slot has another connection
+                continue; // closed in an earlier turn; its slot may have another connection
             }
             if is_writable {
                 self.hub.router.outboxes.writable(key.slot);
@@ -254,7 +256,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Sends what came of the turn.
+    /// Sends the results of the turn.
     pub(crate) fn send(&mut self) {
         self.flush();
         let mut shut = Vec::new();
@@ -266,8 +268,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.sockets.close(ended);
     }
 
-    /// Whether the next turn has something to do, whatever the poll says. Peers need not make a system call to wake this
-    /// core until this says that it may sleep.
+    /// Whether the next turn has work, even if the poll has no event. Until this returns false, peers wake this core
+    /// without a system call.
     pub(crate) fn has_left(&mut self, is_stopping: bool) -> bool {
         if self.is_busy() {
             return true;
@@ -277,12 +279,12 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.has_letters() || self.has_batches_in() || is_to_stop
     }
 
-    /// Whether an earlier turn has left something to do that waits for nothing.
+    /// Whether earlier turns have left work that can go on at once.
     pub(crate) fn is_busy(&self) -> bool {
         self.hub.wants_turn() || self.lanes.has_waiting() || !self.ready.is_empty()
     }
 
-    /// When the next turn is to begin at the latest, because links were full, or nobody wakes a core that stops.
+    /// The latest time for the next turn, because links were full, or because nobody wakes a stopping core.
     pub(crate) fn retry(&self, now: Duration, stop: Option<&Stop>) -> Option<Duration> {
         let waits_for_links = self.hub.router.relays.has_batches() || stop.is_some_and(Stop::waits_for_peers);
         let retry = waits_for_links.then_some(now + RELAY_RETRY);
@@ -294,8 +296,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.lanes.has_waiting()
     }
 
-    /// What letters have said of the core itself since this was called last, and who hears that it was done.
-    pub(crate) fn take_options(&mut self) -> Vec<(Options, Sender<()>)> {
+    /// The options that letters have brought since the last call, each with the sender for the confirmation.
+    pub(crate) fn take_options(&mut self) -> Vec<(CoreOptions, Sender<()>)> {
         std::mem::take(&mut self.options)
     }
 
@@ -305,8 +307,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Sends what has been collected: batches first, so that peers work while this core writes. A turn that is full does
-    /// so before its end, so neither its batches nor its outboxes grow with the number of those who publish in it.
+    /// Sends the collected bytes: batches first, so that peers work while this core writes. A full turn flushes before
+    /// its end, so neither its batches nor its outboxes grow with the number of its publishers.
     fn flush(&mut self) {
         for link in 0..self.links.count() {
             let peer = self.links.peer(link);
@@ -326,7 +328,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl<S: Sockets, L: Links> Turn<S, L> {
-    /// Makes messages come in pieces, connections use up their shares, and steps small.
+    /// Makes pieces of messages, shares of connections, and steps small.
     pub(crate) fn set_small(&mut self, sizes: Sizes, units: Option<u64>) {
         self.sizes = sizes;
         if let Some(units) = units {
@@ -335,13 +337,13 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Whether all that other threads wanted to be published was.
+    /// Whether all publishes of other threads are done.
     #[cfg(test)]
     pub(crate) fn has_no_letters(&self) -> bool {
         self.inbox.is_empty() && self.held.is_empty() && self.hub.router.unfinished.is_empty()
     }
 
-    /// Whether nothing is left of what a link has brought.
+    /// Whether the last batch of a link was used completely.
     pub(crate) fn is_done_with(&self, link: usize) -> bool {
         self.rests.get(link).is_none_or(Option::is_none)
     }

@@ -1,4 +1,4 @@
-//! The flag that wakes a core: one system call, however many threads ask for it before the core has looked.
+//! The flag that wakes a core: one system call, even if many threads ask before the core has looked.
 
 use std::{
     io,
@@ -10,10 +10,10 @@ use std::{
 
 use crate::engine::log_limit::LogLimit;
 
-/// Gets a core out of its poll.
+/// Wakes a core from its poll.
 #[derive(Debug)]
 pub(crate) struct Wake {
-    /// None in a simulation, whose cores are not asleep.
+    /// `None` in a simulation, whose cores do not sleep.
     waker: Option<mio::Waker>,
     is_due: AtomicBool,
 }
@@ -23,15 +23,16 @@ impl Wake {
         Self { waker: Some(waker), is_due: AtomicBool::new(false) }
     }
 
-    /// One for a core that does not poll.
+    /// A `Wake` for a core that does not poll.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn silent() -> Self {
         Self { waker: None, is_due: AtomicBool::new(false) }
     }
 
-    /// Makes sure that the core looks at its inputs after this: one system call for all that call it until then.
+    /// Makes sure that the core checks its inputs after this call. All calls before that check share one system call.
     pub(crate) fn notify(&self) {
-        // Both sides swap, so either this one sees that the core has looked, or the core sees what came before this.
+        // Both sides swap. So either this side sees that the core has cleared the flag, or the core sees all input from
+        // before this call.
         if !self.is_due.swap(true, Ordering::AcqRel)
             && let Some(waker) = &self.waker
             && let Err(error) = waker.wake()
@@ -41,7 +42,7 @@ impl Wake {
         }
     }
 
-    /// The core is about to look at its inputs.
+    /// Called by the core before it checks its inputs.
     pub(crate) fn clear(&self) {
         self.is_due.swap(false, Ordering::AcqRel);
     }
@@ -50,7 +51,7 @@ impl Wake {
 /// The waker of a core that polls `registry`.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub(crate) fn waker(registry: &mio::Registry, token: mio::Token) -> io::Result<Arc<Wake>> {
     Ok(Arc::new(Wake::new(mio::Waker::new(registry, token)?)))
 }

@@ -8,8 +8,8 @@ use std::{collections::VecDeque, hash::BuildHasher};
 use foldhash::fast::RandomState;
 
 use crate::engine::{
+    bridge_link::{self, Uplink},
     relay::{self, Item},
-    uplink::{self, Uplink},
 };
 
 /// Lanes that channels are assigned to.
@@ -158,7 +158,7 @@ impl Backlog {
 
 /// The cost of a batch; none if all of it was dropped.
 fn cost(batch: &Batch) -> usize {
-    if batch.bytes.is_empty() { 0 } else { uplink::cost(&batch.bytes) }
+    if batch.bytes.is_empty() { 0 } else { bridge_link::cost(&batch.bytes) }
 }
 
 /// The next message of a batch: its lane, the message, and its bytes.
@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(channels(&backlog.pop().expect("a batch").0), ["room"]);
         }
         let newest = batch(&["flood", "flood", "flood", "room", "flood"]);
-        let cost = uplink::cost(&newest);
+        let cost = bridge_link::cost(&newest);
         assert_eq!([backlog.pop(), backlog.pop(), backlog.pop()][2], Some((newest, cost)), "the newest");
         assert!(backlog.pop().is_none() && backlog.shrink().is_none());
         assert!(backlog.bytes == 0 && backlog.lanes.iter().all(|lane| lane.bytes == 0 && lane.parts.is_empty()));
@@ -284,7 +284,7 @@ mod tests {
                     let names: Vec<String> = (0..1 + random(6)).map(|_| format!("c{}", random(5))).collect();
                     pushed += names.len();
                     let batch = batch(&names.iter().map(String::as_str).collect::<Vec<_>>());
-                    costs += uplink::cost(&batch);
+                    costs += bridge_link::cost(&batch);
                     backlog.push(batch);
                 }
             }

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     engine::{
-        counters::{Shared as SharedStats, Stats},
-        uplink::{Downlink, Uplink},
+        bridge_link::{Downlink, Uplink},
+        counters::{SharedStats, Stats},
     },
     error::StartError,
 };

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::{
     engine::{
+        bridge_link::{self, Uplink},
         relay::{self, Item},
-        uplink::{self, Uplink},
     },
     protocol::{channel, frame},
 };
@@ -214,7 +214,7 @@ impl Publisher {
             }
         }
         let batch = self.uplink.take()?;
-        let cost = uplink::cost(&batch);
+        let cost = bridge_link::cost(&batch);
         Some((batch, cost))
     }
 }

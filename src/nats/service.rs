@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Instant};
 
 use crate::{
     config::{Config, Plan},
-    engine::uplink::Uplink,
+    engine::bridge_link::Uplink,
     error::StartError,
     service::{PreparedService, SecretFiles, Service, Wiring},
 };

@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     config::Config,
-    engine::{relay::Relays, uplink::link_bridge, wake::waker},
+    engine::{bridge_link::link_bridge, relay::Relays, wake::waker},
     protocol::channel::{self, Kind},
 };
 

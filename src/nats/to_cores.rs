@@ -7,8 +7,8 @@ use std::sync::{
 
 use crate::{
     engine::{
+        bridge_link::{DOWNLINK_BYTES_MAX, Downlink},
         relay,
-        uplink::{DOWNLINK_BYTES_MAX, Downlink},
     },
     protocol::channel::Kind,
 };
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{
-        uplink::{Uplink, link_bridge},
+        bridge_link::{Uplink, link_bridge},
         wake::waker,
     };
 

@@ -14,11 +14,11 @@ use mio::Poll;
 use crate::{
     config::memory,
     engine::{
+        bridge_link::{self, Downlink, Uplink},
         core::{Core, Link},
         counters,
         inbox::{Inbox, Mailbox, inbox},
         reactor::WAKER,
-        uplink::{self, Downlink, Uplink},
         wake::{Wake, waker},
     },
 };
@@ -37,7 +37,7 @@ pub(super) struct End {
     pub(super) wake: Arc<Wake>,
     pub(super) mailbox: Mailbox,
     pub(super) inbox: Inbox,
-    pub(super) counters: Arc<counters::Shared>,
+    pub(super) counters: Arc<counters::SharedStats>,
 }
 
 impl End {
@@ -74,7 +74,7 @@ pub(super) fn link_bridge(cores: &mut [Core], uplink: &Uplink) -> Vec<Downlink> 
     let link = |core: &mut Core| {
         let turn = &mut core.turn;
         let (downlink, link) =
-            uplink::link_bridge(uplink, turn.hub.router.relays.add_bridge(), turn.inbox.shared_wake());
+            bridge_link::link_bridge(uplink, turn.hub.router.relays.add_bridge(), turn.inbox.shared_wake());
         turn.links.bridge = Some(link);
         downlink
     };

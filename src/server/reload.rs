@@ -13,7 +13,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use crate::{
     config::{ChannelRule, Config, Reload},
     engine::{
-        inbox::{Letter, Mailbox, Options},
+        inbox::{CoreOptions, Letter, Mailbox},
         limits::Limits,
     },
     error::{PublishError, ReloadError, StartError},
@@ -113,7 +113,7 @@ impl Reloader {
                 StartError::Config(format!("{error}; what waits for a restart is as before: {}", waiting.join(", ")))
             }
         })?;
-        let options = Options {
+        let options = CoreOptions {
             limits: Limits::new(&next, plan.memory_budget_bytes, self.mailboxes.len()),
             connections_max: plan.connections_max,
             busy_poll: next.busy_poll,

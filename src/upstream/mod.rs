@@ -83,7 +83,7 @@ impl PreparedService for Prepared {
 #[derive(Debug, Default)]
 struct Tally {
     counts: Mutex<Stats>,
-    stats: Arc<counters::Shared>,
+    stats: Arc<counters::SharedStats>,
 }
 
 impl Tally {

@@ -38,7 +38,11 @@ impl Pool {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(super) fn start(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<counters::Shared>) -> io::Result<Self> {
+    pub(super) fn start(
+        prepared: Prepared,
+        mailboxes: Vec<Mailbox>,
+        stats: Arc<counters::SharedStats>,
+    ) -> io::Result<Self> {
         let number_max = prepared.workers;
         let workers = Arc::new(Workers::new(prepared, mailboxes, stats));
         let (alive, ended) = bounded(0);

@@ -46,7 +46,7 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<counters::Shared>) -> Self {
+    pub(super) fn new(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<counters::SharedStats>) -> Self {
         let Prepared { client, allow, intake, capacity, workers, .. } = prepared;
         let tally = Arc::new(Tally { counts: Mutex::default(), stats });
         Self {

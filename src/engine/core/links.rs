@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::engine::{
+    bridge_link::BridgeLink,
     turn::{Links, Taken},
-    uplink::BridgeLink,
     wake::Wake,
 };
 
@@ -50,7 +50,7 @@ impl Links for CoreLinks {
         match batches_out.try_send(batch) {
             Ok(()) => wake.notify(),
             Err(TrySendError::Full(batch)) => return Err(batch),
-            Err(TrySendError::Disconnected(_)) => {} // the peer has stopped, and so will this core
+            Err(TrySendError::Disconnected(_)) => {} // the peer has stopped; this core will, too
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Acknowledgements and errors: what a message's sender hears of it (PROTOCOL.md §2, §6).
+//! Acknowledgements that wait until their subscriptions are live (PROTOCOL.md §2, §6).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,35 +11,36 @@ use crate::{
     error::{Reason, Refusal},
 };
 
-/// Acknowledgements of one connection that wait for peers at once; what asks for one more is refused with 429.
+/// The most acknowledgements of one connection that wait for peers at once. A message that asks for one more is refused
+/// with 429.
 pub(crate) const WAITING_PER_CONNECTION_MAX: u32 = 1024;
-/// Those of one core: past it a connection may have [`WAITING_SHARE`] only, so that the greedy do not take the places of
-/// others.
+/// If this many wait on one core, a connection may have only [`WAITING_SHARE`], so that a greedy one does not take the
+/// places of others.
 const WAITING_MAX: usize = 16 * 1024;
 const WAITING_SHARE: u32 = 16;
-/// Past this, 8 MiB, nobody may have more.
+/// The most acknowledgements that wait on one core: 8 MiB.
 const WAITING_LIMIT: usize = 64 * 1024;
-/// About what one costs, in bytes.
+/// The approximate memory of one acknowledgement, in bytes.
 const ACK_BYTES: usize = 128;
-/// Acknowledgements that are sent in one turn; more in the next.
+/// The most acknowledgements that one turn sends. The next turn sends the others.
 const ACKS_PER_TURN: usize = 4096;
-/// Refused names that are remembered for acknowledgements which wait.
+/// The most refused interests that are remembered for waiting acknowledgements.
 const REFUSED_MAX: usize = 16 * 1024;
-/// Of connections that are gone, so many may be left before they are looked for.
+/// So many acknowledgements of closed connections may stay before they are removed.
 const DEAD_KEPT: usize = 1024;
 
 /// Acknowledgements of subscriptions that are not live yet.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    /// By the interest that must be answered, then in the order in which they were asked for.
+    /// Sorted by the interest that must be answered, then by the order of the requests.
     waiting: BTreeMap<(u64, u64), Ack>,
-    /// Counts those that ever waited.
+    /// The number of acknowledgements that ever waited.
     asked: u64,
-    /// By slot, how many of `waiting` are of the connection there; grown to the highest slot that ever waited.
+    /// By slot, how many of `waiting` belong to its connection. The list grows to the highest slot that ever waited.
     by_slot: Vec<u32>,
-    /// How many of `waiting` are of connections that are gone.
+    /// How many of `waiting` belong to closed connections.
     dead: usize,
-    /// Interests that the bridge has told to be refused, for as long as one that waits may include them.
+    /// Interests that the bridge has reported as refused, while a waiting acknowledgement may include them.
     refused: BTreeSet<u64>,
 }
 
@@ -51,7 +52,7 @@ struct Ack {
 }
 
 impl Acks {
-    /// The memory that they take, in bytes.
+    /// Their memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         (self.waiting.len() - self.dead) * ACK_BYTES
     }
@@ -73,13 +74,14 @@ impl Acks {
         self.asked += 1;
     }
 
-    /// The connection in a slot ends: what waits for it waits for nobody.
+    /// Notes that the connection in a slot has ended, so that its acknowledgements are dead.
     pub(super) fn forget(&mut self, slot: Slot) {
         let Some(own) = self.by_slot.get_mut(slot as usize) else { return };
         self.dead += std::mem::take(own) as usize;
     }
 
-    /// Removes those of connections that are gone, once they are most of all: each has then paid for one look.
+    /// Removes the acknowledgements of closed connections when these are more than half of all. Each of them pays for
+    /// one visit.
     fn sweep(&mut self, is_alive: impl Fn(&Ack) -> bool) {
         if self.dead > DEAD_KEPT && self.dead > self.waiting.len() / 2 {
             self.waiting.retain(|_, ack| is_alive(ack));
@@ -87,18 +89,18 @@ impl Acks {
         }
     }
 
-    /// The next one, if peers have answered the interest that it waits for.
+    /// The next acknowledgement whose interest all peers have answered.
     fn pop_live(&mut self, live: u64) -> Option<Ack> {
         let first = self.waiting.first_entry().filter(|entry| entry.key().0 <= live)?;
         Some(first.remove())
     }
 
-    /// Whether peers have answered what one of them waits for.
+    /// Whether all peers have answered the interest of one of them.
     pub(super) fn has_live(&self, live: impl FnOnce() -> u64) -> bool {
         self.waiting.first_key_value().is_some_and(|((live_at, _), _)| *live_at <= live())
     }
 
-    /// The bridge refuses an interest that is live at this number.
+    /// Notes that the bridge refuses the interest with this number.
     pub(super) fn refuse(&mut self, live_at: u64) {
         if !self.waiting.is_empty() {
             self.refused.insert(live_at);
@@ -108,7 +110,7 @@ impl Acks {
         }
     }
 
-    /// Whether other nodes' publishes do not come to one of the subscriptions.
+    /// Whether one of the subscriptions does not get the publishes of other nodes.
     pub(super) fn is_refused(&self, awaited: Awaited) -> bool {
         let waits_from = awaited.waits_from.filter(|_| !self.refused.is_empty());
         awaited.is_refused || waits_from.is_some_and(|from| self.refused.range(from..=awaited.live_at).next().is_some())
@@ -127,7 +129,7 @@ impl Acks {
 }
 
 impl Hub {
-    /// Acknowledges a message when its interest is answered by all peers; without any, at once.
+    /// Acknowledges a message when all peers have answered its interest, or at once if it has none.
     pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
         if self.router.unfinished.is_cut() {
             self.router.unfinished.put(Step::Acknowledge {
@@ -154,7 +156,7 @@ impl Hub {
         Err(Refusal::because(Reason::TooManyAcks, SENTENCE))
     }
 
-    /// Acknowledges what has become live, the oldest interest first, and at most a turn's share.
+    /// Acknowledges live subscriptions, the oldest interest first, and at most a turn's share of them.
     pub(super) fn acknowledge_live(&mut self) {
         let live = self.router.relays.live();
         for _ in 0..ACKS_PER_TURN {
@@ -177,7 +179,7 @@ impl Hub {
         self.acks.has_live(|| self.router.relays.live())
     }
 
-    /// A connection that was open ends.
+    /// Forgets the acknowledgements of a connection that was open.
     pub(super) fn forget_acks(&mut self, slot: Slot) {
         let mut acks = std::mem::take(&mut self.acks);
         acks.forget(slot);

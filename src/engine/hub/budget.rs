@@ -1,38 +1,40 @@
-//! What is kept for peers, held against this core's share of `memory-budget`.
+//! The memory that is kept for peers, checked against this core's share of `memory-budget`.
 //!
-//! Over it connections are closed until nine tenths of it are kept. Looking for them costs a look at each that keeps
-//! something, and happens again only when another tenth has come: so a core at its limit does not spend its time on it.
+//! A core over its share closes connections until nine tenths of the share are in use. The search visits each
+//! connection that keeps memory. It runs again only when another tenth has come, so a core at its limit does not spend
+//! its time on searches.
 
 use std::collections::BinaryHeap;
 
 use crate::engine::{application::Application, hub::Hub, session::Phase, slot::Slot};
 
-/// Connections are closed until all but one part in so many of the share is kept.
+/// The core closes connections until one part in this many of the share is free.
 const HEADROOM_DIVISOR: usize = 10;
 
-/// The age that counts for something that has just come, in milliseconds: of two that are younger, the larger is worse.
+/// The minimum age that counts, in milliseconds: of two connections with younger memory, the larger one is worse.
 const AGE_MIN: u64 = 1_000;
 
-/// What one that is closed may still be sent, so that it hears why, in bytes; with more it is reset.
+/// The most bytes that a closed connection may still be sent, so that it gets the reason. With more it is reset.
 const FAREWELL_BYTES_MAX: usize = 4096;
 
-/// What a core keeps beside its backlogs.
+/// The memory that a core keeps beside its backlogs.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// What the application keeps about connections, in bytes.
+    /// The application's memory for connections, in bytes.
     application_bytes: usize,
-    /// Closing connections did not help: it is tried again when more than this is kept.
+    /// Closing connections did not help. The core tries again when it keeps more than this.
     retry_above: usize,
 }
 
 impl Hub {
-    /// Bytes that count against the core's share: what is kept for peers, and subscriptions.
+    /// Bytes that count against the core's share: memory for peers, and subscriptions.
     pub(super) fn kept_bytes(&self) -> usize {
-        // More of these than there may be are no reason to close anybody.
+        // Subscriptions over their own limit are no reason to close a connection.
         self.kept_for_peers() + self.router.subscriptions.bytes().min(self.limits.table_bytes_max)
     }
 
-    /// Bytes that peers have not read, or not sent whole, what is left of their messages, and what is kept about them.
+    /// Bytes of backlogs, of unfinished input, of messages that are not carried out completely, and of the
+    /// application's memory for connections.
     pub(super) fn kept_for_peers(&self) -> usize {
         let of_messages = self.router.unfinished.bytes() + self.acks.bytes();
         self.router.outboxes.backlog_bytes()
@@ -41,13 +43,13 @@ impl Hub {
             + of_messages
     }
 
-    /// The application keeps this many bytes about a connection for as long as it is open.
+    /// Notes that the application keeps this many bytes for a connection while it is open.
     pub(crate) fn application_keeps(&mut self, slot: Slot, bytes: usize) {
         self.sessions.keeps(slot);
         self.kept.application_bytes += bytes;
     }
 
-    /// The application keeps them no more.
+    /// Notes that the application has freed this many bytes.
     pub(crate) fn application_frees(&mut self, bytes: usize) {
         self.kept.application_bytes -= bytes;
     }
@@ -59,14 +61,14 @@ impl Hub {
             self.kept.retry_above = 0;
         } else if self.kept_bytes() > self.kept.retry_above {
             self.close_offenders(app, max - max / HEADROOM_DIVISOR);
-            // What is left is nobody's that could be closed.
+            // No connection is left whose end would free memory.
             let kept = self.kept_bytes();
             self.kept.retry_above = if kept > max { kept + max / HEADROOM_DIVISOR } else { 0 };
         }
     }
 
-    /// Closes those who keep the most for the longest, until no more than this is kept. Of one that is worst because it
-    /// pins much for a few bytes, these are copied out instead.
+    /// Closes the connections that keep the most for the longest, until the core keeps no more than `target`. If the
+    /// worst one pins much memory for a few bytes, these bytes are copied out instead.
     fn close_offenders(&mut self, app: &mut dyn Application, target: usize) {
         let mut keepers = self.sessions.take_keepers();
         let mut offenders = Vec::new();
@@ -76,13 +78,13 @@ impl Hub {
             offence > 0
         });
         self.sessions.put_keepers(keepers);
-        // A heap, and not a sorted list: a few of thousands are closed.
+        // A heap instead of a sorted list: only a few of thousands are closed.
         let mut offenders = BinaryHeap::from(offenders);
         while self.kept_bytes() > target
             && let Some((_, slot)) = offenders.pop()
         {
             if self.router.outboxes.unpin(slot) {
-                offenders.push((self.offence(app, slot), slot)); // it may not have to go
+                offenders.push((self.offence(app, slot), slot)); // it may not be the worst any more
                 continue;
             }
             let was_at_work = self.drop_backlog(app, slot);
@@ -91,17 +93,17 @@ impl Hub {
                 self.stats.over_budget += 1;
             }
             self.drop_incoming(slot);
-            // The rest of a frame that is partly sent may be most of what there was.
+            // The rest of a frame that is partly sent may be most of the backlog.
             if !was_at_work || self.router.outboxes.backlog_cost(slot) > FAREWELL_BYTES_MAX {
                 self.lost(app, slot);
             }
         }
     }
 
-    /// How much a connection has to do with what is kept: bytes, each with its age. What waits for it counts, and so does
-    /// its part of the memory that cannot be freed while it waits: a stalled reader pins one segment per burst for a few
-    /// bytes, a slow one pins only the newest. What is kept of its handshake is in use as long as it is open, and so never
-    /// counts as old.
+    /// How much a connection contributes to the kept memory: bytes, each weighted with its age. Its backlog counts, and
+    /// so does its part of the memory that the backlog pins: a stalled reader pins one segment per burst for a few
+    /// bytes, a slow one pins only the newest. The memory of its handshake is in use while the connection is open, so
+    /// it never counts as old.
     fn offence(&self, app: &dyn Application, slot: Slot) -> u64 {
         let Some(session) = self.sessions.get(slot) else { return 0 };
         let age = |since: u64| AGE_MIN + self.sessions.now().saturating_sub(since);
@@ -114,11 +116,11 @@ impl Hub {
         backlog.saturating_add(incoming).saturating_add(weigh(application, self.sessions.now()))
     }
 
-    /// What a connection that is told to go had sent of an unfinished message is of no use any more.
+    /// Frees the unfinished message of a connection that is being closed.
     fn drop_incoming(&mut self, slot: Slot) {
         let session = &mut self.sessions[slot];
         if session.fragments().is_some() {
-            // Without it the stream cannot be followed, so its own close frame will not be seen either.
+            // Without these bytes the stream cannot be parsed, so the peer's close frame will not be seen either.
             session.incoming = None;
             session.phase = if session.phase == Phase::Closing { Phase::Lingering } else { session.phase };
             self.recount(slot);

@@ -1,4 +1,4 @@
-//! How connections end, in order (RFC 6455 §7).
+//! The end of connections: closing handshakes, faults and lost sockets (RFC 6455 §7).
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::{
     protocol::frame,
 };
 
-/// How long a connection that is being closed has to read what it was sent and to say goodbye. What the kernel still has
-/// for it then has as long again, and longer only while the peer takes some.
+/// The time of a closing connection to read the bytes that it was sent and to answer the close frame. After that the
+/// kernel has the same time again to deliver its bytes, and longer only while the peer takes some.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
 
 impl Hub {
-    /// The connection broke a rule: it is told, and nothing that it sends is read any more.
+    /// Closes a connection that broke a rule. It gets the fault's code, and nothing that it sends is read any more.
     pub(super) fn fail(&mut self, app: &mut dyn Application, slot: Slot, fault: Fault) {
         if self.sessions.is_open(slot) {
             self.push_close(slot, Some(fault.code), fault.reason);
@@ -22,7 +22,7 @@ impl Hub {
         self.leave(app, slot, Phase::Lingering);
     }
 
-    /// Closes a connection with a code and a reason: what is queued is sent before.
+    /// Closes a connection with a code and a reason, after all that is queued for it.
     pub(crate) fn close(&mut self, app: &mut dyn Application, slot: Slot, code: u16, reason: &str) {
         if self.sessions.is_open(slot) {
             self.push_close(slot, Some(code), reason);
@@ -30,7 +30,7 @@ impl Hub {
         }
     }
 
-    /// The peer's close frame has come: it gets ours if it has not, and that was all.
+    /// Handles the peer's close frame: the peer gets ours, if it did not get one before, and the connection ends.
     pub(super) fn closed_by_peer(
         &mut self,
         app: &mut dyn Application,
@@ -45,12 +45,12 @@ impl Hub {
         Ok(())
     }
 
-    /// The peer has shut its side, which ends everything once it was sent what it still waits for.
+    /// Handles the end of the peer's input: the connection ends when its outbox is empty.
     pub(crate) fn end_of_input(&mut self, app: &mut dyn Application, slot: Slot) {
         self.leave(app, slot, Phase::Ended);
     }
 
-    /// The socket is broken, or the connection has had its time: it ends at once.
+    /// Ends a connection at once, because its socket is broken or its time is over.
     pub(crate) fn lost(&mut self, app: &mut dyn Application, slot: Slot) {
         self.router.apply_run();
         self.cut_off(slot);
@@ -58,7 +58,7 @@ impl Hub {
         self.leave(app, slot, Phase::Ended);
     }
 
-    /// Notes whether a connection that ends at once loses something that was queued for it.
+    /// Notes whether a connection that ends at once loses queued bytes.
     pub(super) fn cut_off(&mut self, slot: Slot) {
         if !self.router.outboxes.is_empty(slot) {
             self.sessions[slot].set_cut(true);
@@ -70,18 +70,19 @@ impl Hub {
         self.router.push(slot, |turn| encoding.close(turn, code, reason));
     }
 
-    /// A connection that never opened ends at once: its socket cannot be used, or its reserved place is.
+    /// Ends a connection at once that never opened: its socket cannot be used, or another connection needs its reserved
+    /// place.
     pub(crate) fn abandon(&mut self, slot: Slot) {
         self.router.outboxes.close(slot);
         self.move_on(slot, Phase::Ended);
     }
 
-    /// Moves a connection towards its end. The first time it loses its subscriptions, and the application hears of it.
+    /// Moves a connection towards its end. The first time, it loses its subscriptions, and the application is told.
     pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase) {
-        self.router.apply_run(); // what was published before still goes to it, and whether its outbox is empty depends on that
+        self.router.apply_run(); // earlier publishes still go to it, and they decide whether its outbox is empty
         let was_open = self.sessions.is_open(slot);
         if was_open {
-            self.router.unsubscribe_all(slot, self.sessions.now()); // first, so that nothing more goes into its outbox
+            self.router.unsubscribe_all(slot, self.sessions.now()); // first, so that nothing more enters its outbox
             self.forget_acks(slot);
         }
         self.move_on(slot, phase);
@@ -91,7 +92,7 @@ impl Hub {
         }
     }
 
-    /// The part of [`Hub::leave`] that is all there is to do for a connection that never opened.
+    /// The part of [`Hub::leave`] that a connection needs even if it never opened.
     pub(super) fn move_on(&mut self, slot: Slot, phase: Phase) {
         let now = self.sessions.now();
         let session = &mut self.sessions[slot];

@@ -1,7 +1,7 @@
-//! Deadlines: pings, silence, late messages and requests, and connections that take too long to close.
+//! Deadlines: pings, idle connections, late messages and requests, and connections that take too long to close.
 //!
-//! All of them go by the time for which the core has run ([`crate::engine::clock`]), and none is held against a peer
-//! before what it has sent was read.
+//! All of them use the time for which the core has run ([`crate::engine::clock`]). No peer misses a deadline before its
+//! input was read.
 
 use crate::{
     engine::{
@@ -14,16 +14,16 @@ use crate::{
     protocol::http::write_fault,
 };
 
-/// Connections that are looked at in one turn: thousands that came together are pinged together, and a turn is to end.
+/// The most connections that one turn checks: thousands that connected together are due together, and a turn must end.
 const LOOKS_PER_TURN: usize = 1024;
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
 impl Hub {
-    /// Looks at the connections whose deadlines have come, and says whether there were any. To be called when all that
-    /// has come was read; `has_unread` tells of the connections of which not all was. In a turn that came late nobody is
-    /// looked at, for more may have come than its poll has said.
+    /// Checks the connections whose deadlines have come. Returns whether there were any. Call this after all input was
+    /// read; `has_unread` names the connections that may have unread input. A late turn checks none of them, because
+    /// more input may have come than its poll reported.
     pub(crate) fn look_at_due(&mut self, app: &mut dyn Application, has_unread: impl Fn(Slot) -> bool) -> bool {
         let has_withdrawn = self.router.withdraw_due(self.sessions.now());
         if self.sessions.reads_first() {
@@ -37,7 +37,7 @@ impl Hub {
             let waits_unread = match session.phase {
                 Phase::Http => true,
                 Phase::Open => session.heard != self.sessions.now(),
-                Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false, // that takes time, whatever it says
+                Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false, // independent of its input
             };
             if waits_unread && has_unread(slot) {
                 self.sessions.schedule(slot, self.sessions.now());
@@ -48,7 +48,7 @@ impl Hub {
         had_any
     }
 
-    /// Looks at all whose deadlines have come; everything was read.
+    /// Checks all connections whose deadlines have come, as if all input was read.
     #[cfg(test)]
     pub(crate) fn expire(&mut self, app: &mut dyn Application) -> bool {
         self.look_at_due(app, |_| false)
@@ -76,7 +76,7 @@ impl Hub {
         }
     }
 
-    /// An open connection. Gives when to look again, unless it is closed.
+    /// Checks an open connection. Returns the time until the next check, unless it is closed.
     fn look_at_open(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
         let (now, limit) = (self.sessions.now(), self.limits.message_timeout);
         let since = self.sessions[slot].fragments().map(|fragments| fragments.since);
@@ -93,8 +93,8 @@ impl Hub {
         Some(until_whole.min(until_silent))
     }
 
-    /// Pings an open connection that is silent, and closes it when it has had time to answer. Gives when to look again,
-    /// unless it is closed.
+    /// Pings a silent open connection, and closes it if it did not answer in time. Returns the time until the next
+    /// check, unless it is closed.
     fn look_at_silence(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
         let (now, ping) = (self.sessions.now(), self.limits.ping_interval);
         let (idle, until_idle) = match self.limits.idle_timeout {
@@ -105,7 +105,8 @@ impl Hub {
             return Some(ping - silent);
         }
         let session = &mut self.sessions[slot];
-        // Who was not asked yet, because the core stood still or other times were set, is asked before it is closed.
+        // If the peer was not pinged yet, because the core stood still or the times were changed, it is pinged before
+        // it is closed.
         let was_asked = ping == 0 || session.is_asked();
         if silent >= idle && was_asked {
             self.stats.timed_out += 1;
@@ -122,7 +123,8 @@ impl Hub {
         Some(ping.min(until_idle))
     }
 
-    /// A connection that has not upgraded: late with its request, or idle between two. Gives when to look again.
+    /// Checks a connection that has not upgraded: its request may be late, or it is idle between two. Returns the time
+    /// until the next check.
     fn look_at_request(&mut self, app: &mut dyn Application, slot: Slot, silent: u64) -> Option<u64> {
         let Some(Incoming::Http(request)) = self.sessions[slot].incoming.as_deref() else { return None };
         let has_begun = !request.partial.is_empty() || request.body.is_some();
@@ -137,7 +139,7 @@ impl Hub {
             return Some((limit - silent).min(self.limits.handshake_timeout));
         }
         if !is_idle {
-            self.stats.timed_out += 1; // that an idle connection is not kept for ever is no defence
+            self.stats.timed_out += 1; // an idle connection that ends is routine and not counted
         }
         if is_reserved {
             self.turn_away(slot);

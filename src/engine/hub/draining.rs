@@ -1,4 +1,4 @@
-//! How a core stops serving: first it publishes nothing more, then its clients are told to go.
+//! How a core stops serving: first it publishes nothing more, then it closes its clients' connections.
 
 use crate::{
     engine::{application::Application, hub::Hub},
@@ -6,19 +6,19 @@ use crate::{
 };
 
 impl Hub {
-    /// Begins to stop: new clients are turned away, and from here on nothing is published on this core, which its peers are
-    /// told behind all that was.
+    /// Begins to stop: the core turns new clients away and publishes nothing any more. It announces this to its peers
+    /// after all of its publishes.
     pub(crate) fn stop_publishing(&mut self) {
         self.is_draining = true;
         self.router.relays.tell_stopping();
     }
 
-    /// Whether it stops: new clients are turned away.
+    /// Whether the core is stopping, so that it turns new clients away.
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining
     }
 
-    /// Stops serving: every client is told to go (1001), and new ones are turned away.
+    /// Stops serving: closes every client's connection with 1001, and turns new clients away.
     pub(crate) fn drain(&mut self, app: &mut dyn Application) {
         self.is_draining = true;
         self.router.relays.let_go();
@@ -27,7 +27,7 @@ impl Hub {
         }
     }
 
-    /// Whether all that was queued has been sent, and whether nobody is left at all.
+    /// Whether all outboxes are empty, and whether no connection is left.
     pub(crate) fn drained(&self) -> (bool, bool) {
         let is_sent = self.sessions.iter().all(|(slot, _)| self.router.outboxes.is_empty(slot));
         (is_sent, self.sessions.len() == 0)

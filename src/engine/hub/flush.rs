@@ -1,4 +1,4 @@
-//! The end of a turn: one write for each connection that is owed something, and what comes of it.
+//! The end of a turn: one write for each connection with bytes to send, and the consequences of these writes.
 
 use crate::{
     engine::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Hub {
-    /// Sends what the turn has collected and acts on what came of it.
+    /// Sends the bytes that the turn has collected, and handles the results of the writes.
     pub(crate) fn flush(&mut self, app: &mut dyn Application, sink: &mut impl Sink) {
         self.router.begin_flush();
         let mut flushed = std::mem::take(&mut self.flushed);
@@ -33,7 +33,8 @@ impl Hub {
         self.enforce_budget(app);
     }
 
-    /// A connection does not read what it is sent: it loses its backlog, and is told why when it reads again.
+    /// Closes a slow consumer: it loses its backlog, and gets the reason when it reads again. Returns whether the
+    /// connection was still in use.
     pub(super) fn drop_backlog(&mut self, app: &mut dyn Application, slot: Slot) -> bool {
         match self.sessions[slot].phase {
             Phase::Open => {
@@ -51,7 +52,7 @@ impl Hub {
         }
     }
 
-    /// Forgets the connections that are over and gives them: their sockets are to be closed before the next
+    /// Removes and returns the connections that have ended. The caller must close their sockets before the next
     /// [`Hub::open`].
     pub(crate) fn reap(&mut self, ended: &mut Vec<Ended>) {
         let Self { sessions, router, .. } = self;

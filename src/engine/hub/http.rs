@@ -25,16 +25,16 @@ const DRAINING: Faulty = (HttpFault::new(503, "draining"), &[("Retry-After", "1"
 
 /// How the handling of a head ended.
 enum Handled {
-    /// The request was answered; its body, if any, was within this many bytes behind the head.
+    /// The request was answered, and used this many bytes after the head.
     Answered(usize),
-    /// Its body is still to come.
+    /// The body of the request is not complete yet.
     NeedsBody(session::Body),
-    /// It has to wait for these links. Nothing of it was used.
+    /// The request has to wait for these links. Nothing of it was used.
     MustWait(u64),
 }
 
 impl Hub {
-    /// Takes requests from `bytes` until one upgrades, and gives how many bytes were used.
+    /// Takes requests from `bytes` until one upgrades. Returns how many bytes were used.
     pub(super) fn receive_http(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> usize {
         let mut used = 0;
         while self.sessions[slot].phase == Phase::Http && self.sessions.may_read(slot) {
@@ -60,7 +60,7 @@ impl Hub {
         if self.sessions[slot].phase == Phase::Http { used } else { used.min(bytes.len()) }
     }
 
-    /// Takes as much of one request as there is.
+    /// Takes the available part of one request.
     fn receive_request(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> Result<usize, Faulty> {
         let request = self.request(slot);
         if let Some(body) = request.body.take() {
@@ -206,7 +206,7 @@ impl Hub {
         Ok(used)
     }
 
-    /// Carries out a whole body that needs no congested link, and answers it.
+    /// Carries out a complete body that needs no congested link, and answers it.
     fn take_body(
         &mut self,
         app: &mut dyn Application,
@@ -237,7 +237,7 @@ impl Hub {
         let first =
             [self.limits.ping_interval, self.limits.idle_timeout].into_iter().filter(|&millis| millis > 0).min();
         if let Some(first) = first {
-            self.sessions.schedule(slot, self.sessions.now() + first); // the handshake's deadline may come too late
+            self.sessions.schedule(slot, self.sessions.now() + first); // the handshake's deadline may be later than this
         }
         let session = &mut self.sessions[slot];
         let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };
@@ -280,12 +280,12 @@ impl Hub {
         }
     }
 
-    /// Appends bytes that are no frame to the turn, for one connection.
+    /// Appends bytes that are not a frame to the turn, for one connection.
     pub(super) fn push_http(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
         self.router.push(slot, write);
     }
 
-    /// The request that a connection in [`Phase::Http`] has.
+    /// The request of a connection in [`Phase::Http`].
     fn request(&mut self, slot: Slot) -> &mut Request {
         match self.sessions[slot].incoming.as_deref_mut() {
             Some(Incoming::Http(request)) => request,

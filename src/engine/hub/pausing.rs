@@ -1,9 +1,9 @@
 //! Input that waits: for a link that the connection's next message needs, or for the turn's end.
 //!
-//! A link to a peer is *congested* when it has not taken a batch that has grown too large. Only a message that has
-//! something to say over such a link waits: a publish to a channel in which the peer is interested, a subscription that
-//! the peer has to hear of. It is kept as it came, before any of it is carried out, and its connection is not read until
-//! the link has room. The messages of others go on.
+//! A link to a peer is *congested* when it has not taken a batch that has grown too large. Only a message that needs
+//! such a link waits: a publish to a channel in which the peer is interested, or a subscription that the peer must
+//! learn of. The hub keeps the message unchanged, before any of it is carried out, and does not read its connection
+//! until the link has room. The messages of other connections go on.
 
 use crate::engine::{
     application::Application,
@@ -12,7 +12,7 @@ use crate::engine::{
 };
 
 impl Hub {
-    /// The congested links that a message needs, a bit for each. Without any the message is not looked at.
+    /// The congested links that a message needs, a bit for each. If no link is congested, the message is not parsed.
     pub(super) fn links_needed(&mut self, app: &mut dyn Application, payload: &[u8]) -> u64 {
         match self.router.relays.congested() {
             0 => 0,
@@ -20,7 +20,7 @@ impl Hub {
         }
     }
 
-    /// Takes the input that was kept of a connection, as [`Hub::receive`] does; what is left of it is kept again.
+    /// Takes the kept input of a connection, as [`Hub::receive`] does, and keeps what is left of it again.
     pub(crate) fn take_kept(&mut self, app: &mut dyn Application, slot: Slot) {
         let session = &mut self.sessions[slot];
         session.set_more(false);
@@ -41,19 +41,20 @@ impl Hub {
         self.recount(slot);
     }
 
-    /// Appends the connections that need not wait any more, see [`crate::engine::sessions::Sessions::take_resumed`].
+    /// Appends the connections that may be read again, see [`crate::engine::sessions::Sessions::take_resumed`].
     pub(crate) fn take_resumed(&mut self, resumed: &mut Vec<ConnectionKey>) {
         self.sessions.take_resumed(self.router.relays.congested(), resumed);
     }
 
-    /// The connection waits for these links, with this input, of which nothing was carried out.
+    /// Pauses the connection while one of these links is congested, and keeps this input, of which nothing was carried
+    /// out.
     pub(super) fn pause_with(&mut self, slot: Slot, unused: &[u8], links: u64) {
         self.stats.paused += 1;
         self.keep(slot, unused);
         self.sessions.pause(slot, links);
     }
 
-    /// Brings the sum of what sessions keep up to date with this one.
+    /// Updates the sum of the sessions' kept bytes after a change of this session.
     pub(super) fn recount(&mut self, slot: Slot) {
         self.sessions.recount(slot, self.limits.message_timeout);
     }

@@ -1,4 +1,4 @@
-//! What peers and the bridge have sent to this core.
+//! Batches from peers and from the bridge.
 
 use crate::{
     engine::{
@@ -9,8 +9,8 @@ use crate::{
 };
 
 impl Hub {
-    /// Takes a batch of a peer, and gives how many of its bytes were used: fewer than all only when the turn is full and
-    /// wants to be flushed before the rest is given again.
+    /// Takes a batch of a peer. Returns how many of its bytes were used. If some are left, the turn is full: the caller
+    /// flushes and passes the rest again.
     pub(crate) fn relayed(&mut self, peer: u32, batch: &[u8]) -> usize {
         let mut is_answered = false;
         let mut rest = batch;
@@ -52,8 +52,8 @@ impl Hub {
         batch.len() - rest.len()
     }
 
-    /// The bridge gets nothing for this name: its subscribers are told so, as are those that wait for it. Cost: one lookup,
-    /// however many wait.
+    /// Notes that the bridge gets no messages for this name. Later acknowledgements and the waiting ones say so. Cost:
+    /// one lookup, however many wait.
     fn refused_by_bridge(&mut self, name: &[u8], kind: Kind) {
         let Some(audience) = self.router.subscriptions.find_name(name, kind) else { return };
         self.router.subscriptions.set_refused(audience);

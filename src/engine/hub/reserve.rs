@@ -1,5 +1,5 @@
-//! Connections over the limit. Each has a reserved place for one request, so that a full server still answers some of
-//! them. The application says which.
+//! Connections over the limit. Each gets a reserved place for one request, so that a full server still answers some
+//! requests. The application decides which.
 
 use crate::{
     engine::{
@@ -22,8 +22,8 @@ const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connect
 const RETRY: Extra = &[("Retry-After", "5")];
 
 impl Hub {
-    /// A connection was accepted that is over the limit of its role: one request of it is read. On a listener of pages no
-    /// request would be served, so the connection is told 503 at once.
+    /// Opens a connection over the limit of its role: one request of it is read. A listener of pages would serve no
+    /// request, so its connection gets 503 at once.
     pub(crate) fn open_reserved(&mut self, arrival: impl Into<Arrival>) -> ConnectionKey {
         let arrival = Arrival { is_reserved: true, ..arrival.into() };
         let key = self.open(arrival);
@@ -33,14 +33,14 @@ impl Hub {
         key
     }
 
-    /// Tells a connection on a reserved place that it is one too many. It lingers to hear that.
+    /// Answers a connection on a reserved place with 503. It lingers so that it can read the answer.
     pub(super) fn turn_away(&mut self, slot: Slot) {
         self.count_turned_away();
         self.push_http(slot, |turn| write_fault(turn, TOO_MANY, RETRY));
         self.move_on(slot, Phase::Lingering);
     }
 
-    /// How long a connection has until its request is whole, in milliseconds.
+    /// The time until a connection's request must be complete, in milliseconds.
     pub(super) fn request_timeout(&self, is_reserved: bool) -> u64 {
         let timeout = self.limits.handshake_timeout;
         if is_reserved { timeout.min(RESERVED_MILLIS) } else { timeout }
@@ -57,12 +57,12 @@ impl Hub {
         self.abandon(slot);
     }
 
-    /// The last answer has not reached a connection whole: it ends with a reset.
+    /// Notes that a connection did not get its last answer completely: it ends with a reset.
     pub(crate) fn cut(&mut self, slot: Slot) {
         self.sessions[slot].set_cut(true);
     }
 
-    /// Counts a connection that is told 503 instead of an answer.
+    /// Counts a connection that was turned away with 503.
     pub(crate) fn count_turned_away(&mut self) {
         self.stats.turned_away += 1;
     }
@@ -70,7 +70,7 @@ impl Hub {
     /// Checks that a full server serves this request.
     ///
     /// # Errors
-    /// The 503 that answers it otherwise.
+    /// The 503 for all other requests.
     pub(super) fn check_reserved(&mut self, app: &dyn Application, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
         if app.is_served_when_full(head) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a single connection is sent: errors, acknowledgements, answers of the application (PROTOCOL.md §2, §6).
+//! Sending to a single connection: errors, acknowledgements, answers of the application (PROTOCOL.md §2, §6).
 
 use crate::{
     engine::{
@@ -30,7 +30,7 @@ impl Hub {
         self.stats.forbidden += u64::from(refusal.reason() == Reason::Forbidden.word());
     }
 
-    /// Sends one payload to one connection, in order with what else it gets. After its close frame nothing is sent.
+    /// Sends one payload to one connection, in order with its other messages. Sends nothing after the close frame.
     pub(crate) fn send(&mut self, slot: Slot, is_text: bool, payload: &[u8]) {
         if !self.sessions.is_open(slot) {
             return;
@@ -45,7 +45,8 @@ impl Hub {
         }
     }
 
-    /// Acknowledges a message whose subscriptions are live. A subscription that only this node knows of says so.
+    /// Acknowledges a message whose subscriptions are live. The acknowledgement says whether a subscription is only
+    /// known to this node.
     pub(super) fn send_ack(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
         if self.sessions.is_open(slot) {
             let is_offline = self.acks.is_refused(awaited) || awaited.live_at > 0 && self.router.relays.is_offline();

@@ -1,4 +1,4 @@
-//! What a connection publishes and subscribes to, behind all checks.
+//! Publishing and subscribing, after all checks.
 
 use crate::{
     engine::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Hub {
-    /// Publishes a payload to checked channels, here and on the peers; `except` is the connection that does not get it.
+    /// Publishes a payload to checked channels, here and on the peers. The connection `except` does not get it.
     pub(crate) fn publish<'n>(
         &mut self,
         names: impl Iterator<Item = &'n [u8]>,
@@ -24,13 +24,13 @@ impl Hub {
         self.router.publish(names, is_text, payload, except);
     }
 
-    /// A message that was found sound does nothing but publish to these channels, see
+    /// Remembers the head of a valid message that only publishes to these channels, see
     /// [`crate::engine::router::Router::keep_head`].
     pub(crate) fn keep_head(&mut self, slot: Slot, head: &[u8], names: impl Iterator<Item = Span>, no_echo: bool) {
         self.router.keep_head(self.sessions[slot].grant, head, names, no_echo);
     }
 
-    /// Subscribes a connection to a checked name, and gives what [`Hub::acknowledge`] waits for.
+    /// Subscribes a connection to a checked name. Returns the condition that [`Hub::acknowledge`] waits for.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
         if self.sessions.is_open(slot) { self.router.subscribe(slot, name, kind) } else { Awaited::default() }
     }

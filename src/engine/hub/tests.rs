@@ -1,6 +1,6 @@
-//! A hub without a core: what one turn may bring in any order.
+//! Tests of a hub without a core: the inputs of a turn, in any order.
 
-/// What an application does with HTTP that speaks WebSocket alone.
+/// The HTTP methods of an application that only serves WebSockets.
 macro_rules! only_websockets {
     () => {
         fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
@@ -12,7 +12,7 @@ macro_rules! only_websockets {
         }
 
         fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
-            unreachable!("no body is asked for")
+            unreachable!("no route expects a body")
         }
     };
 }
@@ -57,10 +57,10 @@ use crate::{
 
 const KEY: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
 
-/// The endpoint of the bodies that [`route`] asks for.
+/// The endpoint of the bodies that [`route`] expects.
 const BODY: Endpoint = Endpoint(7);
 
-/// Upgrades are granted, a body that is posted is wanted, and all else is well.
+/// Accepts upgrades, expects the bodies of POST requests, and answers everything else with 200.
 fn route(head: &RequestHead<'_, '_>) -> Route<'static> {
     match head.method {
         _ if head.names_websocket => Route::Upgrade,
@@ -83,7 +83,7 @@ impl Application for Plain {
     }
 
     fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
-        assert_eq!(endpoint, BODY, "it hears what the body is for");
+        assert_eq!(endpoint, BODY, "the application gets the body's endpoint");
         hub.publish([&b"echo"[..]].into_iter(), true, body, None);
         Answer::text(200, "published")
     }
@@ -97,7 +97,7 @@ impl Application for Plain {
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}
 }
 
-/// The peers of a hub: what they were sent, and whether they take it.
+/// The peers of a hub: the bytes that they got, and whether they take any.
 #[derive(Default)]
 struct Peers {
     received: Vec<Vec<u8>>,
@@ -125,7 +125,7 @@ fn limits() -> Limits {
     Limits::new(&Config::default(), 1 << 30, 1)
 }
 
-/// A connection that has upgraded, and has been sent the answer.
+/// Opens a connection that has upgraded and has got the answer.
 fn open(hub: &mut Hub, peers: &mut Peers) -> Slot {
     let slot = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
     receive(hub, slot, KEY.as_bytes());
@@ -145,7 +145,7 @@ fn receive(hub: &mut Hub, slot: Slot, bytes: &[u8]) {
     }
 }
 
-/// Lets those go on that need not wait any more, and gives them; what was kept of them is taken.
+/// Resumes the connections that need not wait any more, and returns them. Takes their kept input.
 fn resume(hub: &mut Hub) -> Vec<Slot> {
     let mut resumed = Vec::new();
     hub.take_resumed(&mut resumed);
@@ -167,12 +167,12 @@ fn text(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The end of a turn, with the slots that are closed then.
+/// Ends a turn. Returns the slots that are closed then.
 fn end_turn(hub: &mut Hub, peers: &mut Peers) -> Vec<Slot> {
     reap(hub, peers).into_iter().map(|ended| ended.slot).collect()
 }
 
-/// The end of a turn, with the connections that are over then.
+/// Ends a turn. Returns the connections that have ended.
 fn reap(hub: &mut Hub, peers: &mut Peers) -> Vec<Ended> {
     hub.flush(&mut Plain, peers);
     let mut ended = Vec::new();

@@ -7,7 +7,7 @@ use crate::engine::{
 };
 
 impl Hub {
-    /// A message was carried out, but for what is left of it if it was cut.
+    /// Ends a message. If it was cut, the rest of it is put off.
     #[inline]
     pub(crate) fn message_done(&mut self, sender: Option<Slot>) {
         if self.router.unfinished.is_cut() {
@@ -22,7 +22,7 @@ impl Hub {
         self.router.unfinished.put_off(sender);
     }
 
-    /// Goes on with the messages that were cut, until the turn is full or so many units of work are done.
+    /// Continues the messages that were cut, until the turn is full or this many units of work are done.
     pub(super) fn finish_messages(&mut self, units: u64) {
         let until = self.router.work.done() + units;
         while self.router.work.done() < until
@@ -38,7 +38,7 @@ impl Hub {
         }
     }
 
-    /// Does steps until the piece is large enough.
+    /// Carries out steps until the piece is large enough.
     fn do_piece(&mut self, message: &mut Message) {
         let begun = self.router.work.done();
         while let Some(step) = self.router.unfinished.next_step(message) {

@@ -13,8 +13,7 @@ use crate::{
 };
 
 impl Hub {
-    /// Takes frames from `bytes`, unmasked where they lie; what is left of an unfinished one is kept. Gives the number
-    /// of bytes used.
+    /// Takes frames from `bytes`, unmasks them in place, and keeps an unfinished one. Returns the number of bytes used.
     pub(super) fn receive_frames(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> usize {
         if self.sessions.is_open(slot) {
             self.sessions[slot].heard = self.sessions.now(); // closing has its own deadline
@@ -54,8 +53,8 @@ impl Hub {
         Ok(if self.reads_frames(slot) { used } else { bytes.len() })
     }
 
-    /// Takes messages of one frame each, which nearly all are, for as long as nothing else comes; gives the bytes used. It
-    /// does what the general way would do, without asking of each frame what it might be.
+    /// Takes messages of one frame each, as nearly all are, until another kind of frame comes. Returns the bytes used.
+    /// The result is the same as of the general way, but without its checks of each frame.
     fn take_whole_messages(&mut self, app: &mut dyn Application, slot: Slot, bytes: &mut [u8]) -> Result<usize, Fault> {
         let mut used = 0;
         while self.sessions[slot].is_plain() && !self.router.is_congested() && !self.router.must_stop() {
@@ -79,7 +78,7 @@ impl Hub {
         Ok(used)
     }
 
-    /// Completes the frame that is kept, if there is one, with the first of `bytes`; gives how many it took.
+    /// Completes the kept frame, if there is one, with the first of `bytes`. Returns how many bytes this took.
     fn finish_partial(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
         let Some(fragments) = self.sessions[slot].fragments() else { return Ok(0) };
         if fragments.partial.is_empty() {
@@ -117,7 +116,7 @@ impl Hub {
         Ok(used)
     }
 
-    /// Reads a frame's header, and holds the message's length against the limit before the payload is there.
+    /// Reads a frame's header, and checks the message's length against the limit before the payload is there.
     fn decode(&mut self, slot: Slot, bytes: &[u8]) -> Result<Option<Header>, Fault> {
         let limit = self.limits.message_bytes_max;
         let header = frame::decode(bytes, limit)?;
@@ -134,13 +133,13 @@ impl Hub {
         matches!(self.sessions[slot].phase, Phase::Open | Phase::Closing)
     }
 
-    /// Whether its frames are taken now: the message before may have to be finished first.
+    /// Whether the hub takes frames of the connection now. If its last message is unfinished, they wait.
     fn takes_frames(&self, slot: Slot) -> bool {
         self.reads_frames(slot) && !self.sessions[slot].is_paused()
     }
 
-    /// The congested links that a message needs which this frame completes, a bit for each. While none is congested, which
-    /// is nearly always, the frame is not looked at; the payload is masked before and after.
+    /// The congested links, a bit for each, that are needed by the message that this frame completes. If no link is
+    /// congested, which is the normal case, the frame is not parsed. The payload is masked before and after.
     fn links_needed_by(&mut self, app: &mut dyn Application, slot: Slot, header: &Header, payload: &mut [u8]) -> u64 {
         let OpCode::Data(kind) = header.opcode else { return 0 };
         if !self.router.is_congested() || !header.is_final || !self.sessions.is_open(slot) {
@@ -158,8 +157,8 @@ impl Hub {
         links
     }
 
-    /// The door for whole messages, in however many frames they came. What a message does that begins as the last one did is
-    /// known; the application says it of all others. Text is UTF-8.
+    /// The entry for all complete messages. If a message repeats the last one's head, its effect is known; the
+    /// application decides about all others. Text is UTF-8.
     #[inline]
     fn message(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
         self.router.work.add(2 * MESSAGE_UNITS);
@@ -173,8 +172,8 @@ impl Hub {
         self.message_done(Some(slot));
     }
 
-    /// Takes messages for as long as they repeat the last one's head, see
-    /// [`crate::engine::router::Router::take_repeated`]; gives the bytes used.
+    /// Takes messages while they repeat the last one's head, see [`crate::engine::router::Router::take_repeated`].
+    /// Returns the bytes used.
     fn take_repeated(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
         let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant);
         let payload_bytes_max = self.limits.message_bytes_max.min(self.limits.publish_bytes());
@@ -183,7 +182,7 @@ impl Hub {
         taken.fault.map_or(Ok(taken.used), Err)
     }
 
-    /// A whole frame has come.
+    /// Takes a complete frame.
     fn take_frame(
         &mut self,
         app: &mut dyn Application,
@@ -205,11 +204,11 @@ impl Hub {
                 self.take_message(app, slot, kind, payload, is_ascii)
             }
             OpCode::Data(kind) if is_open => self.take_fragment(app, slot, kind, header.is_final, payload),
-            _ => Ok(()), // a pong: that it was heard is noted already. Or our close frame is on its way.
+            _ => Ok(()), // a pong, which counts as heard already; or our close frame is on its way
         }
     }
 
-    /// A message in one frame.
+    /// Takes a message in one frame.
     fn take_message(
         &mut self,
         app: &mut dyn Application,

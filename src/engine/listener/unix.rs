@@ -17,8 +17,8 @@ use crate::config::Listen;
 /// The mode of the file: the server's user and group may write to it, which connecting needs.
 const MODE: u32 = 0o660;
 
-/// Listens on `path`. All cores share the socket, because the kernel spreads connections over TCP sockets only: all wake
-/// for a connection, and the first takes it.
+/// Listens on `path`. All cores share the socket, because the kernel spreads connections over TCP sockets only. A new
+/// connection wakes all cores, and the first one takes it.
 pub(super) fn listen(path: &Path, cores: usize, send_buffer_bytes: usize) -> io::Result<Bound> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -36,7 +36,7 @@ pub(super) fn listen(path: &Path, cores: usize, send_buffer_bytes: usize) -> io:
     Ok(Bound { at: Listen::Unix(path.to_owned()), sockets, file: Some(file) })
 }
 
-/// Removes a socket on which no server answers: a killed server has left it.
+/// Removes a socket that a killed server has left: no server answers on it.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -55,7 +55,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The file of a unix socket. Dropping it removes the file, unless somebody has put another in its place.
+/// The file of a unix socket. Dropping it removes the file, unless another file has replaced it.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,

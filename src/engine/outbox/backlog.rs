@@ -1,4 +1,4 @@
-//! What a socket refused: ranges of segments, in order.
+//! The unsent bytes of a slow connection: ranges of segments, in order.
 
 use std::{
     collections::VecDeque,
@@ -14,18 +14,18 @@ use crate::{
     protocol::encoding::Encoding,
 };
 
-/// Ranges of a backlog that are looked at to find the memory that it pins.
+/// About how many ranges of a backlog are sampled to estimate the memory that it pins.
 const SAMPLES: usize = 64;
 
-/// One connection's backlog. It exists only while there is one.
+/// One connection's backlog. It exists only while the connection has unsent bytes.
 #[derive(Debug)]
 pub(super) struct Backlog {
     ranges: VecDeque<Range>,
-    /// Bytes in `ranges`, those of the running turn included.
+    /// Bytes of the backlog, including those of the current turn that are not in `ranges` yet.
     pub(super) len: usize,
-    /// Bytes at the front that finish a unit (a frame, in [`Encoding::Frame`]) that is partly sent.
+    /// Bytes at the front that complete a partly sent unit (a frame, in [`Encoding::Frame`]).
     pub(super) unit_rest: usize,
-    /// The socket said no; it is tried again when it says that it is writable.
+    /// The socket is full. The next write waits until the socket is writable.
     pub(super) is_blocked: bool,
     /// See [`super::Outboxes::backlog_since`].
     pub(super) since: u64,
@@ -54,7 +54,7 @@ impl Backlog {
         }
     }
 
-    /// Writes as much as the socket takes; true when nothing is left, also of what was refused in this turn.
+    /// Writes as much as the socket takes. Returns true if nothing is left, not even from this turn.
     pub(super) fn write(
         &mut self,
         slot: Slot,
@@ -77,7 +77,7 @@ impl Backlog {
         Ok(self.len == 0)
     }
 
-    /// Forgets `sent` bytes, and keeps track of where units end.
+    /// Removes `sent` bytes, and keeps track of the ends of units.
     fn advance(&mut self, mut sent: usize, (encoding, opaque): (Encoding, &mut u32), arena: &mut Arena) {
         self.len -= sent;
         while sent > 0 {
@@ -93,8 +93,8 @@ impl Backlog {
         }
     }
 
-    /// Keeps only the `opaque` bytes at the front and the rest of a unit that is partly sent: in a segment of their own,
-    /// so that they pin no big one.
+    /// Keeps only the `opaque` bytes at the front and the rest of a partly sent unit. They move to a segment of their
+    /// own, so that they pin no big one.
     pub(super) fn truncate(&mut self, opaque: usize, arena: &mut Arena) {
         let mut kept = Vec::with_capacity(opaque + self.unit_rest);
         for range in self.ranges.drain(..) {
@@ -110,7 +110,7 @@ impl Backlog {
         }
     }
 
-    /// Copies what waits out of the segments that it shares, into one of its own.
+    /// Copies the backlog out of its shared segments, into one of its own.
     pub(super) fn copy_out(&mut self, arena: &mut Arena) {
         let mut bytes = Vec::with_capacity(self.len);
         for range in self.ranges.drain(..) {
@@ -120,18 +120,18 @@ impl Backlog {
         self.ranges = VecDeque::from([arena.insert(bytes)]);
     }
 
-    /// What it counts against its connection's limit: its bytes, and the places where they are.
+    /// The cost that counts against the connection's limit: the bytes, and the list of their ranges.
     pub(super) fn cost(&self) -> usize {
         self.len + self.ranges.len() * size_of::<Range>()
     }
 
-    /// The memory that its list of ranges takes, in bytes.
+    /// The memory of its list of ranges, in bytes.
     pub(super) fn ranges_bytes(&self) -> usize {
         self.ranges.capacity() * size_of::<Range>()
     }
 
-    /// Its part of the memory that cannot be freed while it waits, in bytes: a segment that several hold is divided among
-    /// them. Of more ranges than [`SAMPLES`] every so many are looked at.
+    /// Its part of the memory that it pins, in bytes: a segment is divided among its holders. If there are more ranges
+    /// than [`SAMPLES`], only a sample of them is counted.
     pub(super) fn pinned_bytes(&self, arena: &Arena) -> usize {
         let step = self.ranges.len().div_ceil(SAMPLES).max(1);
         let parts = self.ranges.iter().step_by(step).map(|range| arena.part_of_segment(range.segment));
@@ -152,8 +152,8 @@ impl Backlog {
     }
 }
 
-/// By how much a backlog of this age gets younger when its socket takes `sent` of its `len` bytes: by their part of it, so
-/// that one byte now and then does not keep it young.
+/// How much younger a backlog of this age becomes when its socket takes `sent` of its `len` bytes. The age shrinks in
+/// proportion, so one byte now and then does not keep it young.
 fn progress(age: u64, sent: usize, len: usize) -> u64 {
     (u128::from(age) * sent as u128 / len.max(1) as u128) as u64
 }

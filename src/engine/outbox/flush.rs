@@ -1,20 +1,20 @@
-//! The end of a turn: one write a connection, and a place for what is refused.
+//! The end of a turn: one write for each connection, and a place for the rest of each short write.
 
 use std::io::{self, IoSlice};
 
 use crate::{
     engine::{
-        outbox::{ALL, Backlog, Flushed, NONE, Outboxes, Refused, SLICES_MAX, Sink, Written},
+        outbox::{ALL, Backlog, Flushed, NONE, Outboxes, SLICES_MAX, ShortWrite, Sink, Written},
         slot::Slot,
     },
     protocol::encoding::Encoding,
 };
 
-/// Room that is kept for the next turn, in entries of the chain and of the other lists of ranges.
+/// The capacity that the chain and the other lists of ranges keep for the next turn, in entries.
 const RANGES_KEPT: usize = 64 * 1024;
 
 impl Outboxes {
-    /// Sends what was pushed, one write a connection, and ends the turn.
+    /// Sends the pushed ranges, one write for each connection, and ends the turn.
     pub(crate) fn flush(&mut self, sink: &mut impl Sink, flushed: &mut Flushed) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for &slot in &dirty {
@@ -28,15 +28,16 @@ impl Outboxes {
         self.dirty = dirty;
         self.settle(flushed);
         if !self.chain.is_empty() {
-            // Without a chain the others have at most an entry a connection.
+            // Without a chain the other lists have at most one entry for each connection.
             empty(&mut self.chain);
-            empty(&mut self.refused);
+            empty(&mut self.short_writes);
             empty(&mut self.ranges);
         }
         self.arena.end_turn();
     }
 
-    /// Whether the outbox is empty now. On an error it keeps what it had: the hub closes the connection.
+    /// Flushes one outbox, and returns whether it is empty now. On an error it keeps its ranges: the hub closes the
+    /// connection.
     fn flush_one(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
         let outbox = &mut self.outboxes[slot as usize];
         if outbox.end == 0 && outbox.backlog.is_none() {
@@ -55,21 +56,21 @@ impl Outboxes {
             }
             self.ranges.clear();
             self.ranges.push((start, end));
-            self.refuse(slot, 0, sent);
+            self.keep_rest(slot, 0, sent);
             return Ok(false);
         }
         self.flush_ranges(slot, sink)
     }
 
-    /// The rest of [`Outboxes::flush_one`], for several ranges or a backlog. It is kept out of it so that the common case
-    /// stays short.
+    /// The general case of [`Outboxes::flush_one`], with several ranges or a backlog. It is a function of its own so
+    /// that the common case stays short.
     #[inline(never)]
     fn flush_ranges(&mut self, slot: Slot, sink: &mut impl Sink) -> io::Result<bool> {
         self.gather(slot);
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog {
             if !backlog.write(slot, sink, self.now, (outbox.encoding, &mut outbox.opaque), &mut self.arena)? {
-                self.refuse(slot, 0, 0);
+                self.keep_rest(slot, 0, 0);
                 return Ok(false);
             }
             self.backlog_ranges_bytes -= backlog.ranges_bytes();
@@ -87,9 +88,9 @@ impl Outboxes {
         }
         self.ranges.push((outbox.start, outbox.end));
         while outbox.chain != NONE {
-            let link = self.chain[outbox.chain as usize];
-            self.ranges.push((link.start, link.end));
-            outbox.chain = link.previous;
+            let range = self.chain[outbox.chain as usize];
+            self.ranges.push((range.start, range.end));
+            outbox.chain = range.previous;
         }
         self.ranges.reverse();
         outbox.start = 0;
@@ -108,21 +109,21 @@ impl Outboxes {
             }
             let Written { bytes: sent, is_blocked } = sink.write(slot, &slices[..batch.len()])?;
             if sent < len {
-                self.refuse(slot, first, sent);
+                self.keep_rest(slot, first, sent);
                 return Ok(false);
             }
             first += batch.len();
             self.outboxes[slot as usize].sent(sent);
             if is_blocked && first < self.ranges.len() {
-                self.refuse(slot, first, 0);
+                self.keep_rest(slot, first, 0);
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Of `self.ranges`, those from `first` on were refused after `sent` bytes.
-    fn refuse(&mut self, slot: Slot, first: usize, mut sent: usize) {
+    /// Notes a short write: of `self.ranges` from `first` on, only `sent` bytes were written.
+    fn keep_rest(&mut self, slot: Slot, first: usize, mut sent: usize) {
         let outbox = &mut self.outboxes[slot as usize];
         let now = self.now;
         let mut backlog = outbox.backlog.take().unwrap_or_else(|| Box::new(Backlog::new(now)));
@@ -139,38 +140,36 @@ impl Outboxes {
                 backlog.unit_rest = rest_of_unit(outbox.encoding, bytes, sent, &mut outbox.opaque, 0);
             }
             backlog.len += len - sent;
-            self.refused.push(Refused { slot, start: start + sent as u32, end });
+            self.short_writes.push(ShortWrite { slot, start: start + sent as u32, end });
             sent = 0;
         }
         outbox.backlog = Some(backlog);
     }
 
-    /// Gives what was refused in this turn a place that outlives it: shared if several wait for much of the turn, else
-    /// a copy of one's own, so that a small rest does not pin a big segment.
+    /// Moves the rests of this turn's short writes to a place that outlives the turn: a shared segment if they are at
+    /// least half as large as the turn, otherwise a copy for each, so that a small rest does not pin a big segment.
     fn settle(&mut self, flushed: &mut Flushed) {
-        if self.refused.is_empty() {
+        if self.short_writes.is_empty() {
             return;
         }
-        let wanted: usize = self.refused.iter().map(|refused| (refused.end - refused.start) as usize).sum();
+        let wanted: usize = self.short_writes.iter().map(|write| (write.end - write.start) as usize).sum();
         let shared = (wanted >= self.arena.turn().len() / 2).then(|| self.arena.share_turn());
-        for refused in self.refused.drain(..) {
-            let Some(backlog) = &mut self.outboxes[refused.slot as usize].backlog else { continue };
+        for write in self.short_writes.drain(..) {
+            let Some(backlog) = &mut self.outboxes[write.slot as usize].backlog else { continue };
             let before = backlog.ranges_bytes();
             match shared {
-                Some((segment, base)) => {
-                    backlog.share(segment, base + refused.start, base + refused.end, &mut self.arena)
-                }
-                None => backlog.copy(refused.start, refused.end, &mut self.arena),
+                Some((segment, base)) => backlog.share(segment, base + write.start, base + write.end, &mut self.arena),
+                None => backlog.copy(write.start, write.end, &mut self.arena),
             }
             self.backlog_ranges_bytes += backlog.ranges_bytes() - before;
-            if flushed.backlogged.last() != Some(&refused.slot) {
-                flushed.backlogged.push(refused.slot);
+            if flushed.backlogged.last() != Some(&write.slot) {
+                flushed.backlogged.push(write.slot);
             }
         }
     }
 }
 
-/// Clears a list of ranges, and gives its memory back when an unusual turn made it larger than the next will need.
+/// Clears a list of ranges, and frees its memory if an unusual turn has made it large.
 fn empty<T>(list: &mut Vec<T>) {
     list.clear();
     if list.capacity() > RANGES_KEPT {
@@ -178,8 +177,8 @@ fn empty<T>(list: &mut Vec<T>) {
     }
 }
 
-/// `sent` bytes of `bytes` are gone: how many are left of the unit that this cut? The first `rest` bytes end a
-/// unit that was cut before; the first `opaque` are none.
+/// The bytes that are left of the unit that was cut when `sent` bytes of `bytes` were sent. The first `opaque` bytes
+/// belong to no unit; the next `rest` bytes end a unit that was cut before.
 pub(super) fn rest_of_unit(encoding: Encoding, bytes: &[u8], sent: usize, opaque: &mut u32, rest: usize) -> usize {
     if *opaque == ALL {
         return 0;

@@ -9,20 +9,20 @@ use super::*;
 use crate::protocol::frame;
 
 const SLOTS: u32 = 5;
-/// A socket that takes whatever it is given.
+/// The room of a socket that takes everything.
 const ENDLESS: usize = usize::MAX;
 
-/// For the tests of all that has outboxes.
+/// Helpers for this and other modules' tests.
 impl Outboxes {
-    /// What the socket refused so far, in bytes.
+    /// The unsent bytes of a connection.
     fn backlog_len(&self, slot: Slot) -> usize {
         self.outboxes[slot as usize].backlog.as_ref().map_or(0, |backlog| backlog.len)
     }
 
-    /// The memory that the ranges of this turn take, in bytes.
+    /// The memory of this turn's ranges, in bytes.
     pub(crate) fn turn_ranges_bytes(&self) -> usize {
-        self.chain.capacity() * size_of::<Link>()
-            + self.refused.capacity() * size_of::<Refused>()
+        self.chain.capacity() * size_of::<ChainedRange>()
+            + self.short_writes.capacity() * size_of::<ShortWrite>()
             + self.ranges.capacity() * size_of::<(u32, u32)>()
     }
 }
@@ -34,7 +34,7 @@ enum Step {
     /// HTTP bytes go to a slot, if it has not upgraded.
     Http(Slot, usize),
     Upgrade(Slot),
-    /// The socket has room for so many bytes more, which the hub may or may not hear of.
+    /// The socket has room for this many more bytes. The hub may or may not be told.
     Room(Slot, usize, bool),
     /// The socket takes no more than this in one write.
     Cap(Slot, usize),
@@ -45,10 +45,10 @@ enum Step {
     Break(Slot),
 }
 
-/// One connection as it should be.
+/// The model of one connection.
 #[derive(Default)]
 struct Model {
-    /// All that the peer is to receive.
+    /// All bytes that the peer must receive.
     expected: Vec<u8>,
     /// Where `expected` may be cut: after HTTP and after each frame. `None` until the upgrade.
     boundaries: Option<Vec<usize>>,
@@ -69,7 +69,7 @@ impl Model {
 
     fn receive(&mut self, bytes: &[u8]) {
         let rest = &self.expected[self.received.len()..];
-        assert!(rest.starts_with(bytes), "the peer received what it was never sent, or not in order");
+        assert!(rest.starts_with(bytes), "the peer received wrong bytes, or not in order");
         self.received.extend_from_slice(bytes);
     }
 }
@@ -85,7 +85,7 @@ impl Sink for Vec<Model> {
         let sent = bytes.len().min(model.room).min(model.cap);
         model.receive(&bytes[..sent]);
         model.room = if model.room == ENDLESS { ENDLESS } else { model.room - sent };
-        // One that has just room for all of it knows that it is full.
+        // A socket with room for exactly these bytes is full after them.
         Ok(Written { bytes: sent, is_blocked: sent < bytes.len() || model.room == 0 })
     }
 }
@@ -93,7 +93,7 @@ impl Sink for Vec<Model> {
 struct World {
     outboxes: Outboxes,
     models: Vec<Model>,
-    /// Makes every frame's payload another.
+    /// Makes all payloads different.
     counter: u8,
 }
 
@@ -174,14 +174,14 @@ impl World {
             assert_eq!(self.outboxes.backlog_len(slot), model.pending());
             let has_become_empty = pending > 0 && model.pending() == 0 && model.received.len() > received;
             let told = flushed.emptied.iter().filter(|&&emptied| emptied == slot).count();
-            assert_eq!(told, usize::from(has_become_empty), "that slot {slot} is empty was told {told} times");
+            assert_eq!(told, usize::from(has_become_empty), "slot {slot} was reported as empty {told} times");
             assert!(!flushed.backlogged.contains(&slot) || model.pending() > 0);
         }
         let distinct: HashSet<&Slot> = flushed.backlogged.iter().collect();
-        assert_eq!(distinct.len(), flushed.backlogged.len(), "a backlogged slot is told once");
+        assert_eq!(distinct.len(), flushed.backlogged.len(), "a backlogged slot is reported once");
     }
 
-    /// What is left of the expected bytes is what HTTP said and the frame that is cut.
+    /// Truncates an outbox: of the unsent bytes, only HTTP and the rest of a cut frame stay.
     fn truncate(&mut self, slot: Slot) {
         self.outboxes.truncate(slot);
         let model = &mut self.models[slot as usize];
@@ -194,7 +194,7 @@ impl World {
         assert_eq!(self.outboxes.backlog_len(slot), model.pending());
     }
 
-    /// The slot is used by another connection from here on.
+    /// Gives the slot to another connection.
     fn close(&mut self, slot: Slot) {
         self.outboxes.close(slot);
         self.outboxes.open(slot);
@@ -202,7 +202,7 @@ impl World {
         self.models[slot as usize] = Model::new();
     }
 
-    /// Everybody reads again: then all has arrived and nothing is held any more.
+    /// Lets all peers read again. Then all bytes must have arrived, and no memory may be held.
     fn finish(&mut self) {
         for slot in 0..SLOTS {
             let model = &mut self.models[slot as usize];
@@ -210,7 +210,7 @@ impl World {
             self.outboxes.writable(slot);
         }
         self.flush();
-        assert!(self.models.iter().all(|model| model.pending() == 0), "something was never sent");
+        assert!(self.models.iter().all(|model| model.pending() == 0), "some bytes were never sent");
         assert_eq!(self.outboxes.arena.segments(), 0, "a segment outlives its backlogs");
         assert_eq!(self.outboxes.backlog_bytes(), 0);
     }
@@ -256,7 +256,7 @@ proptest! {
 }
 
 #[test]
-fn many_ranges_go_out_in_order_and_the_refused_rest_later() {
+fn many_ranges_go_out_in_order_and_the_rest_of_a_short_write_later() {
     let mut world = World::new();
     for slot in [0, 1] {
         world.step(&Step::Http(slot, 10));
@@ -264,7 +264,7 @@ fn many_ranges_go_out_in_order_and_the_refused_rest_later() {
     }
     world.step(&Step::Room(0, 1000, true));
     for _ in 0..3 * SLICES_MAX {
-        // What goes to the other one in between keeps the ranges apart.
+        // A frame for the other connection in between keeps the ranges apart.
         world.step(&Step::Frames(vec![7], vec![0]));
         world.step(&Step::Frames(vec![9], vec![1]));
     }
@@ -281,7 +281,7 @@ fn a_stalled_audience_costs_its_backlog_once() {
     for slot in 0..AUDIENCE {
         outboxes.open(slot);
         outboxes.upgrade(slot, Encoding::Frame);
-        models[slot as usize].room = 100 + slot as usize; // each is cut elsewhere
+        models[slot as usize].room = 100 + slot as usize; // each write is cut at another place
     }
     let mut pushed = 0;
     while pushed < 1024 * 1024 {
@@ -311,7 +311,7 @@ fn a_stalled_audience_costs_its_backlog_once() {
 }
 
 #[test]
-fn a_small_rest_does_not_pin_what_the_others_have_received() {
+fn a_small_rest_does_not_pin_bytes_that_the_others_have_received() {
     let mut outboxes = Outboxes::default();
     let mut models: Vec<Model> = (0..2).map(|_| Model::new()).collect();
     for slot in 0..2 {
@@ -336,7 +336,8 @@ fn a_small_rest_does_not_pin_what_the_others_have_received() {
     assert!(outboxes.backlog_bytes() < 100, "{} bytes", outboxes.backlog_bytes());
 }
 
-/// Both mark the outbox for the flush; a second look in one flush once took what the socket had just refused for sent.
+/// Both events mark the outbox for the flush. In an old version, a second visit in the same flush counted the rest of a
+/// short write as sent.
 #[test]
 fn a_connection_that_is_writable_and_gets_more_in_one_turn_loses_nothing() {
     let mut world = World::new();

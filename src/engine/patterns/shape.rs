@@ -2,11 +2,11 @@
 
 use crate::protocol::channel::{TOKENS_MAX, tokens};
 
-/// The shape of a pattern of at most this many tokens is never deep, wherever its wildcards are.
+/// A shape with at most this many tokens is never deep, wherever its wildcards are.
 const SHALLOW_TOKENS_MAX: u32 = 6;
 
-/// Where the wildcards of a pattern are. Patterns of one shape differ in their plain tokens alone, so at most one of them
-/// matches a channel.
+/// The positions of a pattern's wildcards. Patterns of one shape differ only in their plain tokens, so at most one of
+/// them matches a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Shape {
     /// The last token is `>`.
@@ -17,15 +17,15 @@ pub(crate) struct Shape {
     pub(super) stars: u32,
 }
 
-/// Where the tokens of a channel are.
+/// The positions of a channel's tokens.
 pub(super) struct Tokens {
-    /// Where each token starts, and behind the last one where the next would.
+    /// The start of each token, and after the last one the start of a next one.
     starts: [u16; TOKENS_MAX + 1],
     pub(super) count: usize,
 }
 
 impl Shape {
-    /// The first and the last in order.
+    /// The smallest and the largest shape, for ranges.
     pub(crate) const MIN: Self = Self { has_tail: false, tokens: 0, stars: 0 };
     pub(crate) const MAX: Self = Self { has_tail: true, tokens: u8::MAX, stars: u32::MAX };
 
@@ -46,8 +46,9 @@ impl Shape {
 
     /// Whether it has more than [`SHALLOW_TOKENS_MAX`] tokens, counting the `>`, and more than one wildcard.
     ///
-    /// A channel is looked up once per shape that fits its number of tokens. Of the shallow ones at most 120 fit, so all of
-    /// them may be in use; of the deep ones 41,416 and more may fit a channel of 32 tokens, so their number has a limit.
+    /// A channel is looked up once for each shape that fits its number of tokens. At most 120 shallow shapes fit a
+    /// channel, so all of them may be in use. But 41,416 and more deep shapes may fit a channel of 32 tokens, so their
+    /// number has a limit.
     pub(crate) fn is_deep(self) -> bool {
         let tail = u32::from(self.has_tail);
         u32::from(self.tokens) + tail > SHALLOW_TOKENS_MAX && self.stars.count_ones() + tail > 1
@@ -69,8 +70,8 @@ impl Shape {
         })
     }
 
-    /// Whether a pattern has this shape and matches a channel that has enough tokens for it. Compares what lies between
-    /// wildcards at once.
+    /// Whether a pattern has this shape and matches a channel that has enough tokens for it. All plain tokens between
+    /// two wildcards are compared at once.
     pub(super) fn matches(self, mut pattern: &[u8], channel: &[u8], tokens: &Tokens) -> bool {
         let mut from = 0;
         for star in self.stars() {
@@ -93,7 +94,7 @@ impl Shape {
 }
 
 impl Tokens {
-    /// The tokens of a channel, of which `token` hears each with its number.
+    /// The tokens of a channel. `token` is called for each with its number.
     #[inline]
     pub(super) fn of(channel: &[u8], mut token: impl FnMut(usize, &[u8])) -> Self {
         let mut found = Self { starts: [0; TOKENS_MAX + 1], count: 0 };
@@ -107,7 +108,7 @@ impl Tokens {
         found
     }
 
-    /// Some tokens of a channel, each with the `.` behind it.
+    /// The bytes of tokens `from..to` of a channel, each with the `.` after it.
     fn bytes<'c>(&self, channel: &'c [u8], from: usize, to: usize) -> &'c [u8] {
         &channel[self.starts[from].into()..self.starts[to].into()]
     }

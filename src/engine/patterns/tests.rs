@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::channel::{Kind, STARS_MAX, check_publish, check_subscribe, matches};
 
-/// Patterns with their names, as the table of subscriptions keeps both.
+/// Patterns with their names, like the table of subscriptions.
 struct Named {
     patterns: Patterns,
     names: BTreeMap<u32, String>,
@@ -20,7 +20,7 @@ impl Named {
         self.patterns.find(pattern.as_bytes(), |id| self.names[&id] == pattern)
     }
 
-    /// False if it is in it already.
+    /// Returns false if the pattern is already in the set.
     fn insert(&mut self, pattern: &str, id: u32) -> bool {
         let is_new = self.find(pattern).is_none();
         if is_new {
@@ -47,7 +47,7 @@ impl Named {
     }
 }
 
-/// All shapes of so many tokens, with a `>` behind them or without.
+/// All shapes of this many tokens, with a `>` after them or without.
 fn shapes(tokens: usize, has_tail: bool) -> Vec<Shape> {
     fn add(tokens: usize, from: usize, shape: Shape, all: &mut Vec<Shape>) {
         if shape.has_tail || shape.stars != 0 {
@@ -63,12 +63,12 @@ fn shapes(tokens: usize, has_tail: bool) -> Vec<Shape> {
     all
 }
 
-/// The shapes that fit a channel of so many tokens.
+/// The shapes that fit a channel of this many tokens.
 fn fitting(tokens: usize) -> impl Iterator<Item = Shape> {
     shapes(tokens, false).into_iter().chain((0..tokens).flat_map(|before| shapes(before, true)))
 }
 
-/// The pattern of a shape whose plain tokens are all the same.
+/// A pattern of this shape with the same token at each plain position.
 fn pattern(shape: Shape, token: &str) -> String {
     let is_star = |number: u8| shape.stars & 1 << number != 0;
     let mut tokens: Vec<_> = (0..shape.tokens).map(|number| if is_star(number) { "*" } else { token }).collect();
@@ -124,7 +124,7 @@ fn at_most_120_shapes_that_are_not_deep_fit_a_channel_and_tens_of_thousands_of_d
 }
 
 #[test]
-fn each_shape_that_fits_is_found_by_its_own_pattern_and_by_no_other() {
+fn a_channel_finds_the_pattern_of_each_fitting_shape_and_no_other() {
     let mut named = Named::new();
     for (id, shape) in fitting(9).enumerate() {
         assert_eq!(Shape::of(pattern(shape, "a").as_bytes()), shape);
@@ -137,7 +137,7 @@ fn each_shape_that_fits_is_found_by_its_own_pattern_and_by_no_other() {
     assert_eq!(found, expected);
 }
 
-/// Names over so few tokens that they meet; `aa` because a token is not a prefix.
+/// Names over so few tokens that they often match. `aa` is among them because a token must not match as a prefix.
 fn name(tokens: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(tokens), 1..9).prop_map(|tokens| tokens.join("."))
 }

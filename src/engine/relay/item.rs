@@ -1,4 +1,4 @@
-//! How the items of a batch are written and read.
+//! Writing and reading the items of a batch.
 
 use crate::protocol::{channel::Kind, frame};
 
@@ -13,7 +13,7 @@ const REFUSED: u8 = 7;
 const ACCEPTED: u8 = 8;
 const WIDE: u8 = 9;
 
-/// One thing that a core says to a peer.
+/// One message of a core to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item<'b> {
     /// A frame for the peer's subscribers of these channels.
@@ -23,7 +23,7 @@ pub(crate) enum Item<'b> {
         /// A whole server frame.
         frame: &'b [u8],
     },
-    /// The sender has its first subscriber here, or its last one is gone.
+    /// The sender has its first subscriber of this name, or its last one has left.
     Interest {
         /// The channel or pattern.
         name: &'b [u8],
@@ -32,10 +32,10 @@ pub(crate) enum Item<'b> {
         /// Whether it has subscribers now.
         interested: bool,
     },
-    /// The peer's replica holds as many `Interest`s of ours (those with `interested`) as this says, and all before.
+    /// The peer's replica has this many of our `Interest`s (those with `interested`): all up to this number.
     Answered(u64),
-    /// From the bridge: a frame for the subscribers of this very name, and for nobody else. Another node's publish comes
-    /// once for each name of this node that it matches.
+    /// From the bridge: a frame for the subscribers of exactly this name. Another node's publish comes once for each
+    /// name of this node that it matches.
     Delivery {
         /// The channel or pattern.
         name: &'b [u8],
@@ -44,32 +44,33 @@ pub(crate) enum Item<'b> {
         /// A whole server frame.
         frame: &'b [u8],
     },
-    /// From the bridge: a frame for the subscribers of this channel and of the patterns that match it. It came by a wider
-    /// subscription, which takes the place of many.
+    /// From the bridge: a frame for the subscribers of this channel and of the patterns that match it. It came through
+    /// a wider subscription, which replaces many others.
     Wide {
         /// The channel.
         name: &'b [u8],
-        /// Whether patterns that begin with a wildcard get it, too; else they have a subscription of their own.
+        /// Whether patterns that begin with a wildcard get it, too. Otherwise they have subscriptions of their own.
         is_all: bool,
         /// A whole server frame.
         frame: &'b [u8],
     },
-    /// From the bridge: NATS does not let this node subscribe to this name, though it will be answered. `Absent` ends that.
+    /// From the bridge: NATS does not let this node subscribe to this name. The interest will be answered nevertheless.
+    /// `Absent` ends the refusal.
     Refused {
         /// The channel or pattern.
         name: &'b [u8],
         /// Which of the two it is.
         kind: Kind,
     },
-    /// From the bridge: this name is refused no more.
+    /// From the bridge: this name is no longer refused.
     Accepted {
         /// The channel or pattern.
         name: &'b [u8],
         /// Which of the two it is.
         kind: Kind,
     },
-    /// The peer cannot answer for now, and nobody is to wait for it: the bridge has lost the other nodes. Its next
-    /// `Answered` ends that.
+    /// The peer cannot answer for now, and nothing waits for it: the bridge has lost the other nodes. Its next
+    /// `Answered` ends this.
     Absent,
     /// The peer is stopping, and publishes nothing any more.
     Stopping,
@@ -78,7 +79,7 @@ pub(crate) enum Item<'b> {
 /// Takes the next item off a batch.
 ///
 /// # Panics
-/// On what [`Relays`](super::Relays) did not write; batches never come from outside the process.
+/// If [`Relays`](super::Relays) has not written the batch. Batches never come from outside the process.
 pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
     let tag = *batch.split_off_first()?;
     Some(match tag {
@@ -114,7 +115,7 @@ pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
     })
 }
 
-/// How many messages a batch for the bridge holds: one for each channel of each publish.
+/// The number of messages in a batch for the bridge: one for each channel of each publish.
 pub(crate) fn messages(mut batch: &[u8]) -> u64 {
     let mut count = 0;
     while let Some(item) = next(&mut batch) {
@@ -131,38 +132,38 @@ pub(crate) fn put_answered(batch: &mut Vec<u8>, count: u64) {
     batch.extend_from_slice(&count.to_le_bytes());
 }
 
-/// Changes what [`put_answered`] has written.
+/// Changes the count that [`put_answered`] has written.
 pub(super) fn set_answered(item: &mut [u8], count: u64) {
     item[1..9].copy_from_slice(&count.to_le_bytes());
 }
 
 /// Appends an [`Item::Absent`].
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // only the bridge uses it
 pub(crate) fn put_absent(batch: &mut Vec<u8>) {
     batch.push(ABSENT);
 }
 
 /// Appends an [`Item::Refused`].
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // only the bridge uses it
 pub(crate) fn put_refused(batch: &mut Vec<u8>, name: &[u8], kind: Kind) {
     put_interest(batch, REFUSED, name, kind);
 }
 
 /// Appends an [`Item::Accepted`].
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // only the bridge uses it
 pub(crate) fn put_accepted(batch: &mut Vec<u8>, name: &[u8], kind: Kind) {
     put_interest(batch, ACCEPTED, name, kind);
 }
 
 /// Appends an [`Item::Delivery`] of this payload.
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // only the bridge uses it
 pub(crate) fn put_delivery(batch: &mut Vec<u8>, name: &[u8], kind: Kind, is_text: bool, payload: &[u8]) {
     batch.extend_from_slice(&[DELIVERY, u8::from(kind == Kind::Pattern)]);
     put_message(batch, name, is_text, payload);
 }
 
 /// Appends an [`Item::Wide`] of this payload.
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge says it
+#[cfg_attr(not(feature = "nats"), allow(dead_code))] // only the bridge uses it
 pub(crate) fn put_wide(batch: &mut Vec<u8>, name: &[u8], is_all: bool, is_text: bool, payload: &[u8]) {
     batch.extend_from_slice(&[WIDE, u8::from(is_all)]);
     put_message(batch, name, is_text, payload);

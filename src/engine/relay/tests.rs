@@ -72,7 +72,7 @@ fn a_full_link_congests_until_it_takes_its_batch() {
 }
 
 #[test]
-fn answers_do_not_make_a_batch_grow_that_the_link_does_not_take() {
+fn answers_do_not_make_a_waiting_batch_grow() {
     let mut relays = Relays::new(0, 2);
     relays.publish(1, [&b"x"[..]].into_iter(), b"frame");
     relays.heard_interest(1);

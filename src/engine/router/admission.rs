@@ -1,8 +1,8 @@
-//! Which subscriptions are made: what they may cost, for their connection and for the server.
+//! Admission of subscriptions: their cost for the connection and for the server.
 //!
-//! A name is on every core, so a core that refused only what its own table cannot hold would fill those of the others. It
-//! keeps to its part of what is left: while so many bytes of its interest are on their way that they would be too many if
-//! every core had as many on their way, it refuses more. What has arrived everywhere is in every table alike.
+//! Every core stores every name. So a core must not check its own table alone: it would fill the tables of the others.
+//! It uses only its part of the free memory. It refuses more while its interest in flight would be too much if every
+//! core had as much in flight. Interest that has arrived everywhere is in every table.
 
 use crate::{
     engine::{
@@ -14,25 +14,25 @@ use crate::{
     error::{Reason, Refusal},
 };
 
-/// Shapes of deep patterns that are in use at once, over all cores: each costs every publish to a channel of more than six
-/// tokens that it fits one probe.
+/// The most shapes of deep patterns that are in use at once on all cores. Each shape costs one probe for every publish
+/// to a channel of more than six tokens that it fits.
 const DEEP_SHAPES_MAX: usize = 64;
 
-/// The last part of what all connections share, one in this many, is for those that hold little.
+/// One part in this many of the shared memory is reserved for connections that hold little.
 const RESERVE_DIVISOR: usize = 4;
 
-/// Holding little is one in this many parts of what a connection may hold.
+/// A connection holds little if it holds at most one part in this many of its own limit.
 const LITTLE_DIVISOR: usize = 32;
 
-/// What the names of a table take of what is shared.
+/// The part of the shared resources that the names of a table take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Size {
     bytes: usize,
     deep_shapes: usize,
 }
 
-/// What was announced to the other cores and is not known to be in their tables yet: an older part and a newer one, each
-/// forgotten when the last of it is.
+/// Interest that was announced to the other cores but may not be in their tables yet. It has an older and a newer part;
+/// each is forgotten when its last announcement has arrived.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     older: Flight,
@@ -47,7 +47,7 @@ struct Flight {
 }
 
 impl InFlight {
-    /// Notes an announcement, when all up to `known` are in the tables of the others.
+    /// Notes an announcement. All announcements up to `known` are in the tables of the other cores.
     fn add(&mut self, number: u64, more: Size, known: u64) {
         if self.older.until <= known {
             self.older = std::mem::take(&mut self.newer);
@@ -57,7 +57,7 @@ impl InFlight {
         self.newer.until = number;
     }
 
-    /// What is on its way at most, when all up to `known` has arrived.
+    /// An upper bound of the interest in flight, when all announcements up to `known` have arrived.
     fn size(&self, known: u64) -> Size {
         let flights = [&self.older, &self.newer].into_iter().filter(|flight| flight.until > known);
         flights.fold(Size::default(), |sum, Flight { size, .. }| Size {
@@ -113,7 +113,8 @@ impl Router {
         Ok(())
     }
 
-    /// Whether there is room for more of something of which this core's table has `used`, some of it on its way to others.
+    /// Whether there is room for `more` of a shared resource. This core's table has `used` of it, and `in_flight` of
+    /// that may not be in the other tables yet.
     fn has_room(&self, used: usize, in_flight: usize, more: usize, max: usize, has_little: bool) -> bool {
         let max = if has_little { max } else { max - max / RESERVE_DIVISOR };
         let left = max.saturating_sub(used.saturating_sub(in_flight));
@@ -125,12 +126,12 @@ impl Router {
         self.in_flight.size(self.relays.known()).bytes
     }
 
-    /// How much the names of the table take now.
+    /// The current size of the table's names.
     pub(super) fn table_size(&self) -> Size {
         Size { bytes: self.subscriptions.bytes(), deep_shapes: self.subscriptions.deep_shapes(&[]).0 }
     }
 
-    /// A name was announced to the other cores; the table had that size before.
+    /// Notes that a name was announced to the other cores. `before` is the table's size without it.
     pub(super) fn announced(&mut self, number: u64, before: Size) {
         let now = self.table_size();
         let more = Size { bytes: now.bytes - before.bytes, deep_shapes: now.deep_shapes - before.deep_shapes };

@@ -1,4 +1,4 @@
-//! From a frame in the turn to the outboxes of its subscribers.
+//! Delivery: from a frame in the turn to the outboxes of its subscribers.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,8 @@ use crate::{
     protocol::channel::Kind,
 };
 
-/// Frames in a row that all go to what is resolved. The subscribers get them together, when something else comes.
+/// Consecutive frames that all go to the resolved channel. The subscribers get them together, before anything else is
+/// delivered.
 #[derive(Debug)]
 pub(super) struct Run {
     start: u32,
@@ -27,7 +28,7 @@ pub(super) struct Run {
 }
 
 impl Router {
-    /// Delivers a frame of another node to the subscribers of one name alone.
+    /// Delivers a frame of another node to the subscribers of exactly one name.
     pub(crate) fn deliver_to(&mut self, name: &[u8], kind: Kind, frame: &[u8]) {
         if self.resolved.what != What::Name(kind) || self.resolved.name != name {
             self.apply_run();
@@ -47,8 +48,8 @@ impl Router {
         }
     }
 
-    /// Delivers a frame of another node that a wider subscription has brought: to the channel, and to the patterns that this
-    /// subscription stands for.
+    /// Delivers a frame of another node that came through a wider subscription: to the channel, and to the patterns
+    /// that this subscription covers.
     pub(crate) fn deliver_wide(&mut self, name: &[u8], is_all: bool, frame: &[u8]) {
         self.apply_run();
         self.put_away();
@@ -68,19 +69,19 @@ impl Router {
         }
     }
 
-    /// Appends a frame to the turn, and gives its range.
+    /// Appends a frame to the turn, and returns its range.
     pub(crate) fn append(&mut self, frame: &[u8]) -> (u32, u32) {
         let start = self.outboxes.turn_len() as u32;
         self.outboxes.turn().extend_from_slice(frame);
         (start, self.outboxes.turn_len() as u32)
     }
 
-    /// Bytes `start..end` of the turn, so many frames, are for the resolved channel.
+    /// Delivers bytes `start..end` of the turn, which are `frames` frames, to the resolved channel.
     #[inline]
     pub(super) fn deliver(&mut self, start: u32, end: u32, except: Option<ConnectionKey>, frames: u64) {
         self.has_given(self.resolved.subscribers, end - start);
         if self.resolved.audiences.len() != 1 {
-            // A connection may be in several audiences: it gets both copies of a message before the next one.
+            // A connection may be in several audiences. It gets all copies of a message before the next message.
             self.apply_run();
             self.deliver_to_audiences((start, end), except);
         } else if let Some(run) = &mut self.run
@@ -95,7 +96,7 @@ impl Router {
         }
     }
 
-    /// Gives the run to its subscribers. To be called before anything else goes into an outbox.
+    /// Gives the run to its subscribers. Call this before anything else goes into an outbox.
     pub(crate) fn apply_run(&mut self) {
         if let Some(run) = self.run.take()
             && let [audience] = self.resolved.audiences[..]
@@ -118,7 +119,7 @@ impl Router {
         }
     }
 
-    /// Gives one frame to all audiences of the resolved channel; what would make the turn too full is left for later.
+    /// Gives one frame to all audiences of the resolved channel. When the turn is full, the rest is left for later.
     fn deliver_to_audiences(&mut self, (start, end): (u32, u32), except: Option<ConnectionKey>) {
         let audiences = std::mem::take(&mut self.resolved.audiences);
         for (index, &audience) in audiences.iter().enumerate() {
@@ -137,7 +138,7 @@ impl Router {
         self.resolved.audiences = audiences;
     }
 
-    /// Delivers a frame to the subscribers of these very names, as long as the turn is not full.
+    /// Delivers a frame to the subscribers of exactly these names, until the turn is full.
     pub(crate) fn deliver_to_names(
         &mut self,
         mut names: VecDeque<(Box<[u8]>, Kind)>,

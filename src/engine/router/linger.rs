@@ -1,8 +1,9 @@
-//! Names that have lost their last subscriber here, and that the peers are not told of yet.
+//! Names that have lost their last subscriber here, but are not withdrawn from the peers yet.
 //!
-//! A client that subscribes and unsubscribes in a loop, or connects, subscribes and goes, would have every peer, and NATS,
-//! follow each of its steps. So a name lingers for a while before it is withdrawn: if it is subscribed to again by then,
-//! the peers hear nothing at all, and the subscription is live as soon as they have answered the first one.
+//! A client may subscribe and unsubscribe in a loop, or connect, subscribe and disconnect. Without lingering, every
+//! peer, and NATS, would follow each of its steps. So a name lingers for a while before it is withdrawn. If it gets a
+//! subscriber again by then, the peers are not told, and the subscription is live as soon as they have answered the
+//! first one.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,20 +14,20 @@ use crate::engine::{
 
 /// How long a name lingers, in milliseconds.
 pub(crate) const LINGER_MILLIS: u64 = 500;
-/// What the names that linger on one core may cost, in bytes: each its own and [`NAME_OVERHEAD_BYTES`]. Past it the one
-/// that has lingered longest is withdrawn early.
+/// The most memory of lingering names on one core, in bytes: each name costs its length and [`NAME_OVERHEAD_BYTES`].
+/// Above it, the longest lingering name is withdrawn early.
 const LINGERING_BYTES_MAX: usize = 512 * 1024;
-/// What a name counts beside its bytes.
+/// The bytes that a name counts beside its length.
 const NAME_OVERHEAD_BYTES: usize = 32;
-/// Names that are withdrawn in one turn; more in the next.
+/// The most names that one turn withdraws. The next turn withdraws the others.
 const WITHDRAWALS_PER_TURN: usize = 256;
 
-/// The names that linger, the one that has lingered longest first.
+/// The lingering names, the longest lingering one first.
 #[derive(Debug, Default)]
 pub(super) struct Lingering {
     names: VecDeque<Entry>,
     bytes: usize,
-    /// Room for [`crate::engine::subscriptions::Subscriptions::take_left`], empty between two calls.
+    /// Buffer for [`crate::engine::subscriptions::Subscriptions::take_left`], empty between two calls.
     left: Vec<AudienceId>,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Lingering {
 struct Entry {
     /// When it is withdrawn, in milliseconds since the core's start.
     until: u64,
-    /// It is valid for as long as the name lingers.
+    /// Valid while the name lingers.
     audience: AudienceId,
     bytes: u16,
 }
@@ -47,7 +48,8 @@ impl Lingering {
 }
 
 impl Router {
-    /// Names may have lost their last subscriber. `now` is the time for which the core has run, in milliseconds.
+    /// Lets the names linger that have just lost their last subscriber. `now` is the time for which the core has run,
+    /// in milliseconds.
     pub(super) fn linger(&mut self, now: u64) {
         let mut left = std::mem::take(&mut self.lingering.left);
         self.subscriptions.take_left(&mut left);
@@ -61,7 +63,7 @@ impl Router {
         while (is_alone || self.lingering.bytes > LINGERING_BYTES_MAX) && self.withdraw_oldest() {}
     }
 
-    /// Withdraws names that have lingered long enough, and says whether there were any.
+    /// Withdraws names that have lingered long enough. Returns whether there were any.
     pub(crate) fn withdraw_due(&mut self, now: u64) -> bool {
         let mut count = 0;
         while count < WITHDRAWALS_PER_TURN
@@ -73,14 +75,14 @@ impl Router {
         count > 0
     }
 
-    /// When [`Router::withdraw_due`] has something to do. A link that is full is looked at again and again anyway.
+    /// The time at which [`Router::withdraw_due`] has work. While a link is full the core retries anyway.
     pub(crate) fn next_withdrawal(&self) -> Option<Duration> {
         let entry = self.lingering.names.front().filter(|_| !self.relays.is_congested_for_interest())?;
         Some(Duration::from_millis(entry.until))
     }
 
-    /// Ends the name that has lingered longest. False if there is none, or no room to tell all peers: then names stay,
-    /// which are no more than were announced, for nothing new is announced in the meantime.
+    /// Withdraws the longest lingering name. Returns false if there is none, or if a link is full. In that case the
+    /// names stay; they cannot become more, because a full link stops new announcements, too.
     fn withdraw_oldest(&mut self) -> bool {
         if self.relays.is_congested_for_interest() {
             return false;

@@ -1,4 +1,4 @@
-//! Publishing: the life of a message behind its parser.
+//! Publishing: the path of a message after its parser.
 
 use smallvec::SmallVec;
 
@@ -12,8 +12,9 @@ use crate::{
 };
 
 impl Router {
-    /// Publishes a payload to checked channels, here and on the peers. It is encoded once, whoever gets it. When there are
-    /// so many deliveries that the turn is full, the rest of them is left for later: see [`crate::engine::router::Unfinished`].
+    /// Publishes a payload to checked channels, here and on the peers. It is encoded once, for any number of
+    /// subscribers. If its deliveries fill the turn, the rest of them is left for later: see
+    /// [`crate::engine::router::Unfinished`].
     pub(crate) fn publish<'n>(
         &mut self,
         mut names: impl Iterator<Item = &'n [u8]>,
@@ -58,14 +59,14 @@ impl Router {
         }
     }
 
-    /// Appends a message to the turn, and gives its range.
+    /// Appends a message to the turn, and returns its range.
     fn encode(&mut self, is_text: bool, payload: &[u8]) -> (u32, u32) {
         let start = self.outboxes.turn_len() as u32;
         Encoding::Frame.message(self.outboxes.turn(), is_text, payload);
         (start, self.outboxes.turn_len() as u32)
     }
 
-    /// Hands a frame to each peer that is interested in one of the channels, with those that it is interested in.
+    /// Hands a frame to each peer that is interested in one of the channels, with the channels that concern it.
     fn relay(&mut self, channels: &[(&[u8], u64)], start: u32, end: u32) {
         let mut peers = channels.iter().fold(0, |peers, (_, interested)| peers | interested);
         while peers != 0 {
@@ -90,8 +91,8 @@ impl Router {
         }
     }
 
-    /// Goes on with a publish of which these channels are left, to the peers too if `is_relayed`. The piece has begun at
-    /// the work `begun`.
+    /// Continues a publish of which these channels are left, also to the peers if `is_relayed`. The piece began at the
+    /// work `begun`.
     pub(crate) fn publish_rest(
         &mut self,
         names: &[u8],
@@ -134,8 +135,8 @@ impl Router {
         }
     }
 
-    /// Publishes a frame to the channels of [`relay::names`], to the peers too if `is_relayed`, until the piece that has
-    /// begun at this work is large enough. Gives the channels that are left.
+    /// Publishes a frame to the channels of [`relay::names`], also to the peers if `is_relayed`, until the piece that
+    /// began at this work is large enough. Returns the channels that are left.
     fn publish_frame<'n>(
         &mut self,
         mut names: &'n [u8],
@@ -151,7 +152,7 @@ impl Router {
             let peers = if is_relayed { self.resolved.peers } else { 0 };
             self.published += u64::from(is_relayed);
             if !self.resolved.has_subscribers() && peers == 0 {
-                continue; // of a relayed one, the last subscriber left while the frame was on its way
+                continue; // the last subscriber may have left while a relayed frame was in flight
             }
             let (start, end) = range.unwrap_or_else(|| self.append(frame));
             range = Some((start, end));

@@ -1,22 +1,22 @@
-//! The channels that were published to lately, with whom they reach: a match of patterns is made once for several
-//! channels whose publishes come in turns, not once for each publish.
+//! A cache of recently resolved channels: if publishes alternate between several channels, patterns are matched once
+//! for each channel, not once for each publish.
 
 use crate::{
     engine::router::resolve::{Resolved, What},
     protocol::channel::{Kind, matches},
 };
 
-/// How many channels are kept. A change of a subscription looks at each of them.
+/// The number of cached channels. Each change of a subscription visits all of them.
 const CHANNELS: usize = 32;
 
-/// Channels by their hash, but for the one that was published to last, which is the hub's. Each costs 88 bytes and its
-/// name. What concerns one is forgotten when a subscription to it, or to a pattern that matches it, begins or ends for a
-/// whole core; a room that others enter and leave stays.
+/// Channels by their hash, except the one of the last publish, which the router itself keeps. Each costs 88 bytes and
+/// its name. A channel is forgotten when it, or a pattern that matches it, gets its first subscriber on a core or loses
+/// its last one. It stays while further subscribers come and go.
 #[derive(Debug)]
 pub(super) struct Recent {
     /// Empty until there are patterns.
     channels: Vec<Resolved>,
-    /// A bit for each of them that holds.
+    /// A bit for each valid entry.
     valid: u32,
 }
 
@@ -25,7 +25,7 @@ impl Recent {
         Self { channels: Vec::new(), valid: 0 }
     }
 
-    /// Puts a channel away, unless it does not hold any more, and leaves any other memory in its place.
+    /// Stores a channel, unless it is outdated. `resolved` gets the memory of the entry that it replaces.
     pub(super) fn put(&mut self, resolved: &mut Resolved) {
         if resolved.is_channel() {
             self.channels.resize_with(CHANNELS, Resolved::default);
@@ -36,7 +36,7 @@ impl Recent {
         resolved.what = What::Nothing;
     }
 
-    /// Takes a channel of this hash and name. False if it is not here.
+    /// Takes the channel with this hash and name. Returns false if it is not cached.
     pub(super) fn take(&mut self, hash: u32, name: &[u8], resolved: &mut Resolved) -> bool {
         let at = place(hash);
         let is_here = self.valid & 1 << at != 0 && self.channels[at].name == name;
@@ -47,7 +47,7 @@ impl Recent {
         is_here
     }
 
-    /// A subscription to this name has begun or ended: what it concerns does not hold any more.
+    /// Forgets the channels that a subscription to this name concerns.
     pub(super) fn forget(&mut self, name: &[u8], kind: Kind) {
         let mut valid = self.valid;
         while valid != 0 {

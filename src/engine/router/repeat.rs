@@ -1,4 +1,4 @@
-//! The shortest way through a core, for what a busy publisher sends: messages that begin as the last one did.
+//! The shortest path through a core, for a busy publisher: messages with the same head as the last one.
 
 use crate::{
     engine::{
@@ -10,29 +10,29 @@ use crate::{
     protocol::{frame, mask, message::Span},
 };
 
-/// A longer head is not kept: comparing it would cost as much as parsing it.
+/// The longest head that is kept: comparing a longer one would cost as much as parsing it.
 const HEAD_BYTES_MAX: usize = 256;
 
-/// The head of the last message that did nothing but publish. What a head means depends on its bytes and on what its
-/// sender may do, and on nothing else. So a message that starts with the very same bytes, of a connection that has the
-/// same grant, is neither parsed nor checked again.
+/// The head of the last message that only published. The meaning of a head depends on its bytes and its sender's grant
+/// alone. So a message that starts with the same bytes, from a connection with the same grant, is neither parsed nor
+/// checked again.
 #[derive(Debug, Default)]
 pub(super) struct LastHead {
     /// The head up to its empty line; empty when none is known.
     bytes: Vec<u8>,
-    /// What the sender might do for whom it was checked.
+    /// The grant of the sender for which the head was checked.
     grant: Grant,
-    /// Where it names its channels.
+    /// Where the head names its channels.
     names: Vec<Span>,
     no_echo: bool,
-    /// The number of its only channel in [`super::resolve::What`], if all of the channel's subscribers are one audience. As
-    /// long as that is what was resolved last, further messages are one range of the turn.
+    /// The number of its only channel in [`super::resolve::What`], if all of the channel's subscribers are one
+    /// audience. While this is the last resolution, further messages are one range of the turn.
     channel: Option<u64>,
 }
 
 impl Router {
-    /// A message of a connection that has `grant` was found sound, and does nothing but publish to these channels: further
-    /// messages with its head do the same, until [`Router::forget_head`].
+    /// Remembers the head of a valid message that only publishes to these channels, from a connection that has `grant`.
+    /// Further messages with this head do the same, until [`Router::forget_head`].
     pub(crate) fn keep_head(&mut self, grant: Grant, head: &[u8], names: impl Iterator<Item = Span>, no_echo: bool) {
         if head.len() > HEAD_BYTES_MAX {
             return;
@@ -42,17 +42,17 @@ impl Router {
         last.bytes.extend_from_slice(head);
         last.names.clear();
         last.names.extend(names);
-        // Only a second message shows that more may come.
+        // The channel is set only by a second message: it shows that more may come.
         (last.grant, last.no_echo, last.channel) = (grant, no_echo, None);
     }
 
-    /// The limits that the last head was held against have changed.
+    /// Forgets the last head, because the limits that it was checked against have changed.
     pub(crate) fn forget_head(&mut self) {
         self.last_head.bytes.clear();
         self.last_head.channel = None;
     }
 
-    /// Whether a message of a connection that has this grant begins with the last head.
+    /// Whether a message from a connection with this grant begins with the last head.
     pub(crate) fn repeats(&self, grant: Grant, payload: &[u8]) -> bool {
         let last = &self.last_head;
         !last.bytes.is_empty() && last.grant == grant && payload.starts_with(&last.bytes)
@@ -64,16 +64,17 @@ impl Router {
         let names = std::mem::take(&mut self.last_head.names);
         let except = self.last_head.no_echo.then_some(key);
         self.publish(names.iter().map(|name| name.of(payload)), is_text, payload, except);
-        // With several audiences a message goes to each before the next one does: no run of messages then.
+        // With several audiences, a message goes to all of them before the next one. So there can be no run of
+        // messages.
         self.last_head.channel = if names.len() == 1 { self.single_audience() } else { None };
         self.last_head.names = names;
     }
 
-    /// Takes messages of one frame each for as long as they repeat the last head and are no larger than this, and gives
-    /// the bytes used and the number of messages. They are unmasked on their way into the turn, and are one range there.
+    /// Takes messages of one frame each while they repeat the last head and are no larger than `payload_bytes_max`.
+    /// They are unmasked while they are copied into the turn, and form one range there.
     ///
     /// # Errors
-    /// 1007 for text that is not UTF-8, with the messages before it, which are published.
+    /// [`Repeated::fault`] is 1007 for text that is not UTF-8. The messages before it are published.
     pub(crate) fn take_repeated(
         &mut self,
         key: ConnectionKey,
@@ -82,7 +83,7 @@ impl Router {
         bytes: &[u8],
     ) -> Repeated {
         let channel = self.last_head.channel.filter(|_| self.last_head.grant == grant);
-        // One look for the whole run: a message that needs a congested link waits alone.
+        // One check for the whole run: with a congested link, messages take the general way one by one.
         if channel.is_none() || self.single_audience() != channel || self.is_congested() {
             return Repeated::default();
         }
@@ -91,7 +92,7 @@ impl Router {
         let taken = self.append_repeated(&mut turn, payload_bytes_max, bytes);
         let end = turn.len();
         if !self.resolved.has_subscribers() {
-            turn.truncate(start); // they were there for the peers, if there are any
+            turn.truncate(start); // only peers get these messages
             self.passed_on += end - start;
         }
         *self.outboxes.turn() = turn;
@@ -119,7 +120,7 @@ impl Router {
                 break;
             }
             if turn.len() < end + whole.end {
-                // Room for twice as many as came yet: what is zeroed and not needed is no more than what is used.
+                // Doubles the space, so that no more bytes are zeroed needlessly than are used.
                 turn.resize(end + whole.end.max(end - start).min(rest.len()), 0);
             }
             let (len, is_ascii) = frame::rewrite(rest, whole, &mut turn[end..]);
@@ -138,12 +139,12 @@ impl Router {
     }
 }
 
-/// What [`Router::take_repeated`] has made of some input.
+/// The result of [`Router::take_repeated`].
 #[derive(Default)]
 pub(crate) struct Repeated {
-    /// Its bytes that were used.
+    /// The number of used bytes.
     pub(crate) used: usize,
     pub(crate) messages: u64,
-    /// What is wrong with the message behind them.
+    /// The fault of the message after them.
     pub(crate) fault: Option<Fault>,
 }

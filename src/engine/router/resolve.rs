@@ -1,4 +1,4 @@
-//! Which subscribers and peers a channel reaches.
+//! Resolving: which subscribers and peers a channel reaches.
 
 use smallvec::SmallVec;
 
@@ -11,8 +11,8 @@ use crate::{
     protocol::channel::Kind,
 };
 
-/// The channel that was published to last, and what it reaches. It serves the next publish to the same channel, unless a
-/// subscription has changed that since.
+/// The channel of the last publish, and what it reaches. The next publish to the same channel reuses it, unless a
+/// subscription has changed since.
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) what: What,
@@ -25,15 +25,15 @@ pub(super) struct Resolved {
     pub(super) subscribers: usize,
 }
 
-/// What [`Resolved`] stands for.
+/// The subject of a [`Resolved`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum What {
-    /// Nothing: a subscription has changed, or nothing was published yet. Its audiences may still be named by the run.
+    /// Nothing: a subscription has changed, or nothing was published yet. The run may still refer to its audiences.
     #[default]
     Nothing,
-    /// A whole channel. No other resolution has the same number, so the number tells whether this one still holds.
+    /// A whole channel. Each resolution has another number, so the number shows whether this one is still current.
     Channel { number: u64 },
-    /// One subscribed name alone, to which the bridge delivers.
+    /// Exactly one subscribed name, to which the bridge delivers.
     Name(Kind),
 }
 
@@ -50,7 +50,7 @@ impl Resolved {
         self.subscribers > 0
     }
 
-    /// A subscription to this name has begun or ended.
+    /// Becomes outdated if a subscription to this name concerns it.
     pub(super) fn forget(&mut self, name: &[u8], kind: Kind) {
         let holds = self.is_channel() && !concerns(name, kind, &self.name);
         if !holds {
@@ -58,7 +58,7 @@ impl Resolved {
         }
     }
 
-    /// Hands a frame for this one channel to the peers that are interested.
+    /// Hands a frame for this one channel to the interested peers.
     #[inline]
     pub(super) fn relay(&self, frame: &[u8], relays: &mut Relays) {
         let mut peers = self.peers;
@@ -70,13 +70,14 @@ impl Resolved {
 }
 
 impl Router {
-    /// Whether a name is known to be a channel: cheaper than checking it, and what is published to mostly is.
+    /// Whether a name is known as a channel. This is cheaper than checking the name, and most names in publishes are
+    /// known.
     pub(crate) fn is_known(&self, name: &[u8]) -> bool {
         (self.resolved.is_channel() && self.resolved.name == name) || self.subscriptions.find(name).is_some()
     }
 
-    /// The number of the channel that was published to last, if all of its subscribers are one audience, and neither they
-    /// nor the interested peers have changed since.
+    /// The number of the last publish's channel, if all of its subscribers are one audience, and neither they nor the
+    /// interested peers have changed since.
     pub(super) fn single_audience(&self) -> Option<u64> {
         match self.resolved.what {
             What::Channel { number } if self.resolved.audiences.len() <= 1 => Some(number),
@@ -84,7 +85,7 @@ impl Router {
         }
     }
 
-    /// Looks a checked channel up, unless the last publish did.
+    /// Looks a checked channel up, unless the last publish was to the same one.
     pub(super) fn resolve(&mut self, name: &[u8]) {
         if self.resolved.is_channel() && self.resolved.name == name {
             return;
@@ -123,7 +124,7 @@ impl Router {
         self.has_resolved(hash, name);
     }
 
-    /// The audiences, subscribers and peers of a channel were found.
+    /// Completes the resolution of a channel after its audiences, subscribers and peers were found.
     fn has_resolved(&mut self, hash: u32, name: &[u8]) {
         self.resolutions += 1;
         let resolved = &mut self.resolved;
@@ -133,8 +134,8 @@ impl Router {
         resolved.what = What::Channel { number: self.resolutions };
     }
 
-    /// The channel that was published to last makes room for another. With patterns, finding out again whom it reaches
-    /// costs more than keeping it.
+    /// Makes room for another channel. If there are patterns, the old one is kept in [`Recent`](super::recent::Recent):
+    /// resolving it again would cost more.
     pub(super) fn put_away(&mut self) {
         if self.subscriptions.has_patterns() {
             self.recent.put(&mut self.resolved);
@@ -142,15 +143,15 @@ impl Router {
         self.resolved.what = What::Nothing;
     }
 
-    /// A name has its first subscriber, or its last one is gone, on this core or a peer. The audiences of the channels that
-    /// it matches may not stand for the same any more.
+    /// Forgets the resolutions that a name concerns, because the name has its first subscriber or its last one has
+    /// left, on this core or a peer. The audiences of these channels may have changed.
     pub(super) fn forget_resolved(&mut self, name: &[u8], kind: Kind) {
         self.resolved.forget(name, kind);
         self.recent.forget(name, kind);
     }
 
-    /// A name has more subscribers or fewer, and some still: the resolved channel reaches the same audiences, but they may be
-    /// larger or smaller, which its publishers are charged for.
+    /// Counts the subscribers of the resolved channel anew, after a name has got more or fewer of them but not lost
+    /// all. The audiences are the same, but their size decides what publishers are charged.
     pub(super) fn count_subscribers(&mut self) {
         if self.resolved.what != What::Nothing {
             let sizes = self.resolved.audiences.iter().map(|&id| self.subscriptions.subscribers(id).len());
@@ -161,19 +162,19 @@ impl Router {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl Router {
-    /// How many channels and patterns the last publish met.
+    /// The number of channels and patterns that matched the last publish.
     #[cfg(test)]
     pub(crate) fn resolved_audiences(&self) -> usize {
         self.resolved.audiences.len()
     }
 
-    /// How often a channel was looked up.
+    /// The number of resolutions of channels so far.
     #[cfg(test)]
     pub(crate) fn resolutions(&self) -> u64 {
         self.resolutions
     }
 
-    /// Checks that what is kept of a channel is what it would be found to be now.
+    /// Checks that a kept resolution equals a new one.
     pub(super) fn check_resolved(&self, resolved: &Resolved) {
         if !resolved.is_channel() {
             return;
@@ -183,9 +184,9 @@ impl Router {
         let mut kept = resolved.audiences.clone();
         kept.sort_unstable();
         found.sort_unstable();
-        assert_eq!(kept, found, "a subscription to {:?} is not known", String::from_utf8_lossy(&resolved.name));
+        assert_eq!(kept, found, "the resolution of {:?} is outdated", String::from_utf8_lossy(&resolved.name));
         let peers = found.iter().fold(self.relays.always_interested(), |bits, &id| bits | self.subscriptions.peers(id));
-        // Their number is counted anew when a channel that was put away is taken again.
+        // Their number may differ: it is counted anew when a kept channel is taken again.
         let has_subscribers = found.iter().any(|&id| !self.subscriptions.subscribers(id).is_empty());
         assert_eq!((resolved.peers, resolved.has_subscribers()), (peers, has_subscribers));
     }

@@ -1,4 +1,4 @@
-//! Subscriptions that begin and end, and what the peers are told of them.
+//! Subscriptions that begin and end, and how the peers learn of them.
 
 use crate::{
     engine::{
@@ -12,19 +12,20 @@ use crate::{
     protocol::channel::Kind,
 };
 
-/// What an acknowledgement waits for, and says: when the subscriptions of a message are live.
+/// The condition of an acknowledgement: when the subscriptions of its message are live.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Awaited {
-    /// The interest that every peer must have answered; 0 is none.
+    /// The interest that every peer must have answered; 0 means none.
     pub(crate) live_at: u64,
-    /// Of those that are not answered yet, the first one. What lies between may be others', at most a round trip old.
+    /// The first interest of the message that is not answered yet. Interests between the two may belong to other
+    /// messages, at most a round trip old.
     pub(crate) waits_from: Option<u64>,
-    /// Other nodes' publishes do not come to one of them.
+    /// One of the subscriptions does not get the publishes of other nodes.
     pub(crate) is_refused: bool,
 }
 
 impl Awaited {
-    /// This and another subscription.
+    /// The condition for both this and another subscription.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             live_at: self.live_at.max(other.live_at),
@@ -35,7 +36,7 @@ impl Awaited {
 }
 
 impl Router {
-    /// Subscribes a connection to a checked name, and gives what its acknowledgement waits for.
+    /// Subscribes a connection to a checked name. Returns the condition of its acknowledgement.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
         self.work.add(subscription_units(name));
         self.apply_run();
@@ -90,7 +91,7 @@ impl Router {
         }
     }
 
-    /// A peer has begun or ceased to be interested in a name.
+    /// Notes that a peer has become interested in a name, or is no longer.
     pub(crate) fn hear_interest(&mut self, peer: u32, name: &[u8], kind: Kind, is_interested: bool) {
         self.work.add(subscription_units(name));
         self.apply_run();
@@ -101,7 +102,7 @@ impl Router {
         }
     }
 
-    /// What one more subscription of a connection takes is added to a demand.
+    /// Adds the cost of one more subscription of a connection to a demand.
     pub(crate) fn add_demand(&self, slot: Slot, name: &[u8], kind: Kind, demand: &mut Demand) {
         self.subscriptions.add_demand(slot, name, kind, demand);
     }

@@ -1,11 +1,11 @@
-//! What is left of messages that are carried out in pieces: one that names many channels with many subscribers is worth
+//! The rests of messages that are carried out in pieces: a message that names many channels with many subscribers takes
 //! several turns.
 //!
-//! [`Router::publish`](crate::engine::router::Router::publish) stops between two channels, or two audiences of one, when
-//! the turn is full or the piece is large enough. What is left of the message, and what it asks for behind it, is kept as
-//! *steps*; each turn does some of them, message by message, round robin. Until they are done the sender is not read, so
-//! its messages stay in order; the messages of others go on. Nothing is copied for a message that is done in one piece,
-//! which nearly all are.
+//! [`Router::publish`](crate::engine::router::Router::publish) stops between two channels, or two audiences of one,
+//! when the turn is full or the piece is large enough. The rest of the message, and its further requests, are kept as
+//! *steps*. Each turn carries out some of them, message by message, round robin. Until they are done the sender is not
+//! read, so its messages stay in order; the messages of others go on. A message that is done in one piece is not
+//! copied, and nearly all are.
 
 use std::collections::VecDeque;
 
@@ -14,13 +14,13 @@ use crate::{
     protocol::channel::Kind,
 };
 
-/// What is left of messages.
+/// The messages that are not finished.
 #[derive(Debug, Default)]
 pub(crate) struct Unfinished {
-    /// Steps of the message that is carried out at this moment, once it was cut.
+    /// Steps of the current message, after it was cut.
     cut: VecDeque<Step>,
     messages: VecDeque<Message>,
-    /// Those among them that came from peers, other threads, or a connection's end.
+    /// The number of messages that came from peers, other threads, or a connection's end.
     without_sender: usize,
     bytes: usize,
 }
@@ -28,24 +28,24 @@ pub(crate) struct Unfinished {
 /// The steps of one message.
 #[derive(Debug)]
 pub(crate) struct Message {
-    /// It is not read until this is done.
+    /// The connection that is not read until the message is done.
     pub(crate) sender: Option<ConnectionKey>,
     pub(crate) steps: VecDeque<Step>,
 }
 
-/// One thing that is left to do.
+/// One action that is left to do.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Deliver a frame to the subscribers of these channels ([`crate::engine::relay::names`]), and to peers unless it came
-    /// from one.
+    /// Deliver a frame to the subscribers of these channels ([`crate::engine::relay::names`]), and to peers if
+    /// `is_relayed`.
     Publish { names: Box<[u8]>, frame: Box<[u8]>, except: Option<ConnectionKey>, is_relayed: bool },
-    /// Deliver a frame to the subscribers of these very names.
+    /// Deliver a frame to the subscribers of exactly these names.
     Deliver { names: VecDeque<(Box<[u8]>, Kind)>, frame: Box<[u8]>, except: Option<ConnectionKey> },
     /// End a subscription.
     Unsubscribe { key: ConnectionKey, name: Box<[u8]>, kind: Kind },
     /// Acknowledge the message.
     Acknowledge { key: ConnectionKey, token: Box<[u8]>, awaited: Awaited },
-    /// Send this to one connection, as it is encoded for it.
+    /// Send this encoded message to one connection.
     Send { key: ConnectionKey, unit: Box<[u8]> },
 }
 
@@ -76,29 +76,29 @@ impl Unfinished {
         self.bytes
     }
 
-    /// Whether messages of peers and other threads wait for one of them that is not finished.
+    /// Whether messages from peers and other threads must wait for an unfinished one among them.
     pub(crate) fn is_first(&self) -> bool {
         self.without_sender > 0
     }
 
-    /// Whether the message that is carried out was cut: what it asks for from here on is left for later.
+    /// Whether the current message was cut. Its further requests are then kept for later.
     pub(crate) fn is_cut(&self) -> bool {
         !self.cut.is_empty()
     }
 
-    /// Leaves a step of the message that is carried out for later.
+    /// Keeps a step of the current message for later.
     pub(crate) fn put(&mut self, step: Step) {
         self.bytes += step.bytes();
         self.cut.push_back(step);
     }
 
-    /// The message that is carried out ends here: its steps are done in other turns, and `sender` is not read until then.
+    /// Ends the current message for now: other turns carry out its steps, and `sender` is not read until then.
     pub(crate) fn put_off(&mut self, sender: Option<ConnectionKey>) {
         let steps = std::mem::take(&mut self.cut);
         self.put_back(Message { sender, steps });
     }
 
-    /// Takes the message that has waited longest.
+    /// Takes the longest waiting message.
     pub(crate) fn next(&mut self) -> Option<Message> {
         let message = self.messages.pop_front()?;
         self.without_sender -= usize::from(message.sender.is_none());
@@ -118,7 +118,7 @@ impl Unfinished {
         Some(step)
     }
 
-    /// What a step itself has left comes before the message's others.
+    /// Puts the rest of a step before the message's other steps.
     pub(crate) fn put_first(&mut self, message: &mut Message) {
         while let Some(step) = self.cut.pop_back() {
             message.steps.push_front(step);

@@ -1,9 +1,9 @@
-//! Which connections keep memory, and how much of it is unfinished input.
+//! The connections that keep memory, and how much of it is unfinished input.
 
 use crate::engine::{sessions::Sessions, slot::Slot};
 
-/// Connections that may keep something, a bit for each slot. A connection that keeps nothing any more is found out at the
-/// next look.
+/// Connections that may keep memory, a bit for each slot. A connection that no longer keeps any is removed at the next
+/// visit.
 #[derive(Debug, Default)]
 pub(crate) struct Keepers {
     words: Vec<u64>,
@@ -18,7 +18,7 @@ impl Keepers {
         self.words[word] |= 1 << (slot % 64);
     }
 
-    /// Calls `keeps` for each, and forgets those of which it says no.
+    /// Calls `keeps` for each, and removes those for which it returns false.
     pub(crate) fn retain(&mut self, mut keeps: impl FnMut(Slot) -> bool) {
         for (index, word) in self.words.iter_mut().enumerate() {
             let mut bits = *word;
@@ -39,28 +39,28 @@ impl Keepers {
 }
 
 impl Sessions {
-    /// A connection may keep something from now on.
+    /// Notes that a connection may keep memory from now on.
     pub(crate) fn keeps(&mut self, slot: Slot) {
         self.keepers.insert(slot);
     }
 
-    /// Takes the list of those that may keep something, for [`Sessions::put_keepers`].
+    /// Takes the list of connections that may keep memory, until [`Sessions::put_keepers`].
     pub(crate) fn take_keepers(&mut self) -> Keepers {
         std::mem::take(&mut self.keepers)
     }
 
-    /// Puts the list back. Nobody may have begun to keep something since.
+    /// Puts the list back. No connection may have begun to keep memory since it was taken.
     pub(crate) fn put_keepers(&mut self, keepers: Keepers) {
         self.keepers = keepers;
     }
 
-    /// What sessions keep of unfinished input, in bytes.
+    /// Bytes of unfinished input that sessions keep.
     pub(crate) fn incoming_bytes(&self) -> usize {
         self.incoming_bytes
     }
 
-    /// Brings the sum of what sessions keep up to date with this one. A connection that begins to keep input has
-    /// `message_timeout` milliseconds for the rest of it; zero is without end.
+    /// Updates the sum of kept bytes after a change of this session. A connection that begins to keep input has
+    /// `message_timeout` milliseconds for the rest of it; zero means no limit.
     pub(crate) fn recount(&mut self, slot: Slot, message_timeout: u64) {
         let session = &mut self.slab[slot as usize];
         let bytes = session.incoming_bytes();
@@ -71,7 +71,7 @@ impl Sessions {
         }
     }
 
-    /// Unfinished input is kept of a connection of which none was.
+    /// Notes that a connection begins to keep unfinished input.
     #[cold]
     fn begins_to_keep(&mut self, slot: Slot, message_timeout: u64) {
         self.keepers.insert(slot);
@@ -81,17 +81,17 @@ impl Sessions {
     }
 }
 
-/// For tests: what must hold between turns.
+/// For tests: the invariants between two turns.
 #[cfg(any(test, feature = "fuzz"))]
 impl Sessions {
-    /// Asserts that what sessions keep is counted, and that those are known that keep something; `has_backlog` says so of
-    /// an outbox.
+    /// Asserts that the sum of kept bytes is right, and that all connections that keep memory are known. `has_backlog`
+    /// tells whether an outbox keeps some.
     pub(crate) fn assert_kept_is_counted(&self, has_backlog: impl Fn(Slot) -> bool) {
         let kept: usize = self.iter().map(|(_, session)| session.incoming_bytes()).sum();
-        assert_eq!(self.incoming_bytes, kept, "what sessions keep is counted wrongly");
+        assert_eq!(self.incoming_bytes, kept, "the sum of kept bytes is wrong");
         for (slot, session) in self.iter() {
             let keeps = session.incoming_bytes() > 0 || has_backlog(slot);
-            assert!(!keeps || self.keepers.contains(slot), "nobody knows that slot {slot} keeps something");
+            assert!(!keeps || self.keepers.contains(slot), "slot {slot} keeps memory and is not in the list");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that are not read for now: their next message needs a congested link, or the last one is not finished.
+//! Connections that are not read for now: their next message needs a congested link, or their last one is not finished.
 
 use std::collections::VecDeque;
 
@@ -11,11 +11,11 @@ use crate::engine::{
 /// The paused connections.
 #[derive(Debug, Default)]
 pub(super) struct Paused {
-    /// Each with a bit for each link that it waits for; the one that has waited longest is first.
+    /// Each connection with a bit for each link that it waits for; the longest waiting one is first.
     list: VecDeque<(ConnectionKey, u64)>,
     /// The bits of all of them.
     links: u64,
-    /// One of them waits for no link any more.
+    /// One of them no longer waits for a link.
     has_free: bool,
 }
 
@@ -32,8 +32,8 @@ impl Paused {
 }
 
 impl Sessions {
-    /// Whether a connection is read now. The input of a paused one stays in its socket, where it costs no memory of ours,
-    /// until [`Sessions::take_resumed`] gives the connection again.
+    /// Whether a connection is read now. The input of a paused one stays in its socket, where it costs none of our
+    /// memory, until [`Sessions::take_resumed`] returns the connection.
     pub(crate) fn may_read(&self, slot: Slot) -> bool {
         !self[slot].is_paused()
     }
@@ -43,19 +43,19 @@ impl Sessions {
         self[slot].has_more()
     }
 
-    /// Pauses a connection until one of these links has room.
+    /// Pauses a connection while one of these links is congested.
     pub(crate) fn pause(&mut self, slot: Slot, links: u64) {
         let (key, now) = (self.key(slot), self.now);
         let session = &mut self[slot];
         session.set_paused(true);
         if session.phase == Phase::Open {
-            session.heard = now; // what it has sent waits; from here on it is us who do not listen
+            session.heard = now; // its input waits: from now on it is the core that does not read
         }
         self.paused.list.push_back((key, links));
         self.paused.links |= links;
     }
 
-    /// Pauses a connection until [`Sessions::unpause`]. Gives its key, unless it is paused already.
+    /// Pauses a connection until [`Sessions::unpause`]. Returns its key, unless it is already paused.
     pub(crate) fn pause_for_rest(&mut self, slot: Slot) -> Option<ConnectionKey> {
         if self[slot].is_paused() {
             return None;
@@ -64,7 +64,7 @@ impl Sessions {
         Some(self.key(slot))
     }
 
-    /// A paused connection is read again from the next turn on.
+    /// Lets a paused connection be read again from the next turn on.
     pub(crate) fn unpause(&mut self, key: ConnectionKey) {
         if self.is_current(key) {
             self.paused.list.push_back((key, 0));
@@ -77,8 +77,8 @@ impl Sessions {
         self.paused.has_free || self.paused.links & congested != self.paused.links
     }
 
-    /// Appends the connections that need not wait any more, the one that has waited longest first. Read these first:
-    /// otherwise other publishers may fill the links again before they get a turn.
+    /// Appends the connections that may be read again, the longest waiting one first. Read these first: otherwise other
+    /// publishers may fill the links again before they get a turn.
     pub(crate) fn take_resumed(&mut self, congested: u64, resumed: &mut Vec<ConnectionKey>) {
         if !self.may_resume(congested) {
             return;

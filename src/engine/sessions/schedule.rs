@@ -1,4 +1,4 @@
-//! When each connection is looked at next.
+//! The time of each connection's next check.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::engine::{sessions::Sessions, slot::Slot, timers::Timers};
 /// The timers of a core, and the connections whose time has come.
 pub(super) struct Schedule {
     timers: Timers,
-    /// Connections whose deadlines have come and that were not looked at yet, each with its generation.
+    /// Connections whose deadlines have come and that were not checked yet, each with its generation.
     due: VecDeque<(Slot, u32)>,
 }
 
@@ -18,8 +18,8 @@ impl Schedule {
 }
 
 impl Sessions {
-    /// A connection is looked at when this time has come, or before. Of its entries in the timers the earliest counts: a
-    /// later time adds none, and a later entry that is there already comes out without a look.
+    /// Schedules a check of a connection at this time, or before. Only the earliest of its entries in the timers
+    /// counts: a later time adds no entry, and an older entry for a later time is ignored when it comes out.
     pub(crate) fn schedule(&mut self, slot: Slot, at: u64) {
         let Self { slab, schedule, .. } = self;
         let session = &mut slab[slot as usize];
@@ -34,7 +34,8 @@ impl Sessions {
         self.clock.reads_first()
     }
 
-    /// Finds the connections whose deadlines have come, unless some are left from before. Says whether there are any.
+    /// Finds the connections whose deadlines have come, unless some are left from before. Returns whether there are
+    /// any.
     pub(crate) fn find_due(&mut self) -> bool {
         if self.schedule.due.is_empty() {
             self.schedule.timers.expire(Duration::from_millis(self.now), &mut self.schedule.due);
@@ -42,8 +43,8 @@ impl Sessions {
         self.has_due()
     }
 
-    /// Takes the next entry of those that are due. Its slot is none if it is of another connection, or if the connection's
-    /// entry that counts is still to come.
+    /// Takes the next due entry. Its slot is `None` if the slot has another connection now, or if the connection's
+    /// valid entry comes later.
     pub(crate) fn next_due(&mut self) -> Option<Option<Slot>> {
         let (slot, generation) = self.schedule.due.pop_front()?;
         let Some(session) = self.slab.get_mut(slot as usize) else { return Some(None) };
@@ -55,30 +56,31 @@ impl Sessions {
         Some(Some(slot))
     }
 
-    /// Whether connections wait to be looked at.
+    /// Whether connections wait to be checked.
     pub(crate) fn has_due(&self) -> bool {
         !self.schedule.due.is_empty()
     }
 
-    /// When the next timer comes, as the time for which the core has run.
+    /// The time of the next timer, as the time for which the core has run.
     pub(crate) fn next_timer(&self) -> Option<Duration> {
         self.schedule.timers.next()
     }
 
-    /// When the core is to wake that has something to do when it has run for so long.
+    /// When the core must wake to be in time for work that is due after it has run for `ran`.
     pub(crate) fn wake_at(&self, ran: Duration) -> Duration {
         self.clock.wake_at(ran)
     }
 
-    /// The times have changed: each connection is looked at once. Peers have at least `grace` from now on.
+    /// Schedules a check of each connection, because the times have changed. Peers have at least `grace` from now on.
     pub(crate) fn look_at_all(&mut self, grace: Duration) {
         self.clock.set_grace(grace);
-        // A second entry for each connection would stay beside the first for as long as it is open: all are forgotten.
+        // All old entries are dropped. Otherwise a second entry of each connection would stay beside the first one
+        // while it is open.
         self.schedule = Schedule::new(self.now);
         for slot in self.slots() {
             let session = &mut self[slot];
             session.next_look = None;
-            session.heard &= !1; // a ping of before had other times to be answered in
+            session.heard &= !1; // an earlier ping was sent with the old times
             self.schedule(slot, self.now);
         }
     }
@@ -86,7 +88,7 @@ impl Sessions {
 
 #[cfg(test)]
 impl Sessions {
-    /// How many entries the timers have.
+    /// The number of entries in the timers.
     pub(crate) fn timers_len(&self) -> usize {
         self.schedule.timers.len()
     }

@@ -1,34 +1,35 @@
-//! Channels and patterns with those who are in them: found by name, found by what they match, made and freed.
+//! Channels and patterns with their subscribers: lookup by name, matching, creation and removal.
 
 use smallvec::SmallVec;
 
 use super::{AudienceId, Subscriber, Subscriptions, cost::name_bytes, refusals::Refusals};
 use crate::protocol::channel::Kind;
 
-/// Room for this many audiences is kept when there are none (4 KiB).
+/// The capacity for audiences that is kept when there are none (4 KiB).
 const AUDIENCES_KEPT: usize = 64;
 
-/// Invariant: it has a subscriber or a peer or is announced, else it is freed; `channels` or `patterns`, by its kind, knows it.
+/// Invariant: it has a subscriber or a peer, or it is announced; otherwise it is freed. It is in `channels` or
+/// `patterns`, depending on its kind.
 pub(super) struct Audience {
     pub(super) name: Box<[u8]>,
     pub(super) kind: Kind,
-    /// Inline for up to two: most channels of a server with very many are that small, and have no allocation here.
+    /// Inline for up to two: on a server with very many channels most are this small, and have no allocation here.
     pub(super) subscribers: SmallVec<[Subscriber; 2]>,
     /// A bit for each interested peer.
     pub(super) peers: u64,
     pub(super) live_at: u64,
-    /// Whether other nodes' publishes do not come, though the subscription is live on this one.
+    /// Whether the publishes of other nodes do not come, although the subscription is live on this node.
     pub(super) refused: Refusals,
-    /// The peers know that it has subscribers, or had some a moment ago.
+    /// The peers know that it has subscribers, or recently had some.
     pub(super) is_announced: bool,
-    /// It has lost its last subscriber since it was announced, and `left` had it.
+    /// It has lost its last subscriber since it was announced, and was put into `left`.
     pub(super) lingers: bool,
 }
 
 impl Subscriptions {
     /// The audience of an exact channel. Cost: one probe, whatever the number of channels.
     ///
-    /// A hit means that the name is valid to publish to; on a miss it may be anything, and patterns may still match it.
+    /// If the name is found, it is valid to publish to. If not, it may be invalid, or patterns may still match it.
     pub(crate) fn find(&self, channel: &[u8]) -> Option<AudienceId> {
         self.find_hashed(self.hash(channel), channel)
     }
@@ -43,17 +44,17 @@ impl Subscriptions {
         self.channels.hash(0, channel)
     }
 
-    /// Whether a channel may be matched by patterns.
+    /// Whether patterns may match a channel.
     pub(crate) fn has_patterns(&self) -> bool {
         !self.patterns.is_empty()
     }
 
-    /// Shapes of patterns that a channel may be looked up by.
+    /// The number of pattern shapes by which a channel may be looked up.
     pub(crate) fn shapes(&self) -> usize {
         self.patterns.shapes()
     }
 
-    /// The audience of this very name; a pattern is not matched but looked up.
+    /// The audience of exactly this name. A pattern is looked up, not matched.
     pub(crate) fn find_name(&self, name: &[u8], kind: Kind) -> Option<AudienceId> {
         self.lookup(name, kind).map(AudienceId)
     }
@@ -85,13 +86,13 @@ impl Subscriptions {
         self.audiences[id.0 as usize].peers
     }
 
-    /// What [`set_live_at`](Self::set_live_at) said last; 0 for a new audience.
+    /// The last value of [`set_live_at`](Self::set_live_at); 0 for a new audience.
     pub(crate) fn live_at(&self, id: AudienceId) -> u64 {
         self.audiences[id.0 as usize].live_at
     }
 
-    /// Notes the interest's sequence number that must be answered before the subscription is live. This table only
-    /// keeps it. It outlives the local subscribers if peers are interested: set it at each `first`.
+    /// Sets the number of the interest that peers must answer before the subscription is live. This table only stores
+    /// it. The number outlives the local subscribers if peers are interested: set it at each `first`.
     pub(crate) fn set_live_at(&mut self, id: AudienceId, sequence: u64) {
         let audience = &mut self.audiences[id.0 as usize];
         (audience.live_at, audience.refused) = (sequence, Refusals::NONE);
@@ -138,7 +139,7 @@ impl Subscriptions {
         self.audiences.insert(Audience::new(name, kind)) as u32
     }
 
-    /// Forgets an audience that nobody is in.
+    /// Removes an audience that has no more use.
     pub(super) fn free_if_unused(&mut self, id: u32) {
         if !self.audiences[id as usize].is_unused() {
             return;
@@ -150,7 +151,7 @@ impl Subscriptions {
             Kind::Pattern => self.patterns.remove(&name, id),
         };
         self.freed += 1;
-        // Shrinking may walk over the audiences, so only when as many have been freed since the last time.
+        // Shrinking may visit all audiences, so this waits until as many were freed since the last time.
         let (len, capacity) = (self.audiences.len(), self.audiences.capacity());
         if capacity > AUDIENCES_KEPT && len <= capacity / 4 && self.freed >= len {
             self.audiences.shrink_to_fit();

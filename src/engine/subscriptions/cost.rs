@@ -1,4 +1,4 @@
-//! What subscriptions cost, and whom: the sum on this core, and each connection's charge.
+//! The cost of subscriptions: the sum on this core, and each connection's charge.
 
 use smallvec::SmallVec;
 
@@ -12,31 +12,32 @@ use crate::{
 /// by doubling.
 pub(crate) const SUBSCRIPTION_BYTES: usize = 24;
 
-/// Bytes of a name on each core beside itself: an audience, an entry of an index that is half full, and what the allocator
-/// adds to a name.
+/// Bytes of a name on each core beside its length: an audience, an entry of an index that is half full, and the
+/// allocator's overhead.
 pub(crate) const NAME_BYTES: usize = 96;
 
-/// Room for the charges of this many connections is kept.
+/// The capacity for charges of connections that is kept.
 const CHARGED_KEPT: usize = 64;
 
-/// Shapes of deep patterns that one connection may use.
+/// The most shapes of deep patterns that one connection may use.
 pub(crate) const DEEP_SHAPES_PER_CONNECTION_MAX: usize = 8;
 
-/// What a message would add to what its connection holds.
+/// The subscriptions that a message would add to its connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Demand {
-    /// Subscriptions that it does not hold yet.
+    /// Subscriptions that the connection does not have yet.
     pub(crate) subscriptions: usize,
-    /// Bytes that it is charged for them.
+    /// The connection's charge for them, in bytes.
     pub(crate) charge: usize,
-    /// Bytes that they take on this core.
+    /// Their memory on this core, in bytes.
     pub(crate) bytes: usize,
-    /// Deep shapes that none of its patterns has yet; one more than it may have stands for all that are too many.
+    /// Deep shapes that none of its patterns has yet. The list ends at one more than the limit, which is enough to
+    /// refuse.
     pub(crate) deep: SmallVec<[Shape; 4]>,
 }
 
 impl Subscriptions {
-    /// Adds to a demand what one more subscription of a connection takes; nothing if it holds it already.
+    /// Adds the cost of one more subscription of a connection to a demand; nothing if the connection already has it.
     pub(crate) fn add_demand(&self, slot: Slot, name: &[u8], kind: Kind, demand: &mut Demand) {
         let id = self.lookup(name, kind);
         if id.is_some_and(|id| self.position(slot, id).is_some()) {
@@ -54,7 +55,7 @@ impl Subscriptions {
         }
     }
 
-    /// Bytes that a connection is charged for its subscriptions.
+    /// A connection's charge for its subscriptions, in bytes.
     pub(crate) fn charged(&self, slot: Slot) -> usize {
         match self.held.get(slot as usize) {
             Some(list) if list.len() > HELD_INLINE => self.charged[&slot] as usize,
@@ -67,23 +68,23 @@ impl Subscriptions {
         list.iter().map(|held| self.charge(&self.audiences[held.audience as usize].name)).sum()
     }
 
-    /// Bytes that the table takes on this core: all subscriptions, and the names that it knows.
+    /// The table's memory on this core, in bytes: all subscriptions, and all known names.
     pub(crate) fn bytes(&self) -> usize {
         self.len * SUBSCRIPTION_BYTES + self.name_bytes
     }
 
-    /// How many deep shapes a connection's patterns have.
+    /// The number of deep shapes of a connection's patterns.
     pub(crate) fn deep_held(&self, slot: Slot) -> usize {
         self.deep_held.range((slot, Shape::MIN)..=(slot, Shape::MAX)).count()
     }
 
-    /// How many deep shapes the patterns of all cores have, and how many of these would be new to them.
+    /// The number of deep shapes of all cores' patterns, and how many of the `wanted` ones would be new.
     pub(crate) fn deep_shapes(&self, wanted: &[Shape]) -> (usize, usize) {
         let new = wanted.iter().filter(|&&shape| !self.patterns.has_shape(shape)).count();
         (self.patterns.deep_shapes(), new)
     }
 
-    /// A connection is charged for a subscription that it did not have; its list has it.
+    /// Charges a connection for a new subscription that is already in its list.
     pub(super) fn add_charge(&mut self, slot: Slot, name: &[u8], kind: Kind) {
         let list = &self.held[slot as usize];
         if list.len() == HELD_INLINE + 1 {
@@ -96,7 +97,7 @@ impl Subscriptions {
         }
     }
 
-    /// A subscription has ended; the connection's list has it no more.
+    /// Ends the charge for a subscription that is no longer in the connection's list.
     pub(super) fn remove_charge(&mut self, slot: Slot, name: &[u8], kind: Kind) {
         if self.held[slot as usize].len() > HELD_INLINE {
             *self.charged.entry(slot).or_default() -= self.charge(name) as u32;
@@ -113,7 +114,7 @@ impl Subscriptions {
         }
     }
 
-    /// All of a connection's subscriptions have ended.
+    /// Ends the charge for all subscriptions of a connection.
     pub(super) fn clear_charge(&mut self, slot: Slot) {
         self.forget_charged(slot);
         while let Some((&key, _)) = self.deep_held.range((slot, Shape::MIN)..=(slot, Shape::MAX)).next() {
@@ -127,28 +128,29 @@ impl Subscriptions {
         }
     }
 
-    /// What a connection is charged for a subscription: the name is on every core, whether others have it too or not.
+    /// A connection's charge for a subscription. It pays for the name on every core, even if other connections have the
+    /// same name.
     fn charge(&self, name: &[u8]) -> usize {
         SUBSCRIPTION_BYTES + self.cores * name_bytes(name)
     }
 }
 
-/// Bytes that a channel or pattern takes on each core.
+/// The memory of a channel or pattern on each core, in bytes.
 pub(super) fn name_bytes(name: &[u8]) -> usize {
     NAME_BYTES + name.len()
 }
 
-/// The shape of a name that is a pattern and has a deep one.
+/// The shape of a pattern, if it is deep.
 fn deep_shape(name: &[u8], kind: Kind) -> Option<Shape> {
     (kind == Kind::Pattern).then(|| Shape::of(name)).filter(|shape| shape.is_deep())
 }
 
 #[cfg(any(test, feature = "fuzz"))]
 impl Subscriptions {
-    /// Checks that what is counted is what is there.
+    /// Checks the sums against the table.
     pub(super) fn cost_invariants(&self) {
         let names: usize = self.audiences.iter().map(|(_, audience)| name_bytes(&audience.name)).sum();
-        assert_eq!(self.name_bytes, names, "the bytes of names are counted wrongly");
+        assert_eq!(self.name_bytes, names, "the sum of the names' bytes is wrong");
         let mut deep_held = std::collections::BTreeMap::new();
         for (slot, list) in self.held.iter().enumerate() {
             let audiences = || list.iter().map(|held| &self.audiences[held.audience as usize]);

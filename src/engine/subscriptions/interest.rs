@@ -1,9 +1,9 @@
-//! The peers' interest here, and the names of ours that they were told of: those are kept until they are told otherwise.
+//! The peers' interest here, and our names that were announced to them. A name is kept until it is withdrawn.
 
 use super::{AudienceId, PEERS_MAX, Subscriptions};
 use crate::protocol::channel::Kind;
 
-/// Theirs.
+/// The peers' interest.
 impl Subscriptions {
     /// Notes whether a peer has subscribers for a name.
     ///
@@ -20,7 +20,7 @@ impl Subscriptions {
         }
     }
 
-    /// The names that have a local subscriber. Cost: all audiences.
+    /// The names that have a local subscriber. Cost: visits all audiences.
     #[cfg(test)]
     pub(crate) fn local(&self) -> impl Iterator<Item = (&[u8], Kind)> {
         let subscribed = self.audiences.iter().filter(|(_, audience)| !audience.subscribers.is_empty());
@@ -28,15 +28,15 @@ impl Subscriptions {
     }
 }
 
-/// Ours.
+/// Our interest.
 impl Subscriptions {
-    /// Notes that the peers are told of a name. False if they were before. The audience stays until
+    /// Notes that a name is announced to the peers. Returns false if it was announced before. The audience stays until
     /// [`withdraw`](Self::withdraw), with or without subscribers.
     pub(crate) fn announce(&mut self, id: AudienceId) -> bool {
         !std::mem::replace(&mut self.audiences[id.0 as usize].is_announced, true)
     }
 
-    /// Whether the peers were told of this name.
+    /// Whether this name is announced to the peers.
     pub(crate) fn is_announced(&self, name: &[u8], kind: Kind) -> bool {
         self.lookup(name, kind).is_some_and(|id| self.audiences[id as usize].is_announced)
     }
@@ -47,20 +47,20 @@ impl Subscriptions {
         (&audience.name, audience.kind)
     }
 
-    /// Appends the announced names that have lost their last subscriber since this was asked last. Each begins to linger,
-    /// and comes once until [`end_lingering`](Self::end_lingering).
+    /// Appends the announced names that have lost their last subscriber since the last call. Each begins to linger, and
+    /// is not appended again until [`end_lingering`](Self::end_lingering).
     pub(crate) fn take_left(&mut self, left: &mut Vec<AudienceId>) {
         left.extend(self.left.drain(..).map(AudienceId));
     }
 
-    /// Ends a name's lingering, and gives the name if it still has no subscriber: then [`withdraw`](Self::withdraw) it.
+    /// Ends a name's lingering. Returns the name if it still has no subscriber: then [`withdraw`](Self::withdraw) it.
     pub(crate) fn end_lingering(&mut self, id: AudienceId) -> Option<(&[u8], Kind)> {
         let audience = &mut self.audiences[id.0 as usize];
         audience.lingers = false;
         audience.subscribers.is_empty().then_some((&*audience.name, audience.kind))
     }
 
-    /// Notes that the peers are told that a name has no subscriber. It is gone unless a peer is interested.
+    /// Notes that a name is withdrawn from the peers. Its audience is removed unless a peer is interested.
     pub(crate) fn withdraw(&mut self, id: AudienceId) {
         self.audiences[id.0 as usize].is_announced = false;
         self.free_if_unused(id.0);

@@ -22,12 +22,12 @@ fn close(table: &mut Subscriptions, slot: Slot) -> BTreeSet<String> {
     table.close(slot, &mut |name, kind_of_it| {
         let name = String::from_utf8(name.to_vec()).expect("a name of this test");
         assert_eq!(kind_of_it, kind(&name));
-        assert!(ended.insert(name), "told twice of one name");
+        assert!(ended.insert(name), "one name was reported twice");
     });
     ended
 }
 
-/// The slots that a publish reaches, once per matching subscription, and the peers that it is relayed to.
+/// The slots that a publish reaches, once for each matching subscription, and the peers that get it.
 fn reached(table: &Subscriptions, channel: &str) -> (Vec<Slot>, u64) {
     let mut audiences = SmallVec::from_elem(AudienceId(u32::MAX), 3);
     table.find_all(table.hash(channel.as_bytes()), channel.as_bytes(), &mut audiences);
@@ -64,7 +64,7 @@ fn twice_is_once() {
         assert_eq!(
             subscribe(&mut table, 1, name),
             Subscribed { audience: one.audience, new: true, first: false },
-            "another connection is the second"
+            "another connection is the second subscriber"
         );
         assert_eq!(table.subscribers(one.audience).len(), 2);
     }
@@ -73,7 +73,7 @@ fn twice_is_once() {
 }
 
 #[test]
-fn unsubscribing_from_what_was_never_subscribed_has_no_effect() {
+fn unsubscribing_without_a_subscription_has_no_effect() {
     let mut table = Subscriptions::new(1);
     subscribe(&mut table, 1, "a");
     assert_eq!(unsubscribe(&mut table, 0, "a"), None);
@@ -142,7 +142,7 @@ fn a_big_room_that_empties_gives_its_memory_back() {
 }
 
 #[test]
-fn a_connection_that_held_many_and_keeps_one_has_no_allocation() {
+fn a_connection_with_one_subscription_left_of_many_has_no_allocation() {
     let mut table = Subscriptions::new(1);
     (0..1_000).for_each(|n| assert!(subscribe(&mut table, 0, &format!("c{n}")).first));
     (0..999).for_each(|n| assert!(unsubscribe(&mut table, 0, &format!("c{n}")).is_some()));
@@ -173,7 +173,7 @@ fn the_names_of_two_hundred_connections_leave_no_memory_behind() {
     subscribe(&mut table, 0, "room");
     for slot in 1..=200 {
         for number in 0..NAMES {
-            // Long and short ones, patterns of several shapes, and deep ones.
+            // Long and short names, patterns of several shapes, and deep ones.
             let text = format!("{slot}.{number}.x{}", "x".repeat(number as usize % 200));
             let name = [".a", ".*", ".>", ".*.a.b.c.*", ".a.>"][number as usize % 5];
             subscribe(&mut table, slot, &(text + name));
@@ -223,7 +223,7 @@ enum Step {
     ClearPeer(u32),
 }
 
-/// Names over so few tokens that they meet and match each other.
+/// Names over so few tokens that they are often equal and match each other.
 fn name() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(&["a", "b", "*", ">"][..]), 1..4)
         .prop_map(|tokens| tokens.join("."))
@@ -241,7 +241,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The oracle: sets of pairs, and every question answered by looking at all of them.
+/// The oracle: sets of pairs. Each query visits all of them.
 #[derive(Default)]
 struct Model {
     subscriptions: BTreeSet<(Slot, String)>,
@@ -260,7 +260,7 @@ impl Model {
         (slots, peers)
     }
 
-    /// Does a step on both, and compares what the table says of it.
+    /// Applies a step to both, and compares the table's result.
     fn step(&mut self, table: &mut Subscriptions, step: Step) {
         let before: BTreeSet<String> = self.local().into_iter().map(str::to_owned).collect();
         match step {

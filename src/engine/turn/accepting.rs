@@ -1,4 +1,4 @@
-//! How a core takes in new connections, and which one gives way when too many come.
+//! How a core accepts new connections, and which one gives way when there are too many.
 
 use std::{
     io::{self, IoSlice},
@@ -12,11 +12,11 @@ use crate::engine::{
     turn::{Accepted, Links, Sockets, Turn, places::GivesWay},
 };
 
-/// Connections accepted in one turn, and for how long; more in the next.
+/// The most connections that one turn accepts, and the most time for that. The next turn accepts the others.
 pub(crate) const ACCEPTS_PER_TURN: usize = 32;
 const ACCEPT_TIME: Duration = Duration::from_millis(1);
 
-/// What a connection is told that gives way.
+/// The answer to a connection that gives way.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -41,7 +41,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Takes in a connection, on a reserved place if it is over the limit.
+    /// Opens an accepted connection, on a reserved place if it is over the limit.
     fn admit(&mut self, Accepted { stream, peer, role }: Accepted<S::Stream>) {
         let is_reserved = !self.places.take(role);
         if is_reserved {
@@ -52,7 +52,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.ready.open(key.slot);
         self.places.seat(key.slot, role, is_reserved);
         if is_reserved {
-            self.ready.add(key); // in this turn, for in the next it may have to give way
+            self.ready.add(key); // read it in this turn: in the next one it may have to give way
         }
         if let Err(error) = self.sockets.add(key, stream) {
             static LIMIT: LogLimit = LogLimit::new();
@@ -61,7 +61,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Makes sure of a reserved place. The socket of the connection that gives way is closed when the turn ends.
+    /// Frees a reserved place if there is none. The turn's end closes the socket of the connection that gives way.
     fn make_room(&mut self, role: Role) {
         let gives_way = self.places.make_room(role, |slot| self.hub.is_unanswered(slot));
         let Some(GivesWay { slot, is_unanswered }) = gives_way else { return };
@@ -69,7 +69,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             self.hub.count_turned_away();
             match self.sockets.write(slot, &[IoSlice::new(BUSY)]) {
                 Ok(Written { bytes, .. }) if bytes == BUSY.len() => self.sockets.shut(slot),
-                _ => self.hub.cut(slot), // a part of an answer is none; or it is gone
+                _ => self.hub.cut(slot), // a partial answer must not look complete; or the peer is gone
             }
         }
         self.hub.give_way(slot);

@@ -1,4 +1,4 @@
-//! What other threads have asked of a core: publishes, answers, closes.
+//! Letters from other threads: publishes, answers, closes.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use crate::{
     protocol::channel,
 };
 
-/// Bytes of the payloads that wait for a congested link: then the inbox waits, too.
+/// The most bytes of payloads that wait for a congested link. At this limit the inbox waits, too.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
 
-/// Publishes that wait for a congested link, oldest first. Letters that are no publishes go on.
+/// Publishes that wait for a congested link, oldest first. Other letters go on.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     publishes: VecDeque<(Box<[u8]>, Vec<u8>)>,
@@ -42,7 +42,7 @@ impl Held {
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    /// Takes at most so many letters, and gives how many there were.
+    /// Takes at most `most` letters. Returns how many it took.
     pub(super) fn take_letters(&mut self, most: usize) -> usize {
         self.hub.router.work.limit(self.sizes.share_units);
         self.publish_held();
@@ -78,7 +78,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         taken
     }
 
-    /// Whether letters of the inbox, or those that wait for links, can be taken now.
+    /// Whether letters of the inbox, or publishes that wait for links, can be taken now.
     pub(super) fn has_letters(&self) -> bool {
         let has_free = !self.held.is_empty() && !self.hub.router.is_congested();
         has_free || (!self.inbox.is_empty() && !self.held.is_full(self.sizes.held_max))
@@ -90,7 +90,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             && !self.hub.router.unfinished.is_first()
     }
 
-    /// Publishes what has waited for links that have room now.
+    /// Publishes the waiting letters whose links have room now.
     fn publish_held(&mut self) {
         while !self.hub.router.work.is_at_limit()
             && !self.hub.router.unfinished.is_first()

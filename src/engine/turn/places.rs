@@ -1,5 +1,5 @@
-//! How many connections a core takes in: those within the limit of their listener's role, and a few over it on reserved
-//! places, each read for one request.
+//! The number of connections that a core accepts: those within the limit of their listener's role, and a few over it on
+//! reserved places, which are read for one request.
 
 use std::{
     collections::VecDeque,
@@ -14,49 +14,50 @@ use crate::{
     engine::{arrival::Role, slot::Slot},
 };
 
-/// The part of the reserved places that is given in one turn: one in this many.
+/// One turn gives away one part in this many of the reserved places.
 const SHARE_PER_TURN: usize = 4;
 
-/// The places of a core, by role. A crowd of one role takes no place of another.
+/// The places of a core, by role. Many connections of one role take no place of another.
 #[derive(Debug)]
 pub(crate) struct Places {
     public: RolePlaces,
-    /// One core has all listeners of pages, so no other counts their connections.
+    /// A single core has all listeners of pages, so only that core counts their connections.
     pages: RolePlaces,
-    /// The connections of pages, few as they are.
+    /// The connections of pages, which are few.
     of_pages: Vec<Slot>,
 }
 
 /// The places of one role.
 #[derive(Debug)]
 struct RolePlaces {
-    /// Connections open on all cores, without those over the limit.
+    /// Open connections on all cores, without those over the limit.
     open: Arc<AtomicUsize>,
     connections_max: usize,
-    /// The connections over the limit that are not closed yet, the oldest first.
+    /// The connections over the limit that are still open, the oldest first.
     reserved: VecDeque<Reserved>,
     reserved_max: usize,
-    /// How many more connections over the limit this turn accepts. They are read in that turn, and none of them has to give
-    /// way to the others.
+    /// How many more connections over the limit this turn accepts. They are read in this turn, and none of them gives
+    /// way to another one.
     reserved_left: usize,
 }
 
 #[derive(Debug)]
 struct Reserved {
     slot: Slot,
-    /// It ends with this turn, and its place is free.
+    /// It ends with this turn; its place counts as free.
     gives_way: bool,
 }
 
 /// A connection over the limit that gives way to another one.
 pub(super) struct GivesWay {
     pub(super) slot: Slot,
-    /// It has no answer yet.
+    /// It has not been answered yet.
     pub(super) is_unanswered: bool,
 }
 
 impl Places {
-    /// `max-connections` for clients, of which all cores count in `open`, and the fixed numbers of the other roles.
+    /// The places of a core: `max-connections` for clients, which all cores count in `open`, and the fixed numbers of
+    /// the other roles.
     pub(crate) fn new(open: Arc<AtomicUsize>, connections_max: usize) -> Self {
         Self {
             public: RolePlaces::new(open, connections_max, RESERVED_PER_CORE),
@@ -65,7 +66,7 @@ impl Places {
         }
     }
 
-    /// Reserves so many places.
+    /// Changes the number of reserved places.
     #[cfg(test)]
     pub(crate) fn reserve(&mut self, places: usize) {
         self.public.reserved_max = places;
@@ -77,12 +78,12 @@ impl Places {
         self.public.reserved.iter().any(|reserved| reserved.slot == slot)
     }
 
-    /// Connections that are open already stay, however many.
+    /// Changes the limit. Connections that are already open stay, even over the new limit.
     pub(super) fn set_connections_max(&mut self, connections_max: usize) {
         self.public.connections_max = connections_max;
     }
 
-    /// A turn begins to accept.
+    /// Begins the accepts of a turn.
     pub(super) fn begin_turn(&mut self) {
         for role in [&mut self.public, &mut self.pages] {
             role.reserved_left = role.reserved_max / SHARE_PER_TURN;
@@ -95,18 +96,19 @@ impl Places {
         role.reserved_left > 0 || role.open.load(Ordering::Relaxed) < role.connections_max
     }
 
-    /// Counts a connection if it is within the limit of its role, and says whether it is.
+    /// Counts a connection if it is within the limit of its role. Returns whether it is.
     pub(super) fn take(&mut self, role: Role) -> bool {
         let role = self.of_mut(role);
         let is_within = role.open.fetch_add(1, Ordering::Relaxed) < role.connections_max;
         if !is_within {
-            role.open.fetch_sub(1, Ordering::Relaxed); // it takes nobody's place
+            role.open.fetch_sub(1, Ordering::Relaxed); // a connection over the limit does not count
             role.reserved_left = role.reserved_left.saturating_sub(1);
         }
         is_within
     }
 
-    /// A connection has this slot, on a reserved place if it is over the limit: then [`Places::make_room`] was called before.
+    /// Notes the slot of a connection. If the connection is over the limit, it gets a reserved place: call
+    /// [`Places::make_room`] before.
     pub(super) fn seat(&mut self, slot: Slot, role: Role, is_reserved: bool) {
         if role == Role::Pages {
             self.of_pages.push(slot);
@@ -116,14 +118,14 @@ impl Places {
         }
     }
 
-    /// Frees a reserved place of a role if there is none: the oldest connection gives way, rather one that has its answer.
-    /// Each was read at least in the turn in which it came, so one that has sent its request by then is answered, whatever the
-    /// others do.
+    /// Frees a reserved place of a role if there is none: the oldest answered connection gives way, or the oldest one
+    /// if all are unanswered. Each was read at least in the turn in which it was accepted. So a connection that had
+    /// sent its request by then is answered, whatever the others do.
     pub(super) fn make_room(&mut self, role: Role, is_unanswered: impl Fn(Slot) -> bool) -> Option<GivesWay> {
         self.of_mut(role).make_room(is_unanswered)
     }
 
-    /// The connection in a slot is closed.
+    /// Frees the place of the closed connection in a slot.
     pub(super) fn free(&mut self, slot: Slot) {
         match self.of_pages.iter().position(|&other| other == slot) {
             Some(index) => {
@@ -155,7 +157,7 @@ impl RolePlaces {
     }
 
     fn reserve_for(&mut self, slot: Slot) {
-        debug_assert!(self.has_room(), "a connection has to give way before");
+        debug_assert!(self.has_room(), "a reserved place is free");
         self.reserved.push_back(Reserved { slot, gives_way: false });
     }
 
@@ -191,14 +193,14 @@ mod tests {
 
     const PUBLIC: Role = Role::Public;
 
-    /// Whether the limit is reached: nothing is left but reserved places.
+    /// Whether the limit is reached, so that only reserved places are left.
     fn are_taken(places: &Places) -> bool {
-        assert_eq!(places.public.reserved_left, 0, "no turn has begun");
+        assert_eq!(places.public.reserved_left, 0, "the reserved places of this turn are used up");
         !places.may_accept(PUBLIC)
     }
 
     #[test]
-    fn the_oldest_connection_gives_way_but_rather_one_that_has_its_answer() {
+    fn the_oldest_answered_connection_gives_way_before_the_oldest_unanswered_one() {
         let mut places = Places::new(Arc::default(), 0);
         places.reserve(3);
         assert!(are_taken(&places) && !places.take(PUBLIC));
@@ -208,12 +210,12 @@ mod tests {
         });
         let gives_way = |places: &mut Places, answered: &[Slot]| {
             let is_unanswered = |slot| !answered.contains(&slot);
-            let gives_way = places.make_room(PUBLIC, is_unanswered).expect("there is no place");
+            let gives_way = places.make_room(PUBLIC, is_unanswered).expect("a connection gives way");
             (gives_way.slot, gives_way.is_unanswered)
         };
         assert_eq!(gives_way(&mut places, &[1, 2]), (1, false));
         places.seat(3, PUBLIC, true);
-        assert_eq!(gives_way(&mut places, &[1]), (0, true), "one that goes already frees no place again");
+        assert_eq!(gives_way(&mut places, &[1]), (0, true), "one that already gives way frees no second place");
         places.seat(4, PUBLIC, true);
         [0, 1, 2].into_iter().for_each(|slot| places.free(slot));
         assert!(places.make_room(PUBLIC, |_| true).is_none(), "a place is free");
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_of_all_cores_count_but_none_over_the_limit() {
+    fn the_limit_counts_connections_of_all_cores_but_none_over_it() {
         let open = Arc::default();
         let (mut one, mut other) = (Places::new(Arc::clone(&open), 2), Places::new(Arc::clone(&open), 2));
         assert!(one.take(PUBLIC) && other.take(PUBLIC) && !one.take(PUBLIC));

@@ -1,4 +1,4 @@
-//! How a core reads its connections: who is next, and how much of it.
+//! How a core reads its connections: in which order, and how much of each.
 
 use std::io;
 
@@ -8,15 +8,16 @@ use crate::engine::{
     turn::{Links, Sockets, Turn},
 };
 
-/// Reads of one connection in one turn; what is left waits for the next, so that one publisher does not starve others.
+/// The most reads of one connection in one turn. The rest waits for the next turn, so that one publisher does not
+/// starve others.
 const READS_PER_TURN: usize = 4;
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    /// Reads those that are ready, then those that were left over, then those that had their share already or are new,
-    /// until the turn has done enough.
+    /// Reads ready connections, then those that were left over, then those that have had their share or are new, until
+    /// the turn has done enough.
     pub(super) fn read_connections(&mut self, buffer: &mut [u8]) {
         self.put_resumed_first();
-        // A connection that is put back lands on the other list, which is read in the next turn.
+        // Connections that are put back go to the other list, which the next turn reads.
         let mut ready = self.ready.take();
         self.lanes.begin(&self.hub, self.now, ready.len());
         self.began = self.sockets.clock();
@@ -25,7 +26,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             self.read_unless_behind(ready[taken], buffer);
             taken += 1;
         }
-        // The next one to be ready must not wait for all of a crowd that came at once.
+        // A connection that becomes ready next must not wait for all of a crowd that came at once.
         let left = self.lanes.left_over();
         self.lanes.leave_over(ready.drain(taken..));
         self.ready.give_back(ready);
@@ -39,9 +40,9 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.hub.go_on(self.sizes.finish_units);
         self.flush_if_full();
         if self.lanes.behind() > 0 {
-            self.flush(); // what the others have said does not wait for those that say much
+            self.flush(); // messages of light connections do not wait for the heavy ones
         }
-        // One at least: otherwise many that ask for little could keep the others waiting for ever.
+        // Read at least one: otherwise many light connections could keep the heavy ones waiting for ever.
         for number in 0..self.lanes.behind() {
             if number > 0 && self.lanes.is_over(&self.hub) {
                 break;
@@ -53,25 +54,26 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Reads a connection if it is still there, and does not go behind the others.
+    /// Reads a connection if it is still open and does not go behind the others.
     fn read_unless_behind(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         if self.hub.sessions.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
             self.read(key, buffer);
         }
     }
 
-    /// Connections that have waited come first: see [`crate::engine::hub::Hub::take_resumed`].
+    /// Puts connections first that have waited for a link, see [`crate::engine::hub::Hub::take_resumed`].
     fn put_resumed_first(&mut self) {
         self.hub.take_resumed(&mut self.resumed);
         self.ready.add_first(&mut self.resumed);
     }
 
-    /// Reads a connection until it has nothing more, or its share is used up.
+    /// Reads a connection until it has no more input, or its share is used up.
     fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         self.ready.set(key.slot, false);
         let begun = self.lanes.reads(&mut self.hub, key);
         let has_more = self.read_share(key, buffer);
-        // What a message costs is estimated before it is carried out. What it did cost is known now, user's code and all.
+        // A message's cost was estimated before the message was carried out. Now the real cost is known, including the
+        // user's code.
         let estimated = self.hub.router.work.done() - begun;
         let ended = self.sockets.clock();
         self.hub.router.work.has_worked_until(begun + ended.saturating_sub(self.began).as_nanos() as u64);
@@ -83,7 +85,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Whether the connection may have more to say.
+    /// Reads a share, and returns whether the connection may have more input.
     fn read_share(&mut self, key: ConnectionKey, buffer: &mut [u8]) -> bool {
         let slot = key.slot;
         while self.hub.sessions.may_read(slot) && self.hub.sessions.has_kept(slot) {
@@ -121,7 +123,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     return true;
                 }
             }
-            // Under edge triggering a short read has emptied the socket, unless the end is there too.
+            // With edge triggering a short read means that the socket is empty, unless the peer has shut its side.
             if len < room && !self.ready.is_read_closed(slot) {
                 return false;
             }

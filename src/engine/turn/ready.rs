@@ -7,20 +7,20 @@ use crate::engine::slot::{ConnectionKey, Slot};
 pub(super) struct Ready {
     list: Vec<ConnectionKey>,
     by_slot: Vec<Known>,
-    /// The list's other half, empty between turns: its memory is used again.
+    /// A second list, empty between turns, so that its memory is reused.
     spare: Vec<ConnectionKey>,
 }
 
-/// What is known of the connection in a slot.
+/// The state of the connection in a slot.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// It is on the list, or waits elsewhere to be read.
+    /// It is on the list, or waits in a lane to be read.
     is_ready: bool,
     is_read_closed: bool,
 }
 
 impl Ready {
-    /// A connection begins in this slot.
+    /// Notes that a new connection has this slot.
     pub(super) fn open(&mut self, slot: Slot) {
         let slot = slot as usize;
         if self.by_slot.len() <= slot {
@@ -29,20 +29,20 @@ impl Ready {
         self.by_slot[slot] = Known::default();
     }
 
-    /// Puts a connection on the list, unless it waits to be read already.
+    /// Puts a connection on the list, unless it already waits to be read.
     pub(super) fn add(&mut self, key: ConnectionKey) {
         if !self.set(key.slot, true) {
             self.list.push(key);
         }
     }
 
-    /// Puts connections before all others, but those that wait to be read already.
+    /// Puts connections before all others, except those that already wait to be read.
     pub(super) fn add_first(&mut self, keys: &mut Vec<ConnectionKey>) {
         keys.retain(|key| !self.set(key.slot, true));
         self.list.splice(0..0, keys.drain(..));
     }
 
-    /// Notes whether a connection waits to be read, and gives what was noted.
+    /// Sets whether a connection waits to be read, and returns the former value.
     pub(super) fn set(&mut self, slot: Slot, is_ready: bool) -> bool {
         std::mem::replace(&mut self.by_slot[slot as usize].is_ready, is_ready)
     }
@@ -56,18 +56,18 @@ impl Ready {
         self.list.is_empty()
     }
 
-    /// Takes the list. What is added from now on is read in the next turn.
+    /// Takes the list. Connections that are added from now on are read in the next turn.
     pub(super) fn take(&mut self) -> Vec<ConnectionKey> {
         std::mem::replace(&mut self.list, std::mem::take(&mut self.spare))
     }
 
-    /// The list that was taken is done with.
+    /// Takes the list back after use.
     pub(super) fn give_back(&mut self, mut list: Vec<ConnectionKey>) {
         list.clear();
         self.spare = list;
     }
 
-    /// The peer has shut its side: a short read is not the end of what can be read then.
+    /// Notes that the peer has shut its side. After that a short read does not mean that the socket is empty.
     pub(super) fn set_read_closed(&mut self, slot: Slot) {
         self.by_slot[slot as usize].is_read_closed = true;
     }

@@ -1,12 +1,12 @@
-//! What a core takes in from its peers and the bridge: a bounded share of a turn for each link.
+//! Batches from peers and the bridge: each link gets a bounded share of a turn.
 
 use crate::engine::turn::{Links, Sockets, Taken, Turn};
 
-/// The rest of a batch whose begin is done: its bytes, and how many of them were used.
+/// A batch that was used in part: its bytes, and how many of them were used.
 pub(super) type Rest = Option<(Vec<u8>, usize)>;
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    /// Takes from each link, the one first that was second in the last turn.
+    /// Takes from each link. Each turn begins with another link, round robin.
     pub(super) fn take_batches(&mut self) -> bool {
         let (count, mut had_batches) = (self.links.count(), false);
         self.rests.resize(count, None);
@@ -17,7 +17,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         had_batches | self.take_from_bridge()
     }
 
-    /// Whether batches wait, or parts of them.
+    /// Whether batches, or rests of batches, wait.
     pub(super) fn has_batches_in(&self) -> bool {
         self.rests.iter().any(Option::is_some) || self.bridge_rest.is_some() || self.links.has_batches_in()
     }
@@ -45,7 +45,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         had_batches
     }
 
-    /// The bridge may go on sending as fast as this core can take it, so what it had sent when this began is enough.
+    /// Takes only the batches that have come when this begins: the bridge may send as fast as this core takes.
     fn take_from_bridge(&mut self) -> bool {
         let Some(peer) = self.links.bridge() else { return false };
         let waiting = self.links.waiting_of_bridge() + usize::from(self.bridge_rest.is_some());
@@ -62,7 +62,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         waiting > 0
     }
 
-    /// Hands over what is for the bridge. Interest that it does not take now goes on growing.
+    /// Hands interest and publishes to the bridge. Interest that the bridge does not take now is kept and grows.
     pub(super) fn hand_to_bridge(&mut self) {
         let Some(bridge) = self.links.bridge() else { return };
         let mut interest = self.hub.router.relays.take_interest();
@@ -75,13 +75,14 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.links.send_to_bridge(interest, std::iter::from_fn(|| hub.router.relays.take(bridge)));
     }
 
-    /// While nobody is read here there is nobody to wait for a link.
+    /// Limits the work for one link, unless this core reads no connection at present: then nothing has to wait for the
+    /// link.
     fn limit_link(&mut self) {
         let is_quiet = self.lanes.is_quiet(self.now);
         self.hub.router.work.limit(if is_quiet { u64::MAX } else { self.sizes.share_units });
     }
 
-    /// Takes a batch from byte `used` on, and gives the rest of it when that was enough.
+    /// Takes a batch from byte `used` on. Returns the rest if the link's share is used up.
     fn take_batch(&mut self, peer: u32, batch: Vec<u8>, mut used: usize) -> Rest {
         while used < batch.len() {
             used += self.hub.relayed(peer, &batch[used..]);

@@ -1,50 +1,51 @@
-//! How a core stops: what was published before reaches everybody, on the other cores too, before its clients are told to go.
+//! How a core stops: all earlier publishes reach their subscribers, on the other cores too, before the core closes its
+//! clients' connections.
 
 use std::time::Duration;
 
 use crate::engine::turn::{LETTERS_PER_TURN, Links, Sockets, Turn};
 
-/// How long clients have, after all was sent, to answer the goodbye of a stopping server.
+/// The time of clients to answer the close frame of a stopping server, after all was sent.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A core that is stopping.
 pub(crate) struct Stop {
-    /// Then it ends, whatever is left.
+    /// At this time the core ends, even if something is left.
     pub(crate) deadline: Duration,
     stage: Stage,
 }
 
-/// What it waits for.
+/// The condition that a stopping core waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// To have taken this many letters: those that were there when somebody asked it to stop.
+    /// To take this many more letters: those that were in the inbox when another thread asked it to stop.
     Letters(usize),
-    /// For its peers to say that they publish nothing any more, so that all that they did has come.
+    /// For its peers to announce that they publish nothing any more: by then all of their publishes have come.
     Peers,
-    /// For its clients to go.
+    /// For its clients to close their connections.
     Drain,
 }
 
 impl Stop {
-    /// A core that ends at this time, and has this many letters.
+    /// The state of a core that ends at this time at the latest, and has this many letters to take.
     pub(crate) fn new(deadline: Duration, letters: usize) -> Self {
         Self { deadline, stage: Stage::Letters(letters) }
     }
 
-    /// Whether its clients were told to go.
+    /// Whether the core closes its clients' connections.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn is_draining(&self) -> bool {
         self.stage == Stage::Drain
     }
 
-    /// Whether it may go on though nobody wakes it: a peer that has ended wakes nobody.
+    /// Whether the core must look again without being woken: a peer that has ended does not wake it.
     pub(super) fn waits_for_peers(&self) -> bool {
         self.stage == Stage::Peers
     }
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    /// Goes on with stopping, behind a turn. True when it is over.
+    /// Continues to stop, after each turn. Returns true at the end.
     pub(crate) fn go_on_stopping(&mut self, stop: &mut Stop, now: Duration) -> bool {
         if let Stage::Letters(left) = stop.stage {
             let left = left - self.take_letters(left.min(LETTERS_PER_TURN));

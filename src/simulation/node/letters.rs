@@ -6,7 +6,7 @@ use crossbeam_channel::bounded;
 
 use super::Node;
 use crate::engine::{
-    inbox::{Letter, Options},
+    inbox::{CoreOptions, Letter},
     limits::Limits,
     slot::ConnectionKey,
 };
@@ -20,7 +20,7 @@ impl Node {
 
     /// Another thread changes the limits.
     pub(crate) fn post_limits(&mut self, limits: Limits, connections_max: usize) {
-        let options = Options { limits, connections_max, busy_poll: Duration::ZERO, coalesce: Duration::ZERO };
+        let options = CoreOptions { limits, connections_max, busy_poll: Duration::ZERO, coalesce: Duration::ZERO };
         let (taken, _) = bounded(1);
         self.mailbox.post(Letter::Options(Box::new(options), taken)).expect("the inbox has room");
     }

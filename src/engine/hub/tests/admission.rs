@@ -1,4 +1,4 @@
-//! What subscriptions may cost: the limits of one connection, and those of all.
+//! The limits of subscriptions: those of one connection, and those of all.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -13,7 +13,7 @@ use crate::{
     protocol::channel::{self, TOKENS_MAX},
 };
 
-/// Subscribes a connection if it may.
+/// Subscribes a connection if its limits allow that.
 fn subscribe(hub: &mut Hub, slot: Slot, name: &str) -> Result<(), Refusal> {
     let kind = channel::check_subscribe(name.as_bytes())?;
     let mut demand = Demand::default();
@@ -23,20 +23,20 @@ fn subscribe(hub: &mut Hub, slot: Slot, name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Why a subscription is refused.
+/// The sentence of the refusal of a subscription.
 fn refusal(hub: &mut Hub, slot: Slot, name: &str) -> String {
     let refusal = subscribe(hub, slot, name).expect_err("refused");
     assert_eq!((refusal.code(), refusal.reason()), (429, "too-many-subscriptions"));
     refusal.sentence().to_owned()
 }
 
-/// Names that nobody is subscribed to any more linger until then.
+/// Waits until names without subscribers are withdrawn.
 fn pass_lingering(hub: &mut Hub) {
     hub.set_now(Duration::from_millis(hub.sessions.now() + LINGER_MILLIS + 2));
     while hub.expire(&mut Plain) {}
 }
 
-/// Hubs of one server, and all that they tell each other.
+/// Exchanges all batches between the hubs of one server.
 fn exchange(hubs: &mut [Hub]) {
     loop {
         let cores = 0..hubs.len();
@@ -67,7 +67,7 @@ fn a_connection_is_charged_for_its_names_on_every_core_and_refused_past_its_limi
         assert_eq!(hub.router.subscriptions.charged(slot), count * charge);
         assert_eq!(hub.router.subscriptions.bytes(), count * (24 + 96 + 255));
         assert!(refusal(&mut hub, slot, &name(count)).contains("262144 bytes"));
-        subscribe(&mut hub, slot, &name(0)).expect("it is held already");
+        subscribe(&mut hub, slot, &name(0)).expect("the connection has it already");
         hub.unsubscribe(slot, name(7).as_bytes(), Kind::Exact);
         subscribe(&mut hub, slot, &name(count)).expect("there is room again");
         hub.invariants();
@@ -80,7 +80,7 @@ fn a_connection_is_charged_for_its_names_on_every_core_and_refused_past_its_limi
 }
 
 #[test]
-fn at_the_budget_subscribes_are_refused_to_those_who_hold_much_first_and_nobody_is_closed() {
+fn at_the_budget_connections_that_hold_much_are_refused_first_and_no_connection_is_closed() {
     let mut limits = limits();
     (limits.kept_bytes_max, limits.table_bytes_max) = (2 << 20, 1 << 20);
     let (mut hub, mut peers) = (Hub::new(0, 1, limits), Peers::default());
@@ -92,7 +92,7 @@ fn at_the_budget_subscribes_are_refused_to_those_who_hold_much_first_and_nobody_
     // Three quarters, and the first 8 KiB of each.
     assert!((768 << 10..832 << 10).contains(&bytes), "{bytes} bytes");
     assert!(refusal(&mut hub, much[7], "one.more").contains("memory for subscriptions"));
-    // The rest is for those who hold little.
+    // The rest is for connections that hold little.
     let mut little = 0;
     while hub.router.subscriptions.bytes() < (1 << 20) - 200 {
         let slot = open(&mut hub, &mut peers);
@@ -102,8 +102,8 @@ fn at_the_budget_subscribes_are_refused_to_those_who_hold_much_first_and_nobody_
     }
     assert!(little > 50, "{little} connections");
     assert!(hub.router.subscriptions.bytes() <= 1 << 20);
-    // Publishes go on, and nobody who reads is closed.
-    subscribe(&mut hub, much[0], "0.0").expect("it is held already");
+    // Publishes go on, and no connection that reads is closed.
+    subscribe(&mut hub, much[0], "0.0").expect("the connection has it already");
     hub.publish([&b"0.0"[..]].into_iter(), true, b"still here", None);
     assert_eq!(end_turn(&mut hub, &mut peers), [0; 0]);
     assert!(peers.received[much[0] as usize].ends_with(b"still here") && hub.stats.over_budget == 0);
@@ -111,7 +111,7 @@ fn at_the_budget_subscribes_are_refused_to_those_who_hold_much_first_and_nobody_
 }
 
 #[test]
-fn cores_that_do_not_hear_of_each_other_in_time_fill_no_table_over_its_limit() {
+fn cores_that_learn_of_each_others_names_too_late_fill_no_table_over_its_limit() {
     const CORES: u32 = 4;
     const TABLE: usize = 256 << 10;
     let mut limits = limits();
@@ -135,8 +135,8 @@ fn cores_that_do_not_hear_of_each_other_in_time_fill_no_table_over_its_limit() {
             );
         }
     }
-    // A core's own subscriptions cost 24 bytes that the others do not see.
-    assert!(hubs.iter().all(|hub| hub.router.subscriptions.bytes() > TABLE / 2), "what is left is used");
+    // A core's own subscriptions cost 24 bytes each that are not in the other tables.
+    assert!(hubs.iter().all(|hub| hub.router.subscriptions.bytes() > TABLE / 2), "the free memory is used");
     assert!(hubs.iter().all(|hub| hub.router.in_flight_bytes() == 0));
 }
 
@@ -159,7 +159,7 @@ fn a_connection_uses_eight_deep_shapes_and_all_of_them_64() {
     }
     assert!(refusal(&mut hubs[0], first, &deep(8, 0)).contains("8 ways"));
     subscribe(&mut hubs[0], first, "a.*.b.*.c.>").expect("it is not deep");
-    // Both cores, before either hears of the other; each connection uses what it may.
+    // Both cores add shapes before either learns of the other's. Each connection uses all that it may.
     for round in 0..20 {
         for hub in &mut hubs {
             let slot = open(hub, &mut peers);
@@ -171,7 +171,7 @@ fn a_connection_uses_eight_deep_shapes_and_all_of_them_64() {
         hubs.iter().for_each(Hub::invariants);
         assert!(hubs.iter().all(|hub| hub.router.subscriptions.deep_shapes(&[]).0 <= 64));
     }
-    // The last quarter is for those who use none yet; a shape that is not new costs nothing.
+    // The last quarter is for connections that use none yet. A shape that is already in use costs nothing.
     let slot = open(&mut hubs[0], &mut peers);
     let new = |hub: &Hub, number| {
         let is_new =
@@ -194,7 +194,7 @@ fn a_connection_uses_eight_deep_shapes_and_all_of_them_64() {
     let two = new(&hubs[1], 0);
     assert!(refusal(&mut hubs[1], slot, &two).contains("long patterns"));
     exchange(&mut hubs);
-    // The last pattern of a shape makes room for another.
+    // The end of a shape's last pattern makes room for another shape.
     for hub in &mut hubs {
         let slots: Vec<Slot> = hub.sessions.iter().map(|(slot, _)| slot as Slot).collect();
         slots.into_iter().for_each(|slot| hub.lost(&mut Plain, slot));
@@ -235,7 +235,7 @@ fn sixty_five_thousand_patterns_of_seventy_connections_give_no_channel_more_than
 }
 
 #[test]
-fn the_other_cores_know_of_a_name_when_they_have_answered() {
+fn a_name_is_in_flight_until_the_other_cores_have_answered() {
     let mut hubs: Vec<_> = (0..2).map(|own| Hub::new(own, 2, limits())).collect();
     let slot = open(&mut hubs[0], &mut Peers::default());
     subscribe(&mut hubs[0], slot, "a").expect("within the limit");

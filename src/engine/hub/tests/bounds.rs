@@ -1,4 +1,4 @@
-//! What one turn may collect before it is flushed.
+//! The amount that one turn may collect before a flush.
 
 use super::*;
 
@@ -16,14 +16,14 @@ impl Sink for Counts {
 }
 
 #[test]
-fn deliveries_that_make_no_common_range_take_a_bounded_part_of_memory_and_give_it_back() {
+fn deliveries_without_a_common_range_take_bounded_memory_and_free_it() {
     const SUBSCRIBERS: usize = 1000;
     const MESSAGES: usize = 5000;
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let publisher = open(&mut hub, &mut peers);
     for _ in 0..SUBSCRIBERS {
         let slot = open(&mut hub, &mut peers);
-        // By both names, so that no message's range continues the last one's.
+        // Subscribe by both names, so that no message's range continues the last one's.
         hub.subscribe(slot, b"echo", Kind::Exact);
         hub.subscribe(slot, b">", Kind::Pattern);
     }
@@ -42,7 +42,7 @@ fn deliveries_that_make_no_common_range_take_a_bounded_part_of_memory_and_give_i
     let expected = 2 * MESSAGES * frame::server_frame_len(&[0x81, 1, b'x']);
     assert!(counts.0[publisher as usize + 1..].iter().all(|&bytes| bytes == expected), "{:?}", &counts.0[..3]);
     assert!(most < 8 << 20, "{most} bytes for the ranges of one turn");
-    assert!(flushes < 2 * MESSAGES * SUBSCRIBERS / 200_000, "{flushes} flushes: a write a message is too many");
+    assert!(flushes < 2 * MESSAGES * SUBSCRIBERS / 200_000, "{flushes} flushes: one for each message is too many");
     assert!(
         hub.router.outboxes.turn_ranges_bytes() < 3 << 20,
         "{} bytes stay",

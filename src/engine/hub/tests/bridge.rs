@@ -1,4 +1,4 @@
-//! The hub and the bridge to other nodes: when a subscription is live, and who gets what comes from there.
+//! The hub and the bridge to other nodes: when a subscription is live, and who gets the messages from the bridge.
 
 use super::*;
 use crate::engine::{
@@ -8,7 +8,7 @@ use crate::engine::{
 
 const BRIDGE: u32 = 1;
 
-/// A core that is alone on its node.
+/// The only core of a node.
 fn hub() -> (Hub, Peers) {
     let mut hub = Hub::new(0, 1, limits());
     assert_eq!(hub.router.relays.add_bridge(), BRIDGE);
@@ -27,13 +27,13 @@ fn absent(hub: &mut Hub) {
     assert_eq!(hub.relayed(BRIDGE, &batch), batch.len());
 }
 
-/// Lets so much time go by that names which have lost their last subscriber are withdrawn.
+/// Waits until names without subscribers are withdrawn.
 fn pass_linger(hub: &mut Hub) {
     hub.set_now(Duration::from_millis(hub.sessions.now() + LINGER_MILLIS));
     hub.expire(&mut Plain);
 }
 
-/// What a connection got in this turn, after its frames' headers, which are all short here.
+/// The output of a connection in this turn, without the frames' headers, which are all short here.
 fn received(hub: &mut Hub, peers: &mut Peers, slot: Slot) -> String {
     peers.received.resize_with(peers.received.len().max(slot as usize + 1), Vec::new);
     let before = peers.received[slot as usize].len();
@@ -63,7 +63,7 @@ fn a_subscription_is_acknowledged_when_the_bridge_has_answered() {
     hub.unsubscribe(slot, b"a", Kind::Exact);
     assert!(hub.router.relays.take_interest().is_none(), "it lingers");
     pass_linger(&mut hub);
-    let withdrawn = hub.router.relays.take_interest().expect("interest that is over");
+    let withdrawn = hub.router.relays.take_interest().expect("withdrawn interest");
     assert!(matches!(relay::next(&mut &withdrawn[..]), Some(Item::Interest { interested: false, .. })));
 }
 
@@ -84,7 +84,10 @@ fn an_acknowledgement_without_other_nodes_says_so() {
     subscribe(&mut hub, slot, "a", Kind::Exact, "away");
     assert!(received(&mut hub, &mut peers, slot).ends_with("ack:away\r\ncluster:offline\r\n\r\n"));
     hub.acknowledge(slot, b"publish", Awaited::default());
-    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:publish\r\n\r\n"), "what a publish does holds");
+    assert!(
+        received(&mut hub, &mut peers, slot).ends_with("ack:publish\r\n\r\n"),
+        "a publish does not depend on other nodes"
+    );
 }
 
 fn refused(hub: &mut Hub, name: &str) {
@@ -94,7 +97,7 @@ fn refused(hub: &mut Hub, name: &str) {
 }
 
 #[test]
-fn an_acknowledgement_of_what_the_bridge_is_refused_says_so() {
+fn an_acknowledgement_says_that_the_bridge_was_refused_a_subscription() {
     let (mut hub, mut peers) = hub();
     let slot = open(&mut hub, &mut peers);
     answered(&mut hub, 0);
@@ -118,7 +121,10 @@ fn an_acknowledgement_of_what_the_bridge_is_refused_says_so() {
     pass_linger(&mut hub);
     subscribe(&mut hub, slot, "b", Kind::Exact, "anew");
     answered(&mut hub, 4);
-    assert!(received(&mut hub, &mut peers, slot).ends_with("ack:anew\r\n\r\n"), "the bridge says it again if need be");
+    assert!(
+        received(&mut hub, &mut peers, slot).ends_with("ack:anew\r\n\r\n"),
+        "the bridge reports the refusal again if necessary"
+    );
     refused(&mut hub, "b");
     absent(&mut hub);
     answered(&mut hub, 4);
@@ -134,7 +140,7 @@ fn beside_the_bridge_other_cores_must_answer_too() {
     let mut peers = Peers::default();
     let slot = open(&mut hub, &mut peers);
     subscribe(&mut hub, slot, "a", Kind::Exact, "one");
-    assert_eq!(received(&mut hub, &mut peers, slot), "", "the other core has not heard of it");
+    assert_eq!(received(&mut hub, &mut peers, slot), "", "the other core has not answered");
     let mut batch = Vec::new();
     relay::put_answered(&mut batch, 1);
     hub.relayed(1, &batch);
@@ -142,12 +148,12 @@ fn beside_the_bridge_other_cores_must_answer_too() {
     assert_eq!(bridge, 2);
     assert!(
         hub.router.relays.take(1).is_some() && hub.router.relays.take(bridge).is_none(),
-        "interest has its own way"
+        "interest takes another path"
     );
 }
 
 #[test]
-fn what_comes_for_a_name_goes_to_its_subscribers_once() {
+fn a_delivery_for_a_name_goes_to_its_subscribers_once() {
     let (mut hub, mut peers) = hub();
     let both = open(&mut hub, &mut peers);
     let one = open(&mut hub, &mut peers);
@@ -174,7 +180,7 @@ fn what_comes_for_a_name_goes_to_its_subscribers_once() {
 }
 
 #[test]
-fn a_publish_between_two_deliveries_reaches_all_that_it_should() {
+fn a_publish_between_two_deliveries_reaches_all_of_its_subscribers() {
     let (mut hub, mut peers) = hub();
     let slot = open(&mut hub, &mut peers);
     hub.subscribe(slot, b"a.b", Kind::Exact);
@@ -195,7 +201,7 @@ fn a_publish_between_two_deliveries_reaches_all_that_it_should() {
 }
 
 #[test]
-fn what_a_wider_subscription_brings_reaches_those_that_it_stands_for() {
+fn a_message_of_a_wider_subscription_reaches_the_subscriptions_that_it_covers() {
     let (mut hub, mut peers) = hub();
     let names = [("a.b", Kind::Exact), ("a.*", Kind::Pattern), ("*.b", Kind::Pattern), (">", Kind::Pattern)];
     let slots = names.map(|(name, kind)| {
@@ -216,7 +222,7 @@ fn what_a_wider_subscription_brings_reaches_those_that_it_stands_for() {
 }
 
 #[test]
-fn what_is_accepted_again_is_acknowledged_as_live() {
+fn a_subscription_that_is_accepted_again_is_acknowledged_as_live() {
     let (mut hub, mut peers) = hub();
     let slot = open(&mut hub, &mut peers);
     answered(&mut hub, 0);

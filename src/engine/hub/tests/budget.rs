@@ -1,13 +1,13 @@
-//! Who is closed when a core keeps more than its share.
+//! Which connections are closed when a core keeps more than its share.
 
 use super::*;
 
-/// Turns at these times.
+/// Begins a turn at this time.
 fn go_to(hub: &mut Hub, millis: u64) {
     hub.set_now(Duration::from_millis(millis));
 }
 
-/// A connection that has begun a message of this many bytes, and sent all but one.
+/// A connection that has sent a message of this many bytes except the last byte.
 fn unfinished(hub: &mut Hub, peers: &mut Peers, len: usize) -> Slot {
     let slot = open(hub, peers);
     let frame = text(&vec![b'x'; len]);
@@ -15,7 +15,7 @@ fn unfinished(hub: &mut Hub, peers: &mut Peers, len: usize) -> Slot {
     slot
 }
 
-/// A connection that reads nothing of these bytes.
+/// A connection that reads none of these bytes.
 fn stalled(hub: &mut Hub, peers: &mut Peers, len: usize) -> Slot {
     let slot = open(hub, peers);
     peers.stalled.push(slot);
@@ -39,7 +39,7 @@ fn over_the_budget_connections_are_closed_until_nine_tenths_are_kept() {
 }
 
 #[test]
-fn of_two_who_keep_as_much_the_older_goes_and_a_burst_stays() {
+fn of_two_connections_that_keep_as_much_the_older_one_is_closed_and_a_burst_stays() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.limits.kept_bytes_max = 220_000;
     let (old_input, old_backlog) = (unfinished(&mut hub, &mut peers, 40_000), stalled(&mut hub, &mut peers, 40_000));
@@ -52,7 +52,7 @@ fn of_two_who_keep_as_much_the_older_goes_and_a_burst_stays() {
 
 #[test]
 fn one_byte_now_and_then_does_not_keep_a_backlog_young_and_reading_much_of_it_does() {
-    /// Takes so many bytes of each write.
+    /// Takes this many bytes of each write.
     struct Sip(usize);
     impl Sink for Sip {
         fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
@@ -85,7 +85,7 @@ fn one_byte_now_and_then_does_not_keep_a_backlog_young_and_reading_much_of_it_do
 }
 
 #[test]
-fn hundreds_who_keep_a_message_that_is_nearly_whole_do_not_evict_those_who_keep_little() {
+fn hundreds_of_nearly_complete_messages_do_not_evict_connections_that_keep_little() {
     const MAX: usize = 3 << 20;
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.limits.kept_bytes_max = MAX;
@@ -100,10 +100,10 @@ fn hundreds_who_keep_a_message_that_is_nearly_whole_do_not_evict_those_who_keep_
         }
         end_turn(&mut hub, &mut peers);
         assert!(hub.kept_bytes() <= MAX, "{} bytes in round {round}", hub.kept_bytes());
-        // What is innocent does not stay long.
+        // Innocent connections do not keep anything for long.
         if innocent.len() > 20 {
             let slot = innocent.remove(0);
-            assert!(hub.sessions.is_open(slot), "an innocent was closed in round {round}");
+            assert!(hub.sessions.is_open(slot), "an innocent connection was closed in round {round}");
             hub.lost(&mut Plain, slot);
         }
     }
@@ -112,7 +112,7 @@ fn hundreds_who_keep_a_message_that_is_nearly_whole_do_not_evict_those_who_keep_
     hub.invariants();
 }
 
-/// Keeps this much about each connection, and counts how often it is asked.
+/// Keeps this much for each connection, and counts how often it is asked.
 #[derive(Default)]
 struct Keeps {
     bytes: Vec<usize>,
@@ -137,7 +137,7 @@ impl Application for Keeps {
 }
 
 #[test]
-fn what_the_application_keeps_counts_and_who_makes_it_keep_the_most_goes() {
+fn the_applications_memory_counts_and_the_connection_with_the_most_of_it_is_closed() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.limits.kept_bytes_max = 100_000;
     let mut app = Keeps::default();
@@ -153,12 +153,12 @@ fn what_the_application_keeps_counts_and_who_makes_it_keep_the_most_goes() {
 }
 
 #[test]
-fn what_cannot_be_freed_is_not_looked_for_with_every_flush() {
+fn a_core_that_can_free_nothing_does_not_search_with_every_flush() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.limits.kept_bytes_max = 100_000;
     let mut app = Keeps::default();
     let slot = open(&mut hub, &mut peers);
-    app.bytes.push(0); // it says so, and has told of more
+    app.bytes.push(0); // the application counts 200,000 bytes, but reports none for this slot
     hub.application_keeps(slot, 200_000);
     for _ in 0..100 {
         hub.flush(&mut app, &mut peers);

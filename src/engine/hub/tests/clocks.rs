@@ -1,4 +1,4 @@
-//! Deadlines: what feeds them and what does not, and a clock that stands still with its core.
+//! Deadlines: which input extends them and which does not, and a clock that stands still with its core.
 
 use super::*;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
 
-/// A turn in time, of which nobody has anything unread.
+/// A turn in time, after which no connection has unread input.
 fn go_on(hub: &mut Hub, peers: &mut Peers, millis: u64) {
     hub.set_now(Duration::from_millis(millis));
     hub.expire(&mut Plain);
@@ -17,7 +17,7 @@ fn go_on(hub: &mut Hub, peers: &mut Peers, millis: u64) {
     hub.invariants();
 }
 
-/// All turns until then, as the timers ask for them.
+/// All turns until this time, as the timers require.
 fn run_until(hub: &mut Hub, peers: &mut Peers, millis: u64) {
     while let Some(next) = hub.next_deadline().filter(|next| *next < Duration::from_millis(millis)) {
         hub.begin_turn(next, next);
@@ -27,17 +27,17 @@ fn run_until(hub: &mut Hub, peers: &mut Peers, millis: u64) {
     go_on(hub, peers, millis);
 }
 
-/// The core stands still until then, and comes to itself.
+/// The core stands still until this time, and then has a turn.
 fn stand_still_until(hub: &mut Hub, peers: &mut Peers, millis: u64) {
-    let due = hub.next_deadline().expect("somebody is connected");
+    let due = hub.next_deadline().expect("there is a connection");
     let before = hub.stats.stalls;
     hub.begin_turn(Duration::from_millis(millis), due);
-    assert!(!hub.expire(&mut Plain), "nobody is judged in a late turn");
+    assert!(!hub.expire(&mut Plain), "a late turn checks no deadline");
     end_turn(hub, peers);
     assert_eq!(hub.stats.stalls, before + 1);
 }
 
-/// The last frame that a peer got, if that is a close frame.
+/// The last close frame that a peer got.
 fn close_frame(peers: &Peers, slot: Slot) -> Option<(u16, String)> {
     let received = &peers.received[slot as usize];
     let at = received.windows(2).rposition(|bytes| bytes[0] == 0x88 && bytes[1] >= 2)?;
@@ -51,7 +51,7 @@ fn pings(peers: &Peers, slot: Slot) -> usize {
 }
 
 #[test]
-fn a_message_has_to_be_whole_in_time_however_steadily_it_drips() {
+fn a_message_must_be_complete_in_time_however_steadily_it_drips() {
     let whole = text(&[b'x'; 1000]);
     let fragments: Vec<Vec<u8>> = (0..100)
         .map(|number| {
@@ -95,13 +95,13 @@ fn each_message_has_its_own_time_and_many_of_them_share_an_entry_in_the_timers()
 }
 
 #[test]
-fn a_message_timeout_of_zero_is_never_and_another_holds_for_what_has_begun() {
+fn a_message_timeout_of_zero_means_never_and_a_new_one_applies_to_unfinished_messages() {
     let (mut hub, mut peers) = (Hub::new(0, 1, Limits { message_timeout: 0, ..limits() }), Peers::default());
     let slot = open(&mut hub, &mut peers);
     receive(&mut hub, slot, &text(b"hello")[..5]);
     for second in 0..200 {
         run_until(&mut hub, &mut peers, second * 1_000);
-        hub.sessions[slot].heard = hub.sessions.now(); // it goes on speaking
+        hub.sessions[slot].heard = hub.sessions.now(); // it is not silent
     }
     assert!(hub.sessions.is_open(slot));
     hub.set_limits(Limits { message_timeout: 300_000, ..limits() });
@@ -113,7 +113,7 @@ fn a_message_timeout_of_zero_is_never_and_another_holds_for_what_has_begun() {
 }
 
 #[test]
-fn a_message_is_not_late_by_the_time_for_which_its_connection_waited_for_a_link() {
+fn the_wait_of_a_connection_for_a_link_does_not_make_its_message_late() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     let mut peer = Relays::new(1, 2);
     peer.announce(b"echo", Kind::Exact);
@@ -140,15 +140,15 @@ fn a_message_is_not_late_by_the_time_for_which_its_connection_waited_for_a_link(
     hub.take_resumed(&mut resumed);
     assert_eq!(resumed, [hub.sessions.key(slot)]);
     hub.take_kept(&mut Plain, slot);
-    assert_eq!(hub.stats.received, 1, "it was whole after 20 s");
+    assert_eq!(hub.stats.received, 1, "it was complete after 20 s");
     run_until(&mut hub, &mut peers, 149_000);
-    assert!(hub.sessions.is_open(slot), "of the next one nobody took anything before");
+    assert!(hub.sessions.is_open(slot), "the core read nothing of the next one before");
     run_until(&mut hub, &mut peers, 151_000);
     assert_eq!(close_frame(&peers, slot), Some((1008, "message-timeout".to_owned())));
 }
 
 #[test]
-fn standing_still_makes_nobody_silent_and_who_is_dead_is_closed_all_the_same() {
+fn standing_still_makes_no_peer_silent_and_a_dead_peer_is_closed_nevertheless() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let (living, dead) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     run_until(&mut hub, &mut peers, 20_000);
@@ -157,10 +157,10 @@ fn standing_still_makes_nobody_silent_and_who_is_dead_is_closed_all_the_same() {
     for slot in [living, dead] {
         assert!(
             hub.sessions.is_open(slot) && pings(&peers, slot) == 1,
-            "it is asked 25 s after its last word, an hour aside"
+            "it is pinged after 25 s of silence, without the hour"
         );
     }
-    // It stands still again before the answers were read.
+    // The core stands still again before it has read the answers.
     stand_still_until(&mut hub, &mut peers, 8_000_000);
     receive(&mut hub, living, &PONG);
     run_until(&mut hub, &mut peers, 8_050_000);
@@ -197,10 +197,10 @@ fn without_pings_silence_counts_while_the_core_runs_and_without_an_idle_timeout_
 }
 
 #[test]
-fn who_was_not_asked_yet_is_asked_before_it_is_closed() {
+fn a_peer_that_was_not_pinged_yet_is_pinged_before_it_is_closed() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let (living, dead) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
-    run_until(&mut hub, &mut peers, 26_000); // both were asked, but by other times
+    run_until(&mut hub, &mut peers, 26_000); // both were pinged, but with other times
     hub.set_limits(Limits { idle_timeout: 4_000, ping_interval: 1_000, ..limits() });
     run_until(&mut hub, &mut peers, 28_900);
     assert!(hub.sessions.is_open(living) && hub.sessions.is_open(dead), "both have been silent for more than 4 s");
@@ -210,7 +210,7 @@ fn who_was_not_asked_yet_is_asked_before_it_is_closed() {
 }
 
 #[test]
-fn who_has_something_unread_is_not_judged_but_if_it_was_read_in_this_turn() {
+fn a_connection_with_unread_input_is_not_late_unless_it_was_read_in_this_turn() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
     run_until(&mut hub, &mut peers, 59_000);
@@ -219,7 +219,7 @@ fn who_has_something_unread_is_not_judged_but_if_it_was_read_in_this_turn() {
         hub.look_at_due(&mut Plain, |_| true);
         assert!(hub.sessions.is_open(slot), "its pong may be there");
     }
-    // One that always has more is judged by what of it is read: fragments without end here.
+    // A connection that always has more input is checked by its read part: here fragments without end.
     let mut fragment = text(b"x");
     fragment[0] = 0x01;
     receive(&mut hub, slot, &fragment);
@@ -245,7 +245,7 @@ fn a_handshake_that_waits_unread_while_the_core_stands_still_is_served() {
 }
 
 #[test]
-fn a_request_that_drips_is_late_as_one_that_stops() {
+fn a_request_that_drips_is_as_late_as_one_that_stops() {
     let requests = [
         "POST /publish HTTP/1.1\r\nHost: x\r\n".to_owned(),
         "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".to_owned(),
@@ -267,7 +267,7 @@ fn a_request_that_drips_is_late_as_one_that_stops() {
 }
 
 #[test]
-fn a_connection_that_is_closed_has_its_time_to_go_whatever_it_drips_and_while_the_core_runs() {
+fn a_closing_connection_has_its_time_while_the_core_runs_and_input_does_not_extend_it() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
     hub.close(&mut Plain, slot, 1000, "");
@@ -286,7 +286,7 @@ fn a_connection_that_is_closed_has_its_time_to_go_whatever_it_drips_and_while_th
 }
 
 #[test]
-fn thousands_whose_deadlines_come_together_are_looked_at_in_several_turns() {
+fn thousands_whose_deadlines_come_together_are_checked_in_several_turns() {
     const CONNECTIONS: usize = 3_000;
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slots: Vec<Slot> = (0..CONNECTIONS).map(|_| open(&mut hub, &mut peers)).collect();

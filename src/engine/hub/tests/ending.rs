@@ -1,9 +1,9 @@
-//! Connections end once, whatever else the turn holds, and leave nothing behind.
+//! Connections end once, whatever else happens in the turn, and leave nothing behind.
 
 use super::*;
 
 #[test]
-fn a_subscriber_that_leaves_in_the_turn_of_a_publish_ends_once() {
+fn a_subscriber_that_ends_in_the_turn_of_a_publish_ends_once() {
     for leave in [Hub::end_of_input, Hub::lost] {
         let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
         let (publisher, subscriber) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
@@ -17,7 +17,7 @@ fn a_subscriber_that_leaves_in_the_turn_of_a_publish_ends_once() {
 }
 
 #[test]
-fn a_connection_that_breaks_with_something_to_send_after_its_end_is_forgotten() {
+fn a_connection_that_breaks_with_unsent_bytes_after_its_end_is_forgotten() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
     peers.stalled.push(slot);
@@ -45,7 +45,7 @@ fn a_connection_that_does_not_read_after_its_end_is_dropped_in_time() {
 }
 
 #[test]
-fn a_connection_that_was_sent_everything_is_not_cut() {
+fn a_connection_that_got_everything_is_not_cut() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let (one, other) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     hub.send(one, true, b"hello");

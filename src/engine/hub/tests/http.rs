@@ -3,14 +3,14 @@
 use super::*;
 use crate::engine::arrival;
 
-/// Goes on to this time, and looks at the deadlines that have come.
+/// Begins a turn at this time, and checks the deadlines.
 fn go_on(hub: &mut Hub, millis: u64) {
     hub.set_now(Duration::from_millis(millis));
     hub.expire(&mut Plain);
 }
 
 #[test]
-fn a_first_request_has_to_be_whole_in_time_whenever_it_began() {
+fn a_first_request_must_be_complete_in_time_whenever_it_began() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
     go_on(&mut hub, 9_000);
@@ -107,7 +107,7 @@ fn between_requests_the_keep_alive_time_counts_and_not_that_of_websockets() {
     panic!("it is still there");
 }
 
-/// Lets nobody in, and counts who it hears has opened or closed.
+/// Refuses every handshake, and counts the calls of `on_open` and `on_close`.
 #[derive(Default)]
 struct Bouncer {
     opened: usize,
@@ -142,7 +142,7 @@ impl Application for Bouncer {
 }
 
 #[test]
-fn an_application_refuses_a_handshake_before_it_is_answered_and_hears_of_no_connection() {
+fn an_application_that_refuses_a_handshake_is_told_of_no_connection() {
     let (mut hub, mut peers, mut app) = (Hub::new(0, 1, limits()), Peers::default(), Bouncer::default());
     let slot = hub.open(None).slot;
     // The connection still speaks HTTP, so the next handshake is read, too.
@@ -160,7 +160,7 @@ fn an_application_refuses_a_handshake_before_it_is_answered_and_hears_of_no_conn
     hub.assert_empty();
 }
 
-/// What is answered to a request of a new connection; the connection ends behind it if `closes`.
+/// The answer to a request of a new connection. If `closes`, the connection ends after it.
 fn answer(request: &str, closes: bool) -> String {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = hub.open(None).slot;
@@ -171,7 +171,7 @@ fn answer(request: &str, closes: bool) -> String {
 }
 
 #[test]
-fn a_body_is_taken_up_to_the_limit_of_its_route_and_one_that_nobody_wants_ends_the_connection() {
+fn a_body_is_taken_up_to_the_limit_of_its_route_and_an_unexpected_one_ends_the_connection() {
     let post = |rest: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{rest}");
     let body = "b".repeat(1000);
     for (request, status, closes) in [
@@ -200,6 +200,6 @@ fn a_listener_of_pages_has_no_places_for_requests_over_its_limit() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = hub.open_reserved(arrival::Arrival { role: Role::Pages, ..arrival::Arrival::default() }).slot;
     end_turn(&mut hub, &mut peers);
-    assert!(peers.received[slot as usize].starts_with(b"HTTP/1.1 503"), "it need not ask for that");
+    assert!(peers.received[slot as usize].starts_with(b"HTTP/1.1 503"), "it need not send a request for that");
     assert_eq!((hub.stats.turned_away, hub.stats.served_when_full), (1, 0));
 }

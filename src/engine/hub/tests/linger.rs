@@ -1,4 +1,4 @@
-//! A name that has lost its last subscriber lingers before the peers are told.
+//! A name that has lost its last subscriber lingers before it is withdrawn from the peers.
 
 use super::*;
 use crate::engine::{
@@ -6,7 +6,7 @@ use crate::engine::{
     router::LINGER_MILLIS,
 };
 
-/// What a batch says of interest: how many names came and went.
+/// The interest in a batch: how many names were announced and withdrawn.
 fn interest(batch: Option<Vec<u8>>) -> (usize, usize) {
     let (batch, mut came, mut went) = (batch.unwrap_or_default(), 0, 0);
     let mut rest = &batch[..];
@@ -31,7 +31,7 @@ fn answer(hub: &mut Hub, count: u64) {
 }
 
 #[test]
-fn peers_hear_once_of_a_name_that_is_subscribed_to_and_left_in_a_loop() {
+fn subscribing_and_unsubscribing_in_a_loop_announces_the_name_once() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
     for _ in 0..1000 {
@@ -48,7 +48,7 @@ fn peers_hear_once_of_a_name_that_is_subscribed_to_and_left_in_a_loop() {
 }
 
 #[test]
-fn a_connection_that_goes_and_comes_again_costs_the_peers_nothing() {
+fn a_connection_that_ends_and_comes_again_costs_the_peers_nothing() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     for round in 0..20 {
         let slot = open(&mut hub, &mut peers);
@@ -93,7 +93,7 @@ fn a_name_that_has_a_subscriber_again_is_not_withdrawn() {
 }
 
 #[test]
-fn what_lingers_is_bounded_and_a_turn_withdraws_a_part_of_it() {
+fn the_lingering_names_are_bounded_and_a_turn_withdraws_a_part_of_them() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
     let count = 20_000;
@@ -119,7 +119,7 @@ fn what_lingers_is_bounded_and_a_turn_withdraws_a_part_of_it() {
 }
 
 #[test]
-fn alone_a_core_forgets_a_name_at_once() {
+fn a_core_without_peers_forgets_a_name_at_once() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
     hub.subscribe(slot, b"a", Kind::Exact);

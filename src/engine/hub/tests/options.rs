@@ -16,7 +16,7 @@ fn new_times_leave_one_deadline_for_each_connection_however_often_they_change() 
         assert_eq!(hub.sessions.timers_len(), slots.len());
         hub.set_now(Duration::from_millis(round * 50));
         hub.expire(&mut Plain);
-        assert_eq!(hub.sessions.timers_len(), slots.len(), "who was looked at is looked at again");
+        assert_eq!(hub.sessions.timers_len(), slots.len(), "each checked connection is checked again");
     }
     let before = hub.next_deadline();
     hub.set_limits(Limits { publish_key: Some("hunter2".into()), ..hub.limits.clone() });
@@ -27,7 +27,7 @@ fn new_times_leave_one_deadline_for_each_connection_however_often_they_change() 
 }
 
 #[test]
-fn a_connection_over_a_lowered_outbox_limit_is_closed_when_more_comes_for_it() {
+fn a_connection_over_a_lowered_outbox_limit_is_closed_at_its_next_message() {
     let mut peers = Peers::default();
     let mut hub = Hub::new(0, 1, limits());
     let slot = open(&mut hub, &mut peers);

@@ -27,7 +27,7 @@ fn a_batch_that_is_larger_than_a_turn_is_taken_in_pieces() {
     assert!(peers.received[subscriber as usize] == expected);
 }
 
-/// A hub whose link to its peer, which is interested in `echo`, is full; and a publisher that waits for it.
+/// A hub with a congested link to a peer that is interested in `echo`, and a publisher that waits for this link.
 fn congested(peers: &mut Peers) -> (Hub, Slot) {
     let mut hub = Hub::new(0, 2, limits());
     let mut peer = Relays::new(1, 2);
@@ -51,7 +51,7 @@ fn a_paused_publisher_goes_on_when_its_link_has_room_though_nothing_else_happens
     let (mut hub, publisher) = congested(&mut peers);
     assert!(!hub.wants_turn());
     assert!(hub.router.relays.take(1).is_some(), "now the link takes it");
-    assert!(hub.wants_turn(), "else the core would sleep");
+    assert!(hub.wants_turn(), "otherwise the core would sleep");
     assert_eq!(resume(&mut hub), [publisher]);
     let batch = hub.router.relays.take(1).expect("both messages");
     assert!(batch.windows(5).any(|bytes| bytes == b"first") && batch.ends_with(b"second"));
@@ -69,10 +69,10 @@ fn a_publisher_that_is_kept_waiting_is_not_idle() {
         hub.expire(&mut Plain);
         end_turn(&mut hub, &mut peers);
     }
-    assert!(hub.sessions.is_open(publisher), "what it has sent since was not read, so it cannot be said to be silent");
+    assert!(hub.sessions.is_open(publisher), "its later input was not read, so it does not count as silent");
 }
 
-/// Publishes each message to the channel that is its first word, and knows which links that needs.
+/// Publishes each message to the channel that is its first word, and reports the links that this needs.
 struct ByName;
 
 fn channel_of(payload: &[u8]) -> &[u8] {
@@ -101,7 +101,7 @@ fn say(hub: &mut Hub, slot: Slot, frames: &[u8]) {
 }
 
 #[test]
-fn only_those_wait_whose_message_needs_the_full_link() {
+fn only_connections_whose_message_needs_the_full_link_wait() {
     let mut peers = Peers::default();
     let (mut hub, _) = congested(&mut peers);
     let [remote, local, both] = [0; 3].map(|_| open(&mut hub, &mut peers));
@@ -113,14 +113,14 @@ fn only_those_wait_whose_message_needs_the_full_link() {
     end_turn(&mut hub, &mut peers);
     assert_eq!([remote, local, both].map(|slot| hub.sessions.may_read(slot)), [false, true, false]);
     let got = String::from_utf8_lossy(&peers.received[local as usize]).into_owned();
-    assert!(got.ends_with("here 4") && got.contains("here 3"), "what comes before the one that waits is done: {got}");
+    assert!(got.ends_with("here 4") && got.contains("here 3"), "messages before the waiting one are done: {got}");
     hub.invariants();
     assert!(hub.router.relays.take(1).is_some(), "now the link takes it");
     assert_eq!(resume(&mut hub)[1..], [remote, both], "in the order in which they came");
 }
 
 #[test]
-fn a_message_in_fragments_waits_as_a_whole_one_does_and_is_not_changed_by_it() {
+fn a_fragmented_message_waits_like_a_single_frame_and_stays_unchanged() {
     let mut peers = Peers::default();
     let (mut hub, _) = congested(&mut peers);
     let [remote, local] = [0; 2].map(|_| open(&mut hub, &mut peers));
@@ -148,7 +148,7 @@ fn a_message_in_fragments_waits_as_a_whole_one_does_and_is_not_changed_by_it() {
 }
 
 #[test]
-fn a_subscription_that_the_peers_know_of_waits_for_no_link() {
+fn a_subscription_that_the_peers_know_waits_for_no_link() {
     let mut peers = Peers::default();
     let (mut hub, publisher) = congested(&mut peers);
     assert_ne!(hub.router.links_of_subscription(b"new", Kind::Exact), 0);

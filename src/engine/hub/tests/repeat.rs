@@ -1,4 +1,4 @@
-//! The short way for messages that repeat a head does what the long way does.
+//! The short path for messages that repeat a head has the same effects as the general one.
 
 use proptest::prelude::*;
 
@@ -10,18 +10,18 @@ use crate::{
 
 const HEADS: [&str; 6] = [
     "LHTTP/1.0 chat\r\npublish:a\r\n\r\n",
-    "LHTTP/1.0 talk\r\npublish:a\r\n\r\n", // as long, and with the same end
+    "LHTTP/1.0 talk\r\npublish:a\r\n\r\n", // of the same length, with the same end
     "LHTTP/1.0 chat\r\npublish:b\r\n\r\n",
     "LHTTP/1.0 chat\r\nno-echo:true\r\npublish:a\r\n\r\n",
-    "LHTTP/1.0 c\r\npublish:c\r\n\r\n", // which nobody is subscribed to, but the bridge
+    "LHTTP/1.0 c\r\npublish:c\r\n\r\n", // only the bridge gets this one
     "LHTTP/1.0 chat\r\npublish:d.e\r\n\r\n",
 ];
 
 /// Publishes each message to the one channel that its head names.
 struct Publishing {
-    /// Says after each publish that further ones may come.
+    /// Keeps the head of each publish, so that further messages may repeat it.
     expects_repeats: bool,
-    /// Messages that came the long way.
+    /// The number of messages that took the general path.
     seen: usize,
 }
 
@@ -45,7 +45,7 @@ impl Application for Publishing {
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}
 }
 
-/// What a client does.
+/// An action of a client.
 #[derive(Clone, Debug)]
 enum Step {
     /// Sends a message with one of the heads.
@@ -93,7 +93,8 @@ fn client_frame(opcode: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What each connection got, what the bridge got, what was counted, and how many messages came the long way.
+/// Returns the output of each connection, the bridge's batches, the statistics, and the number of messages that took
+/// the general path.
 fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u64>, usize) {
     let mut hub = Hub::new(0, 1, Limits { message_bytes_max: 1_000, ..limits() });
     let bridge = hub.router.relays.add_bridge();
@@ -151,7 +152,7 @@ fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, 
     (peers.received, relayed, counted, app.seen)
 }
 
-/// A turn for the bridge is several batches when it is long.
+/// Takes all batches for the bridge: a long turn has several.
 fn take_batches(hub: &mut Hub, bridge: u32, relayed: &mut Vec<u8>) {
     while let Some(batch) = hub.router.relays.take(bridge) {
         relayed.extend(batch);
@@ -160,7 +161,7 @@ fn take_batches(hub: &mut Hub, bridge: u32, relayed: &mut Vec<u8>) {
 
 proptest! {
     #[test]
-    fn messages_that_repeat_a_head_do_what_they_would_do_without_it(
+    fn messages_that_repeat_a_head_have_the_same_effects_as_without_the_short_path(
         steps in proptest::collection::vec(step(), 0..120),
         cuts in proptest::collection::vec(prop_oneof![3 => 1usize..3_000, 1 => 1usize..20], 1..8),
     ) {
@@ -173,7 +174,7 @@ proptest! {
 }
 
 #[test]
-fn what_peers_alone_get_makes_a_turn_full_too() {
+fn messages_that_only_peers_get_fill_a_turn_too() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     let bridge = hub.router.relays.add_bridge();
     let mut peer = Relays::new(1, 2);
@@ -184,12 +185,12 @@ fn what_peers_alone_get_makes_a_turn_full_too() {
     let say = client_frame(1, [1, 2, 3, 4], &[HEADS[0].as_bytes(), &[b'x'; 1000]].concat());
     let mut relayed = [0, 0];
     for _ in 0..50 {
-        let mut read = say.repeat(50); // about what one read gives
+        let mut read = say.repeat(50); // about as much as one read
         let mut used = 0;
         while used < read.len() {
             used += hub.receive(&mut app, publisher, &mut read[used..]);
             if hub.router.is_full() || used == read.len() {
-                assert!(hub.router.outboxes.turn_len() < 100_000, "nobody here is subscribed");
+                assert!(hub.router.outboxes.turn_len() < 100_000, "there is no subscriber here");
             }
             if hub.router.is_full() {
                 let of_peer = hub.router.relays.take(1).expect("a batch").len();
@@ -202,18 +203,18 @@ fn what_peers_alone_get_makes_a_turn_full_too() {
             }
         }
     }
-    assert_eq!(app.seen, 1, "all but the first come the short way");
+    assert_eq!(app.seen, 1, "all but the first take the short path");
     assert!(relayed.iter().all(|&bytes| bytes > 2_000_000), "{relayed:?} of 2.5 MB in one turn");
 }
 
 #[test]
-fn a_burst_with_one_head_comes_the_long_way_once() {
+fn a_burst_with_one_head_takes_the_general_path_once() {
     let say = Step::Say { head: 0, is_text: true, mask: [9, 8, 7, 6], body: b"hello".to_vec() };
     assert_eq!(run(&vec![say; 100], &[usize::MAX], true).3, 1);
 }
 
 #[test]
-fn a_head_that_was_checked_for_one_grant_does_not_serve_a_connection_with_another() {
+fn a_head_that_was_checked_for_one_grant_is_not_used_for_a_connection_with_another() {
     let message = text(format!("{}hello", HEADS[0]).as_bytes());
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slots: Vec<Slot> = (0..3).map(|_| open(&mut hub, &mut peers)).collect();

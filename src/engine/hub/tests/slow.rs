@@ -31,14 +31,14 @@ fn a_stalled_audience_is_closed_and_costs_its_backlog_once_while_a_reader_gets_e
         hub.router.outboxes.writable(slot);
         end_turn(&mut hub, &mut peers);
         let received = &peers.received[slot as usize];
-        assert_eq!(received[..4], [0x88, 15, 0x03, 0xf5], "1013 is all that it is told");
+        assert_eq!(received[..4], [0x88, 15, 0x03, 0xf5], "it gets 1013 and nothing else");
         assert_eq!(received.len(), frame::server_frame_len(received));
     }
     assert_eq!((hub.kept_bytes(), hub.router.outboxes.segments()), (hub.router.subscriptions.bytes(), 0));
 }
 
 #[test]
-fn a_stalled_audience_that_gets_every_other_message_stays_within_the_budget_with_all_that_it_costs() {
+fn a_stalled_audience_that_gets_every_other_message_stays_within_the_budget_including_its_ranges() {
     const AUDIENCE: usize = 100;
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.limits.kept_bytes_max = 400_000;
@@ -63,7 +63,7 @@ fn a_stalled_audience_that_gets_every_other_message_stays_within_the_budget_with
 }
 
 #[test]
-fn a_core_over_its_budget_closes_those_that_cost_the_most() {
+fn a_core_over_its_budget_closes_the_connections_that_cost_the_most() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.limits.kept_bytes_max = 100_000;
     let slots: Vec<Slot> = (0..4).map(|_| open(&mut hub, &mut peers)).collect();
@@ -78,7 +78,7 @@ fn a_core_over_its_budget_closes_those_that_cost_the_most() {
 }
 
 #[test]
-fn past_the_budget_a_few_bytes_that_pin_much_are_copied_out_and_nobody_is_closed() {
+fn over_the_budget_a_few_bytes_that_pin_much_are_copied_out_and_no_connection_is_closed() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.limits.kept_bytes_max = 1 << 20;
     let (stalled, busy) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
@@ -87,7 +87,7 @@ fn past_the_budget_a_few_bytes_that_pin_much_are_copied_out_and_nobody_is_closed
     }
     hub.subscribe(busy, b"other", Kind::Exact);
     for _ in 0..40 {
-        // A burst of which one reads nothing, and the other everything, but not at once.
+        // One connection reads nothing of this burst; the other reads all of it, but later.
         peers.stalled = vec![stalled, busy];
         hub.publish([&b"echo"[..]].into_iter(), true, b"for both", None);
         hub.publish([&b"other"[..]].into_iter(), true, &[b'x'; 200_000], None);
@@ -109,7 +109,7 @@ fn past_the_budget_a_few_bytes_that_pin_much_are_copied_out_and_nobody_is_closed
     hub.invariants();
 }
 
-/// A socket that is full after this many bytes, and empty again when the next write comes.
+/// A socket that is full after this many bytes, and empty again at the next write.
 struct Draining(usize);
 
 impl Sink for Draining {
@@ -132,6 +132,6 @@ fn a_reader_that_keeps_up_is_not_slow_however_much_one_turn_brings() {
             hub.flush(&mut Plain, &mut socket);
         }
     }
-    assert!(hub.sessions.is_open(reader), "10 MB in one turn, and the socket took them as they came");
+    assert!(hub.sessions.is_open(reader), "10 MB in one turn, and the socket took all of them");
     assert!(hub.kept_bytes() < 300_000);
 }

@@ -1,4 +1,4 @@
-//! However the bytes of a connection are cut, the same comes of them; and it is what tungstenite makes of them.
+//! The result for a connection's bytes does not depend on how they are cut, and it agrees with tungstenite.
 
 use std::io::{Cursor, Read, Write};
 
@@ -19,7 +19,7 @@ use crate::engine::{arrival, session::Incoming};
 
 const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// Answers each message with itself, and remembers it.
+/// Answers each message with itself, and records it.
 #[derive(Default)]
 struct Recorder {
     messages: Vec<(bool, Vec<u8>)>,
@@ -56,16 +56,16 @@ impl Application for Recorder {
     }
 }
 
-/// All that came of some bytes.
+/// The complete result for some bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     sent: Vec<u8>,
     messages: Vec<(bool, Vec<u8>)>,
     published: Vec<Vec<u8>>,
     calls: (usize, usize),
-    /// `None` when the connection was dropped.
+    /// `None` if the connection was dropped.
     phase: Option<Phase>,
-    /// What is kept of unfinished input: of a head or frame, and of a body or message.
+    /// The kept unfinished input: bytes of a head or frame, and of a body or message.
     kept: (Vec<u8>, Vec<u8>),
     counts: (u64, u64, u64),
 }
@@ -88,7 +88,7 @@ impl Outcome {
     }
 }
 
-/// Feeds the chunks to a new connection, each in a turn of its own.
+/// Feeds the chunks to a new connection, each in its own turn.
 fn feed<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Outcome {
     let mut hub = Hub::new(0, 1, Limits { message_bytes_max: MESSAGE_BYTES_MAX, ..limits() });
     let (mut app, mut peers) = (Recorder::default(), Peers::default());
@@ -123,7 +123,7 @@ fn feed<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Outcome {
     }
 }
 
-/// Asserts that all ways to cut the bytes in two, and into single bytes, come to the same, and gives it.
+/// Asserts that all cuts of the bytes into two parts, and into single bytes, have the same result. Returns it.
 fn same_however_cut(bytes: &[u8]) -> Outcome {
     let whole = feed([bytes].into_iter());
     assert_eq!(feed(bytes.chunks(1)), whole, "byte by byte");
@@ -144,7 +144,7 @@ enum Piece {
     },
     Control(Control, Vec<u8>),
     Close(Option<(u16, Vec<u8>)>),
-    /// A frame with this first byte, whatever it means, and a length in a form that may be too long for it.
+    /// A frame with an arbitrary first byte, and a length whose encoding may be longer than necessary.
     Odd {
         first: u8,
         is_masked: bool,
@@ -228,7 +228,7 @@ fn encode(pieces: &[Piece]) -> Vec<u8> {
     out
 }
 
-/// A socket that has these bytes and then nothing.
+/// A socket with these bytes and then `WouldBlock`.
 struct Dry<'b>(Cursor<&'b [u8]>);
 
 impl Read for Dry<'_> {
@@ -250,7 +250,7 @@ impl Write for Dry<'_> {
     }
 }
 
-/// The messages that tungstenite finds in a stream, and whether it finds fault with it.
+/// The messages that tungstenite finds in a stream, and whether it reports a fault.
 fn oracle(bytes: &[u8]) -> (Vec<(bool, Vec<u8>)>, bool) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES_MAX))
@@ -263,7 +263,7 @@ fn oracle(bytes: &[u8]) -> (Vec<(bool, Vec<u8>)>, bool) {
         match context.read(&mut socket) {
             Ok(Message::Text(text)) => messages.push((true, text.as_bytes().to_vec())),
             Ok(Message::Binary(bytes)) => messages.push((false, bytes.to_vec())),
-            // It finds no fault with a code that must not be sent, but answers it with this.
+            // It reports no fault for a code that must not be sent, but answers with this.
             Ok(Message::Close(Some(close))) if close.reason.as_str() == "Protocol violation" => {
                 return (messages, true);
             }
@@ -275,8 +275,8 @@ fn oracle(bytes: &[u8]) -> (Vec<(bool, Vec<u8>)>, bool) {
     }
 }
 
-/// Whether the server's close frame says that a length was longer than it need be, which tungstenite lets pass. In a
-/// control frame such a form says that it is too long.
+/// Whether the server's close frame reports a length that was not in its shortest form, which tungstenite accepts. For
+/// a control frame the report is that the frame is too long.
 fn is_about_length(outcome: &Outcome) -> bool {
     let says = |text: &[u8]| outcome.sent.windows(text.len()).any(|bytes| bytes == text);
     says(b"not in its shortest form") || says(b"highest bit set") || says(b"control frame is too long")
@@ -285,7 +285,7 @@ fn is_about_length(outcome: &Outcome) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn every_cut_of_frames_comes_to_the_same(
+    fn every_cut_of_frames_has_the_same_result(
         pieces in prop::collection::vec(piece(), 0..6),
         cut_off in 0usize..30,
     ) {
@@ -296,7 +296,7 @@ proptest! {
     }
 
     #[test]
-    fn every_cut_of_requests_comes_to_the_same(
+    fn every_cut_of_requests_has_the_same_result(
         requests in prop::collection::vec((0usize..9, 0usize..30), 0..5),
         flip in prop::option::weighted(0.4, (0usize..600, any::<u8>())),
     ) {
@@ -307,7 +307,7 @@ proptest! {
             *place = byte;
         }
         bytes.truncate(700);
-        // A head is judged at its empty line, and before it when enough has come: the last one gets its line here.
+        // A head is checked at its empty line, or earlier when enough has come. Here the last head gets its empty line.
         bytes.extend_from_slice(b"\r\n\r\n");
         same_however_cut(&bytes);
     }
@@ -333,7 +333,7 @@ fn request(kind: usize, len: usize) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn streams_are_sound_or_not_as_tungstenite_says(
+    fn streams_are_valid_or_not_in_agreement_with_tungstenite(
         pieces in prop::collection::vec(piece(), 0..6),
         flip in prop::option::weighted(0.3, (0usize..400, any::<u8>())),
         chunk in 1usize..300,
@@ -351,7 +351,7 @@ proptest! {
             return Ok(());
         }
         prop_assert_eq!(&ours.messages, &messages);
-        // We find fault with a frame as soon as its bytes say so, tungstenite when all of it is there.
+        // We report a fault as soon as it is in the bytes, tungstenite only when the frame is complete.
         let is_fault = is_fault || (ours.fault().is_some() && oracle(&[&bytes[..], &[0; 2000]].concat()).1);
         prop_assert_eq!(ours.fault().is_some(), is_fault, "{:?}", ours);
         prop_assert_eq!(ours.counts.1 > 0, is_fault);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Publishes a message `a b c:body` to its channels, then leaves the first one and acknowledges.
+/// Publishes a message `a b c:body` to its channels, then unsubscribes from the first one and acknowledges.
 struct Lists;
 
 impl Application for Lists {
@@ -28,7 +28,7 @@ fn say(hub: &mut Hub, slot: Slot, frames: &[u8]) {
     assert_eq!(hub.receive(&mut Lists, slot, &mut bytes), bytes.len());
 }
 
-/// The payloads of all that a connection got after its handshake; they are short.
+/// The payloads that a connection got after its handshake; they must be short.
 fn payloads(bytes: &[u8]) -> Vec<String> {
     let mut rest = &bytes[bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(0, |at| at + 4)..];
     let mut found = Vec::new();
@@ -98,7 +98,10 @@ fn deliveries_of_one_channel_are_cut_between_its_audiences() {
         end_turn(&mut hub, &mut peers);
     }
     let got = payloads(&peers.received[reader as usize]).len();
-    assert!((patterns.len() - 1..=patterns.len()).contains(&got), "{got} copies: one pattern was left half way");
+    assert!(
+        (patterns.len() - 1..=patterns.len()).contains(&got),
+        "{got} copies: one pattern was unsubscribed in between"
+    );
 }
 
 #[test]
@@ -128,7 +131,7 @@ fn a_relayed_message_that_is_cut_stays_before_those_that_came_after_it() {
 }
 
 #[test]
-fn what_is_left_of_a_message_counts_as_memory_until_it_is_done() {
+fn the_rest_of_a_message_counts_as_memory_until_it_is_done() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     hub.set_small_turns(1, u64::MAX, usize::MAX);
     let (long, reader) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
@@ -143,7 +146,11 @@ fn what_is_left_of_a_message_counts_as_memory_until_it_is_done() {
         hub.go_on(1);
         end_turn(&mut hub, &mut peers);
     }
-    assert_eq!((hub.router.unfinished.bytes(), hub.router.counts().1), (0, 3), "it goes on without its sender");
+    assert_eq!(
+        (hub.router.unfinished.bytes(), hub.router.counts().1),
+        (0, 3),
+        "the message goes on without its sender"
+    );
     end_turn(&mut hub, &mut peers);
     hub.invariants();
 }

@@ -1,4 +1,4 @@
-//! Acknowledgements that wait for peers: how many, whose, and what they cost.
+//! Acknowledgements that wait for peers: their number, the share of each connection, and their cost.
 
 use super::*;
 use crate::engine::{hub::acks::WAITING_PER_CONNECTION_MAX, relay, router::Awaited};
@@ -15,7 +15,7 @@ fn wait(hub: &mut Hub, slot: Slot, count: u32) {
 }
 
 #[test]
-fn a_connection_has_a_bound_and_the_others_go_on() {
+fn a_connection_has_a_limit_and_the_others_go_on() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     let [greedy, other] = [0; 2].map(|_| open(&mut hub, &mut peers));
     wait(&mut hub, greedy, WAITING_PER_CONNECTION_MAX - 1);
@@ -28,7 +28,7 @@ fn a_connection_has_a_bound_and_the_others_go_on() {
 }
 
 #[test]
-fn when_many_wait_the_greedy_get_no_more_and_the_others_do() {
+fn when_many_wait_greedy_connections_get_no_more_and_the_others_do() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     let greedy: Vec<Slot> = (0..16).map(|_| open(&mut hub, &mut peers)).collect();
     for &slot in &greedy {
@@ -42,13 +42,13 @@ fn when_many_wait_the_greedy_get_no_more_and_the_others_do() {
     let kept = hub.kept_for_peers();
     assert!(kept > 16 * 1024 * 64, "they count as memory: {kept}");
     greedy.iter().for_each(|&slot| hub.lost(&mut Plain, slot));
-    assert!(hub.check_acks(half).is_ok(), "what was of those that are gone is free");
-    assert!(hub.kept_for_peers() < 16 * 1024, "{} bytes are kept for nobody", hub.kept_for_peers());
+    assert!(hub.check_acks(half).is_ok(), "the places of closed connections are free");
+    assert!(hub.kept_for_peers() < 16 * 1024, "{} bytes are kept for closed connections", hub.kept_for_peers());
     hub.invariants();
 }
 
 #[test]
-fn a_turn_sends_a_part_of_what_has_become_live_and_the_next_turns_the_rest() {
+fn a_turn_acknowledges_a_part_of_the_live_subscriptions_and_the_next_turns_the_rest() {
     let (mut hub, mut peers) = (Hub::new(0, 2, limits()), Peers::default());
     let slots: Vec<Slot> = (0..8).map(|_| open(&mut hub, &mut peers)).collect();
     for &slot in &slots {

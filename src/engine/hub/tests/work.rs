@@ -1,4 +1,4 @@
-//! What one connection or one turn may do at a time.
+//! The work that one connection or one turn may do at a time.
 
 use super::*;
 use crate::engine::lanes::{Lanes, Next};
@@ -23,7 +23,7 @@ fn input_stops_at_the_limit_of_work_and_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn work_grows_with_subscribers_and_bytes_and_not_with_what_is_only_stored() {
+fn work_grows_with_subscribers_and_bytes_and_not_with_stored_subscriptions() {
     let cost = |readers: usize, bytes: usize, others: usize| {
         let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
         let publisher = open(&mut hub, &mut peers);
@@ -45,7 +45,7 @@ fn work_grows_with_subscribers_and_bytes_and_not_with_what_is_only_stored() {
     assert_eq!(cost(1, 100, 500), one);
 }
 
-/// Charges a connection, as if it had been read.
+/// Charges a connection as if it had been read.
 fn read(lanes: &mut Lanes, hub: &mut Hub, slot: Slot, units: u64, now: Duration) -> Next {
     let key = hub.sessions.key(slot);
     lanes.has_heard(key, now);
@@ -54,7 +54,7 @@ fn read(lanes: &mut Lanes, hub: &mut Hub, slot: Slot, units: u64, now: Duration)
 }
 
 #[test]
-fn a_connection_that_has_made_much_work_goes_behind_the_others_for_a_while() {
+fn a_connection_that_has_caused_much_work_goes_behind_the_others_for_a_while() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let (heavy, light) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     let (mut lanes, mut now) = (Lanes::default(), Duration::from_millis(6400));
@@ -72,7 +72,7 @@ fn a_connection_that_has_made_much_work_goes_behind_the_others_for_a_while() {
 }
 
 #[test]
-fn who_is_alone_has_no_share_to_keep_to() {
+fn a_connection_that_is_alone_has_no_limit() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let (one, other) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     let (mut lanes, mut now) = (Lanes::default(), Duration::from_secs(10));
@@ -95,14 +95,14 @@ fn who_is_alone_has_no_share_to_keep_to() {
 }
 
 #[test]
-fn one_that_has_just_connected_goes_behind_those_that_have_spoken() {
+fn a_new_connection_goes_behind_those_that_have_sent_a_request() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let mut lanes = Lanes::default();
     lanes.begin(&hub, Duration::ZERO, 2);
     let new = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
     assert!(lanes.puts_behind(&hub, new) && lanes.next_behind() == Some(new));
     receive(&mut hub, new.slot, &KEY.as_bytes()[..10]);
-    assert!(lanes.puts_behind(&hub, new), "its first request is not whole");
+    assert!(lanes.puts_behind(&hub, new), "its first request is not complete");
     receive(&mut hub, new.slot, &KEY.as_bytes()[10..]);
     hub.flush(&mut Plain, &mut peers);
     assert!(!lanes.puts_behind(&hub, new));
@@ -111,7 +111,7 @@ fn one_that_has_just_connected_goes_behind_those_that_have_spoken() {
 }
 
 #[test]
-fn those_that_were_left_over_have_half_of_the_next_turn() {
+fn connections_that_were_left_over_get_half_of_the_next_turn() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let one = open(&mut hub, &mut peers);
     let mut lanes = Lanes::new(1000, 1000);
@@ -143,7 +143,7 @@ fn a_turn_is_over_when_many_audiences_wait_for_writes_and_not_when_one_large_one
         for audience in 0..audiences {
             hub.publish(std::iter::once(format!("echo{audience}").as_bytes()), true, b"x", Some(publisher));
         }
-        hub.publish(std::iter::once(&b"nobody"[..]), true, b"x", None); // so that all is in the outboxes
+        hub.publish(std::iter::once(&b"nobody"[..]), true, b"x", None); // so that the run before is in the outboxes
         lanes.is_over(&hub)
     };
     assert!(!many(1, 1000) && !many(2, 500) && many(50, 20));
@@ -154,7 +154,8 @@ fn turns_are_shorter_while_writes_are_slow_and_a_lone_connection_is_read_for_lon
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let (one, other) = (open(&mut hub, &mut peers), open(&mut hub, &mut peers));
     let mut lanes = Lanes::default();
-    // What a turn of many has for them, and one that nobody waits for beside it, though somebody was heard just now.
+    // The units of a turn with many ready connections, or of one with a single ready connection shortly after another
+    // one was heard.
     let units = |lanes: &mut Lanes, hub: &mut Hub, ready: usize| {
         lanes.has_heard(hub.sessions.key(other), Duration::ZERO);
         lanes.begin(hub, Duration::ZERO, ready);
@@ -178,7 +179,7 @@ fn turns_are_shorter_while_writes_are_slow_and_a_lone_connection_is_read_for_lon
 }
 
 #[test]
-fn connections_that_go_before_a_flush_take_their_writes_with_them() {
+fn the_writes_of_connections_that_end_before_a_flush_no_longer_count() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let readers = [0; 3].map(|_| open(&mut hub, &mut peers));
     for (number, &reader) in readers.iter().enumerate() {
@@ -187,7 +188,7 @@ fn connections_that_go_before_a_flush_take_their_writes_with_them() {
     let publish =
         |hub: &mut Hub| (0..3).for_each(|n| hub.publish([format!("echo{n}").as_bytes()].into_iter(), true, b"x", None));
     publish(&mut hub);
-    publish(&mut hub); // all is in the outboxes, but the last one
+    publish(&mut hub); // now everything except the last run is in the outboxes
     let mut lanes = Lanes::default();
     let before = hub.router.work_with_writes();
     lanes.has_flushed(&mut hub, Duration::ZERO);
@@ -206,12 +207,12 @@ fn an_interruption_of_the_thread_does_not_put_a_connection_behind() {
     let charge = |hub: &mut Hub| hub.sessions.charge(slot, hub.router.work.charge_since(0, 1000));
     charge(&mut hub);
     assert!(!hub.sessions.is_heavy(slot));
-    (0..100).for_each(|_| charge(&mut hub)); // as one whose every message takes long, as in a slow callback
+    (0..100).for_each(|_| charge(&mut hub)); // as if each message took long, for example in a slow callback
     assert!(hub.sessions.is_heavy(slot));
 }
 
 #[test]
-fn deadlines_that_come_all_at_once_are_met_in_several_turns() {
+fn deadlines_that_come_all_at_once_are_handled_in_several_turns() {
     const COUNT: usize = 3000;
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     for _ in 0..COUNT {
@@ -225,7 +226,11 @@ fn deadlines_that_come_all_at_once_are_met_in_several_turns() {
         end_turn(&mut hub, &mut peers);
         assert!((1..=1024).contains(&(hub.stats.timed_out - before)));
         turns += 1;
-        assert_eq!(hub.wants_turn(), hub.stats.timed_out < COUNT as u64, "it does not sleep on the others");
+        assert_eq!(
+            hub.wants_turn(),
+            hub.stats.timed_out < COUNT as u64,
+            "the core does not sleep while others are due"
+        );
     }
     assert_eq!(turns, 3);
 }

@@ -1,7 +1,7 @@
-//! The link between cores and the bridge to other nodes. It differs from the links between cores in what it does when it is
-//! full: no core ever waits for the bridge, nor the bridge for a core. Messages are dropped instead, and counted.
+//! The links between the cores and the bridge to other nodes. Unlike the links between cores they drop and count
+//! messages when they are full: no core waits for the bridge, and the bridge waits for no core.
 
-// Without the bridge there is nobody at the other end.
+// Without the bridge, the other end is never used.
 #![cfg_attr(not(feature = "nats"), allow(dead_code))]
 
 use std::{
@@ -22,51 +22,51 @@ use crate::{
     },
 };
 
-/// What a batch costs beside its bytes, so that very many small ones cannot pass the limit unseen.
+/// The cost of a batch beside its bytes, so that very many small batches count against the limit, too.
 const BATCH_OVERHEAD_BYTES: usize = 64;
 
-/// The bridge drops what is over the limit, for it can tell whose it is. It may not have had its turn: when half of so many
-/// bytes more have come a core sorts in its place, and only when all of them have it drops what it finds.
+/// Normally the bridge drops messages over the limit, because it knows their channels. But it may not have run yet. At
+/// half of this many bytes over the limit, a core sorts in its place. At all of them, a core drops the oldest batches.
 const BEHIND_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Bytes that wait for one core. A core that is further behind loses the messages that come then. After a pause the NATS
-/// client may bring 8 MiB before a core has had a chance to run, which must not be too much.
+/// The most bytes that wait for one core. A core that is further behind loses the next messages. After a pause the NATS
+/// client may bring 8 MiB before a core can run, so the limit is higher than that.
 pub(crate) const DOWNLINK_BYTES_MAX: usize = 12 * 1024 * 1024;
 
-/// Bytes of interest that wait for the bridge. Past it a core keeps what it has to say, and subscriptions that NATS has to
-/// hear of wait.
+/// The most bytes of interest that wait for the bridge. Above this a core keeps its interest, and subscriptions that
+/// are new to NATS wait.
 pub(crate) const INTEREST_BYTES_MAX: usize = 256 * 1024;
 const _: () = assert!(DOWNLINK_BYTES_MAX <= memory::DOWNLINK_BYTES);
 
-/// From all cores to the bridge. Clones are the same link.
+/// The link from all cores to the bridge. Clones are the same link.
 #[derive(Clone)]
 pub(crate) struct Uplink {
     publishes: Sender<Vec<u8>>,
-    /// The same queue's other end: whoever overfills it takes the oldest batch out.
+    /// The same queue's other end. A core that overfills the queue takes the oldest batch out.
     oldest: Receiver<Vec<u8>>,
-    /// A core's number and its interest. None of it may be lost: the bridge takes it out at once, into a table of what is
-    /// wanted, and what does not fit waits at its core.
+    /// A core's number and its interest. None of it may be lost: the bridge moves it at once into its table of
+    /// interest, and interest that does not fit waits at its core.
     interest: Sender<(u32, Vec<u8>)>,
     interest_out: Receiver<(u32, Vec<u8>)>,
     state: Arc<State>,
 }
 
 struct State {
-    /// Bytes of the batches in `publishes` and of the one that the bridge is at.
+    /// Bytes of the batches in `publishes` and of those that the bridge has not released.
     bytes: AtomicUsize,
     bytes_max: usize,
     /// Bytes in `interest`.
     interest_bytes: AtomicUsize,
     /// [`BEHIND_BYTES_MAX`], but for tests.
     behind_bytes_max: usize,
-    /// Messages that did not fit.
+    /// The number of messages that did not fit.
     dropped: AtomicU64,
-    /// A channel of which one was dropped, for the log, until somebody asks for it.
+    /// A channel of a dropped message, for the log, until the bridge takes it.
     dropped_of: Sender<Box<[u8]>>,
     dropped_of_out: Receiver<Box<[u8]>>,
-    /// Called with whether it is interest that has come.
+    /// Called with true for interest, and with false for publishes.
     wake: Box<dyn Fn(bool) + Send + Sync>,
-    /// Drops what is over the limit, by whose it is, unless the bridge is at it.
+    /// Drops messages over the limit, chosen by their channels, unless the bridge is doing this already.
     sort: OnceLock<Sort>,
 }
 
@@ -98,7 +98,7 @@ impl Uplink {
         Self { publishes, oldest, interest, interest_out, state: Arc::new(state) }
     }
 
-    /// What drops what is over the limit when the bridge does not come to it. It does not wait.
+    /// Sets the function that drops messages over the limit in place of the bridge. It must not wait.
     pub(crate) fn sort_by(&self, sort: impl Fn(&Self) + Send + Sync + 'static) {
         let _ = self.state.sort.set(Box::new(sort));
     }
@@ -113,8 +113,8 @@ impl Uplink {
         self.state.interest_bytes.load(Ordering::Relaxed) >= INTEREST_BYTES_MAX
     }
 
-    /// Hands over what core number `core` has for the bridge, which keeps the limit. If it does not come to that, what is far
-    /// too much pushes out what is oldest, batch by batch.
+    /// Hands interest and publishes of core number `core` to the bridge, which enforces the limit. If the bridge does
+    /// not run, the newest batches far above the limit push out the oldest ones.
     pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
         // No send fails: this link has both ends.
         if let Some(interest) = interest {
@@ -143,7 +143,7 @@ impl Uplink {
         }
     }
 
-    /// Whether the batches that were sent and not released take a good part of the limit.
+    /// Whether the batches that were sent and not released take more than half of the limit.
     pub(crate) fn is_filling(&self) -> bool {
         self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max / 2
     }
@@ -153,20 +153,20 @@ impl Uplink {
         self.state.bytes_max
     }
 
-    /// Whether they are over the limit.
+    /// Whether these batches are over the limit.
     pub(crate) fn is_over(&self) -> bool {
         self.excess() > 0
     }
 
-    /// Messages of this channel, among others, did not fit.
+    /// Counts messages that did not fit, and notes the channel of one of them.
     pub(crate) fn note_dropped(&self, messages: u64, channel: &[u8]) {
         self.count_dropped(messages);
         if self.state.dropped_of.is_empty() {
-            let _ = self.state.dropped_of.try_send(channel.into()); // a core may have told of one
+            let _ = self.state.dropped_of.try_send(channel.into()); // a core may have noted one
         }
     }
 
-    /// How many batches of publishes wait.
+    /// The number of waiting batches of publishes.
     pub(crate) fn waiting(&self) -> usize {
         self.oldest.len()
     }
@@ -176,7 +176,7 @@ impl Uplink {
         self.oldest.try_recv().ok()
     }
 
-    /// A batch that cost this is done with.
+    /// Releases a batch of this cost.
     pub(crate) fn release(&self, cost: usize) {
         self.state.bytes.fetch_sub(cost, Ordering::Relaxed);
     }
@@ -193,7 +193,7 @@ impl Uplink {
         Some((core, interest))
     }
 
-    /// Whether nothing waits and nothing is at hand.
+    /// Whether no batch waits and all are released.
     pub(crate) fn is_empty(&self) -> bool {
         self.state.bytes.load(Ordering::Relaxed) == 0
     }
@@ -204,21 +204,21 @@ impl Uplink {
             && let Some(Item::Publish { channels, .. }) = relay::next(&mut batch)
             && let Some(name) = relay::names(channels).next()
         {
-            let _ = self.state.dropped_of.try_send(name.into()); // another core may have told of one
+            let _ = self.state.dropped_of.try_send(name.into()); // another core may have noted one
         }
     }
 
-    /// A channel of which a message did not fit, since this was asked last.
+    /// Takes the channel of a dropped message, if one was noted.
     pub(crate) fn take_dropped_of(&self) -> Option<String> {
         Some(String::from_utf8_lossy(&self.state.dropped_of_out.try_recv().ok()?).into_owned())
     }
 
-    /// Messages were lost on the way to other nodes.
+    /// Counts messages that were lost on the way to other nodes.
     pub(crate) fn count_dropped(&self, messages: u64) {
         self.state.dropped.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Messages that were lost on the way to other nodes.
+    /// The number of messages that were lost on the way to other nodes.
     pub(crate) fn dropped(&self) -> u64 {
         self.state.dropped.load(Ordering::Relaxed)
     }
@@ -230,12 +230,12 @@ impl fmt::Debug for Uplink {
     }
 }
 
-/// What a batch costs of the link's bytes.
+/// The cost of a batch, which counts against the link's limit, in bytes.
 pub(crate) fn cost(batch: &[u8]) -> usize {
     batch.len() + BATCH_OVERHEAD_BYTES
 }
 
-/// From the bridge to one core: the bridge's end.
+/// The link from the bridge to one core: the bridge's end.
 #[derive(Debug)]
 pub(crate) struct Downlink {
     batches: Sender<Vec<u8>>,
@@ -249,7 +249,7 @@ impl Downlink {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Hands a batch over. Nothing happens when the core has ended.
+    /// Hands a batch over. If the core has ended, the batch is dropped.
     pub(crate) fn send(&self, batch: Vec<u8>) {
         self.bytes.fetch_add(batch.len(), Ordering::Relaxed);
         if self.batches.send(batch).is_ok() {
@@ -269,7 +269,7 @@ pub(crate) struct BridgeLink {
 }
 
 impl BridgeLink {
-    /// How many batches have come.
+    /// The number of waiting batches.
     pub(crate) fn waiting(&self) -> usize {
         self.batches_in.len()
     }
@@ -282,7 +282,7 @@ impl BridgeLink {
     }
 }
 
-/// Links a core, which `wake` wakes and to which the bridge is number `peer`.
+/// Links the bridge to the core that `wake` wakes. To this core the bridge is number `peer`.
 pub(crate) fn link_bridge(uplink: &Uplink, peer: u32, wake: Arc<Wake>) -> (Downlink, BridgeLink) {
     let (batches, batches_in) = unbounded();
     let bytes = Arc::new(AtomicUsize::new(0));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_pushes_out_the_oldest_and_is_counted() {
+    fn new_batches_push_out_the_oldest_ones_and_these_are_counted() {
         let one = cost(&batch(&[0; 100]));
         let uplink = Uplink::with_behind(one, one, |_| {});
         for number in 0..5 {
@@ -314,7 +314,11 @@ mod tests {
         assert_eq!((uplink.take_dropped_of(), uplink.take_dropped_of()), (Some("a".to_owned()), None));
         assert_eq!(uplink.take(), Some(batch(&[3; 100])));
         uplink.send(0, None, [batch(&[5; 100])].into_iter());
-        assert_eq!((uplink.dropped(), uplink.take()), (8, Some(batch(&[5; 100]))), "what is at hand takes room, too");
+        assert_eq!(
+            (uplink.dropped(), uplink.take()),
+            (8, Some(batch(&[5; 100]))),
+            "batches that are not released count, too"
+        );
         assert_eq!(uplink.take(), None);
         uplink.release(2 * one);
         assert!(uplink.is_empty());
