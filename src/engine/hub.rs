@@ -26,6 +26,7 @@ mod pausing;
 mod relayed;
 mod reserve;
 mod sending;
+mod slow_consumers;
 mod subscribing;
 mod unfinished;
 mod websocket;

@@ -87,7 +87,7 @@ impl Hub {
                 offenders.push((self.offence(app, slot), slot)); // it may not be the worst any more
                 continue;
             }
-            let was_at_work = self.drop_backlog(app, slot);
+            let was_at_work = self.close_slow_consumer(app, slot);
             if was_at_work {
                 self.stats.slow_consumers -= 1;
                 self.stats.over_budget += 1;

@@ -1,15 +1,6 @@
 //! The end of a turn: one write for each connection with bytes to send, and the consequences of these writes.
 
-use crate::{
-    engine::{
-        application::Application,
-        hub::Hub,
-        outbox::Sink,
-        session::{Ended, Phase},
-        slot::Slot,
-    },
-    error::Fault,
-};
+use crate::engine::{application::Application, hub::Hub, outbox::Sink, session::Ended};
 
 impl Hub {
     /// Sends the bytes that the turn has collected, and handles the results of the writes.
@@ -25,31 +16,10 @@ impl Hub {
         }
         for slot in flushed.backlogged.drain(..) {
             self.sessions.keeps(slot);
-            if self.router.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
-                self.drop_backlog(app, slot);
-            }
+            self.close_if_slow(app, slot);
         }
         self.flushed = flushed;
         self.enforce_budget(app);
-    }
-
-    /// Closes a slow consumer: it loses its backlog, and gets the reason when it reads again. Returns whether the
-    /// connection was still in use.
-    pub(super) fn drop_backlog(&mut self, app: &mut dyn Application, slot: Slot) -> bool {
-        match self.sessions[slot].phase {
-            Phase::Open => {
-                self.stats.slow_consumers += 1;
-                self.router.outboxes.truncate(slot);
-                self.close(app, slot, Fault::SLOW_CONSUMER.code, Fault::SLOW_CONSUMER.reason);
-                true
-            }
-            Phase::Http => {
-                self.stats.slow_consumers += 1;
-                self.lost(app, slot);
-                true
-            }
-            Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,
-        }
     }
 
     /// Removes and returns the connections that have ended. The caller must close their sockets before the next

@@ -1,0 +1,34 @@
+//! Connections that read more slowly than they are sent to: past `outbox-max` the core closes them with 1013.
+
+use crate::{
+    engine::{application::Application, hub::Hub, session::Phase, slot::Slot},
+    error::Fault,
+};
+
+impl Hub {
+    /// Closes a connection whose backlog is over `outbox-max`.
+    pub(super) fn close_if_slow(&mut self, app: &mut dyn Application, slot: Slot) {
+        if self.router.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
+            self.close_slow_consumer(app, slot);
+        }
+    }
+
+    /// Closes a slow consumer: it loses its backlog, and gets the reason when it reads again. Returns whether the
+    /// connection was still in use.
+    pub(super) fn close_slow_consumer(&mut self, app: &mut dyn Application, slot: Slot) -> bool {
+        match self.sessions[slot].phase {
+            Phase::Open => {
+                self.stats.slow_consumers += 1;
+                self.router.outboxes.truncate(slot);
+                self.close(app, slot, Fault::SLOW_CONSUMER.code, Fault::SLOW_CONSUMER.reason);
+                true
+            }
+            Phase::Http => {
+                self.stats.slow_consumers += 1;
+                self.lost(app, slot);
+                true
+            }
+            Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,
+        }
+    }
+}
