@@ -1,10 +1,10 @@
-//! That the table is sound, and how TOML spells it: flat, in sections, and wrong.
+//! Checks of the table, and of its spellings in TOML: flat, in sections, and wrong.
 
 use std::collections::BTreeSet;
 
 use crate::config::{Config, PORT, Preset, Secret, Unit};
 
-/// The sentence with which a file is refused.
+/// The error for a file.
 fn refusal(text: &str) -> String {
     let table: toml::Table = toml::from_str(text).expect(text);
     table.try_into::<Config>().expect_err(text).to_string()
@@ -94,7 +94,7 @@ fn one_option_in_both_spellings_is_an_error_that_names_both() {
         let both = [option.name.to_owned(), format!("{section}.{key}")];
         assert!(both.iter().all(|name| said.contains(name)) && said.contains("are the same option"), "{said}");
     }
-    // The URL is the one option that TOML itself cannot take twice: a key is a text or a table.
+    // TOML itself cannot take `nats` twice, because a key is a text or a table. This is true of no other option.
     assert!(toml::from_str::<Config>("nats = \"h\"\n[nats]\nurl = \"h\"\n").is_err());
 }
 

@@ -1,10 +1,10 @@
-//! That every option can be given in each of the ways, and means the same.
+//! Every option can be set in each of the ways, with the same meaning.
 
 use clap::CommandFactory;
 
 use super::*;
 
-/// Each option with a value that is not its default, as a flag takes it and as TOML has it.
+/// Each option with a value that is not its default, as in a flag and as in TOML.
 const SAMPLES: [(&str, &str, &str); 40] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
