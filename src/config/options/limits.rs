@@ -58,7 +58,7 @@ macro_rules! limits_options {
             value: "N",
             default: Value("32"),
             reload: AtOnce,
-            help: "Most channels that one message is published to; past it the message is refused",
+            help: "Most channels that one message goes to; past it the message is refused",
         }
 
         /// connections open at once, over all cores. The default is the smaller of two numbers: the connections that the

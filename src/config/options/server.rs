@@ -68,8 +68,8 @@ macro_rules! server_options {
         /// the time that a core rests between turns while messages come one by one in close succession, so that several
         /// messages share a read and a write, in microseconds; at most 10 ms ([`Config::HOLD_CEILING`]). Zero: never.
         ///
-        /// It delays a message by at most this and the system's timer slack, and saves most of the CPU time per message.
-        /// A core does not rest before a lone message, and in a ping-pong only for a few trials.
+        /// It delays a message by at most this and the system's timer slack, and takes several times less CPU time per
+        /// message. A core does not rest before a lone message, and in a ping-pong only for a few trials.
         coalesce: Duration {
             name: "coalesce",
             key: "coalesce",
