@@ -81,10 +81,10 @@ impl Reloader {
     /// The bridge's login files for NATS are read again. If one has changed, [`Reloaded::applied`] names its option, and the
     /// bridge connects again with it, without a gap.
     ///
-    /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once, for
-    /// connections that are open too; so do the rules of channels. The others do not: they are named in
-    /// [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does something that the
-    /// limit is about.
+    /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once,
+    /// for connections that are open too; so do the rules of channels. The others do not: [`Reloaded::needs_restart`]
+    /// names them. A connection that is over a lowered limit meets it when it next does something that the limit is
+    /// about.
     ///
     /// ```
     /// use lhttp::{Server, config::Config};
