@@ -11,7 +11,7 @@ const REASON_CHARACTERS_MAX: usize = 200;
 pub(super) enum Refusal {
     /// Publish to this subject.
     Publish(String),
-    /// Subscribe to what was asked for.
+    /// Subscribe to the requested subject.
     Subscription,
 }
 

@@ -239,7 +239,8 @@ fn first_line(option: &str, path: &Path) -> Result<String, String> {
     }
 }
 
-/// Locks what the thread that reloads the configuration shares. Nothing panics half way while it holds such a lock.
+/// Locks state that is shared with the thread that reloads the configuration. Nothing panics half way while it holds such
+/// a lock.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Parses what a NATS server sends, as it arrives. Nothing that another client publishes is an error here: any subject is
+//! Parses a NATS server's bytes as they arrive. Nothing that another client publishes is an error here: any subject is
 //! taken, headers are stripped, and a message that is too large is skipped without being kept.
 
 use memchr::{memchr, memrchr};

@@ -1,4 +1,4 @@
-//! The table against a server that is a few lines: whatever happens, each message comes to each name once.
+//! The table with a simulated server of a few lines: whatever happens, each message comes to each name once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -75,7 +75,7 @@ impl World {
         self.ask();
     }
 
-    /// What the task does that keeps the table.
+    /// Does the task's part of keeping the table.
     fn ask(&mut self) {
         self.table.expire(self.now);
         let leaving = self.table.narrow_again();
@@ -194,7 +194,7 @@ fn each_message_comes_once_to_each_name_however_subscriptions_widen_and_narrow()
         }
         let live = |world: &World| world.table.entries.values().filter(|entry| entry.state.is_narrow()).count();
         assert_eq!(world.table.narrow, live(&world), "the count is right");
-        // Everybody leaves: nothing is left at the server.
+        // All cores unsubscribe, and nothing is left at the server.
         for core in 0..CORES as usize {
             for name in std::mem::take(&mut world.wanted[core]) {
                 let mut relays = Relays::new(0, 1);
