@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_a_machine_of_a_gigabyte_suffices_with_as_many_connections_as_it_is_said_to_take() {
+    fn by_default_one_gigabyte_suffices_for_the_default_number_of_connections() {
         let worst = WorstCase::of(&Config::default(), &plan(1, 131_072, 1 << 30));
         assert_eq!((worst.kept, worst.connections, worst.sockets), (256 << 20, 128 << 20, 512 << 20));
         assert!(worst.total() < 1 << 30, "{worst}");
@@ -158,12 +158,12 @@ mod tests {
         for part in ["256.0 MiB kept for peers", "128.0 MiB for connections", "up to 512.0 KiB"] {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
-        assert!(include_str!("../../README.md").contains(&said), "README.md says otherwise than {said}");
+        assert!(include_str!("../../README.md").contains(&said), "README.md does not have: {said}");
         assert!(!said.contains("allowed") && !said.contains("NATS") && !said.contains("upstream"), "{said}");
     }
 
     #[test]
-    fn what_does_not_fit_says_so_and_what_is_on_is_counted() {
+    fn a_plan_that_does_not_fit_says_so_and_counts_nats_and_upstream() {
         let config = Config {
             nats: Some("nats://h".into()),
             upstream_allow: vec!["http://h/".to_owned()],

@@ -143,7 +143,7 @@ impl Config {
             let needs_url =
                 |option: &&Declaration| option.section == "nats" && !matches!(option.default, Preset::Value(_));
             let alone = Self::OPTIONS.iter().filter(needs_url).find(|option| option.differs(self, &default));
-            return alone.map_or(Ok(()), |option| Err(format!("{}: it means nothing without nats", option.name)));
+            return alone.map_or(Ok(()), |option| Err(format!("{}: it has no effect without nats", option.name)));
         }
         if !cfg!(feature = "nats") {
             return Err("nats: this lhttpd was built without its NATS bridge (cargo feature nats)".to_owned());
@@ -156,7 +156,7 @@ impl Config {
             && !is_prefix(prefix)
         {
             return Err(format!(
-                "nats-prefix: it is tokens of visible ASCII with dots between them, at most {PREFIX_BYTES_MAX} bytes, without wildcards, and begins with neither _ nor $"
+                "nats-prefix: write tokens of visible ASCII with dots between them, at most {PREFIX_BYTES_MAX} bytes, without wildcards, and beginning with neither _ nor $"
             ));
         }
         let servers = self.nats_servers()?;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_none_is_refused_and_not_shown() {
+    fn an_invalid_url_is_refused_and_not_shown() {
         for url in [
             "",
             "http://hunter2@h",

@@ -9,7 +9,7 @@
 //!     name: "max-message",         // everywhere except in its section
 //!     key: "max-message",          // in its section: the name without the section's name
 //!     unit: Size,                  // how a value is written: `Unit`
-//!     value: "SIZE",               // what --help calls it
+//!     value: "SIZE",               // the name of its value in --help
 //!     default: Value("64KiB"),     // `Preset`
 //!     reload: Restart,             // `Reload`
 //!     help: "What --help says, without the default",

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_good_until_it_is_closed_and_never_again() {
+    fn a_handle_is_valid_until_it_is_closed_and_never_again() {
         static HANDLES: Handles<Opaque, u32> = Handles::new(Kind::Server);
         let (one, two) = (HANDLES.add(1), HANDLES.add(2));
         assert_eq!((*HANDLES.find(one).unwrap(), *HANDLES.find(two).unwrap()), (1, 2));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_was_a_handle_is_told_apart() {
+    fn an_invented_handle_is_detected() {
         let (servers, clients) = (Handles::<Opaque, ()>::new(Kind::Server), Handles::<Opaque, ()>::new(Kind::Client));
         let server = servers.add(());
         let made_up = [ptr::null_mut(), clients.add(()), &raw mut *Box::new(Opaque), server.wrapping_byte_add(8)];

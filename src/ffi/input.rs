@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_with_its_name() {
+    fn an_argument_that_cannot_be_read_is_refused_with_its_name() {
         let numbers = [0u64; 2];
         let odd = numbers.as_ptr().cast::<u8>().wrapping_add(1);
         // SAFETY: refused pointers are not read, and the rest are literals.

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_one_line_whatever_is_in_it() {
+    fn a_record_with_any_text_is_one_line() {
         let line = one_line("channel \"grüße\"\r\n[forged]\u{1b}[2J\u{2028}\u{202e}\\");
         assert_eq!(line, "channel \"grüße\"\\r\\n[forged]\\u{1b}[2J\\u{2028}\\u{202e}\\");
     }

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_started_inside_takes_no_signal_and_the_starter_does_again() {
+    fn a_thread_that_is_started_inside_takes_no_signals_and_the_starter_takes_them_again() {
         let before = mask();
         let bit = |signal: i32| 1u64 << (signal - 1);
         assert_eq!(before & (bit(libc::SIGPIPE) | bit(libc::SIGSEGV)), 0);

@@ -51,7 +51,7 @@ impl Access {
     /// files have changed.
     ///
     /// # Errors
-    /// As [`Access::read`]; what was read before stays.
+    /// As [`Access::read`]; the last contents stay in use.
     pub(crate) fn reread(&self) -> Result<Vec<&'static str>, String> {
         let secrets = Secrets::read(self.login.as_ref())?;
         let mut changed = self.tls.reread()?;
@@ -81,7 +81,7 @@ impl Access {
         let mut kept = lock(&self.secrets);
         match Secrets::read(self.login.as_ref()) {
             Ok(secrets) => *kept = secrets,
-            Err(reason) => log::warn!("NATS: {reason}; what was read before is used"),
+            Err(reason) => log::warn!("NATS: {reason}; the last usable files stay in use"),
         }
         kept.auth(nonce).map_err(AuthError::new)
     }

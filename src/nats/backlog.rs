@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_backlog_cannot_free_does_not_push_out_everything() {
+    fn memory_that_the_backlog_cannot_free_does_not_push_out_everything() {
         const LIMIT: usize = 64 * 1024;
         let (uplink, mut backlog) = (Uplink::new(LIMIT, |_| {}), Backlog::new());
         let floods: Vec<String> = (0..40).map(|number| format!("flood.{number}")).collect();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_and_what_is_dropped_is_all_there_was_in_order() {
+    fn messages_taken_out_and_messages_dropped_are_all_messages_in_order() {
         let seed = rand::random::<u64>();
         println!("seed {seed}");
         let mut next = seed;

@@ -67,7 +67,7 @@ impl Commands {
             self.owes_since.get_or_insert_with(Instant::now);
         }
         if command == Command::Pong && self.queue.back() == Some(&command) {
-            return; // to a server that reads nothing, one answer is as good as many
+            return; // a server that reads nothing needs only one answer
         }
         self.queue.push_back(command);
     }

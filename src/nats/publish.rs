@@ -266,7 +266,7 @@ mod tests {
     use crate::engine::relay::Relays;
 
     #[test]
-    fn the_client_is_given_no_more_than_its_share_until_it_has_taken_some() {
+    fn the_client_gets_no_more_than_its_share_until_it_has_taken_some() {
         let mut with_client = WithClient::default();
         let batch = CLIENT_BYTES_MAX / 4;
         for _ in 0..4 {

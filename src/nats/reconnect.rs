@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_do_not_last_are_made_ever_more_slowly() {
+    fn connections_that_do_not_last_are_retried_more_and_more_slowly() {
         let (state, mut now) = (ClientState::new(), Instant::now());
         for _ in 0..8 {
             now += state.attempt_at(1, now) + Duration::from_millis(20);

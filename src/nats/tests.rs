@@ -213,7 +213,7 @@ fn each_message_comes_once_to_each_name_however_subscriptions_widen_and_narrow()
 }
 
 #[test]
-fn what_is_refused_for_want_of_room_is_told_and_has_its_turn_later() {
+fn a_name_that_is_refused_for_lack_of_room_is_reported_and_asked_for_again() {
     let mut world = World::new(1, 2);
     world.denied.extend(["a.>".to_owned(), ">".to_owned()]);
     for name in ["a.0", "a.1", "a.2", "a.3"] {
@@ -238,7 +238,7 @@ fn what_is_refused_for_want_of_room_is_told_and_has_its_turn_later() {
 }
 
 #[test]
-fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_is_to_stop() {
+fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_stops() {
     let config = Config { nats: Some("127.0.0.1:1".into()), ..Config::default() };
     let prepared = Bridge::prepare(&config, 1 << 30).expect("it is sound");
     let poll = Poll::new().expect("a poll");

@@ -154,7 +154,7 @@ mod tests {
     const FRAME_BYTES_MAX: usize = 1 << 20;
 
     #[test]
-    fn what_the_server_brings_at_once_is_not_too_much_and_the_core_can_begin_with_it() {
+    fn a_burst_of_the_server_is_not_dropped_and_comes_in_several_batches() {
         const BROUGHT: usize = 8 << 20;
         let poll = Poll::new().expect("a poll");
         let wake = waker(poll.registry(), Token(0)).expect("a waker");

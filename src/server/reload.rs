@@ -109,9 +109,10 @@ impl Reloader {
         let mut reloaded = lay_over(&mut next, wanted);
         let plan = next.resolve().map_err(|error| match (error, &reloaded.needs_restart[..]) {
             (error, []) => error,
-            (error, waiting) => {
-                StartError::Config(format!("{error}; what waits for a restart is as before: {}", waiting.join(", ")))
-            }
+            (error, waiting) => StartError::Config(format!(
+                "{error}; these options need a restart and keep their values: {}",
+                waiting.join(", ")
+            )),
         })?;
         let options = Options {
             limits: Limits::new(&next, plan.memory_budget_bytes, self.mailboxes.len()),
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_change_is_taken_and_what_cannot_is_named() {
+    fn options_that_can_change_are_taken_and_the_others_are_named() {
         let start = Config::default();
         let wanted = Config {
             message_bytes_max: 1 << 10,

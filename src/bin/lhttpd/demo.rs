@@ -28,7 +28,7 @@ const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 /// One sentence for people.
 pub(crate) fn add_to(server: Builder, config: &Config, address: SocketAddr) -> Result<Builder, String> {
     if !config.listen.iter().any(|listen| matches!(listen, Listen::Tcp(_))) {
-        return Err("demo: browsers need an address in listen, a unix socket is none".to_owned());
+        return Err("demo: browsers need an IP address in listen, not only a unix socket".to_owned());
     }
     let mut server = server.pages_on(address).page_with(move |listening| index(address, listening));
     for (path, content_type, content) in FILES {

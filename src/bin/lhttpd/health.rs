@@ -25,7 +25,7 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
     let (authority, path) = parse(url)?;
     match ask(authority, path, Instant::now() + TIMEOUT) {
         Ok(200) => Ok(()),
-        Ok(status) => Err(format!("{url} is not healthy: it says {status}")),
+        Ok(status) => Err(format!("{url} is not healthy: it answers {status}")),
         Err(error) => Err(format!("{url} is not healthy: {}", sentence(&error))),
     }
 }
@@ -84,7 +84,7 @@ fn resolve(host: String, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
     thread::Builder::new().spawn(move || answer.send(host.to_socket_addrs().map(Vec::from_iter)))?;
     answered.recv_timeout(left(deadline)?).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(io::ErrorKind::TimedOut.into()),
-        RecvTimeoutError::Disconnected => Err(io::Error::other("its name cannot be looked up")),
+        RecvTimeoutError::Disconnected => Err(io::Error::other("the name cannot be resolved")),
     })
 }
 

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_at_once_and_said_later() {
+    fn lines_that_do_not_fit_are_dropped_at_once_and_reported_later() {
         log::set_max_level(LevelFilter::Info);
         for (line, kept) in [(b"x\n".to_vec(), LINES_MAX), ([vec![b'x'; 1023], vec![b'\n']].concat(), BYTES_MAX / 1024)]
         {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_goes_out_whole_through_short_writes_and_is_lost_when_nobody_can_take_it() {
+    fn a_line_survives_short_writes_and_is_lost_if_it_cannot_be_written() {
         struct Odd(Vec<io::Result<usize>>, Vec<u8>);
         impl Write for Odd {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -134,7 +134,7 @@ fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
     let stats = handle.join();
     summary.say(&stats);
     if !asked.load(Ordering::Acquire) {
-        return Err("every core has ended although nobody asked for it".to_owned());
+        return Err("all cores have ended without a request to stop".to_owned());
     }
     info!("stopped");
     Ok(())

@@ -54,7 +54,7 @@ fn send(name: &OsStr, state: &str) -> io::Result<()> {
         None => SocketAddr::from_pathname(name)?,
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?; // a manager that does not read keeps no signal from its effect
+    socket.set_nonblocking(true)?; // a manager that does not read must not delay a signal
     // A datagram goes whole or not at all.
     socket.send_to_addr(state.as_bytes(), &address).map(drop)
 }

@@ -74,7 +74,7 @@ impl Watch {
                 (_, false) => self.stop(signal),
                 // The exit code that a shell reports for a process that the signal killed.
                 (_, true) => {
-                    say("ended at once, what was not sent is lost");
+                    say("ended at once, unsent messages are lost");
                     process::exit(128 + signal);
                 }
             }
@@ -134,7 +134,7 @@ impl Watch {
             return warn!("SIGHUP: there is no file to read again, lhttpd was started without --config");
         }
         match self.reloader.reload(&running) {
-            Ok(reloaded) => report("what NATS is logged in to with", reloaded, log::max_level()),
+            Ok(reloaded) => report("the login to NATS", reloaded, log::max_level()),
             Err(error) => error!("SIGHUP: not reloaded: {error}"),
         }
     }
@@ -146,14 +146,14 @@ fn report(path: &str, mut reloaded: Reloaded, level: LevelFilter) {
     if level != before {
         reloaded.applied.push("log");
     }
-    log::set_max_level(level.max(before)); // the one that becomes quieter still says so
+    log::set_max_level(level.max(before)); // a log that becomes quieter still logs the change
     if reloaded.applied.is_empty() {
-        info!("SIGHUP: {path} is read again, nothing has changed");
+        info!("SIGHUP: {path} was read again, nothing has changed");
     } else {
-        info!("SIGHUP: {path} is read again, these have changed: {}", reloaded.applied.join(", "));
+        info!("SIGHUP: {path} was read again, these have changed: {}", reloaded.applied.join(", "));
     }
     if !reloaded.needs_restart.is_empty() {
-        warn!("SIGHUP: these are changed in {path} and need a restart: {}", reloaded.needs_restart.join(", "));
+        warn!("SIGHUP: these have new values in {path} that need a restart: {}", reloaded.needs_restart.join(", "));
     }
     log::set_max_level(level);
 }

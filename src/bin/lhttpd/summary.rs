@@ -98,10 +98,10 @@ mod tests {
         "channels",
         "received",
         "requests",
-        "served_when_full", // turned_away tells of it
+        "served_when_full", // turned_away covers it
         "published",
         "delivered",
-        "paused", // the ordinary way of a busy server
+        "paused", // normal for a busy server
         "kept_bytes",
         "subscription_bytes",
         "turns",
@@ -109,7 +109,7 @@ mod tests {
         "nats_received",
         "nats_unwanted", // wider subscriptions bring them
         "nats_subscriptions",
-        "nats_subscriptions_refused", // as many as now, and the log says it when it changes
+        "nats_subscriptions_refused", // a current number, and the log has each change
         "upstream_requests",
         "upstream_waiting",
         "upstream_answered",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_happened_since_is_said() {
+    fn only_events_since_the_last_line_are_logged() {
         let mut before = Stats::default();
         assert_eq!(acts(&before, &before, 0), None);
         before.refused = 5;

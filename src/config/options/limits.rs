@@ -74,7 +74,7 @@ macro_rules! limits_options {
             key: "max-connections",
             unit: Number,
             value: "N",
-            default: Words("what open files and memory allow"),
+            default: Words("as many as open files and memory allow"),
             reload: AtOnce,
             help: "Most connections at once; past it new ones get 503, except for /healthz and POST /publish",
         }

@@ -109,7 +109,7 @@ fn without_links(text: &str) -> String {
 }
 
 #[test]
-fn what_is_for_programs_is_not_on_the_page() {
+fn links_for_programs_are_not_on_the_page() {
     let docs = [" at most 1 ([`A::B`](super::A)), see", " [`C`](super::C) and [`D`].", "", " - `x`"];
     assert_eq!(text(&docs), "At most 1, see\n`C` and `D`.\n\n- `x`");
 }
