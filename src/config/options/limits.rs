@@ -88,9 +88,10 @@ macro_rules! limits_options {
         /// nothing.
         ///
         /// The time that bytes wait is not limited. A peer that reads nothing answers no pings, so `idle-timeout` closes
-        /// its connection. A peer that only keeps sending holds no more than this limit, until `memory-budget` needs the
-        /// memory. A connection that is being closed has 10 s to send its backlog, then it is reset; the bytes that are
-        /// in the kernel by then (`send-buffer`) are dropped when the peer has taken none of them for another 10 s.
+        /// its connection. A peer that does not read but goes on sending holds no more than this limit, until
+        /// `memory-budget` needs the memory. A connection that is being closed has 10 s to send its backlog, then it is
+        /// reset; the bytes that are in the kernel by then (`send-buffer`) are dropped when the peer has taken none of
+        /// them for another 10 s.
         outbox_bytes_max: usize {
             name: "outbox-max",
             key: "outbox-max",
@@ -111,13 +112,13 @@ macro_rules! limits_options {
         /// Three things count as messages and input: bytes that wait in outboxes; incomplete messages and HTTP requests;
         /// and, on a server with processors or filters, the handshakes that it keeps for them.
         ///
-        /// A core over its share closes connections until it is down to nine tenths of its share. It closes WebSockets
-        /// with 1013, and connections that have not upgraded without a word. First go the connections with the highest
-        /// *bytes × (1 s + age)*. An outbox's bytes are the bytes that wait for the connection, and its part of the
-        /// memory that these bytes keep from being freed. An outbox's age is the time since it began to wait; when the
-        /// peer reads a part of the backlog, the age shrinks by the same part. The age of input is that of its first
-        /// byte. A handshake that is kept has no age. So a connection with a new burst stays, while one that has kept as
-        /// much for a long time goes, and reading or sending a byte now and then does not make a connection young.
+        /// A core over its share closes connections until it is down to nine tenths of its share. It closes a WebSocket
+        /// with 1013, and any other connection without a word. First go the connections with the highest *bytes × (1 s +
+        /// age)*. An outbox's bytes are the bytes that wait for the connection, and its part of the memory that these
+        /// bytes keep from being freed. An outbox's age is the time since it began to wait; when the peer reads a part of
+        /// the backlog, the age shrinks by the same part. The age of input is that of its first byte. A handshake that is
+        /// kept has no age. So a connection with a new burst stays, while one that has kept as much for a long time goes,
+        /// and reading or sending a byte now and then does not make a connection young.
         memory_budget_bytes: Option<u64> {
             name: "memory-budget",
             key: "memory-budget",
