@@ -24,7 +24,7 @@ use log::LevelFilter;
         A flag overrides LHTTP_PUBLISH_KEY, the variable overrides the file, and the file overrides the\n\
         default.\n\
         SIGTERM and SIGINT stop the server gracefully; a second one ends it at once. SIGHUP reads the file\n\
-        again, and applies the options that can change while the server runs; the log names the others."
+        again, and applies changed options; the log names those that need a restart."
 )]
 pub(crate) struct Args {
     /// Read options from this TOML file
