@@ -1,4 +1,4 @@
-//! Every option and limit of a server: its unit, its default, what it costs in memory, and what happens at it.
+//! Every option and limit of a server: its unit, its default, its cost in memory, and what happens at its limit.
 //!
 //! A [`Config`] is plain data. It comes from [`Config::default`], from texts with [`Config::set`], from TOML or another
 //! format through serde (the keys are the daemon's flags without the dashes in front, or shorter ones in sections; the TOML
@@ -11,8 +11,8 @@
 //! assert!(config.validate().is_ok());
 //! ```
 //!
-//! [`Config::resolve`] lays it over the machine it runs on and gives the [`Plan`]: which CPUs, how many connections,
-//! how many bytes.
+//! [`Config::resolve`] applies it to this machine and gives the [`Plan`]: which CPUs, how many connections, how many
+//! bytes.
 
 mod ceilings;
 mod channels;
@@ -45,10 +45,10 @@ pub use self::{
 };
 pub use crate::listen::Listen;
 
-/// The port that is listened on unless another is given.
+/// The default port.
 pub const PORT: u16 = 8081;
 
-/// The most cores one server can have: a set of peers is one machine word, and one bit stays free for a bridge.
+/// The most cores that one server can have: a set of peers is one machine word, and one bit is for a bridge.
 pub const CORES_MAX: usize = 63;
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub enum Reason {
     BadStartLine,
     /// 400: a header line is malformed, or the head has no empty line behind it.
     BadHeader,
-    /// 400: a channel or pattern is not one.
+    /// 400: a channel or pattern is not valid.
     BadChannel,
     /// 400: the offsets or a part of a multipart body are wrong.
     BadMultipart,
@@ -29,7 +29,7 @@ pub enum Reason {
     BadUpstream,
     /// 401: a token is needed.
     Unauthorized,
-    /// 403: what was given does not allow it.
+    /// 403: the given token does not allow it.
     Forbidden,
     /// 413: over the message limit, in a way that leaves the connection usable.
     MessageTooBig,
@@ -163,9 +163,9 @@ impl Fault {
     pub const GOING_AWAY: Self = Self { code: 1001, reason: "server is stopping" };
     /// 1007: a text message that is not UTF-8 (RFC 6455 §8.1).
     pub const NOT_UTF8: Self = Self { code: 1007, reason: "text is not UTF-8" };
-    /// 1008: nothing was heard for the idle timeout.
+    /// 1008: the peer was silent for the idle timeout.
     pub const IDLE: Self = Self { code: 1008, reason: "idle" };
-    /// 1008: a message was not whole in time.
+    /// 1008: a message was incomplete after its time.
     pub const MESSAGE_TIMEOUT: Self = Self { code: 1008, reason: "message-timeout" };
     /// 1009: a frame or a message over the message limit.
     pub const TOO_BIG: Self = Self { code: 1009, reason: "message is too big" };
@@ -200,15 +200,15 @@ impl HttpFault {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// An address cannot be listened on: busy, not ours, or not allowed.
+    /// The server cannot listen on an address: it is busy, not this machine's, or not allowed.
     #[error("cannot listen on {at}: {source}")]
     Listen {
-        /// What was asked for.
+        /// The address.
         at: Listen,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A setting has no meaning, or two contradict each other.
+    /// A setting is invalid, or two contradict each other.
     #[error("{0}")]
     Config(String),
     /// The system refused a thread, a poll or a waker.

@@ -1,14 +1,14 @@
 //! The C ABI: what `include/lhttp.h` declares, and the only place with `unsafe`.
 //!
 //! The header is the documentation of each function, and the contract that the SAFETY reasons here rely on;
-//! `tests/library/ffi_header.rs` holds the two against each other. The libraries are made by the package in `tools/c`.
+//! `tests/library/ffi_header.rs` compares the two. The package in `tools/c` builds the libraries.
 //!
 //! - **No panic crosses the boundary**: every exported function is one call of [`guard`](status::guard), [`guard_or`](status::guard_or),
 //!   [`guard_status`](status::guard_status) or [`guard_anywhere`], and the release profile keeps unwinding.
-//! - **A forked child is refused** before it comes to any lock, see [`fork`].
-//! - **A handle is a number**, never an address: [`handles`] looks it up, so one that is stale or made up is a status and
-//!   not a use after free. A context is looked up among those that its own thread is in, for the same reason.
-//! - **What C points to is read by [`input`] alone**, which refuses NULL, misalignment and bad UTF-8.
+//! - **A forked child is refused** before it takes any lock, see [`fork`].
+//! - **A handle is a number**, never an address: [`handles`] looks it up, so a stale or invented handle gives a status
+//!   and not a use after free. For the same reason a context is looked up among those of its own thread.
+//! - **Only [`input`] reads through C's pointers**; it refuses NULL, misalignment and bad UTF-8.
 //! - **Threads that a server starts take no signals**, see [`signals`].
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]

@@ -18,7 +18,7 @@
 //! }
 //! ```
 //!
-//! That serves `ws://127.0.0.1:8081`. A client says, in one WebSocket message each,
+//! This server listens on `ws://127.0.0.1:8081`. A client sends, in one WebSocket message each,
 //!
 //! ```text
 //! LHTTP/1.0 chat\r\nsubscribe:room\r\n\r\n

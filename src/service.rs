@@ -1,5 +1,5 @@
-//! What runs beside the cores on threads of its own: the bridge to other nodes, the upstream workers. The server knows them
-//! by these traits alone.
+//! Services run beside the cores on their own threads: the bridge to other nodes, and the upstream workers. The server
+//! knows them only by these traits.
 
 use std::{
     fmt::Debug,
@@ -24,12 +24,12 @@ pub(crate) trait PreparedService {
         None
     }
 
-    /// The way of core number `core` to upstream servers, if it goes by this service.
+    /// The path of core number `core` to upstream servers, if this service has it.
     fn upstream(&self, _core: u32) -> Option<Box<dyn Upstream>> {
         None
     }
 
-    /// The link to the service for what the cores publish and want to hear, if it is a bridge to other nodes.
+    /// The link to the service for the cores' publishes and interest, if it is a bridge to other nodes.
     fn uplink(&self) -> Option<&Uplink> {
         None
     }
@@ -37,18 +37,18 @@ pub(crate) trait PreparedService {
     /// Starts its threads.
     ///
     /// # Errors
-    /// The system refuses a thread, or what else it needs.
+    /// The system refuses a thread or another resource.
     fn start(self: Box<Self>, wiring: Wiring) -> io::Result<Box<dyn Service>>;
 }
 
-/// What connects a service that starts with the server.
+/// The connections between a starting service and the server.
 #[allow(dead_code)] // a build without one of the services does not read all of it
 pub(crate) struct Wiring {
-    /// The way to each core, by number.
+    /// The path to each core, by number.
     pub(crate) mailboxes: Vec<Mailbox>,
-    /// By core, the way back from a service that has an uplink.
+    /// By core, the path back from a service that has an uplink.
     pub(crate) downlinks: Vec<Downlink>,
-    /// What the service counts.
+    /// The service's counters.
     pub(crate) stats: Arc<counters::SharedStats>,
     /// The largest message that may be published, which the bridge sets.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
@@ -60,18 +60,19 @@ pub(crate) struct Wiring {
 
 /// A service that runs. Dropping it stops it at once.
 pub(crate) trait Service: Debug + Send + Sync {
-    /// Adds the numbers that are read off its state rather than counted.
+    /// Adds the numbers that come from its state and not from counters.
     fn report(&self, _stats: &mut Stats) {}
 
-    /// Finishes what the cores have left to it, until `deadline` or a little longer, and ends. The cores must have ended.
+    /// Finishes the work that the cores have left to it, until `deadline` or a little longer, and ends. The cores must
+    /// have ended.
     fn stop(&mut self, deadline: Instant);
 }
 
 /// The files that a service logs in with.
 pub(crate) trait SecretFiles: Debug + Send + Sync {
-    /// Reads them again, and uses what is in them from now on. Gives the options whose files have changed.
+    /// Reads the files again, and uses their contents from now on. Gives the options whose files have changed.
     ///
     /// # Errors
-    /// One sentence that names the option and the file, and no secret; what was read last stays in use.
+    /// One sentence that names the option and the file, and no secret; the last contents stay in use.
     fn reread(&self) -> Result<Vec<&'static str>, String>;
 }

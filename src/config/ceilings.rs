@@ -1,4 +1,4 @@
-//! The most and the least that options can be.
+//! The largest and smallest values of options.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Config {
     /// The most that `busy-poll` and `coalesce` can be: 10 ms.
     pub const HOLD_CEILING: Duration = Duration::from_millis(10);
 
-    /// The least that `nats-buffer` can be: 512 KiB, which holds what a core sends at once.
+    /// The least that `nats-buffer` can be: 512 KiB, which holds the messages that a core sends at once.
     pub const NATS_BUFFER_BYTES_MIN: usize = 512 << 10;
 
     /// The most that `upstream-workers` can be.
@@ -36,6 +36,6 @@ impl Config {
     /// however large it is.
     pub const UPSTREAM_QUEUE_BYTES_MAX: usize = 16 << 20;
 
-    /// The most that any of the other times can be: a year. It keeps every deadline within what a clock can count to.
+    /// The most that any of the other times can be: a year. It keeps every deadline within the range of a clock.
     pub const TIMEOUT_CEILING: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 }

@@ -13,8 +13,8 @@ use crate::protocol::channel::{begins_with_wildcard, check_subscribe, is_system,
 /// The keys of a rule.
 const KEYS: [&str; 1] = ["match"];
 
-/// A rule for the channels that its pattern matches (PROTOCOL.md §2, "Channels"); a name without wildcards is a pattern that
-/// matches itself alone. It is made of a pattern, or in TOML of a table:
+/// A rule for the channels that its pattern matches (PROTOCOL.md §2, "Channels"); a name without wildcards is a pattern
+/// that matches only itself. A program makes a rule from a pattern, and TOML has a table for it:
 ///
 /// ```
 /// use lhttp::{Config, config::ChannelRule};
@@ -23,7 +23,7 @@ const KEYS: [&str; 1] = ["match"];
 /// assert_eq!(rule.pattern(), "room.*");
 /// assert!("room..lobby".parse::<ChannelRule>().is_err());
 ///
-/// // Of several rules the first that matches counts, so this one would never count.
+/// // The first rule that matches counts, so the second of these would never count.
 /// let config = Config { channels: vec![rule, "room.lobby".parse()?], ..Config::default() };
 /// assert!(config.validate().is_err());
 /// # Ok::<(), String>(())
@@ -34,15 +34,15 @@ pub struct ChannelRule {
 }
 
 impl ChannelRule {
-    /// The key of the rules in TOML, and their name in what a reload says.
+    /// The key of the rules in TOML, and their name in the outcome of a reload.
     pub(crate) const KEY: &str = "channel";
 
-    /// The channel or pattern that it is for.
+    /// The channel or pattern of the rule.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
 
-    /// Whether this rule's pattern matches each channel that the other's matches.
+    /// True if this rule's pattern matches each channel that the other's matches.
     fn covers(&self, other: &Self) -> bool {
         let (own, others) = (self.pattern.as_bytes(), other.pattern.as_bytes());
         // A wildcard in a first token does not match the system's channels.

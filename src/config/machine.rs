@@ -1,31 +1,32 @@
-//! What this machine lets this process use: CPUs, file descriptors, memory. Each reader has a pure part that tests feed.
+//! What this machine allows this process: CPUs, file descriptors, memory. Each reader has a pure part that tests feed.
 
 use std::{fs, io, path::Path, thread};
 
-/// The CPUs this process may run on, and how many of them at once.
+/// The CPUs that this process may run on, and how many of them at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cpus {
-    /// The affinity set, ascending; empty if the system does not tell (then nothing can be pinned).
+    /// The affinity set, ascending; empty if the system does not report it (then nothing can be pinned).
     pub(super) allowed: Vec<usize>,
-    /// The CPU quota of the cgroup counts here, so it may be less than `allowed` has; at least 1.
+    /// The number of CPUs that the process may use at once. The CPU quota of the cgroup can make it smaller than
+    /// `allowed`; at least 1.
     pub(super) parallel: usize,
 }
 
 impl Cpus {
-    /// Reads them for the calling thread: threads inherit their parent's set, so a pinned caller sees its one CPU.
+    /// Reads the CPUs of the calling thread: threads inherit their parent's set, so a pinned caller sees its one CPU.
     pub(super) fn read() -> Self {
         let allowed: Vec<usize> =
             core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
         let parallel = thread::available_parallelism().map_or(1, usize::from);
-        // A quota does not show in the affinity set, and std does not know every quota: the smaller one is right.
+        // The affinity set does not show a quota, and std does not know every quota: the smaller number is right.
         let parallel = if allowed.is_empty() { parallel } else { parallel.min(allowed.len()) };
         Self { allowed, parallel }
     }
 }
 
-/// Raises the soft limit of open files to the hard one, which every process may do, and returns `(soft, hard)` as they
-/// are then. A daemon calls it once, before [`Config::resolve`](super::Config::resolve); a library must not change its
-/// host's limits unasked.
+/// Raises the soft limit of open files to the hard one, which every process may do, and returns the new `(soft, hard)`. A
+/// daemon calls it once, before [`Config::resolve`](super::Config::resolve); a library must not change its host's limits
+/// unasked.
 ///
 /// # Errors
 /// The system's error when the limit can be neither read nor set (a sandbox that forbids it).
@@ -42,7 +43,7 @@ pub(super) fn fd_limit() -> io::Result<u64> {
     rlimit::Resource::NOFILE.get().map(|(soft, _)| soft)
 }
 
-/// The bytes of memory that the cgroup or the machine allows, whichever is less. `None` if neither tells.
+/// The bytes of memory that the cgroup or the machine allows, whichever is less. `None` if neither reports any.
 pub(super) fn memory_bytes() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     smallest_memory(&read)
@@ -54,8 +55,8 @@ fn smallest_memory(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
     let total = read(Path::new("/proc/meminfo")).as_deref().and_then(meminfo_total);
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let limits = memory_groups(&groups).into_iter().flat_map(|(root, file, group)| {
-        // In a container the path is often the host's and not there: what counts is then at the mount's root, which
-        // is the last ancestor.
+        // In a container the path is often the host's and does not exist. Then the limit is at the mount's root, which is
+        // the last ancestor.
         Path::new(group).ancestors().filter_map(move |ancestor| {
             let folder = Path::new(root).join(ancestor.strip_prefix("/").ok()?);
             read(&folder.join(file)).as_deref().and_then(cgroup_limit)
@@ -87,7 +88,7 @@ fn memory_groups(groups: &str) -> Vec<(&'static str, &'static str, &str)> {
     found
 }
 
-/// A limit file's number. `max` (v2) is none, and v1's "none" is a number so large that the machine's memory is less.
+/// Reads a limit file's number. `max` (v2) means no limit; v1 writes a number that is larger than the machine's memory.
 fn cgroup_limit(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|&bytes| bytes > 0)
 }

@@ -1,7 +1,7 @@
-//! What a configuration comes to in memory, at worst.
+//! The worst case of a configuration's memory.
 //!
-//! The parts that the engine has constants for are bounded here too; each of them is held against its bound where it is
-//! defined, at compile time.
+//! The parts that the engine has constants for have bounds here too. The engine compares each constant with its bound at
+//! compile time.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use bytesize::ByteSize;
 
 use super::{Config, Plan};
 
-/// What one connection takes of this process besides what counts in `memory-budget`: its session, its outbox, its entries
-/// in the timers, and what tables that grow leave unused. Measured: a quarter of it, with a subscription.
+/// One connection's memory in this process that does not count in `memory-budget`: its session, its outbox, its timers,
+/// and the unused part of growing tables. Measured: a quarter of it, with a subscription.
 const CONNECTION_BYTES: u64 = 1 << 10;
-/// What its socket takes of the kernel: the socket, its inode, its file and its epoll entry. Measured: 3.9 KB.
+/// The kernel's memory for its socket: the socket, its inode, its file and its epoll entry. Measured: 3.9 KB.
 const SOCKET_BYTES: u64 = 4 << 10;
-/// The program, its libraries, the stacks of its threads, and what the allocator has at hand.
+/// The program, its libraries, the stacks of its threads, and the allocator's free memory.
 const PROGRAM_BYTES: u64 = 8 << 20;
 
 /// A core's read buffer.
 pub(crate) const READ_BYTES: usize = 64 << 10;
-/// What a core collects before it flushes, but for the message that fills it.
+/// The bytes that a core collects before it flushes, except for the message that fills it.
 pub(crate) const TURN_BYTES: usize = 256 << 10;
-/// The room of that which is kept from turn to turn.
+/// The part of this buffer that is kept from turn to turn.
 pub(crate) const TURN_CAPACITY: usize = 1 << 20;
 /// The ranges of one turn.
 pub(crate) const RANGES_BYTES: usize = 4 << 20;
@@ -29,57 +29,57 @@ pub(crate) const RANGES_BYTES: usize = 4 << 20;
 pub(crate) const TIMERS_BYTES: usize = 64 << 10;
 /// A core's inbox.
 pub(crate) const INBOX_BYTES: usize = 9 << 20;
-/// A batch on its way from a core to another, but for the turn that fills it.
+/// A batch in flight from one core to another, except for the turn that fills it.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
-/// Batches of one link: on their way, and the one that is being collected.
+/// Batches of one link: those in flight, and the one that is being collected.
 pub(crate) const LINK_BATCHES: usize = 5;
-/// What waits for a core that NATS sends to.
+/// Messages from NATS that wait for one core.
 pub(crate) const DOWNLINK_BYTES: usize = 12 << 20;
-/// What the NATS client has at hand.
+/// The NATS client's buffers.
 pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
-/// What an upstream worker takes besides the answer that it reads.
+/// An upstream worker's memory besides the answer that it reads.
 const WORKER_BYTES: u64 = 128 << 10;
-/// A buffer that grows has up to so many times the room that it needs.
+/// A growing buffer has up to so many times the capacity that it needs.
 const GROWTH: u64 = 2;
 
-/// The most memory that a server takes with its [`Plan`], in bytes, part by part. Its text is what `--check` says.
+/// The most memory that a server takes with its [`Plan`], in bytes, part by part. `--check` prints its text.
 ///
-/// Not in it: what processors and filters keep themselves; the buffers of sockets whose peers do not read, or send faster
-/// than the server reads, which the kernel bounds all together (`net.ipv4.tcp_mem`).
+/// It does not include the memory of processors and filters, nor the buffers of sockets whose peers do not read, or send
+/// faster than the server reads. The kernel bounds the total of these buffers (`net.ipv4.tcp_mem`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorstCase {
-    /// `memory-budget`: what is kept for peers.
+    /// `memory-budget`: bytes that are kept for peers.
     pub kept: u64,
-    /// What `max-connections` take besides, 1 KiB each.
+    /// The rest of `max-connections`, 1 KiB each.
     pub connections: u64,
-    /// What their sockets take of the kernel, 4 KiB each.
+    /// The kernel's memory for their sockets, 4 KiB each.
     pub sockets: u64,
     /// The cores: their buffers, inboxes, and the links between them.
     pub cores: u64,
-    /// `nats-buffer`, the NATS client, and what waits for cores; 0 without `nats`.
+    /// `nats-buffer`, the NATS client, and the messages that wait for cores; 0 without `nats`.
     pub nats: u64,
     /// The upstream queue and its workers; 0 without `upstream-allow`.
     pub upstream: u64,
     /// The program itself.
     pub program: u64,
-    /// What the machine or the cgroup allows this process.
+    /// The memory that the machine or the cgroup allows this process.
     pub allowed: u64,
-    /// What the kernel keeps for one connection whose peer does not read: twice `send-buffer`, 4 MiB if that is 0. It is
-    /// in no other number.
+    /// The bytes that the kernel keeps for one connection whose peer does not read: twice `send-buffer`, 4 MiB if that is
+    /// 0. No other number includes them.
     pub socket_buffer: u64,
-    /// The same for one that sends more than is read: twice `receive-buffer`, 6 MiB if that is 0.
+    /// The same for a connection that sends faster than the server reads: twice `receive-buffer`, 6 MiB if that is 0.
     pub receive_buffer: u64,
 }
 
 impl WorstCase {
-    /// All of it.
+    /// The sum of all parts.
     pub fn total(&self) -> u64 {
         let parts = [self.kept, self.connections, self.sockets, self.cores, self.nats, self.upstream, self.program];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
-    /// Of a checked configuration that has come to this plan.
+    /// The worst case of a checked configuration with its plan.
     pub(super) fn of(config: &Config, plan: &Plan) -> Self {
         let (cores, connections) = (plan.cpus.len() as u64, plan.connections_max as u64);
         let message = config.message_bytes_max as u64;
@@ -108,7 +108,7 @@ impl WorstCase {
     }
 }
 
-/// Sentences for people.
+/// The text of `--check`.
 impl fmt::Display for WorstCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
@@ -125,8 +125,8 @@ impl fmt::Display for WorstCase {
             write!(f, "{} {} {what}", if index == 0 { ":" } else { "," }, ByteSize(bytes))?;
         }
         let (out, into) = (ByteSize(self.socket_buffer), ByteSize(self.receive_buffer));
-        write!(f, "; besides, the kernel keeps up to {out} for a connection that does not read")?;
-        write!(f, ", and {into} for one that sends more than is read")?;
+        write!(f, "; in addition, the kernel keeps up to {out} for a connection that does not read")?;
+        write!(f, ", and {into} for one that sends faster than the server reads")?;
         if self.total() > self.allowed {
             let allowed = ByteSize(self.allowed);
             write!(f, "; {allowed} are allowed here: lower memory-budget or max-connections")?;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_a_machine_of_a_gigabyte_suffices_with_as_many_connections_as_it_is_said_to_take() {
+    fn by_default_one_gigabyte_suffices_for_the_default_number_of_connections() {
         let worst = WorstCase::of(&Config::default(), &plan(1, 131_072, 1 << 30));
         assert_eq!((worst.kept, worst.connections, worst.sockets), (256 << 20, 128 << 20, 512 << 20));
         assert!(worst.total() < 1 << 30, "{worst}");
@@ -158,12 +158,12 @@ mod tests {
         for part in ["256.0 MiB kept for peers", "128.0 MiB for connections", "up to 512.0 KiB"] {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
-        assert!(include_str!("../../README.md").contains(&said), "README.md says otherwise than {said}");
+        assert!(include_str!("../../README.md").contains(&said), "README.md does not have: {said}");
         assert!(!said.contains("allowed") && !said.contains("NATS") && !said.contains("upstream"), "{said}");
     }
 
     #[test]
-    fn what_does_not_fit_says_so_and_what_is_on_is_counted() {
+    fn a_plan_that_does_not_fit_says_so_and_counts_nats_and_upstream() {
         let config = Config {
             nats: Some("nats://h".into()),
             upstream_allow: vec!["http://h/".to_owned()],

@@ -1,4 +1,4 @@
-//! Where the NATS servers are and who this node is to them. What is secret in it never shows itself.
+//! The addresses of the NATS servers, and this node's login. `Debug` and errors never show a secret.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -7,20 +7,20 @@ use super::{Config, Declaration, Preset, Secret};
 /// The port of a URL that names none.
 const PORT: u16 = 4222;
 
-/// The longest `nats-prefix`, in bytes: with a channel's name behind it a subject stays far below what a server takes.
+/// The longest `nats-prefix`, in bytes: with a channel's name behind it a subject stays far below a server's limit.
 const PREFIX_BYTES_MAX: usize = 100;
 
 /// One NATS server, from `[nats://|tls://][user:password@|token@]host[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NatsServer {
-    /// Host and port, and nothing that is secret; an IPv6 address is in brackets.
+    /// Host and port, without a secret; an IPv6 address is in brackets.
     pub(crate) address: String,
     /// The URL asks for TLS.
     pub(crate) is_tls: bool,
     pub(crate) login: Option<Login>,
 }
 
-/// How this node proves who it is.
+/// How this node logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Login {
     /// A name and a password.
@@ -38,7 +38,7 @@ pub(crate) enum Login {
 impl FromStr for NatsServer {
     type Err = String;
 
-    /// The sentence does not show what was given, for a secret may be in it.
+    /// The sentence does not show the URL, because a secret may be in it.
     fn from_str(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
         let is_tls = match scheme {
@@ -113,10 +113,10 @@ impl Config {
         urls.expose().split(',').map(|url| url.trim().parse()).collect()
     }
 
-    /// How this node proves who it is, if it does.
+    /// How this node logs in, if it does.
     ///
     /// # Errors
-    /// There is more than one way.
+    /// More than one way is configured.
     pub(crate) fn nats_login(&self) -> Result<Option<Login>, String> {
         let mut logins: Vec<Login> = self.nats_servers()?.into_iter().filter_map(|server| server.login).collect();
         logins.dedup();
@@ -138,12 +138,12 @@ impl Config {
     /// Checks the options of the bridge against each other.
     pub(super) fn check_nats(&self) -> Result<(), String> {
         if self.nats.is_none() {
-            // What has a default of its own, as the buffer has, does no harm.
+            // An option with a default, such as the buffer, does no harm.
             let default = Self::default();
             let needs_url =
                 |option: &&Declaration| option.section == "nats" && !matches!(option.default, Preset::Value(_));
             let alone = Self::OPTIONS.iter().filter(needs_url).find(|option| option.differs(self, &default));
-            return alone.map_or(Ok(()), |option| Err(format!("{}: it means nothing without nats", option.name)));
+            return alone.map_or(Ok(()), |option| Err(format!("{}: it has no effect without nats", option.name)));
         }
         if !cfg!(feature = "nats") {
             return Err("nats: this lhttpd was built without its NATS bridge (cargo feature nats)".to_owned());
@@ -156,7 +156,7 @@ impl Config {
             && !is_prefix(prefix)
         {
             return Err(format!(
-                "nats-prefix: it is tokens of visible ASCII with dots between them, at most {PREFIX_BYTES_MAX} bytes, without wildcards, and begins with neither _ nor $"
+                "nats-prefix: write tokens of visible ASCII with dots between them, at most {PREFIX_BYTES_MAX} bytes, without wildcards, and beginning with neither _ nor $"
             ));
         }
         let servers = self.nats_servers()?;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_none_is_refused_and_not_shown() {
+    fn an_invalid_url_is_refused_and_not_shown() {
         for url in [
             "",
             "http://hunter2@h",

@@ -1,11 +1,11 @@
 //! Finds the name that a misspelled one means.
 
-/// So many letters of a name may have one slip.
+/// A name may have one slip per so many letters.
 const LETTERS_PER_SLIP: usize = 3;
 /// A longer name is not compared.
 const NAME_BYTES_MAX: usize = 64;
 
-/// What an error says behind "there is no such …": the nearest known name, or all of them if none is near.
+/// The end of an error "there is no such …": the nearest known name, or all names if none is near.
 pub(super) fn hint(name: &str, known: &[&str]) -> String {
     let comparable = known.iter().filter(|_| name.len() <= NAME_BYTES_MAX);
     let near = comparable.map(|known| (distance(name, known), *known)).min();

@@ -1,22 +1,22 @@
 //! Every option, declared once: the tables of the sections are in the modules below, one file each.
 //!
-//! From them follow the struct [`Config`] with its documentation, its `Default`, TOML, [`Config::set`], the flags and
+//! They generate the struct [`Config`] with its documentation, its `Default`, TOML, [`Config::set`], the flags and
 //! `--help` of lhttpd, what a reload does, the C interface and docs/OPTIONS.md. An entry is
 //!
 //! ```text
-//! /// What it is, its bounds; an empty line; what happens at the limit, and what it costs.
+//! /// The option and its bounds; an empty line; what happens at the limit, and what it costs.
 //! field: Type {
-//!     name: "max-message",         // everywhere but in its section
-//!     key: "max-message",          // in its section: the name without the section's own
+//!     name: "max-message",         // everywhere except in its section
+//!     key: "max-message",          // in its section: the name without the section's name
 //!     unit: Size,                  // how a value is written: `Unit`
-//!     value: "SIZE",               // what --help calls it
+//!     value: "SIZE",               // the name of its value in --help
 //!     default: Value("64KiB"),     // `Preset`
 //!     reload: Restart,             // `Reload`
 //!     help: "What --help says, without the default",
 //! }
 //! ```
 //!
-//! A macro of a section gives its entries to the next one's, and the last gives them all to `declare`.
+//! Each section's macro passes all entries so far to the next one's, and the last passes them to `declare`.
 
 #[macro_use]
 mod server;
@@ -43,7 +43,7 @@ use self::value::Value;
 
 use super::{ChannelRule, Listen, Secret};
 
-/// Makes of the table all that follows from it.
+/// Generates from the table everything that the module's documentation lists.
 macro_rules! declare {
     ([] $(section $section:literal { $(
         $(#[doc = $doc:literal])+
@@ -52,11 +52,11 @@ macro_rules! declare {
             default: $preset:ident $(($default:literal))?, reload: $reload:ident, help: $help:literal,
         }
     )+ })+) => {
-        /// What a server may use, and where its limits are. See the [module](crate::config) for where it comes from.
+        /// What a server may use, and where its limits are. The [module](crate::config) says how to make one.
         ///
-        /// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. A time that is
-        /// not zero is at least 1 ms, but for `busy-poll` and `coalesce`. An unknown key is an error. docs/OPTIONS.md is
-        /// the same for people who run lhttpd.
+        /// In TOML, sizes are bytes or texts such as `"64KiB"`, times are seconds or texts such as `"1m 30s"`. A time
+        /// that is not zero is at least 1 ms, except for `busy-poll` and `coalesce`. An unknown key is an error.
+        /// docs/OPTIONS.md is the same for people who run lhttpd.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Config {
             $($(
@@ -67,9 +67,9 @@ macro_rules! declare {
                 pub $field: $type,
             )+)+
 
-            /// `[[channel]]` in TOML: rules for channels, of which the first that matches a channel counts. Default: none.
+            /// `[[channel]]` in TOML: rules for channels. The first rule that matches a channel counts. Default: none.
             ///
-            /// Nothing asks for them yet. A reload takes them at once.
+            /// They have no effect yet. A reload takes them at once.
             pub channels: Vec<ChannelRule>,
         }
 
@@ -94,7 +94,7 @@ macro_rules! declare {
             /// The names of all options, as flags and flat TOML spell them, in the order of the fields.
             pub const NAMES: [&str; Self::OPTIONS.len()] = [$($($name,)+)+];
 
-            /// All fields as their types have them without a value.
+            /// A configuration in which each field has its type's default.
             fn empty() -> Self {
                 Self { $($($field: Default::default(),)+)+ channels: Vec::new() }
             }
@@ -123,7 +123,7 @@ server_options! { [limits_options timeouts_options http_options nats_options ups
 
 impl Default for Config {
     /// # Panics
-    /// If a default in the table is no value of its option, which a test excludes.
+    /// If a default in the table is not a valid value of its option, which a test excludes.
     fn default() -> Self {
         let mut config = Self::empty();
         for option in Self::OPTIONS {

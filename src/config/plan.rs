@@ -1,64 +1,64 @@
-//! A configuration laid over the machine: what the defaults come to here.
+//! A configuration applied to the machine, with its defaults resolved.
 
 use super::{CORES_MAX, Config, WorstCase, machine};
 use crate::error::StartError;
 
 /// File descriptors that are never a client's: the standard streams, the log, a bridge's sockets, the connections and
-/// listeners of pages, and what a library's host has open.
+/// listeners of pages, and the open files of a library's host.
 const FDS_RESERVED: u64 = 64;
 
 /// Connections open at once on all listeners of pages.
 pub(crate) const PAGES_CONNECTIONS_MAX: usize = 32;
 
-/// Places for connections over that: each is told 503.
+/// Places for connections over that limit: each gets 503.
 pub(crate) const PAGES_RESERVED: usize = 8;
 
 const _: () = assert!(PAGES_CONNECTIONS_MAX + PAGES_RESERVED <= FDS_RESERVED as usize * 2 / 3);
 
-/// File descriptors of one upstream worker: the connection that it works on, and one that is kept for later.
+/// File descriptors of one upstream worker: the connection that it works on, and an idle one.
 const FDS_PER_WORKER: u64 = 2;
 
-/// Places of one core for connections over `max-connections`: each is read for one request, and served if that asks for
-/// `/healthz` or is a `POST /publish`.
+/// Places of one core for connections over `max-connections`: the core reads one request on each, and serves it if it is
+/// for `/healthz` or a `POST /publish`.
 pub(crate) const RESERVED_PER_CORE: usize = 32;
 
 /// File descriptors of one core: its poll, its waker, its alarm, a listener per address, and its reserved places.
 const FDS_PER_CORE: u64 = 16 + RESERVED_PER_CORE as u64;
 
-/// What one idle connection may cost in all, in bytes, when memory bounds the number of them. The larger part is the
-/// kernel's: a TCP socket with its inode, its file and its epoll entry is about 4 KiB; ours is well below 1 KiB; the
-/// rest is room for the connections that do something.
+/// The total cost of one idle connection, in bytes, when memory bounds the number of connections. The larger part is the
+/// kernel's: a TCP socket with its inode, its file and its epoll entry is about 4 KiB; ours is well below 1 KiB; the rest
+/// is room for the connections that do something.
 const BYTES_PER_CONNECTION: u64 = 8 << 10;
 
 /// Of the memory allowed, the part that backlogs may take unless `memory-budget` says otherwise: one in this many.
 const BUDGET_DIVISOR: u64 = 4;
 
-/// The memory assumed when neither a cgroup nor the machine tells: the small machine this server is made for.
+/// The memory assumed when neither a cgroup nor the machine reports it: the small machine that this server is made for.
 const MEMORY_ASSUMED: u64 = 1 << 30;
 
-/// What a [`Config`] comes to on this machine. Made by [`Config::resolve`].
+/// The result of a [`Config`] on this machine. [`Config::resolve`] makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// One entry per core: the CPU that its thread is to be pinned to, or `None` if the system is to place it. Never
-    /// empty, at most [`CORES_MAX`].
+    /// One entry per core: the CPU that its thread is pinned to, or `None` if the system places it. Never empty, at most
+    /// [`CORES_MAX`].
     pub cpus: Vec<Option<usize>>,
     /// Connections open at once, over all cores. Unless `max-connections` sets it, the smaller of what the soft limit of
     /// open files leaves after a reserve of 64, 48 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
     pub connections_max: usize,
     /// Bytes of backlog in the whole process: `memory-budget`, or a quarter of the memory allowed.
     pub memory_budget_bytes: u64,
-    /// The memory allowed, in bytes: the smallest of the machine's and of the limits of its cgroup and those above it; 1 GiB
-    /// if none of them tells.
+    /// The memory allowed, in bytes: the smallest of the machine's and the limits of its cgroup and those above it; 1 GiB
+    /// if none of them reports any.
     pub memory_bytes: u64,
-    /// What all of it comes to in memory, at worst.
+    /// The worst case of memory.
     pub worst_case: WorstCase,
 }
 
 impl Config {
-    /// Checks everything, reads what this machine allows, and says what the server will use.
+    /// Checks everything, reads this machine's limits, and gives what the server will use.
     ///
-    /// Call it from a thread that is not pinned, since the CPUs are the calling thread's, and after
-    /// [`raise_fd_limit`](super::raise_fd_limit) if that is wanted. It changes nothing.
+    /// Call it from a thread that is not pinned, because it reads the calling thread's CPUs, and after
+    /// [`raise_fd_limit`](super::raise_fd_limit) if you use that. It changes nothing.
     ///
     /// # Errors
     /// [`StartError::Config`] with one sentence that names the option; [`StartError::System`] if the limit of open files
@@ -89,8 +89,8 @@ impl Config {
         if cores > most {
             return Err(format!("cores: {cores} is more than this process may use, which is {most}"));
         }
-        // Only whoever takes every CPU may choose: were two servers with `cores = 1` both pinned to the first CPU (two
-        // containers with a quota do not see each other), the others would idle.
+        // Pin only if the server takes every CPU. If two servers with `cores = 1` pinned themselves to the first CPU (two
+        // containers with a quota do not see each other), the other CPUs would idle.
         Ok(if cores == machine.allowed.len() {
             machine.allowed.iter().copied().map(Some).collect()
         } else {

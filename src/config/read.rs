@@ -17,15 +17,15 @@ impl<'de> Deserialize<'de> for Config {
     }
 }
 
-/// What was read so far.
+/// The options read so far.
 struct Reader {
     config: Config,
-    /// The options, and how each was spelled.
+    /// The options, and the spelling of each.
     given: Vec<(&'static str, String)>,
 }
 
 impl Reader {
-    /// Notes that the option is given.
+    /// Notes that the option was given.
     fn note(&mut self, option: &Declaration, spelled: &str) -> Result<(), String> {
         if let Some((_, before)) = self.given.iter().find(|(name, _)| *name == option.name) {
             return Err(match before == spelled {
@@ -65,7 +65,7 @@ impl<'de> Visitor<'de> for Top<'_> {
     }
 }
 
-/// What is wrong with this key outside of a section.
+/// The error for this unknown key outside of a section.
 fn unknown(key: &str) -> String {
     let mut known: Vec<&str> = Config::NAMES.to_vec();
     known.extend(Config::OPTIONS.iter().map(|option| option.section));
@@ -74,7 +74,7 @@ fn unknown(key: &str) -> String {
     format!("{key}: there is no such option and no such section{}", hint(key, &known))
 }
 
-/// What is wrong with this key of a section.
+/// The error for this unknown key of a section.
 fn unknown_in(section: &str, key: &str) -> String {
     if let Some(option) = Config::OPTIONS.iter().find(|option| option.name == key) {
         let (own, key_there) = (option.section, option.key);
@@ -85,7 +85,7 @@ fn unknown_in(section: &str, key: &str) -> String {
     format!("{key}: there is no such option in [{section}]{}", hint(key, &known))
 }
 
-/// Where a value stands: at an option's key, at a section's, or at one that is both, as `nats` is.
+/// The place of a value: the key of an option, the key of a section, or a key that is both, as `nats` is.
 struct Place<'a> {
     option: Option<&'static Declaration>,
     spelled: String,
@@ -98,14 +98,14 @@ impl Place<'_> {
         self.option.map(|option| option.unit)
     }
 
-    /// Takes the values that stand here.
+    /// Takes the values at this place.
     fn take<E: Error>(self, texts: &[&str]) -> Result<(), E> {
         let Some(option) = self.option else { return Err(self.refuse(Unexpected::Other("a value"))) };
         self.reader.note(option, &self.spelled).map_err(E::custom)?;
         option.read(&mut self.reader.config, texts).map_err(E::custom)
     }
 
-    /// Says what would have been right, and what stands here unless it may be a secret.
+    /// The error: what would be right, and the value at this place unless it may be a secret.
     fn refuse<E: Error>(self, given: Unexpected<'_>) -> E {
         match self.unit() {
             Some(Unit::Secret) => E::custom("a key is a text in quotes"),

@@ -1,4 +1,4 @@
-//! Which options hold secrets, so that a program can check who may read the files that they are in.
+//! Which options hold secrets: a program can then check who may read the files with them.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ impl Config {
     pub fn secrets(&self) -> Vec<&'static str> {
         let holds = |option: &&Declaration| {
             let secret = option.secret(self);
-            // A URL of NATS without a login is none.
+            // A NATS URL without a login is no secret.
             secret.is_some_and(|secret| option.name != "nats" || secret.expose().contains('@'))
         };
         Self::OPTIONS.iter().filter(holds).map(|option| option.name).collect()
     }
 
-    /// The files that hold secrets, by the option that names each.
+    /// The files that hold secrets, each with the option that names it.
     pub fn secret_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let files = Self::OPTIONS.iter().filter(|option| option.unit == Unit::SecretFile);
         files.filter_map(|option| Some((option.name, option.file(self)?)))

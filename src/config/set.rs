@@ -4,8 +4,8 @@ use super::{Config, Declaration, nearest::hint};
 
 impl Config {
     /// Sets one option by its name, `nats-creds` or `nats.creds`, to a value that is written as for the daemon's flag;
-    /// `listen` and `upstream-allow` take several values, separated by commas. Whether it fits the others is for
-    /// [`Config::validate`] to say.
+    /// `listen` and `upstream-allow` take several values, separated by commas. [`Config::validate`] checks that the
+    /// options fit each other.
     ///
     /// ```
     /// let mut config = lhttp::Config::default();
@@ -17,15 +17,15 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// One sentence that names the option, and shows the value unless a secret may be in it. Nothing is changed then.
+    /// One sentence that names the option, and shows the value unless a secret may be in it. Nothing has changed then.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         self.assign(name, |option| option.unit.split(value))
     }
 
-    /// As [`Config::set`], with each of several values by itself: a comma in one of them separates nothing.
+    /// As [`Config::set`], with the values given one by one: a comma in a value does not separate values.
     ///
     /// # Errors
-    /// As [`Config::set`]; an option that is no list takes exactly one value.
+    /// As [`Config::set`]; an option that is not a list takes exactly one value.
     pub fn set_all(&mut self, name: &str, values: &[String]) -> Result<(), String> {
         self.assign(name, |_| values.to_vec())
     }

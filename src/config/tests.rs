@@ -1,4 +1,4 @@
-//! What a configuration accepts, what it refuses, and in which words.
+//! Which values a configuration accepts and refuses, and its errors.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The sentence with which `config` is refused.
+/// The error for `config`.
 fn refusal(config: Config) -> String {
     config.validate().expect_err("this configuration must be refused").to_string()
 }
@@ -109,7 +109,7 @@ fn every_option_can_be_set_in_toml() {
     assert_eq!(toml::from_str::<Config>(EVERY_OPTION).unwrap(), expected);
 }
 
-/// Each with a text where TOML may have another type.
+/// The options of `ALL`, each as a text although TOML may have another type.
 #[test]
 fn every_option_can_be_set_by_its_name() {
     let mut config = Config::default();
@@ -131,7 +131,7 @@ fn every_option_can_be_set_by_its_name() {
 }
 
 #[test]
-fn what_a_name_cannot_be_set_to_is_an_error_that_changes_nothing() {
+fn a_value_that_an_option_refuses_is_an_error_that_changes_nothing() {
     for (name, value, shown) in [
         ("max-mesage", "1", "max-mesage: there is no such option"),
         ("", "1", "there is no such option"),
@@ -161,7 +161,7 @@ fn a_list_may_be_one_text_or_a_list() {
 }
 
 #[test]
-fn what_toml_cannot_mean_is_an_error_that_shows_it() {
+fn a_value_without_a_meaning_in_toml_is_an_error_that_shows_it() {
     for (text, shown) in [
         ("max-messages = 1", "max-messages"),
         ("max-message = \"64 potatoes\"", "64 potatoes"),
@@ -257,7 +257,7 @@ fn limits_that_just_fit_are_accepted() {
         Config { idle_timeout: Duration::ZERO, ..base() },
         Config { message_timeout: Duration::ZERO, ..base() },
         Config { drain_timeout: Duration::ZERO, ..base() },
-        // Without a prefix nothing of the upstream proxy matters.
+        // Without a prefix the options of the upstream proxy do not matter.
         Config { outbox_bytes_max: 128 << 10, upstream_workers: 0, ..base() },
     ] {
         config.validate().unwrap();

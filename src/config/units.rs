@@ -1,4 +1,4 @@
-//! How sizes, times, addresses and CPU lists are written: one parser for flags and TOML alike.
+//! The notation of sizes, times, addresses and CPU lists: flags and TOML share one parser.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use super::Listen;
 
-/// Larger CPU numbers do not fit the kernel's `cpu_set_t`, and `core_affinity` aborts the process on them.
+/// Larger CPU numbers do not fit the kernel's `cpu_set_t`, and `core_affinity` would abort the process.
 const CPU_NUMBERS: usize = 1024;
 
 /// A key that never shows itself: `Debug` prints dots.
@@ -24,18 +24,18 @@ const CPU_NUMBERS: usize = 1024;
 pub struct Secret(String);
 
 impl Secret {
-    /// Whether `given` is this key. Takes as long for a wrong key as for the right one, if they are equally long: the
-    /// length is not kept secret.
+    /// True if `given` is this key. A wrong key of the same length takes as long as the right one; the length itself is
+    /// not secret.
     pub fn matches(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
 
-    /// The key itself, for whom it is meant.
+    /// The key itself, for the code that uses it.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether the key can stand in an `Authorization` header: visible ASCII, at least one byte.
+    /// True if an `Authorization` header can hold the key: visible ASCII, at least one byte.
     pub(super) fn is_header_safe(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic())
     }
@@ -91,7 +91,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_secs(seconds));
     }
     humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a time: write seconds, or such as 500ms, 25s or 2m"))
+        .map_err(|_| format!("{text:?} is not a time: write seconds, or a time such as 500ms, 25s or 2m"))
 }
 
 /// A short time: `50us`, `1ms`, or a plain number of microseconds.
@@ -103,11 +103,11 @@ pub fn parse_micros(text: &str) -> Result<Duration, String> {
         return Ok(Duration::from_micros(micros));
     }
     humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a short time: write microseconds, or such as 50us or 1ms"))
+        .map_err(|_| format!("{text:?} is not a short time: write microseconds, or a time such as 50us or 1ms"))
 }
 
-/// CPU numbers and ranges of them, `0,2` or `0-3,8`, in the order given. Whether they exist and repeat is for
-/// [`Config::resolve`](super::Config::resolve) to say.
+/// CPU numbers and ranges of them, `0,2` or `0-3,8`, in the given order. [`Config::resolve`](super::Config::resolve)
+/// checks that they exist and do not repeat.
 ///
 /// # Errors
 /// One sentence that shows what was given.
@@ -120,7 +120,7 @@ pub fn parse_cpu_list(text: &str) -> Result<Vec<usize>, String> {
             (Ok(first), Ok(last)) if first <= last => {
                 return Err(format!("CPU {last} is out of range: numbers go up to {}", CPU_NUMBERS - 1));
             }
-            _ => return Err(format!("{text:?} is not a list of CPUs: write such as 0,2 or 0-3")),
+            _ => return Err(format!("{text:?} is not a list of CPUs: write a list such as 0,2 or 0-3")),
         }
     }
     Ok(cpus)

@@ -16,11 +16,11 @@ use self::prefix::Prefix;
 
 use super::Config;
 
-/// What a reply to the sender has besides the body of the upstream's answer, at most, in bytes.
+/// The most bytes of a reply to the sender besides the body of the upstream's answer.
 const REPLY_OVERHEAD_BYTES: usize = 1024;
 
 impl Config {
-    /// Checks the options of the upstream proxy; without a prefix there is none, and they do not matter.
+    /// Checks the options of the upstream proxy. Without a prefix there is no proxy, so they do not matter.
     pub(super) fn check_upstream(&self) -> Result<(), String> {
         if self.upstream_allow.is_empty() {
             return Ok(());
@@ -47,18 +47,18 @@ impl Config {
         Ok(())
     }
 
-    /// What `upstream-allow` says.
+    /// Parses `upstream-allow`.
     ///
     /// # Errors
-    /// One sentence about the first text that means nothing.
+    /// One sentence about the first invalid text.
     #[cfg(feature = "upstream")]
     pub(crate) fn upstream_allowed(&self) -> Result<Allow, String> {
         Allow::new(&self.upstream_allow)
     }
 }
 
-/// The items of an `upstream-allow` that is one text. A comma is between methods too: what has no URL belongs to what
-/// follows it.
+/// The items of an `upstream-allow` that is one text. Commas also separate methods, so an item without a URL belongs to
+/// the next one.
 pub(super) fn split_allow(text: &str) -> Vec<String> {
     let mut items: Vec<String> = Vec::new();
     for part in text.split(',') {
@@ -70,8 +70,8 @@ pub(super) fn split_allow(text: &str) -> Vec<String> {
     items
 }
 
-/// Whether a request may have this method. CONNECT and TRACE are none for what a URL names: the one asks a proxy for a
-/// tunnel, the other for an echo.
+/// True if a request may have this method. CONNECT and TRACE make no sense for the resource of a URL: CONNECT asks a
+/// proxy for a tunnel, TRACE for an echo.
 pub(crate) fn is_method(text: &str) -> bool {
     let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
     is_token && !["CONNECT", "TRACE"].iter().any(|other| text.eq_ignore_ascii_case(other))

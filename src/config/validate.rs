@@ -1,4 +1,4 @@
-//! What no machine could make sense of: values out of range, and options that contradict each other.
+//! The checks that do not depend on the machine: values out of range, and options that contradict each other.
 
 use std::{fmt::Display, time::Duration};
 
@@ -9,12 +9,12 @@ use crate::error::StartError;
 
 /// The longest header of a frame that a server sends (RFC 6455 §5.2: 2 bytes and a 64-bit length, no mask).
 const FRAME_HEADER_BYTES_MAX: usize = 10;
-/// The shortest of the times that are not short ones.
+/// The shortest time of an option that is not in microseconds.
 const TIME_MIN: Duration = Duration::from_millis(1);
 
 impl Config {
-    /// Checks the values by themselves and against each other. What depends on the machine is checked by
-    /// [`Config::resolve`], which calls this first.
+    /// Checks the values by themselves and against each other. [`Config::resolve`], which calls this first, also checks
+    /// what depends on the machine.
     ///
     /// # Errors
     /// [`StartError::Config`] with one sentence that names the option as the daemon spells it.
@@ -35,7 +35,7 @@ impl Config {
         if self.listen.is_empty() {
             return Err("listen: no address is given".to_owned());
         }
-        // Port 0 twice is two free ports; any other address twice would be bound twice without an error, since the
+        // Port 0 twice is two free ports. Any other address twice would be bound twice without an error, because the
         // cores share a port anyway.
         let fixed: Vec<_> = self.listen.iter().filter(|listen| !listen.is_any_port()).collect();
         match first_repeated(&fixed) {
@@ -122,7 +122,7 @@ impl Config {
         if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {
             return Err(format!("{name}: {} is more than a year", time(given)));
         }
-        // They are counted in milliseconds, and none of them is something else: never, or at once.
+        // The server counts them in milliseconds, and a shorter time would become zero: never, or at once.
         if let Some((name, given)) = times.into_iter().find(|(_, given)| !given.is_zero() && *given < TIME_MIN) {
             return Err(format!("{name}: {} is less than {}", time(given), time(TIME_MIN)));
         }
@@ -158,7 +158,7 @@ fn at_least_one(name: &str, value: usize) -> Result<(), String> {
     if value == 0 { Err(format!("{name}: it must be at least 1")) } else { Ok(()) }
 }
 
-/// Lists here are addresses and CPUs, a handful: comparing each with those before it is the plainest way.
+/// The lists here are short, addresses and CPUs, so each item is simply compared with those before it.
 fn first_repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
     items.iter().enumerate().find(|(index, item)| items[..*index].contains(item)).map(|(_, item)| item)
 }

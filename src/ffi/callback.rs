@@ -1,4 +1,4 @@
-//! Calls of the host program's code, and its pointers, which go with them from thread to thread.
+//! Calls of the host program's code, and the host's pointers for them, which move between threads.
 
 use std::{cell::Cell, ffi::c_void};
 
@@ -8,22 +8,22 @@ use crate::ffi::{
 };
 
 thread_local! {
-    /// How many callbacks this thread is in.
+    /// The number of callbacks that this thread is in.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The pointer that the host wants to see again in its callbacks.
+/// The pointer that the host gets back in its callbacks.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(super) struct User(pub(super) *mut c_void);
 
-// SAFETY: nothing here follows the pointer, it is only handed back; lhttp.h says on which threads, and that what it
-// points to must bear that.
+// SAFETY: nothing here follows the pointer, it is only handed back. lhttp.h says on which threads, and that the host's
+// data must allow this.
 unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}
 
-/// Notes that this thread is in a callback for as long as `call` takes. A child that was forked in it does not come back.
+/// Notes that this thread is in a callback while `call` runs. A child that was forked in it does not return from here.
 pub(super) fn inside<T>(call: impl FnOnce() -> T) -> T {
     DEPTH.set(DEPTH.get() + 1);
     let _leave = Leave;
@@ -40,7 +40,7 @@ impl Drop for Leave {
     }
 }
 
-/// Refuses what would wait for the very callback that calls it.
+/// Refuses a call that would wait for the callback that makes it.
 ///
 /// # Errors
 /// This thread is in a callback.

@@ -121,7 +121,7 @@ extern "C" fn lhttp_client_close(client: *mut LhttpClient) -> LhttpStatus {
     })
 }
 
-/// Does something with the client when the calls and polls of before have ended.
+/// Uses the client after all earlier calls and polls have ended.
 fn call(
     function: &str,
     client: *mut LhttpClient,
@@ -133,7 +133,7 @@ fn call(
     Ok(use_it(open(&mut turn)?)?)
 }
 
-/// Polls, and makes way for calls of other threads meanwhile.
+/// Polls, and interrupts the poll for calls of other threads.
 fn poll(turns: &Turns, timeout_ms: u32) -> Result<Option<Event>, Failure> {
     let timeout = config::time(timeout_ms);
     let start = Instant::now();
@@ -145,7 +145,8 @@ fn poll(turns: &Turns, timeout_ms: u32) -> Result<Option<Event>, Failure> {
         if let Some(event) = open(&mut turn)?.poll(wait)? {
             return Ok(Some(event));
         }
-        // Asked before the turn ends: the next poll's begin forgets it. Else the time is over, or a signal has come.
+        // Ask before the turn ends, because the next poll clears it when it begins. Otherwise the time is over, or a
+        // signal has come.
         let was_interrupted = turns.was_interrupted();
         drop(turn);
         if !(was_interrupted || others_wait) || start.elapsed() >= timeout {
@@ -156,6 +157,6 @@ fn poll(turns: &Turns, timeout_ms: u32) -> Result<Option<Event>, Failure> {
 
 /// The client, unless a thread has closed it while this one waited.
 fn open<'t>(turn: &'t mut Turn<'_>) -> Result<&'t mut Client, Failure> {
-    let closed = || Failure::new(LhttpStatus::ERROR_CLOSED, "this client was closed meanwhile");
+    let closed = || Failure::new(LhttpStatus::ERROR_CLOSED, "this client was closed during the call");
     turn.client.as_mut().ok_or_else(closed)
 }

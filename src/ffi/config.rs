@@ -1,4 +1,4 @@
-//! The configuration: a struct that carries its own size, and behind it the options by name and what is plugged in.
+//! The configuration: a struct that carries its own size, and behind it the options, processors and filters.
 
 use std::{
     ffi::c_char,
@@ -43,7 +43,7 @@ unsafe impl Versioned for LhttpConfig {
 
 static OPTIONS: Handles<LhttpOptions, Mutex<Options>> = Handles::new(Kind::Options);
 
-/// What the functions put in.
+/// The values that the functions set.
 #[derive(Clone, Default)]
 struct Options {
     config: Config,
@@ -56,7 +56,7 @@ struct Options {
 
 impl Options {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        // The one key of the daemon's file that is not a server's.
+        // The only key of the daemon's file that is not a server's.
         if name != "log" {
             return self.config.set(name, value);
         }
@@ -66,7 +66,7 @@ impl Options {
     }
 }
 
-/// What is to be started.
+/// The builder of the server.
 pub(super) fn build(config: &LhttpConfig) -> Result<Builder, Failure> {
     let options = lock(&*OPTIONS.find(config.options)?).clone();
     if let Some(level) = options.log {
@@ -92,7 +92,7 @@ fn lock(options: &Mutex<Options>) -> MutexGuard<'_, Options> {
     options.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Changes what is behind a config.
+/// Changes the values behind a config.
 unsafe fn change(
     config: *mut LhttpConfig,
     change: impl FnOnce(&mut Options) -> Result<(), Failure>,

@@ -1,5 +1,5 @@
-//! The context of a callback: which one this thread is in, and what C can see of it. What C can do with it is in
-//! [`actions`].
+//! The context of a callback: which one this thread is in, and what C can read from it. [`actions`] has what C can do
+//! with it.
 
 mod actions;
 mod parts;
@@ -26,7 +26,7 @@ use crate::{
 /// `lhttp_context`, never made.
 pub(super) enum LhttpContext {}
 
-/// What a callback is given.
+/// The data of a callback.
 struct Call {
     handle: *mut LhttpContext,
     context: *mut Context<'static>,
@@ -36,18 +36,18 @@ struct Call {
 const BLOCK: usize = 1 << 20;
 
 thread_local! {
-    /// The call that this thread is in. Borrowed while one of our functions uses its context: a callback of the log, which
-    /// can run in the middle of that, finds it so.
+    /// The call that this thread is in. It is borrowed while one of our functions uses its context; a callback of the log
+    /// that runs during that finds it borrowed.
     static CURRENT: RefCell<Option<Call>> = const { RefCell::new(None) };
 
-    /// Texts that this call was given.
+    /// Texts that C got during this call.
     static TEXTS: RefCell<Texts> = const { RefCell::new(Texts::new()) };
 
-    /// The next number of a context on this thread, and the first that is not its own any more.
+    /// The next number for a context on this thread, and the end of this thread's numbers.
     static NUMBERS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
-/// Calls C with a handle to this context, which is good until the call returns and on this thread alone.
+/// Calls C with a handle to this context. The handle is valid on this thread, until the call returns.
 pub(super) fn enter(context: &mut Context<'_>, call: impl FnOnce(*mut LhttpContext)) {
     let handle = Kind::Context.handle(number());
     let context = ptr::from_mut(context).cast::<Context<'static>>();
@@ -77,7 +77,7 @@ fn number() -> usize {
     next
 }
 
-/// Uses the context that this thread is in, if the handle is the one to it.
+/// Uses the context that this thread is in, if it is the handle's.
 fn with<R>(
     handle: *const LhttpContext,
     use_it: impl for<'c> FnOnce(&mut Context<'c>) -> Result<R, Failure>,
@@ -87,9 +87,9 @@ fn with<R>(
         let mut current =
             current.try_borrow_mut().map_err(|_| failure("this context is in use, further up the stack"))?;
         match &mut *current {
-            // SAFETY: the context is borrowed by `enter` for as long as it is the current one, and nobody else uses it
-            // meanwhile: this thread is in C, and came from there through the borrow of CURRENT. Its lifetimes are no
-            // longer than it is used, for `use_it` can make nothing of `'static`.
+            // SAFETY: `enter` borrows the context for as long as it is the current one. Nothing else uses it: this thread
+            // came here from C, through the borrow of CURRENT. `use_it` cannot rely on `'static`, so it cannot keep
+            // anything of the context for longer.
             Some(call) if ptr::eq(call.handle, handle) => use_it(unsafe { &mut *call.context }),
             _ if handle.is_null() => Err(Failure::argument("context is NULL")),
             _ if Kind::Context.number(handle).is_none() => {
@@ -100,17 +100,17 @@ fn with<R>(
     })
 }
 
-/// Keeps a text for C until the callback returns.
+/// Copies a text for C, until the callback returns.
 fn keep(text: &str) -> *const c_char {
     TEXTS.with_borrow_mut(|texts| texts.keep(text))
 }
 
-/// The same; NULL if there is none.
+/// The same; NULL if there is no text.
 fn keep_or_null(text: Option<&str>) -> *const c_char {
     text.map_or(ptr::null(), keep)
 }
 
-/// Gives one header of several.
+/// Gives C one of several headers.
 unsafe fn put_header<'h>(
     header: Option<(&'h str, &'h str)>,
     name: *mut *const c_char,
@@ -208,7 +208,7 @@ unsafe extern "C" fn lhttp_context_handshake_header(
 /// `lhttp_release_callback`.
 pub(super) type LhttpReleaseCallback = Option<unsafe extern "C" fn(value: User)>;
 
-/// What C keeps with a connection.
+/// The pointer that C keeps with a connection.
 struct Kept {
     value: User,
     release: LhttpReleaseCallback,
@@ -217,7 +217,7 @@ struct Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         if let Some(release) = self.release {
-            // SAFETY: the host's function, with the value that it was given for, once.
+            // SAFETY: the host's function, called once, with its own value.
             callback::inside(|| unsafe { release(self.value) });
         }
     }

@@ -1,4 +1,5 @@
-//! What a client has polled, as C reads it: everything is kept until it is released, so that nothing that was given moves.
+//! Events that a client has polled, as C reads them. An event keeps everything until its release, so that C's pointers
+//! stay valid.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
@@ -63,7 +64,7 @@ impl Headers {
     }
 }
 
-/// What has come.
+/// The event itself.
 enum Content {
     None,
     Message(Message),
@@ -75,7 +76,7 @@ struct Part {
     body: Vec<u8>,
 }
 
-/// An event, and its texts with a NUL behind them.
+/// An event, with its texts as NUL-terminated copies.
 struct Kept {
     kind: c_int,
     content: Content,

@@ -50,11 +50,11 @@ unsafe impl Versioned for LhttpFilter {
     const SIZE_MIN: usize = offset_of!(Self, user) + size_of::<User>();
 }
 
-/// Calls a function of the host, if it is there.
+/// Calls a function of the host, unless it is NULL.
 pub(super) fn call(callback: LhttpCallback, user: User, context: &mut Context<'_>) {
     let Some(callback) = callback else { return };
-    // SAFETY: the host's function, with a handle to a context that is there until it returns; lhttp.h says on which
-    // threads it is called.
+    // SAFETY: the host's function, with a handle to a context that lives until the function returns. lhttp.h says on
+    // which threads it is called.
     context::enter(context, |handle| unsafe { callback(handle, user) });
 }
 
@@ -72,7 +72,7 @@ impl Processor for LhttpProcessor {
     }
 }
 
-/// A filter of C refuses with `lhttp_refuse`, as processors do, and not by what it returns.
+/// A C filter refuses with `lhttp_refuse`, as processors do, not by its return value.
 impl Filter for LhttpFilter {
     fn on_open(&self, context: &mut Context<'_>) -> Result<(), Refusal> {
         call(self.on_open, self.user, context);

@@ -1,5 +1,5 @@
-//! Handles: what C holds of the things that live here. A handle looks like a pointer and is a number that is never used
-//! again, so that a stale one, one of another kind and one that was made up are all told apart, and none is followed.
+//! Handles: C's references to the objects that live here. A handle looks like a pointer, but is a number that is never
+//! used again. So a stale handle, a handle of another kind and an invented one are all detected, and none is followed.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -10,7 +10,7 @@ use std::{
 
 use crate::ffi::status::{Failure, LhttpStatus};
 
-/// The low bits of a handle say of which kind it is.
+/// The low bits of a handle give its kind.
 const KIND_BITS: u32 = 3;
 
 /// One for each opaque type of `lhttp.h`; at most 7.
@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// The things of one kind that are open: `T` by handles of the opaque type `H`.
+/// The open objects of one kind: `T` by handles of the opaque type `H`.
 pub(super) struct Handles<H, T> {
     kind: Kind,
     table: RwLock<Table<T>>,
@@ -56,7 +56,7 @@ pub(super) struct Handles<H, T> {
 }
 
 struct Table<T> {
-    /// How many there have been.
+    /// How many there have been so far.
     count: usize,
     open: BTreeMap<usize, Arc<T>>,
 }
@@ -72,7 +72,7 @@ impl<H, T> Handles<H, T> {
         loop {
             table.count = table.count.wrapping_add(1);
             let handle: *mut H = self.kind.handle(table.count);
-            // Where a pointer has 32 bits the numbers come round, within half a billion handles.
+            // With pointers of 32 bits the numbers wrap around, within half a billion handles.
             if let Entry::Vacant(place) = table.open.entry(handle.addr()) {
                 place.insert(Arc::new(value));
                 return handle;
@@ -80,7 +80,7 @@ impl<H, T> Handles<H, T> {
         }
     }
 
-    /// What is open under this handle. It stays alive for as long as the caller uses it, whoever closes it meanwhile.
+    /// The object of this handle. It stays alive while the caller uses it, even if another thread closes the handle.
     ///
     /// # Errors
     /// NULL, closed, or not a handle of this kind.
@@ -89,7 +89,7 @@ impl<H, T> Handles<H, T> {
         table.open.get(&handle.addr()).cloned().ok_or_else(|| self.missing(&table, handle))
     }
 
-    /// Closes the handle: of several that try, one succeeds.
+    /// Closes the handle. If several threads try, one succeeds.
     ///
     /// # Errors
     /// As [`Handles::find`].
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_good_until_it_is_closed_and_never_again() {
+    fn a_handle_is_valid_until_it_is_closed_and_never_again() {
         static HANDLES: Handles<Opaque, u32> = Handles::new(Kind::Server);
         let (one, two) = (HANDLES.add(1), HANDLES.add(2));
         assert_eq!((*HANDLES.find(one).unwrap(), *HANDLES.find(two).unwrap()), (1, 2));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_was_a_handle_is_told_apart() {
+    fn an_invented_handle_is_detected() {
         let (servers, clients) = (Handles::<Opaque, ()>::new(Kind::Server), Handles::<Opaque, ()>::new(Kind::Client));
         let server = servers.add(());
         let made_up = [ptr::null_mut(), clients.add(()), &raw mut *Box::new(Opaque), server.wrapping_byte_add(8)];

@@ -1,6 +1,6 @@
-//! Reading what C points to. Each function takes the argument's name for its sentence, and is `unsafe` in the same way:
-//! a pointer that is neither NULL nor misaligned must point to what its type says, which nobody but the caller can know
-//! (`lhttp.h` says so), and what is borrowed from it must stay as it is for as long as it is used.
+//! Reads through C's pointers. Each function takes the argument's name for its sentence, and is `unsafe` for the same
+//! reason. A pointer that is neither NULL nor misaligned must point to a value of its type; only the caller can know that
+//! (`lhttp.h` says so). A borrowed value must not change while it is used.
 
 use std::{
     ffi::{CStr, c_char, c_void},
@@ -25,7 +25,7 @@ pub(super) unsafe fn text<'a>(name: &str, text: *const c_char) -> Result<&'a str
     text.to_str().map_err(|_| Failure::argument(format!("{name} is not UTF-8: {:?}", text.to_string_lossy())))
 }
 
-/// The same; NULL is none.
+/// The same; NULL gives `None`.
 pub(super) unsafe fn optional_text<'a>(name: &str, given: *const c_char) -> Result<Option<&'a str>, Failure> {
     if given.is_null() {
         return Ok(None);
@@ -34,7 +34,7 @@ pub(super) unsafe fn optional_text<'a>(name: &str, given: *const c_char) -> Resu
     unsafe { text(name, given) }.map(Some)
 }
 
-/// `len` bytes; the pointer may be NULL if there are none.
+/// `len` bytes; the pointer may be NULL if `len` is 0.
 pub(super) unsafe fn bytes<'a>(name: &str, data: *const c_void, len: usize) -> Result<&'a [u8], Failure> {
     if len == 0 {
         return Ok(&[]);
@@ -43,11 +43,11 @@ pub(super) unsafe fn bytes<'a>(name: &str, data: *const c_void, len: usize) -> R
     if isize::try_from(len).is_err() {
         return Err(Failure::argument(format!("{name} cannot have {len} bytes")));
     }
-    // SAFETY: not NULL, no longer than memory can be, and the caller gives as many bytes.
+    // SAFETY: not NULL, not longer than an object can be, and the caller gives as many bytes.
     Ok(unsafe { slice::from_raw_parts(data.cast::<u8>(), len) })
 }
 
-/// Headers up to the one whose name is NULL; NULL is none.
+/// Headers up to the one whose name is NULL; NULL means no headers.
 pub(super) unsafe fn headers<'a>(first: *const LhttpHeader) -> Result<Vec<(&'a str, &'a str)>, Failure> {
     let mut headers = Vec::new();
     if first.is_null() {
@@ -85,16 +85,16 @@ pub(super) unsafe fn message(
     Ok(message)
 }
 
-/// Checks a place that a result is to go to, before anything is done for it.
+/// Checks the pointer for a result before the function does anything.
 pub(super) fn check_out<T>(name: &str, place: *mut T) -> Result<(), Failure> {
     check_pointer(name, place)
 }
 
-/// Puts a result where the caller wants it, whatever was there before.
+/// Writes a result through the caller's pointer.
 pub(super) unsafe fn put<T>(name: &str, place: *mut T, value: T) -> Result<(), Failure> {
     check_pointer(name, place)?;
-    // SAFETY: neither NULL nor misaligned, and the caller gives a place for a value of this type. What was there is not
-    // looked at, so it may be anything.
+    // SAFETY: neither NULL nor misaligned, and the caller gives a place for a value of this type. The old value is not
+    // read, so it may be anything.
     unsafe { place.write(value) };
     Ok(())
 }
@@ -123,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_with_its_name() {
+    fn an_argument_that_cannot_be_read_is_refused_with_its_name() {
         let numbers = [0u64; 2];
         let odd = numbers.as_ptr().cast::<u8>().wrapping_add(1);
-        // SAFETY: what is refused is not read, and the rest are literals.
+        // SAFETY: refused pointers are not read, and the rest are literals.
         unsafe {
             assert_eq!(sentence(text("name", ptr::null())), "name is NULL");
             assert_eq!(sentence(text("name", c"a\xff".as_ptr())), "name is not UTF-8: \"a\u{fffd}\"");
@@ -146,7 +146,7 @@ mod tests {
         let end = LhttpHeader { name: ptr::null(), value: ptr::null() };
         let two = [header(c"a", c"1".as_ptr()), header(c"b", c"".as_ptr()), end];
         let endless = vec![header(c"a", c"1".as_ptr()); Config::HEADERS_CEILING + 1];
-        // SAFETY: the arrays are longer than what is read of them.
+        // SAFETY: the arrays are longer than the part that is read.
         unsafe {
             assert_eq!(headers(two.as_ptr()).unwrap(), [("a", "1"), ("b", "")]);
             assert_eq!(headers(ptr::null()).unwrap(), []);

@@ -1,7 +1,7 @@
-//! The log of the process, line by line to a callback.
+//! Sends the log of the process to a callback, line by line.
 //!
-//! The host's function is called on the thread that has something to say, which may be a core's, and by one thread at a
-//! time: whoever embeds the server must not block in it, as lhttp.h says. `lhttpd` has a queue of its own instead.
+//! The host's function runs on the thread that logs, which may be a core's, and on one thread at a time. So it must not
+//! block, as lhttp.h says. `lhttpd` has a queue of its own instead.
 
 use std::{
     cell::Cell,
@@ -21,10 +21,10 @@ use crate::ffi::{
 pub(super) type LhttpLogCallback =
     Option<unsafe extern "C" fn(level: c_int, target: *const c_char, line: *const c_char, user: User)>;
 
-/// Where lines go. Held during a call, so that lines come one by one, and none comes once it was changed.
+/// The callback for lines. It is locked during a call: lines come one by one, and no line comes after a change.
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
-/// Whether this process logs here.
+/// Set if this process logs here.
 static IS_OURS: OnceLock<bool> = OnceLock::new();
 
 static LOGGER: Logger = Logger;
@@ -47,7 +47,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // What the callback itself causes would wait for it for ever.
+        // A line that the callback itself causes would wait for the callback for ever.
         if IN_LINE.get() {
             return;
         }
@@ -65,7 +65,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// What clients, neighbours and backends have named begins no line of its own and commands no terminal.
+/// Text from clients, neighbours and backends cannot begin a line or command a terminal.
 fn one_line(text: &str) -> String {
     let escaped =
         |char: char| if matches!(char, ' '..='~') { char.to_string() } else { char.escape_debug().to_string() };
@@ -85,7 +85,7 @@ extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: User) ->
             let sentence = "the program has a logger of its own, of Rust's crate log, which gets the lines";
             return Err(Failure::new(LhttpStatus::ERROR_SYSTEM, sentence));
         }
-        // Locked until both are set, so that of two threads one sets both.
+        // Locked until both are set, so that one of two threads sets both.
         let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
         *sink = callback.map(|callback| Sink { callback, user });
         log::set_max_level(if callback.is_some() { filter } else { LevelFilter::Off });
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_one_line_whatever_is_in_it() {
+    fn a_record_with_any_text_is_one_line() {
         let line = one_line("channel \"grüße\"\r\n[forged]\u{1b}[2J\u{2028}\u{202e}\\");
         assert_eq!(line, "channel \"grüße\"\\r\\n[forged]\\u{1b}[2J\\u{2028}\\u{202e}\\");
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-/// NUL-terminated, without the NULs that it has: one of them would hide what follows it.
+/// Makes a NUL-terminated text and drops the NULs inside: such a NUL would hide the rest of the text.
 pub(super) fn text(text: impl Into<String>) -> CString {
     let mut bytes = text.into().into_bytes();
     bytes.retain(|&byte| byte != 0);

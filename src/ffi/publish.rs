@@ -1,4 +1,4 @@
-//! What C gives to be published.
+//! The arguments of a publish from C.
 
 use std::ffi::{c_char, c_void};
 
@@ -7,7 +7,7 @@ use crate::ffi::{
     status::Failure,
 };
 
-/// What is to be published.
+/// A message from C to publish.
 pub(super) struct Publish<'a> {
     pub(super) channels: Vec<&'a str>,
     pub(super) command: &'a str,

@@ -30,9 +30,9 @@ pub(super) struct Running {
     port: u16,
     /// Where it listens, for the log.
     places: String,
-    /// One for all threads, so that what one of them publishes behind another arrives behind it.
+    /// One publisher for all threads: if one thread publishes after another, its message also arrives after the other's.
     publisher: Publisher,
-    /// Taken by whoever stops it.
+    /// The thread that stops the server takes it.
     handle: Mutex<Option<Handle>>,
 }
 

@@ -1,12 +1,12 @@
-//! Signals are the host program's: the threads that we start take none.
+//! Signals belong to the host program: the threads that we start take none.
 //!
-//! A Rust program ignores SIGPIPE from its start, a C program does not, and a core that writes to a connection whose peer
-//! is gone would kill it. And a signal that the host waits for must not go to a thread that knows nothing of it.
+//! A Rust program ignores SIGPIPE from its start, but a C program does not. A core that writes to a connection whose peer
+//! is gone would kill it. Also, a signal that the host waits for must not go to one of our threads.
 
 use std::{mem::MaybeUninit, ptr};
 
-/// What a thread brings upon itself, and what a profiler wants of every thread: never blocked, for the host's handlers for
-/// them are to work everywhere.
+/// Signals that a thread causes itself, and those that a profiler sends to every thread. They are never blocked, so that
+/// the host's handlers work everywhere.
 const OF_ANY_THREAD: [i32; 8] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -24,7 +24,7 @@ pub(super) fn blocked<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// Puts the mask of before back, also behind a panic.
+/// Restores the old mask, also after a panic.
 struct Blocked(libc::sigset_t);
 
 impl Blocked {
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_started_inside_takes_no_signal_and_the_starter_does_again() {
+    fn a_thread_that_is_started_inside_takes_no_signals_and_the_starter_takes_them_again() {
         let before = mask();
         let bit = |signal: i32| 1u64 << (signal - 1);
         assert_eq!(before & (bit(libc::SIGPIPE) | bit(libc::SIGSEGV)), 0);

@@ -10,18 +10,18 @@ use crate::ffi::{
     status::{Failure, LhttpStatus},
 };
 
-/// A size that no version will reach: a larger one was never filled.
+/// A size that no version will reach: a larger value is uninitialized memory.
 const SIZE_MAX: usize = 1024;
 
 /// A struct of `lhttp.h` whose first field is its size in the program's version of it. New fields go behind the others,
-/// and mean by zero what was before there were any.
+/// and zero in a new field means the behaviour before it existed.
 ///
 /// # Safety
 /// It is `repr(C)`, begins with a `usize`, has no padding, a multiple of its alignment cuts none of its fields in two, and it
 /// is valid when all its bytes are zero and when its fields
 /// have any value that C can give to them.
 pub(super) unsafe trait Versioned: Copy {
-    /// What a sentence calls it.
+    /// Its name in a sentence.
     const NAME: &'static str;
     /// The size of the first version: no program has a smaller one.
     const SIZE_MIN: usize;
@@ -36,7 +36,7 @@ pub(super) unsafe fn read<T: Versioned>(given: *const T) -> Result<T, Failure> {
     // SAFETY: neither NULL nor misaligned, and every version begins with its size.
     let size = unsafe { given.cast::<usize>().read() };
     check_size::<T>(size)?;
-    // SAFETY: the program's struct has as many bytes, by its own word.
+    // SAFETY: the program's struct has as many bytes, as its size says.
     let bytes = unsafe { input::bytes(T::NAME, given.cast(), size) }?;
     let (known, unknown) = bytes.split_at(size.min(mem::size_of::<T>()));
     if unknown.iter().any(|&byte| byte != 0) {

@@ -1,4 +1,4 @@
-//! What a call gives back: a status, a sentence for people, and never a panic.
+//! The result of a call: a status, a sentence for people, and never a panic.
 
 use std::{
     any::Any,
@@ -38,7 +38,7 @@ impl LhttpStatus {
     pub(super) const NOTHING: Self = Self(15);
     pub(super) const ERROR_FORKED: Self = Self(16);
 
-    /// What `lhttp_strerror` says.
+    /// The texts of `lhttp_strerror`.
     pub(super) fn meaning(self) -> &'static CStr {
         match self {
             Self::OK => c"it worked",
@@ -63,12 +63,12 @@ impl LhttpStatus {
     }
 }
 
-/// Why a call does not do what it was called for.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) status: LhttpStatus,
     pub(super) sentence: String,
-    /// What the server has said, or lhttp before it.
+    /// The refusal, by the server or by lhttp itself.
     refusal: Option<Refusal>,
 }
 
@@ -127,8 +127,8 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// What every exported function that gives a status is: it runs `body`, unless this is a forked child, keeps why it failed
-/// for `lhttp_last_error`, and stops a panic.
+/// Wraps every exported function that gives a status: runs `body` unless this is a forked child, keeps its failure for
+/// `lhttp_last_error`, and stops a panic.
 pub(super) fn guard(body: impl FnOnce() -> Result<(), Failure>) -> LhttpStatus {
     guard_status(|| body().map(|()| LhttpStatus::OK))
 }
@@ -138,7 +138,7 @@ pub(super) fn guard_status(body: impl FnOnce() -> Result<LhttpStatus, Failure>) 
     run(body).unwrap_or_else(|status| status)
 }
 
-/// The same for a function that gives something else: `failed` if it cannot.
+/// The same for a function with another result: it gives `failed` if it fails.
 pub(super) fn guard_or<T>(failed: T, body: impl FnOnce() -> Result<T, Failure>) -> T {
     run(body).unwrap_or(failed)
 }
@@ -153,7 +153,8 @@ fn run<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, LhttpStatus> {
 }
 
 fn caught<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, LhttpStatus> {
-    // What a panic leaves half done is behind locks that are taken again in spite of it, and checked by their users.
+    // State that a panic leaves half done is behind locks. Their users take them in spite of the poison, and check the
+    // state.
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(failure)) => failure,
@@ -188,7 +189,7 @@ thread_local! {
 fn keep(failure: Failure) {
     let (code, reason) = failure.refusal.as_ref().map_or((0, ""), |refusal| (refusal.code(), refusal.reason()));
     let kept = Last { reason: output::text(reason), code, sentence: output::text(failure.sentence) };
-    // A thread that is ending keeps nothing any more.
+    // A thread that is ending cannot keep it any more.
     let _ = LAST.try_with(|last| last.replace(kept));
 }
 
@@ -197,12 +198,12 @@ pub(super) fn last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().sentence.as_ptr()).unwrap_or(c"".as_ptr())
 }
 
-/// The code of the refusal that it was; 0 if it was none.
+/// The code, if the failure was a refusal; else 0.
 pub(super) fn last_code() -> u16 {
     LAST.try_with(|last| last.borrow().code).unwrap_or(0)
 }
 
-/// The word of the refusal that it was; empty if it was none.
+/// The word, if the failure was a refusal; else empty.
 pub(super) fn last_reason() -> *const c_char {
     LAST.try_with(|last| last.borrow().reason.as_ptr()).unwrap_or(c"".as_ptr())
 }
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
 
     fn last() -> String {
-        // SAFETY: it is NUL-terminated, and nothing fails on this thread meanwhile.
+        // SAFETY: the text is NUL-terminated, and nothing else fails on this thread while it is read.
         unsafe { CStr::from_ptr(last_error()) }.to_str().unwrap().to_owned()
     }
 
@@ -220,7 +221,7 @@ mod tests {
     fn a_refusal_keeps_its_code_and_its_word() {
         std::thread::spawn(|| {
             assert_eq!(guard(|| Err(Refusal::new(403, "forbidden", "not this").into())), LhttpStatus::ERROR_REFUSED);
-            // SAFETY: it is NUL-terminated, and nothing fails on this thread meanwhile.
+            // SAFETY: the text is NUL-terminated, and nothing else fails on this thread while it is read.
             let reason = || unsafe { CStr::from_ptr(last_reason()) };
             assert_eq!((last().as_str(), last_code(), reason()), ("403 forbidden: not this", 403, c"forbidden"));
             assert_eq!(guard(|| Err(ClientError::TimedOut.into())), LhttpStatus::ERROR_TIMED_OUT);

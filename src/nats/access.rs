@@ -11,7 +11,7 @@ use crate::config::{Config, Login};
 
 use super::secrets::{Secrets, TlsFiles, lock};
 
-/// The part of the configuration that is about connecting to NATS.
+/// The configuration of the connection to NATS.
 #[derive(Debug)]
 pub(crate) struct Access {
     pub(super) addresses: Vec<String>,
@@ -34,7 +34,7 @@ impl Access {
         let login = config.nats_login()?;
         let secrets = Secrets::read(login.as_ref())?;
         let is_tls = servers.iter().any(|server| server.is_tls);
-        // For all servers, including advertised ones.
+        // TLS for all servers, including advertised ones.
         let tls = TlsFiles::read(config, is_tls)?;
         let addresses = servers.into_iter().map(|server| server.address).collect();
         let is_rotated = AtomicBool::new(false);
@@ -51,7 +51,7 @@ impl Access {
     /// files have changed.
     ///
     /// # Errors
-    /// As [`Access::read`]; what was read before stays.
+    /// As [`Access::read`]; the last contents stay in use.
     pub(crate) fn reread(&self) -> Result<Vec<&'static str>, String> {
         let secrets = Secrets::read(self.login.as_ref())?;
         let mut changed = self.tls.reread()?;
@@ -67,7 +67,7 @@ impl Access {
         Ok(changed)
     }
 
-    /// Whether the files have changed since the connection was made.
+    /// True if the files have changed since the connection was made.
     pub(super) fn is_rotated(&self) -> bool {
         self.is_rotated.load(Ordering::Relaxed)
     }
@@ -81,7 +81,7 @@ impl Access {
         let mut kept = lock(&self.secrets);
         match Secrets::read(self.login.as_ref()) {
             Ok(secrets) => *kept = secrets,
-            Err(reason) => log::warn!("NATS: {reason}; what was read before is used"),
+            Err(reason) => log::warn!("NATS: {reason}; the last usable files stay in use"),
         }
         kept.auth(nonce).map_err(AuthError::new)
     }

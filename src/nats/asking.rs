@@ -1,4 +1,4 @@
-//! Takes the cores' interest in, and asks the server for the subscriptions that follow from it.
+//! Takes in the cores' interest, and asks the server for the subscriptions that it needs.
 
 use tokio::time::{Duration, Instant};
 

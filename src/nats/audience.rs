@@ -28,7 +28,8 @@ pub(super) enum Audience<'t> {
 }
 
 impl Table {
-    /// The receivers of a message. A connection that is leaving goes on bringing what the next one was not asked for yet.
+    /// The receivers of a message. A connection that is leaving still brings messages of subscriptions that the next one
+    /// was not asked for yet.
     pub(super) fn target<'t>(&'t self, sid: u64, channel: &'t [u8], is_leaving: bool) -> Target<'t> {
         if channel::is_system(channel) {
             return Target::Unwanted;
@@ -58,7 +59,7 @@ impl Table {
     }
 }
 
-/// Whether a subject is a channel that clients may know.
+/// True if a subject is a channel that clients may know.
 fn is_channel(subject: &[u8]) -> bool {
     simdutf8::basic::from_utf8(subject).is_ok() && channel::check_publish(subject).is_ok()
 }

@@ -14,8 +14,9 @@ use crate::engine::{
 
 /// Lanes that channels are assigned to.
 const LANES: usize = 1024;
-/// This part of `nats-buffer` is never dropped. More may be in use than the backlog can free: the batch that is being
-/// published, and those that cores send meanwhile; for their sake it would drop everything, whichever channel it is of.
+/// This part of `nats-buffer` is never dropped. The backlog cannot free all memory that is in use: one batch is being
+/// published, and cores send more at the same time. Without this part it would drop the messages of all channels to make
+/// room for them.
 const KEPT_PART: usize = 8;
 
 /// Batches of publishes.
@@ -58,8 +59,8 @@ impl Backlog {
         Self { batches: VecDeque::new(), front: 0, lanes, bytes: 0, hasher: RandomState::default() }
     }
 
-    /// Takes in the batches that the cores have sent, and drops messages that do not fit. A core does this as well when the
-    /// bridge is behind.
+    /// Takes in the batches that the cores have sent, and drops messages that do not fit. If the bridge is behind, a core
+    /// does this too.
     pub(super) fn gather(&mut self, uplink: &Uplink) {
         // Take all batches first: those that stay in the uplink count, and would push out messages here.
         for _ in 0..uplink.waiting() {
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_backlog_cannot_free_does_not_push_out_everything() {
+    fn memory_that_the_backlog_cannot_free_does_not_push_out_everything() {
         const LIMIT: usize = 64 * 1024;
         let (uplink, mut backlog) = (Uplink::new(LIMIT, |_| {}), Backlog::new());
         let floods: Vec<String> = (0..40).map(|number| format!("flood.{number}")).collect();
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_and_what_is_dropped_is_all_there_was_in_order() {
+    fn messages_taken_out_and_messages_dropped_are_all_messages_in_order() {
         let seed = rand::random::<u64>();
         println!("seed {seed}");
         let mut next = seed;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::random::random;
 
-/// How long a server that has failed is not the first choice.
+/// For this time after its failure a server comes behind the others.
 const SHUNNED_FOR: Duration = Duration::from_secs(30);
 /// The most advertised servers.
 const ADVERTISED_MAX: usize = 32;
@@ -109,7 +109,7 @@ impl Candidates {
     }
 }
 
-/// Whether advertised text may be an address: a server is not trusted with that.
+/// True if an advertised text can be an address: the bridge does not trust servers to advertise valid ones.
 fn is_address(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
     text.len() <= 255 && text.bytes().all(is_plain) && text.rsplit_once(':').is_some()

@@ -8,7 +8,7 @@ use memchr::memchr;
 pub(super) struct ClientLines {
     /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// Bytes that are missing of a payload.
+    /// Missing bytes of a payload.
     payload: usize,
     /// Complete messages so far.
     published: u64,
@@ -63,7 +63,7 @@ impl ClientLines {
         }
     }
 
-    /// Whether all commands so far are complete.
+    /// True if all commands so far are complete.
     pub(super) fn is_between(&self) -> bool {
         self.payload == 0 && self.line.is_empty()
     }

@@ -1,4 +1,5 @@
-//! The bridge's own commands on a connection, `SUB`, `UNSUB`, `PING` and `PONG`, and what the server's answers belong to.
+//! The bridge's own commands on a connection, `SUB`, `UNSUB`, `PING` and `PONG`, and the questions that the server's
+//! answers belong to.
 //!
 //! The server answers each `PING` in order. An answer proves that everything before the `PING` has reached the server: a
 //! subscription is live, a message is not lost.
@@ -9,8 +10,8 @@ use tokio::time::Instant;
 
 /// The most bytes of commands that are written at once.
 const WRITTEN_BYTES: usize = 64 * 1024;
-/// Commands that are not written or not answered. Past it the server is given no more interest; it answers so many within
-/// some milliseconds.
+/// The most commands that are not written or not answered. Past it the server gets no more interest; it answers so many
+/// within some milliseconds.
 const COMMANDS_MAX: usize = 4096;
 
 /// A command of the bridge.
@@ -26,7 +27,7 @@ pub(super) enum Command {
     Pong,
 }
 
-/// What the answer to a `PING` confirms.
+/// The meaning of the answer to a `PING`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// The client has sent the `PING` for itself.
@@ -55,7 +56,7 @@ pub(super) struct Commands {
     /// Commands that are not written.
     queue: VecDeque<Command>,
     unanswered: VecDeque<Unanswered>,
-    /// Since when the server owes an answer, or when it gave the last one while it owes more.
+    /// Since when the server owes an answer; if it owes several, when it gave the last one.
     owes_since: Option<Instant>,
 }
 
@@ -66,7 +67,7 @@ impl Commands {
             self.owes_since.get_or_insert_with(Instant::now);
         }
         if command == Command::Pong && self.queue.back() == Some(&command) {
-            return; // to a server that reads nothing, one answer is as good as many
+            return; // a server that reads nothing needs only one answer
         }
         self.queue.push_back(command);
     }
@@ -83,12 +84,12 @@ impl Commands {
         self.owes_since
     }
 
-    /// Whether the server has so much to answer that it is asked for nothing more.
+    /// True if the server owes so many answers that it must not be asked for more.
     pub(super) fn is_behind(&self) -> bool {
         self.queue.len() + self.unanswered.len() >= COMMANDS_MAX
     }
 
-    /// Whether commands wait to be written.
+    /// True if commands wait to be written.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -102,7 +103,7 @@ impl Commands {
         Some(answered)
     }
 
-    /// The subscription that the server's next error is about, if it is about one.
+    /// The subscription of the server's next error, if the error is about one.
     pub(super) fn subscription_asked_for(&self) -> Option<u64> {
         match self.unanswered.front()?.asked {
             Asked::Subscription(sid) => Some(sid),

@@ -1,5 +1,5 @@
-//! One connection to a NATS server: passes the client's commands on, with the bridge's own between them, and reads what the
-//! server sends.
+//! One connection to a NATS server: passes the client's commands on, with the bridge's own between them, and reads the
+//! server's lines.
 //!
 //! async-nats logs in and publishes. It hears nothing but the answers to its own `PING`s: its parser ends the connection, or
 //! panics, at messages that any other client of the server may publish. So the bridge itself subscribes and receives.
@@ -42,11 +42,11 @@ pub(super) struct Connection {
     /// Messages that the client had published on connections before.
     pub(super) published_before: u64,
     pub(super) commands: Commands,
-    /// What the server has sent and the bridge has not taken.
+    /// Bytes of the server that the bridge has not taken.
     pub(super) lines: ServerLines,
     /// The next connection takes over from this one.
     pub(super) is_leaving: bool,
-    /// When this connection has brought all that the next one does not; known once that is in use.
+    /// When this connection has brought everything that the next one does not; known once the next one is in use.
     pub(super) close_at: Option<Instant>,
     /// The server has announced that it will close its connections.
     pub(super) is_lame: bool,
@@ -59,7 +59,7 @@ pub(super) struct Connection {
     owed_to_client: usize,
 }
 
-/// What a connection has done.
+/// The outcome of a turn of a connection.
 #[derive(Debug)]
 pub(super) enum Activity {
     /// The server has sent something: see [`Connection::lines`].
@@ -98,7 +98,7 @@ impl Connection {
         self.owed_to_client += pongs * PONG.len();
     }
 
-    /// Makes the client connect anew, while this connection goes on receiving.
+    /// Makes the client connect again, while this connection goes on receiving.
     pub(super) fn leave(&mut self) {
         self.is_leaving = true;
         if let Some(client) = &self.client {
@@ -146,7 +146,7 @@ impl Connection {
         }
     }
 
-    /// Passes on what the client sends next, with the bridge's commands where the last one of the client ends.
+    /// Passes on the client's next bytes, and inserts the bridge's commands where the client's last command ends.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Activity>> {
         if let Err(error) = ready!(self.to_server.poll_write(&mut self.server, cx)) {
             return Poll::Ready(Err(Activity::Broken(error)));

@@ -24,7 +24,7 @@ use super::{
     server_lines::{ServerLine, ServerLines},
 };
 
-/// After this time without an answer the next server is tried as well.
+/// After this time without an answer the bridge also tries the next server.
 const STAGGER: Duration = Duration::from_millis(250);
 /// The longest time that one address may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub(super) struct Dialed {
     pub(super) url: String,
     pub(super) info: ServerInfo,
     pub(super) stream: Stream,
-    /// What the server has sent after its first line.
+    /// The server's bytes after its first line.
     pub(super) lines: ServerLines,
 }
 
@@ -106,7 +106,8 @@ async fn connect(access: &Access, address: &str) -> io::Result<(ServerInfo, Stre
 
 async fn greet(access: &Access, address: &str, stream: TcpStream) -> io::Result<(ServerInfo, Stream, ServerLines)> {
     stream.set_nodelay(true)?;
-    // Reset the connection at its end: what it still holds must not reach the server after messages of the next one.
+    // Reset the connection at its end: its unsent messages must not reach the server after messages of the next
+    // connection.
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     let mut stream = Stream::Plain(stream);
     if access.tls.is_first {
@@ -132,7 +133,7 @@ async fn greet(access: &Access, address: &str, stream: TcpStream) -> io::Result<
         lines.filled(len);
     };
     if matches!(stream, Stream::Plain(_)) && (access.tls.is_required || info.tls_required) {
-        // What followed the first line was not encrypted, so anybody may have sent it.
+        // The bytes after the first line were not encrypted, so anybody may have sent them.
         lines = ServerLines::default();
         stream = stream.secure(access, address).await?;
     }

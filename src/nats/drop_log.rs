@@ -1,10 +1,11 @@
-//! The log's lines about messages that were dropped while the connection is up, and about refusals: a line for each cause,
-//! and not for each event.
+//! The log's lines about messages that were dropped while the connection is up, and about refusals: one line for each
+//! cause, not for each event.
 
 use super::{lasting::Lasting, tally::When};
 
 impl Lasting {
-    /// How many messages for other nodes were dropped since the log last told it, with a channel of one of them.
+    /// The number of messages for other nodes that were dropped since the last line in the log, with a channel of one of
+    /// them.
     pub(super) fn take_publish_drops(&mut self, when: When) -> Option<(u64, Box<str>)> {
         self.publish_drops.set(self.uplink.dropped());
         let (count, some) = self.publish_drops.take(when)?;

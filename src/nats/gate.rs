@@ -1,7 +1,7 @@
 //! The gate: a listener on loopback that async-nats connects to, and the login behind it.
 //!
-//! The client gives itself a secret token as its name, which shows that it is this process's client: nobody else on this
-//! machine is let through to the server, where this node may be known by its certificate.
+//! The client gives itself a secret token as its name, which proves that it is this process's client. No other program on
+//! this machine gets through to the server, which may know this node by its certificate.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use super::{
     server_lines::ServerLine,
 };
 
-/// How long the client may take to log in, and the server to answer.
+/// The time limit for the client's login, and for the server's answer.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most bytes of the client's login, which may hold a JWT.
 const CONNECT_BYTES_MAX: usize = 64 * 1024;
@@ -48,7 +48,7 @@ impl Gate {
     /// The address that the client connects to.
     ///
     /// # Errors
-    /// The system does not tell.
+    /// The system does not report it.
     pub(super) fn url(&self) -> io::Result<String> {
         Ok(format!("nats://{}", self.listener.local_addr()?))
     }
@@ -80,11 +80,11 @@ pub(super) struct Login {
     pub(super) advertised: Vec<String>,
 }
 
-/// What came of a login.
+/// The outcome of a login.
 pub(super) enum LoginOutcome {
     /// The server has let the client in. The client still waits for its `PONG`.
     In(Box<Dialed>, TcpStream),
-    /// Somebody else has connected to the gate.
+    /// Another program has connected to the gate.
     Stranger,
     /// No server let the client in, for this reason.
     Failed(String),

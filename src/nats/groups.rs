@@ -21,7 +21,7 @@ pub(super) struct Groups {
     /// The patterns of the wide subscriptions, by their numbers.
     pub(super) wides: HashMap<u64, Arc<str>, RandomState>,
     pub(super) everything: Wide,
-    /// How many names are patterns.
+    /// The number of names that are patterns.
     patterns: usize,
     /// A bit for each core that has wanted a pattern.
     pattern_cores: u64,
@@ -95,7 +95,7 @@ impl Groups {
         self.join(name, kind, cores);
     }
 
-    /// One more core wants this name.
+    /// Notes that one more core wants this name.
     pub(super) fn join(&mut self, name: &str, kind: Kind, cores: u64) {
         if kind == Kind::Pattern {
             self.pattern_cores |= cores;
@@ -137,7 +137,7 @@ impl Groups {
         }
     }
 
-    /// Whether a wide subscription brings this name.
+    /// True if a wide subscription brings this name.
     pub(super) fn wideness(&self, name: &str) -> Wideness {
         let group = pattern_of(name).and_then(|pattern| self.groups.get(pattern.as_str()));
         match (self.everything.wideness(), group.map_or(Wideness::None, |group| group.wide.wideness())) {
@@ -146,7 +146,7 @@ impl Groups {
         }
     }
 
-    /// Whether NATS was asked for a wide subscription and has not answered.
+    /// True if NATS was asked for a wide subscription and has not answered.
     pub(super) fn is_asking(&self) -> bool {
         let mut of_groups = self.wides.values().filter_map(|pattern| Some(self.groups.get(pattern)?.wide));
         matches!(self.everything, Wide::Asked(_)) || of_groups.any(|wide| matches!(wide, Wide::Asked(_)))

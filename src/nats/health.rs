@@ -1,5 +1,5 @@
-//! The health of the connection: up, down, or silent. Tells clients when not to wait for other nodes, counts messages that
-//! may be lost, and logs the changes.
+//! The health of the connection: up, down, or silent. Tells clients when they need not wait for other nodes, counts
+//! messages that may be lost, and logs changes.
 
 use tokio::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest time between two questions to the server, so that a node that only listens detects a lost connection.
 const ASKED_EVERY: Duration = Duration::from_secs(3);
-/// The longest time between two looks: messages are confirmed and the log is written so often.
+/// The longest time between two looks: the bridge confirms messages and writes the log at least this often.
 const TICK: Duration = Duration::from_millis(500);
 /// The longest time between two looks at a server that owes an answer.
 const TICK_WHILE_OWED: Duration = Duration::from_millis(125);
@@ -20,7 +20,7 @@ const TICK_WHILE_OWED: Duration = Duration::from_millis(125);
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Task<'_> {
-    /// Looks at the connection and does what has become due.
+    /// Looks at the connection, and does the work that is due.
     pub(super) fn look(&mut self, now: Instant) {
         self.look_at = now + TICK;
         if let Phase::Up(up) = &self.phase

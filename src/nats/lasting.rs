@@ -1,4 +1,4 @@
-//! The bridge's state that outlives a client: should the client end, the next one begins with it.
+//! The bridge's state that outlives a client: if the client ends, the next one begins with this state.
 
 use std::sync::{
     Arc,
@@ -27,9 +27,9 @@ const PUBLISH_BYTES_MIN: usize = 1024;
 /// and more of nats-server.
 const BUDGET_BYTES_PER_NAME: u64 = 2 * 1024;
 
-/// What [`Lasting`] is made of, with the cores' link to the bridge.
+/// The parts of [`Lasting`], with the cores' link to the bridge.
 pub(crate) struct Prepared {
-    /// For a reload, which has the files read again.
+    /// For a reload, which makes the bridge read the files again.
     pub(crate) access: Arc<Access>,
     pub(crate) uplink: Uplink,
     pub(super) wake: Arc<Notify>,
@@ -131,7 +131,7 @@ impl Lasting {
         self.publisher.begin();
     }
 
-    /// The client has ended. Subscribers must not wait for what no client brings.
+    /// The client has ended. Subscribers must not wait, because no client brings them anything.
     pub(super) fn client_has_ended(&mut self) {
         self.table.forget_told();
         self.duplicates = None;

@@ -1,4 +1,4 @@
-//! What a server sends, line by line: messages go to the cores, answers and refusals to the table.
+//! Takes a server's lines in: messages go to the cores, answers and refusals to the table.
 
 use std::io;
 
@@ -25,7 +25,7 @@ struct Receiver<'t> {
     news: News,
 }
 
-/// What the task has to do about lines that were taken in.
+/// The task's work after lines were taken in.
 #[derive(Default)]
 struct News {
     /// Answers to pass on to the client.
@@ -41,7 +41,7 @@ struct News {
 }
 
 impl Task<'_> {
-    /// Takes in what a connection has received. Closes the connection if that is not NATS.
+    /// Takes in the lines that a connection has received. Closes the connection if they are not NATS.
     pub(super) fn receive(&mut self, at: usize) {
         let payload_bytes_max = self.lasting.to_cores.payload_bytes_max();
         let Connection { lines, commands, published_before, is_leaving, .. } = &mut self.connections[at];

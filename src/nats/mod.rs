@@ -10,10 +10,11 @@
 //!                                             └──────────┘
 //! ```
 //!
-//! One task owns all of it as plain data (`lasting`, `task`). Its loop (`run`) waits for an event: a connection has sent or
-//! received, the cores have sent something, the client has news, a login has ended, something is due. Logins and dials are
-//! tasks of their own that give the loop their result; the client is not ours. A lock is only where another thread takes
-//! part: a core may sort the backlog, a reload reads the login's files again. What the client's callbacks write is atomics.
+//! One task owns all of it as plain data (`lasting`, `task`). Its loop (`run`) waits for an event: a connection has sent
+//! or received, the cores have sent something, the client has news, a login has ended, or some work is due. Logins and
+//! dials are tasks of their own that give the loop their result; the client is not ours. There is a lock only where
+//! another thread takes part: a core may sort the backlog, and a reload reads the login's files again.
+//! The client's callbacks write atomics.
 //!
 //! - async-nats logs in and publishes. It hears nothing but the answers to its own `PING`s: its parser ends connections, or
 //!   panics, at messages that any other client of the server may send.

@@ -13,12 +13,12 @@ use super::{
 
 /// How often a move is tried while the old server is still there.
 const MOVE_EVERY: Duration = Duration::from_secs(1);
-/// How long the old server may take to confirm everything that it was given.
+/// The time limit for the old server to confirm all messages.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the old server is asked whether it has everything.
 const ARRIVAL_TICK: Duration = Duration::from_millis(5);
-/// How long two connections both receive, once the new one has confirmed all subscriptions. By then the old one has brought
-/// what other servers of the cluster had sent there.
+/// How long two connections both receive, once the new one has confirmed all subscriptions. By then the old one has
+/// brought all messages that other servers of the cluster had sent to its server.
 const OVERLAP: Duration = Duration::from_millis(250);
 
 impl Task<'_> {
@@ -45,7 +45,8 @@ impl Task<'_> {
         });
     }
 
-    /// The other server is dialed, or cannot be. From now on messages wait; the old connection goes on receiving.
+    /// The dial of the other server has succeeded or failed. From now on messages wait; the old connection goes on
+    /// receiving.
     pub(super) fn dialed(&mut self, dialed: Result<Box<Dialed>, String>, failures: Failures) {
         self.note_failures(failures);
         let Some(Moving::Dialing { is_first }) = self.moving else { return }; // the client has lost its connection since
@@ -74,7 +75,7 @@ impl Task<'_> {
         }
     }
 
-    /// Has the client leave the old connection as soon as the server has everything.
+    /// Makes the client leave the old connection as soon as the server has everything.
     pub(super) fn look_while_arriving(&mut self, until: Instant, now: Instant) {
         let Some(at) = self.current_index() else { return };
         if self.has_unconfirmed() && now < until {
@@ -94,7 +95,7 @@ impl Task<'_> {
             connection.close_at.get_or_insert(close_at);
         }
         if let Some(duplicates) = &mut self.lasting.duplicates {
-            // The new connection still brings what the old one has brought last.
+            // The new connection still brings the last messages of the old one.
             duplicates.ends_at.get_or_insert(close_at + OVERLAP);
         }
         if matches!(self.moving, Some(Moving::Left | Moving::Confirmed)) {
@@ -103,7 +104,7 @@ impl Task<'_> {
         }
     }
 
-    /// The client has another server: it may be given messages again.
+    /// The client has another server, so it may get messages again.
     pub(super) fn end_move(&mut self) {
         self.client_state.set_moving(false);
         self.moving = None;

@@ -1,4 +1,4 @@
-//! What the server has confirmed, and what the cores were told of it.
+//! What the server has confirmed, and what the cores know of that.
 
 /// The progress of what the bridge sends.
 #[derive(Debug, Default)]

@@ -22,7 +22,7 @@ use crate::{
 
 use super::{backlog::Backlog, client_room::WithClient, reconnect::ClientState};
 
-/// How long to wait for the client to take some of them. It does not tell when it has.
+/// How long to wait for the client to take some of them. The client does not report when it has.
 const CLIENT_WAIT: Duration = Duration::from_millis(1);
 
 /// Takes batches from the uplink and gives them to the client.
@@ -87,7 +87,7 @@ impl Publisher {
         self.gather();
     }
 
-    /// Takes in what the cores have sent, if it is much, and drops what does not fit.
+    /// Takes in the cores' batches if they are large, and drops messages that do not fit.
     fn gather(&mut self) {
         if self.uplink.is_filling() {
             lock(&self.backlog).gather(&self.uplink);
@@ -115,7 +115,7 @@ impl Publisher {
         });
     }
 
-    /// Whether a batch is loaded.
+    /// True if a batch is loaded.
     pub(super) fn has_batch(&self) -> bool {
         self.batch.is_some()
     }
@@ -125,8 +125,8 @@ impl Publisher {
         self.retry_at
     }
 
-    /// Gives the loaded batch to the client, and more batches while it may be given some. May be dropped at any time, and
-    /// goes on where it was when called again.
+    /// Gives the loaded batch to the client, and more batches while the client may get them. May be dropped at any time,
+    /// and goes on where it was when called again.
     pub(super) async fn publish(&mut self, client: &Client, state: &ClientState) {
         while self.batch.is_some() {
             self.publish_batch(client).await;
@@ -147,7 +147,7 @@ impl Publisher {
             if let Item::Publish { channels, frame } = item {
                 let payload = bytes.slice_ref(frame::payload(frame));
                 for name in relay::names(channels).skip(batch.channels_done) {
-                    // Other nodes do not deliver system channels, and nobody else needs them.
+                    // Other nodes do not deliver system channels, and no other program needs them.
                     if !channel::is_system(name)
                         && let Ok(subject) = Subject::from_utf8(match &self.prefix {
                             Some(prefix) => Bytes::from([prefix.as_bytes(), name].concat()),

@@ -1,4 +1,4 @@
-//! Random numbers that need not be secret from anybody who sees them.
+//! Random numbers that need not be secret.
 
 use std::{
     collections::hash_map::RandomState,

@@ -1,8 +1,9 @@
 //! The async-nats client: when it reconnects, whether it is connected, and how many messages it has taken.
 //!
-//! The client's events cannot be relied on, since it drops them in a burst. Two things can: it asks for a delay before each
-//! attempt to connect, in the task that has just found the connection broken, and it counts its connections. It takes no
-//! messages in between, so those that it had taken by then are exactly those that may be lost.
+//! The bridge cannot rely on the client's events, because the client drops some in a burst. It can rely on two things: it
+//! asks for a delay before each attempt to connect, in the task that has just found the connection broken, and it counts
+//! its connections. It takes no messages in between, so those that it had taken by then are exactly those that may be
+//! lost.
 
 use std::{
     sync::{
@@ -152,23 +153,23 @@ impl ClientState {
         self.outages.load(Ordering::Relaxed)
     }
 
-    /// Whether the client is connected, as far as it knows.
+    /// True if the client is connected, as far as it knows.
     pub(super) fn is_up(&self) -> bool {
         let connects = self.statistics.get().map_or(0, |statistics| statistics.connects.load(Ordering::Relaxed));
         connects == self.epoch() && connects > 0
     }
 
-    /// Notes whether the client must change its server.
+    /// Sets whether the client must change its server.
     pub(super) fn set_moving(&self, is_moving: bool) {
         self.is_moving.store(is_moving, Ordering::Relaxed);
     }
 
-    /// Whether the client must change its server.
+    /// True if the client must change its server.
     pub(super) fn is_moving(&self) -> bool {
         self.is_moving.load(Ordering::Relaxed)
     }
 
-    /// Whether the client may be given messages, apart from a server that is silent.
+    /// True if the client may get messages; this does not consider a silent server.
     pub(super) fn may_publish(&self) -> bool {
         self.is_up() && !self.is_moving()
     }
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_do_not_last_are_made_ever_more_slowly() {
+    fn connections_that_do_not_last_are_retried_more_and_more_slowly() {
         let (state, mut now) = (ClientState::new(), Instant::now());
         for _ in 0..8 {
             now += state.attempt_at(1, now) + Duration::from_millis(20);

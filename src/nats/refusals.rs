@@ -11,7 +11,7 @@ const REASON_CHARACTERS_MAX: usize = 200;
 pub(super) enum Refusal {
     /// Publish to this subject.
     Publish(String),
-    /// Subscribe to what was asked for.
+    /// Subscribe to the requested subject.
     Subscription,
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_says_is_understood() {
+    fn the_servers_refusals_are_parsed() {
         let said =
             |what: &str, subject: &str| Refusal::parse(&format!("Permissions Violation for {what} to {subject}"));
         assert_eq!(said("Publish", "\"a.b\""), Some(Refusal::Publish("a.b".to_owned())));

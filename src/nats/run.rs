@@ -1,4 +1,4 @@
-//! The loop of the bridge's task: it waits for an event, changes its state, and does what has become due.
+//! The loop of the bridge's task: it waits for an event, changes its state, and does the work that is due.
 
 use std::{
     future::poll_fn,
@@ -27,7 +27,7 @@ use super::{
 
 /// The most time that a stopping bridge goes on sending while it is connected.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
-/// The least time, for what the cores hand over when they end; a server that answers needs less.
+/// The least time, for the messages that the cores hand over when they end; a server that answers needs less.
 const STOP_TIME_MIN: Duration = Duration::from_millis(100);
 /// How often a stopping bridge looks whether everything is sent.
 const STOP_TICK: Duration = Duration::from_millis(2);
@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Reads from servers before the client's own task has its turn.
 const READS_PER_TURN: usize = 16;
 
-/// What the task waits for.
+/// The events of the task.
 enum Event {
     Client(Option<ClientEvent>),
     Accepted(io::Result<TcpStream>),
@@ -44,7 +44,7 @@ enum Event {
     Dialed(Option<(Result<Box<Dialed>, String>, Failures)>),
     /// Other threads have sent something, or ask the task to stop.
     Woken,
-    /// All that could be published is.
+    /// All batches that could be published were published.
     Published,
     /// The connection at this place was active.
     Active(usize, Activity),
@@ -121,7 +121,7 @@ pub(super) async fn run(lasting: &mut Lasting, stop: &Stop) -> Result<(), String
 }
 
 impl Task<'_> {
-    /// Does what is due. True if more interest waits, which can be taken in when the client's own task has had its turn.
+    /// Does the work that is due. True if more interest waits: take it in after the client's own task has had its turn.
     fn act(&mut self, now: Instant) -> bool {
         self.close_old(now);
         if self.look_at <= now {
@@ -156,7 +156,7 @@ impl Task<'_> {
         self.connections.rotate_left(others);
     }
 
-    /// Whether the server has confirmed everything, or the time for it is over. Asks the server now and then.
+    /// True if the server has confirmed everything, or the time for that is over. Asks the server now and then.
     fn is_sent(&mut self, stopping: &mut Stopping, now: Instant) -> bool {
         if now >= stopping.until || (self.lasting.uplink.is_empty() && !self.has_unconfirmed()) {
             return true;
@@ -170,7 +170,7 @@ impl Task<'_> {
         false
     }
 
-    /// Gives up what could not be sent, and logs it.
+    /// Gives up the messages that could not be sent, and logs them.
     fn finish(&mut self) {
         let taken = self.client_state.taken();
         let unsent = self.lasting.publisher.give_up_waiting() + self.lasting.publisher.unsent(taken);

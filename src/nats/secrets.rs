@@ -146,7 +146,7 @@ impl TlsFiles {
     /// Reads the files again, and gives the options whose files have changed.
     ///
     /// # Errors
-    /// As [`TlsFiles::read`]; what was read before stays.
+    /// As [`TlsFiles::read`]; the last contents stay in use.
     pub(super) fn reread(&self) -> Result<Vec<&'static str>, String> {
         let mut texts = Vec::new();
         if let Some(path) = &self.ca {
@@ -177,7 +177,7 @@ impl TlsFiles {
     /// The system has no certificates.
     pub(super) fn client(&self) -> Result<Arc<ClientConfig>, String> {
         if let Err(reason) = self.reread() {
-            log::warn!("NATS: {reason}; what was read before is used");
+            log::warn!("NATS: {reason}; the last usable files stay in use");
         }
         let mut kept = lock(&self.kept);
         if let Some(client) = &kept.1 {
@@ -208,7 +208,7 @@ fn build(ca: Option<Text<'_>>, own: Option<(Text<'_>, Text<'_>)>) -> Result<Clie
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| format!("nats: TLS cannot be spoken: {error}"))?
+        .map_err(|error| format!("nats: TLS cannot be used: {error}"))?
         .with_root_certificates(roots);
     let Some(((path, text), (key_path, key))) = own else { return Ok(builder.with_no_client_auth()) };
     let chain = certificates("nats-tls-cert", path, text)?;
@@ -239,7 +239,8 @@ fn first_line(option: &str, path: &Path) -> Result<String, String> {
     }
 }
 
-/// Locks what the thread that reloads the configuration shares. Nothing panics half way while it holds such a lock.
+/// Locks state that is shared with the thread that reloads the configuration. Nothing panics half way while it holds such
+/// a lock.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Parses what a NATS server sends, as it arrives. Nothing that another client publishes is an error here: any subject is
+//! Parses a NATS server's bytes as they arrive. Nothing that another client publishes is an error here: any subject is
 //! taken, headers are stripped, and a message that is too large is skipped without being kept.
 
 use memchr::{memchr, memrchr};
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_heard_however_it_is_cut() {
+    fn a_servers_lines_are_parsed_however_they_are_cut() {
         let head = b"NATS/1.0\r\nk: a\rb\r\n\r\n";
         let mut said = b"INFO {\"a\":1}\r\nMSG room 7 2\r\nhi\r\nMSG room 7 re.ply 0\r\n\r\nPING\r\n".to_vec();
         said.extend_from_slice(format!("HMSG room 8 {} {}\r\n", head.len(), head.len() + 2).as_bytes());
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_nats_ends_the_connection_and_nothing_grows() {
+    fn bytes_that_are_not_nats_end_the_connection_and_no_buffer_grows() {
         for said in ["HTTP/1.1 200 OK\r\n", "MSG a\r\n", "MSG a 1 x\r\n", "HMSG a 1 9 3\r\n", "\r\n"] {
             assert_eq!(heard(said.as_bytes(), 3, 8), Err(NotNats), "{said}");
         }

@@ -59,7 +59,7 @@ impl Table {
         self.entries.values_mut().for_each(|entry| entry.is_told = false);
     }
 
-    /// Has the cores told of all refused names.
+    /// Makes the bridge tell the cores of all refused names.
     pub(super) fn tell_refused(&mut self) {
         if self.refused == 0 {
             return;

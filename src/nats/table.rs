@@ -2,7 +2,7 @@
 //! NATS. A name has a subscription of its own, or a wider one covers it.
 //!
 //! A subscription has the same number on every connection, and no number is used twice. A `PING` follows each request for
-//! a subscription, so what the server says before the `PONG` is about this subscription and no other.
+//! a subscription, so everything that the server says before the `PONG` is about this subscription.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -47,7 +47,7 @@ pub(super) struct Table {
     pub(super) beyond: Tally,
 }
 
-/// What some cores must hear of a name: a bit for each core, and the name.
+/// A name that some cores must hear of: a bit for each core, and the name.
 pub(super) type News = (u64, Arc<str>, Kind);
 
 /// A name that is wanted.
@@ -58,7 +58,7 @@ pub(super) struct Entry {
     pub(super) cores: u64,
     pub(super) state: State,
     pub(super) lingers_until: Option<Instant>,
-    /// The cores were told that nothing comes for this name.
+    /// The cores know that nothing comes for this name.
     pub(super) is_told: bool,
 }
 
@@ -82,12 +82,12 @@ pub(super) enum State {
 }
 
 impl State {
-    /// Whether the name has a subscription of its own, or waits for one.
+    /// True if the name has a subscription of its own, or waits for one.
     pub(super) fn is_narrow(self) -> bool {
         matches!(self, Self::Wanted | Self::Asked | Self::Live | Self::Returning)
     }
 
-    /// Whether the server may know the subscription's number.
+    /// True if the server may know the subscription's number.
     pub(super) fn is_known(self) -> bool {
         matches!(self, Self::Asked | Self::Live | Self::Returning)
     }
@@ -149,7 +149,7 @@ impl Table {
         self.retried.push_back(sid);
     }
 
-    /// Has the cores told that nothing comes for a name.
+    /// Makes the bridge tell the cores that nothing comes for a name.
     pub(super) fn tell(&mut self, sid: u64) {
         if let Some(entry) = self.entries.get_mut(&sid)
             && !std::mem::replace(&mut entry.is_told, true)

@@ -41,12 +41,13 @@ impl Tally {
         self.count
     }
 
-    /// Sets the number of events, where they are counted elsewhere.
+    /// Sets the number of events that are counted elsewhere.
     pub(super) fn set(&mut self, count: u64) {
         self.count = count;
     }
 
-    /// How many events the log has not told, with an example. None if there are none, or the last line is too recent.
+    /// The number of events that the log has not told, with an example. None if there are no such events, or the last
+    /// line is too recent.
     pub(super) fn take(&mut self, when: When) -> Option<(u64, Box<str>)> {
         let is_due = when == When::Now || self.told_at.is_none_or(|at| at.elapsed() >= LOGGED_EVERY);
         if self.count == self.told || !is_due {
@@ -67,7 +68,7 @@ fn shown(subject: &[u8]) -> Box<str> {
     }
 }
 
-/// Whether recent lines hold back further ones.
+/// Decides if recent lines hold back further ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     /// No: tell everything now.

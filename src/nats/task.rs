@@ -23,7 +23,7 @@ pub(super) struct Task<'l> {
     pub(super) client_state: Arc<ClientState>,
     /// The gate's token.
     token: Arc<str>,
-    /// Why the last attempts to connect have failed.
+    /// The reasons why the last attempts to connect have failed.
     pub(super) failure: Option<String>,
     /// Logins under way.
     pub(super) logins: JoinSet<Login>,
@@ -36,7 +36,7 @@ pub(super) struct Task<'l> {
     /// The `id` of the connection that subscribes.
     current: Option<u64>,
     last_id: u64,
-    /// The server of the last connection that has ended, and why it has.
+    /// The server of the last connection that has ended, and the reason.
     pub(super) last_end: (String, String),
     pub(super) phase: Phase,
     pub(super) moving: Option<Moving>,
@@ -70,7 +70,7 @@ pub(super) struct Up {
 pub(super) enum Moving {
     /// Another server is being dialed; true for the first attempt.
     Dialing { is_first: bool },
-    /// The client is given nothing more until the old server has everything, or until this time.
+    /// The client gets no messages until the old server has everything, or until this time.
     Arriving { until: Instant },
     /// The client has left the old server.
     Left,
@@ -86,7 +86,7 @@ pub(super) struct Hearing {
     pub(super) due_at: Instant,
     /// Something was sent, or must be asked for.
     pub(super) has_news: bool,
-    /// News wait until `due_at`, for the server is behind.
+    /// News wait until `due_at`, because the server is behind.
     pub(super) is_behind: bool,
 }
 
@@ -142,12 +142,12 @@ impl<'l> Task<'l> {
         self.lasting.progress.unconfirmed(taken) > 0 || self.lasting.publisher.unsent(taken) > 0
     }
 
-    /// Whether the client may be given messages. It might lose them while the server is silent.
+    /// True if the client may get messages. It might lose them while the server is silent.
     pub(super) fn may_publish(&self) -> bool {
         self.client_state.may_publish() && !self.lasting.progress.is_silent
     }
 
-    /// Somebody has connected to the gate.
+    /// A program has connected to the gate.
     pub(super) fn accept(&mut self, client: TcpStream) {
         if self.logins.len() + self.connections.len() >= GATE_CONNECTIONS_MAX {
             return;

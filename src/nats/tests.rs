@@ -1,4 +1,4 @@
-//! The table against a server that is a few lines: whatever happens, each message comes to each name once.
+//! The table with a simulated server of a few lines: whatever happens, each message comes to each name once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -75,7 +75,7 @@ impl World {
         self.ask();
     }
 
-    /// What the task does that keeps the table.
+    /// Does the task's part of keeping the table.
     fn ask(&mut self) {
         self.table.expire(self.now);
         let leaving = self.table.narrow_again();
@@ -194,7 +194,7 @@ fn each_message_comes_once_to_each_name_however_subscriptions_widen_and_narrow()
         }
         let live = |world: &World| world.table.entries.values().filter(|entry| entry.state.is_narrow()).count();
         assert_eq!(world.table.narrow, live(&world), "the count is right");
-        // Everybody leaves: nothing is left at the server.
+        // All cores unsubscribe, and nothing is left at the server.
         for core in 0..CORES as usize {
             for name in std::mem::take(&mut world.wanted[core]) {
                 let mut relays = Relays::new(0, 1);
@@ -213,7 +213,7 @@ fn each_message_comes_once_to_each_name_however_subscriptions_widen_and_narrow()
 }
 
 #[test]
-fn what_is_refused_for_want_of_room_is_told_and_has_its_turn_later() {
+fn a_name_that_is_refused_for_lack_of_room_is_reported_and_asked_for_again() {
     let mut world = World::new(1, 2);
     world.denied.extend(["a.>".to_owned(), ">".to_owned()]);
     for name in ["a.0", "a.1", "a.2", "a.3"] {
@@ -238,7 +238,7 @@ fn what_is_refused_for_want_of_room_is_told_and_has_its_turn_later() {
 }
 
 #[test]
-fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_is_to_stop() {
+fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_stops() {
     let config = Config { nats: Some("127.0.0.1:1".into()), ..Config::default() };
     let prepared = Bridge::prepare(&config, 1 << 30).expect("it is sound");
     let poll = Poll::new().expect("a poll");

@@ -58,8 +58,8 @@ impl Bridge {
         Ok(Self { stop, thread: Some(thread) })
     }
 
-    /// Stops the bridge. It first sends what the cores have handed over, until `by` or somewhat longer; nothing if NATS is
-    /// away.
+    /// Stops the bridge. It first sends the messages that the cores have handed over, until `by` or somewhat longer; it
+    /// sends nothing if NATS is away.
     pub(crate) fn stop(&mut self, by: Instant) {
         self.stop.ask(by);
         if let Some(thread) = &self.thread {
@@ -123,7 +123,7 @@ impl Drop for Lent {
     }
 }
 
-/// Why [`Lent`] has the state.
+/// The reason for the `expect`s of [`Lent`].
 const STILL_LENT: &str = "it goes back only when this is dropped";
 
 /// The runtime of one client and its task.
@@ -131,7 +131,7 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// Runs the bridge to its end, with one client after the other should one of them end. Gives the state back.
+/// Runs the bridge to its end; if a client ends, the next one takes its place. Gives the state back.
 pub(super) fn live<F: Future<Output = Result<(), String>> + Send + 'static>(
     first: Runtime,
     mut lasting: Box<Lasting>,

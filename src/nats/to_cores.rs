@@ -1,4 +1,4 @@
-//! The way to the cores: messages from NATS and news of subscriptions, gathered into one batch for each core.
+//! The path to the cores: messages from NATS and news of subscriptions, in one batch for each core.
 
 use std::sync::{
     Arc,
@@ -32,7 +32,7 @@ pub(super) struct ToCores {
     pub(super) unwanted: u64,
     /// Messages that were dropped because a core was behind.
     pub(super) behind: Tally,
-    /// Messages that were dropped because no outbox would hold them.
+    /// Messages that were dropped because they do not fit an outbox.
     pub(super) too_big: Tally,
     /// Messages that were dropped because their subject is no channel.
     pub(super) odd: Tally,
@@ -150,11 +150,11 @@ mod tests {
         wake::waker,
     };
 
-    /// More than what is sent here.
+    /// A limit that these messages do not reach.
     const FRAME_BYTES_MAX: usize = 1 << 20;
 
     #[test]
-    fn what_the_server_brings_at_once_is_not_too_much_and_the_core_can_begin_with_it() {
+    fn a_burst_of_the_server_is_not_dropped_and_comes_in_several_batches() {
         const BROUGHT: usize = 8 << 20;
         let poll = Poll::new().expect("a poll");
         let wake = waker(poll.registry(), Token(0)).expect("a waker");

@@ -1,4 +1,4 @@
-//! Interest that comes from the cores: names that a core begins to want, and names that it no longer wants.
+//! Interest from the cores: names that a core begins to want, and names that it no longer wants.
 
 use std::{sync::Arc, time::Duration};
 

@@ -11,7 +11,8 @@ use super::{
     table::{State, Table},
 };
 
-/// A group becomes wide only if that saves this part of all subscriptions; otherwise everything does.
+/// A group becomes wide only if that saves this part of all subscriptions; otherwise one subscription for everything
+/// replaces all.
 const WORTH_PART: usize = 64;
 
 impl Table {

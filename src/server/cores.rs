@@ -95,7 +95,7 @@ pub(super) fn spawn(
         if let Some(id) = cpu
             && !core_affinity::set_for_current(CoreId { id })
         {
-            log::warn!("core {number} cannot be pinned to CPU {id}, it runs wherever the system puts it");
+            log::warn!("core {number} cannot be pinned to CPU {id}, the system places it");
         }
         if let Err(error) = core.run() {
             log::error!("core {number} has ended: {error}");

@@ -87,10 +87,10 @@ impl Handle {
         stats
     }
 
-    /// Begins to stop, and returns at once; see [`Handle::join`]. The server turns new clients away, `/healthz` answers 503,
-    /// and every client is told 1001. For at most `drain` the server still sends what is queued, to clients and to upstream
-    /// servers. A message that any thread has published before this call goes to its subscribers on all cores before they
-    /// are told. Only the first call counts.
+    /// Begins to stop, and returns at once; see [`Handle::join`]. The server turns new clients away, `/healthz` answers
+    /// 503, and every client gets 1001. For at most `drain` the server still sends queued messages, to clients and to
+    /// upstream servers. A message that any thread has published before this call goes to its subscribers on all cores
+    /// before they get 1001. Only the first call counts.
     pub fn stop(&self, drain: Duration) {
         self.stopper().stop(drain);
     }

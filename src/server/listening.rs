@@ -19,7 +19,7 @@ pub(super) struct Listening {
     pub(super) places: Vec<Listen>,
     /// The addresses of pages, likewise.
     pub(super) pages: Vec<SocketAddr>,
-    /// To be removed at the end.
+    /// Removed at the end.
     pub(super) socket_files: Vec<SocketFile>,
 }
 
@@ -42,7 +42,7 @@ impl Listening {
         }
         let pages_on: Vec<Listen> = pages_on.iter().copied().map(Listen::Tcp).collect();
         for index in 0..pages_on.len() {
-            // The first core has all of them: a few browsers are little work, and their number is counted in one place.
+            // The first core serves all pages: a few browsers are little work, and one place counts them.
             let listening = listen(&pages_on, index, Role::Pages, 1, buffers)?;
             all.pages.extend(listening.at.tcp());
             all.listeners[0].extend(listening.listeners);

@@ -10,7 +10,7 @@ use crate::{
 
 type MakePage = dyn FnOnce(&[SocketAddr]) -> Page + Send + Sync;
 
-/// The pages that a server is to have, and where.
+/// The pages of a server, and their addresses.
 #[derive(Default)]
 pub(super) struct PagesPlan {
     pub(super) addresses: Vec<SocketAddr>,
@@ -42,13 +42,13 @@ impl PagesPlan {
 }
 
 impl Builder {
-    /// Listens on this address, too, for browsers that load the server's pages: there is **nothing but pages** there, neither
-    /// WebSocket nor `/publish` nor `/healthz`, and no page anywhere else. May be called more than once; all such addresses
-    /// serve the same. Port 0 takes a free port, see [`Handle::pages_addrs`](super::Handle::pages_addrs).
+    /// Also listens on this address, for browsers that load the server's pages. It serves **nothing but pages**: neither
+    /// WebSocket nor `/publish` nor `/healthz`; no other address serves pages. You may call this more than once; all such
+    /// addresses serve the same. Port 0 takes a free port, see [`Handle::pages_addrs`](super::Handle::pages_addrs).
     ///
-    /// At most 32 connections are open there at once, on all these addresses together, and further ones are told 503: they
-    /// take no place of [`Config::connections_max`](crate::Config::connections_max). Other limits and timeouts are those of
-    /// HTTP on the server's other addresses. The server's first core serves them.
+    /// At most 32 connections are open at once on all these addresses together, and further ones get 503. They do not
+    /// count in [`Config::connections_max`](crate::Config::connections_max). Other limits and timeouts are those of HTTP
+    /// on the server's other addresses. The server's first core serves them.
     ///
     /// ```
     /// use lhttp::{Page, Server};
@@ -71,13 +71,13 @@ impl Builder {
         self
     }
 
-    /// Serves this page, besides those that were given before, on each address of [`Builder::pages_on`].
+    /// Adds this page on each address of [`Builder::pages_on`].
     pub fn page(mut self, page: Page) -> Self {
         self.pages.ready.push(page);
         self
     }
 
-    /// Serves one more page, which is made when the server listens: `make` gets the addresses for clients, as
+    /// Adds a page that is made when the server listens: `make` gets the addresses for clients, as
     /// [`Handle::local_addrs`](super::Handle::local_addrs) will give them. It runs once, on the thread that calls
     /// [`Builder::start`].
     pub fn page_with(mut self, make: impl FnOnce(&[SocketAddr]) -> Page + Send + Sync + 'static) -> Self {

@@ -81,10 +81,10 @@ impl Reloader {
     /// The bridge's login files for NATS are read again. If one has changed, [`Reloaded::applied`] names its option, and the
     /// bridge connects again with it, without a gap.
     ///
-    /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once, for
-    /// connections that are open too; so do the rules of channels. The others do not: they are named in
-    /// [`Reloaded::needs_restart`]. A connection that is over a lowered limit meets it when it next does something that the
-    /// limit is about.
+    /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once,
+    /// for connections that are open too; so do the rules of channels. The others do not: [`Reloaded::needs_restart`]
+    /// names them. A connection that is over a lowered limit meets it when it next does something that the limit is
+    /// about.
     ///
     /// ```
     /// use lhttp::{Server, config::Config};
@@ -109,9 +109,10 @@ impl Reloader {
         let mut reloaded = lay_over(&mut next, wanted);
         let plan = next.resolve().map_err(|error| match (error, &reloaded.needs_restart[..]) {
             (error, []) => error,
-            (error, waiting) => {
-                StartError::Config(format!("{error}; what waits for a restart is as before: {}", waiting.join(", ")))
-            }
+            (error, waiting) => StartError::Config(format!(
+                "{error}; these options need a restart and keep their values: {}",
+                waiting.join(", ")
+            )),
         })?;
         let options = CoreOptions {
             limits: Limits::new(&next, plan.memory_budget_bytes, self.mailboxes.len()),
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_change_is_taken_and_what_cannot_is_named() {
+    fn options_that_can_change_are_taken_and_the_others_are_named() {
         let start = Config::default();
         let wanted = Config {
             message_bytes_max: 1 << 10,

@@ -1,6 +1,6 @@
-//! The flags. Each is optional, so that what is not given comes from the file, and then from the defaults.
+//! The flags. Each is optional: a missing value comes from the file, or else from the defaults.
 //!
-//! Those of a server come from the table of the library; the few of the daemon's own are here.
+//! The server's flags come from the library's table; the daemon's own few flags are here.
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
@@ -8,32 +8,35 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Parser, error::E
 use lhttp::config::{Config, Declaration, Preset, Unit};
 use log::LevelFilter;
 
-// clap's help text is these comments: each says what it does, its unit, and its default.
+// clap's help text is these comments: each gives the flag's effect, its unit, and its default.
 
 /// A publish/subscribe server for LHTTP over WebSocket, with one event loop per core.
 ///
-/// Sizes are bytes or such as 64KiB, times are seconds or such as 500ms, 25s, 2m.
+/// A size is a number of bytes, or a text such as 64KiB. A time is a number of seconds, or a text such as 500ms, 25s or
+/// 2m.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "lhttpd",
     version,
-    after_help = "Each flag but those of one run (--config, --check, --health) is also a key of the TOML file, without the dashes in front (listen = \"127.0.0.1:8081\"),\n\
-        or a shorter one in the section that its heading names ([timeouts] idle = \"2m\"): docs/OPTIONS.md has all of them.\n\
-        A flag wins over LHTTP_PUBLISH_KEY, that over the file, and the file over the default.\n\
-        SIGTERM and SIGINT stop the server gracefully; a second one ends it at once. SIGHUP reads the file again and\n\
-        takes from it what can change while the server runs; the log names what needs a restart."
+    after_help = "Each flag except those of one run (--config, --check, --health) is also a key of the TOML file,\n\
+        without the dashes in front (listen = \"127.0.0.1:8081\"), or a shorter one in the section that its\n\
+        heading names ([timeouts] idle = \"2m\"): docs/OPTIONS.md lists them all.\n\
+        A flag overrides LHTTP_PUBLISH_KEY, the variable overrides the file, and the file overrides the\n\
+        default.\n\
+        SIGTERM and SIGINT stop the server gracefully; a second one ends it at once. SIGHUP reads the file\n\
+        again, and applies changed options; the log names those that need a restart."
 )]
 pub(crate) struct Args {
     /// Read options from this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Check the options, say what they come to on this machine, and exit
+    /// Check the options, say what they mean on this machine, and exit
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Ask a running server at this URL, such as http://127.0.0.1:8081/healthz, and exit with 0 if it says 200, else with
-    /// 1; at most 3 s, for the health check of a container
+    /// Ask a running server at this URL, such as http://127.0.0.1:8081/healthz, and exit with 0 if it answers 200, else
+    /// with 1; takes at most 3 s; for the health check of a container
     #[arg(long, value_name = "URL", exclusive = true)]
     pub(crate) health: Option<String>,
 
@@ -42,8 +45,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR")]
     pub(crate) demo: Option<SocketAddr>,
 
-    /// Log to stderr what is at least this serious: off, error, warn, info, debug, trace; lines that stderr does not take are
-    /// dropped and counted [default: info]
+    /// Log to stderr from this level up: off, error, warn, info, debug, trace; lines that stderr does not take in time
+    /// are dropped and counted [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LevelFilter>,
 
@@ -51,17 +54,17 @@ pub(crate) struct Args {
     pub(crate) options: Options,
 }
 
-/// The options of a server that were given, with their values as they are written.
+/// The given options of a server, with their values as texts.
 #[derive(Clone, Default)]
 pub(crate) struct Options(Vec<(&'static Declaration, Vec<String>)>);
 
 impl Options {
-    /// Lays what was given over `config`.
+    /// Applies the given options to `config`.
     ///
     /// # Errors
     /// One sentence that names the option.
     pub(crate) fn lay_over(&self, config: &mut Config) -> Result<(), String> {
-        // `--cores` and `--cpu-list` are two ways to say one thing: either replaces what the file says of both.
+        // `--cores` and `--cpu-list` set the same thing, so either one replaces both options of the file.
         if self.0.iter().any(|(option, _)| ["cores", "cpu-list"].contains(&option.name)) {
             (config.cores, config.cpu_list) = (None, None);
         }
@@ -69,7 +72,7 @@ impl Options {
     }
 }
 
-/// The names alone: a value may be a secret.
+/// Shows only the names: a value may be a secret.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.iter().map(|(option, _)| option.name)).finish()

@@ -8,7 +8,7 @@ use lhttp::{
     server::Builder,
 };
 
-/// Where index.html has the server's address, which only the running server knows.
+/// The mark in index.html for the server's address, which only the running server knows.
 const SERVER_MARK: &str = "SERVER_ADDRESS";
 
 /// The files: path, content type, content.
@@ -28,7 +28,7 @@ const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 /// One sentence for people.
 pub(crate) fn add_to(server: Builder, config: &Config, address: SocketAddr) -> Result<Builder, String> {
     if !config.listen.iter().any(|listen| matches!(listen, Listen::Tcp(_))) {
-        return Err("demo: browsers need an address in listen, a unix socket is none".to_owned());
+        return Err("demo: browsers need an IP address in listen, not only a unix socket".to_owned());
     }
     let mut server = server.pages_on(address).page_with(move |listening| index(address, listening));
     for (path, content_type, content) in FILES {
@@ -41,7 +41,7 @@ pub(crate) fn add_to(server: Builder, config: &Config, address: SocketAddr) -> R
 fn index(address: SocketAddr, listening: &[SocketAddr]) -> Page {
     let (host, port) = reach(address, listening);
     let index = INDEX.replace(SERVER_MARK, &format!("{}:{port}", host.map_or_else(String::new, shown)));
-    // Browsers have no way to write an IPv6 address, nor "the page's own host", with another port in a policy.
+    // A policy cannot name an IPv6 address, nor "the page's own host", with another port.
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src ws://*:{port}; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -49,7 +49,7 @@ fn index(address: SocketAddr, listening: &[SocketAddr]) -> Page {
     Page::new("/", "text/html; charset=utf-8", index.into_bytes()).policy(policy)
 }
 
-/// What to open in a browser on this machine: no browser can go to 0.0.0.0.
+/// The URL for a browser on this machine: no browser can open 0.0.0.0.
 pub(crate) fn url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
@@ -57,10 +57,10 @@ pub(crate) fn url(mut address: SocketAddr) -> String {
     format!("http://{address}/")
 }
 
-/// Where the page at `demo` finds the server: a port, and a host unless it is the page's own.
+/// The server's address for the page at `demo`: a port, and a host unless it is the page's own.
 fn reach(demo: SocketAddr, listening: &[SocketAddr]) -> (Option<IpAddr>, u16) {
     let covers = |address: &&SocketAddr| address.ip() == demo.ip() || address.ip().is_unspecified();
-    // An address of the same family comes first: a browser that has opened [::1] does not find 0.0.0.0 there.
+    // Prefer an address of the same family: a browser that has opened [::1] does not find 0.0.0.0 there.
     let own = listening.iter().filter(covers).max_by_key(|address| address.is_ipv4() == demo.is_ipv4());
     match own.or(listening.first()) {
         Some(address) if own.is_some() => (None, address.port()),

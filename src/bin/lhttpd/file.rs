@@ -1,11 +1,11 @@
-//! The configuration file: a [`Config`], and the log level and the demo, which are the daemon's own.
+//! The configuration file: a [`Config`], with the daemon's own log level and demo.
 
 use std::{fs, net::SocketAddr, path::Path};
 
 use lhttp::config::Config;
 use log::LevelFilter;
 
-/// What a file says; what it does not say is the default.
+/// The contents of a file; options that it does not set have their defaults.
 #[derive(Debug, Default)]
 pub(crate) struct File {
     pub(crate) config: Config,
@@ -29,7 +29,7 @@ fn parse(text: &str) -> Result<File, String> {
             .map_or(1, |span| text.as_bytes()[..span.start.min(text.len())].split(|&byte| byte == b'\n').count());
         format!("line {line}: {}", one_line(error.message()))
     })?;
-    // These are taken out first: every other key must be one that the library knows.
+    // Take these out first: the library must know every other key.
     let log = table.remove("log").map(|value| level(&value)).transpose()?;
     let demo = table.remove("demo").map(|value| address(&value)).transpose()?;
     let config = table.try_into().map_err(|error| sentence(&error))?;
@@ -46,7 +46,7 @@ fn address(value: &toml::Value) -> Result<SocketAddr, String> {
     parsed.ok_or_else(|| "demo: this is not an address such as \"127.0.0.1:9090\"".to_owned())
 }
 
-/// The error with the key before it, which toml writes on a line behind it.
+/// The error with its key in front. toml writes the key on a line behind the error.
 fn sentence(error: &toml::de::Error) -> String {
     let text = error.to_string();
     match text.trim_end().rsplit_once("\nin `") {
@@ -55,7 +55,7 @@ fn sentence(error: &toml::de::Error) -> String {
     }
 }
 
-/// The error with its lines joined: what goes to stderr is one line that a log keeps together.
+/// The error with its lines joined: a log keeps one line together.
 fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -1,7 +1,7 @@
-//! `--health URL`: the check of a container without a shell and without curl.
+//! `--health URL`: the health check of a container without a shell and without curl.
 //!
-//! One GET over a `TcpStream`, not the HTTP client that `upstream` brings: the check runs every few seconds as a process
-//! of its own, needs neither TLS nor redirects, and is there in a build without that client too.
+//! One GET over a `TcpStream`, not the HTTP client that `upstream` brings: the check runs every few seconds as its own
+//! process, needs neither TLS nor redirects, and must work in a build without that client.
 
 use std::{
     io::{self, Read, Write},
@@ -11,13 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The check has this long in all; it is less than any orchestrator gives it.
+/// The time limit of the whole check; it is shorter than any orchestrator's.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// An answer whose head is longer is not one of ours.
+/// An answer with a longer head is not from this server.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 const HEADERS_MAX: usize = 64;
 
-/// Asks `GET url`, and is satisfied by 200 alone.
+/// Sends `GET url`, and accepts only 200.
 ///
 /// # Errors
 /// One sentence that names the URL and what is wrong.
@@ -25,7 +25,7 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
     let (authority, path) = parse(url)?;
     match ask(authority, path, Instant::now() + TIMEOUT) {
         Ok(200) => Ok(()),
-        Ok(status) => Err(format!("{url} is not healthy: it says {status}")),
+        Ok(status) => Err(format!("{url} is not healthy: it answers {status}")),
         Err(error) => Err(format!("{url} is not healthy: {}", sentence(&error))),
     }
 }
@@ -42,7 +42,7 @@ fn parse(url: &str) -> Result<(&str, &str), String> {
     Ok((authority, if path.is_empty() { "/" } else { path }))
 }
 
-/// The status that comes back.
+/// The status of the answer.
 fn ask(authority: &str, path: &str, deadline: Instant) -> io::Result<u16> {
     let mut stream = connect(authority, deadline)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
@@ -77,30 +77,30 @@ fn connect(authority: &str, deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The addresses of `host:port`. A look-up knows no deadline, so it is made on a thread, which is left behind: the process
+/// The addresses of `host:port`. A look-up has no deadline, so it runs on a thread, which is never joined: the process
 /// ends with this check.
 fn resolve(host: String, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
     let (answer, answered) = mpsc::channel();
     thread::Builder::new().spawn(move || answer.send(host.to_socket_addrs().map(Vec::from_iter)))?;
     answered.recv_timeout(left(deadline)?).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(io::ErrorKind::TimedOut.into()),
-        RecvTimeoutError::Disconnected => Err(io::Error::other("its name cannot be looked up")),
+        RecvTimeoutError::Disconnected => Err(io::Error::other("the name cannot be resolved")),
     })
 }
 
-/// What is left of the time; never zero, which a socket would take for "no limit".
+/// The time that is left; never zero, which a socket would take for "no limit".
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "what it answers is not HTTP")
+    io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP")
 }
 
 fn sentence(error: &io::Error) -> String {
     match error.kind() {
-        // A socket that has waited for its read timeout says "would block".
+        // A socket reports "would block" after its read timeout.
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => format!("no answer within {} s", TIMEOUT.as_secs()),
         _ => error.to_string(),
     }

@@ -1,8 +1,8 @@
-//! The log, which never blocks the thread that has something to say.
+//! The log, which never blocks the thread that logs.
 //!
-//! stderr may be a pipe that nobody reads, and then a write to it lasts for ever. So a line goes into a bounded queue, and
-//! a thread of its own writes it. What does not fit is dropped and counted. Ours, because the crates that do this bring a
-//! subscriber framework, bound their queue in lines alone, or block when it is full.
+//! stderr may be a pipe that nobody reads, and then a write to it lasts for ever. So each line goes into a bounded queue,
+//! and a separate thread writes it. Lines that do not fit are dropped and counted. We have our own, because the crates
+//! for this bring a subscriber framework, bound their queue only in lines, or block when it is full.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -26,19 +26,19 @@ const LINES_MAX: usize = 1024;
 const BYTES_MAX: usize = 256 * 1024;
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 8 * 1024;
-/// While lines go on being dropped, how often the log says so.
+/// How often the log reports dropped lines while more are dropped.
 const DROPS_EVERY: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_millis(250);
-/// How long the writer waits when stderr is a file descriptor that does not block and is full.
+/// How long the writer waits when stderr is non-blocking and full.
 const WRITE_RETRY: Duration = Duration::from_millis(10);
-/// How often panics are said at most; those of a bug that a stranger has found could fill a disk.
+/// The shortest time between two logged panics: a bug that a stranger can trigger could otherwise fill a disk.
 const PANICS_EVERY: Duration = Duration::from_secs(1);
 
 /// The process has one log.
 static LOG: OnceLock<Queue> = OnceLock::new();
 
-/// The way to the thread that writes.
+/// The queue to the thread that writes.
 #[derive(Clone)]
 struct Queue {
     items: Sender<Item>,
@@ -69,7 +69,7 @@ pub(crate) fn start(level: LevelFilter) -> Result<(), String> {
     let write = move || write_items(&items, &counts, &mut io::stderr());
     let spawned = thread::Builder::new().name("log".to_owned()).spawn(write);
     spawned.map_err(|error| format!("cannot start the thread that writes the log: {error}"))?;
-    // The logger lets everything through, and the level is set beside it: so a reload can change it.
+    // The logger lets everything through, and `log` has the level: so a reload can change it.
     let mut builder = Builder::new();
     builder.filter_level(LevelFilter::Trace).format_indent(None);
     builder.target(Target::Pipe(Box::new(queue.clone()))).init();
@@ -79,7 +79,7 @@ pub(crate) fn start(level: LevelFilter) -> Result<(), String> {
     Ok(())
 }
 
-/// One line on stderr, whatever the log level. It waits a moment for the line to be written, and not for ever.
+/// Writes one line to stderr at any log level. Waits a moment for the write, but not for ever.
 pub(crate) fn say(sentence: &str) {
     let mut line = Vec::new();
     escape(format!("lhttpd: {sentence}").as_bytes(), &mut line);
@@ -93,7 +93,7 @@ pub(crate) fn say(sentence: &str) {
     }
 }
 
-/// Waits until the lines so far are written, for a moment at most. For the end of the process.
+/// Waits a moment for the lines so far to be written. Used at the end of the process.
 pub(crate) fn flush() {
     let Some(queue) = LOG.get() else { return };
     let deadline = Instant::now() + FLUSH_TIME;
@@ -125,7 +125,7 @@ impl Queue {
     }
 }
 
-/// What env_logger writes to: it gives each record whole.
+/// The target of env_logger, which writes each record in one piece.
 impl Write for Queue {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         let mut line = Vec::new();
@@ -139,12 +139,12 @@ impl Write for Queue {
     }
 }
 
-/// Appends a record as one line. Whatever a client, a neighbour or a backend has put into it, it can neither begin a line
-/// of its own nor command a terminal nor turn the direction of the text.
+/// Appends a record as one line. Text from a client, a neighbour or a backend can neither begin another line, nor command
+/// a terminal, nor change the direction of the text.
 fn escape(record: &[u8], line: &mut Vec<u8>) {
     for chunk in record.utf8_chunks() {
         for char in chunk.valid().chars() {
-            // Quotes and backslashes are harmless, and lines are easier to read without more of them.
+            // Quotes and backslashes are harmless, and lines are easier to read if they are not escaped.
             let is_plain = matches!(char, ' '..='~');
             let written = if is_plain { write!(line, "{char}") } else { write!(line, "{}", char.escape_debug()) };
             debug_assert!(written.is_ok(), "a Vec takes everything");
@@ -158,7 +158,7 @@ fn escape(record: &[u8], line: &mut Vec<u8>) {
     line.push(b'\n');
 }
 
-/// The thread that writes: until nobody can log any more, which is the end of the process.
+/// The thread that writes. It runs until nothing can log any more, at the end of the process.
 fn write_items(items: &Receiver<Item>, counts: &Counts, out: &mut impl Write) {
     let (mut told, mut told_at) = (0, None::<Instant>);
     for item in items {
@@ -200,7 +200,7 @@ fn wait_for_room() {
     thread::sleep(WRITE_RETRY);
 }
 
-/// Says a panic in the log. The system's own hook writes to stderr, and waits for it.
+/// Logs a panic. The standard hook would write to stderr itself, and block.
 fn panicked(info: &PanicHookInfo<'_>) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     static START: OnceLock<Instant> = OnceLock::new();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_at_once_and_said_later() {
+    fn lines_that_do_not_fit_are_dropped_at_once_and_reported_later() {
         log::set_max_level(LevelFilter::Info);
         for (line, kept) in [(b"x\n".to_vec(), LINES_MAX), ([vec![b'x'; 1023], vec![b'\n']].concat(), BYTES_MAX / 1024)]
         {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_goes_out_whole_through_short_writes_and_is_lost_when_nobody_can_take_it() {
+    fn a_line_survives_short_writes_and_is_lost_if_it_cannot_be_written() {
         struct Odd(Vec<io::Result<usize>>, Vec<u8>);
         impl Write for Odd {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -36,7 +36,7 @@ use self::{args::Args, logger::say, summary::Summary};
 /// The environment variable that sets `publish-key` without showing it in the list of processes.
 const KEY_VARIABLE: &str = "LHTTP_PUBLISH_KEY";
 
-/// What the first line says of the default address.
+/// The note in the first line about the default address.
 const FOR_THIS_MACHINE: &str = "; for this machine alone, --listen 0.0.0.0:8081 opens it to others";
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn run(args: Args) -> Result<(), String> {
     }
     if args.check {
         let plan = Server::builder().config(config.clone()).check().map_err(|error| error.to_string())?;
-        // A closed stdout is no reason to call a valid configuration invalid.
+        // A closed stdout does not make a valid configuration invalid.
         let _ = writeln!(io::stdout(), "configuration is valid: {}{}", limits(&config, &plan), rules(&config));
         exposed.iter().for_each(|sentence| warn!("{sentence}"));
         return Ok(());
@@ -75,12 +75,12 @@ fn run(args: Args) -> Result<(), String> {
     serve(Setting { config, log, demo, exposed }, &plan, args)
 }
 
-/// What the daemon runs with.
+/// The daemon's options, read and checked.
 struct Setting {
     config: Config,
     log: LevelFilter,
     demo: Option<SocketAddr>,
-    /// Secrets that others on this machine can read, a sentence each.
+    /// Warnings of secrets that others on this machine can read, a sentence each.
     exposed: Vec<String>,
 }
 
@@ -105,7 +105,8 @@ fn configure(args: Args) -> Result<Setting, String> {
 /// Starts the server, says where it listens, and waits for its end.
 fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
     let Setting { config, demo, exposed, .. } = setting;
-    // Before the server starts: a signal that comes meanwhile waits here instead of killing a half-started server.
+    // Catch signals before the server starts: a signal during the start then waits here, instead of killing a
+    // half-started server.
     let signals = signals::catch()?;
     let mut server = Server::builder().config(config.clone());
     if let Some(address) = demo {
@@ -133,7 +134,7 @@ fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
     let stats = handle.join();
     summary.say(&stats);
     if !asked.load(Ordering::Acquire) {
-        return Err("every core has ended although nobody asked for it".to_owned());
+        return Err("all cores have ended without a request to stop".to_owned());
     }
     info!("stopped");
     Ok(())
@@ -149,7 +150,7 @@ fn start_error(error: &StartError, config: &Config, demo: Option<SocketAddr>) ->
     }
 }
 
-/// What the options come to, in one line.
+/// The meaning of the options on this machine, in one line.
 fn limits(config: &Config, plan: &Plan) -> String {
     let cores = plan.cpus.len();
     let pinned: Vec<usize> = plan.cpus.iter().copied().flatten().collect();
@@ -166,7 +167,7 @@ fn limits(config: &Config, plan: &Plan) -> String {
         + &format!("; {}", plan.worst_case)
 }
 
-/// The rules for channels, in the order in which they are asked, a line each.
+/// The rules for channels, in the order in which they are tried, a line each.
 fn rules(config: &Config) -> String {
     let line = |(number, rule): (usize, &ChannelRule)| format!("\nchannel rule {number}: match = {:?}", rule.pattern());
     (1..).zip(&config.channels).map(line).collect()

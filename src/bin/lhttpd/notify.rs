@@ -1,8 +1,8 @@
-//! What systemd is told of a service of `Type=notify` or `Type=notify-reload` (sd_notify(3)). Without systemd, that is
-//! without `NOTIFY_SOCKET`, each of these does nothing.
+//! Notifies systemd of the state of a service of `Type=notify` or `Type=notify-reload` (sd_notify(3)). Without systemd,
+//! that is without `NOTIFY_SOCKET`, these functions do nothing.
 //!
-//! Ours, because the `sd-notify` crate does not know abstract sockets, which systemd may use, and brings a lot that a
-//! daemon without socket activation and watchdog does not need.
+//! We have our own, because the `sd-notify` crate does not support abstract sockets, which systemd may use. It also
+//! brings much that a daemon without socket activation and watchdog does not need.
 
 use std::{
     env,
@@ -35,7 +35,7 @@ pub(crate) fn stopping() {
 
 /// The configuration is being read again; [`ready`] follows.
 pub(crate) fn reloading() {
-    // With the time systemd tells this reload from one that was asked for before.
+    // The time tells systemd this reload from an earlier one.
     let now = clock_gettime(ClockId::Monotonic);
     let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
@@ -54,7 +54,7 @@ fn send(name: &OsStr, state: &str) -> io::Result<()> {
         None => SocketAddr::from_pathname(name)?,
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_nonblocking(true)?; // a manager that does not read keeps no signal from its effect
+    socket.set_nonblocking(true)?; // a manager that does not read must not delay a signal
     // A datagram goes whole or not at all.
     socket.send_to_addr(state.as_bytes(), &address).map(drop)
 }

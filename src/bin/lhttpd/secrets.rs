@@ -1,4 +1,4 @@
-//! Secrets that others on this machine can read: a warning each, and no reason not to start.
+//! Secrets that others on this machine can read: the server warns of each, and starts.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -7,7 +7,7 @@ use lhttp::config::Config;
 /// The bit of a file's mode that lets everybody read it.
 const READABLE_BY_OTHERS: u32 = 0o004;
 
-/// What to say of the configuration file at `path`, which says `config`.
+/// The warning about the configuration file at `path`, which holds `config`.
 pub(crate) fn in_file(path: &Path, config: &Config) -> Option<String> {
     let secrets = config.secrets();
     (!secrets.is_empty() && is_readable_by_others(path)).then(|| {
@@ -16,7 +16,7 @@ pub(crate) fn in_file(path: &Path, config: &Config) -> Option<String> {
     })
 }
 
-/// What to say of the files that options name.
+/// The warnings about the files that options name.
 pub(crate) fn in_named_files(config: &Config, exposed: &mut Vec<String>) {
     for (name, path) in config.secret_files().filter(|(_, path)| is_readable_by_others(path)) {
         let path = path.display();

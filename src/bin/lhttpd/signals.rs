@@ -1,7 +1,7 @@
 //! Signals: SIGTERM and SIGINT stop the server gracefully, a second one ends it at once, SIGHUP reads the file again.
 //!
-//! The thread that waits for signals waits for nothing else: a reload, which reads a file and waits for the cores, has a
-//! thread of its own.
+//! The thread that waits for signals waits for nothing else. A reload reads a file and waits for the cores, so it has its
+//! own thread.
 
 use std::{
     net::SocketAddr,
@@ -37,12 +37,12 @@ pub(crate) fn catch() -> Result<Signals, String> {
 pub(crate) struct Watch {
     pub(crate) stopper: Stopper,
     pub(crate) reloader: Reloader,
-    /// What the server was started with.
+    /// The setting at the start.
     pub(crate) args: Args,
     pub(crate) demo: Option<SocketAddr>,
-    /// `drain` as it is now. The reloader knows it too, but answers no question during a reload.
+    /// `drain` as it is now. The reloader knows it too, but is locked during a reload.
     pub(crate) drain: Mutex<Duration>,
-    /// Set when the server is to end.
+    /// Set when the server must end.
     pub(crate) asked: Arc<AtomicBool>,
 }
 
@@ -65,16 +65,16 @@ impl Watch {
         spawn("signals", Box::new(move || watch.run(signals, ask_to_reload)))
     }
 
-    /// `ask_to_reload` does not wait: a reload that is asked for and has not begun reads the file for both.
+    /// `ask_to_reload` does not wait: a pending reload that has not begun reads the file for both.
     fn run(&self, mut signals: Signals, ask_to_reload: impl Fn()) {
         for signal in signals.forever() {
             match (signal, self.is_stopping()) {
                 (SIGHUP, false) => ask_to_reload(),
                 (SIGHUP, true) => warn!("SIGHUP: the server is stopping, the configuration is not read again"),
                 (_, false) => self.stop(signal),
-                // The exit code that a shell gives to a process which the signal killed.
+                // The exit code that a shell reports for a process that the signal killed.
                 (_, true) => {
-                    say("ended at once, what was not sent is lost");
+                    say("ended at once, unsent messages are lost");
                     process::exit(128 + signal);
                 }
             }
@@ -105,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// The file, and over it the same environment and flags as at the start: what these say, the file cannot change.
+    /// Reads the file, with the environment and flags of the start laid over it: the file cannot change what they set.
     fn reload(&self) {
         let Some(path) = &self.args.config else { return self.reload_secrets() };
         let reloaded = configure(self.args.clone()).and_then(|setting| {
@@ -127,14 +127,14 @@ impl Watch {
 }
 
 impl Watch {
-    /// Without a file of options there may still be those that NATS is logged in to with.
+    /// Without a file of options there may still be files for the login to NATS.
     fn reload_secrets(&self) {
         let running = self.reloader.config();
         if running.nats.is_none() {
             return warn!("SIGHUP: there is no file to read again, lhttpd was started without --config");
         }
         match self.reloader.reload(&running) {
-            Ok(reloaded) => report("what NATS is logged in to with", reloaded, log::max_level()),
+            Ok(reloaded) => report("the login to NATS", reloaded, log::max_level()),
             Err(error) => error!("SIGHUP: not reloaded: {error}"),
         }
     }
@@ -146,14 +146,14 @@ fn report(path: &str, mut reloaded: Reloaded, level: LevelFilter) {
     if level != before {
         reloaded.applied.push("log");
     }
-    log::set_max_level(level.max(before)); // the one that becomes quieter still says so
+    log::set_max_level(level.max(before)); // a log that becomes quieter still logs the change
     if reloaded.applied.is_empty() {
-        info!("SIGHUP: {path} is read again, nothing has changed");
+        info!("SIGHUP: {path} was read again, nothing has changed");
     } else {
-        info!("SIGHUP: {path} is read again, these have changed: {}", reloaded.applied.join(", "));
+        info!("SIGHUP: {path} was read again, these have changed: {}", reloaded.applied.join(", "));
     }
     if !reloaded.needs_restart.is_empty() {
-        warn!("SIGHUP: these are changed in {path} and need a restart: {}", reloaded.needs_restart.join(", "));
+        warn!("SIGHUP: these have new values in {path} that need a restart: {}", reloaded.needs_restart.join(", "));
     }
     log::set_max_level(level);
 }

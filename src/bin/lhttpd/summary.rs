@@ -7,10 +7,10 @@ use log::info;
 
 use super::logger;
 
-/// How often there is such a line at most.
+/// The shortest time between two such lines.
 pub(crate) const EVERY: Duration = Duration::from_secs(60);
 
-/// A counter's name and value, and what it counts in words.
+/// A counter's name and value, with a description.
 struct Defence {
     name: &'static str,
     count: fn(&Stats) -> u64,
@@ -23,7 +23,7 @@ macro_rules! defences {
     };
 }
 
-/// The counters of what a bound has stopped. A new counter has its line here, or among those of the test below.
+/// The counters of events that a bound has stopped. A new counter needs a line here or in the test below.
 const DEFENCES: &[Defence] = &defences! {
     turned_away: "connections turned away, too many or while stopping",
     out_of_fds: "times without a file descriptor to accept with",
@@ -52,7 +52,7 @@ const DEFENCES: &[Defence] = &defences! {
     upstream_dropped: "upstream answers dropped",
 };
 
-/// What was said already.
+/// The numbers of the last line.
 pub(crate) struct Summary {
     said: Stats,
     log_dropped: u64,
@@ -64,7 +64,7 @@ impl Summary {
         Self { said: Stats::default(), log_dropped: 0, since: Instant::now() }
     }
 
-    /// Says what has happened since the last time, if anything has.
+    /// Logs what has happened since the last line, if anything has.
     pub(crate) fn say(&mut self, now: &Stats) {
         let log_dropped = logger::dropped();
         if let Some(acts) = acts(&self.said, now, log_dropped - self.log_dropped) {
@@ -75,7 +75,7 @@ impl Summary {
     }
 }
 
-/// What has happened between the two, in words.
+/// The events between the two, in words.
 fn acts(before: &Stats, now: &Stats, log_dropped: u64) -> Option<String> {
     let counted = DEFENCES
         .iter()
@@ -90,7 +90,7 @@ fn acts(before: &Stats, now: &Stats, log_dropped: u64) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What is counted and no bound's doing.
+    /// The counters of events that no bound causes.
     const OTHERS: &[&str] = &[
         "connections",
         "accepted",
@@ -98,10 +98,10 @@ mod tests {
         "channels",
         "received",
         "requests",
-        "served_when_full", // turned_away tells of it
+        "served_when_full", // turned_away covers it
         "published",
         "delivered",
-        "paused", // the ordinary way of a busy server
+        "paused", // normal for a busy server
         "kept_bytes",
         "subscription_bytes",
         "turns",
@@ -109,7 +109,7 @@ mod tests {
         "nats_received",
         "nats_unwanted", // wider subscriptions bring them
         "nats_subscriptions",
-        "nats_subscriptions_refused", // as many as now, and the log says it when it changes
+        "nats_subscriptions_refused", // a current number, and the log has each change
         "upstream_requests",
         "upstream_waiting",
         "upstream_answered",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_happened_since_is_said() {
+    fn only_events_since_the_last_line_are_logged() {
         let mut before = Stats::default();
         assert_eq!(acts(&before, &before, 0), None);
         before.refused = 5;

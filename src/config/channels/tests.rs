@@ -1,4 +1,4 @@
-//! Which rules are refused, and that a rule which is never reached is found exactly.
+//! Invalid rules are refused, and exactly the rules that can never be reached are found.
 
 use super::*;
 use crate::protocol::channel::matches;
@@ -21,7 +21,7 @@ fn rules_are_read_in_their_order() {
 }
 
 #[test]
-fn a_rule_that_means_nothing_is_refused_by_its_number() {
+fn an_invalid_rule_is_refused_by_its_number() {
     for (rule, said) in [
         ("match = \"a..b\"", "rule 2: channel \"a..b\" has an empty token"),
         ("match = \"a.>.b\"", "is not its last token"),
@@ -59,7 +59,7 @@ fn a_rule_that_cannot_be_reached_is_an_error_that_names_both() {
     config(&[">", "$SYS.>"]).validate().expect("a wildcard does not match what is the system's");
 }
 
-/// Of all small patterns each is held against each, and against all channels that can tell them apart.
+/// Compares each pair of small patterns, with all channels that can tell them apart.
 #[test]
 fn a_pattern_covers_another_exactly_if_it_matches_all_of_its_channels() {
     let longer = |names: &[String], tokens: &[&str]| -> Vec<String> {

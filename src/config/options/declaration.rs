@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{Config, Secret};
 
-/// An option of a server: all that is to be known of it but its value. [`Config::OPTIONS`] has them all, so that a program
-/// can have flags of its own for them:
+/// Everything about an option of a server except its value. [`Config::OPTIONS`] has all options, so that a program can
+/// make its own flags for them:
 ///
 /// ```
 /// use lhttp::Config;
@@ -19,19 +19,19 @@ use super::{Config, Secret};
 pub struct Declaration {
     /// Its section of the TOML file.
     pub section: &'static str,
-    /// Its name, as a flag without the dashes and outside of a section.
+    /// Its name, as for a flag without the dashes, or outside of a section.
     pub name: &'static str,
     /// Its name inside of the section.
     pub key: &'static str,
     /// How its value is written.
     pub unit: Unit,
-    /// What a help text calls its value; empty for [`Unit::Switch`].
+    /// The name of its value in a help text; empty for [`Unit::Switch`].
     pub value: &'static str,
-    /// What holds unless it is set.
+    /// Its value unless it is set.
     pub default: Preset,
     /// What a [reload](crate::Reloader::reload) does with a new value.
     pub reload: Reload,
-    /// What it does, and what happens at the limit, in a line.
+    /// Its effect, and what happens at the limit, in one line.
     pub help: &'static str,
 
     pub(super) read: fn(&mut Config, Unit, &[&str]) -> Result<(), String>,
@@ -47,37 +47,37 @@ pub struct Declaration {
 pub enum Unit {
     /// A whole number.
     Number,
-    /// Bytes, or such as `64KiB`: [`parse_bytes`](crate::config::parse_bytes).
+    /// Bytes, or a text such as `64KiB`: [`parse_bytes`](crate::config::parse_bytes).
     Size,
-    /// Seconds, or such as `500ms`: [`parse_duration`](crate::config::parse_duration).
+    /// Seconds, or a text such as `500ms`: [`parse_duration`](crate::config::parse_duration).
     Time,
-    /// Microseconds, or such as `1ms`: [`parse_micros`](crate::config::parse_micros).
+    /// Microseconds, or a text such as `1ms`: [`parse_micros`](crate::config::parse_micros).
     Micros,
     /// On or off. Its flag takes no value.
     Switch,
     /// Any text.
     Text,
-    /// A text that nobody else may see.
+    /// A text that only the owner may see.
     Secret,
     /// The path of a file.
     File,
-    /// The path of a file that nobody else may read.
+    /// The path of a file that only the owner may read.
     SecretFile,
     /// CPUs: [`parse_cpu_list`](crate::config::parse_cpu_list).
     Cpus,
     /// One or several of [`Listen`](crate::config::Listen).
     Address,
-    /// One or several prefixes of URLs, perhaps with methods before them.
+    /// One or several prefixes of URLs, each with or without methods before it.
     Prefix,
 }
 
 impl Unit {
-    /// Whether an option takes several values, so that its flag may be given several times.
+    /// True if an option takes several values: its flag may be given several times.
     pub fn is_list(self) -> bool {
         matches!(self, Self::Address | Self::Prefix)
     }
 
-    /// The values in a text that has all of them.
+    /// Splits a text into the values that it lists.
     pub(in crate::config) fn split(self, text: &str) -> Vec<String> {
         match self {
             Self::Address => text.split(',').map(|item| item.trim().to_owned()).collect(),
@@ -93,7 +93,7 @@ impl Unit {
 pub enum Preset {
     /// This value, as a flag takes it.
     Value(&'static str),
-    /// Not a fixed value: these words.
+    /// No fixed value: these words describe it.
     Words(&'static str),
     /// Nothing.
     Unset,
@@ -103,16 +103,16 @@ pub enum Preset {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reload {
-    /// It holds at once, for connections that are open too.
+    /// It takes effect at once, also for open connections.
     AtOnce,
-    /// It waits for a restart.
+    /// It takes effect after a restart.
     Restart,
-    /// Another file waits for a restart; what is in the file is read again.
+    /// A new path takes effect after a restart; the file itself is read again.
     FileReadAgain,
 }
 
 impl Declaration {
-    /// The option of this name, be it the plain one or `section.key`.
+    /// Finds an option by its plain name or by `section.key`.
     pub(in crate::config) fn find(name: &str) -> Option<&'static Self> {
         let dotted = name.split_once('.');
         Config::OPTIONS
@@ -120,8 +120,7 @@ impl Declaration {
             .find(|option| option.name == name || dotted.is_some_and(|place| place == (option.section, option.key)))
     }
 
-    /// Whether this is a value of the option, or one of several; whether it fits the others is for [`Config::validate`] to
-    /// say.
+    /// Checks a value of the option, or one of several. [`Config::validate`] checks that the options fit each other.
     ///
     /// # Errors
     /// One sentence that shows the value, unless a secret may be in it.
@@ -129,7 +128,7 @@ impl Declaration {
         self.read(&mut Config::empty(), &[value])
     }
 
-    /// Sets the option of `config` to these values, of which there is one unless its unit is a list.
+    /// Sets the option of `config` to these values: exactly one unless its unit is a list.
     pub(in crate::config) fn read(&self, config: &mut Config, values: &[&str]) -> Result<(), String> {
         (self.read)(config, self.unit, values)
     }
@@ -139,7 +138,7 @@ impl Declaration {
         (self.copy)(to, from);
     }
 
-    /// Whether it has another value in `other`.
+    /// True if its value differs between the two.
     pub(crate) fn differs(&self, one: &Config, other: &Config) -> bool {
         (self.differs)(one, other)
     }

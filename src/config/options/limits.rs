@@ -1,13 +1,13 @@
-//! `[limits]`: what one message, one connection and all of them together may take.
+//! `[limits]`: what one message, one connection and all connections together may take.
 
 macro_rules! limits_options {
     ([$next:ident $($then:ident)*] $($before:tt)*) => { $next! { [$($then)*] $($before)*
     section "limits" {
-        /// bytes of a whole message, head and body (PROTOCOL.md §1), also of a body sent to `/publish`; at most 1 GiB
+        /// bytes of a whole message, head and body (PROTOCOL.md §1), and of a body sent to `/publish`; at most 1 GiB
         /// ([`Config::MESSAGE_BYTES_CEILING`]).
         ///
-        /// A connection has at most one unfinished message, so it holds at most this much of its peer's. Past it the
-        /// connection is closed with 1009, before the payload is read; an HTTP request gets 413.
+        /// A connection has at most one unfinished message, so it holds at most this many bytes of its peer's input. Past
+        /// the limit the connection is closed with 1009 before the payload is read; an HTTP request gets 413.
         message_bytes_max: usize {
             name: "max-message",
             key: "max-message",
@@ -20,7 +20,8 @@ macro_rules! limits_options {
 
         /// bytes of a message's head, from its start line to its empty line; at most `max-message`.
         ///
-        /// Past it the message is refused with `head-too-big`. Costs nothing of its own: heads are parsed where they lie.
+        /// Past it the message is refused with `head-too-big`. The limit itself costs nothing: the server parses heads in
+        /// place.
         head_bytes_max: usize {
             name: "max-head",
             key: "max-head",
@@ -33,7 +34,7 @@ macro_rules! limits_options {
 
         /// header lines of one message; at most 1024 ([`Config::HEADERS_CEILING`]).
         ///
-        /// Past it the message is refused with `head-too-big`. Costs nothing of its own.
+        /// Past it the message is refused with `head-too-big`. The limit itself costs nothing.
         headers_max: usize {
             name: "max-headers",
             key: "max-headers",
@@ -44,12 +45,12 @@ macro_rules! limits_options {
             help: "Most headers of one message; past it the message is refused",
         }
 
-        /// channels that one message is published to, each counted once however often it is named; at most 1024
+        /// channels that one message is published to; a channel that is named several times counts once. At most 1024
         /// ([`Config::PUBLISH_CHANNELS_CEILING`]).
         ///
-        /// Past it the message is refused with `too-many-channels`, and nothing of it happens; `POST /publish` gets 429, and a
-        /// [`Publisher`](crate::Publisher) or processor an error. Costs nothing of its own, and bounds how often one message
-        /// is delivered.
+        /// A message past it is refused as a whole with `too-many-channels`; `POST /publish` gets 429, and a
+        /// [`Publisher`](crate::Publisher) or processor gets an error. The limit itself costs nothing. It bounds how
+        /// often one message is delivered.
         publish_channels_max: usize {
             name: "max-publish-channels",
             key: "max-publish-channels",
@@ -57,37 +58,40 @@ macro_rules! limits_options {
             value: "N",
             default: Value("32"),
             reload: AtOnce,
-            help: "Most channels in publish of one message; past it the message is refused",
+            help: "Most channels that one message goes to; past it the message is refused",
         }
 
-        /// connections open at once, over all cores. The default is the smaller of what the limit of open files leaves and one
-        /// for every 8 KiB of the memory allowed, see [`Plan::connections_max`](crate::config::Plan::connections_max).
+        /// connections open at once, over all cores. The default is the smaller of two numbers: the connections that the
+        /// limit of open files allows, and one for every 8 KiB of the memory allowed, see
+        /// [`Plan::connections_max`](crate::config::Plan::connections_max).
         ///
-        /// Past it a new connection gets `503` with `Retry-After` and is closed, but for one request: each core has 32 places
-        /// more, on which it reads one head and serves `GET /healthz` and `POST /publish`. When these are taken too, the
-        /// oldest of them gives way. More than the file descriptors allow keeps the server from starting. An idle connection
-        /// costs 0.25 KB here and 4 KB in the kernel.
+        /// Past it a new connection gets `503` with `Retry-After` and is closed, with one exception: each core has 32
+        /// more places. There it reads one head, and serves `GET /healthz` and `POST /publish`. When these places are
+        /// taken too, the oldest of them is closed. A limit higher than the file descriptors allow keeps the server from
+        /// starting. An idle connection costs 0.25 KB here and 4 KB in the kernel.
         connections_max: Option<usize> {
             name: "max-connections",
             key: "max-connections",
             unit: Number,
             value: "N",
-            default: Words("what open files and memory allow"),
+            default: Words("as many as open files and memory allow"),
             reload: AtOnce,
-            help: "Most connections at once; past it new ones get 503, but for /healthz and POST /publish",
+            help: "Most connections at once; past it new ones get 503, except for /healthz and POST /publish",
         }
 
-        /// bytes that wait in one connection's outbox because its peer does not read them; at least a message of `max-message`
-        /// and 10 bytes.
+        /// bytes that wait in one connection's outbox because its peer does not read them; at least a message of
+        /// `max-message` and 10 bytes.
         ///
-        /// Each stretch that lies together counts 12 bytes more: other channels' messages in between make more of them.
-        /// Past it the connection is closed with 1013. What several outboxes wait for is held once, so a stalled audience of
-        /// one channel costs its backlog once; a connection whose peer keeps up costs nothing.
+        /// Each contiguous stretch counts 12 bytes more, and messages of other channels in between split the backlog into
+        /// more stretches. Past the limit the connection is closed with 1013. Bytes that wait in several outboxes are
+        /// held once, so a stalled audience of one channel costs its backlog once. A connection whose peer keeps up costs
+        /// nothing.
         ///
-        /// How long it may wait is not limited: a peer that reads nothing answers no pings either, so that `idle-timeout`
-        /// ends it, and one that goes on speaking keeps no more than this, until `memory-budget` needs it. A connection that
-        /// is being closed has 10 s to take what waits, then it is reset; what is in the kernel by then (`send-buffer`) is
-        /// given up when the peer has taken nothing of it for 10 s more.
+        /// The time that bytes wait is not limited. A peer that reads nothing answers no pings, so `idle-timeout` closes
+        /// its connection. A peer that does not read but goes on sending holds no more than this limit, until
+        /// `memory-budget` needs the memory. A connection that is being closed has 10 s to send its backlog, then it is
+        /// reset; the bytes that are in the kernel by then (`send-buffer`) are dropped when the peer has taken none of
+        /// them for another 10 s.
         outbox_bytes_max: usize {
             name: "outbox-max",
             key: "outbox-max",
@@ -98,22 +102,23 @@ macro_rules! limits_options {
             help: "Most bytes that wait for one connection's peer to read; past it the connection is closed with 1013",
         }
 
-        /// bytes of messages that the whole process keeps for peers that do not read them, or that have not been read whole,
-        /// and of subscriptions. Each core has an equal share. The memory allowed is that of the cgroup or the machine.
+        /// bytes that the whole process keeps for unread messages, for incomplete input and for subscriptions. Each core
+        /// has an equal share. The memory allowed is that of the cgroup or the machine.
         ///
-        /// Subscriptions take half of it at most, and a name counts on every core. Past that a subscribing message is refused
-        /// with `too-many-subscriptions`, and publishes go on; the last quarter of that half is for connections that hold no
-        /// more than a thirty-second of `subscription-bytes`.
+        /// Subscriptions take at most half of it, and a name counts on every core. Past that half a subscribing message
+        /// is refused with `too-many-subscriptions`, and publishes go on. The last quarter of that half is for
+        /// connections that hold no more than a thirty-second of `subscription-bytes`.
         ///
-        /// What counts: what waits in outboxes; messages and HTTP requests that are not whole; and on a server with processors
-        /// or filters the handshakes that it keeps for them.
+        /// Three things count as messages and input: bytes that wait in outboxes; incomplete messages and HTTP requests;
+        /// and, on a server with processors or filters, the handshakes that it keeps for them.
         ///
-        /// A core over its share closes connections with 1013 (those that have not upgraded, without a word) until nine tenths
-        /// of it are kept. First go those for which *bytes × (1 s + age)* is the most. An outbox's bytes are those that
-        /// wait for the connection and its part of the memory that cannot be freed while they do; their age is the time
-        /// since it began to wait, and a peer that reads a part of what waits takes as large a part off the age. The age of
-        /// input is that of its first byte. A handshake that is kept has no age. So one that has just got a burst stays when
-        /// another has kept as much for long, and one that reads or sends a byte now and then does not stay young by it.
+        /// A core over its share closes connections until it is down to nine tenths of its share. It closes a WebSocket
+        /// with 1013, and any other connection without a word. First go the connections with the highest *bytes × (1 s +
+        /// age)*. An outbox's bytes are the bytes that wait for the connection, and its part of the memory that these
+        /// bytes keep from being freed. An outbox's age is the time since it began to wait; when the peer reads a part of
+        /// the backlog, the age shrinks by the same part. The age of input is that of its first byte. A handshake that is
+        /// kept has no age. So a connection with a new burst stays, while one that has kept as much for a long time goes,
+        /// and reading or sending a byte now and then does not make a connection young.
         memory_budget_bytes: Option<u64> {
             name: "memory-budget",
             key: "memory-budget",
@@ -121,14 +126,14 @@ macro_rules! limits_options {
             value: "SIZE",
             default: Words("a quarter of the memory allowed"),
             reload: AtOnce,
-            help: "Most bytes that wait in the whole process, and of subscriptions, which are half of it at most; past it the \
-                worst connections are closed with 1013, and subscribes are refused",
+            help: "Most bytes that the whole process keeps for unread messages, incomplete input and subscriptions, with at \
+                most half for subscriptions; past it the worst connections are closed with 1013, and subscribes are refused",
         }
 
         /// channels and patterns that one connection holds.
         ///
-        /// Past it the subscribing message is refused with `too-many-subscriptions`, and nothing of it happens. What they cost
-        /// in memory is bounded by `subscription-bytes`.
+        /// A subscribing message past it is refused as a whole with `too-many-subscriptions`. `subscription-bytes` bounds
+        /// their memory.
         subscriptions_max: usize {
             name: "max-subscriptions",
             key: "max-subscriptions",
@@ -142,9 +147,9 @@ macro_rules! limits_options {
         /// bytes of memory that one connection's subscriptions are charged; at most 1 GiB
         /// ([`Config::SUBSCRIPTION_BYTES_CEILING`]).
         ///
-        /// A subscription is charged 24 bytes, and its name 96 bytes and its length on each core, whether others are
-        /// subscribed to it or not: with two cores 256 bytes for a name of 20. Past it the subscribing message is refused
-        /// with `too-many-subscriptions`, and nothing of it happens.
+        /// A subscription is charged 24 bytes. Its name is charged 96 bytes and its length on each core, even if others
+        /// are subscribed to it: with two cores, a subscription to a name of 20 bytes is charged 256 bytes. A subscribing
+        /// message past the limit is refused as a whole with `too-many-subscriptions`.
         subscription_bytes_max: usize {
             name: "subscription-bytes",
             key: "subscription-bytes",
@@ -156,11 +161,11 @@ macro_rules! limits_options {
                 refused",
         }
 
-        /// bytes that the kernel keeps for one connection whose peer does not read, beside its outbox. The kernel takes up to
-        /// twice that for its own accounting, and no more than its `net.core.wmem_max`. Zero: the kernel decides, and takes
-        /// up to 4 MiB.
+        /// bytes that the kernel keeps for one connection whose peer does not read, in addition to its outbox. The kernel
+        /// takes up to twice that for its own accounting, and no more than its `net.core.wmem_max`. Zero: the kernel
+        /// decides, and takes up to 4 MiB.
         ///
-        /// It bounds how fast one connection can be sent to, at one buffer a round trip.
+        /// It bounds the speed at which the server sends to one connection: one buffer a round trip.
         send_buffer_bytes: usize {
             name: "send-buffer",
             key: "send-buffer",
@@ -168,14 +173,15 @@ macro_rules! limits_options {
             value: "SIZE",
             default: Value("256KiB"),
             reload: Restart, // accepted sockets inherit it from the listener's
-            help: "Bytes that the kernel keeps for one connection whose peer does not read; 0 lets it decide",
+            help: "Bytes that the kernel keeps for one connection whose peer does not read; 0: the kernel decides",
         }
 
-        /// bytes that the kernel keeps for one connection that sends more than is read. The kernel takes up to twice that for
-        /// its own accounting, and no more than its `net.core.rmem_max`. Zero: the kernel decides, and takes up to 6 MiB or
-        /// more (`net.ipv4.tcp_rmem`). Unix sockets have none: what their peers send waits in the peers' own buffers.
+        /// bytes that the kernel keeps for one connection that sends faster than the server reads. The kernel takes up to
+        /// twice that for its own accounting, and no more than its `net.core.rmem_max`. Zero: the kernel decides, and
+        /// takes up to 6 MiB or more (`net.ipv4.tcp_rmem`). Unix sockets have no such buffer: their peers' bytes wait in
+        /// the peers' own buffers.
         ///
-        /// It bounds how fast one connection can send, at one buffer a round trip.
+        /// It bounds the speed at which one connection sends: one buffer a round trip.
         receive_buffer_bytes: usize {
             name: "receive-buffer",
             key: "receive-buffer",
@@ -183,7 +189,8 @@ macro_rules! limits_options {
             value: "SIZE",
             default: Value("512KiB"),
             reload: Restart, // as send-buffer
-            help: "Bytes that the kernel keeps for one connection that sends more than is read; 0 lets it decide",
+            help: "Bytes that the kernel keeps for one connection that sends faster than the server reads; 0: the kernel \
+                decides",
         }
     } } };
 }

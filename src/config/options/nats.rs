@@ -2,18 +2,19 @@
 
 macro_rules! nats_options {
     ([$next:ident $($then:ident)*] $($before:tt)*) => { $next! { [$($then)*] $($before)*
-    // Another cluster, or another login, needs a restart: the bridge would have to change it under its subscribers.
+    // Another cluster or login needs a restart: otherwise the bridge would have to change it under its subscribers.
     section "nats" {
         /// the URLs of the NATS servers that connect this node to others (PROTOCOL.md §7), separated by commas:
-        /// `[nats://|tls://][user:password@|token@]host[:port]`, the port is 4222 unless given.
+        /// `[nats://|tls://][user:password@|token@]host[:port]`. The default port is 4222.
         ///
-        /// Each channel and pattern with a subscriber on this node costs 250 bytes more than without. NATS is asked for one
-        /// per 2 KiB of `memory-budget`; past that for wider patterns, and this node drops the messages that nobody here wants.
+        /// Each channel and pattern with a subscriber on this node costs 250 bytes more than without NATS. The node
+        /// subscribes at NATS to one channel or pattern per 2 KiB of `memory-budget`; past that it subscribes to wider
+        /// patterns, and drops the messages that have no subscriber here.
         ///
-        /// Any one of them is connected to, or one that they tell of; the server starts and serves its own clients when none
-        /// is there. With `tls://`, in all of them or in none, every connection is TLS. A URL that is none keeps the server
-        /// from starting, as does a build without the cargo feature `nats`. Others on the machine can see flags, so a
-        /// password is better kept in the file, or in that of `nats-password-file`.
+        /// The node connects to one of these servers, or to one that they tell it of. If none is there, the server starts
+        /// and serves its own clients. `tls://`, which all URLs must have or none, makes every connection TLS. An invalid
+        /// URL keeps the server from starting, as does a build without the cargo feature `nats`. Other users of the
+        /// machine can see flags, so keep a password in the file, or in that of `nats-password-file`.
         nats: Option<Secret> {
             name: "nats",
             key: "url",
@@ -22,14 +23,14 @@ macro_rules! nats_options {
             default: Words("this node is alone"),
             reload: Restart,
             help: "Connect to other nodes through one of these NATS servers, nats://host:port or tls://host:port, with \
-                user:password@ or token@ before the host; others on this machine can see flags, so a password is better kept \
-                in a file",
+                user:password@ or token@ before the host; other users of this machine can see flags, so keep a password in \
+                a file",
         }
 
         /// the credentials file (a user JWT and its NKey seed) to log in with.
         ///
-        /// It is read again at each connection. One that cannot be used keeps the server from starting; later what was read
-        /// last is used then.
+        /// The node reads the file again at each connection. A file that cannot be used keeps the server from starting;
+        /// later the node goes on with the credentials that it read last.
         nats_creds: Option<PathBuf> {
             name: "nats-creds",
             key: "creds",
@@ -40,7 +41,7 @@ macro_rules! nats_options {
             help: "Log in to NATS with this credentials file",
         }
 
-        /// a file that holds the NKey seed to log in with. It is read again as that of `nats-creds`.
+        /// a file with the NKey seed to log in with. The node reads it again as that of `nats-creds`.
         nats_nkey: Option<PathBuf> {
             name: "nats-nkey",
             key: "nkey",
@@ -51,7 +52,7 @@ macro_rules! nats_options {
             help: "Log in to NATS with the NKey seed in this file",
         }
 
-        /// the name to log in with, beside `nats-password-file`.
+        /// the name to log in with, together with `nats-password-file`.
         nats_user: Option<String> {
             name: "nats-user",
             key: "user",
@@ -62,7 +63,7 @@ macro_rules! nats_options {
             help: "Log in to NATS with this name and --nats-password-file",
         }
 
-        /// a file whose first line is the password of `nats-user`. It is read again as that of `nats-creds`.
+        /// a file whose first line is the password of `nats-user`. The node reads it again as that of `nats-creds`.
         nats_password_file: Option<PathBuf> {
             name: "nats-password-file",
             key: "password-file",
@@ -70,11 +71,12 @@ macro_rules! nats_options {
             value: "FILE",
             default: Unset,
             reload: FileReadAgain,
-            help: "Log in to NATS with the password in this file's first line",
+            help: "Log in to NATS with the password in the first line of this file",
         }
 
-        /// a PEM file with the certificates of the authorities that the NATS servers' are checked against; the connection must
-        /// be TLS then. Without it these are the system's authorities, for servers that want TLS.
+        /// a PEM file with the certificates of the authorities that the NATS servers' certificates are checked against;
+        /// the connection must then be TLS. If it is not set, the node trusts the system's authorities, and uses TLS with
+        /// servers that want it.
         nats_tls_ca: Option<PathBuf> {
             name: "nats-tls-ca",
             key: "tls-ca",
@@ -82,11 +84,11 @@ macro_rules! nats_options {
             value: "FILE",
             default: Unset,
             reload: FileReadAgain,
-            help: "Speak TLS to NATS, and trust the authorities in this PEM file only",
+            help: "Require TLS to NATS, and trust only the authorities in this PEM file",
         }
 
-        /// a PEM file with this node's certificate, for servers that demand one, beside `nats-tls-key`; with them the node
-        /// speaks nothing but TLS. Both are read again at each connection.
+        /// a PEM file with this node's certificate, for servers that demand one, together with `nats-tls-key`; the
+        /// connection must then be TLS. The node reads both files again at each connection.
         nats_tls_cert: Option<PathBuf> {
             name: "nats-tls-cert",
             key: "tls-cert",
@@ -94,7 +96,7 @@ macro_rules! nats_options {
             value: "FILE",
             default: Unset,
             reload: FileReadAgain,
-            help: "Show this certificate to NATS servers that demand one, from a PEM file; with --nats-tls-key",
+            help: "Show this certificate from a PEM file to NATS servers that demand one; with --nats-tls-key",
         }
 
         /// a PEM file with the key of `nats-tls-cert`.
@@ -108,7 +110,7 @@ macro_rules! nats_options {
             help: "The key of --nats-tls-cert, from a PEM file",
         }
 
-        /// TLS begins before the NATS server says anything, as its `handshake_first` wants it.
+        /// begins TLS before the NATS server sends anything, as servers with `handshake_first` require.
         nats_tls_first: bool {
             name: "nats-tls-first",
             key: "tls-first",
@@ -116,10 +118,10 @@ macro_rules! nats_options {
             value: "",
             default: Unset,
             reload: Restart,
-            help: "Begin TLS before the NATS server says anything",
+            help: "Begin TLS before the NATS server sends anything",
         }
 
-        /// at NATS all channels of this node are below this prefix, of one or more tokens: with `app`, the channel `room` has
+        /// the prefix of one or more tokens for all of this node's channels at NATS: with `app`, the channel `room` has
         /// the subject `app.room`.
         nats_prefix: Option<String> {
             name: "nats-prefix",
@@ -128,16 +130,16 @@ macro_rules! nats_options {
             value: "PREFIX",
             default: Words("the subject is the channel"),
             reload: Restart,
-            help: "At NATS the channel `room` of this node is the subject PREFIX.room",
+            help: "Give the channel `room` of this node the subject PREFIX.room at NATS",
         }
 
-        /// bytes of publishes that wait for NATS, over all cores, while it is away or slow; at least 512 KiB
+        /// bytes of publishes that wait for NATS, over all cores, while it is disconnected or slow; at least 512 KiB
         /// ([`Config::NATS_BUFFER_BYTES_MIN`]) and twice `max-message`.
         ///
         /// When a message does not fit, the channel that takes the most loses its oldest messages, counted in
-        /// [`Stats`](crate::Stats). A message counts as it is, with its channel's name, and at most 84 bytes more; a core
-        /// leaves at most 16 KiB and a message of this unused. Beside it the NATS client has up to 1 MiB at hand, and for a
-        /// moment up to 4 MiB may wait for the bridge's thread.
+        /// [`Stats`](crate::Stats). A message counts with its own bytes, its channel's name, and at most 84 bytes more; a
+        /// core leaves at most 16 KiB and one message of this unused. In addition the NATS client holds up to 1 MiB, and
+        /// for a moment up to 4 MiB may wait for the bridge's thread.
         nats_buffer_bytes: usize {
             name: "nats-buffer",
             key: "buffer",
@@ -145,8 +147,8 @@ macro_rules! nats_options {
             value: "SIZE",
             default: Value("8MiB"),
             reload: Restart,
-            help: "Most bytes of messages that wait for NATS while it is away or slow; past it the channel that takes the most \
-                loses its oldest",
+            help: "Most bytes of messages that wait for NATS while it is disconnected or slow; past it the channel that \
+                takes the most loses its oldest",
         }
     } } };
 }

@@ -1,15 +1,15 @@
-//! docs/OPTIONS.md, made of the table.
+//! docs/OPTIONS.md, generated from the table.
 
 use std::{env, fs, path::Path};
 
 use super::{DOCS, Declaration, Preset, Reload, Unit};
 use crate::config::Config;
 
-/// What stands before the options, and what behind them.
+/// The texts before and after the options.
 const HEAD: &str = include_str!("page/head.md");
 const TAIL: &str = include_str!("page/tail.md");
 
-/// A test that finds the page as it should not be writes it anew if this variable is set.
+/// If this variable is set, the test writes a page that differs anew.
 const BLESS: &str = "LHTTP_BLESS";
 
 #[test]
@@ -88,7 +88,7 @@ fn reload(reload: Reload) -> &'static str {
     }
 }
 
-/// The documentation as a text that begins with a capital letter, without what is for programs.
+/// The documentation as a text that begins with a capital letter, without the links for programs.
 fn text(docs: &[&str]) -> String {
     let joined = docs.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n");
     let text = without_links(&joined).replace("PROTOCOL.md", "[PROTOCOL.md](../PROTOCOL.md)");
@@ -96,7 +96,7 @@ fn text(docs: &[&str]) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Links to the library's items become their names; one that is alone in parentheses goes with them.
+/// Replaces links to the library's items by the items' names; removes a link that stands alone in parentheses.
 fn without_links(text: &str) -> String {
     let Some((before, rest)) = text.split_once("[`") else { return text.to_owned() };
     let (name, rest) = rest.split_once("`]").expect("a link ends");
@@ -109,7 +109,7 @@ fn without_links(text: &str) -> String {
 }
 
 #[test]
-fn what_is_for_programs_is_not_on_the_page() {
+fn links_for_programs_are_not_on_the_page() {
     let docs = [" at most 1 ([`A::B`](super::A)), see", " [`C`](super::C) and [`D`].", "", " - `x`"];
     assert_eq!(text(&docs), "At most 1, see\n`C` and `D`.\n\n- `x`");
 }

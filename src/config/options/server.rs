@@ -3,10 +3,10 @@
 macro_rules! server_options {
     ([$next:ident $($then:ident)*] $($before:tt)*) => { $next! { [$($then)*] $($before)*
     section "server" {
-        /// where to listen, `ADDR:PORT` or `unix:/path`, each on every core ([`Listen`]). Port 0 takes a free port, one per
-        /// address. In TOML one text or a list of them. The default is for this machine alone.
+        /// where to listen, `ADDR:PORT` or `unix:/path`, each on every core ([`Listen`]). Port 0 takes a free port, one
+        /// per address. In TOML one text or a list of texts. The default serves this machine alone.
         ///
-        /// An address that is busy or not this machine's keeps the server from starting.
+        /// An address that is in use, or not this machine's, keeps the server from starting.
         listen: Vec<Listen> {
             name: "listen",
             key: "listen",
@@ -14,16 +14,16 @@ macro_rules! server_options {
             value: "ADDR",
             default: Value("127.0.0.1:8081"),
             reload: Restart,
-            help: "Listen on this address, IP:PORT, or this unix socket, unix:/path; may be given several times; port 0 takes a \
-                free one. The default is for this machine alone: 0.0.0.0:8081 is for all",
+            help: "Listen on this address, IP:PORT, or this Unix socket, unix:/path; may be given several times; port 0 \
+                takes a free one. The default serves this machine alone: 0.0.0.0:8081 serves all",
         }
 
-        /// how many cores (threads with an event loop each) to run, 1 to 63 ([`CORES_MAX`](crate::config::CORES_MAX)). What
-        /// this process may use is the smaller of its affinity set and its CPU quota.
+        /// how many cores (threads with an event loop each) to run, 1 to 63 ([`CORES_MAX`](crate::config::CORES_MAX)).
+        /// This process may use as many as the smaller of its affinity set and its CPU quota.
         ///
-        /// 0, or more than this process may use, keeps the server from starting. Each core costs about 16 file descriptors
-        /// and a read buffer. Cores are pinned only when they take every CPU of the affinity set: two servers with
-        /// `cores = 1` on one machine must not end up on the same CPU.
+        /// 0, or more than this process may use, keeps the server from starting. Each core costs about 16 file
+        /// descriptors and a read buffer. The server pins cores only when they take every CPU of the affinity set: two
+        /// servers with `cores = 1` on one machine must not end up on the same CPU.
         cores: Option<usize> {
             name: "cores",
             key: "cores",
@@ -34,8 +34,8 @@ macro_rules! server_options {
             help: "Run this many cores, a thread with an event loop each",
         }
 
-        /// run one core pinned to each of these CPUs, instead of `cores`. In TOML a text such as `"0,2"` or `"0-3"`, or a list
-        /// of numbers.
+        /// runs one core pinned to each of these CPUs, instead of `cores`. In TOML a text such as `"0,2"` or `"0-3"`, or
+        /// a list of numbers.
         ///
         /// A CPU twice, or one that this process may not use, keeps the server from starting.
         cpu_list: Option<Vec<usize>> {
@@ -48,12 +48,12 @@ macro_rules! server_options {
             help: "Run one core pinned to each of these CPUs, such as 0,2 or 0-3, instead of --cores",
         }
 
-        /// how long a core goes on looking for more after something has happened before it sleeps, in microseconds, at most
-        /// 10 ms ([`Config::HOLD_CEILING`]). With 0 it sleeps at once.
+        /// the time in which a core goes on looking for more work before it sleeps, after something has happened, in
+        /// microseconds; at most 10 ms ([`Config::HOLD_CEILING`]). With 0 it sleeps at once.
         ///
-        /// A machine that wakes a sleeping CPU slowly (a virtual one does) answers sooner when it is still awake, and a
-        /// sender to it has less to do. The price is up to this much CPU time after each burst of activity; on a single CPU
-        /// the machine's other programs pay it.
+        /// A machine that wakes a sleeping CPU slowly (a virtual one does) answers sooner while the CPU is still awake,
+        /// and sending to it takes less work. The price is up to this much CPU time after each burst of activity; on a
+        /// single CPU the machine's other programs pay it.
         busy_poll: Duration {
             name: "busy-poll",
             key: "busy-poll",
@@ -61,15 +61,15 @@ macro_rules! server_options {
             value: "MICROS",
             default: Value("0"),
             reload: AtOnce,
-            help: "After something happened, look for more for this many microseconds before sleeping: answers come sooner, for \
-                CPU time",
+            help: "After something happened, look for more work for this many microseconds before sleeping: answers come \
+                sooner, for CPU time",
         }
 
-        /// how long a core rests between turns while messages come one by one in close succession, so that several share a
-        /// read and a write, in microseconds, at most 10 ms ([`Config::HOLD_CEILING`]). Zero: never.
+        /// the time that a core rests between turns while messages come one by one in close succession, so that several
+        /// messages share a read and a write, in microseconds; at most 10 ms ([`Config::HOLD_CEILING`]). Zero: never.
         ///
-        /// It adds at most this and the system's timer slack to a message's way, and takes several times less CPU time for
-        /// it. Before a lone message there is no rest, and in a ping-pong but for a few trials.
+        /// It delays a message by at most this and the system's timer slack, and takes several times less CPU time per
+        /// message. A core does not rest before a lone message, and in a ping-pong only for a few trials.
         coalesce: Duration {
             name: "coalesce",
             key: "coalesce",
@@ -77,8 +77,8 @@ macro_rules! server_options {
             value: "MICROS",
             default: Value("50"),
             reload: AtOnce,
-            help: "While messages come one by one in close succession, rest for this many microseconds between turns, so that \
-                several share a read and a write; 0 never does",
+            help: "While messages come one by one in close succession, rest for this many microseconds between turns, so \
+                that several share a read and a write; 0: never",
         }
     } } };
 }

@@ -1,17 +1,17 @@
-//! That the table is sound, and how TOML spells it: flat, in sections, and wrong.
+//! Checks of the table, and of its spellings in TOML: flat, in sections, and wrong.
 
 use std::collections::BTreeSet;
 
 use crate::config::{Config, PORT, Preset, Secret, Unit};
 
-/// The sentence with which a file is refused.
+/// The error for a file.
 fn refusal(text: &str) -> String {
     let table: toml::Table = toml::from_str(text).expect(text);
     table.try_into::<Config>().expect_err(text).to_string()
 }
 
 #[test]
-fn no_two_options_are_called_the_same() {
+fn no_two_options_have_the_same_name() {
     let names = Config::OPTIONS.iter().map(|option| option.name.to_owned());
     let places = Config::OPTIONS.iter().map(|option| format!("{}.{}", option.section, option.key));
     let all: BTreeSet<String> = names.chain(places).collect();
@@ -20,7 +20,7 @@ fn no_two_options_are_called_the_same() {
 }
 
 #[test]
-fn in_its_section_an_option_is_called_as_anywhere_but_for_the_sections_name() {
+fn the_key_of_an_option_is_its_name_without_the_sections_name() {
     for option in Config::OPTIONS.iter().filter(|option| option.name != "nats") {
         let word = option.section.strip_suffix('s').filter(|word| *word != "nat").unwrap_or(option.section);
         let shorter = option.name.replace(&format!("{word}-"), "").replace(&format!("-{word}"), "");
@@ -94,12 +94,12 @@ fn one_option_in_both_spellings_is_an_error_that_names_both() {
         let both = [option.name.to_owned(), format!("{section}.{key}")];
         assert!(both.iter().all(|name| said.contains(name)) && said.contains("are the same option"), "{said}");
     }
-    // The URL is the one option that TOML itself cannot take twice: a key is a text or a table.
+    // TOML itself cannot take `nats` twice, because a key is a text or a table. This is true of no other option.
     assert!(toml::from_str::<Config>("nats = \"h\"\n[nats]\nurl = \"h\"\n").is_err());
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_section_and_what_it_may_have_been() {
+fn an_unknown_key_is_named_with_its_section_and_the_nearest_name() {
     for (text, said) in [
         ("max-mesage = 1", "max-mesage: there is no such option and no such section; did you mean max-message?"),
         ("[nat]\nurl = \"h\"", "nat: there is no such option and no such section; did you mean nats?"),
@@ -121,7 +121,7 @@ fn an_unknown_key_is_named_with_its_section_and_what_it_may_have_been() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_named_with_what_would_be_right() {
+fn the_error_for_a_value_of_the_wrong_type_names_the_right_type() {
     for (text, said) in [
         ("limits = 5", "expected a section"),
         ("limits = \"5\"", "expected a section"),
@@ -141,7 +141,7 @@ fn a_value_of_the_wrong_type_is_named_with_what_would_be_right() {
 }
 
 #[test]
-fn a_secret_of_the_wrong_type_is_not_shown_wherever_it_stands() {
+fn a_secret_of_the_wrong_type_is_never_shown() {
     for key in ["publish-key", "http.publish-key", "nats", "nats.url"] {
         for value in ["4711", "4711.5", "[\"4711\"]", "true"] {
             let error = refusal(&format!("{key} = {value}"));

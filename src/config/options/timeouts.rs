@@ -3,10 +3,11 @@
 macro_rules! timeouts_options {
     ([$next:ident $($then:ident)*] $($before:tt)*) => { $next! { [$($then)*] $($before)*
     section "timeouts" {
-        /// a connection of which nothing was heard for this long, not even a pong, is closed with 1008. Zero: never.
+        /// closes a connection with 1008 when the peer has sent nothing for this long, not even a pong. Zero: never.
         ///
-        /// This and the other times count while the server runs: not while its process, its container or its machine is
-        /// stopped. With pings a connection is closed only if it has had a ping for `idle-timeout` less `ping-interval`.
+        /// This and the other times count while the server runs: they stand still while its process, its container or its
+        /// machine is stopped. With pings on, a connection is closed only if a ping has been unanswered for
+        /// `idle-timeout` minus `ping-interval`.
         idle_timeout: Duration {
             name: "idle-timeout",
             key: "idle",
@@ -14,11 +15,11 @@ macro_rules! timeouts_options {
             value: "TIME",
             default: Value("60s"),
             reload: AtOnce,
-            help: "Close a connection that is silent for this long; 0 never does",
+            help: "Close a connection that is silent for this long; 0: never",
         }
 
-        /// a connection of which nothing was heard for this long gets a ping, so that a living peer's pong keeps it (and the
-        /// path to it) open. Zero: no pings.
+        /// sends a ping when the peer has sent nothing for this long. A living peer's pong keeps the connection, and the
+        /// path to it, open. Zero: no pings.
         ///
         /// It must be shorter than `idle-timeout` when both are on.
         ping_interval: Duration {
@@ -28,11 +29,11 @@ macro_rules! timeouts_options {
             value: "TIME",
             default: Value("25s"),
             reload: AtOnce,
-            help: "Ping a connection that is silent for this long; 0 never does",
+            help: "Ping a connection that is silent for this long; 0: never",
         }
 
-        /// how long a new connection has until its first request is whole, and an HTTP request from its first byte until its
-        /// body is, however steadily it comes. Never zero.
+        /// the time in which a new connection must complete its first request. An HTTP request has the same time from its
+        /// first byte to the last of its body, however steadily it comes. Never zero.
         ///
         /// Past it the connection is closed, with 408 if a request has begun.
         handshake_timeout: Duration {
@@ -42,14 +43,14 @@ macro_rules! timeouts_options {
             value: "TIME",
             default: Value("10s"),
             reload: AtOnce,
-            help: "Close a new connection whose first request is not whole after this long",
+            help: "Close a new connection whose first request is incomplete after this long",
         }
 
-        /// how long a WebSocket message has from its first byte until it is whole, in however many frames and whatever comes
-        /// between them. Zero: never.
+        /// the time from the first byte of a WebSocket message to its last, in however many frames, and with whatever
+        /// comes between them. Zero: never.
         ///
-        /// Past it the connection is closed with 1008 `message-timeout`. While a connection waits for a congested link, which
-        /// is our fault, the time stands still.
+        /// Past it the connection is closed with 1008 `message-timeout`. The time stands still while a connection waits
+        /// for a congested link, because that is the server's fault.
         message_timeout: Duration {
             name: "message-timeout",
             key: "message",
@@ -57,13 +58,13 @@ macro_rules! timeouts_options {
             value: "TIME",
             default: Value("30s"),
             reload: AtOnce,
-            help: "Close a connection whose message is not whole this long after its first byte; 0 never does",
+            help: "Close a connection whose message is incomplete this long after its first byte; 0: never",
         }
 
-        /// how long a stopping server goes on flushing its outboxes, and sending the upstream requests that it has accepted.
-        /// Zero: it stops at once.
+        /// the time in which a stopping server goes on flushing its outboxes, and sending the upstream requests that it
+        /// has accepted. Zero: it stops at once.
         ///
-        /// What is not flushed or sent by then is lost.
+        /// Whatever is not flushed or sent by then is lost.
         drain_timeout: Duration {
             name: "drain",
             key: "drain",
@@ -71,7 +72,7 @@ macro_rules! timeouts_options {
             value: "TIME",
             default: Value("10s"),
             reload: AtOnce,
-            help: "When stopping, go on sending what waits for at most this long",
+            help: "When stopping, go on sending the backlog for at most this long",
         }
     } } };
 }

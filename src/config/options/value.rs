@@ -12,18 +12,18 @@ use super::{
 
 /// The type of a field.
 pub(super) trait Value: Sized {
-    /// Reads it from the texts that were given: exactly one, unless the unit is a list.
+    /// Reads a value from the given texts: exactly one, unless the unit is a list.
     ///
     /// # Errors
-    /// One sentence that shows what was given, unless it may be a secret.
+    /// One sentence that shows the text, unless it may be a secret.
     fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String>;
 
-    /// The file that it names.
+    /// The file that the value names.
     fn file(&self) -> Option<&Path> {
         None
     }
 
-    /// The secret that it is.
+    /// The value, if it is a secret.
     fn secret(&self) -> Option<&Secret> {
         None
     }
@@ -42,7 +42,7 @@ impl Value for usize {
             let bytes = parse_bytes(text)?;
             return bytes.try_into().map_err(|_| format!("{text} is more than this machine can address"));
         }
-        text.parse().map_err(|_| format!("{text:?} is not a number that fits: write such as 2"))
+        text.parse().map_err(|_| format!("{text:?} is not a number that fits: write a number such as 2"))
     }
 }
 
@@ -104,7 +104,7 @@ impl Value for Vec<String> {
     }
 }
 
-/// An option that can be without a value.
+/// An option that need not have a value.
 impl<T: Value> Value for Option<T> {
     fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String> {
         T::parse(unit, texts).map(Some)

@@ -1,4 +1,4 @@
-//! All of `upstream-allow`: prefixes, the methods that each may be asked with, and the servers that they name.
+//! All of `upstream-allow`: prefixes, the methods that each allows, and the servers that they name.
 
 use std::str::FromStr;
 
@@ -6,10 +6,10 @@ use url::Url;
 
 use super::{Prefix, is_method};
 
-/// What a prefix without methods may be asked with: what reads, and what a form sends.
+/// The methods of a prefix without methods: those that read, and the one that a form sends.
 const METHODS_DEFAULT: [&str; 3] = ["GET", "HEAD", "POST"];
 
-/// What the `upstream` header may ask for.
+/// The requests that the `upstream` header may make.
 #[derive(Debug)]
 pub(crate) struct Allow {
     entries: Vec<(Entry, usize)>,
@@ -28,7 +28,7 @@ struct Entry {
 pub(crate) enum Denied {
     /// Its URL is below no prefix.
     Url,
-    /// No prefix that it is below has its method.
+    /// No prefix of its URL has its method.
     Method,
 }
 
@@ -36,7 +36,7 @@ impl Allow {
     /// Reads the option.
     ///
     /// # Errors
-    /// One sentence about the first text that means nothing.
+    /// One sentence about the first invalid text.
     pub(crate) fn new(texts: &[String]) -> Result<Self, String> {
         let mut allow = Self { entries: Vec::new(), servers: 0 };
         for text in texts {
@@ -49,7 +49,7 @@ impl Allow {
         Ok(allow)
     }
 
-    /// The number of the server that a URL of [`parse_url`](super::parse_url) is at, if it may be asked with this method.
+    /// The number of the server of a URL from [`parse_url`](super::parse_url), if a prefix allows it with this method.
     ///
     /// # Errors
     /// [`Denied`].
@@ -69,7 +69,7 @@ impl Allow {
         self.servers
     }
 
-    /// Whether a prefix is `https`.
+    /// True if a prefix is `https`.
     #[cfg(feature = "tls")]
     pub(crate) fn is_any_secure(&self) -> bool {
         self.entries.iter().any(|(entry, _)| entry.prefix.is_secure())
@@ -83,11 +83,11 @@ impl FromStr for Entry {
         let Some((methods, prefix)) = text.split_once(' ') else {
             return Ok(Self { methods: METHODS_DEFAULT.map(str::to_owned).to_vec(), prefix: text.parse()? });
         };
-        // Methods are compared as they are written, and servers know them in capitals.
+        // Methods are case-sensitive, and servers know them in capitals.
         let is_sound = |method: &str| is_method(method) && !method.bytes().any(|byte| byte.is_ascii_lowercase());
         if !methods.split(',').all(is_sound) {
             return Err(format!(
-                "upstream-allow: {methods:?} in {text:?} are not methods: write such as GET,PUT http://host:port/path, \
+                "upstream-allow: {methods:?} in {text:?} are not methods: write for example GET,PUT http://host:port/path, \
                  in capitals, without CONNECT and TRACE"
             ));
         }
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_are_no_methods_keeps_the_server_from_starting() {
+    fn invalid_methods_keep_the_server_from_starting() {
         for text in [
             " http://h/",
             "GET, http://h/",

@@ -1,26 +1,26 @@
-//! Which URLs may be fetched. What is compared is what the URL means (WHATWG URL), and what is fetched is its canonical
-//! form, so that nothing depends on how somebody has spelled it.
+//! Which URLs may be fetched. The comparison is by meaning (WHATWG URL), and the server fetches the canonical form, so
+//! that nothing depends on the spelling.
 
 use std::str::FromStr;
 
 use percent_encoding::percent_decode;
 use url::{Host, Url};
 
-/// A longer host and port mean nothing: a name has 253 bytes at most (RFC 1035 §2.3.4), and the time that it takes to
-/// parse a name which is not ASCII grows with the square of its length.
+/// A longer host and port are invalid: a name has at most 253 bytes (RFC 1035 §2.3.4). The time to parse a name that is
+/// not ASCII grows with the square of its length.
 const AUTHORITY_BYTES_MAX: usize = 320;
-/// Whoever escapes a path more often than this hides something. Each time is one more pass over it.
+/// A path that is escaped more often than this hides something. Each time costs one more pass over the path.
 const ESCAPED_TIMES_MAX: usize = 8;
 
-/// An `http` or `https` URL in its canonical form, without a fragment; none if the text is no such URL, or if it names a
-/// user.
+/// An `http` or `https` URL in its canonical form, without a fragment; `None` if the text is no such URL, or if it names
+/// a user.
 pub(crate) fn parse_url(text: &str) -> Option<Url> {
     if authority(text).len() > AUTHORITY_BYTES_MAX {
         return None;
     }
     let mut url = Url::parse(text).ok()?;
     url.set_fragment(None);
-    // One that is not ASCII is longer in its canonical form, which is what is asked for.
+    // A URL that is not ASCII is longer in its canonical form, which the server requests.
     if authority(url.as_str()).len() > AUTHORITY_BYTES_MAX {
         return None;
     }
@@ -28,12 +28,12 @@ pub(crate) fn parse_url(text: &str) -> Option<Url> {
     (matches!(url.scheme(), "http" | "https") && url.has_host() && is_plain).then_some(url)
 }
 
-/// An empty user, as in `http://@host/`, is not in the parsed URL any more.
+/// The parsed URL does not show an empty user, as in `http://@host/`.
 fn text_names_user(text: &str) -> bool {
     authority(text).contains('@')
 }
 
-/// What stands between the scheme and the path, and any number of slashes before it.
+/// The part between the scheme and the path, with any number of slashes before it.
 fn authority(text: &str) -> &str {
     let rest = text.split_once(':').map_or(text, |(_, rest)| rest).trim_start_matches(['/', '\\']);
     rest.split(['/', '\\', '?', '#']).next().unwrap_or_default()
@@ -49,18 +49,18 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// Whether it is `https`.
+    /// True if the scheme is `https`.
     #[cfg(feature = "tls")]
     pub(crate) fn is_secure(&self) -> bool {
         self.scheme == "https"
     }
 
-    /// Whether scheme, host and port are those of another.
+    /// True if scheme, host and port equal those of another.
     pub(crate) fn has_server_of(&self, other: &Self) -> bool {
         (&self.scheme, &self.host, self.port) == (&other.scheme, &other.host, other.port)
     }
 
-    /// Whether a URL of [`parse_url`] is below this prefix, however its server may read the path.
+    /// True if a URL of [`parse_url`] is below this prefix, however its server reads the path.
     pub(crate) fn allows(&self, url: &Url) -> bool {
         url.scheme() == self.scheme
             && url.host().is_some_and(|host| host.to_owned() == self.host)
@@ -86,7 +86,7 @@ impl FromStr for Prefix {
         }
         let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
         let mut segments: Vec<String> = segments.collect();
-        // A slash at the end adds nothing: segments are whole in any case.
+        // A slash at the end adds nothing: segments are compared as a whole anyway.
         while segments.last().is_some_and(String::is_empty) {
             segments.pop();
         }
@@ -99,15 +99,15 @@ fn starts_with<'a>(mut segments: impl Iterator<Item = &'a str>, prefix: &[String
     prefix.iter().all(|wanted| segments.next() == Some(wanted))
 }
 
-/// Whether a server could find a segment `..` in this path: one that decodes percent signs once more than it should, takes
-/// a backslash for a slash, or cuts a segment at a semicolon. The plain ones are resolved already. A path that is escaped
-/// too often is taken for one that hides something.
+/// True if some server could find a segment `..` in this path: a server that decodes percent signs once too often, takes
+/// a backslash for a slash, or cuts a segment at a semicolon. Plain `..` segments are resolved already. A path that is
+/// escaped too often counts as hiding something.
 fn hides_parent(path: &str) -> bool {
     let is_parent = |segment: &[u8]| {
         let name = segment.split(|&byte| byte == b';').next().unwrap_or_default();
         name.trim_ascii() == b".."
     };
-    // These begin the overlong forms of ASCII, which some decoders take for a dot or a slash.
+    // These bytes begin overlong forms of ASCII. Some decoders take such a form for a dot or a slash.
     let is_overlong = |byte: &u8| matches!(byte, 0xc0 | 0xc1);
     let mut bytes = path.as_bytes().to_vec();
     for _ in 0..=ESCAPED_TIMES_MAX {

@@ -74,7 +74,7 @@ impl LhttpClientConfig {
     }
 }
 
-/// A time of C's; `LHTTP_NEVER` is longer than anything lasts.
+/// A time from C; `LHTTP_NEVER` becomes a time that never ends in practice.
 pub(super) fn time(millis: u32) -> Duration {
     if millis == NEVER { Duration::MAX } else { Duration::from_millis(millis.into()) }
 }

@@ -1,5 +1,5 @@
-//! Which thread may use a client: one at a time, in the order in which they came. A poll makes way for the calls that come
-//! while it waits, and waits on behind them.
+//! Which thread may use a client: one at a time, first come, first served. A waiting poll makes way for new calls, and
+//! then waits on behind them.
 
 use std::{
     collections::BTreeMap,
@@ -9,11 +9,11 @@ use std::{
 
 use crate::client::{Client, Waker};
 
-/// A client, and who waits for it.
+/// A client, and the threads that wait for it.
 pub(super) struct Turns {
     line: Mutex<Line>,
     moved: Condvar,
-    /// Locked by whoever has the turn; none once it was closed.
+    /// The thread with the turn holds the lock; `None` after the close.
     client: Mutex<Option<Client>>,
     waker: Waker,
 }
@@ -26,10 +26,10 @@ enum Kind {
 
 #[derive(Default)]
 struct Line {
-    /// The number of the next who comes.
+    /// The number for the next thread.
     next: u64,
     waiting: BTreeMap<u64, Kind>,
-    /// Who has the turn.
+    /// The number of the thread with the turn.
     holder: Option<Kind>,
     /// The client was woken for a call, and no poll has ended for it yet.
     interrupted: bool,
@@ -80,8 +80,8 @@ impl Turns {
         line.holder = Some(kind);
         let others_wait = line.has_calls();
         if kind == Kind::Poll {
-            // Calls that came before have had their turn, or are seen to wait: what woke the client for them is over. Those
-            // that come from now on wake it anew.
+            // Earlier calls have had their turn, or are known to wait, so their wake-up is spent. Later calls wake the
+            // client anew.
             line.interrupted = false;
             self.waker.forget();
         }
@@ -89,7 +89,7 @@ impl Turns {
         Turn { client: self.client.lock().unwrap_or_else(PoisonError::into_inner), others_wait, _leave: Leave(self) }
     }
 
-    /// Whether a poll that gave nothing has ended for a call.
+    /// True if a poll without an event ended because of a call.
     pub(super) fn was_interrupted(&self) -> bool {
         std::mem::take(&mut self.line().interrupted)
     }
@@ -109,9 +109,9 @@ fn enter(line: &mut Line, kind: Kind) -> u64 {
 /// The client, until it is dropped.
 pub(super) struct Turn<'a> {
     pub(super) client: MutexGuard<'a, Option<Client>>,
-    /// Calls have waited when the turn began: a poll must not wait, for nobody wakes it.
+    /// Calls waited when the turn began: a poll must not wait, because nothing would wake it.
     pub(super) others_wait: bool,
-    // Behind the guard: whoever comes next finds it unlocked.
+    // Dropped after the guard: the next thread finds the client unlocked.
     _leave: Leave<'a>,
 }
 

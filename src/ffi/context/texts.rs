@@ -2,10 +2,10 @@
 
 use std::ffi::c_char;
 
-/// Bytes of a piece of memory for texts; one of them stays for the next callback.
+/// Bytes of one piece of memory for texts; one piece stays for the next callback.
 const PIECE_BYTES: usize = 4 << 10;
 
-/// Copies of texts. None of them moves: what does not fit the last piece of memory goes to a new one.
+/// Copies of texts. They never move: a text that does not fit the last piece of memory goes to a new one.
 pub(super) struct Texts {
     pieces: Vec<Vec<u8>>,
 }
@@ -15,7 +15,7 @@ impl Texts {
         Self { pieces: Vec::new() }
     }
 
-    /// Copies a text and gives it with a NUL behind it. It stays where it is until [`Texts::clear`].
+    /// Copies a text, adds a NUL, and gives the copy. It does not move until [`Texts::clear`].
     pub(super) fn keep(&mut self, text: &str) -> *const c_char {
         let bytes = text.len() + 1;
         let room = self.pieces.last().map_or(0, |piece| piece.capacity() - piece.len());

@@ -125,7 +125,7 @@ fn a_file_that_is_wrong_changes_nothing_and_is_logged(cores: usize) {
         // Valid alone, but not together with the max-message that stays until a restart.
         (
             "publish-key = \"new\"\nmax-message = \"16KiB\"\noutbox-max = \"32KiB\"\n",
-            "restart is as before: max-message",
+            "need a restart and keep their values: max-message",
         ),
     ] {
         server.reload(file, "SIGHUP: not reloaded: ");

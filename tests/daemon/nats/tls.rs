@@ -85,7 +85,7 @@ fn a_node_presents_its_certificate_when_asked_and_a_node_without_one_logs_the_fa
     scratch.write("node.pem", "not a certificate");
     nats.kill();
     nats.restart();
-    daemon.wait_for("what was read before is used");
+    daemon.wait_for("the last usable files stay in use");
     wait_until_online(&daemon, "room.2");
     other.files(&scratch, "node", "node");
     nats.kill();

@@ -1,10 +1,10 @@
-//! That every option can be given in each of the ways, and means the same.
+//! Every option can be set in each of the ways, with the same meaning.
 
 use clap::CommandFactory;
 
 use super::*;
 
-/// Each option with a value that is not its default, as a flag takes it and as TOML has it.
+/// Each option with a value that is not its default, as in a flag and as in TOML.
 const SAMPLES: [(&str, &str, &str); 40] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
@@ -77,7 +77,7 @@ fn a_flag_a_flat_key_a_key_in_its_section_and_a_name_are_one_option() {
 }
 
 #[test]
-fn a_comma_in_a_flag_that_may_be_given_several_times_separates_nothing() {
+fn a_comma_in_a_flag_that_may_be_given_several_times_does_not_separate_values() {
     let config = by_flags(&["--listen", "unix:/a,b", "--listen", "[::1]:1", "--upstream-allow", "http://h/a,b"]);
     assert_eq!(config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["unix:/a,b", "[::1]:1"]);
     assert_eq!(config.upstream_allow, ["http://h/a,b"]);
@@ -102,7 +102,7 @@ fn cores_on_the_command_line_replace_a_cpu_list_of_the_file() {
 }
 
 #[test]
-fn a_switch_that_is_not_given_leaves_what_the_file_says() {
+fn a_switch_that_is_not_given_leaves_the_files_value() {
     let mut config = Config { nats_tls_first: true, ..Config::default() };
     Args::parse_from(["lhttpd"]).options.lay_over(&mut config).unwrap();
     assert!(config.nats_tls_first);

@@ -1,19 +1,19 @@
-//! No spelling of a URL leaves its prefix: tables of the tricks that are known, and generated ones held against a reader
-//! of paths that falls for every trick.
+//! No spelling of a URL leaves its prefix: tables of known tricks, and generated URLs compared with a reader of paths
+//! that falls for every trick.
 
 use proptest::{prelude::*, sample::select};
 use ureq::http::Uri;
 
 use super::*;
 
-/// The URL as it would be fetched, if `prefix` allows it.
+/// The URL that the server would fetch, if `prefix` allows it.
 fn fetched(prefix: &str, url: &str) -> Option<String> {
     let prefix: Prefix = prefix.parse().unwrap();
     parse_url(url).filter(|url| prefix.allows(url)).map(String::from)
 }
 
 #[test]
-fn what_is_below_a_prefix_is_fetched_however_it_is_spelled() {
+fn a_url_below_a_prefix_is_fetched_however_it_is_spelled() {
     for (prefix, url, canonical) in [
         ("http://h", "http://h", "http://h/"),
         ("http://h/", "http://h/any/path?a=b&c", "http://h/any/path?a=b&c"),
@@ -44,7 +44,7 @@ fn what_is_below_a_prefix_is_fetched_however_it_is_spelled() {
 }
 
 #[test]
-fn what_is_not_below_a_prefix_is_not_fetched() {
+fn a_url_outside_its_prefix_is_not_fetched() {
     for (prefix, url) in [
         ("http://h/", "https://h/"),
         ("http://h/", "http://h:81/"),
@@ -96,7 +96,7 @@ fn what_is_not_below_a_prefix_is_not_fetched() {
 }
 
 #[test]
-fn what_would_take_long_to_understand_is_not_fetched() {
+fn a_url_that_takes_long_to_parse_is_not_fetched() {
     let escaped = |times: usize| format!("http://h/%{}41", "25".repeat(times));
     assert!(fetched("http://h/", &escaped(ESCAPED_TIMES_MAX - 1)).is_some());
     assert_eq!(fetched("http://h/", &escaped(ESCAPED_TIMES_MAX)), None);
@@ -109,7 +109,7 @@ fn what_would_take_long_to_understand_is_not_fetched() {
 }
 
 #[test]
-fn a_prefix_that_is_none_is_refused_and_shown() {
+fn an_invalid_prefix_is_refused_and_shown() {
     for text in [
         "",
         "h",
@@ -135,8 +135,8 @@ fn a_prefix_that_is_none_is_refused_and_shown() {
     }
 }
 
-/// The path as it is read by whoever decodes it `times` times, takes backslashes for slashes, and drops what follows a
-/// semicolon: resolved segments, or none if it climbs above the root.
+/// The path as read by a server that decodes it `times` times, takes backslashes for slashes, and drops the text after a
+/// semicolon: resolved segments, or `None` if it climbs above the root.
 fn naive_segments(path: &str, times: usize) -> Option<Vec<Vec<u8>>> {
     let mut bytes = path.as_bytes().to_vec();
     for _ in 0..times {
@@ -153,7 +153,7 @@ fn naive_segments(path: &str, times: usize) -> Option<Vec<Vec<u8>>> {
     Some(resolved)
 }
 
-/// Pieces of URLs, one of each list after the other.
+/// URLs made of pieces, one from each list in turn.
 fn hostile_urls() -> impl Strategy<Value = String> {
     let scheme = select(vec!["http://", "HTTP://", "hTTp://", "https://", "http:/", "http:", "http:\\\\", "http:///"]);
     let user = select(vec!["", "", "", "", "@", "a@", "a:b@", "evil:80@", "h@evil@", "evil\\@", "evil%40", "evil/@"]);
@@ -234,7 +234,7 @@ fn hostile_urls() -> impl Strategy<Value = String> {
     })
 }
 
-/// Prefixes, with what they mean.
+/// Prefixes with their origins and segments.
 const PREFIXES: [(&str, &str, &[&str]); 6] = [
     ("http://h/a", "http://h:80", &["a"]),
     ("http://h/a/b/", "http://h:80", &["a", "b"]),
@@ -251,7 +251,7 @@ proptest! {
     fn nothing_leaves_its_prefix_however_it_is_read(url in hostile_urls()) {
         for (prefix, origin, segments) in PREFIXES {
             let Some(canonical) = fetched(prefix, &url) else { continue };
-            // What fetches it reads it with another parser.
+            // The HTTP client reads the URL with another parser.
             let uri: Uri = canonical.parse().unwrap();
             let scheme = uri.scheme_str().unwrap();
             let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
