@@ -103,7 +103,7 @@ mod upstream;
 
 pub use self::{
     config::Config,
-    engine::counters::Stats,
+    engine::stats::Stats,
     error::{PublishError, Refusal, ReloadError, StartError},
     extension::{ConnectionId, Context, Filter, Processor, Publisher, Replier},
     protocol::{http::Page, message::Message, multipart::Part},

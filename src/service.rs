@@ -12,8 +12,8 @@ use crate::{
     application::Upstream,
     engine::{
         bridge_link::{Downlink, Uplink},
-        counters::{self, Stats},
         inbox::Mailbox,
+        stats::{SharedStats, Stats},
     },
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Wiring {
     /// By core, the path back from a service that has an uplink.
     pub(crate) downlinks: Vec<Downlink>,
     /// The service's counters.
-    pub(crate) stats: Arc<counters::SharedStats>,
+    pub(crate) stats: Arc<SharedStats>,
     /// The largest message that may be published, which the bridge sets.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
     /// `outbox-max`, which a reload changes.

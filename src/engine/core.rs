@@ -12,10 +12,10 @@ use std::{
 use crate::{
     config::memory,
     engine::{
-        counters::SharedStats,
         inbox::CoreOptions,
         pace::Pace,
         reactor::Reactor,
+        stats::SharedStats,
         turn::{Stop, Turn},
     },
 };

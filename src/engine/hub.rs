@@ -36,13 +36,13 @@ use std::{sync::Arc, time::Duration};
 use crate::engine::{
     application::Application,
     arrival::Arrival,
-    counters::Stats,
     limits::Limits,
     outbox::Flushed,
     router::Router,
     session::Phase,
     sessions::Sessions,
     slot::{ConnectionKey, Slot},
+    stats::Stats,
 };
 
 pub(crate) use self::closing::CLOSE_TIMEOUT;

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     engine::{
         bridge_link::{Downlink, Uplink},
-        counters::{SharedStats, Stats},
+        stats::{SharedStats, Stats},
     },
     error::StartError,
 };

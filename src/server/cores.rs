@@ -16,9 +16,9 @@ use crate::{
     engine::{
         bridge_link::{self, Downlink, Uplink},
         core::{Core, Link},
-        counters,
         inbox::{Inbox, Mailbox, inbox},
         reactor::WAKER,
+        stats::SharedStats,
         wake::{Wake, waker},
     },
 };
@@ -37,7 +37,7 @@ pub(super) struct End {
     pub(super) wake: Arc<Wake>,
     pub(super) mailbox: Mailbox,
     pub(super) inbox: Inbox,
-    pub(super) counters: Arc<counters::SharedStats>,
+    pub(super) counters: Arc<SharedStats>,
 }
 
 impl End {

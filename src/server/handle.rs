@@ -17,9 +17,9 @@ use crate::{
     config::Listen,
     engine::{
         bridge_link::Downlink,
-        counters::{self, Stats},
         inbox::Mailbox,
         listener::SocketFile,
+        stats::{SharedStats, Stats},
     },
     extension::Publisher,
     server::Reloader,
@@ -42,7 +42,7 @@ pub struct Handle {
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Vec<Mailbox>,
     /// The numbers of each core and each service.
-    pub(super) counters: Vec<Arc<counters::SharedStats>>,
+    pub(super) counters: Vec<Arc<SharedStats>>,
     pub(super) next_publisher: AtomicUsize,
     pub(super) threads: Vec<JoinHandle<()>>,
     /// Closed when the last core has ended.
@@ -123,7 +123,7 @@ impl Handle {
         service: Box<dyn PreparedService>,
         downlinks: Vec<Downlink>,
     ) -> io::Result<()> {
-        let (stats, stopper) = (Arc::new(counters::SharedStats::default()), self.stopper());
+        let (stats, stopper) = (Arc::new(SharedStats::default()), self.stopper());
         self.counters.push(Arc::clone(&stats));
         self.services.push(service.start(Wiring {
             mailboxes: self.mailboxes.clone(),

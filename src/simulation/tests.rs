@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::world::{Outcome, World};
-use crate::engine::counters::Stats;
+use crate::engine::stats::Stats;
 
 /// Seeds of one run: about ten seconds in a debug build.
 const SEEDS: Range<u64> = 0..160;

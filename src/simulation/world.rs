@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    engine::{counters::Stats, limits::Limits, subscriptions::with_fixed_hash},
+    engine::{limits::Limits, stats::Stats, subscriptions::with_fixed_hash},
 };
 use tungstenite::protocol::frame::coding::Control;
 

@@ -32,7 +32,7 @@ use crossbeam_channel::Receiver;
 use crate::{
     application::Upstream,
     config::{Allow, Config, Plan},
-    engine::counters::{self, Stats},
+    engine::stats::{SharedStats, Stats},
     error::StartError,
     service::{PreparedService, Service, Wiring},
 };
@@ -83,7 +83,7 @@ impl PreparedService for Prepared {
 #[derive(Debug, Default)]
 struct Tally {
     counts: Mutex<Stats>,
-    stats: Arc<counters::SharedStats>,
+    stats: Arc<SharedStats>,
 }
 
 impl Tally {

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::{
     engine::{
-        counters::{self, Stats},
         inbox::Mailbox,
+        stats::{SharedStats, Stats},
     },
     service::Service,
 };
@@ -38,11 +38,7 @@ impl Pool {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(super) fn start(
-        prepared: Prepared,
-        mailboxes: Vec<Mailbox>,
-        stats: Arc<counters::SharedStats>,
-    ) -> io::Result<Self> {
+    pub(super) fn start(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<SharedStats>) -> io::Result<Self> {
         let number_max = prepared.workers;
         let workers = Arc::new(Workers::new(prepared, mailboxes, stats));
         let (alive, ended) = bounded(0);

@@ -11,7 +11,7 @@ use std::{
 use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, bounded};
 
 use crate::{
-    engine::{counters, inbox::Mailbox, log_limit::LogLimit},
+    engine::{inbox::Mailbox, log_limit::LogLimit, stats::SharedStats},
     error::Reason,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn new(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<counters::SharedStats>) -> Self {
+    pub(super) fn new(prepared: Prepared, mailboxes: Vec<Mailbox>, stats: Arc<SharedStats>) -> Self {
         let Prepared { client, allow, intake, capacity, workers, .. } = prepared;
         let tally = Arc::new(Tally { counts: Mutex::default(), stats });
         Self {

@@ -1,6 +1,6 @@
 //! The most that input may cost: bounds per byte of input, and some bounds of their own.
 
-use crate::engine::{counters::Stats, limits::Limits, relay::BATCH_BYTES_MAX, router::TURN_BYTES_MAX};
+use crate::engine::{limits::Limits, relay::BATCH_BYTES_MAX, router::TURN_BYTES_MAX, stats::Stats};
 
 /// Units of work for a byte of input, without the lookups and deliveries of publishes. The worst case is a name of two
 /// bytes that is subscribed to and unsubscribed from, on each node.
