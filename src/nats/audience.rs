@@ -51,7 +51,7 @@ impl Table {
         }
         let Some((pattern_cores, is_all)) = self.groups.by_wide(sid) else { return Target::Nobody };
         let exact = std::str::from_utf8(channel).ok().and_then(|name| self.find(name));
-        let exact = exact.filter(|entry| matches!(entry.state, State::Covered | State::Returning));
+        let exact = exact.filter(|entry| matches!(entry.state, State::Covered | State::Returning | State::Returned));
         match exact.map_or(0, |entry| entry.cores) | pattern_cores {
             0 => Target::Unwanted,
             cores => Target::Cores(cores, Audience::Channel(channel, is_all)),

@@ -146,6 +146,13 @@ impl Groups {
         }
     }
 
+    /// True if a wide subscription that NATS has confirmed brings this name.
+    pub(super) fn is_brought(&self, name: &str) -> bool {
+        let group = pattern_of(name).and_then(|pattern| self.groups.get(pattern.as_str()));
+        let is_live = |wide| matches!(wide, Wide::Live(_) | Wide::Leaving(_));
+        is_live(self.everything) || group.is_some_and(|group| is_live(group.wide))
+    }
+
     /// True if NATS was asked for a wide subscription and has not answered.
     pub(super) fn is_asking(&self) -> bool {
         let mut of_groups = self.wides.values().filter_map(|pattern| Some(self.groups.get(pattern)?.wide));

@@ -17,15 +17,17 @@ impl Table {
             self.cover(sid);
             return;
         }
-        if self.entries.get(&sid).is_some_and(|entry| entry.state == State::Asked) {
-            self.set_state(sid, State::Live);
+        match self.entries.get(&sid).map(|entry| entry.state) {
+            Some(State::Asked) => _ = self.set_state(sid, State::Live),
+            Some(State::Returning) => _ = self.set_state(sid, State::Returned),
+            _ => {} // a wider one has replaced it in the meantime
         }
     }
 
     /// NATS has refused a subscription. Gives its name.
     pub(super) fn refuse_asked(&mut self, sid: u64) -> Option<Arc<str>> {
         if let Some(pattern) = self.groups.refuse(sid) {
-            self.uncover();
+            self.uncover(&pattern);
             return Some(pattern);
         }
         if !self.entries.get(&sid)?.state.is_known() {
@@ -107,7 +109,7 @@ impl Table {
         for (&sid, entry) in &self.entries {
             match entry.state {
                 State::Local | State::Covered => {}
-                State::Returning => changed.push((sid, State::Covered)),
+                State::Returning | State::Returned => changed.push((sid, State::Covered)),
                 State::Refused if self.groups.wideness(&entry.name) == Wideness::Covering => {
                     changed.push((sid, State::Covered));
                 }

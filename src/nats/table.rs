@@ -73,8 +73,10 @@ pub(super) enum State {
     Live,
     /// A wider subscription brings it.
     Covered,
-    /// A wider subscription brings it until NATS confirms its own, which is being asked for.
+    /// A wider subscription brings it, which is about to end. NATS is being asked for its own, and has not answered.
     Returning,
+    /// NATS has confirmed its own subscription. The wider one brings it until that ends.
+    Returned,
     /// NATS takes neither this subscription nor a wider one.
     Refused,
     /// The name is not for other nodes.
@@ -84,12 +86,12 @@ pub(super) enum State {
 impl State {
     /// True if the name has a subscription of its own, or waits for one.
     pub(super) fn is_narrow(self) -> bool {
-        matches!(self, Self::Wanted | Self::Asked | Self::Live | Self::Returning)
+        matches!(self, Self::Wanted | Self::Asked | Self::Live | Self::Returning | Self::Returned)
     }
 
     /// True if the server may know the subscription's number.
     pub(super) fn is_known(self) -> bool {
-        matches!(self, Self::Asked | Self::Live | Self::Returning)
+        matches!(self, Self::Asked | Self::Live | Self::Returning | Self::Returned)
     }
 }
 

@@ -35,14 +35,15 @@ impl Table {
     }
 
     fn want(&mut self, core: u32, name: &str, kind: Kind) {
-        if let Some(sid) = self.names.get(name)
-            && let Some(entry) = self.entries.get_mut(sid)
+        if let Some(&sid) = self.names.get(name)
+            && let Some(entry) = self.entries.get_mut(&sid)
         {
             entry.lingers_until = None;
             entry.cores |= 1 << core;
-            if entry.state == State::Refused {
-                entry.is_told = true;
-                self.untold.push((1 << core, Arc::clone(&entry.name), kind));
+            match entry.is_told {
+                true => self.untold.push((1 << core, Arc::clone(&entry.name), kind)), // the other cores know it
+                false if entry.state == State::Refused => self.tell(sid),
+                false => {}
             }
             self.groups.join(name, kind, 1 << core);
             return;

@@ -8,12 +8,17 @@ use std::sync::Arc;
 
 use super::{
     groups::{EVERYTHING, Wide, Wideness, pattern_of},
-    table::{State, Table},
+    table::{Entry, State, Table},
 };
 
 /// A group becomes wide only if that saves this part of all subscriptions; otherwise one subscription for everything
 /// replaces all.
 const WORTH_PART: usize = 64;
+
+/// Whether a wide subscription is for this name.
+fn is_in(name: &str, pattern: &str) -> bool {
+    pattern == EVERYTHING || pattern_of(name).as_deref() == Some(pattern)
+}
 
 impl Table {
     /// Asks for the wide subscription that saves most. False if there is none.
@@ -51,8 +56,8 @@ impl Table {
         let covered: Vec<u64> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.state.is_narrow() || entry.state == State::Refused)
-            .filter(|(_, entry)| is_all || pattern_of(&entry.name).as_deref() == Some(&*pattern))
+            .filter(|(_, entry)| entry.state.is_narrow() || entry.state == State::Refused || entry.is_told)
+            .filter(|(_, entry)| is_in(&entry.name, &pattern))
             .map(|(&sid, _)| sid)
             .collect();
         for sid in covered {
@@ -70,18 +75,22 @@ impl Table {
         }
     }
 
-    /// NATS has refused a wide subscription: names that waited for it, and newer ones, get subscriptions of their own.
-    pub(super) fn uncover(&mut self) {
-        let orphans: Vec<u64> = self
+    /// NATS has refused a wide subscription: names that waited for it wait for another wide one that NATS was asked for, or
+    /// get subscriptions of their own.
+    pub(super) fn uncover(&mut self, pattern: &str) {
+        let orphans: Vec<(u64, Wideness)> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.state == State::Covered && self.groups.wideness(&entry.name) == Wideness::None)
-            .map(|(&sid, _)| sid)
+            .filter(|(_, entry)| entry.state == State::Covered && is_in(&entry.name, pattern))
+            .filter(|(_, entry)| !self.groups.is_brought(&entry.name))
+            .map(|(&sid, entry)| (sid, self.groups.wideness(&entry.name)))
             .collect();
-        for sid in orphans {
-            self.set_state(sid, State::Wanted);
-            self.tell(sid); // until NATS confirms the new one
-            self.asked.push_back(sid);
+        for (sid, wideness) in orphans {
+            self.tell(sid); // until NATS confirms the other one
+            if wideness == Wideness::None {
+                self.set_state(sid, State::Wanted);
+                self.asked.push_back(sid);
+            }
         }
         while self.narrow > self.names_max && !self.groups.is_asking() && self.widen() {}
         self.shed();
@@ -122,7 +131,8 @@ impl Table {
         leaving
     }
 
-    /// NATS has confirmed the narrow subscriptions that replace these wide ones.
+    /// NATS has confirmed the narrow subscriptions that replace these wide ones. Names that a core has wanted since then
+    /// wait for the answer to their own.
     pub(super) fn dissolve(&mut self, wides: &[u64]) {
         for sid in wides {
             let Some(pattern) = self.groups.wides.get(sid).cloned() else { continue };
@@ -133,9 +143,13 @@ impl Table {
             self.groups.wides.remove(sid);
             self.ended.push(*sid);
         }
-        let returning = self.entries.iter().filter(|(_, entry)| entry.state == State::Returning);
-        for sid in returning.map(|(&sid, _)| sid).collect::<Vec<_>>() {
-            self.set_state(sid, State::Live);
+        let changed = |(&sid, entry): (&u64, &Entry)| match entry.state {
+            State::Returned => Some((sid, State::Live)),
+            State::Returning => Some((sid, State::Asked)),
+            _ => None,
+        };
+        for (sid, state) in self.entries.iter().filter_map(changed).collect::<Vec<_>>() {
+            self.set_state(sid, state);
         }
         self.groups.groups.retain(|_, group| group.names > 0 || group.wide != Wide::None);
     }
