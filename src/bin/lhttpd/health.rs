@@ -25,7 +25,7 @@ pub(crate) fn check(url: &str) -> Result<(), String> {
     let (authority, path) = parse(url)?;
     match ask(authority, path, Instant::now() + TIMEOUT) {
         Ok(200) => Ok(()),
-        Ok(status) => Err(format!("{url} is not healthy: it answers {status}")),
+        Ok(status) => Err(format!("{url} is not healthy: it says {status}")),
         Err(error) => Err(format!("{url} is not healthy: {}", sentence(&error))),
     }
 }
