@@ -94,6 +94,8 @@ mod listen;
 #[cfg(feature = "nats")]
 mod nats;
 pub(crate) mod protocol;
+#[cfg(test)]
+mod seeds;
 pub mod server;
 mod service;
 #[cfg(any(test, feature = "fuzz"))]

@@ -8,7 +8,7 @@ const LINES_MAX: usize = 400;
 /// The layers, lowest first. A module uses its own layer and those below it, never one above. Only `benches/`, `fuzz/`
 /// and tests use `bench`, `fuzzing` and `simulation`; these may use all layers.
 const LAYERS: [&[&str]; 12] = [
-    &["error", "listen"],
+    &["error", "listen", "seeds"],
     &["protocol"],
     &["config"],
     &["client"],

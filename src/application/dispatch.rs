@@ -266,7 +266,7 @@ fn parse(hub: &mut Hub, head: &mut Head, is_text: bool, payload: &[u8]) -> Resul
 }
 
 impl Application for Dispatch {
-    fn on_request(&mut self, hub: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
+    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
         routes::on_request(&self.extensions, hub, head, role)
     }
 

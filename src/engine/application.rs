@@ -16,7 +16,7 @@ pub(crate) trait Application: Send {
     ///
     /// [`Route::Answer`] to a request that asks for a WebSocket refuses it: neither [`Application::on_open`] nor
     /// [`Application::on_close`] is called.
-    fn on_request(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, role: Role) -> Route<'_>;
+    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, role: Role) -> Route<'_>;
 
     /// Whether a full server serves this request nevertheless, on a reserved place. If not, the client gets 503, and
     /// [`Application::on_request`] is not called.

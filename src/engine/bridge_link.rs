@@ -64,8 +64,8 @@ struct State {
     /// A channel of a dropped message, for the log, until the bridge takes it.
     dropped_of: Sender<Box<[u8]>>,
     dropped_of_out: Receiver<Box<[u8]>>,
-    /// Called with true for interest, and with false for publishes.
-    wake: Box<dyn Fn(bool) + Send + Sync>,
+    /// Wakes the bridge.
+    wake: Box<dyn Fn() + Send + Sync>,
     /// Drops messages over the limit, chosen by their channels, unless the bridge is doing this already.
     sort: OnceLock<Sort>,
 }
@@ -74,11 +74,11 @@ type Sort = Box<dyn Fn(&Uplink) + Send + Sync>;
 
 impl Uplink {
     /// A link that holds this many bytes of messages and calls `wake` when there is something to take.
-    pub(crate) fn new(bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(bytes_max: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self::with_behind(bytes_max, BEHIND_BYTES_MAX, wake)
     }
 
-    fn with_behind(bytes_max: usize, behind_bytes_max: usize, wake: impl Fn(bool) + Send + Sync + 'static) -> Self {
+    fn with_behind(bytes_max: usize, behind_bytes_max: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
         let ((publishes, oldest), (interest, interest_out)) = (unbounded(), unbounded());
         let (bytes, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
         let (dropped_of, dropped_of_out) = bounded(1);
@@ -116,15 +116,15 @@ impl Uplink {
     /// Hands interest and publishes of core number `core` to the bridge, which enforces the limit. If the bridge does
     /// not run, the newest batches far above the limit push out the oldest ones.
     pub(crate) fn send(&self, core: u32, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
+        let mut has_sent = false;
         // No send fails: this link has both ends.
         if let Some(interest) = interest {
             self.state.interest_bytes.fetch_add(interest.len(), Ordering::Relaxed);
             let _ = self.interest.send((core, interest));
-            (self.state.wake)(true);
+            has_sent = true;
         }
-        let mut has_publishes = false;
         for batch in publishes {
-            has_publishes = true;
+            has_sent = true;
             self.state.bytes.fetch_add(cost(&batch), Ordering::Relaxed);
             let _ = self.publishes.send(batch);
             if self.excess() > self.state.behind_bytes_max / 2
@@ -138,8 +138,8 @@ impl Uplink {
                 self.drop_batch(&oldest);
             }
         }
-        if has_publishes {
-            (self.state.wake)(false);
+        if has_sent {
+            (self.state.wake)();
         }
     }
 
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn new_batches_push_out_the_oldest_ones_and_these_are_counted() {
         let one = cost(&batch(&[0; 100]));
-        let uplink = Uplink::with_behind(one, one, |_| {});
+        let uplink = Uplink::with_behind(one, one, || {});
         for number in 0..5 {
             uplink.send(0, None, [batch(&[number; 100])].into_iter());
         }
@@ -331,7 +331,7 @@ mod tests {
         relays.announce(b"a", Kind::Exact);
         let interest = relays.take_interest();
         assert!(interest.is_some() && relays.take(1).is_some() && relays.take(bridge).is_none());
-        let uplink = Uplink::with_behind(0, 0, |_| {});
+        let uplink = Uplink::with_behind(0, 0, || {});
         uplink.send(3, interest.clone(), [batch(b"x")].into_iter());
         assert_eq!((uplink.dropped(), uplink.take_interest()), (2, interest.map(|interest| (3, interest))));
     }

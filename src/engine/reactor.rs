@@ -306,7 +306,7 @@ mod tests {
             Answer::text(200, "")
         }
 
-        fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
             Route::Upgrade
         }
 

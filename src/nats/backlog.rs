@@ -238,7 +238,7 @@ mod tests {
         let backlog = Backlog::new();
         let room = apart_from(&backlog, &["flood"]);
         let backlog = Arc::new(Mutex::new(backlog));
-        let (uplink, of_cores) = (Uplink::new(64 * 1024, |_| {}), Arc::clone(&backlog));
+        let (uplink, of_cores) = (Uplink::new(64 * 1024, || {}), Arc::clone(&backlog));
         uplink.sort_by(move |uplink| of_cores.try_lock().expect("nobody has it").gather(uplink));
         let flood = batch(&["flood"; 1000]);
         let count = (16 << 20) / flood.len();
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn memory_that_the_backlog_cannot_free_does_not_push_out_everything() {
         const LIMIT: usize = 64 * 1024;
-        let (uplink, mut backlog) = (Uplink::new(LIMIT, |_| {}), Backlog::new());
+        let (uplink, mut backlog) = (Uplink::new(LIMIT, || {}), Backlog::new());
         let floods: Vec<String> = (0..40).map(|number| format!("flood.{number}")).collect();
         let floods: Vec<&str> = floods.iter().map(String::as_str).collect();
         let (flood, room) = (batch(&floods), apart_from(&backlog, &floods));

@@ -83,7 +83,7 @@ impl Prepared {
         let of_cores = Arc::clone(&wake);
         Ok(Self {
             access,
-            uplink: Uplink::new(config.nats_buffer_bytes, move |_| of_cores.notify_one()),
+            uplink: Uplink::new(config.nats_buffer_bytes, move || of_cores.notify_one()),
             wake,
             prefix: config.nats_prefix.as_ref().map(|prefix| format!("{prefix}.")),
             names_max: usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX),

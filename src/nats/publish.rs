@@ -239,7 +239,7 @@ mod tests {
             // It never connects, so it takes as many messages as its queue holds.
             let client = ConnectOptions::new().retry_on_initial_connect().client_capacity(5).connect("127.0.0.1:1");
             let client = client.await.expect("it is an address");
-            let (uplink, mut relays) = (Uplink::new(1 << 20, |_| {}), Relays::new(0, 1));
+            let (uplink, mut relays) = (Uplink::new(1 << 20, || {}), Relays::new(0, 1));
             let bridge = relays.add_bridge();
             for _ in 0..4 {
                 relays.publish(bridge, [&b"a"[..], b"b"].into_iter(), b"\x81\x02hi");

@@ -4,7 +4,6 @@ mod sequences;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::Range,
     sync::Arc,
 };
 
@@ -15,16 +14,15 @@ use crate::{
     config::Config,
     engine::{bridge_link::link_bridge, relay::Relays, wake::waker},
     protocol::channel,
+    seeds::{Seed, seeds},
 };
 
 use super::{
     audience::{Audience, Target},
-    lasting::Ends,
-    lasting::Lasting,
+    lasting::{Ends, Lasting},
     stop::Stop,
     table::{News, State, Table},
-    thread::Bridge,
-    thread::{Lent, live, runtime},
+    thread::{Bridge, Lent, live, runtime},
 };
 
 const CORES: u32 = 2;
@@ -231,33 +229,10 @@ impl World {
     }
 }
 
-/// Prints the seed of a world that panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("LHTTP_SEED={} fails", self.0);
-        }
-    }
-}
-
-/// `LHTTP_SEED=17` is one world, `LHTTP_SEED=0..5000` many; otherwise there are a few new ones.
-fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var("LHTTP_SEED") else {
-        let first = u64::from(rand::random::<u32>());
-        return first..first + 10;
-    };
-    let number = |text: &str| text.parse().expect("LHTTP_SEED is a number, or two with .. between them");
-    match text.split_once("..") {
-        Some((first, end)) => number(first)..number(end),
-        None => number(&text)..number(&text) + 1,
-    }
-}
-
 #[test]
 fn each_message_comes_once_to_each_name_however_subscriptions_widen_and_narrow() {
-    for seed in seeds() {
+    let first = u64::from(rand::random::<u32>());
+    for seed in seeds(first..first + 10) {
         let _seed = Seed(seed);
         let mut world = World::new(seed, 2 + (seed % 10) as usize);
         for _ in 0..250 {

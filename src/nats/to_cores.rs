@@ -158,7 +158,7 @@ mod tests {
         const BROUGHT: usize = 8 << 20;
         let poll = Poll::new().expect("a poll");
         let wake = waker(poll.registry(), Token(0)).expect("a waker");
-        let (downlink, link) = link_bridge(&Uplink::new(0, |_| {}), 1, wake);
+        let (downlink, link) = link_bridge(&Uplink::new(0, || {}), 1, wake);
         let mut to_cores = ToCores::new(vec![downlink], Arc::new(FRAME_BYTES_MAX.into()));
         let payload = [b'x'; 1000];
         let deliver = |to_cores: &mut ToCores| {

@@ -3,35 +3,18 @@
 use std::ops::Range;
 
 use super::world::{Outcome, World};
-use crate::engine::stats::Stats;
+use crate::{
+    engine::stats::Stats,
+    seeds::{Seed, seeds},
+};
 
 /// Seeds of one run: about ten seconds in a debug build.
 const SEEDS: Range<u64> = 0..160;
 
-/// Prints the seed of a run that panics.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("LHTTP_SEED={} fails", self.0);
-        }
-    }
-}
-
-fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var("LHTTP_SEED") else { return SEEDS };
-    let number = |text: &str| text.parse().expect("LHTTP_SEED is a number, or two with .. between them");
-    match text.split_once("..") {
-        Some((first, end)) => number(first)..number(end),
-        None => number(&text)..number(&text) + 1,
-    }
-}
-
 #[test]
 fn nothing_is_lost_or_doubled_or_out_of_order_and_nothing_is_left() {
     let mut outcomes: Vec<Outcome> = Vec::new();
-    let seeds = seeds();
+    let seeds = seeds(SEEDS);
     let runs = seeds.clone().count();
     for seed in seeds {
         let _seed = Seed(seed);

@@ -113,7 +113,7 @@ impl Hub {
         rest: &[u8],
     ) -> Result<Handled, Faulty> {
         let role = self.request(slot).arrival.role;
-        match app.on_request(self, slot, head, role) {
+        match app.on_request(self, head, role) {
             Route::Answer(answer) => {
                 self.stats.requests += 1;
                 // An unexpected body is not read, so the start of the next request is not known.

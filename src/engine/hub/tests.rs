@@ -3,7 +3,7 @@
 /// The HTTP methods of an application that only serves WebSockets.
 macro_rules! only_websockets {
     () => {
-        fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
             Route::Upgrade
         }
 
@@ -74,7 +74,7 @@ fn route(head: &RequestHead<'_, '_>) -> Route<'static> {
 struct Plain;
 
 impl Application for Plain {
-    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
         route(head)
     }
 
