@@ -223,7 +223,7 @@ impl Sink for Feed {
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.bytes += len as u64;
         self.writes += 1;
-        Ok(Written { bytes: len, is_blocked: false })
+        Ok(Written { bytes: len, is_blocked: false, ..Written::default() })
     }
 }
 

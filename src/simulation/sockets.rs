@@ -202,6 +202,6 @@ impl Sink for Buffers {
         }
         socket.room -= sent;
         socket.is_refused |= sent < len;
-        Ok(Written { bytes: sent, is_blocked: sent < len })
+        Ok(Written { bytes: sent, is_blocked: sent < len, ..Written::default() })
     }
 }
