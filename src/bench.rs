@@ -241,7 +241,8 @@ impl Sockets for Feed {
 
     fn accept(&mut self, _: Duration, _: impl Fn(Role) -> bool) -> io::Result<Accepted<()>> {
         self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(Accepted { stream: (), peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))), role: Role::Public })
+        let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false })
     }
 
     fn add(&mut self, key: ConnectionKey, (): ()) -> io::Result<()> {

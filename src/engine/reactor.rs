@@ -62,6 +62,9 @@ impl Reactor {
     /// # Errors
     /// The system's error.
     pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
+        if listeners.iter().any(|listener| listener.is_tls) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a core cannot speak TLS yet"));
+        }
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
         }
@@ -120,7 +123,7 @@ impl Reactor {
     fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
         for _ in 0..self.waiting.len() {
             let Some(&index) = self.waiting.front() else { break };
-            let role = self.listeners[index].role;
+            let Listener { role, is_tls, .. } = self.listeners[index];
             if !takes(role) {
                 self.waiting.rotate_left(1);
                 continue;
@@ -128,7 +131,7 @@ impl Reactor {
             match self.accept_from(index) {
                 Ok((stream, peer)) => {
                     self.waiting.rotate_left(1);
-                    return Ok(Accepted { stream, peer, role });
+                    return Ok(Accepted { stream, peer, role, is_tls });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {

@@ -103,6 +103,8 @@ pub(crate) struct Accepted<T> {
     pub(crate) peer: Option<SocketAddr>,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
+    /// It begins with a TLS handshake.
+    pub(crate) is_tls: bool,
 }
 
 /// The links of a core to its peers, and to the bridge if there is one.

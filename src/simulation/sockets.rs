@@ -128,7 +128,12 @@ impl Sockets for Buffers {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let stream = self.accepts.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(Accepted { stream, peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))), role: Role::Public })
+        Ok(Accepted {
+            stream,
+            peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
+            role: Role::Public,
+            is_tls: false,
+        })
     }
 
     fn add(&mut self, key: ConnectionKey, id: usize) -> io::Result<()> {
