@@ -73,7 +73,7 @@
 //!
 //! # Layers
 //!
-//! `error ← protocol ← config ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
+//! `error ← protocol ← config ← tls ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
 //! each uses only modules to its left. The protocol layer takes bytes and gives values. The engine's hub is a whole core
 //! without sockets or a clock, so one test can run several hubs and their links from a seed.
 
@@ -100,6 +100,8 @@ pub mod server;
 mod service;
 #[cfg(any(test, feature = "fuzz"))]
 mod simulation;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "upstream")]
 mod upstream;
 
