@@ -1,26 +1,17 @@
 //! TLS of the server: certificates, and the configuration that each handshake takes.
+//!
+//! | file | what |
+//! |---|---|
+//! | `acceptor` | the configuration of handshakes, and how new files replace it |
+//! | `certificates` | from the contents of files to certificates and keys |
+//! | `choice` | which certificate a client gets |
+//! | `files` | the files that the options name |
+//! | `validity` | from when until when a certificate is valid |
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod acceptor;
+mod certificates;
+mod choice;
+mod files;
+mod validity;
 
-use rustls::ServerConfig;
-
-/// Gives each TLS handshake its configuration. One per server: its clones, one for each core, share it.
-#[derive(Clone, Debug)]
-pub(crate) struct Acceptor(Arc<Mutex<Arc<ServerConfig>>>);
-
-#[allow(dead_code, reason = "no core speaks TLS yet")]
-impl Acceptor {
-    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(Mutex::new(config)))
-    }
-
-    /// The newest configuration. A connection takes it once, when its handshake begins.
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces it, for handshakes that begin from now on.
-    pub(crate) fn replace(&self, config: Arc<ServerConfig>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
-    }
-}
+pub(crate) use self::acceptor::{Acceptor, acceptor};
