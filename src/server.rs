@@ -1,5 +1,6 @@
 //! The server: the builder turns a configuration into running cores and gives the handle to them.
 
+mod certificates;
 mod cores;
 mod handle;
 mod listening;
@@ -29,9 +30,11 @@ use crate::{
     error::StartError,
     extension::{Context, Extensions, Filter, Processor},
     service::PreparedService,
+    tls,
 };
 
 use self::{
+    certificates::Watch,
     cores::{End, link, link_bridge, spawn},
     listening::Listening,
     pages::PagesPlan,
@@ -171,7 +174,9 @@ impl Builder {
     pub fn check(&self) -> Result<Plan, StartError> {
         self.extensions.check()?;
         self.pages.check()?;
-        Ok(prepare(&self.config)?.0)
+        let (plan, _) = prepare(&self.config)?;
+        tls::acceptor(&self.config)?;
+        Ok(plan)
     }
 
     /// Starts the cores, each on a thread of its own, and returns when all of them listen.
@@ -185,6 +190,7 @@ impl Builder {
         self.extensions.check()?;
         self.pages.check()?;
         let (plan, services) = prepare(&self.config)?;
+        let acceptor = tls::acceptor(&self.config)?;
         let cores = plan.cpus.len();
         let listening = Listening::start(&self.config, &self.pages.addresses, cores)?;
         let addresses: Vec<_> = listening.places.iter().filter_map(Listen::tcp).collect();
@@ -206,7 +212,10 @@ impl Builder {
                 mailboxes.clone(),
                 self.config.clone(),
                 services.iter().filter_map(|service| service.secret_files()).collect(),
+                acceptor.clone(),
             ),
+            _certificates: acceptor.clone().map(Watch::start).transpose()?,
+            acceptor,
             mailboxes,
             counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
             next_publisher: AtomicUsize::new(0),

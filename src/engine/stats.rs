@@ -106,6 +106,10 @@ counters! {
     subscriptions_refused,
     /// Turns in which something happened.
     turns,
+    /// Whole days until the first of the certificates of `tls-cert` expires; 0 if one has expired, or without TLS.
+    tls_days_left,
+    /// Times that new files of TLS could not be used, so that the last ones stay in use: once for each change.
+    tls_reloads_failed,
     /// Messages given to NATS for other nodes: once for each channel named.
     nats_published,
     /// Messages received from NATS: once for each channel or pattern of this node that they matched.

@@ -3,42 +3,35 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `acceptor` | the configuration of handshakes, and how new files replace it |
+//! | `certificates` | from the contents of files to certificates and keys |
+//! | `choice` | which certificate a client gets |
+//! | `files` | the files that the options name |
+//! | `validity` | from when until when a certificate is valid |
 //! | `handshake` | one connection that is being set up: the only file that names rustls' connections |
 //! | `record` | the records of an established one, in both directions |
 //! | `keys` | what it keeps: raw keys, secrets, record numbers |
 //! | `aead` | how each suite seals and opens a record, by ring |
 //! | `failure` | why a connection ends |
 
-#![allow(dead_code, reason = "no core speaks TLS yet")]
+#![allow(dead_code, unused_imports, reason = "no core speaks TLS yet")]
 
+mod acceptor;
 mod aead;
+mod certificates;
+mod choice;
 mod failure;
+mod files;
 mod handshake;
 mod keys;
 mod record;
 #[cfg(test)]
 mod tests;
+mod validity;
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rustls::ServerConfig;
-
-/// Gives each TLS handshake its configuration. One per server: its clones, one for each core, share it.
-#[derive(Clone, Debug)]
-pub(crate) struct Acceptor(Arc<Mutex<Arc<ServerConfig>>>);
-
-impl Acceptor {
-    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(Mutex::new(config)))
-    }
-
-    /// The newest configuration. A connection takes it once, when its handshake begins.
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces it, for handshakes that begin from now on.
-    pub(crate) fn replace(&self, config: Arc<ServerConfig>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
-    }
-}
+pub(crate) use self::{
+    acceptor::{Acceptor, acceptor},
+    failure::Failure,
+    handshake::Handshake,
+    record::{RECORD_BYTES_MAX, Records},
+};
