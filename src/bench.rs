@@ -31,7 +31,7 @@ use crate::{
         session::Ended,
         slot::{ConnectionKey, Slot},
         subscriptions::{AudienceId, Subscriptions},
-        turn::{Accepted, Event, Places, Sockets, Turn},
+        turn::{Accepted, Event, Got, Places, Sockets, Turn},
         wake::waker,
     },
     error::Refusal,
@@ -245,21 +245,21 @@ impl Sockets for Feed {
         Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false })
     }
 
-    fn add(&mut self, key: ConnectionKey, (): ()) -> io::Result<()> {
+    fn add(&mut self, key: ConnectionKey, (): (), _: bool) -> io::Result<()> {
         self.put(key, self.greeting.clone());
         Ok(())
     }
 
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
         let (input, used) = &mut self.input[slot as usize];
         let rest = &input[*used..];
         if rest.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let len = rest.len().min(buffer.len());
+        let len = rest.len().min(room);
         buffer[..len].copy_from_slice(&rest[..len]);
         *used += len;
-        Ok(len)
+        Ok(Got::of(len, room))
     }
 
     fn shut(&mut self, _: Slot) {}

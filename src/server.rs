@@ -19,6 +19,7 @@ use crate::{
     application::Dispatch,
     config::{Config, Listen, Plan},
     engine::{
+        connection::TlsLayers,
         core::{Core, CoreLinks},
         hub::Hub,
         limits::Limits,
@@ -30,7 +31,7 @@ use crate::{
     error::StartError,
     extension::{Context, Extensions, Filter, Processor},
     service::PreparedService,
-    tls,
+    tls::{self, Acceptor},
 };
 
 use self::{
@@ -222,7 +223,8 @@ impl Builder {
             threads: Vec::new(),
             ended,
         };
-        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &services)?;
+        let mut assembled =
+            self.assemble(&plan, limits, ends, listening.listeners, &services, handle.acceptor.as_ref())?;
         for service in services {
             let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
             handle.start_service(service, downlinks)?;
@@ -241,6 +243,7 @@ impl Builder {
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
         services: &[Box<dyn PreparedService>],
+        acceptor: Option<&Acceptor>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -251,7 +254,7 @@ impl Builder {
             let upstream = services.iter().find_map(|service| service.upstream(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
             let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream));
-            let reactor = Reactor::new(end.poll, listeners)?;
+            let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {

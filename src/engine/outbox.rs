@@ -36,6 +36,16 @@ pub(crate) trait Sink {
     /// # Errors
     /// The connection is lost.
     fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written>;
+
+    /// The memory of input that the sockets keep because they cannot pass it on yet, in bytes.
+    fn kept_bytes(&self) -> usize {
+        0
+    }
+
+    /// A connection's part of it.
+    fn kept_by(&self, _slot: Slot) -> usize {
+        0
+    }
 }
 
 /// The result of a write. A socket that encrypts may take all bytes and still be blocked, so the fields are
@@ -60,7 +70,9 @@ impl Written {
     pub(crate) fn of(result: io::Result<usize>, len: usize) -> io::Result<Self> {
         match result {
             Ok(bytes) => Ok(Self { bytes, is_blocked: bytes < len, begun: 0 }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Self { bytes: 0, is_blocked: true, begun: 0 }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Self { bytes: 0, is_blocked: true, begun: 0 })
+            }
             Err(error) => Err(error),
         }
     }

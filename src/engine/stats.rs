@@ -54,6 +54,13 @@ counters! {
     turned_away,
     /// Requests over `max-connections` that were served nevertheless, on a reserved place: `/healthz` and `POST /publish`.
     served_when_full,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// TLS handshakes that failed: the client speaks no TLS, or knows no version, suite or certificate of the server's, or
+    /// has gone.
+    tls_failed,
+    /// TLS handshakes ended because too many had begun, and this one was slow.
+    tls_gave_way,
     /// Times that `accept` ran out of file descriptors.
     out_of_fds,
     /// Subscriptions held now.

@@ -71,6 +71,13 @@ mod nats {
     mod wide;
 }
 
+#[cfg(feature = "tls")]
+mod tls {
+    mod backlog;
+    mod hostile;
+    mod server;
+}
+
 #[cfg(feature = "upstream")]
 mod upstream {
     mod faults;

@@ -54,7 +54,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         if is_reserved {
             self.ready.add(key); // read it in this turn: in the next one it may have to give way
         }
-        if let Err(error) = self.sockets.add(key, stream) {
+        if let Err(error) = self.sockets.add(key, stream, is_tls) {
             static LIMIT: LogLimit = LogLimit::new();
             LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
             self.hub.abandon(key.slot);
