@@ -156,8 +156,8 @@ typedef struct lhttp_config {
 lhttp_status lhttp_config_init(lhttp_config *config, size_t size);
 
 /* Sets an option by its name in the configuration file of lhttpd, to a text as for its flag: "listen" to
- * "127.0.0.1:8081" or "unix:/path" (several are separated by commas), "cores" to "2", "max-message" to "16KiB",
- * "idle-timeout" to "2m". The name in a section, "timeouts.idle", is the same. docs/OPTIONS.md lists all options.
+ * "127.0.0.1:8081", "tls://0.0.0.0:443" or "unix:/path" (several are separated by commas), "cores" to "2",
+ * "max-message" to "16KiB", "idle-timeout" to "2m". The name in a section, "timeouts.idle", is the same. docs/OPTIONS.md lists all options.
  * Those of lhttpd alone are not available, except for "log", which sets the level of lhttp_log for the whole process
  * when a server starts with it. The rules for channels cannot be set.
  *

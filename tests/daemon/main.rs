@@ -100,6 +100,10 @@ mod protocol {
 #[cfg(feature = "tls")]
 mod tls {
     mod files;
+    mod handshakes;
+    mod records;
+    mod renewal;
+    mod s_client;
 }
 
 #[cfg(feature = "upstream")]
