@@ -23,10 +23,11 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Signs with the secret in a file, whose last line end does not count.
+    /// Signs with the secret in a file. Its last line end does not count, as for lhttpd.
     pub(crate) fn from_file(path: &Path) -> Result<Self, Failure> {
         let secret = fs::read(path).map_err(Failure::io(format!("cannot read {}", path.display())))?;
-        Ok(Self::new(secret.trim_ascii_end()))
+        let line = secret.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        Ok(Self::new(line.unwrap_or(&secret)))
     }
 
     pub(crate) fn new(secret: &[u8]) -> Self {
