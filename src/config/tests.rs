@@ -47,6 +47,10 @@ const EVERY_OPTION: &str = r#"
         tls-key = ["/a.key", "/b.key"]
         tls-client-ca = "/ca"
         tls-records = "rustls"
+        token-key = "/token.pem"
+        token-jwks = "https://issuer/keys"
+        token-issuer = "https://issuer"
+        token-audience = "chat"
         nats = "nats://a, tls://u:p@b:4223"
         nats-creds = "/creds"
         nats-nkey = "/nkey"
@@ -96,6 +100,10 @@ fn every_option_can_be_set_in_toml() {
         tls_key: vec!["/a.key".into(), "/b.key".into()],
         tls_client_ca: Some("/ca".into()),
         tls_records: TlsRecords::Rustls,
+        token_key: Some("/token.pem".into()),
+        token_jwks: Some("https://issuer/keys".to_owned()),
+        token_issuer: Some("https://issuer".to_owned()),
+        token_audience: Some("chat".to_owned()),
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
         nats_creds: Some("/creds".into()),
         nats_nkey: Some("/nkey".into()),
@@ -235,6 +243,13 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
         (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
         (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
+        (
+            Config { token_issuer: Some("i".to_owned()), ..base() },
+            "token-issuer: it has no effect without token-key or token-jwks",
+        ),
+        (Config { token_audience: Some("a".to_owned()), ..base() }, "token-audience: it has no effect"),
+        (Config { token_jwks: Some("http://issuer/keys".to_owned()), ..base() }, "token-jwks: \"http://issuer/keys\""),
+        (Config { token_key: Some("k".into()), token_issuer: Some(String::new()), ..base() }, "token-issuer:"),
         (Config { nats: Some("".into()), ..base() }, "nats:"),
         (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),
         (Config { upstream_allow: vec!["http://h".into(), "h".into()], ..base() }, "upstream-allow: \"h\""),

@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 13] = [
     &["error", "listen", "seeds"],
     &["protocol"],
     &["config"],
-    &["tls"],
+    &["tls", "token"],
     &["client"],
     &["engine"],
     &["extension"],

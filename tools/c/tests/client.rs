@@ -3,6 +3,7 @@
 
 mod common;
 
+#[allow(dead_code, reason = "tests/library uses the rest")]
 #[path = "../../../tests/helpers/tls.rs"]
 mod tls;
 
