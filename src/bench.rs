@@ -245,13 +245,15 @@ impl Sockets for Feed {
     fn accept(&mut self, _: Duration, _: impl Fn(Role) -> bool) -> io::Result<Accepted<()>> {
         self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
         let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false })
+        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false, is_loopback: false })
     }
 
     fn add(&mut self, key: ConnectionKey, (): (), _: bool) -> io::Result<()> {
         self.put(key, self.greeting.clone());
         Ok(())
     }
+
+    fn turn_away(&mut self, (): (), _: &[u8]) {}
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
         let (input, used) = &mut self.input[slot as usize];

@@ -6,6 +6,7 @@
 
 mod conversation;
 mod dice;
+mod door;
 mod frames;
 mod hostile;
 mod http;
@@ -26,6 +27,7 @@ pub use self::tls::tls_records;
 pub use self::urls::urls;
 pub use self::{
     conversation::conversation,
+    door::{origins, proxy},
     frames::{cuts, frames},
     http::{chunked, http},
     messages::{messages, multipart},
@@ -68,6 +70,8 @@ mod tests {
         http, 1000, 100;
         chunked, 1000, 60;
         names, 500, 200;
+        proxy, 1000, 40;
+        origins, 1000, 60;
         #[cfg(feature = "nats")]
         nats, 300, 100;
         #[cfg(feature = "tls")]

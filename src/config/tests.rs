@@ -51,6 +51,15 @@ const EVERY_OPTION: &str = r#"
         token-jwks = "https://issuer/keys"
         token-issuer = "https://issuer"
         token-audience = "chat"
+        allow-origin = ["https://a", "null"]
+        allow-host = "a.com"
+        trust-proxy = ["10.0.0.0/8", "unix"]
+        proxy-header = "forwarded"
+        message-rate = 20
+        byte-rate = "32KiB"
+        subscribe-rate = 10
+        connect-rate = 5
+        address-connections = 50
         nats = "nats://a, tls://u:p@b:4223"
         nats-creds = "/creds"
         nats-nkey = "/nkey"
@@ -104,6 +113,15 @@ fn every_option_can_be_set_in_toml() {
         token_jwks: Some("https://issuer/keys".to_owned()),
         token_issuer: Some("https://issuer".to_owned()),
         token_audience: Some("chat".to_owned()),
+        allow_origin: ["https://a", "null"].map(|origin| origin.parse().unwrap()).into(),
+        allow_host: vec!["a.com".parse().unwrap()],
+        trust_proxy: ["10.0.0.0/8", "unix"].map(|proxy| proxy.parse().unwrap()).into(),
+        proxy_header: ProxyHeader::Forwarded,
+        message_rate: 20,
+        byte_rate: 32 << 10,
+        subscribe_rate: 10,
+        connect_rate: 5,
+        address_connections: 50,
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
         nats_creds: Some("/creds".into()),
         nats_nkey: Some("/nkey".into()),

@@ -33,6 +33,8 @@ pub(crate) struct Listener {
     pub(crate) role: Role,
     /// Its connections begin with a TLS handshake.
     pub(crate) is_tls: bool,
+    /// Its address is this machine's alone.
+    pub(crate) is_loopback: bool,
     socket: ListeningSocket,
 }
 
@@ -100,7 +102,8 @@ pub(crate) fn listen(
     };
     let is_tls = at.is_tls();
     let Bound { at, sockets, file } = bound.map_err(|source| StartError::Listen { at: at.clone(), source })?;
-    let listeners = sockets.into_iter().map(|socket| Listener { role, is_tls, socket }).collect();
+    let is_loopback = at.tcp().is_some_and(|address| address.ip().to_canonical().is_loopback());
+    let listeners = sockets.into_iter().map(|socket| Listener { role, is_tls, is_loopback, socket }).collect();
     Ok(Listening { at, listeners, file })
 }
 

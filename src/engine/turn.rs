@@ -24,6 +24,7 @@ use crate::engine::{
     hub::Hub,
     inbox::{CoreOptions, Inbox},
     lanes::Lanes,
+    limits::Limits,
     outbox::Sink,
     router::SHARE_UNITS,
     session::Ended,
@@ -64,6 +65,17 @@ pub(crate) trait Sockets: Sink {
     /// # Errors
     /// The socket cannot be polled. It is in its slot nevertheless.
     fn add(&mut self, key: ConnectionKey, stream: Self::Stream, is_tls: bool) -> io::Result<()>;
+
+    /// Closes a socket that has no slot, after this answer.
+    fn turn_away(&mut self, stream: Self::Stream, answer: &[u8]);
+
+    /// Takes new limits, before the first accept and when they change.
+    fn set_limits(&mut self, _: &Limits) {}
+
+    /// The connections since the last call that were closed because of their PROXY header.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
 
     /// Reads once, about `room` bytes, into `buffer`.
     ///
@@ -140,6 +152,7 @@ impl Got {
 
 /// How far a handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no connection has a handshake"))]
 pub(crate) enum Shaken {
     /// It waits for the peer.
     Waits,
@@ -159,6 +172,8 @@ pub(crate) struct Accepted<T> {
     pub(crate) role: Role,
     /// It begins with a TLS handshake.
     pub(crate) is_tls: bool,
+    /// The listener's address is this machine's alone.
+    pub(crate) is_loopback: bool,
 }
 
 /// The links of a core to its peers, and to the bridge if there is one.
@@ -258,7 +273,15 @@ pub(crate) struct Turn<S, L> {
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    pub(crate) fn new(hub: Hub, app: Box<dyn Application>, sockets: S, links: L, inbox: Inbox, places: Places) -> Self {
+    pub(crate) fn new(
+        hub: Hub,
+        app: Box<dyn Application>,
+        mut sockets: S,
+        links: L,
+        inbox: Inbox,
+        places: Places,
+    ) -> Self {
+        sockets.set_limits(&hub.limits);
         Self {
             hub,
             app,

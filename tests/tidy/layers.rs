@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 13] = [
 /// The order inside `engine/`, in the same way.
 const ENGINE: [&[&str]; 6] = [
     &[
+        "addresses",
         "arena",
         "arrival",
         "clock",
@@ -31,6 +32,7 @@ const ENGINE: [&[&str]; 6] = [
         "log_limit",
         "outbox",
         "patterns",
+        "rates",
         "relay",
         "session",
         "slot",
@@ -43,7 +45,7 @@ const ENGINE: [&[&str]; 6] = [
     &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
-    &["alarm", "bridge_link", "connection", "core", "listener", "pace", "reactor"],
+    &["alarm", "bridge_link", "connection", "core", "greetings", "listener", "pace", "reactor"],
 ];
 
 /// Its `mod.rs` says the order of its files.
