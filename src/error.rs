@@ -167,7 +167,7 @@ impl Fault {
     pub const IDLE: Self = Self { code: 1008, reason: "idle" };
     /// 1008: a message was incomplete after its time.
     pub const MESSAGE_TIMEOUT: Self = Self { code: 1008, reason: "message-timeout" };
-    /// 1009: a frame or a message over the message limit.
+    /// 1009: a frame or a message over the message limit. The client gets the limit in bytes as the reason.
     pub const TOO_BIG: Self = Self { code: 1009, reason: "message is too big" };
     /// 1011: a processor or filter panicked.
     pub const PANICKED: Self = Self { code: 1011, reason: "internal error" };
