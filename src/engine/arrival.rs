@@ -23,6 +23,8 @@ pub(crate) struct Arrival {
     pub(crate) role: Role,
     /// The connection is over the limit of its role, and has a reserved place for one request.
     pub(crate) is_reserved: bool,
+    /// The core accepted it after it had begun to close its clients' connections.
+    pub(crate) is_late: bool,
 }
 
 impl From<Option<SocketAddr>> for Arrival {

@@ -46,7 +46,7 @@ use crate::engine::{
 };
 
 pub(crate) use self::closing::CLOSE_TIMEOUT;
-use self::{acks::Acks, budget::Kept};
+use self::{acks::Acks, budget::Kept, draining::Leaving};
 
 /// The state of one core.
 pub(crate) struct Hub {
@@ -58,7 +58,9 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     kept: Kept,
-    is_draining: bool,
+    leaving: Leaving,
+    /// The reason that clients get when the core closes their connections.
+    farewell: Box<str>,
     /// The messages and requests that [`Hub::take_messages`] has reported already.
     messages_seen: u64,
     /// Buffers that are reused: for the result of a flush, and for a payload whose length is not known in advance.
@@ -76,7 +78,8 @@ impl Hub {
             limits,
             stats: Stats::default(),
             kept: Kept::default(),
-            is_draining: false,
+            leaving: Leaving::No,
+            farewell: Box::default(),
             messages_seen: 0,
             flushed: Flushed::default(),
             scratch: Vec::new(),

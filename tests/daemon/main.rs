@@ -42,6 +42,7 @@ mod cli {
 }
 
 mod deploy {
+    mod activation;
     mod health;
     mod listening;
     mod log;

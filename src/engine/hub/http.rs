@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The answer to a handshake with a stopping server.
+/// The answer to a handshake on a connection that a stopping server has accepted.
 const DRAINING: Faulty = (HttpFault::new(503, "draining"), &[("Retry-After", "1")]);
 
 /// How the handling of a head ended.
@@ -88,6 +88,8 @@ impl Hub {
         if self.sessions[slot].is_reserved() {
             self.check_reserved(app, &head)?;
             head.persistence = Persistence::Close;
+        } else if self.is_closing() {
+            head.persistence = Persistence::Close; // the next request of this client is another server's
         }
         let used = head_bytes - before;
         match self.handle(app, slot, &head, &bytes[used..])? {
@@ -223,7 +225,7 @@ impl Hub {
     }
 
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
-        if self.is_draining {
+        if self.request(slot).arrival.is_late {
             self.count_turned_away();
             return Err(DRAINING);
         }
@@ -242,6 +244,9 @@ impl Hub {
         let session = &mut self.sessions[slot];
         let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };
         app.on_open(self, slot, head, request.arrival.peer);
+        if self.is_silent() {
+            self.send_away(app, slot);
+        }
         Ok(())
     }
 

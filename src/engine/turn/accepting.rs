@@ -47,7 +47,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         if is_reserved {
             self.make_room(role);
         }
-        let arrival = Arrival { peer, role, is_reserved };
+        let arrival = Arrival { peer, role, is_reserved, is_late: self.hub.is_closing() };
         let key = if is_reserved { self.hub.open_reserved(arrival) } else { self.hub.open(arrival) };
         self.ready.open(key.slot);
         self.places.seat(key.slot, role, is_reserved);
