@@ -273,6 +273,8 @@ impl Sockets for Feed {
 
     fn close_all(&mut self) {}
 
+    fn leave_listeners(&mut self) {}
+
     fn clock(&self) -> Duration {
         Duration::ZERO
     }

@@ -37,6 +37,7 @@ const EVERY_OPTION: &str = r#"
         handshake-timeout = "500ms"
         message-timeout = "5s"
         http-keep-alive = "10s"
+        drain-delay = "2s"
         drain = "0s"
         busy-poll = 50
         coalesce = "1ms"
@@ -99,6 +100,7 @@ fn every_option_can_be_set_in_toml() {
         handshake_timeout: Duration::from_millis(500),
         message_timeout: Duration::from_secs(5),
         http_keep_alive: Duration::from_secs(10),
+        drain_delay: Duration::from_secs(2),
         drain_timeout: Duration::ZERO,
         busy_poll: Duration::from_micros(50),
         coalesce: Duration::from_millis(1),

@@ -125,6 +125,7 @@ impl Config {
             ("handshake-timeout", self.handshake_timeout),
             ("message-timeout", self.message_timeout),
             ("http-keep-alive", self.http_keep_alive),
+            ("drain-delay", self.drain_delay),
             ("drain", self.drain_timeout),
         ];
         if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {

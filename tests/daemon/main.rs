@@ -44,6 +44,7 @@ mod cli {
 }
 
 mod deploy {
+    mod activation;
     mod health;
     mod listening;
     mod log;

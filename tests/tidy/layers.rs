@@ -27,6 +27,7 @@ const ENGINE: [&[&str]; 6] = [
         "arena",
         "arrival",
         "clock",
+        "ending",
         "index",
         "limits",
         "log_limit",

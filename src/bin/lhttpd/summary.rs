@@ -110,7 +110,8 @@ mod tests {
         "served_when_full", // turned_away covers it
         "published",
         "delivered",
-        "paused", // normal for a busy server
+        "paused",     // normal for a busy server
+        "going_away", // the end was asked for
         "kept_bytes",
         "subscription_bytes",
         "turns",

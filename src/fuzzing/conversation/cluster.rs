@@ -140,6 +140,9 @@ impl Cluster {
         if stops {
             self.nodes.iter_mut().for_each(|node| node.is_to_stop = true);
             self.settle();
+            for _ in 0..self.clients.len() {
+                self.pass(5); // they are closed one after the other
+            }
             assert!(self.nodes.iter().all(Node::is_draining), "a node waits for its peers for ever");
         }
         for client in 0..self.clients.len() {

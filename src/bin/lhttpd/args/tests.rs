@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 57] = [
+const SAMPLES: [(&str, &str, &str); 58] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -26,6 +26,7 @@ const SAMPLES: [(&str, &str, &str); 57] = [
     ("ping-interval", "30", "\"30s\""),
     ("handshake-timeout", "500ms", "\"500ms\""),
     ("message-timeout", "5s", "5"),
+    ("drain-delay", "2s", "2"),
     ("drain", "0", "\"0s\""),
     ("max-http-head", "16KiB", "16384"),
     ("http-keep-alive", "10s", "10"),
