@@ -17,7 +17,7 @@ const BATCH_BYTES_MAX = 2048;
 /**
  * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
- * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<void>} ask
+ * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<unknown>} ask
  * @property {(error: LhttpError) => void} failed
  * @property {(why: string) => void} drop
  */
@@ -69,7 +69,8 @@ export class Membership {
     if (!wasIn || subscription.rooms.size > 0) return;
     // All callers that waited have left.
     this.#joining.delete(subscription);
-    const isKnown = subscription.status === "live" || subscription.status === "asked";
+    // One that the server has ended may still be live there; ending it twice does no harm.
+    const isKnown = subscription.status !== "wanted" || subscription.wasLive;
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
     subscription.status = "leaving";
     await within(this.#unsubscribe(subscription), limits);
@@ -79,8 +80,7 @@ export class Membership {
   async rejoin() {
     const epoch = this.#epoch;
     this.#isRejoining = true;
-    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
-    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+    await this.renewed();
     return epoch === this.#epoch;
   }
 
@@ -90,6 +90,32 @@ export class Membership {
     for (const subscription of [...this.#joining.keys()]) {
       if (subscription.status === "live") this.#tell(subscription);
     }
+  }
+
+  /** The token has run out: the server has ended subscriptions, perhaps all of them. */
+  expired() {
+    for (const subscription of this.#subscriptions.all()) {
+      if (subscription.status === "live") subscription.status = "wanted";
+    }
+  }
+
+  /**
+   * The server has ended a subscription, because a new token or a changed rule does not allow it.
+   * @param {string} name
+   * @param {LhttpError} error
+   */
+  ended(name, error) {
+    const subscription = this.#subscriptions.find(name);
+    if (subscription?.status !== "live") return this.#line.failed(error);
+    subscription.status = "wanted";
+    this.#subscriptions.settle(subscription);
+    this.#line.failed(endedBy(subscription, error));
+  }
+
+  /** The server has accepted another token: asks again for everything that is not live. */
+  async renewed() {
+    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
+    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
   }
 
   /** The connection is gone. */
@@ -238,6 +264,15 @@ export class Membership {
  */
 function notAgain({ name }, error) {
   const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
+ * @param {Subscription} subscription
+ * @param {LhttpError} error
+ */
+function endedBy({ name }, error) {
+  const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
   return new LhttpError(error.code, error.reason, sentence, { cause: error });
 }
 
