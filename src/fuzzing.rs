@@ -6,6 +6,7 @@
 
 mod conversation;
 mod dice;
+mod door;
 mod frames;
 mod hostile;
 mod http;
@@ -22,6 +23,7 @@ pub use self::nats::nats;
 pub use self::urls::urls;
 pub use self::{
     conversation::conversation,
+    door::{origins, proxy},
     frames::{cuts, frames},
     http::{chunked, http},
     messages::{messages, multipart},
@@ -64,6 +66,8 @@ mod tests {
         http, 1000, 100;
         chunked, 1000, 60;
         names, 500, 200;
+        proxy, 1000, 40;
+        origins, 1000, 60;
         #[cfg(feature = "nats")]
         nats, 300, 100;
         #[cfg(feature = "upstream")]

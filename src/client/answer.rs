@@ -55,7 +55,11 @@ fn expires_in(ack: &Message) -> Option<Duration> {
 fn refusal(error: &Message) -> Option<Refusal> {
     let code = error.header_value("code")?.parse().ok()?;
     let reason = error.header_value("reason")?.to_owned();
-    Some(Refusal::new(code, reason, String::from_utf8_lossy(error.body_bytes()).into_owned()))
+    let refusal = Refusal::new(code, reason, String::from_utf8_lossy(error.body_bytes()).into_owned());
+    Some(match error.header_value("retry-after").and_then(|seconds| seconds.parse().ok()) {
+        Some(seconds) => refusal.with_retry_after(seconds),
+        None => refusal,
+    })
 }
 
 /// Makes `ack` tokens that nobody can guess. Subscribers see a publish's token, so a counter would reveal the next one.
@@ -99,6 +103,10 @@ mod tests {
         let ended = incoming("LHTTP/1.0 error\r\ncode:403\r\nreason:forbidden\r\nchannel:room\r\n\r\nno");
         let refusal = Refusal::new(403, "forbidden", "no");
         assert_eq!(ended, Incoming::Ended { channel: "room".to_owned(), refusal });
+        let refused =
+            incoming("LHTTP/1.0 error\r\ncode:429\r\nreason:rate-limited\r\nretry-after:3\r\nack:t\r\n\r\nno");
+        let refusal = Refusal::new(429, "rate-limited", "no").with_retry_after(3);
+        assert_eq!(refused, Incoming::Refused { token: Some("t".to_owned()), refusal });
         for published in ["ack\r\npublish:room\r\nack:t", "error\r\nPublish:room\r\ncode:400\r\nreason:x\r\nack:t"] {
             let text = format!("LHTTP/1.0 {published}\r\n\r\n");
             assert!(matches!(incoming(&text), Incoming::Event(Event::Message(_))), "{text:?}");

@@ -37,6 +37,8 @@ pub(crate) const LINK_BATCHES: usize = 5;
 pub(crate) const DOWNLINK_BYTES: usize = 12 << 20;
 /// The NATS client's buffers.
 pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
+/// The table of addresses, which all cores share.
+pub(crate) const ADDRESSES_BYTES: usize = 2 << 20;
 /// An upstream worker's memory besides the answer that it reads.
 const WORKER_BYTES: u64 = 128 << 10;
 /// A growing buffer has up to so many times the capacity that it needs.
@@ -61,6 +63,8 @@ pub struct WorstCase {
     pub nats: u64,
     /// The upstream queue and its workers; 0 without `upstream-allow`.
     pub upstream: u64,
+    /// The table of addresses, 2 MiB; 0 without a limit for addresses.
+    pub addresses: u64,
     /// The program itself.
     pub program: u64,
     /// The memory that the machine or the cgroup allows this process.
@@ -75,8 +79,9 @@ pub struct WorstCase {
 impl WorstCase {
     /// The sum of all parts.
     pub fn total(&self) -> u64 {
-        let parts = [self.kept, self.connections, self.sockets, self.cores, self.nats, self.upstream, self.program];
-        parts.into_iter().fold(0, u64::saturating_add)
+        let of_work = [self.cores, self.nats, self.upstream, self.addresses, self.program];
+        let parts = [self.kept, self.connections, self.sockets].into_iter().chain(of_work);
+        parts.fold(0, u64::saturating_add)
     }
 
     /// The worst case of a checked configuration with its plan.
@@ -96,6 +101,7 @@ impl WorstCase {
             cores: cores * (core as u64 + turn + links),
             nats: if config.nats.is_some() { nats } else { 0 },
             upstream: if config.upstream_allow.is_empty() { 0 } else { upstream },
+            addresses: if config.limits_addresses() { ADDRESSES_BYTES as u64 } else { 0 },
             program: PROGRAM_BYTES,
             allowed: plan.memory_bytes,
             socket_buffer: if config.send_buffer_bytes == 0 { 4 << 20 } else { 2 * config.send_buffer_bytes as u64 },
@@ -118,6 +124,7 @@ impl fmt::Display for WorstCase {
             (self.cores, "for cores and links"),
             (self.nats, "for NATS"),
             (self.upstream, "for upstream"),
+            (self.addresses, "for addresses"),
             (self.program, "for the program"),
         ];
         write!(f, "at most {} of memory", ByteSize(self.total()))?;

@@ -27,6 +27,10 @@ mod timeouts;
 #[macro_use]
 mod http;
 #[macro_use]
+mod access;
+#[macro_use]
+mod rates;
+#[macro_use]
 mod nats;
 #[macro_use]
 mod upstream;
@@ -41,7 +45,7 @@ use std::{path::PathBuf, time::Duration};
 pub use self::declaration::{Declaration, Preset, Reload, Unit};
 use self::value::Value;
 
-use super::{ChannelRule, Listen, Secret};
+use super::{AllowedHost, AllowedOrigin, ChannelRule, Listen, ProxyHeader, Secret, TrustedProxy};
 
 /// Generates from the table everything that the module's documentation lists.
 macro_rules! declare {
@@ -119,7 +123,7 @@ macro_rules! said {
     };
 }
 
-server_options! { [limits_options timeouts_options http_options nats_options upstream_options declare] }
+server_options! { [limits_options timeouts_options http_options access_options rates_options nats_options upstream_options declare] }
 
 impl Default for Config {
     /// # Panics

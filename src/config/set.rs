@@ -4,7 +4,7 @@ use super::{Config, Declaration, nearest::hint};
 
 impl Config {
     /// Sets one option by its name, `nats-creds` or `nats.creds`, to a value that is written as for the daemon's flag;
-    /// `listen` and `upstream-allow` take several values, separated by commas. [`Config::validate`] checks that the
+    /// an option that takes several values, such as `listen`, takes them separated by commas. [`Config::validate`] checks that the
     /// options fit each other.
     ///
     /// ```

@@ -43,6 +43,15 @@ const EVERY_OPTION: &str = r#"
         send-buffer = 0
         receive-buffer = "1MiB"
         publish-key = "hunter2"
+        allow-origin = ["https://a", "null"]
+        allow-host = "a.com"
+        trust-proxy = ["10.0.0.0/8", "unix"]
+        proxy-header = "forwarded"
+        message-rate = 20
+        byte-rate = "32KiB"
+        subscribe-rate = 10
+        connect-rate = 5
+        address-connections = 50
         nats = "nats://a, tls://u:p@b:4223"
         nats-creds = "/creds"
         nats-nkey = "/nkey"
@@ -88,6 +97,15 @@ fn every_option_can_be_set_in_toml() {
         send_buffer_bytes: 0,
         receive_buffer_bytes: 1 << 20,
         publish_key: Some(Secret::from("hunter2")),
+        allow_origin: ["https://a", "null"].map(|origin| origin.parse().unwrap()).into(),
+        allow_host: vec!["a.com".parse().unwrap()],
+        trust_proxy: ["10.0.0.0/8", "unix"].map(|proxy| proxy.parse().unwrap()).into(),
+        proxy_header: ProxyHeader::Forwarded,
+        message_rate: 20,
+        byte_rate: 32 << 10,
+        subscribe_rate: 10,
+        connect_rate: 5,
+        address_connections: 50,
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
         nats_creds: Some("/creds".into()),
         nats_nkey: Some("/nkey".into()),

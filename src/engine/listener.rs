@@ -31,6 +31,8 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) role: Role,
+    /// Its address is this machine's alone.
+    pub(crate) is_loopback: bool,
     socket: ListeningSocket,
 }
 
@@ -93,7 +95,8 @@ pub(crate) fn listen(
         Listen::Unix(path) => unix::listen(path, cores, buffers.send_bytes),
     };
     let Bound { at, sockets, file } = bound.map_err(|source| StartError::Listen { at: at.clone(), source })?;
-    let listeners = sockets.into_iter().map(|socket| Listener { role, socket }).collect();
+    let is_loopback = at.tcp().is_some_and(|address| address.ip().to_canonical().is_loopback());
+    let listeners = sockets.into_iter().map(|socket| Listener { role, is_loopback, socket }).collect();
     Ok(Listening { at, listeners, file })
 }
 

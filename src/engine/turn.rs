@@ -23,6 +23,7 @@ use crate::engine::{
     hub::Hub,
     inbox::{CoreOptions, Inbox},
     lanes::Lanes,
+    limits::Limits,
     outbox::Sink,
     router::SHARE_UNITS,
     session::Ended,
@@ -64,6 +65,17 @@ pub(crate) trait Sockets: Sink {
     /// The socket cannot be polled. It is in its slot nevertheless.
     fn add(&mut self, key: ConnectionKey, stream: Self::Stream) -> io::Result<()>;
 
+    /// Closes a socket that has no slot, after this answer.
+    fn turn_away(&mut self, stream: Self::Stream, answer: &[u8]);
+
+    /// Takes new limits, before the first accept and when they change.
+    fn set_limits(&mut self, _: &Limits) {}
+
+    /// The connections since the last call that were closed because of their PROXY header.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
+
     /// Reads once into `buffer`.
     ///
     /// # Errors
@@ -103,6 +115,8 @@ pub(crate) struct Accepted<T> {
     pub(crate) peer: Option<SocketAddr>,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
+    /// The listener's address is this machine's alone.
+    pub(crate) is_loopback: bool,
 }
 
 /// The links of a core to its peers, and to the bridge if there is one.
@@ -200,7 +214,15 @@ pub(crate) struct Turn<S, L> {
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    pub(crate) fn new(hub: Hub, app: Box<dyn Application>, sockets: S, links: L, inbox: Inbox, places: Places) -> Self {
+    pub(crate) fn new(
+        hub: Hub,
+        app: Box<dyn Application>,
+        mut sockets: S,
+        links: L,
+        inbox: Inbox,
+        places: Places,
+    ) -> Self {
+        sockets.set_limits(&hub.limits);
         Self {
             hub,
             app,

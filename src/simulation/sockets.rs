@@ -128,7 +128,12 @@ impl Sockets for Buffers {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let stream = self.accepts.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(Accepted { stream, peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))), role: Role::Public })
+        Ok(Accepted {
+            stream,
+            peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
+            role: Role::Public,
+            is_loopback: false,
+        })
     }
 
     fn add(&mut self, key: ConnectionKey, id: usize) -> io::Result<()> {
@@ -138,6 +143,12 @@ impl Sockets for Buffers {
         self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
         assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
         Ok(())
+    }
+
+    fn turn_away(&mut self, id: usize, answer: &[u8]) {
+        let socket = &mut self.all[id];
+        socket.outbound.extend_from_slice(answer);
+        (socket.is_shut, socket.is_closed) = (true, true);
     }
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {

@@ -49,6 +49,13 @@ mod deploy {
     mod reload;
 }
 
+mod door {
+    mod addresses;
+    mod origins;
+    mod proxies;
+    mod rates;
+}
+
 mod limits {
     mod backlog;
     mod chaos;

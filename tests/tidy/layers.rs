@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 12] = [
 /// The order inside `engine/`, in the same way.
 const ENGINE: [&[&str]; 6] = [
     &[
+        "addresses",
         "arena",
         "arrival",
         "clock",
@@ -30,6 +31,7 @@ const ENGINE: [&[&str]; 6] = [
         "log_limit",
         "outbox",
         "patterns",
+        "rates",
         "relay",
         "session",
         "slot",
@@ -42,7 +44,7 @@ const ENGINE: [&[&str]; 6] = [
     &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
-    &["alarm", "bridge_link", "connection", "core", "listener", "pace", "reactor"],
+    &["alarm", "bridge_link", "connection", "core", "greetings", "listener", "pace", "reactor"],
 ];
 
 /// Its `mod.rs` says the order of its files.

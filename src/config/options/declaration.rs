@@ -57,6 +57,8 @@ pub enum Unit {
     Switch,
     /// Any text.
     Text,
+    /// One or several texts.
+    Texts,
     /// A text that only the owner may see.
     Secret,
     /// The path of a file.
@@ -74,13 +76,13 @@ pub enum Unit {
 impl Unit {
     /// True if an option takes several values: its flag may be given several times.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::Address | Self::Prefix)
+        matches!(self, Self::Texts | Self::Address | Self::Prefix)
     }
 
     /// Splits a text into the values that it lists.
     pub(in crate::config) fn split(self, text: &str) -> Vec<String> {
         match self {
-            Self::Address => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            Self::Address | Self::Texts => text.split(',').map(|item| item.trim().to_owned()).collect(),
             Self::Prefix => super::super::upstream::split_allow(text),
             _ => vec![text.to_owned()],
         }

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 40] = [
+const SAMPLES: [(&str, &str, &str); 49] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -30,6 +30,15 @@ const SAMPLES: [(&str, &str, &str); 40] = [
     ("max-http-head", "16KiB", "16384"),
     ("http-keep-alive", "10s", "10"),
     ("publish-key", "hunter2", "\"hunter2\""),
+    ("allow-origin", "https://a:81", "[\"https://a:81\"]"),
+    ("allow-host", "a.com", "\"a.com\""),
+    ("trust-proxy", "10.0.0.0/8", "[\"10.0.0.0/8\"]"),
+    ("proxy-header", "forwarded", "\"forwarded\""),
+    ("message-rate", "20", "20"),
+    ("byte-rate", "32KiB", "32768"),
+    ("subscribe-rate", "10", "10"),
+    ("connect-rate", "5", "5"),
+    ("address-connections", "50", "50"),
     ("nats", "nats://a, tls://u:p@b:4223", "\"nats://a, tls://u:p@b:4223\""),
     ("nats-creds", "/creds", "\"/creds\""),
     ("nats-nkey", "/nkey", "\"/nkey\""),
