@@ -1969,6 +1969,11 @@ class Membership {
   #joining = new Map();
   /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
+  /**
+   * What the server has ended since the last token was sent: the answer would be the same.
+   * @type {Set<Subscription>}
+   */
+  #forbidden = new Set();
   /** Whether the connection is new and not usable yet. Until it is, no subscription is reported as live. */
   #isRejoining = false;
 
@@ -2007,6 +2012,7 @@ class Membership {
     if (!wasIn || subscription.rooms.size > 0) return;
     // All callers that waited have left.
     this.#joining.delete(subscription);
+    this.#forbidden.delete(subscription);
     // One that the server has ended may still be live there; ending it twice does no harm.
     const isKnown = subscription.status !== "wanted" || subscription.wasLive;
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
@@ -2046,19 +2052,28 @@ class Membership {
     const subscription = this.#subscriptions.find(name);
     if (subscription?.status !== "live") return this.#line.failed(error);
     subscription.status = "wanted";
+    this.#forbidden.add(subscription);
     this.#subscriptions.settle(subscription);
     this.#line.failed(endedBy(subscription, error));
   }
 
+  /** A new token is about to be sent, which may allow more. */
+  renewing() {
+    this.#forbidden.clear();
+  }
+
   /** The server has accepted another token: asks again for everything that is not live. */
   async renewed() {
-    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
+    const isWanted = (/** @type {Subscription} */ subscription) =>
+      subscription.status === "wanted" && !subscription.isTooBig && !this.#forbidden.has(subscription);
+    const wanted = this.#subscriptions.all().filter(isWanted);
     await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
   }
 
   /** The connection is gone. */
   lost() {
     this.#isRejoining = false;
+    this.#forbidden.clear();
     this.#epoch += 1;
     this.#subscriptions.disconnected();
   }
@@ -2394,6 +2409,7 @@ const TIMER_MAX = 2 ** 31 - 1;
  * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<import("./message.js").Message>} ask
  * Sends a message, and resolves with its acknowledgement.
  * @property {(error: LhttpError) => void} failed
+ * @property {() => void} renewing A new token is about to be sent.
  * @property {() => void} renewed The server has accepted a new token.
  */
 
@@ -2464,6 +2480,7 @@ class Renewal {
       const token = await this.#access.askToken("renewal");
       // A connection that is gone needs none; the next one asks for its own. A user who has none any more has left.
       if (epoch !== this.#epoch || token === undefined) return;
+      this.#line.renewing();
       const ack = await this.#line.ask(TOKEN_COMMAND, [headerPair("token", token)]);
       if (epoch !== this.#epoch) return;
       this.#access.accepted();
@@ -2682,6 +2699,7 @@ class Client {
       isUp: () => this.#connection.isUp,
       ask: (command, headers) => this.#ask(command, headers),
       failed: (error) => this.#failed(error),
+      renewing: () => this.#membership.renewing(),
       renewed: () => void this.#membership.renewed(),
     });
     this.#connection = new Connection(access, this.#options, {

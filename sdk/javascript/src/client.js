@@ -65,6 +65,7 @@ export class Client {
       isUp: () => this.#connection.isUp,
       ask: (command, headers) => this.#ask(command, headers),
       failed: (error) => this.#failed(error),
+      renewing: () => this.#membership.renewing(),
       renewed: () => void this.#membership.renewed(),
     });
     this.#connection = new Connection(access, this.#options, {

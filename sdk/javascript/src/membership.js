@@ -31,6 +31,11 @@ export class Membership {
   #joining = new Map();
   /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
+  /**
+   * What the server has ended since the last token was sent: the answer would be the same.
+   * @type {Set<Subscription>}
+   */
+  #forbidden = new Set();
   /** Whether the connection is new and not usable yet. Until it is, no subscription is reported as live. */
   #isRejoining = false;
 
@@ -69,6 +74,7 @@ export class Membership {
     if (!wasIn || subscription.rooms.size > 0) return;
     // All callers that waited have left.
     this.#joining.delete(subscription);
+    this.#forbidden.delete(subscription);
     // One that the server has ended may still be live there; ending it twice does no harm.
     const isKnown = subscription.status !== "wanted" || subscription.wasLive;
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
@@ -108,19 +114,28 @@ export class Membership {
     const subscription = this.#subscriptions.find(name);
     if (subscription?.status !== "live") return this.#line.failed(error);
     subscription.status = "wanted";
+    this.#forbidden.add(subscription);
     this.#subscriptions.settle(subscription);
     this.#line.failed(endedBy(subscription, error));
   }
 
+  /** A new token is about to be sent, which may allow more. */
+  renewing() {
+    this.#forbidden.clear();
+  }
+
   /** The server has accepted another token: asks again for everything that is not live. */
   async renewed() {
-    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
+    const isWanted = (/** @type {Subscription} */ subscription) =>
+      subscription.status === "wanted" && !subscription.isTooBig && !this.#forbidden.has(subscription);
+    const wanted = this.#subscriptions.all().filter(isWanted);
     await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
   }
 
   /** The connection is gone. */
   lost() {
     this.#isRejoining = false;
+    this.#forbidden.clear();
     this.#epoch += 1;
     this.#subscriptions.disconnected();
   }

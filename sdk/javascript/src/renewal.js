@@ -30,6 +30,7 @@ const TIMER_MAX = 2 ** 31 - 1;
  * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<import("./message.js").Message>} ask
  * Sends a message, and resolves with its acknowledgement.
  * @property {(error: LhttpError) => void} failed
+ * @property {() => void} renewing A new token is about to be sent.
  * @property {() => void} renewed The server has accepted a new token.
  */
 
@@ -100,6 +101,7 @@ export class Renewal {
       const token = await this.#access.askToken("renewal");
       // A connection that is gone needs none; the next one asks for its own. A user who has none any more has left.
       if (epoch !== this.#epoch || token === undefined) return;
+      this.#line.renewing();
       const ack = await this.#line.ask(TOKEN_COMMAND, [headerPair("token", token)]);
       if (epoch !== this.#epoch) return;
       this.#access.accepted();

@@ -286,6 +286,14 @@ test("a subscription that the server ends is told, and asked for again with the 
   assert.deepEqual(names(Socket.last.ackAll(), "subscribe"), ["one"]);
   await settled();
   assert.ok(one.isLive);
+  // What the new token itself ends is not asked for again.
+  const narrower = client.renewToken();
+  await settled();
+  Socket.last.receive("LHTTP/1.0 error\r\ncode:403\r\nreason:forbidden\r\nchannel:two\r\n\r\nnot any more");
+  Socket.last.ackAll();
+  await narrower;
+  await settled();
+  assert.deepEqual([Socket.last.sent.length, two.isLive, errors.length], [0, false, 2]);
   // One that was ended may be left, and the server is told.
   Socket.last.receive("LHTTP/1.0 error\r\ncode:403\r\nreason:forbidden\r\nchannel:one\r\n\r\nnot any more");
   const left = one.unsubscribe();
