@@ -3,12 +3,12 @@
 
 mod args;
 mod failure;
+mod identity;
 mod input;
 mod interactive;
 mod publish;
 mod show;
 mod subscribe;
-mod token;
 
 use std::process::ExitCode;
 
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     if let Some(file) = &args.ca {
         client = client.ca_file(file);
     }
-    match token::with_token(client, &args).and_then(|client| run(&args, client)) {
+    match identity::with_token(client, &args).and_then(|client| run(&args, client)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.sentence().is_empty() {
