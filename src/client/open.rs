@@ -264,7 +264,7 @@ impl Client {
     pub(super) fn lost(&mut self, why: String) -> ClientError {
         if let Some(connection) = self.connection.take() {
             self.renewal = None;
-            self.backoff.ended(connection.opened());
+            self.backoff.ended(connection.opened(), connection.told());
             self.wait_again(why.clone());
         }
         ClientError::Lost(why)
