@@ -26,11 +26,18 @@ impl Backoff {
     }
 
     /// The wait before the next attempt: a random time below a ceiling that doubles with every attempt, or below the time
-    /// that the server has told, if that is longer.
-    pub(super) fn next_delay(&mut self) -> Duration {
+    /// that the server has told, if that is longer. If the server refused this client, and so would do it again, the wait
+    /// is at least half of the ceiling.
+    pub(super) fn next_delay(&mut self, was_refused: bool) -> Duration {
         let ceiling = self.ceiling().max(std::mem::take(&mut self.told));
         self.attempts = self.attempts.saturating_add(1);
-        ceiling.mul_f64(rand::random::<f64>())
+        let share = rand::random::<f64>();
+        ceiling.mul_f64(if was_refused { f64::midpoint(1.0, share) } else { share })
+    }
+
+    /// The last attempt has succeeded.
+    pub(super) fn reset(&mut self) {
+        self.attempts = 0;
     }
 
     /// A connection that was opened at `opened` has ended. `told` is the time in which the server asked the client to come
@@ -57,15 +64,17 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         for millis in [100, 200, 400, 800, 1000, 1000] {
             assert_eq!(backoff.ceiling(), Duration::from_millis(millis));
-            assert!(backoff.next_delay() <= Duration::from_millis(millis));
+            assert!(backoff.next_delay(false) <= Duration::from_millis(millis));
         }
         backoff.attempts = u32::MAX;
-        assert!(backoff.next_delay() <= Duration::from_secs(1));
+        assert!(backoff.next_delay(false) <= Duration::from_secs(1));
+        let refused = backoff.next_delay(true);
+        assert!(refused >= Duration::from_millis(500) && refused <= Duration::from_secs(1), "{refused:?}");
     }
 
     #[test]
     fn the_delays_are_spread_over_the_whole_range() {
-        let delays = (0..200).map(|_| Backoff::new(Duration::from_secs(1), Duration::from_secs(1)).next_delay());
+        let delays = (0..200).map(|_| Backoff::new(Duration::from_secs(1), Duration::from_secs(1)).next_delay(false));
         let early = delays.filter(|delay| *delay < Duration::from_millis(500)).count();
         // Each delay is early with probability 1/2. A count outside this range has a probability below 1 in 10^20.
         assert!((30..170).contains(&early), "{early} of 200");
@@ -77,15 +86,15 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         let delays = (0..200).map(|_| {
             backoff.ended(Instant::now(), Some(MINUTE));
-            backoff.next_delay()
+            backoff.next_delay(false)
         });
         let delays: Vec<Duration> = delays.collect();
         let early = delays.iter().filter(|&&delay| delay < MINUTE / 2).count();
         assert!((30..170).contains(&early) && delays.iter().all(|&delay| delay <= MINUTE), "{early} of 200");
-        assert!(backoff.next_delay() <= Duration::from_secs(1), "it was told once");
+        assert!(backoff.next_delay(false) <= Duration::from_secs(1), "it was told once");
         // A server cannot keep a client away for ever, nor make it come again and again without a pause.
         backoff.ended(Instant::now(), Some(Duration::MAX));
-        assert!(backoff.next_delay() <= TOLD_MAX);
+        assert!(backoff.next_delay(false) <= TOLD_MAX);
         backoff.ended(Instant::now(), Some(Duration::ZERO));
         assert_eq!(backoff.ceiling().max(backoff.told), Duration::from_secs(1));
     }
@@ -93,7 +102,7 @@ mod tests {
     #[test]
     fn only_a_connection_that_lasted_makes_the_next_wait_short() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(9));
-        let _: Vec<Duration> = (0..3).map(|_| backoff.next_delay()).collect();
+        let _: Vec<Duration> = (0..3).map(|_| backoff.next_delay(false)).collect();
         backoff.ended(Instant::now(), None);
         assert_eq!(backoff.ceiling(), Duration::from_millis(800));
         backoff.ended(Instant::now().checked_sub(STEADY).expect("the machine has been up for 5 seconds"), None);

@@ -44,6 +44,23 @@ const EVERY_OPTION: &str = r#"
         send-buffer = 0
         receive-buffer = "1MiB"
         publish-key = "hunter2"
+        tls-cert = ["/a.pem", "/b.pem"]
+        tls-key = ["/a.key", "/b.key"]
+        tls-client-ca = "/ca"
+        tls-records = "rustls"
+        token-key = "/token.pem"
+        token-jwks = "https://issuer/keys"
+        token-issuer = "https://issuer"
+        token-audience = "chat"
+        allow-origin = ["https://a", "null"]
+        allow-host = "a.com"
+        trust-proxy = ["10.0.0.0/8", "unix"]
+        proxy-header = "forwarded"
+        message-rate = 20
+        byte-rate = "32KiB"
+        subscribe-rate = 10
+        connect-rate = 5
+        address-connections = 50
         nats = "nats://a, tls://u:p@b:4223"
         nats-creds = "/creds"
         nats-nkey = "/nkey"
@@ -90,6 +107,23 @@ fn every_option_can_be_set_in_toml() {
         send_buffer_bytes: 0,
         receive_buffer_bytes: 1 << 20,
         publish_key: Some(Secret::from("hunter2")),
+        tls_cert: vec!["/a.pem".into(), "/b.pem".into()],
+        tls_key: vec!["/a.key".into(), "/b.key".into()],
+        tls_client_ca: Some("/ca".into()),
+        tls_records: TlsRecords::Rustls,
+        token_key: Some("/token.pem".into()),
+        token_jwks: Some("https://issuer/keys".to_owned()),
+        token_issuer: Some("https://issuer".to_owned()),
+        token_audience: Some("chat".to_owned()),
+        allow_origin: ["https://a", "null"].map(|origin| origin.parse().unwrap()).into(),
+        allow_host: vec!["a.com".parse().unwrap()],
+        trust_proxy: ["10.0.0.0/8", "unix"].map(|proxy| proxy.parse().unwrap()).into(),
+        proxy_header: ProxyHeader::Forwarded,
+        message_rate: 20,
+        byte_rate: 32 << 10,
+        subscribe_rate: 10,
+        connect_rate: 5,
+        address_connections: 50,
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
         nats_creds: Some("/creds".into()),
         nats_nkey: Some("/nkey".into()),
@@ -189,10 +223,12 @@ fn values_that_contradict_each_other_are_refused_by_name() {
     let seconds = Duration::from_secs;
     let address = Config::default().listen[0].clone();
     let unix: Listen = "unix:/x".parse().unwrap();
+    let tls = Listen::Tls(address.tcp().unwrap());
     let base = Config::default;
     let upstream = || Config { upstream_allow: vec!["http://h/".to_owned()], ..base() };
     for (config, named) in [
         (Config { listen: vec![], ..base() }, "listen:"),
+        (Config { listen: vec![address.clone(), tls], ..base() }, "listen: 127.0.0.1:8081 is given with tls://"),
         (Config { listen: vec![address.clone(), address], ..base() }, "listen:"),
         (Config { listen: vec![unix.clone(), unix], ..base() }, "listen: unix:/x"),
         (Config { cores: Some(0), ..base() }, "cores:"),
@@ -227,6 +263,13 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
         (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
         (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
+        (
+            Config { token_issuer: Some("i".to_owned()), ..base() },
+            "token-issuer: it has no effect without token-key or token-jwks",
+        ),
+        (Config { token_audience: Some("a".to_owned()), ..base() }, "token-audience: it has no effect"),
+        (Config { token_jwks: Some("http://issuer/keys".to_owned()), ..base() }, "token-jwks: \"http://issuer/keys\""),
+        (Config { token_key: Some("k".into()), token_issuer: Some(String::new()), ..base() }, "token-issuer:"),
         (Config { nats: Some("".into()), ..base() }, "nats:"),
         (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),
         (Config { upstream_allow: vec!["http://h".into(), "h".into()], ..base() }, "upstream-allow: \"h\""),

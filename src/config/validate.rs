@@ -25,6 +25,10 @@ impl Config {
             .and_then(|()| self.check_counts())
             .and_then(|()| self.check_times())
             .and_then(|()| self.check_key())
+            .and_then(|()| self.check_tls())
+            .and_then(|()| self.check_token())
+            .and_then(|()| self.check_access())
+            .and_then(|()| self.check_rates())
             .and_then(|()| self.check_nats())
             .and_then(|()| self.check_upstream())
             .and_then(|()| self.check_channels())
@@ -38,8 +42,12 @@ impl Config {
         // Port 0 twice is two free ports. Any other address twice would be bound twice without an error, because the
         // cores share a port anyway.
         let fixed: Vec<_> = self.listen.iter().filter(|listen| !listen.is_any_port()).collect();
-        match first_repeated(&fixed) {
-            Some(address) => Err(format!("listen: {address} is given twice")),
+        if let Some(address) = first_repeated(&fixed) {
+            return Err(format!("listen: {address} is given twice"));
+        }
+        let addresses: Vec<_> = fixed.iter().filter_map(|listen| listen.tcp()).collect();
+        match first_repeated(&addresses) {
+            Some(address) => Err(format!("listen: {address} is given with tls:// and without")),
             None => Ok(()),
         }
     }
@@ -143,6 +151,24 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Whether connections of one address are limited.
+    pub(crate) fn limits_addresses(&self) -> bool {
+        self.connect_rate > 0 || self.address_connections > 0
+    }
+
+    fn check_rates(&self) -> Result<(), String> {
+        let rates = [
+            ("message-rate", self.message_rate),
+            ("byte-rate", self.byte_rate),
+            ("subscribe-rate", self.subscribe_rate),
+            ("connect-rate", self.connect_rate),
+        ];
+        match rates.into_iter().find(|(_, rate)| *rate > Self::RATE_CEILING) {
+            Some((name, rate)) => Err(format!("{name}: {rate} is more than {}", Self::RATE_CEILING)),
+            None => Ok(()),
+        }
     }
 
     fn check_key(&self) -> Result<(), String> {

@@ -12,12 +12,14 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use crate::engine::{
     alarm::Alarm,
     arrival::Role,
-    connection::Connections,
+    connection::{self, Connections, TlsLayers},
+    greetings::Greetings,
+    limits::Limits,
     listener::Listener,
     outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
-    turn::{Accepted, Event, Sockets},
+    turn::{Accepted, Event, Got, Shaken, Sockets},
 };
 
 /// The token of the core's waker.
@@ -30,6 +32,8 @@ const LISTENERS: usize = usize::MAX - 2;
 
 /// The most events of one poll. The next poll brings the others.
 const EVENTS_MAX: usize = 1024;
+/// The most connections of one accept that wait for their PROXY header.
+const GREETINGS_PER_ACCEPT: usize = 32;
 /// The wait before the next accept when no file descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -40,6 +44,8 @@ pub(crate) struct Reactor {
     events: Events,
     listeners: Vec<Listener>,
     connections: Connections,
+    /// Connections that have no slot until their PROXY header is there.
+    greetings: Greetings,
     /// The listeners that may have more connections to accept, each once, in round robin order.
     waiting: VecDeque<usize>,
     /// When to try again after running out of file descriptors.
@@ -61,7 +67,7 @@ impl Reactor {
     ///
     /// # Errors
     /// The system's error.
-    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
+    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>, layers: TlsLayers) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
         }
@@ -71,7 +77,8 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_MAX),
             waiting: (0..listeners.len()).collect(),
             listeners,
-            connections: Connections::default(),
+            connections: Connections::new(layers),
+            greetings: Greetings::new(),
             accept_retry: None,
             wake: None,
             due: Duration::ZERO,
@@ -96,8 +103,8 @@ impl Reactor {
     /// Waits for events, at most until `deadline`, and not at all if there is something to accept. Returns whether
     /// there were any. `connections` is the number of open connections on this core.
     pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>, connections: usize) -> io::Result<bool> {
-        let is_busy = !self.waiting.is_empty() && self.accept_retry.is_none();
-        let deadline = deadline.into_iter().chain(self.accept_retry).min();
+        let is_busy = !self.waiting.is_empty() && self.accept_retry.is_none() || self.greetings.has_heard();
+        let deadline = deadline.into_iter().chain(self.accept_retry).chain(self.greetings.deadline()).min();
         let wake = self.wake.take();
         self.was_interrupted = false;
         self.due = if is_busy { now } else { deadline.into_iter().chain(wake).min().unwrap_or(Duration::MAX) };
@@ -120,7 +127,7 @@ impl Reactor {
     fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
         for _ in 0..self.waiting.len() {
             let Some(&index) = self.waiting.front() else { break };
-            let role = self.listeners[index].role;
+            let Listener { role, is_tls, is_loopback, .. } = self.listeners[index];
             if !takes(role) {
                 self.waiting.rotate_left(1);
                 continue;
@@ -128,7 +135,7 @@ impl Reactor {
             match self.accept_from(index) {
                 Ok((stream, peer)) => {
                     self.waiting.rotate_left(1);
-                    return Ok(Accepted { stream, peer, role });
+                    return Ok(Accepted { stream, peer, role, is_tls, is_loopback });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {
@@ -161,6 +168,14 @@ impl Sink for Reactor {
     fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         self.connections.write(slot, slices)
     }
+
+    fn kept_bytes(&self) -> usize {
+        self.connections.kept_bytes()
+    }
+
+    fn kept_by(&self, slot: Slot) -> usize {
+        self.connections.kept_by(slot)
+    }
 }
 
 impl Sockets for Reactor {
@@ -168,7 +183,7 @@ impl Sockets for Reactor {
 
     fn events(&mut self) -> impl Iterator<Item = Event> {
         let first_listener = LISTENERS - self.listeners.len();
-        let waiting = &mut self.waiting;
+        let (waiting, greetings, connections) = (&mut self.waiting, &mut self.greetings, &self.connections);
         self.events.iter().filter_map(move |event| match event.token() {
             WAKER | ALARM => None,
             Token(token) if token > first_listener => {
@@ -178,7 +193,16 @@ impl Sockets for Reactor {
                 }
                 None
             }
-            token => Some(told(event, key(token))),
+            token if Greetings::has(token) => {
+                greetings.hear(token);
+                None
+            }
+            token => {
+                let told = told(event, key(token));
+                // A handshake goes on when the socket takes its bytes.
+                let is_readable = told.is_readable || (told.is_writable && connections.wants_to_write(told.key.slot));
+                Some(Event { is_readable, ..told })
+            }
         })
     }
 
@@ -187,22 +211,59 @@ impl Sockets for Reactor {
     }
 
     fn accept(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
+        if let Some(accepted) = self.greetings.next(self.poll.registry(), now, &takes) {
+            return Ok(accepted);
+        }
         if self.accept_retry.is_some_and(|at| now < at) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.accept_retry = None;
-        self.accept_next(now, takes)
+        for _ in 0..GREETINGS_PER_ACCEPT {
+            let accepted = self.accept_next(now, &takes)?;
+            if let Some(accepted) = self.greetings.greet(self.poll.registry(), now, accepted) {
+                return Ok(accepted);
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into()) // the listeners are still on their list
     }
 
-    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream) -> io::Result<()> {
+    fn turn_away(&mut self, stream: TcpStream, answer: &[u8]) {
+        connection::turn_away(stream, answer);
+    }
+
+    fn set_limits(&mut self, limits: &Limits) {
+        self.greetings.set_limits(limits);
+    }
+
+    fn take_refused(&mut self) -> u64 {
+        self.greetings.take_refused()
+    }
+
+    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream, is_tls: bool) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, token(key), interest);
-        self.connections.insert(key.slot, stream);
+        self.connections.insert(key.slot, stream, is_tls);
         registered
     }
 
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connections.read(slot, buffer)
+    fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
+        self.connections.read(slot, buffer, room)
+    }
+
+    fn is_shaking(&self, slot: Slot) -> bool {
+        self.connections.is_shaking(slot)
+    }
+
+    fn is_waiting(&self, slot: Slot) -> bool {
+        self.connections.is_waiting(slot)
+    }
+
+    fn half_open(&self) -> usize {
+        self.connections.half_open()
+    }
+
+    fn shake(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<Shaken> {
+        self.connections.shake(slot, buffer)
     }
 
     fn shut(&mut self, slot: Slot) {
@@ -273,6 +334,7 @@ mod tests {
         config::{Config, Listen},
         engine::{
             application::{Answer, Application, Route},
+            arrival::Arrival,
             core::CoreLinks,
             hub::Hub,
             inbox::inbox_of,
@@ -314,7 +376,7 @@ mod tests {
             Answer::text(200, "")
         }
 
-        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
             Route::Upgrade
         }
 
@@ -328,7 +390,7 @@ mod tests {
     /// A core that listens.
     fn turn(listeners: Vec<Listener>) -> Turn<Reactor, CoreLinks> {
         let hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
-        let reactor = Reactor::new(Poll::new().expect("a poll"), listeners).expect("a reactor");
+        let reactor = Reactor::new(Poll::new().expect("a poll"), listeners, TlsLayers::default()).expect("a reactor");
         let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
         let (_, inbox) = inbox_of(1, Arc::new(Wake::silent()));
         Turn::new(hub, Box::new(Mute), reactor, links, inbox, Places::new(Arc::default(), usize::MAX))

@@ -1,5 +1,7 @@
 //! The protocol state of one connection: 32 bytes while it is idle, even after much activity.
 
+use std::sync::Arc;
+
 use tungstenite::protocol::frame::coding::Data;
 
 use crate::{
@@ -141,10 +143,21 @@ pub(crate) struct Request {
 /// A body that is being received.
 #[derive(Debug)]
 pub(crate) struct Body {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) expected: Expected,
     pub(crate) bytes_max: usize,
     pub(crate) framing: Framing,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// What happens with a body when it is complete.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) endpoint: Endpoint,
+    /// The page of another origin that may read the answer, see
+    /// [`Application::reader`](crate::engine::application::Application::reader).
+    pub(crate) reader: Option<Arc<str>>,
+    /// The rates of the connection hold for it.
+    pub(crate) is_limited: bool,
     pub(crate) persistence: Persistence,
 }
 

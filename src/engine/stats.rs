@@ -54,6 +54,13 @@ counters! {
     turned_away,
     /// Requests over `max-connections` that were served nevertheless, on a reserved place: `/healthz` and `POST /publish`.
     served_when_full,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// TLS handshakes that failed: the client speaks no TLS, or knows no version, suite or certificate of the server's, or
+    /// has gone.
+    tls_failed,
+    /// TLS handshakes ended because too many had begun, and this one was slow.
+    tls_gave_way,
     /// Times that `accept` ran out of file descriptors.
     out_of_fds,
     /// Subscriptions held now.
@@ -75,6 +82,23 @@ counters! {
     too_many_channels,
     /// Those of them that were refused with 403: a channel of the system's, or an upstream that is not allowed.
     forbidden,
+    /// Those of them that were refused with 429 `rate-limited`, and posts to `/publish` that were over a rate.
+    rate_limited,
+    /// Connections closed because they sent ten times as much as a rate allows: WebSockets with 1008, others after their 429.
+    floods,
+    /// Connections refused with 429 because their address connected too often (`connect-rate`). Behind a proxy that tells
+    /// addresses by a header, WebSocket handshakes and posts.
+    connects_refused,
+    /// Connections refused with 429 because their address had too many (`address-connections`).
+    addresses_full,
+    /// Connections that have no limit for their address, because the table of addresses was full.
+    addresses_untracked,
+    /// Connections of trusted proxies closed because their header of the PROXY protocol was wrong or late.
+    proxies_refused,
+    /// WebSocket handshakes and requests for `/publish` refused with 403 because of their `Origin`.
+    origins_refused,
+    /// The same because of their `Host`.
+    hosts_refused,
     /// Connections closed for breaking the WebSocket protocol or a size limit (1002, 1007, 1009).
     faults,
     /// Connections closed with 1013 because their outbox was full.
@@ -108,6 +132,10 @@ counters! {
     subscriptions_refused,
     /// Turns in which something happened.
     turns,
+    /// Whole days until the first of the certificates of `tls-cert` expires; 0 if one has expired, or without TLS.
+    tls_days_left,
+    /// Times that new files of TLS could not be used, so that the last ones stay in use: once for each change.
+    tls_reloads_failed,
     /// Messages given to NATS for other nodes: once for each channel named.
     nats_published,
     /// Messages received from NATS: once for each channel or pattern of this node that they matched.

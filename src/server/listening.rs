@@ -84,8 +84,8 @@ fn refused(at: &Listen, why: &str) -> StartError {
     StartError::Config(format!("listen: {at}: {why}"))
 }
 
-/// The socket for a place, if one was handed over.
+/// The socket for a place, if one was handed over. Only the place says whether it is for TLS.
 fn take(handed: &mut Vec<Inherited>, place: &Listen) -> Option<Inherited> {
     let index = handed.iter().position(|inherited| inherited.is_at(place))?;
-    Some(handed.remove(index))
+    Some(Inherited { at: place.clone(), ..handed.remove(index) })
 }

@@ -5,6 +5,8 @@ mod helpers {
     #[cfg(feature = "upstream")]
     #[allow(dead_code, reason = "tests/library uses the rest")]
     pub(crate) mod backend;
+    #[cfg(feature = "tls")]
+    pub(crate) mod certificates;
     pub(crate) mod client;
     mod cores;
     #[allow(dead_code, reason = "tests/library uses the rest")]
@@ -48,6 +50,13 @@ mod deploy {
     mod log;
     mod notify;
     mod reload;
+}
+
+mod door {
+    mod addresses;
+    mod origins;
+    mod proxies;
+    mod rates;
 }
 
 mod limits {
@@ -94,6 +103,15 @@ mod protocol {
     mod order;
     mod websocket;
     mod websocket_hostile;
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    mod files;
+    mod handshakes;
+    mod records;
+    mod renewal;
+    mod s_client;
 }
 
 #[cfg(feature = "upstream")]

@@ -44,6 +44,7 @@ mod client {
     mod limits;
     #[cfg(feature = "tls")]
     mod tls;
+    mod token;
 }
 
 mod extension {
@@ -69,6 +70,13 @@ mod nats {
     mod outage;
     mod partition;
     mod wide;
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    mod backlog;
+    mod hostile;
+    mod server;
 }
 
 #[cfg(feature = "upstream")]

@@ -4,10 +4,11 @@ use super::{assert_none, code, rust_files};
 
 /// The layers, lowest first. A module uses its own layer and those below it, never one above. Only `benches/`, `fuzz/`
 /// and tests use `bench`, `fuzzing` and `simulation`; these may use all layers.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["error", "listen", "seeds"],
     &["protocol"],
     &["config"],
+    &["tls", "token"],
     &["client"],
     &["engine"],
     &["extension"],
@@ -22,6 +23,7 @@ const LAYERS: [&[&str]; 12] = [
 /// The order inside `engine/`, in the same way.
 const ENGINE: [&[&str]; 6] = [
     &[
+        "addresses",
         "arena",
         "arrival",
         "clock",
@@ -31,6 +33,7 @@ const ENGINE: [&[&str]; 6] = [
         "log_limit",
         "outbox",
         "patterns",
+        "rates",
         "relay",
         "session",
         "slot",
@@ -43,7 +46,7 @@ const ENGINE: [&[&str]; 6] = [
     &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
-    &["alarm", "bridge_link", "connection", "core", "listener", "pace", "reactor"],
+    &["alarm", "bridge_link", "connection", "core", "greetings", "listener", "pace", "reactor"],
 ];
 
 /// Its `mod.rs` says the order of its files.

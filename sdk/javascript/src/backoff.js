@@ -33,7 +33,7 @@ export class Backoff {
     const ceiling = Math.max(usual, Math.min(this.told, TOLD_MAX));
     this.attempts += 1;
     this.told = 0;
-    const share = this.#share();
+    const share = this.share();
     return Math.round(ceiling * (wasRefused ? (1 + share) / 2 : share));
   }
 
@@ -42,7 +42,7 @@ export class Backoff {
   }
 
   /** The caller's random number; our own if theirs throws or is invalid, because the next attempt must come. */
-  #share() {
+  share() {
     try {
       const share = this.random();
       if (share >= 0 && share <= 1) return share;

@@ -14,7 +14,7 @@ use crate::config::Listen;
 pub(crate) struct Inherited {
     /// The address or path that it listens on.
     pub(crate) at: Listen,
-    socket: Socket,
+    pub(crate) socket: Socket,
 }
 
 impl Inherited {

@@ -205,7 +205,7 @@ fn a_client_that_does_not_finish_the_handshake_is_dropped(cores: usize) {
 }
 
 fn an_http_connection_is_kept_between_requests_for_a_time_of_its_own(cores: usize) {
-    let health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let times = ["--handshake-timeout", "300ms", "--idle-timeout", "1s", "--ping-interval", "0"];
     let daemon = Daemon::start(cores, &[&times[..], &["--http-keep-alive", "2s"]].concat());
     let mut http = Http::connect(daemon.port());

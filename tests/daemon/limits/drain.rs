@@ -56,7 +56,7 @@ fn every_client_gets_1001_and_the_daemon_exits_with_0(cores: usize) {
     // Neither a silent connection nor a kept-alive one may delay the daemon.
     let _silent = Http::connect(daemon.port());
     let mut kept = Http::connect(daemon.port());
-    assert_eq!(kept.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    assert_eq!(kept.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
     daemon.terminate();
     clients.iter_mut().for_each(|client| client.expect_closed_with(1001));
     let status = daemon.exit_within(Duration::from_secs(5)).expect("all clients are gone");
@@ -110,11 +110,11 @@ fn while_the_daemon_drains_health_is_503_and_no_new_client_is_admitted(cores: us
     let stalled = stalled_client(&daemon);
     let mut reading = Client::connect(daemon.port());
     let mut kept = Http::connect(daemon.port());
-    assert_eq!(kept.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    assert_eq!(kept.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
     daemon.terminate();
     reading.expect_closed_with(1001);
     // Each core learns of the stop separately, so one may still be a moment behind.
-    let health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let is_draining = |response: Response| (response.status, response.body_text().trim_end()) == (503, "draining");
     assert!(wait_until(|| is_draining(kept.ask(health)), PATIENCE), "it says that all is well");
     // A health check uses a new connection, so the daemon may accept one to answer it. It admits no other client.

@@ -145,8 +145,8 @@ struct Bouncer {
 }
 
 impl Application for Bouncer {
-    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
-        assert_eq!((head.method, role), ("GET", Role::Public));
+    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_> {
+        assert_eq!((head.method, arrival.role), ("GET", Role::Public));
         Route::Answer(Answer::text(403, "not you").headers(&[("X-Reason", "shoes")]))
     }
 
