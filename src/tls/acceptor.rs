@@ -95,7 +95,6 @@ impl Acceptor {
     }
 
     /// The newest configuration. A connection takes it once, when its handshake begins.
-    #[allow(dead_code, reason = "no core speaks TLS yet")]
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&lock(&self.0.config))
     }

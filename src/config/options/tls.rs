@@ -43,8 +43,9 @@ macro_rules! tls_options {
         /// requires of each TLS client a certificate of an authority in this PEM file. A handshake without one fails. The
         /// addresses without TLS ask for none.
         ///
-        /// Read again as `tls-cert` is. If its contents change, every client that comes back shows its certificate again:
-        /// no session from before is resumed.
+        /// Read again as `tls-cert` is. A client that comes back may resume its session for up to 12 hours, and then shows
+        /// no certificate again. If the contents of this file change, no session from before is resumed. Lists of revoked
+        /// certificates are not read.
         tls_client_ca: Option<PathBuf> {
             name: "tls-client-ca",
             key: "client-ca",

@@ -157,6 +157,17 @@ fn ipv4_and_ipv6_are_served_on_one_port(cores: usize) {
         }
         assert!(daemon.stderr().contains(&format!(", {one}, {two}: ")), "{}", daemon.stderr());
     }
+    #[cfg(feature = "tls")]
+    {
+        let certifier = crate::helpers::certificates::Certifier::new("ca");
+        let (certified, port) = (certifier.certify("a", &["a.example"]), quiet_port());
+        let [one, two] = ["[::]", "0.0.0.0"].map(|host| format!("tls://{host}:{port}"));
+        let listen = ["--listen", &one, "--listen", &two];
+        let daemon = Daemon::start(cores, &[&listen[..], &certified.flags()].concat());
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("with TLS, too");
+        TcpStream::connect((Ipv6Addr::LOCALHOST, port)).expect("with TLS, too");
+        drop(daemon);
+    }
     // Alone it serves both families, with the system's default setting.
     let port = quiet_port();
     let daemon = Daemon::start(cores, &["--listen", &format!("[::]:{port}")]);

@@ -52,7 +52,21 @@ fn every_file_of_the_page_is_served_with_its_type_and_no_more_trust_than_it_need
 
 #[test]
 fn the_page_is_told_where_the_server_is_and_may_connect_only_there() {
-    let (daemon, mut http) = demo(1, &[]);
+    let (daemon, http) = demo(1, &[]);
+    expect_told(&daemon, http);
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn the_page_is_told_the_address_without_tls() {
+    let certifier = helpers::certificates::Certifier::new("ca");
+    let certified = certifier.certify("a", &["a.example"]);
+    let (daemon, http) = demo(1, &[&["--listen", "tls://127.0.0.1:0"], &certified.flags()[..]].concat());
+    expect_told(&daemon, http);
+}
+
+#[track_caller]
+fn expect_told(daemon: &Daemon, mut http: Http) {
     let response = ask(&mut http, "GET", "/");
     let server = format!("<meta name=\"lhttp-server\" content=\":{}\" />", daemon.port());
     assert!(response.body_text().contains(&server), "no {server} in {}", response.body_text());

@@ -75,7 +75,11 @@ fn a_session_is_resumed_on_every_core_and_after_a_renewal(cores: usize) {
         client.ask();
         assert!(client.text().contains("New, TLSv1"), "{}", client.text());
         client.end();
-        client.finish();
+        let (_, said) = client.finish();
+        if version == "-tls1_3" {
+            let tickets = said.matches("Post-Handshake New Session Ticket arrived").count();
+            assert_eq!((tickets, said.matches("Max Early Data: 0").count()), (1, 1), "{said}");
+        }
         let is_resumed = || {
             let mut client = server.client(&certifier.ca, &[version, "-sess_in", &session]);
             client.ask();
