@@ -38,7 +38,7 @@
 //!
 //! - `daemon`: the program `lhttpd`, with its command line, log and configuration file. The library does not use it.
 //! - `nats`: nodes that share a NATS server are one system.
-//! - `tls`: `wss://` in [`client`], and `https://` for `upstream`.
+//! - `tls`: addresses `tls://` of the server, `wss://` in [`client`], and `https://` for `upstream`.
 //! - `upstream`: the header `upstream` sends messages to HTTP servers.
 //!
 //! # The picture
@@ -101,6 +101,9 @@ mod service;
 #[cfg(any(test, feature = "fuzz"))]
 mod simulation;
 #[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
 mod tls;
 #[cfg(feature = "upstream")]
 mod upstream;

@@ -12,12 +12,12 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use crate::engine::{
     alarm::Alarm,
     arrival::Role,
-    connection::Connections,
+    connection::{Connections, TlsLayers},
     listener::Listener,
-    outbox::{Sink, Written},
+    outbox::{Sink, TlsCounts, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
-    turn::{Accepted, Event, Sockets},
+    turn::{Accepted, Event, Got, Shaken, Sockets},
 };
 
 /// The token of the core's waker.
@@ -61,7 +61,7 @@ impl Reactor {
     ///
     /// # Errors
     /// The system's error.
-    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
+    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>, layers: TlsLayers) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
         }
@@ -71,7 +71,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_MAX),
             waiting: (0..listeners.len()).collect(),
             listeners,
-            connections: Connections::default(),
+            connections: Connections::new(layers),
             accept_retry: None,
             wake: None,
             due: Duration::ZERO,
@@ -120,7 +120,7 @@ impl Reactor {
     fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
         for _ in 0..self.waiting.len() {
             let Some(&index) = self.waiting.front() else { break };
-            let role = self.listeners[index].role;
+            let Listener { role, is_tls, .. } = self.listeners[index];
             if !takes(role) {
                 self.waiting.rotate_left(1);
                 continue;
@@ -128,7 +128,7 @@ impl Reactor {
             match self.accept_from(index) {
                 Ok((stream, peer)) => {
                     self.waiting.rotate_left(1);
-                    return Ok(Accepted { stream, peer, role });
+                    return Ok(Accepted { stream, peer, role, is_tls });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {
@@ -161,6 +161,18 @@ impl Sink for Reactor {
     fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         self.connections.write(slot, slices)
     }
+
+    fn kept_bytes(&self) -> usize {
+        self.connections.kept_bytes()
+    }
+
+    fn kept_by(&self, slot: Slot) -> usize {
+        self.connections.kept_by(slot)
+    }
+
+    fn tls_counts(&self) -> TlsCounts {
+        self.connections.tls_counts()
+    }
 }
 
 impl Sockets for Reactor {
@@ -168,7 +180,7 @@ impl Sockets for Reactor {
 
     fn events(&mut self) -> impl Iterator<Item = Event> {
         let first_listener = LISTENERS - self.listeners.len();
-        let waiting = &mut self.waiting;
+        let (waiting, connections) = (&mut self.waiting, &self.connections);
         self.events.iter().filter_map(move |event| match event.token() {
             WAKER | ALARM => None,
             Token(token) if token > first_listener => {
@@ -178,7 +190,12 @@ impl Sockets for Reactor {
                 }
                 None
             }
-            token => Some(told(event, key(token))),
+            token => {
+                let told = told(event, key(token));
+                // A handshake goes on when the socket takes its bytes.
+                let is_readable = told.is_readable || (told.is_writable && connections.wants_to_write(told.key.slot));
+                Some(Event { is_readable, ..told })
+            }
         })
     }
 
@@ -194,15 +211,31 @@ impl Sockets for Reactor {
         self.accept_next(now, takes)
     }
 
-    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream) -> io::Result<()> {
+    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream, is_tls: bool) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, token(key), interest);
-        self.connections.insert(key.slot, stream);
+        self.connections.insert(key.slot, stream, is_tls);
         registered
     }
 
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connections.read(slot, buffer)
+    fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
+        self.connections.read(slot, buffer, room)
+    }
+
+    fn is_shaking(&self, slot: Slot) -> bool {
+        self.connections.is_shaking(slot)
+    }
+
+    fn is_waiting(&self, slot: Slot) -> bool {
+        self.connections.is_waiting(slot)
+    }
+
+    fn half_open(&self) -> usize {
+        self.connections.half_open()
+    }
+
+    fn shake(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<Shaken> {
+        self.connections.shake(slot, buffer)
     }
 
     fn shut(&mut self, slot: Slot) {
@@ -320,7 +353,7 @@ mod tests {
     /// A core that listens.
     fn turn(listeners: Vec<Listener>) -> Turn<Reactor, CoreLinks> {
         let hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
-        let reactor = Reactor::new(Poll::new().expect("a poll"), listeners).expect("a reactor");
+        let reactor = Reactor::new(Poll::new().expect("a poll"), listeners, TlsLayers::default()).expect("a reactor");
         let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
         let (_, inbox) = inbox_of(1, Arc::new(Wake::silent()));
         Turn::new(hub, Box::new(Mute), reactor, links, inbox, Places::new(Arc::default(), usize::MAX))

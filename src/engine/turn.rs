@@ -6,6 +6,7 @@
 //! same code on buffers.
 
 mod accepting;
+mod handshakes;
 mod letters;
 mod places;
 mod reading;
@@ -31,7 +32,7 @@ use crate::engine::{
 
 #[cfg(test)]
 pub(crate) use self::accepting::ACCEPTS_PER_TURN;
-use self::{letters::Held, ready::Ready, relaying::Rest};
+use self::{handshakes::Handshakes, letters::Held, ready::Ready, relaying::Rest};
 pub(crate) use self::{places::Places, stopping::Stop};
 
 /// Letters taken in one turn.
@@ -58,17 +59,40 @@ pub(crate) trait Sockets: Sink {
     /// after a while.
     fn accept(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<Self::Stream>>;
 
-    /// Puts a socket into its connection's slot, and registers it with the poll.
+    /// Puts a socket into its connection's slot, and registers it with the poll. With TLS, a handshake is before it.
     ///
     /// # Errors
     /// The socket cannot be polled. It is in its slot nevertheless.
-    fn add(&mut self, key: ConnectionKey, stream: Self::Stream) -> io::Result<()>;
+    fn add(&mut self, key: ConnectionKey, stream: Self::Stream, is_tls: bool) -> io::Result<()>;
 
-    /// Reads once into `buffer`.
+    /// Reads once, about `room` bytes, into `buffer`.
     ///
     /// # Errors
     /// `WouldBlock` if there is nothing to read now, or the system's error of a broken connection.
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize>;
+    fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got>;
+
+    /// Whether the connection has a TLS handshake before it, so that it cannot be read yet.
+    fn is_shaking(&self, _slot: Slot) -> bool {
+        false
+    }
+
+    /// Whether the connection's handshake has not begun.
+    fn is_waiting(&self, _slot: Slot) -> bool {
+        false
+    }
+
+    /// The number of handshakes that have begun and are not finished.
+    fn half_open(&self) -> usize {
+        0
+    }
+
+    /// Takes a connection's handshake one step further.
+    ///
+    /// # Errors
+    /// The handshake has failed; the connection is lost.
+    fn shake(&mut self, _slot: Slot, _buffer: &mut [u8]) -> io::Result<Shaken> {
+        Ok(Shaken::Done)
+    }
 
     /// Tells the peer that nothing more will come.
     fn shut(&mut self, slot: Slot);
@@ -95,6 +119,36 @@ pub(crate) struct Event {
     pub(crate) is_read_closed: bool,
 }
 
+/// The result of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Got {
+    /// The number of bytes; there may be none although the input has not ended.
+    pub(crate) bytes: usize,
+    /// The socket may have more bytes. Otherwise it is empty, unless the peer has shut its side.
+    pub(crate) may_have_more: bool,
+    /// Nothing more will come.
+    pub(crate) is_end: bool,
+}
+
+impl Got {
+    /// The result of a read with this much room. With edge triggering a short read means that the socket is empty.
+    #[inline]
+    pub(crate) fn of(bytes: usize, room: usize) -> Self {
+        Self { bytes, may_have_more: bytes == room, is_end: bytes == 0 }
+    }
+}
+
+/// How far a handshake has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shaken {
+    /// It waits for the peer.
+    Waits,
+    /// The peer may have sent more already.
+    HasMore,
+    /// The connection can be read.
+    Done,
+}
+
 /// A newly accepted connection.
 #[derive(Debug)]
 pub(crate) struct Accepted<T> {
@@ -103,6 +157,8 @@ pub(crate) struct Accepted<T> {
     pub(crate) peer: Option<SocketAddr>,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
+    /// It begins with a TLS handshake.
+    pub(crate) is_tls: bool,
 }
 
 /// The links of a core to its peers, and to the bridge if there is one.
@@ -181,6 +237,8 @@ pub(crate) struct Turn<S, L> {
     ready: Ready,
     /// The order in which connections are read.
     lanes: Lanes,
+    /// The connections with a TLS handshake before them.
+    handshakes: Handshakes,
     /// Letters that wait for a congested link.
     held: Held,
     /// Options that letters have brought for the core itself, each with the sender for the confirmation.
@@ -211,6 +269,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             sizes: Sizes::default(),
             ready: Ready::default(),
             lanes: Lanes::default(),
+            handshakes: Handshakes::default(),
             held: Held::default(),
             options: Vec::new(),
             rests: Vec::new(),
@@ -233,6 +292,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
         self.accept_connections();
         self.read_connections(buffer);
+        self.shake_hands(buffer);
         let ready = &self.ready;
         let had_deadlines = self.sockets.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| ready.has(slot));
         had_left || had_batches || had_letters || had_deadlines
@@ -281,7 +341,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Whether earlier turns have left work that can go on at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.hub.wants_turn() || self.lanes.has_waiting() || !self.ready.is_empty()
+        self.hub.wants_turn() || self.has_waiting() || !self.ready.is_empty()
     }
 
     /// The latest time for the next turn, because links were full, or because nobody wakes a stopping core.
@@ -293,7 +353,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Whether connections wait to be read in the next turn.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.lanes.has_waiting()
+        self.lanes.has_waiting() || self.handshakes.has_waiting()
     }
 
     /// The options that letters have brought since the last call, each with the sender for the confirmation.

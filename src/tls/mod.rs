@@ -4,21 +4,45 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `acceptor` | the configuration of handshakes, and how new files replace it |
+//! | `certificates` | from the contents of files to certificates and keys |
+//! | `choice` | which certificate a client gets |
+//! | `files` | the files that the options name |
+//! | `validity` | from when until when a certificate is valid |
 //! | `handshake` | one connection that is being set up: the only file that names rustls' connections |
 //! | `record` | an established connection: `record/opening` reads, `record/sealing` writes |
+//! | `whole` | the same by rustls, as `tls-records` may say |
 //! | `keys` | what it keeps: raw keys, secrets, record numbers |
 //! | `aead` | how each suite seals and opens a record, by ring |
 //! | `failure` | why a connection ends |
-//! | `mirror` | the other end, for tests, fuzzing and benches |
+//! | `mirror`, `forger` | the other end, honest and not, for tests, fuzzing and benches |
 
-#![allow(dead_code, reason = "no core speaks TLS yet")]
-
+mod acceptor;
 mod aead;
-pub(crate) mod failure;
-pub(crate) mod handshake;
+mod certificates;
+mod choice;
+mod failure;
+mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod forger;
+mod handshake;
 mod keys;
 #[cfg(any(test, feature = "bench", feature = "fuzz"))]
 pub(crate) mod mirror;
-pub(crate) mod record;
+mod record;
 #[cfg(test)]
 mod tests;
+mod validity;
+mod whole;
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::failure::Cause;
+#[cfg(any(test, feature = "bench", feature = "fuzz"))]
+pub(crate) use self::record::Records;
+pub(crate) use self::{
+    acceptor::{Acceptor, acceptor},
+    failure::Failure,
+    handshake::Handshake,
+    record::RECORD_BYTES_MAX,
+    whole::RecordLayer,
+};

@@ -71,6 +71,14 @@ mod nats {
     mod wide;
 }
 
+#[cfg(feature = "tls")]
+mod tls {
+    mod backlog;
+    mod hostile;
+    mod openssl;
+    mod server;
+}
+
 #[cfg(feature = "upstream")]
 mod upstream {
     mod faults;

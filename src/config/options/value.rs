@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{Listen, Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
+    super::{Listen, Secret, TlsRecords, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
     Unit,
 };
 
@@ -18,9 +18,9 @@ pub(super) trait Value: Sized {
     /// One sentence that shows the text, unless it may be a secret.
     fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String>;
 
-    /// The file that the value names.
-    fn file(&self) -> Option<&Path> {
-        None
+    /// The files that the value names.
+    fn files(&self) -> Vec<&Path> {
+        Vec::new()
     }
 
     /// The value, if it is a secret.
@@ -81,8 +81,24 @@ impl Value for PathBuf {
         one(texts).map(Self::from)
     }
 
-    fn file(&self) -> Option<&Path> {
-        Some(self)
+    fn files(&self) -> Vec<&Path> {
+        vec![self]
+    }
+}
+
+impl Value for TlsRecords {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        one(texts)?.parse()
+    }
+}
+
+impl Value for Vec<PathBuf> {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        Ok(texts.iter().map(PathBuf::from).collect())
+    }
+
+    fn files(&self) -> Vec<&Path> {
+        self.iter().map(PathBuf::as_path).collect()
     }
 }
 
@@ -110,8 +126,8 @@ impl<T: Value> Value for Option<T> {
         T::parse(unit, texts).map(Some)
     }
 
-    fn file(&self) -> Option<&Path> {
-        self.as_ref()?.file()
+    fn files(&self) -> Vec<&Path> {
+        self.as_ref().map_or_else(Vec::new, Value::files)
     }
 
     fn secret(&self) -> Option<&Secret> {

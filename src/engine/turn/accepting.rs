@@ -42,19 +42,19 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     }
 
     /// Opens an accepted connection, on a reserved place if it is over the limit.
-    fn admit(&mut self, Accepted { stream, peer, role }: Accepted<S::Stream>) {
+    fn admit(&mut self, Accepted { stream, peer, role, is_tls }: Accepted<S::Stream>) {
         let is_reserved = !self.places.take(role);
         if is_reserved {
             self.make_room(role);
         }
-        let arrival = Arrival { peer, role, is_reserved };
+        let arrival = Arrival { peer, role, is_tls, is_reserved };
         let key = if is_reserved { self.hub.open_reserved(arrival) } else { self.hub.open(arrival) };
         self.ready.open(key.slot);
         self.places.seat(key.slot, role, is_reserved);
         if is_reserved {
             self.ready.add(key); // read it in this turn: in the next one it may have to give way
         }
-        if let Err(error) = self.sockets.add(key, stream) {
+        if let Err(error) = self.sockets.add(key, stream, is_tls) {
             static LIMIT: LogLimit = LogLimit::new();
             LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
             self.hub.abandon(key.slot);
