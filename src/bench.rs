@@ -4,7 +4,6 @@
 //! Each type here is a fixture: it is built once, and has the steps that are measured. A step does the engine's work
 //! with the engine's functions, and returns the values that its benchmark asserts.
 
-#[cfg(feature = "tls")]
 pub mod tls;
 
 use std::{

@@ -1,7 +1,7 @@
 //! A client with the right keys that sends what no honest one does, for tests and fuzzing.
 
 use super::{
-    aead::{Content, HEADER_BYTES, Suite, Version},
+    aead::{Content, Suite, Version},
     keys::{Direction, Kept},
     mirror,
 };
@@ -38,7 +38,10 @@ impl Forger {
     }
 
     /// The type and content of a record of the server's.
+    #[cfg(test)]
     pub(crate) fn open(&mut self, record: &[u8]) -> Option<(u8, Vec<u8>)> {
+        use super::aead::HEADER_BYTES;
+
         let header = *record.first_chunk::<HEADER_BYTES>()?;
         let (mut bytes, key) = (record.to_vec(), self.0.schedule(Direction::Read));
         let len = key.open(self.0.sequence(Direction::Read), header, &mut bytes, HEADER_BYTES)?;
