@@ -5,7 +5,6 @@
 //! with the engine's functions, and returns the values that its benchmark asserts.
 
 mod feed;
-#[cfg(feature = "tls")]
 pub mod tls;
 mod tokens;
 

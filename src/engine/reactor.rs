@@ -16,7 +16,7 @@ use crate::engine::{
     greetings::Greetings,
     limits::Limits,
     listener::Listener,
-    outbox::{Sink, Written},
+    outbox::{Sink, TlsCounts, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
     turn::{Accepted, Event, Got, Shaken, Sockets},
@@ -175,6 +175,10 @@ impl Sink for Reactor {
 
     fn kept_by(&self, slot: Slot) -> usize {
         self.connections.kept_by(slot)
+    }
+
+    fn tls_counts(&self) -> TlsCounts {
+        self.connections.tls_counts()
     }
 }
 
