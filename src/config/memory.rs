@@ -19,8 +19,8 @@ const PROGRAM_BYTES: u64 = 8 << 20;
 
 /// TLS handshakes of one core that have begun and are not finished. More wait.
 pub(crate) const HALF_OPEN_MAX: usize = 1024;
-/// The memory of one: rustls's connection with its buffers.
-const HANDSHAKE_BYTES: usize = 8 << 10;
+/// The memory of one: rustls's connection, and what the peer may send by then.
+const HANDSHAKE_BYTES: usize = 32 << 10;
 /// A core's ciphertext of one write.
 pub(crate) const SEALED_BYTES: usize = 64 << 10;
 /// A core's read buffer.
@@ -208,7 +208,7 @@ mod tests {
             WorstCase::of(&config, &plan(2, 1000, 1 << 30)).cores
         };
         let more = cores("tls://0.0.0.0:443") - cores("0.0.0.0:80");
-        assert_eq!(more, 2 * ((8 << 20) + (64 << 10)));
+        assert_eq!(more, 2 * ((32 << 20) + (64 << 10)));
     }
 
     #[test]

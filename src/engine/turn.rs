@@ -182,8 +182,10 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.accept_connections();
         self.read_connections(buffer);
         self.shake_hands(buffer);
-        let ready = &self.ready;
-        let had_deadlines = self.sockets.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| ready.has(slot));
+        // A connection that waits for its handshake has no input that could excuse it.
+        let (ready, sockets) = (&self.ready, &self.sockets);
+        let has_unread = |slot| ready.has(slot) && !sockets.is_shaking(slot);
+        let had_deadlines = sockets.has_seen_all() && self.hub.look_at_due(&mut *self.app, has_unread);
         had_left || had_batches || had_letters || had_deadlines
     }
 
@@ -242,7 +244,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Whether connections wait to be read in the next turn.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.lanes.has_waiting() || self.handshakes.has_waiting()
+        self.lanes.has_waiting() || self.has_handshakes()
     }
 
     /// The options that letters have brought since the last call, each with the sender for the confirmation.

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::config::TlsRecords;
 
-/// The most bytes that a peer may send before its handshake is finished. rustls takes handshake messages of up to 64 KiB,
-/// enough for a long chain of a client's certificates; one more read of a core's buffer may hold data behind them.
-const RECEIVED_BYTES_MAX: usize = 128 * 1024;
+/// The most bytes that a peer may send before its handshake is done: far more than a ClientHello and the certificates of a
+/// client need. rustls would keep messages of up to 64 KiB.
+const RECEIVED_BYTES_MAX: usize = 24 * 1024;
 
 /// A connection that is being set up.
 pub(crate) struct Handshake {

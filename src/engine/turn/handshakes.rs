@@ -24,7 +24,7 @@ const GIVES_WAY_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct Handshakes {
     /// Those with something to do, the longest waiting one first.
     queue: VecDeque<ConnectionKey>,
-    /// Those that have not begun, and wait until fewer others are half open.
+    /// Those that have not begun, and wait until fewer others are half open. They end with their handshake's timeout.
     held: VecDeque<ConnectionKey>,
     /// Those that have begun, the oldest first, and when. Some may be finished or gone.
     begun: VecDeque<(ConnectionKey, Duration)>,
@@ -35,25 +35,26 @@ impl Handshakes {
     pub(super) fn add(&mut self, key: ConnectionKey) {
         self.queue.push_back(key);
     }
-
-    /// Whether the next turn has handshakes to take further.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.queue.is_empty()
-    }
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
+    /// Whether the next turn can take handshakes further.
+    pub(super) fn has_handshakes(&self) -> bool {
+        let Handshakes { queue, held, .. } = &self.handshakes;
+        !queue.is_empty() || (!held.is_empty() && self.sockets.half_open() < HALF_OPEN_MAX)
+    }
+
     /// Takes some handshakes further.
     pub(super) fn shake_hands(&mut self, buffer: &mut [u8]) {
         if self.handshakes.queue.is_empty() && self.handshakes.held.is_empty() {
             return;
         }
-        if self.sockets.half_open() < HALF_OPEN_MAX || self.give_way() {
-            self.handshakes.queue.extend(self.handshakes.held.pop_front());
+        if self.sockets.half_open() >= HALF_OPEN_MAX && !self.handshakes.held.is_empty() {
+            self.end_slowest();
         }
         let began = self.sockets.clock();
-        for _ in 0..self.handshakes.queue.len().min(STEPS_PER_TURN) {
-            let Some(key) = self.handshakes.queue.pop_front() else { break };
+        for _ in 0..STEPS_PER_TURN {
+            let Some(key) = self.next_handshake() else { break };
             if self.hub.sessions.is_current(key) {
                 self.shake(key, buffer);
             }
@@ -63,13 +64,26 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
+    /// The next connection to take further. One that has not begun comes after those that were held.
+    fn next_handshake(&mut self) -> Option<ConnectionKey> {
+        let is_free = self.sockets.half_open() < HALF_OPEN_MAX;
+        let Handshakes { queue, held, .. } = &mut self.handshakes;
+        if is_free && !held.is_empty() {
+            return held.pop_front();
+        }
+        while let Some(key) = queue.pop_front() {
+            if is_free || !self.sockets.is_waiting(key.slot) {
+                return Some(key);
+            }
+            held.push_back(key);
+        }
+        None
+    }
+
     /// Takes one handshake further.
     fn shake(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
         if self.sockets.is_waiting(key.slot) {
-            if self.sockets.half_open() >= HALF_OPEN_MAX {
-                return self.handshakes.held.push_back(key);
-            }
-            self.handshakes.begun.push_back((key, self.now));
+            self.begins(key);
         }
         self.ready.set(key.slot, false);
         match self.sockets.shake(key.slot, buffer) {
@@ -90,20 +104,33 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Ends the oldest handshake if it is slow. Returns whether a place is free now.
-    fn give_way(&mut self) -> bool {
-        while let Some(&(key, since)) = self.handshakes.begun.front() {
-            let is_shaking = self.hub.sessions.is_current(key) && self.sockets.is_shaking(key.slot);
-            if is_shaking && self.now.saturating_sub(since) < GIVES_WAY_AFTER {
-                return false;
-            }
+    /// Notes that a handshake begins. Those before it that are over are forgotten.
+    fn begins(&mut self, key: ConnectionKey) {
+        while let Some(&(key, _)) = self.handshakes.begun.front()
+            && !self.is_half_open(key)
+        {
             self.handshakes.begun.pop_front();
-            if is_shaking {
+        }
+        self.handshakes.begun.push_back((key, self.now));
+    }
+
+    fn is_half_open(&self, key: ConnectionKey) -> bool {
+        self.hub.sessions.is_current(key) && self.sockets.is_shaking(key.slot)
+    }
+
+    /// Ends the oldest handshake if it is slow. Its place is free with the next turn.
+    fn end_slowest(&mut self) {
+        while let Some(&(key, since)) = self.handshakes.begun.front() {
+            if !self.is_half_open(key) {
+                self.handshakes.begun.pop_front();
+                continue;
+            }
+            if self.now.saturating_sub(since) >= GIVES_WAY_AFTER {
+                self.handshakes.begun.pop_front();
                 self.hub.stats.tls_gave_way += 1;
                 self.hub.lost(&mut *self.app, key.slot);
-                return true; // its socket closes with this turn
             }
+            return;
         }
-        false
     }
 }
