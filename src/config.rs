@@ -25,6 +25,7 @@ mod plan;
 mod read;
 mod secrets;
 mod set;
+mod token;
 mod units;
 mod upstream;
 mod validate;

@@ -27,6 +27,8 @@ mod timeouts;
 #[macro_use]
 mod http;
 #[macro_use]
+mod token;
+#[macro_use]
 mod nats;
 #[macro_use]
 mod upstream;
@@ -119,7 +121,7 @@ macro_rules! said {
     };
 }
 
-server_options! { [limits_options timeouts_options http_options nats_options upstream_options declare] }
+server_options! { [limits_options timeouts_options http_options token_options nats_options upstream_options declare] }
 
 impl Default for Config {
     /// # Panics

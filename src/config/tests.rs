@@ -43,6 +43,9 @@ const EVERY_OPTION: &str = r#"
         send-buffer = 0
         receive-buffer = "1MiB"
         publish-key = "hunter2"
+        token-key = "/token.pem"
+        token-issuer = "https://issuer"
+        token-audience = "chat"
         nats = "nats://a, tls://u:p@b:4223"
         nats-creds = "/creds"
         nats-nkey = "/nkey"
@@ -88,6 +91,9 @@ fn every_option_can_be_set_in_toml() {
         send_buffer_bytes: 0,
         receive_buffer_bytes: 1 << 20,
         publish_key: Some(Secret::from("hunter2")),
+        token_key: Some("/token.pem".into()),
+        token_issuer: Some("https://issuer".to_owned()),
+        token_audience: Some("chat".to_owned()),
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
         nats_creds: Some("/creds".into()),
         nats_nkey: Some("/nkey".into()),
@@ -225,6 +231,9 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
         (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
         (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
+        (Config { token_issuer: Some("i".to_owned()), ..base() }, "token-issuer: it has no effect without token-key"),
+        (Config { token_audience: Some("a".to_owned()), ..base() }, "token-audience: it has no effect"),
+        (Config { token_key: Some("k".into()), token_issuer: Some(String::new()), ..base() }, "token-issuer:"),
         (Config { nats: Some("".into()), ..base() }, "nats:"),
         (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),
         (Config { upstream_allow: vec!["http://h".into(), "h".into()], ..base() }, "upstream-allow: \"h\""),

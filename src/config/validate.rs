@@ -25,6 +25,7 @@ impl Config {
             .and_then(|()| self.check_counts())
             .and_then(|()| self.check_times())
             .and_then(|()| self.check_key())
+            .and_then(|()| self.check_token())
             .and_then(|()| self.check_nats())
             .and_then(|()| self.check_upstream())
             .and_then(|()| self.check_channels())
