@@ -10,9 +10,13 @@
 #[cfg(not(feature = "token"))]
 mod absent;
 #[cfg(feature = "token")]
+mod cache;
+#[cfg(feature = "token")]
 mod claims;
 #[cfg(feature = "token")]
 mod der;
+#[cfg(feature = "token")]
+mod fetch;
 mod invalid;
 #[cfg(feature = "token")]
 mod jws;
@@ -25,11 +29,17 @@ mod key_set;
 #[cfg(feature = "token")]
 mod keys;
 #[cfg(feature = "token")]
+mod shared;
+mod tally;
+#[cfg(feature = "token")]
 mod verifier;
 
 #[cfg(not(feature = "token"))]
 pub(crate) use self::absent::{Keys, Verifier};
-pub(crate) use self::invalid::Invalid;
+pub(crate) use self::{
+    invalid::Invalid,
+    tally::{KeyNumbers, Tally},
+};
 #[cfg(feature = "token")]
 pub(crate) use self::{keys::Keys, verifier::Verifier};
 

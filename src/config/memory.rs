@@ -37,6 +37,8 @@ pub(crate) const LINK_BATCHES: usize = 5;
 pub(crate) const DOWNLINK_BYTES: usize = 12 << 20;
 /// The NATS client's buffers.
 pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
+/// The tokens that a core has verified and keeps.
+pub(crate) const TOKEN_CACHE_BYTES: usize = 4 << 20;
 /// An upstream worker's memory besides the answer that it reads.
 const WORKER_BYTES: u64 = 128 << 10;
 /// A growing buffer has up to so many times the capacity that it needs.
@@ -55,7 +57,7 @@ pub struct WorstCase {
     pub connections: u64,
     /// The kernel's memory for their sockets, 4 KiB each.
     pub sockets: u64,
-    /// The cores: their buffers, inboxes, and the links between them.
+    /// The cores: their buffers, inboxes, verified tokens, and the links between them.
     pub cores: u64,
     /// `nats-buffer`, the NATS client, and the messages that wait for cores; 0 without `nats`.
     pub nats: u64,
@@ -85,7 +87,8 @@ impl WorstCase {
         let message = config.message_bytes_max as u64;
         let turn = GROWTH * (TURN_BYTES as u64 + message);
         let links = (cores - 1) * LINK_BATCHES as u64 * GROWTH * (BATCH_BYTES as u64 + TURN_BYTES as u64 + message);
-        let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES;
+        let tokens = if config.has_tokens() { TOKEN_CACHE_BYTES } else { 0 };
+        let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES + tokens;
         let nats = config.nats_buffer_bytes as u64 + NATS_CLIENT_BYTES as u64 + cores * DOWNLINK_BYTES as u64;
         let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
         let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
@@ -181,6 +184,13 @@ mod tests {
         let more_cores = WorstCase::of(&config, &plan(3, 1_000_000, 1 << 30));
         assert!(more_cores.cores > 3 * small.cores, "each core has a link to each other");
         assert_eq!(more_cores.nats, small.nats + (24 << 20));
+    }
+
+    #[test]
+    fn verified_tokens_count_for_each_core() {
+        let cores = |config: &Config| WorstCase::of(config, &plan(2, 1000, 1 << 30)).cores;
+        let with_tokens = Config { token_key: Some("key".into()), ..Config::default() };
+        assert_eq!(cores(&with_tokens), cores(&Config::default()) + (8 << 20));
     }
 
     #[test]

@@ -44,6 +44,7 @@ const EVERY_OPTION: &str = r#"
         receive-buffer = "1MiB"
         publish-key = "hunter2"
         token-key = "/token.pem"
+        token-jwks = "https://issuer/keys"
         token-issuer = "https://issuer"
         token-audience = "chat"
         nats = "nats://a, tls://u:p@b:4223"
@@ -92,6 +93,7 @@ fn every_option_can_be_set_in_toml() {
         receive_buffer_bytes: 1 << 20,
         publish_key: Some(Secret::from("hunter2")),
         token_key: Some("/token.pem".into()),
+        token_jwks: Some("https://issuer/keys".to_owned()),
         token_issuer: Some("https://issuer".to_owned()),
         token_audience: Some("chat".to_owned()),
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
@@ -231,8 +233,12 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
         (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
         (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
-        (Config { token_issuer: Some("i".to_owned()), ..base() }, "token-issuer: it has no effect without token-key"),
+        (
+            Config { token_issuer: Some("i".to_owned()), ..base() },
+            "token-issuer: it has no effect without token-key or token-jwks",
+        ),
         (Config { token_audience: Some("a".to_owned()), ..base() }, "token-audience: it has no effect"),
+        (Config { token_jwks: Some("http://issuer/keys".to_owned()), ..base() }, "token-jwks: \"http://issuer/keys\""),
         (Config { token_key: Some("k".into()), token_issuer: Some(String::new()), ..base() }, "token-issuer:"),
         (Config { nats: Some("".into()), ..base() }, "nats:"),
         (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),

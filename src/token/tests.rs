@@ -1,19 +1,24 @@
 //! Tokens that are valid, and all that makes them invalid.
 
+mod examples;
+mod key_files;
+mod oracle;
+mod vectors;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac;
 
 use super::*;
 use crate::config::Config;
 
-pub(super) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-pub(super) const NOW: u64 = 1_800_000_000;
+pub(in crate::token) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub(in crate::token) const NOW: u64 = 1_800_000_000;
 
 /// A file with this content, which is deleted with the value.
-pub(super) struct File(std::path::PathBuf);
+pub(in crate::token) struct File(std::path::PathBuf);
 
 impl File {
-    pub(super) fn new(content: &[u8]) -> Self {
+    pub(in crate::token) fn new(content: &[u8]) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("lhttp-token-{}-{number}", std::process::id()));
@@ -21,7 +26,7 @@ impl File {
         Self(path)
     }
 
-    pub(super) fn config(&self) -> Config {
+    pub(in crate::token) fn config(&self) -> Config {
         Config { token_key: Some(self.0.clone()), ..Config::default() }
     }
 }
@@ -32,18 +37,18 @@ impl Drop for File {
     }
 }
 
-pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
+pub(in crate::token) fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// A token with this head and these claims that `SECRET` has signed.
-pub(super) fn signed(head: &str, claims: &str) -> String {
+pub(in crate::token) fn signed(head: &str, claims: &str) -> String {
     let signed = format!("{}.{}", encode(head), encode(claims));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
     format!("{signed}.{}", encode(tag))
 }
 
-const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+pub(in crate::token) const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
 fn verify(config: &Config, token: &str) -> Result<Claims, Invalid> {
     let keys = Keys::read(config).unwrap().expect("the options ask for keys");

@@ -25,6 +25,24 @@ macro_rules! token_options {
                 set of keys in JSON",
         }
 
+        /// the URL of the issuer's public keys, a set in JSON (JWKS): `https://`, or `http://` for a loopback address. They
+        /// add to those of `token-key`.
+        ///
+        /// A thread fetches them at the start, every 5 minutes, and when a token names a key (`kid`) that is not there, but
+        /// not within 30 s of the last fetch. The start waits 3 s at most. If a fetch fails, the last keys stay in use, and
+        /// the thread tries again after 1 s, then 2 s, up to 60 s. It follows no redirect. An answer has at most 256 KiB and
+        /// 64 keys. Secrets in it are not used. In a build without the cargo feature `tls` the URL cannot be `https`.
+        token_jwks: Option<String> {
+            name: "token-jwks",
+            key: "jwks",
+            unit: Text,
+            value: "URL",
+            default: Unset,
+            reload: Restart,
+            help: "Check tokens with the keys that their issuer publishes at this https URL (a JWKS), which are fetched \
+                again every 5 minutes, and when a token names a new one",
+        }
+
         /// the `iss` that each token must have. If it is not set, any will do.
         token_issuer: Option<String> {
             name: "token-issuer",

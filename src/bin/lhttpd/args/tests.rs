@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 40] = [
+const SAMPLES: [(&str, &str, &str); 44] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -30,6 +30,10 @@ const SAMPLES: [(&str, &str, &str); 40] = [
     ("max-http-head", "16KiB", "16384"),
     ("http-keep-alive", "10s", "10"),
     ("publish-key", "hunter2", "\"hunter2\""),
+    ("token-key", "/token.pem", "\"/token.pem\""),
+    ("token-jwks", "https://issuer/keys", "\"https://issuer/keys\""),
+    ("token-issuer", "https://issuer", "\"https://issuer\""),
+    ("token-audience", "chat", "\"chat\""),
     ("nats", "nats://a, tls://u:p@b:4223", "\"nats://a, tls://u:p@b:4223\""),
     ("nats-creds", "/creds", "\"/creds\""),
     ("nats-nkey", "/nkey", "\"/nkey\""),
