@@ -30,6 +30,7 @@ mod units;
 mod upstream;
 mod validate;
 
+pub(crate) use self::channels::RULE_USER;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::Login;
 pub(crate) use self::plan::{PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE};
@@ -37,7 +38,7 @@ pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Allow, Denied, parse_url};
 pub use self::{
-    channels::ChannelRule,
+    channels::{ChannelRule, Who},
     machine::raise_fd_limit,
     memory::WorstCase,
     options::{Config, Declaration, Preset, Reload, Unit},

@@ -101,7 +101,7 @@ pub mod server;
 mod service;
 #[cfg(any(test, feature = "fuzz"))]
 mod simulation;
-#[allow(dead_code, unused_imports)] // until the application asks for tokens
+
 mod token;
 #[cfg(feature = "upstream")]
 mod upstream;

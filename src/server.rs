@@ -15,7 +15,7 @@ use std::{
 use crossbeam_channel::bounded;
 
 use crate::{
-    application::Dispatch,
+    application::{Dispatch, Doorkeeper, Verify},
     config::{Config, Listen, Plan},
     engine::{
         core::{Core, CoreLinks},
@@ -29,6 +29,7 @@ use crate::{
     error::StartError,
     extension::{Context, Extensions, Filter, Processor},
     service::PreparedService,
+    token::Keys,
 };
 
 use self::{
@@ -171,7 +172,9 @@ impl Builder {
     pub fn check(&self) -> Result<Plan, StartError> {
         self.extensions.check()?;
         self.pages.check()?;
-        Ok(prepare(&self.config)?.0)
+        let (plan, _) = prepare(&self.config)?;
+        Keys::read(&self.config)?;
+        Ok(plan)
     }
 
     /// Starts the cores, each on a thread of its own, and returns when all of them listen.
@@ -185,6 +188,7 @@ impl Builder {
         self.extensions.check()?;
         self.pages.check()?;
         let (plan, services) = prepare(&self.config)?;
+        let keys = Keys::read(&self.config)?.map(Arc::new);
         let cores = plan.cpus.len();
         let listening = Listening::start(&self.config, &self.pages.addresses, cores)?;
         let addresses: Vec<_> = listening.places.iter().filter_map(Listen::tcp).collect();
@@ -206,14 +210,19 @@ impl Builder {
                 mailboxes.clone(),
                 self.config.clone(),
                 services.iter().filter_map(|service| service.secret_files()).collect(),
+                keys.as_ref().map(Arc::downgrade),
             ),
+            _keys: keys.clone(),
             mailboxes,
             counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
             ended,
         };
-        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &services)?;
+        if let Some(keys) = &keys {
+            keys.start()?;
+        }
+        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &services, keys.as_deref())?;
         for service in services {
             let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
             handle.start_service(service, downlinks)?;
@@ -232,6 +241,7 @@ impl Builder {
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
         services: &[Box<dyn PreparedService>],
+        keys: Option<&Keys>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -241,12 +251,14 @@ impl Builder {
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
             let upstream = services.iter().find_map(|service| service.upstream(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
-            let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream));
+            let verifier = keys.map(|keys| Box::new(keys.verifier()) as Box<dyn Verify>);
+            let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
+                .with_doorkeeper(Doorkeeper::new(verifier));
             let reactor = Reactor::new(end.poll, listeners)?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
-                turn: Turn::new(hub, app, reactor, links, end.inbox, places),
+                turn: Turn::new(hub, Box::new(app), reactor, links, end.inbox, places),
                 shared: end.counters,
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    application::{links, routes, upstream::Upstream},
+    application::{Doorkeeper, links, routes, upstream::Upstream},
     engine::{
         application::{Answer, Application, Route},
         arrival::Role,
@@ -52,6 +52,7 @@ pub(crate) struct Dispatch {
     mailbox: Mailbox,
     /// The way to upstream servers, if a prefix is allowed.
     upstream: Option<Box<dyn Upstream>>,
+    doorkeeper: Doorkeeper,
     /// By slot; empty if the server has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
@@ -73,11 +74,17 @@ impl Dispatch {
             extensions,
             mailbox,
             upstream,
+            doorkeeper: Doorkeeper::default(),
             profiles: Vec::new(),
             head: Head::default(),
             effects: Effects::default(),
             said: String::new(),
         }
+    }
+
+    /// The same with a doorkeeper who checks tokens.
+    pub(crate) fn with_doorkeeper(self, doorkeeper: Doorkeeper) -> Self {
+        Self { doorkeeper, ..self }
     }
 
     /// Ends a message that is not carried out: its sender gets the error, or is closed.
@@ -106,18 +113,18 @@ impl Dispatch {
 }
 
 impl Application for Dispatch {
-    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
-        routes::on_request(&self.extensions, hub, head, role)
+    fn on_request(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
+        routes::on_request(&self.extensions, &mut self.doorkeeper, hub, slot, head, role)
     }
 
     fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool {
         routes::is_served_when_full(head)
     }
 
-    fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
         match endpoint {
             routes::PUBLISH => {
-                let result = self.publish(hub, body);
+                let result = self.publish(hub, slot, body);
                 routes::published(hub, result, &mut self.said)
             }
             Endpoint(other) => unreachable!("no route asks for a body of endpoint {other}"),

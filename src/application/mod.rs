@@ -3,9 +3,14 @@
 
 mod control;
 mod dispatch;
+mod doorkeeper;
 mod links;
 mod pages;
 mod routes;
 mod upstream;
 
-pub(crate) use self::{dispatch::Dispatch, upstream::Upstream};
+pub(crate) use self::{
+    dispatch::Dispatch,
+    doorkeeper::{Doorkeeper, Verify},
+    upstream::Upstream,
+};

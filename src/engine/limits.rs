@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     config::{Config, Secret},
+    engine::rules::Rules,
     protocol::message::HeadLimits,
 };
 
@@ -36,6 +37,12 @@ pub(crate) struct Limits {
     pub(crate) message_timeout: u64,
     pub(crate) http_keep_alive: u64,
     pub(crate) publish_key: Option<Secret>,
+    /// Who may do what.
+    pub(crate) rules: Arc<Rules>,
+    /// Handshakes and publishes without a token or key are refused.
+    pub(crate) requires_token: bool,
+    /// The cookie that may hold a token.
+    pub(crate) token_cookie: Option<Box<str>>,
     /// The largest message that may be published. The bridge sets it: other nodes may have a lower limit than this one.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
 }
@@ -61,6 +68,9 @@ impl Limits {
             message_timeout: millis(config.message_timeout),
             http_keep_alive: millis(config.http_keep_alive),
             publish_key: config.publish_key.clone(),
+            rules: Arc::new(Rules::new(config)),
+            requires_token: config.require_token,
+            token_cookie: config.token_cookie.as_deref().map(Box::from),
             publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }

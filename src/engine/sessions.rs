@@ -101,7 +101,7 @@ impl Sessions {
 
     /// Whether messages of this connection still have effects.
     pub(crate) fn is_open(&self, slot: Slot) -> bool {
-        self[slot].phase == Phase::Open
+        self[slot].is_open()
     }
 
     /// How many connections there are.
@@ -117,6 +117,11 @@ impl Sessions {
     /// All of them, by slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Session)> {
         self.slab.iter().map(|(slot, session)| (slot as Slot, session))
+    }
+
+    /// A slot behind all that are taken.
+    pub(crate) fn slots_end(&self) -> Slot {
+        self.slab.capacity() as Slot
     }
 
     /// The slots that are taken.
@@ -159,11 +164,11 @@ impl Sessions {
 
     /// Notes that a connection's outbox is empty. A connection that only waited for this goes on to its end.
     pub(crate) fn has_sent_all(&mut self, slot: Slot) {
-        let phase = &mut self.slab[slot as usize].phase;
-        match phase {
+        let session = &mut self.slab[slot as usize];
+        match session.phase() {
             Phase::Lingering => self.shut.push(slot),
             Phase::Ended => {
-                *phase = Phase::Over;
+                session.set_phase(Phase::Over);
                 self.over.push(slot);
             }
             Phase::Http | Phase::Open | Phase::Closing | Phase::Over => {}

@@ -75,6 +75,20 @@ counters! {
     too_many_channels,
     /// Those of them that were refused with 403: a channel of the system's, or an upstream that is not allowed.
     forbidden,
+    /// Subscriptions that ended because a new token or new rules do not allow them any more.
+    subscriptions_ended,
+    /// Different tokens of open connections now.
+    identities,
+    /// Handshakes and publishes refused with 401 because they had no token.
+    tokens_missing,
+    /// Tokens refused with 401 because they are not valid: wrong form, key, signature, issuer, audience or user.
+    tokens_invalid,
+    /// Tokens refused with 401 because they have run out or are not valid yet.
+    tokens_outdated,
+    /// Connections whose token has run out while they were open.
+    tokens_run_out,
+    /// Messages and requests refused with 401, for any of these reasons.
+    unauthorized,
     /// Connections closed for breaking the WebSocket protocol or a size limit (1002, 1007, 1009).
     faults,
     /// Connections closed with 1013 because their outbox was full.

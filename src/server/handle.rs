@@ -24,6 +24,7 @@ use crate::{
     extension::Publisher,
     server::Reloader,
     service::{PreparedService, Service, Wiring},
+    token::Keys,
 };
 
 /// A running server. Dropping it stops the server and waits for its end: at once, unless [`Handle::stop`] has given it time.
@@ -39,6 +40,8 @@ pub struct Handle {
     /// Removed when the cores have ended.
     pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
+    /// The keys of tokens, which are fetched as long as the server runs.
+    pub(super) _keys: Option<Arc<Keys>>,
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Vec<Mailbox>,
     /// The numbers of each core and each service.

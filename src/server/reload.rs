@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use crate::{
     },
     error::{PublishError, ReloadError, StartError},
     service::SecretFiles,
+    token::Keys,
 };
 
 use super::prepare;
@@ -38,6 +39,8 @@ pub struct Reloader {
     publish_channels_max: Arc<AtomicUsize>,
     /// The files that the services log in with.
     secret_files: Vec<Arc<dyn SecretFiles>>,
+    /// The keys of tokens, if the server takes some.
+    keys: Option<Weak<Keys>>,
 }
 
 /// The outcome of [`Reloader::reload`]: options by name, as the daemon spells them.
@@ -50,11 +53,17 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, secret_files: Vec<Arc<dyn SecretFiles>>) -> Self {
+    pub(super) fn new(
+        mailboxes: Vec<Mailbox>,
+        running: Config,
+        secret_files: Vec<Arc<dyn SecretFiles>>,
+        keys: Option<Weak<Keys>>,
+    ) -> Self {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
-        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max, secret_files }
+        let running = Arc::new(Mutex::new(running));
+        Self { mailboxes, running, outbox_bytes_max, publish_channels_max, secret_files, keys }
     }
 
     /// `outbox-max` as it is now.
@@ -82,7 +91,10 @@ impl Reloader {
     /// bridge connects again with it, without a gap.
     ///
     /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once,
-    /// for connections that are open too; so do the rules of channels. The others do not: [`Reloaded::needs_restart`]
+    /// for connections that are open too; so do the rules of channels.
+    /// If this call returns without an error, nothing more is delivered to a connection that the new rules do not allow to
+    /// get it: such subscriptions have ended, with an error to the client. What was delivered before may still be on its
+    /// way to a slow client. The others do not: [`Reloaded::needs_restart`]
     /// names them. A connection that is over a lowered limit meets it when it next does something that the limit is
     /// about.
     ///
@@ -141,6 +153,9 @@ impl Reloader {
         *running = next;
         for files in &self.secret_files {
             reloaded.applied.extend(files.reread().map_err(StartError::Config)?);
+        }
+        if let Some(keys) = self.keys.as_ref().and_then(Weak::upgrade) {
+            reloaded.applied.extend(keys.reread().map_err(StartError::Config)?);
         }
         Ok(reloaded)
     }

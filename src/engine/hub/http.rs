@@ -1,5 +1,7 @@
 //! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
+use std::net::SocketAddr;
+
 use smallvec::SmallVec;
 
 use crate::{
@@ -37,7 +39,7 @@ impl Hub {
     /// Takes requests from `bytes` until one upgrades. Returns how many bytes were used.
     pub(super) fn receive_http(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> usize {
         let mut used = 0;
-        while self.sessions[slot].phase == Phase::Http && self.sessions.may_read(slot) {
+        while self.sessions[slot].phase() == Phase::Http && self.sessions.may_read(slot) {
             let Some(Incoming::Http(request)) = self.sessions[slot].incoming.as_deref_mut() else { break };
             // The first request begins with the connection.
             let begins = request.is_reused && request.partial.is_empty() && request.body.is_none();
@@ -57,7 +59,7 @@ impl Hub {
                 }
             }
         }
-        if self.sessions[slot].phase == Phase::Http { used } else { used.min(bytes.len()) }
+        if self.sessions[slot].phase() == Phase::Http { used } else { used.min(bytes.len()) }
     }
 
     /// Takes the available part of one request.
@@ -113,7 +115,7 @@ impl Hub {
         rest: &[u8],
     ) -> Result<Handled, Faulty> {
         let role = self.request(slot).arrival.role;
-        match app.on_request(self, head, role) {
+        match app.on_request(self, slot, head, role) {
             Route::Answer(answer) => {
                 self.stats.requests += 1;
                 // An unexpected body is not read, so the start of the next request is not known.
@@ -215,7 +217,7 @@ impl Hub {
         body: &[u8],
         persistence: Persistence,
     ) {
-        let answer = app.on_body(self, endpoint, body);
+        let answer = app.on_body(self, slot, endpoint, body);
         let persistence = if answer.closes { Persistence::Close } else { persistence };
         self.push_answer(slot, answer, persistence, false);
         self.message_done(Some(slot));
@@ -232,7 +234,7 @@ impl Hub {
         self.router.outboxes.upgrade(slot, self.sessions[slot].encoding);
         let now = self.sessions.now();
         let session = &mut self.sessions[slot];
-        session.phase = Phase::Open;
+        session.set_phase(Phase::Open);
         session.heard = now;
         let first =
             [self.limits.ping_interval, self.limits.idle_timeout].into_iter().filter(|&millis| millis > 0).min();
@@ -241,6 +243,7 @@ impl Hub {
         }
         let session = &mut self.sessions[slot];
         let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };
+        self.schedule_token(slot);
         app.on_open(self, slot, head, request.arrival.peer);
         Ok(())
     }
@@ -283,6 +286,14 @@ impl Hub {
     /// Appends bytes that are not a frame to the turn, for one connection.
     pub(super) fn push_http(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
         self.router.push(slot, write);
+    }
+
+    /// The address of a connection in [`Phase::Http`]; `None` on a unix socket.
+    pub(crate) fn peer(&self, slot: Slot) -> Option<SocketAddr> {
+        match self.sessions[slot].incoming.as_deref() {
+            Some(Incoming::Http(request)) => request.arrival.peer,
+            _ => None,
+        }
     }
 
     /// The request of a connection in [`Phase::Http`].

@@ -130,7 +130,7 @@ impl Hub {
     }
 
     fn reads_frames(&self, slot: Slot) -> bool {
-        matches!(self.sessions[slot].phase, Phase::Open | Phase::Closing)
+        matches!(self.sessions[slot].phase(), Phase::Open | Phase::Closing)
     }
 
     /// Whether the hub takes frames of the connection now. If its last message is unfinished, they wait.
@@ -163,7 +163,9 @@ impl Hub {
     fn message(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
         self.router.work.add(2 * MESSAGE_UNITS);
         self.stats.received += 1;
-        let repeats = self.router.repeats(self.sessions[slot].grant, payload);
+        let grant = self.sessions[slot].grant();
+        let repeats = self.router.repeats(grant, payload)
+            || self.router.has_head_of_other(grant) && self.takes_over_head(slot, payload);
         if repeats && payload.len() <= self.limits.publish_bytes() {
             self.router.publish_repeated(self.sessions.key(slot), is_text, payload);
         } else {
@@ -175,7 +177,7 @@ impl Hub {
     /// Takes messages while they repeat the last one's head, see [`crate::engine::router::Router::take_repeated`].
     /// Returns the bytes used.
     fn take_repeated(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
-        let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant);
+        let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant());
         let payload_bytes_max = self.limits.message_bytes_max.min(self.limits.publish_bytes());
         let taken = self.router.take_repeated(key, grant, payload_bytes_max, bytes);
         self.stats.received += taken.messages;

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 44] = [
+const SAMPLES: [(&str, &str, &str); 46] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -34,6 +34,8 @@ const SAMPLES: [(&str, &str, &str); 44] = [
     ("token-jwks", "https://issuer/keys", "\"https://issuer/keys\""),
     ("token-issuer", "https://issuer", "\"https://issuer\""),
     ("token-audience", "chat", "\"chat\""),
+    ("require-token", "true", "true"),
+    ("token-cookie", "session", "\"session\""),
     ("nats", "nats://a, tls://u:p@b:4223", "\"nats://a, tls://u:p@b:4223\""),
     ("nats-creds", "/creds", "\"/creds\""),
     ("nats-nkey", "/nkey", "\"/nkey\""),
