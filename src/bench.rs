@@ -4,6 +4,9 @@
 //! Each type here is a fixture: it is built once, and has the steps that are measured. A step does the engine's work
 //! with the engine's functions, and returns the values that its benchmark asserts.
 
+mod tokens;
+pub use self::tokens::Tokens;
+
 use std::{
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},

@@ -13,11 +13,15 @@ mod messages;
 mod names;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "token")]
+mod tokens;
 #[cfg(feature = "upstream")]
 mod urls;
 
 #[cfg(feature = "nats")]
 pub use self::nats::nats;
+#[cfg(feature = "token")]
+pub use self::tokens::tokens;
 #[cfg(feature = "upstream")]
 pub use self::urls::urls;
 pub use self::{
@@ -66,6 +70,8 @@ mod tests {
         names, 500, 200;
         #[cfg(feature = "nats")]
         nats, 300, 100;
+        #[cfg(feature = "token")]
+        tokens, 1000, 60;
         #[cfg(feature = "upstream")]
         urls, 1000, 60;
         conversation, 150, 400;

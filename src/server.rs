@@ -212,7 +212,7 @@ impl Builder {
                 services.iter().filter_map(|service| service.secret_files()).collect(),
                 keys.as_ref().map(Arc::downgrade),
             ),
-            _keys: keys.clone(),
+            keys: keys.clone(),
             mailboxes,
             counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
             next_publisher: AtomicUsize::new(0),

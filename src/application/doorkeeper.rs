@@ -11,6 +11,7 @@ use crate::{
         log_limit::LogLimit,
         router::work::{BAD_TOKEN_UNITS, TOKEN_UNITS},
         slot::Slot,
+        stats::Stats,
     },
     error::{Reason, Refusal},
     protocol::{
@@ -34,11 +35,20 @@ pub(crate) trait Verify: Send {
     /// # Errors
     /// Why the token is not valid.
     fn verify(&mut self, token: &[u8], now: u64) -> Result<Arc<Claims>, Invalid>;
+
+    /// Copies what was done so far into the core's numbers.
+    fn count(&self, stats: &mut Stats) {
+        let _ = stats;
+    }
 }
 
 impl Verify for Verifier {
     fn verify(&mut self, token: &[u8], now: u64) -> Result<Arc<Claims>, Invalid> {
         Self::verify(self, token, now)
+    }
+
+    fn count(&self, stats: &mut Stats) {
+        stats.count_tokens(self.tally());
     }
 }
 
@@ -107,26 +117,21 @@ impl Doorkeeper {
     pub(super) fn renew(&mut self, hub: &mut Hub, slot: Slot, token: &[u8]) -> Result<Option<Arc<Claims>>, Refusal> {
         let Some(verifier) = &mut self.verifier else { return Ok(None) };
         let unauthorized = |sentence| Refusal::because(Reason::Unauthorized, sentence);
-        hub.router.work.add(TOKEN_UNITS);
-        let claims = verifier.verify(token, hub.unix_millis() / 1000).map_err(|invalid| {
-            count(hub, invalid);
-            unauthorized(invalid.sentence())
-        })?;
+        let verified = check(&mut **verifier, hub, token);
+        let claims = verified.map_err(|invalid| unauthorized(invalid.sentence()))?;
         if hub.claims(slot).is_some_and(|before| before.user != claims.user) {
-            hub.stats.tokens_invalid += 1;
+            hub.stats.tokens_of_others += 1;
             return Err(unauthorized(OTHER_USER));
         }
         Ok(Some(claims))
     }
 
     fn verify(&mut self, hub: &mut Hub, slot: Slot, token: &[u8]) -> Result<Arc<Claims>, Answer<'static>> {
-        hub.router.work.add(TOKEN_UNITS);
         let verified = match &mut self.verifier {
-            Some(verifier) => verifier.verify(token, hub.unix_millis() / 1000),
+            Some(verifier) => check(&mut **verifier, hub, token),
             None => Err(Invalid::Key),
         };
         verified.map_err(|invalid| {
-            count(hub, invalid);
             log_refused(hub.peer(slot), invalid.word());
             hub.stats.unauthorized += 1;
             let challenge = &[("WWW-Authenticate", "Bearer error=\"invalid_token\"")];
@@ -165,13 +170,12 @@ fn missing(hub: &mut Hub, slot: Slot, sentence: &'static str) -> Answer<'static>
     Answer::text(401, sentence).headers(&[("WWW-Authenticate", "Bearer")]).close()
 }
 
-fn count(hub: &mut Hub, invalid: Invalid) {
-    hub.router.work.add(BAD_TOKEN_UNITS);
-    let counter = match invalid {
-        Invalid::Expired | Invalid::NotYet => &mut hub.stats.tokens_outdated,
-        _ => &mut hub.stats.tokens_invalid,
-    };
-    *counter += 1;
+/// Checks a token, counts that, and charges the connection for it.
+fn check(verifier: &mut dyn Verify, hub: &mut Hub, token: &[u8]) -> Result<Arc<Claims>, Invalid> {
+    let verified = verifier.verify(token, hub.unix_millis() / 1000);
+    verifier.count(&mut hub.stats);
+    hub.router.work.add(if verified.is_ok() { TOKEN_UNITS } else { BAD_TOKEN_UNITS });
+    verified
 }
 
 fn log_refused(peer: Option<SocketAddr>, word: &str) {

@@ -41,7 +41,7 @@ pub struct Handle {
     pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
     /// The keys of tokens, which are fetched as long as the server runs.
-    pub(super) _keys: Option<Arc<Keys>>,
+    pub(super) keys: Option<Arc<Keys>>,
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Vec<Mailbox>,
     /// The numbers of each core and each service.
@@ -87,6 +87,9 @@ impl Handle {
         let mut stats = Stats::default();
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         self.services.iter().for_each(|service| service.report(&mut stats));
+        if let Some(keys) = &self.keys {
+            stats.count_keys(keys.numbers());
+        }
         stats
     }
 

@@ -33,14 +33,15 @@ impl Hub {
         self.kept_for_peers() + self.router.subscriptions.bytes().min(self.limits.table_bytes_max)
     }
 
-    /// Bytes of backlogs, of unfinished input, of messages that are not carried out completely, of identities, and of
-    /// the application's memory for connections.
+    /// Bytes of backlogs, of unfinished input, of messages that are not carried out completely, of identities, of
+    /// verified tokens, and of the application's memory for connections.
     pub(super) fn kept_for_peers(&self) -> usize {
         let of_messages = self.router.unfinished.bytes() + self.acks.bytes();
         self.router.outboxes.backlog_bytes()
             + self.sessions.incoming_bytes()
             + self.kept.application_bytes
             + self.grants.bytes()
+            + self.stats.token_cache_bytes as usize
             + of_messages
     }
 

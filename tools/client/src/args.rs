@@ -17,6 +17,9 @@ Exit codes:
   4    timed out
   141  nobody reads the output";
 
+/// The longest `lhttp.info` of a token, in bytes.
+const INFO_BYTES_MAX: usize = 1024;
+
 /// Talks LHTTP: subscribes, publishes, and chats.
 #[derive(Debug, Parser)]
 #[command(name = "lhttp", version, after_help = AFTER_HELP)]
@@ -43,6 +46,8 @@ pub(crate) enum Command {
     Sub(Sub),
     /// Publish a text, a file, or each line of standard input, and wait until the server has accepted it
     Pub(Pub),
+    /// Print a token for a user, signed with a key, without asking a server
+    Token(Token),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -98,6 +103,65 @@ pub(crate) struct Pub {
     /// How long to wait for each acknowledgement, in seconds or with a unit, for example 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+This is for tests and scripts: in production the program that knows your users makes their tokens. A token is a JSON Web \
+Token; examples/tokens in the sources of lhttp makes one in PHP, Python and Node with nothing but their standard libraries. \
+In short, with a secret S:
+
+  head      = base64url of {\"alg\":\"HS256\",\"typ\":\"JWT\"}
+  claims    = base64url of {\"sub\":USER,\"exp\":UNIX SECONDS,\"lhttp.subscribe\":[...],\"lhttp.publish\":[...]}
+  signature = base64url of HMAC-SHA-256(S, head \".\" claims)
+  token     = head \".\" claims \".\" signature
+
+base64url has - and _ for + and /, and no = at the end.
+
+A new secret: openssl rand -hex 32 > FILE; the server takes it with --token-key FILE.")]
+pub(crate) struct Token {
+    /// The key: a file with the secret that the server has, or with a private key in PEM (RSA, P-256, P-384, Ed25519)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+
+    /// The user: at most 128 bytes
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+
+    /// Channels and patterns that the user may subscribe to, for example 'room.*'; may be given several times
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) subscribe: Vec<String>,
+
+    /// Channels and patterns that the user may publish to; may be given several times
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) publish: Vec<String>,
+
+    /// How long the token is valid, in seconds or with a unit, for example 30d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
+    pub(crate) ttl: Duration,
+
+    /// Anything in JSON about the user, at most 1 KiB
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub(crate) info: Option<serde_json::Value>,
+
+    /// The `iss` that the server wants
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) issuer: Option<String>,
+
+    /// The `aud` that the server wants
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) audience: Option<String>,
+
+    /// The name of the key in the server's set of keys
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kid: Option<String>,
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    if text.len() > INFO_BYTES_MAX {
+        return Err(format!("it has {} bytes, and a server takes {INFO_BYTES_MAX}", text.len()));
+    }
+    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -8,6 +8,7 @@ mod interactive;
 mod publish;
 mod show;
 mod subscribe;
+mod token;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ fn run(args: &Args, client: Builder) -> Result<(), Failure> {
     match &args.command {
         Some(Command::Sub(sub)) => subscribe::run(sub, client),
         Some(Command::Pub(publish)) => publish::run(publish, client),
+        Some(Command::Token(token)) => token::run(token),
         None => interactive::run(&args.url, client),
     }
 }
