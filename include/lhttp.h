@@ -297,6 +297,9 @@ const char *lhttp_context_connection(const lhttp_context *context);
 /* The address of the other end, such as "127.0.0.1:40302"; "unix" on a unix socket, whose clients have no address. */
 const char *lhttp_context_peer(const lhttp_context *context);
 
+/* The name of the client's user: the `sub` of its token, which the server has checked. NULL if it has no token. */
+const char *lhttp_context_token_user(const lhttp_context *context);
+
 /* The WebSocket handshake: its path; its query without the '?', not decoded, NULL if there is none; and its first
  * header with this name, in any case, NULL if there is none. */
 const char *lhttp_context_path(const lhttp_context *context);

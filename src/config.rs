@@ -33,6 +33,7 @@ mod upstream;
 mod validate;
 
 pub(crate) use self::access::Access;
+pub(crate) use self::channels::RULE_USER;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::Login;
 pub(crate) use self::plan::{GREETINGS_MAX, PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE};
@@ -41,7 +42,7 @@ pub(crate) use self::upstream::is_method;
 pub(crate) use self::upstream::{Allow, Denied, parse_url};
 pub use self::{
     access::{AllowedHost, AllowedOrigin, ProxyHeader, TrustedProxy},
-    channels::ChannelRule,
+    channels::{ChannelRule, Who},
     machine::raise_fd_limit,
     memory::WorstCase,
     options::{Config, Declaration, Preset, Reload, Unit},

@@ -29,6 +29,8 @@ pub enum Reason {
     BadUpstream,
     /// 401: a token is needed.
     Unauthorized,
+    /// 401: the client's token has run out.
+    TokenExpired,
     /// 403: the given token does not allow it.
     Forbidden,
     /// 413: over the message limit, in a way that leaves the connection usable.
@@ -61,7 +63,7 @@ impl Reason {
             | Self::BadChannel
             | Self::BadMultipart
             | Self::BadUpstream => 400,
-            Self::Unauthorized => 401,
+            Self::Unauthorized | Self::TokenExpired => 401,
             Self::Forbidden => 403,
             Self::MessageTooBig => 413,
             Self::TooManySubscriptions | Self::TooManyChannels | Self::TooManyAcks | Self::RateLimited => 429,
@@ -82,6 +84,7 @@ impl Reason {
             Self::BadMultipart => "bad-multipart",
             Self::BadUpstream => "bad-upstream",
             Self::Unauthorized => "unauthorized",
+            Self::TokenExpired => "token-expired",
             Self::Forbidden => "forbidden",
             Self::MessageTooBig => "message-too-big",
             Self::HeadTooBig => "head-too-big",
@@ -184,6 +187,8 @@ impl Fault {
     pub const NOT_UTF8: Self = Self { code: 1007, reason: "text is not UTF-8" };
     /// 1008: the peer was silent for the idle timeout.
     pub const IDLE: Self = Self { code: 1008, reason: "idle" };
+    /// 1008: the client's token has run out, and no new one has come.
+    pub const TOKEN_EXPIRED: Self = Self { code: 1008, reason: "token-expired" };
     /// 1008: a message was incomplete after its time.
     pub const MESSAGE_TIMEOUT: Self = Self { code: 1008, reason: "message-timeout" };
     /// 1008: the peer sends at ten times a rate that it may have.

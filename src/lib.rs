@@ -106,7 +106,6 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls/absent.rs"]
 mod tls;
-#[allow(dead_code, unused_imports)] // until the application asks for tokens
 mod token;
 #[cfg(feature = "upstream")]
 mod upstream;

@@ -17,7 +17,7 @@ use std::{
 use crossbeam_channel::bounded;
 
 use crate::{
-    application::Dispatch,
+    application::{Dispatch, Doorkeeper, Verify},
     config::{Config, Listen, Plan},
     engine::{
         connection::TlsLayers,
@@ -33,6 +33,7 @@ use crate::{
     extension::{Context, Extensions, Filter, Processor},
     service::PreparedService,
     tls::{self, Acceptor},
+    token::Keys,
 };
 
 use self::{
@@ -67,6 +68,15 @@ pub struct Builder {
     handed: Vec<OwnedFd>,
     extensions: Extensions,
     pages: PagesPlan,
+}
+
+/// What lets clients in, the same on all cores.
+#[derive(Clone, Copy)]
+struct Doors<'a> {
+    /// TLS, if an address speaks it.
+    acceptor: Option<&'a Acceptor>,
+    /// The keys of tokens, if the server takes some.
+    keys: Option<&'a Keys>,
 }
 
 /// Prepares one service; gives none if the options do not ask for it.
@@ -206,6 +216,7 @@ impl Builder {
         self.pages.check()?;
         let (plan, _) = prepare(&self.config)?;
         tls::acceptor(&self.config)?;
+        Keys::read(&self.config)?;
         Ok(plan)
     }
 
@@ -221,6 +232,7 @@ impl Builder {
         self.pages.check()?;
         let (plan, services) = prepare(&self.config)?;
         let acceptor = tls::acceptor(&self.config)?;
+        let keys = Keys::read(&self.config)?.map(Arc::new);
         let cores = plan.cpus.len();
         let handed = std::mem::take(&mut self.handed).into_iter().map(Inherited::new).collect::<Result<_, _>>();
         let handed = handed.map_err(StartError::Config)?;
@@ -245,17 +257,22 @@ impl Builder {
                 self.config.clone(),
                 services.iter().filter_map(|service| service.secret_files()).collect(),
                 acceptor.clone(),
+                keys.as_ref().map(Arc::downgrade),
             ),
             _certificates: acceptor.clone().map(Watch::start).transpose()?,
             acceptor,
+            keys: keys.clone(),
             mailboxes,
             counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
             ended,
         };
-        let mut assembled =
-            self.assemble(&plan, limits, ends, listening.listeners, &services, handle.acceptor.as_ref())?;
+        if let Some(keys) = &keys {
+            keys.start()?;
+        }
+        let doors = Doors { acceptor: handle.acceptor.as_ref(), keys: keys.as_deref() };
+        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &services, doors)?;
         for service in services {
             let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
             handle.start_service(service, downlinks)?;
@@ -274,7 +291,7 @@ impl Builder {
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
         services: &[Box<dyn PreparedService>],
-        acceptor: Option<&Acceptor>,
+        doors: Doors<'_>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -284,12 +301,14 @@ impl Builder {
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
             let upstream = services.iter().find_map(|service| service.upstream(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
-            let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream));
-            let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(acceptor.cloned()))?;
+            let verifier = doors.keys.map(|keys| Box::new(keys.verifier()) as Box<dyn Verify>);
+            let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
+                .with_doorkeeper(Doorkeeper::new(verifier));
+            let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(doors.acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {
-                turn: Turn::new(hub, app, reactor, links, end.inbox, places),
+                turn: Turn::new(hub, Box::new(app), reactor, links, end.inbox, places),
                 shared: end.counters,
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,

@@ -14,11 +14,16 @@ mod crowd;
 #[cfg(test)]
 mod far;
 pub(crate) mod frames;
+#[cfg(test)]
+mod guard;
 pub(crate) mod node;
+mod open_verifier;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod rest;
+#[cfg(test)]
+mod resumed;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod talk;

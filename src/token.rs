@@ -62,9 +62,11 @@ pub(crate) struct Claims {
 }
 
 /// The longest token, in bytes.
+#[cfg(feature = "token")]
 pub(crate) const TOKEN_BYTES_MAX: usize = 4096;
 
 /// The most keys in one file or set.
+#[cfg(feature = "token")]
 pub(crate) const KEYS_MAX: usize = 64;
 
 /// How far the clocks of the issuer and of this machine may be apart, in seconds: a token counts as valid so much before its

@@ -10,6 +10,7 @@ use crate::{
         message::{Control, Head, Parsed},
         multipart,
     },
+    token::Claims,
 };
 
 /// Admits a message that subscribes, by the number of its names.
@@ -23,26 +24,36 @@ pub(super) fn admit(hub: &mut Hub, slot: Slot, message: Parsed<'_>) -> Result<()
     hub.admit_subscribes(slot, message.names(Control::Subscribe).count())
 }
 
+/// What a message needs besides its control headers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Needs {
+    /// Channels that it is published to.
+    channels: usize,
+    /// It must carry the name of its user.
+    pub(super) stamp: bool,
+}
+
 /// Checks everything that a message asks for, before any of it is carried out. `pending` is the demand of subscriptions that
-/// will be made before those of the message.
+/// will be made before those of the message; `renewed` are the claims of the message's own token.
 ///
 /// # Errors
 /// The first fault. The message must have no effect then.
 pub(super) fn check(
-    hub: &Hub,
+    hub: &mut Hub,
     slot: Slot,
     message: Parsed<'_>,
     pending: &Demand,
     upstream: Option<&dyn Upstream>,
-) -> Result<(), Refusal> {
+    renewed: Option<&Claims>,
+) -> Result<Needs, Refusal> {
     let head = message.head;
     if !head.has_controls() {
-        return Ok(());
+        return Ok(Needs::default());
     }
     head.check_repeated()?;
-    check_publish(hub, message)?;
+    let needs = check_publish(hub, slot, message, renewed)?;
     if head.has(Control::Subscribe) {
-        check_subscribe(hub, slot, message, pending)?;
+        check_subscribe(hub, slot, message, pending, renewed)?;
         if head.has(Control::Ack) {
             hub.check_acks(slot)?; // no other message waits for its acknowledgement
         }
@@ -59,55 +70,69 @@ pub(super) fn check(
     {
         multipart::check(value, message.body())?;
     }
-    Ok(())
+    Ok(needs)
 }
 
-/// Checks the channels of a message's `publish` headers, and gives their number.
+/// Checks the channels of a message's `publish` headers.
 ///
 /// # Errors
 /// `bad-channel`, `forbidden`, `message-too-big`, `too-many-channels`.
-fn check_publish(hub: &Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
+fn check_publish(hub: &mut Hub, slot: Slot, message: Parsed<'_>, renewed: Option<&Claims>) -> Result<Needs, Refusal> {
+    let mut needs = Needs::default();
     if !message.head.has(Control::Publish) {
-        return Ok(0);
+        return Ok(needs);
     }
     check_publish_size(message.payload.len(), hub.limits.publish_bytes())?;
-    let (mut count, channels_max) = (0, hub.limits.publish_channels_max);
+    let channels_max = hub.limits.publish_channels_max;
     for name in message.names(Control::Publish) {
-        if count == channels_max {
+        if needs.channels == channels_max {
             return Err(too_many_channels(channels_max));
         }
-        count += 1;
+        needs.channels += 1;
         channel::check_client(name)?; // a known channel may be the system's
         if !hub.router.is_known(name) {
             channel::check_publish(name)?;
         }
+        needs.stamp |= hub.may_publish(slot, renewed, name)?;
     }
-    Ok(count)
+    Ok(needs)
 }
 
-/// Publishes a message of `POST /publish`, and gives the number of its channels. Of its control headers only `publish` counts
+/// Checks a message of `POST /publish` by a connection with the right to it. Of its control headers only `publish` counts
 /// (PROTOCOL.md §3).
 ///
 /// # Errors
 /// `bad-channel`, `bad-header`, `forbidden`, `message-too-big`, `too-many-channels`.
-pub(super) fn publish(hub: &mut Hub, message: Parsed<'_>) -> Result<usize, Refusal> {
-    let channels = check_publish(hub, message)?;
-    if channels == 0 {
+pub(super) fn check_post(hub: &mut Hub, slot: Slot, message: Parsed<'_>) -> Result<Needs, Refusal> {
+    let needs = check_publish(hub, slot, message, None)?;
+    if needs.channels == 0 {
         return Err(Refusal::because(Reason::BadHeader, "the message has no publish header"));
     }
+    Ok(needs)
+}
+
+/// Publishes a checked message of `POST /publish`, and gives the number of its channels.
+pub(super) fn post(hub: &mut Hub, message: Parsed<'_>) -> usize {
     hub.publish(message.names(Control::Publish), message.is_text, message.payload, None);
-    Ok(channels)
+    message.names(Control::Publish).count()
 }
 
 /// Checks the names of a message's `subscribe` headers. `pending` is the demand of subscriptions that will be made first.
 ///
 /// # Errors
 /// `bad-channel`, `forbidden`, `too-many-subscriptions`.
-pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pending: &Demand) -> Result<(), Refusal> {
+pub(super) fn check_subscribe(
+    hub: &mut Hub,
+    slot: Slot,
+    message: Parsed<'_>,
+    pending: &Demand,
+    renewed: Option<&Claims>,
+) -> Result<(), Refusal> {
     let mut demand = pending.clone();
     for name in message.names(Control::Subscribe) {
         channel::check_client(name)?;
         let kind = channel::check_subscribe(name)?;
+        hub.may_subscribe(slot, renewed, name, kind)?;
         let before = demand.subscriptions;
         hub.router.add_demand(slot, name, kind, &mut demand);
         if demand.subscriptions > before {
@@ -117,8 +142,15 @@ pub(super) fn check_subscribe(hub: &Hub, slot: Slot, message: Parsed<'_>, pendin
     Ok(())
 }
 
-/// Carries out a message that [`check`] has found valid, in the order of PROTOCOL.md §2.
-pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream: Option<&dyn Upstream>) {
+/// Carries out a message that [`check`] has found valid, in the order of PROTOCOL.md §2. `expires_in` are the seconds for which
+/// the message's own token is valid.
+pub(super) fn carry_out(
+    hub: &mut Hub,
+    slot: Slot,
+    message: Parsed<'_>,
+    upstream: Option<&dyn Upstream>,
+    expires_in: Option<u64>,
+) {
     let Parsed { head, payload, is_text } = message;
     if !head.has_controls() {
         return;
@@ -143,7 +175,13 @@ pub(super) fn carry_out(hub: &mut Hub, slot: Slot, message: Parsed<'_>, upstream
         return; // a message whose request was not queued is not acknowledged
     }
     if let Some(token) = message.value(Control::Ack) {
-        hub.acknowledge(slot, token, awaited);
+        match expires_in {
+            None => hub.acknowledge(slot, token, awaited),
+            Some(seconds) => {
+                let lines = [token, format!("\r\nexpires-in:{seconds}").as_bytes()].concat();
+                hub.acknowledge(slot, &lines, awaited);
+            }
+        }
     }
 }
 
@@ -170,6 +208,17 @@ pub(super) fn check_size(hub: &Hub, payload: &[u8]) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::because(Reason::MessageTooBig, "a processor or filter made the message too big"))
+}
+
+/// What the sender of a message is told to which a processor or filter has added a token: the server's code does not decide
+/// who a client is.
+pub(super) fn token_of_server() -> Refusal {
+    Refusal::because(Reason::BadHeader, "a processor or filter has added a token header")
+}
+
+/// What a client is told that would be one user too many.
+pub(super) fn too_many_users() -> Refusal {
+    Refusal::new(503, "too-many-users", "this server has as many users as it takes")
 }
 
 /// What the sender of anything else than LHTTP is told.

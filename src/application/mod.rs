@@ -3,10 +3,15 @@
 
 mod control;
 mod dispatch;
+mod doorkeeper;
 mod links;
 mod origin;
 mod pages;
 mod routes;
 mod upstream;
 
-pub(crate) use self::{dispatch::Dispatch, upstream::Upstream};
+pub(crate) use self::{
+    dispatch::Dispatch,
+    doorkeeper::{Doorkeeper, Verify},
+    upstream::Upstream,
+};

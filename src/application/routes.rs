@@ -4,18 +4,19 @@
 use std::fmt::Write;
 
 use crate::{
-    application::{origin, pages},
+    application::{Doorkeeper, origin, pages},
     engine::{
         application::{Answer, BodyRoute, Route},
         arrival::{Arrival, Role},
         hub::Hub,
         session::Endpoint,
+        slot::Slot,
     },
     error::Refusal,
     extension::Extensions,
     protocol::{
         handshake,
-        http::{Body, RequestHead, bearer_token},
+        http::{Body, RequestHead},
     },
 };
 
@@ -35,21 +36,20 @@ const NOT_FOUND: &str = "there is only /publish and /healthz here, and WebSocket
 const DRAINING: &str = "draining";
 const NEEDS_LENGTH: &str = "POST /publish needs a Content-Length or chunks\n";
 const TOO_BIG: &str = "the message is over the limit\n";
-const NEEDS_KEY: &str = "POST /publish needs Authorization: Bearer KEY\n";
-const WRONG_KEY: &str = "this is not the key\n";
-const FILTERED: &str = "this server has filters, which POST /publish does not pass: it needs a publish key\n";
 
 /// How a request goes on that came from here.
 pub(crate) fn on_request<'a>(
     extensions: &'a Extensions,
+    doorkeeper: &mut Doorkeeper,
     hub: &mut Hub,
+    slot: Slot,
     head: &RequestHead<'_, '_>,
     arrival: &Arrival,
 ) -> Route<'a> {
     match arrival.role {
         Role::Public => match origin::refusal(hub, head, arrival) {
             Some(refusal) => Route::Answer(refusal),
-            None => public(extensions, hub, head),
+            None => public(extensions, doorkeeper, hub, slot, head),
         },
         Role::Pages => Route::Answer(pages::answer(&extensions.pages, head)),
     }
@@ -62,12 +62,18 @@ pub(crate) fn is_served_when_full(head: &RequestHead<'_, '_>) -> bool {
         && !handshake::is_upgrade(head)
 }
 
-fn public(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Route<'static> {
+fn public(
+    extensions: &Extensions,
+    doorkeeper: &mut Doorkeeper,
+    hub: &mut Hub,
+    slot: Slot,
+    head: &RequestHead<'_, '_>,
+) -> Route<'static> {
     if handshake::is_upgrade(head) {
-        return Route::Upgrade;
+        return doorkeeper.admit(hub, slot, head).map_or_else(Route::Answer, |()| Route::Upgrade);
     }
     Route::Answer(match (head.path, head.method) {
-        ("/publish", "POST") => return publish(extensions, hub, head),
+        ("/publish", "POST") => return publish(extensions, doorkeeper, hub, slot, head),
         ("/publish", "OPTIONS") if head.header_values("origin").next().is_some() => {
             Answer { content_type: "", ..Answer::text(204, "").headers(PREFLIGHT) }
         }
@@ -82,8 +88,14 @@ fn public(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Rou
     })
 }
 
-fn publish(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Route<'static> {
-    if let Some(refused) = check_key(extensions, hub, head) {
+fn publish(
+    extensions: &Extensions,
+    doorkeeper: &mut Doorkeeper,
+    hub: &mut Hub,
+    slot: Slot,
+    head: &RequestHead<'_, '_>,
+) -> Route<'static> {
+    if let Err(refused) = doorkeeper.admit_publisher(hub, slot, head, extensions.refuses_unkeyed_publish()) {
         return Route::Answer(refused.close());
     }
     if hub.is_silent() {
@@ -98,19 +110,6 @@ fn publish(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Ro
         too_big: TOO_BIG,
         is_limited: hub.limits.publish_key.is_none(), // a program that has the key may send as often as it likes
     })
-}
-
-/// What a publish without the right key is told. The key is compared in constant time, so that it cannot be found byte by
-/// byte.
-fn check_key(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Option<Answer<'static>> {
-    let Some(key) = &hub.limits.publish_key else {
-        return extensions.refuses_unkeyed_publish().then(|| Answer::text(403, FILTERED));
-    };
-    match bearer_token(head) {
-        None => Some(Answer::text(401, NEEDS_KEY).headers(&[("WWW-Authenticate", "Bearer")])),
-        Some(token) if key.matches(token) => None,
-        Some(_) => Some(Answer::text(403, WRONG_KEY)),
-    }
 }
 
 /// The answer to a publish that went to so many channels, or is refused. `said` is room for its body.

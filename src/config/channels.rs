@@ -11,15 +11,61 @@ use super::{Config, nearest::hint};
 use crate::protocol::channel::{begins_with_wildcard, check_subscribe, is_system, tokens};
 
 /// The keys of a rule.
-const KEYS: [&str; 1] = ["match"];
+const KEYS: [&str; 4] = ["match", "subscribe", "publish", "stamp"];
 
-/// A rule for the channels that its pattern matches (PROTOCOL.md §2, "Channels"); a name without wildcards is a pattern
-/// that matches only itself. A program makes a rule from a pattern, and TOML has a table for it:
+/// The token of a rule's pattern that stands for the user.
+pub(crate) const RULE_USER: &[u8] = b"{user}";
+
+/// The clients that a rule allows something (PROTOCOL.md §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Every client.
+    Anyone,
+    /// Every client with a valid token.
+    User,
+    /// The clients whose token names the channel in its list.
+    Token,
+    /// No client.
+    Nobody,
+}
+
+impl Who {
+    /// The words of TOML, in the order of the variants.
+    const WORDS: [(&'static str, Self); 4] =
+        [("anyone", Self::Anyone), ("user", Self::User), ("token", Self::Token), ("nobody", Self::Nobody)];
+}
+
+/// Its word in TOML.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::WORDS.iter().find(|(_, who)| who == self).map_or("", |(word, _)| word);
+        f.write_str(word)
+    }
+}
+
+impl FromStr for Who {
+    type Err = String;
+
+    /// # Errors
+    /// One sentence that shows the word.
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::WORDS.iter().find(|(known, _)| *known == word);
+        found.map(|(_, who)| *who).ok_or_else(|| {
+            let hint = hint(word, &Self::WORDS.map(|(known, _)| known));
+            format!("{word:?} is none of anyone, user, token and nobody{hint}")
+        })
+    }
+}
+
+/// A rule for the channels that its pattern matches (PROTOCOL.md §9); a name without wildcards is a pattern that matches only
+/// itself, and a token `{user}` stands for the name of the user who asks. The first rule that matches a channel counts. A
+/// program makes a rule from a pattern, and TOML has a table for it:
 ///
 /// ```
-/// use lhttp::{Config, config::ChannelRule};
+/// use lhttp::{Config, config::{ChannelRule, Who}};
 ///
 /// let rule: ChannelRule = "room.*".parse()?;
+/// let rule = rule.subscribe(Who::Anyone).publish(Who::Nobody);
 /// assert_eq!(rule.pattern(), "room.*");
 /// assert!("room..lobby".parse::<ChannelRule>().is_err());
 ///
@@ -31,6 +77,9 @@ const KEYS: [&str; 1] = ["match"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelRule {
     pattern: String,
+    pub(crate) subscribe: Option<Who>,
+    pub(crate) publish: Option<Who>,
+    pub(crate) stamp: bool,
 }
 
 impl ChannelRule {
@@ -40,6 +89,30 @@ impl ChannelRule {
     /// The channel or pattern of the rule.
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+
+    /// The same rule with the clients that may subscribe. A rule without them allows [`Who::Anyone`] on a server without token
+    /// keys, and [`Who::Token`] on one with them.
+    pub fn subscribe(self, who: Who) -> Self {
+        Self { subscribe: Some(who), ..self }
+    }
+
+    /// The same rule with the clients that may publish; without them as in [`ChannelRule::subscribe`].
+    pub fn publish(self, who: Who) -> Self {
+        Self { publish: Some(who), ..self }
+    }
+
+    /// The same rule; if `stamp`, messages that clients publish carry the header `from-user` with the name of their user, and
+    /// never one that a client has written. Default: false.
+    pub fn stamp(self, stamp: bool) -> Self {
+        Self { stamp, ..self }
+    }
+
+    /// True if the rule has no meaning on a server that takes no tokens.
+    fn needs_tokens(&self) -> bool {
+        let names_users = |who: Option<Who>| matches!(who, Some(Who::User | Who::Token));
+        let has_user = tokens(self.pattern.as_bytes()).any(|token| token == RULE_USER);
+        has_user || names_users(self.subscribe) || names_users(self.publish) || self.stamp
     }
 
     /// True if this rule's pattern matches each channel that the other's matches.
@@ -62,6 +135,17 @@ impl ChannelRule {
     }
 }
 
+/// The keys and values of the rule, as in TOML.
+impl fmt::Display for ChannelRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "match = {:?}", self.pattern)?;
+        for (key, who) in [("subscribe", self.subscribe), ("publish", self.publish)] {
+            who.map_or(Ok(()), |who| write!(f, ", {key} = \"{who}\""))?;
+        }
+        if self.stamp { f.write_str(", stamp = true") } else { Ok(()) }
+    }
+}
+
 impl FromStr for ChannelRule {
     type Err = String;
 
@@ -69,7 +153,7 @@ impl FromStr for ChannelRule {
     /// One sentence that shows the pattern.
     fn from_str(pattern: &str) -> Result<Self, String> {
         check_subscribe(pattern.as_bytes()).map_err(|refusal| refusal.sentence().to_owned())?;
-        Ok(Self { pattern: pattern.to_owned() })
+        Ok(Self { pattern: pattern.to_owned(), subscribe: None, publish: None, stamp: false })
     }
 }
 
@@ -117,24 +201,54 @@ impl<'de> Visitor<'de> for Rule {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChannelRule, A::Error> {
-        let mut pattern = None;
+        let (mut pattern, mut subscribe, mut publish, mut stamp) = (None, None, None, None);
         while let Some(key) = map.next_key::<String>()? {
-            if !KEYS.contains(&key.as_str()) {
-                let hint = hint(&key, &KEYS);
-                return Err(A::Error::custom(format_args!("{key}: there is no such key in a rule{hint}")));
-            }
-            if pattern.replace(map.next_value::<String>()?).is_some() {
+            let is_repeated = match key.as_str() {
+                "match" => pattern.replace(map.next_value::<String>()?).is_some(),
+                "subscribe" => subscribe.replace(map.next_value::<String>()?).is_some(),
+                "publish" => publish.replace(map.next_value::<String>()?).is_some(),
+                "stamp" => stamp.replace(map.next_value::<bool>()?).is_some(),
+                _ => {
+                    let hint = hint(&key, &KEYS);
+                    return Err(A::Error::custom(format_args!("{key}: there is no such key in a rule{hint}")));
+                }
+            };
+            if is_repeated {
                 return Err(A::Error::custom(format_args!("{key} is given twice")));
             }
         }
         let pattern = pattern.ok_or_else(|| A::Error::custom("it needs match = \"PATTERN\""))?;
-        pattern.parse().map_err(A::Error::custom)
+        let rule: ChannelRule = pattern.parse().map_err(A::Error::custom)?;
+        let who = |key: &str, word: Option<String>| {
+            let who = word.map(|word| word.parse()).transpose();
+            who.map_err(|error: String| A::Error::custom(format_args!("{key}: {error}")))
+        };
+        Ok(ChannelRule {
+            subscribe: who("subscribe", subscribe)?,
+            publish: who("publish", publish)?,
+            stamp: stamp.unwrap_or_default(),
+            ..rule
+        })
     }
 }
 
 impl Config {
-    /// Checks that each rule for channels can be the first that matches.
+    /// The most rules for channels. A subscription to a pattern is compared with all of them.
+    pub const CHANNEL_RULES_CEILING: usize = 256;
+
+    /// Checks that each rule for channels can be the first that matches, and that it can be met.
     pub(super) fn check_channels(&self) -> Result<(), String> {
+        if self.channels.len() > Self::CHANNEL_RULES_CEILING {
+            let (given, ceiling) = (self.channels.len(), Self::CHANNEL_RULES_CEILING);
+            return Err(format!("channel: {given} rules are more than {ceiling}"));
+        }
+        let without_tokens = self.channels.iter().position(|rule| !self.has_tokens() && rule.needs_tokens());
+        if let Some(index) = without_tokens {
+            let (number, pattern) = (index + 1, self.channels[index].pattern());
+            return Err(format!(
+                "channel: rule {number}, {pattern:?}, is about users, and without token-key or token-jwks there are none"
+            ));
+        }
         for (index, rule) in self.channels.iter().enumerate() {
             let Some(before) = self.channels[..index].iter().position(|before| before.covers(rule)) else { continue };
             let (number, first) = (index + 1, before + 1);

@@ -77,7 +77,8 @@ macro_rules! declare {
 
             /// `[[channel]]` in TOML: rules for channels. The first rule that matches a channel counts. Default: none.
             ///
-            /// They have no effect yet. A reload takes them at once.
+            /// They say who may subscribe and publish where (PROTOCOL.md §9). A reload takes them at once, also for
+            /// subscriptions of open connections. At most 256 ([`Config::CHANNEL_RULES_CEILING`]).
             pub channels: Vec<ChannelRule>,
         }
 

@@ -52,6 +52,8 @@ const EVERY_OPTION: &str = r#"
         token-jwks = "https://issuer/keys"
         token-issuer = "https://issuer"
         token-audience = "chat"
+        require-token = true
+        token-cookie = "session"
         allow-origin = ["https://a", "null"]
         allow-host = "a.com"
         trust-proxy = ["10.0.0.0/8", "unix"]
@@ -115,6 +117,8 @@ fn every_option_can_be_set_in_toml() {
         token_jwks: Some("https://issuer/keys".to_owned()),
         token_issuer: Some("https://issuer".to_owned()),
         token_audience: Some("chat".to_owned()),
+        require_token: true,
+        token_cookie: Some("session".to_owned()),
         allow_origin: ["https://a", "null"].map(|origin| origin.parse().unwrap()).into(),
         allow_host: vec!["a.com".parse().unwrap()],
         trust_proxy: ["10.0.0.0/8", "unix"].map(|proxy| proxy.parse().unwrap()).into(),
@@ -269,6 +273,12 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         ),
         (Config { token_audience: Some("a".to_owned()), ..base() }, "token-audience: it has no effect"),
         (Config { token_jwks: Some("http://issuer/keys".to_owned()), ..base() }, "token-jwks: \"http://issuer/keys\""),
+        (Config { require_token: true, ..base() }, "require-token: without token-key or token-jwks nobody could"),
+        (Config { token_cookie: Some("c".to_owned()), ..base() }, "token-cookie: it has no effect without token-key"),
+        (
+            Config { token_key: Some("k".into()), token_cookie: Some("a=b".to_owned()), ..base() },
+            "token-cookie: \"a=b\"",
+        ),
         (Config { token_key: Some("k".into()), token_issuer: Some(String::new()), ..base() }, "token-issuer:"),
         (Config { nats: Some("".into()), ..base() }, "nats:"),
         (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),

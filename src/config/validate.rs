@@ -5,7 +5,7 @@ use std::{fmt::Display, time::Duration};
 use bytesize::ByteSize;
 
 use super::{CORES_MAX, Config};
-use crate::error::StartError;
+use crate::{error::StartError, protocol::message::is_name};
 
 /// The longest header of a frame that a server sends (RFC 6455 §5.2: 2 bytes and a 64-bit length, no mask).
 const FRAME_HEADER_BYTES_MAX: usize = 10;
@@ -29,6 +29,7 @@ impl Config {
             .and_then(|()| self.check_token())
             .and_then(|()| self.check_access())
             .and_then(|()| self.check_rates())
+            .and_then(|()| self.check_door())
             .and_then(|()| self.check_nats())
             .and_then(|()| self.check_upstream())
             .and_then(|()| self.check_channels())
@@ -168,6 +169,22 @@ impl Config {
         match rates.into_iter().find(|(_, rate)| *rate > Self::RATE_CEILING) {
             Some((name, rate)) => Err(format!("{name}: {rate} is more than {}", Self::RATE_CEILING)),
             None => Ok(()),
+        }
+    }
+
+    /// Checks how clients give their tokens.
+    fn check_door(&self) -> Result<(), String> {
+        if self.require_token && !self.has_tokens() {
+            return Err("require-token: without token-key or token-jwks nobody could connect".to_owned());
+        }
+        match &self.token_cookie {
+            Some(name) if !is_name(name.as_bytes()) => {
+                Err(format!("token-cookie: {name:?} is not the name of a cookie: 1 to 64 letters, digits and marks"))
+            }
+            Some(_) if !self.has_tokens() => {
+                Err("token-cookie: it has no effect without token-key or token-jwks".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 

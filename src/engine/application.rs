@@ -12,11 +12,12 @@ use crate::{
 pub(crate) trait Application: Send {
     /// Decides how a request goes on, by its head and by the origin of its connection. The
     /// engine has read and checked the head; it reads the body, sends the answer, and keeps or closes the connection.
-    /// For a request that waits for a link, the engine asks again later, so this method must have no side effects.
+    /// For a request that waits for a link, the engine asks again later, so this method may do nothing but give the
+    /// connection its identity, see [`Hub::identify`].
     ///
     /// [`Route::Answer`] to a request that asks for a WebSocket refuses it: neither [`Application::on_open`] nor
     /// [`Application::on_close`] is called.
-    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_>;
+    fn on_request(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_>;
 
     /// The value of `Access-Control-Allow-Origin` for all answers to this request, if a browser may show them to a page of
     /// another server.
@@ -30,7 +31,7 @@ pub(crate) trait Application: Send {
     fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool;
 
     /// Handles the complete body of a request, for the endpoint of its [`Route::Body`]. Returns the answer.
-    fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_>;
+    fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Answer<'_>;
 
     /// Called when a handshake was accepted and its answer is queued.
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>);

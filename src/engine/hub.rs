@@ -23,13 +23,16 @@ mod draining;
 mod flush;
 mod forwarded;
 mod http;
+mod identities;
 mod pausing;
+mod permissions;
 mod rates;
 mod relayed;
 mod reserve;
 mod sending;
 mod slow_consumers;
 mod subscribing;
+mod sweep;
 mod unfinished;
 mod websocket;
 
@@ -38,6 +41,7 @@ use std::{sync::Arc, time::Duration};
 use crate::engine::{
     application::Application,
     arrival::Arrival,
+    grants::Grants,
     limits::Limits,
     outbox::Flushed,
     router::Router,
@@ -45,10 +49,11 @@ use crate::engine::{
     sessions::Sessions,
     slot::{ConnectionKey, Slot},
     stats::Stats,
+    wall_clock::WallClock,
 };
 
-pub(crate) use self::closing::CLOSE_TIMEOUT;
-use self::{acks::Acks, budget::Kept, draining::Leaving, rates::Meter};
+use self::{acks::Acks, budget::Kept, draining::Leaving, rates::Meter, sweep::Sweep};
+pub(crate) use self::{closing::CLOSE_TIMEOUT, identities::run_out};
 
 /// The state of one core.
 pub(crate) struct Hub {
@@ -59,6 +64,11 @@ pub(crate) struct Hub {
     acks: Acks,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
+    grants: Grants,
+    sweep: Option<Sweep>,
+    pub(crate) wall_clock: WallClock,
+    /// The time since the core's start, at the turn's begin.
+    ran: Duration,
     kept: Kept,
     meter: Meter,
     leaving: Leaving,
@@ -81,6 +91,10 @@ impl Hub {
             meter: Meter::new(limits.rates),
             limits,
             stats: Stats::default(),
+            grants: Grants::default(),
+            sweep: None,
+            wall_clock: WallClock::default(),
+            ran: Duration::ZERO,
             kept: Kept::default(),
             leaving: Leaving::No,
             farewell: Box::default(),
@@ -93,7 +107,11 @@ impl Hub {
     /// Begins a turn at this time since the core's start. Its poll was due at `due` at the latest. If it is much later
     /// now, the core stood still, and the turn sees an earlier time.
     pub(crate) fn begin_turn(&mut self, now: Duration, due: Duration) {
-        self.stats.stalls += u64::from(self.sessions.begin_turn(now, due));
+        self.ran = now;
+        if self.sessions.begin_turn(now, due) {
+            self.stats.stalls += 1;
+            self.look_at_tokens();
+        }
         self.router.outboxes.set_now(self.sessions.now());
     }
 
@@ -116,7 +134,7 @@ impl Hub {
         let mut used = 0;
         loop {
             let rest = &mut bytes[used..];
-            used += match self.sessions[slot].phase {
+            used += match self.sessions[slot].phase() {
                 Phase::Http => self.receive_http(app, slot, rest),
                 Phase::Open | Phase::Closing => self.receive_frames(app, slot, rest),
                 Phase::Lingering | Phase::Ended | Phase::Over => rest.len(),
@@ -140,6 +158,7 @@ impl Hub {
             self.acknowledge_live();
         }
         self.finish_messages(units);
+        self.go_on_sweeping(units);
     }
 
     /// The number of messages and requests since the last call.
@@ -151,7 +170,8 @@ impl Hub {
     /// Whether the next turn must begin at once, even if no socket is ready: something waits for a flush (closing a
     /// connection may cause messages to others), paused connections may go on, or this turn has left work.
     pub(crate) fn wants_turn(&self) -> bool {
-        let has_left = !self.router.unfinished.is_empty() || self.sessions.has_due() || self.has_live_acks();
+        let has_left =
+            !self.router.unfinished.is_empty() || self.sessions.has_due() || self.has_live_acks() || self.is_sweeping();
         self.router.is_dirty() || has_left || self.sessions.may_resume(self.router.relays.congested())
     }
 
@@ -165,6 +185,7 @@ impl Hub {
     /// connections are set anew.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.router.forget_head(); // it was checked against the old limits
+        let has_new_rules = self.limits.rules != limits.rules;
         let has_new_times = self.limits.has_other_times(&limits);
         self.meter.set(limits.rates);
         self.limits = Limits {
@@ -176,6 +197,9 @@ impl Hub {
         if has_new_times {
             self.sessions.look_at_all(self.limits.grace());
         }
+        if has_new_rules {
+            self.check_all_again();
+        }
     }
 
     /// Updates the numbers that are read from the state instead of counted.
@@ -186,6 +210,7 @@ impl Hub {
         self.stats.channels = self.router.subscriptions.audiences() as u64;
         self.stats.kept_bytes = self.kept_bytes() as u64;
         self.stats.subscription_bytes = self.router.subscriptions.bytes() as u64;
+        self.stats.identities = self.grants.len() as u64;
         &self.stats
     }
 }
@@ -196,18 +221,16 @@ impl Hub {
     pub(crate) fn invariants(&self) {
         self.router.invariants();
         self.acks.invariants();
+        self.grants.invariants(self.sessions.iter().map(|(_, session)| session.grant()));
         self.sessions.assert_kept_is_counted(|slot| self.router.outboxes.backlog_since(slot).is_some());
         for (slot, session) in self.sessions.iter() {
             let backlog = self.router.outboxes.backlog_cost(slot);
-            assert!(
-                session.phase != Phase::Open || backlog <= self.limits.outbox_bytes_max,
-                "an outbox over its limit"
-            );
+            assert!(!session.is_open() || backlog <= self.limits.outbox_bytes_max, "an outbox over its limit");
             let key = self.sessions.key(slot);
             let waits = self.sessions.waits(key) || self.router.unfinished.is_sender(key);
             assert!(!session.is_paused() || waits, "no event resumes slot {slot}");
             let held = self.router.subscriptions.count(slot);
-            assert!(session.phase == Phase::Open || held == 0, "slot {slot} has ended with {held} subscriptions");
+            assert!(session.is_open() || held == 0, "slot {slot} has ended with {held} subscriptions");
         }
     }
 
@@ -216,7 +239,7 @@ impl Hub {
         self.invariants();
         self.sessions.assert_empty();
         self.router.assert_empty();
-        assert!(self.kept_bytes() == 0 && self.acks.is_empty());
+        assert!(self.kept_bytes() == 0 && self.acks.is_empty() && self.grants.len() == 0);
     }
 
     /// Makes pieces of messages, shares and turns small.

@@ -13,6 +13,7 @@ use crate::{
     engine::{
         addresses::{AddressLimits, Addresses},
         rates::Rates,
+        rules::Rules,
     },
     protocol::message::HeadLimits,
 };
@@ -47,6 +48,12 @@ pub(crate) struct Limits {
     pub(crate) of_address: AddressLimits,
     /// The addresses of all cores. The same table serves as long as the server runs.
     pub(crate) addresses: Arc<Addresses>,
+    /// Who may do what.
+    pub(crate) rules: Arc<Rules>,
+    /// Handshakes and publishes without a token or key are refused.
+    pub(crate) requires_token: bool,
+    /// The cookie that may hold a token.
+    pub(crate) token_cookie: Option<Box<str>>,
     /// The largest message that may be published. The bridge sets it: other nodes may have a lower limit than this one.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
 }
@@ -76,6 +83,9 @@ impl Limits {
             rates: Rates::new(config),
             of_address: AddressLimits::new(config),
             addresses: Arc::default(),
+            rules: Arc::new(Rules::new(config)),
+            requires_token: config.require_token,
+            token_cookie: config.token_cookie.as_deref().map(Box::from),
             publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }

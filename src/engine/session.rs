@@ -1,5 +1,7 @@
 //! The protocol state of one connection: 32 bytes while it is idle, even after much activity.
 
+mod standing;
+
 use std::sync::Arc;
 
 use tungstenite::protocol::frame::coding::Data;
@@ -13,33 +15,16 @@ use crate::{
     },
 };
 
-/// The phase of a connection's life. It only moves forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    /// It speaks HTTP, and may upgrade.
-    Http,
-    /// It speaks WebSocket.
-    Open,
-    /// Our close frame is in the outbox or sent; we wait for the peer's, and ignore its messages.
-    Closing,
-    /// We ignore its input. When the outbox is empty we shut our side, and wait for the peer's end so that a reset does
-    /// not destroy the last bytes.
-    Lingering,
-    /// Both sides have closed: the connection is over when its outbox is empty.
-    Ended,
-    /// The connection is over: its slot waits to be reaped, and nothing more may be sent to it.
-    Over,
-}
+use self::standing::Standing;
+pub(crate) use self::standing::{Grant, Phase};
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Distinguishes this connection from earlier ones in its slot.
     pub(crate) generation: u32,
-    pub(crate) phase: Phase,
-    flags: Flags,
-    /// The permissions of the connection.
-    pub(crate) grant: Grant,
+    /// The phase, four facts and the permissions of the connection.
+    standing: Standing,
     /// The encoding of its output after the upgrade.
     pub(crate) encoding: Encoding,
     /// The bytes of `incoming` that are in the sum of kept bytes, see `Sessions::recount`.
@@ -76,35 +61,6 @@ impl Share {
     pub(crate) fn add(&mut self, window: u64, steps: u64) {
         let steps = self.steps(window).saturating_add(steps).min(Self::STEPS_MAX);
         self.0 = (window % Self::WINDOWS * (Self::STEPS_MAX + 1) + steps) as u16;
-    }
-}
-
-/// A small number for a set of permissions. Today all connections have the same. A result that depends on permissions
-/// is stored with its grant, and never used for a connection with another grant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Grant(u16);
-
-#[cfg(test)]
-impl Grant {
-    /// A grant that no connection has.
-    pub(crate) const OTHER: Self = Self(1);
-}
-
-/// Three facts in one byte, see the methods of [`Session`].
-#[derive(Clone, Copy, Debug, Default)]
-struct Flags(u8);
-
-impl Flags {
-    const PAUSED: u8 = 1;
-    const MORE: u8 = 2;
-    const CUT: u8 = 4;
-
-    fn has(self, flag: u8) -> bool {
-        self.0 & flag != 0
-    }
-
-    fn set(&mut self, flag: u8, value: bool) {
-        self.0 = if value { self.0 | flag } else { self.0 & !flag };
     }
 }
 
@@ -197,9 +153,7 @@ impl Session {
         let incoming = Some(Box::new(Incoming::Http(request)));
         Self {
             generation,
-            phase: Phase::Http,
-            flags: Flags::default(),
-            grant: Grant::default(),
+            standing: Standing::new(),
             encoding: Encoding::default(),
             counted: 0,
             share: Share::default(),
@@ -213,34 +167,66 @@ impl Session {
     pub(crate) fn is_awaiting_answer(&self) -> bool {
         let Some(Incoming::Http(request)) = self.incoming.as_deref() else { return false };
         let has_begun = !request.is_reused || !request.partial.is_empty() || request.body.is_some();
-        self.phase == Phase::Http && has_begun && !request.arrival.is_late
+        self.phase() == Phase::Http && has_begun && !request.arrival.is_late
+    }
+
+    /// The phase of its life.
+    pub(crate) fn phase(&self) -> Phase {
+        self.standing.phase()
+    }
+
+    pub(crate) fn set_phase(&mut self, phase: Phase) {
+        self.standing.set_phase(phase);
+    }
+
+    /// Whether it is in [`Phase::Open`].
+    pub(crate) fn is_open(&self) -> bool {
+        self.standing.is_open()
+    }
+
+    /// The permissions of the connection.
+    pub(crate) fn grant(&self) -> Grant {
+        self.standing.grant()
+    }
+
+    pub(crate) fn set_grant(&mut self, grant: Grant) {
+        self.standing.set_grant(grant);
+    }
+
+    /// Whether the client was told that its token has run out.
+    pub(crate) fn is_told(&self) -> bool {
+        self.standing.has(Standing::TOLD)
+    }
+
+    pub(crate) fn set_told(&mut self, is_told: bool) {
+        self.standing.set(Standing::TOLD, is_told);
     }
 
     /// Whether the connection is not read now: its next message waits for a link, or its last one is not finished.
     pub(crate) fn is_paused(&self) -> bool {
-        self.flags.has(Flags::PAUSED)
+        self.standing.has(Standing::PAUSED)
     }
 
     pub(crate) fn set_paused(&mut self, is_paused: bool) {
-        self.flags.set(Flags::PAUSED, is_paused);
+        self.standing.set(Standing::PAUSED, is_paused);
     }
 
     /// Whether the kept input may contain complete frames or requests, which come before new input.
     pub(crate) fn has_more(&self) -> bool {
-        self.flags.has(Flags::MORE)
+        self.standing.has(Standing::MORE)
     }
 
     pub(crate) fn set_more(&mut self, has_more: bool) {
-        self.flags.set(Flags::MORE, has_more);
+        self.standing.set(Standing::MORE, has_more);
     }
 
     /// Whether queued bytes were dropped.
     pub(crate) fn is_cut(&self) -> bool {
-        self.flags.has(Flags::CUT)
+        self.standing.has(Standing::CUT)
     }
 
     pub(crate) fn set_cut(&mut self, is_cut: bool) {
-        self.flags.set(Flags::CUT, is_cut);
+        self.standing.set(Standing::CUT, is_cut);
     }
 
     /// Whether it is over the limit of connections, so that only one request is read.
@@ -250,7 +236,7 @@ impl Session {
 
     /// Whether its first request is not complete yet.
     pub(crate) fn is_new(&self) -> bool {
-        self.phase == Phase::Http
+        self.phase() == Phase::Http
             && !matches!(
                 self.incoming.as_deref(),
                 Some(Incoming::Http(request)) if request.is_reused || request.arrival.is_reserved
@@ -306,7 +292,7 @@ impl Session {
 
     /// Whether it is open, not paused, and without unfinished input.
     pub(crate) fn is_plain(&self) -> bool {
-        self.phase == Phase::Open && self.incoming.is_none() && !self.is_paused()
+        self.standing.is_open_and_read() && self.incoming.is_none()
     }
 
     /// Takes the kept bytes of unfinished input.

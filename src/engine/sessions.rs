@@ -101,7 +101,7 @@ impl Sessions {
 
     /// Whether messages of this connection still have effects.
     pub(crate) fn is_open(&self, slot: Slot) -> bool {
-        self[slot].phase == Phase::Open
+        self[slot].is_open()
     }
 
     /// How many connections there are.
@@ -121,7 +121,7 @@ impl Sessions {
 
     /// How many connections are open.
     pub(crate) fn count_open(&self) -> usize {
-        self.iter().filter(|(_, session)| session.phase == Phase::Open).count()
+        self.iter().filter(|(_, session)| session.is_open()).count()
     }
 
     /// The next open connection from this slot on. The next search begins behind it.
@@ -129,11 +129,16 @@ impl Sessions {
         while *from < self.slab.capacity() {
             let slot = *from;
             *from += 1;
-            if self.slab.get(slot).is_some_and(|session| session.phase == Phase::Open) {
+            if self.slab.get(slot).is_some_and(|session| session.is_open()) {
                 return Some(slot as Slot);
             }
         }
         None
+    }
+
+    /// A slot behind all that are taken.
+    pub(crate) fn slots_end(&self) -> Slot {
+        self.slab.capacity() as Slot
     }
 
     /// The slots that are taken.
@@ -176,11 +181,11 @@ impl Sessions {
 
     /// Notes that a connection's outbox is empty. A connection that only waited for this goes on to its end.
     pub(crate) fn has_sent_all(&mut self, slot: Slot) {
-        let phase = &mut self.slab[slot as usize].phase;
-        match phase {
+        let session = &mut self.slab[slot as usize];
+        match session.phase() {
             Phase::Lingering => self.shut.push(slot),
             Phase::Ended => {
-                *phase = Phase::Over;
+                session.set_phase(Phase::Over);
                 self.over.push(slot);
             }
             Phase::Http | Phase::Open | Phase::Closing | Phase::Over => {}

@@ -106,6 +106,18 @@ counters! {
     origins_refused,
     /// The same because of their `Host`.
     hosts_refused,
+    /// Subscriptions that ended because a new token or new rules do not allow them any more.
+    subscriptions_ended,
+    /// Different tokens of open connections now.
+    identities,
+    /// Handshakes and publishes refused with 401 because they had no token.
+    tokens_missing,
+    /// Valid tokens refused with 401 because they are for another user than the connection's last one.
+    tokens_of_others,
+    /// Connections whose token has run out while they were open.
+    tokens_run_out,
+    /// Messages and requests refused with 401, for any of these reasons.
+    unauthorized,
     /// Connections closed for breaking the WebSocket protocol or a size limit (1002, 1007, 1009).
     faults,
     /// Connections closed with 1013 because their outbox was full.
@@ -216,7 +228,6 @@ counters! {
     token_key_failures,
 }
 
-#[allow(dead_code)] // until the application checks tokens
 impl Stats {
     /// Takes over what the core's verifier has counted.
     pub(crate) fn count_tokens(&mut self, tally: &Tally) {

@@ -13,6 +13,7 @@
 mod audiences;
 mod cost;
 mod interest;
+mod owners;
 mod refusals;
 
 use std::collections::{BTreeMap, HashMap};
@@ -89,7 +90,8 @@ const HELD_INLINE: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     audience: u32,
-    index: u32,
+    /// The index, and a bit that says who asked for the subscription: see `owners`.
+    place: u32,
 }
 
 /// The audience's side of a subscription. Invariant: `held[slot][held]` is the other side.
@@ -159,7 +161,7 @@ impl Subscriptions {
         let subscribers = &mut self.audiences[id as usize].subscribers;
         let first = subscribers.is_empty();
         let sides =
-            (Held { audience: id, index: subscribers.len() as u32 }, Subscriber { slot, held: held.len() as u32 });
+            (Held { audience: id, place: subscribers.len() as u32 }, Subscriber { slot, held: held.len() as u32 });
         held.push(sides.0);
         subscribers.push(sides.1);
         self.len += 1;
@@ -174,7 +176,7 @@ impl Subscriptions {
         let list = &mut self.held[slot as usize];
         let held = list.swap_remove(position);
         if let Some(moved) = list.get(position) {
-            let other = &mut self.audiences[moved.audience as usize].subscribers[moved.index as usize];
+            let other = &mut self.audiences[moved.audience as usize].subscribers[moved.index()];
             other.held = position as u32;
         }
         slim(list);
@@ -235,7 +237,7 @@ impl Subscriptions {
     pub(crate) fn invariants(&self) {
         for (slot, list) in self.held.iter().enumerate() {
             for (position, held) in list.iter().enumerate() {
-                let other = self.audiences[held.audience as usize].subscribers[held.index as usize];
+                let other = self.audiences[held.audience as usize].subscribers[held.index()];
                 assert_eq!(other, Subscriber { slot: slot as u32, held: position as u32 }, "the sides disagree");
                 let same = |later: &Held| later.audience == held.audience;
                 assert!(!list[position + 1..].iter().any(same), "slot {slot} is subscribed twice to one audience");
@@ -273,13 +275,14 @@ impl Subscriptions {
 
     /// Ends the audience's side of a subscription, after the connection's side was removed. Returns true if it was the
     /// last subscriber.
-    fn leave(&mut self, Held { audience, index }: Held) -> bool {
+    fn leave(&mut self, held: Held) -> bool {
+        let (audience, index) = (held.audience, held.index());
         let entry = &mut self.audiences[audience as usize];
         let subscribers = &mut entry.subscribers;
-        subscribers.swap_remove(index as usize);
-        if let Some(moved) = subscribers.get(index as usize) {
+        subscribers.swap_remove(index);
+        if let Some(moved) = subscribers.get(index) {
             // This is another connection: each connection has only one place in an audience.
-            self.held[moved.slot as usize][moved.held as usize].index = index;
+            self.held[moved.slot as usize][moved.held as usize].set_index(index);
         }
         slim(subscribers);
         self.len -= 1;

@@ -247,9 +247,10 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.lanes.has_waiting() || self.has_handshakes()
     }
 
-    /// The options that letters have brought since the last call, each with the sender for the confirmation.
+    /// The options that letters have brought since the last call, each with the sender for the confirmation. None while
+    /// the connections are checked against new rules: a reload is confirmed after that.
     pub(crate) fn take_options(&mut self) -> Vec<(CoreOptions, Sender<()>)> {
-        std::mem::take(&mut self.options)
+        if self.hub.is_sweeping() { Vec::new() } else { std::mem::take(&mut self.options) }
     }
 
     fn flush_if_full(&mut self) {

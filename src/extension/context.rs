@@ -138,7 +138,8 @@ impl Context<'_> {
     }
 
     /// Subscribes this connection to a channel or pattern. Unlike a client's, the name may begin with `$` or `_`: such a
-    /// channel belongs to the server, and the client cannot unsubscribe from it.
+    /// channel belongs to the server, and the client cannot unsubscribe from it. The rules for channels bind clients, not
+    /// this code: they neither refuse this subscription nor end it, also not when the client's token runs out.
     ///
     /// # Errors
     /// `bad-channel`, `too-many-subscriptions`.
@@ -164,7 +165,8 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Publishes a new message, as [`Publisher::publish`](crate::Publisher::publish) does.
+    /// Publishes a new message, as [`Publisher::publish`](crate::Publisher::publish) does. The rules for channels do not bind
+    /// this code, and nothing is added to the message: it carries the header `from-user` only if the code gives one.
     ///
     /// # Errors
     /// `bad-channel`, `bad-start-line`, `bad-header`, `message-too-big`, `too-many-channels`.
@@ -221,6 +223,14 @@ impl Context<'_> {
     /// the client that the proxy names, with port 0 if it tells none. `None` on a unix socket without such a proxy.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.profile.peer
+    }
+
+    /// The name of the client's user, if it has a valid token (PROTOCOL.md §8): the `sub` of the token. A token that the
+    /// message itself brings counts after the call.
+    ///
+    /// The token has been checked, so this name, unlike a header of the message, can be trusted.
+    pub fn token_user(&self) -> Option<&str> {
+        self.hub.claims(self.slot).map(|claims| &*claims.user)
     }
 
     /// The path of the handshake's target, without its query.

@@ -116,7 +116,7 @@ impl Effects {
                     hub.publish(channel::split(bytes(channels)), is_text, bytes(payload), None);
                 }
                 Effect::Subscribe { name, kind } => {
-                    hub.subscribe(slot, bytes(name), kind);
+                    hub.subscribe_for_server(slot, bytes(name), kind);
                 }
                 Effect::Unsubscribe { name, kind } => hub.unsubscribe(slot, bytes(name), kind),
                 Effect::Close { code, reason } => {

@@ -47,7 +47,8 @@ impl Publisher {
 
     /// Publishes one message to all these channels, once to each. It has this command, a `publish` header with the channels,
     /// then these headers and this body. It is text if it is UTF-8, else binary. Never waits: it copies the message into the
-    /// inbox of a core. Unlike clients, a publisher may name channels that begin with `$` or `_`.
+    /// inbox of a core. Unlike clients, a publisher may name channels that begin with `$` or `_`, and the rules for channels
+    /// do not bind it.
     ///
     /// # Errors
     /// The message is not published. [`PublishError::Invalid`] says what is wrong with it (also `message-too-big`, and

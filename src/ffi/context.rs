@@ -184,6 +184,11 @@ extern "C" fn lhttp_context_peer(context: *const LhttpContext) -> *const c_char 
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn lhttp_context_token_user(context: *const LhttpContext) -> *const c_char {
+    guard_or(ptr::null(), || with(context, |context| Ok(keep_or_null(context.token_user()))))
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn lhttp_context_path(context: *const LhttpContext) -> *const c_char {
     guard_or(ptr::null(), || with(context, |context| Ok(keep(context.path()))))
 }

@@ -99,7 +99,8 @@ fn check_head(head: &Head, payload: &[u8], message: &Message) {
     let whole = HeadLimits { head_bytes_max: payload.len(), headers_max: usize::MAX };
     assert_eq!(find_ack(payload, whole), head.value(payload, Control::Ack));
     assert!(head.value(payload, Control::Ack).is_none_or(|token| (1..=ACK_BYTES_MAX).contains(&token.len())));
-    let mut single = [Control::Ack, Control::Multipart, Control::NoEcho, Control::Upstream, Control::UpstreamReply];
+    let mut single =
+        [Control::Ack, Control::Multipart, Control::NoEcho, Control::Token, Control::Upstream, Control::UpstreamReply];
     let is_repeated = single.iter_mut().any(|control| head.values(payload, *control).count() > 1);
     assert_eq!(head.check_repeated().is_err(), is_repeated);
 }

@@ -187,6 +187,12 @@ fn forbidden(name: &[u8]) -> Refusal {
     Refusal::because(Reason::Forbidden, sentence)
 }
 
+/// The refusal of an action that the rules for channels do not allow. It says nothing of the channel itself.
+#[cold]
+pub(crate) fn not_allowed(action: &str, name: &[u8]) -> Refusal {
+    Refusal::because(Reason::Forbidden, format!("this client may not {action} {}", shown(name)))
+}
+
 /// A name in quotes, fit to be shown: control characters are escaped, bytes that are not UTF-8 are replaced, and a long
 /// name is cut off.
 fn shown(name: &[u8]) -> String {

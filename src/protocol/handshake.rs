@@ -15,6 +15,9 @@ pub(crate) const UPGRADE_REQUIRED: &[(&str, &str)] =
 /// The only subprotocol that this server accepts.
 const SUBPROTOCOL: &[u8] = b"lhttp";
 
+/// The begin of an offered subprotocol that brings a token.
+const TOKEN_SUBPROTOCOL: &[u8] = b"lhttp.token.";
+
 const BAD_METHOD: HttpFault = HttpFault::new(405, "a WebSocket handshake is a GET");
 const OLD_HTTP: HttpFault = HttpFault::new(400, "a WebSocket handshake needs HTTP/1.1; a proxy may have lowered it");
 const NO_UPGRADE: HttpFault = HttpFault::new(400, "the Upgrade header does not name websocket");
@@ -59,6 +62,13 @@ impl From<HttpFault> for Rejected {
 /// `Upgrade` to another protocol, such as `h2c`, may be ignored (RFC 9110 §7.8).
 pub(crate) fn is_upgrade(head: &RequestHead<'_, '_>) -> bool {
     head.names_websocket
+}
+
+/// The token of a subprotocol `lhttp.token.TOKEN` that the client offers: browsers can send nothing else
+/// (PROTOCOL.md §8). The answer never selects it.
+pub(crate) fn offered_token<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
+    let mut offers = head.header_values("sec-websocket-protocol").flat_map(members);
+    offers.find_map(|offer| offer.strip_prefix(TOKEN_SUBPROTOCOL))
 }
 
 /// Checks a handshake in the order of RFC 6455 §4.2.1. Subprotocols other than `lhttp` and all extensions are ignored.

@@ -6,8 +6,9 @@ mod head;
 mod names;
 mod owned;
 mod parsed;
+mod rewrite;
 
-pub(crate) use answers::{acknowledgement, encode_refusal};
+pub(crate) use answers::{acknowledgement, encode_ended_subscription, encode_refusal};
 pub(crate) use control::Control;
 pub(crate) use head::{Head, HeadLimits, find_ack};
 pub(crate) use names::Span;

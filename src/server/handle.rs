@@ -27,6 +27,7 @@ use crate::{
     server::Reloader,
     service::{PreparedService, Service, Wiring},
     tls::Acceptor,
+    token::Keys,
 };
 
 /// A running server. Dropping it stops the server and waits for its end: at once, unless [`Handle::stop`] has given it time.
@@ -42,6 +43,8 @@ pub struct Handle {
     /// Removed when the cores have ended.
     pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
+    /// The keys of tokens, which are fetched as long as the server runs.
+    pub(super) keys: Option<Arc<Keys>>,
     pub(super) reloader: Reloader,
     /// TLS, if an address speaks it.
     pub(super) acceptor: Option<Acceptor>,
@@ -93,6 +96,9 @@ impl Handle {
         self.services.iter().for_each(|service| service.report(&mut stats));
         if let Some(acceptor) = &self.acceptor {
             (stats.tls_days_left, stats.tls_reloads_failed) = (acceptor.days_left(), acceptor.reloads_failed());
+        }
+        if let Some(keys) = &self.keys {
+            stats.count_keys(keys.numbers());
         }
         stats
     }

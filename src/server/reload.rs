@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use crate::{
     error::{PublishError, ReloadError, StartError},
     service::SecretFiles,
     tls::{self, Acceptor},
+    token::Keys,
 };
 
 use super::prepare;
@@ -41,6 +42,8 @@ pub struct Reloader {
     secret_files: Vec<Arc<dyn SecretFiles>>,
     /// The files of TLS, if an address speaks it.
     acceptor: Option<Acceptor>,
+    /// The keys of tokens, if the server takes some.
+    keys: Option<Weak<Keys>>,
 }
 
 /// The outcome of [`Reloader::reload`]: options by name, as the daemon spells them.
@@ -58,12 +61,13 @@ impl Reloader {
         running: Config,
         secret_files: Vec<Arc<dyn SecretFiles>>,
         acceptor: Option<Acceptor>,
+        keys: Option<Weak<Keys>>,
     ) -> Self {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
         let running = Arc::new(Mutex::new(running));
-        Self { mailboxes, running, outbox_bytes_max, publish_channels_max, secret_files, acceptor }
+        Self { mailboxes, running, outbox_bytes_max, publish_channels_max, secret_files, acceptor, keys }
     }
 
     /// `outbox-max` as it is now.
@@ -92,7 +96,10 @@ impl Reloader {
     /// after that. If one cannot be used, or has a certificate that has expired, that is an error.
     ///
     /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once,
-    /// for connections that are open too; so do the rules of channels. The others do not: [`Reloaded::needs_restart`]
+    /// for connections that are open too; so do the rules of channels.
+    /// If this call returns without an error, nothing more is delivered to a connection that the new rules do not allow to
+    /// get it: such subscriptions have ended, with an error to the client. What was delivered before may still be on its
+    /// way to a slow client. The others do not: [`Reloaded::needs_restart`]
     /// names them. A connection that is over a lowered limit meets it when it next does something that the limit is
     /// about.
     ///
@@ -160,6 +167,9 @@ impl Reloader {
         }
         for files in &self.secret_files {
             reloaded.applied.extend(files.reread().map_err(StartError::Config)?);
+        }
+        if let Some(keys) = self.keys.as_ref().and_then(Weak::upgrade) {
+            reloaded.applied.extend(keys.reread().map_err(StartError::Config)?);
         }
         Ok(reloaded)
     }

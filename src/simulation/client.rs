@@ -8,8 +8,10 @@ use tungstenite::protocol::frame::coding::Control;
 use super::{
     bridge::Bridge,
     frames::{self, Incoming, Reader},
+    guard::{Guard, Standing},
     oracle::{self, Interval, Publication},
 };
+use crate::engine::rules::Action;
 
 /// The prefix of messages that another thread of the server sends to one client.
 pub(crate) const SENT: &[u8] = b"to you alone ";
@@ -33,9 +35,21 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// A message that is sound; the subscriptions with these indices are live with its acknowledgement, these over.
-    Sound { live: Vec<usize>, over: Vec<usize>, since: u64 },
+    Sound(Sound),
     /// One that must be refused.
     Unsound,
+}
+
+/// What follows from a sound message, and what it needs.
+#[derive(Debug)]
+pub(crate) struct Sound {
+    pub(crate) live: Vec<usize>,
+    pub(crate) over: Vec<usize>,
+    pub(crate) since: u64,
+    pub(crate) publication: usize,
+    pub(crate) questions: Vec<(Action, String)>,
+    /// The standing that the message's token asks for.
+    pub(crate) standing: Option<usize>,
 }
 
 /// A response that is to come.
@@ -53,6 +67,7 @@ pub(crate) struct Known<'w> {
     pub(crate) clock: u64,
     pub(crate) publications: &'w [Publication],
     pub(crate) bridge: Option<&'w Bridge>,
+    pub(crate) guard: Option<&'w Guard>,
 }
 
 /// A client.
@@ -100,6 +115,10 @@ pub(crate) struct SimulatedClient {
     pub(crate) is_done: bool,
     /// Publications of its that are not carried out.
     pub(crate) void: Vec<usize>,
+    /// Who it is, in order; nothing in a world without rules.
+    pub(crate) standings: Vec<Standing>,
+    /// The token of its requests.
+    pub(crate) bearer: Option<String>,
     /// To come from other threads of the server, in order.
     pub(crate) sends: VecDeque<(bool, Vec<u8>)>,
     /// Another thread of the server closes the client.
@@ -145,6 +164,8 @@ impl SimulatedClient {
             first_request: None,
             is_done: false,
             void: Vec::new(),
+            standings: Vec::new(),
+            bearer: None,
             sends: VecDeque::new(),
             is_dismissed: false,
             was_offline: false,
@@ -162,9 +183,15 @@ impl SimulatedClient {
     }
 
     pub(crate) fn upgrade(&mut self) {
-        self.to_send.extend_from_slice(frames::HANDSHAKE.as_bytes());
+        let handshake = frames::HANDSHAKE.replacen("\r\n\r\n", &format!("\r\n{}\r\n", self.authorization()), 1);
+        self.to_send.extend_from_slice(handshake.as_bytes());
         self.responses.push_back(Expected { status: 101, body: None, publication: None });
         self.has_asked(0);
+    }
+
+    /// The header line with its token, if it has one.
+    pub(crate) fn authorization(&self) -> String {
+        self.bearer.as_ref().map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"))
     }
 
     /// A request was added to what is on its way, of which there were so many bytes before.
@@ -201,7 +228,7 @@ impl SimulatedClient {
         self.reader.feed(bytes);
         while let Some(incoming) = self.reader.next() {
             match incoming {
-                Incoming::Response { status, body, is_last } => self.response(status, &body, is_last),
+                Incoming::Response { status, body, is_last } => self.response(status, &body, is_last, known),
                 Incoming::Message { is_text, payload } => self.message(is_text, &payload, known),
                 Incoming::Ping(payload) if self.is_alive() => self.send_control(rng, Control::Pong, &payload),
                 Incoming::Ping(_) => {}
@@ -211,7 +238,7 @@ impl SimulatedClient {
         }
     }
 
-    fn response(&mut self, status: u16, body: &[u8], is_last: bool) {
+    fn response(&mut self, status: u16, body: &[u8], is_last: bool, known: Known<'_>) {
         assert!(!self.is_done, "client {} has had its last response", self.number);
         self.is_done = is_last;
         if status == 408 {
@@ -229,8 +256,9 @@ impl SimulatedClient {
         if status == 503 && self.is_leaving {
             self.void.extend(expected.publication);
         } else {
-            assert_eq!(status, expected.status);
-            if let Some(content) = expected.body {
+            let is_forbidden = self.is_forbidden(&expected, status, known);
+            assert!(is_forbidden || status == expected.status, "{status}, not {}", expected.status);
+            if let Some(content) = expected.body.filter(|_| !is_forbidden) {
                 assert_eq!(String::from_utf8_lossy(body), content);
             }
         }
@@ -256,10 +284,24 @@ impl SimulatedClient {
         let answer = |word: &str| payload.starts_with(format!("LHTTP/1.0 {word}\r\n").as_bytes());
         if answer("ack") || answer("error") {
             let text = std::str::from_utf8(payload).expect("our own words");
-            let token = text.split_once("\r\nack:").and_then(|(_, rest)| rest.split_once("\r\n")).expect("a token").0;
+            let value = |name: &str| Some(text.split_once(&format!("\r\n{name}:"))?.1.split_once("\r\n")?.0);
+            if let Some(name) = value("channel") {
+                return self.subscription_ended(name, known);
+            }
+            let Some(token) = value("ack") else {
+                // Of a message that only publishes: the oracle knows whether it may reach anybody.
+                assert!(known.guard.is_some() && text.contains("\r\nreason:forbidden\r\n"), "{text}");
+                return;
+            };
             match self.asked.remove(token).expect("an answer to nothing, or twice") {
-                Asked::Sound { live, over, since } => {
-                    assert!(answer("ack"), "{text}");
+                Asked::Sound(sound) if answer("error") => return self.refused(text, sound, known),
+                Asked::Sound(Sound { live, over, since, questions, standing, .. }) => {
+                    if let Some(guard) = known.guard {
+                        let (may, _) = self.may(guard, since, known.clock, &questions);
+                        assert!(may, "client {} may not do this: {questions:?}", self.number);
+                    }
+                    assert_eq!(value("expires-in").is_some(), standing.is_some(), "{text}");
+                    standing.into_iter().for_each(|index| self.standings[index].answered = Some(known.clock));
                     let is_offline = text.contains("\r\ncluster:offline\r\n");
                     let may_be = |bridge: &Bridge| !live.is_empty() && bridge.may_be_offline(since, known.clock);
                     assert!(!is_offline || known.bridge.is_some_and(may_be), "other nodes are there: {text}");
@@ -325,6 +367,7 @@ impl SimulatedClient {
             interval.at_rest(clock, bridge);
         }
         if self.is_alive() && !self.is_stalled {
+            self.standings.iter_mut().for_each(|standing| _ = standing.answered.get_or_insert(clock));
             self.caught_up = clock;
             assert!(self.reader.is_at_boundary(), "client {} waits for the rest of a frame", self.number);
             assert!(self.pongs.is_empty(), "client {} misses pongs", self.number);

@@ -13,9 +13,12 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use rand::rngs::StdRng;
 
 use self::links::Batches;
-use super::sockets::{Buffers, Socket};
+use super::{
+    open_verifier::OpenVerifier,
+    sockets::{Buffers, Socket},
+};
 use crate::{
-    application::Dispatch,
+    application::{Dispatch, Doorkeeper},
     engine::{
         ending::Ending,
         hub::Hub,
@@ -23,6 +26,7 @@ use crate::{
         limits::Limits,
         turn::{Places, Sizes, Stop, Turn},
         wake::Wake,
+        wall_clock::WallClock,
     },
     extension::Extensions,
 };
@@ -49,9 +53,11 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(own: u32, nodes: u32, limits: Limits, short_writes: Option<StdRng>) -> Self {
         let (mailbox, inbox) = inbox_of(LETTERS_MAX, Arc::new(Wake::silent()));
-        let app = Dispatch::new(own, Arc::new(Extensions::default()), mailbox.clone(), None);
+        let app = Dispatch::new(own, Arc::new(Extensions::default()), mailbox.clone(), None)
+            .with_doorkeeper(Doorkeeper::new(Some(Box::new(OpenVerifier))));
         let sockets = Buffers::new(short_writes);
-        let (hub, links) = (Hub::new(own, nodes, limits), Batches::new(own, nodes));
+        let (mut hub, links) = (Hub::new(own, nodes, limits), Batches::new(own, nodes));
+        hub.wall_clock = WallClock::Virtual(Duration::from_secs(1_800_000_000));
         let places = Places::new(Arc::default(), usize::MAX);
         let mut turn = Turn::new(hub, Box::new(app), sockets, links, inbox, places);
         turn.set_small(SIZES, None);

@@ -1,7 +1,12 @@
 //! Decides what must, may and must not be delivered. It knows only what clients sent and what they were told.
 
-use super::{bridge::Bridge, client::SimulatedClient, talk};
-use crate::protocol::channel;
+use super::{
+    bridge::Bridge,
+    client::SimulatedClient,
+    guard::{Guard, Question},
+    talk,
+};
+use crate::{engine::rules::Action, protocol::channel};
 
 /// One message to be published.
 pub(crate) struct Publication {
@@ -33,11 +38,17 @@ pub(crate) struct Interval {
     live_abroad: Option<u64>,
     pub(crate) left: Option<u64>,
     over: Option<u64>,
+    /// The rules may have refused or ended it, or refused its end.
+    pub(crate) is_doubtful: bool,
 }
 
 impl Interval {
     pub(crate) fn new(name: String, asked: u64) -> Self {
-        Self { name, asked, live: None, live_abroad: None, left: None, over: None }
+        Self { name, asked, live: None, live_abroad: None, left: None, over: None, is_doubtful: false }
+    }
+
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked
     }
 
     pub(crate) fn live_at(&mut self, clock: u64) {
@@ -50,6 +61,11 @@ impl Interval {
 
     pub(crate) fn over_at(&mut self, clock: u64) {
         self.over.get_or_insert(clock);
+    }
+
+    /// The request to end it was refused.
+    pub(crate) fn goes_on(&mut self) {
+        (self.left, self.over, self.is_doubtful) = (None, None, true);
     }
 
     /// Nothing is on its way, so what was asked for holds.
@@ -88,20 +104,37 @@ pub(crate) fn number(payload: &[u8]) -> usize {
 }
 
 /// Holds what a client received against all that was ever published.
-pub(crate) fn check(client: &SimulatedClient, publications: &[Publication], bridge: Option<&Bridge>) {
+pub(crate) fn check(
+    client: &SimulatedClient,
+    publications: &[Publication],
+    bridge: Option<&Bridge>,
+    guard: Option<&Guard>,
+) {
     for (number, publication) in publications.iter().enumerate() {
         let received = client.received.get(&number).copied().unwrap_or(0);
+        // Whether a message to this channel may be delivered to the client, whatever its subscriptions.
+        let may_get = |name: &&String| {
+            let question = Question { action: Action::Subscribe, name };
+            guard.is_none_or(|guard| guard.allows(&client.standings, publication.sent, publication.settled, question).0)
+        };
+        let channels: Vec<String> = publication.channels.iter().filter(may_get).cloned().collect();
+        let must_keep = |interval: &Interval| {
+            let question = Question { action: Action::Subscribe, name: &interval.name };
+            let from = interval.live.unwrap_or(interval.asked);
+            !interval.is_doubtful
+                && guard.is_none_or(|guard| guard.allows(&client.standings, from, publication.settled, question).1)
+        };
         let sum = |counts: &dyn Fn(&Interval) -> bool| -> usize {
             let intervals = client.intervals.iter().filter(|interval| counts(interval));
-            intervals.map(|interval| interval.matches(&publication.channels)).sum()
+            intervals.map(|interval| interval.matches(&channels)).sum()
         };
         let is_own = publication.publisher == client.number;
         let (least, most) = match (publication.is_unsound, is_own) {
             (true, _) => (0, 0),
             (_, true) if publication.no_echo => (0, 0),
-            (_, true) => (publication.own, publication.own),
+            (_, true) if guard.is_none() => (publication.own, publication.own),
             _ => (
-                sum(&|interval| interval.is_certain(publication, bridge)),
+                sum(&|interval| interval.is_certain(publication, bridge) && must_keep(interval)),
                 sum(&|interval| interval.is_possible(publication)),
             ),
         };

@@ -36,11 +36,15 @@ impl World {
 
     fn at_rest(&mut self) {
         for node in &self.nodes {
+            assert!(!node.hub().is_sweeping(), "new rules are not applied");
             assert!(!node.hub().sessions.has_paused() && node.has_no_letters(), "a node sleeps on what it could do");
             assert!((0..self.nodes.len()).all(|peer| !node.has_sent(peer)), "a batch is not taken");
         }
         if let Some(bridge) = &mut self.bridge {
             bridge.at_rest(self.clock);
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.at_rest(self.clock);
         }
         let bridge = self.bridge.as_ref();
         for client in &mut self.clients {

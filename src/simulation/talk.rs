@@ -3,11 +3,11 @@
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
-    client::{Asked, DISMISSED, Expected, SENT},
+    client::{Asked, DISMISSED, Expected, SENT, Sound},
     oracle::{Interval, Publication},
     world::{OUTBOXES, World},
 };
-use crate::engine::inbox::Letter;
+use crate::engine::{inbox::Letter, rules::Action};
 
 const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
 const PATTERNS: [&str; 5] = [">", "a.*", "*", "*.b", "b.>"];
@@ -40,6 +40,10 @@ impl World {
             live = self.subscribe(index, names);
         }
         let channels = if self.rng.random_bool(0.7) { self.channels() } else { Vec::new() };
+        let mut questions: Vec<_> =
+            live.iter().map(|&at| (Action::Subscribe, self.clients[index].intervals[at].name.clone())).collect();
+        questions.extend(channels.iter().map(|name| (Action::Publish, name.clone())));
+        let token = self.next_token(index);
         let client = &self.clients[index];
         let open = client.intervals.iter().filter(|interval| interval.left.is_none());
         let own = open.map(|interval| interval.matches(&channels)).sum();
@@ -52,12 +56,21 @@ impl World {
         if no_echo {
             head += "no-echo:true\r\n";
         }
-        if self.rng.random_bool(0.5) {
-            let token = self.clients[index].token();
-            head += &format!("ack:{token}\r\n");
-            self.clients[index].asked.insert(token, Asked::Sound { live, over, since: self.clock });
+        // Without an answer nobody knows whether the rules allow it. So that heads repeat, some messages have none.
+        let only_publishes = live.is_empty() && over.is_empty() && token.is_none();
+        if (self.guard.is_some() && !only_publishes) || self.rng.random_bool(0.5) {
+            let ack = self.clients[index].token();
+            head += &format!("ack:{ack}\r\n");
+            let standing = token.as_ref().map(|_| self.clients[index].standings.len() - 1);
+            let (since, publication) = (self.clock, self.publications.len());
+            let sound = Sound { live, over, since, publication, questions, standing };
+            self.clients[index].asked.insert(ack, Asked::Sound(sound));
         }
         let (is_text, payload) = self.publication(index, &head, channels);
+        let payload = match token {
+            Some(token) => with_token(&payload, &token), // nobody else sees it
+            None => payload,
+        };
         let publication = self.publications.last_mut().expect("just made");
         (publication.own, publication.no_echo) = (own, no_echo);
         self.clients[index].send_message(&mut self.rng, is_text, &payload);
@@ -84,11 +97,14 @@ impl World {
         let client = &mut self.clients[index];
         let before = client.to_send.len();
         if self.rng.random_bool(0.5) {
-            let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", payload.len());
+            let (len, token) = (payload.len(), client.authorization());
+            let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\n{token}Content-Length: {len}\r\n\r\n");
             client.to_send.extend_from_slice(head.as_bytes());
             client.to_send.extend_from_slice(&payload);
         } else {
-            client.to_send.extend(b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let token = client.authorization();
+            let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\n{token}Transfer-Encoding: chunked\r\n\r\n");
+            client.to_send.extend(head.as_bytes());
             for chunk in payload.chunks(self.rng.random_range(1..2000)) {
                 client.to_send.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
                 client.to_send.extend_from_slice(chunk);
@@ -213,4 +229,11 @@ impl World {
         }
         found
     }
+}
+
+/// A message with a token behind its start line.
+fn with_token(payload: &[u8], token: &str) -> Vec<u8> {
+    let line_end = payload.windows(2).position(|bytes| bytes == b"\r\n").expect("a start line") + 2;
+    let (start, rest) = payload.split_at(line_end);
+    [start, format!("Token: {token}\r\n").as_bytes(), rest].concat()
 }

@@ -29,6 +29,7 @@ fn nothing_is_lost_or_doubled_or_out_of_order_and_nothing_is_left() {
         assert!(sum(|s| s.timed_out) > 0 && sum(|s| s.refused) > 0 && sum(|s| s.requests) > 0);
         assert!(sum(|s| s.turned_away) > 0 && sum(|s| s.served_when_full) > 0);
         assert!(sum(|s| s.faults) > 0 && sum(|s| s.stalls) > 0);
+        assert!(sum(|s| s.forbidden) > 0 && sum(|s| s.subscriptions_ended) > 0);
         assert!(outcomes.iter().any(|outcome| outcome.from_abroad > 0));
         assert!(outcomes.iter().any(|outcome| outcome.abroad > 0));
         assert!(outcomes.iter().any(|outcome| outcome.offline > 0));

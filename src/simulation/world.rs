@@ -8,6 +8,7 @@ use super::{
     bridge::Bridge,
     client::{End, Known, SimulatedClient},
     crowd::Crowd,
+    guard::Guard,
     node::Node,
     oracle::{self, Publication},
     talk::{ABROAD, LETTERS},
@@ -48,6 +49,8 @@ pub(crate) struct World {
     /// The bridge to another node, if there is one.
     pub(super) bridge: Option<Bridge>,
     pub(super) crowd: Crowd,
+    /// The rules for channels, if there are some.
+    pub(super) guard: Option<Guard>,
     /// Nodes that do not get the CPU for so many steps.
     frozen: Vec<usize>,
     freeze_max: usize,
@@ -72,6 +75,7 @@ impl World {
         if is_tight {
             limits.kept_bytes_max = 6_000;
         }
+        let guard = Guard::new(&mut rng, &mut limits);
         let nodes: u32 = rng.random_range(1..=4);
         let is_short = rng.random_bool(0.5);
         let writes = |own: u32| is_short.then(|| StdRng::seed_from_u64(seed + u64::from(own)));
@@ -99,6 +103,7 @@ impl World {
             nodes,
             bridge,
             crowd,
+            guard,
             clients: Vec::new(),
             publications: Vec::new(),
             unsettled: 0,
@@ -157,8 +162,9 @@ impl World {
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub().assert_empty());
         self.void_what_was_turned_away();
-        let bridge = self.bridge.as_ref();
-        self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge));
+        self.void_what_the_rules_forbid();
+        let (bridge, guard) = (self.bridge.as_ref(), self.guard.as_ref());
+        self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge, guard));
         if let Some(bridge) = bridge {
             bridge.far.check(&self.publications, |from, to| bridge.was_there(from, to));
         }
@@ -214,6 +220,7 @@ impl World {
         let node = self.rng.random_range(0..self.nodes.len());
         match self.rng.random_range(0..100) {
             0..3 if self.clients.len() < 20 => self.connect(),
+            3 if self.rng.random_bool(0.5) => self.change_rules(),
             0..4 => self.frozen[node] = self.rng.random_range(1..self.freeze_max),
             4..6 => self.post_letter(node),
             6 if !self.clients.is_empty() => self.post_other_letter(node),
@@ -235,12 +242,16 @@ impl World {
         let mut client = SimulatedClient::new(self.clients.len(), node, socket, is_http);
         client.is_expendable = self.is_tight;
         client.is_limited = self.crowd.is_limited();
-        if !is_http && self.rng.random_bool(0.1) {
+        self.clients.push(client);
+        let index = self.clients.len() - 1;
+        self.clients[index].bearer = self.first_token(index);
+        let dawdles = !is_http && self.rng.random_bool(0.1);
+        let client = &mut self.clients[index];
+        if dawdles {
             client.dawdle(self.rng.random_range(0..100));
         } else if !is_http {
             client.upgrade();
         }
-        self.clients.push(client);
     }
 
     /// A client takes one step.
@@ -341,7 +352,12 @@ impl World {
         let bytes = std::mem::take(&mut socket.outbound);
         let is_over = socket.is_closed || socket.is_shut;
         has_moved |= !bytes.is_empty();
-        let known = Known { clock: self.clock, publications: &self.publications, bridge: self.bridge.as_ref() };
+        let known = Known {
+            clock: self.clock,
+            publications: &self.publications,
+            bridge: self.bridge.as_ref(),
+            guard: self.guard.as_ref(),
+        };
         client.receive(&bytes, &mut self.rng, known);
         if is_over && socket.is_closed {
             client.end_of_input(socket.is_cut);

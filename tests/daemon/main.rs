@@ -26,6 +26,9 @@ mod helpers {
     #[cfg(all(feature = "tls", feature = "upstream"))]
     #[allow(dead_code, reason = "tests/library uses its server, too")]
     pub(crate) mod tls;
+    #[cfg(feature = "token")]
+    #[allow(dead_code, reason = "tests/library uses the rest")]
+    pub(crate) mod token;
     mod wait;
     #[allow(dead_code, reason = "tests/library uses the rest")]
     pub(crate) mod websocket;
@@ -105,6 +108,8 @@ mod protocol {
     mod message;
     mod multipart;
     mod order;
+    #[cfg(feature = "token")]
+    mod tokens;
     mod websocket;
     mod websocket_hostile;
 }

@@ -6,13 +6,24 @@ mod helpers {
     pub(crate) mod backend;
     #[cfg(feature = "nats")]
     pub(crate) mod bridge;
+    #[cfg(feature = "token")]
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
+    mod client;
     mod cores;
     #[allow(dead_code, reason = "tests/daemon uses the rest")]
     pub(crate) mod daemon;
     mod extensions;
     pub(crate) mod faulty;
+    #[cfg(feature = "token")]
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
+    mod frame;
+    #[cfg(feature = "token")]
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
+    pub(crate) mod http;
     #[cfg(feature = "nats")]
     pub(crate) mod isolated_nats;
+    #[cfg(feature = "token")]
+    pub(crate) mod message;
     #[cfg(feature = "nats")]
     pub(crate) mod namespace;
     #[cfg(feature = "nats")]
@@ -26,8 +37,14 @@ mod helpers {
     mod server;
     #[cfg(feature = "tls")]
     pub(crate) mod tls;
+    #[cfg(feature = "token")]
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
+    pub(crate) mod token;
     mod wait;
     mod websocket;
+    #[cfg(feature = "token")]
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
+    mod wire;
 
     pub(crate) use self::{
         cores::{enough_cpus, on_one_and_two_cores},
@@ -70,6 +87,12 @@ mod nats {
     mod outage;
     mod partition;
     mod wide;
+}
+
+#[cfg(feature = "token")]
+mod permissions {
+    mod processors;
+    mod table;
 }
 
 #[cfg(feature = "tls")]

@@ -173,7 +173,7 @@ fn limits(config: &Config, plan: &Plan) -> String {
 
 /// The rules for channels, in the order in which they are tried, a line each.
 fn rules(config: &Config) -> String {
-    let line = |(number, rule): (usize, &ChannelRule)| format!("\nchannel rule {number}: match = {:?}", rule.pattern());
+    let line = |(number, rule): (usize, &ChannelRule)| format!("\nchannel rule {number}: {rule}");
     (1..).zip(&config.channels).map(line).collect()
 }
 

@@ -29,7 +29,13 @@ fn an_invalid_rule_is_refused_by_its_number() {
         ("match = \"*.*.*.*.*\"", "5 tokens \"*\""),
         ("match = 5", "expected a string"),
         ("mach = \"a\"", "rule 2: mach: there is no such key in a rule; did you mean match?"),
-        ("match = \"a\"\nhistory = 5", "rule 2: history: there is no such key in a rule, only match"),
+        ("match = \"a\"\nhistory = 5", "rule 2: history: there is no such key in a rule"),
+        ("match = \"a\"\nsubscribe = \"all\"", "rule 2: subscribe: \"all\" is none of anyone, user, token and nobody"),
+        (
+            "match = \"a\"\npublish = \"tokens\"",
+            "rule 2: publish: \"tokens\" is none of anyone, user, token and nobody",
+        ),
+        ("match = \"a\"\nstamp = 1", "expected a boolean"),
         ("", "rule 2: it needs match = \"PATTERN\""),
     ] {
         let text = format!("[[channel]]\nmatch = \"first\"\n[[channel]]\n{rule}\n");
@@ -41,6 +47,38 @@ fn an_invalid_rule_is_refused_by_its_number() {
         let error = toml::from_str::<Config>(text).expect_err(text).to_string();
         assert!(error.contains("rule"), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_rule_says_who_may_do_what() {
+    let text = "[[channel]]\nmatch = \"a.{user}\"\nsubscribe = \"user\"\npublish = \"anyone\"\nstamp = true\n\
+        [[channel]]\nmatch = \"b\"\nsubscribe = \"token\"\npublish = \"nobody\"\n";
+    let read: Config = toml::from_str(text).unwrap();
+    let rules = vec![
+        rule("a.{user}").subscribe(Who::User).publish(Who::Anyone).stamp(true),
+        rule("b").subscribe(Who::Token).publish(Who::Nobody),
+    ];
+    assert_eq!(read.channels, rules);
+    let said: Vec<String> = rules.iter().map(ChannelRule::to_string).collect();
+    assert_eq!(said[0], "match = \"a.{user}\", subscribe = \"user\", publish = \"anyone\", stamp = true");
+    assert_eq!(said[1], "match = \"b\", subscribe = \"token\", publish = \"nobody\"");
+    let with_keys = Config { token_key: Some("key".into()), ..read.clone() };
+    assert_eq!(with_keys.check_channels(), Ok(()));
+    let error = read.check_channels().unwrap_err();
+    assert!(error.contains("rule 1, \"a.{user}\", is about users"), "{error}");
+    for open in ["anyone", "nobody"] {
+        let text = format!("[[channel]]\nmatch = \"a\"\nsubscribe = \"{open}\"\npublish = \"{open}\"\n");
+        assert_eq!(toml::from_str::<Config>(&text).unwrap().check_channels(), Ok(()));
+    }
+}
+
+#[test]
+fn there_are_at_most_256_rules() {
+    let names: Vec<String> = (0..=Config::CHANNEL_RULES_CEILING).map(|number| format!("a{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let error = config(&names).check_channels().unwrap_err();
+    assert!(error.contains("257 rules are more than 256"), "{error}");
+    assert_eq!(config(&names[1..]).check_channels(), Ok(()));
 }
 
 #[test]

@@ -65,5 +65,32 @@ macro_rules! token_options {
             reload: Restart,
             help: "Refuse tokens whose `aud` does not name this",
         }
+
+        /// refuses handshakes with 401 that have no token, and so `POST /publish` without a token or the publish key. Without this
+        /// option a client without a token is anonymous, and may do what the rules for channels allow to `anyone`.
+        ///
+        /// A connection that is open keeps what it has when a reload changes this.
+        require_token: bool {
+            name: "require-token",
+            key: "require",
+            unit: Switch,
+            value: "",
+            default: Value("false"),
+            reload: AtOnce,
+            help: "Refuse handshakes and publishes without a token with 401, instead of taking their clients as anonymous",
+        }
+
+        /// the cookie whose value is the token of a handshake that brings none in another way. Browsers send the cookies
+        /// of a page also for the WebSockets of other pages, so set `allow-origin` to the pages that may do that.
+        /// `POST /publish` takes no cookie.
+        token_cookie: Option<String> {
+            name: "token-cookie",
+            key: "cookie",
+            unit: Text,
+            value: "NAME",
+            default: Words("no cookie is a token"),
+            reload: AtOnce,
+            help: "Take the token of a handshake from the cookie of this name, too",
+        }
     } } };
 }

@@ -41,14 +41,16 @@ impl Hub {
         self.kept_for_peers() + self.router.subscriptions.bytes().min(self.limits.table_bytes_max)
     }
 
-    /// Bytes of backlogs, of unfinished input, of messages that are not carried out completely, and of the
-    /// application's memory for connections.
+    /// Bytes of backlogs, of unfinished input, of messages that are not carried out completely, of identities, of
+    /// verified tokens, and of the application's memory for connections.
     pub(super) fn kept_for_peers(&self) -> usize {
         let of_messages = self.router.unfinished.bytes() + self.acks.bytes();
         self.router.outboxes.backlog_bytes()
             + self.sessions.incoming_bytes()
             + self.kept.application_bytes
             + self.kept.sockets_bytes
+            + self.grants.bytes()
+            + self.stats.token_cache_bytes as usize
             + of_messages
     }
 
@@ -126,7 +128,8 @@ impl Hub {
             weigh(self.router.outboxes.backlog_cost(slot) + self.router.outboxes.pinned_bytes(slot), since)
         });
         let incoming = session.incoming_since().map_or(0, |since| weigh(session.incoming_bytes(), since));
-        let application = if session.phase == Phase::Open { app.kept_bytes(slot) } else { 0 };
+        let application = if session.is_open() { app.kept_bytes(slot) } else { 0 };
+        let application = application + self.grants.bytes_of_connection(session.grant());
         let of_socket = weigh(sockets.kept_by(slot), session.heard);
         let of_application = weigh(application, self.sessions.now());
         [incoming, of_socket, of_application].into_iter().fold(backlog, u64::saturating_add)
@@ -138,7 +141,9 @@ impl Hub {
         if session.fragments().is_some() {
             // Without these bytes the stream cannot be parsed, so the peer's close frame will not be seen either.
             session.incoming = None;
-            session.phase = if session.phase == Phase::Closing { Phase::Lingering } else { session.phase };
+            if session.phase() == Phase::Closing {
+                session.set_phase(Phase::Lingering);
+            }
             self.recount(slot);
         }
     }

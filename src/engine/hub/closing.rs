@@ -92,6 +92,7 @@ impl Hub {
         self.move_on(slot, phase);
         if was_open {
             app.on_close(self, slot);
+            self.forget_identity(slot);
             self.message_done(None);
         }
     }
@@ -100,14 +101,17 @@ impl Hub {
     pub(super) fn move_on(&mut self, slot: Slot, phase: Phase) {
         let now = self.sessions.now();
         let session = &mut self.sessions[slot];
-        let before = session.phase;
-        session.phase = phase.max(before);
-        if session.phase != Phase::Closing {
+        let before = session.phase();
+        session.set_phase(phase.max(before));
+        if session.phase() != Phase::Closing {
             session.incoming = None;
         }
         if before <= Phase::Open {
             session.heard = now;
             self.sessions.schedule(slot, now + CLOSE_MILLIS);
+        }
+        if before == Phase::Http {
+            self.forget_identity(slot); // the application hears nothing of its end
         }
         self.recount(slot);
         if self.router.outboxes.is_empty(slot) {

@@ -17,8 +17,11 @@ use crate::{
 /// The most connections that one turn checks: thousands that connected together are due together, and a turn must end.
 const LOOKS_PER_TURN: usize = 1024;
 
+/// The most work of these checks in one turn, in units: tokens that run out together end many subscriptions.
+const LOOK_UNITS: u64 = 1024 * 1024;
+
 /// No deadline.
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
 
 impl Hub {
     /// Checks the connections whose deadlines have come. Returns whether there were any. Call this after all input was
@@ -30,11 +33,15 @@ impl Hub {
             return has_withdrawn;
         }
         let had_any = has_withdrawn | self.sessions.find_due();
+        let begun = self.router.work.done();
         for _ in 0..LOOKS_PER_TURN {
+            if self.router.is_full() || self.router.work.done() - begun >= LOOK_UNITS {
+                break;
+            }
             let Some(next) = self.sessions.next_due() else { break };
             let Some(slot) = next else { continue };
             let session = &self.sessions[slot];
-            let waits_unread = match session.phase {
+            let waits_unread = match session.phase() {
                 Phase::Http => true,
                 Phase::Open => session.heard != self.sessions.now(),
                 Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false, // independent of its input
@@ -57,11 +64,11 @@ impl Hub {
     fn look_at(&mut self, app: &mut dyn Application, slot: Slot) {
         let now = self.sessions.now();
         let session = &mut self.sessions[slot];
-        if (session.is_paused() || session.has_more()) && matches!(session.phase, Phase::Http | Phase::Open) {
+        if (session.is_paused() || session.has_more()) && matches!(session.phase(), Phase::Http | Phase::Open) {
             session.excuse(now);
         }
         let silent = session.silent(now);
-        let next = match session.phase {
+        let next = match session.phase() {
             Phase::Http => self.look_at_request(app, slot, silent),
             Phase::Open => self.look_at_open(app, slot, silent),
             Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_MILLIS => {
@@ -89,8 +96,9 @@ impl Hub {
             Some(since) if limit > 0 => since + limit - now,
             _ => NEVER,
         };
+        let until_end = self.look_at_token(app, slot)?;
         let until_silent = self.look_at_silence(app, slot, silent)?;
-        Some(until_whole.min(until_silent))
+        Some(until_whole.min(until_silent).min(until_end))
     }
 
     /// Pings a silent open connection, and closes it if it did not answer in time. Returns the time until the next

@@ -1,6 +1,6 @@
 //! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -42,7 +42,7 @@ impl Hub {
     /// Takes requests from `bytes` until one upgrades. Returns how many bytes were used.
     pub(super) fn receive_http(&mut self, app: &mut dyn Application, slot: Slot, bytes: &[u8]) -> usize {
         let mut used = 0;
-        while self.sessions[slot].phase == Phase::Http && self.sessions.may_read(slot) {
+        while self.sessions[slot].phase() == Phase::Http && self.sessions.may_read(slot) {
             let Some(Incoming::Http(request)) = self.sessions[slot].incoming.as_deref_mut() else { break };
             // The first request begins with the connection.
             let begins = request.is_reused && request.partial.is_empty() && request.body.is_none();
@@ -62,7 +62,7 @@ impl Hub {
                 }
             }
         }
-        if self.sessions[slot].phase == Phase::Http { used } else { used.min(bytes.len()) }
+        if self.sessions[slot].phase() == Phase::Http { used } else { used.min(bytes.len()) }
     }
 
     /// Takes the available part of one request.
@@ -125,7 +125,7 @@ impl Hub {
     ) -> Result<Handled, Faulty> {
         let arrival = self.request(slot).arrival;
         let reader = app.reader(self, head);
-        match app.on_request(self, head, &arrival) {
+        match app.on_request(self, slot, head, &arrival) {
             Route::Answer(answer) => {
                 self.stats.requests += 1;
                 let reader = reader.as_deref();
@@ -228,7 +228,7 @@ impl Hub {
         let seconds = self.refuse_post(slot, &arrival, expected, body.len()).map(|seconds| seconds.to_string());
         let answer = match &seconds {
             Some(seconds) => Answer { last_header: Some(("Retry-After", seconds)), ..Answer::text(429, TOO_OFTEN) },
-            None => app.on_body(self, expected.endpoint, body),
+            None => app.on_body(self, slot, expected.endpoint, body),
         };
         let is_flood = seconds.is_some() && self.is_flood(slot);
         self.stats.floods += u64::from(is_flood);
@@ -250,7 +250,7 @@ impl Hub {
         self.router.outboxes.upgrade(slot, self.sessions[slot].encoding);
         let now = self.sessions.now();
         let session = &mut self.sessions[slot];
-        session.phase = Phase::Open;
+        session.set_phase(Phase::Open);
         session.heard = now;
         let first =
             [self.limits.ping_interval, self.limits.idle_timeout].into_iter().filter(|&millis| millis > 0).min();
@@ -259,6 +259,7 @@ impl Hub {
         }
         let session = &mut self.sessions[slot];
         session.incoming = None;
+        self.schedule_token(slot);
         app.on_open(self, slot, head, arrival.client());
         if self.is_silent() {
             self.send_away(app, slot);
@@ -314,6 +315,14 @@ impl Hub {
     /// Appends bytes that are not a frame to the turn, for one connection.
     pub(super) fn push_http(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
         self.router.push(slot, write);
+    }
+
+    /// The address of a connection in [`Phase::Http`]; `None` on a unix socket.
+    pub(crate) fn peer(&self, slot: Slot) -> Option<SocketAddr> {
+        match self.sessions[slot].incoming.as_deref() {
+            Some(Incoming::Http(request)) => request.arrival.peer,
+            _ => None,
+        }
     }
 
     /// The request of a connection in [`Phase::Http`].

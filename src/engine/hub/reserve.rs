@@ -48,7 +48,7 @@ impl Hub {
 
     /// Whether a connection on a reserved place still waits for its answer.
     pub(crate) fn is_unanswered(&self, slot: Slot) -> bool {
-        self.sessions[slot].phase == Phase::Http
+        self.sessions[slot].phase() == Phase::Http
     }
 
     /// Ends a connection on a reserved place, at once.

@@ -28,6 +28,7 @@ impl Hub {
         self.stats.subscriptions_refused += u64::from(refusal.reason() == Reason::TooManySubscriptions.word());
         self.stats.rate_limited += u64::from(refusal.reason() == Reason::RateLimited.word());
         self.stats.too_many_channels += u64::from(refusal.reason() == Reason::TooManyChannels.word());
+        self.stats.unauthorized += u64::from(refusal.code() == 401);
         self.stats.forbidden += u64::from(refusal.reason() == Reason::Forbidden.word());
     }
 

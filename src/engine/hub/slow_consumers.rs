@@ -16,7 +16,7 @@ impl Hub {
     /// Closes a slow consumer: it loses its backlog, and gets the reason when it reads again. Returns whether the
     /// connection was still in use.
     pub(super) fn close_slow_consumer(&mut self, app: &mut dyn Application, slot: Slot) -> bool {
-        match self.sessions[slot].phase {
+        match self.sessions[slot].phase() {
             Phase::Open => {
                 self.stats.slow_consumers += 1;
                 self.router.outboxes.truncate(slot);

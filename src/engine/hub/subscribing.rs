@@ -27,12 +27,20 @@ impl Hub {
     /// Remembers the head of a valid message that only publishes to these channels, see
     /// [`crate::engine::router::Router::keep_head`].
     pub(crate) fn keep_head(&mut self, slot: Slot, head: &[u8], names: impl Iterator<Item = Span>, no_echo: bool) {
-        self.router.keep_head(self.sessions[slot].grant, head, names, no_echo);
+        self.router.keep_head(self.sessions[slot].grant(), head, names, no_echo);
     }
 
     /// Subscribes a connection to a checked name. Returns the condition that [`Hub::acknowledge`] waits for.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
         if self.sessions.is_open(slot) { self.router.subscribe(slot, name, kind) } else { Awaited::default() }
+    }
+
+    /// Subscribes a connection because the server's own code wants that, which no rule binds.
+    pub(crate) fn subscribe_for_server(&mut self, slot: Slot, name: &[u8], kind: Kind) {
+        if self.sessions.is_open(slot) {
+            self.router.subscribe(slot, name, kind);
+            self.router.subscriptions.mark_as_servers(slot, name, kind);
+        }
     }
 
     /// Ends a subscription, if there is one.

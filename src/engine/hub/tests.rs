@@ -3,7 +3,7 @@
 /// The HTTP methods of an application that only serves WebSockets.
 macro_rules! only_websockets {
     () => {
-        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
+        fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
             Route::Upgrade
         }
 
@@ -11,7 +11,7 @@ macro_rules! only_websockets {
             false
         }
 
-        fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
+        fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Answer<'_> {
             unreachable!("no route expects a body")
         }
     };
@@ -24,6 +24,7 @@ mod budget;
 mod clocks;
 mod ending;
 mod http;
+mod identities;
 mod linger;
 mod options;
 mod order;
@@ -75,7 +76,7 @@ fn route(head: &RequestHead<'_, '_>) -> Route<'static> {
 struct Plain;
 
 impl Application for Plain {
-    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
         route(head)
     }
 
@@ -83,7 +84,7 @@ impl Application for Plain {
         !head.names_websocket && (head.path == "/healthz" || head.method == "POST")
     }
 
-    fn on_body(&mut self, hub: &mut Hub, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, hub: &mut Hub, _: Slot, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
         assert_eq!(endpoint, BODY, "the application gets the body's endpoint");
         hub.publish([&b"echo"[..]].into_iter(), true, body, None);
         Answer::text(200, "published")

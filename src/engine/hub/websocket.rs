@@ -130,7 +130,7 @@ impl Hub {
     }
 
     fn reads_frames(&self, slot: Slot) -> bool {
-        matches!(self.sessions[slot].phase, Phase::Open | Phase::Closing)
+        matches!(self.sessions[slot].phase(), Phase::Open | Phase::Closing)
     }
 
     /// Whether the hub takes frames of the connection now. If its last message is unfinished, they wait.
@@ -173,7 +173,9 @@ impl Hub {
     /// Handles a message that is within the rates of its connection.
     #[inline]
     pub(super) fn message_admitted(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
-        let repeats = self.router.repeats(self.sessions[slot].grant, payload);
+        let grant = self.sessions[slot].grant();
+        let repeats = self.router.repeats(grant, payload)
+            || self.router.has_head_of_other(grant) && self.takes_over_head(slot, payload);
         if repeats && payload.len() <= self.limits.publish_bytes() {
             self.router.publish_repeated(self.sessions.key(slot), is_text, payload);
         } else {
@@ -191,7 +193,7 @@ impl Hub {
     /// The same for a connection without rates.
     #[inline]
     pub(super) fn take_run(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
-        let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant);
+        let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant());
         let payload_bytes_max = self.limits.message_bytes_max.min(self.limits.publish_bytes());
         let taken = self.router.take_repeated(key, grant, payload_bytes_max, bytes);
         self.stats.received += taken.messages;

@@ -46,11 +46,11 @@ impl Application for Mute {
 
     fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
 
-    fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Answer<'_> {
         Answer::text(200, "")
     }
 
-    fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
         Route::Upgrade
     }
 

@@ -1,5 +1,7 @@
 //! The shortest path through a core, for a busy publisher: messages with the same head as the last one.
 
+use smallvec::SmallVec;
+
 use crate::{
     engine::{
         router::{Router, TURN_BYTES_MAX, work::MESSAGE_UNITS},
@@ -46,10 +48,17 @@ impl Router {
         (last.grant, last.no_echo, last.channel) = (grant, no_echo, None);
     }
 
-    /// Forgets the last head, because the limits that it was checked against have changed.
+    /// Forgets the last head, because the limits or rules that it was checked against have changed.
     pub(crate) fn forget_head(&mut self) {
         self.last_head.bytes.clear();
         self.last_head.channel = None;
+    }
+
+    /// Forgets the last head if it was checked for this grant, whose permissions have changed.
+    pub(crate) fn forget_head_of(&mut self, grant: Grant) {
+        if self.last_head.grant == grant {
+            self.forget_head();
+        }
     }
 
     /// Whether a message from a connection with this grant begins with the last head.
@@ -61,6 +70,27 @@ impl Router {
     /// The bytes of the shortest frame that repeats the last head: its header, its mask, and the head.
     pub(crate) fn repeated_bytes_min(&self) -> u64 {
         (self.last_head.bytes.len() + frame::CLIENT_HEADER_BYTES_MIN) as u64
+    }
+
+    /// Whether the last head was checked for another grant than this.
+    #[inline]
+    pub(crate) fn has_head_of_other(&self, grant: Grant) -> bool {
+        self.last_head.grant != grant
+    }
+
+    /// Whether a message begins with the last head, whatever grant that was checked for.
+    pub(crate) fn has_last_head(&self, payload: &[u8]) -> bool {
+        !self.last_head.bytes.is_empty() && payload.starts_with(&self.last_head.bytes)
+    }
+
+    /// Where the last head names its channels.
+    pub(crate) fn head_names(&self) -> SmallVec<[Span; 4]> {
+        self.last_head.names.iter().copied().collect()
+    }
+
+    /// Notes that the last head has the same meaning for connections with this grant.
+    pub(crate) fn give_head_to(&mut self, grant: Grant) {
+        self.last_head.grant = grant;
     }
 
     /// Publishes a message that [repeats](Router::repeats) the last head. If its channel is the only one, and reaches one

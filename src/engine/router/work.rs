@@ -34,6 +34,12 @@ const LOOKUP_UNITS: u64 = 64;
 pub(crate) const SUBSCRIPTION_UNITS: u64 = 256;
 /// Work for each byte of its name: patterns are stored by their tokens.
 pub(crate) const NAME_BYTE_UNITS: u64 = 16;
+/// Work for a pattern of a rule or token that a name is compared with.
+pub(crate) const RULE_UNITS: u64 = 16;
+/// Work for a token, which is in the cache as a rule.
+pub(crate) const TOKEN_UNITS: u64 = 2 * 1024;
+/// Work for a token that is refused: its signature may have been checked with several keys.
+pub(crate) const BAD_TOKEN_UNITS: u64 = 64 * 1024;
 /// Work for a place in an outbox.
 const DELIVERY_UNITS: u64 = 8;
 /// Bytes given to a socket for one unit, as measured with `lhttp-bench fanout` for many frames at once. The measured

@@ -48,7 +48,7 @@ impl Sessions {
         let (key, now) = (self.key(slot), self.now);
         let session = &mut self[slot];
         session.set_paused(true);
-        if session.phase == Phase::Open {
+        if session.is_open() {
             session.heard = now; // its input waits: from now on it is the core that does not read
         }
         self.paused.list.push_back((key, links));
@@ -93,7 +93,7 @@ impl Sessions {
             if self.is_current(key) {
                 let session = &mut self[key.slot];
                 session.set_paused(false);
-                if matches!(session.phase, Phase::Http | Phase::Open) {
+                if matches!(session.phase(), Phase::Http | Phase::Open) {
                     session.excuse(now);
                 }
                 resumed.push(key);

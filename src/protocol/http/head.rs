@@ -154,6 +154,13 @@ pub(crate) fn bearer_token<'b>(head: &RequestHead<'_, 'b>) -> Option<&'b [u8]> {
     is_bearer.then_some(token)
 }
 
+/// The value of the first cookie with this name (RFC 6265 §4.2); names compare exactly.
+pub(crate) fn cookie<'b>(head: &RequestHead<'_, 'b>, name: &str) -> Option<&'b [u8]> {
+    let pairs = head.header_values("cookie").flat_map(|value| value.split(|&byte| byte == b';'));
+    let mut values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.next()
+}
+
 fn syntax_fault(error: Error, window: &[u8]) -> HttpFault {
     match error {
         Error::TooManyHeaders => TOO_MANY_LINES,

@@ -22,7 +22,7 @@ pub use self::page::Page;
 pub(crate) use self::{
     chunked::ChunkedBody,
     fields::{list_contains, members},
-    head::{Body, HeaderSlots, Persistence, RequestHead, bearer_token, parse_head},
+    head::{Body, HeaderSlots, Persistence, RequestHead, bearer_token, cookie, parse_head},
     page::Pages,
     progress::HeadProgress,
     response::{CONTINUE, TEXT, write_fault, write_response, write_response_head},

@@ -2,7 +2,7 @@
 
 use crate::error::Refusal;
 
-/// The parts of an acknowledgement with this token. `is_offline` if publishes of other nodes do not come to one of the
+/// The parts of an acknowledgement with this ack token. `is_offline` if publishes of other nodes do not come to one of the
 /// message's subscriptions.
 pub(crate) fn acknowledgement(token: &[u8], is_offline: bool) -> [&[u8]; 3] {
     let end: &[u8] = if is_offline { b"\r\ncluster:offline\r\n\r\n" } else { b"\r\n\r\n" };
@@ -11,6 +11,15 @@ pub(crate) fn acknowledgement(token: &[u8], is_offline: bool) -> [&[u8]; 3] {
 
 /// Appends the error message that tells of a refusal, with the token of the message that is refused.
 pub(crate) fn encode_refusal(payload: &mut Vec<u8>, refusal: &Refusal, ack: Option<&[u8]>) {
+    encode_error(payload, refusal, ack.map(|token| (&b"ack"[..], token)));
+}
+
+/// Appends the error message that tells of the end of a subscription to this channel or pattern (PROTOCOL.md §9).
+pub(crate) fn encode_ended_subscription(payload: &mut Vec<u8>, refusal: &Refusal, name: &[u8]) {
+    encode_error(payload, refusal, Some((b"channel", name)));
+}
+
+fn encode_error(payload: &mut Vec<u8>, refusal: &Refusal, header: Option<(&[u8], &[u8])>) {
     payload.extend_from_slice(b"LHTTP/1.0 error\r\ncode:");
     payload.extend_from_slice(refusal.code().to_string().as_bytes());
     payload.extend_from_slice(b"\r\nreason:");
@@ -19,9 +28,11 @@ pub(crate) fn encode_refusal(payload: &mut Vec<u8>, refusal: &Refusal, ack: Opti
         payload.extend_from_slice(b"\r\nretry-after:");
         payload.extend_from_slice(seconds.to_string().as_bytes());
     }
-    if let Some(token) = ack {
-        payload.extend_from_slice(b"\r\nack:");
-        payload.extend_from_slice(token);
+    if let Some((name, value)) = header {
+        payload.extend_from_slice(b"\r\n");
+        payload.extend_from_slice(name);
+        payload.push(b':');
+        payload.extend_from_slice(value);
     }
     payload.extend_from_slice(b"\r\n\r\n");
     payload.extend_from_slice(refusal.sentence().as_bytes());

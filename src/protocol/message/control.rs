@@ -12,6 +12,8 @@ pub(crate) enum Control {
     Ack,
     NoEcho,
     UpstreamReply,
+    /// PROTOCOL.md §8.
+    Token,
 }
 
 impl Control {
@@ -24,6 +26,7 @@ impl Control {
             (8, b'u') => (b"upstream", Self::Upstream),
             (9, b'm') => (b"multipart", Self::Multipart),
             (3, b'a') => (b"ack", Self::Ack),
+            (5, b't') => (b"token", Self::Token),
             (7, b'n') => (b"no-echo", Self::NoEcho),
             (14, b'u') => (b"upstream-reply", Self::UpstreamReply),
             _ => return None,
@@ -32,10 +35,10 @@ impl Control {
     }
 
     /// The headers that may occur only once in a message.
-    pub(super) const SINGLE: u8 = !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit());
+    pub(super) const SINGLE: u16 = !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit());
 
     /// The header's bit in a set of control headers.
-    pub(super) const fn bit(self) -> u8 {
+    pub(super) const fn bit(self) -> u16 {
         1 << self as u8
     }
 }

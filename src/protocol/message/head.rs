@@ -35,9 +35,9 @@ pub(crate) struct Head {
     command: Span,
     lines: Vec<Line>,
     names: Names,
-    controls: u8,
+    controls: u16,
     /// The headers of `controls` that occur more than once.
-    repeated: u8,
+    repeated: u16,
     body: u32,
 }
 
@@ -167,6 +167,17 @@ impl Head {
         self.lines.iter().map(|line| (line.name.of(payload), line.value.of(payload)))
     }
 
+    /// The start line with its line end.
+    pub(super) fn start_line_bytes<'p>(&self, payload: &'p [u8]) -> &'p [u8] {
+        &payload[..self.lines.first().map_or(self.body_start() - 2, |line| line.name.start())]
+    }
+
+    /// All header lines, byte by byte with their line ends, each behind its name.
+    pub(super) fn raw_lines<'p>(&self, payload: &'p [u8]) -> impl Iterator<Item = (&'p [u8], &'p [u8])> {
+        let ends = self.lines.iter().skip(1).map(|line| line.name.start()).chain([self.body_start() - 2]);
+        self.lines.iter().zip(ends).map(|(line, end)| (line.name.of(payload), &payload[line.name.start()..end]))
+    }
+
     /// Where the body starts.
     pub(crate) fn body_start(&self) -> usize {
         self.body as usize
@@ -201,7 +212,8 @@ impl Head {
         if self.repeated & Control::SINGLE == 0 {
             return Ok(());
         }
-        let sentence = "a message has at most one ack, multipart, no-echo, upstream and upstream-reply header each";
+        let sentence =
+            "a message has at most one ack, multipart, no-echo, token, upstream and upstream-reply header each";
         Err(bad_header(sentence))
     }
 

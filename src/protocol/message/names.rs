@@ -15,6 +15,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// Where it starts.
+    pub(super) fn start(self) -> usize {
+        self.start as usize
+    }
+
     pub(crate) fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
     }
@@ -51,7 +56,7 @@ struct Name {
 
 impl Name {
     /// The identity of a name. The same name in a header of another kind is a different one.
-    fn key(self, payload: &[u8]) -> (u8, &[u8]) {
+    fn key(self, payload: &[u8]) -> (u16, &[u8]) {
         (self.control.bit(), self.span.of(payload))
     }
 }

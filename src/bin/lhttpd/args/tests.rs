@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 58] = [
+const SAMPLES: [(&str, &str, &str); 60] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -39,6 +39,8 @@ const SAMPLES: [(&str, &str, &str); 58] = [
     ("token-jwks", "https://issuer/keys", "\"https://issuer/keys\""),
     ("token-issuer", "https://issuer", "\"https://issuer\""),
     ("token-audience", "chat", "\"chat\""),
+    ("require-token", "true", "true"),
+    ("token-cookie", "session", "\"session\""),
     ("allow-origin", "https://a:81", "[\"https://a:81\"]"),
     ("allow-host", "a.com", "\"a.com\""),
     ("trust-proxy", "10.0.0.0/8", "[\"10.0.0.0/8\"]"),

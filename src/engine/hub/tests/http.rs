@@ -145,7 +145,7 @@ struct Bouncer {
 }
 
 impl Application for Bouncer {
-    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_> {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_> {
         assert_eq!((head.method, arrival.role), ("GET", Role::Public));
         Route::Answer(Answer::text(403, "not you").headers(&[("X-Reason", "shoes")]))
     }
@@ -154,7 +154,7 @@ impl Application for Bouncer {
         false
     }
 
-    fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Answer<'_> {
         unreachable!("no body is asked for")
     }
 
@@ -196,7 +196,7 @@ fn answer(request: &str, closes: bool) -> String {
     let slot = hub.open(None).slot;
     receive(&mut hub, slot, request.as_bytes());
     end_turn(&mut hub, &mut peers);
-    assert_eq!(hub.sessions[slot].phase == Phase::Lingering, closes, "{request:?}");
+    assert_eq!(hub.sessions[slot].phase() == Phase::Lingering, closes, "{request:?}");
     String::from_utf8(peers.received[slot as usize].clone()).expect("text")
 }
 

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    engine::{relay::Relays, session::Grant},
+    config::{ChannelRule, Who},
+    engine::{grants::Identity, relay::Relays},
     protocol::message::Span,
+    token::Claims,
 };
 
 const HEADS: [&str; 6] = [
@@ -214,17 +216,32 @@ fn a_burst_with_one_head_takes_the_general_path_once() {
 }
 
 #[test]
-fn a_head_that_was_checked_for_one_grant_is_not_used_for_a_connection_with_another() {
+fn a_head_that_was_checked_for_one_grant_is_used_for_another_only_if_the_rules_allow_that() {
     let message = text(format!("{}hello", HEADS[0]).as_bytes());
-    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
-    let slots: Vec<Slot> = (0..3).map(|_| open(&mut hub, &mut peers)).collect();
-    hub.sessions[slots[2]].grant = Grant::OTHER;
-    let mut app = Publishing { expects_repeats: true, seen: 0 };
-    let mut seen = Vec::new();
-    for &sender in &[slots[0], slots[0], slots[1], slots[2], slots[2], slots[0]] {
-        hub.receive(&mut app, sender, &mut message.clone());
-        seen.push(app.seen);
+    let rule: ChannelRule = "a".parse().unwrap();
+    let (rule, key) = (rule.subscribe(Who::User).publish(Who::User), Some("key".into()));
+    let config = Config { channels: vec![rule.clone()], token_key: key.clone(), ..Config::default() };
+    let (mut hub, mut peers) = (Hub::new(0, 1, Limits::new(&config, 1 << 30, 1)), Peers::default());
+    let slots: Vec<Slot> = (0..4).map(|_| open(&mut hub, &mut peers)).collect();
+    for (&slot, name) in slots.iter().zip(["mike", "eve", "bob"]) {
+        let (subscribe, publish) = (Box::default(), Box::default());
+        let claims = Claims { user: name.into(), subscribe, publish, info: None, expires: u64::MAX / 4_000 };
+        assert!(hub.identify(slot, Identity::User(Arc::new(claims))));
     }
-    assert_eq!(seen, [1, 1, 1, 2, 2, 3], "each change of the grant is a message that the application sees");
-    assert_eq!(hub.router.counts().0, 6);
+    let mut app = Publishing { expects_repeats: true, seen: 0 };
+    let mut say = |hub: &mut Hub, senders: &[usize]| -> Vec<usize> {
+        let seen = senders.iter().map(|&sender| {
+            hub.receive(&mut app, slots[sender], &mut message.clone());
+            app.seen
+        });
+        seen.collect()
+    };
+    let seen = say(&mut hub, &[0, 0, 1, 2, 2, 0, 3, 0, 3, 3]);
+    assert_eq!(seen, [1, 1, 1, 1, 1, 1, 2, 2, 3, 3], "the fourth client has no token: the application must look at it");
+
+    // A message that must be stamped is another one for each user.
+    let stamping = Config { channels: vec![rule.stamp(true)], token_key: key, ..Config::default() };
+    hub.set_limits(Limits::new(&stamping, 1 << 30, 1));
+    assert_eq!(say(&mut hub, &[0, 1, 2]), [4, 5, 6]);
+    assert_eq!(hub.router.counts().0, 13);
 }

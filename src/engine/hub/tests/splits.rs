@@ -29,7 +29,7 @@ struct Recorder {
 }
 
 impl Application for Recorder {
-    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, _: &arrival::Arrival) -> Route<'_> {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, _: &arrival::Arrival) -> Route<'_> {
         route(head)
     }
 
@@ -37,7 +37,7 @@ impl Application for Recorder {
         false
     }
 
-    fn on_body(&mut self, _: &mut Hub, _: Endpoint, body: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, body: &[u8]) -> Answer<'_> {
         self.published.push(body.to_vec());
         Answer::text(200, "published")
     }
@@ -113,7 +113,7 @@ fn feed<'c>(chunks: impl Iterator<Item = &'c [u8]>) -> Outcome {
         None => Default::default(),
     };
     Outcome {
-        phase: hub.sessions.get(key.slot).map(|session| session.phase),
+        phase: hub.sessions.get(key.slot).map(|session| session.phase()),
         kept,
         sent: peers.received.remove(0),
         messages: app.messages,

@@ -51,6 +51,7 @@ static void show(lhttp_context *context, void *user) {
                            lhttp_context_query(context), lhttp_context_handshake_header(context, "Agent"),
                            lhttp_context_is_text(context));
     CHECK(strncmp(lhttp_context_peer(context), "127.0.0.1:", 10) == 0);
+    CHECK(lhttp_context_token_user(context) == NULL);
     CHECK(strncmp(lhttp_context_connection(context), "0-", 2) == 0);
     lhttp_header headers[] = {{"shown", "yes"}, {NULL, NULL}};
     CHECK_OK(lhttp_reply(context, "seen", headers, text, at));

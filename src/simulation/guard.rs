@@ -1,0 +1,250 @@
+//! Rules that change, and clients with tokens: what a client may do at a time, as far as an observer can know.
+//!
+//! Rules change on each node at another moment. So during a while several versions may be in effect: those that were given
+//! to the nodes by its end, and were not replaced on all nodes before it began.
+
+use std::sync::Arc;
+
+use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
+
+use super::{
+    client::{Expected, Known, SimulatedClient, Sound},
+    oracle::Interval,
+    world::World,
+};
+use crate::{
+    config::{ChannelRule, Config, Who},
+    engine::{
+        limits::Limits,
+        rules::{Action, Asker, Rules},
+    },
+    protocol::channel,
+    token::Claims,
+};
+
+const RULES: [&str; 10] = ["a", "a.b", "a.*", "a.>", "*", "*.b", "b.>", "a.{user}", "{user}", ">"];
+const LISTED: [&str; 7] = ["a", "a.*", "b.>", "c", "*", "*.>", ">"];
+/// The last of these is no token of a channel.
+const USERS: [&str; 4] = ["a", "b", "c", "a.b"];
+
+/// The rules of all nodes, version by version.
+pub(crate) struct Guard {
+    versions: Vec<Version>,
+}
+
+struct Version {
+    rules: Arc<Rules>,
+    /// When it was given to the nodes.
+    given: u64,
+    /// When all nodes had applied it.
+    applied: Option<u64>,
+}
+
+/// Who a client is from some time on.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// None for an anonymous client.
+    claims: Option<Arc<Claims>>,
+    /// When the client asked for it.
+    asked: u64,
+    /// When the server had answered.
+    pub(crate) answered: Option<u64>,
+    /// It was refused.
+    pub(crate) is_refused: bool,
+}
+
+/// A question about a client's rights.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'q> {
+    pub(crate) action: Action,
+    pub(crate) name: &'q str,
+}
+
+impl Guard {
+    /// In some worlds everyone may do everything.
+    pub(super) fn new(rng: &mut StdRng, limits: &mut Limits) -> Option<Self> {
+        if rng.random_bool(0.6) {
+            return None;
+        }
+        let mut guard = Self { versions: Vec::new() };
+        guard.change(rng, limits, 0);
+        guard.at_rest(0);
+        Some(guard)
+    }
+
+    /// Makes new rules and puts them into the limits.
+    pub(super) fn change(&mut self, rng: &mut StdRng, limits: &mut Limits, clock: u64) {
+        let mut who = || *[Who::Anyone, Who::Anyone, Who::User, Who::Token, Who::Nobody].choose(rng).expect("some");
+        let both = [(); RULES.len()].map(|()| (who(), who()));
+        let count = rng.random_range(0..5);
+        let numbers: Vec<usize> = (0..RULES.len()).collect();
+        let rule = |&number: &usize| {
+            let rule: ChannelRule = RULES[number].parse().expect("it is a pattern");
+            rule.subscribe(both[number].0).publish(both[number].1)
+        };
+        let channels = numbers.sample(rng, count).map(rule).collect();
+        let config = Config { channels, token_key: Some("key".into()), ..Config::default() };
+        limits.rules = Arc::new(Rules::new(&config));
+        self.versions.push(Version { rules: Arc::clone(&limits.rules), given: clock, applied: None });
+    }
+
+    /// All nodes have applied the last rules.
+    pub(super) fn at_rest(&mut self, clock: u64) {
+        if let Some(version) = self.versions.last_mut() {
+            version.applied.get_or_insert(clock);
+        }
+    }
+
+    /// Whether a client may do this under some rules that may be in effect between two times, and whether it may under all.
+    pub(crate) fn allows(&self, standings: &[Standing], from: u64, to: u64, question: Question<'_>) -> (bool, bool) {
+        let versions = in_effect(self.versions.iter(), from, to, |version| (version.given, version.applied));
+        let accepted = standings.iter().filter(|standing| !standing.is_refused);
+        let standings = in_effect(accepted, from, to, |standing| (standing.asked, standing.answered));
+        let (mut may, mut must) = (false, true);
+        for version in versions {
+            for standing in &standings {
+                let asker = standing.claims.as_ref().map_or(Asker::Anonymous, |claims| Asker::User(claims));
+                let name = question.name.as_bytes();
+                let verdict = match question.action {
+                    Action::Subscribe => version.rules.subscribe(asker, name, channel::kind(name)),
+                    Action::Publish => version.rules.publish(asker, name),
+                };
+                may |= verdict.is_allowed;
+                must &= verdict.is_allowed;
+            }
+        }
+        (may, must)
+    }
+}
+
+/// Those of several things, of which each replaces the one before it, that may be in effect between two times.
+fn in_effect<'a, T>(
+    all: impl Iterator<Item = &'a T>,
+    from: u64,
+    to: u64,
+    times: impl Fn(&T) -> (u64, Option<u64>),
+) -> Vec<&'a T> {
+    let mut found = Vec::new();
+    for one in all.take_while(|one| times(one).0 <= to) {
+        if times(one).1.is_some_and(|done| done < from) {
+            found.clear(); // it had replaced all before it when the time began
+        }
+        found.push(one);
+    }
+    found
+}
+
+impl SimulatedClient {
+    /// Whether a post is answered with 403, as the rules may want it. Then nothing is published.
+    pub(super) fn is_forbidden(&mut self, expected: &Expected, status: u16, known: Known<'_>) -> bool {
+        let (Some(guard), Some(number)) = (known.guard, expected.publication) else { return false };
+        let publication = &known.publications[number];
+        let questions: Vec<_> = publication.channels.iter().map(|name| (Action::Publish, name.clone())).collect();
+        let (may, must) = self.may(guard, publication.sent, known.clock, &questions);
+        if status != 403 {
+            assert!(may, "client {} has posted to {:?}", self.number, publication.channels);
+            return false;
+        }
+        assert!(!must, "client {} may post to {:?}", self.number, publication.channels);
+        self.void.push(number);
+        true
+    }
+
+    /// A message is refused because the rules do not allow it: nothing of it happens.
+    pub(super) fn refused(&mut self, text: &str, sound: Sound, known: Known<'_>) {
+        assert!(text.contains("\r\ncode:403\r\nreason:forbidden\r\n"), "{text}");
+        let guard = known.guard.unwrap_or_else(|| panic!("there are no rules: {text}"));
+        let (_, must) = self.may(guard, sound.since, known.clock, &sound.questions);
+        assert!(!must, "client {} may do this, {:?}: {text}", self.number, sound.questions);
+        self.void.push(sound.publication);
+        sound.live.into_iter().for_each(|index| self.intervals[index].is_doubtful = true);
+        for index in sound.over {
+            self.intervals[index].goes_on();
+        }
+        sound.standing.into_iter().for_each(|index| self.standings[index].is_refused = true);
+    }
+
+    /// A subscription has ended because the rules do not allow it any more.
+    pub(super) fn subscription_ended(&mut self, name: &str, known: Known<'_>) {
+        let guard = known.guard.expect("there are rules");
+        let of_name = self.intervals.iter().filter(|interval| interval.name == name);
+        let from = of_name.map(Interval::asked).min().expect("it has asked for it");
+        let (_, must) = self.may(guard, from, known.clock, &[(Action::Subscribe, name.to_owned())]);
+        assert!(!must, "client {} may have {name}", self.number);
+        let of_name = self.intervals.iter_mut().filter(|interval| interval.name == name);
+        of_name.for_each(|interval| interval.is_doubtful = true);
+    }
+
+    /// Whether the client's message may be carried out, and whether it must be, when it was sent at `from` and answered by
+    /// `to`.
+    pub(crate) fn may(&self, guard: &Guard, from: u64, to: u64, questions: &[(Action, String)]) -> (bool, bool) {
+        let answers = questions
+            .iter()
+            .map(|(action, name)| guard.allows(&self.standings, from, to, Question { action: *action, name }));
+        answers.fold((true, true), |sum, (may, must)| (sum.0 && may, sum.1 && must))
+    }
+}
+
+impl World {
+    /// The token of a new client, if it has one, for its URL.
+    pub(super) fn first_token(&mut self, index: usize) -> Option<String> {
+        self.guard.as_ref()?;
+        let user = *USERS.choose(&mut self.rng).expect("some");
+        let claims = self.rng.random_bool(0.7).then(|| self.claims(user));
+        let token = claims.as_ref().map(write);
+        let claims = claims.map(Arc::new);
+        let (asked, answered) = (0, Some(0)); // it is nobody else before
+        self.clients[index].standings.push(Standing { claims, asked, answered, is_refused: false });
+        token
+    }
+
+    /// A new token for a client, which a message brings.
+    pub(super) fn next_token(&mut self, index: usize) -> Option<String> {
+        self.guard.as_ref()?;
+        if self.rng.random_bool(0.9) {
+            return None;
+        }
+        let users = self.clients[index].standings.iter().filter_map(|standing| standing.claims.as_ref());
+        let user = users.map(|claims| claims.user.to_string()).next().unwrap_or_else(|| "b".to_owned());
+        let claims = self.claims(&user);
+        let token = write(&claims);
+        let asked = self.clock;
+        let standing = Standing { claims: Some(Arc::new(claims)), asked, answered: None, is_refused: false };
+        self.clients[index].standings.push(standing);
+        Some(token)
+    }
+
+    fn claims(&mut self, user: &str) -> Claims {
+        let mut list = || {
+            let count = self.rng.random_range(0..3);
+            LISTED.sample(&mut self.rng, count).map(|&name| Box::from(name)).collect()
+        };
+        Claims { user: user.into(), subscribe: list(), publish: list(), info: None, expires: u64::MAX / 4_000 }
+    }
+
+    /// What clients have published against the rules reaches nobody; where the rules leave it open, nobody must get it.
+    pub(super) fn void_what_the_rules_forbid(&mut self) {
+        let Some(guard) = &self.guard else { return };
+        for publication in &mut self.publications {
+            let Some(client) = self.clients.get(publication.publisher) else { continue };
+            let questions: Vec<_> = publication.channels.iter().map(|name| (Action::Publish, name.clone())).collect();
+            let (may, must) = client.may(guard, publication.sent, publication.settled, &questions);
+            publication.is_unsound |= !may;
+            publication.is_certain &= must;
+        }
+    }
+
+    /// All nodes get new rules, each at its own time.
+    pub(super) fn change_rules(&mut self) {
+        let Self { guard: Some(guard), rng, limits, clock, .. } = self else { return };
+        guard.change(rng, limits, *clock);
+        for node in &mut self.nodes {
+            node.post_limits(self.limits.clone(), self.crowd.connections_max);
+        }
+    }
+}
+
+fn write(claims: &Claims) -> String {
+    let list = |names: &[Box<str>]| names.join(",");
+    format!("{}/{}/{}/{}", claims.user, claims.expires, list(&claims.subscribe), list(&claims.publish))
+}
