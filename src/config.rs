@@ -14,6 +14,7 @@
 //! [`Config::resolve`] applies it to this machine and gives the [`Plan`]: which CPUs, how many connections, how many
 //! bytes.
 
+mod access;
 mod ceilings;
 mod channels;
 mod machine;
@@ -26,17 +27,20 @@ mod read;
 mod secrets;
 mod set;
 mod tls;
+mod token;
 mod units;
 mod upstream;
 mod validate;
 
+pub(crate) use self::access::Access;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::Login;
-pub(crate) use self::plan::{PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE};
+pub(crate) use self::plan::{GREETINGS_MAX, PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE};
 pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Allow, Denied, parse_url};
 pub use self::{
+    access::{AllowedHost, AllowedOrigin, ProxyHeader, TrustedProxy},
     channels::ChannelRule,
     machine::raise_fd_limit,
     memory::WorstCase,

@@ -105,6 +105,7 @@ pub struct Refusal {
     code: u16,
     reason: Cow<'static, str>,
     sentence: Cow<'static, str>,
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
@@ -117,12 +118,30 @@ impl Refusal {
         if reason.contains(|c: char| c.is_control()) {
             reason = Cow::Owned(reason.replace(|c: char| c.is_control(), "-"));
         }
-        Self { code, reason, sentence: sentence.into() }
+        Self { code, reason, sentence: sentence.into(), retry_after: None }
     }
 
     /// A refusal with one of the protocol's own words.
     pub fn because(reason: Reason, sentence: impl Into<Cow<'static, str>>) -> Self {
-        Self { code: reason.code(), reason: Cow::Borrowed(reason.word()), sentence: sentence.into() }
+        let (code, reason) = (reason.code(), Cow::Borrowed(reason.word()));
+        Self { code, reason, sentence: sentence.into(), retry_after: None }
+    }
+
+    /// The same refusal with the time after which the sender may try again, in seconds: the error's header `retry-after`.
+    ///
+    /// ```
+    /// use lhttp::Refusal;
+    ///
+    /// let refusal = Refusal::new(429, "rate-limited", "one vote a minute").with_retry_after(60);
+    /// assert_eq!(refusal.retry_after(), Some(60));
+    /// ```
+    pub fn with_retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// The time after which the sender may try again, in seconds.
+    pub fn retry_after(&self) -> Option<u32> {
+        self.retry_after
     }
 
     /// The code, after HTTP's classes.
@@ -167,7 +186,9 @@ impl Fault {
     pub const IDLE: Self = Self { code: 1008, reason: "idle" };
     /// 1008: a message was incomplete after its time.
     pub const MESSAGE_TIMEOUT: Self = Self { code: 1008, reason: "message-timeout" };
-    /// 1009: a frame or a message over the message limit.
+    /// 1008: the peer sends at ten times a rate that it may have.
+    pub const RATE_LIMITED: Self = Self { code: 1008, reason: "rate-limited" };
+    /// 1009: a frame or a message over the message limit. The client gets the limit in bytes as the reason.
     pub const TOO_BIG: Self = Self { code: 1009, reason: "message is too big" };
     /// 1011: a processor or filter panicked.
     pub const PANICKED: Self = Self { code: 1011, reason: "internal error" };

@@ -6,6 +6,7 @@
 
 mod conversation;
 mod dice;
+mod door;
 mod frames;
 mod hostile;
 mod http;
@@ -13,15 +14,20 @@ mod messages;
 mod names;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "upstream")]
 mod urls;
 
 #[cfg(feature = "nats")]
 pub use self::nats::nats;
+#[cfg(feature = "tls")]
+pub use self::tls::tls_records;
 #[cfg(feature = "upstream")]
 pub use self::urls::urls;
 pub use self::{
     conversation::conversation,
+    door::{origins, proxy},
     frames::{cuts, frames},
     http::{chunked, http},
     messages::{messages, multipart},
@@ -64,8 +70,12 @@ mod tests {
         http, 1000, 100;
         chunked, 1000, 60;
         names, 500, 200;
+        proxy, 1000, 40;
+        origins, 1000, 60;
         #[cfg(feature = "nats")]
         nats, 300, 100;
+        #[cfg(feature = "tls")]
+        tls_records, 300, 100;
         #[cfg(feature = "upstream")]
         urls, 1000, 60;
         conversation, 150, 400;

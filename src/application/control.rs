@@ -12,6 +12,17 @@ use crate::{
     },
 };
 
+/// Admits a message that subscribes, by the number of its names.
+///
+/// # Errors
+/// `rate-limited`.
+pub(super) fn admit(hub: &mut Hub, slot: Slot, message: Parsed<'_>) -> Result<(), Refusal> {
+    if !hub.has_rates() || !message.head.has(Control::Subscribe) {
+        return Ok(());
+    }
+    hub.admit_subscribes(slot, message.names(Control::Subscribe).count())
+}
+
 /// Checks everything that a message asks for, before any of it is carried out. `pending` is the demand of subscriptions that
 /// will be made before those of the message.
 ///

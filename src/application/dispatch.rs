@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
-    application::{control, links, routes, upstream::Upstream},
+    application::{control, links, origin, routes, upstream::Upstream},
     engine::{
         application::{Answer, Application, Route},
-        arrival::Role,
+        arrival::Arrival,
         hub::Hub,
         inbox::Mailbox,
         log_limit::LogLimit,
@@ -89,6 +89,7 @@ impl Dispatch {
         payload: &[u8],
     ) -> Result<(), Failure> {
         parse(hub, head, is_text, payload)?;
+        control::admit(hub, slot, Parsed { head, payload, is_text })?;
         if self.extensions.filters.is_empty() && self.processor(head.command(payload)).is_none() {
             let parsed = Parsed { head, payload, is_text };
             control::check(hub, slot, parsed, &Demand::default(), self.upstream.as_deref())?;
@@ -266,8 +267,12 @@ fn parse(hub: &mut Hub, head: &mut Head, is_text: bool, payload: &[u8]) -> Resul
 }
 
 impl Application for Dispatch {
-    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, role: Role) -> Route<'_> {
-        routes::on_request(&self.extensions, hub, head, role)
+    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_> {
+        routes::on_request(&self.extensions, hub, head, arrival)
+    }
+
+    fn reader(&self, hub: &Hub, head: &RequestHead<'_, '_>) -> Option<Arc<str>> {
+        origin::reader(hub, head)
     }
 
     fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool {

@@ -4,6 +4,7 @@
 mod control;
 mod dispatch;
 mod links;
+mod origin;
 mod pages;
 mod routes;
 mod upstream;

@@ -4,10 +4,10 @@
 use std::fmt::Write;
 
 use crate::{
-    application::pages,
+    application::{origin, pages},
     engine::{
         application::{Answer, BodyRoute, Route},
-        arrival::Role,
+        arrival::{Arrival, Role},
         hub::Hub,
         session::Endpoint,
     },
@@ -22,6 +22,13 @@ use crate::{
 /// What `POST /publish` has a body for.
 pub(crate) const PUBLISH: Endpoint = Endpoint(0);
 
+/// What a page of another host may send, beside what every page may. A browser asks again after ten minutes.
+const PREFLIGHT: &[(&str, &str)] = &[
+    ("Access-Control-Allow-Methods", "POST"),
+    ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+    ("Access-Control-Max-Age", "600"),
+];
+
 const JSON: &str = "application/json";
 const SPEAKS: &str = "this port speaks LHTTP over WebSocket, and HTTP at POST /publish\n";
 const NOT_FOUND: &str = "there is only /publish and /healthz here, and WebSocket anywhere\n";
@@ -32,22 +39,27 @@ const NEEDS_KEY: &str = "POST /publish needs Authorization: Bearer KEY\n";
 const WRONG_KEY: &str = "this is not the key\n";
 const FILTERED: &str = "this server has filters, which POST /publish does not pass: it needs a publish key\n";
 
-/// How a request goes on that came by a listener of this role.
+/// How a request goes on that came from here.
 pub(crate) fn on_request<'a>(
     extensions: &'a Extensions,
-    hub: &Hub,
+    hub: &mut Hub,
     head: &RequestHead<'_, '_>,
-    role: Role,
+    arrival: &Arrival,
 ) -> Route<'a> {
-    match role {
-        Role::Public => public(extensions, hub, head),
+    match arrival.role {
+        Role::Public => match origin::refusal(hub, head, arrival) {
+            Some(refusal) => Route::Answer(refusal),
+            None => public(extensions, hub, head),
+        },
         Role::Pages => Route::Answer(pages::answer(&extensions.pages, head)),
     }
 }
 
-/// Whether a full server serves this request: it still says that it is well, and takes publishes.
+/// Whether a full server serves this request: it still says that it is well, takes publishes, and lets
+/// browsers ask whether they may send one.
 pub(crate) fn is_served_when_full(head: &RequestHead<'_, '_>) -> bool {
-    matches!((head.path, head.method), ("/healthz", _) | ("/publish", "POST")) && !handshake::is_upgrade(head)
+    matches!((head.path, head.method), ("/healthz", _) | ("/publish", "POST" | "OPTIONS"))
+        && !handshake::is_upgrade(head)
 }
 
 fn public(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Route<'static> {
@@ -56,8 +68,11 @@ fn public(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Rou
     }
     Route::Answer(match (head.path, head.method) {
         ("/publish", "POST") => return publish(extensions, hub, head),
+        ("/publish", "OPTIONS") if head.header_values("origin").next().is_some() => {
+            Answer { content_type: "", ..Answer::text(204, "").headers(PREFLIGHT) }
+        }
         ("/publish", _) => Answer::text(405, "publish with POST\n").headers(&[("Allow", "POST")]).close(),
-        ("/healthz", "GET" | "HEAD") if hub.is_draining() => {
+        ("/healthz", "GET" | "HEAD") if hub.is_leaving() => {
             Answer::text(503, DRAINING).headers(&[("Retry-After", "1")]).close()
         }
         ("/healthz", "GET" | "HEAD") => Answer::text(200, "ok"),
@@ -71,13 +86,18 @@ fn publish(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Ro
     if let Some(refused) = check_key(extensions, hub, head) {
         return Route::Answer(refused.close());
     }
-    if hub.is_draining() {
+    if hub.is_silent() {
         return Route::Answer(Answer::text(503, DRAINING).close());
     }
     if head.body == Body::None {
         return Route::Answer(Answer::text(411, NEEDS_LENGTH).close());
     }
-    Route::Body(BodyRoute { endpoint: PUBLISH, bytes_max: hub.limits.message_bytes_max, too_big: TOO_BIG })
+    Route::Body(BodyRoute {
+        endpoint: PUBLISH,
+        bytes_max: hub.limits.message_bytes_max,
+        too_big: TOO_BIG,
+        is_limited: hub.limits.publish_key.is_none(), // a program that has the key may send as often as it likes
+    })
 }
 
 /// What a publish without the right key is told. The key is compared in constant time, so that it cannot be found byte by

@@ -20,6 +20,9 @@ impl Config {
     /// The most that `max-http-head` can be, in bytes: 1 MiB.
     pub const HTTP_HEAD_BYTES_CEILING: usize = 1 << 20;
 
+    /// The most that a rate can be: one billion a second.
+    pub const RATE_CEILING: usize = 1_000_000_000;
+
     /// The most that `busy-poll` and `coalesce` can be: 10 ms.
     pub const HOLD_CEILING: Duration = Duration::from_millis(10);
 

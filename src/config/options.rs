@@ -29,6 +29,12 @@ mod http;
 #[macro_use]
 mod tls;
 #[macro_use]
+mod token;
+#[macro_use]
+mod access;
+#[macro_use]
+mod rates;
+#[macro_use]
 mod nats;
 #[macro_use]
 mod upstream;
@@ -43,7 +49,7 @@ use std::{path::PathBuf, time::Duration};
 pub use self::declaration::{Declaration, Preset, Reload, Unit};
 use self::value::Value;
 
-use super::{ChannelRule, Listen, Secret, TlsRecords};
+use super::{AllowedHost, AllowedOrigin, ChannelRule, Listen, ProxyHeader, Secret, TlsRecords, TrustedProxy};
 
 /// Generates from the table everything that the module's documentation lists.
 macro_rules! declare {
@@ -121,7 +127,10 @@ macro_rules! said {
     };
 }
 
-server_options! { [limits_options timeouts_options http_options tls_options nats_options upstream_options declare] }
+server_options! {
+    [limits_options timeouts_options http_options tls_options token_options access_options rates_options nats_options
+        upstream_options declare]
+}
 
 impl Default for Config {
     /// # Panics

@@ -1,6 +1,6 @@
 //! A configuration applied to the machine, with its defaults resolved.
 
-use super::{CORES_MAX, Config, WorstCase, machine};
+use super::{CORES_MAX, Config, ProxyHeader, WorstCase, machine};
 use crate::error::StartError;
 
 /// File descriptors that are never a client's: the standard streams, the log, a bridge's sockets, the connections and
@@ -21,6 +21,9 @@ const FDS_PER_WORKER: u64 = 2;
 /// Places of one core for connections over `max-connections`: the core reads one request on each, and serves it if it is
 /// for `/healthz` or a `POST /publish`.
 pub(crate) const RESERVED_PER_CORE: usize = 32;
+
+/// Connections of trusted proxies on one core whose header of the PROXY protocol is not complete.
+pub(crate) const GREETINGS_MAX: usize = 64;
 
 /// File descriptors of one core: its poll, its waker, its alarm, a listener per address, and its reserved places.
 const FDS_PER_CORE: u64 = 16 + RESERVED_PER_CORE as u64;
@@ -101,7 +104,9 @@ impl Config {
     /// How many connections `fds` open files and `memory` bytes allow.
     fn connections(&self, fds: u64, cores: usize, memory: u64) -> Result<usize, String> {
         let workers = if self.upstream_allow.is_empty() { 0 } else { self.upstream_workers };
-        let reserve = FDS_RESERVED + FDS_PER_CORE * cores as u64 + FDS_PER_WORKER * workers as u64;
+        let greetings = if self.proxy_header == ProxyHeader::ProxyProtocol { GREETINGS_MAX } else { 0 };
+        let per_core = FDS_PER_CORE + greetings as u64;
+        let reserve = FDS_RESERVED + per_core * cores as u64 + FDS_PER_WORKER * workers as u64;
         let by_fds = fds.saturating_sub(reserve);
         if by_fds == 0 {
             return Err(format!(
@@ -174,6 +179,8 @@ mod tests {
         let upstream =
             Config { upstream_allow: vec!["http://h/".to_owned()], upstream_workers: 100, ..Config::default() };
         assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96 - 200));
+        let proxied = Config { proxy_header: ProxyHeader::ProxyProtocol, ..Config::default() };
+        assert_eq!(proxied.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96 - 128));
         assert_eq!(config.connections(u64::MAX, 1, 1 << 30), Ok(131_072));
         let error = config.connections(80, 1, 1 << 30).unwrap_err();
         assert!(error.contains("80"), "{error}");

@@ -26,6 +26,9 @@ impl Config {
             .and_then(|()| self.check_times())
             .and_then(|()| self.check_key())
             .and_then(|()| self.check_tls())
+            .and_then(|()| self.check_token())
+            .and_then(|()| self.check_access())
+            .and_then(|()| self.check_rates())
             .and_then(|()| self.check_nats())
             .and_then(|()| self.check_upstream())
             .and_then(|()| self.check_channels())
@@ -122,6 +125,7 @@ impl Config {
             ("handshake-timeout", self.handshake_timeout),
             ("message-timeout", self.message_timeout),
             ("http-keep-alive", self.http_keep_alive),
+            ("drain-delay", self.drain_delay),
             ("drain", self.drain_timeout),
         ];
         if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {
@@ -147,6 +151,24 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Whether connections of one address are limited.
+    pub(crate) fn limits_addresses(&self) -> bool {
+        self.connect_rate > 0 || self.address_connections > 0
+    }
+
+    fn check_rates(&self) -> Result<(), String> {
+        let rates = [
+            ("message-rate", self.message_rate),
+            ("byte-rate", self.byte_rate),
+            ("subscribe-rate", self.subscribe_rate),
+            ("connect-rate", self.connect_rate),
+        ];
+        match rates.into_iter().find(|(_, rate)| *rate > Self::RATE_CEILING) {
+            Some((name, rate)) => Err(format!("{name}: {rate} is more than {}", Self::RATE_CEILING)),
+            None => Ok(()),
+        }
     }
 
     fn check_key(&self) -> Result<(), String> {

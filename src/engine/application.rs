@@ -1,22 +1,29 @@
 //! The interface to the application, which gives requests, connections and messages their meaning. The application is
 //! above the engine, which knows only the trait [`Application`].
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    engine::{arrival::Role, hub::Hub, session::Endpoint, slot::Slot},
+    engine::{arrival::Arrival, hub::Hub, session::Endpoint, slot::Slot},
     protocol::http::{RequestHead, TEXT},
 };
 
 /// The application on a core's engine. All methods are called on the core's thread, and must not block.
 pub(crate) trait Application: Send {
-    /// Decides how a request goes on, by its head and by the role of the listener that accepted the connection. The
+    /// Decides how a request goes on, by its head and by the origin of its connection. The
     /// engine has read and checked the head; it reads the body, sends the answer, and keeps or closes the connection.
     /// For a request that waits for a link, the engine asks again later, so this method must have no side effects.
     ///
     /// [`Route::Answer`] to a request that asks for a WebSocket refuses it: neither [`Application::on_open`] nor
     /// [`Application::on_close`] is called.
-    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, role: Role) -> Route<'_>;
+    fn on_request(&mut self, hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_>;
+
+    /// The value of `Access-Control-Allow-Origin` for all answers to this request, if a browser may show them to a page of
+    /// another server.
+    fn reader(&self, hub: &Hub, head: &RequestHead<'_, '_>) -> Option<Arc<str>> {
+        let (_, _) = (hub, head);
+        None
+    }
 
     /// Whether a full server serves this request nevertheless, on a reserved place. If not, the client gets 503, and
     /// [`Application::on_request`] is not called.
@@ -68,6 +75,8 @@ pub(crate) struct BodyRoute {
     pub(crate) bytes_max: usize,
     /// The sentence of the 413 for a larger `Content-Length`.
     pub(crate) too_big: &'static str,
+    /// The rates of the connection hold for it.
+    pub(crate) is_limited: bool,
 }
 
 /// An answer to a request. The engine adds the headers that HTTP requires, and leaves the body out if the method is

@@ -1,6 +1,9 @@
 //! The origin of a connection.
 
-use std::net::SocketAddr;
+use std::{
+    fmt::{self, Display},
+    net::SocketAddr,
+};
 
 /// The purpose of a listener and of all connections that it accepts.
 ///
@@ -17,15 +20,43 @@ pub(crate) enum Role {
 /// Where a connection comes from, and which kind of place it has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Arrival {
-    /// The peer's address; `None` on a unix socket.
+    /// The peer's address, or the one that a trusted proxy told by the PROXY protocol; `None` on a unix socket.
     pub(crate) peer: Option<SocketAddr>,
+    /// The client of the current request, if the peer is a trusted proxy that names one in a header.
+    pub(crate) forwarded: Option<SocketAddr>,
+    /// The peer is a trusted proxy, whose headers name the client.
+    pub(crate) is_proxy: bool,
+    /// The listener's address is this machine's alone.
+    pub(crate) is_loopback: bool,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
-    /// The connection begins with a TLS handshake.
-    #[allow(dead_code, reason = "only the sockets ask")]
-    pub(crate) is_tls: bool,
     /// The connection is over the limit of its role, and has a reserved place for one request.
     pub(crate) is_reserved: bool,
+    /// The core accepted it after it had begun to close its clients' connections.
+    pub(crate) is_late: bool,
+}
+
+impl Arrival {
+    /// The client's address, as far as it is known.
+    pub(crate) fn client(&self) -> Option<SocketAddr> {
+        self.forwarded.or(self.peer)
+    }
+
+    /// The same for a log.
+    pub(crate) fn shown(&self) -> impl Display {
+        Shown(self.client())
+    }
+}
+
+struct Shown(Option<SocketAddr>);
+
+impl Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(client) => client.ip().to_canonical().fmt(f),
+            None => f.write_str("unix:"),
+        }
+    }
 }
 
 impl From<Option<SocketAddr>> for Arrival {

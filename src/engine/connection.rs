@@ -153,6 +153,15 @@ fn close(stream: TcpStream, is_cut: bool) {
     };
 }
 
+/// Closes a socket that has no slot, after this answer. It is not waited for: an address that connects too often must not
+/// hold anything here.
+pub(crate) fn turn_away(mut stream: TcpStream, answer: &[u8]) {
+    // A close with unread bytes is a reset, which may overtake the answer.
+    let _ = stream.read(&mut [0; 4096]);
+    let _ = stream.write(answer);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {

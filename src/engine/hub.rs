@@ -21,8 +21,10 @@ mod closing;
 mod deadlines;
 mod draining;
 mod flush;
+mod forwarded;
 mod http;
 mod pausing;
+mod rates;
 mod relayed;
 mod reserve;
 mod sending;
@@ -46,7 +48,7 @@ use crate::engine::{
 };
 
 pub(crate) use self::closing::CLOSE_TIMEOUT;
-use self::{acks::Acks, budget::Kept};
+use self::{acks::Acks, budget::Kept, draining::Leaving, rates::Meter};
 
 /// The state of one core.
 pub(crate) struct Hub {
@@ -58,7 +60,10 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     kept: Kept,
-    is_draining: bool,
+    meter: Meter,
+    leaving: Leaving,
+    /// The reason that clients get when the core closes their connections.
+    farewell: Box<str>,
     /// The messages and requests that [`Hub::take_messages`] has reported already.
     messages_seen: u64,
     /// Buffers that are reused: for the result of a flush, and for a payload whose length is not known in advance.
@@ -73,10 +78,12 @@ impl Hub {
             sessions: Sessions::new(limits.grace()),
             router: Router::new(own, cores),
             acks: Acks::default(),
+            meter: Meter::new(limits.rates),
             limits,
             stats: Stats::default(),
             kept: Kept::default(),
-            is_draining: false,
+            leaving: Leaving::No,
+            farewell: Box::default(),
             messages_seen: 0,
             flushed: Flushed::default(),
             scratch: Vec::new(),
@@ -95,6 +102,7 @@ impl Hub {
         let arrival = arrival.into();
         let key = self.sessions.insert(arrival);
         self.router.outboxes.open(key.slot);
+        self.meter.open(key.slot, &arrival);
         self.recount(key.slot);
         self.sessions.schedule(key.slot, self.sessions.now() + self.request_timeout(arrival.is_reserved));
         self.stats.accepted += 1;
@@ -158,8 +166,13 @@ impl Hub {
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.router.forget_head(); // it was checked against the old limits
         let has_new_times = self.limits.has_other_times(&limits);
-        // The bridge keeps writing to the counter that it was given.
-        self.limits = Limits { publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max), ..limits };
+        self.meter.set(limits.rates);
+        self.limits = Limits {
+            // The bridge keeps writing to the counter that it was given, and connections are counted in their table.
+            publish_bytes_max: Arc::clone(&self.limits.publish_bytes_max),
+            addresses: Arc::clone(&self.limits.addresses),
+            ..limits
+        };
         if has_new_times {
             self.sessions.look_at_all(self.limits.grace());
         }

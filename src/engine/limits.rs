@@ -9,7 +9,11 @@ use std::{
 };
 
 use crate::{
-    config::{Config, Secret},
+    config::{Access, Config, Secret},
+    engine::{
+        addresses::{AddressLimits, Addresses},
+        rates::Rates,
+    },
     protocol::message::HeadLimits,
 };
 
@@ -36,6 +40,13 @@ pub(crate) struct Limits {
     pub(crate) message_timeout: u64,
     pub(crate) http_keep_alive: u64,
     pub(crate) publish_key: Option<Secret>,
+    /// The pages, hosts and proxies that requests may come from.
+    pub(crate) access: Arc<Access>,
+    /// How often a connection may do what.
+    pub(crate) rates: Rates,
+    pub(crate) of_address: AddressLimits,
+    /// The addresses of all cores. The same table serves as long as the server runs.
+    pub(crate) addresses: Arc<Addresses>,
     /// The largest message that may be published. The bridge sets it: other nodes may have a lower limit than this one.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
 }
@@ -61,6 +72,10 @@ impl Limits {
             message_timeout: millis(config.message_timeout),
             http_keep_alive: millis(config.http_keep_alive),
             publish_key: config.publish_key.clone(),
+            access: Arc::new(Access::new(config)),
+            rates: Rates::new(config),
+            of_address: AddressLimits::new(config),
+            addresses: Arc::default(),
             publish_bytes_max: Arc::new(AtomicUsize::new(usize::MAX)),
         }
     }

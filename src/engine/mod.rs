@@ -1,5 +1,6 @@
 //! One core: the state and the work of a single pinned thread. It owns all of its data, takes no lock and never blocks.
 
+pub(crate) mod addresses;
 mod alarm;
 pub(crate) mod application;
 pub(crate) mod arena;
@@ -8,6 +9,8 @@ pub(crate) mod bridge_link;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
+pub(crate) mod ending;
+mod greetings;
 pub(crate) mod hub;
 pub(crate) mod inbox;
 mod index;
@@ -18,6 +21,7 @@ pub(crate) mod log_limit;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod patterns;
+mod rates;
 pub(crate) mod reactor;
 pub(crate) mod relay;
 pub(crate) mod router;

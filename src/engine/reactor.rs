@@ -12,7 +12,9 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use crate::engine::{
     alarm::Alarm,
     arrival::Role,
-    connection::{Connections, TlsLayers},
+    connection::{self, Connections, TlsLayers},
+    greetings::Greetings,
+    limits::Limits,
     listener::Listener,
     outbox::{Sink, Written},
     session::Ended,
@@ -30,6 +32,8 @@ const LISTENERS: usize = usize::MAX - 2;
 
 /// The most events of one poll. The next poll brings the others.
 const EVENTS_MAX: usize = 1024;
+/// The most connections of one accept that wait for their PROXY header.
+const GREETINGS_PER_ACCEPT: usize = 32;
 /// The wait before the next accept when no file descriptor is left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -40,6 +44,8 @@ pub(crate) struct Reactor {
     events: Events,
     listeners: Vec<Listener>,
     connections: Connections,
+    /// Connections that have no slot until their PROXY header is there.
+    greetings: Greetings,
     /// The listeners that may have more connections to accept, each once, in round robin order.
     waiting: VecDeque<usize>,
     /// When to try again after running out of file descriptors.
@@ -72,6 +78,7 @@ impl Reactor {
             waiting: (0..listeners.len()).collect(),
             listeners,
             connections: Connections::new(layers),
+            greetings: Greetings::new(),
             accept_retry: None,
             wake: None,
             due: Duration::ZERO,
@@ -96,8 +103,8 @@ impl Reactor {
     /// Waits for events, at most until `deadline`, and not at all if there is something to accept. Returns whether
     /// there were any. `connections` is the number of open connections on this core.
     pub(crate) fn poll(&mut self, now: Duration, deadline: Option<Duration>, connections: usize) -> io::Result<bool> {
-        let is_busy = !self.waiting.is_empty() && self.accept_retry.is_none();
-        let deadline = deadline.into_iter().chain(self.accept_retry).min();
+        let is_busy = !self.waiting.is_empty() && self.accept_retry.is_none() || self.greetings.has_heard();
+        let deadline = deadline.into_iter().chain(self.accept_retry).chain(self.greetings.deadline()).min();
         let wake = self.wake.take();
         self.was_interrupted = false;
         self.due = if is_busy { now } else { deadline.into_iter().chain(wake).min().unwrap_or(Duration::MAX) };
@@ -120,7 +127,7 @@ impl Reactor {
     fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
         for _ in 0..self.waiting.len() {
             let Some(&index) = self.waiting.front() else { break };
-            let Listener { role, is_tls, .. } = self.listeners[index];
+            let Listener { role, is_tls, is_loopback, .. } = self.listeners[index];
             if !takes(role) {
                 self.waiting.rotate_left(1);
                 continue;
@@ -128,7 +135,7 @@ impl Reactor {
             match self.accept_from(index) {
                 Ok((stream, peer)) => {
                     self.waiting.rotate_left(1);
-                    return Ok(Accepted { stream, peer, role, is_tls });
+                    return Ok(Accepted { stream, peer, role, is_tls, is_loopback });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {
@@ -176,7 +183,7 @@ impl Sockets for Reactor {
 
     fn events(&mut self) -> impl Iterator<Item = Event> {
         let first_listener = LISTENERS - self.listeners.len();
-        let (waiting, connections) = (&mut self.waiting, &self.connections);
+        let (waiting, greetings, connections) = (&mut self.waiting, &mut self.greetings, &self.connections);
         self.events.iter().filter_map(move |event| match event.token() {
             WAKER | ALARM => None,
             Token(token) if token > first_listener => {
@@ -184,6 +191,10 @@ impl Sockets for Reactor {
                 if !waiting.contains(&index) {
                     waiting.push_back(index);
                 }
+                None
+            }
+            token if Greetings::has(token) => {
+                greetings.hear(token);
                 None
             }
             token => {
@@ -200,11 +211,32 @@ impl Sockets for Reactor {
     }
 
     fn accept(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
+        if let Some(accepted) = self.greetings.next(self.poll.registry(), now, &takes) {
+            return Ok(accepted);
+        }
         if self.accept_retry.is_some_and(|at| now < at) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.accept_retry = None;
-        self.accept_next(now, takes)
+        for _ in 0..GREETINGS_PER_ACCEPT {
+            let accepted = self.accept_next(now, &takes)?;
+            if let Some(accepted) = self.greetings.greet(self.poll.registry(), now, accepted) {
+                return Ok(accepted);
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into()) // the listeners are still on their list
+    }
+
+    fn turn_away(&mut self, stream: TcpStream, answer: &[u8]) {
+        connection::turn_away(stream, answer);
+    }
+
+    fn set_limits(&mut self, limits: &Limits) {
+        self.greetings.set_limits(limits);
+    }
+
+    fn take_refused(&mut self) -> u64 {
+        self.greetings.take_refused()
     }
 
     fn add(&mut self, key: ConnectionKey, mut stream: TcpStream, is_tls: bool) -> io::Result<()> {
@@ -247,6 +279,14 @@ impl Sockets for Reactor {
 
     fn close_all(&mut self) {
         self.connections.close_all();
+    }
+
+    fn leave_listeners(&mut self) {
+        for listener in self.listeners.iter_mut().filter(|listener| listener.is_inherited) {
+            // If this fails, the core wakes for connections that it leaves to others.
+            let _ = self.poll.registry().deregister(listener);
+        }
+        self.waiting.retain(|&index| !self.listeners[index].is_inherited);
     }
 
     fn clock(&self) -> Duration {
@@ -294,6 +334,7 @@ mod tests {
         config::{Config, Listen},
         engine::{
             application::{Answer, Application, Route},
+            arrival::Arrival,
             core::CoreLinks,
             hub::Hub,
             inbox::inbox_of,
@@ -335,7 +376,7 @@ mod tests {
             Answer::text(200, "")
         }
 
-        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
             Route::Upgrade
         }
 

@@ -1,5 +1,7 @@
 //! The protocol state of one connection: 32 bytes while it is idle, even after much activity.
 
+use std::sync::Arc;
+
 use tungstenite::protocol::frame::coding::Data;
 
 use crate::{
@@ -141,10 +143,21 @@ pub(crate) struct Request {
 /// A body that is being received.
 #[derive(Debug)]
 pub(crate) struct Body {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) expected: Expected,
     pub(crate) bytes_max: usize,
     pub(crate) framing: Framing,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// What happens with a body when it is complete.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) endpoint: Endpoint,
+    /// The page of another origin that may read the answer, see
+    /// [`Application::reader`](crate::engine::application::Application::reader).
+    pub(crate) reader: Option<Arc<str>>,
+    /// The rates of the connection hold for it.
+    pub(crate) is_limited: bool,
     pub(crate) persistence: Persistence,
 }
 
@@ -194,6 +207,13 @@ impl Session {
             heard: now,
             incoming,
         }
+    }
+
+    /// Whether a request has begun, or the first one is to come: not on a late connection.
+    pub(crate) fn is_awaiting_answer(&self) -> bool {
+        let Some(Incoming::Http(request)) = self.incoming.as_deref() else { return false };
+        let has_begun = !request.is_reused || !request.partial.is_empty() || request.body.is_some();
+        self.phase == Phase::Http && has_begun && !request.arrival.is_late
     }
 
     /// Whether the connection is not read now: its next message waits for a link, or its last one is not finished.

@@ -82,12 +82,31 @@ counters! {
     too_many_channels,
     /// Those of them that were refused with 403: a channel of the system's, or an upstream that is not allowed.
     forbidden,
+    /// Those of them that were refused with 429 `rate-limited`, and posts to `/publish` that were over a rate.
+    rate_limited,
+    /// Connections closed because they sent ten times as much as a rate allows: WebSockets with 1008, others after their 429.
+    floods,
+    /// Connections refused with 429 because their address connected too often (`connect-rate`). Behind a proxy that tells
+    /// addresses by a header, WebSocket handshakes and posts.
+    connects_refused,
+    /// Connections refused with 429 because their address had too many (`address-connections`).
+    addresses_full,
+    /// Connections that have no limit for their address, because the table of addresses was full.
+    addresses_untracked,
+    /// Connections of trusted proxies closed because their header of the PROXY protocol was wrong or late.
+    proxies_refused,
+    /// WebSocket handshakes and requests for `/publish` refused with 403 because of their `Origin`.
+    origins_refused,
+    /// The same because of their `Host`.
+    hosts_refused,
     /// Connections closed for breaking the WebSocket protocol or a size limit (1002, 1007, 1009).
     faults,
     /// Connections closed with 1013 because their outbox was full.
     slow_consumers,
     /// Connections closed because their core was over its share of `memory-budget`: with 1013, or before they have upgraded.
     over_budget,
+    /// Connections closed with 1001 because the server was stopping.
+    going_away,
     /// Connections closed because they were silent, or their request or handshake took too long. An idle connection that
     /// ends between two requests, after `http-keep-alive`, does not count.
     timed_out,

@@ -24,6 +24,7 @@ use crate::engine::{
     hub::Hub,
     inbox::{CoreOptions, Inbox},
     lanes::Lanes,
+    limits::Limits,
     outbox::Sink,
     router::SHARE_UNITS,
     session::Ended,
@@ -65,6 +66,17 @@ pub(crate) trait Sockets: Sink {
     /// The socket cannot be polled. It is in its slot nevertheless.
     fn add(&mut self, key: ConnectionKey, stream: Self::Stream, is_tls: bool) -> io::Result<()>;
 
+    /// Closes a socket that has no slot, after this answer.
+    fn turn_away(&mut self, stream: Self::Stream, answer: &[u8]);
+
+    /// Takes new limits, before the first accept and when they change.
+    fn set_limits(&mut self, _: &Limits) {}
+
+    /// The connections since the last call that were closed because of their PROXY header.
+    fn take_refused(&mut self) -> u64 {
+        0
+    }
+
     /// Reads once, about `room` bytes, into `buffer`.
     ///
     /// # Errors
@@ -103,6 +115,9 @@ pub(crate) trait Sockets: Sink {
     /// Closes all remaining sockets.
     fn close_all(&mut self);
 
+    /// Accepts nothing more from listeners that another process will take over.
+    fn leave_listeners(&mut self);
+
     /// The time since some fixed moment, to measure durations.
     fn clock(&self) -> Duration;
 }
@@ -140,6 +155,7 @@ impl Got {
 
 /// How far a handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no connection has a handshake"))]
 pub(crate) enum Shaken {
     /// It waits for the peer.
     Waits,
@@ -159,6 +175,8 @@ pub(crate) struct Accepted<T> {
     pub(crate) role: Role,
     /// It begins with a TLS handshake.
     pub(crate) is_tls: bool,
+    /// The listener's address is this machine's alone.
+    pub(crate) is_loopback: bool,
 }
 
 /// The links of a core to its peers, and to the bridge if there is one.
@@ -258,7 +276,15 @@ pub(crate) struct Turn<S, L> {
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    pub(crate) fn new(hub: Hub, app: Box<dyn Application>, sockets: S, links: L, inbox: Inbox, places: Places) -> Self {
+    pub(crate) fn new(
+        hub: Hub,
+        app: Box<dyn Application>,
+        mut sockets: S,
+        links: L,
+        inbox: Inbox,
+        places: Places,
+    ) -> Self {
+        sockets.set_limits(&hub.limits);
         Self {
             hub,
             app,
@@ -348,7 +374,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     pub(crate) fn retry(&self, now: Duration, stop: Option<&Stop>) -> Option<Duration> {
         let waits_for_links = self.hub.router.relays.has_batches() || stop.is_some_and(Stop::waits_for_peers);
         let retry = waits_for_links.then_some(now + RELAY_RETRY);
-        retry.into_iter().chain(stop.map(|stop| stop.deadline)).min()
+        retry.into_iter().chain(stop.map(|stop| stop.wake(now))).min()
     }
 
     /// Whether connections wait to be read in the next turn.

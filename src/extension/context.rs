@@ -217,7 +217,8 @@ impl Context<'_> {
         self.profile.id
     }
 
-    /// The client's address; `None` on a unix socket.
+    /// The client's address: the connection's peer, or behind a proxy of [`Config::trust_proxy`](crate::Config::trust_proxy)
+    /// the client that the proxy names, with port 0 if it tells none. `None` on a unix socket without such a proxy.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.profile.peer
     }

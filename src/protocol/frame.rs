@@ -10,6 +10,8 @@ use crate::{error::Fault, protocol::mask};
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
+/// The bytes of the shortest header of a frame with a mask (RFC 6455 §5.2).
+pub(crate) const CLIENT_HEADER_BYTES_MIN: usize = 6;
 
 /// The checked header of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

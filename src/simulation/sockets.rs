@@ -133,6 +133,7 @@ impl Sockets for Buffers {
             peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
             role: Role::Public,
             is_tls: false,
+            is_loopback: false,
         })
     }
 
@@ -143,6 +144,12 @@ impl Sockets for Buffers {
         self.by_slot.resize(self.by_slot.len().max(key.slot as usize + 1), None);
         assert_eq!(self.by_slot[key.slot as usize].replace(id), None, "two connections in one slot");
         Ok(())
+    }
+
+    fn turn_away(&mut self, id: usize, answer: &[u8]) {
+        let socket = &mut self.all[id];
+        socket.outbound.extend_from_slice(answer);
+        (socket.is_shut, socket.is_closed) = (true, true);
     }
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
@@ -177,6 +184,8 @@ impl Sockets for Buffers {
     fn close_all(&mut self) {
         self.by_slot.drain(..).flatten().for_each(|id| self.all[id].is_closed = true);
     }
+
+    fn leave_listeners(&mut self) {}
 
     /// Nothing takes any time.
     fn clock(&self) -> Duration {

@@ -44,11 +44,19 @@ mod cli {
 }
 
 mod deploy {
+    mod activation;
     mod health;
     mod listening;
     mod log;
     mod notify;
     mod reload;
+}
+
+mod door {
+    mod addresses;
+    mod origins;
+    mod proxies;
+    mod rates;
 }
 
 mod limits {

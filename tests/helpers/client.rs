@@ -25,7 +25,8 @@ impl Client {
         Self::shake_hands(Http::over(Wire::connect_with_small_window(port)))
     }
 
-    fn shake_hands(mut http: Http) -> Self {
+    /// Shakes hands on a connection that is open.
+    pub(crate) fn shake_hands(mut http: Http) -> Self {
         let response = http.ask(handshake("/", ""));
         assert_eq!(response.status, 101, "{response:?}");
         assert_eq!(response.header("sec-websocket-accept"), Some(ACCEPT), "{response:?}");

@@ -1,5 +1,7 @@
 //! An HTTP/1.1 client that sends exactly the given bytes.
 
+use std::net::Ipv4Addr;
+
 use super::{client::Client, wire::Wire};
 
 /// The example key of RFC 6455 §1.3 and the server's answer to it.
@@ -22,6 +24,11 @@ pub(crate) struct Response {
 impl Http {
     pub(crate) fn connect(port: u16) -> Self {
         Self { wire: Wire::connect(port) }
+    }
+
+    /// A connection from one of this machine's addresses.
+    pub(crate) fn connect_from(source: Ipv4Addr, port: u16) -> Self {
+        Self::over(Wire::connect_from(source, port))
     }
 
     pub(crate) fn over(wire: Wire) -> Self {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     ops::Range,
     time::Duration,
 };
@@ -21,6 +21,14 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn connect(port: u16) -> Self {
         Self::from_stream(TcpStream::connect(("127.0.0.1", port)).expect("the daemon accepts"))
+    }
+
+    /// A connection from one of this machine's addresses.
+    pub(crate) fn connect_from(source: Ipv4Addr, port: u16) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this machine");
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("the daemon accepts");
+        Self::from_stream(socket.into())
     }
 
     /// A connection whose two ends together buffer only some hundred KiB of unread data.

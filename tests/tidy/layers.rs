@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 13] = [
     &["error", "listen", "seeds"],
     &["protocol"],
     &["config"],
-    &["tls"],
+    &["tls", "token"],
     &["client"],
     &["engine"],
     &["extension"],
@@ -23,14 +23,17 @@ const LAYERS: [&[&str]; 13] = [
 /// The order inside `engine/`, in the same way.
 const ENGINE: [&[&str]; 6] = [
     &[
+        "addresses",
         "arena",
         "arrival",
         "clock",
+        "ending",
         "index",
         "limits",
         "log_limit",
         "outbox",
         "patterns",
+        "rates",
         "relay",
         "session",
         "slot",
@@ -43,7 +46,7 @@ const ENGINE: [&[&str]; 6] = [
     &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
-    &["alarm", "bridge_link", "connection", "core", "listener", "pace", "reactor"],
+    &["alarm", "bridge_link", "connection", "core", "greetings", "listener", "pace", "reactor"],
 ];
 
 /// Its `mod.rs` says the order of its files.

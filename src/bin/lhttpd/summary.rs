@@ -31,6 +31,14 @@ const DEFENCES: &[Defence] = &defences! {
     subscriptions_refused: "of these for too many subscriptions",
     too_many_channels: "of these for too many channels",
     forbidden: "of these because they are forbidden",
+    rate_limited: "messages and posts over a rate refused",
+    floods: "connections closed at ten times a rate",
+    connects_refused: "connections refused, their address connects too often",
+    addresses_full: "connections refused, their address has too many",
+    addresses_untracked: "connections whose address is not counted, the table is full",
+    proxies_refused: "connections of proxies closed for their PROXY header",
+    origins_refused: "requests of other pages refused",
+    hosts_refused: "requests for other hosts refused",
     faults: "connections closed for breaking the protocol or a size limit",
     slow_consumers: "slow readers closed",
     over_budget: "connections closed at the memory budget",
@@ -102,7 +110,8 @@ mod tests {
         "served_when_full", // turned_away covers it
         "published",
         "delivered",
-        "paused", // normal for a busy server
+        "paused",     // normal for a busy server
+        "going_away", // the end was asked for
         "kept_bytes",
         "subscription_bytes",
         "turns",

@@ -57,6 +57,8 @@ pub enum Unit {
     Switch,
     /// Any text.
     Text,
+    /// One or several texts.
+    Texts,
     /// A text that only the owner may see.
     Secret,
     /// The path of a file.
@@ -78,13 +80,13 @@ pub enum Unit {
 impl Unit {
     /// True if an option takes several values: its flag may be given several times.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::Address | Self::Prefix | Self::Files | Self::SecretFiles)
+        matches!(self, Self::Texts | Self::Address | Self::Prefix | Self::Files | Self::SecretFiles)
     }
 
     /// Splits a text into the values that it lists.
     pub(in crate::config) fn split(self, text: &str) -> Vec<String> {
         match self {
-            Self::Address | Self::Files | Self::SecretFiles => {
+            Self::Address | Self::Texts | Self::Files | Self::SecretFiles => {
                 text.split(',').map(|item| item.trim().to_owned()).collect()
             }
             Self::Prefix => super::super::upstream::split_allow(text),

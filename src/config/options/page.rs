@@ -71,6 +71,7 @@ fn unit(unit: Unit) -> &'static str {
         Unit::Micros => "Microseconds, or a time with a unit: `50us`, `1ms`",
         Unit::Switch => "On or off: the flag takes no value, the file `true` or `false`",
         Unit::Text => "A text",
+        Unit::Texts => "A text, or several",
         Unit::Secret => "A text that neither the log nor an error shows",
         Unit::File => "The path of a file",
         Unit::SecretFile => "The path of a file with a secret: lhttpd warns if everybody on the machine can read it",

@@ -33,7 +33,10 @@ fn the_key_of_an_option_is_its_name_without_the_sections_name() {
 fn each_option_is_described_and_those_of_a_section_stand_together() {
     let mut sections: Vec<&str> = Config::OPTIONS.iter().map(|option| option.section).collect();
     sections.dedup();
-    assert_eq!(sections, ["server", "limits", "timeouts", "http", "tls", "nats", "upstream"]);
+    assert_eq!(
+        sections,
+        ["server", "limits", "timeouts", "http", "tls", "token", "access", "rates", "nats", "upstream"]
+    );
     for option in Config::OPTIONS {
         assert!(
             option.help.len() > 10 && !option.help.contains("  ") && !option.help.ends_with('.'),
@@ -90,6 +93,11 @@ fn one_option_in_both_spellings_is_an_error_that_names_both() {
             Unit::Number => "1",
             Unit::Address => "\"127.0.0.1:1\"",
             _ if option.name == "tls-records" => "\"rustls\"",
+            _ if option.section == "access" => match option.name {
+                "allow-origin" => "\"null\"",
+                "proxy-header" => "\"forwarded\"",
+                _ => "\"10.0.0.1\"",
+            },
             _ => "\"1\"",
         };
         let said = refusal(&format!("{} = {value}\n[{section}]\n{key} = {value}\n", option.name));

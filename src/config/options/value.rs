@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{
-    super::{Listen, Secret, TlsRecords, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
+    super::{
+        AllowedHost, AllowedOrigin, Listen, ProxyHeader, Secret, TlsRecords, TrustedProxy, parse_bytes, parse_cpu_list,
+        parse_duration, parse_micros,
+    },
     Unit,
 };
 
@@ -108,11 +111,24 @@ impl Value for Vec<usize> {
     }
 }
 
-impl Value for Vec<Listen> {
+impl Value for ProxyHeader {
     fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
-        texts.iter().map(|text| text.parse()).collect()
+        one(texts)?.parse()
     }
 }
+
+/// Lists of values that read themselves from texts.
+macro_rules! lists {
+    ($($item:ty),+) => {
+        $(impl Value for Vec<$item> {
+            fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+                texts.iter().map(|text| text.parse()).collect()
+            }
+        })+
+    };
+}
+
+lists!(Listen, AllowedOrigin, AllowedHost, TrustedProxy);
 
 impl Value for Vec<String> {
     fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {

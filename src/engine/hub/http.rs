@@ -1,5 +1,7 @@
 //! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
         application::{Answer, Application, BodyRoute, Route},
         hub::Hub,
         router::work::REQUEST_UNITS,
-        session::{self, Endpoint, Framing, Incoming, Phase, Request},
+        session::{self, Expected, Framing, Incoming, Phase, Request},
         slot::Slot,
     },
     error::HttpFault,
@@ -20,8 +22,11 @@ use crate::{
     },
 };
 
-/// The answer to a handshake with a stopping server.
+/// The answer to a handshake on a connection that a stopping server has accepted.
 const DRAINING: Faulty = (HttpFault::new(503, "draining"), &[("Retry-After", "1")]);
+
+/// The answer to a post over a rate.
+const TOO_OFTEN: &str = "more in a second than this server accepts\n";
 
 /// How the handling of a head ended.
 enum Handled {
@@ -85,9 +90,15 @@ impl Hub {
             (request.partial, request.progress) = (kept, progress);
             return Ok(bytes.len());
         };
+        let arrival = self.request(slot).arrival;
+        if arrival.is_proxy {
+            self.request(slot).arrival.forwarded = self.client_of(&arrival, &head);
+        }
         if self.sessions[slot].is_reserved() {
             self.check_reserved(app, &head)?;
             head.persistence = Persistence::Close;
+        } else if self.is_closing() {
+            head.persistence = Persistence::Close; // the next request of this client is another server's
         }
         let used = head_bytes - before;
         match self.handle(app, slot, &head, &bytes[used..])? {
@@ -112,21 +123,23 @@ impl Hub {
         head: &RequestHead<'_, '_>,
         rest: &[u8],
     ) -> Result<Handled, Faulty> {
-        let role = self.request(slot).arrival.role;
-        match app.on_request(self, head, role) {
+        let arrival = self.request(slot).arrival;
+        let reader = app.reader(self, head);
+        match app.on_request(self, head, &arrival) {
             Route::Answer(answer) => {
                 self.stats.requests += 1;
+                let reader = reader.as_deref();
                 // An unexpected body is not read, so the start of the next request is not known.
                 if answer.closes || head.has_body() {
-                    self.push_answer(slot, answer, Persistence::Close, head.method == "HEAD");
+                    self.push_answer(slot, answer, reader, Persistence::Close, head.method == "HEAD");
                     self.leave(app, slot, Phase::Lingering);
                 } else {
-                    self.push_answer(slot, answer, head.persistence, head.method == "HEAD");
+                    self.push_answer(slot, answer, reader, head.persistence, head.method == "HEAD");
                     self.answered(app, slot, head.persistence);
                 }
                 Ok(Handled::Answered(0))
             }
-            Route::Body(route) => self.begin_body(app, slot, head, rest, route),
+            Route::Body(route) => self.begin_body(app, slot, head, rest, (route, reader)),
             Route::Upgrade => {
                 self.stats.requests += 1;
                 self.upgrade(app, slot, head)?;
@@ -142,9 +155,9 @@ impl Hub {
         slot: Slot,
         head: &RequestHead<'_, '_>,
         rest: &[u8],
-        route: BodyRoute,
+        (route, reader): (BodyRoute, Option<Arc<str>>),
     ) -> Result<Handled, Faulty> {
-        let BodyRoute { endpoint, bytes_max, too_big } = route;
+        let BodyRoute { endpoint, bytes_max, too_big, is_limited } = route;
         let length = match head.body {
             Body::None => Some(0),
             Body::Length(length) => Some(length),
@@ -160,10 +173,13 @@ impl Hub {
         }
         self.stats.requests += 1;
         if !fits {
-            return Err(plain(HttpFault::new(413, too_big)));
+            self.push_answer(slot, Answer::text(413, too_big), reader.as_deref(), Persistence::Close, false);
+            self.leave(app, slot, Phase::Lingering);
+            return Ok(Handled::Answered(0));
         }
         if let Some(body) = whole {
-            self.take_body(app, slot, endpoint, body, head.persistence);
+            let expected = Expected { endpoint, reader, is_limited, persistence: head.persistence };
+            self.take_body(app, slot, &expected, body);
             return Ok(Handled::Answered(body.len()));
         }
         if head.expect_continue && rest.is_empty() {
@@ -171,8 +187,8 @@ impl Hub {
         }
         let chunked = || Framing::Chunked(ChunkedBody::default());
         let framing = length.map_or_else(chunked, |length| Framing::Length(length as usize));
-        let (bytes, persistence) = (Vec::new(), head.persistence);
-        Ok(Handled::NeedsBody(session::Body { endpoint, bytes_max, framing, bytes, persistence }))
+        let expected = Expected { endpoint, reader, is_limited, persistence: head.persistence };
+        Ok(Handled::NeedsBody(session::Body { expected, bytes_max, framing, bytes: Vec::new() }))
     }
 
     fn receive_body(
@@ -202,32 +218,34 @@ impl Hub {
             self.pause_with(slot, &bytes[used..], links);
             return Ok(bytes.len());
         }
-        self.take_body(app, slot, body.endpoint, &body.bytes, body.persistence);
+        self.take_body(app, slot, &body.expected, &body.bytes);
         Ok(used)
     }
 
     /// Carries out a complete body that needs no congested link, and answers it.
-    fn take_body(
-        &mut self,
-        app: &mut dyn Application,
-        slot: Slot,
-        endpoint: Endpoint,
-        body: &[u8],
-        persistence: Persistence,
-    ) {
-        let answer = app.on_body(self, endpoint, body);
-        let persistence = if answer.closes { Persistence::Close } else { persistence };
-        self.push_answer(slot, answer, persistence, false);
+    fn take_body(&mut self, app: &mut dyn Application, slot: Slot, expected: &Expected, body: &[u8]) {
+        let arrival = self.request(slot).arrival;
+        let seconds = self.refuse_post(slot, &arrival, expected, body.len()).map(|seconds| seconds.to_string());
+        let answer = match &seconds {
+            Some(seconds) => Answer { last_header: Some(("Retry-After", seconds)), ..Answer::text(429, TOO_OFTEN) },
+            None => app.on_body(self, expected.endpoint, body),
+        };
+        let is_flood = seconds.is_some() && self.is_flood(slot);
+        self.stats.floods += u64::from(is_flood);
+        let persistence = if answer.closes || is_flood { Persistence::Close } else { expected.persistence };
+        self.push_answer(slot, answer, expected.reader.as_deref(), persistence, false);
         self.message_done(Some(slot));
         self.answered(app, slot, persistence);
     }
 
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
-        if self.is_draining {
+        if self.request(slot).arrival.is_late {
             self.count_turned_away();
             return Err(DRAINING);
         }
         let accepted = handshake::check(head).map_err(|refused| (refused.fault, refused.extra))?;
+        let arrival = self.request(slot).arrival;
+        self.admit_forwarded(slot, &arrival)?;
         self.push_http(slot, |turn| handshake::write_accepted(turn, &accepted));
         self.router.outboxes.upgrade(slot, self.sessions[slot].encoding);
         let now = self.sessions.now();
@@ -240,16 +258,29 @@ impl Hub {
             self.sessions.schedule(slot, self.sessions.now() + first); // the handshake's deadline may be later than this
         }
         let session = &mut self.sessions[slot];
-        let Some(Incoming::Http(request)) = session.incoming.take().map(|incoming| *incoming) else { return Ok(()) };
-        app.on_open(self, slot, head, request.arrival.peer);
+        session.incoming = None;
+        app.on_open(self, slot, head, arrival.client());
+        if self.is_silent() {
+            self.send_away(app, slot);
+        }
         Ok(())
     }
 
-    fn push_answer(&mut self, slot: Slot, answer: Answer<'_>, persistence: Persistence, is_head: bool) {
+    /// Answers a request. `reader` is the page of another origin that may read the answer.
+    fn push_answer(
+        &mut self,
+        slot: Slot,
+        answer: Answer<'_>,
+        reader: Option<&str>,
+        persistence: Persistence,
+        is_head: bool,
+    ) {
         let Answer { status, headers, last_header, content_type, body, .. } = answer;
-        let mut all = SmallVec::<[(&str, &str); 4]>::new();
-        let extra = if let Some(last_header) = last_header {
-            all.extend(headers.iter().copied().chain([last_header]));
+        let mut all = SmallVec::<[(&str, &str); 8]>::new();
+        let extra = if last_header.is_some() || reader.is_some() {
+            all.extend(headers.iter().copied().chain(last_header));
+            // Caches must not show the answer to another page.
+            all.extend(reader.into_iter().flat_map(|page| [("Access-Control-Allow-Origin", page), ("Vary", "Origin")]));
             &all[..]
         } else {
             headers

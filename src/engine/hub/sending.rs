@@ -26,6 +26,7 @@ impl Hub {
     pub(crate) fn count_refusal(&mut self, refusal: &Refusal) {
         self.stats.refused += 1;
         self.stats.subscriptions_refused += u64::from(refusal.reason() == Reason::TooManySubscriptions.word());
+        self.stats.rate_limited += u64::from(refusal.reason() == Reason::RateLimited.word());
         self.stats.too_many_channels += u64::from(refusal.reason() == Reason::TooManyChannels.word());
         self.stats.forbidden += u64::from(refusal.reason() == Reason::Forbidden.word());
     }

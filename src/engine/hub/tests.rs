@@ -3,7 +3,7 @@
 /// The HTTP methods of an application that only serves WebSockets.
 macro_rules! only_websockets {
     () => {
-        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
             Route::Upgrade
         }
 
@@ -28,6 +28,7 @@ mod linger;
 mod options;
 mod order;
 mod pausing;
+mod rates;
 mod recent;
 mod repeat;
 mod slow;
@@ -46,7 +47,7 @@ use crate::{
     config::Config,
     engine::{
         application::{Answer, BodyRoute, Route},
-        arrival::Role,
+        arrival::{Arrival, Role},
         outbox::{Sink, Written},
         router::{Awaited, TURN_BYTES_MAX},
         session::{Ended, Endpoint, Session},
@@ -65,7 +66,7 @@ fn route(head: &RequestHead<'_, '_>) -> Route<'static> {
     match head.method {
         _ if head.names_websocket => Route::Upgrade,
         "GET" if head.path == "/long" => Route::Answer(Answer { body: &[b'x'; 80_000], ..Answer::text(200, "") }),
-        "POST" => Route::Body(BodyRoute { endpoint: BODY, bytes_max: 1000, too_big: "too big" }),
+        "POST" => Route::Body(BodyRoute { endpoint: BODY, bytes_max: 1000, too_big: "too big", is_limited: true }),
         _ => Route::Answer(Answer::text(200, "ok")),
     }
 }
@@ -74,7 +75,7 @@ fn route(head: &RequestHead<'_, '_>) -> Route<'static> {
 struct Plain;
 
 impl Application for Plain {
-    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, _: Role) -> Route<'_> {
+    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
         route(head)
     }
 

@@ -163,6 +163,16 @@ impl Hub {
     fn message(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
         self.router.work.add(2 * MESSAGE_UNITS);
         self.stats.received += 1;
+        if self.meter.is_on() {
+            self.message_metered(app, slot, is_text, payload);
+        } else {
+            self.message_admitted(app, slot, is_text, payload);
+        }
+    }
+
+    /// Handles a message that is within the rates of its connection.
+    #[inline]
+    pub(super) fn message_admitted(&mut self, app: &mut dyn Application, slot: Slot, is_text: bool, payload: &[u8]) {
         let repeats = self.router.repeats(self.sessions[slot].grant, payload);
         if repeats && payload.len() <= self.limits.publish_bytes() {
             self.router.publish_repeated(self.sessions.key(slot), is_text, payload);
@@ -175,6 +185,12 @@ impl Hub {
     /// Takes messages while they repeat the last one's head, see [`crate::engine::router::Router::take_repeated`].
     /// Returns the bytes used.
     fn take_repeated(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
+        if self.meter.is_on() { self.take_repeated_metered(slot, bytes) } else { self.take_run(slot, bytes) }
+    }
+
+    /// The same for a connection without rates.
+    #[inline]
+    pub(super) fn take_run(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
         let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant);
         let payload_bytes_max = self.limits.message_bytes_max.min(self.limits.publish_bytes());
         let taken = self.router.take_repeated(key, grant, payload_bytes_max, bytes);
@@ -193,6 +209,12 @@ impl Hub {
         self.router.work.add(MESSAGE_UNITS);
         let is_ascii = mask::unmask(payload, header.mask);
         let is_open = self.sessions.is_open(slot);
+        if self.meter.is_on() && is_open && matches!(header.opcode, OpCode::Control(_)) {
+            self.count_control(app, slot, payload.len());
+            if !self.sessions.is_open(slot) {
+                return Ok(()); // it was one too many
+            }
+        }
         match header.opcode {
             OpCode::Control(Control::Close) => self.closed_by_peer(app, slot, payload),
             OpCode::Control(Control::Ping) if is_open => {

@@ -58,6 +58,11 @@ impl Router {
         !last.bytes.is_empty() && last.grant == grant && payload.starts_with(&last.bytes)
     }
 
+    /// The bytes of the shortest frame that repeats the last head: its header, its mask, and the head.
+    pub(crate) fn repeated_bytes_min(&self) -> u64 {
+        (self.last_head.bytes.len() + frame::CLIENT_HEADER_BYTES_MIN) as u64
+    }
+
     /// Publishes a message that [repeats](Router::repeats) the last head. If its channel is the only one, and reaches one
     /// audience, the next messages go through [`Router::take_repeated`].
     pub(crate) fn publish_repeated(&mut self, key: ConnectionKey, is_text: bool, payload: &[u8]) {

@@ -20,6 +20,10 @@ const ACCEPT_TIME: Duration = Duration::from_millis(1);
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// The answer to a connection of an address that is at its limit.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 1\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
 impl<S: Sockets, L: Links> Turn<S, L> {
     /// Accepts new connections, within the turn's share.
     pub(super) fn accept_connections(&mut self) {
@@ -39,16 +43,25 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 break;
             }
         }
+        self.hub.stats.proxies_refused += self.sockets.take_refused();
     }
 
-    /// Opens an accepted connection, on a reserved place if it is over the limit.
-    fn admit(&mut self, Accepted { stream, peer, role, is_tls }: Accepted<S::Stream>) {
+    /// Opens an accepted connection, on a reserved place if it is over the limit. One whose address is at its limit takes
+    /// no place.
+    fn admit(&mut self, Accepted { stream, peer, role, is_tls, is_loopback }: Accepted<S::Stream>) {
+        let is_proxy = role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
+        let arrival = Arrival { peer, role, is_loopback, is_proxy, ..Arrival::default() };
+        let Ok(ticket) = self.hub.admit_address(&arrival) else {
+            // A client that waits for a handshake cannot read the answer.
+            return self.sockets.turn_away(stream, if is_tls { b"" } else { TOO_MANY });
+        };
         let is_reserved = !self.places.take(role);
         if is_reserved {
             self.make_room(role);
         }
-        let arrival = Arrival { peer, role, is_tls, is_reserved };
+        let arrival = Arrival { is_reserved, is_late: self.hub.is_closing(), ..arrival };
         let key = if is_reserved { self.hub.open_reserved(arrival) } else { self.hub.open(arrival) };
+        self.hub.hold(key.slot, ticket);
         self.ready.open(key.slot);
         self.places.seat(key.slot, role, is_reserved);
         if is_reserved {

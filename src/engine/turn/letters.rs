@@ -68,6 +68,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
                 Letter::Options(options, taken) => {
                     self.hub.set_limits(options.limits.clone());
+                    self.sockets.set_limits(&self.hub.limits);
                     self.places.set_connections_max(options.connections_max);
                     self.options.push((*options, taken));
                 }

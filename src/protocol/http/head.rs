@@ -89,7 +89,7 @@ impl<'b> RequestHead<'_, 'b> {
     }
 
     /// The values of this header, line by line; names compare without case.
-    pub(crate) fn header_values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+    pub(crate) fn header_values(&self, name: &str) -> impl DoubleEndedIterator<Item = &'b [u8]> {
         self.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
     }
 }

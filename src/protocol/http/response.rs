@@ -31,8 +31,8 @@ pub(crate) fn write_response(
 /// Appends a response without its body. With the length that the body would have, it is the answer to `HEAD`: its
 /// client would take a body for the next response (RFC 9110 §9.3.2).
 ///
-/// `extra` headers are written as given, so a caller must check any text from a peer before. `Content-Length` is always
-/// written, so this function cannot write a 1xx, 204 or 304 (RFC 9110 §8.6).
+/// `extra` headers are written as given, so a caller must check any text from a peer before. A 204 has neither a
+/// `Content-Type` nor a `Content-Length`, whatever is given; this function cannot write a 1xx or 304 (RFC 9110 §8.6).
 pub(crate) fn write_response_head(
     out: &mut Vec<u8>,
     status: u16,
@@ -41,7 +41,7 @@ pub(crate) fn write_response_head(
     content_bytes: usize,
     persistence: Persistence,
 ) {
-    debug_assert!((200..=599).contains(&status) && status != 204 && status != 304, "{status} has no Content-Length");
+    debug_assert!((200..=599).contains(&status) && status != 304, "{status} has no Content-Length");
     if status == 200 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"); // nearly all answers: one copy in place of five
     } else {
@@ -49,12 +49,16 @@ pub(crate) fn write_response_head(
         append_decimal(out, u64::from(status));
         append_line(out, " ", reason_phrase(status));
     }
-    append_line(out, "Content-Type: ", content_type);
     // A browser that guesses the type could treat a message, or a sentence with a stranger's words, as one of our
     // pages.
-    out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\nContent-Length: ");
-    append_decimal(out, content_bytes as u64);
-    out.extend_from_slice(b"\r\n");
+    if status == 204 {
+        out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\n");
+    } else {
+        append_line(out, "Content-Type: ", content_type);
+        out.extend_from_slice(b"X-Content-Type-Options: nosniff\r\nContent-Length: ");
+        append_decimal(out, content_bytes as u64);
+        out.extend_from_slice(b"\r\n");
+    }
     match persistence {
         Persistence::Close => out.extend_from_slice(b"Connection: close\r\n"),
         Persistence::Keep => {}
@@ -101,6 +105,7 @@ fn append_decimal(out: &mut Vec<u8>, mut number: u64) {
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -15,6 +15,10 @@ pub(crate) fn encode_refusal(payload: &mut Vec<u8>, refusal: &Refusal, ack: Opti
     payload.extend_from_slice(refusal.code().to_string().as_bytes());
     payload.extend_from_slice(b"\r\nreason:");
     payload.extend_from_slice(refusal.reason().as_bytes());
+    if let Some(seconds) = refusal.retry_after() {
+        payload.extend_from_slice(b"\r\nretry-after:");
+        payload.extend_from_slice(seconds.to_string().as_bytes());
+    }
     if let Some(token) = ack {
         payload.extend_from_slice(b"\r\nack:");
         payload.extend_from_slice(token);

@@ -189,7 +189,7 @@ fn without_an_address_the_server_listens_on_this_machine_only_and_says_how_to_op
             assert!(first.contains("--listen 0.0.0.0:8081 opens it to others"), "{first}");
             let listens: Vec<_> = ["tcp", "tcp6"].into_iter().flat_map(listening).collect();
             assert_eq!(listens, ["0100007F:1F91"], "on 127.0.0.1:8081 and nowhere else");
-            assert_eq!(Http::connect(8081).ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+            assert_eq!(Http::connect(8081).ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
         },
     );
     let daemon = Daemon::start(1, &[]);

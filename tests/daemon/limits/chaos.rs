@@ -62,10 +62,10 @@ fn hostile_request(rng: &mut StdRng) -> Vec<u8> {
     match rng.random_range(0..6) {
         0 => noise(rng),
         1 => publish.repeat(3),
-        2 => b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nLHTTP".to_vec(),
+        2 => b"POST /publish HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nLHTTP".to_vec(),
         3 => [handshake("/", "").as_bytes(), &hostile_frames(rng)].concat(),
-        4 => b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(),
-        _ => b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5),
+        4 => b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(),
+        _ => b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(5),
     }
 }
 

@@ -21,7 +21,7 @@ on_one_and_two_cores!(
     a_silent_client_of_a_full_server_gets_five_seconds,
 );
 
-const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 /// Places for connections over the limit, on each core.
 const RESERVED: usize = 32;
 
@@ -45,12 +45,12 @@ fn a_full_server_is_healthy_and_accepts_posts(cores: usize) {
         assert_eq!(ask(&daemon, publish_request(&message, "")).status, 200);
         inside[0].expect_text(&message);
     }
-    for refused in [&handshake("/", ""), &handshake("/publish", ""), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+    for refused in [&handshake("/", ""), &handshake("/publish", ""), "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
         let response = ask(&daemon, refused);
         assert_eq!(response.status, 503, "{refused:?}");
         assert!(response.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{response:?}");
     }
-    assert_eq!(ask(&daemon, "POST /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 405);
+    assert_eq!(ask(&daemon, "POST /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 405);
     daemon.assert_healthy();
 }
 
@@ -86,10 +86,10 @@ fn a_full_server_still_requires_its_key(cores: usize) {
 const CROWDS: [&str; 5] = [
     "",
     "GET /heal",
-    "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf",
-    "POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nLHTTP",
+    "POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf",
+    "POST /publish HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nLHTTP",
     // Refused clients that do not leave.
-    "GET /chat HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET /chat HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ];
 
 fn whatever_a_crowd_over_the_limit_does_the_server_stays_healthy(cores: usize) {

@@ -76,7 +76,7 @@ fn a_request_body_that_drips_gets_408(cores: usize) {
     let daemon = Daemon::start(cores, &["--handshake-timeout", "1s"]);
     for (head, piece) in [("Content-Length: 60000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")] {
         let mut http = Http::connect(daemon.port());
-        http.send(format!("POST /publish HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n"));
+        http.send(format!("POST /publish HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n"));
         let start = Instant::now();
         http.wire().set_timeout(Duration::from_millis(50));
         while http.wire().unread().is_empty() {

@@ -267,9 +267,9 @@ fn a_message_that_nats_cannot_carry_is_refused_whole() {
         client.expect_error(413, "message-too-big", None);
     }
     let body = chat(&["publish:room"], &"x".repeat(2048));
-    let request = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let request = format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(Http::connect(here.port()).ask(request).status, 413);
-    let request = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{fits}", fits.len());
+    let request = format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{fits}", fits.len());
     assert_eq!(Http::connect(here.port()).ask(request).status, 200);
     client.expect_text(&fits);
     other.expect_text(&fits);

@@ -177,7 +177,8 @@ fn auth_filter_adds_the_sender_and_protects_foreign_channels() {
 fn post(example: &Example, target: &str, headers: &str, message: &str) -> String {
     let mut stream = TcpStream::connect(example.address).expect("the example listens");
     stream.set_read_timeout(Some(helpers::PATIENCE)).expect("a timeout");
-    let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}", message.len());
+    let head =
+        format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}", message.len());
     stream.write_all(format!("{head}\r\n{headers}\r\n{message}").as_bytes()).expect("the example reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the example answers");

@@ -51,16 +51,18 @@ fn a_handshake_is_granted_however_its_headers_are_written(cores: usize) {
     let request = |headers: &str| format!("GET / HTTP/1.1\r\n{headers}\r\n");
     let key = format!("Sec-WebSocket-Key: {KEY}\r\n");
     for headers in [
-        format!("host:x\r\nupgrade:WebSocket\r\nCONNECTION:UPGRADE\r\nsec-websocket-version:13\r\n{key}"),
+        format!("host:localhost\r\nupgrade:WebSocket\r\nCONNECTION:UPGRADE\r\nsec-websocket-version:13\r\n{key}"),
         format!(
-            "Host: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}"
+            "Host: localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}"
         ),
         format!(
-            "Host: x\r\nConnection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}"
+            "Host: localhost\r\nConnection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{key}"
         ),
-        format!("Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c, websocket\r\nSec-WebSocket-Version: 13\r\n{key}"),
         format!(
-            "{key}Sec-WebSocket-Version:\t13 \r\nUpgrade: websocket \r\nConnection:Upgrade\r\nHost: x\r\nOrigin: null\r\nCookie: a=b\r\n"
+            "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c, websocket\r\nSec-WebSocket-Version: 13\r\n{key}"
+        ),
+        format!(
+            "{key}Sec-WebSocket-Version:\t13 \r\nUpgrade: websocket \r\nConnection:Upgrade\r\nHost: localhost\r\nOrigin: http://localhost\r\nCookie: a=b\r\n"
         ),
     ] {
         assert_granted(ask(&daemon, &request(&headers)));
@@ -157,7 +159,7 @@ fn a_handshake_is_the_same_wherever_it_is_cut(cores: usize) {
 fn a_connection_that_was_used_for_http_can_become_a_websocket(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut http = Http::connect(daemon.port());
-    assert_eq!(http.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    assert_eq!(http.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
     let message = chat(&["publish:nobody"], "");
     assert_eq!(http.ask(publish_request(message, "")).status, 200);
     let response = http.ask(handshake("/", ""));

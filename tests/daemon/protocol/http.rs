@@ -112,7 +112,7 @@ fn an_invalid_posted_message_gets_400_with_the_reason(cores: usize) {
 
 /// A chunked `POST /publish` with chunks of `size` bytes, extensions on the first ones and a trailer.
 fn chunked_request(message: &str, size: usize) -> Vec<u8> {
-    let mut request = b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n".to_vec();
+    let mut request = b"POST /publish HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n".to_vec();
     for (number, chunk) in message.as_bytes().chunks(size).enumerate() {
         // A server may limit the size of extensions and trailers (RFC 9112 §7.1.1).
         let extension = if number < 3 { ";name=\"a value\"" } else { "" };
@@ -156,7 +156,7 @@ fn a_client_that_expects_100_gets_it_before_its_body(cores: usize) {
     let first = poster.response();
     assert_published(&if first.status == 100 { poster.response() } else { first }, 1);
     // A body that will be refused is refused before it is sent.
-    let head = "POST /publish HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n";
+    let head = "POST /publish HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n";
     assert_eq!(poster.ask(head).status, 413);
 }
 
@@ -166,7 +166,7 @@ fn a_connection_is_kept_for_further_requests_until_it_is_closed(cores: usize) {
     let message = chat(&["publish:room"], "kept");
     for _ in 0..50 {
         assert_published(&poster.ask(publish_request(&message, "")), 1);
-        assert_eq!(poster.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+        assert_eq!(poster.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
         listener.expect_text(&message);
     }
     assert_published(&poster.ask(publish_request(&message, "Connection: close\r\n")), 1);
@@ -188,9 +188,9 @@ fn pipelined_requests_are_answered_in_order_wherever_they_are_cut(cores: usize) 
     let (first, second) = (chat(&["publish:room other"], "1"), chat(&["publish:room"], "second"));
     let bytes = [
         publish_request(&first, ""),
-        b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
         chunked_request(&second, 30),
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
     ]
     .concat();
     for cut in 0..bytes.len() {

@@ -21,7 +21,7 @@ on_one_and_two_cores!(
     bytes_that_are_not_http_get_400_or_end_the_connection,
 );
 
-const HEAD: &str = "POST /publish HTTP/1.1\r\nHost: x\r\n";
+const HEAD: &str = "POST /publish HTTP/1.1\r\nHost: localhost\r\n";
 
 fn hidden_request() -> Vec<u8> {
     publish_request(chat(&["publish:room"], "smuggled"), "")
@@ -72,10 +72,10 @@ fn a_body_over_the_limit_gets_413_before_it_is_sent(cores: usize) {
 fn a_head_over_the_limit_gets_431(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     for long in [
-        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(33_000)),
-        format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(33_000)),
-        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(33_000)),
-        format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(200)),
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(33_000)),
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(33_000)),
+        format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(33_000)),
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: y\r\n".repeat(200)),
     ] {
         let mut http = Http::connect(daemon.port());
         let status = http.ask(&long).status;
@@ -84,7 +84,7 @@ fn a_head_over_the_limit_gets_431(cores: usize) {
         http.expect_end();
     }
     // Many headers, yet within the limit.
-    let fits = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(32_000));
+    let fits = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(32_000));
     assert_eq!(Http::connect(daemon.port()).ask(fits).status, 200);
 }
 
@@ -93,7 +93,7 @@ fn the_limits_of_an_http_request_do_not_depend_on_those_of_a_message(cores: usiz
         let daemon = Daemon::start(cores, &["--max-headers", headers_max, "--max-head", head_max]);
         for (lines, status) in [(128, 200), (129, 431)] {
             let more: String = (1..lines).map(|number| format!("X-{number}: y\r\n")).collect();
-            let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{more}\r\n");
+            let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{more}\r\n");
             assert_eq!(Http::connect(daemon.port()).ask(request).status, status, "{lines} with {headers_max}");
         }
         // A browser with logins everywhere sends this.
@@ -102,7 +102,7 @@ fn the_limits_of_an_http_request_do_not_depend_on_those_of_a_message(cores: usiz
     }
     let daemon = Daemon::start(cores, &["--max-http-head", "1KiB"]);
     for (length, status) in [(900, 200), (1100, 431)] {
-        let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(length));
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(length));
         assert_eq!(Http::connect(daemon.port()).ask(request).status, status, "{length}");
     }
 }
@@ -110,7 +110,7 @@ fn the_limits_of_an_http_request_do_not_depend_on_those_of_a_message(cores: usiz
 fn a_head_that_drips_costs_as_much_as_one_that_comes_whole(cores: usize) {
     let daemon = Daemon::start(cores, &["--handshake-timeout", "60s", "--max-http-head", "1MiB"]);
     let line = format!("X: {}\r\n", "x".repeat(5_000));
-    let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", line.repeat(100));
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", line.repeat(100));
     let before = daemon.cpu_time();
     let mut http = Http::connect(daemon.port());
     // 5000 pieces. A parser that starts anew with each piece would read more than 1 GB.
@@ -177,14 +177,14 @@ fn malformed_heads_get_400_and_end_the_connection(cores: usize) {
     let requests: Vec<String> = [
         "GET /healthz HTTP/1.1\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nName : v\r\n\r\n",
-        "GET /healthz HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n",
-        "GET /healthz\r\nHost: x\r\n\r\n",
-        "GET  /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-        "G@T /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-        "GET healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nName : v\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n folded\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: \0\r\n\r\n",
+        "GET /healthz\r\nHost: localhost\r\n\r\n",
+        "GET  /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "G@T /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ]
     .map(str::to_owned)
     .into();

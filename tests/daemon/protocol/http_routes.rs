@@ -46,7 +46,7 @@ fn a_missing_key_gets_401_and_a_wrong_key_403(cores: usize) {
     // The key for HTTP does not apply to WebSocket clients.
     listener.say(&message);
     listener.expect_text(&message);
-    assert_eq!(Http::connect(daemon.port()).ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    assert_eq!(Http::connect(daemon.port()).ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
 }
 
 fn other_methods_get_405_with_the_allowed_ones(cores: usize) {
@@ -58,7 +58,7 @@ fn other_methods_get_405_with_the_allowed_ones(cores: usize) {
         ("POST", "/healthz", "GET"),
     ] {
         let mut http = Http::connect(daemon.port());
-        let response = http.ask(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
+        let response = http.ask(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
         assert_eq!(response.status, 405, "{method} {path}: {response:?}");
         let allow = response.header("allow").unwrap_or_default();
         assert!(allow.split(", ").any(|method| method == allowed), "{method} {path}: {response:?}");
@@ -68,14 +68,14 @@ fn other_methods_get_405_with_the_allowed_ones(cores: usize) {
 fn health_is_ok_while_serving(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut http = Http::connect(daemon.port());
-    let response = http.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    let response = http.ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((response.status, response.body_text().trim_end()), (200, "ok"));
 }
 
 fn the_root_names_the_protocol_of_the_port(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     let mut http = Http::connect(daemon.port());
-    let response = http.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let response = http.ask("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(response.status, 426, "{response:?}");
     assert_eq!(response.header("upgrade"), Some("websocket"), "RFC 9110 §15.5.22: {response:?}");
     let body = response.body_text();
@@ -86,7 +86,7 @@ fn an_unknown_path_gets_404(cores: usize) {
     let daemon = Daemon::start(cores, &[]);
     for path in ["/nowhere", "/publish/", "/publishx", "/Healthz", "//"] {
         let mut http = Http::connect(daemon.port());
-        assert_eq!(http.ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).status, 404, "{path}");
+        assert_eq!(http.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).status, 404, "{path}");
     }
 }
 
@@ -95,10 +95,10 @@ fn a_head_request_gets_no_body(cores: usize) {
     let mut http = Http::connect(daemon.port());
     for _ in 0..2 {
         // A body would be taken for the head of the next answer.
-        assert_eq!(http.ask("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
-        assert_eq!(http.ask("HEAD /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").status, 404);
+        assert_eq!(http.ask("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
+        assert_eq!(http.ask("HEAD /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 404);
     }
-    assert_eq!(http.ask("HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status, 426);
+    assert_eq!(http.ask("HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").status, 426);
     http.expect_end();
 }
 
@@ -113,7 +113,7 @@ fn a_request_target_may_have_a_query_or_be_a_url(cores: usize) {
 fn every_answer_forbids_browsers_to_guess_its_type(cores: usize) {
     let daemon = Daemon::start(cores, &["--publish-key", "s3cret"]);
     let publish = |key: &str, message: &str| publish_request(message, &format!("Authorization: Bearer {key}\r\n"));
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     for (request, status) in [
         (publish("s3cret", &chat(&["publish:room"], "")), 200),
         (publish("s3cret", "<script>"), 400),

@@ -1,7 +1,7 @@
 //! A context's data about its connection, the value that users keep with the connection, and answers from other
 //! threads.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{io::Write, net::TcpStream, sync::mpsc, thread, time::Duration};
 
 use lhttp::{Config, Context, Filter, Message, Processor, PublishError, Refusal, Replier};
 
@@ -50,6 +50,33 @@ fn the_handshake_and_the_peer_are_known_from_on_open_on() {
         let expected = format!(r#"{path} {query} {peer} Some("1") {seen}"#);
         assert_eq!(log.lines()[before..], [&*expected, &expected, &expected]);
     }
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_peer_is_the_client_that_it_names() {
+    let tell = || on_message(|context| context.send(format!("{:?}", context.peer_addr())));
+    let trusting = |header: &str| {
+        let mut config = Config::default();
+        config.set("trust-proxy", "127.0.0.1").expect("an option");
+        config.set("proxy-header", header).expect("an option");
+        start(move |builder| builder.config(config).processor("peer", tell()))
+    };
+    let ask = |mut client: Client| {
+        client.say("LHTTP/1.0 peer\r\n\r\n");
+        client.recv().into_text().expect("text").to_string()
+    };
+    let server = trusting("x-forwarded-for");
+    let address = server.local_addrs()[0];
+    let headers = [("x-forwarded-for", "6.6.6.6, 192.0.2.1"), ("forwarded", "for=6.6.6.6")];
+    assert_eq!(ask(Client::connect_to(address, "/", &headers)), "Some(192.0.2.1:0)");
+    let direct = Client::connect(address);
+    let own = direct.local_addr();
+    assert_eq!(ask(direct), format!("Some({own})"));
+    let server = trusting("proxy-protocol");
+    let address = server.local_addrs()[0];
+    let mut stream = TcpStream::connect(address).expect("it accepts");
+    stream.write_all(b"PROXY TCP6 2001:db8::1 ::1 4711 80\r\n").expect("it reads");
+    assert_eq!(ask(Client::upgrade(stream, address, "/", &headers)), "Some([2001:db8::1]:4711)");
 }
 
 #[test]

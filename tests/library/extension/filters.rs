@@ -211,7 +211,8 @@ fn post(server: &Handle, key: Option<&str>) -> String {
     let mut stream = TcpStream::connect(server.local_addrs()[0]).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let length = message.len();
-    let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n");
+    let head =
+        format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n");
     stream.write_all(format!("{head}{authorization}\r\n{message}").as_bytes()).expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");

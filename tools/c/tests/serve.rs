@@ -57,7 +57,8 @@ fn talk(program: Command) {
 fn posts(address: SocketAddr) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let message = "LHTTP/1.0 chat\r\npublish:room\r\n\r\n";
-    let head = format!("POST /publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}", message.len());
+    let head =
+        format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}", message.len());
     stream.write_all(format!("{head}\r\n\r\n{message}").as_bytes()).expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");

@@ -29,7 +29,7 @@ struct Recorder {
 }
 
 impl Application for Recorder {
-    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, _: arrival::Role) -> Route<'_> {
+    fn on_request(&mut self, _: &mut Hub, head: &RequestHead<'_, '_>, _: &arrival::Arrival) -> Route<'_> {
         route(head)
     }
 

@@ -295,13 +295,14 @@ impl Attack {
             },
             Self::Heads => {
                 let lines = "x-header: value\r\n".repeat(1500);
-                let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}").into_bytes();
+                let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{lines}").into_bytes();
                 Script { clients: 200, start: Box::new(move |_| head.clone()), step_bytes: 1, ..base }
             }
             Self::Posts => {
                 let body = "LHTTP/1.0 c\r\npublish:posts\r\n\r\nx";
                 let length = body.len();
-                let request = format!("POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+                let request =
+                    format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
                 Script { start: Box::new(|_| Vec::new()), block: request.into_bytes().repeat(500), ..base }
             }
             Self::Connects => Script { reconnects: true, ..base },
