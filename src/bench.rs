@@ -6,6 +6,9 @@
 
 #[cfg(feature = "tls")]
 pub mod tls;
+mod tokens;
+
+pub use self::tokens::Tokens;
 
 use std::{
     io::{self, IoSlice},

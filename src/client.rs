@@ -26,7 +26,7 @@
 //! # When the connection ends
 //!
 //! A client that connected once reconnects, with exponential back-off and full jitter, inside the calls that need the
-//! connection. An attempt may prolong [`Client::poll`] by [`connect_timeout`](Builder::connect_timeout). After the
+//! connection; after a random part of the time that a server names that restarts (PROTOCOL.md §6). An attempt may prolong [`Client::poll`] by [`connect_timeout`](Builder::connect_timeout). After the
 //! attempt the client first renews the subscriptions. [`State::Open`] is polled once the server has confirmed them;
 //! each subscription that the server refuses is an [`Event::SubscriptionLost`]. With several cores, messages may come
 //! before `Open`. Messages that were published while the client was away are missed: the server stores nothing for

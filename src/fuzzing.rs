@@ -16,6 +16,8 @@ mod names;
 mod nats;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "token")]
+mod tokens;
 #[cfg(feature = "upstream")]
 mod urls;
 
@@ -23,6 +25,8 @@ mod urls;
 pub use self::nats::nats;
 #[cfg(feature = "tls")]
 pub use self::tls::tls_records;
+#[cfg(feature = "token")]
+pub use self::tokens::tokens;
 #[cfg(feature = "upstream")]
 pub use self::urls::urls;
 pub use self::{
@@ -76,6 +80,8 @@ mod tests {
         nats, 300, 100;
         #[cfg(feature = "tls")]
         tls_records, 300, 100;
+        #[cfg(feature = "token")]
+        tokens, 1000, 60;
         #[cfg(feature = "upstream")]
         urls, 1000, 60;
         conversation, 150, 400;

@@ -17,6 +17,9 @@ mod claims;
 mod der;
 #[cfg(feature = "token")]
 mod fetch;
+#[cfg(all(feature = "token", any(test, feature = "fuzz", feature = "bench")))]
+#[allow(dead_code)] // fuzzing and benchmarks each use a part
+pub(crate) mod fixture;
 mod invalid;
 #[cfg(feature = "token")]
 mod jws;

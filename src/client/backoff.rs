@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// A connection that lasted this long was steady: the next wait is short again.
 const STEADY: Duration = Duration::from_secs(5);
 
+/// The longest time in which a server can ask its clients to come back.
+const TOLD_MAX: Duration = Duration::from_secs(600);
+
 /// The waits between attempts to connect.
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -13,17 +16,20 @@ pub(super) struct Backoff {
     delay_max: Duration,
     /// Attempts in a row without a steady connection.
     attempts: u32,
+    /// The server that has ended the connection asked the client to come back within this time.
+    told: Duration,
 }
 
 impl Backoff {
     pub(super) fn new(delay_min: Duration, delay_max: Duration) -> Self {
-        Self { delay_min, delay_max: delay_max.max(delay_min), attempts: 0 }
+        Self { delay_min, delay_max: delay_max.max(delay_min), attempts: 0, told: Duration::ZERO }
     }
 
-    /// The wait before the next attempt: a random time below a ceiling that doubles with every attempt. If the server
-    /// refused this client, and so would do it again, the wait is at least half of the ceiling.
+    /// The wait before the next attempt: a random time below a ceiling that doubles with every attempt, or below the time
+    /// that the server has told, if that is longer. If the server refused this client, and so would do it again, the wait
+    /// is at least half of the ceiling.
     pub(super) fn next_delay(&mut self, was_refused: bool) -> Duration {
-        let ceiling = self.ceiling();
+        let ceiling = self.ceiling().max(std::mem::take(&mut self.told));
         self.attempts = self.attempts.saturating_add(1);
         let share = rand::random::<f64>();
         ceiling.mul_f64(if was_refused { f64::midpoint(1.0, share) } else { share })
@@ -34,8 +40,10 @@ impl Backoff {
         self.attempts = 0;
     }
 
-    /// A connection that was opened at `opened` has ended.
-    pub(super) fn ended(&mut self, opened: Instant) {
+    /// A connection that was opened at `opened` has ended. `told` is the time in which the server asked the client to come
+    /// back (PROTOCOL.md §6).
+    pub(super) fn ended(&mut self, opened: Instant, told: Option<Duration>) {
+        self.told = told.unwrap_or_default().min(TOLD_MAX);
         if opened.elapsed() >= STEADY {
             self.attempts = 0;
         }
@@ -73,12 +81,31 @@ mod tests {
     }
 
     #[test]
+    fn a_client_comes_back_within_the_time_that_it_was_told_and_then_as_usual() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let delays = (0..200).map(|_| {
+            backoff.ended(Instant::now(), Some(MINUTE));
+            backoff.next_delay(false)
+        });
+        let delays: Vec<Duration> = delays.collect();
+        let early = delays.iter().filter(|&&delay| delay < MINUTE / 2).count();
+        assert!((30..170).contains(&early) && delays.iter().all(|&delay| delay <= MINUTE), "{early} of 200");
+        assert!(backoff.next_delay(false) <= Duration::from_secs(1), "it was told once");
+        // A server cannot keep a client away for ever, nor make it come again and again without a pause.
+        backoff.ended(Instant::now(), Some(Duration::MAX));
+        assert!(backoff.next_delay(false) <= TOLD_MAX);
+        backoff.ended(Instant::now(), Some(Duration::ZERO));
+        assert_eq!(backoff.ceiling().max(backoff.told), Duration::from_secs(1));
+    }
+
+    #[test]
     fn only_a_connection_that_lasted_makes_the_next_wait_short() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(9));
         let _: Vec<Duration> = (0..3).map(|_| backoff.next_delay(false)).collect();
-        backoff.ended(Instant::now());
+        backoff.ended(Instant::now(), None);
         assert_eq!(backoff.ceiling(), Duration::from_millis(800));
-        backoff.ended(Instant::now().checked_sub(STEADY).expect("the machine has been up for 5 seconds"));
+        backoff.ended(Instant::now().checked_sub(STEADY).expect("the machine has been up for 5 seconds"), None);
         assert_eq!(backoff.ceiling(), Duration::from_millis(100));
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct Connection {
     pong_timeout: Duration,
     /// The socket has not taken everything that was written.
     unsent: bool,
+    /// The time in which the server asks the client to come back, if its close frame says so.
+    told: Option<Duration>,
 }
 
 impl Connection {
@@ -112,6 +114,7 @@ impl Connection {
                         ping_interval: options.ping_interval,
                         pong_timeout: options.pong_timeout,
                         unsent: false,
+                        told: None,
                     });
                 }
                 // A signal came, or the client was woken: go on.
@@ -127,6 +130,11 @@ impl Connection {
     /// When the handshake was completed.
     pub(super) fn opened(&self) -> Instant {
         self.opened
+    }
+
+    /// The time in which the server has asked the client to come back, when it ended the connection.
+    pub(super) fn told(&self) -> Option<Duration> {
+        self.told
     }
 
     /// Waits for a message until the deadline. Answers pings, and pings the server when it is silent.
@@ -151,6 +159,7 @@ impl Connection {
                     // wait for.
                     self.socket().set_deadline(Instant::now());
                     let _ = self.socket.flush();
+                    self.told = frame.as_ref().and_then(told);
                     return Received::Ended(farewell(frame.as_ref()));
                 }
                 // Answer a ping at once, because this may be the last call for a while.
@@ -317,6 +326,12 @@ fn buffer_bytes_max(options: &ClientOptions) -> usize {
 }
 
 /// The content of a close frame, as a sentence without control characters.
+/// The time in a close frame of a server that restarts: 1001 and `restart:<ms>` (PROTOCOL.md §6).
+fn told(frame: &CloseFrame) -> Option<Duration> {
+    let millis = frame.reason.strip_prefix("restart:").filter(|_| frame.code == CloseCode::Away)?;
+    millis.parse().ok().map(Duration::from_millis)
+}
+
 fn farewell(frame: Option<&CloseFrame>) -> String {
     match frame {
         Some(frame) if frame.reason.is_empty() => format!("the server closed with {}", u16::from(frame.code)),

@@ -301,7 +301,7 @@ impl Client {
         if let Some(connection) = self.connection.take() {
             self.renewal = None;
             self.credentials.restart(None);
-            self.backoff.ended(connection.opened());
+            self.backoff.ended(connection.opened(), connection.told());
             self.wait_again(why.clone(), None);
         }
         ClientError::Lost(why)

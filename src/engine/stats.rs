@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::token::{Invalid, KeyNumbers, Tally};
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// What a server has done since its start: the sums of all cores.
@@ -177,4 +179,88 @@ counters! {
     upstream_timed_out,
     /// Answers and errors of upstream servers that were dropped, because the client's core did not take them.
     upstream_dropped,
+    /// Tokens whose signature was checked and that were valid.
+    tokens_verified,
+    /// Valid tokens that their core had verified before, so that no signature was checked.
+    tokens_from_cache,
+    /// Bytes that verified tokens take now, on all cores together.
+    token_cache_bytes,
+    /// Tokens refused because they are no JSON Web Tokens, are too long, or ask for an extension.
+    tokens_malformed,
+    /// Tokens refused because no key has their algorithm and their `kid`.
+    tokens_without_key,
+    /// Tokens refused because their signature is not that of the key.
+    tokens_forged,
+    /// Tokens refused because they had expired when they came.
+    tokens_expired,
+    /// Tokens refused because their `nbf` is yet to come.
+    tokens_not_yet,
+    /// Tokens refused because their `iss` is not `token-issuer`.
+    tokens_wrong_issuer,
+    /// Tokens refused because their `aud` does not name `token-audience`.
+    tokens_wrong_audience,
+    /// Tokens refused because of their `sub`.
+    tokens_bad_user,
+    /// Tokens refused because another claim is missing, or has a value that it may not have.
+    tokens_bad_claims,
+    /// Keys for tokens now.
+    token_keys,
+    /// Times that the keys of `token-jwks` were fetched.
+    token_key_fetches,
+    /// Those of them that failed; the last keys stayed in use.
+    token_key_failures,
+}
+
+#[allow(dead_code)] // until the application checks tokens
+impl Stats {
+    /// Takes over what the core's verifier has counted.
+    pub(crate) fn count_tokens(&mut self, tally: &Tally) {
+        self.tokens_verified = tally.verified;
+        self.tokens_from_cache = tally.from_cache;
+        self.token_cache_bytes = tally.cache_bytes;
+        for (invalid, count) in Invalid::ALL.into_iter().zip(tally.reasons) {
+            *self.counter(invalid) = count;
+        }
+    }
+
+    /// Takes over the numbers of the server's keys.
+    pub(crate) fn count_keys(&mut self, numbers: KeyNumbers) {
+        self.token_keys = numbers.keys;
+        self.token_key_fetches = numbers.fetches;
+        self.token_key_failures = numbers.failures;
+    }
+
+    fn counter(&mut self, invalid: Invalid) -> &mut u64 {
+        match invalid {
+            Invalid::Malformed => &mut self.tokens_malformed,
+            Invalid::Key => &mut self.tokens_without_key,
+            Invalid::Signature => &mut self.tokens_forged,
+            Invalid::Expired => &mut self.tokens_expired,
+            Invalid::NotYet => &mut self.tokens_not_yet,
+            Invalid::Issuer => &mut self.tokens_wrong_issuer,
+            Invalid::Audience => &mut self.tokens_wrong_audience,
+            Invalid::User => &mut self.tokens_bad_user,
+            Invalid::Claims => &mut self.tokens_bad_claims,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_against_a_token_has_its_counter() {
+        let mut tally = Tally { verified: 20, from_cache: 21, cache_bytes: 22, ..Tally::default() };
+        for (at, invalid) in Invalid::ALL.into_iter().enumerate() {
+            assert_eq!(invalid as usize, at, "the order of ALL");
+            tally.reasons[at] = at as u64 + 1;
+        }
+        let mut stats = Stats::default();
+        stats.count_tokens(&tally);
+        assert_eq!((stats.tokens_verified, stats.tokens_from_cache, stats.token_cache_bytes), (20, 21, 22));
+        for (at, invalid) in Invalid::ALL.into_iter().enumerate() {
+            assert_eq!(*stats.counter(invalid), at as u64 + 1, "{}", invalid.word());
+        }
+    }
 }

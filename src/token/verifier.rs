@@ -55,6 +55,13 @@ impl Verifier {
         &self.tally
     }
 
+    /// Forgets the tokens that were verified.
+    #[cfg(any(test, feature = "fuzz", feature = "bench"))]
+    #[allow(dead_code)] // for benchmarks
+    pub(super) fn forget(&mut self) {
+        self.cache.clear();
+    }
+
     /// Looks whether the keys have changed. It takes the lock only after a change.
     fn take_new_keys(&mut self) {
         let generation = self.shared.generation();

@@ -20,6 +20,8 @@ mod helpers {
     pub(crate) mod nats;
     pub(crate) mod process;
     mod random;
+    #[cfg(all(feature = "tls", feature = "upstream"))]
+    pub(crate) mod reverse_proxy;
     pub(crate) mod scratch;
     #[cfg(all(feature = "tls", feature = "upstream"))]
     #[allow(dead_code, reason = "tests/library uses its server, too")]
@@ -49,6 +51,8 @@ mod deploy {
     mod listening;
     mod log;
     mod notify;
+    #[cfg(all(feature = "tls", feature = "upstream"))]
+    mod proxies;
     mod reload;
 }
 

@@ -334,6 +334,9 @@ function throwLater(error) {
 /** Past this many attempts the wait has its maximum, whatever that is. */
 const DOUBLINGS_MAX = 40;
 
+/** The longest time, in milliseconds, in which a server can ask its clients to come back. */
+const TOLD_MAX = 600_000;
+
 /**
  * Exponential back-off with full jitter: the n-th wait is any time between 0 and `initial * 2^n`, at most `max`. So the
  * clients that lost a server at the same moment come back spread over the whole time.
@@ -348,6 +351,8 @@ class Backoff {
     this.random = random;
     /** The number of waits since the last reset. */
     this.attempts = 0;
+    /** The server asked its clients to come back within this time, in milliseconds. It counts for the next wait. */
+    this.told = 0;
   }
 
   /**
@@ -355,8 +360,10 @@ class Backoff {
    * @param {boolean} [wasRefused] The server will refuse again: the wait is at least half of its maximum.
    */
   next(wasRefused = false) {
-    const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
+    const usual = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
+    const ceiling = Math.max(usual, Math.min(this.told, TOLD_MAX));
     this.attempts += 1;
+    this.told = 0;
     const share = this.share();
     return Math.round(ceiling * (wasRefused ? (1 + share) / 2 : share));
   }
@@ -567,6 +574,10 @@ const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
 
 /** The reason of a 1008 that blames no message: the client was silent for the server's `idle-timeout`. */
 const IDLE = /\bidle\b/i;
+
+/** The close code and reason of a server that restarts: its clients come back within this many milliseconds. */
+const GOING_AWAY = 1001;
+const RESTART = /^restart:(\d{1,9})$/;
 
 /** How the package `ws` reports an answer that refuses the handshake. Browsers and Node's own WebSocket do not tell. */
 const REFUSED_HANDSHAKE = /\bserver response: (\d{3})\b/;
@@ -789,6 +800,7 @@ class Connection {
     const wasUp = this.#isUp;
     const wasRefused = isRefusal(loss);
     if (this.#isStable && !wasRefused) this.#backoff.reset();
+    this.#backoff.told = returnTime(loss);
     const socket = this.#release();
     if (socket) abandon(socket);
     const error = cause ?? new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
@@ -882,6 +894,14 @@ class Connection {
 function isRefusal({ code, reason, status }) {
   if (status === 401 || status === 403) return true;
   return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
+}
+
+/**
+ * The time in which the server asked its clients to come back, in milliseconds: 0 if it did not.
+ * @param {Loss} loss
+ */
+function returnTime({ code, reason }) {
+  return code === GOING_AWAY ? Number(RESTART.exec(reason ?? "")?.[1] ?? 0) : 0;
 }
 
 // Messages that exceed a server's limit: it closes the connection with 1009, and would do so again.

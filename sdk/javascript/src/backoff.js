@@ -3,6 +3,9 @@ import { throwLater } from "./emitter.js";
 /** Past this many attempts the wait has its maximum, whatever that is. */
 const DOUBLINGS_MAX = 40;
 
+/** The longest time, in milliseconds, in which a server can ask its clients to come back. */
+const TOLD_MAX = 600_000;
+
 /**
  * Exponential back-off with full jitter: the n-th wait is any time between 0 and `initial * 2^n`, at most `max`. So the
  * clients that lost a server at the same moment come back spread over the whole time.
@@ -17,6 +20,8 @@ export class Backoff {
     this.random = random;
     /** The number of waits since the last reset. */
     this.attempts = 0;
+    /** The server asked its clients to come back within this time, in milliseconds. It counts for the next wait. */
+    this.told = 0;
   }
 
   /**
@@ -24,8 +29,10 @@ export class Backoff {
    * @param {boolean} [wasRefused] The server will refuse again: the wait is at least half of its maximum.
    */
   next(wasRefused = false) {
-    const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
+    const usual = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
+    const ceiling = Math.max(usual, Math.min(this.told, TOLD_MAX));
     this.attempts += 1;
+    this.told = 0;
     const share = this.share();
     return Math.round(ceiling * (wasRefused ? (1 + share) / 2 : share));
   }

@@ -23,6 +23,10 @@ const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
 /** The reason of a 1008 that blames no message: the client was silent for the server's `idle-timeout`. */
 const IDLE = /\bidle\b/i;
 
+/** The close code and reason of a server that restarts: its clients come back within this many milliseconds. */
+const GOING_AWAY = 1001;
+const RESTART = /^restart:(\d{1,9})$/;
+
 /** How the package `ws` reports an answer that refuses the handshake. Browsers and Node's own WebSocket do not tell. */
 const REFUSED_HANDSHAKE = /\bserver response: (\d{3})\b/;
 
@@ -244,6 +248,7 @@ export class Connection {
     const wasUp = this.#isUp;
     const wasRefused = isRefusal(loss);
     if (this.#isStable && !wasRefused) this.#backoff.reset();
+    this.#backoff.told = returnTime(loss);
     const socket = this.#release();
     if (socket) abandon(socket);
     const error = cause ?? new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
@@ -337,4 +342,12 @@ export class Connection {
 function isRefusal({ code, reason, status }) {
   if (status === 401 || status === 403) return true;
   return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
+}
+
+/**
+ * The time in which the server asked its clients to come back, in milliseconds: 0 if it did not.
+ * @param {Loss} loss
+ */
+function returnTime({ code, reason }) {
+  return code === GOING_AWAY ? Number(RESTART.exec(reason ?? "")?.[1] ?? 0) : 0;
 }

@@ -70,6 +70,28 @@ test("after a failed connection the wait starts at once, whether a close event f
   assert.equal(errors[2][0], "the connection is lost: closed with 1006 (reset)");
 });
 
+test("after a restart the client comes back within the time that the server has told", async () => {
+  const { client, Socket } = start();
+  const waits = [];
+  client.on("state", ({ state, retryIn }) => state === "waiting" && waits.push(retryIn));
+  const lose = async (code, reason) => {
+    Socket.last.open();
+    await settled();
+    await pass(5_000);
+    Socket.last.break(code, reason);
+    await pass(waits[waits.length - 1]);
+  };
+  await lose(1001, "restart:20000");
+  // The next loss is not counted from that time.
+  await lose(1001, "server is stopping");
+  await lose(1001, "restart:100");
+  await lose(1001, "restart:");
+  await lose(1001, "restart:-1");
+  await lose(1000, "restart:20000");
+  await lose(1001, "restart:999999999");
+  assert.deepEqual(waits, [10_000, 250, 250, 250, 250, 250, 300_000]);
+});
+
 test("only a connection that held resets the waits", async () => {
   const { client, Socket } = start();
   const waits = [];

@@ -1,13 +1,17 @@
 //! The blocking client against servers that misbehave.
 
 use std::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use lhttp::client::{Client, ClientError, Event, State};
+use tungstenite::{
+    WebSocket,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
 use crate::helpers::{
     self, PATIENCE,
@@ -206,7 +210,30 @@ fn the_servers_close_reason_is_reported() {
     let mut client = Client::builder(url).reconnect(false).connect().unwrap();
     daemon.terminate();
     let Event::State(State::Closed { why }) = event(&mut client) else { panic!("it is still open") };
-    assert_eq!(why, "the server closed with 1001: server is stopping");
+    assert_eq!(why, "the server closed with 1001: restart:1000");
+}
+
+#[test]
+fn a_client_comes_back_within_the_time_that_a_restarting_server_has_told() {
+    const RESTARTS: usize = 8;
+    const TOLD: Duration = Duration::from_millis(200);
+    let close = |_, mut socket: WebSocket<TcpStream>| {
+        let frame = CloseFrame { code: CloseCode::Away, reason: "restart:200".into() };
+        socket.close(Some(frame)).expect("the client is there");
+        while socket.read().is_ok() {}
+    };
+    // It waits for at most 10 ms otherwise.
+    let (builder, server) = against(close, RESTARTS);
+    let mut client = builder.connect().unwrap();
+    let mut waits = Vec::new();
+    while waits.len() < RESTARTS {
+        if let Event::State(State::Waiting { retry_in, .. }) = event(&mut client) {
+            waits.push(retry_in);
+        }
+    }
+    server.join().unwrap();
+    assert!(waits.iter().all(|wait| *wait <= TOLD), "{waits:?}");
+    assert!(waits.iter().any(|wait| *wait > TOLD / 20), "{waits:?}");
 }
 
 #[test]

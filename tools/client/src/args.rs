@@ -5,8 +5,6 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use lhttp::config::parse_duration;
 
-use crate::token::Secret;
-
 const AFTER_HELP: &str = "\
 Without a command it is a chat: a line goes to the current room, /help lists the rest. Where standard input or output is \
 not a terminal it reads the same lines from standard input.
@@ -18,6 +16,9 @@ Exit codes:
   3    there was no connection, or it was lost before the answer
   4    timed out
   141  nobody reads the output";
+
+/// The longest `lhttp.info` of a token, in bytes.
+const INFO_BYTES_MAX: usize = 1024;
 
 /// Talks LHTTP: subscribes, publishes, and chats.
 #[derive(Debug, Parser)]
@@ -33,8 +34,8 @@ pub(crate) struct Args {
 
     /// The token (a JWT) that says who you are. Other users of this machine can see a command line; they cannot see the
     /// variable LHTTP_TOKEN, which is read without this option and --token-file
-    #[arg(long, value_name = "JWT", global = true, value_parser = secret, conflicts_with = "token_file")]
-    pub(crate) token: Option<Secret>,
+    #[arg(long, value_name = "JWT", global = true, conflicts_with = "token_file")]
+    pub(crate) token: Option<crate::identity::Secret>,
 
     /// Read the token from this file, again for each connection and before the token runs out
     #[arg(long, value_name = "FILE", global = true)]
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Sub(Sub),
     /// Publish a text, a file, or each line of standard input, and wait until the server has accepted it
     Pub(Pub),
+    /// Print a token for a user, signed with a key, without asking a server
+    Token(Token),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -111,8 +114,63 @@ pub(crate) struct Pub {
     pub(crate) timeout: Duration,
 }
 
-fn secret(text: &str) -> Result<Secret, String> {
-    Ok(Secret(text.to_owned()))
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+This is for tests and scripts: in production the program that knows your users makes their tokens. A token is a JSON Web \
+Token; examples/tokens in the sources of lhttp makes one in PHP, Python and Node with nothing but their standard libraries. \
+In short, with a secret S:
+
+  head      = base64url of {\"alg\":\"HS256\",\"typ\":\"JWT\"}
+  claims    = base64url of {\"sub\":USER,\"exp\":UNIX SECONDS,\"lhttp.subscribe\":[...],\"lhttp.publish\":[...]}
+  signature = base64url of HMAC-SHA-256(S, head \".\" claims)
+  token     = head \".\" claims \".\" signature
+
+base64url has - and _ for + and /, and no = at the end.
+
+A new secret: openssl rand -hex 32 > FILE; the server takes it with --token-key FILE.")]
+pub(crate) struct Token {
+    /// The key: a file with the secret that the server has, or with a private key in PEM (RSA, P-256, P-384, Ed25519)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+
+    /// The user: at most 128 bytes
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+
+    /// Channels and patterns that the user may subscribe to, for example 'room.*'; may be given several times
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) subscribe: Vec<String>,
+
+    /// Channels and patterns that the user may publish to; may be given several times
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) publish: Vec<String>,
+
+    /// How long the token is valid, in seconds or with a unit, for example 30d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
+    pub(crate) ttl: Duration,
+
+    /// Anything in JSON about the user, at most 1 KiB
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub(crate) info: Option<serde_json::Value>,
+
+    /// The `iss` that the server wants
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) issuer: Option<String>,
+
+    /// The `aud` that the server wants
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) audience: Option<String>,
+
+    /// The name of the key in the server's set of keys
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kid: Option<String>,
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    if text.len() > INFO_BYTES_MAX {
+        return Err(format!("it has {} bytes, and a server takes {INFO_BYTES_MAX}", text.len()));
+    }
+    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

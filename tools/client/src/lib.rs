@@ -3,6 +3,7 @@
 
 mod args;
 mod failure;
+mod identity;
 mod input;
 mod interactive;
 mod publish;
@@ -36,7 +37,7 @@ pub fn main() -> ExitCode {
     if let Some(file) = &args.ca {
         client = client.ca_file(file);
     }
-    match token::with_token(client, &args).and_then(|client| run(&args, client)) {
+    match identity::with_token(client, &args).and_then(|client| run(&args, client)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.sentence().is_empty() {
@@ -51,6 +52,7 @@ fn run(args: &Args, client: Builder) -> Result<(), Failure> {
     match &args.command {
         Some(Command::Sub(sub)) => subscribe::run(sub, client),
         Some(Command::Pub(publish)) => publish::run(publish, client),
+        Some(Command::Token(token)) => token::run(token),
         None => interactive::run(&args.url, client),
     }
 }

@@ -1,82 +1,123 @@
-//! Where the program takes its token from, and that it prints none.
+//! `token`, checked by another library.
 
 mod common;
 
-use std::{net::TcpListener, thread};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{Folder, expect_code, program, run};
-use lhttp::Message;
-use tungstenite::{
-    handshake::server::{ErrorResponse, Request, Response},
-    http::StatusCode,
-};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde_json::{Value, json};
 
-/// A server that answers each handshake with 401 if it has another `authorization` than this, and else reads on.
-fn doorkeeper(expected: &'static str, connections: usize) -> (String, thread::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("ws://{}", listener.local_addr().unwrap());
-    let server = thread::spawn(move || {
-        for _ in 0..connections {
-            let (stream, _) = listener.accept().expect("the client connects");
-            #[allow(clippy::result_large_err, reason = "tungstenite decides this type")]
-            let check = |request: &Request, response: Response| {
-                let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-                if given == Some(expected) {
-                    return Ok(response);
-                }
-                let mut refusal = ErrorResponse::new(Some("who are you?".to_owned()));
-                *refusal.status_mut() = StatusCode::UNAUTHORIZED;
-                Err(refusal)
-            };
-            let Ok(mut socket) = tungstenite::accept_hdr(stream, check) else { continue };
-            while let Ok(message) = socket.read() {
-                let Ok(message) = Message::parse(&message.into_data()) else { continue };
-                let token = message.header_value("ack").expect("the program wants to know");
-                socket.send(tungstenite::Message::text(format!("LHTTP/1.0 ack\r\nack:{token}\r\n\r\n"))).unwrap();
-            }
-        }
-    });
-    (url, server)
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// The private and the public key of each kind, in PEM.
+macro_rules! pair {
+    ($name:literal) => {
+        (
+            include_bytes!(concat!("../../../src/token/tests/keys/", $name, ".key.pem")).as_slice(),
+            include_bytes!(concat!("../../../src/token/tests/keys/", $name, ".pem")).as_slice(),
+        )
+    };
+}
+
+fn output(key: &str, args: &[&str]) -> std::process::Output {
+    let mut command = program();
+    command.args(["token", "--key", key, "--user", "mike"]).args(args);
+    run(command, b"")
+}
+
+#[track_caller]
+fn token(key: &str, args: &[&str]) -> String {
+    let (out, err) = expect_code(&output(key, args), 0);
+    assert_eq!((err.as_str(), out.lines().count()), ("", 1));
+    out.trim_end().to_owned()
+}
+
+#[track_caller]
+fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Value {
+    let mut validation = Validation::new(algorithm);
+    validation.validate_aud = false;
+    decode::<Value>(token, key, &validation).expect("the token is valid").claims
 }
 
 #[test]
-fn a_token_comes_from_a_file_the_environment_or_the_command_line() {
-    const TOKEN: &str = "e30.e30.c2lnbmVk";
+fn it_has_the_claims_that_the_options_name_and_no_others() {
     let folder = Folder::new();
-    let file = folder.file("token", format!("{TOKEN}\n").as_bytes());
-    let (url, server) = doorkeeper("Bearer e30.e30.c2lnbmVk", 6);
-    let publish = |variable: &str, args: &[&str]| {
-        let mut command = program();
-        command.args([&url, "pub", "room", "hi"]).args(args).env("LHTTP_TOKEN", variable);
-        run(command, b"")
-    };
-    for (variable, args) in [
-        (TOKEN, &[][..]),
-        ("", &["--token", TOKEN]),
-        ("", &["--token-file", &file]),
-        // What stands in the command line is meant.
-        ("e30.e30.b3RoZXI", &["--token", TOKEN]),
+    let key = DecodingKey::from_secret(SECRET).unwrap();
+    for content in [SECRET.to_vec(), [SECRET, b"\n"].concat(), [SECRET, b"\r\n"].concat()] {
+        let file = folder.file("secret", &content);
+        let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let few = claims(&token(&file, &[]), &key, Algorithm::HS256);
+        let (issued, expires) = (few["iat"].as_u64().unwrap(), few["exp"].as_u64().unwrap());
+        assert!(Duration::from_secs(issued + 1) > before && expires == issued + 3600, "{few}");
+        assert_eq!(few, json!({"sub": "mike", "iat": issued, "exp": expires}));
+    }
+    let args = [
+        "--subscribe",
+        "room.* news",
+        "--subscribe",
+        "a",
+        "--publish",
+        "b",
+        "--ttl",
+        "90s",
+        "--info",
+        r#"{"a": [1]}"#,
+        "--issuer",
+        "i",
+        "--audience",
+        "chat",
+        "--kid",
+        "k",
+    ];
+    let made = token(&folder.file("secret", SECRET), &args);
+    let many = claims(&made, &key, Algorithm::HS256);
+    let (issued, expires) = (many["iat"].as_u64().unwrap(), many["exp"].as_u64().unwrap());
+    assert_eq!(expires, issued + 90);
+    assert_eq!(
+        many,
+        json!({
+            "sub": "mike", "iat": issued, "exp": expires, "iss": "i", "aud": "chat", "lhttp.info": {"a": [1]},
+            "lhttp.subscribe": ["room.*", "news", "a"], "lhttp.publish": ["b"],
+        })
+    );
+    assert_eq!(decode_header(&made).unwrap().kid.as_deref(), Some("k"));
+}
+
+#[test]
+fn a_private_key_signs_with_the_algorithm_that_a_server_takes() {
+    let folder = Folder::new();
+    let rsa = pair!("rsa");
+    let keys = [
+        (rsa, Algorithm::RS256, DecodingKey::from_rsa_pem(rsa.1).unwrap()),
+        (pair!("p256"), Algorithm::ES256, DecodingKey::from_ec_pem(pair!("p256").1).unwrap()),
+        (pair!("p384"), Algorithm::ES384, DecodingKey::from_ec_pem(pair!("p384").1).unwrap()),
+        (pair!("ed25519"), Algorithm::EdDSA, DecodingKey::from_ed_pem(pair!("ed25519").1).unwrap()),
+    ];
+    for ((private, public), algorithm, key) in keys {
+        let made = token(&folder.file("private.pem", private), &[]);
+        assert_eq!(claims(&made, &key, algorithm)["sub"], "mike");
+        let (_, err) = expect_code(&output(&folder.file("public.pem", public), &[]), 2);
+        assert!(err.contains("public.pem has no private key"), "{err}");
+    }
+}
+
+#[test]
+fn what_no_server_takes_is_not_made() {
+    let folder = Folder::new();
+    let secret = folder.file("secret", SECRET);
+    let long = format!("\"{}\"", "x".repeat(1023));
+    let channels = "x".repeat(3000);
+    for (key, args, said) in [
+        ("/no/such/file", &[][..], "cannot be read"),
+        (&folder.file("short", &SECRET[1..]), &[], "31 bytes"),
+        (&folder.file("jwk", b"{\"kty\":\"oct\"}"), &[], "is JSON"),
+        (&secret, &["--info", "{"], "not JSON"),
+        (&secret, &["--info", &long], "1025 bytes"),
+        (&secret, &["--ttl", "soon"], "soon"),
+        (&secret, &["--subscribe", &channels], "a server takes 4096"),
     ] {
-        expect_code(&publish(variable, args), 0);
+        let (out, err) = expect_code(&output(key, args), 2);
+        assert!(out.is_empty() && err.contains(said) && !err.contains("0123456789"), "{said}: {err}");
     }
-    for variable in ["", "e30.e30.b3RoZXI"] {
-        let (_, err) = expect_code(&publish(variable, &[]), 1);
-        assert_eq!(err, "lhttp: the server refused it: 401 unauthorized: who are you?\n");
-    }
-    server.join().unwrap();
-    let empty = folder.file("empty", b" \n");
-    for (variable, args, sentence) in [
-        ("a secret", &[][..], "the token is not a JWT"),
-        ("", &["--token", "a secret"], "the token is not a JWT"),
-        ("", &["--token-file", "/does/not/exist"], "/does/not/exist"),
-        ("", &["--token-file", &empty], "there is no token in it"),
-        ("", &["--token", "a secret", "--token-file", &empty], "cannot be used with"),
-    ] {
-        let (_, err) = expect_code(&publish(variable, args), 2);
-        assert!(err.contains(sentence) && !err.contains("a secret"), "{sentence}: {err}");
-    }
-    let mut command = program();
-    command.arg("--help").env("LHTTP_TOKEN", "a secret");
-    let (help, _) = expect_code(&run(command, b""), 0);
-    assert!(help.contains("LHTTP_TOKEN") && !help.contains("a secret"), "{help}");
 }

@@ -86,5 +86,9 @@ class TheDebianPackage(unittest.TestCase):
         # systemd-analyze looks for the unit's programs on this machine.
         unit.write_text(self.unit().read_text().replace("/usr/bin/lhttpd", f"{self.root}/usr/bin/lhttpd"))
         self.assertNotIn("lhttpd.service", run("systemd-analyze", "verify", "--man=no", unit))
+        # The socket unit is for those who copy it, and fits the service.
+        socket = self.root / "lhttpd.socket"
+        shutil.copy(self.root / "usr/share/doc/lhttpd/lhttpd.socket", socket)
+        self.assertNotIn("lhttpd.s", run("systemd-analyze", "verify", "--man=no", socket, unit))
         threshold = str(int(EXPOSURE_MAX * 10))
         run("systemd-analyze", "security", "--offline=yes", f"--threshold={threshold}", unit)
