@@ -5,7 +5,7 @@ use divan::{
     Bencher, black_box,
     counter::{BytesCount, ItemsCount},
 };
-use lhttp::bench::tls::{SUITE_NAMES, TlsRecords};
+use lhttp::bench::tls::{Ends, SUITE_NAMES};
 
 /// The suite and the bytes of plaintext.
 const RECORDS: [(&str, usize); 9] = [
@@ -28,9 +28,9 @@ fn main() {
 }
 
 /// A connection, a plaintext, and the bytes of its record.
-fn fixture((suite, len): (&str, usize)) -> (TlsRecords, Vec<u8>, usize) {
+fn fixture((suite, len): (&str, usize)) -> (Ends, Vec<u8>, usize) {
     let suite = SUITE_NAMES.iter().position(|name| *name == suite).expect("a suite");
-    let mut records = TlsRecords::new(suite);
+    let mut records = Ends::new(suite);
     let plaintext = vec![b'x'; len];
     let sealed = records.seal(&plaintext);
     assert!((len + 5 + 16..len + 5 + 25).contains(&sealed));

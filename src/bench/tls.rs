@@ -3,8 +3,8 @@
 use std::io::IoSlice;
 
 use crate::tls::{
-    mirror::{self, Kept, SUITES},
-    record::Records,
+    Records,
+    mirror::{self, SUITES, Sealer},
 };
 
 /// The names of all suites; a suite is its place in here.
@@ -18,22 +18,22 @@ pub const SUITE_NAMES: [&str; 6] = [
 ];
 
 /// Both ends of a connection.
-pub struct TlsRecords {
+pub struct Ends {
     client: Records,
     server: Records,
     /// The server's key with a schedule that is kept. lhttpd makes it for each write.
-    kept: Kept,
+    kept: Sealer,
     /// Ciphertext that the server has sealed, and that the client reads.
     sealed: Vec<u8>,
     buffer: Vec<u8>,
 }
 
-impl TlsRecords {
+impl Ends {
     /// A connection with this suite.
     pub fn new(suite: usize) -> Self {
         let suite = SUITES[suite];
         let (client, server) = mirror::pair(suite);
-        Self { client, server, kept: Kept::new(suite), sealed: Vec::new(), buffer: Vec::new() }
+        Self { client, server, kept: Sealer::new(suite), sealed: Vec::new(), buffer: Vec::new() }
     }
 
     /// Seals records of this plaintext and sends them, and returns their bytes.
@@ -55,7 +55,7 @@ impl TlsRecords {
         self.buffer.len()
     }
 
-    /// Opens a copy of what the first [`TlsRecords::seal`] has sealed, and returns the bytes of its plaintext.
+    /// Opens a copy of what the first [`Ends::seal`] has sealed, and returns the bytes of its plaintext.
     ///
     /// # Panics
     /// If something else was sealed since, or nothing.

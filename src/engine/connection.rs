@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use crate::engine::{
     hub::CLOSE_TIMEOUT,
-    outbox::{Sink, Written},
+    outbox::{Sink, TlsCounts, Written},
     session::Ended,
     slot::Slot,
     turn::{Got, Shaken},
@@ -137,6 +137,10 @@ impl Sink for Connections {
 
     fn kept_by(&self, slot: Slot) -> usize {
         self.layers.kept_by(slot)
+    }
+
+    fn tls_counts(&self) -> TlsCounts {
+        self.layers.counts()
     }
 }
 

@@ -46,6 +46,20 @@ pub(crate) trait Sink {
     fn kept_by(&self, _slot: Slot) -> usize {
         0
     }
+
+    /// What the sockets count of TLS.
+    fn tls_counts(&self) -> TlsCounts {
+        TlsCounts::default()
+    }
+}
+
+/// Totals of a core's established TLS connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsCounts {
+    /// Connections ended by a fault.
+    pub(crate) faults: u64,
+    /// Key updates of peers.
+    pub(crate) key_updates: u64,
 }
 
 /// The result of a write. A socket that encrypts may take all bytes and still be blocked, so the fields are

@@ -63,6 +63,11 @@ counters! {
     tls_failed,
     /// TLS handshakes ended because too many had begun, and this one was slow.
     tls_gave_way,
+    /// Established TLS connections ended by a fault: a record was changed on its way, must not come or is too long, the
+    /// peer sent an alert, or it used up what the server allows it of empty records or key updates.
+    tls_faults,
+    /// Key updates of TLS clients. Each costs the server as much as five records.
+    tls_key_updates,
     /// Times that `accept` ran out of file descriptors.
     out_of_fds,
     /// Subscriptions held now.

@@ -18,11 +18,13 @@ use rustls::{
 };
 
 use super::dice::{Dice, pieces};
-use crate::tls::{
-    failure::Cause,
-    handshake::Handshake,
-    mirror::{self, Forger, SUITES, Suite},
-    record::{RECORD_BYTES_MAX, Records},
+use crate::{
+    config::TlsRecords,
+    tls::{
+        Cause, Handshake, RECORD_BYTES_MAX, Records,
+        forger::Forger,
+        mirror::{self, SUITES, Suite},
+    },
 };
 
 const DATA: u8 = 23;
@@ -199,7 +201,7 @@ fn shake_hands(dice: &mut Dice<'_>) {
         let mut records = 0;
         while pieces(&record, lengths).try_for_each(|piece| handshake.receive(piece)).is_ok() && records < 300 {
             records += 1;
-            assert!(handshake.memory() < HANDSHAKE_BYTES_MAX);
+            assert!(handshake.buffered() < HANDSHAKE_BYTES_MAX);
         }
         return;
     }
@@ -220,13 +222,13 @@ fn shake_hands(dice: &mut Dice<'_>) {
             assert!(is_changed, "an honest client is refused");
             return;
         }
-        assert!(handshake.memory() < HANDSHAKE_BYTES_MAX);
+        assert!(handshake.buffered() < HANDSHAKE_BYTES_MAX);
         let mut output = handshake.output();
         while !output.is_empty() && client.read_tls(&mut output).is_ok() && client.process_new_packets().is_ok() {}
         handshake.sent(handshake.output().len());
     }
     if handshake.is_done() {
-        let (mut records, mut rest) = handshake.finish().expect("it is done");
+        let (mut records, mut rest) = handshake.finish(TlsRecords::Own).expect("it is done");
         let _ = records.open(&mut rest);
     }
 }

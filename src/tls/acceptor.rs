@@ -17,7 +17,10 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{config::Config, error::StartError};
+use crate::{
+    config::{Config, TlsRecords},
+    error::StartError,
+};
 
 use super::{
     certificates::{Certificates, Term},
@@ -48,6 +51,8 @@ struct Shared {
     not_after: AtomicU64,
     reloads_failed: AtomicU64,
     files: Mutex<State>,
+    /// Who keeps the records of a connection. This does not change while the server runs.
+    records: TlsRecords,
 }
 
 struct State {
@@ -78,25 +83,31 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<Acceptor>, StartError> 
     let Some(files) = Files::of(config) else { return Ok(None) };
     let contents = files.read().map_err(StartError::Config)?;
     let used = load(files, contents, None).map_err(StartError::Config)?;
-    let acceptor = Acceptor::new(used);
+    let acceptor = Acceptor::new(used, config.tls_records);
     lock(&acceptor.0.files).warn_of_ends(now());
     Ok(Some(acceptor))
 }
 
 impl Acceptor {
-    fn new(used: Loaded) -> Self {
+    fn new(used: Loaded, records: TlsRecords) -> Self {
         let state = State { checked: None, refused: None, warned: 0, used };
         Self(Arc::new(Shared {
             config: Mutex::new(Arc::clone(&state.used.config)),
             not_after: AtomicU64::new(not_after(&state.used.terms)),
             reloads_failed: AtomicU64::new(0),
             files: Mutex::new(state),
+            records,
         }))
     }
 
     /// The newest configuration. A connection takes it once, when its handshake begins.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&lock(&self.0.config))
+    }
+
+    /// Who keeps the records of a connection after its handshake.
+    pub(crate) fn records(&self) -> TlsRecords {
+        self.0.records
     }
 
     /// The whole days until the first certificate expires, 0 if one has expired.

@@ -58,6 +58,7 @@ impl Suite {
     }
 
     /// Bytes of one direction's traffic secret. TLS 1.2 has none.
+    #[cfg(any(test, feature = "bench", feature = "fuzz"))]
     pub(super) fn secret_len(self) -> usize {
         match (self.version, self.cipher) {
             (Version::Tls12, _) => 0,

@@ -17,12 +17,18 @@ impl Failure {
         Self { cause, detail: None, alert }
     }
 
+    /// A record that rustls refuses.
+    pub(super) fn of_rustls(detail: impl fmt::Display, alert: Vec<u8>) -> Self {
+        Self { cause: Cause::Refused, detail: Some(detail.to_string().into()), alert }
+    }
+
     /// A handshake that failed. Its alert is in the handshake's own output.
     pub(super) fn of_handshake(detail: impl fmt::Display) -> Self {
         Self { cause: Cause::Handshake, detail: Some(detail.to_string().into()), alert: Vec::new() }
     }
 
-    /// What happened, for a counter.
+    /// What happened.
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn cause(&self) -> Cause {
         self.cause
     }
@@ -50,6 +56,8 @@ impl std::error::Error for Failure {}
 pub(crate) enum Cause {
     /// The handshake failed, or was too long.
     Handshake,
+    /// rustls, when it keeps the records, refuses one.
+    Refused,
     /// A record was changed on its way, or was sealed with another key.
     BadTag,
     /// A record is longer than the protocol allows.
@@ -73,10 +81,11 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// One word for a counter or a log.
-    pub(crate) fn word(self) -> &'static str {
+    /// One word for the log.
+    fn word(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
+            Self::Refused => "records",
             Self::BadTag => "bad-tag",
             Self::TooLong => "record-too-long",
             Self::Unexpected => "unexpected-record",

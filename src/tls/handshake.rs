@@ -13,17 +13,16 @@ use zeroize::Zeroizing;
 
 use super::{
     aead::{Cipher, HEADER_BYTES, Suite, Version},
-    failure::{Cause, Failure},
+    failure::Failure,
     keys::Start,
     record::Records,
+    whole::{RecordLayer, Whole},
 };
+use crate::config::TlsRecords;
 
 /// The most bytes that a peer may send before its handshake is finished. rustls takes handshake messages of up to 64 KiB,
 /// enough for a long chain of a client's certificates; one more read of a core's buffer may hold data behind them.
 const RECEIVED_BYTES_MAX: usize = 128 * 1024;
-
-/// What rustls keeps for a handshake, beside buffered input: measured.
-const CONNECTION_BYTES: usize = 4 * 1024;
 
 /// A connection that is being set up.
 pub(crate) struct Handshake {
@@ -150,33 +149,45 @@ impl Handshake {
         !self.wants_input() && self.output.is_empty()
     }
 
-    /// The record layer of the connection, and bytes that came behind the handshake, as they came.
+    /// The record layer of the connection, which `records` chooses, and bytes that came behind the handshake, as they came.
     ///
     /// # Errors
     /// If it is not done, or its configuration does not allow that secrets are extracted.
-    pub(crate) fn finish(mut self) -> Result<(Records, Vec<u8>), Failure> {
+    pub(crate) fn finish(mut self, records: TlsRecords) -> Result<(RecordLayer, Vec<u8>), Failure> {
         let rest = mem::take(&mut self.rest);
-        let connection = self.connection.ok_or_else(|| Failure::of_handshake("it could not begin"))?;
-        let version = match connection.protocol_version() {
-            Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
-            Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
-            _ => return Err(Failure::of_handshake("it is not done")),
+        let Some(connection) = self.connection.filter(|connection| !connection.is_handshaking()) else {
+            return Err(Failure::of_handshake("it is not done"));
         };
-        let ExtractedSecrets { rx, tx } = connection.dangerous_extract_secrets().map_err(Failure::of_handshake)?;
-        let traffic = self.secrets.traffic.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read, write) = (start(&rx, &traffic[0]), start(&tx, &traffic[1]));
-        let (Some((cipher, read)), Some((same, write))) = (read, write) else {
-            return Err(Failure::of_handshake("a cipher that is not known"));
+        let layer = match records {
+            TlsRecords::Own => RecordLayer::Own(take_over(connection, &self.secrets)?),
+            TlsRecords::Rustls => RecordLayer::Rustls(Box::new(Whole::new(connection))),
         };
-        debug_assert_eq!(cipher, same);
-        let records = Records::new(Suite { version, cipher }, read, write);
-        records.map(|records| (records, rest)).ok_or_else(|| Failure::new(Cause::Handshake, Vec::new()))
+        Ok((layer, rest))
     }
 
-    /// Bytes of memory that it takes, about.
-    pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + CONNECTION_BYTES + self.received + self.output.capacity() + self.rest.capacity()
+    /// The bytes that it holds of the peer's and for the peer, at most.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn buffered(&self) -> usize {
+        self.received + self.output.capacity() + self.rest.capacity()
     }
+}
+
+/// Our record layer, with the keys of this connection.
+fn take_over(connection: ServerConnection, secrets: &Secrets) -> Result<Records, Failure> {
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
+        Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+        _ => return Err(Failure::of_handshake("a version that is not known")),
+    };
+    let ExtractedSecrets { rx, tx } = connection.dangerous_extract_secrets().map_err(Failure::of_handshake)?;
+    let traffic = secrets.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+    let (read, write) = (start(&rx, &traffic[0]), start(&tx, &traffic[1]));
+    let (Some((cipher, read)), Some((same, write))) = (read, write) else {
+        return Err(Failure::of_handshake("a cipher that is not known"));
+    };
+    debug_assert_eq!(cipher, same);
+    let records = Records::new(Suite { version, cipher }, read, write);
+    records.ok_or_else(|| Failure::of_handshake("keys of another length"))
 }
 
 /// What the record layer takes over in one direction.

@@ -1,5 +1,7 @@
 //! What a connection keeps of its keys: raw bytes, in one allocation of the suite's size, zeroed when it is dropped.
 
+use std::ops::{Deref, DerefMut};
+
 use zeroize::Zeroize;
 
 use super::aead::{Cipher, Schedule, Suite, Version};
@@ -33,32 +35,77 @@ pub(super) struct Keys<T, M: ?Sized + Zeroize = [u8]> {
     material: M,
 }
 
-impl<T> Keys<T> {
+/// The allocation of a connection's keys, of the size that its suite needs. A pointer and the number of this variant are
+/// smaller than a pointer to a slice, together with the variants of the types that hold it.
+pub(super) enum Kept<T> {
+    Tls12Short(Box<Keys<T, [u8; 32]>>),
+    Tls12Long(Box<Keys<T, [u8; 64]>>),
+    Tls13Aes128(Box<Keys<T, [u8; 96]>>),
+    Tls13ChaCha(Box<Keys<T, [u8; 128]>>),
+    Tls13Aes256(Box<Keys<T, [u8; 160]>>),
+}
+
+impl<T> Kept<T> {
     /// `None` if a key or secret has not the suite's length.
-    pub(super) fn new(suite: Suite, read: Start<'_>, write: Start<'_>, rest: T) -> Option<Box<Self>> {
-        let mut keys: Box<Self> = match (suite.version, suite.cipher) {
-            (Version::Tls12, Cipher::Aes128Gcm) => Self::zeroed::<32>(suite, rest),
-            (Version::Tls12, _) => Self::zeroed::<64>(suite, rest),
-            (Version::Tls13, Cipher::Aes128Gcm) => Self::zeroed::<96>(suite, rest),
-            (Version::Tls13, Cipher::ChaCha20Poly1305) => Self::zeroed::<128>(suite, rest),
-            (Version::Tls13, Cipher::Aes256Gcm) => Self::zeroed::<160>(suite, rest),
+    pub(super) fn new(suite: Suite, read: Start<'_>, write: Start<'_>, rest: T) -> Option<Self> {
+        // The allocation comes first, so that no key passes over the stack.
+        let mut kept = match (suite.version, suite.cipher) {
+            (Version::Tls12, Cipher::Aes128Gcm) => Self::Tls12Short(Keys::zeroed(suite, rest)),
+            (Version::Tls12, _) => Self::Tls12Long(Keys::zeroed(suite, rest)),
+            (Version::Tls13, Cipher::Aes128Gcm) => Self::Tls13Aes128(Keys::zeroed(suite, rest)),
+            (Version::Tls13, Cipher::ChaCha20Poly1305) => Self::Tls13ChaCha(Keys::zeroed(suite, rest)),
+            (Version::Tls13, Cipher::Aes256Gcm) => Self::Tls13Aes256(Keys::zeroed(suite, rest)),
         };
+        kept.fill(read, write).then_some(kept)
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = Keys<T>;
+
+    fn deref(&self) -> &Keys<T> {
+        match self {
+            Self::Tls12Short(keys) => &**keys,
+            Self::Tls12Long(keys) => &**keys,
+            Self::Tls13Aes128(keys) => &**keys,
+            Self::Tls13ChaCha(keys) => &**keys,
+            Self::Tls13Aes256(keys) => &**keys,
+        }
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut Keys<T> {
+        match self {
+            Self::Tls12Short(keys) => &mut **keys,
+            Self::Tls12Long(keys) => &mut **keys,
+            Self::Tls13Aes128(keys) => &mut **keys,
+            Self::Tls13ChaCha(keys) => &mut **keys,
+            Self::Tls13Aes256(keys) => &mut **keys,
+        }
+    }
+}
+
+impl<T, const N: usize> Keys<T, [u8; N]> {
+    fn zeroed(suite: Suite, rest: T) -> Box<Self> {
+        Box::new(Self { rest, sequences: [0; 2], ivs: [[0; 12]; 2], suite, material: [0; N] })
+    }
+}
+
+impl<T> Keys<T> {
+    /// Sets all keys. False if one of them, or a secret, has not the suite's length.
+    fn fill(&mut self, read: Start<'_>, write: Start<'_>) -> bool {
         for (direction, start) in [(Direction::Read, read), (Direction::Write, write)] {
-            let (key, secret) = keys.material(direction);
+            let (key, secret) = self.material(direction);
             if key.len() != start.key.len() || secret.len() != start.secret.len() {
-                return None;
+                return false;
             }
             key.copy_from_slice(start.key);
             secret.copy_from_slice(start.secret);
-            keys.ivs[direction as usize] = start.iv;
-            keys.sequences[direction as usize] = start.sequence;
+            self.ivs[direction as usize] = start.iv;
+            self.sequences[direction as usize] = start.sequence;
         }
-        Some(keys)
-    }
-
-    /// Makes the allocation first, so that no key passes over the stack.
-    fn zeroed<const N: usize>(suite: Suite, rest: T) -> Box<Self> {
-        Box::new(Keys { rest, sequences: [0; 2], ivs: [[0; 12]; 2], suite, material: [0; N] })
+        true
     }
 
     pub(super) fn suite(&self) -> Suite {
@@ -128,7 +175,7 @@ mod tests {
     fn cleared_keys_are_zeros() {
         let suite = Suite { version: Version::Tls13, cipher: Cipher::Aes256Gcm };
         let start = || Start { key: &[1; 32], iv: [2; 12], secret: &[3; 48], sequence: 4 };
-        let mut keys = Keys::new(suite, start(), start(), ()).expect("good lengths");
+        let mut keys = Kept::new(suite, start(), start(), ()).expect("good lengths");
         assert!(keys.material.iter().all(|byte| *byte != 0));
         keys.clear(); // as `drop` does
         assert!(keys.material.iter().all(|byte| *byte == 0));
@@ -140,8 +187,8 @@ mod tests {
         let suite = Suite { version: Version::Tls13, cipher: Cipher::Aes128Gcm };
         let start = |key, secret| Start { key, iv: [2; 12], secret, sequence: 0 };
         let good = || start(&[1; 16], &[3; 32]);
-        assert!(Keys::new(suite, good(), good(), ()).is_some());
-        assert!(Keys::new(suite, good(), start(&[1; 32], &[3; 32]), ()).is_none());
-        assert!(Keys::new(suite, start(&[1; 16], &[]), good(), ()).is_none());
+        assert!(Kept::new(suite, good(), good(), ()).is_some());
+        assert!(Kept::new(suite, good(), start(&[1; 32], &[3; 32]), ()).is_none());
+        assert!(Kept::new(suite, start(&[1; 16], &[]), good(), ()).is_none());
     }
 }

@@ -11,31 +11,38 @@
 //! | `validity` | from when until when a certificate is valid |
 //! | `handshake` | one connection that is being set up: the only file that names rustls' connections |
 //! | `record` | an established connection: `record/opening` reads, `record/sealing` writes |
+//! | `whole` | the same by rustls, as `tls-records` may say |
 //! | `keys` | what it keeps: raw keys, secrets, record numbers |
 //! | `aead` | how each suite seals and opens a record, by ring |
 //! | `failure` | why a connection ends |
-//! | `mirror` | the other end, for tests, fuzzing and benches |
-
-#![allow(dead_code, reason = "the record layer is being completed")]
+//! | `mirror`, `forger` | the other end, honest and not, for tests, fuzzing and benches |
 
 mod acceptor;
 mod aead;
 mod certificates;
 mod choice;
-pub(crate) mod failure;
+mod failure;
 mod files;
-pub(crate) mod handshake;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod forger;
+mod handshake;
 mod keys;
 #[cfg(any(test, feature = "bench", feature = "fuzz"))]
 pub(crate) mod mirror;
-pub(crate) mod record;
+mod record;
 #[cfg(test)]
 mod tests;
 mod validity;
+mod whole;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::failure::Cause;
+#[cfg(any(test, feature = "bench", feature = "fuzz"))]
+pub(crate) use self::record::Records;
 pub(crate) use self::{
     acceptor::{Acceptor, acceptor},
     failure::Failure,
     handshake::Handshake,
-    record::{RECORD_BYTES_MAX, Records},
+    record::RECORD_BYTES_MAX,
+    whole::RecordLayer,
 };

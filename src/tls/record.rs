@@ -17,24 +17,24 @@ mod sealing;
 use super::{
     aead::{Content, HEADER_BYTES, Suite, TAG_BYTES},
     failure::{Alert, Cause, Failure},
-    keys::{Direction, Keys, Start},
+    keys::{Direction, Kept, Start},
 };
 
 /// The most plaintext of one record (RFC 8446 §5.1).
-pub(crate) const PLAINTEXT_BYTES_MAX: usize = 1 << 14;
+pub(super) const PLAINTEXT_BYTES_MAX: usize = 1 << 14;
 
 /// The most bytes of a record's payload that are accepted. TLS 1.2 allows more for ciphers that this server has not.
-const PAYLOAD_BYTES_MAX: usize = PLAINTEXT_BYTES_MAX + 256;
+pub(super) const PAYLOAD_BYTES_MAX: usize = PLAINTEXT_BYTES_MAX + 256;
 
 /// The most bytes of a whole record: what a caller must be able to put aside of an unfinished one.
 pub(crate) const RECORD_BYTES_MAX: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
 
 /// The smallest `out_max` of [`Records::seal`] that makes progress.
-pub(crate) const OUT_BYTES_MIN: usize = 64;
+pub(super) const OUT_BYTES_MIN: usize = 64;
 
-/// The record layer of one connection: a pointer to 168 bytes with AES-128, at most to 232. Keys are zeroed when it is
-/// dropped.
-pub(crate) struct Records(Box<Keys<State>>);
+/// The record layer of one connection: a pointer to 168 bytes with AES-128 of TLS 1.3, to 232 with AES-256. Keys are zeroed
+/// when it is dropped.
+pub(crate) struct Records(Kept<State>);
 
 /// What a connection keeps beside its keys.
 #[derive(Default)]
@@ -88,11 +88,12 @@ impl Records {
     /// `None` if a key or secret has the wrong length.
     pub(super) fn new(suite: Suite, read: Start<'_>, write: Start<'_>) -> Option<Self> {
         let state = State { credit: opening::CREDIT_MAX, ..State::default() };
-        Keys::new(suite, read, write, state).map(Self)
+        Kept::new(suite, read, write, state).map(Self)
     }
 
     /// Bytes on the heap.
-    pub(crate) fn memory(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
         size_of_val(&*self.0)
     }
 

@@ -23,7 +23,9 @@ use super::{
     failure::Failure,
     handshake::Handshake,
     record::{Records, Sent},
+    whole::RecordLayer,
 };
+use crate::config::TlsRecords;
 
 /// Every suite that rustls has with ring and an ECDSA key, TLS 1.3 first.
 pub(super) const SUITES: [SupportedCipherSuite; 6] = [
@@ -82,7 +84,7 @@ pub(super) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
 /// An established connection between rustls and our record layer.
 pub(super) struct Pair {
     pub(super) client: ClientConnection,
-    pub(super) server: Records,
+    pub(super) server: RecordLayer,
     /// Ciphertext for our record layer.
     pub(super) to_server: Vec<u8>,
     /// What the client got.
@@ -91,27 +93,31 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(suite: SupportedCipherSuite) -> Self {
-        Self::establish(client(&client_config(suite)), || usize::MAX)
+        Self::with(TlsRecords::Own, suite)
+    }
+
+    pub(super) fn with(records: TlsRecords, suite: SupportedCipherSuite) -> Self {
+        Self::establish(records, client(&client_config(suite)), usize::MAX)
     }
 
     /// Makes the handshake. Bytes pass in pieces of `piece` bytes.
-    pub(super) fn establish(mut client: ClientConnection, mut piece: impl FnMut() -> usize) -> Self {
+    pub(super) fn establish(records: TlsRecords, mut client: ClientConnection, piece: usize) -> Self {
         let mut handshake = Handshake::new(&server().1);
         while !handshake.is_done() {
             let mut wire = ciphertext(&mut client);
             while !wire.is_empty() {
-                let rest = wire.split_off(piece().clamp(1, wire.len()));
+                let rest = wire.split_off(piece.clamp(1, wire.len()));
                 handshake.receive(&wire).expect("a good handshake");
                 wire = rest;
             }
             while !handshake.output().is_empty() {
                 let output = handshake.output();
-                let len = piece().clamp(1, output.len());
+                let len = piece.clamp(1, output.len());
                 feed(&mut client, &output[..len], &mut Vec::new()).expect("a good handshake");
                 handshake.sent(len);
             }
         }
-        let (server, mut to_server) = handshake.finish().expect("the secrets can be extracted");
+        let (server, mut to_server) = handshake.finish(records).expect("the secrets can be extracted");
         to_server.extend_from_slice(&ciphertext(&mut client));
         Self { client, server, to_server, got: Vec::new() }
     }

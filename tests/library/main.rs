@@ -76,6 +76,7 @@ mod nats {
 mod tls {
     mod backlog;
     mod hostile;
+    mod openssl;
     mod reload;
     mod server;
 }

@@ -19,11 +19,11 @@ use super::retry;
 use crate::{
     config::memory::SEALED_BYTES,
     engine::{
-        outbox::Written,
+        outbox::{TlsCounts, Written},
         slot::Slot,
         turn::{Got, Shaken},
     },
-    tls::{Acceptor, Failure, Handshake, RECORD_BYTES_MAX, Records},
+    tls::{Acceptor, Failure, Handshake, RECORD_BYTES_MAX, RecordLayer},
 };
 
 /// Bytes that one step of a handshake reads. A client's whole flight fits, unless its certificates are huge.
@@ -44,6 +44,7 @@ pub(crate) struct TlsLayers {
     sealed: Vec<u8>,
     /// Connections in [`Layer::Handshake`].
     half_open: usize,
+    counts: TlsCounts,
 }
 
 #[derive(Default)]
@@ -55,7 +56,7 @@ enum Layer {
     Waiting,
     Handshake(Box<Handshake>),
     /// The connection is established.
-    Open(Records),
+    Open(RecordLayer),
 }
 
 /// Without keys.
@@ -125,6 +126,10 @@ impl TlsLayers {
         self.rests_bytes
     }
 
+    pub(super) fn counts(&self) -> TlsCounts {
+        self.counts
+    }
+
     /// A connection's part of it.
     pub(super) fn kept_by(&self, slot: Slot) -> usize {
         if self.rests.is_empty() { 0 } else { self.rests.get(&slot).map_or(0, |rest| rest.len()) }
@@ -173,7 +178,8 @@ impl TlsLayers {
             unreachable!("a handshake has just finished")
         };
         self.half_open -= 1;
-        let (records, rest) = handshake.finish().map_err(broken)?;
+        let Some(acceptor) = &self.acceptor else { return Err(ErrorKind::NotConnected.into()) };
+        let (records, rest) = handshake.finish(acceptor.records()).map_err(broken)?;
         self.keep_rest(slot, &rest);
         self.by_slot[slot as usize] = Layer::Open(records);
         Ok(())
@@ -204,7 +210,14 @@ impl TlsLayers {
             Err(error) => return Err(error),
         };
         let (may_have_more, len) = (read == wanted.len(), rest.len() + read);
-        let opened = records.open(&mut buffer[..len]).map_err(|failure| tell(&failure, stream))?;
+        let opened = match records.open(&mut buffer[..len]) {
+            Ok(opened) => opened,
+            Err(failure) => {
+                self.counts.faults += 1;
+                return Err(tell(&failure, stream));
+            }
+        };
+        self.counts.key_updates += u64::from(opened.key_updates);
         if records.has_output() {
             self.write(slot, stream, &[])?;
         }
@@ -227,7 +240,10 @@ impl TlsLayers {
         let mut written = Written::default();
         loop {
             self.sealed.clear();
-            records.seal(slices, &mut self.sealed, SEALED_BYTES).map_err(broken)?;
+            if let Err(failure) = records.seal(slices, &mut self.sealed, SEALED_BYTES) {
+                self.counts.faults += 1;
+                return Err(tell(&failure, stream));
+            }
             if self.sealed.is_empty() {
                 return Ok(written);
             }
@@ -297,6 +313,7 @@ fn send(handshake: &mut Handshake, stream: &mut TcpStream) -> io::Result<bool> {
 
 /// Sends a failure's alert, if the socket takes it, and gives the error that ends the connection.
 fn tell(failure: &Failure, stream: &mut TcpStream) -> io::Error {
+    log::debug!("a TLS connection has failed: {failure}");
     let _ = stream.write(failure.alert());
     io::Error::new(ErrorKind::InvalidData, failure.to_string())
 }

@@ -6,7 +6,13 @@
 
 use std::collections::BinaryHeap;
 
-use crate::engine::{application::Application, hub::Hub, outbox::Sink, session::Phase, slot::Slot};
+use crate::engine::{
+    application::Application,
+    hub::Hub,
+    outbox::{Sink, TlsCounts},
+    session::Phase,
+    slot::Slot,
+};
 
 /// The core closes connections until one part in this many of the share is free.
 const HEADROOM_DIVISOR: usize = 10;
@@ -60,6 +66,8 @@ impl Hub {
     /// Closes the worst offenders if the core keeps more than its share.
     pub(super) fn enforce_budget(&mut self, app: &mut dyn Application, sockets: &impl Sink) {
         self.kept.sockets_bytes = sockets.kept_bytes();
+        let TlsCounts { faults, key_updates } = sockets.tls_counts();
+        (self.stats.tls_faults, self.stats.tls_key_updates) = (faults, key_updates);
         let max = self.limits.kept_bytes_max;
         if self.kept_bytes() <= max {
             self.kept.retry_above = 0;

@@ -64,9 +64,9 @@ struct World {
 }
 
 impl World {
-    fn new(suite: SupportedCipherSuite) -> Self {
+    fn new(records: TlsRecords, suite: SupportedCipherSuite) -> Self {
         Self {
-            pair: Pair::new(suite),
+            pair: Pair::with(records, suite),
             client_wrote: Vec::new(),
             server_got: Vec::new(),
             input: Vec::new(),
@@ -118,7 +118,9 @@ impl World {
         let slices: Vec<IoSlice<'_>> = self.pending.chunks(slice).map(IoSlice::new).collect();
         let mut out = Vec::new();
         self.pair.server.seal(&slices, &mut out, out_max).expect("the open plaintext is the same");
-        assert!(self.open > 0 || out.len() <= out_max.max(OUT_BYTES_MIN), "{} of {out_max}", out.len());
+        // The answer of rustls to a key update comes on top.
+        let is_own = matches!(self.pair.server, RecordLayer::Own(_));
+        assert!(!is_own || self.open > 0 || out.len() <= out_max.max(OUT_BYTES_MIN), "{} of {out_max}", out.len());
         let taken = (out.len() as f64 * taken) as usize;
         feed(&mut self.pair.client, &out[..taken], &mut self.pair.got).expect("honest records");
         let Sent { plaintext, open } = self.pair.server.sent(&out, taken);
@@ -155,8 +157,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_side_gets_what_the_other_wrote(suite in 0..SUITES.len(), steps in proptest::collection::vec(step(), 1..60)) {
-        let mut world = World::new(SUITES[suite]);
+    fn each_side_gets_what_the_other_wrote(
+        records in prop_oneof![2 => Just(TlsRecords::Own), 1 => Just(TlsRecords::Rustls)],
+        suite in 0..SUITES.len(),
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let mut world = World::new(records, SUITES[suite]);
         steps.iter().for_each(|step| world.step(step));
         world.end();
     }

@@ -4,7 +4,8 @@ use super::*;
 use crate::tls::{
     aead::Version,
     failure::{Cause, Failure},
-    mirror::{self, Forger, SUITES},
+    forger::Forger,
+    mirror::{self, SUITES},
     record::Opened,
 };
 

@@ -3,10 +3,12 @@
 use super::*;
 use crate::tls::failure::Cause;
 
+const RECORDS: [TlsRecords; 2] = [TlsRecords::Own, TlsRecords::Rustls];
+
 #[test]
 fn both_sides_talk_behind_the_handshake_with_every_suite() {
-    for suite in SUITES {
-        let mut pair = Pair::new(suite);
+    for (suite, records) in SUITES.into_iter().flat_map(|suite| RECORDS.map(|records| (suite, records))) {
+        let mut pair = Pair::with(records, suite);
         pair.client_writes(b"hello");
         assert_eq!(pair.server_reads().unwrap(), b"hello", "{suite:?}");
         let sent = pair.server_writes(b"hello back", usize::MAX).unwrap();
@@ -16,12 +18,12 @@ fn both_sides_talk_behind_the_handshake_with_every_suite() {
 
 #[test]
 fn data_right_behind_the_handshake_is_left_for_the_record_layer() {
-    for suite in SUITES {
+    for (suite, records) in SUITES.into_iter().flat_map(|suite| RECORDS.map(|records| (suite, records))) {
         for piece in [1, 7, 1000, usize::MAX] {
             let mut client = client(&client_config(suite));
             client.writer().write_all(b"early bird").unwrap();
-            let mut pair = Pair::establish(client, || piece);
-            assert_eq!(pair.server_reads().unwrap(), b"early bird", "{suite:?}, {piece}");
+            let mut pair = Pair::establish(records, client, piece);
+            assert_eq!(pair.server_reads().unwrap(), b"early bird", "{suite:?}, {records:?}, {piece}");
         }
     }
 }
@@ -30,9 +32,9 @@ fn data_right_behind_the_handshake_is_left_for_the_record_layer() {
 fn a_resumed_connection_has_keys_of_its_own() {
     for suite in SUITES {
         let config = client_config(suite);
-        let mut first = Pair::establish(client(&config), || usize::MAX);
+        let mut first = Pair::establish(TlsRecords::Own, client(&config), usize::MAX);
         first.server_writes(b"the ticket came before this", usize::MAX).unwrap();
-        let mut second = Pair::establish(client(&config), || usize::MAX);
+        let mut second = Pair::establish(TlsRecords::Own, client(&config), usize::MAX);
         assert_eq!(second.client.handshake_kind(), Some(rustls::HandshakeKind::Resumed), "{suite:?}");
         for pair in [&mut first, &mut second] {
             // A key update shows that the traffic secrets are this connection's, too.
@@ -55,7 +57,7 @@ fn what_is_no_tls_is_refused_with_an_alert() {
     assert_eq!(failure.cause(), Cause::Handshake);
     assert_eq!(handshake.output()[..3], [21, 3, 3], "{:?}", handshake.output());
     assert!(!handshake.is_done());
-    assert!(handshake.finish().is_err());
+    assert!(handshake.finish(TlsRecords::Own).is_err());
 }
 
 #[test]
@@ -86,7 +88,7 @@ fn a_handshake_that_does_not_end_is_bounded() {
         let mut records = 0;
         while handshake.receive(record).is_ok() {
             records += 1;
-            assert!(records <= 200_000 && handshake.memory() < 300_000, "{record:?}");
+            assert!(records <= 200_000 && handshake.buffered() < 300_000, "{record:?}");
         }
     }
 }
@@ -102,5 +104,5 @@ fn a_handshake_of_a_configuration_that_keeps_its_secrets_fails_instead_of_panick
         feed(&mut client, handshake.output(), &mut Vec::new()).unwrap();
         handshake.sent(handshake.output().len());
     }
-    assert_eq!(handshake.finish().err().map(|failure| failure.cause()), Some(Cause::Handshake));
+    assert_eq!(handshake.finish(TlsRecords::Own).err().map(|failure| failure.cause()), Some(Cause::Handshake));
 }

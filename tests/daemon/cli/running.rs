@@ -29,7 +29,7 @@ fn a_demo_that_cannot_listen_keeps_the_server_from_starting() {
 fn a_demo_needs_an_address_to_send_browsers_to() {
     let scratch = Scratch::new();
     let socket = format!("unix:{}/x.sock", scratch.path().display());
-    assert_refused(&["--listen", &socket, "--cores", "1", "--demo", "127.0.0.1:0"], "not only a unix socket");
+    assert_refused(&["--listen", &socket, "--cores", "1", "--demo", "127.0.0.1:0"], "an IP address in listen");
 }
 
 #[test]

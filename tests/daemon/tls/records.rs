@@ -139,7 +139,7 @@ fn a_server_that_drains_ends_connections_in_order(cores: usize) {
         .into();
     server.daemon.terminate();
     for client in clients {
-        client.wait_for("server is stopping");
+        client.wait_for("restart:");
         client.wait_for("warning close_notify");
     }
     assert_eq!(server.daemon.exit_within(2 * PATIENCE).and_then(|status| status.code()), Some(0));

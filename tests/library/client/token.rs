@@ -1,7 +1,11 @@
 //! Tokens of the blocking client, against a server that looks at its handshakes.
 
 use std::{
+    fs,
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,6 +23,7 @@ use tungstenite::{
 
 use crate::helpers::{
     PATIENCE,
+    daemon::Daemon,
     faulty::{ack, chat, event, read_message, read_with, refuse_with, say, wait_for_end},
 };
 
@@ -291,6 +296,60 @@ fn set_token_returns_what_the_server_says_and_is_used_in_the_next_handshake() {
     assert_eq!(event(&mut client), Event::State(State::Open));
     client.close().unwrap();
     server.join().unwrap();
+}
+
+/// Tokens of HS256 with this secret, which run out in the year 2100: mike may use the channels one and two; mike may use two
+/// alone; jack may use two.
+const SECRET: &str = "a secret of the test, 32 bytes or more";
+const BOTH: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
+    eyJzdWIiOiJtaWtlIiwiZXhwIjo0MTAyNDQ0ODAwLCJsaHR0cC5zdWJzY3JpYmUiOlsib25lIiwidHdvIl0sImxodHRwLnB1Ymxpc2giOlsib25lIiwidHdvIl19.\
+    ukNObDOEJQoNzW-WpXE3yfVwVQjwCJswC36PA7gJV_o";
+const TWO: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
+    eyJzdWIiOiJtaWtlIiwiZXhwIjo0MTAyNDQ0ODAwLCJsaHR0cC5zdWJzY3JpYmUiOlsidHdvIl0sImxodHRwLnB1Ymxpc2giOlsidHdvIl19.\
+    zFm9jPtAKxJVcHvlRdd2eLNTWlqRzgvgtauwodNbWis";
+const JACK: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
+    eyJzdWIiOiJqYWNrIiwiZXhwIjo0MTAyNDQ0ODAwLCJsaHR0cC5zdWJzY3JpYmUiOlsidHdvIl0sImxodHRwLnB1Ymxpc2giOlsidHdvIl19.\
+    P9lFC9UcI8CUA6DQovoVhg3P-_pdl-v3l8ZpuKOVLCE";
+
+/// An `lhttpd` that checks tokens; `None` if it was built without them.
+fn checking() -> Option<Daemon> {
+    let help = Command::new(env!("CARGO_BIN_EXE_lhttpd")).arg("--help").output().unwrap();
+    if !String::from_utf8_lossy(&help.stdout).contains("--require-token") {
+        eprintln!("SKIPPED: this lhttpd has no --require-token");
+        return None;
+    }
+    let key = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("client-token-{}", std::process::id()));
+    fs::write(&key, SECRET).unwrap();
+    fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    let daemon = Daemon::start(1, &["--require-token", "--token-key", key.to_str().unwrap()]);
+    fs::remove_file(key).unwrap();
+    Some(daemon)
+}
+
+#[test]
+fn lhttpd_takes_the_token_and_says_what_it_does_not_allow() {
+    let Some(daemon) = checking() else { return };
+    let builder = || Client::builder(format!("ws://127.0.0.1:{}", daemon.port())).timeout(PATIENCE);
+    for refused in [builder(), builder().token(FIRST)] {
+        let error = refused.connect().unwrap_err();
+        assert!(matches!(&error, ClientError::Refused(refusal) if refusal.code() == 401), "{error:?}");
+    }
+    let mut client = builder().token(BOTH).connect().unwrap();
+    client.subscribe("one two").unwrap();
+    client.publish("one", chat("x")).unwrap();
+    assert!(matches!(event(&mut client), Event::Message(_)));
+    let error = client.publish("three", chat("x")).unwrap_err();
+    assert_eq!((error.code(), error.reason()), (Some(403), "forbidden"));
+    assert_eq!(client.subscribe("three").unwrap_err().code(), Some(403));
+    // Another user's token is refused, and one that allows less ends a subscription.
+    assert_eq!(client.set_token(JACK).unwrap_err().code(), Some(401));
+    client.set_token(TWO).unwrap();
+    let Event::SubscriptionLost { channel, refusal } = event(&mut client) else { panic!("the end is not told") };
+    assert_eq!((channel.as_str(), refusal.code()), ("one", 403));
+    client.publish("two", chat("x")).unwrap();
+    assert_eq!(client.publish("one", chat("x")).unwrap_err().code(), Some(403));
+    assert_eq!(client.subscriptions().collect::<Vec<_>>(), ["two"]);
+    client.close().unwrap();
 }
 
 #[test]
