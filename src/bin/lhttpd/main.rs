@@ -1,6 +1,7 @@
 //! The lhttp daemon: flags, a file and the environment become a [`Config`], signals become a graceful stop; the rest is
 //! the library.
 
+mod access;
 mod activation;
 mod args;
 mod demo;
@@ -38,9 +39,6 @@ use self::{args::Args, logger::say, summary::Summary};
 
 /// The environment variable that sets `publish-key` without showing it in the list of processes.
 const KEY_VARIABLE: &str = "LHTTP_PUBLISH_KEY";
-
-/// The note in the first line about the default address.
-const FOR_THIS_MACHINE: &str = "; for this machine alone, --listen 0.0.0.0:8081 opens it to others";
 
 fn main() -> ExitCode {
     let code = match run(Args::parse()) {
@@ -117,9 +115,8 @@ fn serve(setting: Setting, plan: &Plan, args: Args, handed: Vec<OwnedFd>) -> Res
         server = demo::add_to(server, &config, address)?;
     }
     let handle = server.start().map_err(|error| start_error(&error, &config, demo))?;
-    let places = listed(handle.listening());
-    let reach = if handle.listening() == Config::default().listen { FOR_THIS_MACHINE } else { "" };
-    say(&format!("listening on {places}: {}{reach}", limits(&config, plan)));
+    let (places, access) = (listed(handle.listening()), access::sentence(&config, handle.listening()));
+    say(&format!("listening on {places}: {access}; {}", limits(&config, plan)));
     exposed.iter().for_each(|sentence| warn!("{sentence}"));
     if let Some(&page) = handle.pages_addrs().first() {
         say(&format!("demo: open {}", demo::url(page)));

@@ -185,8 +185,9 @@ fn without_an_address_the_server_listens_on_this_machine_only_and_says_how_to_op
             let daemon = Daemon::start_bare(&["--cores", "1"]);
             assert_eq!(daemon.port(), 8081);
             let first = daemon.stderr().lines().next().expect("it says something").to_owned();
-            assert!(first.contains("listening on 127.0.0.1:8081: 1 core"), "{first}");
-            assert!(first.contains("--listen 0.0.0.0:8081 opens it to others"), "{first}");
+            let access = "open to this machine alone (--listen 0.0.0.0:8081 opens it to others), without TLS, from pages of \
+                the same host, for anyone to subscribe and publish; 1 core";
+            assert!(first.contains(&format!("listening on 127.0.0.1:8081: {access}")), "{first}");
             let listens: Vec<_> = ["tcp", "tcp6"].into_iter().flat_map(listening).collect();
             assert_eq!(listens, ["0100007F:1F91"], "on 127.0.0.1:8081 and nowhere else");
             assert_eq!(Http::connect(8081).ask("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
