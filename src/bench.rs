@@ -31,7 +31,7 @@ use crate::{
         session::Ended,
         slot::{ConnectionKey, Slot},
         subscriptions::{AudienceId, Subscriptions},
-        turn::{Accepted, Event, Places, Sockets, Turn},
+        turn::{Accepted, Event, Got, Places, Sockets, Turn},
         wake::waker,
     },
     error::Refusal,
@@ -223,7 +223,7 @@ impl Sink for Feed {
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
         self.bytes += len as u64;
         self.writes += 1;
-        Ok(Written { bytes: len, is_blocked: false })
+        Ok(Written { bytes: len, is_blocked: false, ..Written::default() })
     }
 }
 
@@ -241,24 +241,25 @@ impl Sockets for Feed {
 
     fn accept(&mut self, _: Duration, _: impl Fn(Role) -> bool) -> io::Result<Accepted<()>> {
         self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(Accepted { stream: (), peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))), role: Role::Public })
+        let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false })
     }
 
-    fn add(&mut self, key: ConnectionKey, (): ()) -> io::Result<()> {
+    fn add(&mut self, key: ConnectionKey, (): (), _: bool) -> io::Result<()> {
         self.put(key, self.greeting.clone());
         Ok(())
     }
 
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
         let (input, used) = &mut self.input[slot as usize];
         let rest = &input[*used..];
         if rest.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let len = rest.len().min(buffer.len());
+        let len = rest.len().min(room);
         buffer[..len].copy_from_slice(&rest[..len]);
         *used += len;
-        Ok(len)
+        Ok(Got::of(len, room))
     }
 
     fn shut(&mut self, _: Slot) {}

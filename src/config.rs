@@ -26,6 +26,7 @@ mod plan;
 mod read;
 mod secrets;
 mod set;
+mod tls;
 mod units;
 mod upstream;
 mod validate;
@@ -44,6 +45,7 @@ pub use self::{
     memory::WorstCase,
     options::{Config, Declaration, Preset, Reload, Unit},
     plan::Plan,
+    tls::TlsRecords,
     units::{Secret, parse_bytes, parse_cpu_list, parse_duration, parse_micros},
 };
 pub use crate::listen::Listen;

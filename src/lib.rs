@@ -38,7 +38,7 @@
 //!
 //! - `daemon`: the program `lhttpd`, with its command line, log and configuration file. The library does not use it.
 //! - `nats`: nodes that share a NATS server are one system.
-//! - `tls`: `wss://` in [`client`], and `https://` for `upstream`.
+//! - `tls`: addresses `tls://` of the server, `wss://` in [`client`], and `https://` for `upstream`.
 //! - `upstream`: the header `upstream` sends messages to HTTP servers.
 //!
 //! # The picture
@@ -73,7 +73,7 @@
 //!
 //! # Layers
 //!
-//! `error ← protocol ← config ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
+//! `error ← protocol ← config ← tls ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
 //! each uses only modules to its left. The protocol layer takes bytes and gives values. The engine's hub is a whole core
 //! without sockets or a clock, so one test can run several hubs and their links from a seed.
 
@@ -100,6 +100,11 @@ pub mod server;
 mod service;
 #[cfg(any(test, feature = "fuzz"))]
 mod simulation;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
+mod tls;
 #[cfg(feature = "upstream")]
 mod upstream;
 

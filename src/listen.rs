@@ -1,18 +1,23 @@
-//! Where a server listens: TCP addresses and unix sockets.
+//! Where a server listens: TCP addresses, with or without TLS, and unix sockets.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+/// What stands before an address that speaks TLS.
+const TLS_SCHEME: &str = "tls://";
 
 /// The longest path that a unix socket can have, in bytes: `sun_path` has one more, for its end (unix(7)).
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
-/// One place to listen on. Written as a text it is `ADDR:PORT` or `unix:/path`.
+/// One place to listen on. Written as a text it is `ADDR:PORT`, `tls://ADDR:PORT` or `unix:/path`.
 ///
 /// ```
 /// use lhttp::config::Listen;
 ///
 /// let tcp: Listen = "[::1]:8081".parse()?;
+/// let tls: Listen = "tls://0.0.0.0:443".parse()?;
 /// let unix: Listen = "unix:/run/lhttpd/lhttpd.sock".parse()?;
 /// assert_eq!((tcp.to_string().as_str(), tcp.tcp().is_some()), ("[::1]:8081", true));
+/// assert_eq!((tls.to_string().as_str(), tls.tcp().map(|address| address.port())), ("tls://0.0.0.0:443", Some(443)));
 /// assert_eq!((unix.to_string().as_str(), unix.tcp()), ("unix:/run/lhttpd/lhttpd.sock", None));
 /// # Ok::<(), String>(())
 /// ```
@@ -21,6 +26,8 @@ pub enum Listen {
     /// A TCP address. Port 0 takes a free port. `[::]` takes IPv4 connections too, as the system is set up by default,
     /// unless an IPv4 address is given with the same port: then each takes its own family.
     Tcp(SocketAddr),
+    /// A TCP address, as [`Listen::Tcp`], on which the server speaks only TLS: `wss://` and `https://`.
+    Tls(SocketAddr),
     /// A unix socket at this absolute path. The file has mode 0660: the server's user and group may connect. A file
     /// that a dead server has left is replaced, one that somebody answers on is not. It is removed at the end.
     ///
@@ -29,12 +36,17 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// The address, if it is TCP.
+    /// The address, if it is TCP, with or without TLS.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(address) => Some(*address),
+            Self::Tcp(address) | Self::Tls(address) => Some(*address),
             Self::Unix(_) => None,
         }
+    }
+
+    /// True if every connection there begins with a TLS handshake.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
     }
 
     /// Whether it may be given twice: each port 0 is another port.
@@ -58,12 +70,13 @@ impl FromStr for Listen {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path).map_err(|fault| format!("{text:?} {fault}"));
         }
-        if text.starts_with("tls://") {
-            return Err(format!("{text:?}: TLS is not built in; let a proxy in front of this server speak it"));
-        }
-        text.parse()
-            .map(Self::Tcp)
-            .map_err(|_| format!("{text:?} is not an address: write IP:PORT such as 127.0.0.1:8081, or unix:/path"))
+        let (place, address): (fn(SocketAddr) -> Self, _) = match text.strip_prefix(TLS_SCHEME) {
+            Some(address) => (Self::Tls, address),
+            None => (Self::Tcp, text),
+        };
+        address.parse().map(place).map_err(|_| {
+            format!("{text:?} is not an address: write IP:PORT such as 127.0.0.1:8081, tls://IP:PORT, or unix:/path")
+        })
     }
 }
 
@@ -84,6 +97,7 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address) => write!(f, "{TLS_SCHEME}{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -95,7 +109,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        for text in ["0.0.0.0:8081", "[::]:0", "unix:/run/lhttpd.sock", "unix:/a b"] {
+        for text in
+            ["0.0.0.0:8081", "[::]:0", "tls://0.0.0.0:443", "tls://[::1]:0", "unix:/run/lhttpd.sock", "unix:/a b"]
+        {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
     }
@@ -113,7 +129,10 @@ mod tests {
             ("unix:/a\nb", "control character"),
             ("unix:/a\0", "control character"),
             (&long, "107 bytes"),
-            ("tls://0.0.0.0:443", "TLS"),
+            ("tls://", "is not an address"),
+            ("tls://example.com:443", "is not an address"),
+            ("tls://0.0.0.0:443/", "is not an address"),
+            ("TLS://0.0.0.0:443", "is not an address"),
         ] {
             let sentence = text.parse::<Listen>().unwrap_err();
             assert!(sentence.contains(said) && !sentence.contains('\n'), "{text:?}: {sentence:?}");

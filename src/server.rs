@@ -1,5 +1,6 @@
 //! The server: the builder turns a configuration into running cores and gives the handle to them.
 
+mod certificates;
 mod cores;
 mod handle;
 mod listening;
@@ -18,6 +19,7 @@ use crate::{
     application::Dispatch,
     config::{Config, Listen, Plan},
     engine::{
+        connection::TlsLayers,
         core::{Core, CoreLinks},
         hub::Hub,
         limits::Limits,
@@ -29,9 +31,11 @@ use crate::{
     error::StartError,
     extension::{Context, Extensions, Filter, Processor},
     service::PreparedService,
+    tls::{self, Acceptor},
 };
 
 use self::{
+    certificates::Watch,
     cores::{End, link, link_bridge, spawn},
     listening::Listening,
     pages::PagesPlan,
@@ -171,7 +175,9 @@ impl Builder {
     pub fn check(&self) -> Result<Plan, StartError> {
         self.extensions.check()?;
         self.pages.check()?;
-        Ok(prepare(&self.config)?.0)
+        let (plan, _) = prepare(&self.config)?;
+        tls::acceptor(&self.config)?;
+        Ok(plan)
     }
 
     /// Starts the cores, each on a thread of its own, and returns when all of them listen.
@@ -185,6 +191,7 @@ impl Builder {
         self.extensions.check()?;
         self.pages.check()?;
         let (plan, services) = prepare(&self.config)?;
+        let acceptor = tls::acceptor(&self.config)?;
         let cores = plan.cpus.len();
         let listening = Listening::start(&self.config, &self.pages.addresses, cores)?;
         let addresses: Vec<_> = listening.places.iter().filter_map(Listen::tcp).collect();
@@ -206,14 +213,18 @@ impl Builder {
                 mailboxes.clone(),
                 self.config.clone(),
                 services.iter().filter_map(|service| service.secret_files()).collect(),
+                acceptor.clone(),
             ),
+            _certificates: acceptor.clone().map(Watch::start).transpose()?,
+            acceptor,
             mailboxes,
             counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
             ended,
         };
-        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &services)?;
+        let mut assembled =
+            self.assemble(&plan, limits, ends, listening.listeners, &services, handle.acceptor.as_ref())?;
         for service in services {
             let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
             handle.start_service(service, downlinks)?;
@@ -232,6 +243,7 @@ impl Builder {
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
         services: &[Box<dyn PreparedService>],
+        acceptor: Option<&Acceptor>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
@@ -242,7 +254,7 @@ impl Builder {
             let upstream = services.iter().find_map(|service| service.upstream(number as u32));
             let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
             let app = Box::new(Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream));
-            let reactor = Reactor::new(end.poll, listeners)?;
+            let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None };
             cores.push(Core {

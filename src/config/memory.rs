@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytesize::ByteSize;
 
-use super::{Config, Plan};
+use super::{Config, Listen, Plan};
 
 /// One connection's memory in this process that does not count in `memory-budget`: its session, its outbox, its timers,
 /// and the unused part of growing tables. Measured: a quarter of it, with a subscription.
@@ -17,6 +17,12 @@ const SOCKET_BYTES: u64 = 4 << 10;
 /// The program, its libraries, the stacks of its threads, and the allocator's free memory.
 const PROGRAM_BYTES: u64 = 8 << 20;
 
+/// TLS handshakes of one core that have begun and are not finished. More wait.
+pub(crate) const HALF_OPEN_MAX: usize = 1024;
+/// The memory of one: rustls's connection with its buffers.
+const HANDSHAKE_BYTES: usize = 8 << 10;
+/// A core's ciphertext of one write.
+pub(crate) const SEALED_BYTES: usize = 64 << 10;
 /// A core's read buffer.
 pub(crate) const READ_BYTES: usize = 64 << 10;
 /// The bytes that a core collects before it flushes, except for the message that fills it.
@@ -57,7 +63,7 @@ pub struct WorstCase {
     pub connections: u64,
     /// The kernel's memory for their sockets, 4 KiB each.
     pub sockets: u64,
-    /// The cores: their buffers, inboxes, and the links between them.
+    /// The cores: their buffers, inboxes, the links between them, and TLS handshakes in progress.
     pub cores: u64,
     /// `nats-buffer`, the NATS client, and the messages that wait for cores; 0 without `nats`.
     pub nats: u64,
@@ -90,7 +96,9 @@ impl WorstCase {
         let message = config.message_bytes_max as u64;
         let turn = GROWTH * (TURN_BYTES as u64 + message);
         let links = (cores - 1) * LINK_BATCHES as u64 * GROWTH * (BATCH_BYTES as u64 + TURN_BYTES as u64 + message);
-        let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES;
+        let speaks_tls = config.listen.iter().any(Listen::is_tls);
+        let tls = if speaks_tls { HALF_OPEN_MAX * HANDSHAKE_BYTES + SEALED_BYTES } else { 0 };
+        let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES + tls;
         let nats = config.nats_buffer_bytes as u64 + NATS_CLIENT_BYTES as u64 + cores * DOWNLINK_BYTES as u64;
         let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
         let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
@@ -188,6 +196,16 @@ mod tests {
         let more_cores = WorstCase::of(&config, &plan(3, 1_000_000, 1 << 30));
         assert!(more_cores.cores > 3 * small.cores, "each core has a link to each other");
         assert_eq!(more_cores.nats, small.nats + (24 << 20));
+    }
+
+    #[test]
+    fn handshakes_of_each_core_count_if_it_listens_with_tls() {
+        let cores = |listen: &str| {
+            let config = Config { listen: vec![listen.parse().unwrap()], ..Config::default() };
+            WorstCase::of(&config, &plan(2, 1000, 1 << 30)).cores
+        };
+        let more = cores("tls://0.0.0.0:443") - cores("0.0.0.0:80");
+        assert_eq!(more, 2 * ((8 << 20) + (64 << 10)));
     }
 
     #[test]

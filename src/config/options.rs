@@ -27,6 +27,8 @@ mod timeouts;
 #[macro_use]
 mod http;
 #[macro_use]
+mod tls;
+#[macro_use]
 mod access;
 #[macro_use]
 mod rates;
@@ -45,7 +47,7 @@ use std::{path::PathBuf, time::Duration};
 pub use self::declaration::{Declaration, Preset, Reload, Unit};
 use self::value::Value;
 
-use super::{AllowedHost, AllowedOrigin, ChannelRule, Listen, ProxyHeader, Secret, TrustedProxy};
+use super::{AllowedHost, AllowedOrigin, ChannelRule, Listen, ProxyHeader, Secret, TlsRecords, TrustedProxy};
 
 /// Generates from the table everything that the module's documentation lists.
 macro_rules! declare {
@@ -91,7 +93,7 @@ macro_rules! declare {
                 read: |config, unit, values| Value::parse(unit, values).map(|value| config.$field = value),
                 copy: |to, from| to.$field.clone_from(&from.$field),
                 differs: |one, other| one.$field != other.$field,
-                file: |config| config.$field.file(),
+                files: |config| config.$field.files(),
                 secret: |config| config.$field.secret(),
             },)+)+];
 
@@ -123,7 +125,7 @@ macro_rules! said {
     };
 }
 
-server_options! { [limits_options timeouts_options http_options access_options rates_options nats_options upstream_options declare] }
+server_options! { [limits_options timeouts_options http_options tls_options access_options rates_options nats_options upstream_options declare] }
 
 impl Default for Config {
     /// # Panics

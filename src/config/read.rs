@@ -135,6 +135,7 @@ impl<'de> Visitor<'de> for Place<'_> {
             Some(Unit::Switch) => "true or false",
             Some(Unit::Text | Unit::Secret) => "a text in quotes",
             Some(Unit::File | Unit::SecretFile) => "the path of a file",
+            Some(Unit::Files | Unit::SecretFiles) => "the path of a file or a list of them",
             Some(Unit::Cpus) => "CPUs such as \"0,2\" or [0, 2]",
             Some(Unit::Address) => "an address such as \"127.0.0.1:8081\" or a list of them",
             Some(Unit::Prefix | Unit::Texts) => "a text or a list of them",

@@ -18,7 +18,7 @@ impl Config {
 
     /// The files that hold secrets, each with the option that names it.
     pub fn secret_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let files = Self::OPTIONS.iter().filter(|option| option.unit == Unit::SecretFile);
-        files.filter_map(|option| Some((option.name, option.file(self)?)))
+        let files = Self::OPTIONS.iter().filter(|option| matches!(option.unit, Unit::SecretFile | Unit::SecretFiles));
+        files.flat_map(|option| option.files(self).into_iter().map(|path| (option.name, path)))
     }
 }

@@ -4,8 +4,8 @@ use super::{Config, Declaration, nearest::hint};
 
 impl Config {
     /// Sets one option by its name, `nats-creds` or `nats.creds`, to a value that is written as for the daemon's flag;
-    /// an option that takes several values, such as `listen`, takes them separated by commas. [`Config::validate`] checks that the
-    /// options fit each other.
+    /// an option whose unit [is a list](crate::config::Unit::is_list), such as `listen`, takes several values, separated by
+    /// commas. [`Config::validate`] checks that the options fit each other.
     ///
     /// ```
     /// let mut config = lhttp::Config::default();

@@ -43,6 +43,10 @@ const EVERY_OPTION: &str = r#"
         send-buffer = 0
         receive-buffer = "1MiB"
         publish-key = "hunter2"
+        tls-cert = ["/a.pem", "/b.pem"]
+        tls-key = ["/a.key", "/b.key"]
+        tls-client-ca = "/ca"
+        tls-records = "rustls"
         allow-origin = ["https://a", "null"]
         allow-host = "a.com"
         trust-proxy = ["10.0.0.0/8", "unix"]
@@ -97,6 +101,10 @@ fn every_option_can_be_set_in_toml() {
         send_buffer_bytes: 0,
         receive_buffer_bytes: 1 << 20,
         publish_key: Some(Secret::from("hunter2")),
+        tls_cert: vec!["/a.pem".into(), "/b.pem".into()],
+        tls_key: vec!["/a.key".into(), "/b.key".into()],
+        tls_client_ca: Some("/ca".into()),
+        tls_records: TlsRecords::Rustls,
         allow_origin: ["https://a", "null"].map(|origin| origin.parse().unwrap()).into(),
         allow_host: vec!["a.com".parse().unwrap()],
         trust_proxy: ["10.0.0.0/8", "unix"].map(|proxy| proxy.parse().unwrap()).into(),
@@ -205,10 +213,12 @@ fn values_that_contradict_each_other_are_refused_by_name() {
     let seconds = Duration::from_secs;
     let address = Config::default().listen[0].clone();
     let unix: Listen = "unix:/x".parse().unwrap();
+    let tls = Listen::Tls(address.tcp().unwrap());
     let base = Config::default;
     let upstream = || Config { upstream_allow: vec!["http://h/".to_owned()], ..base() };
     for (config, named) in [
         (Config { listen: vec![], ..base() }, "listen:"),
+        (Config { listen: vec![address.clone(), tls], ..base() }, "listen: 127.0.0.1:8081 is given with tls://"),
         (Config { listen: vec![address.clone(), address], ..base() }, "listen:"),
         (Config { listen: vec![unix.clone(), unix], ..base() }, "listen: unix:/x"),
         (Config { cores: Some(0), ..base() }, "cores:"),

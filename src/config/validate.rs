@@ -25,6 +25,7 @@ impl Config {
             .and_then(|()| self.check_counts())
             .and_then(|()| self.check_times())
             .and_then(|()| self.check_key())
+            .and_then(|()| self.check_tls())
             .and_then(|()| self.check_access())
             .and_then(|()| self.check_rates())
             .and_then(|()| self.check_nats())
@@ -40,8 +41,12 @@ impl Config {
         // Port 0 twice is two free ports. Any other address twice would be bound twice without an error, because the
         // cores share a port anyway.
         let fixed: Vec<_> = self.listen.iter().filter(|listen| !listen.is_any_port()).collect();
-        match first_repeated(&fixed) {
-            Some(address) => Err(format!("listen: {address} is given twice")),
+        if let Some(address) = first_repeated(&fixed) {
+            return Err(format!("listen: {address} is given twice"));
+        }
+        let addresses: Vec<_> = fixed.iter().filter_map(|listen| listen.tcp()).collect();
+        match first_repeated(&addresses) {
+            Some(address) => Err(format!("listen: {address} is given with tls:// and without")),
             None => Ok(()),
         }
     }

@@ -1,5 +1,11 @@
 //! A core's sockets, by slot.
 
+#[cfg(not(feature = "tls"))]
+#[path = "connection/no_tls.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls;
+
 use std::{
     io::{self, IoSlice, Read, Write},
     net::Shutdown,
@@ -14,17 +20,29 @@ use crate::engine::{
     outbox::{Sink, Written},
     session::Ended,
     slot::Slot,
+    turn::{Got, Shaken},
 };
 
-/// All sockets of a core: 4 bytes for each slot. A unix socket is stored as a TCP socket: the operations are the same,
-/// and the system refuses those that do not apply.
+pub(crate) use self::tls::TlsLayers;
+
+/// All sockets of a core: 4 bytes for each slot, and 16 more if the server listens with TLS. A unix socket is stored as a
+/// TCP socket: the operations are the same, and the system refuses those that do not apply.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     streams: Vec<Option<TcpStream>>,
+    layers: TlsLayers,
 }
 
 impl Connections {
-    pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream) {
+    /// No sockets yet; those that use TLS will use it as `layers` say.
+    pub(crate) fn new(layers: TlsLayers) -> Self {
+        Self { streams: Vec::new(), layers }
+    }
+
+    pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream, is_tls: bool) {
+        if is_tls {
+            self.layers.insert(slot);
+        }
         let slot = slot as usize;
         if self.streams.len() <= slot {
             self.streams.resize_with(slot + 1, || None);
@@ -41,27 +59,58 @@ impl Connections {
 
     /// Closes a socket.
     pub(crate) fn close(&mut self, Ended { slot, is_cut }: Ended) {
-        if let Some(stream) = self.streams[slot as usize].take() {
+        if let Some(mut stream) = self.streams[slot as usize].take() {
+            self.layers.remove(slot, &mut stream, is_cut);
             close(stream, is_cut);
         }
     }
 
     /// Closes all remaining sockets.
     pub(crate) fn close_all(&mut self) {
-        self.streams.drain(..).flatten().for_each(|stream| close(stream, false));
+        for slot in 0..self.streams.len() as Slot {
+            self.close(Ended { slot, is_cut: false });
+        }
     }
 
-    /// Reads once into `buffer`.
-    pub(crate) fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.streams[slot as usize] {
-            Some(stream) => retry(|| stream.read(buffer)),
-            None => Err(io::ErrorKind::NotConnected.into()),
+    /// Reads once, about `room` bytes, into `buffer`.
+    pub(crate) fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
+        let stream = self.streams[slot as usize].as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        if self.layers.has(slot) {
+            return self.layers.read(slot, stream, buffer, room);
         }
+        retry(|| stream.read(&mut buffer[..room])).map(|bytes| Got::of(bytes, room))
+    }
+
+    /// Takes the handshake of a connection one step further.
+    pub(crate) fn shake(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<Shaken> {
+        let stream = self.streams[slot as usize].as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        self.layers.shake(slot, stream, buffer)
+    }
+
+    /// Whether the connection has a handshake before it.
+    pub(crate) fn is_shaking(&self, slot: Slot) -> bool {
+        self.layers.is_shaking(slot)
+    }
+
+    /// Whether the connection's handshake has not begun.
+    pub(crate) fn is_waiting(&self, slot: Slot) -> bool {
+        self.layers.is_waiting(slot)
+    }
+
+    /// Whether its handshake waits until the socket takes bytes.
+    pub(crate) fn wants_to_write(&self, slot: Slot) -> bool {
+        self.layers.wants_to_write(slot)
+    }
+
+    /// The number of handshakes that have begun and are not finished.
+    pub(crate) fn half_open(&self) -> usize {
+        self.layers.half_open()
     }
 
     /// Tells the peer that nothing more will come.
     pub(crate) fn shut(&mut self, slot: Slot) {
-        if let Some(stream) = &self.streams[slot as usize] {
+        if let Some(stream) = &mut self.streams[slot as usize] {
+            self.layers.say_close(slot, stream);
             // It fails if the peer has reset the connection; the next read reports that.
             let _ = stream.shutdown(Shutdown::Write);
         }
@@ -73,10 +122,21 @@ impl Sink for Connections {
         let Some(stream) = &mut self.streams[slot as usize] else {
             return Err(io::ErrorKind::NotConnected.into());
         };
+        if self.layers.has(slot) {
+            return self.layers.write(slot, stream, slices);
+        }
         match slices {
             [one] => Written::of(retry(|| stream.write(one)), one.len()),
             _ => Written::of(retry(|| stream.write_vectored(slices)), slices.iter().map(|slice| slice.len()).sum()),
         }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.layers.kept_bytes()
+    }
+
+    fn kept_by(&self, slot: Slot) -> usize {
+        self.layers.kept_by(slot)
     }
 }
 

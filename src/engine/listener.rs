@@ -31,6 +31,8 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) role: Role,
+    /// Its connections begin with a TLS handshake.
+    pub(crate) is_tls: bool,
     /// Its address is this machine's alone.
     pub(crate) is_loopback: bool,
     socket: ListeningSocket,
@@ -88,15 +90,20 @@ pub(crate) fn listen(
 ) -> Result<Listening, StartError> {
     let at = &all[index];
     let bound = match at {
-        Listen::Tcp(address) => {
+        Listen::Tcp(address) | Listen::Tls(address) => {
             let is_v6_only = shares_its_port(*address, all);
-            listen_on_address(*address, is_v6_only, cores, buffers)
+            listen_on_address(*address, is_v6_only, cores, buffers).map(|(address, sockets)| Bound {
+                at: if at.is_tls() { Listen::Tls(address) } else { Listen::Tcp(address) },
+                sockets,
+                file: None,
+            })
         }
         Listen::Unix(path) => unix::listen(path, cores, buffers.send_bytes),
     };
+    let is_tls = at.is_tls();
     let Bound { at, sockets, file } = bound.map_err(|source| StartError::Listen { at: at.clone(), source })?;
     let is_loopback = at.tcp().is_some_and(|address| address.ip().to_canonical().is_loopback());
-    let listeners = sockets.into_iter().map(|socket| Listener { role, is_loopback, socket }).collect();
+    let listeners = sockets.into_iter().map(|socket| Listener { role, is_tls, is_loopback, socket }).collect();
     Ok(Listening { at, listeners, file })
 }
 
@@ -106,7 +113,13 @@ fn shares_its_port(address: SocketAddr, all: &[Listen]) -> bool {
     address.ip() == Ipv6Addr::UNSPECIFIED && address.port() != 0 && all.iter().filter_map(Listen::tcp).any(has_port)
 }
 
-fn listen_on_address(mut address: SocketAddr, is_v6_only: bool, cores: usize, buffers: Buffers) -> io::Result<Bound> {
+/// The sockets, and the address with the port that was taken for 0.
+fn listen_on_address(
+    mut address: SocketAddr,
+    is_v6_only: bool,
+    cores: usize,
+    buffers: Buffers,
+) -> io::Result<(SocketAddr, Vec<ListeningSocket>)> {
     let is_shared = cores > 1;
     if is_shared && address.port() != 0 {
         // SO_REUSEPORT would let a second server of the same user take half of the connections. Without it the bind
@@ -129,7 +142,7 @@ fn listen_on_address(mut address: SocketAddr, is_v6_only: bool, cores: usize, bu
         address = listener.local_addr()?; // the chosen port, if it was 0
         sockets.push(ListeningSocket::Tcp(TcpListener::from_std(listener)));
     }
-    Ok(Bound { at: address.into(), sockets, file: None })
+    Ok((address, sockets))
 }
 
 fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<Socket> {

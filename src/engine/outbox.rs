@@ -36,16 +36,29 @@ pub(crate) trait Sink {
     /// # Errors
     /// The connection is lost.
     fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written>;
+
+    /// The memory of input that the sockets keep because they cannot pass it on yet, in bytes.
+    fn kept_bytes(&self) -> usize {
+        0
+    }
+
+    /// A connection's part of it.
+    fn kept_by(&self, _slot: Slot) -> usize {
+        0
+    }
 }
 
-/// The result of a write. A socket that encrypts may take all bytes and still be blocked, so the two fields are
+/// The result of a write. A socket that encrypts may take all bytes and still be blocked, so the fields are
 /// independent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Written {
     /// The number of bytes that the sink has taken.
     pub(crate) bytes: usize,
     /// The sink takes nothing more until it says that it is writable.
     pub(crate) is_blocked: bool,
+    /// Of the bytes after those, the sink has sent a part in encrypted form. It keeps no copy, so the next write must
+    /// begin with the same bytes.
+    pub(crate) begun: usize,
 }
 
 impl Written {
@@ -56,8 +69,10 @@ impl Written {
     /// All errors except `WouldBlock`, which counts as a write of no bytes.
     pub(crate) fn of(result: io::Result<usize>, len: usize) -> io::Result<Self> {
         match result {
-            Ok(bytes) => Ok(Self { bytes, is_blocked: bytes < len }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Self { bytes: 0, is_blocked: true }),
+            Ok(bytes) => Ok(Self { bytes, is_blocked: bytes < len, begun: 0 }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Self { bytes: 0, is_blocked: true, begun: 0 })
+            }
             Err(error) => Err(error),
         }
     }
@@ -293,15 +308,15 @@ impl Outboxes {
         true
     }
 
-    /// Drops a connection's backlog except for the rest of a partly sent frame, so that a close frame may follow. Call
-    /// this between turns only.
+    /// Drops a connection's backlog except for the rest of a partly sent frame, so that a close frame may follow. Frames
+    /// that the sink has begun to send in encrypted form stay, too. Call this between turns only.
     pub(crate) fn truncate(&mut self, slot: Slot) {
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog
             && outbox.opaque != ALL
         {
             let before = backlog.ranges_bytes();
-            backlog.truncate(outbox.opaque as usize, &mut self.arena);
+            backlog.truncate(outbox.opaque as usize, outbox.encoding, &mut self.arena);
             self.backlog_ranges_bytes = self.backlog_ranges_bytes - before + backlog.ranges_bytes();
             if backlog.len == 0 {
                 outbox.backlog = None;

@@ -12,14 +12,14 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use crate::engine::{
     alarm::Alarm,
     arrival::Role,
-    connection::{self, Connections},
+    connection::{self, Connections, TlsLayers},
     greetings::Greetings,
     limits::Limits,
     listener::Listener,
     outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
-    turn::{Accepted, Event, Sockets},
+    turn::{Accepted, Event, Got, Shaken, Sockets},
 };
 
 /// The token of the core's waker.
@@ -67,7 +67,7 @@ impl Reactor {
     ///
     /// # Errors
     /// The system's error.
-    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
+    pub(crate) fn new(poll: Poll, mut listeners: Vec<Listener>, layers: TlsLayers) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(listener, Token(LISTENERS - index), Interest::READABLE)?;
         }
@@ -77,7 +77,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_MAX),
             waiting: (0..listeners.len()).collect(),
             listeners,
-            connections: Connections::default(),
+            connections: Connections::new(layers),
             greetings: Greetings::new(),
             accept_retry: None,
             wake: None,
@@ -127,7 +127,7 @@ impl Reactor {
     fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
         for _ in 0..self.waiting.len() {
             let Some(&index) = self.waiting.front() else { break };
-            let Listener { role, is_loopback, .. } = self.listeners[index];
+            let Listener { role, is_tls, is_loopback, .. } = self.listeners[index];
             if !takes(role) {
                 self.waiting.rotate_left(1);
                 continue;
@@ -135,7 +135,7 @@ impl Reactor {
             match self.accept_from(index) {
                 Ok((stream, peer)) => {
                     self.waiting.rotate_left(1);
-                    return Ok(Accepted { stream, peer, role, is_loopback });
+                    return Ok(Accepted { stream, peer, role, is_tls, is_loopback });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {
@@ -168,6 +168,14 @@ impl Sink for Reactor {
     fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         self.connections.write(slot, slices)
     }
+
+    fn kept_bytes(&self) -> usize {
+        self.connections.kept_bytes()
+    }
+
+    fn kept_by(&self, slot: Slot) -> usize {
+        self.connections.kept_by(slot)
+    }
 }
 
 impl Sockets for Reactor {
@@ -175,7 +183,7 @@ impl Sockets for Reactor {
 
     fn events(&mut self) -> impl Iterator<Item = Event> {
         let first_listener = LISTENERS - self.listeners.len();
-        let (waiting, greetings) = (&mut self.waiting, &mut self.greetings);
+        let (waiting, greetings, connections) = (&mut self.waiting, &mut self.greetings, &self.connections);
         self.events.iter().filter_map(move |event| match event.token() {
             WAKER | ALARM => None,
             Token(token) if token > first_listener => {
@@ -186,10 +194,15 @@ impl Sockets for Reactor {
                 None
             }
             token if Greetings::has(token) => {
-                greetings.hear(token);
+                greetings.hear(token, event.is_read_closed() || event.is_error());
                 None
             }
-            token => Some(told(event, key(token))),
+            token => {
+                let told = told(event, key(token));
+                // A handshake goes on when the socket takes its bytes.
+                let is_readable = told.is_readable || (told.is_writable && connections.wants_to_write(told.key.slot));
+                Some(Event { is_readable, ..told })
+            }
         })
     }
 
@@ -226,15 +239,31 @@ impl Sockets for Reactor {
         self.greetings.take_refused()
     }
 
-    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream) -> io::Result<()> {
+    fn add(&mut self, key: ConnectionKey, mut stream: TcpStream, is_tls: bool) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, token(key), interest);
-        self.connections.insert(key.slot, stream);
+        self.connections.insert(key.slot, stream, is_tls);
         registered
     }
 
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connections.read(slot, buffer)
+    fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
+        self.connections.read(slot, buffer, room)
+    }
+
+    fn is_shaking(&self, slot: Slot) -> bool {
+        self.connections.is_shaking(slot)
+    }
+
+    fn is_waiting(&self, slot: Slot) -> bool {
+        self.connections.is_waiting(slot)
+    }
+
+    fn half_open(&self) -> usize {
+        self.connections.half_open()
+    }
+
+    fn shake(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<Shaken> {
+        self.connections.shake(slot, buffer)
     }
 
     fn shut(&mut self, slot: Slot) {
@@ -286,108 +315,4 @@ fn is_out_of_fds(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        net::{SocketAddr, TcpStream},
-        sync::Arc,
-    };
-
-    use super::*;
-    use crate::{
-        config::{Config, Listen},
-        engine::{
-            application::{Answer, Application, Route},
-            arrival::Arrival,
-            core::CoreLinks,
-            hub::Hub,
-            inbox::inbox_of,
-            limits::Limits,
-            listener::{Buffers, listen},
-            session::Endpoint,
-            turn::{ACCEPTS_PER_TURN, Places, Turn},
-            wake::Wake,
-        },
-        protocol::http::RequestHead,
-    };
-
-    #[test]
-    fn a_full_poll_is_followed_by_enough_others_to_report_every_socket_even_in_a_flood() {
-        assert_eq!(polls_left(0, EVENTS_MAX - 1, 100_000), 0, "every socket was reported");
-        assert_eq!(polls_left(0, EVENTS_MAX, 1000), 0, "there are no more connections than that");
-        let polls = |connections| {
-            let mut left = polls_left(0, EVENTS_MAX, connections);
-            let mut polls = 1;
-            while left > 0 {
-                left = polls_left(left, EVENTS_MAX, connections);
-                polls += 1;
-            }
-            polls
-        };
-        assert_eq!([1024, 2047, 2048, 10_000].map(polls), [2, 2, 3, 10]);
-        assert_eq!(polls_left(7, 3, 10_000), 0);
-    }
-
-    /// An application that does nothing.
-    struct Mute;
-
-    impl Application for Mute {
-        fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
-
-        fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
-
-        fn on_body(&mut self, _: &mut Hub, _: Endpoint, _: &[u8]) -> Answer<'_> {
-            Answer::text(200, "")
-        }
-
-        fn on_request(&mut self, _: &mut Hub, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
-            Route::Upgrade
-        }
-
-        fn is_served_when_full(&self, _: &RequestHead<'_, '_>) -> bool {
-            false
-        }
-
-        fn on_close(&mut self, _: &mut Hub, _: Slot) {}
-    }
-
-    /// A core that listens.
-    fn turn(listeners: Vec<Listener>) -> Turn<Reactor, CoreLinks> {
-        let hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
-        let reactor = Reactor::new(Poll::new().expect("a poll"), listeners).expect("a reactor");
-        let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
-        let (_, inbox) = inbox_of(1, Arc::new(Wake::silent()));
-        Turn::new(hub, Box::new(Mute), reactor, links, inbox, Places::new(Arc::default(), usize::MAX))
-    }
-
-    /// Has turns until this many connections are accepted. A turn accepts fewer than its maximum if they take long.
-    fn accept_until(turn: &mut Turn<Reactor, CoreLinks>, accepted: usize) {
-        while (turn.hub.stats.accepted as usize) < accepted {
-            let before = turn.hub.stats.accepted as usize;
-            turn.take(Duration::ZERO, Duration::ZERO, &mut [0]);
-            assert!((before + 1..=before + ACCEPTS_PER_TURN).contains(&(turn.hub.stats.accepted as usize)));
-        }
-    }
-
-    #[test]
-    fn a_flood_on_one_listener_does_not_starve_the_others() {
-        let any: [Listen; 1] = ["127.0.0.1:0".parse().expect("an address")];
-        let places: Vec<_> =
-            (0..3).map(|_| listen(&any, 0, Role::Public, 1, Buffers::default()).expect("a free port")).collect();
-        let ports: Vec<_> = places.iter().map(|place| place.at.tcp().expect("an address").port()).collect();
-        let mut turn = turn(places.into_iter().flat_map(|place| place.listeners).collect());
-        let connect = |port: u16| TcpStream::connect(("127.0.0.1", port)).expect("the backlog takes it");
-        // A connection is in the backlog when its connect has returned.
-        let _clients: Vec<_> =
-            [&[ports[0]; 3 * ACCEPTS_PER_TURN][..], &ports[1..]].concat().into_iter().map(connect).collect();
-        accept_until(&mut turn, ACCEPTS_PER_TURN + 2);
-        let port_of = |slot| turn.sockets.connections.local_port(slot).expect("it was accepted");
-        let mut accepted: Vec<_> = (0..turn.hub.stats.accepted as u32).map(port_of).collect();
-        accepted.sort_unstable();
-        accepted.dedup();
-        assert_eq!(accepted.len(), 3, "of {ports:?} only {accepted:?} were served");
-        accept_until(&mut turn, 3 * ACCEPTS_PER_TURN + 2);
-        turn.take(Duration::ZERO, Duration::ZERO, &mut [0]);
-        assert_eq!(turn.hub.stats.accepted as usize, 3 * ACCEPTS_PER_TURN + 2);
-        assert!(turn.sockets.waiting.is_empty());
-    }
-}
+mod tests;

@@ -54,6 +54,13 @@ counters! {
     turned_away,
     /// Requests over `max-connections` that were served nevertheless, on a reserved place: `/healthz` and `POST /publish`.
     served_when_full,
+    /// TLS handshakes completed.
+    tls_handshakes,
+    /// TLS handshakes that failed: the client speaks no TLS, or knows no version, suite or certificate of the server's, or
+    /// has gone.
+    tls_failed,
+    /// TLS handshakes ended because too many had begun, and this one was slow.
+    tls_gave_way,
     /// Times that `accept` ran out of file descriptors.
     out_of_fds,
     /// Subscriptions held now.
@@ -123,6 +130,10 @@ counters! {
     subscriptions_refused,
     /// Turns in which something happened.
     turns,
+    /// Whole days until the first of the certificates of `tls-cert` expires; 0 if one has expired, or without TLS.
+    tls_days_left,
+    /// Times that new files of TLS could not be used, so that the last ones stay in use: once for each change.
+    tls_reloads_failed,
     /// Messages given to NATS for other nodes: once for each channel named.
     nats_published,
     /// Messages received from NATS: once for each channel or pattern of this node that they matched.

@@ -6,118 +6,41 @@
 //! same code on buffers.
 
 mod accepting;
+mod handshakes;
 mod letters;
 mod places;
 mod reading;
 mod ready;
 mod relaying;
+mod sockets;
 mod stopping;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use crate::engine::{
     application::Application,
-    arrival::Role,
     hub::Hub,
     inbox::{CoreOptions, Inbox},
     lanes::Lanes,
-    limits::Limits,
-    outbox::Sink,
     router::SHARE_UNITS,
-    session::Ended,
-    slot::{ConnectionKey, Slot},
+    slot::ConnectionKey,
 };
 
 #[cfg(test)]
 pub(crate) use self::accepting::ACCEPTS_PER_TURN;
-use self::{letters::Held, ready::Ready, relaying::Rest};
-pub(crate) use self::{places::Places, stopping::Stop};
+use self::{handshakes::Handshakes, letters::Held, ready::Ready, relaying::Rest};
+pub(crate) use self::{
+    places::Places,
+    sockets::{Accepted, Event, Got, Shaken, Sockets},
+    stopping::Stop,
+};
 
 /// Letters taken in one turn.
 const LETTERS_PER_TURN: usize = 4096;
 /// The longest sleep of a core that cannot hand over its batches, or that is stopping and waits for its peers.
 const RELAY_RETRY: Duration = Duration::from_millis(1);
-
-/// The sockets of a core, by the slots of their connections, and the events of its last poll.
-pub(crate) trait Sockets: Sink {
-    /// A socket that has no slot yet.
-    type Stream;
-
-    /// The events of connections in the last poll. Some of these connections may be gone.
-    fn events(&mut self) -> impl Iterator<Item = Event>;
-
-    /// Whether the polls have reported all input that had arrived. If so, a connection without an event has sent
-    /// nothing.
-    fn has_seen_all(&self) -> bool;
-
-    /// The next new connection.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is none now. Any other error means that the system cannot accept one; `accept` retries
-    /// after a while.
-    fn accept(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<Self::Stream>>;
-
-    /// Puts a socket into its connection's slot, and registers it with the poll.
-    ///
-    /// # Errors
-    /// The socket cannot be polled. It is in its slot nevertheless.
-    fn add(&mut self, key: ConnectionKey, stream: Self::Stream) -> io::Result<()>;
-
-    /// Closes a socket that has no slot, after this answer.
-    fn turn_away(&mut self, stream: Self::Stream, answer: &[u8]);
-
-    /// Takes new limits, before the first accept and when they change.
-    fn set_limits(&mut self, _: &Limits) {}
-
-    /// The connections since the last call that were closed because of their PROXY header.
-    fn take_refused(&mut self) -> u64 {
-        0
-    }
-
-    /// Reads once into `buffer`.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is nothing to read now, or the system's error of a broken connection.
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize>;
-
-    /// Tells the peer that nothing more will come.
-    fn shut(&mut self, slot: Slot);
-
-    /// Closes the sockets of connections that have ended.
-    fn close(&mut self, ended: Vec<Ended>);
-
-    /// Closes all remaining sockets.
-    fn close_all(&mut self);
-
-    /// The time since some fixed moment, to measure durations.
-    fn clock(&self) -> Duration;
-}
-
-/// An event of one connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    pub(crate) key: ConnectionKey,
-    /// The socket takes bytes again.
-    pub(crate) is_writable: bool,
-    /// The socket may have bytes to read, or its end.
-    pub(crate) is_readable: bool,
-    /// The peer has shut its side, or the connection is broken.
-    pub(crate) is_read_closed: bool,
-}
-
-/// A newly accepted connection.
-#[derive(Debug)]
-pub(crate) struct Accepted<T> {
-    pub(crate) stream: T,
-    /// The peer's address, if it has one.
-    pub(crate) peer: Option<SocketAddr>,
-    /// The role of the listener that accepted it.
-    pub(crate) role: Role,
-    /// The listener's address is this machine's alone.
-    pub(crate) is_loopback: bool,
-}
 
 /// The links of a core to its peers, and to the bridge if there is one.
 pub(crate) trait Links {
@@ -195,6 +118,8 @@ pub(crate) struct Turn<S, L> {
     ready: Ready,
     /// The order in which connections are read.
     lanes: Lanes,
+    /// The connections with a TLS handshake before them.
+    handshakes: Handshakes,
     /// Letters that wait for a congested link.
     held: Held,
     /// Options that letters have brought for the core itself, each with the sender for the confirmation.
@@ -233,6 +158,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             sizes: Sizes::default(),
             ready: Ready::default(),
             lanes: Lanes::default(),
+            handshakes: Handshakes::default(),
             held: Held::default(),
             options: Vec::new(),
             rests: Vec::new(),
@@ -255,6 +181,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
         self.accept_connections();
         self.read_connections(buffer);
+        self.shake_hands(buffer);
         let ready = &self.ready;
         let had_deadlines = self.sockets.has_seen_all() && self.hub.look_at_due(&mut *self.app, |slot| ready.has(slot));
         had_left || had_batches || had_letters || had_deadlines
@@ -303,7 +230,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Whether earlier turns have left work that can go on at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.hub.wants_turn() || self.lanes.has_waiting() || !self.ready.is_empty()
+        self.hub.wants_turn() || self.has_waiting() || !self.ready.is_empty()
     }
 
     /// The latest time for the next turn, because links were full, or because nobody wakes a stopping core.
@@ -315,7 +242,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Whether connections wait to be read in the next turn.
     pub(crate) fn has_waiting(&self) -> bool {
-        self.lanes.has_waiting()
+        self.lanes.has_waiting() || self.handshakes.has_waiting()
     }
 
     /// The options that letters have brought since the last call, each with the sender for the confirmation.

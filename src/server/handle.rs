@@ -13,6 +13,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::certificates::Watch;
 use crate::{
     config::Listen,
     engine::{
@@ -24,6 +25,7 @@ use crate::{
     extension::Publisher,
     server::Reloader,
     service::{PreparedService, Service, Wiring},
+    tls::Acceptor,
 };
 
 /// A running server. Dropping it stops the server and waits for its end: at once, unless [`Handle::stop`] has given it time.
@@ -40,6 +42,10 @@ pub struct Handle {
     pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
     pub(super) reloader: Reloader,
+    /// TLS, if an address speaks it.
+    pub(super) acceptor: Option<Acceptor>,
+    /// Reads its files again.
+    pub(super) _certificates: Option<Watch>,
     pub(super) mailboxes: Vec<Mailbox>,
     /// The numbers of each core and each service.
     pub(super) counters: Vec<Arc<SharedStats>>,
@@ -84,6 +90,9 @@ impl Handle {
         let mut stats = Stats::default();
         self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
         self.services.iter().for_each(|service| service.report(&mut stats));
+        if let Some(acceptor) = &self.acceptor {
+            (stats.tls_days_left, stats.tls_reloads_failed) = (acceptor.days_left(), acceptor.reloads_failed());
+        }
         stats
     }
 

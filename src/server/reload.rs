@@ -18,6 +18,7 @@ use crate::{
     },
     error::{PublishError, ReloadError, StartError},
     service::SecretFiles,
+    tls::{self, Acceptor},
 };
 
 use super::prepare;
@@ -38,6 +39,8 @@ pub struct Reloader {
     publish_channels_max: Arc<AtomicUsize>,
     /// The files that the services log in with.
     secret_files: Vec<Arc<dyn SecretFiles>>,
+    /// The files of TLS, if an address speaks it.
+    acceptor: Option<Acceptor>,
 }
 
 /// The outcome of [`Reloader::reload`]: options by name, as the daemon spells them.
@@ -50,11 +53,17 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    pub(super) fn new(mailboxes: Vec<Mailbox>, running: Config, secret_files: Vec<Arc<dyn SecretFiles>>) -> Self {
+    pub(super) fn new(
+        mailboxes: Vec<Mailbox>,
+        running: Config,
+        secret_files: Vec<Arc<dyn SecretFiles>>,
+        acceptor: Option<Acceptor>,
+    ) -> Self {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
-        Self { mailboxes, running: Arc::new(Mutex::new(running)), outbox_bytes_max, publish_channels_max, secret_files }
+        let running = Arc::new(Mutex::new(running));
+        Self { mailboxes, running, outbox_bytes_max, publish_channels_max, secret_files, acceptor }
     }
 
     /// `outbox-max` as it is now.
@@ -79,7 +88,8 @@ impl Reloader {
     /// a processor or filter has started either: such a thread is pinned to a CPU, so the server would seem to have only one.
     ///
     /// The bridge's login files for NATS are read again. If one has changed, [`Reloaded::applied`] names its option, and the
-    /// bridge connects again with it, without a gap.
+    /// bridge connects again with it, without a gap. The files of TLS are read again too, for the handshakes that begin
+    /// after that. If one cannot be used, or has a certificate that has expired, that is an error.
     ///
     /// An option whose [`Declaration::reload`](crate::config::Declaration::reload) is [`Reload::AtOnce`] changes at once,
     /// for connections that are open too; so do the rules of channels. The others do not: [`Reloaded::needs_restart`]
@@ -114,6 +124,10 @@ impl Reloader {
                 waiting.join(", ")
             )),
         })?;
+        match &self.acceptor {
+            Some(acceptor) => acceptor.check(&next).map_err(StartError::Config)?,
+            None => _ = tls::acceptor(wanted)?, // for the restart
+        }
         let options = CoreOptions {
             limits: Limits::new(&next, plan.memory_budget_bytes, self.mailboxes.len()),
             connections_max: plan.connections_max,
@@ -139,6 +153,11 @@ impl Reloader {
         self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);
         self.publish_channels_max.store(next.publish_channels_max, Ordering::Relaxed);
         *running = next;
+        for option in self.acceptor.as_ref().map_or_else(Vec::new, Acceptor::take_checked) {
+            if !reloaded.applied.contains(&option) {
+                reloaded.applied.push(option);
+            }
+        }
         for files in &self.secret_files {
             reloaded.applied.extend(files.reread().map_err(StartError::Config)?);
         }

@@ -14,7 +14,7 @@ use crate::engine::{
     outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
-    turn::{Accepted, Event, Sockets},
+    turn::{Accepted, Event, Got, Sockets},
 };
 
 /// The connection of a socket that is not accepted yet: none that there ever is.
@@ -132,11 +132,12 @@ impl Sockets for Buffers {
             stream,
             peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
             role: Role::Public,
+            is_tls: false,
             is_loopback: false,
         })
     }
 
-    fn add(&mut self, key: ConnectionKey, id: usize) -> io::Result<()> {
+    fn add(&mut self, key: ConnectionKey, id: usize, _: bool) -> io::Result<()> {
         self.keys[id] = key;
         #[cfg(test)]
         self.accepted.push(id);
@@ -151,7 +152,7 @@ impl Sockets for Buffers {
         (socket.is_shut, socket.is_closed) = (true, true);
     }
 
-    fn read(&mut self, slot: Slot, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
         let id = self.of(slot);
         let socket = &mut self.all[id];
         if socket.is_reset {
@@ -160,10 +161,10 @@ impl Sockets for Buffers {
         if socket.inbound.is_empty() && !socket.is_finished {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let len = socket.inbound.len().min(buffer.len());
+        let len = socket.inbound.len().min(room);
         buffer[..len].copy_from_slice(&socket.inbound[..len]);
         socket.inbound.drain(..len);
-        Ok(len)
+        Ok(Got::of(len, room))
     }
 
     fn shut(&mut self, slot: Slot) {
@@ -213,6 +214,6 @@ impl Sink for Buffers {
         }
         socket.room -= sent;
         socket.is_refused |= sent < len;
-        Ok(Written { bytes: sent, is_blocked: sent < len })
+        Ok(Written { bytes: sent, is_blocked: sent < len, ..Written::default() })
     }
 }

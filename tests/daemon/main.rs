@@ -5,6 +5,8 @@ mod helpers {
     #[cfg(feature = "upstream")]
     #[allow(dead_code, reason = "tests/library uses the rest")]
     pub(crate) mod backend;
+    #[cfg(feature = "tls")]
+    pub(crate) mod certificates;
     pub(crate) mod client;
     mod cores;
     #[allow(dead_code, reason = "tests/library uses the rest")]
@@ -100,6 +102,11 @@ mod protocol {
     mod order;
     mod websocket;
     mod websocket_hostile;
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    mod files;
 }
 
 #[cfg(feature = "upstream")]

@@ -1,8 +1,9 @@
 //! A certificate authority, and a server on rustls that acknowledges every message and sends it back.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::Arc,
     thread,
@@ -12,9 +13,10 @@ use std::{
 use lhttp::Message;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
     crypto::ring,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
 };
 
 /// How long anything that must happen may take before the test fails.
@@ -34,6 +36,43 @@ impl Authority {
         let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.pem", std::process::id()));
         fs::write(&file, issuer.pem()).expect("the file is written");
         Self { issuer, file }
+    }
+
+    /// Files with a certificate for `host` and its key, for a server's options. They stay until `cargo clean`.
+    pub(crate) fn certificate_files(&self, host: &str) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![host.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let (cert_file, key_file) =
+            (self.file.with_extension(format!("{host}.cert")), self.file.with_extension(format!("{host}.key")));
+        fs::write(&cert_file, certificate.pem()).expect("the file is written");
+        fs::write(&key_file, key.serialize_pem()).expect("the file is written");
+        fs::set_permissions(&key_file, Permissions::from_mode(0o600)).expect("the file is the test's");
+        (cert_file, key_file)
+    }
+
+    /// A TLS connection to `localhost` over this one, in these versions, once the handshake is done.
+    pub(crate) fn connect(
+        &self,
+        mut stream: TcpStream,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> StreamOwned<ClientConnection, TcpStream> {
+        stream.set_nodelay(true).expect("no delay");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream).expect("the handshake");
+        }
+        StreamOwned::new(connection, stream)
     }
 
     /// The configuration of a server that can prove to be `host`.

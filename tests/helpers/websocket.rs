@@ -1,6 +1,9 @@
 //! A WebSocket client on tungstenite. All its waits have an end.
 
-use std::net::{SocketAddr, TcpStream};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
 
 use tungstenite::{
     Message, WebSocket,
@@ -10,9 +13,9 @@ use tungstenite::{
 
 use super::PATIENCE;
 
-/// A client of a server in this process or another.
-pub(crate) struct Client {
-    socket: WebSocket<TcpStream>,
+/// A client of a server in this process or another. It speaks over TCP, or over TLS (`helpers::tls`).
+pub(crate) struct Client<S = TcpStream> {
+    socket: WebSocket<S>,
     tokens: u64,
 }
 
@@ -46,6 +49,14 @@ impl Client {
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.socket.get_ref().local_addr().expect("an address")
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Upgrades a connection of another kind.
+    pub(crate) fn over(stream: S) -> Self {
+        let (socket, _) = tungstenite::client("ws://localhost/", stream).expect("the server shakes hands");
+        Self { socket, tokens: 0 }
     }
 
     /// Sends a text message.

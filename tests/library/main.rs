@@ -71,6 +71,14 @@ mod nats {
     mod wide;
 }
 
+#[cfg(feature = "tls")]
+mod tls {
+    mod backlog;
+    mod door;
+    mod hostile;
+    mod server;
+}
+
 #[cfg(feature = "upstream")]
 mod upstream {
     mod faults;

@@ -28,9 +28,14 @@ const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 /// One sentence for people.
 pub(crate) fn add_to(server: Builder, config: &Config, address: SocketAddr) -> Result<Builder, String> {
     if !config.listen.iter().any(|listen| matches!(listen, Listen::Tcp(_))) {
-        return Err("demo: browsers need an IP address in listen, not only a unix socket".to_owned());
+        return Err("demo: its page needs an IP address in listen, without tls://".to_owned());
     }
-    let mut server = server.pages_on(address).page_with(move |listening| index(address, listening));
+    // The page is not https, so a browser may not know the certificate's authority.
+    let is_tls: Vec<bool> = config.listen.iter().filter(|at| at.tcp().is_some()).map(Listen::is_tls).collect();
+    let mut server = server.pages_on(address).page_with(move |listening| {
+        let plain = listening.iter().zip(&is_tls).filter(|(_, is_tls)| !**is_tls).map(|(address, _)| *address);
+        index(address, &plain.collect::<Vec<_>>())
+    });
     for (path, content_type, content) in FILES {
         server = server.page(Page::new(path, content_type, content.as_bytes()));
     }

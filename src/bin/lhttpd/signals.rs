@@ -127,14 +127,19 @@ impl Watch {
 }
 
 impl Watch {
-    /// Without a file of options there may still be files for the login to NATS.
+    /// Without a file of options there may still be files with certificates, or for the login to NATS.
     fn reload_secrets(&self) {
         let running = self.reloader.config();
-        if running.nats.is_none() {
-            return warn!("SIGHUP: there is no file to read again, lhttpd was started without --config");
-        }
+        let read = match (running.tls_cert.is_empty(), running.nats.is_none()) {
+            (true, true) => {
+                return warn!("SIGHUP: there is no file to read again, lhttpd was started without --config");
+            }
+            (false, true) => "each file of TLS",
+            (true, false) => "the login to NATS",
+            (false, false) => "each file of TLS and of the login to NATS",
+        };
         match self.reloader.reload(&running) {
-            Ok(reloaded) => report("the login to NATS", reloaded, log::max_level()),
+            Ok(reloaded) => report(read, reloaded, log::max_level()),
             Err(error) => error!("SIGHUP: not reloaded: {error}"),
         }
     }

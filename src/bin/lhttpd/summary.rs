@@ -48,6 +48,7 @@ const DEFENCES: &[Defence] = &defences! {
     cut: "messages carried out in several turns",
     put_behind: "times that a connection had used its share of a turn",
     panics: "connections closed because an extension panicked",
+    tls_reloads_failed: "times that new files of TLS could not be used",
     nats_publish_dropped: "messages for NATS dropped",
     nats_receive_dropped: "messages from NATS dropped",
     nats_restarts: "times that the NATS client began anew",
@@ -113,6 +114,7 @@ mod tests {
         "kept_bytes",
         "subscription_bytes",
         "turns",
+        "tls_days_left",
         "nats_published",
         "nats_received",
         "nats_unwanted", // wider subscriptions bring them

@@ -37,7 +37,7 @@ pub struct Declaration {
     pub(super) read: fn(&mut Config, Unit, &[&str]) -> Result<(), String>,
     pub(super) copy: fn(&mut Config, &Config),
     pub(super) differs: fn(&Config, &Config) -> bool,
-    pub(super) file: fn(&Config) -> Option<&Path>,
+    pub(super) files: fn(&Config) -> Vec<&Path>,
     pub(super) secret: fn(&Config) -> Option<&Secret>,
 }
 
@@ -65,6 +65,10 @@ pub enum Unit {
     File,
     /// The path of a file that only the owner may read.
     SecretFile,
+    /// The paths of one or several files.
+    Files,
+    /// The paths of one or several files that only the owner may read.
+    SecretFiles,
     /// CPUs: [`parse_cpu_list`](crate::config::parse_cpu_list).
     Cpus,
     /// One or several of [`Listen`](crate::config::Listen).
@@ -76,13 +80,15 @@ pub enum Unit {
 impl Unit {
     /// True if an option takes several values: its flag may be given several times.
     pub fn is_list(self) -> bool {
-        matches!(self, Self::Texts | Self::Address | Self::Prefix)
+        matches!(self, Self::Texts | Self::Address | Self::Prefix | Self::Files | Self::SecretFiles)
     }
 
     /// Splits a text into the values that it lists.
     pub(in crate::config) fn split(self, text: &str) -> Vec<String> {
         match self {
-            Self::Address | Self::Texts => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            Self::Address | Self::Texts | Self::Files | Self::SecretFiles => {
+                text.split(',').map(|item| item.trim().to_owned()).collect()
+            }
             Self::Prefix => super::super::upstream::split_allow(text),
             _ => vec![text.to_owned()],
         }
@@ -145,9 +151,9 @@ impl Declaration {
         (self.differs)(one, other)
     }
 
-    /// The file that the option names.
-    pub(in crate::config) fn file<'a>(&self, config: &'a Config) -> Option<&'a Path> {
-        (self.file)(config)
+    /// The files that the option names.
+    pub(in crate::config) fn files<'a>(&self, config: &'a Config) -> Vec<&'a Path> {
+        (self.files)(config)
     }
 
     /// The secret that the option holds.

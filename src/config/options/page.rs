@@ -75,6 +75,10 @@ fn unit(unit: Unit) -> &'static str {
         Unit::Secret => "A text that neither the log nor an error shows",
         Unit::File => "The path of a file",
         Unit::SecretFile => "The path of a file with a secret: lhttpd warns if everybody on the machine can read it",
+        Unit::Files => "The paths of files",
+        Unit::SecretFiles => {
+            "The paths of files with secrets: lhttpd warns of those that everybody on the machine can read"
+        }
         Unit::Cpus => "Numbers of CPUs",
         Unit::Address => "An address, or several",
         Unit::Prefix => "A prefix of URLs, or several",

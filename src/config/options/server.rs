@@ -3,8 +3,8 @@
 macro_rules! server_options {
     ([$next:ident $($then:ident)*] $($before:tt)*) => { $next! { [$($then)*] $($before)*
     section "server" {
-        /// where to listen, `ADDR:PORT` or `unix:/path`, each on every core ([`Listen`]). Port 0 takes a free port, one
-        /// per address. In TOML one text or a list of texts. The default serves this machine alone.
+        /// where to listen, `ADDR:PORT`, `tls://ADDR:PORT` or `unix:/path`, each on every core ([`Listen`]). Port 0 takes a
+        /// free port, one per address. In TOML one text or a list of texts. The default serves this machine alone.
         ///
         /// An address that is in use, or not this machine's, keeps the server from starting.
         listen: Vec<Listen> {
@@ -14,8 +14,9 @@ macro_rules! server_options {
             value: "ADDR",
             default: Value("127.0.0.1:8081"),
             reload: Restart,
-            help: "Listen on this address, IP:PORT, or this Unix socket, unix:/path; may be given several times; port 0 \
-                takes a free one. The default serves this machine alone: 0.0.0.0:8081 serves all",
+            help: "Listen on this address, IP:PORT, with TLS on tls://IP:PORT, or on this Unix socket, unix:/path; may be \
+                given several times; port 0 takes a free one. The default serves this machine alone: 0.0.0.0:8081 serves \
+                all",
         }
 
         /// how many cores (threads with an event loop each) to run, 1 to 63 ([`CORES_MAX`](crate::config::CORES_MAX)).

@@ -22,7 +22,8 @@ fn no_two_options_have_the_same_name() {
 #[test]
 fn the_key_of_an_option_is_its_name_without_the_sections_name() {
     for option in Config::OPTIONS.iter().filter(|option| option.name != "nats") {
-        let word = option.section.strip_suffix('s').filter(|word| *word != "nat").unwrap_or(option.section);
+        let word =
+            option.section.strip_suffix('s').filter(|word| !["nat", "tl"].contains(word)).unwrap_or(option.section);
         let shorter = option.name.replace(&format!("{word}-"), "").replace(&format!("-{word}"), "");
         assert_eq!(option.key, shorter, "{} in [{}]", option.name, option.section);
     }
@@ -32,7 +33,7 @@ fn the_key_of_an_option_is_its_name_without_the_sections_name() {
 fn each_option_is_described_and_those_of_a_section_stand_together() {
     let mut sections: Vec<&str> = Config::OPTIONS.iter().map(|option| option.section).collect();
     sections.dedup();
-    assert_eq!(sections, ["server", "limits", "timeouts", "http", "access", "rates", "nats", "upstream"]);
+    assert_eq!(sections, ["server", "limits", "timeouts", "http", "tls", "access", "rates", "nats", "upstream"]);
     for option in Config::OPTIONS {
         assert!(
             option.help.len() > 10 && !option.help.contains("  ") && !option.help.ends_with('.'),
@@ -88,6 +89,7 @@ fn one_option_in_both_spellings_is_an_error_that_names_both() {
             Unit::Switch => "true",
             Unit::Number => "1",
             Unit::Address => "\"127.0.0.1:1\"",
+            _ if option.name == "tls-records" => "\"rustls\"",
             _ if option.section == "access" => match option.name {
                 "allow-origin" => "\"null\"",
                 "proxy-header" => "\"forwarded\"",

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{
-        AllowedHost, AllowedOrigin, Listen, ProxyHeader, Secret, TrustedProxy, parse_bytes, parse_cpu_list,
+        AllowedHost, AllowedOrigin, Listen, ProxyHeader, Secret, TlsRecords, TrustedProxy, parse_bytes, parse_cpu_list,
         parse_duration, parse_micros,
     },
     Unit,
@@ -21,9 +21,9 @@ pub(super) trait Value: Sized {
     /// One sentence that shows the text, unless it may be a secret.
     fn parse(unit: Unit, texts: &[&str]) -> Result<Self, String>;
 
-    /// The file that the value names.
-    fn file(&self) -> Option<&Path> {
-        None
+    /// The files that the value names.
+    fn files(&self) -> Vec<&Path> {
+        Vec::new()
     }
 
     /// The value, if it is a secret.
@@ -84,8 +84,24 @@ impl Value for PathBuf {
         one(texts).map(Self::from)
     }
 
-    fn file(&self) -> Option<&Path> {
-        Some(self)
+    fn files(&self) -> Vec<&Path> {
+        vec![self]
+    }
+}
+
+impl Value for TlsRecords {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        one(texts)?.parse()
+    }
+}
+
+impl Value for Vec<PathBuf> {
+    fn parse(_: Unit, texts: &[&str]) -> Result<Self, String> {
+        Ok(texts.iter().map(PathBuf::from).collect())
+    }
+
+    fn files(&self) -> Vec<&Path> {
+        self.iter().map(PathBuf::as_path).collect()
     }
 }
 
@@ -126,8 +142,8 @@ impl<T: Value> Value for Option<T> {
         T::parse(unit, texts).map(Some)
     }
 
-    fn file(&self) -> Option<&Path> {
-        self.as_ref()?.file()
+    fn files(&self) -> Vec<&Path> {
+        self.as_ref().map_or_else(Vec::new, Value::files)
     }
 
     fn secret(&self) -> Option<&Secret> {

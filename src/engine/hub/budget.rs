@@ -6,7 +6,7 @@
 
 use std::collections::BinaryHeap;
 
-use crate::engine::{application::Application, hub::Hub, session::Phase, slot::Slot};
+use crate::engine::{application::Application, hub::Hub, outbox::Sink, session::Phase, slot::Slot};
 
 /// The core closes connections until one part in this many of the share is free.
 const HEADROOM_DIVISOR: usize = 10;
@@ -22,6 +22,8 @@ const FAREWELL_BYTES_MAX: usize = 4096;
 pub(super) struct Kept {
     /// The application's memory for connections, in bytes.
     application_bytes: usize,
+    /// The sockets' memory for unfinished input, in bytes, at the last flush.
+    sockets_bytes: usize,
     /// Closing connections did not help. The core tries again when it keeps more than this.
     retry_above: usize,
 }
@@ -40,6 +42,7 @@ impl Hub {
         self.router.outboxes.backlog_bytes()
             + self.sessions.incoming_bytes()
             + self.kept.application_bytes
+            + self.kept.sockets_bytes
             + of_messages
     }
 
@@ -55,12 +58,13 @@ impl Hub {
     }
 
     /// Closes the worst offenders if the core keeps more than its share.
-    pub(super) fn enforce_budget(&mut self, app: &mut dyn Application) {
+    pub(super) fn enforce_budget(&mut self, app: &mut dyn Application, sockets: &impl Sink) {
+        self.kept.sockets_bytes = sockets.kept_bytes();
         let max = self.limits.kept_bytes_max;
         if self.kept_bytes() <= max {
             self.kept.retry_above = 0;
         } else if self.kept_bytes() > self.kept.retry_above {
-            self.close_offenders(app, max - max / HEADROOM_DIVISOR);
+            self.close_offenders(app, sockets, max - max / HEADROOM_DIVISOR);
             // No connection is left whose end would free memory.
             let kept = self.kept_bytes();
             self.kept.retry_above = if kept > max { kept + max / HEADROOM_DIVISOR } else { 0 };
@@ -69,11 +73,11 @@ impl Hub {
 
     /// Closes the connections that keep the most for the longest, until the core keeps no more than `target`. If the
     /// worst one pins much memory for a few bytes, these bytes are copied out instead.
-    fn close_offenders(&mut self, app: &mut dyn Application, target: usize) {
+    fn close_offenders(&mut self, app: &mut dyn Application, sockets: &impl Sink, target: usize) {
         let mut keepers = self.sessions.take_keepers();
         let mut offenders = Vec::new();
         keepers.retain(|slot| {
-            let offence = self.offence(app, slot);
+            let offence = self.offence(app, sockets, slot);
             offenders.extend((offence > 0).then_some((offence, slot)));
             offence > 0
         });
@@ -84,7 +88,7 @@ impl Hub {
             && let Some((_, slot)) = offenders.pop()
         {
             if self.router.outboxes.unpin(slot) {
-                offenders.push((self.offence(app, slot), slot)); // it may not be the worst any more
+                offenders.push((self.offence(app, sockets, slot), slot)); // it may not be the worst any more
                 continue;
             }
             let was_at_work = self.close_slow_consumer(app, slot);
@@ -93,8 +97,10 @@ impl Hub {
                 self.stats.over_budget += 1;
             }
             self.drop_incoming(slot);
+            let of_socket = sockets.kept_by(slot);
+            self.kept.sockets_bytes -= of_socket; // freed with the socket, at the end of the turn
             // The rest of a frame that is partly sent may be most of the backlog.
-            if !was_at_work || self.router.outboxes.backlog_cost(slot) > FAREWELL_BYTES_MAX {
+            if !was_at_work || of_socket > 0 || self.router.outboxes.backlog_cost(slot) > FAREWELL_BYTES_MAX {
                 self.lost(app, slot);
             }
         }
@@ -104,7 +110,7 @@ impl Hub {
     /// so does its part of the memory that the backlog pins: a stalled reader pins one segment per burst for a few
     /// bytes, a slow one pins only the newest. The memory of its handshake is in use while the connection is open, so
     /// it never counts as old.
-    fn offence(&self, app: &dyn Application, slot: Slot) -> u64 {
+    fn offence(&self, app: &dyn Application, sockets: &impl Sink, slot: Slot) -> u64 {
         let Some(session) = self.sessions.get(slot) else { return 0 };
         let age = |since: u64| AGE_MIN + self.sessions.now().saturating_sub(since);
         let weigh = |bytes: usize, since: u64| (bytes as u64).saturating_mul(age(since));
@@ -113,7 +119,9 @@ impl Hub {
         });
         let incoming = session.incoming_since().map_or(0, |since| weigh(session.incoming_bytes(), since));
         let application = if session.phase == Phase::Open { app.kept_bytes(slot) } else { 0 };
-        backlog.saturating_add(incoming).saturating_add(weigh(application, self.sessions.now()))
+        let of_socket = weigh(sockets.kept_by(slot), session.heard);
+        let of_application = weigh(application, self.sessions.now());
+        [incoming, of_socket, of_application].into_iter().fold(backlog, u64::saturating_add)
     }
 
     /// Frees the unfinished message of a connection that is being closed.

@@ -19,7 +19,7 @@ impl Hub {
             self.close_if_slow(app, slot);
         }
         self.flushed = flushed;
-        self.enforce_budget(app);
+        self.enforce_budget(app, sink);
     }
 
     /// Removes and returns the connections that have ended. The caller must close their sockets before the next

@@ -112,13 +112,13 @@ impl Sink for Peers {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         if self.stalled.contains(&slot) {
-            return Ok(Written { bytes: 0, is_blocked: true });
+            return Ok(Written { bytes: 0, is_blocked: true, ..Written::default() });
         }
         self.received.resize_with(self.received.len().max(slot as usize + 1), Vec::new);
         let received = &mut self.received[slot as usize];
         let before = received.len();
         slices.iter().for_each(|slice| received.extend_from_slice(slice));
-        Ok(Written { bytes: received.len() - before, is_blocked: false })
+        Ok(Written { bytes: received.len() - before, is_blocked: false, ..Written::default() })
     }
 }
 

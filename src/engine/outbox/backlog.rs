@@ -25,6 +25,8 @@ pub(super) struct Backlog {
     pub(super) len: usize,
     /// Bytes at the front that complete a partly sent unit (a frame, in [`Encoding::Frame`]).
     pub(super) unit_rest: usize,
+    /// Bytes at the front that the next write must begin with, see [`Written::begun`].
+    pub(super) begun: usize,
     /// The socket is full. The next write waits until the socket is writable.
     pub(super) is_blocked: bool,
     /// See [`super::Outboxes::backlog_since`].
@@ -33,7 +35,7 @@ pub(super) struct Backlog {
 
 impl Backlog {
     pub(super) fn new(now: u64) -> Self {
-        Self { ranges: VecDeque::new(), len: 0, unit_rest: 0, is_blocked: false, since: now }
+        Self { ranges: VecDeque::new(), len: 0, unit_rest: 0, begun: 0, is_blocked: false, since: now }
     }
 
     pub(super) fn share(&mut self, segment: u32, start: u32, end: u32, arena: &mut Arena) {
@@ -69,8 +71,9 @@ impl Backlog {
             for (slice, &range) in slices.iter_mut().zip(&self.ranges) {
                 *slice = IoSlice::new(arena.bytes(range));
             }
-            let Written { bytes: sent, is_blocked } = sink.write(slot, &slices[..count])?;
+            let Written { bytes: sent, is_blocked, begun } = sink.write(slot, &slices[..count])?;
             self.is_blocked = is_blocked;
+            self.begun = begun;
             self.since += progress(now.saturating_sub(self.since), sent, self.len);
             self.advance(sent, (encoding, &mut *opaque), arena);
         }
@@ -93,14 +96,18 @@ impl Backlog {
         }
     }
 
-    /// Keeps only the `opaque` bytes at the front and the rest of a partly sent unit. They move to a segment of their
-    /// own, so that they pin no big one.
-    pub(super) fn truncate(&mut self, opaque: usize, arena: &mut Arena) {
-        let mut kept = Vec::with_capacity(opaque + self.unit_rest);
+    /// Keeps only the `opaque` bytes at the front, the rest of a partly sent unit, and the units that the sink has begun
+    /// to send. They move to a segment of their own, so that they pin no big one.
+    pub(super) fn truncate(&mut self, opaque: usize, encoding: Encoding, arena: &mut Arena) {
+        let mut end = opaque + self.unit_rest;
+        let mut kept = Vec::with_capacity(end.max(self.begun));
         for range in self.ranges.drain(..) {
-            let missing = opaque + self.unit_rest - kept.len();
-            let bytes = arena.bytes(range);
-            kept.extend_from_slice(&bytes[..bytes.len().min(missing)]);
+            let (bytes, start) = (arena.bytes(range), kept.len());
+            // A range begins with a unit, except for what is before `end` already.
+            while end < self.begun && end - start < bytes.len() {
+                end += encoding.unit_len(&bytes[end - start..]);
+            }
+            kept.extend_from_slice(&bytes[..bytes.len().min(end - start)]);
             arena.release(range.segment);
         }
         self.len = kept.len();
@@ -149,6 +156,7 @@ impl Backlog {
         let len: usize = self.ranges.iter().map(|range| arena.bytes(*range).len()).sum();
         assert_eq!(self.len, len);
         assert!(self.unit_rest <= self.ranges.front().map_or(0, |front| front.len()));
+        assert!(self.begun <= self.len);
     }
 }
 

@@ -47,16 +47,16 @@ impl Outboxes {
             // The common case: one range, one plain write.
             let (start, end) = (outbox.start, outbox.end);
             let bytes = &self.arena.turn()[start as usize..end as usize];
-            let sent = sink.write(slot, &[IoSlice::new(bytes)])?.bytes;
+            let written = sink.write(slot, &[IoSlice::new(bytes)])?;
             outbox.start = 0;
             outbox.end = 0;
-            if sent == bytes.len() {
-                outbox.sent(sent);
+            if written.bytes == bytes.len() {
+                outbox.sent(written.bytes);
                 return Ok(true);
             }
             self.ranges.clear();
             self.ranges.push((start, end));
-            self.keep_rest(slot, 0, sent);
+            self.keep_rest(slot, 0, written);
             return Ok(false);
         }
         self.flush_ranges(slot, sink)
@@ -70,7 +70,7 @@ impl Outboxes {
         let outbox = &mut self.outboxes[slot as usize];
         if let Some(backlog) = &mut outbox.backlog {
             if !backlog.write(slot, sink, self.now, (outbox.encoding, &mut outbox.opaque), &mut self.arena)? {
-                self.keep_rest(slot, 0, 0);
+                self.keep_rest(slot, 0, Written::default());
                 return Ok(false);
             }
             self.backlog_ranges_bytes -= backlog.ranges_bytes();
@@ -107,27 +107,32 @@ impl Outboxes {
                 *slice = IoSlice::new(&self.arena.turn()[start as usize..end as usize]);
                 len += slice.len();
             }
-            let Written { bytes: sent, is_blocked } = sink.write(slot, &slices[..batch.len()])?;
-            if sent < len {
-                self.keep_rest(slot, first, sent);
+            let written = sink.write(slot, &slices[..batch.len()])?;
+            if written.bytes < len {
+                self.keep_rest(slot, first, written);
                 return Ok(false);
             }
             first += batch.len();
-            self.outboxes[slot as usize].sent(sent);
-            if is_blocked && first < self.ranges.len() {
-                self.keep_rest(slot, first, 0);
+            self.outboxes[slot as usize].sent(len);
+            if written.is_blocked && first < self.ranges.len() {
+                self.keep_rest(slot, first, Written::default());
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Notes a short write: of `self.ranges` from `first` on, only `sent` bytes were written.
-    fn keep_rest(&mut self, slot: Slot, first: usize, mut sent: usize) {
+    /// Notes a short write of `self.ranges` from `first` on. A backlog that is not empty keeps what it knows of an earlier
+    /// write.
+    fn keep_rest(&mut self, slot: Slot, first: usize, written: Written) {
         let outbox = &mut self.outboxes[slot as usize];
         let now = self.now;
         let mut backlog = outbox.backlog.take().unwrap_or_else(|| Box::new(Backlog::new(now)));
         backlog.is_blocked = true;
+        if backlog.len == 0 {
+            backlog.begun = written.begun;
+        }
+        let mut sent = written.bytes;
         for &(start, end) in &self.ranges[first..] {
             let len = (end - start) as usize;
             if sent >= len {

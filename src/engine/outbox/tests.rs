@@ -11,6 +11,8 @@ use crate::protocol::frame;
 const SLOTS: u32 = 5;
 /// The room of a socket that takes everything.
 const ENDLESS: usize = usize::MAX;
+/// The most bytes of a record of a socket that encrypts.
+const RECORD: usize = 50;
 
 /// Helpers for this and other modules' tests.
 impl Outboxes {
@@ -56,11 +58,35 @@ struct Model {
     room: usize,
     cap: usize,
     is_broken: bool,
+    /// The socket encrypts: the peer has nothing of a record before it has all of it.
+    is_sealed: bool,
+    /// The bytes of the record that the socket has sent a part of.
+    begun: Vec<u8>,
 }
 
 impl Model {
     fn new() -> Self {
         Self { cap: ENDLESS, ..Self::default() }
+    }
+
+    /// The connection in a slot: every second one encrypts.
+    fn of(slot: Slot) -> Self {
+        Self { is_sealed: slot % 2 == 1, ..Self::new() }
+    }
+
+    /// Puts bytes into records, of which the socket takes this many bytes. Returns how many are in whole records.
+    fn seal(&mut self, bytes: &[u8], taken: usize) -> usize {
+        assert!(bytes.starts_with(&self.begun), "a record that was begun was not offered again");
+        let (mut whole, mut next) = (0, if self.begun.is_empty() { RECORD.min(bytes.len()) } else { self.begun.len() });
+        while next > 0 && whole + next <= taken {
+            whole += next;
+            next = RECORD.min(bytes.len() - whole);
+            self.begun.clear();
+        }
+        if taken > whole {
+            self.begun = bytes[whole..whole + next].to_vec();
+        }
+        whole
     }
 
     fn pending(&self) -> usize {
@@ -82,11 +108,13 @@ impl Sink for Vec<Model> {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         let bytes = slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat();
-        let sent = bytes.len().min(model.room).min(model.cap);
+        let taken = bytes.len().min(model.room).min(model.cap);
+        let sent = if model.is_sealed { model.seal(&bytes, taken) } else { taken };
         model.receive(&bytes[..sent]);
-        model.room = if model.room == ENDLESS { ENDLESS } else { model.room - sent };
+        model.room = if model.room == ENDLESS { ENDLESS } else { model.room - taken };
         // A socket with room for exactly these bytes is full after them.
-        Ok(Written { bytes: sent, is_blocked: sent < bytes.len() || model.room == 0 })
+        let is_blocked = taken < bytes.len() || model.room == 0;
+        Ok(Written { bytes: sent, is_blocked, begun: model.begun.len() })
     }
 }
 
@@ -101,7 +129,7 @@ impl World {
     fn new() -> Self {
         let mut outboxes = Outboxes::default();
         (0..SLOTS).for_each(|slot| outboxes.open(slot));
-        Self { outboxes, models: (0..SLOTS).map(|_| Model::new()).collect(), counter: 0 }
+        Self { outboxes, models: (0..SLOTS).map(Model::of).collect(), counter: 0 }
     }
 
     fn step(&mut self, step: &Step) {
@@ -181,11 +209,11 @@ impl World {
         assert_eq!(distinct.len(), flushed.backlogged.len(), "a backlogged slot is reported once");
     }
 
-    /// Truncates an outbox: of the unsent bytes, only HTTP and the rest of a cut frame stay.
+    /// Truncates an outbox: of the unsent bytes, only HTTP, the rest of a cut frame and the frames of a begun record stay.
     fn truncate(&mut self, slot: Slot) {
         self.outboxes.truncate(slot);
         let model = &mut self.models[slot as usize];
-        let received = model.received.len();
+        let received = model.received.len() + model.begun.len();
         if let Some(boundaries) = &mut model.boundaries {
             let kept = boundaries.iter().copied().find(|&end| end >= received).unwrap_or(model.expected.len());
             model.expected.truncate(kept);
@@ -199,7 +227,7 @@ impl World {
         self.outboxes.close(slot);
         self.outboxes.open(slot);
         assert!(self.outboxes.is_empty(slot));
-        self.models[slot as usize] = Model::new();
+        self.models[slot as usize] = Model::of(slot);
     }
 
     /// Lets all peers read again. Then all bytes must have arrived, and no memory may be held.

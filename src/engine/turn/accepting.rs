@@ -48,11 +48,12 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Opens an accepted connection, on a reserved place if it is over the limit. One whose address is at its limit takes
     /// no place.
-    fn admit(&mut self, Accepted { stream, peer, role, is_loopback }: Accepted<S::Stream>) {
+    fn admit(&mut self, Accepted { stream, peer, role, is_tls, is_loopback }: Accepted<S::Stream>) {
         let is_proxy = role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
-        let arrival = Arrival { peer, role, is_loopback, is_proxy, ..Arrival::default() };
+        let arrival = Arrival { peer, role, is_tls, is_loopback, is_proxy, ..Arrival::default() };
         let Ok(ticket) = self.hub.admit_address(&arrival) else {
-            return self.sockets.turn_away(stream, TOO_MANY);
+            // A client that speaks TLS could not read an answer without it.
+            return self.sockets.turn_away(stream, if is_tls { b"" } else { TOO_MANY });
         };
         let is_reserved = !self.places.take(role);
         if is_reserved {
@@ -66,7 +67,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         if is_reserved {
             self.ready.add(key); // read it in this turn: in the next one it may have to give way
         }
-        if let Err(error) = self.sockets.add(key, stream) {
+        if let Err(error) = self.sockets.add(key, stream, is_tls) {
             static LIMIT: LogLimit = LogLimit::new();
             LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
             self.hub.abandon(key.slot);

@@ -5,7 +5,7 @@ use std::io;
 use crate::engine::{
     lanes::Next,
     slot::ConnectionKey,
-    turn::{Links, Sockets, Turn},
+    turn::{Got, Links, Sockets, Turn},
 };
 
 /// The most reads of one connection in one turn. The rest waits for the next turn, so that one publisher does not
@@ -54,9 +54,14 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
     }
 
-    /// Reads a connection if it is still open and does not go behind the others.
+    /// Reads a connection if it is still open, set up, and does not go behind the others.
     fn read_unless_behind(&mut self, key: ConnectionKey, buffer: &mut [u8]) {
-        if self.hub.sessions.is_current(key) && !self.lanes.puts_behind(&self.hub, key) {
+        if !self.hub.sessions.is_current(key) {
+            return;
+        }
+        if self.sockets.is_shaking(key.slot) {
+            self.handshakes.add(key);
+        } else if !self.lanes.puts_behind(&self.hub, key) {
             self.read(key, buffer);
         }
     }
@@ -100,19 +105,22 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 return false; // it is read when it resumes
             }
             let room = if self.hub.router.is_congested() { self.sizes.congested_read_bytes } else { usize::MAX };
-            let room = room.min(buffer.len());
-            let len = match self.sockets.read(slot, &mut buffer[..room]) {
-                Ok(0) => {
-                    self.hub.end_of_input(&mut *self.app, slot);
-                    return false;
-                }
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                Err(_) => {
-                    self.hub.lost(&mut *self.app, slot);
-                    return false;
-                }
-            };
+            let Got { bytes: len, may_have_more, is_end } =
+                match self.sockets.read(slot, buffer, room.min(buffer.len())) {
+                    Ok(got) => got,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                    Err(_) => {
+                        self.hub.lost(&mut *self.app, slot);
+                        return false;
+                    }
+                };
+            if self.sockets.kept_by(slot) > 0 {
+                self.hub.sessions.keeps(slot);
+            }
+            if is_end {
+                self.hub.end_of_input(&mut *self.app, slot);
+                return false;
+            }
             self.lanes.has_heard(key, self.now);
             let mut used = 0;
             while used < len {
@@ -123,8 +131,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     return true;
                 }
             }
-            // With edge triggering a short read means that the socket is empty, unless the peer has shut its side.
-            if len < room && !self.ready.is_read_closed(slot) {
+            if !may_have_more && !self.ready.is_read_closed(slot) {
                 return false;
             }
             if self.hub.router.work.is_at_limit() {

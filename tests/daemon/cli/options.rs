@@ -74,7 +74,7 @@ fn a_flag_that_cannot_be_read_is_a_usage_error() {
     for (args, named) in [
         (&["--listen", "localhost"][..], "--listen"),
         (&["--listen", "unix:relative"], "absolute path"),
-        (&["--listen", "tls://127.0.0.1:443"], "TLS"),
+        (&["--listen", "tls://localhost:443"], "is not an address"),
         (&["--cores", "two"], "--cores"),
         (&["--max-message", "64 potatoes"], "64 potatoes"),
         (&["--idle-timeout", "soon"], "soon"),
@@ -106,6 +106,7 @@ fn an_invalid_value_is_reported_in_one_sentence() {
         (&["--ping-interval", "61s"], "ping-interval"),
         (&["--handshake-timeout", "0"], "handshake-timeout"),
         (&["--publish-key", ""], "publish-key"),
+        (&["--tls-cert", "x"], "tls-cert"),
         (&["--nats-creds", "x"], "nats-creds"),
         (&["--upstream-allow", "example.org"], "example.org"),
         (&["--upstream-allow", "http://h/", "--upstream-response-max", "1MiB"], "outbox-max"),

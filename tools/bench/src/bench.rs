@@ -2,8 +2,10 @@
 
 use std::{
     net::{SocketAddr, TcpStream, ToSocketAddrs},
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -13,14 +15,20 @@ use crate::{
     affinity,
     dialect::Dialect,
     failure::Failure,
+    jwt::Tokens,
     load::{Load, Wait},
     procfs::{self, Usage},
     report::ProgressLine,
     servers::{Programs, Server},
+    tls::TlsClient,
 };
 
 /// How long a client beside the load waits for an answer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+/// File descriptors that a process needs besides its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+/// How long a server may take to rest.
+const REST_MAX: Duration = Duration::from_secs(10);
 
 /// The CPUs to use, and how the generator waits.
 #[derive(Args, Clone, Copy, Debug)]
@@ -45,6 +53,14 @@ pub(crate) struct TargetArgs {
     /// The URL of a server that already runs, instead of starting one
     #[arg(long, value_name = "ws://HOST:PORT")]
     pub(crate) url: Option<String>,
+    /// Over TLS, as with a wss:// URL; a server that this program starts gets a certificate (ECDSA, P-256). All servers
+    /// are offered TLS 1.3 with AES-128-GCM alone, and no certificate is checked
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Each connection shows a token of its own for all channels, signed with the secret (HS256) in this file. An lhttpd
+    /// that this program starts gets the file as its --token-key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_key: Option<PathBuf>,
     /// The process of the server at --url, for its CPU time and memory
     #[arg(long, value_name = "PID", requires = "url")]
     pub(crate) pid: Option<u32>,
@@ -57,8 +73,13 @@ pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) dialect: Dialect,
     pub(crate) address: SocketAddr,
-    pid: Option<u32>,
-    _server: Option<Server>,
+    /// What its clients share for TLS, if it speaks that.
+    pub(crate) tls: Option<Arc<TlsClient>>,
+    /// Its clients' tokens, if they show some.
+    pub(crate) tokens: Option<Arc<Tokens>>,
+    /// Its processes, if they are known.
+    pids: Vec<u32>,
+    servers: Vec<Server>,
 }
 
 /// A thread that is ready to measure.
@@ -84,14 +105,45 @@ impl Bench {
 
     /// The server that the arguments name; starts it if it does not run yet.
     pub(crate) fn target(&self, arguments: &TargetArgs) -> Result<Target, Failure> {
-        match &arguments.url {
-            None => self.start(arguments.server, &[]),
-            Some(url) => {
-                let address = resolve(url)?;
-                let name = arguments.server.server();
-                Ok(Target { name, dialect: arguments.server, address, pid: arguments.pid, _server: None })
-            }
+        if arguments.token_key.is_some() && arguments.server != Dialect::Lhttp {
+            return Err(Failure::Usage(format!("{} knows no tokens", arguments.server)));
         }
+        let mut target = match &arguments.url {
+            None => {
+                let key = arguments.token_key.as_ref().map(|path| path.display().to_string());
+                let key: Vec<&str> = key.iter().flat_map(|path| ["--token-key", path]).collect();
+                self.start_tls(arguments.server, &key, arguments.tls)?
+            }
+            Some(url) => {
+                let (address, is_tls) = resolve(url)?;
+                let tls = if is_tls || arguments.tls { Some(Arc::new(TlsClient::new()?)) } else { None };
+                let (name, dialect) = (arguments.server.server(), arguments.server);
+                let pids = arguments.pid.into_iter().collect();
+                Target { name, dialect, address, tls, tokens: None, pids, servers: Vec::new() }
+            }
+        };
+        if let Some(secret) = &arguments.token_key {
+            target.show_tokens(secret)?;
+        }
+        Ok(target)
+    }
+
+    /// Starts a server on its CPU that speaks TLS if wanted; `arguments` are further arguments for lhttpd.
+    pub(crate) fn start_tls(&self, dialect: Dialect, arguments: &[&str], tls: bool) -> Result<Target, Failure> {
+        let server = Server::start(dialect, &self.programs, arguments, self.server_cpu, tls)?;
+        let tls = if tls { Some(Arc::new(TlsClient::new()?)) } else { None };
+        Ok(Target { tls, ..Target::new(dialect.server(), dialect, server) })
+    }
+
+    /// Starts lhttpd without TLS, and nginx with TLS in front of it, on the same CPU.
+    pub(crate) fn start_front(&self, arguments: &[&str]) -> Result<Target, Failure> {
+        let behind = self.start(Dialect::Lhttp, arguments)?;
+        let front = Server::start_front(&self.programs, behind.address, self.server_cpu)?;
+        let mut target = Target::new("nginx in front", Dialect::Lhttp, front);
+        target.tls = Some(Arc::new(TlsClient::new()?));
+        target.pids.extend(behind.pids);
+        target.servers.extend(behind.servers);
+        Ok(target)
     }
 
     /// Starts a server on its CPU; `arguments` are further arguments for lhttpd.
@@ -101,7 +153,7 @@ impl Bench {
 
     /// Starts a server on another CPU than usual.
     pub(crate) fn start_on(&self, cpu: usize, dialect: Dialect, arguments: &[&str]) -> Result<Target, Failure> {
-        let server = Server::start(dialect, &self.programs, arguments, cpu)?;
+        let server = Server::start(dialect, &self.programs, arguments, cpu, false)?;
         Ok(Target::new(dialect.server(), dialect, server))
     }
 
@@ -129,13 +181,26 @@ impl Bench {
 
     /// A generator for `target` with its own way to wait.
     pub(crate) fn load_waiting(&self, target: &Target, wait: Wait) -> Result<Load, Failure> {
-        Load::new(target.dialect, target.address, wait, Arc::clone(&self.interrupted))
+        let mut load = Load::new(target.dialect, target.address, wait, Arc::clone(&self.interrupted))?;
+        (load.tls, load.tokens) = (target.tls.clone(), target.tokens.clone());
+        Ok(load)
+    }
+
+    /// Checks that this process may have that many connections. A server that it starts has the same limit.
+    pub(crate) fn check_descriptors(&self, connections: usize) -> Result<(), Failure> {
+        let most = descriptors()?;
+        if connections > most {
+            let why = format!("this process may have {most} connections, {connections} are wanted (`ulimit -Hn`)");
+            return Err(Failure::Usage(why));
+        }
+        Ok(())
     }
 }
 
 impl Target {
     fn new(name: &'static str, dialect: Dialect, server: Server) -> Self {
-        Self { name, dialect, address: server.address, pid: Some(server.pid()), _server: Some(server) }
+        let (address, pids) = (server.address, vec![server.pid()]);
+        Self { name, dialect, address, tls: None, tokens: None, pids, servers: vec![server] }
     }
 
     /// A client of an LHTTP server outside the load. It waits for answers for [`CLIENT_PATIENCE`].
@@ -150,27 +215,58 @@ impl Target {
 
     /// The server's use of the machine so far, if its process is known.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        self.pid.and_then(procfs::usage_at_rest)
+        procfs::usage_at_rest(&self.pids)
+    }
+
+    /// Its clients show tokens that are signed with the secret in this file.
+    pub(crate) fn show_tokens(&mut self, secret: &Path) -> Result<(), Failure> {
+        self.tokens = Some(Arc::new(Tokens::from_file(secret)?));
+        Ok(())
+    }
+
+    /// This program started the server.
+    pub(crate) fn is_ours(&self) -> bool {
+        !self.servers.is_empty()
+    }
+
+    /// Waits until the server has used no CPU time for a while, so that nothing from before is measured later.
+    pub(crate) fn rest(&self) -> Option<Usage> {
+        let deadline = Instant::now() + REST_MAX;
+        let mut last = self.usage()?;
+        loop {
+            thread::sleep(Duration::from_millis(50));
+            let now = self.usage()?;
+            if now.cpu_ns == last.cpu_ns || Instant::now() > deadline {
+                return Some(now);
+            }
+            last = now;
+        }
     }
 
     /// The server's resident memory now, if its process is known.
     pub(crate) fn rss_bytes(&self) -> Option<u64> {
-        self.pid.and_then(procfs::rss_bytes)
+        self.pids.iter().map(|pid| procfs::rss_bytes(*pid)).sum::<Option<u64>>().filter(|_| !self.pids.is_empty())
     }
 }
 
-/// The address in a URL, for example `ws://127.0.0.1:8080/`. The path does not matter to any of these servers.
-pub(crate) fn resolve(url: &str) -> Result<SocketAddr, Failure> {
+/// The address in a URL, for example `ws://127.0.0.1:8080/`, and whether it stands for TLS. The path does not matter to
+/// any of these servers.
+pub(crate) fn resolve(url: &str) -> Result<(SocketAddr, bool), Failure> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
-    if url.starts_with("wss://") || url.starts_with("https://") {
-        return Err(Failure::Usage(format!("{url}: TLS is not spoken here")));
-    }
+    let is_tls = url.starts_with("wss://") || url.starts_with("https://");
     let with_port = if authority.rsplit(']').next().unwrap_or_default().contains(':') {
         authority.to_owned()
     } else {
-        format!("{authority}:80")
+        format!("{authority}:{}", if is_tls { 443 } else { 80 })
     };
     let mut addresses = with_port.to_socket_addrs().map_err(Failure::io(format!("cannot resolve {url}")))?;
-    addresses.next().ok_or_else(|| Failure::Usage(format!("{url} has no address")))
+    let address = addresses.next().ok_or_else(|| Failure::Usage(format!("{url} has no address")))?;
+    Ok((address, is_tls))
+}
+
+/// How many connections this process may have.
+pub(crate) fn descriptors() -> Result<usize, Failure> {
+    let (files, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).map_err(Failure::io("the limit of open files"))?;
+    Ok(usize::try_from(files.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX))
 }

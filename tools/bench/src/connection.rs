@@ -1,17 +1,21 @@
 //! One connection to a server: it connects, shakes hands, and counts deliveries.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::dialect::{Dialect, Progress, Role, counter::Counter, websocket};
+use crate::{
+    dialect::{Dialect, Progress, Role, counter::Counter, websocket},
+    tls::Tls,
+    wire::Wire,
+};
 
 /// The number of connections that share a source address: by default Linux has 28,232 ports for each address.
-const PORTS_PER_ADDRESS: usize = 28_000;
+pub(crate) const PORTS_PER_ADDRESS: usize = 28_000;
 /// `connect` on a non-blocking socket is in progress (Linux's number; the standard library has no stable name for it).
 pub(crate) const EINPROGRESS: i32 = 115;
 /// The most bytes that are kept of a server's messages to a pure publisher. They are shown if deliveries are missing.
@@ -33,10 +37,12 @@ pub(crate) enum Phase {
 /// One non-blocking connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+    pub(crate) wire: Wire,
     pub(crate) phase: Phase,
     pub(crate) counter: Counter,
     pub(crate) subscribes: bool,
+    /// It has been usable.
+    pub(crate) was_ready: bool,
     /// The generator does not read from it (a stalled reader).
     pub(crate) paused: bool,
     /// The socket may take bytes: a writable event sets this, a refused write clears it.
@@ -50,19 +56,29 @@ pub(crate) struct Connection {
     joining: Vec<u8>,
 }
 
+/// How a connection gets in.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// The TLS connection that is still to be set up; without it, the connection is plain.
+    pub(crate) tls: Option<Box<Tls>>,
+    /// More lines of the upgrade request, each with its CRLF.
+    pub(crate) headers: String,
+}
+
 impl Connection {
-    /// Starts to connect. `index` is the connection's number, which decides its source address on loopback.
+    /// Starts to connect. `number` decides the source address on loopback.
     pub(crate) fn start(
         address: SocketAddr,
-        index: usize,
+        number: usize,
         dialect: Dialect,
         role: &Role,
         body_bytes: usize,
+        entry: Entry,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        if let (IpAddr::V4(host), share @ 1..) = (address.ip(), index / PORTS_PER_ADDRESS)
+        if let (IpAddr::V4(host), share @ 1..) = (address.ip(), number / PORTS_PER_ADDRESS)
             && host.is_loopback()
         {
             let source = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + share as u32);
@@ -73,16 +89,17 @@ impl Connection {
             _ => {}
         }
         Ok(Self {
-            stream: TcpStream::from_std(socket.into()),
+            wire: Wire::new(TcpStream::from_std(socket.into()), entry.tls),
             phase: Phase::Opening,
             counter: dialect.counter(&role.channel, body_bytes),
             subscribes: role.subscribes,
+            was_ready: false,
             paused: false,
             writable: false,
             words: Vec::new(),
             dialect,
             received: Vec::new(),
-            unsent: dialect.opening(role, &address.to_string()),
+            unsent: dialect.opening(role, &address.to_string(), &entry.headers),
             joining: dialect.joining(role),
         })
     }
@@ -90,8 +107,11 @@ impl Connection {
     /// Writes the rest of the opening or of replies.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let mut taken = 0;
+        if !self.wire.flush()? {
+            self.writable = false;
+        }
         while self.writable && taken < self.unsent.len() {
-            match self.stream.write(&self.unsent[taken..]) {
+            match self.wire.write(&self.unsent[taken..]) {
                 Ok(more) => taken += more,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     self.writable = false;
@@ -121,7 +141,7 @@ impl Connection {
             self.received.drain(..taken);
             self.unsent = std::mem::take(&mut self.joining);
             if self.unsent.is_empty() {
-                self.phase = Phase::Ready;
+                self.ready()?;
             } else {
                 self.phase = Phase::Joining;
                 self.writable = true;
@@ -131,10 +151,16 @@ impl Connection {
         if self.phase == Phase::Joining {
             let Progress::Done(taken) = self.dialect.joined(&self.received)? else { return Ok(0) };
             self.received.drain(..taken);
-            self.phase = Phase::Ready;
+            self.ready()?;
         }
         let rest = std::mem::take(&mut self.received);
         self.count(&rest, on_stamp)
+    }
+
+    fn ready(&mut self) -> Result<(), String> {
+        self.phase = Phase::Ready;
+        self.was_ready = true;
+        self.wire.settle().map_err(|error| error.to_string())
     }
 
     fn count(&mut self, bytes: &[u8], on_stamp: Option<&mut dyn FnMut(u64)>) -> Result<u64, String> {

@@ -13,6 +13,9 @@ pub(crate) enum Failure {
     /// The server violated its protocol.
     #[error("the server is not usable: {0}")]
     Server(String),
+    /// TLS cannot be prepared.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// Not every message arrived.
     #[error("{arrived} of {expected} deliveries arrived; {why}")]
     Missing { arrived: u64, expected: u64, why: String },

@@ -1,7 +1,7 @@
 //! The generator: one thread and one epoll for all connections to the server under test.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::ErrorKind,
     net::SocketAddr,
     sync::{
         Arc,
@@ -11,19 +11,21 @@ use std::{
 };
 
 use clap::ValueEnum;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 use serde::Serialize;
 
 use crate::{
     connection::{Connection, Phase},
-    dialect::{Dialect, Role},
+    dialect::Dialect,
     failure::Failure,
+    jwt::Tokens,
+    tls::{Tls, TlsClient},
 };
 
 /// The most bytes of one read.
 const READ_BYTES: usize = 256 * 1024;
-/// The most connections that open at the same time. No listen backlog refuses that many.
-const OPENING_MAX: usize = 128;
+/// The most events of a turn.
+const EVENTS_MAX: usize = 1024;
 /// The initial [`Load::silence`].
 const SILENCE: Duration = Duration::from_secs(10);
 /// With one write for each message, the most messages that are written before the deliveries are read.
@@ -54,14 +56,28 @@ pub(crate) struct Load {
     pub(crate) deliveries: u64,
     /// Subscribers whose connections the server has ended.
     pub(crate) lost: usize,
+    /// Connections that have become usable so far.
+    pub(crate) opened: usize,
+    /// If set, a connection that the server refuses is no fault: its index is noted here.
+    pub(crate) refused: Option<Vec<usize>>,
+    /// How often the server refused one.
+    pub(crate) refusals: usize,
+    /// The next connections speak TLS.
+    pub(crate) tls: Option<Arc<TlsClient>>,
+    /// TLS connections whose first message is made already; the next connections use them first.
+    pub(crate) prepared: Vec<Tls>,
+    /// The next connections show a token.
+    pub(crate) tokens: Option<Arc<Tokens>>,
+    /// Added to the number of the next connections: an offset to source addresses whose ports are free.
+    pub(crate) source: usize,
     /// Bytes of flows written so far.
     pub(crate) bytes_written: u64,
     /// If no delivery came for this long, the rest counts as missing.
     pub(crate) silence: Duration,
-    dialect: Dialect,
-    address: SocketAddr,
+    pub(crate) dialect: Dialect,
+    pub(crate) address: SocketAddr,
     wait: Wait,
-    poll: Poll,
+    pub(crate) poll: Poll,
     events: Events,
     buffer: Vec<u8>,
     interrupted: Arc<AtomicBool>,
@@ -95,67 +111,24 @@ impl Load {
             connections: Vec::new(),
             deliveries: 0,
             lost: 0,
+            opened: 0,
+            refused: None,
+            refusals: 0,
+            tls: None,
+            prepared: Vec::new(),
+            tokens: None,
+            source: 0,
             bytes_written: 0,
             silence: SILENCE,
             dialect,
             address,
             wait,
             poll: Poll::new().map_err(Failure::io("epoll"))?,
-            events: Events::with_capacity(1024),
+            events: Events::with_capacity(EVENTS_MAX),
             buffer: vec![0; READ_BYTES],
             interrupted,
             fault: None,
         })
-    }
-
-    /// Opens a connection for each role, and returns when every subscription is live. Returns the index of the first
-    /// one; the others follow. `on_progress` receives the number of usable connections.
-    pub(crate) fn open(
-        &mut self,
-        roles: &[Role],
-        body_bytes: usize,
-        mut on_progress: impl FnMut(usize),
-    ) -> Result<usize, Failure> {
-        let first = self.connections.len();
-        let mut oldest = first;
-        let mut last_change = Instant::now();
-        while oldest < first + roles.len() {
-            while self.connections.len() < (oldest + OPENING_MAX).min(first + roles.len()) {
-                let index = self.connections.len();
-                self.start_connection(index, &roles[index - first], body_bytes)?;
-            }
-            let before = oldest;
-            self.turn(Some(Duration::from_millis(100)), None)?;
-            while oldest < self.connections.len() && self.connections[oldest].phase != Phase::Opening {
-                match self.connections[oldest].phase {
-                    Phase::Ready => oldest += 1,
-                    Phase::Closed => return Err(Failure::Server("it closed a connection that was opening".into())),
-                    _ => break,
-                }
-            }
-            if oldest != before {
-                last_change = Instant::now();
-                on_progress(oldest - first);
-            } else if last_change.elapsed() > self.silence {
-                let (open, wanted) = (oldest - first, roles.len());
-                return Err(Failure::Server(format!(
-                    "{open} of {wanted} connections opened, then none for {:?}",
-                    self.silence
-                )));
-            }
-        }
-        Ok(first)
-    }
-
-    fn start_connection(&mut self, index: usize, role: &Role, body_bytes: usize) -> Result<(), Failure> {
-        let mut connection = Connection::start(self.address, index, self.dialect, role, body_bytes)
-            .map_err(Failure::io(format!("cannot connect to {}", self.address)))?;
-        self.poll
-            .registry()
-            .register(&mut connection.stream, Token(index), Interest::READABLE | Interest::WRITABLE)
-            .map_err(Failure::io("epoll"))?;
-        self.connections.push(connection);
-        Ok(())
     }
 
     /// Opens the next connections to another server of the same kind.
@@ -237,7 +210,7 @@ impl Load {
             if at == end {
                 break;
             }
-            match connection.stream.write(&flow.block[at..end]) {
+            match connection.wire.write(&flow.block[at..end]) {
                 Ok(taken) => {
                     *written += taken;
                     self.bytes_written += taken as u64;
@@ -263,7 +236,7 @@ impl Load {
         let mut at = 0;
         let deadline = Instant::now() + self.silence;
         while at < bytes.len() {
-            match self.connections[index].stream.write(&bytes[at..]) {
+            match self.connections[index].wire.write(&bytes[at..]) {
                 Ok(taken) => at += taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
                     self.turn(Some(Duration::ZERO), on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _))?;
@@ -294,19 +267,21 @@ impl Load {
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
-            let connection = &mut self.connections[event.token().0];
-            if event.is_writable() {
+            let index = event.token().0;
+            let connection = &mut self.connections[index];
+            if event.is_writable() && connection.phase != Phase::Closed {
                 connection.writable = true;
                 if let Err(error) = connection.flush()
                     && connection.phase != Phase::Ready
                 {
-                    self.fault = Some(format!("a connection to {} failed: {error}", self.address));
+                    self.fail(index, format!("a connection to {} failed: {error}", self.address));
                 }
             }
+            let connection = &self.connections[index];
             if event.is_readable() && !connection.paused && connection.phase != Phase::Closed {
                 let ended = event.is_read_closed();
                 // Borrow the option anew for each connection.
-                self.read(event.token().0, ended, on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _));
+                self.read(index, ended, on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _));
             }
         }
         self.events = events;
@@ -316,33 +291,63 @@ impl Load {
         }
     }
 
+    /// At most this many events in the next turns, so that each is short.
+    pub(crate) fn limit_turns(&mut self, events: Option<usize>) {
+        self.events = Events::with_capacity(events.unwrap_or(EVENTS_MAX));
+    }
+
     /// Reads until the socket is empty. A short read proves that without another system call, unless the end has been
     /// announced.
     pub(crate) fn read(&mut self, index: usize, ended: bool, mut on_stamp: Option<&mut dyn FnMut(u64)>) {
         let connection = &mut self.connections[index];
-        while connection.phase != Phase::Closed {
-            match connection.stream.read(&mut self.buffer) {
-                Ok(0) => connection.phase = Phase::Closed,
-                Ok(length) => {
+        let was_ready = connection.phase == Phase::Ready;
+        let mut fault = None;
+        while connection.phase != Phase::Closed && fault.is_none() {
+            match connection.wire.read(&mut self.buffer) {
+                Ok(received) => {
                     let stamps = on_stamp.as_mut().map(|on_stamp| &mut **on_stamp as _);
-                    match connection.received(&self.buffer[..length], stamps) {
+                    match connection.received(&self.buffer[..received.bytes], stamps) {
                         Ok(deliveries) => self.deliveries += deliveries,
-                        Err(fault) => self.fault = Some(fault),
+                        Err(why) => fault = Some(why),
                     }
-                    if length < self.buffer.len() && !ended {
+                    if received.is_closed {
+                        connection.phase = Phase::Closed;
+                    }
+                    if !received.may_have_more && !ended {
                         break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    if connection.phase != Phase::Ready {
-                        self.fault = Some(format!("a connection to {} failed: {error}", self.address));
+                    if !was_ready || error.kind() == ErrorKind::InvalidData {
+                        fault = Some(format!("a connection to {} failed: {error}", self.address));
                     }
                     connection.phase = Phase::Closed;
                 }
             }
         }
-        self.lost += usize::from(connection.phase == Phase::Closed && connection.subscribes);
+        let (is_closed, is_ready) = (connection.phase == Phase::Closed, connection.phase == Phase::Ready);
+        self.lost += usize::from(was_ready && is_closed && connection.subscribes);
+        self.opened += usize::from(!was_ready && is_ready);
+        if !was_ready && is_closed {
+            fault.get_or_insert("it closed a connection that was opening".into());
+        }
+        if let Some(fault) = fault {
+            self.fail(index, fault);
+        }
+    }
+
+    /// A connection cannot be used as it should. Where refusals are allowed, one that is not usable yet is only noted.
+    fn fail(&mut self, index: usize, fault: String) {
+        let connection = &mut self.connections[index];
+        match &mut self.refused {
+            Some(refused) if !connection.was_ready => {
+                connection.phase = Phase::Closed;
+                refused.push(index);
+                self.refusals += 1;
+            }
+            _ => self.fault = Some(fault),
+        }
     }
 
     /// The error for missing deliveries, with the server's close frames and messages that may explain it.

@@ -9,13 +9,17 @@ mod dialect;
 mod failure;
 mod floor;
 mod http_load;
+mod jwt;
 mod load;
 mod modes;
+mod opening;
 mod procfs;
 mod report;
 mod servers;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod wire;
 
 use std::{
     net::SocketAddr,
@@ -33,7 +37,9 @@ use crate::{
     modes::{
         broadcast::{self, BurstArgs, FanoutArgs, RoomsArgs},
         cluster::{self, ClusterArgs},
+        comeback::{self, ComebackArgs},
         compare::{self, CompareArgs},
+        hold::{self, HoldArgs},
         hostile::{self, HostileArgs},
         idle::{self, IdleArgs},
         post::{self, PostArgs},
@@ -41,6 +47,7 @@ use crate::{
         rtt::{self, RttArgs},
         slow::{self, SlowArgs},
         stalls::{self, StallsArgs},
+        tokens::{self, TokensArgs},
         upstream::{self, UpstreamArgs},
     },
     report::{Outcome, Output},
@@ -99,6 +106,27 @@ enum Mode {
     Post(Single<PostArgs>),
     /// Stalled readers beside healthy ones: their cost, and how their connections end
     Slow(Single<SlowArgs>),
+    /// All clients come back at once while a chat goes on: the server's CPU time, and the chat's latency; with TLS, once
+    /// with whole handshakes and once with tickets
+    Comeback(Single<ComebackArgs>),
+    /// Connections that another program opens and closes: `open`, `close` and `status` on stdin, each answered in JSON
+    Hold {
+        #[command(flatten)]
+        work: HoldArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+        #[command(flatten)]
+        placement: Placement,
+        #[command(flatten)]
+        programs: Programs,
+    },
+    /// A burst and a fan-out on lhttpd with tokens and rules, and on one without, in turn
+    Tokens {
+        #[command(flatten)]
+        work: TokensArgs,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Two nodes with nats-server between them: publishes a second from one to the other, and the latency at a given rate
     Cluster {
         #[command(flatten)]
@@ -127,7 +155,8 @@ enum Mode {
         #[command(flatten)]
         common: Common,
     },
-    /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table
+    /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table; with --tls all of them with TLS,
+    /// nginx in front of lhttpd, and lhttpd without TLS
     Compare {
         #[command(flatten)]
         work: CompareArgs,
@@ -177,6 +206,12 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
         Mode::Idle(single) => single.run(interrupted, idle::run),
         Mode::Post(single) => single.run(interrupted, |bench, target, args| post::run(bench, target, &args)),
         Mode::Slow(single) => single.run(interrupted, slow::run),
+        Mode::Comeback(single) => single.run(interrupted, comeback::run),
+        Mode::Hold { work, target, placement, programs } => {
+            let bench = Bench::new(placement, programs, interrupted);
+            hold::run(&bench, &bench.target(&target)?, work)
+        }
+        Mode::Tokens { work, common } => common.run(interrupted, |bench| tokens::run(bench, work)),
         Mode::Cluster { work, common } => common.run(interrupted, |bench| cluster::run(bench, work)),
         Mode::Hostile { work, common } => common.run(interrupted, |bench| hostile::run(bench, &work)),
         Mode::Stalls { work, common } => common.run(interrupted, |bench| stalls::run(bench, work)),

@@ -16,19 +16,27 @@ pub(crate) struct Usage {
     pub(crate) rss_bytes: u64,
 }
 
-/// The usage of process `pid` once it rests. The scheduler accounts a thread's time when the thread stops running, so a
-/// figure that still changes is read again, for at most 200 ms. `None` if there is no such process.
-pub(crate) fn usage_at_rest(pid: u32) -> Option<Usage> {
+/// The usage of these processes together once they rest. The scheduler accounts a thread's time when the thread stops running, so a
+/// figure that still changes is read again, for at most 200 ms. `None` if a process is missing, or there is none.
+pub(crate) fn usage_at_rest(pids: &[u32]) -> Option<Usage> {
     let deadline = Instant::now() + Duration::from_millis(200);
-    let mut last = scheduled_ns(pid)?;
+    let mut last = usage(pids)?;
     loop {
         thread::sleep(Duration::from_millis(5));
-        let now = scheduled_ns(pid)?;
-        if now == last || Instant::now() > deadline {
-            return Some(Usage { cpu_ns: now.0, delayed_ns: now.1, rss_bytes: rss_bytes(pid)? });
+        let now = usage(pids)?;
+        if (now.cpu_ns, now.delayed_ns) == (last.cpu_ns, last.delayed_ns) || Instant::now() > deadline {
+            let rss_bytes = pids.iter().map(|pid| rss_bytes(*pid)).sum::<Option<u64>>()?;
+            return Some(Usage { rss_bytes, ..now });
         }
         last = now;
     }
+}
+
+/// The times alone.
+fn usage(pids: &[u32]) -> Option<Usage> {
+    let times = pids.iter().map(|pid| scheduled_ns(*pid)).collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
+    let (cpu_ns, delayed_ns) = times.iter().fold((0, 0), |(cpu, delayed), time| (cpu + time.0, delayed + time.1));
+    Some(Usage { cpu_ns, delayed_ns, rss_bytes: 0 })
 }
 
 /// CPU time and delay of all threads of `pid`: the first two fields of each thread's schedstat. They are exact to the

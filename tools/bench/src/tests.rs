@@ -1,7 +1,7 @@
 //! The generator against the relay, and against a server that drops or duplicates messages.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -15,11 +15,12 @@ use std::{
 use tungstenite::{Message, WebSocket};
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, Entry},
     dialect::{Dialect, Role},
     failure::Failure,
     floor,
     load::{Flow, Load, Wait},
+    opening::Rush,
 };
 
 /// How long anything that must happen may take before the test fails.
@@ -139,13 +140,75 @@ fn no_more_messages_than_the_window_are_in_flight() {
     assert_eq!(load.deliveries, window + 2000);
 }
 
+/// Answers the upgrade of every other connection with 503, and subscribes the rest.
+fn lhttpd_that_refuses_at_first(listener: &TcpListener, clients: usize) -> Result<(), tungstenite::Error> {
+    let mut live = Vec::new();
+    for number in 0..2 * clients {
+        let (mut stream, _) = listener.accept()?;
+        if number % 2 == 0 {
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request)? > 0, "a request");
+            stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")?;
+            continue;
+        }
+        let accepted = tungstenite::accept(stream).map_err(|error| io::Error::other(error.to_string()))?;
+        live.push(accepted);
+        let client = live.last_mut().expect("pushed");
+        client.read()?;
+        client.send(Message::text("LHTTP/1.0 ack\r\nack:1\r\n\r\n"))?;
+    }
+    // Until the clients go.
+    live.iter_mut().for_each(|client| assert!(client.read().is_err()));
+    Ok(())
+}
+
+#[test]
+fn a_rush_tries_again_where_the_server_refuses() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let server = thread::spawn(move || lhttpd_that_refuses_at_first(&listener, 6));
+    let mut load = Load::new(Dialect::Lhttp, address, Wait::Sleep, Arc::default()).expect("epoll");
+    load.silence = PATIENCE;
+    load.refused = Some(Vec::new());
+    let rush = Rush { at_once: 1, starts: 1, patience: Duration::from_millis(5) };
+    let mut seen = Vec::new();
+    let roles = vec![Role::subscriber("room"); 6];
+    load.rush(&roles, 64, rush, |open| {
+        seen.push(open);
+        Ok(())
+    })
+    .expect("they get in");
+    seen.dedup();
+    assert_eq!(seen.last(), Some(&6));
+    assert!(seen.is_sorted(), "{seen:?}");
+    assert_eq!((load.opened, load.refusals, load.lost), (6, 6, 0));
+    drop(load);
+    server.join().expect("its assertions hold").expect("it serves until then");
+}
+
+#[test]
+fn a_refusal_is_an_error_with_the_servers_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        assert!(stream.read(&mut [0; 1024]).expect("a request") > 0);
+        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").expect("it reads");
+    });
+    let mut load = Load::new(Dialect::Lhttp, address, Wait::Sleep, Arc::default()).expect("epoll");
+    let refused = load.open(&[Role::subscriber("room")], 64, |_| {});
+    assert!(matches!(&refused, Err(Failure::Server(why)) if why.contains("503")), "{refused:?}");
+    server.join().expect("its assertions hold");
+}
+
 #[test]
 fn source_addresses_change_before_an_address_runs_out_of_ports() {
     let relay = RelayThread::start();
     let source = |index| {
         let role = Role::subscriber("room");
-        let connection = Connection::start(relay.address, index, Dialect::Floor, &role, 64).expect("it connects");
-        connection.stream.local_addr().expect("an address").ip().to_string()
+        let entry = Entry::default();
+        let connection = Connection::start(relay.address, index, Dialect::Floor, &role, 64, entry);
+        connection.expect("it connects").wire.stream().local_addr().expect("an address").ip().to_string()
     };
     assert_eq!([0, 27_999, 28_000, 56_000].map(source), ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.3"]);
 }

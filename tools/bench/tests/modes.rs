@@ -3,11 +3,12 @@
 
 use std::{
     env, fs,
-    path::Path,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lhttp-bench");
 
@@ -25,12 +26,17 @@ fn has_nats_server() -> bool {
     found
 }
 
-/// Runs a mode. Where possible the generator sleeps while it waits, because other tests run beside it.
+/// Runs a mode.
 fn bench(arguments: &[&str]) -> Output {
-    // The program of another package, which cargo does not build for this one's tests.
-    let lhttpd = Path::new(PROGRAM).with_file_name("lhttpd");
-    assert!(lhttpd.exists(), "there is no {}: `cargo test` in the repository's root builds it", lhttpd.display());
-    Command::new(PROGRAM).args(arguments).args(["--wait", "sleep"]).output().expect("lhttp-bench runs")
+    command(arguments).output().expect("lhttp-bench runs")
+}
+
+/// The command of a mode. Where possible the generator sleeps while it waits, because other tests run beside it.
+fn command(arguments: &[&str]) -> Command {
+    lhttpd();
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).args(["--wait", "sleep"]);
+    command
 }
 
 /// Runs a mode and returns its report.
@@ -88,6 +94,137 @@ fn a_room_beside_an_attack_is_measured() {
 #[test]
 fn requests_of_http_are_counted() {
     measures(&["post", "-n", "500", "--rounds", "2"], &["requests_per_s"]);
+}
+
+/// True if lhttpd knows this option; prints a line if not. A build without the option's feature has none.
+fn lhttpd_has(option: &str) -> bool {
+    let help = Command::new(lhttpd()).arg("--help").output().expect("lhttpd runs").stdout;
+    let found = String::from_utf8_lossy(&help).contains(option);
+    if !found {
+        eprintln!("SKIPPED: this lhttpd has no {option}");
+    }
+    found
+}
+
+/// The program of another package, which cargo does not build for this one's tests.
+fn lhttpd() -> PathBuf {
+    let lhttpd = Path::new(PROGRAM).with_file_name("lhttpd");
+    assert!(lhttpd.exists(), "there is no {}: `cargo test` in the repository's root builds it", lhttpd.display());
+    lhttpd
+}
+
+/// True if Bun is where lhttp-bench looks for it.
+fn has_bun() -> bool {
+    let found =
+        !String::from_utf8_lossy(&bench(&["rtt", "-n", "1", "--server", "bun"]).stderr).contains("not installed");
+    if !found {
+        eprintln!("SKIPPED: there is no Bun");
+    }
+    found
+}
+
+#[test]
+fn servers_are_measured_over_tls() {
+    let servers = [("lhttp", lhttpd_has(" --tls-cert")), ("nats", has_nats_server()), ("bun", has_bun())];
+    for server in servers.into_iter().filter(|(_, found)| *found).map(|(name, _)| name) {
+        let over_tls = ["--tls", "--server", server];
+        let measures_tls = |mode: &[&str], figures: &[&str]| measures(&[mode, &over_tls].concat(), figures);
+        measures_tls(&["burst", "-n", "2000", "--rounds", "2"], &["median_ms"]);
+        measures_tls(&["burst", "-n", "200", "--rounds", "2", "--write", "one"], &["median_ms"]);
+        measures_tls(
+            &["fanout", "--subs", "20", "-n", "100", "--rounds", "2", "--body", "30000"],
+            &["deliveries_per_s"],
+        );
+        measures_tls(&["rate", "--subs", "5", "--rate", "500", "--secs", "0.2"], &["p99_us"]);
+        measures_tls(&["idle", "-n", "50"], &["cpu_us_per_connect"]);
+    }
+}
+
+#[test]
+fn clients_that_come_back_use_their_tickets_if_they_may() {
+    let small = ["comeback", "--clients", "60", "--at-once", "30", "--subs", "2", "--rate", "100", "--secs", "0.2"];
+    let figures = ["cpu_ms", "back_after_ms", "calm_p99_us", "p99_us", "max_us"];
+    let plain = report(&small);
+    assert!(plain["figures"]["tickets_used"].is_null(), "{plain:#}");
+    measures(&small, &figures);
+    let servers = [("lhttp", lhttpd_has(" --tls-cert")), ("bun", has_bun())];
+    for server in servers.into_iter().filter(|(_, found)| *found).map(|(name, _)| name) {
+        let tls = report(&[&small[..], &["--tls", "--server", server]].concat());
+        assert_eq!(tls["figures"]["tickets_used"], 0.0, "{tls:#}");
+        assert_eq!(tls["figures"]["resumed_tickets_used"], 60.0, "{tls:#}");
+        let positive = |name: &&str| tls["figures"][name].as_f64().is_some_and(|value| value > 0.0);
+        assert!(figures.iter().chain(&["resumed_cpu_ms", "resumed_p99_us"]).all(positive), "{tls:#}");
+    }
+}
+
+#[test]
+fn a_stall_over_tls_is_measured_beside_one_without() {
+    if lhttpd_has(" --tls-cert") {
+        let slow = report(&["slow", "--tls", "--stalled", "5", "--healthy", "2", "--mb", "20"]);
+        assert_eq!(slow["figures"]["closed_1013"], 5.0, "{slow:#}");
+        let figure = |name: &str| slow["figures"][name].as_f64().unwrap_or_default();
+        assert!(figure("rss_peak_bytes") > 0.0 && figure("plain_rss_peak_bytes") > 0.0, "{slow:#}");
+        memory_after_use(&["--tls"]);
+    }
+}
+
+#[test]
+fn tokens_and_rules_are_measured_beside_none() {
+    if lhttpd_has(" --require-token") {
+        let small = ["tokens", "-n", "1000", "--rounds", "2"];
+        measures(&small, &["burst_time_percent", "burst_cpu_percent", "fanout_time_percent", "fanout_cpu_percent"]);
+    }
+}
+
+#[test]
+fn memory_is_measured_again_after_use_and_a_stall() {
+    memory_after_use(&[]);
+}
+
+fn memory_after_use(more: &[&str]) {
+    let small = ["idle", "-n", "100", "--per-channel", "20", "--after-use", "--stalled", "30"];
+    let idle = report(&[&small[..], more].concat());
+    let figure = |name: &str| idle["figures"][name].as_f64().unwrap_or_else(|| panic!("{name} of {idle:#}"));
+    // So few connections may fit into pages that the server had before.
+    assert!(figure("used_bytes_per_connection") >= 0.0 && figure("stalled_bytes_per_connection") >= 0.0, "{idle:#}");
+    // Whole channels.
+    assert_eq!(figure("stalled_connections"), 40.0, "{idle:#}");
+    assert!(figure("stalled_backlog_bytes") > 0.0, "{idle:#}");
+}
+
+#[test]
+fn connections_are_held_as_the_commands_say() {
+    let mut command = command(&["hold", "-n", "30", "--per-channel", "7"]);
+    let mut held = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("lhttp-bench runs");
+    let mut commands = held.stdin.take().expect("piped");
+    let mut answers = BufReader::new(held.stdout.take().expect("piped")).lines();
+    let mut ask = |command: &str| -> Value {
+        writeln!(commands, "{command}").expect("it reads");
+        let answer = answers.next().expect("an answer").expect("text");
+        serde_json::from_str(&answer).expect("JSON")
+    };
+    for _ in 0..2 {
+        let opened = ask("open");
+        assert_eq!((&opened["live"], &opened["refused"]), (&json!(30), &json!(0)), "{opened}");
+        assert_eq!(ask("status")["lost"], 0);
+        ask("close");
+    }
+    drop(commands);
+    assert!(held.wait().expect("it ends").success());
+}
+
+#[test]
+fn what_cannot_be_measured_over_tls_says_so() {
+    for (arguments, said) in [
+        (&["post", "--url", "wss://127.0.0.1:1"][..], "post knows neither TLS nor tokens"),
+        (&["burst", "--tls", "--server", "floor"], "cannot speak TLS"),
+        (&["burst", "--token-key", "/nowhere", "--server", "bun"], "knows no tokens"),
+        (&["idle", "-n", "100000000"], "this process may have"),
+    ] {
+        let refused = bench(arguments);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && refused.stdout.is_empty() && text.contains(said), "{text}");
+    }
 }
 
 #[test]

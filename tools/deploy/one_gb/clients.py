@@ -15,21 +15,26 @@ from pathlib import Path
 
 CONNECTIONS_MAX = 19_000
 PER_CHANNEL = 100
+# With TLS so many connections of a process are under way at the same time.
+AT_ONCE = 2000
 PATIENCE_S = 40
 # A refused connection tries again after this time, as clients do.
 RETRY_S = 0.2
 
 
 class Clients:
-    """The processes, each with connections from its own addresses. Run as a command, this file is one of them."""
+    """The processes, each with connections from its own addresses. Run as a command, this file is one of them; `hold` is
+    the command of another program that takes the same orders, for TLS."""
 
-    def __init__(self, port, wanted):
+    def __init__(self, port, wanted, hold=None):
         count = math.ceil(wanted / CONNECTIONS_MAX)
         folder = Path(__file__).parent.parent
         self.processes = []
         for index in range(count):
             share = wanted // count + (index < wanted % count)
             command = [sys.executable, "-m", "one_gb.clients", str(port), str(index), str(share)]
+            if hold:
+                command = [str(part) for part in [*hold, "-n", share, "--index", index, "--at-once", AT_ONCE, "--wait", "sleep"]]
             self.processes.append(
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder)
             )
@@ -60,7 +65,10 @@ class Clients:
         for process in self.processes:
             process.stdin.write(command + "\n")
             process.stdin.flush()
-        return [json.loads(process.stdout.readline()) for process in self.processes]
+        answers = [process.stdout.readline() for process in self.processes]
+        if not all(answers):
+            sys.exit(f"one-gb: a client process ended when it was asked to {command}")
+        return [json.loads(answer) for answer in answers]
 
 
 class Connection:

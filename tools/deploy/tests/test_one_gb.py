@@ -13,6 +13,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from unittest.mock import Mock
 
+from one_gb.clients import Clients
 from one_gb.memory import Cgroup1, Cgroup2, memory_of
 
 from .image import SOURCES
@@ -74,6 +75,22 @@ class TheRun(unittest.TestCase):
             run.burst()
         self.assertEqual(run.faults, ["bursts of 10,000 messages: not done within 0.1 s"])
         self.assertEqual(run.rows[0][:2], ("bursts of 10,000 messages", "failed"))
+
+
+class ClientsOfAnotherProgram(unittest.TestCase):
+    def test_share_the_connections_and_answer_as_one(self):
+        # Its arguments are: hold -n COUNT --index INDEX and more.
+        answer = """while read -r command; do echo "{\\"live\\": $3, \\"refused\\": $5, \\"lost\\": 2, \\"seconds\\": 0.5}"; done"""
+        with benchmark_that(answer) as program, Clients(0, 30_001, [program, "hold"]) as clients:
+            self.assertEqual(clients.open(), (30_001, 1, 0.5))
+            self.assertEqual(clients.lost(), 4)
+
+    def test_that_end_are_a_fault(self):
+        with benchmark_that("exit 1") as program, Clients(0, 10, [program, "hold"]) as clients:
+            for process in clients.processes:
+                process.wait()
+            with self.assertRaises((SystemExit, BrokenPipeError)):
+                clients.open()
 
 
 class MemoryThatIsRefused(unittest.TestCase):

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 49] = [
+const SAMPLES: [(&str, &str, &str); 53] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -30,6 +30,10 @@ const SAMPLES: [(&str, &str, &str); 49] = [
     ("max-http-head", "16KiB", "16384"),
     ("http-keep-alive", "10s", "10"),
     ("publish-key", "hunter2", "\"hunter2\""),
+    ("tls-cert", "/cert", "[\"/cert\"]"),
+    ("tls-key", "/key", "\"/key\""),
+    ("tls-client-ca", "/ca", "\"/ca\""),
+    ("tls-records", "rustls", "\"rustls\""),
     ("allow-origin", "https://a:81", "[\"https://a:81\"]"),
     ("allow-host", "a.com", "\"a.com\""),
     ("trust-proxy", "10.0.0.0/8", "[\"10.0.0.0/8\"]"),

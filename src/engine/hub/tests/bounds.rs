@@ -11,7 +11,7 @@ impl Sink for Counts {
         self.0.resize(self.0.len().max(slot as usize + 1), 0);
         let len = slices.iter().map(|slice| slice.len()).sum();
         self.0[slot as usize] += len;
-        Ok(Written { bytes: len, is_blocked: false })
+        Ok(Written { bytes: len, is_blocked: false, ..Written::default() })
     }
 }
 

@@ -57,7 +57,7 @@ fn one_byte_now_and_then_does_not_keep_a_backlog_young_and_reading_much_of_it_do
     impl Sink for Sip {
         fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
             let len: usize = slices.iter().map(|slice| slice.len()).sum();
-            Ok(Written { bytes: len.min(self.0), is_blocked: self.0 < len })
+            Ok(Written { bytes: len.min(self.0), is_blocked: self.0 < len, ..Written::default() })
         }
     }
     for (sip, is_old) in [(1, true), (30_000, false)] {

@@ -115,7 +115,7 @@ struct Draining(usize);
 impl Sink for Draining {
     fn write(&mut self, _: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written> {
         let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        Ok(Written { bytes: len.min(self.0), is_blocked: self.0 < len })
+        Ok(Written { bytes: len.min(self.0), is_blocked: self.0 < len, ..Written::default() })
     }
 }
 

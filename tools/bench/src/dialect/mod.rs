@@ -95,8 +95,8 @@ impl Dialect {
         }
     }
 
-    /// The first bytes on a connection.
-    pub(crate) fn opening(self, role: &Role, host: &str) -> Vec<u8> {
+    /// The first bytes on a connection. `headers` are more lines of the upgrade request, each with its CRLF.
+    pub(crate) fn opening(self, role: &Role, host: &str, headers: &str) -> Vec<u8> {
         match self {
             Self::Floor => {
                 let letter = match (role.subscribes, role.publishes) {
@@ -106,7 +106,7 @@ impl Dialect {
                 };
                 format!("{letter} {}\n", role.channel).into_bytes()
             }
-            _ => websocket::upgrade(host, "/"),
+            _ => websocket::upgrade(host, "/", headers),
         }
     }
 

@@ -15,11 +15,11 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
-/// The upgrade request for `path`.
-pub(crate) fn upgrade(host: &str, path: &str) -> Vec<u8> {
+/// The upgrade request for `path`. `headers` are more lines, each with its CRLF.
+pub(crate) fn upgrade(host: &str, path: &str, headers: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     )
     .into_bytes()
 }

@@ -19,7 +19,8 @@ pub(crate) struct CompareArgs {
     /// How often each server does each work, each time newly started
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
-    /// Only these works: burst, fanout, rooms, rate, rtt, idle, post
+    /// Only these works: burst, fanout, rooms, rate, rtt, idle, post; with --tls: burst, fanout, rooms, rate, idle, slow,
+    /// comeback
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) only: Vec<String>,
     /// Only these servers
@@ -28,6 +29,9 @@ pub(crate) struct CompareArgs {
     /// A small share of the work, to check that everything runs; the figures mean little
     #[arg(long)]
     pub(crate) quick: bool,
+    /// All servers with TLS, beside nginx in front of lhttpd, and lhttpd without TLS
+    #[arg(long)]
+    pub(crate) tls: bool,
 }
 
 /// The results of a comparison.
@@ -36,6 +40,7 @@ struct Comparison {
     machine: Machine,
     rounds: usize,
     quick: bool,
+    tls: bool,
     /// The missing servers, and why they are missing.
     left_out: Vec<String>,
     /// The failures, and how often each occurred.
@@ -67,7 +72,7 @@ struct Goal {
 
 /// Runs the comparison and prints its table.
 pub(crate) fn run(bench: &Bench, args: &CompareArgs, output: &Output) -> Result<(), Failure> {
-    let works: Vec<Work> = works::all(args.quick)
+    let works: Vec<Work> = works::all(args.quick, args.tls)
         .into_iter()
         .filter(|work| args.only.is_empty() || args.only.iter().any(|name| name == work.group))
         .collect();
@@ -91,6 +96,7 @@ pub(crate) fn run(bench: &Bench, args: &CompareArgs, output: &Output) -> Result<
         machine: Machine::here(),
         rounds: args.rounds,
         quick: args.quick,
+        tls: args.tls,
         left_out: runs.left_out.into_iter().collect(),
         failures: runs.failures,
         rows,

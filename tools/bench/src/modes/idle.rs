@@ -5,6 +5,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
+use self::after_use::Channels;
 use crate::{
     bench::{Bench, Target},
     dialect::Role,
@@ -12,10 +13,10 @@ use crate::{
     report::Outcome,
 };
 
+mod after_use;
+
 /// Opened before the count, so that the server's one-time costs are not divided among the connections.
 const WARM_UP: usize = 100;
-/// File descriptors that a process needs besides its connections.
-const SPARE_DESCRIPTORS: u64 = 64;
 
 /// The arguments of `idle`.
 #[derive(Args, Clone, Copy, Debug)]
@@ -26,18 +27,20 @@ pub(crate) struct IdleArgs {
     /// How many of them share a channel
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) per_channel: usize,
+    /// Measure the memory again after each has sent and received 16 KiB, and again after some of them have stalled
+    #[arg(long)]
+    pub(crate) after_use: bool,
+    /// How many stall with --after-use: the first, in whole channels
+    #[arg(long, default_value_t = 300, value_name = "N", value_parser = super::at_least_one)]
+    pub(crate) stalled: usize,
 }
 
 /// Runs `idle`.
 pub(crate) fn run(bench: &Bench, target: &Target, args: IdleArgs) -> Result<Outcome, Failure> {
-    let (descriptors, _) =
-        rlimit::getrlimit(rlimit::Resource::NOFILE).map_err(Failure::io("the limit of open files"))?;
-    if (args.n + WARM_UP) as u64 + SPARE_DESCRIPTORS > descriptors {
-        let most = descriptors.saturating_sub(WARM_UP as u64 + SPARE_DESCRIPTORS);
-        return Err(Failure::Usage(format!("this process may open {descriptors} files, so at most -n {most}")));
-    }
+    bench.check_descriptors(args.n + WARM_UP)?;
     let mut load = bench.load(target)?;
-    let role = |index: usize| Role::subscriber(&format!("channel{}", index / args.per_channel));
+    let name = |channel: usize| format!("channel{channel}");
+    let role = |index: usize| Role::subscriber(&name(index / args.per_channel));
     load.open(&(0..WARM_UP).map(role).collect::<Vec<_>>(), 0, |_| {})?;
     let before = target.usage();
     let start = Instant::now();
@@ -64,5 +67,23 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: IdleArgs) -> Result<Outc
         outcome.show("cpu_us_per_connect"),
         outcome.show("rss_bytes"),
     );
+    if args.after_use {
+        let channels = Channels { subscribers: WARM_UP + args.n, size: args.per_channel, name: &name };
+        let growth = |rss: Option<u64>| Some(rss?.saturating_sub(before?.rss_bytes) as f64 / args.n as f64);
+        channels.use_all(bench, target, &mut load)?;
+        outcome.set_known("used_bytes_per_connection", growth(target.rest().map(|usage| usage.rss_bytes)));
+        let stall = channels.stall(bench, target, &mut load, args.stalled)?;
+        outcome.set_known("stalled_bytes_per_connection", growth(target.rest().map(|usage| usage.rss_bytes)));
+        outcome.set("stalled_connections", stall.connections as f64);
+        outcome.set_known("stalled_backlog_bytes", stall.backlog_bytes);
+        outcome.text += &format!(
+            "\nafter 16 KiB each way {} a connection; after {} of them had stalled, with {} waiting in the server for \
+             each, {}",
+            outcome.show("used_bytes_per_connection"),
+            stall.connections,
+            outcome.show("stalled_backlog_bytes"),
+            outcome.show("stalled_bytes_per_connection"),
+        );
+    }
     Ok(outcome)
 }

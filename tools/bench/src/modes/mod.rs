@@ -6,7 +6,9 @@ use crate::{procfs::Usage, report::Outcome};
 
 pub(crate) mod broadcast;
 pub(crate) mod cluster;
+pub(crate) mod comeback;
 pub(crate) mod compare;
+pub(crate) mod hold;
 pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod post;
@@ -14,6 +16,7 @@ pub(crate) mod rate;
 pub(crate) mod rtt;
 pub(crate) mod slow;
 pub(crate) mod stalls;
+pub(crate) mod tokens;
 pub(crate) mod upstream;
 mod works;
 

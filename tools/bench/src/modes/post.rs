@@ -35,6 +35,9 @@ pub(crate) struct PostArgs {
 
 /// Runs `post`.
 pub(crate) fn run(bench: &Bench, target: &Target, args: &PostArgs) -> Result<Outcome, Failure> {
+    if target.tls.is_some() || target.tokens.is_some() {
+        return Err(Failure::Usage("post knows neither TLS nor tokens".into()));
+    }
     let host = target.address;
     let request = match &args.plain_get {
         Some(path) => format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     bench::{Bench, Target},
-    dialect::{Role, counter::STAMP_BYTES},
+    dialect::{Publish, Role, counter::STAMP_BYTES},
     failure::Failure,
     load::Load,
     report::Outcome,
@@ -95,27 +95,64 @@ pub(super) fn paced(
     on_latency: &mut dyn FnMut(u64),
 ) -> Result<usize, Failure> {
     let messages = (f64::from(args.rate) * secs).ceil() as usize;
-    let expected = (messages * args.subs) as u64;
-    let mut message = target.dialect.publish("room", &vec![b'x'; args.body], [0x12, 0x34, 0x56, 0x78]);
-    let before = load.deliveries;
-    let start = Instant::now();
-    let due_ns = |number: usize| (number as u64) * 1_000_000_000 / u64::from(args.rate);
-    let mut on_stamp = |stamp: u64| on_latency((start.elapsed().as_nanos() as u64).saturating_sub(stamp));
-    let mut next = 0;
-    while next < messages || load.deliveries - before < expected {
-        let now = start.elapsed();
-        if next < messages && now.as_nanos() as u64 >= due_ns(next) {
-            message.stamp(due_ns(next));
-            load.write(args.subs, &message.bytes, Some(&mut on_stamp))?;
-            next += 1;
-            if next % args.rate as usize == 0 {
-                bench.progress.show(&format!("rate: {:.0} of {secs:.0} s", now.as_secs_f64()));
-            }
-        }
-        load.turn(Some(Duration::ZERO), Some(&mut on_stamp))?;
-        if now > Duration::from_secs_f64(secs) + TAIL_MAX {
-            return Err(load.missing(load.deliveries - before, expected));
+    let mut pace = Pace::start(load, target, args);
+    let mut shown = 0;
+    while pace.published < messages {
+        pace.step(load, true, on_latency)?;
+        if pace.published >= shown + args.rate as usize {
+            shown = pace.published;
+            bench.progress.show(&format!("rate: {:.0} of {secs:.0} s", pace.start.elapsed().as_secs_f64()));
         }
     }
+    pace.finish(load, on_latency)?;
     Ok(messages)
+}
+
+/// A chat at a fixed rate, one turn after the other.
+pub(super) struct Pace {
+    args: RateArgs,
+    message: Publish,
+    start: Instant,
+    before: u64,
+    /// Messages so far.
+    pub(super) published: usize,
+}
+
+impl Pace {
+    /// The first message is due now.
+    pub(super) fn start(load: &Load, target: &Target, args: RateArgs) -> Self {
+        let message = target.dialect.publish("room", &vec![b'x'; args.body], [0x12, 0x34, 0x56, 0x78]);
+        Self { args, message, start: Instant::now(), before: load.deliveries, published: 0 }
+    }
+
+    /// Publishes one message if it is due and `publishes`, and reads what has come.
+    pub(super) fn step(
+        &mut self,
+        load: &mut Load,
+        publishes: bool,
+        on_latency: &mut dyn FnMut(u64),
+    ) -> Result<(), Failure> {
+        let start = self.start;
+        let mut on_stamp = |stamp: u64| on_latency((start.elapsed().as_nanos() as u64).saturating_sub(stamp));
+        let due_ns = (self.published as u64) * 1_000_000_000 / u64::from(self.args.rate);
+        if publishes && start.elapsed().as_nanos() as u64 >= due_ns {
+            self.message.stamp(due_ns);
+            load.write(self.args.subs, &self.message.bytes, Some(&mut on_stamp))?;
+            self.published += 1;
+        }
+        load.turn(Some(Duration::ZERO), Some(&mut on_stamp))
+    }
+
+    /// Publishes nothing more, and waits for the last delivery.
+    pub(super) fn finish(mut self, load: &mut Load, on_latency: &mut dyn FnMut(u64)) -> Result<(), Failure> {
+        let deadline = Instant::now() + TAIL_MAX;
+        let expected = (self.published * self.args.subs) as u64;
+        while load.deliveries - self.before < expected {
+            self.step(load, false, on_latency)?;
+            if Instant::now() > deadline {
+                return Err(load.missing(load.deliveries - self.before, expected));
+            }
+        }
+        Ok(())
+    }
 }

@@ -42,8 +42,34 @@ pub(crate) struct SlowArgs {
     pub(crate) body: usize,
 }
 
-/// Runs `slow`.
+/// Runs `slow`. With a server of this program's own that speaks TLS, runs it on one without TLS too.
 pub(crate) fn run(bench: &Bench, target: &Target, args: SlowArgs) -> Result<Outcome, Failure> {
+    if target.tls.is_none() || !target.is_ours() {
+        return measure(bench, target, args);
+    }
+    let plain = measure(bench, &bench.start(target.dialect, &[])?, args)?;
+    let mut outcome = measure(bench, target, args)?;
+    for (name, figure) in [
+        ("plain_rss_peak_bytes", "rss_peak_bytes"),
+        ("plain_rss_growth_peak_bytes", "rss_growth_peak_bytes"),
+        ("plain_rss_growth_end_bytes", "rss_growth_end_bytes"),
+        ("plain_part_p50_ms", "part_p50_ms"),
+        ("plain_part_max_ms", "part_max_ms"),
+    ] {
+        outcome.set_known(name, plain.figures.get(figure).copied());
+    }
+    outcome.text += &format!(
+        "\nresident at most {}; without TLS {}, of which the stall is {} at most and {} in the end",
+        outcome.show("rss_peak_bytes"),
+        outcome.show("plain_rss_peak_bytes"),
+        outcome.show("plain_rss_growth_peak_bytes"),
+        outcome.show("plain_rss_growth_end_bytes"),
+    );
+    Ok(outcome)
+}
+
+/// One server's run.
+pub(super) fn measure(bench: &Bench, target: &Target, args: SlowArgs) -> Result<Outcome, Failure> {
     let mut load = bench.load(target)?;
     let mut roles = vec![Role::subscriber("room"); args.stalled + args.healthy];
     roles.push(Role::publisher("room"));
@@ -64,6 +90,7 @@ pub(crate) fn run(bench: &Bench, target: &Target, args: SlowArgs) -> Result<Outc
     let mut outcome = Outcome::new("slow", target.name, &settings);
     let before = published.rss_before;
     let growth = |rss: Option<u64>| Some(rss?.saturating_sub(before?) as f64);
+    outcome.set_known("rss_peak_bytes", published.rss_peak.map(|bytes| bytes as f64));
     outcome.set_known("rss_growth_peak_bytes", growth(published.rss_peak));
     outcome.set_known("rss_growth_end_bytes", growth(after.map(|usage| usage.rss_bytes)));
     outcome.set_known("kernel_growth_peak_bytes", published.kernel_growth_peak.map(|bytes| bytes as f64));

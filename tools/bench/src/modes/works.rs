@@ -21,6 +21,8 @@ use crate::{
     report::Outcome,
 };
 
+mod with_tls;
+
 /// The server of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -35,21 +37,29 @@ pub(crate) enum Contender {
     Floor,
     /// nginx that answers an empty 200; for post only
     Nginx,
+    /// nginx in front of lhttpd; with --tls only
+    Front,
+    /// lhttpd without TLS; with --tls only
+    Plain,
 }
 
 impl Contender {
     /// All, in the order of the columns.
-    pub(crate) const ALL: [Self; 5] = [Self::Lhttp, Self::Nats, Self::Bun, Self::Floor, Self::Nginx];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Lhttp, Self::Nats, Self::Bun, Self::Floor, Self::Nginx, Self::Front, Self::Plain];
 
-    fn start(self, bench: &Bench, lhttpd_arguments: &[&str]) -> Result<Target, Failure> {
+    /// Starts the server: with TLS if `tls`, unless it is the one without.
+    fn start(self, bench: &Bench, lhttpd_arguments: &[&str], tls: bool) -> Result<Target, Failure> {
         let dialect = match self {
             Self::Lhttp => Dialect::Lhttp,
             Self::Nats => Dialect::Nats,
             Self::Bun => Dialect::Bun,
             Self::Floor => Dialect::Floor,
             Self::Nginx => return bench.start_nginx(),
+            Self::Front => return bench.start_front(lhttpd_arguments),
+            Self::Plain => return bench.start(Dialect::Lhttp, lhttpd_arguments),
         };
-        bench.start(dialect, lhttpd_arguments)
+        bench.start_tls(dialect, lhttpd_arguments, tls)
     }
 }
 
@@ -61,6 +71,8 @@ impl fmt::Display for Contender {
             Self::Bun => "Bun",
             Self::Floor => "floor",
             Self::Nginx => "nginx",
+            Self::Front => "nginx in front",
+            Self::Plain => "without TLS",
         })
     }
 }
@@ -116,9 +128,12 @@ fn at_most(row: Row, limit: f64) -> Row {
     Row { at_most: Some(limit), ..row }
 }
 
-/// Every work of the comparison; `quick` makes each a tenth as large.
-pub(crate) fn all(quick: bool) -> Vec<Work> {
+/// Every work of the comparison, or of the one with TLS; `quick` makes each a tenth as large.
+pub(crate) fn all(quick: bool, tls: bool) -> Vec<Work> {
     let share = if quick { 10 } else { 1 };
+    if tls {
+        return with_tls::all(share);
+    }
     let mut works = broadcasts(share);
     works.extend(latencies(share));
     works.extend(connections(share));
@@ -211,7 +226,7 @@ fn latencies(share: usize) -> Vec<Work> {
 }
 
 fn connections(share: usize) -> Vec<Work> {
-    let idle = IdleArgs { n: 10_000 / share, per_channel: 100 };
+    let idle = IdleArgs { n: 10_000 / share, per_channel: 100, after_use: false, stalled: 1 };
     let memory = less("idle, subscribed, a connection", "bytes_per_connection", &[(Nats, 20.0), (Bun, 4.0)]);
     vec![Work {
         group: "idle",
@@ -250,7 +265,7 @@ fn on_new_server(
     work: impl Fn(&Bench, &Target) -> Result<Outcome, Failure> + 'static,
 ) -> Run {
     Box::new(move |bench, contender| {
-        let target = contender.start(bench, lhttpd_arguments)?;
+        let target = contender.start(bench, lhttpd_arguments, false)?;
         work(bench, &target)
     })
 }

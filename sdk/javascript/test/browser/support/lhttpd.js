@@ -14,6 +14,7 @@ const binary = process.env.LHTTPD ?? `${target}/debug/lhttpd`;
 export class Lhttpd {
   #child;
   #address = "127.0.0.1:0";
+  #secure;
   #demo = "127.0.0.1:0";
   #options;
 
@@ -40,6 +41,11 @@ export class Lhttpd {
     return `ws://${this.#address}/`;
   }
 
+  /** Where its clients connect over TLS, if it was told to listen for them. */
+  get secureUrl() {
+    return `wss://${this.#secure}/`;
+  }
+
   /** Where the chat room is, with a `/` at the end. */
   get url() {
     return `http://${this.#demo}/`;
@@ -57,7 +63,8 @@ export class Lhttpd {
       child.once("exit", (code) => reject(new Error(`lhttpd ended with ${code}: ${said.join("\n")}`)));
       lines.on("line", (line) => {
         said.push(line);
-        this.#address = /listening on (\S+?):? /.exec(line)?.[1] ?? this.#address;
+        this.#address = /listening on (\S+?)[:,]? /.exec(line)?.[1] ?? this.#address;
+        this.#secure = /tls:\/\/([\d.:]+\d)/.exec(line)?.[1] ?? this.#secure;
         this.#demo = /demo: open http:\/\/(\S+)\//.exec(line)?.[1] ?? this.#demo;
         if (!line.includes("demo: open")) return;
         clearTimeout(timer);

@@ -213,7 +213,7 @@ fn pattern(number: usize) -> String {
 
 impl Attack {
     fn script(self) -> Script {
-        let hello = || upgrade("attack", "/");
+        let hello = || upgrade("attack", "/", "");
         let opened = move |_| hello();
         let base = Script {
             clients: 20,
