@@ -5,6 +5,7 @@
  *     cc -pthread -o client examples/client.c $(pkg-config --cflags --libs lhttp)
  *     ./client ws://127.0.0.1:8081 room
  *     ./client wss://example.com room ca.pem
+ *     LHTTP_TOKEN=$(cat token) ./client wss://example.com room
  */
 
 #include <lhttp.h>
@@ -58,6 +59,9 @@ static void print(const lhttp_event *event)
     case LHTTP_EVENT_SUBSCRIPTION_LOST:
         printf("refused: %d %s: %s\n", lhttp_event_code(event), lhttp_event_reason(event), lhttp_event_sentence(event));
         break;
+    case LHTTP_EVENT_TOKEN_ENDING:
+        puts("the token runs out soon"); /* call lhttp_client_set_token with another one */
+        break;
     case LHTTP_EVENT_OPEN:
         puts("connected again");
         break;
@@ -82,6 +86,7 @@ int main(int argc, char **argv)
         return 2;
     }
     channel = argv[2];
+    config.token = getenv("LHTTP_TOKEN");
     config.ca_file = argc > 3 ? argv[3] : NULL;
     status = lhttp_client_connect(argv[1], &config, &client);
     if (status == LHTTP_OK)

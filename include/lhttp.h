@@ -156,8 +156,8 @@ typedef struct lhttp_config {
 lhttp_status lhttp_config_init(lhttp_config *config, size_t size);
 
 /* Sets an option by its name in the configuration file of lhttpd, to a text as for its flag: "listen" to
- * "127.0.0.1:8081" or "unix:/path" (several are separated by commas), "cores" to "2", "max-message" to "16KiB",
- * "idle-timeout" to "2m". The name in a section, "timeouts.idle", is the same. docs/OPTIONS.md lists all options.
+ * "127.0.0.1:8081", "tls://0.0.0.0:443" or "unix:/path" (several are separated by commas), "cores" to "2",
+ * "max-message" to "16KiB", "idle-timeout" to "2m". The name in a section, "timeouts.idle", is the same. docs/OPTIONS.md lists all options.
  * Those of lhttpd alone are not available, except for "log", which sets the level of lhttp_log for the whole process
  * when a server starts with it. The rules for channels cannot be set.
  *
@@ -404,6 +404,7 @@ typedef struct lhttp_client_config {
     uint32_t reconnect_delay_max_ms; /* 30,000: the delay doubles with each further attempt, up to this */
     uint32_t ping_interval_ms;       /* 20,000: the client pings the server after this silence; LHTTP_NEVER: never */
     uint32_t pong_timeout_ms;        /* 10,000: the client gives up the connection this long after an unanswered ping */
+    const char *token;               /* a JWT: who this client is, sent as Authorization: Bearer; may be NULL */
 } lhttp_client_config;
 
 /* Connects to "ws://HOST[:PORT][/PATH]" or "wss://...", and returns when the connection is open. `config` may be NULL.
@@ -419,7 +420,8 @@ typedef struct lhttp_client_config {
  *
  * None of these functions works inside a callback of a server or of the log: LHTTP_ERROR_CALLBACK.
  *
- * LHTTP_ERROR_OPTION if the URL, a header or the CA file cannot be used, and for wss:// in a library without TLS;
+ * LHTTP_ERROR_OPTION if the URL, a header, the token or the CA file cannot be used, and for wss:// in a library without
+ * TLS; LHTTP_ERROR_REFUSED if the server does not accept the token (lhttp_last_code gives 401) or this client (403);
  * LHTTP_ERROR_NOT_CONNECTED if the server cannot be reached; `*client` is unchanged then. */
 lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *config, lhttp_client **client);
 
@@ -428,7 +430,7 @@ lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *co
  * not wait.
  *
  * LHTTP_ERROR_REFUSED if a name is not valid or the server refuses it: none of them is subscribed then, and
- * lhttp_last_code, lhttp_last_reason and lhttp_last_error say why. LHTTP_ERROR_NOT_CONNECTED, LHTTP_ERROR_TIMED_OUT,
+ * lhttp_last_code (401 or 403 if the token does not allow it), lhttp_last_reason and lhttp_last_error say why. LHTTP_ERROR_NOT_CONNECTED, LHTTP_ERROR_TIMED_OUT,
  * LHTTP_ERROR_FULL, LHTTP_ERROR_INBOX_FULL, LHTTP_ERROR_CLOSED; LHTTP_ERROR_LOST only from a client that does not
  * reconnect. After these errors you can repeat the call without harm. */
 lhttp_status lhttp_client_subscribe(lhttp_client *client, const char *channels);
@@ -455,6 +457,22 @@ lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, co
 lhttp_status lhttp_client_send(lhttp_client *client, const char *command, const lhttp_header *headers, const void *body,
                                size_t len);
 
+/* Gives the server another token, for the same user, and returns when the server has accepted it. Later handshakes use
+ * it, too. Call it after LHTTP_EVENT_TOKEN_ENDING:
+ *
+ *     if (lhttp_event_kind(event) == LHTTP_EVENT_TOKEN_ENDING) {
+ *         char *token = new_token();
+ *         if (lhttp_client_set_token(client, token) != LHTTP_OK)
+ *             fprintf(stderr, "%s\n", lhttp_last_error());
+ *         free(token);
+ *     }
+ *
+ * Without a connection it does not wait. Without TLS everybody on the way can read a token.
+ *
+ * LHTTP_ERROR_REFUSED if it is not a JWT or the server does not accept it: the client keeps the earlier one. Otherwise
+ * errors as of lhttp_client_subscribe, after which the next handshake uses the new token. */
+lhttp_status lhttp_client_set_token(lhttp_client *client, const char *token);
+
 /* Waits for the next event, at most `timeout_ms`, and gives it; 0 only takes an event that is already there. Without a
  * connection, an attempt that is due may make the poll longer, by up to connect_timeout_ms. LHTTP_NOTHING if there is
  * no event within that time, or sooner if a signal comes; `*event` is unchanged then. LHTTP_ERROR_CLOSED when the
@@ -478,10 +496,12 @@ enum {
     LHTTP_EVENT_MESSAGE = 1,           /* command, headers, body, parts; channel, unless it is an answer */
     LHTTP_EVENT_RAW = 2,               /* a message that is not LHTTP: body */
     LHTTP_EVENT_REFUSED = 3,           /* a message that no call waits for was refused: code, reason, sentence */
-    LHTTP_EVENT_SUBSCRIPTION_LOST = 4, /* the server refused to renew one: channel, code, reason, sentence */
+    LHTTP_EVENT_SUBSCRIPTION_LOST = 4, /* the server ended one, or refused to renew it: channel, code, reason, sentence */
     LHTTP_EVENT_OPEN = 5,              /* connected again, and the subscriptions are renewed */
-    LHTTP_EVENT_WAITING = 6,           /* not connected: sentence (the reason), retry_in_ms (until the next attempt) */
-    LHTTP_EVENT_CLOSED = 7             /* not connected, without another attempt: sentence */
+    LHTTP_EVENT_WAITING = 6,           /* not connected: sentence (the reason), retry_in_ms (until the next attempt);
+                                          code and reason if the server refused the handshake with 401 or 403 */
+    LHTTP_EVENT_CLOSED = 7,            /* not connected, without another attempt: sentence */
+    LHTTP_EVENT_TOKEN_ENDING = 8       /* the token runs out soon: call lhttp_client_set_token */
 };
 
 /* An event belongs to you until you release it, also after its client is closed. The same is true of everything that

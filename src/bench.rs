@@ -4,6 +4,9 @@
 //! Each type here is a fixture: it is built once, and has the steps that are measured. A step does the engine's work
 //! with the engine's functions, and returns the values that its benchmark asserts.
 
+#[cfg(feature = "tls")]
+pub mod tls;
+
 use std::{
     io::{self, IoSlice},
     net::{Ipv4Addr, SocketAddr},
@@ -242,13 +245,15 @@ impl Sockets for Feed {
     fn accept(&mut self, _: Duration, _: impl Fn(Role) -> bool) -> io::Result<Accepted<()>> {
         self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
         let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false })
+        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false, is_loopback: false })
     }
 
     fn add(&mut self, key: ConnectionKey, (): (), _: bool) -> io::Result<()> {
         self.put(key, self.greeting.clone());
         Ok(())
     }
+
+    fn turn_away(&mut self, (): (), _: &[u8]) {}
 
     fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
         let (input, used) = &mut self.input[slot as usize];
@@ -267,6 +272,8 @@ impl Sockets for Feed {
     fn close(&mut self, _: Vec<Ended>) {}
 
     fn close_all(&mut self) {}
+
+    fn leave_listeners(&mut self) {}
 
     fn clock(&self) -> Duration {
         Duration::ZERO

@@ -32,6 +32,15 @@
 //! before `Open`. Messages that were published while the client was away are missed: the server stores nothing for
 //! absent clients.
 //!
+//! # Tokens
+//!
+//! A server may ask who its clients are. [`Builder::token`] and [`Builder::token_source`] give the client a token, a JWT,
+//! which it sends as `Authorization: Bearer` in each handshake (PROTOCOL.md §8). A function is asked before each attempt to
+//! connect and before the running connection's token runs out. A program with a fixed token polls [`Event::TokenEnding`]
+//! then, and calls [`Client::set_token`].
+//! A refused handshake is [`ClientError::Refused`] with the code 401 or 403 from [`Builder::connect`], and later the
+//! `refusal` of [`State::Waiting`]. What the token does not allow is `Refused` from the call that asked for it.
+//!
 //! # What a failed call means
 //!
 //! [`Client::publish`] and the other calls that wait for an acknowledgement report the fate of the message: `Ok` means
@@ -43,14 +52,17 @@ mod answer;
 mod backoff;
 mod builder;
 mod connection;
+mod credentials;
 mod error;
 mod event;
 mod inbox;
 mod open;
+mod refused;
 mod stream;
 mod target;
 #[cfg(feature = "tls")]
 mod tls;
+mod token;
 mod wait;
 
 use std::{
@@ -64,6 +76,7 @@ use self::{
     backoff::Backoff,
     builder::{ClientOptions, later},
     connection::{Connection, Received, Sent},
+    credentials::Credentials,
     inbox::Inbox,
     open::{Renewal, Retry},
     target::Target,
@@ -101,6 +114,7 @@ pub struct Client {
     outbox_bytes: usize,
     tokens: Tokens,
     renewal: Option<Renewal>,
+    credentials: Credentials,
 }
 
 impl Client {
@@ -110,11 +124,13 @@ impl Client {
     }
 
     fn new(target: Target, options: ClientOptions, wait: Wait) -> Self {
+        let backoff = || Backoff::new(options.reconnect_delay_min, options.reconnect_delay_max);
         Self {
             target,
             connection: None,
             wait,
-            backoff: Backoff::new(options.reconnect_delay_min, options.reconnect_delay_max),
+            backoff: backoff(),
+            credentials: Credentials::new(backoff()),
             retry_at: Instant::now(),
             why: String::new(),
             subscriptions: BTreeSet::new(),
@@ -195,6 +211,7 @@ impl Client {
     /// As [`Client::send`].
     pub fn send_payload(&mut self, payload: Payload) -> Result<(), ClientError> {
         self.check_size(&payload)?;
+        self.renew_token();
         // Fails only if the connection is lost; then this payload is queued behind the others.
         let now = Instant::now();
         let _ = self.send_outbox(now);
@@ -250,7 +267,7 @@ impl Client {
                 Received::Payload(payload) => drop(self.sort(payload, None)),
                 Received::Nothing => return Ok(None),
                 Received::Interrupted => return self.interrupted(),
-                Received::Ended(_) => {}
+                Received::Event | Received::Ended(_) => {}
             }
         }
     }

@@ -27,6 +27,7 @@ mod read;
 mod secrets;
 mod set;
 mod tls;
+mod token;
 mod units;
 mod upstream;
 mod validate;

@@ -188,7 +188,7 @@ impl Fault {
     pub const MESSAGE_TIMEOUT: Self = Self { code: 1008, reason: "message-timeout" };
     /// 1008: the peer sends at ten times a rate that it may have.
     pub const RATE_LIMITED: Self = Self { code: 1008, reason: "rate-limited" };
-    /// 1009: a frame or a message over the message limit.
+    /// 1009: a frame or a message over the message limit. The client gets the limit in bytes as the reason.
     pub const TOO_BIG: Self = Self { code: 1009, reason: "message is too big" };
     /// 1011: a processor or filter panicked.
     pub const PANICKED: Self = Self { code: 1011, reason: "internal error" };

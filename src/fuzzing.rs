@@ -14,11 +14,15 @@ mod messages;
 mod names;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "upstream")]
 mod urls;
 
 #[cfg(feature = "nats")]
 pub use self::nats::nats;
+#[cfg(feature = "tls")]
+pub use self::tls::tls_records;
 #[cfg(feature = "upstream")]
 pub use self::urls::urls;
 pub use self::{
@@ -70,6 +74,8 @@ mod tests {
         origins, 1000, 60;
         #[cfg(feature = "nats")]
         nats, 300, 100;
+        #[cfg(feature = "tls")]
+        tls_records, 300, 100;
         #[cfg(feature = "upstream")]
         urls, 1000, 60;
         conversation, 150, 400;

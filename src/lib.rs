@@ -39,6 +39,7 @@
 //! - `daemon`: the program `lhttpd`, with its command line, log and configuration file. The library does not use it.
 //! - `nats`: nodes that share a NATS server are one system.
 //! - `tls`: addresses `tls://` of the server, `wss://` in [`client`], and `https://` for `upstream`.
+//! - `token`: tokens say who a client is.
 //! - `upstream`: the header `upstream` sends messages to HTTP servers.
 //!
 //! # The picture
@@ -73,7 +74,7 @@
 //!
 //! # Layers
 //!
-//! `error ← protocol ← config ← tls ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
+//! `error ← protocol ← config ← tls, token ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
 //! each uses only modules to its left. The protocol layer takes bytes and gives values. The engine's hub is a whole core
 //! without sockets or a clock, so one test can run several hubs and their links from a seed.
 
@@ -105,6 +106,8 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls/absent.rs"]
 mod tls;
+#[allow(dead_code, unused_imports)] // until the application asks for tokens
+mod token;
 #[cfg(feature = "upstream")]
 mod upstream;
 

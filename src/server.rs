@@ -10,6 +10,7 @@ mod reload;
 use std::{
     fmt, io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -23,7 +24,7 @@ use crate::{
         core::{Core, CoreLinks},
         hub::Hub,
         limits::Limits,
-        listener::Listener,
+        listener::{Inherited, Listener},
         pace::Pace,
         reactor::Reactor,
         turn::{Places, Turn},
@@ -45,6 +46,7 @@ pub use self::{
     handle::{Handle, Stopper},
     reload::{Reloaded, Reloader},
 };
+pub use crate::engine::ending::Ending;
 
 /// An LHTTP server. Start with [`Server::builder`].
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl Server {
 pub struct Builder {
     config: Config,
     has_listen: bool,
+    handed: Vec<OwnedFd>,
     extensions: Extensions,
     pages: PagesPlan,
 }
@@ -120,6 +123,32 @@ impl Builder {
             self.config.listen.clear();
         }
         self.config.listen.push(listen);
+        self
+    }
+
+    /// Accepts from a socket that listens already, such as one that systemd hands over: a [`TcpListener`](std::net::TcpListener)
+    /// or a [`UnixListener`](std::os::unix::net::UnixListener). Call it for each of them. If the server also has an
+    /// address or path that this socket listens on, the socket serves it; a socket for any other place keeps the server
+    /// from starting. If no address was set, the server listens on these sockets alone.
+    ///
+    /// The cores share the socket: each new connection wakes all of them, and the kernel does not spread connections
+    /// evenly. When the server ends, it accepts nothing more from the socket as soon as it closes its clients'
+    /// connections. A client that connects from then on waits for the next process that takes the socket over.
+    ///
+    /// ```
+    /// use std::net::{TcpListener, TcpStream};
+    /// use lhttp::Server;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let next = listener.try_clone()?; // as systemd keeps it
+    /// let server = Server::builder().cores(1).take_over(listener).start()?;
+    /// assert_eq!(server.local_addrs(), [next.local_addr()?]);
+    /// drop(server);
+    /// assert!(TcpStream::connect(next.local_addr()?).is_ok(), "it waits for the next server");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn take_over(mut self, socket: impl Into<OwnedFd>) -> Self {
+        self.handed.push(socket.into());
         self
     }
 
@@ -193,7 +222,9 @@ impl Builder {
         let (plan, services) = prepare(&self.config)?;
         let acceptor = tls::acceptor(&self.config)?;
         let cores = plan.cpus.len();
-        let listening = Listening::start(&self.config, &self.pages.addresses, cores)?;
+        let handed = std::mem::take(&mut self.handed).into_iter().map(Inherited::new).collect::<Result<_, _>>();
+        let handed = handed.map_err(StartError::Config)?;
+        let listening = Listening::start(&self.config, &self.pages.addresses, handed, cores)?;
         let addresses: Vec<_> = listening.places.iter().filter_map(Listen::tcp).collect();
         self.extensions.pages = std::mem::take(&mut self.pages).make(&addresses)?;
         let ends = (0..cores).map(|_| End::new()).collect::<io::Result<Vec<_>>>()?;

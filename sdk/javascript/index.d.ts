@@ -12,6 +12,20 @@ export type HeadersInit =
 /** What happens to a message without a connection: it waits in the queue, or fails with `offline`. */
 export type Offline = "queue" | "fail";
 
+/** Where to connect; a function is called before each attempt. */
+export type UrlInit = string | URL | (() => string | URL | Promise<string | URL>);
+
+/** Why the client asks for a token. */
+export interface TokenRequest {
+  /**
+   * - `connect`: for an attempt to connect.
+   * - `renewal`: the token of the running connection runs out soon, or `renewToken()` was called.
+   * - `refused`: the server has refused the last one, or may have: a browser does not tell a refused token from a server
+   *   that cannot be reached. Do not return a token that you kept.
+   */
+  reason: "connect" | "renewal" | "refused";
+}
+
 export type State = "connecting" | "open" | "waiting" | "closed";
 
 export interface StateChange {
@@ -26,7 +40,10 @@ export interface StateChange {
   retryIn?: number;
   /** With `waiting`: the number of attempts since the connection was last stable. */
   attempt?: number;
-  /** The reason, with `waiting` and with a `closed` that the program did not request. */
+  /**
+   * The reason, with `waiting` and with a `closed` that the program did not request. Its code is 401 or 403 if the server
+   * refused the handshake and the WebSocket tells (the package `ws` does, browsers and Node's own do not), otherwise 0.
+   */
   error?: LhttpError;
   /** The close code of the WebSocket, if it was closed with one (1006 means that the connection broke). */
   closeCode?: number;
@@ -41,6 +58,14 @@ export interface ConnectOptions {
   WebSocket?: unknown;
   /** Subprotocols to offer; lhttpd accepts `lhttp`. Default: none. */
   protocols?: string | string[];
+  /**
+   * Returns the token (a JWT) with which the client connects, or undefined for none. The client calls it before each
+   * attempt to connect, and again before the token runs out: after 75 to 90 % of the time that it has left, and 10
+   * seconds at the earliest. It also calls it when the server answers 401. The function has the time of
+   * `connectTimeout`. If it throws or rejects, the attempt has failed, or the running connection keeps its token; the
+   * client asks again later, with the waits of `backoff`. Default: no tokens.
+   */
+  token?: (request: TokenRequest) => string | undefined | null | Promise<string | undefined | null>;
   /** Whether the client reconnects. Default: true. */
   reconnect?: boolean;
   /** The n-th wait is random between 0 and `initial * 2^n`, at most `max`. Default: 500 and 30 000. */
@@ -100,7 +125,7 @@ export interface OperationOptions {
 export interface SubscribeOptions extends OperationOptions {
   /** The command of the message that subscribes, on each connection. Default: `chat`. */
   command?: string;
-  /** Headers of that message, for example a token. The first subscription to a name decides both; later ones share them. */
+  /** Headers of that message. The first subscription to a name decides both; later ones share them. */
   headers?: HeadersInit | null;
 }
 
@@ -132,10 +157,10 @@ export interface RequestOptions extends SendOptions {
 
 /**
  * Connects, and stays connected until `close()`. Throws only if the URL or an option is invalid, or if the WebSocket
- * class throws, as a browser's does for `ws:` in a page of `https:`. On a reconnect that counts as a failed attempt,
- * and the next one follows.
+ * class throws, as a browser's does for `ws:` in a page of `https:`. On a reconnect, and with a function as `url` or
+ * with `token`, that counts as a failed attempt, and the next one follows.
  */
-export function connect(url: string | URL, options?: ConnectOptions): Client;
+export function connect(url: UrlInit, options?: ConnectOptions): Client;
 
 export class Client {
   private constructor();
@@ -151,7 +176,8 @@ export class Client {
   on(event: "message", listener: (message: Message) => void): () => void;
   /**
    * Calls `listener` with errors that no promise reports: an error from the server for a message without `ack` or for a
-   * subscription that it now refuses, and an error that a handler threw.
+   * subscription that it now refuses or ends, a token that has run out (401 `token-expired`) or could not be renewed, and
+   * an error that a handler threw.
    */
   on(event: "error", listener: (error: LhttpError | Error) => void): () => void;
 
@@ -176,6 +202,13 @@ export class Client {
 
   /** Sends a message without waiting for an answer. Throws if it can be neither sent nor queued. */
   send(command: string, headers?: HeadersInit | null, body?: Body): void;
+
+  /**
+   * Asks for a token and gives it to the server, for example because the user may do more now; without a connection it
+   * waits for one. Resolves when the server has accepted the token. It must name the same user. Rejects with 401
+   * `unauthorized`, or with `no-token` if the function `token` fails.
+   */
+  renewToken(options?: OperationOptions): Promise<void>;
 
   /** Ends everything. Messages that are not sent or not answered are rejected with `closed`. */
   close(): void;
@@ -257,7 +290,7 @@ export class Part {
 
 /**
  * An operation that failed. `code` is the server's (PROTOCOL.md §6), or the code that it would have sent, or 0 with one
- * of these reasons: `offline`, `queue-full`, `connection-lost`, `timeout`, `closed`.
+ * of these reasons: `offline`, `queue-full`, `connection-lost`, `no-token`, `timeout`, `closed`.
  */
 export class LhttpError extends Error {
   constructor(code: number, reason: string, message: string, options?: ErrorOptions);

@@ -72,7 +72,7 @@ fn public(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Rou
             Answer { content_type: "", ..Answer::text(204, "").headers(PREFLIGHT) }
         }
         ("/publish", _) => Answer::text(405, "publish with POST\n").headers(&[("Allow", "POST")]).close(),
-        ("/healthz", "GET" | "HEAD") if hub.is_draining() => {
+        ("/healthz", "GET" | "HEAD") if hub.is_leaving() => {
             Answer::text(503, DRAINING).headers(&[("Retry-After", "1")]).close()
         }
         ("/healthz", "GET" | "HEAD") => Answer::text(200, "ok"),
@@ -86,7 +86,7 @@ fn publish(extensions: &Extensions, hub: &Hub, head: &RequestHead<'_, '_>) -> Ro
     if let Some(refused) = check_key(extensions, hub, head) {
         return Route::Answer(refused.close());
     }
-    if hub.is_draining() {
+    if hub.is_silent() {
         return Route::Answer(Answer::text(503, DRAINING).close());
     }
     if head.body == Body::None {

@@ -1,5 +1,7 @@
 //! Tells the server's answers from other messages.
 
+use std::time::Duration;
+
 use crate::{
     client::event::{Event, Payload},
     error::Refusal,
@@ -9,8 +11,10 @@ use crate::{
 /// What a payload from the server means to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
-    /// An acknowledgement with this token.
-    Ack(String),
+    /// An acknowledgement with this token; if the message gave a new JWT, how long that is valid.
+    Ack { token: String, expires_in: Option<Duration> },
+    /// An error that ends a subscription.
+    Ended { channel: String, refusal: Refusal },
     /// An error (PROTOCOL.md §6), with the token of the message that it is about, if that message had one.
     Refused { token: Option<String>, refusal: Refusal },
     /// Anything else.
@@ -25,10 +29,13 @@ impl From<Payload> for Incoming {
         let token = message.header_value("ack").map(str::to_owned);
         match (message.command(), token) {
             _ if message.header_value("publish").is_some() => Self::Event(Event::Message(message)),
-            ("ack", Some(token)) => Self::Ack(token),
-            ("error", token) => match refusal(&message) {
-                Some(refusal) => Self::Refused { token, refusal },
-                None => Self::Event(Event::Message(message)),
+            ("ack", Some(token)) => Self::Ack { token, expires_in: expires_in(&message) },
+            ("error", token) => match (refusal(&message), message.header_value("channel")) {
+                (Some(refusal), Some(channel)) if token.is_none() => {
+                    Self::Ended { channel: channel.to_owned(), refusal }
+                }
+                (Some(refusal), _) => Self::Refused { token, refusal },
+                (None, _) => Self::Event(Event::Message(message)),
             },
             _ => Self::Event(Event::Message(message)),
         }
@@ -39,6 +46,10 @@ impl From<Payload> for Incoming {
 fn parse(payload: &Payload) -> Option<Message> {
     let bytes = payload.as_bytes();
     if is_lhttp(bytes) { Message::parse(bytes).ok() } else { None }
+}
+
+fn expires_in(ack: &Message) -> Option<Duration> {
+    Some(Duration::from_secs(ack.header_value("expires-in")?.parse().ok()?))
 }
 
 fn refusal(error: &Message) -> Option<Refusal> {
@@ -83,10 +94,15 @@ mod tests {
 
     #[test]
     fn a_published_message_is_never_taken_for_an_answer() {
-        assert_eq!(incoming("LHTTP/1.0 ack\r\nack:t\r\n\r\n"), Incoming::Ack("t".to_owned()));
+        let ack = |expires_in| Incoming::Ack { token: "t".to_owned(), expires_in };
+        assert_eq!(incoming("LHTTP/1.0 ack\r\nack:t\r\n\r\n"), ack(None));
+        assert_eq!(incoming("LHTTP/1.0 ack\r\nexpires-in:9\r\nack:t\r\n\r\n"), ack(Some(Duration::from_secs(9))));
         let refused = incoming("LHTTP/1.0 error\r\ncode:400\r\nreason:bad-channel\r\nack:t\r\n\r\nno");
         let refusal = Refusal::new(400, "bad-channel", "no");
         assert_eq!(refused, Incoming::Refused { token: Some("t".to_owned()), refusal });
+        let ended = incoming("LHTTP/1.0 error\r\ncode:403\r\nreason:forbidden\r\nchannel:room\r\n\r\nno");
+        let refusal = Refusal::new(403, "forbidden", "no");
+        assert_eq!(ended, Incoming::Ended { channel: "room".to_owned(), refusal });
         let refused =
             incoming("LHTTP/1.0 error\r\ncode:429\r\nreason:rate-limited\r\nretry-after:3\r\nack:t\r\n\r\nno");
         let refusal = Refusal::new(429, "rate-limited", "no").with_retry_after(3);

@@ -1,11 +1,17 @@
 //! Every option of a client.
 
 use std::{
+    error::Error,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use super::{Client, ClientError, target::Target, wait::Wait};
+use super::{
+    Client, ClientError,
+    target::Target,
+    token::{Token, TokenSource},
+    wait::Wait,
+};
 
 /// The ceiling before the first attempt to reconnect; see [`Builder::reconnect_delay`].
 pub(crate) const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(250);
@@ -16,6 +22,7 @@ pub(crate) const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct ClientOptions {
     pub(super) headers: Vec<(String, String)>,
+    pub(super) token: TokenSource,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) connect_timeout: Duration,
     pub(super) timeout: Duration,
@@ -34,6 +41,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             headers: Vec::new(),
+            token: TokenSource::None,
             ca_file: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
@@ -67,16 +75,54 @@ impl Default for ClientOptions {
 pub struct Builder {
     url: String,
     options: ClientOptions,
+    /// An option that cannot be used.
+    flaw: Option<String>,
 }
 
 impl Builder {
     pub(super) fn new(url: String) -> Self {
-        Self { url, options: ClientOptions::default() }
+        Self { url, options: ClientOptions::default(), flaw: None }
     }
 
     /// Adds a header, such as `authorization`, to the handshake's HTTP request. May be called several times.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The token (a JWT) that says who this client is; default none. Each handshake sends it as `Authorization: Bearer`,
+    /// which replaces a header of that name. Without TLS everybody on the way can read it. Some time before it runs out
+    /// [`Event::TokenEnding`](super::Event::TokenEnding) is polled; then call [`Client::set_token`]. After that time the
+    /// server refuses messages with 401.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        match Token::new(token) {
+            Ok(token) => self.options.token = TokenSource::Fixed(token),
+            Err(refusal) => self.flaw = Some(refusal.sentence().to_owned()),
+        }
+        self
+    }
+
+    /// A function that gives the token, instead of a fixed one. The client calls it inside its own calls, on their thread:
+    /// before each attempt to connect, before the token of the running connection runs out (after 75 to 90 % of the time
+    /// that is left, 10 s at the earliest), and when the server answers 401 (at most every 10 s). So the function should
+    /// return soon. If it fails, the attempt has failed; or the running connection keeps its token,
+    /// [`Event::TokenNotRenewed`](super::Event::TokenNotRenewed) is polled, and the client asks again after a wait.
+    ///
+    /// ```no_run
+    /// use lhttp::client::Client;
+    ///
+    /// # fn main() -> Result<(), lhttp::client::ClientError> {
+    /// // Another program keeps the file up to date.
+    /// let token = || Ok(std::fs::read_to_string("/run/chat/token")?.trim().to_owned());
+    /// let client = Client::builder("wss://example.com").token_source(token).connect()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token_source<F>(mut self, source: F) -> Self
+    where
+        F: FnMut() -> Result<String, Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        self.options.token = TokenSource::asking(source);
         self
     }
 
@@ -163,10 +209,14 @@ impl Builder {
     /// Connects, and waits for the connection.
     ///
     /// # Errors
-    /// [`ClientError::Config`] when the URL, a header or the CA file cannot be used; [`ClientError::NotConnected`] when
-    /// the server cannot be reached or does not complete the handshake. A client that connected once reconnects on its
-    /// own.
+    /// [`ClientError::Config`] when the URL, a header, the token or the CA file cannot be used; [`ClientError::Refused`]
+    /// when the server answers 401 or 403, and, with the reason `no-token`, when the function of
+    /// [`Builder::token_source`] fails; [`ClientError::NotConnected`] when the server cannot be reached or does not
+    /// complete the handshake. A client that connected once reconnects on its own.
     pub fn connect(self) -> Result<Client, ClientError> {
+        if let Some(flaw) = self.flaw {
+            return Err(ClientError::Config(flaw));
+        }
         let target = Target::new(&self.url, &self.options).map_err(ClientError::Config)?;
         let deadline = later(self.options.connect_timeout);
         let wait = Wait::new().map_err(|error| ClientError::NotConnected(error.to_string()))?;

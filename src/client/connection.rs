@@ -9,14 +9,17 @@ use tungstenite::{
     Error, HandshakeError, Message, WebSocket,
     client::IntoClientRequest,
     error::{CapacityError, ProtocolError},
+    http::{HeaderValue, header::AUTHORIZATION},
     protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
 };
 
 use super::{
     builder::ClientOptions,
     event::Payload,
+    refused::NoConnection,
     stream::{Socket, Stream},
     target::Target,
+    token::Token,
     wait::Wait,
 };
 
@@ -32,6 +35,8 @@ const FRAME_HEADER_BYTES_MAX: usize = 14;
 pub(super) enum Received {
     /// A complete message.
     Payload(Payload),
+    /// No message, but the client has put an event of its own into the inbox.
+    Event,
     /// No message came before the deadline.
     Nothing,
     /// A signal came or the client was woken before a message.
@@ -76,12 +81,16 @@ impl Connection {
     pub(super) fn connect(
         target: &Target,
         options: &ClientOptions,
+        token: Option<&Token>,
         wait: &Wait,
         deadline: Instant,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, NoConnection> {
         let mut request = target.uri.clone().into_client_request().map_err(|error| sentence(&error))?;
         for (name, value) in &target.headers {
             request.headers_mut().append(name, value.clone());
+        }
+        if let Some(value) = token.and_then(bearer) {
+            request.headers_mut().insert(AUTHORIZATION, value);
         }
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -108,9 +117,9 @@ impl Connection {
                 // A signal came, or the client was woken: go on.
                 Err(HandshakeError::Interrupted(rest)) if Instant::now() < deadline => shaken = rest.handshake(),
                 Err(HandshakeError::Interrupted(_)) => {
-                    return Err("the server did not answer the handshake in time".to_owned());
+                    return Err("the server did not answer the handshake in time".to_owned().into());
                 }
-                Err(HandshakeError::Failure(error)) => return Err(sentence(&error)),
+                Err(HandshakeError::Failure(error)) => return Err(NoConnection::from(&error)),
             }
         }
     }
@@ -319,7 +328,14 @@ fn farewell(frame: Option<&CloseFrame>) -> String {
     }
 }
 
-fn sentence(error: &Error) -> String {
+/// The value of the header `authorization`. A JWT always makes one.
+fn bearer(token: &Token) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.as_str())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+pub(super) fn sentence(error: &Error) -> String {
     match error {
         Error::Http(response) => format!("the server answered {} instead of shaking hands", response.status()),
         Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

@@ -6,7 +6,7 @@ use crate::error::Refusal;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The URL, a header or the CA file cannot be used. Nothing was tried.
+    /// The URL, a header, the token or the CA file cannot be used. Nothing was tried.
     #[error("{0}")]
     Config(String),
     /// The client could not connect. Nothing was sent.
@@ -15,7 +15,8 @@ pub enum ClientError {
     /// The connection ended before the answer. It is not known whether the server carried the message out.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// The server refused the message, and carried out no part of it.
+    /// The server refused the message and carried out no part of it, or it refused the handshake: with 401 because of the
+    /// token, with 403 because of what this client may do.
     #[error("{0}")]
     Refused(Refusal),
     /// A channel, a header or the message itself is not valid. Nothing was sent.

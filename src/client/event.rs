@@ -13,10 +13,17 @@ pub enum Event {
     /// A WebSocket message that is not LHTTP: text or bytes.
     Raw(Payload),
     /// The server refused a message that no call waits for: one that was sent without an acknowledgement, or whose call
-    /// has timed out. The server carried out no part of that message.
+    /// has timed out. The server carried out no part of that message. Or the token has run out: 401 `token-expired`.
     Refused(Refusal),
-    /// A subscription was not renewed after a reconnect, because the server refused it for this reason. The client
-    /// forgets the subscription.
+    /// The token that [`Builder::token`](super::Builder::token) or [`Client::set_token`](super::Client::set_token) gave
+    /// runs out soon: after 10 to 25 % of the time that it had left. Give the client a new one with `set_token`.
+    TokenEnding,
+    /// The running connection has no new token: the function of
+    /// [`Builder::token_source`](super::Builder::token_source) has failed (`no-token`), or the server does not accept
+    /// the token or does not answer. The client asks again later.
+    TokenNotRenewed(Refusal),
+    /// The server refused, for this reason, to renew a subscription after a reconnect, or it has ended the subscription,
+    /// because a new token or a changed rule does not allow it. The client forgets the subscription.
     SubscriptionLost {
         /// The channel or pattern.
         channel: String,
@@ -39,6 +46,9 @@ pub enum State {
         retry_in: Duration,
         /// Why the last connection ended, or the last attempt failed: one sentence.
         why: String,
+        /// If the server refused the handshake: 401 because of the token, 403 because of what this client may do. And
+        /// 401 `no-token` if the function of [`Builder::token_source`](super::Builder::token_source) has failed.
+        refusal: Option<Refusal>,
     },
     /// Not connected, and no attempt will be made.
     Closed {

@@ -26,9 +26,9 @@ impl Inbox {
 
     pub(super) fn push(&mut self, event: Event) {
         // Of several waits in a row only the last one matters: a program that does not poll while its server is away
-        // finds one event, not one for every attempt.
-        if let (Event::State(State::Waiting { .. }), Some(last @ Event::State(State::Waiting { .. }))) =
-            (&event, self.events.back_mut())
+        // finds one event, not one for every attempt. The same is true of renewals that fail.
+        if let (Event::State(State::Waiting { .. }), Some(last @ Event::State(State::Waiting { .. })))
+        | (Event::TokenNotRenewed(_), Some(last @ Event::TokenNotRenewed(_))) = (&event, self.events.back_mut())
         {
             *last = event;
             return;
@@ -49,12 +49,18 @@ fn bytes(event: &Event) -> usize {
     match event {
         Event::Message(message) => message.encoded_len(),
         Event::Raw(payload) => payload.as_bytes().len(),
-        Event::Refused(_) | Event::SubscriptionLost { .. } | Event::State(_) => 0,
+        Event::Refused(_)
+        | Event::TokenEnding
+        | Event::TokenNotRenewed(_)
+        | Event::SubscriptionLost { .. }
+        | Event::State(_) => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::client::Payload;
 
@@ -81,7 +87,7 @@ mod tests {
     #[test]
     fn waits_that_follow_each_other_are_one_event() {
         let waiting =
-            |why: &str| Event::State(State::Waiting { retry_in: std::time::Duration::ZERO, why: why.to_owned() });
+            |why: &str| Event::State(State::Waiting { retry_in: Duration::ZERO, why: why.to_owned(), refusal: None });
         let mut inbox = Inbox::new(9, 9);
         inbox.push(waiting("first"));
         inbox.push(waiting("second"));

@@ -9,6 +9,7 @@ use super::{
     connection::{Connection, Received, Sent},
     event::Payload,
     outbox_bytes,
+    refused::NoConnection,
 };
 use crate::{error::Refusal, protocol::message::Message};
 
@@ -23,6 +24,15 @@ pub(super) struct Renewal {
     asked: HashMap<String, String>,
     /// When the client gives the connection up because the renewal takes too long.
     deadline: Instant,
+    /// The connection is new: its last answer makes it open.
+    opens: bool,
+}
+
+impl Renewal {
+    /// A renewal on a connection that is open.
+    pub(super) fn quiet(deadline: Instant) -> Self {
+        Self { asked: HashMap::new(), deadline, opens: false }
+    }
 }
 
 /// Whether it is time for the next attempt to connect.
@@ -38,8 +48,18 @@ pub(super) enum Retry {
 impl Client {
     /// The first connection, which must succeed.
     pub(super) fn first_connect(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        let connection = Connection::connect(&self.target, &self.options, &self.wait, deadline);
-        self.connection = Some(connection.map_err(ClientError::NotConnected)?);
+        self.connect(deadline).map_err(|NoConnection { why, refusal }| match refusal {
+            Some(refusal) => ClientError::Refused(refusal),
+            None => ClientError::NotConnected(why),
+        })
+    }
+
+    /// One attempt, with a token if there is a source of them.
+    fn connect(&mut self, deadline: Instant) -> Result<(), NoConnection> {
+        let token = self.options.token.next()?;
+        let connection = Connection::connect(&self.target, &self.options, token.as_ref(), &self.wait, deadline)?;
+        self.connection = Some(connection);
+        self.credentials.restart(token.as_ref());
         Ok(())
     }
 
@@ -61,6 +81,8 @@ impl Client {
 
     /// Sends a message over the current connection, and waits for the answer.
     fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<(), ClientError> {
+        // The server carries out this message with the new token.
+        self.renew_token();
         let token = self.tokens.next();
         message.set_header("ack", token.as_str())?;
         self.send_outbox(deadline)?;
@@ -85,7 +107,7 @@ impl Client {
                     None => {}
                 },
                 Received::Nothing => return Err(ClientError::TimedOut),
-                Received::Interrupted => {}
+                Received::Event | Received::Interrupted => {}
                 Received::Ended(why) => return Err(ClientError::Lost(why)),
             }
         }
@@ -93,13 +115,21 @@ impl Client {
 
     /// Waits for a message until the deadline. If the connection ends, this function also records that.
     pub(super) fn receive(&mut self, deadline: Instant) -> Received {
-        let Some(connection) = &mut self.connection else { return Received::Ended(self.why.clone()) };
-        let renewal_deadline = self.renewal.as_ref().map(|renewal| renewal.deadline);
-        let received = match connection.receive(renewal_deadline.map_or(deadline, |renewal| renewal.min(deadline))) {
-            Received::Nothing if renewal_deadline.is_some_and(|renewal| renewal <= Instant::now()) => {
-                Received::Ended("the server did not renew the subscriptions in time".to_owned())
+        let received = loop {
+            if self.renew_token() {
+                break Received::Event;
             }
-            received => received,
+            let Some(connection) = &mut self.connection else { return Received::Ended(self.why.clone()) };
+            let renewal_deadline = self.renewal.as_ref().map(|renewal| renewal.deadline);
+            let wake = [renewal_deadline, self.credentials.due()].into_iter().flatten().fold(deadline, Instant::min);
+            match connection.receive(wake) {
+                Received::Nothing if renewal_deadline.is_some_and(|renewal| renewal <= Instant::now()) => {
+                    break Received::Ended("the server did not renew the subscriptions in time".to_owned());
+                }
+                // It is time for a new token.
+                Received::Nothing if wake < deadline => {}
+                received => break received,
+            }
         };
         if let Received::Ended(why) = &received {
             self.lost(why.clone());
@@ -115,7 +145,14 @@ impl Client {
                 self.inbox.push(event);
                 return None;
             }
-            Incoming::Ack(token) => (Some(token), Ok(())),
+            Incoming::Ack { token, expires_in } if self.token_acknowledged(&token, expires_in) => return None,
+            Incoming::Refused { token, refusal } if self.token_refused(token.as_deref(), &refusal) => return None,
+            Incoming::Ended { channel, refusal } => {
+                self.subscriptions.remove(&channel);
+                self.inbox.push(Event::SubscriptionLost { channel, refusal });
+                return None;
+            }
+            Incoming::Ack { token, .. } => (Some(token), Ok(())),
             Incoming::Refused { token, refusal } => (token, Err(refusal)),
         };
         if awaited.is_some() && awaited == token.as_deref() {
@@ -167,17 +204,16 @@ impl Client {
 
     /// Tries to connect. Then sends the renewals of the subscriptions, and behind them the outbox.
     pub(super) fn attempt(&mut self, deadline: Instant) {
-        match Connection::connect(&self.target, &self.options, &self.wait, deadline) {
-            Ok(connection) => self.connection = Some(connection),
-            Err(why) => return self.wait_again(why),
+        if let Err(NoConnection { why, refusal }) = self.connect(deadline) {
+            return self.wait_again(why, refusal);
         }
-        self.renewal = Some(Renewal { asked: HashMap::new(), deadline: later(self.options.timeout) });
+        self.renewal = Some(Renewal { opens: true, ..Renewal::quiet(later(self.options.timeout)) });
         // Both fail only if the connection is lost again; then the next attempt starts anew.
         let _ = self.renew_all(deadline).and_then(|()| self.send_outbox(Instant::now()));
         self.end_renewal();
     }
 
-    fn renew_all(&mut self, deadline: Instant) -> Result<(), ClientError> {
+    pub(super) fn renew_all(&mut self, deadline: Instant) -> Result<(), ClientError> {
         let mut groups = vec![String::new()];
         for channel in &self.subscriptions {
             match groups.last_mut() {
@@ -225,9 +261,9 @@ impl Client {
         self.end_renewal();
     }
 
-    /// With the last answer the connection counts as open.
-    fn end_renewal(&mut self) {
-        if self.renewal.take_if(|renewal| renewal.asked.is_empty()).is_some() {
+    /// With the last answer a new connection counts as open.
+    pub(super) fn end_renewal(&mut self) {
+        if self.renewal.take_if(|renewal| renewal.asked.is_empty()).is_some_and(|renewal| renewal.opens) {
             self.inbox.push(Event::State(State::Open));
         }
     }
@@ -254,7 +290,7 @@ impl Client {
             match connection.receive(Instant::now()) {
                 Received::Payload(payload) => drop(self.sort(payload, None)),
                 Received::Ended(better) => return self.lost(better),
-                Received::Nothing | Received::Interrupted => break,
+                Received::Event | Received::Nothing | Received::Interrupted => break,
             }
         }
         self.lost(why)
@@ -264,20 +300,21 @@ impl Client {
     pub(super) fn lost(&mut self, why: String) -> ClientError {
         if let Some(connection) = self.connection.take() {
             self.renewal = None;
+            self.credentials.restart(None);
             self.backoff.ended(connection.opened());
-            self.wait_again(why.clone());
+            self.wait_again(why.clone(), None);
         }
         ClientError::Lost(why)
     }
 
     /// There is no connection: reports when the next attempt is due.
-    fn wait_again(&mut self, why: String) {
+    fn wait_again(&mut self, why: String, refusal: Option<Refusal>) {
         self.why.clone_from(&why);
         if !self.options.reconnect {
             return self.inbox.push(Event::State(State::Closed { why }));
         }
-        let retry_in = self.backoff.next_delay();
+        let retry_in = self.backoff.next_delay(refusal.is_some());
         self.retry_at = later(retry_in);
-        self.inbox.push(Event::State(State::Waiting { retry_in, why }));
+        self.inbox.push(Event::State(State::Waiting { retry_in, why, refusal }));
     }
 }

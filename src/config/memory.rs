@@ -43,6 +43,8 @@ pub(crate) const LINK_BATCHES: usize = 5;
 pub(crate) const DOWNLINK_BYTES: usize = 12 << 20;
 /// The NATS client's buffers.
 pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
+/// The tokens that a core has verified and keeps.
+pub(crate) const TOKEN_CACHE_BYTES: usize = 4 << 20;
 /// The table of addresses, which all cores share.
 pub(crate) const ADDRESSES_BYTES: usize = 2 << 20;
 /// An upstream worker's memory besides the answer that it reads.
@@ -63,7 +65,7 @@ pub struct WorstCase {
     pub connections: u64,
     /// The kernel's memory for their sockets, 4 KiB each.
     pub sockets: u64,
-    /// The cores: their buffers, inboxes, the links between them, and TLS handshakes in progress.
+    /// The cores: their buffers, inboxes, verified tokens, the links between them, and TLS handshakes in progress.
     pub cores: u64,
     /// `nats-buffer`, the NATS client, and the messages that wait for cores; 0 without `nats`.
     pub nats: u64,
@@ -98,7 +100,8 @@ impl WorstCase {
         let links = (cores - 1) * LINK_BATCHES as u64 * GROWTH * (BATCH_BYTES as u64 + TURN_BYTES as u64 + message);
         let speaks_tls = config.listen.iter().any(Listen::is_tls);
         let tls = if speaks_tls { HALF_OPEN_MAX * HANDSHAKE_BYTES + SEALED_BYTES } else { 0 };
-        let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES + tls;
+        let tokens = if config.has_tokens() { TOKEN_CACHE_BYTES } else { 0 };
+        let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES + tls + tokens;
         let nats = config.nats_buffer_bytes as u64 + NATS_CLIENT_BYTES as u64 + cores * DOWNLINK_BYTES as u64;
         let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
         let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
@@ -206,6 +209,13 @@ mod tests {
         };
         let more = cores("tls://0.0.0.0:443") - cores("0.0.0.0:80");
         assert_eq!(more, 2 * ((8 << 20) + (64 << 10)));
+    }
+
+    #[test]
+    fn verified_tokens_count_for_each_core() {
+        let cores = |config: &Config| WorstCase::of(config, &plan(2, 1000, 1 << 30)).cores;
+        let with_tokens = Config { token_key: Some("key".into()), ..Config::default() };
+        assert_eq!(cores(&with_tokens), cores(&Config::default()) + (8 << 20));
     }
 
     #[test]

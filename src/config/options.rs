@@ -29,6 +29,8 @@ mod http;
 #[macro_use]
 mod tls;
 #[macro_use]
+mod token;
+#[macro_use]
 mod access;
 #[macro_use]
 mod rates;
@@ -125,7 +127,10 @@ macro_rules! said {
     };
 }
 
-server_options! { [limits_options timeouts_options http_options tls_options access_options rates_options nats_options upstream_options declare] }
+server_options! {
+    [limits_options timeouts_options http_options tls_options token_options access_options rates_options nats_options
+        upstream_options declare]
+}
 
 impl Default for Config {
     /// # Panics

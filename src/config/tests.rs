@@ -37,6 +37,7 @@ const EVERY_OPTION: &str = r#"
         handshake-timeout = "500ms"
         message-timeout = "5s"
         http-keep-alive = "10s"
+        drain-delay = "2s"
         drain = "0s"
         busy-poll = 50
         coalesce = "1ms"
@@ -47,6 +48,10 @@ const EVERY_OPTION: &str = r#"
         tls-key = ["/a.key", "/b.key"]
         tls-client-ca = "/ca"
         tls-records = "rustls"
+        token-key = "/token.pem"
+        token-jwks = "https://issuer/keys"
+        token-issuer = "https://issuer"
+        token-audience = "chat"
         allow-origin = ["https://a", "null"]
         allow-host = "a.com"
         trust-proxy = ["10.0.0.0/8", "unix"]
@@ -95,6 +100,7 @@ fn every_option_can_be_set_in_toml() {
         handshake_timeout: Duration::from_millis(500),
         message_timeout: Duration::from_secs(5),
         http_keep_alive: Duration::from_secs(10),
+        drain_delay: Duration::from_secs(2),
         drain_timeout: Duration::ZERO,
         busy_poll: Duration::from_micros(50),
         coalesce: Duration::from_millis(1),
@@ -105,6 +111,10 @@ fn every_option_can_be_set_in_toml() {
         tls_key: vec!["/a.key".into(), "/b.key".into()],
         tls_client_ca: Some("/ca".into()),
         tls_records: TlsRecords::Rustls,
+        token_key: Some("/token.pem".into()),
+        token_jwks: Some("https://issuer/keys".to_owned()),
+        token_issuer: Some("https://issuer".to_owned()),
+        token_audience: Some("chat".to_owned()),
         allow_origin: ["https://a", "null"].map(|origin| origin.parse().unwrap()).into(),
         allow_host: vec!["a.com".parse().unwrap()],
         trust_proxy: ["10.0.0.0/8", "unix"].map(|proxy| proxy.parse().unwrap()).into(),
@@ -253,6 +263,13 @@ fn values_that_contradict_each_other_are_refused_by_name() {
         (Config { drain_timeout: Duration::MAX, ..base() }, "drain:"),
         (Config { publish_key: Some("".into()), ..base() }, "publish-key:"),
         (Config { publish_key: Some("two words".into()), ..base() }, "publish-key:"),
+        (
+            Config { token_issuer: Some("i".to_owned()), ..base() },
+            "token-issuer: it has no effect without token-key or token-jwks",
+        ),
+        (Config { token_audience: Some("a".to_owned()), ..base() }, "token-audience: it has no effect"),
+        (Config { token_jwks: Some("http://issuer/keys".to_owned()), ..base() }, "token-jwks: \"http://issuer/keys\""),
+        (Config { token_key: Some("k".into()), token_issuer: Some(String::new()), ..base() }, "token-issuer:"),
         (Config { nats: Some("".into()), ..base() }, "nats:"),
         (Config { nats_tls_ca: Some("ca".into()), ..base() }, "nats-tls-ca:"),
         (Config { upstream_allow: vec!["http://h".into(), "h".into()], ..base() }, "upstream-allow: \"h\""),

@@ -26,6 +26,7 @@ impl Config {
             .and_then(|()| self.check_times())
             .and_then(|()| self.check_key())
             .and_then(|()| self.check_tls())
+            .and_then(|()| self.check_token())
             .and_then(|()| self.check_access())
             .and_then(|()| self.check_rates())
             .and_then(|()| self.check_nats())
@@ -124,6 +125,7 @@ impl Config {
             ("handshake-timeout", self.handshake_timeout),
             ("message-timeout", self.message_timeout),
             ("http-keep-alive", self.http_keep_alive),
+            ("drain-delay", self.drain_delay),
             ("drain", self.drain_timeout),
         ];
         if let Some((name, given)) = times.into_iter().find(|(_, given)| *given > Self::TIMEOUT_CEILING) {

@@ -30,11 +30,10 @@ pub(crate) struct Arrival {
     pub(crate) is_loopback: bool,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
-    /// The connection begins with a TLS handshake.
-    #[allow(dead_code, reason = "no core speaks TLS yet")]
-    pub(crate) is_tls: bool,
     /// The connection is over the limit of its role, and has a reserved place for one request.
     pub(crate) is_reserved: bool,
+    /// The core accepted it after it had begun to close its clients' connections.
+    pub(crate) is_late: bool,
 }
 
 impl Arrival {

@@ -63,10 +63,9 @@ impl Core {
             {
                 wait_between_turns(until.saturating_sub(start.elapsed()));
             }
-            if let Some(time) = self.turn.inbox.stop_asked() {
+            if let Some(ending) = self.turn.inbox.stop_asked() {
                 now = start.elapsed(); // the turn may have begun before the request to stop
-                let letters = self.turn.inbox.len();
-                let stop = stop.get_or_insert_with(|| Stop::new(now.saturating_add(time), letters));
+                let stop = stop.get_or_insert_with(|| Stop::new(ending, now));
                 if self.turn.go_on_stopping(stop, now) {
                     self.shared.store(self.turn.hub.refresh_stats());
                     return Ok(());

@@ -48,7 +48,7 @@ use crate::engine::{
 };
 
 pub(crate) use self::closing::CLOSE_TIMEOUT;
-use self::{acks::Acks, budget::Kept, rates::Meter};
+use self::{acks::Acks, budget::Kept, draining::Leaving, rates::Meter};
 
 /// The state of one core.
 pub(crate) struct Hub {
@@ -61,7 +61,9 @@ pub(crate) struct Hub {
     pub(crate) stats: Stats,
     kept: Kept,
     meter: Meter,
-    is_draining: bool,
+    leaving: Leaving,
+    /// The reason that clients get when the core closes their connections.
+    farewell: Box<str>,
     /// The messages and requests that [`Hub::take_messages`] has reported already.
     messages_seen: u64,
     /// Buffers that are reused: for the result of a flush, and for a payload whose length is not known in advance.
@@ -80,7 +82,8 @@ impl Hub {
             limits,
             stats: Stats::default(),
             kept: Kept::default(),
-            is_draining: false,
+            leaving: Leaving::No,
+            farewell: Box::default(),
             messages_seen: 0,
             flushed: Flushed::default(),
             scratch: Vec::new(),

@@ -5,8 +5,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounde
 
 use crate::{
     config::memory,
-    engine::{limits::Limits, slot::ConnectionKey, wake::Wake},
+    engine::{ending::Ending, limits::Limits, slot::ConnectionKey, wake::Wake},
     error::PublishError,
 };
 
@@ -85,8 +85,8 @@ struct State {
     wake: Arc<Wake>,
     /// Bytes of the letters in the inbox.
     bytes: AtomicUsize,
-    /// 0 if no thread has asked to stop; otherwise 1 + the milliseconds to drain.
-    stop: AtomicU64,
+    /// Set when a thread has asked to stop.
+    ending: OnceLock<Ending>,
 }
 
 /// The core's end of its inbox.
@@ -111,7 +111,7 @@ pub(crate) fn inbox(wake: Arc<Wake>) -> (Mailbox, Inbox) {
 /// The same for this many letters.
 pub(crate) fn inbox_of(letters_max: usize, wake: Arc<Wake>) -> (Mailbox, Inbox) {
     let (sender, receiver) = bounded(letters_max);
-    let state = Arc::new(State { wake, bytes: AtomicUsize::new(0), stop: AtomicU64::new(0) });
+    let state = Arc::new(State { wake, bytes: AtomicUsize::new(0), ending: OnceLock::new() });
     (Mailbox { letters: sender, state: Arc::clone(&state) }, Inbox { letters: receiver, state })
 }
 
@@ -161,10 +161,9 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Asks the core to stop after draining for at most this long. Only the first call counts.
-    pub(crate) fn stop(&self, drain: Duration) {
-        let millis = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX - 1).min(u64::MAX - 1);
-        let _ = self.state.stop.compare_exchange(0, millis + 1, Ordering::AcqRel, Ordering::Relaxed);
+    /// Asks the core to stop in this way. Only the first call counts.
+    pub(crate) fn stop(&self, ending: Ending) {
+        let _ = self.state.ending.set(ending);
         self.state.wake.notify();
     }
 }
@@ -187,9 +186,9 @@ impl Inbox {
         self.letters.is_empty()
     }
 
-    /// The time to drain, after a thread has asked the core to stop.
-    pub(crate) fn stop_asked(&self) -> Option<Duration> {
-        self.state.stop.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
+    /// How to stop, after a thread has asked the core to do so.
+    pub(crate) fn stop_asked(&self) -> Option<Ending> {
+        self.state.ending.get().copied()
     }
 
     /// The flag that wakes this core, to keep.

@@ -1,6 +1,7 @@
 //! Listening sockets. A TCP address has one socket for each core, and the kernel spreads new connections over them. A
-//! path has a single socket, from which all cores accept.
+//! path has a single socket, from which all cores accept, and so has a socket that was handed over.
 
+mod inherited;
 mod unix;
 
 use std::{
@@ -22,7 +23,7 @@ use crate::{
     error::StartError,
 };
 
-pub(crate) use self::unix::SocketFile;
+pub(crate) use self::{inherited::Inherited, unix::SocketFile};
 
 /// The most connections that the kernel keeps until a core accepts them. `net.core.somaxconn` may lower it.
 const BACKLOG: i32 = 4096;
@@ -35,6 +36,8 @@ pub(crate) struct Listener {
     pub(crate) is_tls: bool,
     /// Its address is this machine's alone.
     pub(crate) is_loopback: bool,
+    /// Another process takes the socket over when this server ends.
+    pub(crate) is_inherited: bool,
     socket: ListeningSocket,
 }
 
@@ -62,6 +65,17 @@ struct Bound {
     at: Listen,
     sockets: Vec<ListeningSocket>,
     file: Option<SocketFile>,
+}
+
+impl Bound {
+    fn into_listening(self, role: Role, is_inherited: bool) -> Listening {
+        let Self { at, sockets, file } = self;
+        let is_tls = at.is_tls();
+        let is_loopback = at.tcp().is_some_and(|address| address.ip().to_canonical().is_loopback());
+        let listener = |socket| Listener { role, is_tls, is_loopback, is_inherited, socket };
+        let listeners = sockets.into_iter().map(listener).collect();
+        Listening { at, listeners, file }
+    }
 }
 
 /// The sizes of the kernel's buffers of an accepted socket; 0 lets the kernel decide.
@@ -100,11 +114,22 @@ pub(crate) fn listen(
         }
         Listen::Unix(path) => unix::listen(path, cores, buffers.send_bytes),
     };
-    let is_tls = at.is_tls();
-    let Bound { at, sockets, file } = bound.map_err(|source| StartError::Listen { at: at.clone(), source })?;
-    let is_loopback = at.tcp().is_some_and(|address| address.ip().to_canonical().is_loopback());
-    let listeners = sockets.into_iter().map(|socket| Listener { role, is_tls, is_loopback, socket }).collect();
-    Ok(Listening { at, listeners, file })
+    bound.map(|bound| bound.into_listening(role, false)).map_err(|source| StartError::Listen { at: at.clone(), source })
+}
+
+/// Accepts from a socket that was handed over, with a listener of this role for each of `cores`.
+///
+/// # Errors
+/// [`StartError::Listen`] if the system refuses to set up the socket.
+pub(crate) fn take_over(
+    inherited: Inherited,
+    role: Role,
+    cores: usize,
+    buffers: Buffers,
+) -> Result<Listening, StartError> {
+    let at = inherited.at.clone();
+    let bound = inherited.share(cores, buffers);
+    bound.map(|bound| bound.into_listening(role, true)).map_err(|source| StartError::Listen { at, source })
 }
 
 /// Whether `[::]` must leave IPv4 to another listening address. Otherwise it accepts both families.

@@ -9,6 +9,7 @@ pub(crate) mod bridge_link;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;
+pub(crate) mod ending;
 mod greetings;
 pub(crate) mod hub;
 pub(crate) mod inbox;

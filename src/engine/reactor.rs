@@ -281,6 +281,14 @@ impl Sockets for Reactor {
         self.connections.close_all();
     }
 
+    fn leave_listeners(&mut self) {
+        for listener in self.listeners.iter_mut().filter(|listener| listener.is_inherited) {
+            // If this fails, the core wakes for connections that it leaves to others.
+            let _ = self.poll.registry().deregister(listener);
+        }
+        self.waiting.retain(|&index| !self.listeners[index].is_inherited);
+    }
+
     fn clock(&self) -> Duration {
         self.start.elapsed()
     }

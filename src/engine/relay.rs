@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use crate::{config::memory, engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
-use self::item::{INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
+use self::item::{CAUGHT_UP, INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
 pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
 #[cfg_attr(not(feature = "nats"), allow(unused_imports))] // only the bridge uses these
 pub(crate) use self::item::{put_absent, put_accepted, put_delivery, put_refused, put_wide};
@@ -58,6 +58,8 @@ pub(crate) struct Relays {
     /// The core's own bit is set after it has announced that it is stopping.
     congested: u64,
     own_bit: u64,
+    /// A bit for each peer core that may still publish what it was asked to before the end began.
+    catching_up: u64,
     /// A bit for each peer core that may still publish.
     publishing: u64,
     /// [`BATCH_BYTES_MAX`], but for tests.
@@ -91,6 +93,7 @@ impl Relays {
             announced: 0,
             congested: 0,
             own_bit: 1 << own,
+            catching_up: publishing,
             publishing,
             batch_bytes_max: BATCH_BYTES_MAX,
             bridge: None,
@@ -260,12 +263,31 @@ impl Relays {
         entry.answer_at = entry.given_answer_at.take();
     }
 
+    /// Announces to the other cores that this core has carried out what it was asked to before the end began.
+    pub(crate) fn tell_caught_up(&mut self) {
+        self.tell_cores(CAUGHT_UP);
+    }
+
+    /// Notes that a peer core has announced this.
+    pub(crate) fn has_caught_up(&mut self, peer: u32) {
+        self.catching_up &= !(1 << peer);
+    }
+
+    /// Whether all other cores have announced it.
+    pub(crate) fn have_all_caught_up(&self) -> bool {
+        self.catching_up == 0
+    }
+
     /// Announces to the other cores that this core publishes nothing more. Publishers must wait until
     /// [`Relays::let_go`].
     pub(crate) fn tell_stopping(&mut self) {
         self.congested |= self.own_bit;
+        self.tell_cores(STOPPING);
+    }
+
+    fn tell_cores(&mut self, tag: u8) {
         let cores = self.cores();
-        self.peers[..cores].iter_mut().flatten().for_each(|peer| peer.batch.push(STOPPING));
+        self.peers[..cores].iter_mut().flatten().for_each(|peer| peer.batch.push(tag));
     }
 
     /// Ends the wait of publishers on a stopping core.
@@ -276,6 +298,7 @@ impl Relays {
     /// Notes that a peer core publishes nothing any more.
     pub(crate) fn has_stopped(&mut self, peer: u32) {
         self.publishing &= !(1 << peer);
+        self.has_caught_up(peer); // it may have ended without a word
     }
 
     /// Whether all other cores have stopped publishing.

@@ -209,6 +209,13 @@ impl Session {
         }
     }
 
+    /// Whether a request has begun, or the first one is to come: not on a late connection.
+    pub(crate) fn is_awaiting_answer(&self) -> bool {
+        let Some(Incoming::Http(request)) = self.incoming.as_deref() else { return false };
+        let has_begun = !request.is_reused || !request.partial.is_empty() || request.body.is_some();
+        self.phase == Phase::Http && has_begun && !request.arrival.is_late
+    }
+
     /// Whether the connection is not read now: its next message waits for a link, or its last one is not finished.
     pub(crate) fn is_paused(&self) -> bool {
         self.flags.has(Flags::PAUSED)

@@ -119,6 +119,23 @@ impl Sessions {
         self.slab.iter().map(|(slot, session)| (slot as Slot, session))
     }
 
+    /// How many connections are open.
+    pub(crate) fn count_open(&self) -> usize {
+        self.iter().filter(|(_, session)| session.phase == Phase::Open).count()
+    }
+
+    /// The next open connection from this slot on. The next search begins behind it.
+    pub(crate) fn next_open(&self, from: &mut usize) -> Option<Slot> {
+        while *from < self.slab.capacity() {
+            let slot = *from;
+            *from += 1;
+            if self.slab.get(slot).is_some_and(|session| session.phase == Phase::Open) {
+                return Some(slot as Slot);
+            }
+        }
+        None
+    }
+
     /// The slots that are taken.
     pub(crate) fn slots(&self) -> Vec<Slot> {
         self.iter().map(|(slot, _)| slot).collect()

@@ -105,6 +105,8 @@ counters! {
     slow_consumers,
     /// Connections closed because their core was over its share of `memory-budget`: with 1013, or before they have upgraded.
     over_budget,
+    /// Connections closed with 1001 because the server was stopping.
+    going_away,
     /// Connections closed because they were silent, or their request or handshake took too long. An idle connection that
     /// ends between two requests, after `http-keep-alive`, does not count.
     timed_out,

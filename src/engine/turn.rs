@@ -237,7 +237,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     pub(crate) fn retry(&self, now: Duration, stop: Option<&Stop>) -> Option<Duration> {
         let waits_for_links = self.hub.router.relays.has_batches() || stop.is_some_and(Stop::waits_for_peers);
         let retry = waits_for_links.then_some(now + RELAY_RETRY);
-        retry.into_iter().chain(stop.map(|stop| stop.deadline)).min()
+        retry.into_iter().chain(stop.map(|stop| stop.wake(now))).min()
     }
 
     /// Whether connections wait to be read in the next turn.

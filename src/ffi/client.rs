@@ -98,6 +98,15 @@ unsafe extern "C" fn lhttp_client_send(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_set_token(client: *mut LhttpClient, token: *const c_char) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        let token = unsafe { input::text("token", token) }?;
+        call("lhttp_client_set_token", client, |client| client.set_token(token))
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn lhttp_client_poll(
     client: *mut LhttpClient,
     timeout_ms: u32,

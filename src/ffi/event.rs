@@ -29,6 +29,7 @@ const EVENT_SUBSCRIPTION_LOST: c_int = 4;
 const EVENT_OPEN: c_int = 5;
 const EVENT_WAITING: c_int = 6;
 const EVENT_CLOSED: c_int = 7;
+const EVENT_TOKEN_ENDING: c_int = 8;
 
 static EVENTS: Handles<LhttpEvent, Kept> = Handles::new(Kind::Event);
 
@@ -95,16 +96,18 @@ impl Kept {
         match event {
             Event::Message(message) => Self::of_message(message),
             Event::Raw(payload) => Self { content: Content::Raw(payload), ..Self::of(EVENT_RAW) },
-            Event::Refused(refusal) => Self::of_refusal(EVENT_REFUSED, &refusal),
+            // A client of C has no function that gives tokens.
+            Event::Refused(refusal) | Event::TokenNotRenewed(refusal) => Self::of_refusal(EVENT_REFUSED, &refusal),
+            Event::TokenEnding => Self::of(EVENT_TOKEN_ENDING),
             Event::SubscriptionLost { channel, refusal } => {
                 let channel = Some(output::text(channel));
                 Self { channel, ..Self::of_refusal(EVENT_SUBSCRIPTION_LOST, &refusal) }
             }
             Event::State(State::Open) => Self::of(EVENT_OPEN),
-            Event::State(State::Waiting { retry_in, why }) => Self {
+            Event::State(State::Waiting { retry_in, why, refusal }) => Self {
                 sentence: Some(output::text(why)),
                 retry_in_ms: u32::try_from(retry_in.as_millis()).unwrap_or(u32::MAX),
-                ..Self::of(EVENT_WAITING)
+                ..refusal.map_or_else(|| Self::of(EVENT_WAITING), |refusal| Self::of_refusal(EVENT_WAITING, &refusal))
             },
             Event::State(State::Closed { why }) => Self { sentence: Some(output::text(why)), ..Self::of(EVENT_CLOSED) },
         }

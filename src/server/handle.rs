@@ -18,6 +18,7 @@ use crate::{
     config::Listen,
     engine::{
         bridge_link::Downlink,
+        ending::Ending,
         inbox::Mailbox,
         listener::SocketFile,
         stats::{SharedStats, Stats},
@@ -96,12 +97,19 @@ impl Handle {
         stats
     }
 
-    /// Begins to stop, and returns at once; see [`Handle::join`]. The server turns new clients away, `/healthz` answers
-    /// 503, and every client gets 1001. For at most `drain` the server still sends queued messages, to clients and to
-    /// upstream servers. A message that any thread has published before this call goes to its subscribers on all cores
-    /// before they get 1001. Only the first call counts.
+    /// Begins to stop for good, and returns at once; see [`Handle::join`]. The server turns new clients away, `/healthz`
+    /// answers 503, and every client gets 1001, a few after the others: the closes of many clients are spread over three
+    /// quarters of `drain`. For at most `drain` the server still sends queued messages, to clients and to upstream
+    /// servers. A message that any thread has published before this call goes to its subscribers on all cores before
+    /// they get 1001. Only the first call counts.
     pub fn stop(&self, drain: Duration) {
-        self.stopper().stop(drain);
+        self.end(Ending::within(drain));
+    }
+
+    /// As [`Handle::stop`], and may first serve on for a while, or tell the clients to come back. The first call of
+    /// either counts.
+    pub fn end(&self, ending: Ending) {
+        self.stopper().end(ending);
     }
 
     /// A handle that can only stop the server, such as for a thread that waits for signals.
@@ -174,8 +182,13 @@ pub struct Stopper {
 impl Stopper {
     /// See [`Handle::stop`].
     pub fn stop(&self, drain: Duration) {
+        self.end(Ending::within(drain));
+    }
+
+    /// See [`Handle::end`].
+    pub fn end(&self, ending: Ending) {
         let now = Instant::now();
-        self.stop_by.get_or_init(|| now.checked_add(drain).unwrap_or(now));
-        self.mailboxes.iter().for_each(|mailbox| mailbox.stop(drain));
+        self.stop_by.get_or_init(|| now.checked_add(ending.time()).unwrap_or(now));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.stop(ending));
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Listen},
     engine::{
         arrival::Role,
-        listener::{Buffers, Listener, SocketFile, listen},
+        listener::{Buffers, Inherited, Listener, SocketFile, listen, take_over},
     },
     error::StartError,
 };
@@ -24,29 +24,68 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// Listens for clients where the configuration says, and for browsers on `pages_on`.
+    /// Listens for clients where the configuration says, and for browsers on `pages_on`. If a socket for one of these
+    /// places was handed over, the server accepts from that one. The default address gives way to what was handed over.
     ///
     /// # Errors
-    /// [`StartError::Listen`].
-    pub(super) fn start(config: &Config, pages_on: &[SocketAddr], cores: usize) -> Result<Self, StartError> {
+    /// [`StartError::Listen`]; [`StartError::Config`] if a socket was handed over for another place.
+    pub(super) fn start(
+        config: &Config,
+        pages_on: &[SocketAddr],
+        mut handed: Vec<Inherited>,
+        cores: usize,
+    ) -> Result<Self, StartError> {
         let buffers = Buffers::from(config);
+        let pages_on: Vec<Listen> = pages_on.iter().copied().map(Listen::Tcp).collect();
+        let places = places(config, &pages_on, &handed);
+        let is_nowhere = |inherited: &&Inherited| !places.iter().chain(&pages_on).any(|place| inherited.is_at(place));
+        if let Some(Inherited { at, .. }) = handed.iter().find(is_nowhere) {
+            return Err(refused(at, "a socket was handed over, but this server does not listen there"));
+        }
         let listeners = (0..cores).map(|_| Vec::new()).collect();
         let mut all = Self { listeners, places: Vec::new(), pages: Vec::new(), socket_files: Vec::new() };
-        for index in 0..config.listen.len() {
-            let listening = listen(&config.listen, index, Role::Public, cores, buffers)?;
+        let mut start = |places: &[Listen], index: usize, role, cores| match take(&mut handed, &places[index]) {
+            Some(inherited) => {
+                log::debug!("accepts from the socket for {} that was handed over", inherited.at);
+                take_over(inherited, role, cores, buffers)
+            }
+            None => listen(places, index, role, cores, buffers),
+        };
+        for index in 0..places.len() {
+            let listening = start(&places, index, Role::Public, cores)?;
             all.places.push(listening.at);
             all.socket_files.extend(listening.file);
             for (of_core, listener) in all.listeners.iter_mut().zip(listening.listeners) {
                 of_core.push(listener);
             }
         }
-        let pages_on: Vec<Listen> = pages_on.iter().copied().map(Listen::Tcp).collect();
         for index in 0..pages_on.len() {
             // The first core serves all pages: a few browsers are little work, and one place counts them.
-            let listening = listen(&pages_on, index, Role::Pages, 1, buffers)?;
+            let listening = start(&pages_on, index, Role::Pages, 1)?;
             all.pages.extend(listening.at.tcp());
             all.listeners[0].extend(listening.listeners);
         }
-        Ok(all)
+        match handed.first() {
+            Some(Inherited { at, .. }) => Err(refused(at, "more than one socket was handed over")),
+            None => Ok(all),
+        }
     }
+}
+
+/// Where the server listens for clients.
+fn places(config: &Config, pages_on: &[Listen], handed: &[Inherited]) -> Vec<Listen> {
+    let is_default = config.listen == Config::default().listen;
+    let is_for_clients = |inherited: &&Inherited| !pages_on.iter().any(|place| inherited.is_at(place));
+    let of_clients: Vec<Listen> = handed.iter().filter(is_for_clients).map(|inherited| inherited.at.clone()).collect();
+    if is_default && !of_clients.is_empty() { of_clients } else { config.listen.clone() }
+}
+
+fn refused(at: &Listen, why: &str) -> StartError {
+    StartError::Config(format!("listen: {at}: {why}"))
+}
+
+/// The socket for a place, if one was handed over. Only the place says whether it is for TLS.
+fn take(handed: &mut Vec<Inherited>, place: &Listen) -> Option<Inherited> {
+    let index = handed.iter().position(|inherited| inherited.is_at(place))?;
+    Some(Inherited { at: place.clone(), ..handed.remove(index) })
 }

@@ -17,6 +17,7 @@ use super::sockets::{Buffers, Socket};
 use crate::{
     application::Dispatch,
     engine::{
+        ending::Ending,
         hub::Hub,
         inbox::{Letter, Mailbox, inbox_of},
         limits::Limits,
@@ -122,8 +123,10 @@ impl Node {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        // The simulation wakes the peers of a node that stops, and gives the node all the time it needs.
-        self.turn.hub.next_deadline().into_iter().chain(self.turn.retry(self.last_turn, None)).min()
+        // A node that drains lets its clients take all the time they need.
+        let stop = self.stop.as_ref().filter(|stop| !stop.is_draining());
+        let retry = self.turn.retry(self.last_turn, stop);
+        self.turn.hub.next_deadline().into_iter().chain(retry).min()
     }
 
     /// One turn, except for its end.
@@ -146,8 +149,8 @@ impl Node {
         if !self.is_to_stop || self.is_draining() {
             return;
         }
-        let letters = self.turn.inbox.len();
-        let stop = self.stop.get_or_insert_with(|| Stop::new(Duration::MAX, letters));
+        let ending = Ending::within(Duration::MAX).restarts();
+        let stop = self.stop.get_or_insert_with(|| Stop::new(ending, self.last_turn));
         self.turn.go_on_stopping(stop, self.last_turn);
         self.turn.hub.invariants();
     }

@@ -185,6 +185,8 @@ impl Sockets for Buffers {
         self.by_slot.drain(..).flatten().for_each(|id| self.all[id].is_closed = true);
     }
 
+    fn leave_listeners(&mut self) {}
+
     /// Nothing takes any time.
     fn clock(&self) -> Duration {
         Duration::ZERO

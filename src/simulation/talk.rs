@@ -26,7 +26,7 @@ const FLAWS: [&str; 11] = [
     "publish:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33",
 ];
 /// Publishers that are not clients are numbered from here, by node.
-const LETTERS: usize = 1_000_000;
+pub(super) const LETTERS: usize = 1_000_000;
 /// Publishers on the other node are numbered from here.
 pub(crate) const ABROAD: usize = 2_000_000;
 

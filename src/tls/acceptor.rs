@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use log::Level;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -195,20 +196,28 @@ impl State {
 
     /// Logs each day which certificates have expired or will soon.
     fn warn_of_ends(&mut self, now: u64) {
+        self.ends(now).into_iter().for_each(|(level, sentence)| log::log!(level, "{sentence}"));
+    }
+
+    /// The lines for the log, once a day.
+    fn ends(&mut self, now: u64) -> Vec<(Level, String)> {
         let today = now / DAY_SECONDS;
         if mem::replace(&mut self.warned, today) == today {
-            return;
+            return Vec::new();
         }
-        for term in &self.used.terms {
+        let line = |term: &Term| {
             let days = term.validity.not_after.saturating_sub(now) / DAY_SECONDS;
             match check_time(term, now) {
-                Err(sentence) => log::error!("{sentence}: clients refuse it"),
+                Err(sentence) => Some((Level::Error, format!("{sentence}: clients refuse it"))),
                 Ok(()) if days < WARNED_DAYS => {
-                    log::warn!("tls-cert: the certificate in {} expires in {days} days", term.path.display());
+                    let sentence =
+                        format!("tls-cert: the certificate in {} expires in {days} days", term.path.display());
+                    Some((Level::Warn, sentence))
                 }
-                Ok(()) => {}
+                Ok(()) => None,
             }
-        }
+        };
+        self.used.terms.iter().filter_map(line).collect()
     }
 }
 

@@ -31,14 +31,14 @@ impl Content {
 
 /// The version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     Tls12,
     Tls13,
 }
 
 /// The cipher of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cipher {
+pub(crate) enum Cipher {
     Aes128Gcm,
     Aes256Gcm,
     ChaCha20Poly1305,
@@ -46,7 +46,7 @@ pub(super) enum Cipher {
 
 /// All that decides how a record is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Suite {
+pub(crate) struct Suite {
     pub(super) version: Version,
     pub(super) cipher: Cipher,
 }
@@ -104,10 +104,15 @@ impl Suite {
         }
     }
 
-    /// Replaces a traffic secret, its key and its iv by their next generation (RFC 8446 §7.2, §7.3).
+    /// Replaces a traffic secret, its key and its iv by their next generation (RFC 8446 §7.2).
     pub(super) fn update(self, secret: &mut [u8], key: &mut [u8], iv: &mut [u8]) {
-        let next = hkdf::Prk::new_less_safe(self.hkdf(), secret);
-        expand_label(&next, b"tls13 traffic upd", secret);
+        let current = hkdf::Prk::new_less_safe(self.hkdf(), secret);
+        expand_label(&current, b"tls13 traffic upd", secret);
+        self.derive(secret, key, iv);
+    }
+
+    /// The key and iv of a traffic secret (RFC 8446 §7.3).
+    fn derive(self, secret: &[u8], key: &mut [u8], iv: &mut [u8]) {
         let secret = hkdf::Prk::new_less_safe(self.hkdf(), secret);
         expand_label(&secret, b"tls13 key", key);
         expand_label(&secret, b"tls13 iv", iv);
@@ -215,4 +220,37 @@ fn tls12_aad(sequence: u64, header: [u8; HEADER_BYTES], len: usize) -> [u8; 13] 
     aad[8..11].copy_from_slice(&header[..3]);
     aad[11..].copy_from_slice(&(len as u16).to_be_bytes());
     aad
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From the tests of rustls, which took the values from OpenSSL.
+    #[test]
+    fn a_key_and_iv_come_from_their_secret() {
+        const SECRET: [u8; 32] = [
+            0xc1, 0x4a, 0x6d, 0x79, 0x76, 0xd8, 0x10, 0x2b, 0x5a, 0x0c, 0x99, 0x51, 0x49, 0x3f, 0xee, 0x87, 0xdc, 0xaf,
+            0xf8, 0x2c, 0x24, 0xca, 0xb2, 0x14, 0xe8, 0xbe, 0x71, 0xa8, 0x20, 0x6d, 0xbd, 0xa5,
+        ];
+        let (mut key, mut iv) = ([0; 16], [0; 12]);
+        Suite { version: Version::Tls13, cipher: Cipher::Aes128Gcm }.derive(&SECRET, &mut key, &mut iv);
+        assert_eq!(
+            key,
+            [0xcc, 0x9f, 0x5f, 0x98, 0x0b, 0x5f, 0x10, 0x30, 0x6c, 0xba, 0xd7, 0xbe, 0x98, 0xd7, 0x57, 0x2e]
+        );
+        assert_eq!(iv, [0xb8, 0x09, 0x29, 0xe8, 0xd0, 0x2c, 0x70, 0xf6, 0x11, 0x62, 0xed, 0x6b]);
+    }
+
+    #[test]
+    fn no_two_records_of_a_key_have_the_same_nonce() {
+        let suite = Suite { version: Version::Tls12, cipher: Cipher::Aes256Gcm };
+        let schedule = Schedule::new(suite, &[7; 32], [0xa5; 12]);
+        let numbers = (0..64).map(|shift| 1_u64 << shift).chain(0..1000);
+        let mut nonces: Vec<[u8; 12]> = numbers.map(|number| schedule.nonce(number)).collect();
+        let count = nonces.len() - 10; // 1, 2, 4 … 512 came twice
+        nonces.sort_unstable();
+        nonces.dedup();
+        assert_eq!(nonces.len(), count);
+    }
 }

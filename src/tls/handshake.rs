@@ -4,7 +4,7 @@
 //! it, and its keys go to [`Records`] at exactly this place of the stream.
 
 use std::{
-    mem,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -18,8 +18,8 @@ use super::{
     record::Records,
 };
 
-/// The most bytes that a peer may send before its handshake is done. rustls takes handshake messages of up to 64 KiB: a
-/// long chain of a client's certificates.
+/// The most bytes that a peer may send before its handshake is finished. rustls takes handshake messages of up to 64 KiB,
+/// enough for a long chain of a client's certificates; one more read of a core's buffer may hold data behind them.
 const RECEIVED_BYTES_MAX: usize = 128 * 1024;
 
 /// What rustls keeps for a handshake, beside buffered input: measured.
@@ -64,26 +64,29 @@ impl Handshake {
         }
     }
 
-    /// Takes bytes of the peer, any number of them.
+    /// True while it needs bytes of the peer. Read none when it does not: they are not the handshake's.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.connection.as_ref().is_none_or(|connection| connection.is_handshaking())
+    }
+
+    /// Takes bytes of the peer, any number of them. Those behind the handshake are kept for [`Handshake::finish`].
     ///
     /// # Errors
-    /// If the handshake has failed. [`Handshake::output`] may hold an alert for the socket.
+    /// If the handshake has failed, or the peer sends more than a handshake needs. [`Handshake::output`] may hold an alert
+    /// for the socket.
     pub(crate) fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
         self.received = self.received.saturating_add(bytes.len());
-        if self.received > RECEIVED_BYTES_MAX {
-            return Err(Failure::of_handshake(format_args!("over {RECEIVED_BYTES_MAX} bytes")));
-        }
-        while !bytes.is_empty() {
-            if !self.is_handshaking() {
-                self.rest.extend_from_slice(bytes);
-                break;
-            }
+        while !bytes.is_empty() && self.wants_input() {
             let (piece, rest) = bytes.split_at(self.next_piece(bytes));
             bytes = rest;
             let result = self.feed(piece);
             self.take_output();
             result?;
         }
+        if self.received > RECEIVED_BYTES_MAX {
+            return Err(Failure::of_handshake(format_args!("more than {RECEIVED_BYTES_MAX} bytes came")));
+        }
+        self.rest.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -129,10 +132,6 @@ impl Handshake {
         }
     }
 
-    fn is_handshaking(&self) -> bool {
-        self.connection.as_ref().is_none_or(|connection| connection.is_handshaking())
-    }
-
     /// Ciphertext that the socket must take now.
     pub(crate) fn output(&self) -> &[u8] {
         &self.output[self.sent..]
@@ -148,7 +147,7 @@ impl Handshake {
 
     /// True if the handshake is done and all its output is sent.
     pub(crate) fn is_done(&self) -> bool {
-        !self.is_handshaking() && self.output.is_empty()
+        !self.wants_input() && self.output.is_empty()
     }
 
     /// The record layer of the connection, and bytes that came behind the handshake, as they came.
@@ -216,8 +215,8 @@ impl KeyLog for Secrets {
     }
 }
 
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secrets")
     }
 }

@@ -75,6 +75,12 @@ impl<T> Keys<T> {
         self.sequences[direction as usize] += 1;
     }
 
+    /// Goes to a number that a test would take days to reach, or back.
+    #[cfg(any(test, feature = "bench"))]
+    pub(super) fn set_sequence(&mut self, direction: Direction, sequence: u64) {
+        self.sequences[direction as usize] = sequence;
+    }
+
     /// The key with its schedule, for one read or write.
     pub(super) fn schedule(&mut self, direction: Direction) -> Schedule {
         let (suite, iv) = (self.suite, self.ivs[direction as usize]);
@@ -111,5 +117,31 @@ impl<T, M: ?Sized + Zeroize> Keys<T, M> {
 impl<T, M: ?Sized + Zeroize> Drop for Keys<T, M> {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleared_keys_are_zeros() {
+        let suite = Suite { version: Version::Tls13, cipher: Cipher::Aes256Gcm };
+        let start = || Start { key: &[1; 32], iv: [2; 12], secret: &[3; 48], sequence: 4 };
+        let mut keys = Keys::new(suite, start(), start(), ()).expect("good lengths");
+        assert!(keys.material.iter().all(|byte| *byte != 0));
+        keys.clear(); // as `drop` does
+        assert!(keys.material.iter().all(|byte| *byte == 0));
+        assert_eq!(keys.ivs, [[0; 12]; 2]);
+    }
+
+    #[test]
+    fn keys_of_a_wrong_length_are_refused() {
+        let suite = Suite { version: Version::Tls13, cipher: Cipher::Aes128Gcm };
+        let start = |key, secret| Start { key, iv: [2; 12], secret, sequence: 0 };
+        let good = || start(&[1; 16], &[3; 32]);
+        assert!(Keys::new(suite, good(), good(), ()).is_some());
+        assert!(Keys::new(suite, good(), start(&[1; 32], &[3; 32]), ()).is_none());
+        assert!(Keys::new(suite, start(&[1; 16], &[]), good(), ()).is_none());
     }
 }

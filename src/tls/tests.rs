@@ -1,6 +1,9 @@
 //! rustls' client is the oracle: it has a record layer of its own.
 
+mod conversation;
+mod faults;
 mod handshakes;
+mod writing;
 
 use std::{
     io::{IoSlice, Read, Write},
@@ -70,7 +73,10 @@ pub(super) fn client_config(suite: SupportedCipherSuite) -> Arc<ClientConfig> {
 
 /// A client that has sent nothing.
 pub(super) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
-    ClientConnection::new(Arc::clone(config), ServerName::try_from("localhost").expect("a name")).expect("a client")
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut client = ClientConnection::new(Arc::clone(config), name).expect("a client");
+    client.set_buffer_limit(None);
+    client
 }
 
 /// An established connection between rustls and our record layer.
@@ -101,7 +107,7 @@ impl Pair {
             while !handshake.output().is_empty() {
                 let output = handshake.output();
                 let len = piece().clamp(1, output.len());
-                feed(&mut client, &output[..len]).expect("a good handshake");
+                feed(&mut client, &output[..len], &mut Vec::new()).expect("a good handshake");
                 handshake.sent(len);
             }
         }
@@ -130,8 +136,7 @@ impl Pair {
         let mut out = Vec::new();
         self.server.seal(&[IoSlice::new(plaintext)], &mut out, OUT_BYTES_MAX)?;
         let taken = taken.min(out.len());
-        feed(&mut self.client, &out[..taken]).expect("the client finds no fault");
-        read(&mut self.client, &mut self.got);
+        feed(&mut self.client, &out[..taken], &mut self.got).expect("the client finds no fault");
         Ok(self.server.sent(&out, taken))
     }
 }
@@ -145,19 +150,26 @@ pub(super) fn ciphertext(client: &mut ClientConnection) -> Vec<u8> {
     wire
 }
 
-/// Gives rustls ciphertext.
-pub(super) fn feed(client: &mut ClientConnection, mut wire: &[u8]) -> Result<(), rustls::Error> {
-    while !wire.is_empty() {
-        client.read_tls(&mut wire).expect("it is read before it is full");
-        client.process_new_packets()?;
+/// Gives rustls ciphertext, and takes its plaintext.
+pub(super) fn feed(
+    client: &mut ClientConnection,
+    mut wire: &[u8],
+    got: &mut Vec<u8>,
+) -> Result<rustls::IoState, rustls::Error> {
+    loop {
+        let state = client.process_new_packets()?;
+        let mut buffer = [0; 4096];
+        while let Ok(len @ 1..) = client.reader().read(&mut buffer) {
+            got.extend_from_slice(&buffer[..len]);
+        }
+        if wire.is_empty() {
+            return Ok(state);
+        }
+        client.read_tls(&mut wire).expect("its plaintext was taken");
     }
-    Ok(())
 }
 
-/// Takes the plaintext that rustls has.
-fn read(client: &mut ClientConnection, got: &mut Vec<u8>) {
-    let mut buffer = [0; 4096];
-    while let Ok(len @ 1..) = client.reader().read(&mut buffer) {
-        got.extend_from_slice(&buffer[..len]);
-    }
+/// Bytes in which every place looks different.
+pub(super) fn plaintext(len: usize, seed: usize) -> Vec<u8> {
+    (seed..seed + len).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 11) as u8).collect()
 }

@@ -44,6 +44,7 @@ mod cli {
 }
 
 mod deploy {
+    mod activation;
     mod health;
     mod listening;
     mod log;
@@ -107,6 +108,10 @@ mod protocol {
 #[cfg(feature = "tls")]
 mod tls {
     mod files;
+    mod handshakes;
+    mod records;
+    mod renewal;
+    mod s_client;
 }
 
 #[cfg(feature = "upstream")]

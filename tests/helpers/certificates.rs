@@ -1,5 +1,10 @@
 //! Certificates for a server and its clients, in files.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SignatureAlgorithm};
 
 use super::scratch::Scratch;
@@ -52,10 +57,10 @@ impl Certifier {
     fn certify_with(&self, name: &str, params: CertificateParams, kind: &'static SignatureAlgorithm) -> Certified {
         let key = KeyPair::generate_for(kind).expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Certified {
-            certificate: self.folder.write(&format!("{name}.pem"), &certificate.pem()),
-            key: self.folder.write(&format!("{name}.key"), &key.serialize_pem()),
-        }
+        let certificate = self.folder.write(&format!("{name}.pem"), &certificate.pem());
+        let key = self.folder.write(&format!("{name}.key"), &key.serialize_pem());
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("the file is ours");
+        Certified { certificate, key }
     }
 
     /// Writes another file into the folder.

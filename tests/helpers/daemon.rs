@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::fd::OwnedFd,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -54,11 +55,19 @@ impl Daemon {
         Self::launch(Command::new(BINARY).args(base_args(cores)).args(args).env(name, value))
     }
 
+    /// Starts `lhttpd ARGS…` without an address. It gets one or two listening sockets as from systemd.
+    pub(crate) fn start_with_sockets(sockets: Vec<OwnedFd>, args: &[&str]) -> Self {
+        Self::watch(command_with_sockets(sockets).args(args).stderr(Stdio::piped()))
+    }
+
     fn launch(command: &mut Command) -> Self {
+        Self::watch(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))
+    }
+
+    fn watch(command: &mut Command) -> Self {
         // All tests that run at once are one process, and some have thousands of clients.
         rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be read and raised");
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("lhttpd starts");
+        let mut child = command.spawn().expect("lhttpd starts");
         let stderr = collect(child.stderr.take().expect("stderr is piped"));
         let mut daemon = Self { child, port: 0, stderr };
         let mut exited = None;
@@ -166,6 +175,17 @@ impl Drop for Daemon {
             assert!(!stderr.contains("panicked at"), "lhttpd panicked; stderr:\n{stderr}");
         }
     }
+}
+
+/// A shell that becomes lhttpd. It has the sockets as its stdin and stdout, and gives them the numbers 3 and 4.
+pub(crate) fn command_with_sockets(sockets: Vec<OwnedFd>) -> Command {
+    let script = "exec 3<&0 4<&1 0</dev/null 1>&2; export LISTEN_PID=$$ LISTEN_FDS=$COUNT; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(BINARY).env("COUNT", sockets.len().to_string());
+    assert!((1..=2).contains(&sockets.len()), "there is a stdin and a stdout");
+    let mut sockets = sockets.into_iter().map(Stdio::from);
+    command.stdin(sockets.next().unwrap_or_else(Stdio::null)).stdout(sockets.next().unwrap_or_else(Stdio::null));
+    command
 }
 
 fn base_args(cores: usize) -> [String; 4] {

@@ -68,7 +68,12 @@ pub(crate) fn ack(socket: &mut WebSocket<TcpStream>, token: &str) {
 }
 
 pub(crate) fn refuse(socket: &mut WebSocket<TcpStream>, token: &str) {
-    say(socket, &format!("LHTTP/1.0 error\r\ncode:403\r\nreason:forbidden\r\nack:{token}\r\n\r\nnot this"));
+    refuse_with(socket, token, "code:403\r\nreason:forbidden");
+}
+
+/// The same with other lines.
+pub(crate) fn refuse_with(socket: &mut WebSocket<TcpStream>, token: &str, lines: &str) {
+    say(socket, &format!("LHTTP/1.0 error\r\n{lines}\r\nack:{token}\r\n\r\nnot this"));
 }
 
 /// Reads until the client has ended the connection.

@@ -44,6 +44,7 @@ mod client {
     mod limits;
     #[cfg(feature = "tls")]
     mod tls;
+    mod token;
 }
 
 mod extension {

@@ -357,7 +357,7 @@ class Backoff {
   next(wasRefused = false) {
     const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
     this.attempts += 1;
-    const share = this.#share();
+    const share = this.share();
     return Math.round(ceiling * (wasRefused ? (1 + share) / 2 : share));
   }
 
@@ -366,7 +366,7 @@ class Backoff {
   }
 
   /** The caller's random number; our own if theirs throws or is invalid, because the next attempt must come. */
-  #share() {
+  share() {
     try {
       const share = this.random();
       if (share >= 0 && share <= 1) return share;
@@ -456,11 +456,11 @@ const NODES_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
 const ends = new WeakMap();
 
 /**
- * @param {string | URL} url
+ * @param {{ url: string | URL, protocols: string | string[] | undefined }} target
  * @param {import("./options.js").Options} options
  * @returns {Socket}
  */
-function openSocket(url, { WebSocket, protocols }) {
+function openSocket({ url, protocols }, { WebSocket }) {
   if (isNodesOwn(WebSocket)) return openNodesOwn(WebSocket, url, protocols);
   return protocols === undefined ? new WebSocket(url) : new WebSocket(url, protocols);
 }
@@ -568,15 +568,20 @@ const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
 /** The reason of a 1008 that blames no message: the client was silent for the server's `idle-timeout`. */
 const IDLE = /\bidle\b/i;
 
+/** How the package `ws` reports an answer that refuses the handshake. Browsers and Node's own WebSocket do not tell. */
+const REFUSED_HANDSHAKE = /\bserver response: (\d{3})\b/;
+
 /**
  * @typedef {object} Loss How a connection ended.
  * @property {number} [code] The close code, if there was a close event.
  * @property {string} [reason] The server's reason.
+ * @property {number} [status] The HTTP status with which the server refused the handshake, if the WebSocket tells.
  */
 
 /**
  * @typedef {object} Hooks
- * @property {() => void} opened The socket is open; call `ready()` once it may be used.
+ * @property {(token: string | undefined) => void} opened The socket is open, with this token; call `ready()` once it
+ * may be used.
  * @property {(data: string | Uint8Array) => void} received
  * @property {() => void} silent Nothing was received for the heartbeat's interval: send a message that will be
  * answered.
@@ -586,7 +591,7 @@ const IDLE = /\bidle\b/i;
 
 /** A connection that reconnects. */
 class Connection {
-  #url;
+  #access;
   #options;
   #hooks;
   #backoff;
@@ -594,6 +599,10 @@ class Connection {
   #socket = undefined;
   /** Whether `opened` was called for this socket, but not `lost`. */
   #isUp = false;
+  /** Counts attempts, to recognise the answer to an old one. */
+  #attempt = 0;
+  /** @type {string | undefined} The token of this connection's handshake. */
+  #token = undefined;
   /** Whether this connection has held long enough. */
   #isStable = false;
   /** On a monotonic clock. */
@@ -610,17 +619,18 @@ class Connection {
   retryAt = undefined;
 
   /**
-   * @param {string | URL} url
+   * @param {import("./token.js").Access} access
    * @param {import("./options.js").Options} options
    * @param {Hooks} hooks
    */
-  constructor(url, options, hooks) {
-    this.#url = url;
+  constructor(access, options, hooks) {
+    this.#access = access;
     this.#options = options;
     this.#hooks = hooks;
     this.#backoff = new Backoff({ ...options.backoff, random: options.random });
     // A WebSocket that cannot even be created (a bad URL, a page's policy) throws to the caller of `connect`.
-    this.#use(openSocket(url, options));
+    if (access.known) this.#use(openSocket(access.known, options));
+    else void this.#ask();
     this.#listen();
   }
 
@@ -674,12 +684,34 @@ class Connection {
     this.#become({ state: "connecting" });
     // A listener may have closed the client.
     if (this.#isClosed()) return;
+    if (this.#access.known) this.#open(this.#access.known);
+    else void this.#ask();
+  }
+
+  /** Asks the program where to connect and with which token. If it does not tell, that is a failed attempt. */
+  async #ask() {
+    const attempt = this.#attempt;
     try {
-      this.#use(openSocket(this.#url, this.#options));
+      const target = await this.#access.ask();
+      if (attempt !== this.#attempt) return;
+      this.#token = target.token;
+      this.#open(target);
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      this.#down(/** @type {Error} */ (error).message, {}, /** @type {LhttpError} */ (error));
+    }
+  }
+
+  /** @param {{ url: string | URL, protocols: string | string[] | undefined }} target */
+  #open(target) {
+    let socket;
+    try {
+      socket = openSocket(target, this.#options);
     } catch (error) {
       // The first attempt could create it, so this counts as a failed attempt, like one that the network refuses.
-      this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
+      return this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
     }
+    this.#use(socket);
   }
 
   /** @param {import("./socket.js").Socket} socket */
@@ -697,12 +729,36 @@ class Connection {
     socket.onerror = (event) => {
       fault = /** @type {ErrorEvent} */ (event).message ?? "";
       if (this.#socket !== socket || this.#isUp) return;
-      this.#down(`no connection${fault ? `: ${fault}` : ""}`, { code: NOT_CLOSED });
+      this.#notMade(fault);
     };
     socket.onclose = ({ code, reason }) => {
       const why = reason || fault;
-      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, { code, reason });
+      if (this.#socket !== socket) return;
+      if (!this.#isUp && code === NOT_CLOSED) return this.#notMade(why);
+      this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, { code, reason });
     };
+  }
+
+  /**
+   * The connection could not be made.
+   * @param {string} fault
+   */
+  #notMade(fault) {
+    const status = Number(REFUSED_HANDSHAKE.exec(fault)?.[1] ?? NaN);
+    const loss = { code: NOT_CLOSED, status };
+    const why = `no connection${fault ? `: ${fault}` : ""}`;
+    const hasToken = this.#token !== undefined;
+    if (status === 401) {
+      if (hasToken) this.#access.refused();
+      const sentence = hasToken ? "the server refuses the token" : "the server requires a token";
+      return this.#down(why, loss, new LhttpError(401, "unauthorized", `${sentence} (${fault})`));
+    }
+    if (status === 403)
+      return this.#down(why, loss, new LhttpError(403, "forbidden", `the server refuses this client (${fault})`));
+    if (!hasToken || status > 0) return this.#down(why, loss);
+    // Perhaps the token was refused. A new one does no harm if the cause was another.
+    this.#access.refused();
+    this.#down(`${why} (whether the server refused the token cannot be seen here)`, loss);
   }
 
   #up() {
@@ -711,7 +767,8 @@ class Connection {
     this.#isUp = true;
     this.#heardAt = now();
     this.#watch();
-    this.#hooks.opened();
+    this.#access.accepted();
+    this.#hooks.opened(this.#token);
   }
 
   /** @param {unknown} data */
@@ -726,14 +783,15 @@ class Connection {
   /**
    * @param {string} why
    * @param {Loss} [loss]
+   * @param {LhttpError} [cause] An error that says more.
    */
-  #down(why, loss = {}) {
+  #down(why, loss = {}, cause = undefined) {
     const wasUp = this.#isUp;
     const wasRefused = isRefusal(loss);
     if (this.#isStable && !wasRefused) this.#backoff.reset();
     const socket = this.#release();
     if (socket) abandon(socket);
-    const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
+    const error = cause ?? new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
     // Change the state first, so that the actions of `lost` find no connection.
     if (this.#options.reconnect) {
       this.#wait(error, loss.code, wasRefused);
@@ -766,6 +824,8 @@ class Connection {
     this.#stopHeartbeat();
     const socket = this.#socket;
     this.#socket = undefined;
+    this.#attempt += 1;
+    this.#token = undefined;
     this.#isUp = this.#isStable = false;
     return socket;
   }
@@ -819,7 +879,8 @@ class Connection {
  * Whether the server has closed the connection because of this client.
  * @param {Loss} loss
  */
-function isRefusal({ code, reason }) {
+function isRefusal({ code, reason, status }) {
+  if (status === 401 || status === 403) return true;
   return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
 }
 
@@ -1002,9 +1063,9 @@ class Exchange {
   /**
    * The server answers an operation. False if no operation with this token waits for such an answer.
    * @param {string | undefined} token
-   * @param {{ reply?: import("./message.js").Message, error?: LhttpError }} answer
+   * @param {{ ack?: import("./message.js").Message, reply?: import("./message.js").Message, error?: LhttpError }} answer
    */
-  answered(token, { reply, error }) {
+  answered(token, { ack, reply, error }) {
     const operation = token === undefined ? undefined : this.#unacked.get(token);
     if (token === undefined || !operation) return false;
     // The acknowledgement of a request says only that the request is in progress.
@@ -1014,7 +1075,7 @@ class Exchange {
     // The server has read everything that was sent before.
     if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
     if (error) operation.reject(error);
-    else operation.resolve(reply);
+    else operation.resolve(reply ?? ack);
     this.flush();
     return true;
   }
@@ -1143,6 +1204,21 @@ function headerPairs(headers) {
     // A list repeats the header; undefined leaves it out, which spares callers a condition.
     for (const one of Array.isArray(value) ? value : [value]) {
       if (one !== undefined) pairs.push(headerPair(name, one));
+    }
+  }
+  return pairs;
+}
+
+/**
+ * A caller's headers. Refuses those that the client sets itself.
+ * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
+ * @param {readonly string[]} taken
+ */
+function callersHeaders(headers, taken) {
+  const pairs = headerPairs(headers);
+  for (const [name] of pairs) {
+    if (taken.includes(name.toLowerCase())) {
+      throw new LhttpError(400, "bad-header", `the client sets the header "${name}" itself`);
     }
   }
   return pairs;
@@ -1406,6 +1482,21 @@ class Message {
   }
 }
 
+/** An answer to `request`. */
+class Reply extends Message {
+  /** @param {Message} message */
+  constructor(message) {
+    super(message.command, message.headers, message.body);
+    /** The HTTP status of the upstream's answer. */
+    this.status = Number(message.header("upstream-status"));
+  }
+
+  /** Whether the status is a success. */
+  get ok() {
+    return this.status >= 200 && this.status < 300;
+  }
+}
+
 /**
  * Sets the channel on which a message came.
  * @param {Message} message
@@ -1488,6 +1579,7 @@ function readOptions(options = {}) {
   return {
     WebSocket: /** @type {typeof globalThis.WebSocket} */ (WebSocket),
     protocols: options.protocols,
+    token: callback("token", options.token),
     reconnect: options.reconnect ?? true,
     backoff: {
       initial: time("backoff.initial", backoff.initial, 500),
@@ -1512,6 +1604,17 @@ function readOptions(options = {}) {
     bufferedBytesMax: amount("bufferedBytesMax", options.bufferedBytesMax, 4 * 1024 * 1024),
     random: options.random ?? Math.random,
   };
+}
+
+/**
+ * @template {Function} T
+ * @param {string} name
+ * @param {T | undefined} value
+ */
+function callback(name, value) {
+  // A token itself would run out.
+  if (value !== undefined && typeof value !== "function") throw new TypeError(`${name} is a function`);
+  return value;
 }
 
 /**
@@ -1851,7 +1954,7 @@ const BATCH_BYTES_MAX = 2048;
 /**
  * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
- * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<void>} ask
+ * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<unknown>} ask
  * @property {(error: LhttpError) => void} failed
  * @property {(why: string) => void} drop
  */
@@ -1865,6 +1968,11 @@ class Membership {
   #joining = new Map();
   /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
+  /**
+   * What the server has ended since the last token was sent: the answer would be the same.
+   * @type {Set<Subscription>}
+   */
+  #forbidden = new Set();
   /** Whether the connection is new and not usable yet. Until it is, no subscription is reported as live. */
   #isRejoining = false;
 
@@ -1903,7 +2011,9 @@ class Membership {
     if (!wasIn || subscription.rooms.size > 0) return;
     // All callers that waited have left.
     this.#joining.delete(subscription);
-    const isKnown = subscription.status === "live" || subscription.status === "asked";
+    this.#forbidden.delete(subscription);
+    // One that the server has ended may still be live there; ending it twice does no harm.
+    const isKnown = subscription.status !== "wanted" || subscription.wasLive;
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
     subscription.status = "leaving";
     await within(this.#unsubscribe(subscription), limits);
@@ -1913,8 +2023,7 @@ class Membership {
   async rejoin() {
     const epoch = this.#epoch;
     this.#isRejoining = true;
-    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
-    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+    await this.renewed();
     return epoch === this.#epoch;
   }
 
@@ -1926,9 +2035,44 @@ class Membership {
     }
   }
 
+  /** The token has run out: the server has ended subscriptions, perhaps all of them. */
+  expired() {
+    for (const subscription of this.#subscriptions.all()) {
+      if (subscription.status === "live") subscription.status = "wanted";
+    }
+  }
+
+  /**
+   * The server has ended a subscription, because a new token or a changed rule does not allow it.
+   * @param {string} name
+   * @param {LhttpError} error
+   */
+  ended(name, error) {
+    const subscription = this.#subscriptions.find(name);
+    if (subscription?.status !== "live") return this.#line.failed(error);
+    subscription.status = "wanted";
+    this.#forbidden.add(subscription);
+    this.#subscriptions.settle(subscription);
+    this.#line.failed(endedBy(subscription, error));
+  }
+
+  /** A new token is about to be sent, which may allow more. */
+  renewing() {
+    this.#forbidden.clear();
+  }
+
+  /** The server has accepted another token: asks again for everything that is not live. */
+  async renewed() {
+    const isWanted = (/** @type {Subscription} */ subscription) =>
+      subscription.status === "wanted" && !subscription.isTooBig && !this.#forbidden.has(subscription);
+    const wanted = this.#subscriptions.all().filter(isWanted);
+    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+  }
+
   /** The connection is gone. */
   lost() {
     this.#isRejoining = false;
+    this.#forbidden.clear();
     this.#epoch += 1;
     this.#subscriptions.disconnected();
   }
@@ -2076,6 +2220,15 @@ function notAgain({ name }, error) {
 }
 
 /**
+ * @param {Subscription} subscription
+ * @param {LhttpError} error
+ */
+function endedBy({ name }, error) {
+  const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
  * Groups subscriptions into messages. All of a message share the command and the headers, and have at most `bytesMax`
  * bytes of names.
  * @param {readonly Subscription[]} subscriptions
@@ -2099,6 +2252,282 @@ function batches(subscriptions, bytesMax) {
     current.bytes += bytes;
   }
   return all;
+}
+
+// Tokens (PROTOCOL.md §8): asking the program for one, and reading when it runs out.
+
+
+/** The subprotocol that a client speaks. The server selects it, and never the one that carries the token. */
+const SUBPROTOCOL = "lhttp";
+const TOKEN_SUBPROTOCOL = "lhttp.token.";
+
+/** The three parts of a signed JWT (RFC 7519). All of its characters are allowed in a subprotocol and in a header. */
+const JWT_FORM = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
+
+/** The word of an error for a token that the program did not give. */
+const NO_TOKEN = "no-token";
+
+/** Where a connection goes, and as whom: asks the program's functions anew for each attempt. */
+class Access {
+  #url;
+  #options;
+  /** Whether the server refused the last token, or may have. */
+  #isRefused = false;
+
+  /**
+   * @param {import("../index.d.ts").UrlInit} url
+   * @param {import("./options.js").Options} options
+   */
+  constructor(url, options) {
+    this.#url = url;
+    this.#options = options;
+  }
+
+  /** Whether the client has tokens. */
+  get hasTokens() {
+    return this.#options.token !== undefined;
+  }
+
+  /**
+   * What is known without asking: the URL, if nothing has to be asked.
+   * @returns {{ url: string | URL, protocols: string | string[] | undefined } | undefined}
+   */
+  get known() {
+    if (typeof this.#url === "function" || this.hasTokens) return undefined;
+    return { url: this.#url, protocols: this.#options.protocols };
+  }
+
+  /**
+   * Asks for everything that a handshake needs.
+   * @returns {Promise<{ url: string | URL, protocols: string | string[] | undefined, token: string | undefined }>}
+   */
+  async ask() {
+    const url = this.#url;
+    const [address, token] = await Promise.all([
+      typeof url === "function" ? this.#called("URL", "connection-lost", url) : url,
+      this.hasTokens ? this.askToken("connect") : undefined,
+    ]);
+    return { url: address, protocols: offer(this.#options.protocols, token), token };
+  }
+
+  /**
+   * Asks for a token. Undefined if the program has none now.
+   * @param {"connect" | "renewal"} reason Why; the program hears of a refusal instead if there was one.
+   * @returns {Promise<string | undefined>}
+   */
+  async askToken(reason) {
+    const { token: ask } = this.#options;
+    const request = { reason: this.#isRefused ? /** @type {const} */ ("refused") : reason };
+    const token = await this.#called("token", NO_TOKEN, () => ask?.(request));
+    if (token === undefined || token === null) return undefined;
+    if (typeof token === "string" && JWT_FORM.test(token)) return token;
+    throw new LhttpError(0, NO_TOKEN, "the token function gave something that is not a JWT");
+  }
+
+  /** The server has accepted the last token. */
+  accepted() {
+    this.#isRefused = false;
+  }
+
+  /** The server has refused the last token, or may have. */
+  refused() {
+    this.#isRefused = true;
+  }
+
+  /**
+   * Calls a function of the program, which has the time of an attempt to connect.
+   * @template T
+   * @param {string} what
+   * @param {string} reason The word of the error, if the function fails.
+   * @param {() => T | Promise<T>} ask
+   * @returns {Promise<T>}
+   */
+  async #called(what, reason, ask) {
+    try {
+      return await within(Promise.resolve(ask()), { timeout: this.#options.connectTimeout });
+    } catch (error) {
+      const sentence = `the ${what} function failed: ${/** @type {Error} */ (error)?.message ?? error}`;
+      throw new LhttpError(0, reason, sentence, { cause: error });
+    }
+  }
+}
+
+/**
+ * The subprotocols of a handshake with this token.
+ * @param {string | string[] | undefined} protocols The program's own.
+ * @param {string | undefined} token
+ */
+function offer(protocols, token) {
+  if (token === undefined) return protocols;
+  const own = typeof protocols === "string" ? [protocols] : (protocols ?? []);
+  return [...new Set([SUBPROTOCOL, `${TOKEN_SUBPROTOCOL}${token}`, ...own])];
+}
+
+/**
+ * When a token runs out, in milliseconds since 1970; undefined if it does not say. The signature is not looked at: only
+ * the server can tell whether the token is genuine.
+ * @param {string} token
+ * @returns {number | undefined}
+ */
+function expiryOf(token) {
+  try {
+    const payload = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
+    // Each byte as one character: that spoils other text, but neither the number nor the syntax around it.
+    const { exp } = JSON.parse(atob(payload));
+    return Number.isFinite(exp) ? exp * 1_000 : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+// Renews the token of a connection before it runs out (PROTOCOL.md §8).
+
+
+/** The command of a message with a new token. A processor of this command would receive it. */
+const TOKEN_COMMAND = "lhttp-token";
+
+/**
+ * A token is renewed at a random moment between these shares of its remaining life, so that the clients that connected
+ * together do not all ask at once.
+ */
+const RENEWAL_EARLIEST = 0.75;
+const RENEWAL_LATEST = 0.9;
+
+/**
+ * The shortest time between two renewals, in milliseconds: for a clock that is wrong, and for a server that refuses
+ * again and again what the client asks.
+ */
+const RENEWAL_INTERVAL_MIN = 10_000;
+
+/** With more than 2^31 - 1 ms setTimeout would fire at once. */
+const TIMER_MAX = 2 ** 31 - 1;
+
+/**
+ * @typedef {object} Line The link to the server.
+ * @property {() => boolean} isUp
+ * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<import("./message.js").Message>} ask
+ * Sends a message, and resolves with its acknowledgement.
+ * @property {(error: LhttpError) => void} failed
+ * @property {() => void} renewing A new token is about to be sent.
+ * @property {() => void} renewed The server has accepted a new token.
+ */
+
+class Renewal {
+  #access;
+  #line;
+  #backoff;
+  /** Counts connections, to recognise an answer from an old one. */
+  #epoch = 0;
+  /** @type {Promise<void> | undefined} The renewal that is in progress. */
+  #current = undefined;
+  #isWaitingToRetry = false;
+  /** When the last renewal began; on the wall clock, like the ends of tokens. */
+  #begunAt = -Infinity;
+  #stopTimer = () => {};
+
+  /**
+   * @param {import("./token.js").Access} access
+   * @param {import("./options.js").Options} options
+   * @param {Line} line
+   */
+  constructor(access, options, line) {
+    this.#access = access;
+    this.#line = line;
+    this.#backoff = new Backoff({ ...options.backoff, random: options.random });
+  }
+
+  /**
+   * A connection was made with this token.
+   * @param {string | undefined} token
+   */
+  connected(token) {
+    this.#begunAt = -Infinity;
+    this.#schedule(token);
+  }
+
+  /** The connection is gone, and with it everything that the server knew of the client. */
+  lost() {
+    this.#epoch += 1;
+    this.#current = undefined;
+    this.#isWaitingToRetry = false;
+    this.#stopTimer();
+    this.#backoff.reset();
+  }
+
+  /** The server has answered something with 401: the token has run out, or never was enough. */
+  unauthorized() {
+    if (!this.#access.hasTokens || this.#current || this.#isWaitingToRetry || !this.#line.isUp()) return;
+    this.#access.refused();
+    this.#after(this.#begunAt + RENEWAL_INTERVAL_MIN - Date.now());
+  }
+
+  /**
+   * Asks for a token and gives it to the server, now.
+   * @returns {Promise<void>}
+   */
+  renew() {
+    this.#current ??= this.#renew(this.#epoch);
+    return this.#current;
+  }
+
+  /** @param {number} epoch */
+  async #renew(epoch) {
+    this.#stopTimer();
+    this.#isWaitingToRetry = false;
+    this.#begunAt = Date.now();
+    try {
+      const token = await this.#access.askToken("renewal");
+      // A connection that is gone needs none; the next one asks for its own. A user who has none any more has left.
+      if (epoch !== this.#epoch || token === undefined) return;
+      this.#line.renewing();
+      const ack = await this.#line.ask(TOKEN_COMMAND, [headerPair("token", token)]);
+      if (epoch !== this.#epoch) return;
+      this.#access.accepted();
+      this.#backoff.reset();
+      this.#schedule(token, ack.header("expires-in"));
+      this.#line.renewed();
+    } catch (error) {
+      if (epoch === this.#epoch) this.#failed(/** @type {LhttpError} */ (error));
+      throw error;
+    } finally {
+      if (epoch === this.#epoch) this.#current = undefined;
+    }
+  }
+
+  /** @param {LhttpError} error */
+  #failed(error) {
+    if (error.code === 401) this.#access.refused();
+    const sentence = `the token could not be renewed: ${error.message}`;
+    this.#line.failed(new LhttpError(error.code, error.reason, sentence, { cause: error }));
+    this.#isWaitingToRetry = true;
+    this.#after(this.#backoff.next(true));
+  }
+
+  /**
+   * @param {string | undefined} token
+   * @param {string} [expiresIn] What the server says, in seconds. Its clock is the one that counts.
+   */
+  #schedule(token, expiresIn) {
+    this.#stopTimer();
+    const end = token === undefined ? undefined : expiryOf(token);
+    const told = /^\d+$/.test(expiresIn ?? "") ? Number(expiresIn) * 1_000 : undefined;
+    const left = told ?? (end === undefined ? undefined : end - Date.now());
+    if (left === undefined) return;
+    const share = RENEWAL_EARLIEST + (RENEWAL_LATEST - RENEWAL_EARLIEST) * this.#backoff.share();
+    this.#after(Math.max(left * share, RENEWAL_INTERVAL_MIN));
+  }
+
+  /** @param {number} time */
+  #after(time) {
+    this.#stopTimer();
+    const wait = Math.min(Math.max(time, 0), TIMER_MAX);
+    const timer = setTimeout(() => {
+      if (wait < time) return this.#after(time - wait);
+      // The line was told of a failure.
+      this.renew().catch(() => {});
+    }, wait);
+    this.#stopTimer = () => clearTimeout(timer);
+  }
 }
 
 /** The most messages that wait in a room for a loop; one more ends the loop with an error. */
@@ -2226,43 +2655,32 @@ const EVENTS = ["state", "message", "error"];
 
 /**
  * Connects, and stays connected until `close()`.
- * @param {string | URL} url
+ * @param {import("../index.d.ts").UrlInit} url
  * @param {import("../index.d.ts").ConnectOptions} [options]
  */
 function connect(url, options) {
   return new Client(url, options);
 }
 
+/** The word of the error that says that the token has run out. */
+const TOKEN_EXPIRED = "token-expired";
+
 /** The command of a heartbeat. A processor of this command would receive it. */
 const HEARTBEAT_COMMAND = "lhttp-ping";
-
-/** An answer to `request`. */
-class Reply extends Message {
-  /** @param {Message} message */
-  constructor(message) {
-    super(message.command, message.headers, message.body);
-    /** The HTTP status of the upstream's answer. */
-    this.status = Number(message.header("upstream-status"));
-  }
-
-  /** Whether the status is a success. */
-  get ok() {
-    return this.status >= 200 && this.status < 300;
-  }
-}
 
 class Client {
   #options;
   #connection;
   #exchange;
   #membership;
+  #renewal;
   #emitter = new Emitter();
   #tokens = 0;
   /** The largest message, in bytes: from the options, or from the server's close for a larger one. */
   #bytesMax;
 
   /**
-   * @param {string | URL} url
+   * @param {import("../index.d.ts").UrlInit} url
    * @param {import("../index.d.ts").ConnectOptions} [options]
    */
   constructor(url, options) {
@@ -2275,8 +2693,16 @@ class Client {
       failed: (error) => this.#failed(error),
       drop: (why) => this.#connection.drop(why),
     });
-    this.#connection = new Connection(url, this.#options, {
-      opened: () => this.#opened(),
+    const access = new Access(url, this.#options);
+    this.#renewal = new Renewal(access, this.#options, {
+      isUp: () => this.#connection.isUp,
+      ask: (command, headers) => this.#ask(command, headers),
+      failed: (error) => this.#failed(error),
+      renewing: () => this.#membership.renewing(),
+      renewed: () => void this.#membership.renewed(),
+    });
+    this.#connection = new Connection(access, this.#options, {
+      opened: (token) => this.#opened(token),
       received: (data) => this.#received(data),
       silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
       lost: (error, loss) => this.#lost(error, loss),
@@ -2416,10 +2842,22 @@ class Client {
     );
   }
 
+  /**
+   * Asks for a token and gives it to the server, once there is a connection.
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async renewToken(options = {}) {
+    if (this.#options.token === undefined) throw new TypeError("the client was made without the option token");
+    await this.ready(options);
+    await within(this.#renewal.renew(), options);
+  }
+
   /** Ends everything. Messages that are not sent or not answered are rejected with `closed`. */
   close() {
     if (this.state === "closed") return;
     this.#connection.close();
+    this.#renewal.lost();
     this.#exchange.close();
     this.#membership.close();
   }
@@ -2477,7 +2915,7 @@ class Client {
    * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
-   * @returns {Promise<void>}
+   * @returns {Promise<Message>}
    */
   #ask(command, headers) {
     const token = this.#token();
@@ -2489,7 +2927,9 @@ class Client {
     });
   }
 
-  async #opened() {
+  /** @param {string | undefined} token */
+  async #opened(token) {
+    this.#renewal.connected(token);
     const isCurrent = await this.#membership.rejoin();
     if (!isCurrent) return;
     this.#connection.ready();
@@ -2503,6 +2943,7 @@ class Client {
    */
   #lost(error, loss) {
     this.#membership.lost();
+    this.#renewal.lost();
     this.#bytesMax = Math.min(this.#bytesMax, toldLimit(loss) ?? Infinity);
     this.#exchange.lost(error, loss);
     this.#exchange.refuse(this.#bytesMax);
@@ -2534,13 +2975,25 @@ class Client {
     if (message.command === "error") {
       const code = Number(message.header("code"));
       const error = new LhttpError(code, message.header("reason") ?? "", message.text());
-      if (!this.#exchange.answered(token, { error })) this.#failed(error);
+      if (!this.#exchange.answered(token, { error })) this.#unexpected(error, message.header("channel"));
+      if (code === 401) this.#renewal.unauthorized();
       return true;
     }
     if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, { reply: message });
     if (message.command !== "ack") return false;
-    this.#exchange.answered(token, {});
+    this.#exchange.answered(token, { ack: message });
     return true;
+  }
+
+  /**
+   * An error that answers no operation.
+   * @param {LhttpError} error
+   * @param {string | undefined} channel The subscription that has ended with it.
+   */
+  #unexpected(error, channel) {
+    if (channel !== undefined) return this.#membership.ended(channel, error);
+    if (error.reason === TOKEN_EXPIRED) this.#membership.expired();
+    this.#failed(error);
   }
 
   /** @param {LhttpError} error An error that no caller waits for. */
@@ -2562,19 +3015,4 @@ class Client {
   }
 }
 
-/**
- * A caller's headers. Refuses those that the client sets itself.
- * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
- * @param {readonly string[]} taken
- */
-function callersHeaders(headers, taken) {
-  const pairs = headerPairs(headers);
-  for (const [name] of pairs) {
-    if (taken.includes(name.toLowerCase())) {
-      throw new LhttpError(400, "bad-header", `the client sets the header "${name}" itself`);
-    }
-  }
-  return pairs;
-}
-
-export { connect, Client, Reply, LhttpError, Message, Multipart, multipart, Part, Room };
+export { connect, Client, LhttpError, Message, Reply, Multipart, multipart, Part, Room };

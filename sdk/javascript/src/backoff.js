@@ -26,7 +26,7 @@ export class Backoff {
   next(wasRefused = false) {
     const ceiling = Math.min(this.max, this.initial * 2 ** Math.min(this.attempts, DOUBLINGS_MAX));
     this.attempts += 1;
-    const share = this.#share();
+    const share = this.share();
     return Math.round(ceiling * (wasRefused ? (1 + share) / 2 : share));
   }
 
@@ -35,7 +35,7 @@ export class Backoff {
   }
 
   /** The caller's random number; our own if theirs throws or is invalid, because the next attempt must come. */
-  #share() {
+  share() {
     try {
       const share = this.random();
       if (share >= 0 && share <= 1) return share;

@@ -1,9 +1,9 @@
 // The contents of a classic script: the old API as the global `Lhttp`, and the new one as properties of it.
 
-import { Client, Reply, connect } from "./client.js";
+import { Client, connect } from "./client.js";
 import { LhttpError } from "./error.js";
 import { Context, HEADER_KEY_PUBLISH, HEADER_KEY_SUBSCRIBE, Lhttp, OldMessage, PROTOCOL_AND_VER } from "./legacy.js";
-import { Message } from "./message.js";
+import { Message, Reply } from "./message.js";
 import { Multipart, Part, multipart } from "./multipart.js";
 import { Room } from "./room.js";
 

@@ -5,58 +5,49 @@ import { Connection } from "./connection.js";
 import { Emitter, throwLater } from "./emitter.js";
 import { LhttpError } from "./error.js";
 import { Exchange, closed } from "./exchange.js";
-import { headerPair, headerPairs } from "./headers.js";
-import { DEFAULT_COMMAND, Message, cameOn, decodeMessage, encodeMessage } from "./message.js";
+import { callersHeaders, headerPair, headerPairs } from "./headers.js";
+import { DEFAULT_COMMAND, Message, Reply, cameOn, decodeMessage, encodeMessage } from "./message.js";
 import { choice, readOptions } from "./options.js";
 import { Membership } from "./membership.js";
+import { Renewal } from "./renewal.js";
 import { Room } from "./room.js";
 import { Subscription } from "./subscriptions.js";
 import { byteLength } from "./text.js";
+import { Access } from "./token.js";
 import { tooBig, toldLimit } from "./toobig.js";
-import { checkAborted, checkLimits, limit } from "./waiting.js";
+import { checkAborted, checkLimits, limit, within } from "./waiting.js";
 
 /** The events that can be listened to. */
 const EVENTS = ["state", "message", "error"];
 
 /**
  * Connects, and stays connected until `close()`.
- * @param {string | URL} url
+ * @param {import("../index.d.ts").UrlInit} url
  * @param {import("../index.d.ts").ConnectOptions} [options]
  */
 export function connect(url, options) {
   return new Client(url, options);
 }
 
+/** The word of the error that says that the token has run out. */
+const TOKEN_EXPIRED = "token-expired";
+
 /** The command of a heartbeat. A processor of this command would receive it. */
 const HEARTBEAT_COMMAND = "lhttp-ping";
-
-/** An answer to `request`. */
-export class Reply extends Message {
-  /** @param {Message} message */
-  constructor(message) {
-    super(message.command, message.headers, message.body);
-    /** The HTTP status of the upstream's answer. */
-    this.status = Number(message.header("upstream-status"));
-  }
-
-  /** Whether the status is a success. */
-  get ok() {
-    return this.status >= 200 && this.status < 300;
-  }
-}
 
 export class Client {
   #options;
   #connection;
   #exchange;
   #membership;
+  #renewal;
   #emitter = new Emitter();
   #tokens = 0;
   /** The largest message, in bytes: from the options, or from the server's close for a larger one. */
   #bytesMax;
 
   /**
-   * @param {string | URL} url
+   * @param {import("../index.d.ts").UrlInit} url
    * @param {import("../index.d.ts").ConnectOptions} [options]
    */
   constructor(url, options) {
@@ -69,8 +60,16 @@ export class Client {
       failed: (error) => this.#failed(error),
       drop: (why) => this.#connection.drop(why),
     });
-    this.#connection = new Connection(url, this.#options, {
-      opened: () => this.#opened(),
+    const access = new Access(url, this.#options);
+    this.#renewal = new Renewal(access, this.#options, {
+      isUp: () => this.#connection.isUp,
+      ask: (command, headers) => this.#ask(command, headers),
+      failed: (error) => this.#failed(error),
+      renewing: () => this.#membership.renewing(),
+      renewed: () => void this.#membership.renewed(),
+    });
+    this.#connection = new Connection(access, this.#options, {
+      opened: (token) => this.#opened(token),
       received: (data) => this.#received(data),
       silent: () => void this.#ask(HEARTBEAT_COMMAND, []).catch(() => {}),
       lost: (error, loss) => this.#lost(error, loss),
@@ -210,10 +209,22 @@ export class Client {
     );
   }
 
+  /**
+   * Asks for a token and gives it to the server, once there is a connection.
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async renewToken(options = {}) {
+    if (this.#options.token === undefined) throw new TypeError("the client was made without the option token");
+    await this.ready(options);
+    await within(this.#renewal.renew(), options);
+  }
+
   /** Ends everything. Messages that are not sent or not answered are rejected with `closed`. */
   close() {
     if (this.state === "closed") return;
     this.#connection.close();
+    this.#renewal.lost();
     this.#exchange.close();
     this.#membership.close();
   }
@@ -271,7 +282,7 @@ export class Client {
    * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
-   * @returns {Promise<void>}
+   * @returns {Promise<Message>}
    */
   #ask(command, headers) {
     const token = this.#token();
@@ -283,7 +294,9 @@ export class Client {
     });
   }
 
-  async #opened() {
+  /** @param {string | undefined} token */
+  async #opened(token) {
+    this.#renewal.connected(token);
     const isCurrent = await this.#membership.rejoin();
     if (!isCurrent) return;
     this.#connection.ready();
@@ -297,6 +310,7 @@ export class Client {
    */
   #lost(error, loss) {
     this.#membership.lost();
+    this.#renewal.lost();
     this.#bytesMax = Math.min(this.#bytesMax, toldLimit(loss) ?? Infinity);
     this.#exchange.lost(error, loss);
     this.#exchange.refuse(this.#bytesMax);
@@ -328,13 +342,25 @@ export class Client {
     if (message.command === "error") {
       const code = Number(message.header("code"));
       const error = new LhttpError(code, message.header("reason") ?? "", message.text());
-      if (!this.#exchange.answered(token, { error })) this.#failed(error);
+      if (!this.#exchange.answered(token, { error })) this.#unexpected(error, message.header("channel"));
+      if (code === 401) this.#renewal.unauthorized();
       return true;
     }
     if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, { reply: message });
     if (message.command !== "ack") return false;
-    this.#exchange.answered(token, {});
+    this.#exchange.answered(token, { ack: message });
     return true;
+  }
+
+  /**
+   * An error that answers no operation.
+   * @param {LhttpError} error
+   * @param {string | undefined} channel The subscription that has ended with it.
+   */
+  #unexpected(error, channel) {
+    if (channel !== undefined) return this.#membership.ended(channel, error);
+    if (error.reason === TOKEN_EXPIRED) this.#membership.expired();
+    this.#failed(error);
   }
 
   /** @param {LhttpError} error An error that no caller waits for. */
@@ -354,19 +380,4 @@ export class Client {
     this.#tokens += 1;
     return this.#tokens.toString(36);
   }
-}
-
-/**
- * A caller's headers. Refuses those that the client sets itself.
- * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
- * @param {readonly string[]} taken
- */
-function callersHeaders(headers, taken) {
-  const pairs = headerPairs(headers);
-  for (const [name] of pairs) {
-    if (taken.includes(name.toLowerCase())) {
-      throw new LhttpError(400, "bad-header", `the client sets the header "${name}" itself`);
-    }
-  }
-  return pairs;
 }

@@ -23,15 +23,20 @@ const REFUSALS = [1002, 1003, 1007, 1008, 1009, 1010];
 /** The reason of a 1008 that blames no message: the client was silent for the server's `idle-timeout`. */
 const IDLE = /\bidle\b/i;
 
+/** How the package `ws` reports an answer that refuses the handshake. Browsers and Node's own WebSocket do not tell. */
+const REFUSED_HANDSHAKE = /\bserver response: (\d{3})\b/;
+
 /**
  * @typedef {object} Loss How a connection ended.
  * @property {number} [code] The close code, if there was a close event.
  * @property {string} [reason] The server's reason.
+ * @property {number} [status] The HTTP status with which the server refused the handshake, if the WebSocket tells.
  */
 
 /**
  * @typedef {object} Hooks
- * @property {() => void} opened The socket is open; call `ready()` once it may be used.
+ * @property {(token: string | undefined) => void} opened The socket is open, with this token; call `ready()` once it
+ * may be used.
  * @property {(data: string | Uint8Array) => void} received
  * @property {() => void} silent Nothing was received for the heartbeat's interval: send a message that will be
  * answered.
@@ -41,7 +46,7 @@ const IDLE = /\bidle\b/i;
 
 /** A connection that reconnects. */
 export class Connection {
-  #url;
+  #access;
   #options;
   #hooks;
   #backoff;
@@ -49,6 +54,10 @@ export class Connection {
   #socket = undefined;
   /** Whether `opened` was called for this socket, but not `lost`. */
   #isUp = false;
+  /** Counts attempts, to recognise the answer to an old one. */
+  #attempt = 0;
+  /** @type {string | undefined} The token of this connection's handshake. */
+  #token = undefined;
   /** Whether this connection has held long enough. */
   #isStable = false;
   /** On a monotonic clock. */
@@ -65,17 +74,18 @@ export class Connection {
   retryAt = undefined;
 
   /**
-   * @param {string | URL} url
+   * @param {import("./token.js").Access} access
    * @param {import("./options.js").Options} options
    * @param {Hooks} hooks
    */
-  constructor(url, options, hooks) {
-    this.#url = url;
+  constructor(access, options, hooks) {
+    this.#access = access;
     this.#options = options;
     this.#hooks = hooks;
     this.#backoff = new Backoff({ ...options.backoff, random: options.random });
     // A WebSocket that cannot even be created (a bad URL, a page's policy) throws to the caller of `connect`.
-    this.#use(openSocket(url, options));
+    if (access.known) this.#use(openSocket(access.known, options));
+    else void this.#ask();
     this.#listen();
   }
 
@@ -129,12 +139,34 @@ export class Connection {
     this.#become({ state: "connecting" });
     // A listener may have closed the client.
     if (this.#isClosed()) return;
+    if (this.#access.known) this.#open(this.#access.known);
+    else void this.#ask();
+  }
+
+  /** Asks the program where to connect and with which token. If it does not tell, that is a failed attempt. */
+  async #ask() {
+    const attempt = this.#attempt;
     try {
-      this.#use(openSocket(this.#url, this.#options));
+      const target = await this.#access.ask();
+      if (attempt !== this.#attempt) return;
+      this.#token = target.token;
+      this.#open(target);
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      this.#down(/** @type {Error} */ (error).message, {}, /** @type {LhttpError} */ (error));
+    }
+  }
+
+  /** @param {{ url: string | URL, protocols: string | string[] | undefined }} target */
+  #open(target) {
+    let socket;
+    try {
+      socket = openSocket(target, this.#options);
     } catch (error) {
       // The first attempt could create it, so this counts as a failed attempt, like one that the network refuses.
-      this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
+      return this.#down(`no connection: ${/** @type {Error} */ (error)?.message ?? error}`);
     }
+    this.#use(socket);
   }
 
   /** @param {import("./socket.js").Socket} socket */
@@ -152,12 +184,36 @@ export class Connection {
     socket.onerror = (event) => {
       fault = /** @type {ErrorEvent} */ (event).message ?? "";
       if (this.#socket !== socket || this.#isUp) return;
-      this.#down(`no connection${fault ? `: ${fault}` : ""}`, { code: NOT_CLOSED });
+      this.#notMade(fault);
     };
     socket.onclose = ({ code, reason }) => {
       const why = reason || fault;
-      if (this.#socket === socket) this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, { code, reason });
+      if (this.#socket !== socket) return;
+      if (!this.#isUp && code === NOT_CLOSED) return this.#notMade(why);
+      this.#down(`closed with ${code}${why ? ` (${why})` : ""}`, { code, reason });
     };
+  }
+
+  /**
+   * The connection could not be made.
+   * @param {string} fault
+   */
+  #notMade(fault) {
+    const status = Number(REFUSED_HANDSHAKE.exec(fault)?.[1] ?? NaN);
+    const loss = { code: NOT_CLOSED, status };
+    const why = `no connection${fault ? `: ${fault}` : ""}`;
+    const hasToken = this.#token !== undefined;
+    if (status === 401) {
+      if (hasToken) this.#access.refused();
+      const sentence = hasToken ? "the server refuses the token" : "the server requires a token";
+      return this.#down(why, loss, new LhttpError(401, "unauthorized", `${sentence} (${fault})`));
+    }
+    if (status === 403)
+      return this.#down(why, loss, new LhttpError(403, "forbidden", `the server refuses this client (${fault})`));
+    if (!hasToken || status > 0) return this.#down(why, loss);
+    // Perhaps the token was refused. A new one does no harm if the cause was another.
+    this.#access.refused();
+    this.#down(`${why} (whether the server refused the token cannot be seen here)`, loss);
   }
 
   #up() {
@@ -166,7 +222,8 @@ export class Connection {
     this.#isUp = true;
     this.#heardAt = now();
     this.#watch();
-    this.#hooks.opened();
+    this.#access.accepted();
+    this.#hooks.opened(this.#token);
   }
 
   /** @param {unknown} data */
@@ -181,14 +238,15 @@ export class Connection {
   /**
    * @param {string} why
    * @param {Loss} [loss]
+   * @param {LhttpError} [cause] An error that says more.
    */
-  #down(why, loss = {}) {
+  #down(why, loss = {}, cause = undefined) {
     const wasUp = this.#isUp;
     const wasRefused = isRefusal(loss);
     if (this.#isStable && !wasRefused) this.#backoff.reset();
     const socket = this.#release();
     if (socket) abandon(socket);
-    const error = new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
+    const error = cause ?? new LhttpError(0, "connection-lost", wasUp ? `the connection is lost: ${why}` : why);
     // Change the state first, so that the actions of `lost` find no connection.
     if (this.#options.reconnect) {
       this.#wait(error, loss.code, wasRefused);
@@ -221,6 +279,8 @@ export class Connection {
     this.#stopHeartbeat();
     const socket = this.#socket;
     this.#socket = undefined;
+    this.#attempt += 1;
+    this.#token = undefined;
     this.#isUp = this.#isStable = false;
     return socket;
   }
@@ -274,6 +334,7 @@ export class Connection {
  * Whether the server has closed the connection because of this client.
  * @param {Loss} loss
  */
-function isRefusal({ code, reason }) {
+function isRefusal({ code, reason, status }) {
+  if (status === 401 || status === 403) return true;
   return code !== undefined && REFUSALS.includes(code) && !IDLE.test(reason ?? "");
 }

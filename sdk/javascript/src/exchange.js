@@ -131,9 +131,9 @@ export class Exchange {
   /**
    * The server answers an operation. False if no operation with this token waits for such an answer.
    * @param {string | undefined} token
-   * @param {{ reply?: import("./message.js").Message, error?: LhttpError }} answer
+   * @param {{ ack?: import("./message.js").Message, reply?: import("./message.js").Message, error?: LhttpError }} answer
    */
-  answered(token, { reply, error }) {
+  answered(token, { ack, reply, error }) {
     const operation = token === undefined ? undefined : this.#unacked.get(token);
     if (token === undefined || !operation) return false;
     // The acknowledgement of a request says only that the request is in progress.
@@ -143,7 +143,7 @@ export class Exchange {
     // The server has read everything that was sent before.
     if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
     if (error) operation.reject(error);
-    else operation.resolve(reply);
+    else operation.resolve(reply ?? ack);
     this.flush();
     return true;
   }

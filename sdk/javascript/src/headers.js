@@ -33,6 +33,21 @@ export function headerPairs(headers) {
 }
 
 /**
+ * A caller's headers. Refuses those that the client sets itself.
+ * @param {import("../index.d.ts").HeadersInit | null | undefined} headers
+ * @param {readonly string[]} taken
+ */
+export function callersHeaders(headers, taken) {
+  const pairs = headerPairs(headers);
+  for (const [name] of pairs) {
+    if (taken.includes(name.toLowerCase())) {
+      throw new LhttpError(400, "bad-header", `the client sets the header "${name}" itself`);
+    }
+  }
+  return pairs;
+}
+
+/**
  * @param {string} name
  * @param {unknown} value
  * @returns {Header}

@@ -17,7 +17,7 @@ const BATCH_BYTES_MAX = 2048;
 /**
  * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
- * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<void>} ask
+ * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<unknown>} ask
  * @property {(error: LhttpError) => void} failed
  * @property {(why: string) => void} drop
  */
@@ -31,6 +31,11 @@ export class Membership {
   #joining = new Map();
   /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
+  /**
+   * What the server has ended since the last token was sent: the answer would be the same.
+   * @type {Set<Subscription>}
+   */
+  #forbidden = new Set();
   /** Whether the connection is new and not usable yet. Until it is, no subscription is reported as live. */
   #isRejoining = false;
 
@@ -69,7 +74,9 @@ export class Membership {
     if (!wasIn || subscription.rooms.size > 0) return;
     // All callers that waited have left.
     this.#joining.delete(subscription);
-    const isKnown = subscription.status === "live" || subscription.status === "asked";
+    this.#forbidden.delete(subscription);
+    // One that the server has ended may still be live there; ending it twice does no harm.
+    const isKnown = subscription.status !== "wanted" || subscription.wasLive;
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
     subscription.status = "leaving";
     await within(this.#unsubscribe(subscription), limits);
@@ -79,8 +86,7 @@ export class Membership {
   async rejoin() {
     const epoch = this.#epoch;
     this.#isRejoining = true;
-    const wanted = this.#subscriptions.all().filter(({ status, isTooBig }) => status === "wanted" && !isTooBig);
-    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+    await this.renewed();
     return epoch === this.#epoch;
   }
 
@@ -92,9 +98,44 @@ export class Membership {
     }
   }
 
+  /** The token has run out: the server has ended subscriptions, perhaps all of them. */
+  expired() {
+    for (const subscription of this.#subscriptions.all()) {
+      if (subscription.status === "live") subscription.status = "wanted";
+    }
+  }
+
+  /**
+   * The server has ended a subscription, because a new token or a changed rule does not allow it.
+   * @param {string} name
+   * @param {LhttpError} error
+   */
+  ended(name, error) {
+    const subscription = this.#subscriptions.find(name);
+    if (subscription?.status !== "live") return this.#line.failed(error);
+    subscription.status = "wanted";
+    this.#forbidden.add(subscription);
+    this.#subscriptions.settle(subscription);
+    this.#line.failed(endedBy(subscription, error));
+  }
+
+  /** A new token is about to be sent, which may allow more. */
+  renewing() {
+    this.#forbidden.clear();
+  }
+
+  /** The server has accepted another token: asks again for everything that is not live. */
+  async renewed() {
+    const isWanted = (/** @type {Subscription} */ subscription) =>
+      subscription.status === "wanted" && !subscription.isTooBig && !this.#forbidden.has(subscription);
+    const wanted = this.#subscriptions.all().filter(isWanted);
+    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+  }
+
   /** The connection is gone. */
   lost() {
     this.#isRejoining = false;
+    this.#forbidden.clear();
     this.#epoch += 1;
     this.#subscriptions.disconnected();
   }
@@ -238,6 +279,15 @@ export class Membership {
  */
 function notAgain({ name }, error) {
   const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
+ * @param {Subscription} subscription
+ * @param {LhttpError} error
+ */
+function endedBy({ name }, error) {
+  const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
   return new LhttpError(error.code, error.reason, sentence, { cause: error });
 }
 

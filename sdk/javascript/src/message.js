@@ -70,6 +70,21 @@ export class Message {
   }
 }
 
+/** An answer to `request`. */
+export class Reply extends Message {
+  /** @param {Message} message */
+  constructor(message) {
+    super(message.command, message.headers, message.body);
+    /** The HTTP status of the upstream's answer. */
+    this.status = Number(message.header("upstream-status"));
+  }
+
+  /** Whether the status is a success. */
+  get ok() {
+    return this.status >= 200 && this.status < 300;
+  }
+}
+
 /**
  * Sets the channel on which a message came.
  * @param {Message} message

@@ -13,6 +13,7 @@ export function readOptions(options = {}) {
   return {
     WebSocket: /** @type {typeof globalThis.WebSocket} */ (WebSocket),
     protocols: options.protocols,
+    token: callback("token", options.token),
     reconnect: options.reconnect ?? true,
     backoff: {
       initial: time("backoff.initial", backoff.initial, 500),
@@ -37,6 +38,17 @@ export function readOptions(options = {}) {
     bufferedBytesMax: amount("bufferedBytesMax", options.bufferedBytesMax, 4 * 1024 * 1024),
     random: options.random ?? Math.random,
   };
+}
+
+/**
+ * @template {Function} T
+ * @param {string} name
+ * @param {T | undefined} value
+ */
+function callback(name, value) {
+  // A token itself would run out.
+  if (value !== undefined && typeof value !== "function") throw new TypeError(`${name} is a function`);
+  return value;
 }
 
 /**

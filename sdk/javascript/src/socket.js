@@ -14,11 +14,11 @@ const NODES_DISPATCHER = Symbol.for("undici.globalDispatcher.1");
 const ends = new WeakMap();
 
 /**
- * @param {string | URL} url
+ * @param {{ url: string | URL, protocols: string | string[] | undefined }} target
  * @param {import("./options.js").Options} options
  * @returns {Socket}
  */
-export function openSocket(url, { WebSocket, protocols }) {
+export function openSocket({ url, protocols }, { WebSocket }) {
   if (isNodesOwn(WebSocket)) return openNodesOwn(WebSocket, url, protocols);
   return protocols === undefined ? new WebSocket(url) : new WebSocket(url, protocols);
 }

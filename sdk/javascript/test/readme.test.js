@@ -1,20 +1,28 @@
 // Each example of the README, run as a separate program against a real lhttpd.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { createContext, runInContext } from "node:vm";
 
 import { WebSocket } from "ws";
 
 import { collector } from "./support/events.js";
 import { startLhttpd } from "./support/lhttpd.js";
+import { runModule } from "./support/program.js";
+import { tokenFor } from "./support/token.js";
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), "utf8");
 const readme = read("../README.md");
-const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** The port of a web server that gives tokens. */
+async function startTokenServer(context) {
+  const server = createServer((_, answer) => answer.end(tokenFor("mike", 3_600)));
+  context.after(() => server.close());
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server.address().port;
+}
 
 /** The code between fences of this language. */
 const examples = (text, language) =>
@@ -22,10 +30,12 @@ const examples = (text, language) =>
 
 test("each example of the README runs and prints the promised output", async (context) => {
   const { port } = await startLhttpd(context);
+  const tokenPort = await startTokenServer(context);
   const expected = [
     "mike: hi\n",
     "",
     'open \n400 bad-channel channel "a..b" has an empty token\nclosed \n',
+    "hi\n",
     "über.bin 3\n",
   ];
   const all = examples(readme, "js");
@@ -33,9 +43,9 @@ test("each example of the README runs and prints the promised output", async (co
   // Node 22 has this global by itself.
   const globals = 'import { WebSocket as GlobalWebSocket } from "ws"; globalThis.WebSocket = GlobalWebSocket;';
   for (const [index, code] of all.entries()) {
-    const program = `${globals}\n${code.replaceAll(":8081", `:${port}`)}`;
-    const run = spawnSync(process.execPath, ["--input-type=module", "-e", program], { cwd: root, timeout: 20_000 });
-    assert.deepEqual([run.stdout.toString(), run.stderr.toString(), run.status], [expected[index], "", 0], code);
+    const ported = code.replaceAll(":8081", `:${port}`).replaceAll(":8080", `:${tokenPort}`);
+    const run = await runModule(`${globals}\n${ported}`, []);
+    assert.deepEqual([run.stdout, run.stderr, run.status], [expected[index], "", 0], code);
   }
 });
 

@@ -4,6 +4,12 @@ import { LhttpError, connect, multipart, type Message, type Room, type StateChan
 
 export async function uses(): Promise<void> {
   const lhttp = connect("ws://localhost:8081", { backoff: { max: 5_000 }, offline: "fail", WebSocket: class {} });
+  const user = connect(async () => new URL("wss://host/"), {
+    token: async ({ reason }) => (reason === "refused" ? (await fetch("/token")).text() : undefined),
+  });
+  await user.renewToken({ timeout: 1_000 });
+  // @ts-expect-error a token itself would run out
+  connect("ws://localhost:8081", { token: "a.b.c" });
   const off: () => void = lhttp.on("state", ({ state, retryIn }: StateChange) => void (state === "waiting" && retryIn));
   lhttp.on("message", (message) => void message.header("from")?.length);
   lhttp.on("error", (error) => void (error instanceof LhttpError ? error.reason : error.message));

@@ -1,6 +1,7 @@
 //! The lhttp daemon: flags, a file and the environment become a [`Config`], signals become a graceful stop; the rest is
 //! the library.
 
+mod activation;
 mod args;
 mod demo;
 mod file;
@@ -16,6 +17,7 @@ use std::{
     fmt::Display,
     io::{self, Write},
     net::SocketAddr,
+    os::fd::OwnedFd,
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -28,6 +30,7 @@ use clap::Parser;
 use lhttp::{
     Server, StartError,
     config::{ChannelRule, Config, Listen, Plan, Secret, raise_fd_limit},
+    server::Builder,
 };
 use log::{LevelFilter, info, warn};
 
@@ -59,6 +62,7 @@ fn run(args: Args) -> Result<(), String> {
     if let Some(url) = &args.health {
         return health::check(url);
     }
+    let handed = activation::handed_over()?;
     let Setting { config, log, demo, exposed } = configure(args.clone())?;
     logger::start(log)?;
     if let Err(error) = raise_fd_limit() {
@@ -72,7 +76,7 @@ fn run(args: Args) -> Result<(), String> {
         return Ok(());
     }
     let plan = config.resolve().map_err(|error| error.to_string())?;
-    serve(Setting { config, log, demo, exposed }, &plan, args)
+    serve(Setting { config, log, demo, exposed }, &plan, args, handed)
 }
 
 /// The daemon's options, read and checked.
@@ -103,18 +107,18 @@ fn configure(args: Args) -> Result<Setting, String> {
 }
 
 /// Starts the server, says where it listens, and waits for its end.
-fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
+fn serve(setting: Setting, plan: &Plan, args: Args, handed: Vec<OwnedFd>) -> Result<(), String> {
     let Setting { config, demo, exposed, .. } = setting;
     // Catch signals before the server starts: a signal during the start then waits here, instead of killing a
     // half-started server.
     let signals = signals::catch()?;
-    let mut server = Server::builder().config(config.clone());
+    let mut server = handed.into_iter().fold(Server::builder().config(config.clone()), Builder::take_over);
     if let Some(address) = demo {
         server = demo::add_to(server, &config, address)?;
     }
     let handle = server.start().map_err(|error| start_error(&error, &config, demo))?;
     let places = listed(handle.listening());
-    let reach = if config.listen == Config::default().listen { FOR_THIS_MACHINE } else { "" };
+    let reach = if handle.listening() == Config::default().listen { FOR_THIS_MACHINE } else { "" };
     say(&format!("listening on {places}: {}{reach}", limits(&config, plan)));
     exposed.iter().for_each(|sentence| warn!("{sentence}"));
     if let Some(&page) = handle.pages_addrs().first() {
@@ -123,9 +127,9 @@ fn serve(setting: Setting, plan: &Plan, args: Args) -> Result<(), String> {
 
     let asked = Arc::new(AtomicBool::new(false));
     let asked_by_signal = Arc::clone(&asked);
-    let drain = Mutex::new(config.drain_timeout);
     let (stopper, reloader) = (handle.stopper(), handle.reloader());
-    signals::Watch { stopper, reloader, args, demo, drain, asked: asked_by_signal }.start(signals)?;
+    let times = Mutex::new(signals::Times::from(&config));
+    signals::Watch { stopper, reloader, args, demo, times, asked: asked_by_signal }.start(signals)?;
     notify::ready();
     let mut summary = Summary::new();
     while !handle.wait(summary::EVERY) {

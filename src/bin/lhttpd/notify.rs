@@ -2,7 +2,7 @@
 //! that is without `NOTIFY_SOCKET`, these functions do nothing.
 //!
 //! We have our own, because the `sd-notify` crate does not support abstract sockets, which systemd may use. It also
-//! brings much that a daemon without socket activation and watchdog does not need.
+//! brings much that a daemon without a watchdog does not need.
 
 use std::{
     env,
@@ -15,6 +15,7 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::Duration,
 };
 
 use log::warn;
@@ -23,14 +24,18 @@ use rustix::time::{ClockId, clock_gettime};
 /// Where systemd listens: a path, or behind an `@` the name of an abstract socket.
 const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 
+/// The time after `drain` in which the server sends its last messages to NATS and to upstream servers.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
 /// The server listens, or has reloaded.
 pub(crate) fn ready() {
     tell("READY=1");
 }
 
-/// The server drains.
-pub(crate) fn stopping() {
-    tell("STOPPING=1");
+/// The server drains, which may take this long. systemd then waits for longer than `TimeoutStopSec=` says, if it must.
+pub(crate) fn stopping(time: Duration) {
+    let micros = time.saturating_add(AFTER_DRAIN).as_micros();
+    tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={micros}"));
 }
 
 /// The configuration is being read again; [`ready`] follows.

@@ -1,5 +1,8 @@
 //! Signals: SIGTERM and SIGINT stop the server gracefully, a second one ends it at once, SIGHUP reads the file again.
 //!
+//! A supervisor sends SIGTERM, and starts the server again, or another server is there: clients are told to come back. A
+//! person at the terminal sends SIGINT.
+//!
 //! The thread that waits for signals waits for nothing else. A reload reads a file and waits for the cores, so it has its
 //! own thread.
 
@@ -15,7 +18,10 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, bounded};
-use lhttp::server::{Reloaded, Reloader, Stopper};
+use lhttp::{
+    config::Config,
+    server::{Ending, Reloaded, Reloader, Stopper},
+};
 use log::{LevelFilter, error, info, warn};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -40,10 +46,31 @@ pub(crate) struct Watch {
     /// The setting at the start.
     pub(crate) args: Args,
     pub(crate) demo: Option<SocketAddr>,
-    /// `drain` as it is now. The reloader knows it too, but is locked during a reload.
-    pub(crate) drain: Mutex<Duration>,
+    /// The times as they are now. The reloader knows them too, but is locked during a reload.
+    pub(crate) times: Mutex<Times>,
     /// Set when the server must end.
     pub(crate) asked: Arc<AtomicBool>,
+}
+
+/// The times of the server's end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    delay: Duration,
+    drain: Duration,
+}
+
+impl From<&Config> for Times {
+    fn from(config: &Config) -> Self {
+        Self { delay: config.drain_delay, drain: config.drain_timeout }
+    }
+}
+
+impl Times {
+    /// How the server ends after this signal.
+    fn ending(self, signal: i32) -> Ending {
+        let ending = Ending::within(self.drain);
+        if signal == SIGINT { ending } else { ending.after(self.delay).restarts() }
+    }
 }
 
 impl Watch {
@@ -86,19 +113,23 @@ impl Watch {
     }
 
     fn stop(&self, signal: i32) {
-        let drain = *self.drain.lock().unwrap_or_else(PoisonError::into_inner);
-        let (name, time) = (signal_name(signal).unwrap_or("a signal"), humantime::format_duration(drain));
-        info!("{name}: draining for at most {time}; a second signal ends at once");
+        let times = *self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, time) = (signal_name(signal).unwrap_or("a signal"), humantime::format_duration);
+        let delay = match times.delay {
+            delay if delay.is_zero() || signal == SIGINT => String::new(),
+            delay => format!("serving for {} more, then ", time(delay)),
+        };
+        info!("{name}: {delay}draining for at most {}; a second signal ends at once", time(times.drain));
         self.asked.store(true, Ordering::Release);
-        notify::stopping();
-        self.stopper.stop(drain);
+        notify::stopping(times.delay + times.drain);
+        self.stopper.end(times.ending(signal));
     }
 
     fn reload_whenever(&self, wishes: &Receiver<()>) {
         for () in wishes {
             notify::reloading();
             self.reload();
-            *self.drain.lock().unwrap_or_else(PoisonError::into_inner) = self.reloader.config().drain_timeout;
+            *self.times.lock().unwrap_or_else(PoisonError::into_inner) = Times::from(&self.reloader.config());
             if !self.is_stopping() {
                 notify::ready();
             }

@@ -48,6 +48,8 @@ const DEFENCES: &[Defence] = &defences! {
     cut: "messages carried out in several turns",
     put_behind: "times that a connection had used its share of a turn",
     panics: "connections closed because an extension panicked",
+    tls_failed: "TLS handshakes failed",
+    tls_gave_way: "slow TLS handshakes ended, too many had begun",
     tls_reloads_failed: "times that new files of TLS could not be used",
     nats_publish_dropped: "messages for NATS dropped",
     nats_receive_dropped: "messages from NATS dropped",
@@ -110,11 +112,13 @@ mod tests {
         "served_when_full", // turned_away covers it
         "published",
         "delivered",
-        "paused", // normal for a busy server
+        "paused",     // normal for a busy server
+        "going_away", // the end was asked for
         "kept_bytes",
         "subscription_bytes",
         "turns",
         "tls_days_left",
+        "tls_handshakes",
         "nats_published",
         "nats_received",
         "nats_unwanted", // wider subscriptions bring them

@@ -33,7 +33,10 @@ fn the_key_of_an_option_is_its_name_without_the_sections_name() {
 fn each_option_is_described_and_those_of_a_section_stand_together() {
     let mut sections: Vec<&str> = Config::OPTIONS.iter().map(|option| option.section).collect();
     sections.dedup();
-    assert_eq!(sections, ["server", "limits", "timeouts", "http", "tls", "access", "rates", "nats", "upstream"]);
+    assert_eq!(
+        sections,
+        ["server", "limits", "timeouts", "http", "tls", "token", "access", "rates", "nats", "upstream"]
+    );
     for option in Config::OPTIONS {
         assert!(
             option.help.len() > 10 && !option.help.contains("  ") && !option.help.ends_with('.'),

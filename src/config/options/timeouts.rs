@@ -61,8 +61,23 @@ macro_rules! timeouts_options {
             help: "Close a connection whose message is incomplete this long after its first byte; 0: never",
         }
 
-        /// the time in which a stopping server goes on flushing its outboxes, and sending the upstream requests that it
-        /// has accepted. Zero: it stops at once.
+        /// the time for which a server that gets SIGTERM first serves and accepts as before, while `/healthz` answers 503.
+        /// It should be longer than a load balancer takes to notice that. Zero: none. SIGINT has no delay.
+        ///
+        /// `drain` begins after it.
+        drain_delay: Duration {
+            name: "drain-delay",
+            key: "drain-delay",
+            unit: Time,
+            value: "TIME",
+            default: Value("0s"),
+            reload: AtOnce,
+            help: "When stopping, first serve on for this long while /healthz answers 503; 0: not at all",
+        }
+
+        /// the time in which a stopping server closes its clients' connections, flushes its outboxes, and sends the
+        /// upstream requests that it has accepted. The closes are spread evenly over three quarters of it, or over 5 ms
+        /// for each client of a core if that is less. Zero: it stops at once.
         ///
         /// Whatever is not flushed or sent by then is lost.
         drain_timeout: Duration {
@@ -72,7 +87,7 @@ macro_rules! timeouts_options {
             value: "TIME",
             default: Value("10s"),
             reload: AtOnce,
-            help: "When stopping, go on sending the backlog for at most this long",
+            help: "When stopping, take at most this long to close the connections and to send the backlog",
         }
     } } };
 }

@@ -14,9 +14,13 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const CLOSE_MILLIS: u64 = CLOSE_TIMEOUT.as_millis() as u64;
 
 impl Hub {
-    /// Closes a connection that broke a rule. It gets the fault's code, and nothing that it sends is read any more.
+    /// Closes a connection that broke a rule. It gets the fault's code, and nothing that it sends is read any more. The
+    /// reason of a message that is too big is the limit in bytes.
     pub(super) fn fail(&mut self, app: &mut dyn Application, slot: Slot, fault: Fault) {
-        if self.sessions.is_open(slot) {
+        if self.sessions.is_open(slot) && fault.code == Fault::TOO_BIG.code {
+            let limit = self.limits.message_bytes_max.to_string();
+            self.push_close(slot, Some(fault.code), &limit);
+        } else if self.sessions.is_open(slot) {
             self.push_close(slot, Some(fault.code), fault.reason);
         }
         self.leave(app, slot, Phase::Lingering);

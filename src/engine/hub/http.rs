@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The answer to a handshake with a stopping server.
+/// The answer to a handshake on a connection that a stopping server has accepted.
 const DRAINING: Faulty = (HttpFault::new(503, "draining"), &[("Retry-After", "1")]);
 
 /// The answer to a post over a rate.
@@ -97,6 +97,8 @@ impl Hub {
         if self.sessions[slot].is_reserved() {
             self.check_reserved(app, &head)?;
             head.persistence = Persistence::Close;
+        } else if self.is_closing() {
+            head.persistence = Persistence::Close; // the next request of this client is another server's
         }
         let used = head_bytes - before;
         match self.handle(app, slot, &head, &bytes[used..])? {
@@ -237,7 +239,7 @@ impl Hub {
     }
 
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
-        if self.is_draining {
+        if self.request(slot).arrival.is_late {
             self.count_turned_away();
             return Err(DRAINING);
         }
@@ -258,6 +260,9 @@ impl Hub {
         let session = &mut self.sessions[slot];
         session.incoming = None;
         app.on_open(self, slot, head, arrival.client());
+        if self.is_silent() {
+            self.send_away(app, slot);
+        }
         Ok(())
     }
 

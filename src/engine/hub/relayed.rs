@@ -43,6 +43,7 @@ impl Hub {
                     self.router.subscriptions.forget_refusals();
                     is_answered = true;
                 }
+                Item::CaughtUp => self.router.relays.has_caught_up(peer),
                 Item::Stopping => self.router.relays.has_stopped(peer),
             }
         }

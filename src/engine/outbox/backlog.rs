@@ -97,24 +97,44 @@ impl Backlog {
     }
 
     /// Keeps only the `opaque` bytes at the front, the rest of a partly sent unit, and the units that the sink has begun
-    /// to send. They move to a segment of their own, so that they pin no big one.
+    /// to send. They move to a segment of their own, unless they pin no more than their own length where they are: an
+    /// audience that stalled together shares them.
     pub(super) fn truncate(&mut self, opaque: usize, encoding: Encoding, arena: &mut Arena) {
-        let mut end = opaque + self.unit_rest;
-        let mut kept = Vec::with_capacity(end.max(self.begun));
-        for range in self.ranges.drain(..) {
-            let (bytes, start) = (arena.bytes(range), kept.len());
-            // A range begins with a unit, except for what is before `end` already.
-            while end < self.begun && end - start < bytes.len() {
-                end += encoding.unit_len(&bytes[end - start..]);
+        self.len = self.whole_units(opaque + self.unit_rest, encoding, arena);
+        let (mut left, mut pinned) = (self.len, 0);
+        self.ranges.retain_mut(|range| {
+            let kept = range.len().min(left);
+            if kept == 0 {
+                arena.release(range.segment);
+                return false;
             }
-            kept.extend_from_slice(&bytes[..bytes.len().min(end - start)]);
-            arena.release(range.segment);
+            left -= kept;
+            range.end = range.start + kept as u32;
+            pinned += arena.part_of_segment(range.segment);
+            true
+        });
+        if pinned > self.len {
+            self.copy_out(arena);
+        } else {
+            self.ranges.shrink_to_fit();
         }
-        self.len = kept.len();
-        self.ranges = VecDeque::new();
-        if !kept.is_empty() {
-            self.ranges.push_back(arena.insert(kept));
+    }
+
+    /// The length of the front that consists of `whole` bytes and the units behind them that the sink has begun to send.
+    fn whole_units(&self, mut whole: usize, encoding: Encoding, arena: &Arena) -> usize {
+        let mut start = 0;
+        for &range in &self.ranges {
+            let bytes = arena.bytes(range);
+            // A range begins with a unit, except for the part of it that is in `whole` already.
+            while whole < self.begun && whole - start < bytes.len() {
+                whole += encoding.unit_len(&bytes[whole - start..]);
+            }
+            start += bytes.len();
+            if start >= whole.max(self.begun) {
+                break;
+            }
         }
+        whole
     }
 
     /// Copies the backlog out of its shared segments, into one of its own.

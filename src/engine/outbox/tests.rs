@@ -338,6 +338,42 @@ fn a_stalled_audience_costs_its_backlog_once() {
     assert_eq!((outboxes.arena.segments(), outboxes.backlog_bytes()), (0, 0));
 }
 
+/// A socket that encrypts has begun a record for each of them, which its connection has to end before it can say why.
+#[test]
+fn slow_consumers_that_encrypt_keep_the_records_that_were_begun_once() {
+    const AUDIENCE: u32 = 300;
+    let mut outboxes = Outboxes::default();
+    let mut models: Vec<Model> = (0..AUDIENCE).map(|_| Model { is_sealed: true, ..Model::new() }).collect();
+    for slot in 0..AUDIENCE {
+        outboxes.open(slot);
+        outboxes.upgrade(slot, Encoding::Frame);
+        models[slot as usize].room = RECORD / 2;
+    }
+    for _ in 0..50 {
+        let start = outboxes.turn_len() as u32;
+        frame::encode(outboxes.turn(), OpCode::Data(Data::Text), &[b'x'; 10_000]);
+        let end = outboxes.turn_len() as u32;
+        (0..AUDIENCE).for_each(|slot| outboxes.push(slot, start, end));
+        for model in &mut models {
+            model.expected.extend_from_slice(&outboxes.turn()[start as usize..end as usize]);
+        }
+        outboxes.flush(&mut models, &mut Flushed::default());
+    }
+    (0..AUDIENCE).for_each(|slot| outboxes.truncate(slot));
+    outboxes.invariants();
+    assert!(outboxes.backlog_len(7) > 10_000);
+    assert!(outboxes.backlog_bytes() < 600_000, "{} bytes", outboxes.backlog_bytes());
+    for slot in 0..AUDIENCE {
+        let model = &mut models[slot as usize];
+        model.expected.truncate(outboxes.backlog_len(slot));
+        model.room = ENDLESS;
+        outboxes.writable(slot);
+    }
+    outboxes.flush(&mut models, &mut Flushed::default());
+    assert!(models.iter().all(|model| model.pending() == 0));
+    assert_eq!((outboxes.arena.segments(), outboxes.backlog_bytes()), (0, 0));
+}
+
 #[test]
 fn a_small_rest_does_not_pin_bytes_that_the_others_have_received() {
     let mut outboxes = Outboxes::default();

@@ -12,6 +12,7 @@ pub(super) const STOPPING: u8 = 6;
 const REFUSED: u8 = 7;
 const ACCEPTED: u8 = 8;
 const WIDE: u8 = 9;
+pub(super) const CAUGHT_UP: u8 = 10;
 
 /// One message of a core to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(crate) enum Item<'b> {
     /// The peer cannot answer for now, and nothing waits for it: the bridge has lost the other nodes. Its next
     /// `Answered` ends this.
     Absent,
+    /// The peer is stopping, and has carried out what other threads asked of it before.
+    CaughtUp,
     /// The peer is stopping, and publishes nothing any more.
     Stopping,
 }
@@ -98,6 +101,7 @@ pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
             Item::Accepted { name: take_short(batch), kind }
         }
         STOPPING => Item::Stopping,
+        CAUGHT_UP => Item::CaughtUp,
         WIDE => {
             let is_all = take_array::<1>(batch)[0] != 0;
             let name = take_short(batch);

@@ -50,16 +50,16 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     /// no place.
     fn admit(&mut self, Accepted { stream, peer, role, is_tls, is_loopback }: Accepted<S::Stream>) {
         let is_proxy = role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
-        let arrival = Arrival { peer, role, is_tls, is_loopback, is_proxy, ..Arrival::default() };
+        let arrival = Arrival { peer, role, is_loopback, is_proxy, ..Arrival::default() };
         let Ok(ticket) = self.hub.admit_address(&arrival) else {
-            // A client that speaks TLS could not read an answer without it.
+            // A client that waits for a handshake cannot read the answer.
             return self.sockets.turn_away(stream, if is_tls { b"" } else { TOO_MANY });
         };
         let is_reserved = !self.places.take(role);
         if is_reserved {
             self.make_room(role);
         }
-        let arrival = Arrival { is_reserved, ..arrival };
+        let arrival = Arrival { is_reserved, is_late: self.hub.is_closing(), ..arrival };
         let key = if is_reserved { self.hub.open_reserved(arrival) } else { self.hub.open(arrival) };
         self.hub.hold(key.slot, ticket);
         self.ready.open(key.slot);

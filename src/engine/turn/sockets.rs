@@ -1,4 +1,4 @@
-//! What a turn needs of a core's sockets.
+//! What a turn asks of a core's sockets.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -84,6 +84,9 @@ pub(crate) trait Sockets: Sink {
     /// Closes all remaining sockets.
     fn close_all(&mut self);
 
+    /// Accepts nothing more from listeners that another process will take over.
+    fn leave_listeners(&mut self);
+
     /// The time since some fixed moment, to measure durations.
     fn clock(&self) -> Duration;
 }
@@ -121,6 +124,7 @@ impl Got {
 
 /// How far a handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "no connection has a handshake"))]
 pub(crate) enum Shaken {
     /// It waits for the peer.
     Waits,

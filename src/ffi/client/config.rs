@@ -31,9 +31,10 @@ pub(super) struct LhttpClientConfig {
     reconnect_delay_max_ms: u32,
     ping_interval_ms: u32,
     pong_timeout_ms: u32,
+    token: *const c_char,
 }
 
-// SAFETY: sizes and pointers, and then an even number of u32: no padding, and all of them valid as zeros.
+// SAFETY: sizes and pointers, then an even number of u32, and a pointer: no padding, and all of them valid as zeros.
 unsafe impl Versioned for LhttpClientConfig {
     const NAME: &'static str = "config";
     const SIZE_MIN: usize = offset_of!(Self, pong_timeout_ms) + size_of::<u32>();
@@ -43,11 +44,16 @@ impl LhttpClientConfig {
     /// A builder with these options.
     pub(super) unsafe fn builder(&self, url: &str) -> Result<Builder, Failure> {
         // SAFETY: as for this function.
-        let (ca_file, headers) =
-            unsafe { (input::optional_text("ca_file", self.ca_file)?, input::headers(self.headers)?) };
+        let (ca_file, token, headers) = unsafe {
+            let ca_file = input::optional_text("ca_file", self.ca_file)?;
+            (ca_file, input::optional_text("token", self.token)?, input::headers(self.headers)?)
+        };
         let mut builder = Client::builder(url);
         if let Some(file) = ca_file {
             builder = builder.ca_file(file);
+        }
+        if let Some(token) = token {
+            builder = builder.token(token);
         }
         for (name, value) in headers {
             builder = builder.header(name, value);

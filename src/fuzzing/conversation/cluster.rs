@@ -140,6 +140,13 @@ impl Cluster {
         if stops {
             self.nodes.iter_mut().for_each(|node| node.is_to_stop = true);
             self.settle();
+            // They are closed one after the other, and those that have not asked for anything have a second for that.
+            for _ in 0..self.clients.len() + 8 {
+                if self.nodes.iter().all(Node::is_draining) {
+                    break;
+                }
+                self.pass(150);
+            }
             assert!(self.nodes.iter().all(Node::is_draining), "a node waits for its peers for ever");
         }
         for client in 0..self.clients.len() {

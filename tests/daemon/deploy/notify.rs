@@ -33,7 +33,8 @@ fn live(socket: &UnixDatagram, name: &str) {
     assert_eq!(told(socket), "READY=1");
 
     daemon.terminate();
-    assert_eq!(told(socket), "STOPPING=1");
+    // For 10 s, and 5 s for NATS and upstream servers.
+    assert_eq!(told(socket), "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000");
     assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
 }
 

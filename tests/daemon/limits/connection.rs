@@ -239,7 +239,7 @@ fn max_message_limits_messages_and_posted_bodies(cores: usize) {
     client.expect_text(&message(16_384));
     assert_eq!(Http::connect(daemon.port()).ask(publish_request(message(16_385), "")).status, 413);
     client.say(&message(16_385));
-    client.expect_closed_with(1009);
+    assert_eq!(client.expect_close(), (1009, "16384".to_owned()), "the reason is the limit");
 }
 
 fn a_daemon_out_of_file_descriptors_does_not_spin_and_recovers(cores: usize) {

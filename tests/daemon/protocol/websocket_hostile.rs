@@ -206,6 +206,6 @@ fn a_sender_of_far_too_much_still_reads_why_it_was_closed(cores: usize) {
         let mut client = Client::connect(daemon.port());
         // The server may stop reading at any time, but the error that it sent before must not be lost.
         let _ = client.try_send_raw(&frame::masked(FIN | TEXT, &vec![b'x'; 4 << 20]));
-        assert_eq!(client.expect_close().0, 1009);
+        assert_eq!(client.expect_close(), (1009, "65536".to_owned()), "the reason is the limit");
     }
 }

@@ -3,7 +3,9 @@
 use std::{
     env, fs,
     fs::File,
+    io::{self, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -158,6 +160,12 @@ pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
     let address = Ipv4Addr::new(127, 128 | high, middle, low); // Linux numbers processes with 22 bits
     let listener = TcpListener::bind((address, 0)).map_err(Failure::io("cannot find a free port"))?;
     listener.local_addr().map_err(Failure::io("cannot find a free port"))
+}
+
+/// Writes a file that nobody else may read.
+pub(crate) fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// A new directory for files. Dropping this removes it.

@@ -7,7 +7,6 @@
 use std::{
     fmt, fs,
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -29,7 +28,7 @@ mod tests;
 mod trust;
 
 use self::records::{Opened, Records, invalid, record_bytes};
-use crate::failure::Failure;
+use crate::{failure::Failure, servers};
 
 /// The name that clients ask for, and that certificates are made for.
 const NAME: &str = "localhost";
@@ -270,9 +269,7 @@ impl Certificate {
         let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
         let cannot_write = || Failure::io(format!("cannot write a certificate to {}", directory.display()));
         fs::write(&certificate, made.cert.pem()).map_err(cannot_write())?;
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&key);
-        let written = file.and_then(|mut file| file.write_all(made.signing_key.serialize_pem().as_bytes()));
-        written.map_err(cannot_write())?;
+        servers::write_secret(&key, &made.signing_key.serialize_pem()).map_err(cannot_write())?;
         Ok(Self { certificate, key })
     }
 }

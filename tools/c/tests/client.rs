@@ -1,19 +1,22 @@
-//! C programs that are clients of a server in the same process, of one that is killed, of one with TLS, and of one that
-//! does not speak LHTTP.
+//! C programs that are clients of a server in the same process, of one that is killed, of one with TLS, of one that looks
+//! at tokens, and of one that does not speak LHTTP.
 
 mod common;
 
+#[allow(dead_code, reason = "tests/library uses the rest")]
 #[path = "../../../tests/helpers/tls.rs"]
 mod tls;
 
 use std::{
-    net::TcpListener,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use common::{Linkage, Process, compile};
+use tungstenite::handshake::server::{Request, Response};
 
 const SOURCE: &str = "tools/c/tests/c/client.c";
 
@@ -140,5 +143,85 @@ fn client_c_receives_payloads_that_are_not_lhttp() {
     client.end_input();
     assert_eq!(client.line(), "closed");
     client.finish();
+    server.join().expect("the server ends");
+}
+
+/// Answers the first handshake with 401, and shakes hands with the second client if its token is this one.
+fn shake_hands(listener: &TcpListener, token: &str) -> tungstenite::WebSocket<TcpStream> {
+    let (mut stream, _) = listener.accept().expect("the client connects");
+    let body = "the token has run out";
+    let refusal =
+        format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a whole head");
+        head.push(byte[0]);
+    }
+    stream.write_all(refusal.as_bytes()).expect("the client reads");
+    let (stream, _) = listener.accept().expect("the client connects again");
+    let expected = format!("Bearer {token}");
+    #[allow(clippy::result_large_err, reason = "tungstenite decides this type")]
+    let check = |request: &Request, response: Response| {
+        assert_eq!(request.headers().get("authorization").and_then(|value| value.to_str().ok()), Some(&*expected));
+        Ok(response)
+    };
+    tungstenite::accept_hdr(stream, check).expect("it shakes hands")
+}
+
+#[test]
+fn a_c_client_gives_its_token_and_hears_what_it_does_not_allow() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", listener.local_addr().expect("an address"));
+    let server = thread::spawn(move || {
+        let mut socket = shake_hands(&listener, "e30.e30.c2Vjb25k");
+        let mut answer = |header: &str, value: &str, error: Option<&str>| {
+            let message = lhttp::Message::parse(&socket.read().expect("it sends").into_data()).expect("LHTTP");
+            assert_eq!(message.header_value(header), Some(value), "{message:?}");
+            let token = message.header_value("ack").expect("it wants to know");
+            let answer = match error {
+                Some(lines) => format!("LHTTP/1.0 error\r\n{lines}\r\nack:{token}\r\n\r\nnot this"),
+                None => format!("LHTTP/1.0 ack\r\nack:{token}\r\nexpires-in:60\r\n\r\n"),
+            };
+            socket.send(tungstenite::Message::text(answer)).expect("the client is there");
+        };
+        answer("token", "e30.e30.Zmlyc3Q", Some("code:401\r\nreason:unauthorized"));
+        answer("token", "e30.e30.c2Vjb25k", None);
+        answer("publish", "room", Some("code:403\r\nreason:forbidden"));
+        let expired = "LHTTP/1.0 error\r\ncode:401\r\nreason:token-expired\r\n\r\nthe token has run out";
+        socket.send(tungstenite::Message::text(expired)).expect("the client is there");
+        while socket.read().is_ok() {}
+    });
+    let mut command = Command::new(compile("tools/c/tests/c/token.c", Linkage::Shared));
+    let output = command.arg(url).output().expect("it runs");
+    assert_eq!((text(&output.stdout), output.status.code()), ("done\n".into(), Some(0)), "{}", text(&output.stderr));
+    server.join().expect("the server ends");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn client_c_takes_its_token_from_the_environment() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", listener.local_addr().expect("an address"));
+    let server = thread::spawn(move || {
+        // The first program ends with the refusal.
+        let mut socket = shake_hands(&listener, "e30.e30.c2lnbmVk");
+        let subscribe = lhttp::Message::parse(&socket.read().expect("it subscribes").into_data()).expect("LHTTP");
+        let token = subscribe.header_value("ack").expect("it wants to know");
+        socket.send(tungstenite::Message::text(format!("LHTTP/1.0 ack\r\nack:{token}\r\n\r\n"))).expect("it reads");
+        while socket.read().is_ok() {}
+    });
+    let program = || {
+        let mut command = Command::new(compile("examples/client.c", Linkage::Shared));
+        command.args([&url, "room"]).env("LHTTP_TOKEN", "e30.e30.c2lnbmVk");
+        command
+    };
+    let refused = program().output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(text(&refused.stderr), "client: 401 unauthorized: the token has run out\n");
+    assert_eq!(Process::start(program()).line(), "subscribed");
     server.join().expect("the server ends");
 }

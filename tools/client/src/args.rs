@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use lhttp::config::parse_duration;
 
+use crate::token::Secret;
+
 const AFTER_HELP: &str = "\
 Without a command it is a chat: a line goes to the current room, /help lists the rest. Where standard input or output is \
 not a terminal it reads the same lines from standard input.
@@ -28,6 +30,15 @@ pub(crate) struct Args {
     /// For wss://, trust only the certificates in this PEM file, instead of the system's
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) ca: Option<PathBuf>,
+
+    /// The token (a JWT) that says who you are. Other users of this machine can see a command line; they cannot see the
+    /// variable LHTTP_TOKEN, which is read without this option and --token-file
+    #[arg(long, value_name = "JWT", global = true, value_parser = secret, conflicts_with = "token_file")]
+    pub(crate) token: Option<Secret>,
+
+    /// Read the token from this file, again for each connection and before the token runs out
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
 
     /// How long one attempt to connect may take, in seconds or with a unit, for example 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", global = true)]
@@ -98,6 +109,10 @@ pub(crate) struct Pub {
     /// How long to wait for each acknowledgement, in seconds or with a unit, for example 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) timeout: Duration,
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret(text.to_owned()))
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

@@ -8,6 +8,7 @@ mod interactive;
 mod publish;
 mod show;
 mod subscribe;
+mod token;
 
 use std::process::ExitCode;
 
@@ -35,7 +36,7 @@ pub fn main() -> ExitCode {
     if let Some(file) = &args.ca {
         client = client.ca_file(file);
     }
-    match run(&args, client) {
+    match token::with_token(client, &args).and_then(|client| run(&args, client)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.sentence().is_empty() {

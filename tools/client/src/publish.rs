@@ -63,8 +63,11 @@ fn next_line(client: &mut Client, lines: &Receiver<Line>) -> Result<Option<Line>
         // A refusal here belongs to no message of this program, and other events do not matter; but they must not fill
         // the inbox.
         while let Some(event) = client.poll(Duration::ZERO)? {
-            if let Event::State(state) = event {
-                notice(&show::state_line(&state));
+            match event {
+                Event::State(state) => notice(&show::state_line(&state)),
+                Event::TokenEnding => notice(show::TOKEN_ENDING),
+                Event::TokenNotRenewed(refusal) => notice(&show::not_renewed_line(&refusal)),
+                _ => {}
             }
         }
         match lines.recv_timeout(PING_ANSWER_INTERVAL) {

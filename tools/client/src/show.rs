@@ -1,7 +1,7 @@
 //! The form of messages: a line for people, or JSON.
 
 use lhttp::{
-    Message,
+    Message, Refusal,
     client::{Payload, State},
 };
 use serde_json::{Map, Value, json};
@@ -57,12 +57,21 @@ pub(crate) fn raw_line(payload: &Payload) -> String {
 pub(crate) fn state_line(state: &State) -> String {
     match state {
         State::Open => "connected again".to_owned(),
-        State::Waiting { retry_in, why } => {
+        State::Waiting { retry_in, why, .. } => {
             format!("not connected: {}; trying again in {:.1} s", harmless(why), retry_in.as_secs_f64())
         }
         State::Closed { why } => format!("closed: {}", harmless(why)),
         _ => "the connection is in a state that this program does not know".to_owned(),
     }
+}
+
+/// That the token ends, which comes only with a fixed one.
+pub(crate) const TOKEN_ENDING: &str =
+    "the token runs out soon; with --token-file the program reads another one by itself";
+
+/// That there is no new token, as one line.
+pub(crate) fn not_renewed_line(refusal: &Refusal) -> String {
+    format!("no new token: {}", harmless(&refusal.to_string()))
 }
 
 fn body(bytes: &[u8]) -> String {

@@ -67,6 +67,8 @@ fn print(event: Event, json: bool, client: &Client) -> Result<Option<String>, Fa
         Event::Raw(payload) if json => return Ok(Some(show::raw_json(&payload))),
         Event::Raw(payload) => return Ok(Some(show::raw_line(&payload))),
         Event::State(state) => notice(&show::state_line(&state)),
+        Event::TokenEnding => notice(show::TOKEN_ENDING),
+        Event::TokenNotRenewed(refusal) => notice(&show::not_renewed_line(&refusal)),
         Event::Refused(refusal) => notice(&format!("refused: {}", harmless(&refusal.to_string()))),
         Event::SubscriptionLost { channel, refusal } => {
             let why = format!("the server took {channel} no more: {}", harmless(&refusal.to_string()));

@@ -1,6 +1,7 @@
 //! `sub` and `pub` through pipes, as scripts use them.
 
 mod common;
+#[allow(dead_code, reason = "tests/library uses the rest")]
 #[path = "../../../tests/helpers/tls.rs"]
 mod tls;
 

@@ -108,7 +108,7 @@ def certificate(folder):
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", files[1]]
     with contextlib.suppress(FileNotFoundError):
         subprocess.run(
-            ["openssl", "req", "-x509", "-subj", "/CN=localhost", "-days", "2", *key, "-out", files[0]],
+            ["openssl", "req", "-x509", "-subj", "/CN=localhost", "-days", "365", *key, "-out", files[0]],
             check=True,
             capture_output=True,
         )

@@ -1,6 +1,6 @@
 // A real lhttpd, started on a free port and killed at the end of the test.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
@@ -10,6 +10,16 @@ const PATIENCE = 20_000;
 
 const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../../../target", import.meta.url));
 const binary = process.env.LHTTPD ?? `${target}/debug/lhttpd`;
+
+/**
+ * Why a test cannot run that needs this option of lhttpd, for example because it was built without a feature; false if it
+ * can.
+ * @param {string} option
+ */
+export function without(option) {
+  const help = existsSync(binary) ? spawnSync(binary, ["--help"]).stdout.toString() : option;
+  return help.includes(option) ? false : `this lhttpd has no ${option}`;
+}
 
 /**
  * Starts `lhttpd --listen 127.0.0.1:PORT ARGS…` and waits until it listens.

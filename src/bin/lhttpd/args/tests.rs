@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 53] = [
+const SAMPLES: [(&str, &str, &str); 58] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -26,6 +26,7 @@ const SAMPLES: [(&str, &str, &str); 53] = [
     ("ping-interval", "30", "\"30s\""),
     ("handshake-timeout", "500ms", "\"500ms\""),
     ("message-timeout", "5s", "5"),
+    ("drain-delay", "2s", "2"),
     ("drain", "0", "\"0s\""),
     ("max-http-head", "16KiB", "16384"),
     ("http-keep-alive", "10s", "10"),
@@ -34,6 +35,10 @@ const SAMPLES: [(&str, &str, &str); 53] = [
     ("tls-key", "/key", "\"/key\""),
     ("tls-client-ca", "/ca", "\"/ca\""),
     ("tls-records", "rustls", "\"rustls\""),
+    ("token-key", "/token.pem", "\"/token.pem\""),
+    ("token-jwks", "https://issuer/keys", "\"https://issuer/keys\""),
+    ("token-issuer", "https://issuer", "\"https://issuer\""),
+    ("token-audience", "chat", "\"chat\""),
     ("allow-origin", "https://a:81", "[\"https://a:81\"]"),
     ("allow-host", "a.com", "\"a.com\""),
     ("trust-proxy", "10.0.0.0/8", "[\"10.0.0.0/8\"]"),

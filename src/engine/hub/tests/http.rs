@@ -39,14 +39,44 @@ fn a_later_request_has_its_time_from_its_first_byte() {
 }
 
 #[test]
-fn a_handshake_with_a_server_that_is_stopping_counts_as_turned_away() {
+fn a_stopping_server_serves_whom_it_has_accepted_and_turns_late_connections_away() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let arrival = Arrival::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    let early: Vec<Slot> = (0..3).map(|_| hub.open(arrival).slot).collect();
+    hub.begin_closing("restart:1000".to_owned());
+    let late = hub.open(Arrival { is_late: true, ..arrival }).slot;
+    [early[0], early[1], late].into_iter().for_each(|slot| receive(&mut hub, slot, KEY.as_bytes()));
+    let mut from = early[1] as usize;
+    assert!(hub.close_next(&mut Plain, &mut from) && !hub.close_next(&mut Plain, &mut from));
+    hub.stop_publishing();
+    receive(&mut hub, early[2], &[KEY.as_bytes(), &text(b"publish")].concat());
+    end_turn(&mut hub, &mut peers);
+    assert!(peers.received[late as usize].starts_with(b"HTTP/1.1 503"));
+    let close = [&[0x88, 14][..], &1001u16.to_be_bytes(), b"restart:1000"].concat();
+    let ends = early.iter().map(|&slot| {
+        let received = &peers.received[slot as usize];
+        received.starts_with(b"HTTP/1.1 101") && received.ends_with(&close)
+    });
+    assert_eq!(ends.collect::<Vec<_>>(), [false, true, true]);
+    assert!(hub.sessions.is_open(early[0]), "it is served until its turn comes");
+    assert_eq!((hub.stats.turned_away, hub.stats.going_away, hub.stats.received), (1, 2, 0));
+}
+
+#[test]
+fn while_a_server_closes_its_connections_each_answer_is_the_last_of_its_connection() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))).slot;
-    hub.drain(&mut Plain);
-    receive(&mut hub, slot, KEY.as_bytes());
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    receive(&mut hub, slot, request);
+    hub.begin_closing(String::new());
+    receive(&mut hub, slot, &[&request[..], request].concat());
     end_turn(&mut hub, &mut peers);
-    assert!(peers.received[slot as usize].starts_with(b"HTTP/1.1 503"));
-    assert_eq!(hub.stats.turned_away, 1);
+    let answers = String::from_utf8(peers.received[slot as usize].clone()).expect("text");
+    assert_eq!(
+        (answers.matches("HTTP/1.1").count(), answers.matches("Connection: close").count()),
+        (2, 1),
+        "{answers}"
+    );
 }
 
 #[test]

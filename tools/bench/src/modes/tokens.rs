@@ -12,7 +12,7 @@ use crate::{
     dialect::Dialect,
     failure::Failure,
     report::{Outcome, median},
-    servers::Scratch,
+    servers::{self, Scratch},
 };
 
 /// The secret that signs the tokens.
@@ -121,19 +121,13 @@ pub(crate) fn run(bench: &Bench, args: TokensArgs) -> Result<Outcome, Failure> {
 /// An lhttpd that lets nobody do anything without a token.
 fn guarded(bench: &Bench, files: &Scratch, tls: bool) -> Result<Target, Failure> {
     let (key, rules) = (files.path().join("token-key"), files.path().join("rules.toml"));
-    fs::write(&key, SECRET).and_then(|()| private(&key)).map_err(Failure::io("cannot write a token key"))?;
+    servers::write_secret(&key, SECRET).map_err(Failure::io("cannot write a token key"))?;
     fs::write(&rules, RULES).map_err(Failure::io("cannot write rules"))?;
     let [key_text, rules] = [&key, &rules].map(|path| path.display().to_string());
     let arguments = ["--config", &rules, "--token-key", &key_text, "--require-token"];
     let mut target = bench.start_tls(Dialect::Lhttp, &arguments, tls)?;
     target.show_tokens(&key)?;
     Ok(target)
-}
-
-/// Nobody else may read a secret.
-fn private(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
 }
 
 /// Adds a row. The percentage is the median of the rounds' own, since a round's two runs are close to each other.

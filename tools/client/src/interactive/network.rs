@@ -123,6 +123,8 @@ impl<S: Screen> Network<S> {
                 self.screen.remark(&format!("the server took {} no more: {refusal}", harmless(&channel)))?;
             }
             Event::State(state) => self.screen.remark(&show::state_line(&state))?,
+            Event::TokenEnding => self.screen.remark(show::TOKEN_ENDING)?,
+            Event::TokenNotRenewed(refusal) => self.screen.remark(&show::not_renewed_line(&refusal))?,
             _ => {}
         }
         Ok(())

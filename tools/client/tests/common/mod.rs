@@ -79,7 +79,7 @@ impl Drop for Server {
 /// The program, without anything of the user's environment.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lhttp"));
-    command.env_remove("LHTTP_URL");
+    command.env_remove("LHTTP_URL").env_remove("LHTTP_TOKEN");
     command
 }
 

@@ -44,7 +44,7 @@ fn broadcasts(share: usize) -> Vec<Work> {
             group: "burst",
             title,
             servers: RELAYS,
-            run: on_new_server(&[], move |bench, target| broadcast::burst(bench, target, args)),
+            run: over_tls(move |bench, target| broadcast::burst(bench, target, args)),
             rows: vec![less(title, "median_ms", &[]), best(less("– the best round", "min_ms", &[])), cpu(&[])],
         }
     };
@@ -54,7 +54,7 @@ fn broadcasts(share: usize) -> Vec<Work> {
             group: "fanout",
             title,
             servers: RELAYS,
-            run: on_new_server(&[], move |bench, target| broadcast::fanout(bench, target, args)),
+            run: over_tls(move |bench, target| broadcast::fanout(bench, target, args)),
             rows: vec![more(title, "deliveries_per_s", &[]), cpu(goals)],
         }
     };
@@ -81,7 +81,7 @@ fn broadcasts(share: usize) -> Vec<Work> {
             group: "rooms",
             title: "rooms 50×20",
             servers: RELAYS,
-            run: on_new_server(&[], move |bench, target| broadcast::rooms(bench, target, rooms)),
+            run: over_tls(move |bench, target| broadcast::rooms(bench, target, rooms)),
             rows: vec![more("rooms 50×20, 100 messages each", "deliveries_per_s", &[]), cpu(&[])],
         },
     ]
@@ -94,7 +94,7 @@ fn one_a_turn(share: usize) -> Work {
         group: "rate",
         title: "rate 1,000/s→100",
         servers: RELAYS,
-        run: on_new_server(&[], move |bench, target| rate::run(bench, target, args)),
+        run: over_tls(move |bench, target| rate::run(bench, target, args)),
         rows: vec![less("rate 1,000/s→100, p99", "p99_us", &[]), less("– p50", "p50_us", &[]), cpu(&[])],
     }
 }
@@ -128,7 +128,7 @@ fn stalled(share: usize) -> Work {
         group: "slow",
         title: "300 readers stall, 20 MB",
         servers: &[Lhttp, Plain],
-        run: on_new_server(&[], move |bench, target| slow::measure(bench, target, args)),
+        run: over_tls(move |bench, target| slow::measure(bench, target, args)),
         rows: vec![
             less("300 readers stall, 20 MB: resident at most", "rss_peak_bytes", &[(Plain, 1.0 / 1.1)]),
             less("– of which by the stall", "rss_growth_peak_bytes", &[]),
@@ -149,7 +149,7 @@ fn storm(share: usize) -> Work {
         group: "comeback",
         title: "19,500 come back at once",
         servers: &[Lhttp, Nats, Bun, Plain],
-        run: on_new_server(&[], move |bench, target| comeback::run(bench, target, args)),
+        run: over_tls(move |bench, target| comeback::run(bench, target, args)),
         rows: vec![
             at_most(less("19,500 come back at once: server CPU", "cpu_ms", &[]), 3500.0),
             at_most(less("– a chat's p99 beside it", "p99_us", &[]), 15_000.0),
@@ -160,13 +160,10 @@ fn storm(share: usize) -> Work {
     }
 }
 
-/// Starts a server, does the work on it, and ends it.
-fn on_new_server(
-    lhttpd_arguments: &'static [&'static str],
-    work: impl Fn(&Bench, &Target) -> Result<Outcome, Failure> + 'static,
-) -> super::Run {
+/// Starts a server with TLS, unless it is the one without, does the work on it, and ends it.
+fn over_tls(work: impl Fn(&Bench, &Target) -> Result<Outcome, Failure> + 'static) -> super::Run {
     Box::new(move |bench, contender| {
-        let target = contender.start(bench, lhttpd_arguments, true)?;
+        let target = contender.start(bench, &[], true)?;
         work(bench, &target)
     })
 }

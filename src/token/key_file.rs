@@ -1,0 +1,93 @@
+//! The file of `token-key`: a secret, public keys in PEM, or keys in JSON.
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use rustls_pki_types::pem::{PemObject, SectionKind};
+
+use super::{
+    KEYS_MAX, der,
+    key::{Algorithm, Key},
+    key_set::KeySet,
+};
+
+/// Base64 with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The longest secret, in bytes.
+const SECRET_BYTES_MAX: usize = 1024;
+
+/// The keys in a file.
+///
+/// A public key that is taken for a secret would let everybody sign tokens, so all that looks like a key in another form is
+/// refused.
+///
+/// # Errors
+/// What is wrong with the file, without what is in it.
+pub(super) fn read(content: &[u8]) -> Result<KeySet, String> {
+    let trimmed = content.trim_ascii();
+    if trimmed.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    if matches!(trimmed, [b'{' | b'[', ..])
+        && let Ok(text) = str::from_utf8(trimmed)
+    {
+        return KeySet::read(text, true);
+    }
+    let keys =
+        if memchr::memmem::find(content, b"-----BEGIN").is_some() { pem(content)? } else { vec![secret(content)?] };
+    Ok(KeySet { keys, skipped: Vec::new() })
+}
+
+fn secret(content: &[u8]) -> Result<Key, String> {
+    let line = content.strip_suffix(b"\n").unwrap_or(content);
+    let secret = line.strip_suffix(b"\r").filter(|_| line.len() < content.len()).unwrap_or(line);
+    let is_text = str::from_utf8(secret).is_ok();
+    if is_text && secret.contains(&b'\n') {
+        return Err("it has several lines, and is neither PEM nor JSON: a secret is one line".to_owned());
+    }
+    if [&b"ssh-"[..], b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-"].iter().any(|prefix| secret.starts_with(prefix)) {
+        let help = "ssh-keygen -e -m PKCS8 -f FILE writes it in PEM";
+        return Err(format!("it is a key of SSH: {help}"));
+    }
+    if der::is_sequence(secret) || BASE64.decode(secret).is_ok_and(|bytes| der::is_sequence(&bytes)) {
+        return Err("it is a key or certificate in DER: write a public key in PEM".to_owned());
+    }
+    if secret.len() > SECRET_BYTES_MAX {
+        return Err(format!("the secret has more than {SECRET_BYTES_MAX} bytes"));
+    }
+    Key::secret(Algorithm::Hs256, secret)
+}
+
+fn pem(content: &[u8]) -> Result<Vec<Key>, String> {
+    let mut keys = Vec::new();
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(content) {
+        let (kind, der) = section.map_err(|_| "its PEM is broken".to_owned())?;
+        match kind {
+            SectionKind::PublicKey if keys.len() == KEYS_MAX => {
+                return Err(format!("it has more than {KEYS_MAX} keys"));
+            }
+            SectionKind::PublicKey => keys.push(der::public_key(&der)?),
+            SectionKind::Certificate => {
+                return Err(
+                    "it is a certificate: openssl x509 -pubkey -noout -in FILE writes its public key".to_owned()
+                );
+            }
+            SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
+                return Err("it has a private key, and the server needs the public one only: openssl pkey -pubout \
+                            -in FILE writes it"
+                    .to_owned());
+            }
+            _ => {}
+        }
+    }
+    if keys.is_empty() {
+        return Err("it is PEM without a public key: write it as BEGIN PUBLIC KEY".to_owned());
+    }
+    Ok(keys)
+}
