@@ -31,8 +31,8 @@ pub(crate) struct Greetings {
     timeout: Duration,
     /// The oldest first: all have the same time.
     waiting: VecDeque<Greeting>,
-    /// The tokens of those that have got bytes since they were looked at.
-    heard: VecDeque<Token>,
+    /// Those that have got bytes, or their end, since they were looked at.
+    heard: VecDeque<Heard>,
     next_generation: u32,
     /// Connections that were closed because of their header, since [`Greetings::take_refused`].
     refused: u64,
@@ -42,6 +42,13 @@ struct Greeting {
     token: Token,
     since: Duration,
     accepted: Accepted<TcpStream>,
+}
+
+/// An event of a connection.
+struct Heard {
+    token: Token,
+    /// Nothing more will come.
+    is_end: bool,
 }
 
 /// What is known of a header.
@@ -75,10 +82,14 @@ impl Greetings {
         token.0 & GREETING != 0
     }
 
-    /// Notes that a connection has got bytes, or has ended.
-    pub(crate) fn hear(&mut self, token: Token) {
-        if !self.heard.contains(&token) && self.waiting.iter().any(|greeting| greeting.token == token) {
-            self.heard.push_back(token);
+    /// Notes that a connection has got bytes, or that nothing more will come.
+    pub(crate) fn hear(&mut self, token: Token, is_end: bool) {
+        match self.heard.iter_mut().find(|heard| heard.token == token) {
+            Some(heard) => heard.is_end |= is_end,
+            None if self.waiting.iter().any(|greeting| greeting.token == token) => {
+                self.heard.push_back(Heard { token, is_end });
+            }
+            None => {}
         }
     }
 
@@ -150,10 +161,10 @@ impl Greetings {
         if !takes(Role::Public) {
             return None;
         }
-        while let Some(token) = self.heard.pop_front() {
+        while let Some(Heard { token, is_end }) = self.heard.pop_front() {
             let Some(index) = self.waiting.iter().position(|greeting| greeting.token == token) else { continue };
             let seen = see(&self.waiting[index].accepted.stream);
-            if matches!(seen, Seen::Part) {
+            if matches!(seen, Seen::Part) && !is_end {
                 continue;
             }
             let Some(Greeting { mut accepted, .. }) = self.waiting.remove(index) else { continue };

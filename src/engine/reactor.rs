@@ -198,7 +198,7 @@ impl Sockets for Reactor {
                 None
             }
             token if Greetings::has(token) => {
-                greetings.hear(token);
+                greetings.hear(token, event.is_read_closed() || event.is_error());
                 None
             }
             token => {

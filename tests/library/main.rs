@@ -98,6 +98,7 @@ mod permissions {
 #[cfg(feature = "tls")]
 mod tls {
     mod backlog;
+    mod door;
     mod hostile;
     mod openssl;
     mod reload;

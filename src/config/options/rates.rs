@@ -9,7 +9,7 @@ macro_rules! rates_options {
         /// A message past it is refused with 429 `rate-limited`, and a post with 429; both say in `retry-after` after how
         /// many seconds the next one is accepted. Refused messages do not count, so that a client that waits goes on at its
         /// rate. A connection that sends at ten times the rate is closed with 1008 `rate-limited`; its control frames count
-        /// there, too. While a rate is set, each connection takes 40 bytes more.
+        /// there, too. While a rate is set, each connection takes 64 bytes more.
         message_rate: usize {
             name: "message-rate",
             key: "message",

@@ -1,3 +1,5 @@
+//! Listeners that are flooded, and polls that are full.
+
 use std::{
     net::{SocketAddr, TcpStream},
     sync::Arc,

@@ -176,14 +176,19 @@ fn a_connection_without_its_proxy_header_is_closed(cores: usize) {
         http.send(bytes);
         http.expect_end();
     }
-    let mut gone = Http::connect(daemon.port());
-    gone.send("PROXY ");
-    gone.wire().finish_sending();
-    gone.expect_end();
+    for at_once in [true, false] {
+        let mut gone = Http::connect(daemon.port());
+        gone.send("PROXY ");
+        if !at_once {
+            greeted(&daemon, "PROXY UNKNOWN\r\n").expect("another one").subscribe_acked("room");
+        }
+        gone.wire().finish_sending();
+        gone.expect_end();
+    }
     daemon.wait_for("a connection of the proxy 127.0.0.1 is closed: no header of the PROXY protocol");
     greeted(&daemon, "PROXY UNKNOWN\r\n").expect("it still serves").subscribe_acked("room");
     daemon.terminate();
-    daemon.wait_for("5 connections of proxies closed for their PROXY header (proxies_refused)");
+    daemon.wait_for("6 connections of proxies closed for their PROXY header (proxies_refused)");
     daemon.exit_within(crate::helpers::PATIENCE).expect("it ends");
 }
 
