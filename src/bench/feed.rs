@@ -62,7 +62,7 @@ impl Sockets for Feed {
     fn accept(&mut self, _: Duration, _: impl Fn(Role) -> bool) -> io::Result<Accepted<()>> {
         self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
         let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false, is_loopback: false })
+        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false, is_loopback: false, is_told: false })
     }
 
     fn add(&mut self, key: ConnectionKey, (): (), _: bool) -> io::Result<()> {

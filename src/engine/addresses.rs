@@ -88,6 +88,11 @@ impl AddressLimits {
         Self { connects: Rate::new(config.connect_rate), connections_max: config.address_connections as u64 }
     }
 
+    /// Without a limit of connections at once.
+    pub(crate) fn rate_alone(self) -> Self {
+        Self { connections_max: 0, ..self }
+    }
+
     /// Whether there is any limit.
     pub(crate) fn are_on(self) -> bool {
         self != Self::default()

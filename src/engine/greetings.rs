@@ -187,6 +187,7 @@ impl Greetings {
         // The bytes were just seen, so one read brings all of them.
         match accepted.stream.read(&mut buffer[..header.bytes]) {
             Ok(bytes) if bytes == header.bytes => {
+                accepted.is_told = header.client.is_some();
                 accepted.peer = header.client.or(accepted.peer);
                 Some(accepted)
             }

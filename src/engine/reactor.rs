@@ -135,7 +135,7 @@ impl Reactor {
             match self.accept_from(index) {
                 Ok((stream, peer)) => {
                     self.waiting.rotate_left(1);
-                    return Ok(Accepted { stream, peer, role, is_tls, is_loopback });
+                    return Ok(Accepted { stream, peer, role, is_tls, is_loopback, is_told: false });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {

@@ -235,11 +235,12 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.hub.wants_turn() || self.has_waiting() || !self.ready.is_empty()
     }
 
-    /// The latest time for the next turn, because links were full, or because nobody wakes a stopping core.
+    /// The latest time for the next turn, because links were full, because handshakes are held, or
+    /// because nobody wakes a stopping core.
     pub(crate) fn retry(&self, now: Duration, stop: Option<&Stop>) -> Option<Duration> {
         let waits_for_links = self.hub.router.relays.has_batches() || stop.is_some_and(Stop::waits_for_peers);
         let retry = waits_for_links.then_some(now + RELAY_RETRY);
-        retry.into_iter().chain(stop.map(|stop| stop.wake(now))).min()
+        retry.into_iter().chain(stop.map(|stop| stop.wake(now))).chain(self.handshakes.deadline()).min()
     }
 
     /// Whether connections wait to be read in the next turn.

@@ -32,6 +32,8 @@ pub(crate) fn of_forwarded<'b>(
     values: impl Iterator<Item = &'b [u8]>,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Option<SocketAddr> {
+    // If a value ends inside of quotes, it is not known where the client's part ends and the proxy's begins.
+    let values = values.map(|value| if ends_quoted(value) { &b"for="[..] } else { value });
     let elements =
         values.flat_map(|value| unquoted_split(value, b',')).filter(|element| !element.trim_ascii().is_empty());
     last_untrusted(elements.map(parse_element), is_trusted)
@@ -74,16 +76,34 @@ fn parse_element(element: &[u8]) -> Option<SocketAddr> {
 
 /// The parts of a text between these bytes, where they do not stand inside of quotes (RFC 9110 §5.6.4).
 fn unquoted_split(text: &[u8], by: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    text.split(move |&byte| {
-        let was_escaped = std::mem::take(&mut is_escaped);
+    let mut quotes = Quotes::default();
+    text.split(move |&byte| !quotes.is_inside_after(byte) && byte == by)
+}
+
+/// Whether a text ends inside of quotes.
+fn ends_quoted(text: &[u8]) -> bool {
+    let mut quotes = Quotes::default();
+    text.iter().fold(false, |_, &byte| quotes.is_inside_after(byte))
+}
+
+/// The place of a reader among quotes.
+#[derive(Default)]
+struct Quotes {
+    is_inside: bool,
+    is_escaped: bool,
+}
+
+impl Quotes {
+    /// Reads one byte. Returns whether the next one stands inside of quotes.
+    fn is_inside_after(&mut self, byte: u8) -> bool {
+        let was_escaped = std::mem::take(&mut self.is_escaped);
         match byte {
-            b'"' if !was_escaped => is_quoted = !is_quoted,
-            b'\\' if is_quoted && !was_escaped => is_escaped = true,
+            b'"' if !was_escaped => self.is_inside = !self.is_inside,
+            b'\\' if self.is_inside && !was_escaped => self.is_escaped = true,
             _ => {}
         }
-        byte == by && !is_quoted
-    })
+        self.is_inside
+    }
 }
 
 /// An address with or without a port; an IPv6 address with a port stands in brackets. An IPv4 address that is written as an

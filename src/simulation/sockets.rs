@@ -134,6 +134,7 @@ impl Sockets for Buffers {
             role: Role::Public,
             is_tls: false,
             is_loopback: false,
+            is_told: false,
         })
     }
 

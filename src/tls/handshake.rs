@@ -74,16 +74,16 @@ impl Handshake {
     /// If the handshake has failed, or the peer sends more than a handshake needs. [`Handshake::output`] may hold an alert
     /// for the socket.
     pub(crate) fn receive(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
-        self.received = self.received.saturating_add(bytes.len());
         while !bytes.is_empty() && self.wants_input() {
             let (piece, rest) = bytes.split_at(self.next_piece(bytes));
             bytes = rest;
+            self.received += piece.len();
+            if self.received > RECEIVED_BYTES_MAX {
+                return Err(Failure::of_handshake(format_args!("more than {RECEIVED_BYTES_MAX} bytes came")));
+            }
             let result = self.feed(piece);
             self.take_output();
             result?;
-        }
-        if self.received > RECEIVED_BYTES_MAX {
-            return Err(Failure::of_handshake(format_args!("more than {RECEIVED_BYTES_MAX} bytes came")));
         }
         self.rest.extend_from_slice(bytes);
         Ok(())

@@ -78,16 +78,21 @@ pub(crate) struct Whole {
     left: Vec<u8>,
     /// The plaintext that was sealed and is not sent.
     plaintext: usize,
+    /// The peer has sent close_notify.
+    is_closed: bool,
 }
 
 impl Whole {
     pub(super) fn new(connection: ServerConnection) -> Self {
-        Self { connection, left: Vec::new(), plaintext: 0 }
+        Self { connection, left: Vec::new(), plaintext: 0, is_closed: false }
     }
 
     /// Gives rustls whole records only, so that their plaintext fits into their place.
     fn open(&mut self, buffer: &mut [u8]) -> Result<Opened, Failure> {
         let mut opened = Opened::default();
+        if self.is_closed {
+            return Ok(Opened { used: buffer.len(), is_closed: true, ..opened });
+        }
         while let Some(header) = buffer[opened.used..].first_chunk::<HEADER_BYTES>() {
             let len = usize::from(u16::from_be_bytes([header[3], header[4]]));
             if len > PAYLOAD_BYTES_MAX {
@@ -103,6 +108,7 @@ impl Whole {
             opened.plaintext += len;
             if state.peer_has_closed() {
                 (opened.used, opened.is_closed) = (buffer.len(), true);
+                self.is_closed = true;
                 break;
             }
         }
@@ -165,7 +171,8 @@ impl Whole {
         }
     }
 
+    /// Not while plaintext is open: the next write of the connection takes it with it.
     fn has_output(&self) -> bool {
-        self.connection.wants_write() || (self.plaintext == 0 && !self.left.is_empty())
+        self.plaintext == 0 && (self.connection.wants_write() || !self.left.is_empty())
     }
 }

@@ -19,6 +19,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// How a key in PEM or JSON begins, if a program has written it as UTF-16.
+const UTF16: [&[u8]; 2] = [b"-\0-\0-\0-\0-\0B\0E\0G", b"{\0\"\0"];
+
 /// The longest secret, in bytes.
 const SECRET_BYTES_MAX: usize = 1024;
 
@@ -34,10 +37,15 @@ pub(super) fn read(content: &[u8]) -> Result<KeySet, String> {
     if trimmed.is_empty() {
         return Err("it is empty".to_owned());
     }
-    if matches!(trimmed, [b'{' | b'[', ..])
-        && let Ok(text) = str::from_utf8(trimmed)
-    {
-        return KeySet::read(text, true);
+    if let [0xef, 0xbb, 0xbf, ..] | [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = trimmed {
+        return Err("it begins with a byte order mark: save it as UTF-8 without one".to_owned());
+    }
+    if UTF16.iter().any(|begin| memchr::memmem::find(content, begin).is_some()) {
+        return Err("it is UTF-16: save it as UTF-8".to_owned());
+    }
+    if matches!(trimmed, [b'{' | b'[', ..]) {
+        let text = str::from_utf8(trimmed).map_err(|_| "it is neither UTF-8 nor JSON: begin a secret otherwise");
+        return KeySet::read(text?, true);
     }
     let keys =
         if memchr::memmem::find(content, b"-----BEGIN").is_some() { pem(content)? } else { vec![secret(content)?] };

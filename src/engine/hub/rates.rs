@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::{
     engine::{
-        addresses::{Ticket, TooMany},
+        addresses::{AddressLimits, Ticket, TooMany},
         application::Application,
         arrival::{Arrival, Role},
         hub::{Hub, http::Faulty},
@@ -99,7 +99,11 @@ impl Hub {
     }
 
     fn enter(&mut self, address: IpAddr) -> Result<Ticket, TooMany> {
-        let entered = self.limits.addresses.enter(address, self.limits.of_address);
+        self.enter_within(address, self.limits.of_address)
+    }
+
+    fn enter_within(&mut self, address: IpAddr, limits: AddressLimits) -> Result<Ticket, TooMany> {
+        let entered = self.limits.addresses.enter(address, limits);
         match entered {
             Ok(ticket) => self.stats.addresses_untracked += u64::from(ticket == Ticket::NONE),
             Err(TooMany::Connects(_)) => self.stats.connects_refused += 1,
@@ -154,13 +158,14 @@ impl Hub {
         }
         if arrival.is_proxy {
             let client = arrival.forwarded.filter(|_| self.limits.of_address.are_on())?;
-            return match self.enter(client.ip()) {
+            // A post opens no connection, so it counts for the rate alone.
+            return match self.enter_within(client.ip(), self.limits.of_address.rate_alone()) {
                 Ok(ticket) => {
                     self.limits.addresses.release(ticket);
                     None
                 }
                 Err(TooMany::Connects(wait)) => Some(wait.seconds()),
-                Err(TooMany::Connections) => None, // a post opens no connection
+                Err(TooMany::Connections) => None,
             };
         }
         if !self.meter.is_on {

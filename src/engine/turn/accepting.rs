@@ -48,8 +48,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Opens an accepted connection, on a reserved place if it is over the limit. One whose address is at its limit takes
     /// no place.
-    fn admit(&mut self, Accepted { stream, peer, role, is_tls, is_loopback }: Accepted<S::Stream>) {
-        let is_proxy = role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
+    fn admit(&mut self, Accepted { stream, peer, role, is_tls, is_loopback, is_told }: Accepted<S::Stream>) {
+        let is_proxy = !is_told && role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
         let arrival = Arrival { peer, role, is_loopback, is_proxy, ..Arrival::default() };
         let Ok(ticket) = self.hub.admit_address(&arrival) else {
             // A client that waits for a handshake cannot read the answer.
@@ -64,7 +64,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.hub.hold(key.slot, ticket);
         self.ready.open(key.slot);
         self.places.seat(key.slot, role, is_reserved);
-        if is_reserved {
+        if is_reserved && !is_tls {
             self.ready.add(key); // read it in this turn: in the next one it may have to give way
         }
         if let Err(error) = self.sockets.add(key, stream, is_tls) {

@@ -35,6 +35,12 @@ impl Handshakes {
     pub(super) fn add(&mut self, key: ConnectionKey) {
         self.queue.push_back(key);
     }
+
+    /// When the oldest one gives way to those that are held.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let oldest = self.begun.front().filter(|_| !self.held.is_empty());
+        oldest.map(|&(_, since)| since + GIVES_WAY_AFTER)
+    }
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {

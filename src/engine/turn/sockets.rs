@@ -146,4 +146,6 @@ pub(crate) struct Accepted<T> {
     pub(crate) is_tls: bool,
     /// The listener's address is this machine's alone.
     pub(crate) is_loopback: bool,
+    /// A trusted proxy has told the peer's address by the PROXY protocol, so the peer is a client.
+    pub(crate) is_told: bool,
 }

@@ -114,10 +114,17 @@ impl Stop {
     pub(super) fn wake(&self, now: Duration) -> Duration {
         match self.stage {
             Stage::Delay(until) | Stage::Requests(until) => until,
+            Stage::Letters(_) | Stage::CatchUp => self.catch_up_end(),
             Stage::Closes(closes) => closes.next().max(now + CLOSE_EVERY_MIN),
             _ => self.deadline,
         }
         .min(self.deadline)
+    }
+
+    /// The end of the wait for publishes of before the first close. Publishers that go on to send huge messages do not delay
+    /// the closes for longer than a quarter of the time.
+    fn catch_up_end(&self) -> Duration {
+        self.deadline.saturating_sub(self.ending.drain / 4 * 3)
     }
 
     /// The reason that clients get beside 1001.
@@ -161,16 +168,17 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// The next stage, if the current one is over.
     fn next_stage(&mut self, stop: &mut Stop, now: Duration) -> Option<Stage> {
+        let is_late = now >= stop.catch_up_end();
         match &mut stop.stage {
             Stage::Delay(until) => {
                 self.hub.tell_leaving();
                 (now >= *until).then(|| Stage::Letters(self.inbox.len()))
             }
-            Stage::Letters(left) => self.has_taken(left).then(|| {
+            Stage::Letters(left) => (self.has_taken(left) || is_late).then(|| {
                 self.hub.router.relays.tell_caught_up();
                 Stage::CatchUp
             }),
-            Stage::CatchUp => self.hub.router.relays.have_all_caught_up().then(|| {
+            Stage::CatchUp => (self.hub.router.relays.have_all_caught_up() || is_late).then(|| {
                 let closes = Closes::new(now, stop.deadline, self.hub.sessions.count_open());
                 self.begin_closing(stop, &closes);
                 Stage::Closes(closes)

@@ -48,6 +48,16 @@ fn the_client_is_the_last_address_that_is_no_trusted_proxy() {
 }
 
 #[test]
+fn a_quote_that_a_client_leaves_open_swallows_no_address_of_the_proxy() {
+    for claim in ["for=9.9.9.9;x=\"", "for=\"[v6", "for=9.9.9.9;x=\"\\\""] {
+        let joined = format!("{claim}, for=203.0.113.7");
+        assert_eq!(of_forwarded([joined.as_bytes()].into_iter(), |_| false), None, "{joined}");
+        let apart = [claim.as_bytes(), b"for=203.0.113.7"].into_iter();
+        assert_eq!(of_forwarded(apart, |_| false), Some("203.0.113.7:0".parse().unwrap()), "{claim}");
+    }
+}
+
+#[test]
 fn forwarded_names_it_in_its_for_and_commas_in_quotes_divide_nothing() {
     for (lines, client) in [
         (&["for=192.0.2.1"][..], Some("192.0.2.1:0")),

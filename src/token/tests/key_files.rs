@@ -39,6 +39,19 @@ fn a_secret_is_one_line_or_bytes() {
 fn a_key_in_another_form_is_not_taken_for_a_secret() {
     let der = |pem: &str| pem.lines().filter(|line| !line.starts_with('-')).collect::<String>();
     let bytes = |pem: &str| base64::engine::general_purpose::STANDARD.decode(der(pem)).unwrap();
+    for text in [P256, "{\"keys\": []}"] {
+        let utf16 = |order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+        for (mark, content) in [([0xff, 0xfe], utf16(u16::to_le_bytes)), ([0xfe, 0xff], utf16(u16::to_be_bytes))] {
+            assert!(refusal([&mark[..], &content].concat()).contains("byte order mark"), "{text}");
+            assert!(refusal(&content).contains("UTF-16"), "{text}");
+        }
+        assert!(refusal([&[0xef, 0xbb, 0xbf][..], text.as_bytes()].concat()).contains("byte order mark"), "{text}");
+        assert!(refusal([text.as_bytes(), &[0xff]].concat()).contains(if text == P256 {
+            "PEM"
+        } else {
+            "neither UTF-8"
+        }));
+    }
     for pem in [RSA, P256, ED25519] {
         assert!(refusal(der(pem)).contains("in DER"), "{pem}");
         assert!(refusal(bytes(pem)).contains("in DER"), "{pem}");
