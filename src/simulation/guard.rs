@@ -159,8 +159,7 @@ impl SimulatedClient {
         self.void.push(sound.publication);
         sound.live.into_iter().for_each(|index| self.intervals[index].is_doubtful = true);
         for index in sound.over {
-            let interval = &mut self.intervals[index];
-            (interval.left, interval.is_doubtful) = (None, true);
+            self.intervals[index].goes_on();
         }
         sound.standing.into_iter().for_each(|index| self.standings[index].is_refused = true);
     }
@@ -221,6 +220,18 @@ impl World {
             LISTED.sample(&mut self.rng, count).map(|&name| Box::from(name)).collect()
         };
         Claims { user: user.into(), subscribe: list(), publish: list(), info: None, expires: u64::MAX / 4_000 }
+    }
+
+    /// What clients have published against the rules reaches nobody; where the rules leave it open, nobody must get it.
+    pub(super) fn void_what_the_rules_forbid(&mut self) {
+        let Some(guard) = &self.guard else { return };
+        for publication in &mut self.publications {
+            let Some(client) = self.clients.get(publication.publisher) else { continue };
+            let questions: Vec<_> = publication.channels.iter().map(|name| (Action::Publish, name.clone())).collect();
+            let (may, must) = client.may(guard, publication.sent, publication.settled, &questions);
+            publication.is_unsound |= !may;
+            publication.is_certain &= must;
+        }
     }
 
     /// All nodes get new rules, each at its own time.

@@ -63,6 +63,11 @@ impl Interval {
         self.over.get_or_insert(clock);
     }
 
+    /// The request to end it was refused.
+    pub(crate) fn goes_on(&mut self) {
+        (self.left, self.over, self.is_doubtful) = (None, None, true);
+    }
+
     /// Nothing is on its way, so what was asked for holds.
     pub(crate) fn at_rest(&mut self, clock: u64, bridge: Option<&Bridge>) {
         self.live_at(clock);

@@ -158,6 +158,7 @@ impl World {
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub().assert_empty());
         self.void_what_was_turned_away();
+        self.void_what_the_rules_forbid();
         let (bridge, guard) = (self.bridge.as_ref(), self.guard.as_ref());
         self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge, guard));
         if let Some(bridge) = bridge {
