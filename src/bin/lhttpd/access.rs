@@ -53,13 +53,22 @@ fn proxies(config: &Config) -> Option<String> {
 
 fn rights(config: &Config) -> String {
     let has_tokens = config.token_key.is_some() || config.token_jwks.is_some();
-    let clients = if has_tokens {
-        "for clients whose token names the channels that they subscribe or publish to"
-    } else {
-        "for anyone to subscribe and publish"
+    let clients = match (has_tokens, config.require_token) {
+        (true, true) => "for clients with a token, and to the channels that it names",
+        (true, false) => "for clients whose token names the channels that they subscribe or publish to",
+        (false, _) => "for anyone to subscribe and publish",
     };
-    let posts = if config.publish_key.is_some() { ", POST /publish with the key alone" } else { "" };
-    format!("{clients}{posts}")
+    let rules = match config.channels.len() {
+        0 => String::new(),
+        1 => " except where its rule says otherwise".to_owned(),
+        count => format!(" except where its {count} rules say otherwise"),
+    };
+    let posts = match (config.publish_key.is_some(), has_tokens) {
+        (true, true) => ", POST /publish with the key or a token alone",
+        (true, false) => ", POST /publish with the key alone",
+        (false, _) => "",
+    };
+    format!("{clients}{rules}{posts}")
 }
 
 /// The first names, and how many others there are.
@@ -99,6 +108,21 @@ mod tests {
             "open to this machine alone, from pages of all hosts, through proxies at unix, 10.0.0.1, 10.0.0.2 and 1 \
              more, for anyone to subscribe and publish"
         );
+    }
+
+    #[test]
+    fn the_sentence_says_that_there_are_rules_and_that_a_token_is_required() {
+        let mut config = Config { token_key: Some("/key".into()), require_token: true, ..Config::default() };
+        config.publish_key = Some("k".into());
+        config.channels = vec!["news".parse().expect("a rule")];
+        assert_eq!(
+            rights(&config),
+            "for clients with a token, and to the channels that it names except where its rule says otherwise, \
+             POST /publish with the key or a token alone"
+        );
+        config.channels.push("room.*".parse().expect("a rule"));
+        let config = Config { token_key: None, require_token: false, publish_key: None, ..config };
+        assert_eq!(rights(&config), "for anyone to subscribe and publish except where its 2 rules say otherwise");
     }
 
     #[test]

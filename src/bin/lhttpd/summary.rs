@@ -64,6 +64,7 @@ const DEFENCES: &[Defence] = &defences! {
     put_behind: "times that a connection had used its share of a turn",
     panics: "connections closed because an extension panicked",
     tls_failed: "TLS handshakes failed",
+    tls_faults: "TLS connections closed for a wrong record",
     tls_gave_way: "slow TLS handshakes ended, too many had begun",
     tls_reloads_failed: "times that new files of TLS could not be used",
     nats_publish_dropped: "messages for NATS dropped",
@@ -140,6 +141,7 @@ mod tests {
         "turns",
         "tls_days_left",
         "tls_handshakes",
+        "tls_key_updates",
         "nats_published",
         "nats_received",
         "nats_unwanted", // wider subscriptions bring them

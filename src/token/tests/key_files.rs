@@ -46,12 +46,8 @@ fn a_key_in_another_form_is_not_taken_for_a_secret() {
             assert!(refusal(&content).contains("UTF-16"), "{text}");
         }
         assert!(refusal([&[0xef, 0xbb, 0xbf][..], text.as_bytes()].concat()).contains("byte order mark"), "{text}");
-        assert!(refusal([text.as_bytes(), &[0xff]].concat()).contains(if text == P256 {
-            "PEM"
-        } else {
-            "neither UTF-8"
-        }));
     }
+    assert!(refusal(b"{\"keys\": []}\xff").contains("neither UTF-8"));
     for pem in [RSA, P256, ED25519] {
         assert!(refusal(der(pem)).contains("in DER"), "{pem}");
         assert!(refusal(bytes(pem)).contains("in DER"), "{pem}");
