@@ -28,7 +28,9 @@ pub(super) fn refusal(hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arriv
     }
     let host = head.header_values("host").next(); // the parser refuses a second one
     let own = host.and_then(Authority::parse).map(|authority| authority.host);
-    if !accepts_host(hub, arrival, host.is_some(), own) {
+    let has_origin = head.header_values("origin").next().is_some();
+    let is_program = host.is_none() || (!has_origin && own.is_some_and(Host::is_single_label));
+    if !accepts_host(hub, arrival, is_program, own) {
         hub.stats.hosts_refused += 1;
         log_refusal("Host", host.unwrap_or_default(), arrival);
         return Some(Answer::text(403, OTHER_HOST).close());
@@ -48,10 +50,11 @@ pub(super) fn refusal(hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arriv
     Some(Answer::text(403, OTHER_ORIGIN).close())
 }
 
-/// Whether a request may name this host. An HTTP/1.0 request without a `Host` comes from no browser.
-fn accepts_host(hub: &Hub, arrival: &Arrival, is_given: bool, host: Option<Host<'_>>) -> bool {
+/// Whether a request may name this host. Without a list of hosts, a program may name any: an HTTP/1.0 request without a
+/// `Host` comes from no browser, nor does one without an `Origin` for a name that no stranger can own.
+fn accepts_host(hub: &Hub, arrival: &Arrival, is_program: bool, host: Option<Host<'_>>) -> bool {
     let access = &hub.limits.access;
-    if !is_given || (!arrival.is_loopback && !access.has_hosts()) {
+    if !access.has_hosts() && (is_program || !arrival.is_loopback) {
         return true;
     }
     (arrival.is_loopback && host.is_some_and(|host| host.is_loopback())) || access.allows_host(host)

@@ -48,6 +48,13 @@ impl Host<'_> {
     }
 }
 
+impl Host<'_> {
+    /// Whether the host is a name of one label, and no number: the public DNS has no address for it.
+    pub(crate) fn is_single_label(self) -> bool {
+        matches!(self, Self::Name(name) if !name.contains('.') && name.contains(|mark: char| mark.is_ascii_alphabetic()))
+    }
+}
+
 impl PartialEq for Host<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

@@ -106,6 +106,7 @@ fn a_loopback_listener_answers_to_no_name_that_a_stranger_can_give_it() {
         ("a.localhost", true, true, false),
         ("chat.example:443", false, true, true),
         ("10.0.0.1", false, true, true),
+        ("x", true, false, false), // a program that takes any name
         ("localhost.evil.com", false, false, false),
         ("127.0.0.1.evil.com", false, false, false),
         ("evil.com", false, false, false),
@@ -123,6 +124,8 @@ fn a_loopback_listener_answers_to_no_name_that_a_stranger_can_give_it() {
     // A page that has pointed its own name to this machine is at home there, but the name is not this machine's.
     let rebound = Asked { host: "evil.com:8081", origin: Some("http://evil.com:8081"), is_loopback: true };
     assert!(!accepts(&mut plain, rebound));
+    let named = Asked { host: "x", origin: Some("http://x"), is_loopback: true };
+    assert!(!accepts(&mut plain, named), "a browser that has another name for this machine");
 }
 
 #[test]
