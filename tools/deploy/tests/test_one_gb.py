@@ -71,7 +71,8 @@ class TheRun(unittest.TestCase):
         one_gb = program()
         one_gb.BENCHMARK_S = 0.1
         with benchmark_that("exec sleep 600") as bench:
-            run = one_gb.Run(Mock(take_peaks=lambda: (0, 0)), Mock(), Mock(), 1, bench, sorted(os.sched_getaffinity(0)))
+            memory, daemon = Mock(take_peaks=lambda: (0, 0)), Mock(url="ws://127.0.0.1:1/")
+            run = one_gb.Run(memory, daemon, Mock(), 1, bench, sorted(os.sched_getaffinity(0)))
             run.burst()
         self.assertEqual(run.faults, ["bursts of 10,000 messages: not done within 0.1 s"])
         self.assertEqual(run.rows[0][:2], ("bursts of 10,000 messages", "failed"))
