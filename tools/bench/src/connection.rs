@@ -16,6 +16,8 @@ use crate::{
 
 /// The number of connections that share a source address: by default Linux has 28,232 ports for each address.
 pub(crate) const PORTS_PER_ADDRESS: usize = 28_000;
+/// The first of these ports.
+const FIRST_PORT: u16 = 32_768;
 /// `connect` on a non-blocking socket is in progress (Linux's number; the standard library has no stable name for it).
 pub(crate) const EINPROGRESS: i32 = 115;
 /// The most bytes that are kept of a server's messages to a pure publisher. They are shown if deliveries are missing.
@@ -82,7 +84,10 @@ impl Connection {
             && host.is_loopback()
         {
             let source = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + share as u32);
-            socket.bind(&SocketAddr::from((source, 0)).into())?;
+            // To find a free port among thousands takes the kernel a millisecond. So each number has its own.
+            let port = FIRST_PORT + (number % PORTS_PER_ADDRESS) as u16;
+            let bind = |port| socket.bind(&SocketAddr::from((source, port)).into());
+            bind(port).or_else(|_| bind(0))?;
         }
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),

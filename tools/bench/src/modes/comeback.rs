@@ -155,6 +155,9 @@ fn report(outcome: &mut Outcome, args: ComebackArgs, names: &Names, rush: &Rushe
     if is_tls {
         outcome.text += &format!("; {} tickets used", outcome.show(names.tickets));
     }
+    if rush.refusals > 0 {
+        outcome.text += &format!("; {} tries were refused", rush.refusals);
+    }
 }
 
 /// The clients and the chat.
@@ -178,6 +181,8 @@ struct Rushed {
     latencies: Histogram<u64>,
     /// Clients that used a ticket.
     tickets: usize,
+    /// Tries that the server refused, after which the client tried again.
+    refusals: usize,
 }
 
 impl Crowd<'_> {
@@ -188,6 +193,8 @@ impl Crowd<'_> {
         drop(self.load.take());
         let mut load = self.bench.load(self.target)?;
         // The ports of the addresses before are not free at once.
+        // The server may still have connections of the last time, and then be full.
+        load.refused = Some(Vec::new());
         load.source = self.rushes * self.args.clients.next_multiple_of(PORTS_PER_ADDRESS);
         self.rushes += 1;
         if let Some(tls) = &self.target.tls {
@@ -221,9 +228,10 @@ impl Crowd<'_> {
         let time = start.elapsed();
         pace.finish(chat, &mut on_latency)?;
         let after = self.target.usage();
+        let refusals = load.refusals;
         let tickets = load.connections.iter().filter(|connection| connection.wire.is_resumed()).count();
         load.limit_turns(None);
         self.load = Some(load);
-        Ok(Rushed { time, before, after, latencies, tickets })
+        Ok(Rushed { time, before, after, latencies, tickets, refusals })
     }
 }
