@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    config::AllowedOrigin,
+    config::{Access, AllowedOrigin},
     engine::{application::Answer, arrival::Arrival, hub::Hub, log_limit::LogLimit},
     protocol::{
         authority::{Authority, Host, Origin},
@@ -26,17 +26,22 @@ pub(super) fn refusal(hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arriv
     if !is_guarded(head) {
         return None;
     }
+    let mut origins = head.header_values("origin");
+    let origin = origins.next();
+    let checks_host = arrival.is_loopback || hub.limits.access.has_hosts();
+    if origin.is_none() && !checks_host {
+        return None;
+    }
     let host = head.header_values("host").next(); // the parser refuses a second one
     let own = host.and_then(Authority::parse).map(|authority| authority.host);
-    let has_origin = head.header_values("origin").next().is_some();
-    let is_program = host.is_none() || (!has_origin && own.is_some_and(Host::is_single_label));
-    if !accepts_host(hub, arrival, is_program, own) {
+    if let Some(value) = host.filter(|_| checks_host) // an HTTP/1.0 request without one comes from no browser
+        && !accepts_host(&hub.limits.access, arrival, own, origin.is_some())
+    {
         hub.stats.hosts_refused += 1;
-        log_refusal("Host", host.unwrap_or_default(), arrival);
+        log_refusal("Host", value, arrival);
         return Some(Answer::text(403, OTHER_HOST).close());
     }
-    let mut origins = head.header_values("origin");
-    let value = origins.next()?;
+    let value = origin?;
     let is_alone = origins.next().is_none();
     let origin = Origin::parse(value).filter(|_| is_alone);
     if origin.is_some_and(|origin| own.is_some_and(|own| origin.is_of(own))) {
@@ -50,14 +55,12 @@ pub(super) fn refusal(hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arriv
     Some(Answer::text(403, OTHER_ORIGIN).close())
 }
 
-/// Whether a request may name this host. Without a list of hosts, a program may name any: an HTTP/1.0 request without a
-/// `Host` comes from no browser, nor does one without an `Origin` for a name that no stranger can own.
-fn accepts_host(hub: &Hub, arrival: &Arrival, is_program: bool, host: Option<Host<'_>>) -> bool {
-    let access = &hub.limits.access;
-    if !access.has_hosts() && (is_program || !arrival.is_loopback) {
-        return true;
-    }
-    (arrival.is_loopback && host.is_some_and(|host| host.is_loopback())) || access.allows_host(host)
+/// Whether a request may name this host. Without a list of hosts, a program may also name one that no stranger can own; a
+/// browser sends an `Origin`.
+fn accepts_host(access: &Access, arrival: &Arrival, host: Option<Host<'_>>, has_origin: bool) -> bool {
+    let is_own = arrival.is_loopback && host.is_some_and(Host::is_loopback);
+    let is_of_program = !has_origin && !access.has_hosts() && host.is_some_and(Host::is_single_label);
+    is_own || is_of_program || access.allows_host(host)
 }
 
 /// The page that may read the answer, as `Access-Control-Allow-Origin` names it. It is also asked for requests that are
