@@ -1,11 +1,12 @@
 //! Who a client is: the token of a handshake, of a request, or of a message (PROTOCOL.md §8).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     application::control::too_many_users,
     engine::{
         application::Answer,
+        arrival::Arrival,
         grants::Identity,
         hub::Hub,
         log_limit::LogLimit,
@@ -74,11 +75,12 @@ impl Doorkeeper {
         hub: &mut Hub,
         slot: Slot,
         head: &RequestHead<'_, '_>,
+        arrival: &Arrival,
     ) -> Result<(), Answer<'static>> {
         let token = if self.verifier.is_some() { offered(hub, head) } else { None };
         let identity = match token {
-            Some(token) => Identity::User(self.verify(hub, slot, token)?),
-            None if hub.limits.requires_token => return Err(missing(hub, slot, NEEDS_TOKEN)),
+            Some(token) => Identity::User(self.verify(hub, arrival, token)?),
+            None if hub.limits.requires_token => return Err(missing(hub, arrival, NEEDS_TOKEN)),
             None => Identity::Anonymous,
         };
         identify(hub, slot, identity)
@@ -94,17 +96,18 @@ impl Doorkeeper {
         hub: &mut Hub,
         slot: Slot,
         head: &RequestHead<'_, '_>,
+        arrival: &Arrival,
         has_filters: bool,
     ) -> Result<(), Answer<'static>> {
         let bearer = bearer_token(head);
         let identity = match (&hub.limits.publish_key, bearer) {
             (Some(key), Some(bearer)) if key.matches(bearer) => Identity::Key,
             (None, _) if has_filters => return Err(Answer::text(403, FILTERED)),
-            (Some(_), None) => return Err(missing(hub, slot, NEEDS_KEY)),
+            (Some(_), None) => return Err(missing(hub, arrival, NEEDS_KEY)),
             (Some(_), Some(_)) if self.verifier.is_none() || has_filters => return Err(Answer::text(403, WRONG_KEY)),
-            (Some(_), Some(token)) => Identity::User(self.verify(hub, slot, token)?),
-            (None, Some(token)) if self.verifier.is_some() => Identity::User(self.verify(hub, slot, token)?),
-            (None, _) if hub.limits.requires_token => return Err(missing(hub, slot, NEEDS_TOKEN)),
+            (Some(_), Some(token)) => Identity::User(self.verify(hub, arrival, token)?),
+            (None, Some(token)) if self.verifier.is_some() => Identity::User(self.verify(hub, arrival, token)?),
+            (None, _) if hub.limits.requires_token => return Err(missing(hub, arrival, NEEDS_TOKEN)),
             (None, _) => Identity::Anonymous,
         };
         identify(hub, slot, identity)
@@ -126,13 +129,13 @@ impl Doorkeeper {
         Ok(Some(claims))
     }
 
-    fn verify(&mut self, hub: &mut Hub, slot: Slot, token: &[u8]) -> Result<Arc<Claims>, Answer<'static>> {
+    fn verify(&mut self, hub: &mut Hub, arrival: &Arrival, token: &[u8]) -> Result<Arc<Claims>, Answer<'static>> {
         let verified = match &mut self.verifier {
             Some(verifier) => check(&mut **verifier, hub, token),
             None => Err(Invalid::Key),
         };
         verified.map_err(|invalid| {
-            log_refused(hub.peer(slot), invalid.word());
+            log_refused(arrival, invalid.word());
             hub.stats.unauthorized += 1;
             let challenge = &[("WWW-Authenticate", "Bearer error=\"invalid_token\"")];
             Answer::text(401, invalid.sentence()).headers(challenge).close()
@@ -163,10 +166,10 @@ fn identify(hub: &mut Hub, slot: Slot, identity: Identity) -> Result<(), Answer<
     Err(Answer::text(503, FULL).close())
 }
 
-fn missing(hub: &mut Hub, slot: Slot, sentence: &'static str) -> Answer<'static> {
+fn missing(hub: &mut Hub, arrival: &Arrival, sentence: &'static str) -> Answer<'static> {
     hub.stats.tokens_missing += 1;
     hub.stats.unauthorized += 1;
-    log_refused(hub.peer(slot), "missing");
+    log_refused(arrival, "missing");
     Answer::text(401, sentence).headers(&[("WWW-Authenticate", "Bearer")]).close()
 }
 
@@ -178,10 +181,12 @@ fn check(verifier: &mut dyn Verify, hub: &mut Hub, token: &[u8]) -> Result<Arc<C
     verified
 }
 
-fn log_refused(peer: Option<SocketAddr>, word: &str) {
+fn log_refused(arrival: &Arrival, word: &str) {
     static LIMIT: LogLimit = LogLimit::new();
-    let from = peer.map_or_else(|| "a unix socket".to_owned(), |peer| peer.to_string());
-    LIMIT.say(|more| log::debug!("refused {from} with 401: token {word}{more}"));
+    if log::log_enabled!(log::Level::Debug) {
+        let client = arrival.shown();
+        LIMIT.say(|more| log::debug!("refused {client} with 401: token {word}{more}"));
+    }
 }
 
 #[cfg(test)]

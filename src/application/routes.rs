@@ -49,7 +49,7 @@ pub(crate) fn on_request<'a>(
     match arrival.role {
         Role::Public => match origin::refusal(hub, head, arrival) {
             Some(refusal) => Route::Answer(refusal),
-            None => public(extensions, doorkeeper, hub, slot, head),
+            None => public(extensions, doorkeeper, hub, slot, (head, arrival)),
         },
         Role::Pages => Route::Answer(pages::answer(&extensions.pages, head)),
     }
@@ -67,13 +67,13 @@ fn public(
     doorkeeper: &mut Doorkeeper,
     hub: &mut Hub,
     slot: Slot,
-    head: &RequestHead<'_, '_>,
+    (head, arrival): (&RequestHead<'_, '_>, &Arrival),
 ) -> Route<'static> {
     if handshake::is_upgrade(head) {
-        return doorkeeper.admit(hub, slot, head).map_or_else(Route::Answer, |()| Route::Upgrade);
+        return doorkeeper.admit(hub, slot, head, arrival).map_or_else(Route::Answer, |()| Route::Upgrade);
     }
     Route::Answer(match (head.path, head.method) {
-        ("/publish", "POST") => return publish(extensions, doorkeeper, hub, slot, head),
+        ("/publish", "POST") => return publish(extensions, doorkeeper, hub, slot, (head, arrival)),
         ("/publish", "OPTIONS") if head.header_values("origin").next().is_some() => {
             Answer { content_type: "", ..Answer::text(204, "").headers(PREFLIGHT) }
         }
@@ -93,9 +93,10 @@ fn publish(
     doorkeeper: &mut Doorkeeper,
     hub: &mut Hub,
     slot: Slot,
-    head: &RequestHead<'_, '_>,
+    (head, arrival): (&RequestHead<'_, '_>, &Arrival),
 ) -> Route<'static> {
-    if let Err(refused) = doorkeeper.admit_publisher(hub, slot, head, extensions.refuses_unkeyed_publish()) {
+    let has_filters = extensions.refuses_unkeyed_publish();
+    if let Err(refused) = doorkeeper.admit_publisher(hub, slot, head, arrival, has_filters) {
         return Route::Answer(refused.close());
     }
     if hub.is_silent() {
@@ -108,7 +109,7 @@ fn publish(
         endpoint: PUBLISH,
         bytes_max: hub.limits.message_bytes_max,
         too_big: TOO_BIG,
-        is_limited: hub.limits.publish_key.is_none(), // a program that has the key may send as often as it likes
+        is_limited: !hub.has_key(slot), // a program that has the key may send as often as it likes
     })
 }
 

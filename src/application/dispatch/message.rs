@@ -172,6 +172,7 @@ fn parse_changed(hub: &Hub, head: &mut Head, payload: &[u8]) -> Result<(), Refus
 ///
 /// # Errors
 /// `head-too-big`, `message-too-big`.
+#[inline]
 fn stamp(
     hub: &Hub,
     slot: Slot,
@@ -181,18 +182,28 @@ fn stamp(
     needs: Needs,
     renewed: Renewed<'_>,
 ) -> Result<Option<Vec<u8>>, Refusal> {
-    if !needs.stamp {
-        return Ok(None);
-    }
+    if needs.stamp { stamped(hub, slot, head, is_text, payload, renewed).map(Some) } else { Ok(None) }
+}
+
+#[inline(never)]
+fn stamped(
+    hub: &Hub,
+    slot: Slot,
+    head: &mut Head,
+    is_text: bool,
+    payload: &[u8],
+    renewed: Renewed<'_>,
+) -> Result<Vec<u8>, Refusal> {
     let claims = renewed.or_else(|| hub.claims(slot));
     let stamped = Parsed { head, payload, is_text }.stamped(claims.map(|claims| &*claims.user));
     control::check_size(hub, &stamped)?;
     check_publish_size(stamped.len(), hub.limits.publish_bytes())?;
     head.parse(&stamped, is_text, hub.limits.head)?;
-    Ok(Some(stamped))
+    Ok(stamped)
 }
 
 /// Gives the connection the identity of the message's own token, and the seconds for which that is valid.
+#[inline]
 fn identify(hub: &mut Hub, slot: Slot, renewed: Renewed<'_>) -> Result<Option<u64>, Refusal> {
     let Some(claims) = renewed else { return Ok(None) };
     if !hub.identify(slot, Identity::User(Arc::clone(claims))) {

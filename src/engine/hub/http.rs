@@ -1,6 +1,6 @@
 //! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -315,14 +315,6 @@ impl Hub {
     /// Appends bytes that are not a frame to the turn, for one connection.
     pub(super) fn push_http(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
         self.router.push(slot, write);
-    }
-
-    /// The address of a connection in [`Phase::Http`]; `None` on a unix socket.
-    pub(crate) fn peer(&self, slot: Slot) -> Option<SocketAddr> {
-        match self.sessions[slot].incoming.as_deref() {
-            Some(Incoming::Http(request)) => request.arrival.peer,
-            _ => None,
-        }
     }
 
     /// The request of a connection in [`Phase::Http`].

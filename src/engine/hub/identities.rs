@@ -57,6 +57,11 @@ impl Hub {
         self.sessions.get(slot).and_then(|session| self.grants.claims(session.grant()))
     }
 
+    /// Whether a connection has shown the publish key.
+    pub(crate) fn has_key(&self, slot: Slot) -> bool {
+        self.sessions[slot].grant() == Grant::KEY
+    }
+
     /// Whether a connection's token has run out, so that everything it asks for is refused.
     pub(crate) fn has_run_out(&self, slot: Slot) -> bool {
         self.grants.has_run_out(self.sessions[slot].grant())

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "token")]
+use crate::helpers::token::{KeyFile, token};
 use crate::helpers::{
     client::Client,
     daemon::Daemon,
@@ -158,6 +160,17 @@ fn posts_have_the_rate_of_their_connection_unless_they_have_the_key(cores: usize
     let keyed = Daemon::start(cores, &["--message-rate", "2", "--publish-key", "s3cret"]);
     let mut http = Http::connect(keyed.port());
     assert!((0..100).all(|_| post(&mut http, "Authorization: Bearer s3cret\r\n").status == 200));
+    #[cfg(feature = "token")]
+    {
+        let (key, token) = (KeyFile::new(), token("mike", &[], &["room"]));
+        let args = ["--message-rate", "2", "--publish-key", "s3cret", "--token-key", key.text()];
+        let both = Daemon::start(cores, &args);
+        let statuses = |bearer: &str| {
+            let mut http = Http::connect(both.port());
+            [(); 3].map(|()| post(&mut http, &format!("Authorization: Bearer {bearer}\r\n")).status)
+        };
+        assert_eq!((statuses(&token), statuses("s3cret")), ([200, 200, 429], [200, 200, 200]));
+    }
 }
 
 fn a_reload_changes_the_rates_of_open_connections(cores: usize) {
