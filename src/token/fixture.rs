@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 
 use super::{
@@ -40,9 +40,9 @@ impl Fixture {
 
 /// A token with this head and these claims that [`SECRET`] has signed.
 pub(crate) fn sign(head: &[u8], claims: &[u8]) -> Vec<u8> {
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(claims));
+    let signed = format!("{}.{}", BASE64URL_NOPAD.encode(head), BASE64URL_NOPAD.encode(claims));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag)).into_bytes()
+    format!("{signed}.{}", BASE64URL_NOPAD.encode(tag.as_ref())).into_bytes()
 }
 
 /// Reads a file with keys.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use super::{Invalid, TOKEN_BYTES_MAX};
@@ -45,10 +45,10 @@ impl<'t> Parts<'t> {
 /// # Errors
 /// [`Invalid::Malformed`].
 pub(super) fn decode<'b>(part: &[u8], buffer: &'b mut [u8; PART_BYTES_MAX]) -> Result<&'b [u8], Invalid> {
-    match URL_SAFE_NO_PAD.decode_slice(part, &mut buffer[..]) {
-        Ok(length) => Ok(&buffer[..length]),
-        Err(_) => Err(Invalid::Malformed),
-    }
+    let length = BASE64URL_NOPAD.decode_len(part.len()).map_err(|_| Invalid::Malformed)?;
+    let place = buffer.get_mut(..length).ok_or(Invalid::Malformed)?;
+    let length = BASE64URL_NOPAD.decode_mut(part, place).map_err(|_| Invalid::Malformed)?;
+    Ok(&place[..length])
 }
 
 /// Decodes a part that must be UTF-8.

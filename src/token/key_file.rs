@@ -1,10 +1,6 @@
 //! The file of `token-key`: a secret, public keys in PEM, or keys in JSON.
 
-use base64::{
-    Engine,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
+use data_encoding::{BASE64, BASE64_NOPAD};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use super::{
@@ -12,12 +8,6 @@ use super::{
     key::{Algorithm, Key},
     key_set::KeySet,
 };
-
-/// Base64 with or without padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// How a key in PEM or JSON begins, if a program has written it as UTF-16.
 const UTF16: [&[u8]; 2] = [b"-\0-\0-\0-\0-\0B\0E\0G", b"{\0\"\0"];
@@ -63,7 +53,8 @@ fn secret(content: &[u8]) -> Result<Key, String> {
         let help = "ssh-keygen -e -m PKCS8 -f FILE writes it in PEM";
         return Err(format!("it is a key of SSH: {help}"));
     }
-    if der::is_sequence(secret) || BASE64.decode(secret).is_ok_and(|bytes| der::is_sequence(&bytes)) {
+    let decoded = BASE64.decode(secret).or_else(|_| BASE64_NOPAD.decode(secret));
+    if der::is_sequence(secret) || decoded.is_ok_and(|bytes| der::is_sequence(&bytes)) {
         return Err("it is a key or certificate in DER: write a public key in PEM".to_owned());
     }
     if secret.len() > SECRET_BYTES_MAX {

@@ -1,6 +1,6 @@
 //! Keys in JSON: a JWK, or a set of them (RFC 7517; RFC 7518 §6; RFC 8037 §2).
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -122,5 +122,5 @@ impl Jwk {
 /// The bytes of a member.
 fn part(name: &str, text: &Option<String>) -> Result<Vec<u8>, String> {
     let text = text.as_ref().ok_or_else(|| format!("it has no `{name}`"))?;
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("`{name}` is not base64url"))
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| format!("`{name}` is not base64url"))
 }

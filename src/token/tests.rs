@@ -5,7 +5,7 @@ mod key_files;
 mod oracle;
 mod vectors;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 
 use super::*;
@@ -38,7 +38,7 @@ impl Drop for File {
 }
 
 pub(in crate::token) fn encode(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
+    BASE64URL_NOPAD.encode(bytes.as_ref())
 }
 
 /// A token with this head and these claims that `SECRET` has signed.

@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
 
 const SECRET: &[u8] = b"a secret of at least 32 bytes, for tests";
@@ -60,7 +60,7 @@ pub(crate) fn token_until(expires: u64, user: &str, subscribe: &[&str], publish:
 
 /// A token with these claims in JSON.
 pub(crate) fn signed(claims: &str) -> String {
-    let encode = |text: &[u8]| URL_SAFE_NO_PAD.encode(text);
+    let encode = |text: &[u8]| BASE64URL_NOPAD.encode(text);
     let signed = format!("{}.{}", encode(br#"{"alg":"HS256","typ":"JWT"}"#), encode(claims.as_bytes()));
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET), signed.as_bytes());
     format!("{signed}.{}", encode(tag.as_ref()))

@@ -38,7 +38,7 @@ fn a_secret_is_one_line_or_bytes() {
 #[test]
 fn a_key_in_another_form_is_not_taken_for_a_secret() {
     let der = |pem: &str| pem.lines().filter(|line| !line.starts_with('-')).collect::<String>();
-    let bytes = |pem: &str| base64::engine::general_purpose::STANDARD.decode(der(pem)).unwrap();
+    let bytes = |pem: &str| data_encoding::BASE64.decode(der(pem).as_bytes()).unwrap();
     for text in [P256, "{\"keys\": []}"] {
         let utf16 = |order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
         for (mark, content) in [([0xff, 0xfe], utf16(u16::to_le_bytes)), ([0xfe, 0xff], utf16(u16::to_be_bytes))] {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use ring::hmac::{self, HMAC_SHA256};
 use serde_json::json;
 
@@ -42,11 +42,11 @@ impl Tokens {
     }
 
     fn token(&self, user: &str) -> String {
-        let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let part = |value: serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let claims = json!({"sub": user, "exp": self.expires, "lhttp.subscribe": [">"], "lhttp.publish": [">"]});
         let signed = format!("{}.{}", part(json!({"alg": "HS256", "typ": "JWT"})), part(claims));
         let signature = hmac::sign(&self.key, signed.as_bytes());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
         assert_ne!(tokens.header(7), tokens.header(8));
         let token = tokens.token("mike");
         let parts: Vec<&str> = token.split('.').collect();
-        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).expect("base64url without padding");
+        let decoded = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64url without padding");
         let claims: serde_json::Value = serde_json::from_slice(&decoded(parts[1])).expect("JSON");
         assert_eq!((claims["sub"].as_str(), claims["exp"].as_u64()), (Some("mike"), Some(1_700_000_000)));
         let signed = format!("{}.{}", parts[0], parts[1]);
