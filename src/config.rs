@@ -17,6 +17,8 @@
 mod access;
 mod ceilings;
 mod channels;
+#[cfg(any(feature = "nats", feature = "tls", feature = "token"))]
+mod files;
 mod machine;
 pub(crate) mod memory;
 mod nats;
@@ -34,6 +36,8 @@ mod validate;
 
 pub(crate) use self::access::Access;
 pub(crate) use self::channels::RULE_USER;
+#[cfg(any(feature = "nats", feature = "tls", feature = "token"))]
+pub(crate) use self::files::read_file;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::Login;
 pub(crate) use self::plan::{GREETINGS_MAX, PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE};

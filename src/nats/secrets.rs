@@ -1,7 +1,7 @@
 //! The files with this node's login and certificates, and with the certificates that it trusts.
 
 use std::{
-    fmt, fs,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use crate::config::{Config, Login, Secret};
+use crate::config::{Config, Login, Secret, read_file};
 
 /// The login of this node.
 #[derive(Clone, PartialEq, Eq)]
@@ -228,7 +228,8 @@ fn certificates(option: &str, path: &Path, text: &str) -> Result<Vec<Certificate
 }
 
 fn read(option: &str, path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{option}: cannot read {}: {error}", path.display()))
+    let text = read_file(path).and_then(|content| String::from_utf8(content).map_err(io::Error::other));
+    text.map_err(|error| format!("{option}: cannot read {}: {error}", path.display()))
 }
 
 fn first_line(option: &str, path: &Path) -> Result<String, String> {

@@ -1,15 +1,8 @@
 //! The files that the options name, and their contents.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use crate::config::Config;
-
-/// A file with certificates or a key is a few KiB. What is larger is another file, such as a device.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+use crate::config::{Config, read_file};
 
 /// The files of a server that speaks TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,13 +64,7 @@ pub(super) struct Content {
 
 impl Content {
     fn read(option: &str, path: &Path) -> Result<Self, String> {
-        let cannot = |error: io::Error| format!("{option}: cannot read {}: {error}", path.display());
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(cannot)?;
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(format!("{option}: {} has more than {FILE_BYTES_MAX} bytes", path.display()));
-        }
+        let bytes = read_file(path).map_err(|error| format!("{option}: cannot read {}: {error}", path.display()))?;
         Ok(Self { path: path.to_owned(), bytes })
     }
 }

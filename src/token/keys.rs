@@ -1,8 +1,7 @@
 //! The server's keys: read at the start, read again by a reload, fetched from the issuer.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,10 +14,11 @@ use super::{
     key_file,
     shared::{Shared, Source},
 };
-use crate::{config::Config, error::StartError};
+use crate::{
+    config::{Config, read_file},
+    error::StartError,
+};
 
-/// The largest file with keys, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The bit of a file's mode that lets everybody read it.
 const READABLE_BY_OTHERS: u32 = 0o004;
 
@@ -69,14 +69,14 @@ impl Keys {
         let Some(path) = &self.file else { return Ok(Vec::new()) };
         let shown = path.display();
         let bad = |flaw: String| format!("token-key: {shown}: {flaw}");
-        let (content, mode) = read_file(path).map_err(bad)?;
+        let content = read_file(path).map_err(|error| bad(format!("it cannot be read: {error}")))?;
         let read = || {
             let set = key_file::read(&content)?;
             for flaw in &set.skipped {
                 log::warn!("token-key: {shown}: {flaw}");
             }
             let has_secret = set.keys.iter().any(|key| key.algorithm.is_secret());
-            if has_secret && mode & READABLE_BY_OTHERS != 0 {
+            if has_secret && is_readable_by_others(path) {
                 log::warn!("token-key: everybody on this machine can read the secret in {shown}: chmod o= {shown}");
             }
             Ok(set)
@@ -97,21 +97,8 @@ impl Drop for Keys {
     }
 }
 
-/// A file's content and mode.
-///
-/// # Errors
-/// The file cannot be read, or is too large.
-fn read_file(path: &Path) -> Result<(Vec<u8>, u32), String> {
-    let mut content = Vec::new();
-    let read = File::open(path).and_then(|file| {
-        let mode = file.metadata()?.permissions().mode();
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content).map(|_| mode)
-    });
-    let mode = read.map_err(|error| format!("it cannot be read: {error}"))?;
-    if content.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
-    }
-    Ok((content, mode))
+fn is_readable_by_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & READABLE_BY_OTHERS != 0)
 }
 
 #[cfg(test)]
