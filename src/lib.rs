@@ -27,10 +27,11 @@
 //! ```
 //!
 //! and everyone who is subscribed to `room` gets the second message as it was sent. Subscribing and publishing need no
-//! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `upstream`, `multipart`, `ack` and `no-echo` work in a
-//! message with any command. What a program adds is in [`Processor`] (what a command means), [`Filter`] (what every
-//! message goes through) and [`Publisher`] (publishing from outside). [`client`] is the other end. The daemon `lhttpd` is this library with a command
-//! line, and [`Config`] is every option of it. Programs in C and what can call C find all of it in `include/lhttp.h`.
+//! processor: the *control headers* `subscribe`, `publish`, `unsubscribe`, `upstream`, `multipart`, `ack`, `no-echo` and
+//! `token` work in a message with any command. What a program adds is in [`Processor`] (what a command means), [`Filter`]
+//! (what every message goes through) and [`Publisher`] (publishing from outside). [`client`] is the other end. The daemon
+//! `lhttpd` is this library with a command line, and [`Config`] is every option of it. Programs in C and what can call C
+//! find all of it in `include/lhttp.h`.
 //!
 //! # Cargo features
 //!
@@ -74,7 +75,7 @@
 //!
 //! # Layers
 //!
-//! `error ← protocol ← config ← tls, token ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
+//! `error, https, listen ← protocol ← config ← tls, token ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
 //! each uses only modules to its left. The protocol layer takes bytes and gives values. The engine's hub is a whole core
 //! without sockets or a clock, so one test can run several hubs and their links from a seed.
 
@@ -91,6 +92,8 @@ mod ffi;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(all(feature = "tls", any(feature = "token", feature = "upstream")))]
+mod https;
 mod listen;
 #[cfg(feature = "nats")]
 mod nats;

@@ -13,6 +13,9 @@ use std::{
 
 use ureq::{Agent, http::StatusCode};
 
+#[cfg(feature = "tls")]
+use crate::https;
+
 use super::{
     key_set::KeySet,
     shared::{Shared, Source},
@@ -54,7 +57,7 @@ impl Fetch {
             .timeout_global(Some(TIMEOUT))
             .user_agent(concat!("lhttp/", env!("CARGO_PKG_VERSION")));
         #[cfg(feature = "tls")]
-        let config = if url.starts_with("https:") { config.tls_config(tls()?) } else { config };
+        let config = if url.starts_with("https:") { config.tls_config(https::config("token-jwks")?) } else { config };
         Ok(Self { url: url.to_owned(), agent: config.build().new_agent() })
     }
 
@@ -166,20 +169,6 @@ impl Pace {
             failures => Self::FAILED.saturating_mul(1 << (failures - 1).min(6)).min(Self::FAILED_MAX),
         }
     }
-}
-
-/// TLS on rustls with ring, and the system's certificate authorities.
-#[cfg(feature = "tls")]
-fn tls() -> Result<ureq::tls::TlsConfig, String> {
-    use ureq::tls::{Certificate, RootCerts, TlsConfig};
-    let certificates = rustls_native_certs::load_native_certs().certs;
-    if certificates.is_empty() {
-        return Err("token-jwks: https:// needs certificate authorities (package ca-certificates)".to_owned());
-    }
-    let roots: Vec<_> = certificates.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&roots));
-    Ok(tls.unversioned_rustls_crypto_provider(provider).build())
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use ureq::{
     http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header},
 };
 
+#[cfg(feature = "tls")]
+use crate::https;
 use crate::{
     config::{Allow, Config, parse_url},
     error::{Reason, Refusal, StartError},
@@ -78,7 +80,7 @@ impl HttpClient {
             .user_agent(concat!("lhttp/", env!("CARGO_PKG_VERSION")));
         #[cfg(feature = "tls")]
         let agent_config = if allow.is_any_secure() {
-            agent_config.tls_config(tls().map_err(StartError::Config)?)
+            agent_config.tls_config(https::config("upstream-allow").map_err(StartError::Config)?)
         } else {
             agent_config
         };
@@ -218,18 +220,4 @@ fn drain(mut response: Response<Body>) {
 fn content_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     (value.len() <= CONTENT_TYPE_BYTES_MAX).then(|| value.to_owned())
-}
-
-/// TLS on rustls with ring, and the system's certificate authorities.
-#[cfg(feature = "tls")]
-fn tls() -> Result<ureq::tls::TlsConfig, String> {
-    use ureq::tls::{Certificate, RootCerts, TlsConfig};
-    let certificates = rustls_native_certs::load_native_certs().certs;
-    if certificates.is_empty() {
-        return Err("upstream-allow: https:// needs certificate authorities (package ca-certificates)".to_owned());
-    }
-    let roots: Vec<_> = certificates.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&roots));
-    Ok(tls.unversioned_rustls_crypto_provider(provider).build())
 }
