@@ -115,7 +115,7 @@ pub(crate) fn raw_json(payload: &Payload) -> String {
     harmless_json(object)
 }
 
-/// The object as text. All characters that [`harmless`] escapes become `\uXXXX`. They can occur only in strings, where
+/// The object as text. All characters that [`harmless`] escapes become `\u` and four hexadecimal digits. They can occur only in strings, where
 /// the escape has the same meaning.
 fn harmless_json(object: Map<String, Value>) -> String {
     let text = Value::Object(object).to_string();
