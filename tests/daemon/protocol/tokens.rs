@@ -121,7 +121,9 @@ fn a_handshake_gives_its_token_in_any_of_four_ways(cores: usize) {
 fn a_bad_token_gets_401_before_the_upgrade(cores: usize) {
     let door = Door::start(cores, &["--token-cookie", "session"]);
     let good = token("mike", &[], &[]);
-    let forged = format!("{}A{}", &good[..good.len() - 1], "");
+    // The signature's first letter stands for six of its bits, the last one for four.
+    let (claims, signature) = good.rsplit_once('.').unwrap();
+    let forged = format!("{claims}.{}{}", if signature.starts_with('A') { 'B' } else { 'A' }, &signature[1..]);
     let changed = good.replacen('.', ".e", 1);
     for bad in [
         "x",
@@ -142,9 +144,6 @@ fn a_bad_token_gets_401_before_the_upgrade(cores: usize) {
             ("/".to_owned(), format!("Cookie: session={bad}\r\n")),
         ] {
             let (response, mut http) = door.shake_hands(&path, &extra);
-            if bad == forged && response.status == 101 {
-                continue; // the last letter had the bits already
-            }
             assert_eq!(response.status, 401, "{bad} {path} {extra}");
             assert!(response.header("www-authenticate").is_some(), "{response:?}");
             assert!(!response.body.is_empty() && !response.body_text().contains(bad), "{response:?}");
