@@ -78,10 +78,11 @@ pub(crate) fn compile_text(name: &str, text: &str, linkage: Linkage) -> PathBuf 
 
 fn compile_now(source: &str, linkage: Linkage) -> PathBuf {
     let (root, libraries) = (root(), libraries());
-    let stem = Path::new(source).file_stem().and_then(|stem| stem.to_str()).expect("the name is UTF-8");
+    // Files in different folders may have the same name.
+    let stem = source.trim_end_matches(".c").trim_matches('/').replace('/', "-");
     let folder = libraries.join(format!("{linkage:?}").to_lowercase());
     fs::create_dir_all(&folder).expect("the folder can be made");
-    let (part, program) = (folder.join(format!("{stem}.{}", std::process::id())), folder.join(stem));
+    let (part, program) = (folder.join(format!("{stem}.{}", std::process::id())), folder.join(&stem));
     let mut cc = Command::new("cc");
     cc.args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread"]);
     cc.arg("-o").arg(&part).arg(root.join(source)).arg("-I").arg(root.join("include"));
