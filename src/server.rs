@@ -297,10 +297,10 @@ impl Builder {
         let open = Arc::new(AtomicUsize::new(0));
         let wakes: Vec<_> = ends.iter().map(|end| Arc::clone(&end.wake)).collect();
         let mut cores = Vec::with_capacity(ends.len());
-        let links = link(&wakes);
+        let (links, seed) = (link(&wakes), rand::random());
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
             let upstream = services.iter().find_map(|service| service.upstream(number as u32));
-            let hub = Hub::new(number as u32, wakes.len() as u32, limits.clone());
+            let hub = Hub::with_seed(number as u32, wakes.len() as u32, limits.clone(), seed);
             let verifier = doors.keys.map(|keys| Box::new(keys.verifier()) as Box<dyn Verify>);
             let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
                 .with_doorkeeper(Doorkeeper::new(verifier));

@@ -1,7 +1,10 @@
 //! The control headers (PROTOCOL.md §2): a message is checked whole, then carried out.
 
 use crate::{
-    application::upstream::{self, Upstream},
+    application::{
+        history,
+        upstream::{self, Upstream},
+    },
     engine::{hub::Hub, router::Awaited, slot::Slot, subscriptions::Demand},
     error::{Reason, Refusal},
     extension::publish::{check_publish_size, too_many_channels},
@@ -54,9 +57,13 @@ pub(super) fn check(
     let needs = check_publish(hub, slot, message, renewed)?;
     if head.has(Control::Subscribe) {
         check_subscribe(hub, slot, message, pending, renewed)?;
+        history::check(message)?;
         if head.has(Control::Ack) {
-            hub.check_acks(slot)?; // no other message waits for its acknowledgement
+            hub.check_acks(slot)?; // besides those of a channel with a history, no other message waits for it
         }
+    }
+    if head.has(Control::Ack) && hub.has_history() {
+        hub.check_receipts(slot)?;
     }
     if head.has(Control::Unsubscribe) {
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
@@ -155,15 +162,17 @@ pub(super) fn carry_out(
     if !head.has_controls() {
         return;
     }
-    let mut awaited = Awaited::default();
-    if head.has(Control::Subscribe) {
+    let (mut awaited, receipt) = (Awaited::default(), history::begin_receipt(hub, slot, message, expires_in));
+    if head.has(Control::Subscribe) && hub.has_history() {
+        awaited = history::subscribe(hub, slot, message, receipt);
+    } else if head.has(Control::Subscribe) {
         for name in message.names(Control::Subscribe) {
             awaited = awaited.and(hub.subscribe(slot, name, channel::kind(name)));
         }
     }
     if head.has(Control::Publish) {
         let except = is_no_echo(head, payload).then_some(slot);
-        hub.publish(message.names(Control::Publish), is_text, payload, except);
+        hub.publish_asked(message.names(Control::Publish), is_text, payload, except, receipt);
     }
     if head.has(Control::Unsubscribe) {
         // Only the system ends subscriptions to its channels.
@@ -172,7 +181,13 @@ pub(super) fn carry_out(
         }
     }
     if head.has(Control::Upstream) && !upstream::carry_out(hub, slot, message, upstream) {
-        return; // a message whose request was not queued is not acknowledged
+        // A message whose request was not queued is not acknowledged.
+        receipt.into_iter().for_each(|receipt| hub.router.receipts.silence(receipt));
+        receipt.into_iter().for_each(|receipt| hub.carried_out(receipt, awaited));
+        return;
+    }
+    if let Some(receipt) = receipt {
+        return hub.carried_out(receipt, awaited);
     }
     if let Some(token) = message.value(Control::Ack) {
         match expires_in {

@@ -4,6 +4,7 @@
 mod control;
 mod dispatch;
 mod doorkeeper;
+mod history;
 mod links;
 mod origin;
 mod pages;

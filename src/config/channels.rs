@@ -1,17 +1,12 @@
 //! Rules for channels, `[[channel]]` in TOML.
 
-use std::{fmt, str::FromStr};
+mod read;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor},
-};
+use std::{fmt, str::FromStr, time::Duration};
 
+pub(super) use self::read::Rules;
 use super::{Config, nearest::hint};
 use crate::protocol::channel::{begins_with_wildcard, check_subscribe, is_system, tokens};
-
-/// The keys of a rule.
-const KEYS: [&str; 4] = ["match", "subscribe", "publish", "stamp"];
 
 /// The token of a rule's pattern that stands for the user.
 pub(crate) const RULE_USER: &[u8] = b"{user}";
@@ -80,9 +75,18 @@ pub struct ChannelRule {
     pub(crate) subscribe: Option<Who>,
     pub(crate) publish: Option<Who>,
     pub(crate) stamp: bool,
+    /// Messages of a channel that are kept; `None` for none.
+    pub(crate) history: Option<u32>,
+    /// How long they are kept; `None` for [`ChannelRule::HISTORY_AGE`].
+    pub(crate) history_age: Option<Duration>,
 }
 
 impl ChannelRule {
+    /// How long messages are kept unless the rule says otherwise: a day.
+    pub const HISTORY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The most messages that a rule keeps of each channel.
+    pub const HISTORY_CEILING: u32 = 100_000;
+
     /// The key of the rules in TOML, and their name in the outcome of a reload.
     pub(crate) const KEY: &str = "channel";
 
@@ -108,11 +112,36 @@ impl ChannelRule {
         Self { stamp, ..self }
     }
 
+    /// The same rule; the server keeps the newest `messages` of each of its channels (PROTOCOL.md §10), 1 to
+    /// [`ChannelRule::HISTORY_CEILING`] of them. They count in `history-budget`, each with 16 bytes, and up to 60 and the
+    /// channel's name, beside its own length. Default: none is kept, and none has a number.
+    pub fn history(self, messages: u32) -> Self {
+        Self { history: Some(messages), ..self }
+    }
+
+    /// The same rule; messages are kept for so long, at least a second. A channel that nobody has used for this time is
+    /// forgotten. Default: [`ChannelRule::HISTORY_AGE`]. Without [`ChannelRule::history`] this is an error.
+    pub fn history_age(self, age: Duration) -> Self {
+        Self { history_age: Some(age), ..self }
+    }
+
     /// True if the rule has no meaning on a server that takes no tokens.
     fn needs_tokens(&self) -> bool {
         let names_users = |who: Option<Who>| matches!(who, Some(Who::User | Who::Token));
         let has_user = tokens(self.pattern.as_bytes()).any(|token| token == RULE_USER);
         has_user || names_users(self.subscribe) || names_users(self.publish) || self.stamp
+    }
+
+    fn check_history(&self) -> Result<(), String> {
+        let ceiling = Self::HISTORY_CEILING;
+        match (self.history, self.history_age) {
+            (Some(messages), _) if !(1..=ceiling).contains(&messages) => {
+                Err(format!("history: {messages} is not a number from 1 to {ceiling}"))
+            }
+            (None, Some(_)) => Err("history-age: without history nothing is kept".to_owned()),
+            (_, Some(age)) if age < Duration::from_secs(1) => Err("history-age: at least 1s".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     /// True if this rule's pattern matches each channel that the other's matches.
@@ -142,7 +171,12 @@ impl fmt::Display for ChannelRule {
         for (key, who) in [("subscribe", self.subscribe), ("publish", self.publish)] {
             who.map_or(Ok(()), |who| write!(f, ", {key} = \"{who}\""))?;
         }
-        if self.stamp { f.write_str(", stamp = true") } else { Ok(()) }
+        if self.stamp {
+            f.write_str(", stamp = true")?;
+        }
+        self.history.map_or(Ok(()), |messages| write!(f, ", history = {messages}"))?;
+        let age = self.history_age.map(humantime::format_duration);
+        age.map_or(Ok(()), |age| write!(f, ", history-age = \"{age}\""))
     }
 }
 
@@ -153,81 +187,13 @@ impl FromStr for ChannelRule {
     /// One sentence that shows the pattern.
     fn from_str(pattern: &str) -> Result<Self, String> {
         check_subscribe(pattern.as_bytes()).map_err(|refusal| refusal.sentence().to_owned())?;
-        Ok(Self { pattern: pattern.to_owned(), subscribe: None, publish: None, stamp: false })
-    }
-}
-
-/// The rules of a file, in its order.
-pub(super) struct Rules(pub(super) Vec<ChannelRule>);
-
-impl<'de> Deserialize<'de> for Rules {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_seq(List).map(Self)
-    }
-}
-
-struct List;
-
-impl<'de> Visitor<'de> for List {
-    type Value = Vec<ChannelRule>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of rules, each below a line [[channel]]")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<ChannelRule>, A::Error> {
-        let mut rules = Vec::new();
-        let numbered = |number: usize| move |error: A::Error| A::Error::custom(format_args!("rule {number}: {error}"));
-        while let Some(rule) = items.next_element().map_err(numbered(rules.len() + 1))? {
-            rules.push(rule);
-        }
-        Ok(rules)
-    }
-}
-
-impl<'de> Deserialize<'de> for ChannelRule {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_map(Rule)
-    }
-}
-
-struct Rule;
-
-impl<'de> Visitor<'de> for Rule {
-    type Value = ChannelRule;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a rule such as match = \"room.*\"")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChannelRule, A::Error> {
-        let (mut pattern, mut subscribe, mut publish, mut stamp) = (None, None, None, None);
-        while let Some(key) = map.next_key::<String>()? {
-            let is_repeated = match key.as_str() {
-                "match" => pattern.replace(map.next_value::<String>()?).is_some(),
-                "subscribe" => subscribe.replace(map.next_value::<String>()?).is_some(),
-                "publish" => publish.replace(map.next_value::<String>()?).is_some(),
-                "stamp" => stamp.replace(map.next_value::<bool>()?).is_some(),
-                _ => {
-                    let hint = hint(&key, &KEYS);
-                    return Err(A::Error::custom(format_args!("{key}: there is no such key in a rule{hint}")));
-                }
-            };
-            if is_repeated {
-                return Err(A::Error::custom(format_args!("{key} is given twice")));
-            }
-        }
-        let pattern = pattern.ok_or_else(|| A::Error::custom("it needs match = \"PATTERN\""))?;
-        let rule: ChannelRule = pattern.parse().map_err(A::Error::custom)?;
-        let who = |key: &str, word: Option<String>| {
-            let who = word.map(|word| word.parse()).transpose();
-            who.map_err(|error: String| A::Error::custom(format_args!("{key}: {error}")))
-        };
-        Ok(ChannelRule {
-            subscribe: who("subscribe", subscribe)?,
-            publish: who("publish", publish)?,
-            stamp: stamp.unwrap_or_default(),
-            ..rule
+        Ok(Self {
+            pattern: pattern.to_owned(),
+            subscribe: None,
+            publish: None,
+            stamp: false,
+            history: None,
+            history_age: None,
         })
     }
 }
@@ -241,6 +207,18 @@ impl Config {
         if self.channels.len() > Self::CHANNEL_RULES_CEILING {
             let (given, ceiling) = (self.channels.len(), Self::CHANNEL_RULES_CEILING);
             return Err(format!("channel: {given} rules are more than {ceiling}"));
+        }
+        if self.nats.is_some()
+            && let Some(index) = self.channels.iter().position(|rule| rule.history.is_some())
+        {
+            let (number, pattern) = (index + 1, self.channels[index].pattern());
+            return Err(format!(
+                "channel: rule {number}, {pattern:?}: the nodes of a cluster cannot share a history yet"
+            ));
+        }
+        for (index, rule) in self.channels.iter().enumerate() {
+            rule.check_history()
+                .map_err(|error| format!("channel: rule {}, {:?}: {error}", index + 1, rule.pattern()))?;
         }
         let without_tokens = self.channels.iter().position(|rule| !self.has_tokens() && rule.needs_tokens());
         if let Some(index) = without_tokens {

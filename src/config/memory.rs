@@ -49,6 +49,8 @@ pub(crate) const TOKEN_CACHE_BYTES: usize = 4 << 20;
 pub(crate) const ADDRESSES_BYTES: usize = 2 << 20;
 /// An upstream worker's memory besides the answer that it reads.
 const WORKER_BYTES: u64 = 128 << 10;
+/// The timers of a core's history.
+const HISTORY_TIMERS: u64 = TIMERS_BYTES as u64;
 /// A growing buffer has up to so many times the capacity that it needs.
 const GROWTH: u64 = 2;
 
@@ -61,6 +63,8 @@ const GROWTH: u64 = 2;
 pub struct WorstCase {
     /// `memory-budget`: bytes that are kept for peers.
     pub kept: u64,
+    /// `history-budget`; 0 if no rule for channels has a history.
+    pub history: u64,
     /// The rest of `max-connections`, 1 KiB each.
     pub connections: u64,
     /// The kernel's memory for their sockets, 4 KiB each.
@@ -84,11 +88,16 @@ pub struct WorstCase {
     pub receive_buffer: u64,
 }
 
+/// The most bytes of the history of all channels.
+pub(crate) fn history_bytes(config: &Config, memory_budget_bytes: u64) -> u64 {
+    config.history_budget_bytes.unwrap_or(memory_budget_bytes / 2)
+}
+
 impl WorstCase {
     /// The sum of all parts.
     pub fn total(&self) -> u64 {
         let of_work = [self.cores, self.nats, self.upstream, self.addresses, self.program];
-        let parts = [self.kept, self.connections, self.sockets].into_iter().chain(of_work);
+        let parts = [self.kept, self.history, self.connections, self.sockets].into_iter().chain(of_work);
         parts.fold(0, u64::saturating_add)
     }
 
@@ -105,8 +114,10 @@ impl WorstCase {
         let nats = config.nats_buffer_bytes as u64 + NATS_CLIENT_BYTES as u64 + cores * DOWNLINK_BYTES as u64;
         let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
         let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
+        let keeps = config.channels.iter().any(|rule| rule.history.is_some());
         Self {
             kept: plan.memory_budget_bytes,
+            history: if keeps { history_bytes(config, plan.memory_budget_bytes) + HISTORY_TIMERS * cores } else { 0 },
             connections: connections.saturating_mul(CONNECTION_BYTES),
             sockets: connections.saturating_mul(SOCKET_BYTES),
             cores: cores * (core as u64 + turn + links),
@@ -130,6 +141,7 @@ impl fmt::Display for WorstCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             (self.kept, "kept for peers"),
+            (self.history, "for the history of channels"),
             (self.connections, "for connections"),
             (self.sockets, "for their sockets"),
             (self.cores, "for cores and links"),
@@ -209,6 +221,16 @@ mod tests {
         };
         let more = cores("tls://0.0.0.0:443") - cores("0.0.0.0:80");
         assert_eq!(more, 2 * ((32 << 20) + (64 << 10)));
+    }
+
+    #[test]
+    fn the_history_counts_if_a_rule_keeps_one() {
+        let of = |config: &Config| WorstCase::of(config, &plan(2, 1000, 1 << 30)).history;
+        let rule = || "room.*".parse::<crate::config::ChannelRule>().unwrap();
+        assert_eq!(of(&Config { channels: vec![rule()], ..Config::default() }), 0);
+        let kept = Config { channels: vec![rule().history(5)], ..Config::default() };
+        assert_eq!(of(&kept), (128 << 20) + (128 << 10));
+        assert_eq!(of(&Config { history_budget_bytes: Some(1 << 20), ..kept }), (1 << 20) + (128 << 10));
     }
 
     #[test]

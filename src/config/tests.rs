@@ -30,6 +30,7 @@ const EVERY_OPTION: &str = r#"
         max-connections = 100
         outbox-max = "2 MiB"
         memory-budget = "64MiB"
+        history-budget = "10MiB"
         max-subscriptions = 5
         subscription-bytes = "8KiB"
         idle-timeout = "1m 30s"
@@ -95,6 +96,7 @@ fn every_option_can_be_set_in_toml() {
         connections_max: Some(100),
         outbox_bytes_max: 2 << 20,
         memory_budget_bytes: Some(64 << 20),
+        history_budget_bytes: Some(10 << 20),
         subscriptions_max: 5,
         subscription_bytes_max: 8 << 10,
         idle_timeout: Duration::from_secs(90),

@@ -2,7 +2,10 @@
 //!
 //! Frames are appended to the *turn*, one buffer that stays hot in the cache and is empty again after the flush. After
 //! short writes, the unsent bytes move from the turn into *segments*. All connections that wait for the same bytes
-//! share them, so a stalled audience costs its backlog once.
+//! share them, so a stalled audience costs its backlog once. The history of channels is in segments of its own, see
+//! `kept`; a backlog refers to them in the same way.
+
+mod kept;
 
 use slab::Slab;
 
@@ -16,11 +19,16 @@ const TURN_CAPACITY_MAX: usize = 1024 * 1024;
 const _: () = assert!(TURN_CAPACITY_MAX <= memory::TURN_CAPACITY);
 
 /// Bytes that outlive their turn.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Segment {
     bytes: Vec<u8>,
     /// Ranges of backlogs in this segment. A segment without holds is freed, even if it is the open one.
     holds: u32,
+    /// The frames of the history in this segment, and their bytes. It is freed only without them.
+    kept: u32,
+    kept_bytes: u32,
+    /// It is in the list of sparse segments.
+    is_sparse: bool,
 }
 
 /// A range of a segment, held by one backlog.
@@ -45,12 +53,18 @@ pub(crate) struct Arena {
     /// The segment to which the next shared turn is appended.
     open: Option<u32>,
     segment_bytes: usize,
+    history: kept::History,
 }
 
 impl Arena {
     /// This turn's bytes so far; append to it, and give the range to [`super::outbox::Outboxes::push`].
     pub(crate) fn turn(&self) -> &Vec<u8> {
         &self.turn
+    }
+
+    /// These bytes of the turn.
+    pub(crate) fn turn_bytes(&self, start: u32, end: u32) -> &[u8] {
+        &self.turn[start as usize..end as usize]
     }
 
     pub(crate) fn turn_mut(&mut self) -> &mut Vec<u8> {
@@ -62,9 +76,12 @@ impl Arena {
     }
 
     /// A segment's memory in bytes, divided by the number of ranges that hold it. It is freed only when none of them is
-    /// left.
+    /// left. A segment of the history is there anyway.
     pub(crate) fn part_of_segment(&self, segment: u32) -> usize {
         let segment = &self.segments[segment as usize];
+        if segment.kept > 0 {
+            return 0;
+        }
         segment.bytes.capacity() / segment.holds.max(1) as usize
     }
 
@@ -90,7 +107,7 @@ impl Arena {
             Some(id) => id,
             None => {
                 self.close_open();
-                let id = self.segments.insert(Segment { bytes: Vec::new(), holds: 0 }) as u32;
+                let id = self.segments.insert(Segment::default()) as u32;
                 self.open = Some(id);
                 id
             }
@@ -129,7 +146,7 @@ impl Arena {
     pub(crate) fn insert(&mut self, bytes: Vec<u8>) -> Range {
         let end = bytes.len() as u32;
         self.segment_bytes += bytes.capacity();
-        let segment = self.segments.insert(Segment { bytes, holds: 1 }) as u32;
+        let segment = self.segments.insert(Segment { bytes, holds: 1, ..Segment::default() }) as u32;
         Range { segment, start: 0, end }
     }
 
@@ -140,7 +157,7 @@ impl Arena {
     pub(crate) fn release(&mut self, segment: u32) {
         let entry = &mut self.segments[segment as usize];
         entry.holds -= 1;
-        if entry.holds == 0 {
+        if entry.holds == 0 && entry.kept == 0 {
             if self.open == Some(segment) {
                 self.open = None;
             }
@@ -165,9 +182,9 @@ impl Arena {
         self.segment_bytes -= before - segment.bytes.capacity();
     }
 
-    /// The number of segments, for the tests that prove that all are freed.
+    /// The number of segments that backlogs hold, for the tests that prove that all are freed.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn segments(&self) -> usize {
-        self.segments.len()
+        self.segments.iter().filter(|(_, segment)| segment.holds > 0).count()
     }
 }

@@ -24,6 +24,8 @@ mod flush;
 mod forwarded;
 mod http;
 mod identities;
+mod missed;
+mod numbers;
 mod pausing;
 mod permissions;
 mod rates;
@@ -52,7 +54,7 @@ use crate::engine::{
     wall_clock::WallClock,
 };
 
-use self::{acks::Acks, budget::Kept, draining::Leaving, rates::Meter, sweep::Sweep};
+use self::{acks::Acks, budget::Kept, draining::Leaving, missed::Missed, rates::Meter, sweep::Sweep};
 pub(crate) use self::{closing::CLOSE_TIMEOUT, identities::run_out};
 
 /// The state of one core.
@@ -62,6 +64,7 @@ pub(crate) struct Hub {
     /// Decides where a message goes.
     pub(crate) router: Router,
     acks: Acks,
+    missed: Missed,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     grants: Grants,
@@ -83,11 +86,21 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Core `own` of `cores`, at time zero.
+    #[cfg(any(test, feature = "bench", feature = "fuzz"))]
     pub(crate) fn new(own: u32, cores: u32, limits: Limits) -> Self {
+        Self::with_seed(own, cores, limits, 0)
+    }
+
+    /// The same. `seed` is a random number, the same for all cores of a server: it says which core keeps the history of a
+    /// channel, and tells the history of this server from that of others.
+    pub(crate) fn with_seed(own: u32, cores: u32, limits: Limits, seed: u64) -> Self {
+        let mut router = Router::new(own, cores, seed, Arc::clone(&limits.rules));
+        router.history.set_budget(limits.history_bytes_max);
         Self {
             sessions: Sessions::new(limits.grace()),
-            router: Router::new(own, cores),
+            router,
             acks: Acks::default(),
+            missed: Missed::default(),
             meter: Meter::new(limits.rates),
             limits,
             stats: Stats::default(),
@@ -113,6 +126,7 @@ impl Hub {
             self.look_at_tokens();
         }
         self.router.outboxes.set_now(self.sessions.now());
+        self.router.history.set_now(now);
     }
 
     /// Opens the session of an accepted connection.
@@ -159,6 +173,7 @@ impl Hub {
         }
         self.finish_messages(units);
         self.go_on_sweeping(units);
+        self.settle_history();
     }
 
     /// The number of messages and requests since the last call.
@@ -170,14 +185,19 @@ impl Hub {
     /// Whether the next turn must begin at once, even if no socket is ready: something waits for a flush (closing a
     /// connection may cause messages to others), paused connections may go on, or this turn has left work.
     pub(crate) fn wants_turn(&self) -> bool {
-        let has_left =
-            !self.router.unfinished.is_empty() || self.sessions.has_due() || self.has_live_acks() || self.is_sweeping();
+        let has_left = !self.router.unfinished.is_empty()
+            || self.sessions.has_due()
+            || self.has_live_acks()
+            || self.is_sweeping()
+            || self.missed.has_ready()
+            || self.has_unsettled_history();
         self.router.is_dirty() || has_left || self.sessions.may_resume(self.router.relays.congested())
     }
 
     /// The latest time for the next turn: for the deadlines, and so that the core notices when it stood still.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let ran = self.sessions.next_timer().into_iter().chain(self.router.next_withdrawal()).min();
+        let timers = self.sessions.next_timer().into_iter();
+        let ran = timers.chain(self.router.next_withdrawal()).chain(self.router.history.next_deadline()).min();
         ran.map(|ran| self.sessions.wake_at(ran))
     }
 
@@ -197,7 +217,10 @@ impl Hub {
         if has_new_times {
             self.sessions.look_at_all(self.limits.grace());
         }
+        self.router.history.set_budget(self.limits.history_bytes_max);
         if has_new_rules {
+            self.router.set_rules(&self.limits.rules);
+            self.router.history.begin_review();
             self.check_all_again();
         }
     }
@@ -211,6 +234,7 @@ impl Hub {
         self.stats.kept_bytes = self.kept_bytes() as u64;
         self.stats.subscription_bytes = self.router.subscriptions.bytes() as u64;
         self.stats.identities = self.grants.len() as u64;
+        self.refresh_history_stats();
         &self.stats
     }
 }
@@ -240,6 +264,7 @@ impl Hub {
         self.sessions.assert_empty();
         self.router.assert_empty();
         assert!(self.kept_bytes() == 0 && self.acks.is_empty() && self.grants.len() == 0);
+        assert!(self.missed.is_empty());
     }
 
     /// Makes pieces of messages, shares and turns small.

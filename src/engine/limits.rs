@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    config::{Access, Config, Secret},
+    config::{Access, Config, Secret, memory},
     engine::{
         addresses::{AddressLimits, Addresses},
         rates::Rates,
@@ -34,6 +34,8 @@ pub(crate) struct Limits {
     pub(crate) subscription_bytes_max: usize,
     /// The maximum memory on this core for the subscriptions of all connections and the interest of peers, in bytes.
     pub(crate) table_bytes_max: usize,
+    /// This core's share of the memory for the history of channels, in bytes.
+    pub(crate) history_bytes_max: usize,
     /// In milliseconds, as the four below; zero means never.
     pub(crate) idle_timeout: u64,
     pub(crate) ping_interval: u64,
@@ -62,7 +64,8 @@ impl Limits {
     /// The limits of one of `cores` cores.
     pub(crate) fn new(config: &Config, memory_budget_bytes: u64, cores: usize) -> Self {
         let millis = |duration: Duration| duration.as_millis() as u64;
-        let kept_bytes_max = usize::try_from(memory_budget_bytes).unwrap_or(usize::MAX) / cores;
+        let share = |bytes: u64, cores: usize| usize::try_from(bytes).unwrap_or(usize::MAX) / cores;
+        let kept_bytes_max = share(memory_budget_bytes, cores);
         Self {
             message_bytes_max: config.message_bytes_max,
             head: HeadLimits { head_bytes_max: config.head_bytes_max, headers_max: config.headers_max },
@@ -73,6 +76,7 @@ impl Limits {
             subscriptions_max: config.subscriptions_max,
             subscription_bytes_max: config.subscription_bytes_max,
             table_bytes_max: kept_bytes_max / 2,
+            history_bytes_max: share(memory::history_bytes(config, memory_budget_bytes), cores),
             idle_timeout: millis(config.idle_timeout),
             ping_interval: millis(config.ping_interval),
             handshake_timeout: millis(config.handshake_timeout),

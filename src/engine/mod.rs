@@ -12,6 +12,7 @@ pub(crate) mod core;
 pub(crate) mod ending;
 pub(crate) mod grants;
 mod greetings;
+pub(crate) mod history;
 pub(crate) mod hub;
 pub(crate) mod inbox;
 mod index;

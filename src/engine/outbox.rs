@@ -6,6 +6,7 @@
 
 mod backlog;
 mod flush;
+mod kept;
 
 use std::io::{self, IoSlice};
 
@@ -223,7 +224,7 @@ impl Outboxes {
 
     /// These bytes of the turn.
     pub(crate) fn turn_bytes(&self, start: u32, end: u32) -> &[u8] {
-        &self.arena.turn()[start as usize..end as usize]
+        self.arena.turn_bytes(start, end)
     }
 
     /// Adds bytes `start..end` of the turn, which are whole frames, to a connection's outbox.
@@ -379,6 +380,7 @@ impl Outboxes {
         }
         assert_eq!(self.backlog_ranges_bytes, ranges_bytes, "the memory of the lists of ranges is counted wrongly");
         assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
+        self.arena.history_invariants();
     }
 }
 

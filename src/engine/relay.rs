@@ -4,12 +4,15 @@
 //! of a link arrive in order, and none is lost. So a peer's replica of our interest equals our last announcement, and
 //! the publishes of a connection reach every core in the order in which they were sent.
 
+mod history;
 mod item;
 
 use std::collections::VecDeque;
 
 use crate::{config::memory, engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
+use self::history::Credit;
+pub(crate) use self::history::{HistoryItem, MissedPart, Since, Store, Wish};
 use self::item::{CAUGHT_UP, INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
 pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
 #[cfg_attr(not(feature = "nats"), allow(unused_imports))] // only the bridge uses these
@@ -45,6 +48,8 @@ struct Peer {
     answer_at: Option<usize>,
     /// `answer_at` of the last batch that was taken, in case it is given back.
     given_answer_at: Option<usize>,
+    /// The publishes that are handed over to be kept.
+    credit: Credit,
 }
 
 /// A core's side of the links to all its peers.
@@ -57,6 +62,8 @@ pub(crate) struct Relays {
     /// A bit for each peer whose batch is over `batch_bytes_max`, and for the bridge if it has not taken its interest.
     /// The core's own bit is set after it has announced that it is stopping.
     congested: u64,
+    /// A bit for each peer that has not confirmed many bytes of publishes.
+    without_credit: u64,
     own_bit: u64,
     /// A bit for each peer core that may still publish what it was asked to before the end began.
     catching_up: u64,
@@ -92,6 +99,7 @@ impl Relays {
             peers,
             announced: 0,
             congested: 0,
+            without_credit: 0,
             own_bit: 1 << own,
             catching_up: publishing,
             publishing,
@@ -238,6 +246,7 @@ impl Relays {
         {
             return Some(full);
         }
+        self.tell_credit(peer);
         let entry = self.peers[peer as usize].as_mut()?;
         if std::mem::take(&mut entry.owes_answer) {
             match entry.answer_at {
@@ -308,7 +317,7 @@ impl Relays {
 
     /// A bit for each congested link: messages that need it must wait.
     pub(crate) fn congested(&self) -> u64 {
-        self.congested
+        self.congested | self.without_credit
     }
 
     /// The links that a publish to these peers needs. The bridge never makes a publish wait. The core's own bit makes
@@ -324,12 +333,13 @@ impl Relays {
 
     /// Whether new interest, or its end, must wait.
     pub(crate) fn is_congested_for_interest(&self) -> bool {
-        self.congested & self.links_of_interest() != 0
+        self.congested() & self.links_of_interest() != 0
     }
 
     /// Whether a peer still has to get a batch or an answer.
     pub(crate) fn has_batches(&self) -> bool {
-        self.peers.iter().flatten().any(|peer| peer.owes_answer || !peer.batch.is_empty())
+        let owes = |peer: &Peer| peer.owes_answer || !peer.batch.is_empty() || peer.credit.is_owed();
+        self.peers.iter().flatten().any(owes)
             || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty() || !bridge.full.is_empty())
     }
 }

@@ -5,8 +5,10 @@
 
 mod admission;
 mod delivery;
+mod home;
 mod linger;
 mod publish;
+pub(crate) mod receipts;
 mod recent;
 mod repeat;
 mod resolve;
@@ -14,16 +16,21 @@ mod subscribing;
 mod unfinished;
 pub(crate) mod work;
 
+use std::sync::Arc;
+
 use crate::{
     config::memory,
-    engine::{outbox::Outboxes, relay::Relays, subscriptions::Subscriptions},
-    protocol::channel::Kind,
+    engine::{history::History, outbox::Outboxes, relay::Relays, rules::Rules, subscriptions::Subscriptions},
+    protocol::{channel::Kind, message::Epoch},
 };
 
 use self::{
-    admission::InFlight, delivery::Run, linger::Lingering, recent::Recent, repeat::LastHead, resolve::Resolved,
+    admission::InFlight, delivery::Run, home::Homes, linger::Lingering, recent::Recent, repeat::LastHead,
+    resolve::Resolved,
 };
 pub(crate) use self::{
+    home::Home,
+    receipts::{Known, Receipt, Receipts},
     subscribing::Awaited,
     unfinished::{Message, Step, Unfinished},
     work::{SHARE_UNITS, Work},
@@ -34,6 +41,9 @@ pub(crate) const TURN_BYTES_MAX: usize = 256 * 1024;
 
 const _: () = assert!(TURN_BYTES_MAX <= memory::TURN_BYTES);
 
+/// Makes the epochs of cores differ in all of their letters.
+const EPOCH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The routing state of one core.
 pub(crate) struct Router {
     pub(crate) subscriptions: Subscriptions,
@@ -41,6 +51,12 @@ pub(crate) struct Router {
     pub(crate) relays: Relays,
     pub(crate) work: Work,
     pub(crate) unfinished: Unfinished,
+    /// The channels with a history whose home is this core.
+    pub(crate) history: History,
+    pub(crate) receipts: Receipts,
+    /// They say which channels have a history.
+    rules: Arc<Rules>,
+    homes: Homes,
     in_flight: InFlight,
     resolved: Resolved,
     recent: Recent,
@@ -61,9 +77,13 @@ pub(crate) struct Router {
 pub(crate) use self::linger::LINGER_MILLIS;
 
 impl Router {
-    /// The router of core `own` of `cores`.
-    pub(crate) fn new(own: u32, cores: u32) -> Self {
+    /// The router of core `own` of `cores`. `seed` is the same for all of them.
+    pub(crate) fn new(own: u32, cores: u32, seed: u64, rules: Arc<Rules>) -> Self {
         Self {
+            history: History::new(Epoch::new(seed.wrapping_add(u64::from(own)).wrapping_mul(EPOCH_FACTOR))),
+            receipts: Receipts::default(),
+            rules,
+            homes: Homes::new(own, cores, seed),
             subscriptions: Subscriptions::new(cores),
             outboxes: Outboxes::default(),
             relays: Relays::new(own, cores),
@@ -131,12 +151,22 @@ impl Router {
     /// The links that a publish to this checked channel needs.
     pub(crate) fn links_of_channel(&mut self, name: &[u8]) -> u64 {
         self.resolve(name);
-        self.relays.links_of_publish(self.resolved.peers)
+        match self.resolved.home {
+            Home::Away(home) => self.relays.links_of_publish(1 << home),
+            Home::None | Home::Here(_) => self.relays.links_of_publish(self.resolved.peers),
+        }
     }
 
     /// The links that a subscription to this checked name needs: none if the peers know the name already.
     pub(crate) fn links_of_subscription(&self, name: &[u8], kind: Kind) -> u64 {
-        if self.subscriptions.is_announced(name, kind) { 0 } else { self.relays.links_of_interest() }
+        let home = if let Home::Away(home) = self.home(name, kind) { 1 << home } else { 0 };
+        home | if self.subscriptions.is_announced(name, kind) { 0 } else { self.relays.links_of_interest() }
+    }
+
+    /// Takes new rules: other channels may have a history.
+    pub(crate) fn set_rules(&mut self, rules: &Arc<Rules>) {
+        self.rules = Arc::clone(rules);
+        self.forget_all_resolved();
     }
 
     /// Units of work so far, including the writes. The writes of the next flush count, too, if they are for many
@@ -154,6 +184,7 @@ impl Router {
         self.recent.iter().chain([&self.resolved]).for_each(|resolved| self.check_resolved(resolved));
         self.outboxes.invariants();
         assert!(!self.unfinished.is_cut(), "a cut message has nobody to continue it");
+        self.history.invariants();
     }
 
     /// Asserts that the closed connections have left nothing behind.
@@ -161,6 +192,7 @@ impl Router {
         assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
         assert_eq!(self.outboxes.segments(), 0);
         assert!(self.lingering.is_empty() && self.unfinished.is_empty() && !self.relays.has_batches());
+        assert!(self.receipts.is_empty());
     }
 
     /// Lowers the limit at which links are congested.

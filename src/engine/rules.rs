@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use crate::{
     config::{ChannelRule, Config, RULE_USER, Who},
+    engine::history::Retention,
     protocol::channel::{self, Kind, tokens},
     token::Claims,
 };
@@ -23,6 +24,8 @@ pub(crate) struct Rules {
     otherwise: Who,
     /// Every client may do everything: nothing needs to be checked.
     is_open: bool,
+    /// Some channels have a history.
+    has_history: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ struct Rule {
     subscribe: Who,
     publish: Who,
     stamps: bool,
+    retention: Option<Retention>,
 }
 
 /// A token of a rule's pattern.
@@ -105,7 +109,18 @@ impl Rules {
         let list: Box<[Rule]> = config.channels.iter().map(|rule| Rule::new(rule, otherwise)).collect();
         let allows_all = |rule: &Rule| rule.subscribe == Who::Anyone && rule.publish == Who::Anyone && !rule.stamps;
         let is_open = otherwise == Who::Anyone && list.iter().all(allows_all);
-        Self { list, otherwise, is_open }
+        let has_history = list.iter().any(|rule| rule.retention.is_some());
+        Self { list, otherwise, is_open, has_history }
+    }
+
+    /// Whether there are channels with a history.
+    pub(crate) fn has_history(&self) -> bool {
+        self.has_history
+    }
+
+    /// How much of a channel is kept. It is the same for every client, so `{user}` stands for any token here.
+    pub(crate) fn retention(&self, name: &[u8]) -> Option<Retention> {
+        self.list.iter().find(|rule| rule.is_about(name, |_| true)).and_then(|rule| rule.retention)
     }
 
     /// Whether every client may do everything.
@@ -189,6 +204,7 @@ impl Rule {
             subscribe: rule.subscribe.unwrap_or(otherwise),
             publish: rule.publish.unwrap_or(otherwise),
             stamps: rule.stamp,
+            retention: Retention::of(rule),
         }
     }
 
@@ -201,6 +217,11 @@ impl Rule {
 
     /// Whether the rule is about this channel.
     fn matches(&self, name: &[u8], user: Option<&[u8]>) -> bool {
+        self.is_about(name, |token| user == Some(token))
+    }
+
+    /// The same, if `is_user` says whether a token is the name of the user.
+    fn is_about(&self, name: &[u8], is_user: impl Fn(&[u8]) -> bool) -> bool {
         if channel::is_system(name) && matches!(self.pattern.first(), Some(Token::Piece(Piece::One | Piece::Rest))) {
             return false;
         }
@@ -211,7 +232,7 @@ impl Rule {
                 Token::Piece(Piece::Rest) => return true,
                 Token::Piece(Piece::One) => {}
                 Token::Piece(Piece::Text(text)) if **text == *name => {}
-                Token::User if user == Some(name) => {}
+                Token::User if is_user(name) => {}
                 Token::Piece(Piece::Text(_)) | Token::User => return false,
             }
         }

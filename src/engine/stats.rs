@@ -75,6 +75,18 @@ counters! {
     /// Channels and patterns known now: those with a subscriber here or on a peer core, and for half a second those that
     /// had one.
     channels,
+    /// Channels with a history now.
+    history_channels,
+    /// Messages in the history now.
+    history_messages,
+    /// The memory of the history now, in bytes.
+    history_bytes,
+    /// Messages dropped from the history because of `history-budget`, before their channel's number and age.
+    history_over_budget,
+    /// Subscriptions that were given what they had missed, or the last messages.
+    caught_up,
+    /// Subscriptions that could not be given all of what they had missed, because it is not kept any more.
+    catch_ups_lost,
     /// Messages received over WebSocket.
     received,
     /// HTTP requests received.

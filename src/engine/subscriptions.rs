@@ -14,6 +14,7 @@ mod audiences;
 mod cost;
 mod interest;
 mod owners;
+mod pending;
 mod refusals;
 
 use std::collections::{BTreeMap, HashMap};
@@ -80,6 +81,8 @@ pub(crate) struct Subscriptions {
     /// How many patterns of each deep shape a connection holds. Most connections hold none.
     deep_held: BTreeMap<(Slot, Shape), u32>,
     refusals: Refusals,
+    /// The number of pending subscribers of each audience that has some.
+    pending: HashMap<u32, u32, RandomState>,
 }
 
 /// Inline for up to two, which most connections do not exceed: an idle one has no allocation here.
@@ -143,12 +146,22 @@ impl Subscriptions {
             charged: HashMap::default(),
             deep_held: BTreeMap::new(),
             refusals: Refusals::FIRST,
+            pending: HashMap::default(),
         }
     }
 
     /// Subscribes a connection. Cost: one lookup, and a scan of the shorter one of the connection's and the audience's
     /// list.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Subscribed {
+        let subscribed = self.add_last(slot, name, kind);
+        if subscribed.new && self.audiences[subscribed.audience.0 as usize].has_pending {
+            self.put_before_pending(subscribed.audience.0);
+        }
+        subscribed
+    }
+
+    /// Adds a subscription as the last one of its audience.
+    fn add_last(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Subscribed {
         if self.held.len() <= slot as usize {
             self.held.resize_with(slot as usize + 1, HeldList::new);
         }
@@ -257,6 +270,7 @@ impl Subscriptions {
         assert_eq!(self.len, held, "subscriptions are counted wrongly");
         let subscribers: usize = self.audiences.iter().map(|(_, audience)| audience.subscribers.len()).sum();
         assert_eq!(self.len, subscribers, "an audience has a subscriber that does not hold it");
+        self.pending_invariants();
         self.cost_invariants();
     }
 }
@@ -276,7 +290,9 @@ impl Subscriptions {
     /// Ends the audience's side of a subscription, after the connection's side was removed. Returns true if it was the
     /// last subscriber.
     fn leave(&mut self, held: Held) -> bool {
-        let (audience, index) = (held.audience, held.index());
+        let audience = held.audience;
+        let has_pending = self.audiences[audience as usize].has_pending;
+        let index = if has_pending { self.put_last(held) } else { held.index() };
         let entry = &mut self.audiences[audience as usize];
         let subscribers = &mut entry.subscribers;
         subscribers.swap_remove(index);

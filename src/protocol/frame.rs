@@ -132,8 +132,12 @@ pub(crate) fn rewrite(bytes: &[u8], whole: Whole, out: &mut [u8]) -> (usize, boo
     (len, mask::unmask_into(&mut out[header..len], &bytes[whole.start..whole.end], whole.mask))
 }
 
+/// Whether a complete data frame has text.
+pub(crate) fn is_text(frame: &[u8]) -> bool {
+    frame.first() == Some(&(0x80 | u8::from(data(true))))
+}
+
 /// The payload of a complete frame that this module encoded.
-#[cfg_attr(not(feature = "nats"), allow(dead_code))] // the bridge sends it without the frame
 pub(crate) fn payload(frame: &[u8]) -> &[u8] {
     let header = match frame.get(1) {
         Some(126) => 4,

@@ -102,6 +102,7 @@ mod protocol {
     mod control;
     mod errors;
     mod handshake;
+    mod history;
     mod http;
     mod http_hostile;
     mod http_routes;

@@ -29,6 +29,7 @@ const ENGINE: [&[&str]; 6] = [
         "clock",
         "ending",
         "grants",
+        "history",
         "index",
         "limits",
         "log_limit",

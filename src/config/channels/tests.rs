@@ -29,7 +29,9 @@ fn an_invalid_rule_is_refused_by_its_number() {
         ("match = \"*.*.*.*.*\"", "5 tokens \"*\""),
         ("match = 5", "expected a string"),
         ("mach = \"a\"", "rule 2: mach: there is no such key in a rule; did you mean match?"),
-        ("match = \"a\"\nhistory = 5", "rule 2: history: there is no such key in a rule"),
+        ("match = \"a\"\nhistories = 5", "rule 2: histories: there is no such key in a rule"),
+        ("match = \"a\"\nhistory = \"5\"", "expected u32"),
+        ("match = \"a\"\nhistory = 5\nhistory-age = \"soon\"", "rule 2: history-age: \"soon\" is not a time"),
         ("match = \"a\"\nsubscribe = \"all\"", "rule 2: subscribe: \"all\" is none of anyone, user, token and nobody"),
         (
             "match = \"a\"\npublish = \"tokens\"",
@@ -120,5 +122,26 @@ fn a_pattern_covers_another_exactly_if_it_matches_all_of_its_channels() {
             let expected = channels.iter().all(|name| !is_matched(narrow, name) || is_matched(wide, name));
             assert_eq!(wide.covers(narrow), expected, "{wide:?} {narrow:?}");
         }
+    }
+}
+
+#[test]
+fn a_rule_says_how_much_is_kept() {
+    let text = "[[channel]]\nmatch = \"a\"\nhistory = 100\nhistory-age = \"1h\"\n\
+        [[channel]]\nmatch = \"b\"\nhistory = 1\nhistory-age = 90\n";
+    let read: Config = toml::from_str(text).unwrap();
+    let of = |seconds| Duration::from_secs(seconds);
+    let rules = vec![rule("a").history(100).history_age(of(3600)), rule("b").history(1).history_age(of(90))];
+    assert_eq!(read.channels, rules);
+    assert_eq!(rules[0].to_string(), "match = \"a\", history = 100, history-age = \"1h\"");
+    read.validate().unwrap();
+    for (rule, said) in [
+        (rule("a").history(0), "channel: rule 1, \"a\": history: 0 is not a number from 1 to 100000"),
+        (rule("a").history(100_001), "history: 100001 is not"),
+        (rule("a").history_age(of(5)), "history-age: without history nothing is kept"),
+        (rule("a").history(1).history_age(Duration::from_millis(999)), "history-age: at least 1s"),
+    ] {
+        let error = Config { channels: vec![rule], ..Config::default() }.validate().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
     }
 }

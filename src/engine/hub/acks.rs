@@ -128,6 +128,12 @@ impl Acks {
     }
 }
 
+/// What a client is told that has asked for one acknowledgement too many.
+pub(super) fn too_many_acks() -> Refusal {
+    const SENTENCE: &str = "too many acknowledgements of this connection wait for other cores or nodes";
+    Refusal::because(Reason::TooManyAcks, SENTENCE)
+}
+
 impl Hub {
     /// Acknowledges a message when all peers have answered its interest, or at once if it has none.
     pub(crate) fn acknowledge(&mut self, slot: Slot, token: &[u8], awaited: Awaited) {
@@ -152,8 +158,7 @@ impl Hub {
         if self.acks.has_room(slot) {
             return Ok(());
         }
-        const SENTENCE: &str = "too many acknowledgements of this connection wait for other cores or nodes";
-        Err(Refusal::because(Reason::TooManyAcks, SENTENCE))
+        Err(too_many_acks())
     }
 
     /// Acknowledges live subscriptions, the oldest interest first, and at most a turn's share of them.

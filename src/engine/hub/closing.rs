@@ -88,6 +88,7 @@ impl Hub {
         if was_open {
             self.router.unsubscribe_all(slot, self.sessions.now()); // first, so that nothing more enters its outbox
             self.forget_acks(slot);
+            self.end_catch_ups(slot);
         }
         self.move_on(slot, phase);
         if was_open {

@@ -13,6 +13,7 @@ impl Hub {
         }
         for slot in flushed.emptied.drain(..) {
             self.sessions.has_sent_all(slot);
+            self.has_taken_piece(slot);
         }
         for slot in flushed.backlogged.drain(..) {
             self.sessions.keeps(slot);
@@ -20,6 +21,9 @@ impl Hub {
         }
         self.flushed = flushed;
         self.enforce_budget(app, sink);
+        if self.missed.has_ready() {
+            self.go_on_catching_up();
+        }
     }
 
     /// Removes and returns the connections that have ended. The caller must close their sockets before the next

@@ -3,7 +3,8 @@
 use crate::{
     engine::{
         hub::Hub,
-        relay::{self, Item},
+        relay::{self, HistoryItem, Item},
+        router::{Known, Receipt},
     },
     protocol::channel::Kind,
 };
@@ -43,6 +44,7 @@ impl Hub {
                     self.router.subscriptions.forget_refusals();
                     is_answered = true;
                 }
+                Item::History(item) => self.relayed_history(peer, item),
                 Item::CaughtUp => self.router.relays.has_caught_up(peer),
                 Item::Stopping => self.router.relays.has_stopped(peer),
             }
@@ -50,7 +52,33 @@ impl Hub {
         if is_answered {
             self.acknowledge_live();
         }
+        self.send_receipts();
         batch.len() - rest.len()
+    }
+
+    fn relayed_history(&mut self, peer: u32, item: HistoryItem<'_>) {
+        match item {
+            HistoryItem::Store(store) => {
+                self.router.store(peer, store);
+                self.router.relays.has_stored(peer, store.message.len());
+                self.message_done(None);
+            }
+            HistoryItem::Stored { receipt, id } => {
+                if let Some(receipt) = Receipt::of(receipt) {
+                    self.router.receipts.note(receipt, Known { id, is_lost: false });
+                }
+            }
+            HistoryItem::Numbered { name, frame, except } => {
+                let except = Some(except).filter(|&key| self.sessions.is_current(key));
+                self.router.deliver_numbered(name, frame, except);
+                self.message_done(None);
+            }
+            HistoryItem::Missed { request, wish, name, bytes_max } => {
+                self.answer_missed(peer, request, wish, name, bytes_max);
+            }
+            HistoryItem::MissedPart(part) => self.take_missed(part),
+            HistoryItem::Credit(bytes) => self.router.relays.credited(peer, bytes),
+        }
     }
 
     /// Notes that the bridge gets no messages for this name. Later acknowledgements and the waiting ones say so. Cost:

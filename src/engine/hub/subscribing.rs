@@ -3,7 +3,7 @@
 use crate::{
     engine::{
         hub::Hub,
-        router::{Awaited, Step},
+        router::{Awaited, Receipt, Step},
         slot::Slot,
         subscriptions::Demand,
     },
@@ -20,8 +20,20 @@ impl Hub {
         payload: &[u8],
         except: Option<Slot>,
     ) {
+        self.publish_asked(names, is_text, payload, except, None);
+    }
+
+    /// The same. `receipt` is for the number of the first channel's message.
+    pub(crate) fn publish_asked<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n [u8]>,
+        is_text: bool,
+        payload: &[u8],
+        except: Option<Slot>,
+        receipt: Option<Receipt>,
+    ) {
         let except = except.map(|slot| self.sessions.key(slot));
-        self.router.publish(names, is_text, payload, except);
+        self.router.publish(names, is_text, payload, except, receipt);
     }
 
     /// Remembers the head of a valid message that only publishes to these channels, see
@@ -50,6 +62,7 @@ impl Hub {
             self.router.unfinished.put(Step::Unsubscribe { key, name: name.into(), kind });
         } else {
             self.router.unsubscribe(slot, name, kind, self.sessions.now());
+            self.end_catch_up(slot, name);
         }
     }
 

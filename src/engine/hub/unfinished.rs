@@ -13,6 +13,9 @@ impl Hub {
         if self.router.unfinished.is_cut() {
             self.put_off(sender);
         }
+        if self.router.receipts.has_complete() {
+            self.send_receipts();
+        }
     }
 
     #[inline(never)]
@@ -36,6 +39,7 @@ impl Hub {
                 self.sessions.unpause(key);
             }
         }
+        self.send_receipts();
     }
 
     /// Carries out steps until the piece is large enough.
@@ -52,10 +56,11 @@ impl Hub {
 
     fn do_step(&mut self, step: Step, begun: u64) {
         match step {
-            Step::Publish { names, frame, except, is_relayed } => {
+            Step::Publish { names, frame, except, publisher } => {
                 let except = except.filter(|&key| self.sessions.is_current(key));
-                self.router.publish_rest(&names, frame, except, is_relayed, begun);
+                self.router.publish_rest(&names, frame, except, publisher, begun);
             }
+            Step::Carried { receipt, awaited } => self.router.receipts.carried_out(receipt, awaited),
             Step::Deliver { names, frame, except } => {
                 let except = except.filter(|&key| self.sessions.is_current(key));
                 self.router.deliver_to_names(names, frame, except);

@@ -1,5 +1,6 @@
 //! Writing and reading the items of a batch.
 
+use super::history::{self, HistoryItem};
 use crate::protocol::{channel::Kind, frame};
 
 pub(super) const PUBLISH: u8 = 0;
@@ -13,6 +14,8 @@ const REFUSED: u8 = 7;
 const ACCEPTED: u8 = 8;
 const WIDE: u8 = 9;
 pub(super) const CAUGHT_UP: u8 = 10;
+/// The tags from here on are those of [`history`].
+const HISTORY: u8 = 11;
 
 /// One message of a core to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub(crate) enum Item<'b> {
     CaughtUp,
     /// The peer is stopping, and publishes nothing any more.
     Stopping,
+    /// About a channel with a history.
+    History(HistoryItem<'b>),
 }
 
 /// Takes the next item off a batch.
@@ -86,6 +91,7 @@ pub(crate) enum Item<'b> {
 pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
     let tag = *batch.split_off_first()?;
     Some(match tag {
+        HISTORY.. => Item::History(history::next(tag - HISTORY, batch)),
         PUBLISH => {
             let channels = take_long(batch);
             Item::Publish { channels, frame: take_long(batch) }
@@ -192,7 +198,7 @@ pub(crate) fn take_name<'b>(channels: &mut &'b [u8]) -> Option<&'b [u8]> {
     (!channels.is_empty()).then(|| take_short(channels))
 }
 
-fn take_array<'b, const N: usize>(batch: &mut &'b [u8]) -> &'b [u8; N] {
+pub(super) fn take_array<'b, const N: usize>(batch: &mut &'b [u8]) -> &'b [u8; N] {
     batch.split_off(..N).and_then(<[u8]>::first_chunk).expect("a batch ends at an item's end")
 }
 
@@ -200,12 +206,12 @@ fn take_kind(batch: &mut &[u8]) -> Kind {
     if take_array::<1>(batch)[0] == 0 { Kind::Exact } else { Kind::Pattern }
 }
 
-fn take_short<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
+pub(super) fn take_short<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
     let len = usize::from(take_array::<1>(batch)[0]);
     batch.split_off(..len).expect("a batch ends at an item's end")
 }
 
-fn take_long<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
+pub(super) fn take_long<'b>(batch: &mut &'b [u8]) -> &'b [u8] {
     let len = u32::from_le_bytes(*take_array(batch)) as usize;
     batch.split_off(..len).expect("a batch ends at an item's end")
 }
@@ -218,6 +224,17 @@ pub(super) fn interest_len(name: &[u8]) -> usize {
 pub(super) fn put_interest(batch: &mut Vec<u8>, tag: u8, name: &[u8], kind: Kind) {
     batch.extend_from_slice(&[tag, u8::from(kind == Kind::Pattern)]);
     put_short(batch, name);
+}
+
+/// Begins an item of [`history`].
+pub(super) fn put_history(batch: &mut Vec<u8>, tag: u8) {
+    batch.push(HISTORY + tag);
+}
+
+/// Appends bytes, for [`take_long`].
+pub(super) fn put_long(batch: &mut Vec<u8>, bytes: &[u8]) {
+    batch.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    batch.extend_from_slice(bytes);
 }
 
 /// Appends a name, for [`take_name`].

@@ -5,25 +5,31 @@ use smallvec::SmallVec;
 use crate::{
     engine::{
         relay,
-        router::{Router, unfinished::Step, work::MESSAGE_UNITS},
+        router::{
+            Known, Receipt, Router,
+            unfinished::{OwnPublish, Step},
+            work::MESSAGE_UNITS,
+        },
         slot::{ConnectionKey, Slot},
     },
-    protocol::encoding::Encoding,
+    protocol::{encoding::Encoding, frame},
 };
 
 impl Router {
     /// Publishes a payload to checked channels, here and on the peers. It is encoded once, for any number of
     /// subscribers. If its deliveries fill the turn, the rest of them is left for later: see
-    /// [`crate::engine::router::Unfinished`].
+    /// [`crate::engine::router::Unfinished`]. `receipt` is that of the first channel, if the numbers of the messages are
+    /// asked for.
     pub(crate) fn publish<'n>(
         &mut self,
         mut names: impl Iterator<Item = &'n [u8]>,
         is_text: bool,
         payload: &[u8],
         except: Option<ConnectionKey>,
+        mut receipt: Option<Receipt>,
     ) {
         if self.unfinished.is_cut() {
-            return self.leave_rest(names, is_text, payload, except);
+            return self.leave_rest(names, is_text, payload, except, receipt);
         }
         let begun = self.work.done();
         let mut frame: Option<(u32, u32)> = None;
@@ -32,6 +38,17 @@ impl Router {
         for name in names.by_ref() {
             self.published += 1;
             self.resolve(name);
+            let own = receipt;
+            receipt = receipt.map(Receipt::next);
+            if self.resolved.has_history() {
+                self.publish_numbered(is_text, payload, except, own);
+                if self.has_done_piece(begun) {
+                    is_whole = false;
+                    break;
+                }
+                continue;
+            }
+            self.note_unnumbered(own);
             if !self.resolved.reaches_anyone() {
                 continue;
             }
@@ -55,12 +72,19 @@ impl Router {
             self.relay(&relayed, start, end);
         }
         if !is_whole {
-            self.leave_rest(names, is_text, payload, except);
+            self.leave_rest(names, is_text, payload, except, receipt);
+        }
+    }
+
+    /// Notes that a channel has no numbers.
+    fn note_unnumbered(&mut self, receipt: Option<Receipt>) {
+        if let Some(receipt) = receipt {
+            self.receipts.note(receipt, Known::default());
         }
     }
 
     /// Appends a message to the turn, and returns its range.
-    fn encode(&mut self, is_text: bool, payload: &[u8]) -> (u32, u32) {
+    pub(super) fn encode(&mut self, is_text: bool, payload: &[u8]) -> (u32, u32) {
         let start = self.outboxes.turn_len() as u32;
         Encoding::Frame.message(self.outboxes.turn(), is_text, payload);
         (start, self.outboxes.turn_len() as u32)
@@ -80,30 +104,25 @@ impl Router {
     /// Publishes a frame of a peer to the subscribers of this core.
     pub(crate) fn deliver_relayed(&mut self, channels: &[u8], frame: &[u8]) {
         self.work.add(MESSAGE_UNITS);
-        let rest = self.publish_frame(channels, frame, None, false, self.work.done());
+        let (rest, _) = self.publish_frame(channels, frame, None, None, self.work.done());
         if !rest.is_empty() {
-            self.unfinished.put(Step::Publish {
-                names: rest.into(),
-                frame: frame.into(),
-                except: None,
-                is_relayed: false,
-            });
+            let (names, frame) = (rest.into(), frame.into());
+            self.unfinished.put(Step::Publish { names, frame, except: None, publisher: None });
         }
     }
 
-    /// Continues a publish of which these channels are left, also to the peers if `is_relayed`. The piece began at the
-    /// work `begun`.
+    /// Continues a publish of which these channels are left. The piece began at the work `begun`.
     pub(crate) fn publish_rest(
         &mut self,
         names: &[u8],
         frame: Box<[u8]>,
         except: Option<ConnectionKey>,
-        is_relayed: bool,
+        publisher: Option<OwnPublish>,
         begun: u64,
     ) {
-        let rest = self.publish_frame(names, &frame, except, is_relayed, begun);
+        let (rest, publisher) = self.publish_frame(names, &frame, except, publisher, begun);
         if !rest.is_empty() {
-            self.unfinished.put(Step::Publish { names: rest.into(), frame, except, is_relayed });
+            self.unfinished.put(Step::Publish { names: rest.into(), frame, except, publisher });
         }
     }
 
@@ -125,32 +144,46 @@ impl Router {
         is_text: bool,
         payload: &[u8],
         except: Option<ConnectionKey>,
+        receipt: Option<Receipt>,
     ) {
         let mut rest = Vec::new();
         names.for_each(|name| relay::put_short(&mut rest, name));
         if !rest.is_empty() {
             let mut frame = Vec::new();
             Encoding::Frame.message(&mut frame, is_text, payload);
-            self.unfinished.put(Step::Publish { names: rest.into(), frame: frame.into(), except, is_relayed: true });
+            let publisher = Some(OwnPublish { receipt });
+            self.unfinished.put(Step::Publish { names: rest.into(), frame: frame.into(), except, publisher });
         }
     }
 
-    /// Publishes a frame to the channels of [`relay::names`], also to the peers if `is_relayed`, until the piece that
-    /// began at this work is large enough. Returns the channels that are left.
+    /// Publishes a frame to the channels of [`relay::names`], until the piece that began at this work is large enough. Also
+    /// to the peers, if it is this core's. Returns the channels that are left.
     fn publish_frame<'n>(
         &mut self,
         mut names: &'n [u8],
         frame: &[u8],
         except: Option<ConnectionKey>,
-        is_relayed: bool,
+        mut publisher: Option<OwnPublish>,
         begun: u64,
-    ) -> &'n [u8] {
+    ) -> (&'n [u8], Option<OwnPublish>) {
         let mut range: Option<(u32, u32)> = None;
         let mut relayed: SmallVec<[(&[u8], u64); 4]> = SmallVec::new();
         while let Some(name) = relay::take_name(&mut names) {
             self.resolve(name);
-            let peers = if is_relayed { self.resolved.peers } else { 0 };
-            self.published += u64::from(is_relayed);
+            let peers = if publisher.is_some() { self.resolved.peers } else { 0 };
+            if let Some(OwnPublish { receipt }) = &mut publisher {
+                self.published += 1;
+                let own = *receipt;
+                *receipt = receipt.map(Receipt::next);
+                if self.resolved.has_history() {
+                    self.publish_numbered(frame::is_text(frame), frame::payload(frame), except, own);
+                    if self.has_done_piece(begun) {
+                        break;
+                    }
+                    continue;
+                }
+                self.note_unnumbered(own);
+            }
             if !self.resolved.has_subscribers() && peers == 0 {
                 continue; // the last subscriber may have left while a relayed frame was in flight
             }
@@ -169,6 +202,6 @@ impl Router {
         {
             self.relay(&relayed, start, end);
         }
-        names
+        (names, publisher)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 /// The number of cached channels. Each change of a subscription visits all of them.
 const CHANNELS: usize = 32;
 
-/// Channels by their hash, except the one of the last publish, which the router itself keeps. Each costs 88 bytes and
+/// Channels by their hash, except the one of the last publish, which the router itself keeps. Each costs 112 bytes and
 /// its name. A channel is forgotten when it, or a pattern that matches it, gets its first subscriber on a core or loses
 /// its last one. It stays while further subscribers come and go.
 #[derive(Debug)]
@@ -57,6 +57,11 @@ impl Recent {
                 self.valid &= !(1 << at);
             }
         }
+    }
+
+    /// Forgets all channels.
+    pub(super) fn forget_all(&mut self) {
+        self.valid = 0;
     }
 
     #[cfg(any(test, feature = "fuzz"))]

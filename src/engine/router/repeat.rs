@@ -98,7 +98,7 @@ impl Router {
     pub(crate) fn publish_repeated(&mut self, key: ConnectionKey, is_text: bool, payload: &[u8]) {
         let names = std::mem::take(&mut self.last_head.names);
         let except = self.last_head.no_echo.then_some(key);
-        self.publish(names.iter().map(|name| name.of(payload)), is_text, payload, except);
+        self.publish(names.iter().map(|name| name.of(payload)), is_text, payload, except, None);
         // With several audiences, a message goes to all of them before the next one. So there can be no run of
         // messages.
         self.last_head.channel = if names.len() == 1 { self.single_audience() } else { None };

@@ -4,8 +4,14 @@ use smallvec::SmallVec;
 
 use crate::{
     engine::{
+        history::ChannelId,
         relay::Relays,
-        router::{Router, recent::concerns, work::lookup_units},
+        router::{
+            Home, Router,
+            recent::concerns,
+            work::{RULE_UNITS, lookup_units},
+        },
+        slot::ConnectionKey,
         subscriptions::AudienceId,
     },
     protocol::channel::Kind,
@@ -23,6 +29,9 @@ pub(super) struct Resolved {
     pub(super) peers: u64,
     /// Subscribers of all audiences.
     pub(super) subscribers: usize,
+    /// Where its messages are kept, and their history after the first publish.
+    pub(super) home: Home,
+    pub(super) channel: Option<ChannelId>,
 }
 
 /// The subject of a [`Resolved`].
@@ -58,6 +67,25 @@ impl Resolved {
         }
     }
 
+    /// Whether its messages are kept.
+    #[inline]
+    pub(super) fn has_history(&self) -> bool {
+        self.home != Home::None
+    }
+
+    /// Hands a frame for this one channel to the interested peers. One of them does not give it to one of its connections.
+    pub(super) fn relay_but(&self, frame: &[u8], except: Option<(u32, ConnectionKey)>, relays: &mut Relays) {
+        let mut peers = self.peers & !relays.always_interested();
+        while peers != 0 {
+            let peer = peers.trailing_zeros();
+            peers &= peers - 1;
+            match except.filter(|(of, _)| *of == peer) {
+                Some((_, except)) => relays.publish_but(peer, &self.name, frame, except),
+                None => relays.publish(peer, std::iter::once(&self.name[..]), frame),
+            }
+        }
+    }
+
     /// Hands a frame for this one channel to the interested peers.
     #[inline]
     pub(super) fn relay(&self, frame: &[u8], relays: &mut Relays) {
@@ -80,7 +108,9 @@ impl Router {
     /// interested peers have changed since.
     pub(super) fn single_audience(&self) -> Option<u64> {
         match self.resolved.what {
-            What::Channel { number } if self.resolved.audiences.len() <= 1 => Some(number),
+            What::Channel { number } if self.resolved.audiences.len() <= 1 && !self.resolved.has_history() => {
+                Some(number)
+            }
             _ => None,
         }
     }
@@ -132,6 +162,18 @@ impl Router {
         resolved.name.extend_from_slice(name);
         resolved.hash = hash;
         resolved.what = What::Channel { number: self.resolutions };
+        (resolved.home, resolved.channel) = (Home::None, None);
+        if self.rules.has_history() {
+            self.resolved.home = self.home_of_channel(name);
+            self.work.add(RULE_UNITS);
+        }
+    }
+
+    /// Forgets all resolutions, because the rules have changed.
+    pub(super) fn forget_all_resolved(&mut self) {
+        self.apply_run();
+        self.resolved.what = What::Nothing;
+        self.recent.forget_all();
     }
 
     /// Makes room for another channel. If there are patterns, the old one is kept in [`Recent`](super::recent::Recent):

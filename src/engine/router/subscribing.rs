@@ -7,7 +7,7 @@ use crate::{
             work::{SUBSCRIPTION_UNITS, subscription_units},
         },
         slot::Slot,
-        subscriptions::{AudienceId, Demand},
+        subscriptions::{AudienceId, Demand, Subscribed, Subscriptions},
     },
     protocol::channel::Kind,
 };
@@ -38,10 +38,35 @@ impl Awaited {
 impl Router {
     /// Subscribes a connection to a checked name. Returns the condition of its acknowledgement.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
+        self.subscribe_as(name, kind, |subscriptions| subscriptions.subscribe(slot, name, kind))
+    }
+
+    /// The same, but the connection does not get messages before [`Router::join`]. If it gets some already, this ends.
+    pub(crate) fn subscribe_pending(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
+        let awaited = self.subscribe_as(name, kind, |table| table.subscribe_pending(slot, name, kind));
+        // A channel without joined subscribers has the same audiences, but nobody to deliver to.
+        self.forget_resolved(name, kind);
+        awaited
+    }
+
+    /// Lets a pending subscription have messages from now on.
+    pub(crate) fn join(&mut self, slot: Slot, name: &[u8], kind: Kind) {
+        self.apply_run();
+        if self.subscriptions.join(slot, name, kind) {
+            self.forget_resolved(name, kind);
+        }
+    }
+
+    fn subscribe_as(
+        &mut self,
+        name: &[u8],
+        kind: Kind,
+        subscribe: impl FnOnce(&mut Subscriptions) -> Subscribed,
+    ) -> Awaited {
         self.work.add(subscription_units(name));
         self.apply_run();
         let before = self.table_size();
-        let subscribed = self.subscriptions.subscribe(slot, name, kind);
+        let subscribed = subscribe(&mut self.subscriptions);
         if subscribed.first {
             self.forget_resolved(name, kind);
             if self.subscriptions.announce(subscribed.audience) {

@@ -10,7 +10,10 @@
 use std::collections::VecDeque;
 
 use crate::{
-    engine::{router::subscribing::Awaited, slot::ConnectionKey},
+    engine::{
+        router::{Receipt, subscribing::Awaited},
+        slot::ConnectionKey,
+    },
     protocol::channel::Kind,
 };
 
@@ -36,17 +39,25 @@ pub(crate) struct Message {
 /// One action that is left to do.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Deliver a frame to the subscribers of these channels ([`crate::engine::relay::names`]), and to peers if
-    /// `is_relayed`.
-    Publish { names: Box<[u8]>, frame: Box<[u8]>, except: Option<ConnectionKey>, is_relayed: bool },
+    /// Deliver a frame to the subscribers of these channels ([`crate::engine::relay::names`]); if this core publishes it,
+    /// also to peers and to the history.
+    Publish { names: Box<[u8]>, frame: Box<[u8]>, except: Option<ConnectionKey>, publisher: Option<OwnPublish> },
     /// Deliver a frame to the subscribers of exactly these names.
     Deliver { names: VecDeque<(Box<[u8]>, Kind)>, frame: Box<[u8]>, except: Option<ConnectionKey> },
     /// End a subscription.
     Unsubscribe { key: ConnectionKey, name: Box<[u8]>, kind: Kind },
     /// Acknowledge the message.
     Acknowledge { key: ConnectionKey, token: Box<[u8]>, awaited: Awaited },
+    /// Note that the message is carried out: its acknowledgement has a receipt.
+    Carried { receipt: Receipt, awaited: Awaited },
     /// Send this encoded message to one connection.
     Send { key: ConnectionKey, unit: Box<[u8]> },
+}
+
+/// A publish of this core's, and the receipt of the next channel if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnPublish {
+    pub(crate) receipt: Option<Receipt>,
 }
 
 impl Step {
@@ -61,6 +72,7 @@ impl Step {
                 }
                 Self::Unsubscribe { name, .. } => name.len(),
                 Self::Acknowledge { token, .. } => token.len(),
+                Self::Carried { .. } => 0,
                 Self::Send { unit, .. } => unit.len(),
             }
     }

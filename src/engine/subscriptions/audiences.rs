@@ -13,8 +13,11 @@ const AUDIENCES_KEPT: usize = 64;
 pub(super) struct Audience {
     pub(super) name: Box<[u8]>,
     pub(super) kind: Kind,
-    /// Inline for up to two: on a server with very many channels most are this small, and have no allocation here.
+    /// Inline for up to two: on a server with very many channels most are this small, and have no allocation here. The
+    /// pending ones are the last.
     pub(super) subscribers: SmallVec<[Subscriber; 2]>,
+    /// Some subscribers do not get messages yet, see `pending`.
+    pub(super) has_pending: bool,
     /// A bit for each interested peer.
     pub(super) peers: u64,
     pub(super) live_at: u64,
@@ -73,12 +76,13 @@ impl Subscriptions {
         }
     }
 
-    /// The local subscribers of an audience, in no particular order.
+    /// The local subscribers of an audience, in no particular order, without the pending ones.
     ///
     /// # Panics
     /// If the audience is gone; so do the others that take an [`AudienceId`].
     pub(crate) fn subscribers(&self, id: AudienceId) -> &[Subscriber] {
-        &self.audiences[id.0 as usize].subscribers
+        let audience = &self.audiences[id.0 as usize];
+        if audience.has_pending { &audience.subscribers[..self.joined(id.0)] } else { &audience.subscribers }
     }
 
     /// The interested peers of an audience: bit n is peer n.
@@ -166,6 +170,7 @@ impl Audience {
             name: name.into(),
             kind,
             subscribers: SmallVec::new(),
+            has_pending: false,
             peers: 0,
             live_at: 0,
             refused: Refusals::NONE,

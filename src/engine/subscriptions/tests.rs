@@ -217,6 +217,8 @@ fn a_connection_is_charged_for_a_name_on_each_core() {
 #[derive(Clone, Debug)]
 enum Step {
     Subscribe(Slot, String),
+    SubscribePending(Slot, String),
+    Join(Slot, String),
     Unsubscribe(Slot, String),
     Close(Slot),
     Interest(u32, String, bool),
@@ -234,6 +236,8 @@ fn step() -> impl Strategy<Value = Step> {
     let slot = || 0..6u32;
     prop_oneof![
         6 => (slot(), name()).prop_map(|(slot, name)| Step::Subscribe(slot, name)),
+        3 => (slot(), name()).prop_map(|(slot, name)| Step::SubscribePending(slot, name)),
+        3 => (slot(), name()).prop_map(|(slot, name)| Step::Join(slot, name)),
         4 => (slot(), name()).prop_map(|(slot, name)| Step::Unsubscribe(slot, name)),
         1 => slot().prop_map(Step::Close),
         2 => (0..3u32, name(), any::<bool>()).prop_map(|(peer, name, on)| Step::Interest(peer, name, on)),
@@ -245,6 +249,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     subscriptions: BTreeSet<(Slot, String)>,
+    /// Those of them that get nothing yet.
+    pending: BTreeSet<(Slot, String)>,
     interest: BTreeSet<(u32, String)>,
 }
 
@@ -255,7 +261,8 @@ impl Model {
 
     fn reached(&self, channel: &str) -> (Vec<Slot>, u64) {
         let hit = |name: &str| matches(name.as_bytes(), channel.as_bytes());
-        let slots = self.subscriptions.iter().filter(|(_, name)| hit(name)).map(|&(slot, _)| slot).collect();
+        let joined = self.subscriptions.difference(&self.pending);
+        let slots = joined.filter(|(_, name)| hit(name)).map(|&(slot, _)| slot).collect();
         let peers = self.interest.iter().filter(|(_, name)| hit(name)).fold(0, |peers, &(peer, _)| peers | 1 << peer);
         (slots, peers)
     }
@@ -266,17 +273,32 @@ impl Model {
         match step {
             Step::Subscribe(slot, name) => {
                 let Subscribed { audience, new, first } = subscribe(table, slot, &name);
-                assert!(table.subscribers(audience).iter().any(|subscriber| subscriber.slot() == slot));
+                let has_joined = !self.pending.contains(&(slot, name.clone()));
+                let is_among = table.subscribers(audience).iter().any(|subscriber| subscriber.slot() == slot);
+                assert_eq!(is_among, has_joined, "a pending subscriber stays pending");
                 assert_eq!(first, !before.contains(&name));
                 assert_eq!(new, self.subscriptions.insert((slot, name)));
             }
+            Step::SubscribePending(slot, name) => {
+                let Subscribed { new, first, .. } = table.subscribe_pending(slot, name.as_bytes(), kind(&name));
+                assert_eq!(first, !before.contains(&name));
+                assert_eq!(new, self.subscriptions.insert((slot, name.clone())));
+                self.pending.insert((slot, name));
+            }
+            Step::Join(slot, name) => {
+                let was = self.pending.remove(&(slot, name.clone()));
+                assert_eq!(table.is_pending(slot, name.as_bytes(), kind(&name)), was);
+                assert_eq!(table.join(slot, name.as_bytes(), kind(&name)), was);
+            }
             Step::Unsubscribe(slot, name) => {
+                self.pending.remove(&(slot, name.clone()));
                 let was = self.subscriptions.remove(&(slot, name.clone()));
                 let last = !self.local().contains(&*name);
                 assert_eq!(unsubscribe(table, slot, &name), was.then_some(Unsubscribed { last }));
             }
             Step::Close(slot) => {
                 self.subscriptions.retain(|(other, _)| *other != slot);
+                self.pending.retain(|(other, _)| *other != slot);
                 let after = self.local().into_iter().map(str::to_owned).collect();
                 assert_eq!(close(table, slot), before.difference(&after).cloned().collect());
             }

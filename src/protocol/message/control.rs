@@ -14,6 +14,9 @@ pub(crate) enum Control {
     UpstreamReply,
     /// PROTOCOL.md §8.
     Token,
+    /// PROTOCOL.md §10, only in a message that subscribes.
+    Since,
+    Last,
 }
 
 impl Control {
@@ -27,12 +30,17 @@ impl Control {
             (9, b'm') => (b"multipart", Self::Multipart),
             (3, b'a') => (b"ack", Self::Ack),
             (5, b't') => (b"token", Self::Token),
+            (5, b's') => (b"since", Self::Since),
+            (4, b'l') => (b"last", Self::Last),
             (7, b'n') => (b"no-echo", Self::NoEcho),
             (14, b'u') => (b"upstream-reply", Self::UpstreamReply),
             _ => return None,
         };
         (name == word || name.eq_ignore_ascii_case(word)).then_some(control)
     }
+
+    /// The headers that mean something only beside `subscribe`. Without it they are headers like any other.
+    pub(super) const OF_SUBSCRIBE: u16 = Self::Since.bit() | Self::Last.bit();
 
     /// The headers that may occur only once in a message.
     pub(super) const SINGLE: u16 = !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit());

@@ -70,6 +70,10 @@ impl Head {
         if !is_text && simdutf8::basic::from_utf8(&window[..at]).is_err() {
             return Err(bad_header("the head is not UTF-8"));
         }
+        if !self.has(Control::Subscribe) {
+            self.controls &= !Control::OF_SUBSCRIBE;
+            self.repeated &= !Control::OF_SUBSCRIBE;
+        }
         self.names.keep_first_of_each(payload);
         Ok(())
     }
@@ -212,8 +216,7 @@ impl Head {
         if self.repeated & Control::SINGLE == 0 {
             return Ok(());
         }
-        let sentence =
-            "a message has at most one ack, multipart, no-echo, token, upstream and upstream-reply header each";
+        let sentence = "a message has at most one ack, last, multipart, no-echo, since, token, upstream and upstream-reply header each";
         Err(bad_header(sentence))
     }
 

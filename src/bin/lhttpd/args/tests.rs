@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 60] = [
+const SAMPLES: [(&str, &str, &str); 61] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -18,6 +18,7 @@ const SAMPLES: [(&str, &str, &str); 60] = [
     ("max-connections", "100", "100"),
     ("outbox-max", "2 MiB", "\"2MiB\""),
     ("memory-budget", "64MiB", "67108864"),
+    ("history-budget", "10MiB", "10485760"),
     ("max-subscriptions", "5", "5"),
     ("subscription-bytes", "8KiB", "8192"),
     ("send-buffer", "0", "0"),

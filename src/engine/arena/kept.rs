@@ -1,0 +1,159 @@
+//! Segments with the history of channels: frames that are kept although nobody waits for them, and that a backlog may hold
+//! like its own bytes.
+//!
+//! Frames of all channels follow each other in one open segment. A closed segment is freed when its last frame is dropped
+//! and no backlog holds it. If less than two thirds of a closed segment are in use, it is *sparse*, and its frames can be
+//! moved.
+
+use super::{Arena, Range, SEGMENT_BYTES, Segment};
+
+/// The capacity of the first segment: a server that keeps little needs little.
+const FIRST_BYTES: usize = 4 * 1024;
+
+/// The state of these segments.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// The segment to which the next frame is appended.
+    open: Option<u32>,
+    /// The memory of all segments with frames, in bytes.
+    bytes: usize,
+    /// The bytes of these frames.
+    frames_bytes: usize,
+    /// Segments that were found sparse. Some may have been freed since.
+    sparse: Vec<u32>,
+}
+
+impl Arena {
+    /// Keeps a frame of the turn.
+    pub(crate) fn keep(&mut self, start: u32, end: u32) -> Range {
+        let turn = std::mem::take(&mut self.turn);
+        let range = self.keep_bytes(&turn[start as usize..end as usize]);
+        self.turn = turn;
+        range
+    }
+
+    /// Keeps a frame that another core or a file has kept.
+    pub(crate) fn keep_bytes(&mut self, frame: &[u8]) -> Range {
+        let id = self.open_for(frame.len());
+        let segment = &mut self.segments[id as usize];
+        let (start, before) = (segment.bytes.len() as u32, segment.bytes.capacity());
+        segment.bytes.extend_from_slice(frame);
+        segment.kept += 1;
+        segment.kept_bytes += frame.len() as u32;
+        self.history.bytes += segment.bytes.capacity() - before;
+        self.history.frames_bytes += frame.len();
+        Range { segment: id, start, end: start + frame.len() as u32 }
+    }
+
+    /// The open segment, which has room for a frame of this length. A frame that is longer than a segment gets one for
+    /// itself.
+    fn open_for(&mut self, len: usize) -> u32 {
+        let has_room = |id: &u32| self.segments[*id as usize].bytes.len() + len <= SEGMENT_BYTES;
+        if let Some(id) = self.history.open.filter(has_room) {
+            return id;
+        }
+        let capacity = match self.history.open.take() {
+            None => FIRST_BYTES.max(len),
+            Some(full) => {
+                self.close(full);
+                SEGMENT_BYTES.max(len)
+            }
+        };
+        let bytes = Vec::with_capacity(capacity);
+        self.history.bytes += bytes.capacity();
+        let id = self.segments.insert(Segment { bytes, ..Segment::default() }) as u32;
+        self.history.open = Some(id);
+        id
+    }
+
+    /// Closes the open segment.
+    fn close(&mut self, id: u32) {
+        let bytes = &mut self.segments[id as usize].bytes;
+        let before = bytes.capacity();
+        if before - bytes.len() > before / 8 {
+            bytes.shrink_to_fit();
+        }
+        self.history.bytes -= before - bytes.capacity();
+        self.note_if_sparse(id);
+    }
+
+    /// Drops a frame.
+    pub(crate) fn drop_kept(&mut self, range: Range) {
+        let segment = &mut self.segments[range.segment as usize];
+        segment.kept -= 1;
+        segment.kept_bytes -= range.len() as u32;
+        self.history.frames_bytes -= range.len();
+        if segment.kept > 0 {
+            return self.note_if_sparse(range.segment);
+        }
+        if self.history.open == Some(range.segment) {
+            self.history.open = None;
+        }
+        let capacity = segment.bytes.capacity();
+        self.history.bytes -= capacity;
+        if segment.holds > 0 {
+            self.segment_bytes += capacity; // it is only for backlogs now
+        } else {
+            self.segments.remove(range.segment as usize);
+        }
+    }
+
+    fn note_if_sparse(&mut self, id: u32) {
+        let segment = &mut self.segments[id as usize];
+        let is_sparse =
+            self.history.open != Some(id) && (segment.kept_bytes as usize) < segment.bytes.capacity() / 3 * 2;
+        if is_sparse && !std::mem::replace(&mut segment.is_sparse, true) {
+            self.history.sparse.push(id);
+        }
+    }
+
+    /// A sparse segment, and the number of its frames: the caller moves them. `None` if there is none.
+    pub(crate) fn take_sparse(&mut self) -> Option<(u32, u32)> {
+        let Self { segments, history, .. } = self;
+        let is_sparse =
+            |id: &u32| segments.get(*id as usize).is_some_and(|segment| segment.is_sparse && segment.kept > 0);
+        let id = std::iter::from_fn(|| history.sparse.pop()).find(is_sparse)?;
+        Some((id, self.segments[id as usize].kept))
+    }
+
+    /// Moves a frame to the open segment.
+    pub(crate) fn move_kept(&mut self, range: Range) -> Range {
+        let bytes = std::mem::take(&mut self.segments[range.segment as usize].bytes);
+        let moved = self.keep_bytes(&bytes[range.start as usize..range.end as usize]);
+        self.segments[range.segment as usize].bytes = bytes;
+        self.drop_kept(range);
+        moved
+    }
+
+    /// The bytes of a segment from here on.
+    pub(crate) fn bytes_from(&self, id: u32, start: u32) -> &[u8] {
+        &self.segments[id as usize].bytes[start as usize..]
+    }
+
+    /// The memory of the history, in bytes.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.history.bytes
+    }
+
+    /// The part of it that no frame uses, in bytes.
+    pub(crate) fn unused_history_bytes(&self) -> usize {
+        self.history.bytes - self.history.frames_bytes
+    }
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl Arena {
+    /// Checks the sums against the segments.
+    ///
+    /// # Panics
+    /// If one is wrong.
+    pub(crate) fn history_invariants(&self) {
+        let kept = || self.segments.iter().filter(|(_, segment)| segment.kept > 0);
+        let bytes: usize = kept().map(|(_, segment)| segment.bytes.capacity()).sum();
+        let frames: usize = kept().map(|(_, segment)| segment.kept_bytes as usize).sum();
+        assert_eq!((self.history.bytes, self.history.frames_bytes), (bytes, frames));
+        let others = self.segments.iter().filter(|(_, segment)| segment.kept == 0);
+        assert!(others.clone().all(|(_, segment)| segment.holds > 0), "a segment that nothing needs is still there");
+        assert_eq!(self.segment_bytes, others.map(|(_, segment)| segment.bytes.capacity()).sum::<usize>());
+    }
+}

@@ -1,0 +1,134 @@
+//! A channel and the ring of its messages.
+
+use std::collections::VecDeque;
+
+use super::{Retention, sizes::Place};
+use crate::engine::arena::Range;
+
+/// The memory of a channel beside its name and its ring, in bytes: itself, its place in the index and in the timers, and
+/// the allocator's overhead.
+pub(super) const CHANNEL_BYTES: usize = 192;
+/// The least capacity of a ring.
+const RING_MIN: usize = 2;
+
+/// A channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) name: Box<[u8]>,
+    pub(super) retention: Retention,
+    /// The places of its newest messages, oldest first. Their numbers follow each other, and end before `next`.
+    pub(super) ring: VecDeque<Entry>,
+    /// The number of the next message.
+    pub(super) next: u64,
+    /// The bytes of its frames.
+    pub(super) bytes: usize,
+    /// When it was last published or subscribed to, in seconds of the core.
+    pub(super) used_at: u32,
+    /// Distinguishes it from earlier channels with its id.
+    pub(super) generation: u32,
+    /// Its place among the channels of its size.
+    pub(super) place: Place,
+}
+
+/// A message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) segment: u32,
+    pub(super) start: u32,
+    len: u32,
+    /// When it was published, in seconds of the core.
+    at: u32,
+}
+
+impl Entry {
+    pub(super) fn range(self) -> Range {
+        Range { segment: self.segment, start: self.start, end: self.start + self.len }
+    }
+}
+
+impl Channel {
+    /// An empty channel whose numbers are greater than `floor`.
+    pub(super) fn new(name: &[u8], floor: u64, generation: u32) -> Self {
+        Self {
+            name: name.into(),
+            retention: Retention { messages: 1, age: 1 },
+            ring: VecDeque::new(),
+            next: floor + 1,
+            bytes: 0,
+            used_at: 0,
+            generation,
+            place: Place::default(),
+        }
+    }
+
+    /// The number of the newest message that is not kept any more.
+    pub(super) fn dropped(&self) -> u64 {
+        self.next - 1 - self.ring.len() as u64
+    }
+
+    /// Adds the next message.
+    pub(super) fn push(&mut self, range: Range, now: u32) {
+        if self.ring.len() == self.ring.capacity() {
+            // Half as much again: with doubling a message might take 32 bytes here.
+            let more = (self.ring.len() / 2).max(RING_MIN);
+            self.ring
+                .reserve_exact(more.min((self.retention.messages as usize).saturating_sub(self.ring.len()).max(1)));
+        }
+        self.bytes += range.len();
+        self.next += 1;
+        let Range { segment, start, .. } = range;
+        self.ring.push_back(Entry { segment, start, len: range.len() as u32, at: now });
+    }
+
+    /// Takes the oldest message.
+    pub(super) fn pop(&mut self) -> Option<Range> {
+        let range = self.ring.pop_front()?.range();
+        self.bytes -= range.len();
+        Some(range)
+    }
+
+    /// Frees spare memory of the ring, after it has become much shorter.
+    pub(super) fn slim(&mut self) {
+        if self.ring.len() < self.ring.capacity() / 4 {
+            self.ring.shrink_to(2 * self.ring.len());
+        }
+    }
+
+    /// The places of the messages after number `after`, see [`super::History::read`].
+    pub(super) fn read(&self, after: u64, bytes_max: usize, out: &mut Vec<Range>) -> u64 {
+        let (mut last, mut bytes) = (after.max(self.dropped()), 0);
+        for entry in self.ring.iter().skip((last - self.dropped()) as usize) {
+            let range = entry.range();
+            if bytes > 0 && bytes + range.len() > bytes_max {
+                break;
+            }
+            bytes += range.len();
+            last += 1;
+            match out.last_mut() {
+                Some(before) if before.segment == range.segment && before.end == range.start => before.end = range.end,
+                _ => out.push(range),
+            }
+        }
+        last
+    }
+
+    /// Whether the oldest message is too old at this time.
+    pub(super) fn oldest_is_over(&self, now: u32) -> bool {
+        self.ring.front().is_some_and(|entry| entry.at.saturating_add(self.retention.age) <= now)
+    }
+
+    /// Whether it has no message, and was not used for as long as it would keep one.
+    pub(super) fn is_unused_at(&self, now: u32) -> bool {
+        self.ring.is_empty() && self.used_at.saturating_add(self.retention.age) <= now
+    }
+
+    /// When to look at it again, in seconds of the core.
+    pub(super) fn deadline(&self) -> u32 {
+        self.ring.front().map_or(self.used_at, |entry| entry.at).saturating_add(self.retention.age)
+    }
+
+    /// Its memory without its frames, in bytes.
+    pub(super) fn table_bytes(&self) -> usize {
+        CHANNEL_BYTES + self.name.len() + self.ring.capacity() * size_of::<Entry>()
+    }
+}

@@ -1,0 +1,333 @@
+//! Clients that get what they have missed: their subscription is pending until they have all of it (PROTOCOL.md §10).
+//!
+//! Messages come from the channel's home. If that is this core, ranges of the history go into the outbox after a flush,
+//! when it has no bytes of the turn. From another core, the frames come in pieces down the link. In both cases a piece is
+//! bounded, and the next one follows when the client has taken it. So neither the client's outbox nor the link holds a
+//! whole history. With the last piece the subscription joins its audience: the home has put nothing between the piece and
+//! the next message.
+
+mod asking;
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use self::asking::Questions;
+use crate::{
+    engine::{
+        arena::Range,
+        history::Retention,
+        hub::Hub,
+        relay::{Since, Wish},
+        router::{Awaited, Home, Known, Receipt},
+        slot::{ConnectionKey, Slot},
+    },
+    protocol::{channel::Kind, message::MessageId},
+};
+
+/// The most bytes of a piece; at least one message.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Work for a piece, and for each of its ranges.
+const PIECE_UNITS: u64 = 512;
+const RANGE_UNITS: u64 = 32;
+/// The most work of one turn, except for the piece that reaches it.
+const TURN_UNITS: u64 = 512 * 1024;
+/// The approximate memory of a catch-up beside its name, in bytes.
+const CATCH_UP_BYTES: usize = 160;
+
+/// A subscription that waits for what its client has missed.
+#[derive(Debug)]
+struct CatchUp {
+    key: ConnectionKey,
+    name: Box<[u8]>,
+    wish: Wish,
+    receipt: Option<Receipt>,
+    is_lost: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is in the list of those that go on.
+    Ready,
+    /// The client has not taken the last piece.
+    Sent,
+    /// Its home, another core, was asked with the question of this number.
+    Asked(u32),
+}
+
+/// The pending subscriptions of one core.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    catch_ups: Slab<CatchUp>,
+    /// Those that go on, in order. Some may have ended.
+    ready: VecDeque<u32>,
+    by_slot: HashMap<Slot, SmallVec<[u32; 2]>, RandomState>,
+    questions: Questions,
+    bytes: usize,
+    ranges: Vec<Range>,
+    /// Clients that have all of what they missed, and subscriptions for which something was not kept any more.
+    pub(super) caught_up: u64,
+    pub(super) lost: u64,
+}
+
+/// Where a catch-up begins.
+struct Start {
+    /// The last message that the client has, or does not want.
+    after: MessageId,
+    is_lost: bool,
+}
+
+impl Missed {
+    /// Their memory, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether some can go on in the next turn.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.catch_ups.is_empty() && self.by_slot.is_empty() && self.bytes == 0
+    }
+
+    fn add(&mut self, catch_up: CatchUp) -> u32 {
+        self.bytes += CATCH_UP_BYTES + catch_up.name.len();
+        let slot = catch_up.key.slot;
+        let id = self.catch_ups.insert(catch_up) as u32;
+        self.by_slot.entry(slot).or_default().push(id);
+        id
+    }
+
+    fn remove(&mut self, id: u32) -> CatchUp {
+        let catch_up = self.catch_ups.remove(id as usize);
+        self.bytes -= CATCH_UP_BYTES + catch_up.name.len();
+        if let Some(of_slot) = self.by_slot.get_mut(&catch_up.key.slot) {
+            of_slot.retain(|other| *other != id);
+            if of_slot.is_empty() {
+                self.by_slot.remove(&catch_up.key.slot);
+            }
+        }
+        catch_up
+    }
+}
+
+impl Hub {
+    /// Subscribes a connection to a checked name, and gives it what `wish` asks for. `receipt` is for its position.
+    pub(crate) fn subscribe_from(
+        &mut self,
+        slot: Slot,
+        name: &[u8],
+        kind: Kind,
+        wish: Wish,
+        receipt: Option<Receipt>,
+    ) -> Awaited {
+        let home = self.router.home(name, kind);
+        if !self.sessions.is_open(slot) || home == Home::None {
+            self.note(receipt, Known { id: None, is_lost: wish.since != Since::None });
+            return self.subscribe(slot, name, kind);
+        }
+        if self.router.subscriptions.is_pending(slot, name, kind) {
+            // The client asks anew.
+            self.end_catch_up(slot, name);
+            self.router.join(slot, name, kind);
+        }
+        match home {
+            Home::Here(retention) => self.subscribe_here(slot, name, retention, wish, receipt),
+            // Nobody asks for the position.
+            Home::Away(_) if wish == Wish::default() && receipt.is_none() => self.subscribe(slot, name, kind),
+            Home::Away(home) => {
+                let awaited = self.router.subscribe_pending(slot, name, kind);
+                let id = self.add_catch_up(slot, name, wish, receipt);
+                self.ask(id, home, 0); // at once, before the home gets what the same message publishes
+                awaited
+            }
+            Home::None => Awaited::default(),
+        }
+    }
+
+    fn subscribe_here(
+        &mut self,
+        slot: Slot,
+        name: &[u8],
+        retention: Retention,
+        wish: Wish,
+        receipt: Option<Receipt>,
+    ) -> Awaited {
+        let Start { after, is_lost } = self.start(name, retention, wish);
+        if after == self.newest(name) {
+            self.missed.lost += u64::from(is_lost);
+            self.note(receipt, Known { id: Some(after), is_lost });
+            return self.subscribe(slot, name, Kind::Exact);
+        }
+        let awaited = self.router.subscribe_pending(slot, name, Kind::Exact);
+        // What the same message publishes comes behind that.
+        let id = self.add_catch_up(slot, name, Wish { since: Since::Message(after), ..wish }, receipt);
+        self.missed.catch_ups[id as usize].is_lost = is_lost;
+        self.missed.ready.push_back(id);
+        awaited
+    }
+
+    fn add_catch_up(&mut self, slot: Slot, name: &[u8], wish: Wish, receipt: Option<Receipt>) -> u32 {
+        let key = self.sessions.key(slot);
+        let catch_up = CatchUp { key, name: name.into(), wish, receipt, is_lost: false, state: State::Ready };
+        self.missed.add(catch_up)
+    }
+
+    fn note(&mut self, receipt: Option<Receipt>, known: Known) {
+        if let Some(receipt) = receipt {
+            self.router.receipts.note(receipt, known);
+        }
+    }
+
+    /// Where a client begins that wants this of a channel whose home is here.
+    fn start(&mut self, name: &[u8], retention: Retention, wish: Wish) -> Start {
+        let history = &mut self.router.history;
+        let channel = history.open(name, retention);
+        let extent = history.extent(channel);
+        let id = |offset| MessageId { epoch: history.epoch(), offset };
+        let newest_ones = extent.newest.saturating_sub(u64::from(wish.last)).max(extent.dropped);
+        match wish.since {
+            Since::Message(since)
+                if since.epoch == history.epoch() && (extent.dropped..=extent.newest).contains(&since.offset) =>
+            {
+                Start { after: since, is_lost: false }
+            }
+            Since::None => Start { after: id(newest_ones), is_lost: false },
+            Since::Message(_) | Since::Unknown => Start { after: id(newest_ones), is_lost: true },
+        }
+    }
+
+    /// The newest message of a channel that has a history here.
+    fn newest(&self, name: &[u8]) -> MessageId {
+        let history = &self.router.history;
+        let offset = history.find(name).map_or(0, |channel| history.extent(channel).newest);
+        MessageId { epoch: history.epoch(), offset }
+    }
+
+    /// Goes on with those that can, after a flush.
+    pub(super) fn go_on_catching_up(&mut self) {
+        let begun = self.router.work.done();
+        for _ in 0..self.missed.ready.len() {
+            if self.router.work.done() - begun >= TURN_UNITS {
+                break;
+            }
+            let Some(id) = self.missed.ready.pop_front() else { break };
+            if self.missed.catch_ups.get(id as usize).is_some_and(|catch_up| catch_up.state == State::Ready) {
+                self.go_on_with(id);
+            }
+        }
+        self.send_receipts();
+    }
+
+    /// Goes on with those of a connection that has taken all of its bytes.
+    pub(super) fn has_taken_piece(&mut self, slot: Slot) {
+        if self.missed.catch_ups.is_empty() {
+            return;
+        }
+        let Missed { catch_ups, ready, by_slot, .. } = &mut self.missed;
+        for &id in by_slot.get(&slot).into_iter().flatten() {
+            let state = &mut catch_ups[id as usize].state;
+            if *state == State::Sent {
+                *state = State::Ready;
+                ready.push_back(id);
+            }
+        }
+    }
+
+    fn go_on_with(&mut self, id: u32) {
+        self.router.work.add(PIECE_UNITS);
+        let catch_up = &self.missed.catch_ups[id as usize];
+        let slot = catch_up.key.slot;
+        if !self.sessions.is_current(catch_up.key)
+            || !self.router.subscriptions.is_pending(slot, &catch_up.name, Kind::Exact)
+        {
+            return self.end(id, None);
+        }
+        match self.router.home(&catch_up.name, Kind::Exact) {
+            Home::Here(retention) => self.send_piece(id, retention),
+            Home::Away(home) => self.ask_for_piece(id, home),
+            Home::None => {
+                // New rules: the channel has no history any more.
+                let catch_up = &mut self.missed.catch_ups[id as usize];
+                catch_up.is_lost |= catch_up.wish.since != Since::None;
+                self.join(id, None);
+            }
+        }
+    }
+
+    /// Sends the next piece of the history of this core.
+    fn send_piece(&mut self, id: u32, retention: Retention) {
+        let catch_up = &self.missed.catch_ups[id as usize];
+        let (slot, wish) = (catch_up.key.slot, catch_up.wish);
+        let name = catch_up.name.clone();
+        let Start { after, is_lost } = self.start(&name, retention, wish);
+        let bytes_max = PIECE_BYTES.min(self.limits.outbox_bytes_max / 4);
+        let free = bytes_max.saturating_sub(self.router.outboxes.backlog_cost(slot));
+        let newest = self.newest(&name);
+        if free == 0 && after != newest {
+            self.missed.catch_ups[id as usize].state = State::Sent;
+            return;
+        }
+        let mut ranges = std::mem::take(&mut self.missed.ranges);
+        let history = &self.router.history;
+        let last = history.find(&name).map_or(0, |channel| history.read(channel, after.offset, free, &mut ranges));
+        if !ranges.is_empty() {
+            let bytes: usize = ranges.iter().map(|range| range.len()).sum();
+            self.router.work.add(RANGE_UNITS * ranges.len() as u64 + bytes as u64 / 8);
+            self.router.outboxes.push_kept(slot, &ranges);
+            self.sessions.keeps(slot);
+            ranges.clear();
+        }
+        self.missed.ranges = ranges;
+        let catch_up = &mut self.missed.catch_ups[id as usize];
+        catch_up.is_lost |= is_lost;
+        let last = MessageId { epoch: newest.epoch, offset: last };
+        catch_up.wish = Wish { since: Since::Message(last), ..wish };
+        catch_up.state = State::Sent;
+        if last == newest {
+            self.join(id, Some(last));
+        }
+    }
+
+    /// Ends a catch-up: the subscription gets messages from now on.
+    fn join(&mut self, id: u32, position: Option<MessageId>) {
+        let CatchUp { key, name, .. } = &self.missed.catch_ups[id as usize];
+        self.router.join(key.slot, name, Kind::Exact);
+        self.missed.caught_up += 1;
+        self.end(id, position);
+    }
+
+    /// Ends the catch-up of a subscription, if there is one.
+    pub(super) fn end_catch_up(&mut self, slot: Slot, name: &[u8]) {
+        if self.missed.catch_ups.is_empty() {
+            return;
+        }
+        let of_slot = self.missed.by_slot.get(&slot);
+        let found = of_slot.and_then(|ids| ids.iter().find(|id| *self.missed.catch_ups[**id as usize].name == *name));
+        if let Some(&id) = found {
+            self.end(id, None);
+        }
+    }
+
+    /// Ends those of a connection that closes.
+    pub(super) fn end_catch_ups(&mut self, slot: Slot) {
+        if self.missed.catch_ups.is_empty() {
+            return;
+        }
+        for id in self.missed.by_slot.get(&slot).cloned().unwrap_or_default() {
+            self.end(id, None);
+        }
+    }
+
+    fn end(&mut self, id: u32, position: Option<MessageId>) {
+        let catch_up = self.missed.remove(id);
+        self.missed.lost += u64::from(catch_up.is_lost);
+        self.note(catch_up.receipt, Known { id: position, is_lost: catch_up.is_lost });
+    }
+}

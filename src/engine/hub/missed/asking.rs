@@ -1,0 +1,140 @@
+//! Questions to the home of a channel, if that is another core, and their answers.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::{Start, State};
+use crate::{
+    engine::{
+        hub::Hub,
+        relay::{MissedPart, Since, Wish},
+        router::Home,
+    },
+    protocol::{channel::Kind, message::MessageId},
+};
+
+/// The most bytes of a piece down a link; at least one message.
+const LINK_PIECE_BYTES: usize = 64 * 1024;
+/// The most pieces that one home is asked for at a time.
+const PIECES_MAX: u32 = 8;
+/// Work for an answer, beside its bytes.
+const ANSWER_UNITS: u64 = 512;
+
+/// A question to the home of a channel.
+#[derive(Debug)]
+struct Question {
+    /// It may have ended, and another one may have its id.
+    catch_up: u32,
+    home: u32,
+    is_for_piece: bool,
+}
+
+/// The questions of one core that are not answered.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    open: HashMap<u32, Question, RandomState>,
+    /// How many of them are for a piece, by home.
+    pieces: HashMap<u32, u32, RandomState>,
+    /// The number of the last one.
+    last: u32,
+}
+
+impl Questions {
+    fn add(&mut self, question: Question) -> u32 {
+        self.last = self.last.wrapping_add(1);
+        if question.is_for_piece {
+            *self.pieces.entry(question.home).or_default() += 1;
+        }
+        self.open.insert(self.last, question);
+        self.last
+    }
+
+    /// Ends a question. Returns its catch-up.
+    fn take(&mut self, number: u32) -> Option<u32> {
+        let Question { catch_up, home, is_for_piece } = self.open.remove(&number)?;
+        if let Some(pieces) = self.pieces.get_mut(&home).filter(|_| is_for_piece) {
+            *pieces -= 1;
+        }
+        Some(catch_up)
+    }
+
+    fn has_many_pieces(&self, home: u32) -> bool {
+        self.pieces.get(&home).is_some_and(|&pieces| pieces >= PIECES_MAX)
+    }
+}
+
+impl Hub {
+    /// Asks the home of a channel for the next piece, or waits for answers to others.
+    pub(super) fn ask_for_piece(&mut self, id: u32, home: u32) {
+        if self.missed.questions.has_many_pieces(home) {
+            return self.missed.ready.push_back(id);
+        }
+        self.ask(id, home, LINK_PIECE_BYTES.min(self.limits.outbox_bytes_max / 4) as u32);
+    }
+
+    /// Asks the home of a channel for at most so many bytes of what a client has missed; with 0 only where that begins.
+    pub(super) fn ask(&mut self, id: u32, home: u32, bytes_max: u32) {
+        let number = self.missed.questions.add(Question { catch_up: id, home, is_for_piece: bytes_max > 0 });
+        let catch_up = &mut self.missed.catch_ups[id as usize];
+        catch_up.state = State::Asked(number);
+        self.router.relays.ask_for_missed(home, number, catch_up.wish, &catch_up.name, bytes_max);
+    }
+
+    /// Answers a core that asks for what one of its clients has missed.
+    pub(in crate::engine::hub) fn answer_missed(
+        &mut self,
+        peer: u32,
+        request: u32,
+        wish: Wish,
+        name: &[u8],
+        bytes_max: u32,
+    ) {
+        self.router.work.add(ANSWER_UNITS);
+        let mut part =
+            MissedPart { request, last: None, is_lost: wish.since != Since::None, is_end: true, frames: &[] };
+        let mut frames = Vec::new();
+        if let Home::Here(retention) = self.router.home(name, Kind::Exact) {
+            let Start { after, is_lost } = self.start(name, retention, wish);
+            let (history, mut ranges) = (&self.router.history, Vec::new());
+            let read = |channel| history.read(channel, after.offset, bytes_max as usize, &mut ranges);
+            let last = history.find(name).filter(|_| bytes_max > 0).map_or(after.offset, read);
+            for range in ranges {
+                frames.extend_from_slice(self.router.outboxes.arena().bytes(range));
+            }
+            let last = MessageId { epoch: after.epoch, offset: last };
+            (part.last, part.is_lost, part.is_end) = (Some(last), is_lost, last == self.newest(name));
+        }
+        self.router.work.add(frames.len() as u64 / 4);
+        part.frames = &frames;
+        self.router.answer_missed(peer, part);
+    }
+
+    /// Takes a piece from the home of a channel.
+    pub(in crate::engine::hub) fn take_missed(&mut self, part: MissedPart<'_>) {
+        let Some(id) = self.missed.questions.take(part.request) else { return };
+        let Some(catch_up) = self.missed.catch_ups.get_mut(id as usize) else { return };
+        if catch_up.state != State::Asked(part.request) {
+            return; // another one has the id by now
+        }
+        let key = catch_up.key;
+        catch_up.is_lost |= part.is_lost;
+        if let Some(last) = part.last {
+            catch_up.wish.since = Since::Message(last);
+        }
+        catch_up.state = if part.frames.is_empty() { State::Ready } else { State::Sent };
+        if !self.sessions.is_current(key)
+            || !self.router.subscriptions.is_pending(key.slot, &self.missed.catch_ups[id as usize].name, Kind::Exact)
+        {
+            return self.end(id, None);
+        }
+        if !part.frames.is_empty() {
+            self.router.push(key.slot, |turn| turn.extend_from_slice(part.frames));
+        }
+        match (part.is_end, part.frames) {
+            (true, _) => self.join(id, part.last),
+            (false, []) => self.missed.ready.push_back(id),
+            (false, _) => {}
+        }
+    }
+}

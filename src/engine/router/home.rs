@@ -1,0 +1,201 @@
+//! Channels with a history: each has a home, the core that numbers and keeps its messages.
+//!
+//! Other cores hand a publish to the home, down the same links as all publishes, and get it back with its number if they
+//! have subscribers. So all subscribers of a channel get its messages in the order of their numbers, and each publisher's
+//! messages to a channel keep their order.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::quality::FixedState;
+
+use crate::{
+    engine::{
+        history::{ChannelId, Retention},
+        relay::{MissedPart, Store},
+        router::{
+            Router,
+            receipts::{Known, Receipt},
+            work::MESSAGE_UNITS,
+        },
+        slot::ConnectionKey,
+    },
+    protocol::{
+        channel::Kind,
+        message::{MessageId, Unnumbered},
+    },
+};
+
+/// Work to keep a message, beside its bytes.
+const KEEP_UNITS: u64 = 32;
+
+/// How the cores share the channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Homes {
+    own: u32,
+    cores: u32,
+    /// The same for all cores, and nobody else knows it: clients must not choose channels that all have one home.
+    seed: u64,
+}
+
+impl Homes {
+    pub(super) fn new(own: u32, cores: u32, seed: u64) -> Self {
+        Self { own, cores, seed }
+    }
+
+    /// The home of a channel.
+    fn of(self, name: &[u8]) -> u32 {
+        if self.cores == 1 {
+            return self.own;
+        }
+        let mut hasher = FixedState::with_seed(self.seed).build_hasher();
+        hasher.write(name);
+        (hasher.finish() % u64::from(self.cores)) as u32
+    }
+}
+
+/// Where a channel's messages are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Nowhere: it has no history.
+    #[default]
+    None,
+    /// On this core.
+    Here(Retention),
+    /// On this one.
+    Away(u32),
+}
+
+impl Router {
+    /// Where the messages of a name are kept. A pattern has no history.
+    pub(crate) fn home(&self, name: &[u8], kind: Kind) -> Home {
+        match kind {
+            Kind::Exact if self.rules.has_history() => self.home_of_channel(name),
+            _ => Home::None,
+        }
+    }
+
+    pub(super) fn home_of_channel(&self, name: &[u8]) -> Home {
+        let Some(retention) = self.rules.retention(name) else { return Home::None };
+        match self.homes.of(name) {
+            home if home == self.homes.own => Home::Here(retention),
+            home => Home::Away(home),
+        }
+    }
+
+    /// Publishes a message to the resolved channel, which has a history.
+    pub(super) fn publish_numbered(
+        &mut self,
+        is_text: bool,
+        message: &[u8],
+        except: Option<ConnectionKey>,
+        receipt: Option<Receipt>,
+    ) {
+        match self.resolved.home {
+            Home::Here(retention) => {
+                let id = self.keep_message(retention, is_text, message, except, None);
+                if let Some(receipt) = receipt {
+                    self.receipts.note(receipt, Known { id: Some(id), is_lost: false });
+                }
+            }
+            Home::Away(home) => {
+                let receipt = receipt.map_or(0, Receipt::number);
+                self.work.add(MESSAGE_UNITS);
+                let store = Store { receipt, except, is_text, name: &self.resolved.name, message };
+                self.passed_on += self.relays.store(home, store);
+            }
+            Home::None => {}
+        }
+    }
+
+    /// Numbers a message for the resolved channel, keeps it, and gives it to all who are subscribed. `origin` is the core
+    /// of its publisher, if that is another one; `except` is a connection there.
+    fn keep_message(
+        &mut self,
+        retention: Retention,
+        is_text: bool,
+        message: &[u8],
+        except: Option<ConnectionKey>,
+        origin: Option<u32>,
+    ) -> MessageId {
+        let channel = self.resolved_channel(retention);
+        let id = self.history.next(channel);
+        let (start, mut room) = (self.outboxes.turn_len() as u32, Vec::new());
+        Unnumbered::of(message, &mut room).encode(self.outboxes.turn(), is_text, id, &self.resolved.name);
+        let end = self.outboxes.turn_len() as u32;
+        let (resolved, arena) = (&self.resolved, self.outboxes.arena());
+        let except_there = except.filter(|_| origin.is_some());
+        resolved.relay_but(arena.turn_bytes(start, end), origin.zip(except_there), &mut self.relays);
+        self.history.keep(channel, arena, start, end);
+        self.work.add(KEEP_UNITS + u64::from(end - start) / 8);
+        if self.resolved.has_subscribers() {
+            self.deliver(start, end, except.filter(|_| origin.is_none()), 1);
+        } else {
+            self.outboxes.turn().truncate(start as usize);
+            self.passed_on += (end - start) as usize;
+        }
+        self.forget_channels();
+        id
+    }
+
+    /// The history of the resolved channel.
+    fn resolved_channel(&mut self, retention: Retention) -> ChannelId {
+        match self.resolved.channel {
+            Some(channel) => channel,
+            None => {
+                let channel = self.history.open(&self.resolved.name, retention);
+                self.resolved.channel = Some(channel);
+                channel
+            }
+        }
+    }
+
+    /// Lets nothing refer to channels whose history is forgotten.
+    pub(crate) fn forget_channels(&mut self) {
+        if self.history.has_forgotten() {
+            for name in self.history.take_forgotten() {
+                self.forget_resolved(&name, Kind::Exact);
+            }
+        }
+    }
+
+    /// Numbers and keeps a message that another core has handed over, and tells that core its number if it asks.
+    pub(crate) fn store(&mut self, origin: u32, store: Store<'_>) {
+        let Store { receipt, except, is_text, name, message } = store;
+        self.work.add(MESSAGE_UNITS);
+        self.resolve(name);
+        let id = match self.resolved.home {
+            Home::Here(retention) => Some(self.keep_message(retention, is_text, message, except, Some(origin))),
+            // This core has other rules, for a moment after a reload.
+            Home::None | Home::Away(_) => {
+                self.publish_unnumbered(origin, is_text, message, except);
+                None
+            }
+        };
+        if receipt != 0 {
+            self.passed_on += self.relays.stored(origin, receipt, id);
+        }
+    }
+
+    #[inline(never)]
+    fn publish_unnumbered(&mut self, origin: u32, is_text: bool, message: &[u8], except: Option<ConnectionKey>) {
+        let (start, end) = self.encode(is_text, message);
+        let arena = self.outboxes.arena();
+        self.resolved.relay_but(arena.turn_bytes(start, end), except.map(|except| (origin, except)), &mut self.relays);
+        self.deliver(start, end, None, 1);
+    }
+
+    /// Gives a frame of the home to the subscribers of a channel, except this connection.
+    pub(crate) fn deliver_numbered(&mut self, name: &[u8], frame: &[u8], except: Option<ConnectionKey>) {
+        self.work.add(MESSAGE_UNITS);
+        self.resolve(name);
+        if self.resolved.has_subscribers() {
+            let (start, end) = self.append(frame);
+            self.deliver(start, end, except, 1);
+        }
+    }
+
+    /// Hands a part of what a client has missed to the core that asks.
+    pub(crate) fn answer_missed(&mut self, peer: u32, part: MissedPart<'_>) {
+        self.passed_on += self.relays.answer_missed(peer, part);
+    }
+}

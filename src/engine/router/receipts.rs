@@ -1,0 +1,188 @@
+//! Acknowledgements of messages whose channels have a history. Such an acknowledgement says the numbers of the published
+//! messages, and the positions of the subscriptions. It is sent when all of them are known: other cores, or clients that
+//! are behind, may have to answer first.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::{
+    engine::{
+        router::Awaited,
+        slot::{ConnectionKey, Slot},
+    },
+    protocol::message::MessageId,
+};
+
+/// The most acknowledgements of one connection, and of one core, that wait.
+const OF_CONNECTION_MAX: usize = 1024;
+const WAITING_MAX: usize = 64 * 1024;
+/// The approximate memory of one beside its token and its ids, in bytes.
+const RECEIPT_BYTES: usize = 256;
+
+/// A part of an acknowledgement that is not known yet: a number of the published messages, or a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    acknowledgement: u32,
+    part: u32,
+}
+
+impl Receipt {
+    /// The receipt as a number, never 0, for another core.
+    pub(crate) fn number(self) -> u64 {
+        (u64::from(self.acknowledgement) + 1) << 32 | u64::from(self.part)
+    }
+
+    /// The receipt of a number that [`Receipt::number`] has made.
+    pub(crate) fn of(number: u64) -> Option<Self> {
+        let acknowledgement = u32::try_from((number >> 32).checked_sub(1)?).ok()?;
+        Some(Self { acknowledgement, part: number as u32 })
+    }
+
+    /// The receipt of the next part.
+    pub(crate) fn next(self) -> Self {
+        self.skip(1)
+    }
+
+    /// The receipt of a later part.
+    pub(crate) fn skip(self, parts: usize) -> Self {
+        Self { part: self.part + parts as u32, ..self }
+    }
+}
+
+/// What is known of one part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The number of the message, or the position; `None` for a channel without a history.
+    pub(crate) id: Option<MessageId>,
+    /// Not all of what the client has missed is kept.
+    pub(crate) is_lost: bool,
+}
+
+/// An acknowledgement that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) key: ConnectionKey,
+    /// Empty if it is not to be sent.
+    pub(crate) token: Box<[u8]>,
+    pub(crate) expires_in: Option<u64>,
+    pub(crate) awaited: Awaited,
+    /// The parts: first those of the published channels, then those of the subscribed names.
+    pub(crate) parts: SmallVec<[Known; 2]>,
+    /// The number of published channels.
+    pub(crate) published: usize,
+    /// The subscribed names, separated by spaces, if one of them may be lost.
+    pub(crate) names: Box<[u8]>,
+    /// Parts that are not known yet, and one more until the message is carried out.
+    left: usize,
+}
+
+/// The acknowledgements of one core that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Receipts {
+    waiting: Slab<Waiting>,
+    /// Those of which everything is known.
+    complete: VecDeque<u32>,
+    by_slot: HashMap<Slot, usize, RandomState>,
+    bytes: usize,
+}
+
+impl Receipts {
+    /// Begins an acknowledgement of a message that publishes to `published` channels and subscribes to `subscribed` names.
+    pub(crate) fn begin(
+        &mut self,
+        key: ConnectionKey,
+        token: &[u8],
+        expires_in: Option<u64>,
+        (published, subscribed): (usize, usize),
+        names: Box<[u8]>,
+    ) -> Receipt {
+        let parts = SmallVec::from_elem(Known::default(), published + subscribed);
+        let left = parts.len() + 1;
+        let waiting = Waiting {
+            key,
+            token: token.into(),
+            expires_in,
+            awaited: Awaited::default(),
+            parts,
+            published,
+            names,
+            left,
+        };
+        self.bytes += bytes(&waiting);
+        *self.by_slot.entry(key.slot).or_default() += 1;
+        Receipt { acknowledgement: self.waiting.insert(waiting) as u32, part: 0 }
+    }
+
+    /// Notes what a part is.
+    pub(crate) fn note(&mut self, receipt: Receipt, known: Known) {
+        let Some(waiting) = self.waiting.get_mut(receipt.acknowledgement as usize) else { return };
+        waiting.parts[receipt.part as usize] = known;
+        self.one_less(receipt);
+    }
+
+    /// Notes that the message is carried out, and what its subscriptions wait for.
+    pub(crate) fn carried_out(&mut self, receipt: Receipt, awaited: Awaited) {
+        if let Some(waiting) = self.waiting.get_mut(receipt.acknowledgement as usize) {
+            waiting.awaited = waiting.awaited.and(awaited);
+            self.one_less(receipt);
+        }
+    }
+
+    /// Lets an acknowledgement not be sent: the message was carried out in part only.
+    pub(crate) fn silence(&mut self, receipt: Receipt) {
+        if let Some(waiting) = self.waiting.get_mut(receipt.acknowledgement as usize) {
+            self.bytes -= waiting.token.len();
+            waiting.token = Box::default();
+        }
+    }
+
+    fn one_less(&mut self, Receipt { acknowledgement, .. }: Receipt) {
+        let waiting = &mut self.waiting[acknowledgement as usize];
+        waiting.left -= 1;
+        if waiting.left == 0 {
+            self.complete.push_back(acknowledgement);
+        }
+    }
+
+    /// Whether an acknowledgement is complete.
+    pub(crate) fn has_complete(&self) -> bool {
+        !self.complete.is_empty()
+    }
+
+    /// Takes the acknowledgement that was completed first.
+    pub(crate) fn take_complete(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.remove(self.complete.pop_front()? as usize);
+        self.bytes -= bytes(&waiting);
+        let slot = waiting.key.slot;
+        if let Some(count) = self.by_slot.get_mut(&slot) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_slot.remove(&slot);
+            }
+        }
+        Some(waiting)
+    }
+
+    /// Whether a connection may have one more.
+    pub(crate) fn has_room(&self, slot: Slot) -> bool {
+        self.waiting.len() < WAITING_MAX && self.by_slot.get(&slot).is_none_or(|&count| count < OF_CONNECTION_MAX)
+    }
+
+    /// Their memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.complete.is_empty() && self.by_slot.is_empty() && self.bytes == 0
+    }
+}
+
+fn bytes(waiting: &Waiting) -> usize {
+    let parts = if waiting.parts.spilled() { waiting.parts.capacity() * size_of::<Known>() } else { 0 };
+    RECEIPT_BYTES + waiting.token.len() + waiting.names.len() + parts
+}

@@ -1,0 +1,166 @@
+//! Messages with a number (PROTOCOL.md §10): on a channel with a history, the server puts two lines behind the start line.
+//!
+//! ```text
+//! LHTTP/1.0 chat
+//! message-id:0c6l2v8rq1ta-42
+//! channel:room.lobby
+//! ```
+
+use std::fmt;
+
+use crate::protocol::frame;
+
+/// Letters of an epoch.
+const EPOCH_LETTERS: usize = 12;
+const LETTERS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+const ID: &[u8] = b"message-id";
+const CHANNEL: &[u8] = b"channel";
+
+/// The life of a history. Numbers of different epochs have nothing to do with each other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Epoch([u8; EPOCH_LETTERS]);
+
+impl Epoch {
+    /// The epoch of these 60 bits.
+    pub(crate) fn new(bits: u64) -> Self {
+        let mut letters = [0; EPOCH_LETTERS];
+        for (index, letter) in letters.iter_mut().enumerate() {
+            *letter = LETTERS[(bits >> (5 * index)) as usize % LETTERS.len()];
+        }
+        Self(letters)
+    }
+}
+
+impl Epoch {
+    /// The epoch as bytes, for [`Epoch::of_bytes`].
+    pub(crate) fn bytes(self) -> [u8; EPOCH_LETTERS] {
+        self.0
+    }
+
+    /// The epoch of these bytes.
+    pub(crate) fn of_bytes(bytes: [u8; EPOCH_LETTERS]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// The id of a message: opaque for clients, which keep the newest of each channel and give it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageId {
+    pub(crate) epoch: Epoch,
+    /// Counts the messages of the channel.
+    pub(crate) offset: u64,
+}
+
+impl MessageId {
+    /// The id that a client gives back. `None` if it is not one of ours.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        let (epoch, rest) = text.split_first_chunk::<EPOCH_LETTERS>()?;
+        let digits = rest.strip_prefix(b"-")?;
+        let is_canonical =
+            digits.iter().all(u8::is_ascii_digit) && (digits.first() != Some(&b'0') || digits.len() == 1);
+        if !is_canonical || !epoch.iter().all(|letter| LETTERS.contains(letter)) {
+            return None;
+        }
+        let offset = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        Some(Self { epoch: Epoch(*epoch), offset })
+    }
+
+    /// Appends the id.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.epoch.0);
+        out.push(b'-');
+        out.extend_from_slice(itoa::Buffer::new().format(self.offset).as_bytes());
+    }
+}
+
+/// A message without the lines that the server writes itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unnumbered<'m> {
+    /// The start line with its end.
+    start_line: &'m [u8],
+    /// The header lines, the empty line and the body.
+    rest: &'m [u8],
+}
+
+impl<'m> Unnumbered<'m> {
+    /// Splits a message, which begins with a valid head. If it has lines that the server writes itself, the message without
+    /// them is made in `room`.
+    pub(crate) fn of(message: &'m [u8], room: &'m mut Vec<u8>) -> Self {
+        let message = match without_own_lines(message) {
+            None => message,
+            Some(other) => {
+                *room = other;
+                room
+            }
+        };
+        Self::of_clean(message)
+    }
+
+    /// Splits a message that has no such lines.
+    pub(crate) fn of_clean(message: &'m [u8]) -> Self {
+        let end = memchr::memmem::find(message, b"\r\n").map_or(message.len(), |end| end + 2);
+        let (start_line, rest) = message.split_at(end);
+        Self { start_line, rest }
+    }
+
+    /// Appends the message with its number and its channel, as it is sent.
+    pub(crate) fn encode(self, out: &mut Vec<u8>, is_text: bool, id: MessageId, channel: &[u8]) {
+        let Self { start_line, rest } = self;
+        let mut digits = itoa::Buffer::new();
+        let offset = digits.format(id.offset).as_bytes();
+        let parts: [&[u8]; 11] =
+            [start_line, ID, b":", &id.epoch.0, b"-", offset, b"\r\n", CHANNEL, b":", channel, b"\r\n"];
+        let len = parts.iter().map(|part| part.len()).sum::<usize>() + rest.len();
+        out.reserve(len + 10);
+        frame::encode_header(out, frame::data(is_text), len);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.extend_from_slice(rest);
+    }
+}
+
+/// The message without header lines of the names that the server writes itself; `None` if there are none.
+fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
+    let is_own = |line: &[u8]| {
+        [ID, CHANNEL].iter().any(|name| {
+            line.split_at_checked(name.len())
+                .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(name) && rest.first() == Some(&b':'))
+        })
+    };
+    let mut kept: Option<Vec<u8>> = None;
+    let mut at = 0;
+    while let Some(len) = memchr::memmem::find(&message[at..], b"\r\n") {
+        let line = &message[at..at + len + 2];
+        if len == 0 {
+            break;
+        }
+        if at > 0 && is_own(line) {
+            kept.get_or_insert_with(|| message[..at].to_vec());
+        } else if let Some(kept) = &mut kept {
+            kept.extend_from_slice(line);
+        }
+        at += line.len();
+    }
+    let mut kept = kept?;
+    kept.extend_from_slice(&message[at..]);
+    Some(kept)
+}
+
+/// The id and the channel of a numbered message that this module has encoded.
+pub(crate) fn of_frame(frame: &[u8]) -> Option<(MessageId, &[u8])> {
+    let message = frame::payload(frame);
+    let mut lines = memchr::memmem::find_iter(message, b"\r\n");
+    let start_line = lines.next()?;
+    let (first, second) = (lines.next()?, lines.next()?);
+    let id = message[start_line + 2..first].strip_prefix(b"message-id:")?;
+    let channel = message[first + 2..second].strip_prefix(b"channel:")?;
+    Some((MessageId::parse(id)?, channel))
+}
+
+#[cfg(test)]
+mod tests;
