@@ -258,7 +258,7 @@ impl FanOut {
         let wake = waker(poll.registry(), mio::Token(0)).expect("a waker");
         let (mailbox, inbox) = inbox::inbox(wake);
         let app = Box::new(Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None));
-        let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
+        let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None, store: None };
         let places = Places::new(Arc::default(), usize::MAX);
         let turn = Turn::new(Hub::new(0, 1, limits()), app, Feed::default(), links, inbox, places);
         let publisher = ConnectionKey { slot: 0, generation: 0 };

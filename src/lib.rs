@@ -92,6 +92,8 @@ mod ffi;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "sqlite")]
+mod history_file;
 #[cfg(all(feature = "tls", any(feature = "token", feature = "upstream")))]
 mod https;
 mod listen;

@@ -85,6 +85,8 @@ type Prepare = fn(&Config, &Plan) -> Result<Option<Box<dyn PreparedService>>, St
 /// The services of this build, in the order of their start and stop. If a build lacks one, [`Config::validate`] refuses its
 /// options.
 const SERVICES: &[Prepare] = &[
+    #[cfg(feature = "sqlite")]
+    crate::history_file::prepare,
     #[cfg(feature = "nats")]
     crate::nats::prepare,
     #[cfg(feature = "upstream")]
@@ -230,7 +232,7 @@ impl Builder {
     pub fn start(mut self) -> Result<Handle, StartError> {
         self.extensions.check()?;
         self.pages.check()?;
-        let (plan, services) = prepare(&self.config)?;
+        let (plan, mut services) = prepare(&self.config)?;
         let acceptor = tls::acceptor(&self.config)?;
         let keys = Keys::read(&self.config)?.map(Arc::new);
         let cores = plan.cpus.len();
@@ -272,7 +274,7 @@ impl Builder {
             keys.start()?;
         }
         let doors = Doors { acceptor: handle.acceptor.as_ref(), keys: keys.as_deref() };
-        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &services, doors)?;
+        let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &mut services, doors)?;
         for service in services {
             let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
             handle.start_service(service, downlinks)?;
@@ -290,7 +292,7 @@ impl Builder {
         limits: Limits,
         ends: Vec<End>,
         listeners: Vec<Vec<Listener>>,
-        services: &[Box<dyn PreparedService>],
+        services: &mut [Box<dyn PreparedService>],
         doors: Doors<'_>,
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
@@ -300,13 +302,15 @@ impl Builder {
         let (links, seed) = (link(&wakes), rand::random());
         for (number, ((end, listeners), links)) in ends.into_iter().zip(listeners).zip(links).enumerate() {
             let upstream = services.iter().find_map(|service| service.upstream(number as u32));
-            let hub = Hub::with_seed(number as u32, wakes.len() as u32, limits.clone(), seed);
+            let mut hub = Hub::with_seed(number as u32, wakes.len() as u32, limits.clone(), seed);
+            let store = services.iter_mut().find_map(|service| service.store());
+            let store = store.map(|store| store.attach(&mut hub, Arc::clone(&wakes[number]))).transpose()?;
             let verifier = doors.keys.map(|keys| Box::new(keys.verifier()) as Box<dyn Verify>);
             let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
                 .with_doorkeeper(Doorkeeper::new(verifier));
             let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(doors.acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
-            let links = CoreLinks { number: number as u32, peers: links, bridge: None };
+            let links = CoreLinks { number: number as u32, peers: links, bridge: None, store };
             cores.push(Core {
                 turn: Turn::new(hub, Box::new(app), reactor, links, end.inbox, places),
                 shared: end.counters,

@@ -12,9 +12,13 @@ use crate::{
     application::Upstream,
     engine::{
         bridge_link::{Downlink, Uplink},
+        hub::Hub,
         inbox::Mailbox,
         stats::{SharedStats, Stats},
+        storing::StoreLink,
+        wake::Wake,
     },
+    error::StartError,
 };
 
 /// A service whose options and files were read and found sound. Dropping it has no effect.
@@ -34,11 +38,25 @@ pub(crate) trait PreparedService {
         None
     }
 
+    /// The keeper of the history, if this is one.
+    fn store(&mut self) -> Option<&mut dyn Store> {
+        None
+    }
+
     /// Starts its threads.
     ///
     /// # Errors
     /// The system refuses a thread or another resource.
     fn start(self: Box<Self>, wiring: Wiring) -> io::Result<Box<dyn Service>>;
+}
+
+/// The keeper of the channels' history.
+pub(crate) trait Store {
+    /// Gives a core its link, and the channels that are kept and whose home it is. `wake` is the core's.
+    ///
+    /// # Errors
+    /// [`StartError::Config`]: what is kept cannot be read.
+    fn attach(&mut self, hub: &mut Hub, wake: Arc<Wake>) -> Result<StoreLink, StartError>;
 }
 
 /// The connections between a starting service and the server.

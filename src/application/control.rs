@@ -101,6 +101,7 @@ fn check_publish(hub: &mut Hub, slot: Slot, message: Parsed<'_>, renewed: Option
             channel::check_publish(name)?;
         }
         needs.stamp |= hub.may_publish(slot, renewed, name)?;
+        hub.may_keep(name)?;
     }
     Ok(needs)
 }
@@ -171,8 +172,8 @@ pub(super) fn carry_out(
         }
     }
     if head.has(Control::Publish) {
-        let except = is_no_echo(head, payload).then_some(slot);
-        hub.publish_asked(message.names(Control::Publish), is_text, payload, except, receipt);
+        let asked = (is_no_echo(head, payload), receipt);
+        hub.publish_of(slot, message.names(Control::Publish), is_text, payload, asked);
     }
     if head.has(Control::Unsubscribe) {
         // Only the system ends subscriptions to its channels.

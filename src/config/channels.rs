@@ -208,6 +208,9 @@ impl Config {
             let (given, ceiling) = (self.channels.len(), Self::CHANNEL_RULES_CEILING);
             return Err(format!("channel: {given} rules are more than {ceiling}"));
         }
+        if self.history_file.is_some() && self.channels.iter().all(|rule| rule.history.is_none()) {
+            return Err("history-file: no rule for channels keeps a history, such as history = 100".to_owned());
+        }
         if self.nats.is_some()
             && let Some(index) = self.channels.iter().position(|rule| rule.history.is_some())
         {
@@ -215,6 +218,9 @@ impl Config {
             return Err(format!(
                 "channel: rule {number}, {pattern:?}: the nodes of a cluster cannot share a history yet"
             ));
+        }
+        if self.history_file.is_some() && !cfg!(feature = "sqlite") {
+            return Err("history-file: this lhttpd was built without SQLite (cargo feature sqlite)".to_owned());
         }
         for (index, rule) in self.channels.iter().enumerate() {
             rule.check_history()

@@ -45,6 +45,8 @@ pub(crate) const DOWNLINK_BYTES: usize = 12 << 20;
 pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
 /// The tokens that a core has verified and keeps.
 pub(crate) const TOKEN_CACHE_BYTES: usize = 4 << 20;
+/// Publishes of one core that the history's file does not have yet.
+pub(crate) const STORE_BYTES: usize = 8 << 20;
 /// The table of addresses, which all cores share.
 pub(crate) const ADDRESSES_BYTES: usize = 2 << 20;
 /// An upstream worker's memory besides the answer that it reads.

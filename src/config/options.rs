@@ -23,6 +23,8 @@ mod server;
 #[macro_use]
 mod limits;
 #[macro_use]
+mod history;
+#[macro_use]
 mod timeouts;
 #[macro_use]
 mod http;
@@ -129,7 +131,7 @@ macro_rules! said {
 }
 
 server_options! {
-    [limits_options timeouts_options http_options tls_options token_options access_options rates_options nats_options
+    [limits_options history_options timeouts_options http_options tls_options token_options access_options rates_options nats_options
         upstream_options declare]
 }
 

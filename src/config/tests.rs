@@ -30,9 +30,10 @@ const EVERY_OPTION: &str = r#"
         max-connections = 100
         outbox-max = "2 MiB"
         memory-budget = "64MiB"
-        history-budget = "10MiB"
         max-subscriptions = 5
         subscription-bytes = "8KiB"
+        history-budget = "10MiB"
+        history-file = "/chat.db"
         idle-timeout = "1m 30s"
         ping-interval = 30
         handshake-timeout = "500ms"
@@ -96,9 +97,10 @@ fn every_option_can_be_set_in_toml() {
         connections_max: Some(100),
         outbox_bytes_max: 2 << 20,
         memory_budget_bytes: Some(64 << 20),
-        history_budget_bytes: Some(10 << 20),
         subscriptions_max: 5,
         subscription_bytes_max: 8 << 10,
+        history_budget_bytes: Some(10 << 20),
+        history_file: Some("/chat.db".into()),
         idle_timeout: Duration::from_secs(90),
         ping_interval: Duration::from_secs(30),
         handshake_timeout: Duration::from_millis(500),

@@ -9,10 +9,10 @@
 
 mod channel;
 mod compaction;
+mod expiry;
+mod restoring;
 mod retention;
 mod sizes;
-
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -26,14 +26,12 @@ use crate::{
 };
 
 pub(crate) use self::retention::Retention;
-use self::{channel::Channel, sizes::Sizes};
+use self::{channel::Channel, expiry::START, sizes::Sizes};
 
 /// The most messages that one call drops because of the budget. The next call goes on.
 const DROPS_PER_CALL: usize = 256;
 /// The most channels that one call compares with new rules.
 const REVIEWED_PER_CALL: usize = 256;
-/// The most messages of a channel that one call drops because of their age. The next tick goes on.
-const EXPIRED_PER_CALL: usize = 4096;
 
 /// A channel of this core. Valid until [`History::forgotten`] names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +92,7 @@ impl History {
             budget: usize::MAX,
             floor: 0,
             opened: 0,
-            now: 0,
+            now: START,
             review: None,
             forgotten: Vec::new(),
             messages: 0,
@@ -141,6 +139,20 @@ impl History {
     /// The number of a channel's next message.
     pub(crate) fn next(&self, id: ChannelId) -> MessageId {
         MessageId { epoch: self.epoch, offset: self.channels[id.0 as usize].next }
+    }
+
+    /// The highest number of all channels that were forgotten.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Sets the number of a channel's next message, which somebody else counts. If others are left out, what is kept of
+    /// the channel goes: numbers follow each other.
+    pub(crate) fn set_next(&mut self, id: ChannelId, number: u64, arena: &mut Arena) {
+        while self.channels[id.0 as usize].next != number && !self.channels[id.0 as usize].ring.is_empty() {
+            self.shorten(id.0, arena);
+        }
+        self.channels[id.0 as usize].next = number;
     }
 
     /// Which of a channel's messages are kept.
@@ -302,55 +314,6 @@ impl History {
     /// The number of messages.
     pub(crate) fn messages(&self) -> usize {
         self.messages
-    }
-}
-
-/// Time.
-impl History {
-    /// Sets the time since the core's start.
-    pub(crate) fn set_now(&mut self, now: Duration) {
-        self.now = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
-    }
-
-    /// Drops messages that are too old, and forgets channels that nobody has used for as long as they keep messages.
-    /// `is_used` tells of a channel with subscribers. Returns whether there was work.
-    pub(crate) fn expire(&mut self, now: Duration, arena: &mut Arena, is_used: impl Fn(&[u8]) -> bool) -> bool {
-        self.set_now(now);
-        let Some(ages) = &mut self.ages else { return false };
-        let mut due = Vec::new();
-        ages.expire(now, &mut due);
-        for &(id, generation) in &due {
-            if self.channels.get(id as usize).is_some_and(|channel| channel.generation == generation) {
-                self.expire_channel(id, arena, &is_used);
-            }
-        }
-        !due.is_empty()
-    }
-
-    fn expire_channel(&mut self, id: u32, arena: &mut Arena, is_used: impl Fn(&[u8]) -> bool) {
-        let mut dropped = 0;
-        while dropped < EXPIRED_PER_CALL && self.channels[id as usize].oldest_is_over(self.now) {
-            self.shorten(id, arena);
-            dropped += 1;
-        }
-        let channel = &mut self.channels[id as usize];
-        if is_used(&channel.name) {
-            channel.used_at = self.now;
-        }
-        if channel.is_unused_at(self.now) { self.forget(id, arena) } else { self.schedule(ChannelId(id)) }
-    }
-
-    /// Schedules a channel's next deadline.
-    fn schedule(&mut self, ChannelId(id): ChannelId) {
-        let channel = &self.channels[id as usize];
-        let (generation, at) = (channel.generation, Duration::from_secs(u64::from(channel.deadline())));
-        let now = Duration::from_secs(u64::from(self.now));
-        self.ages.get_or_insert_with(|| Box::new(Timers::new(now))).schedule(id, generation, at);
-    }
-
-    /// The time of the next deadline.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.ages.as_ref().and_then(|ages| ages.next())
     }
 }
 

@@ -190,6 +190,7 @@ impl Hub {
             || self.has_live_acks()
             || self.is_sweeping()
             || self.missed.has_ready()
+            || self.router.has_stored_batch()
             || self.has_unsettled_history();
         self.router.is_dirty() || has_left || self.sessions.may_resume(self.router.relays.congested())
     }

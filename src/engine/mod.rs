@@ -32,6 +32,7 @@ pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod slot;
 pub(crate) mod stats;
+pub(crate) mod storing;
 pub(crate) mod subscriptions;
 pub(crate) mod timers;
 pub(crate) mod turn;

@@ -12,6 +12,7 @@ pub(crate) mod receipts;
 mod recent;
 mod repeat;
 mod resolve;
+mod storing;
 mod subscribing;
 mod unfinished;
 pub(crate) mod work;
@@ -26,13 +27,13 @@ use crate::{
 
 use self::{
     admission::InFlight, delivery::Run, home::Homes, linger::Lingering, recent::Recent, repeat::LastHead,
-    resolve::Resolved,
+    resolve::Resolved, storing::Storing,
 };
 pub(crate) use self::{
     home::Home,
     receipts::{Known, Receipt, Receipts},
     subscribing::Awaited,
-    unfinished::{Message, Step, Unfinished},
+    unfinished::{Message, OwnPublish, Step, Unfinished},
     work::{SHARE_UNITS, Work},
 };
 
@@ -57,6 +58,7 @@ pub(crate) struct Router {
     /// They say which channels have a history.
     rules: Arc<Rules>,
     homes: Homes,
+    storing: Option<Box<Storing>>,
     in_flight: InFlight,
     resolved: Resolved,
     recent: Recent,
@@ -84,6 +86,7 @@ impl Router {
             receipts: Receipts::default(),
             rules,
             homes: Homes::new(own, cores, seed),
+            storing: None,
             subscriptions: Subscriptions::new(cores),
             outboxes: Outboxes::default(),
             relays: Relays::new(own, cores),

@@ -83,6 +83,8 @@ counters! {
     history_bytes,
     /// Messages dropped from the history because of `history-budget`, before their channel's number and age.
     history_over_budget,
+    /// Publishes refused with 503 `history-unavailable`, because `history-file` could not take them.
+    history_refused,
     /// Subscriptions that were given what they had missed, or the last messages.
     caught_up,
     /// Subscriptions that could not be given all of what they had missed, because it is not kept any more.

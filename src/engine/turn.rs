@@ -26,6 +26,7 @@ use crate::engine::{
     lanes::Lanes,
     router::SHARE_UNITS,
     slot::ConnectionKey,
+    storing::Batch,
 };
 
 #[cfg(test)]
@@ -76,6 +77,19 @@ pub(crate) trait Links {
 
     /// Hands interest and batches of publishes to the bridge.
     fn send_to_bridge(&mut self, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>);
+
+    /// The next batch that the store has kept, or could not keep.
+    fn take_of_store(&mut self) -> Option<Batch> {
+        None
+    }
+
+    /// Hands publishes to the store, which keeps them.
+    ///
+    /// # Errors
+    /// The batch, if the store has enough.
+    fn send_to_store(&mut self, batch: Batch) -> Result<(), Batch> {
+        Err(batch)
+    }
 }
 
 /// The result of [`Links::take`].
@@ -271,6 +285,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             }
         }
         self.hand_to_bridge();
+        self.hand_to_store();
         let began = self.sockets.clock();
         self.hub.flush(&mut *self.app, &mut self.sockets);
         let took = self.sockets.clock().saturating_sub(began);

@@ -103,6 +103,8 @@ mod protocol {
     mod errors;
     mod handshake;
     mod history;
+    #[cfg(feature = "sqlite")]
+    mod history_file;
     mod http;
     mod http_hostile;
     mod http_routes;

@@ -45,6 +45,21 @@ impl Daemon {
         Self::launch(command.args(base_args(cores)).args(args))
     }
 
+    /// The same on one core, with files of at most so many blocks of 512 bytes, until [`Daemon::lift_file_limit`].
+    pub(crate) fn start_with_file_limit(blocks: u32, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        // A process that ignores the signal gets an error instead, as from a full disk.
+        let shell = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(shell).arg(BINARY);
+        Self::launch(command.args(base_args(1)).args(args))
+    }
+
+    /// Lets the daemon's files grow.
+    pub(crate) fn lift_file_limit(&self) {
+        let status = Command::new("prlimit").args(["--pid", &self.id().to_string(), "--fsize=unlimited"]).status();
+        assert!(status.expect("prlimit runs").success());
+    }
+
     /// Starts `lhttpd ARGS…` without an address, and waits until it listens.
     pub(crate) fn start_bare(args: &[&str]) -> Self {
         Self::launch(Command::new(BINARY).args(args))

@@ -68,6 +68,7 @@ const DEFENCES: &[Defence] = &defences! {
     tls_gave_way: "slow TLS handshakes ended, too many had begun",
     tls_reloads_failed: "times that new files of TLS could not be used",
     history_over_budget: "messages of the history dropped early, its budget was used up",
+    history_refused: "publishes refused, the file of the history could not take them",
     catch_ups_lost: "subscriptions that could not get all that they had missed",
     nats_publish_dropped: "messages for NATS dropped",
     nats_receive_dropped: "messages from NATS dropped",

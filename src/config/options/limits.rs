@@ -130,21 +130,6 @@ macro_rules! limits_options {
                 most half for subscriptions; past it the worst connections are closed with 1013, and subscribes are refused",
         }
 
-        /// bytes of the history of all channels, over all cores: rules for channels say which messages are kept. The
-        /// default is half of `memory-budget`, which does not include it.
-        ///
-        /// Past it the channels that hold most lose their oldest messages first. A message costs its length, 16 to 24
-        /// bytes, and up to 60 and the channel's name; a channel 192 bytes and its name.
-        history_budget_bytes: Option<u64> {
-            name: "history-budget",
-            key: "history-budget",
-            unit: Size,
-            value: "SIZE",
-            default: Words("half of `memory-budget`"),
-            reload: AtOnce,
-            help: "Most bytes of the history of all channels; past it the oldest messages of the largest channels go",
-        }
-
         /// channels and patterns that one connection holds.
         ///
         /// A subscribing message past it is refused as a whole with `too-many-subscriptions`. `subscription-bytes` bounds

@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 
 use crate::engine::{
     bridge_link::BridgeLink,
+    storing::{Batch, StoreLink},
     turn::{Links, Taken},
     wake::Wake,
 };
@@ -26,6 +27,8 @@ pub(crate) struct CoreLinks {
     pub(crate) peers: Vec<Link>,
     /// The link to the bridge, if there are other nodes.
     pub(crate) bridge: Option<BridgeLink>,
+    /// The link to the store, if there is one.
+    pub(crate) store: Option<StoreLink>,
 }
 
 impl Links for CoreLinks {
@@ -56,7 +59,9 @@ impl Links for CoreLinks {
     }
 
     fn has_batches_in(&self) -> bool {
-        self.peers.iter().any(|link| !link.batches_in.is_empty()) || self.waiting_of_bridge() > 0
+        self.peers.iter().any(|link| !link.batches_in.is_empty())
+            || self.waiting_of_bridge() > 0
+            || self.store.as_ref().is_some_and(StoreLink::has_batches)
     }
 
     fn bridge(&self) -> Option<u32> {
@@ -78,6 +83,17 @@ impl Links for CoreLinks {
     fn send_to_bridge(&mut self, interest: Option<Vec<u8>>, publishes: impl Iterator<Item = Vec<u8>>) {
         if let Some(bridge) = &self.bridge {
             bridge.uplink.send(self.number, interest, publishes);
+        }
+    }
+
+    fn take_of_store(&mut self) -> Option<Batch> {
+        self.store.as_ref()?.take()
+    }
+
+    fn send_to_store(&mut self, batch: Batch) -> Result<(), Batch> {
+        match &self.store {
+            Some(store) => store.send(batch),
+            None => Err(batch),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Hub {
     /// verified tokens, and of the application's memory for connections.
     pub(super) fn kept_for_peers(&self) -> usize {
         let of_acks = self.acks.bytes() + self.router.receipts.bytes() + self.missed.bytes();
-        let of_messages = self.router.unfinished.bytes() + of_acks;
+        let of_messages = self.router.unfinished.bytes() + self.router.storing_bytes() + of_acks;
         self.router.outboxes.backlog_bytes()
             + self.sessions.incoming_bytes()
             + self.kept.application_bytes

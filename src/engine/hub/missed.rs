@@ -129,7 +129,7 @@ impl Hub {
     ) -> Awaited {
         let home = self.router.home(name, kind);
         if !self.sessions.is_open(slot) || home == Home::None {
-            self.note(receipt, Known { id: None, is_lost: wish.since != Since::None });
+            self.note(receipt, Known { is_lost: wish.since != Since::None, ..Known::default() });
             return self.subscribe(slot, name, kind);
         }
         if self.router.subscriptions.is_pending(slot, name, kind) {
@@ -162,7 +162,7 @@ impl Hub {
         let Start { after, is_lost } = self.start(name, retention, wish);
         if after == self.newest(name) {
             self.missed.lost += u64::from(is_lost);
-            self.note(receipt, Known { id: Some(after), is_lost });
+            self.note(receipt, Known { id: Some(after), is_lost, has_failed: false });
             return self.subscribe(slot, name, Kind::Exact);
         }
         let awaited = self.router.subscribe_pending(slot, name, Kind::Exact);
@@ -328,6 +328,6 @@ impl Hub {
     fn end(&mut self, id: u32, position: Option<MessageId>) {
         let catch_up = self.missed.remove(id);
         self.missed.lost += u64::from(catch_up.is_lost);
-        self.note(catch_up.receipt, Known { id: position, is_lost: catch_up.is_lost });
+        self.note(catch_up.receipt, Known { id: position, is_lost: catch_up.is_lost, has_failed: false });
     }
 }

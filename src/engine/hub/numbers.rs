@@ -1,13 +1,18 @@
 //! Acknowledgements with the numbers of messages, and the upkeep of the history (PROTOCOL.md §10).
 
+use std::sync::{Arc, atomic::AtomicBool};
+
 use crate::{
     engine::{
         hub::{Hub, acks::too_many_acks},
-        router::{Awaited, Receipt, Step},
+        router::{Awaited, Home, Receipt, Step},
         slot::Slot,
     },
     error::Refusal,
-    protocol::message::MessageId,
+    protocol::{
+        channel::Kind,
+        message::{Epoch, MessageId},
+    },
 };
 
 impl Hub {
@@ -60,6 +65,10 @@ impl Hub {
             if !is_open || waiting.token.is_empty() {
                 continue;
             }
+            if waiting.parts.iter().any(|part| part.has_failed) {
+                self.refuse(waiting.key.slot, &history_unavailable(), Some(&waiting.token));
+                continue;
+            }
             let mut lines = waiting.token.to_vec();
             if let Some(seconds) = waiting.expires_in {
                 lines.extend_from_slice(b"\r\nexpires-in:");
@@ -80,6 +89,42 @@ impl Hub {
             }
             self.acknowledge(waiting.key.slot, &lines, waiting.awaited);
         }
+        for key in self.router.take_failed() {
+            if self.sessions.is_current(key) {
+                self.refuse(key.slot, &history_unavailable(), None);
+            }
+        }
+    }
+
+    /// Checks that a publish to this channel can be kept, if it must be.
+    ///
+    /// # Errors
+    /// `history-unavailable`.
+    #[inline]
+    pub(crate) fn may_keep(&self, name: &[u8]) -> Result<(), Refusal> {
+        if self.router.is_store_available() || self.router.home(name, Kind::Exact) == Home::None {
+            return Ok(());
+        }
+        Err(history_unavailable())
+    }
+
+    /// Carries out the next publish that the store has kept, or could not keep.
+    pub(crate) fn go_on_storing(&mut self) {
+        self.router.go_on_storing();
+        self.message_done(None);
+        self.send_receipts();
+    }
+
+    /// Continues the history of an earlier run, see [`crate::engine::history::History::continue_from`].
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(crate) fn continue_history(&mut self, epoch: Epoch, floor: u64) {
+        self.router.history.continue_from(epoch, floor);
+    }
+
+    /// Keeps the history in a store, too, from now on.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(crate) fn keep_in_store(&mut self, is_available: Arc<AtomicBool>) {
+        self.router.keep_in_store(is_available);
     }
 
     /// Brings the history back to its budget, step by step.
@@ -116,7 +161,13 @@ impl Hub {
         stats.history_over_budget = history.counts.over_budget;
         stats.caught_up = self.missed.caught_up;
         stats.catch_ups_lost = self.missed.lost;
+        stats.history_refused = self.router.store_refused();
     }
+}
+
+/// What the publisher of a message is told that cannot be kept.
+fn history_unavailable() -> Refusal {
+    Refusal::new(503, "history-unavailable", "the message cannot be kept now, try again later")
 }
 
 /// Appends a header with an id for each part, or `-`; nothing if there is no id.

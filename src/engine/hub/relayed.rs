@@ -65,8 +65,11 @@ impl Hub {
             }
             HistoryItem::Stored { receipt, id } => {
                 if let Some(receipt) = Receipt::of(receipt) {
-                    self.router.receipts.note(receipt, Known { id, is_lost: false });
+                    self.router.receipts.note(receipt, Known { id, ..Known::default() });
                 }
+            }
+            HistoryItem::NotStored { receipt, publisher } => {
+                self.router.note_failure(Receipt::of(receipt), publisher);
             }
             HistoryItem::Numbered { name, frame, except } => {
                 let except = Some(except).filter(|&key| self.sessions.is_current(key));

@@ -3,7 +3,7 @@
 use crate::{
     engine::{
         hub::Hub,
-        router::{Awaited, Receipt, Step},
+        router::{Awaited, OwnPublish, Receipt, Step},
         slot::Slot,
         subscriptions::Demand,
     },
@@ -20,20 +20,22 @@ impl Hub {
         payload: &[u8],
         except: Option<Slot>,
     ) {
-        self.publish_asked(names, is_text, payload, except, None);
+        let except = except.map(|slot| self.sessions.key(slot));
+        self.router.publish(names, is_text, payload, except, OwnPublish::default());
     }
 
-    /// The same. `receipt` is for the number of the first channel's message.
-    pub(crate) fn publish_asked<'n>(
+    /// The same for a client's message. `receipt` is for the number of the first channel's message.
+    pub(crate) fn publish_of<'n>(
         &mut self,
+        slot: Slot,
         names: impl Iterator<Item = &'n [u8]>,
         is_text: bool,
         payload: &[u8],
-        except: Option<Slot>,
-        receipt: Option<Receipt>,
+        (is_no_echo, receipt): (bool, Option<Receipt>),
     ) {
-        let except = except.map(|slot| self.sessions.key(slot));
-        self.router.publish(names, is_text, payload, except, receipt);
+        let key = self.sessions.key(slot);
+        let own = OwnPublish { publisher: Some(key), receipt };
+        self.router.publish(names, is_text, payload, is_no_echo.then_some(key), own);
     }
 
     /// Remembers the head of a valid message that only publishes to these channels, see

@@ -56,9 +56,9 @@ impl Hub {
 
     fn do_step(&mut self, step: Step, begun: u64) {
         match step {
-            Step::Publish { names, frame, except, publisher } => {
+            Step::Publish { names, frame, except, own } => {
                 let except = except.filter(|&key| self.sessions.is_current(key));
-                self.router.publish_rest(&names, frame, except, publisher, begun);
+                self.router.publish_rest(&names, frame, except, own, begun);
             }
             Step::Carried { receipt, awaited } => self.router.receipts.carried_out(receipt, awaited),
             Step::Deliver { names, frame, except } => {

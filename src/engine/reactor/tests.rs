@@ -67,7 +67,7 @@ impl Application for Mute {
 fn turn(listeners: Vec<Listener>) -> Turn<Reactor, CoreLinks> {
     let hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
     let reactor = Reactor::new(Poll::new().expect("a poll"), listeners, TlsLayers::default()).expect("a reactor");
-    let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None };
+    let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None, store: None };
     let (_, inbox) = inbox_of(1, Arc::new(Wake::silent()));
     Turn::new(hub, Box::new(Mute), reactor, links, inbox, Places::new(Arc::default(), usize::MAX))
 }

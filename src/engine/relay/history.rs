@@ -5,7 +5,7 @@ use super::{
     item::{put_history, put_long, put_short, take_array, take_long, take_short},
 };
 use crate::{
-    engine::slot::ConnectionKey,
+    engine::{slot::ConnectionKey, storing::Origin},
     protocol::message::{Epoch, MessageId},
 };
 
@@ -14,7 +14,8 @@ const STORED: u8 = 1;
 const NUMBERED: u8 = 2;
 const MISSED: u8 = 3;
 const MISSED_PART: u8 = 4;
-const CREDIT: u8 = 5;
+const NOT_STORED: u8 = 5;
+const CREDIT: u8 = 6;
 
 /// The most bytes of publishes that a core has handed to one home and that the home has not confirmed. Past it publishers
 /// wait.
@@ -27,6 +28,8 @@ pub(crate) enum HistoryItem<'b> {
     Store(Store<'b>),
     /// From the home: the number of a publish, with the receipt of [`Store`].
     Stored { receipt: u64, id: Option<MessageId> },
+    /// From the home: a publish could not be kept.
+    NotStored { receipt: u64, publisher: Option<ConnectionKey> },
     /// From the home: a frame for the subscribers of a channel, except one connection.
     Numbered { name: &'b [u8], frame: &'b [u8], except: ConnectionKey },
     /// To the home: a client wants what it has missed.
@@ -40,10 +43,8 @@ pub(crate) enum HistoryItem<'b> {
 /// A publish for the home of its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Store<'b> {
-    /// A number that the home gives back with the message's number; 0 if nobody asks for it.
-    pub(crate) receipt: u64,
-    /// A connection of the sending core that does not get the message.
-    pub(crate) except: Option<ConnectionKey>,
+    /// The core is not part of it: the home knows from which link it comes.
+    pub(crate) origin: Origin,
     pub(crate) is_text: bool,
     pub(crate) name: &'b [u8],
     pub(crate) message: &'b [u8],
@@ -88,14 +89,19 @@ pub(super) fn next<'b>(tag: u8, batch: &mut &'b [u8]) -> HistoryItem<'b> {
     match tag {
         STORE => {
             let receipt = take_u64(batch);
-            let except = take_flag(batch).then(|| take_key(batch));
+            let (publisher, except) = (take_some_key(batch), take_some_key(batch));
+            let origin = Origin { core: None, publisher, except, receipt };
             let is_text = take_flag(batch);
             let name = take_short(batch);
-            HistoryItem::Store(Store { receipt, except, is_text, name, message: take_long(batch) })
+            HistoryItem::Store(Store { origin, is_text, name, message: take_long(batch) })
         }
         STORED => {
             let receipt = take_u64(batch);
             HistoryItem::Stored { receipt, id: take_id(batch) }
+        }
+        NOT_STORED => {
+            let receipt = take_u64(batch);
+            HistoryItem::NotStored { receipt, publisher: take_some_key(batch) }
         }
         NUMBERED => {
             let except = take_key(batch);
@@ -141,6 +147,15 @@ fn take_id(batch: &mut &[u8]) -> Option<MessageId> {
     take_flag(batch).then(|| MessageId { epoch: Epoch::of_bytes(*take_array(batch)), offset: take_u64(batch) })
 }
 
+fn take_some_key(batch: &mut &[u8]) -> Option<ConnectionKey> {
+    take_flag(batch).then(|| take_key(batch))
+}
+
+fn put_some_key(batch: &mut Vec<u8>, key: Option<ConnectionKey>) {
+    batch.push(u8::from(key.is_some()));
+    key.into_iter().for_each(|key| put_key(batch, key));
+}
+
 fn put_key(batch: &mut Vec<u8>, key: ConnectionKey) {
     batch.extend_from_slice(&key.slot.to_le_bytes());
     batch.extend_from_slice(&key.generation.to_le_bytes());
@@ -179,9 +194,9 @@ impl Relays {
         let batch = &mut peer.batch;
         let before = batch.len();
         put_history(batch, STORE);
-        batch.extend_from_slice(&store.receipt.to_le_bytes());
-        batch.push(u8::from(store.except.is_some()));
-        store.except.into_iter().for_each(|key| put_key(batch, key));
+        batch.extend_from_slice(&store.origin.receipt.to_le_bytes());
+        put_some_key(batch, store.origin.publisher);
+        put_some_key(batch, store.origin.except);
         batch.push(u8::from(store.is_text));
         put_short(batch, store.name);
         put_long(batch, store.message);
@@ -199,6 +214,15 @@ impl Relays {
             put_history(batch, STORED);
             batch.extend_from_slice(&receipt.to_le_bytes());
             put_id(batch, id);
+        })
+    }
+
+    /// Tells a core that its publish could not be kept. Returns the bytes that this takes in the batch.
+    pub(crate) fn not_stored(&mut self, peer: u32, receipt: u64, publisher: Option<ConnectionKey>) -> usize {
+        self.put(peer, |batch| {
+            put_history(batch, NOT_STORED);
+            batch.extend_from_slice(&receipt.to_le_bytes());
+            put_some_key(batch, publisher);
         })
     }
 

@@ -12,12 +12,9 @@ use crate::{
     engine::{
         history::{ChannelId, Retention},
         relay::{MissedPart, Store},
-        router::{
-            Router,
-            receipts::{Known, Receipt},
-            work::MESSAGE_UNITS,
-        },
+        router::{Router, receipts::Receipt, work::MESSAGE_UNITS},
         slot::ConnectionKey,
+        storing::Origin,
     },
     protocol::{
         channel::Kind,
@@ -82,59 +79,104 @@ impl Router {
         }
     }
 
-    /// Publishes a message to the resolved channel, which has a history.
+    /// Restores a channel of an earlier run, if its home is here: the number of its last message, and its messages with
+    /// their age in seconds, oldest first. Their numbers follow each other and end with that.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(crate) fn restore<'m>(
+        &mut self,
+        name: &[u8],
+        newest: u64,
+        messages: impl ExactSizeIterator<Item = (u64, bool, &'m [u8])>,
+    ) {
+        let Home::Here(retention) = self.home(name, Kind::Exact) else { return };
+        let channel = self.history.restore(name, retention, newest);
+        let skipped = messages.len().saturating_sub(retention.messages as usize);
+        let (first, mut frame) = (newest - messages.len() as u64 + 1, Vec::new());
+        for (index, (age, is_text, message)) in messages.enumerate().skip(skipped) {
+            let id = MessageId { epoch: self.history.epoch(), offset: first + index as u64 };
+            frame.clear();
+            Unnumbered::of_clean(message).encode(&mut frame, is_text, id, name);
+            self.history.restore_message(channel, &frame, age, self.outboxes.arena());
+        }
+    }
+
+    /// Publishes a message to the resolved channel, which has a history. `publisher` is the connection that is told if it
+    /// cannot be kept.
     pub(super) fn publish_numbered(
         &mut self,
         is_text: bool,
         message: &[u8],
-        except: Option<ConnectionKey>,
+        (publisher, except): (Option<ConnectionKey>, Option<ConnectionKey>),
         receipt: Option<Receipt>,
     ) {
+        let receipt = receipt.map_or(0, Receipt::number);
         match self.resolved.home {
             Home::Here(retention) => {
-                let id = self.keep_message(retention, is_text, message, except, None);
-                if let Some(receipt) = receipt {
-                    self.receipts.note(receipt, Known { id: Some(id), is_lost: false });
-                }
+                self.keep(retention, is_text, message, Origin { core: None, publisher, except, receipt });
             }
             Home::Away(home) => {
-                let receipt = receipt.map_or(0, Receipt::number);
                 self.work.add(MESSAGE_UNITS);
-                let store = Store { receipt, except, is_text, name: &self.resolved.name, message };
+                let origin = Origin { core: None, publisher, except, receipt };
+                let store = Store { origin, is_text, name: &self.resolved.name, message };
                 self.passed_on += self.relays.store(home, store);
             }
             Home::None => {}
         }
     }
 
-    /// Numbers a message for the resolved channel, keeps it, and gives it to all who are subscribed. `origin` is the core
-    /// of its publisher, if that is another one; `except` is a connection there.
+    /// Keeps a message of the resolved channel, in the store first if there is one.
+    fn keep(&mut self, retention: Retention, is_text: bool, message: &[u8], origin: Origin) {
+        let mut room = Vec::new();
+        let message = Unnumbered::of(message, &mut room);
+        if self.storing.is_some() {
+            return self.put_into_store(retention, is_text, message, origin);
+        }
+        let id = self.keep_message(retention, is_text, message, origin);
+        self.note_stored(origin, Some(id));
+    }
+
+    /// Numbers a message for the resolved channel, keeps it, and gives it to all who are subscribed.
     fn keep_message(
         &mut self,
         retention: Retention,
         is_text: bool,
-        message: &[u8],
-        except: Option<ConnectionKey>,
-        origin: Option<u32>,
+        message: Unnumbered<'_>,
+        origin: Origin,
     ) -> MessageId {
         let channel = self.resolved_channel(retention);
         let id = self.history.next(channel);
-        let (start, mut room) = (self.outboxes.turn_len() as u32, Vec::new());
-        Unnumbered::of(message, &mut room).encode(self.outboxes.turn(), is_text, id, &self.resolved.name);
+        let start = self.outboxes.turn_len() as u32;
+        message.encode(self.outboxes.turn(), is_text, id, &self.resolved.name);
         let end = self.outboxes.turn_len() as u32;
         let (resolved, arena) = (&self.resolved, self.outboxes.arena());
-        let except_there = except.filter(|_| origin.is_some());
-        resolved.relay_but(arena.turn_bytes(start, end), origin.zip(except_there), &mut self.relays);
+        resolved.relay_but(arena.turn_bytes(start, end), origin.core.zip(origin.except), &mut self.relays);
         self.history.keep(channel, arena, start, end);
         self.work.add(KEEP_UNITS + u64::from(end - start) / 8);
         if self.resolved.has_subscribers() {
-            self.deliver(start, end, except.filter(|_| origin.is_none()), 1);
+            self.deliver(start, end, origin.except.filter(|_| origin.core.is_none()), 1);
         } else {
             self.outboxes.turn().truncate(start as usize);
             self.passed_on += (end - start) as usize;
         }
         self.forget_channels();
         id
+    }
+
+    /// Publishes a message that the store has kept under this number.
+    pub(super) fn publish_stored(
+        &mut self,
+        name: &[u8],
+        retention: Retention,
+        is_text: bool,
+        message: &[u8],
+        (number, origin): (u64, Origin),
+    ) {
+        self.work.add(MESSAGE_UNITS);
+        self.resolve(name);
+        let channel = self.resolved_channel(retention);
+        self.history.set_next(channel, number, self.outboxes.arena());
+        let id = self.keep_message(retention, is_text, Unnumbered::of_clean(message), origin);
+        self.note_stored(origin, Some(id));
     }
 
     /// The history of the resolved channel.
@@ -152,27 +194,25 @@ impl Router {
     /// Lets nothing refer to channels whose history is forgotten.
     pub(crate) fn forget_channels(&mut self) {
         if self.history.has_forgotten() {
-            for name in self.history.take_forgotten() {
-                self.forget_resolved(&name, Kind::Exact);
-            }
+            let names = self.history.take_forgotten();
+            names.iter().for_each(|name| self.forget_resolved(name, Kind::Exact));
+            self.forget_stored(&names);
         }
     }
 
     /// Numbers and keeps a message that another core has handed over, and tells that core its number if it asks.
-    pub(crate) fn store(&mut self, origin: u32, store: Store<'_>) {
-        let Store { receipt, except, is_text, name, message } = store;
+    pub(crate) fn store(&mut self, core: u32, store: Store<'_>) {
+        let Store { origin, is_text, name, message } = store;
+        let origin = Origin { core: Some(core), ..origin };
         self.work.add(MESSAGE_UNITS);
         self.resolve(name);
-        let id = match self.resolved.home {
-            Home::Here(retention) => Some(self.keep_message(retention, is_text, message, except, Some(origin))),
+        match self.resolved.home {
+            Home::Here(retention) => self.keep(retention, is_text, message, origin),
             // This core has other rules, for a moment after a reload.
             Home::None | Home::Away(_) => {
-                self.publish_unnumbered(origin, is_text, message, except);
-                None
+                self.publish_unnumbered(core, is_text, message, origin.except);
+                self.note_stored(origin, None);
             }
-        };
-        if receipt != 0 {
-            self.passed_on += self.relays.stored(origin, receipt, id);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
 impl Router {
     /// Publishes a payload to checked channels, here and on the peers. It is encoded once, for any number of
     /// subscribers. If its deliveries fill the turn, the rest of them is left for later: see
-    /// [`crate::engine::router::Unfinished`]. `receipt` is that of the first channel, if the numbers of the messages are
+    /// [`crate::engine::router::Unfinished`]. `own` has the receipt of the first channel, if the numbers of the messages are
     /// asked for.
     pub(crate) fn publish<'n>(
         &mut self,
@@ -26,10 +26,10 @@ impl Router {
         is_text: bool,
         payload: &[u8],
         except: Option<ConnectionKey>,
-        mut receipt: Option<Receipt>,
+        mut own: OwnPublish,
     ) {
         if self.unfinished.is_cut() {
-            return self.leave_rest(names, is_text, payload, except, receipt);
+            return self.leave_rest(names, is_text, payload, except, own);
         }
         let begun = self.work.done();
         let mut frame: Option<(u32, u32)> = None;
@@ -38,17 +38,16 @@ impl Router {
         for name in names.by_ref() {
             self.published += 1;
             self.resolve(name);
-            let own = receipt;
-            receipt = receipt.map(Receipt::next);
+            let receipt = own.take_receipt();
             if self.resolved.has_history() {
-                self.publish_numbered(is_text, payload, except, own);
+                self.publish_numbered(is_text, payload, (own.publisher, except), receipt);
                 if self.has_done_piece(begun) {
                     is_whole = false;
                     break;
                 }
                 continue;
             }
-            self.note_unnumbered(own);
+            self.note_unnumbered(receipt);
             if !self.resolved.reaches_anyone() {
                 continue;
             }
@@ -72,7 +71,7 @@ impl Router {
             self.relay(&relayed, start, end);
         }
         if !is_whole {
-            self.leave_rest(names, is_text, payload, except, receipt);
+            self.leave_rest(names, is_text, payload, except, own);
         }
     }
 
@@ -107,7 +106,7 @@ impl Router {
         let (rest, _) = self.publish_frame(channels, frame, None, None, self.work.done());
         if !rest.is_empty() {
             let (names, frame) = (rest.into(), frame.into());
-            self.unfinished.put(Step::Publish { names, frame, except: None, publisher: None });
+            self.unfinished.put(Step::Publish { names, frame, except: None, own: None });
         }
     }
 
@@ -117,12 +116,12 @@ impl Router {
         names: &[u8],
         frame: Box<[u8]>,
         except: Option<ConnectionKey>,
-        publisher: Option<OwnPublish>,
+        own: Option<OwnPublish>,
         begun: u64,
     ) {
-        let (rest, publisher) = self.publish_frame(names, &frame, except, publisher, begun);
+        let (rest, own) = self.publish_frame(names, &frame, except, own, begun);
         if !rest.is_empty() {
-            self.unfinished.put(Step::Publish { names: rest.into(), frame, except, publisher });
+            self.unfinished.put(Step::Publish { names: rest.into(), frame, except, own });
         }
     }
 
@@ -144,15 +143,15 @@ impl Router {
         is_text: bool,
         payload: &[u8],
         except: Option<ConnectionKey>,
-        receipt: Option<Receipt>,
+        own: OwnPublish,
     ) {
         let mut rest = Vec::new();
         names.for_each(|name| relay::put_short(&mut rest, name));
         if !rest.is_empty() {
             let mut frame = Vec::new();
             Encoding::Frame.message(&mut frame, is_text, payload);
-            let publisher = Some(OwnPublish { receipt });
-            self.unfinished.put(Step::Publish { names: rest.into(), frame: frame.into(), except, publisher });
+            let own = Some(own);
+            self.unfinished.put(Step::Publish { names: rest.into(), frame: frame.into(), except, own });
         }
     }
 
@@ -163,26 +162,26 @@ impl Router {
         mut names: &'n [u8],
         frame: &[u8],
         except: Option<ConnectionKey>,
-        mut publisher: Option<OwnPublish>,
+        mut own: Option<OwnPublish>,
         begun: u64,
     ) -> (&'n [u8], Option<OwnPublish>) {
         let mut range: Option<(u32, u32)> = None;
         let mut relayed: SmallVec<[(&[u8], u64); 4]> = SmallVec::new();
         while let Some(name) = relay::take_name(&mut names) {
             self.resolve(name);
-            let peers = if publisher.is_some() { self.resolved.peers } else { 0 };
-            if let Some(OwnPublish { receipt }) = &mut publisher {
+            let peers = if own.is_some() { self.resolved.peers } else { 0 };
+            if let Some(own) = &mut own {
                 self.published += 1;
-                let own = *receipt;
-                *receipt = receipt.map(Receipt::next);
+                let receipt = own.take_receipt();
                 if self.resolved.has_history() {
-                    self.publish_numbered(frame::is_text(frame), frame::payload(frame), except, own);
+                    let (is_text, message) = (frame::is_text(frame), frame::payload(frame));
+                    self.publish_numbered(is_text, message, (own.publisher, except), receipt);
                     if self.has_done_piece(begun) {
                         break;
                     }
                     continue;
                 }
-                self.note_unnumbered(own);
+                self.note_unnumbered(receipt);
             }
             if !self.resolved.has_subscribers() && peers == 0 {
                 continue; // the last subscriber may have left while a relayed frame was in flight
@@ -202,6 +201,6 @@ impl Router {
         {
             self.relay(&relayed, start, end);
         }
-        (names, publisher)
+        (names, own)
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Known {
     pub(crate) id: Option<MessageId>,
     /// Not all of what the client has missed is kept.
     pub(crate) is_lost: bool,
+    /// The message could not be kept.
+    pub(crate) has_failed: bool,
 }
 
 /// An acknowledgement that waits.

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::{
     engine::{
-        router::{Router, TURN_BYTES_MAX, work::MESSAGE_UNITS},
+        router::{OwnPublish, Router, TURN_BYTES_MAX, work::MESSAGE_UNITS},
         session::Grant,
         slot::ConnectionKey,
     },
@@ -98,7 +98,8 @@ impl Router {
     pub(crate) fn publish_repeated(&mut self, key: ConnectionKey, is_text: bool, payload: &[u8]) {
         let names = std::mem::take(&mut self.last_head.names);
         let except = self.last_head.no_echo.then_some(key);
-        self.publish(names.iter().map(|name| name.of(payload)), is_text, payload, except, None);
+        let own = OwnPublish { publisher: Some(key), receipt: None };
+        self.publish(names.iter().map(|name| name.of(payload)), is_text, payload, except, own);
         // With several audiences, a message goes to all of them before the next one. So there can be no run of
         // messages.
         self.last_head.channel = if names.len() == 1 { self.single_audience() } else { None };

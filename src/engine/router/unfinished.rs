@@ -41,7 +41,7 @@ pub(crate) struct Message {
 pub(crate) enum Step {
     /// Deliver a frame to the subscribers of these channels ([`crate::engine::relay::names`]); if this core publishes it,
     /// also to peers and to the history.
-    Publish { names: Box<[u8]>, frame: Box<[u8]>, except: Option<ConnectionKey>, publisher: Option<OwnPublish> },
+    Publish { names: Box<[u8]>, frame: Box<[u8]>, except: Option<ConnectionKey>, own: Option<OwnPublish> },
     /// Deliver a frame to the subscribers of exactly these names.
     Deliver { names: VecDeque<(Box<[u8]>, Kind)>, frame: Box<[u8]>, except: Option<ConnectionKey> },
     /// End a subscription.
@@ -54,10 +54,22 @@ pub(crate) enum Step {
     Send { key: ConnectionKey, unit: Box<[u8]> },
 }
 
-/// A publish of this core's, and the receipt of the next channel if there is one.
-#[derive(Clone, Copy, Debug)]
+/// A publish of this core's.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnPublish {
+    /// The connection that is told if the message cannot be kept.
+    pub(crate) publisher: Option<ConnectionKey>,
+    /// The receipt of the next channel.
     pub(crate) receipt: Option<Receipt>,
+}
+
+impl OwnPublish {
+    /// Takes the receipt of the next channel.
+    pub(crate) fn take_receipt(&mut self) -> Option<Receipt> {
+        let receipt = self.receipt;
+        self.receipt = receipt.map(Receipt::next);
+        receipt
+    }
 }
 
 impl Step {

@@ -14,7 +14,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             had_batches |= self.take_from_link((self.first_link + step) % count);
         }
         self.first_link = (self.first_link + 1) % count.max(1);
-        had_batches | self.take_from_bridge()
+        had_batches | self.take_from_bridge() | self.take_from_store()
     }
 
     /// Whether batches, or rests of batches, wait.
@@ -60,6 +60,32 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
         self.hub.router.work.limit(u64::MAX);
         waiting > 0
+    }
+
+    /// Takes what the store has kept.
+    fn take_from_store(&mut self) -> bool {
+        let mut had_batches = false;
+        self.limit_link();
+        while !self.hub.router.work.is_at_limit() && !self.hub.router.unfinished.is_first() {
+            if !self.hub.router.has_stored_batch() {
+                let Some(batch) = self.links.take_of_store() else { break };
+                self.hub.router.stored_batch(batch);
+            }
+            had_batches = true;
+            self.hub.go_on_storing();
+            self.flush_if_full();
+        }
+        self.hub.router.work.limit(u64::MAX);
+        had_batches
+    }
+
+    /// Hands publishes to the store. What it does not take now is kept and grows.
+    pub(super) fn hand_to_store(&mut self) {
+        if let Some(batch) = self.hub.router.take_store_batch()
+            && let Err(batch) = self.links.send_to_store(batch)
+        {
+            self.hub.router.give_back_store_batch(batch);
+        }
     }
 
     /// Hands interest and publishes to the bridge. Interest that the bridge does not take now is kept and grows.

@@ -207,7 +207,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     fn has_taken(&mut self, left: &mut usize) -> bool {
         *left -= self.take_letters((*left).min(LETTERS_PER_TURN));
         let has_left = *left > 0 && !self.inbox.is_empty();
-        !has_left && self.held.is_empty() && self.hub.router.unfinished.is_empty()
+        let is_done = self.held.is_empty() && self.hub.router.unfinished.is_empty() && !self.hub.router.is_storing();
+        !has_left && is_done
     }
 
     /// Closes the connections that are due. Returns whether none is left.

@@ -6,7 +6,7 @@
 //! channel:room.lobby
 //! ```
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use crate::protocol::frame;
 
@@ -43,9 +43,25 @@ impl Epoch {
     }
 }
 
-impl fmt::Debug for Epoch {
+impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let letters = <[u8; EPOCH_LETTERS]>::try_from(text.as_bytes()).ok();
+        let letters = letters.filter(|letters| letters.iter().all(|letter| LETTERS.contains(letter)));
+        letters.map(Self).ok_or_else(|| format!("{text:?} is not an epoch"))
     }
 }
 
@@ -107,6 +123,17 @@ impl<'m> Unnumbered<'m> {
         let end = memchr::memmem::find(message, b"\r\n").map_or(message.len(), |end| end + 2);
         let (start_line, rest) = message.split_at(end);
         Self { start_line, rest }
+    }
+
+    /// The length of the message.
+    pub(crate) fn len(self) -> usize {
+        self.start_line.len() + self.rest.len()
+    }
+
+    /// Appends the message.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.start_line);
+        out.extend_from_slice(self.rest);
     }
 
     /// Appends the message with its number and its channel, as it is sent.

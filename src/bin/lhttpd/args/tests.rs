@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 61] = [
+const SAMPLES: [(&str, &str, &str); 62] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -18,11 +18,12 @@ const SAMPLES: [(&str, &str, &str); 61] = [
     ("max-connections", "100", "100"),
     ("outbox-max", "2 MiB", "\"2MiB\""),
     ("memory-budget", "64MiB", "67108864"),
-    ("history-budget", "10MiB", "10485760"),
     ("max-subscriptions", "5", "5"),
     ("subscription-bytes", "8KiB", "8192"),
     ("send-buffer", "0", "0"),
     ("receive-buffer", "1MiB", "\"1 MiB\""),
+    ("history-budget", "10MiB", "10485760"),
+    ("history-file", "/chat.db", "\"/chat.db\""),
     ("idle-timeout", "1m 30s", "90"),
     ("ping-interval", "30", "\"30s\""),
     ("handshake-timeout", "500ms", "\"500ms\""),
