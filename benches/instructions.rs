@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use lhttp::bench::FanOut;
 
 const MESSAGES: usize = 100;
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 11] = [
     "repeated-head",
     "other-head",
     "two-channels",
@@ -18,6 +18,8 @@ const SCENARIOS: [&str; 9] = [
     "to-1000",
     "rooms-of-20",
     "post",
+    "kept",
+    "kept-other-head",
 ];
 
 fn main() -> ExitCode {
@@ -39,6 +41,11 @@ fn hub(scenario: &str) -> Option<FanOut> {
     let (channels, subscribers, publish): (_, _, fn(usize) -> String) = match scenario {
         "repeated-head" | "post" => (numbered(1), 1, |_| "c0".to_owned()),
         "other-head" => (numbered(MESSAGES), 1, |number| format!("c{number}")),
+        "kept" => (vec!["kept.c".to_owned()], 1, |_| "kept.c".to_owned()),
+        "kept-other-head" => {
+            let channels = (0..MESSAGES).map(|number| format!("kept.c{number}")).collect();
+            (channels, 1, |number| format!("kept.c{number}"))
+        }
         "two-channels" => (numbered(2), 1, |_| "c0 c1".to_owned()),
         "ten-channels" => (numbered(10), 1, |_| "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9".to_owned()),
         "to-20" => (numbered(1), 20, |_| "c0".to_owned()),

@@ -21,7 +21,7 @@ use tungstenite::protocol::frame::{
 
 use crate::{
     application::Dispatch,
-    config::Config,
+    config::{ChannelRule, Config},
     engine::{
         core::CoreLinks,
         hub::Hub,
@@ -224,7 +224,8 @@ impl FanOut {
         Self::mixed(&[("room", subscribers)], &vec![message; messages])
     }
 
-    /// A core with this many subscribers of each channel, and a burst of these messages.
+    /// A core with this many subscribers of each channel, and a burst of these messages. If a channel's name begins with
+    /// `kept.`, those below it have a history of 100 messages.
     ///
     /// # Panics
     /// If the system has no descriptor left for a poll.
@@ -252,7 +253,7 @@ impl FanOut {
         fan_out.begin(burst)
     }
 
-    /// A core with this many subscribers of each channel.
+    /// A core with this many subscribers of each channel. Those below `kept.` have a history of 100 messages.
     fn subscribed(channels: &[(&str, usize)]) -> Self {
         let poll = mio::Poll::new().expect("a poll");
         let wake = waker(poll.registry(), mio::Token(0)).expect("a waker");
@@ -260,7 +261,11 @@ impl FanOut {
         let app = Box::new(Dispatch::new(0, Arc::new(Extensions::default()), mailbox, None));
         let links = CoreLinks { number: 0, peers: Vec::new(), bridge: None, store: None };
         let places = Places::new(Arc::default(), usize::MAX);
-        let turn = Turn::new(Hub::new(0, 1, limits()), app, Feed::default(), links, inbox, places);
+        let keeps = channels.iter().any(|(name, _)| name.starts_with("kept."));
+        let rule = keeps.then(|| "kept.*".parse::<ChannelRule>().expect("a pattern").history(100));
+        let config = Config { channels: rule.into_iter().collect(), ..Config::default() };
+        let turn =
+            Turn::new(Hub::new(0, 1, Limits::new(&config, 1 << 30, 1)), app, Feed::default(), links, inbox, places);
         let publisher = ConnectionKey { slot: 0, generation: 0 };
         let buffer = vec![0; 64 * 1024];
         let mut fan_out = Self { turn, publisher, now: Duration::ZERO, buffer, _poll: poll };

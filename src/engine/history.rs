@@ -164,6 +164,18 @@ impl History {
     /// Keeps a frame, which is the channel's next message and lies in the turn.
     pub(crate) fn keep(&mut self, id: ChannelId, arena: &mut Arena, start: u32, end: u32) {
         let range = arena.keep(start, end);
+        self.has_kept(id, arena, range);
+    }
+
+    /// Keeps a frame, which is the channel's next message.
+    #[inline]
+    pub(crate) fn keep_frame(&mut self, id: ChannelId, arena: &mut Arena, frame: &[u8]) {
+        let range = arena.keep_bytes(frame);
+        self.has_kept(id, arena, range);
+    }
+
+    #[inline]
+    fn has_kept(&mut self, id: ChannelId, arena: &mut Arena, range: Range) {
         let channel = &mut self.channels[id.0 as usize];
         let before = channel.table_bytes();
         while channel.ring.len() >= channel.retention.messages as usize {

@@ -26,8 +26,14 @@ use crate::{
 };
 
 use self::{
-    admission::InFlight, delivery::Run, home::Homes, linger::Lingering, recent::Recent, repeat::LastHead,
-    resolve::Resolved, storing::Storing,
+    admission::InFlight,
+    delivery::Run,
+    home::Homes,
+    linger::Lingering,
+    recent::Recent,
+    repeat::{LastHead, Repeated},
+    resolve::Resolved,
+    storing::Storing,
 };
 pub(crate) use self::{
     home::Home,

@@ -66,6 +66,12 @@ pub(crate) fn starts_with(masked: &[u8], mask: [u8; 4], head: &[u8]) -> bool {
         && words.all(|(masked, plain)| u64::from_le_bytes(*masked) ^ wide == u64::from_le_bytes(*plain))
 }
 
+/// The mask as it applies to what follows the first `len` bytes of a payload.
+pub(crate) fn turned_by(mut mask: [u8; 4], len: usize) -> [u8; 4] {
+    mask.rotate_left(len % 4);
+    mask
+}
+
 /// The mask twice, for the first word of a payload.
 fn wide(mask: [u8; 4]) -> u64 {
     let narrow = u64::from(u32::from_le_bytes(mask));
@@ -99,6 +105,9 @@ mod tests {
             prop_assert_eq!(unmask(&mut in_place, mask), plain.is_ascii());
             prop_assert_eq!(unmask_into(&mut elsewhere, &masked, mask), plain.is_ascii());
             prop_assert_eq!(&in_place, &plain);
+            let at = masked.len() / 3;
+            unmask(&mut masked[at..], turned_by(mask, at));
+            prop_assert_eq!(&masked[at..], &plain[at..]);
             prop_assert_eq!(&elsewhere, &plain);
         }
 

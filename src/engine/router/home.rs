@@ -12,7 +12,11 @@ use crate::{
     engine::{
         history::{ChannelId, Retention},
         relay::{MissedPart, Store},
-        router::{Router, receipts::Receipt, work::MESSAGE_UNITS},
+        router::{
+            Router,
+            receipts::Receipt,
+            work::{KEEP_UNITS, MESSAGE_UNITS},
+        },
         slot::ConnectionKey,
         storing::Origin,
     },
@@ -21,9 +25,6 @@ use crate::{
         message::{MessageId, Unnumbered},
     },
 };
-
-/// Work to keep a message, beside its bytes.
-const KEEP_UNITS: u64 = 32;
 
 /// How the cores share the channels.
 #[derive(Clone, Copy, Debug)]

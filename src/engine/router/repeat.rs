@@ -1,5 +1,7 @@
 //! The shortest path through a core, for a busy publisher: messages with the same head as the last one.
 
+mod numbered;
+
 use smallvec::SmallVec;
 
 use crate::{
@@ -30,6 +32,10 @@ pub(super) struct LastHead {
     /// The number of its only channel in [`super::resolve::What`], if all of the channel's subscribers are one
     /// audience. While this is the last resolution, further messages are one range of the turn.
     channel: Option<u64>,
+    /// The same for a channel whose history is kept in the memory of this core.
+    numbered: Option<u64>,
+    /// The head without its start line and the lines that the server writes itself, for numbered messages.
+    rest: Vec<u8>,
 }
 
 impl Router {
@@ -45,13 +51,13 @@ impl Router {
         last.names.clear();
         last.names.extend(names);
         // The channel is set only by a second message: it shows that more may come.
-        (last.grant, last.no_echo, last.channel) = (grant, no_echo, None);
+        (last.grant, last.no_echo, last.channel, last.numbered) = (grant, no_echo, None, None);
     }
 
     /// Forgets the last head, because the limits or rules that it was checked against have changed.
     pub(crate) fn forget_head(&mut self) {
         self.last_head.bytes.clear();
-        self.last_head.channel = None;
+        (self.last_head.channel, self.last_head.numbered) = (None, None);
     }
 
     /// Forgets the last head if it was checked for this grant, whose permissions have changed.
@@ -103,6 +109,9 @@ impl Router {
         // With several audiences, a message goes to all of them before the next one. So there can be no run of
         // messages.
         self.last_head.channel = if names.len() == 1 { self.single_audience() } else { None };
+        if names.len() == 1 && self.resolved.has_history() {
+            self.expect_numbered();
+        }
         self.last_head.names = names;
     }
 
@@ -118,6 +127,9 @@ impl Router {
         payload_bytes_max: usize,
         bytes: &[u8],
     ) -> Repeated {
+        if self.last_head.numbered.is_some() {
+            return self.take_numbered(key, grant, payload_bytes_max, bytes);
+        }
         let channel = self.last_head.channel.filter(|_| self.last_head.grant == grant);
         // One check for the whole run: with a congested link, messages take the general way one by one.
         if channel.is_none() || self.single_audience() != channel || self.is_congested() {

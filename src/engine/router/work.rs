@@ -40,6 +40,8 @@ pub(crate) const RULE_UNITS: u64 = 16;
 pub(crate) const TOKEN_UNITS: u64 = 2 * 1024;
 /// Work for a token that is refused: its signature may have been checked with several keys.
 pub(crate) const BAD_TOKEN_UNITS: u64 = 64 * 1024;
+/// Work to keep a message in the history, beside its bytes.
+pub(crate) const KEEP_UNITS: u64 = 32;
 /// Work for a place in an outbox.
 const DELIVERY_UNITS: u64 = 8;
 /// Bytes given to a socket for one unit, as measured with `lhttp-bench fanout` for many frames at once. The measured

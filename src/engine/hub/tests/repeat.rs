@@ -47,6 +47,10 @@ impl Application for Publishing {
     fn on_close(&mut self, _: &mut Hub, _: Slot) {}
 }
 
+fn rule(pattern: &str) -> ChannelRule {
+    pattern.parse().expect(pattern)
+}
+
 /// An action of a client.
 #[derive(Clone, Debug)]
 enum Step {
@@ -97,8 +101,14 @@ fn client_frame(opcode: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
 
 /// Returns the output of each connection, the bridge's batches, the statistics, and the number of messages that took
 /// the general path.
-fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u64>, usize) {
-    let mut hub = Hub::new(0, 1, Limits { message_bytes_max: 1_000, ..limits() });
+fn run(
+    steps: &[Step],
+    cuts: &[usize],
+    expects_repeats: bool,
+    channels: &[ChannelRule],
+) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u64>, usize) {
+    let config = Config { channels: channels.to_vec(), message_bytes_max: 1_000, ..Config::default() };
+    let mut hub = Hub::new(0, 1, Limits::new(&config, 1 << 30, 1));
     let bridge = hub.router.relays.add_bridge();
     let (mut peers, mut app) = (Peers::default(), Publishing { expects_repeats, seen: 0 });
     let slots: Vec<Slot> = (0..4).map(|_| open(&mut hub, &mut peers)).collect();
@@ -150,7 +160,8 @@ fn run(steps: &[Step], cuts: &[usize], expects_repeats: bool) -> (Vec<Vec<u8>>, 
     take_batches(&mut hub, bridge, &mut relayed);
     hub.flush(&mut app, &mut peers);
     let stats = &hub.stats;
-    let counted = vec![stats.received, stats.published, stats.delivered, stats.faults];
+    let kept = hub.router.history.messages() as u64;
+    let counted = vec![stats.received, stats.published, stats.delivered, stats.faults, kept];
     (peers.received, relayed, counted, app.seen)
 }
 
@@ -166,11 +177,15 @@ proptest! {
     fn messages_that_repeat_a_head_have_the_same_effects_as_without_the_short_path(
         steps in proptest::collection::vec(step(), 0..120),
         cuts in proptest::collection::vec(prop_oneof![3 => 1usize..3_000, 1 => 1usize..20], 1..8),
+        has_history: bool,
     ) {
-        let (short, long) = (run(&steps, &cuts, true), run(&steps, &cuts, false));
+        // Without a history, and with one for some of the channels.
+        let channels = [rule("a").history(7), rule("d.*").history(2)];
+        let channels = if has_history { &channels[..] } else { &[] };
+        let (short, long) = (run(&steps, &cuts, true, channels), run(&steps, &cuts, false, channels));
         prop_assert_eq!(&short.0, &long.0, "what the connections got");
         prop_assert_eq!(&short.1, &long.1, "what the bridge got");
-        prop_assert_eq!(&short.2, &long.2, "received, published, delivered, faults");
+        prop_assert_eq!(&short.2, &long.2, "received, published, delivered, faults, kept");
         prop_assert!(short.3 <= long.3);
     }
 }
@@ -212,14 +227,16 @@ fn messages_that_only_peers_get_fill_a_turn_too() {
 #[test]
 fn a_burst_with_one_head_takes_the_general_path_once() {
     let say = Step::Say { head: 0, is_text: true, mask: [9, 8, 7, 6], body: b"hello".to_vec() };
-    assert_eq!(run(&vec![say; 100], &[usize::MAX], true).3, 1);
+    let say = vec![say; 100];
+    assert_eq!(run(&say, &[usize::MAX], true, &[]).3, 1);
+    let numbered = run(&say, &[usize::MAX], true, &[rule("a").history(10)]);
+    assert_eq!((numbered.3, numbered.2[4]), (1, 10), "a channel with a history is no exception");
 }
 
 #[test]
 fn a_head_that_was_checked_for_one_grant_is_used_for_another_only_if_the_rules_allow_that() {
     let message = text(format!("{}hello", HEADS[0]).as_bytes());
-    let rule: ChannelRule = "a".parse().unwrap();
-    let (rule, key) = (rule.subscribe(Who::User).publish(Who::User), Some("key".into()));
+    let (rule, key) = (rule("a").subscribe(Who::User).publish(Who::User), Some("key".into()));
     let config = Config { channels: vec![rule.clone()], token_key: key.clone(), ..Config::default() };
     let (mut hub, mut peers) = (Hub::new(0, 1, Limits::new(&config, 1 << 30, 1)), Peers::default());
     let slots: Vec<Slot> = (0..4).map(|_| open(&mut hub, &mut peers)).collect();
