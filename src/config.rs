@@ -46,7 +46,7 @@ pub(crate) use self::upstream::is_method;
 pub(crate) use self::upstream::{Allow, Denied, parse_url};
 pub use self::{
     access::{AllowedHost, AllowedOrigin, ProxyHeader, TrustedProxy},
-    channels::{ChannelRule, Who},
+    channels::{ChannelRule, Presence, Who},
     machine::raise_fd_limit,
     memory::WorstCase,
     options::{Config, Declaration, Preset, Reload, Unit},

@@ -2,7 +2,7 @@
 
 use crate::{
     application::{
-        history,
+        history, presence,
         upstream::{self, Upstream},
     },
     engine::{hub::Hub, router::Awaited, slot::Slot, subscriptions::Demand},
@@ -58,12 +58,16 @@ pub(super) fn check(
     if head.has(Control::Subscribe) {
         check_subscribe(hub, slot, message, pending, renewed)?;
         history::check(message)?;
+        presence::check_info(message)?;
         if head.has(Control::Ack) {
             hub.check_acks(slot)?; // besides those of a channel with a history, no other message waits for it
         }
     }
     if head.has(Control::Ack) && hub.has_history() {
         hub.check_receipts(slot)?;
+    }
+    if head.has(Control::Presence) {
+        presence::check(hub, slot, message, renewed)?;
     }
     if head.has(Control::Unsubscribe) {
         message.names(Control::Unsubscribe).try_for_each(|name| channel::check_subscribe(name).map(drop))?;
@@ -164,12 +168,19 @@ pub(super) fn carry_out(
         return;
     }
     let (mut awaited, receipt) = (Awaited::default(), history::begin_receipt(hub, slot, message, expires_in));
+    let shows = head.has(Control::PresenceInfo);
+    if shows {
+        hub.router.set_presence_info(presence::info(message));
+    }
     if head.has(Control::Subscribe) && hub.has_history() {
         awaited = history::subscribe(hub, slot, message, receipt);
     } else if head.has(Control::Subscribe) {
         for name in message.names(Control::Subscribe) {
             awaited = awaited.and(hub.subscribe(slot, name, channel::kind(name)));
         }
+    }
+    if shows {
+        hub.router.set_presence_info(None);
     }
     if head.has(Control::Publish) {
         let asked = (is_no_echo(head, payload), receipt);
@@ -186,6 +197,9 @@ pub(super) fn carry_out(
         receipt.into_iter().for_each(|receipt| hub.router.receipts.silence(receipt));
         receipt.into_iter().for_each(|receipt| hub.carried_out(receipt, awaited));
         return;
+    }
+    if head.has(Control::Presence) && presence::carry_out(hub, slot, message) {
+        return; // the answer has the ack token
     }
     if let Some(receipt) = receipt {
         return hub.carried_out(receipt, awaited);

@@ -63,7 +63,7 @@ pub(super) fn begin_receipt(
     message: Parsed<'_>,
     expires_in: Option<u64>,
 ) -> Option<Receipt> {
-    if !hub.has_history() {
+    if !hub.has_history() || !message.head.has(Control::Subscribe) && !message.head.has(Control::Publish) {
         return None;
     }
     let token = message.value(Control::Ack)?;

@@ -8,6 +8,7 @@ mod history;
 mod links;
 mod origin;
 mod pages;
+mod presence;
 mod routes;
 mod upstream;
 

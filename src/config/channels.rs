@@ -52,6 +52,15 @@ impl FromStr for Who {
     }
 }
 
+/// Who learns who is subscribed to a channel (PROTOCOL.md §11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Those who ask and may subscribe.
+    Ask,
+    /// In addition all subscribers, whenever somebody comes or goes.
+    Events,
+}
+
 /// A rule for the channels that its pattern matches (PROTOCOL.md §9); a name without wildcards is a pattern that matches only
 /// itself, and a token `{user}` stands for the name of the user who asks. The first rule that matches a channel counts. A
 /// program makes a rule from a pattern, and TOML has a table for it:
@@ -77,6 +86,7 @@ pub struct ChannelRule {
     pub(crate) stamp: bool,
     /// Messages of a channel that are kept; `None` for none.
     pub(crate) history: Option<u32>,
+    pub(crate) presence: Option<Presence>,
     /// How long they are kept; `None` for [`ChannelRule::HISTORY_AGE`].
     pub(crate) history_age: Option<Duration>,
 }
@@ -123,6 +133,13 @@ impl ChannelRule {
     /// forgotten. Default: [`ChannelRule::HISTORY_AGE`]. Without [`ChannelRule::history`] this is an error.
     pub fn history_age(self, age: Duration) -> Self {
         Self { history_age: Some(age), ..self }
+    }
+
+    /// The same rule; the server knows who is subscribed to each of its channels (PROTOCOL.md §11), and tells those who ask
+    /// or, with [`Presence::Events`], all subscribers. A user costs about 64 bytes and its name and information, and so does
+    /// each of its connections. Default: nobody knows.
+    pub fn presence(self, presence: Presence) -> Self {
+        Self { presence: Some(presence), ..self }
     }
 
     /// True if the rule has no meaning on a server that takes no tokens.
@@ -176,7 +193,12 @@ impl fmt::Display for ChannelRule {
         }
         self.history.map_or(Ok(()), |messages| write!(f, ", history = {messages}"))?;
         let age = self.history_age.map(humantime::format_duration);
-        age.map_or(Ok(()), |age| write!(f, ", history-age = \"{age}\""))
+        age.map_or(Ok(()), |age| write!(f, ", history-age = \"{age}\""))?;
+        match self.presence {
+            None => Ok(()),
+            Some(Presence::Ask) => f.write_str(", presence = true"),
+            Some(Presence::Events) => f.write_str(", presence = \"events\""),
+        }
     }
 }
 
@@ -194,6 +216,7 @@ impl FromStr for ChannelRule {
             stamp: false,
             history: None,
             history_age: None,
+            presence: None,
         })
     }
 }

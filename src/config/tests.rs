@@ -34,6 +34,7 @@ const EVERY_OPTION: &str = r#"
         subscription-bytes = "8KiB"
         history-budget = "10MiB"
         history-file = "/chat.db"
+        presence-grace = "3s"
         idle-timeout = "1m 30s"
         ping-interval = 30
         handshake-timeout = "500ms"
@@ -101,6 +102,7 @@ fn every_option_can_be_set_in_toml() {
         subscription_bytes_max: 8 << 10,
         history_budget_bytes: Some(10 << 20),
         history_file: Some("/chat.db".into()),
+        presence_grace: Duration::from_secs(3),
         idle_timeout: Duration::from_secs(90),
         ping_interval: Duration::from_secs(30),
         handshake_timeout: Duration::from_millis(500),

@@ -28,6 +28,7 @@ mod missed;
 mod numbers;
 mod pausing;
 mod permissions;
+mod presence;
 mod rates;
 mod relayed;
 mod reserve;
@@ -96,6 +97,7 @@ impl Hub {
     pub(crate) fn with_seed(own: u32, cores: u32, limits: Limits, seed: u64) -> Self {
         let mut router = Router::new(own, cores, seed, Arc::clone(&limits.rules));
         router.history.set_budget(limits.history_bytes_max);
+        router.presence.set_grace(limits.presence_grace);
         Self {
             sessions: Sessions::new(limits.grace()),
             router,
@@ -127,6 +129,7 @@ impl Hub {
         }
         self.router.outboxes.set_now(self.sessions.now());
         self.router.history.set_now(now);
+        self.router.presence.set_now(now);
     }
 
     /// Opens the session of an accepted connection.
@@ -191,6 +194,7 @@ impl Hub {
             || self.is_sweeping()
             || self.missed.has_ready()
             || self.router.has_stored_batch()
+            || self.router.has_moves()
             || self.has_unsettled_history();
         self.router.is_dirty() || has_left || self.sessions.may_resume(self.router.relays.congested())
     }
@@ -198,7 +202,8 @@ impl Hub {
     /// The latest time for the next turn: for the deadlines, and so that the core notices when it stood still.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let timers = self.sessions.next_timer().into_iter();
-        let ran = timers.chain(self.router.next_withdrawal()).chain(self.router.history.next_deadline()).min();
+        let ran = timers.chain(self.router.next_withdrawal()).chain(self.router.history.next_deadline());
+        let ran = ran.chain(self.router.presence.next_deadline()).min();
         ran.map(|ran| self.sessions.wake_at(ran))
     }
 
@@ -219,6 +224,7 @@ impl Hub {
             self.sessions.look_at_all(self.limits.grace());
         }
         self.router.history.set_budget(self.limits.history_bytes_max);
+        self.set_presence(self.limits.presence_grace, has_new_rules);
         if has_new_rules {
             self.router.set_rules(&self.limits.rules);
             self.router.history.begin_review();

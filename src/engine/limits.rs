@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) table_bytes_max: usize,
     /// This core's share of the memory for the history of channels, in bytes.
     pub(crate) history_bytes_max: usize,
+    /// How long a user stays present after the last connection has left.
+    pub(crate) presence_grace: Duration,
     /// In milliseconds, as the four below; zero means never.
     pub(crate) idle_timeout: u64,
     pub(crate) ping_interval: u64,
@@ -77,6 +79,7 @@ impl Limits {
             subscription_bytes_max: config.subscription_bytes_max,
             table_bytes_max: kept_bytes_max / 2,
             history_bytes_max: share(memory::history_bytes(config, memory_budget_bytes), cores),
+            presence_grace: config.presence_grace,
             idle_timeout: millis(config.idle_timeout),
             ping_interval: millis(config.ping_interval),
             handshake_timeout: millis(config.handshake_timeout),

@@ -23,6 +23,7 @@ pub(crate) mod log_limit;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod patterns;
+pub(crate) mod presence;
 mod rates;
 pub(crate) mod reactor;
 pub(crate) mod relay;

@@ -7,6 +7,7 @@ mod admission;
 mod delivery;
 mod home;
 mod linger;
+mod moves;
 mod publish;
 pub(crate) mod receipts;
 mod recent;
@@ -21,7 +22,10 @@ use std::sync::Arc;
 
 use crate::{
     config::memory,
-    engine::{history::History, outbox::Outboxes, relay::Relays, rules::Rules, subscriptions::Subscriptions},
+    engine::{
+        history::History, outbox::Outboxes, presence::Presence, relay::Relays, rules::Rules,
+        subscriptions::Subscriptions,
+    },
     protocol::{channel::Kind, message::Epoch},
 };
 
@@ -30,13 +34,15 @@ use self::{
     delivery::Run,
     home::Homes,
     linger::Lingering,
+    moves::Moves,
     recent::Recent,
     repeat::{LastHead, Repeated},
     resolve::Resolved,
     storing::Storing,
 };
 pub(crate) use self::{
-    home::Home,
+    home::{Home, Place},
+    moves::Move,
     receipts::{Known, Receipt, Receipts},
     subscribing::Awaited,
     unfinished::{Message, OwnPublish, Step, Unfinished},
@@ -61,6 +67,9 @@ pub(crate) struct Router {
     /// The channels with a history whose home is this core.
     pub(crate) history: History,
     pub(crate) receipts: Receipts,
+    /// Who is in the channels whose home is this core.
+    pub(crate) presence: Presence,
+    moves: Moves,
     /// They say which channels have a history.
     rules: Arc<Rules>,
     homes: Homes,
@@ -90,6 +99,8 @@ impl Router {
         Self {
             history: History::new(Epoch::new(seed.wrapping_add(u64::from(own)).wrapping_mul(EPOCH_FACTOR))),
             receipts: Receipts::default(),
+            presence: Presence::default(),
+            moves: Moves::default(),
             rules,
             homes: Homes::new(own, cores, seed),
             storing: None,
@@ -201,7 +212,7 @@ impl Router {
         assert_eq!((self.subscriptions.len(), self.subscriptions.audiences()), (0, 0));
         assert_eq!(self.outboxes.segments(), 0);
         assert!(self.lingering.is_empty() && self.unfinished.is_empty() && !self.relays.has_batches());
-        assert!(self.receipts.is_empty());
+        assert!(self.receipts.is_empty() && !self.has_moves());
     }
 
     /// Lowers the limit at which links are congested.

@@ -8,7 +8,7 @@ mod coverage;
 use std::borrow::Cow;
 
 use crate::{
-    config::{ChannelRule, Config, RULE_USER, Who},
+    config::{ChannelRule, Config, Presence, RULE_USER, Who},
     engine::history::Retention,
     protocol::channel::{self, Kind, tokens},
     token::Claims,
@@ -26,6 +26,8 @@ pub(crate) struct Rules {
     is_open: bool,
     /// Some channels have a history.
     has_history: bool,
+    /// Of some channels it is known who is subscribed.
+    has_presence: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ struct Rule {
     publish: Who,
     stamps: bool,
     retention: Option<Retention>,
+    presence: Option<Presence>,
 }
 
 /// A token of a rule's pattern.
@@ -110,7 +113,18 @@ impl Rules {
         let allows_all = |rule: &Rule| rule.subscribe == Who::Anyone && rule.publish == Who::Anyone && !rule.stamps;
         let is_open = otherwise == Who::Anyone && list.iter().all(allows_all);
         let has_history = list.iter().any(|rule| rule.retention.is_some());
-        Self { list, otherwise, is_open, has_history }
+        let has_presence = list.iter().any(|rule| rule.presence.is_some());
+        Self { list, otherwise, is_open, has_history, has_presence }
+    }
+
+    /// Whether there are channels with presence.
+    pub(crate) fn has_presence(&self) -> bool {
+        self.has_presence
+    }
+
+    /// Who learns who is subscribed to a channel; nobody if `None`.
+    pub(crate) fn presence(&self, name: &[u8]) -> Option<Presence> {
+        self.list.iter().find(|rule| rule.is_about(name, |_| true)).and_then(|rule| rule.presence)
     }
 
     /// Whether there are channels with a history.
@@ -205,6 +219,7 @@ impl Rule {
             publish: rule.publish.unwrap_or(otherwise),
             stamps: rule.stamp,
             retention: Retention::of(rule),
+            presence: rule.presence,
         }
     }
 

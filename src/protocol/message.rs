@@ -9,7 +9,7 @@ mod owned;
 mod parsed;
 mod rewrite;
 
-pub(crate) use answers::{acknowledgement, encode_ended_subscription, encode_refusal};
+pub(crate) use answers::{acknowledgement, encode_ended_subscription, encode_refusal, presence_change, presence_list};
 pub(crate) use control::Control;
 pub(crate) use head::{Head, HeadLimits, find_ack};
 pub(crate) use names::Span;

@@ -112,6 +112,8 @@ mod protocol {
     mod multipart;
     mod order;
     #[cfg(feature = "token")]
+    mod presence;
+    #[cfg(feature = "token")]
     mod tokens;
     mod websocket;
     mod websocket_hostile;

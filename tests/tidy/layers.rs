@@ -35,6 +35,7 @@ const ENGINE: [&[&str]; 6] = [
         "log_limit",
         "outbox",
         "patterns",
+        "presence",
         "rates",
         "relay",
         "rules",

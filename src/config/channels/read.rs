@@ -7,11 +7,11 @@ use serde::{
     de::{Error, MapAccess, SeqAccess, Visitor},
 };
 
-use super::ChannelRule;
+use super::{ChannelRule, Presence};
 use crate::config::{nearest::hint, units::parse_duration};
 
 /// The keys of a rule.
-const KEYS: [&str; 6] = ["match", "subscribe", "publish", "stamp", "history", "history-age"];
+const KEYS: [&str; 7] = ["match", "subscribe", "publish", "stamp", "history", "history-age", "presence"];
 
 /// The rules of a file, in its order.
 pub(in crate::config) struct Rules(pub(in crate::config) Vec<ChannelRule>);
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for Rule {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ChannelRule, A::Error> {
         let (mut pattern, mut subscribe, mut publish, mut stamp) = (None, None, None, None);
-        let (mut history, mut history_age) = (None, None);
+        let (mut history, mut history_age, mut presence) = (None, None, None);
         while let Some(key) = map.next_key::<String>()? {
             let is_repeated = match key.as_str() {
                 "match" => pattern.replace(map.next_value::<String>()?).is_some(),
@@ -67,6 +67,7 @@ impl<'de> Visitor<'de> for Rule {
                 "stamp" => stamp.replace(map.next_value::<bool>()?).is_some(),
                 "history" => history.replace(map.next_value::<u32>()?).is_some(),
                 "history-age" => history_age.replace(map.next_value::<Time>()?).is_some(),
+                "presence" => presence.replace(map.next_value::<PresenceText>()?).is_some(),
                 _ => {
                     let hint = hint(&key, &KEYS);
                     return Err(A::Error::custom(format_args!("{key}: there is no such key in a rule{hint}")));
@@ -88,6 +89,7 @@ impl<'de> Visitor<'de> for Rule {
             stamp: stamp.unwrap_or_default(),
             history,
             history_age: history_age.map(|Time(age)| age),
+            presence: presence.and_then(|PresenceText(presence)| presence),
             ..rule
         })
     }
@@ -121,5 +123,35 @@ impl Visitor<'_> for TimeText {
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Time, E> {
         self.visit_str(&number.to_string())
+    }
+}
+
+/// `true`, `false` or `"events"`.
+struct PresenceText(Option<Presence>);
+
+impl<'de> Deserialize<'de> for PresenceText {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_any(PresenceVisitor)
+    }
+}
+
+struct PresenceVisitor;
+
+impl Visitor<'_> for PresenceVisitor {
+    type Value = PresenceText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false or \"events\" for presence")
+    }
+
+    fn visit_bool<E: Error>(self, is_on: bool) -> Result<PresenceText, E> {
+        Ok(PresenceText(is_on.then_some(Presence::Ask)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<PresenceText, E> {
+        match text {
+            "events" => Ok(PresenceText(Some(Presence::Events))),
+            _ => Err(E::custom(format_args!("presence: {text:?} is none of true, false and \"events\""))),
+        }
     }
 }

@@ -31,6 +31,7 @@ fn an_invalid_rule_is_refused_by_its_number() {
         ("mach = \"a\"", "rule 2: mach: there is no such key in a rule; did you mean match?"),
         ("match = \"a\"\nhistories = 5", "rule 2: histories: there is no such key in a rule"),
         ("match = \"a\"\nhistory = \"5\"", "expected u32"),
+        ("match = \"a\"\npresence = \"all\"", "presence: \"all\" is none of true, false and \"events\""),
         ("match = \"a\"\nhistory = 5\nhistory-age = \"soon\"", "rule 2: history-age: \"soon\" is not a time"),
         ("match = \"a\"\nsubscribe = \"all\"", "rule 2: subscribe: \"all\" is none of anyone, user, token and nobody"),
         (
@@ -127,13 +128,20 @@ fn a_pattern_covers_another_exactly_if_it_matches_all_of_its_channels() {
 
 #[test]
 fn a_rule_says_how_much_is_kept() {
-    let text = "[[channel]]\nmatch = \"a\"\nhistory = 100\nhistory-age = \"1h\"\n\
-        [[channel]]\nmatch = \"b\"\nhistory = 1\nhistory-age = 90\n";
+    let text = "[[channel]]\nmatch = \"a\"\nhistory = 100\nhistory-age = \"1h\"\npresence = \"events\"\n\
+        [[channel]]\nmatch = \"c\"\npresence = true\n[[channel]]\nmatch = \"d\"\npresence = false\n[[channel]]\nmatch = \"b\"\nhistory = 1\nhistory-age = 90\n";
     let read: Config = toml::from_str(text).unwrap();
     let of = |seconds| Duration::from_secs(seconds);
-    let rules = vec![rule("a").history(100).history_age(of(3600)), rule("b").history(1).history_age(of(90))];
+    let rules = vec![
+        rule("a").history(100).history_age(of(3600)).presence(Presence::Events),
+        rule("c").presence(Presence::Ask),
+        rule("d"),
+        rule("b").history(1).history_age(of(90)),
+    ];
     assert_eq!(read.channels, rules);
-    assert_eq!(rules[0].to_string(), "match = \"a\", history = 100, history-age = \"1h\"");
+    let shown: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    assert_eq!(shown[0], "match = \"a\", history = 100, history-age = \"1h\", presence = \"events\"");
+    assert_eq!(shown[1], "match = \"c\", presence = true");
     read.validate().unwrap();
     for (rule, said) in [
         (rule("a").history(0), "channel: rule 1, \"a\": history: 0 is not a number from 1 to 100000"),

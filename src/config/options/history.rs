@@ -35,5 +35,18 @@ macro_rules! history_options {
                 on the disk",
         }
     }
+    section "presence" {
+        /// how long a user stays present in a channel after the last connection has left it, so that a reconnect shows
+        /// nothing; 0 ends the presence at once.
+        presence_grace: Duration {
+            name: "presence-grace",
+            key: "grace",
+            unit: Time,
+            value: "TIME",
+            default: Value("5s"),
+            reload: AtOnce,
+            help: "How long a user stays present in a channel after the last connection has left it",
+        }
+    }
     } };
 }

@@ -35,7 +35,10 @@ fn each_option_is_described_and_those_of_a_section_stand_together() {
     sections.dedup();
     assert_eq!(
         sections,
-        ["server", "limits", "history", "timeouts", "http", "tls", "token", "access", "rates", "nats", "upstream"]
+        [
+            "server", "limits", "history", "presence", "timeouts", "http", "tls", "token", "access", "rates", "nats",
+            "upstream"
+        ]
     );
     for option in Config::OPTIONS {
         assert!(

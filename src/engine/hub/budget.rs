@@ -52,6 +52,7 @@ impl Hub {
             + self.kept.sockets_bytes
             + self.grants.bytes()
             + self.stats.token_cache_bytes as usize
+            + self.router.presence.bytes()
             + of_messages
     }
 

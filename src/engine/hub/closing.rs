@@ -89,6 +89,7 @@ impl Hub {
             self.router.unsubscribe_all(slot, self.sessions.now()); // first, so that nothing more enters its outbox
             self.forget_acks(slot);
             self.end_catch_ups(slot);
+            self.tell_moves();
         }
         self.move_on(slot, phase);
         if was_open {

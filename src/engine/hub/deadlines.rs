@@ -28,7 +28,8 @@ impl Hub {
     /// read; `has_unread` names the connections that may have unread input. A late turn checks none of them, because
     /// more input may have come than its poll reported.
     pub(crate) fn look_at_due(&mut self, app: &mut dyn Application, has_unread: impl Fn(Slot) -> bool) -> bool {
-        let has_withdrawn = self.router.withdraw_due(self.sessions.now()) | self.expire_history();
+        let has_withdrawn =
+            self.router.withdraw_due(self.sessions.now()) | self.expire_history() | self.expire_presence();
         if self.sessions.reads_first() {
             return has_withdrawn;
         }

@@ -5,6 +5,7 @@ use crate::engine::{application::Application, hub::Hub, outbox::Sink, session::E
 impl Hub {
     /// Sends the bytes that the turn has collected, and handles the results of the writes.
     pub(crate) fn flush(&mut self, app: &mut dyn Application, sink: &mut impl Sink) {
+        self.tell_moves();
         self.router.begin_flush();
         let mut flushed = std::mem::take(&mut self.flushed);
         self.router.outboxes.flush(sink, &mut flushed);

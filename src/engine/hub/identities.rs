@@ -26,6 +26,7 @@ impl Hub {
     /// if this core has no place for one more identity; then nothing changes.
     pub(crate) fn identify(&mut self, slot: Slot, identity: Identity) -> bool {
         let Some(grant) = self.grants.hold(identity) else { return false };
+        self.tell_moves();
         self.replace_grant(slot, grant);
         if grant.number().is_some() {
             self.sessions.keeps(slot);
@@ -33,6 +34,7 @@ impl Hub {
         if self.sessions.is_open(slot) {
             self.schedule_token(slot);
             self.end_forbidden(slot);
+            self.router.note_all_entered(slot);
         }
         true
     }

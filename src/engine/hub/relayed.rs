@@ -44,6 +44,7 @@ impl Hub {
                     self.router.subscriptions.forget_refusals();
                     is_answered = true;
                 }
+                Item::Presence(item) => self.relayed_presence(peer, item),
                 Item::History(item) => self.relayed_history(peer, item),
                 Item::CaughtUp => self.router.relays.has_caught_up(peer),
                 Item::Stopping => self.router.relays.has_stopped(peer),

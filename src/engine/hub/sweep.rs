@@ -57,6 +57,7 @@ impl Hub {
         }
         if has_new_rules {
             self.end_forbidden(slot);
+            self.router.note_all_entered(slot);
         }
         if self.sessions[slot].grant().number().is_some() {
             self.sessions.schedule(slot, self.sessions.now());

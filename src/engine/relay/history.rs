@@ -131,7 +131,7 @@ fn take_u32(batch: &mut &[u8]) -> u32 {
     u32::from_le_bytes(*take_array(batch))
 }
 
-fn take_u64(batch: &mut &[u8]) -> u64 {
+pub(super) fn take_u64(batch: &mut &[u8]) -> u64 {
     u64::from_le_bytes(*take_array(batch))
 }
 
@@ -139,8 +139,17 @@ fn take_flag(batch: &mut &[u8]) -> bool {
     take_array::<1>(batch)[0] != 0
 }
 
-fn take_key(batch: &mut &[u8]) -> ConnectionKey {
+pub(super) fn take_key(batch: &mut &[u8]) -> ConnectionKey {
     ConnectionKey { slot: take_u32(batch), generation: take_u32(batch) }
+}
+
+pub(super) fn take_some_bytes<'b>(batch: &mut &'b [u8]) -> Option<&'b [u8]> {
+    take_flag(batch).then(|| take_long(batch))
+}
+
+pub(super) fn put_some_bytes(batch: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    batch.push(u8::from(bytes.is_some()));
+    bytes.into_iter().for_each(|bytes| put_long(batch, bytes));
 }
 
 fn take_id(batch: &mut &[u8]) -> Option<MessageId> {
@@ -156,7 +165,7 @@ fn put_some_key(batch: &mut Vec<u8>, key: Option<ConnectionKey>) {
     key.into_iter().for_each(|key| put_key(batch, key));
 }
 
-fn put_key(batch: &mut Vec<u8>, key: ConnectionKey) {
+pub(super) fn put_key(batch: &mut Vec<u8>, key: ConnectionKey) {
     batch.extend_from_slice(&key.slot.to_le_bytes());
     batch.extend_from_slice(&key.generation.to_le_bytes());
 }
@@ -260,7 +269,7 @@ impl Relays {
         })
     }
 
-    fn put(&mut self, peer: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub(super) fn put(&mut self, peer: u32, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let Some(peer) = &mut self.peers[peer as usize] else { return 0 };
         let before = peer.batch.len();
         write(&mut peer.batch);

@@ -1,6 +1,9 @@
 //! Writing and reading the items of a batch.
 
-use super::history::{self, HistoryItem};
+use super::{
+    history::{self, HistoryItem},
+    presence::{self, PresenceItem},
+};
 use crate::protocol::{channel::Kind, frame};
 
 pub(super) const PUBLISH: u8 = 0;
@@ -14,8 +17,9 @@ const REFUSED: u8 = 7;
 const ACCEPTED: u8 = 8;
 const WIDE: u8 = 9;
 pub(super) const CAUGHT_UP: u8 = 10;
-/// The tags from here on are those of [`history`].
-const HISTORY: u8 = 11;
+/// The tags from here on are those of [`history`], and then those of [`presence`].
+const HISTORY: u8 = 16;
+const PRESENCE: u8 = 32;
 
 /// One message of a core to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +86,8 @@ pub(crate) enum Item<'b> {
     Stopping,
     /// About a channel with a history.
     History(HistoryItem<'b>),
+    /// About who is present in a channel.
+    Presence(PresenceItem<'b>),
 }
 
 /// Takes the next item off a batch.
@@ -91,6 +97,7 @@ pub(crate) enum Item<'b> {
 pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
     let tag = *batch.split_off_first()?;
     Some(match tag {
+        PRESENCE.. => Item::Presence(presence::next(tag - PRESENCE, batch)),
         HISTORY.. => Item::History(history::next(tag - HISTORY, batch)),
         PUBLISH => {
             let channels = take_long(batch);
@@ -229,6 +236,11 @@ pub(super) fn put_interest(batch: &mut Vec<u8>, tag: u8, name: &[u8], kind: Kind
 /// Begins an item of [`history`].
 pub(super) fn put_history(batch: &mut Vec<u8>, tag: u8) {
     batch.push(HISTORY + tag);
+}
+
+/// Begins an item of [`presence`].
+pub(super) fn put_presence(batch: &mut Vec<u8>, tag: u8) {
+    batch.push(PRESENCE + tag);
 }
 
 /// Appends bytes, for [`take_long`].

@@ -11,7 +11,7 @@ use foldhash::quality::FixedState;
 use crate::{
     engine::{
         history::{ChannelId, Retention},
-        relay::{MissedPart, Store},
+        relay::{MissedPart, PresenceItem, Store},
         router::{
             Router,
             receipts::Receipt,
@@ -63,7 +63,51 @@ pub(crate) enum Home {
     Away(u32),
 }
 
+/// The core that is the home of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Here,
+    Away(u32),
+}
+
 impl Router {
+    /// The home of a channel, whether it has a history or not.
+    pub(crate) fn place(&self, name: &[u8]) -> Place {
+        match self.homes.of(name) {
+            home if home == self.homes.own => Place::Here,
+            home => Place::Away(home),
+        }
+    }
+
+    /// The number of this core.
+    pub(crate) fn own(&self) -> u32 {
+        self.homes.own
+    }
+
+    /// The number that all cores of the server share.
+    pub(crate) fn seed(&self) -> u64 {
+        self.homes.seed
+    }
+
+    /// Hands an item about who is present to a core.
+    pub(crate) fn put_presence(&mut self, core: u32, item: &PresenceItem<'_>) {
+        self.passed_on += self.relays.put_presence(core, item);
+    }
+
+    /// Tells the subscribers of a channel something, on all cores.
+    pub(crate) fn tell(&mut self, name: &[u8], message: &[u8]) {
+        self.work.add(MESSAGE_UNITS + message.len() as u64 / 8);
+        self.resolve(name);
+        let (start, end) = self.encode(true, message);
+        let arena = self.outboxes.arena();
+        self.resolved.relay_but(arena.turn_bytes(start, end), None, &mut self.relays);
+        if self.resolved.has_subscribers() {
+            self.deliver(start, end, None, 1);
+        } else {
+            self.outboxes.turn().truncate(start as usize);
+        }
+    }
+
     /// Where the messages of a name are kept. A pattern has no history.
     pub(crate) fn home(&self, name: &[u8], kind: Kind) -> Home {
         match kind {

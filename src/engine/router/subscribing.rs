@@ -38,12 +38,12 @@ impl Awaited {
 impl Router {
     /// Subscribes a connection to a checked name. Returns the condition of its acknowledgement.
     pub(crate) fn subscribe(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
-        self.subscribe_as(name, kind, |subscriptions| subscriptions.subscribe(slot, name, kind))
+        self.subscribe_as(slot, name, kind, |subscriptions| subscriptions.subscribe(slot, name, kind))
     }
 
     /// The same, but the connection does not get messages before [`Router::join`]. If it gets some already, this ends.
     pub(crate) fn subscribe_pending(&mut self, slot: Slot, name: &[u8], kind: Kind) -> Awaited {
-        let awaited = self.subscribe_as(name, kind, |table| table.subscribe_pending(slot, name, kind));
+        let awaited = self.subscribe_as(slot, name, kind, |table| table.subscribe_pending(slot, name, kind));
         // A channel without joined subscribers has the same audiences, but nobody to deliver to.
         self.forget_resolved(name, kind);
         awaited
@@ -59,6 +59,7 @@ impl Router {
 
     fn subscribe_as(
         &mut self,
+        slot: Slot,
         name: &[u8],
         kind: Kind,
         subscribe: impl FnOnce(&mut Subscriptions) -> Subscribed,
@@ -67,6 +68,7 @@ impl Router {
         self.apply_run();
         let before = self.table_size();
         let subscribed = subscribe(&mut self.subscriptions);
+        self.note_entered(slot, name, kind, subscribed.new);
         if subscribed.first {
             self.forget_resolved(name, kind);
             if self.subscriptions.announce(subscribed.audience) {
@@ -91,7 +93,11 @@ impl Router {
     pub(crate) fn unsubscribe(&mut self, slot: Slot, name: &[u8], kind: Kind, now: u64) {
         self.work.add(subscription_units(name));
         self.apply_run();
-        match self.subscriptions.unsubscribe(slot, name, kind) {
+        let unsubscribed = self.subscriptions.unsubscribe(slot, name, kind);
+        if unsubscribed.is_some() {
+            self.note_left(slot, name, kind);
+        }
+        match unsubscribed {
             Some(unsubscribed) if unsubscribed.last => {
                 self.forget_resolved(name, kind);
                 self.linger(now);
@@ -106,6 +112,7 @@ impl Router {
         if count > 0 {
             self.work.add(SUBSCRIPTION_UNITS * count as u64);
             self.apply_run();
+            self.note_all_left(slot);
             let Self { subscriptions, resolved, recent, .. } = self;
             subscriptions.close(slot, &mut |name, kind| {
                 resolved.forget(name, kind);

@@ -32,10 +32,20 @@ impl Subscriptions {
 
     /// The names that a connection is subscribed to because its client asked for it.
     pub(crate) fn of_client(&self, slot: Slot) -> impl Iterator<Item = (&[u8], Kind)> {
-        let held = self.held.get(slot as usize).into_iter().flatten();
-        held.filter(|held| !held.is_of_server()).map(|held| {
-            let audience = &self.audiences[held.audience as usize];
-            (&*audience.name, audience.kind)
-        })
+        self.held(slot).filter(|held| !held.is_of_server()).map(|held| self.held_name(held))
+    }
+
+    /// The names that a connection is subscribed to.
+    pub(crate) fn of(&self, slot: Slot) -> impl Iterator<Item = (&[u8], Kind)> {
+        self.held(slot).map(|held| self.held_name(held))
+    }
+
+    fn held(&self, slot: Slot) -> impl Iterator<Item = &Held> {
+        self.held.get(slot as usize).into_iter().flatten()
+    }
+
+    fn held_name(&self, held: &Held) -> (&[u8], Kind) {
+        let audience = &self.audiences[held.audience as usize];
+        (&audience.name, audience.kind)
     }
 }

@@ -9,6 +9,26 @@ pub(crate) fn acknowledgement(token: &[u8], is_offline: bool) -> [&[u8]; 3] {
     [b"LHTTP/1.0 ack\r\nack:", token, end]
 }
 
+/// The message that says who is in a channel (PROTOCOL.md §11): `list` is JSON, and leaves `more` users out.
+pub(crate) fn presence_list(channel: &[u8], token: &[u8], more: usize, list: &[u8]) -> Vec<u8> {
+    let mut message = [b"LHTTP/1.0 presence\r\nchannel:", channel].concat();
+    if !token.is_empty() {
+        message.extend_from_slice(b"\r\nack:");
+        message.extend_from_slice(token);
+    }
+    if more > 0 {
+        message.extend_from_slice(format!("\r\nmore:{more}").as_bytes());
+    }
+    message.extend_from_slice(b"\r\n\r\n");
+    message.extend_from_slice(list);
+    message
+}
+
+/// The message that says who has come to a channel and who has gone (PROTOCOL.md §11).
+pub(crate) fn presence_change(channel: &[u8], body: &[u8]) -> Vec<u8> {
+    [b"LHTTP/1.0 presence-change\r\nchannel:", channel, b"\r\n\r\n", body].concat()
+}
+
 /// Appends the error message that tells of a refusal, with the token of the message that is refused.
 pub(crate) fn encode_refusal(payload: &mut Vec<u8>, refusal: &Refusal, ack: Option<&[u8]>) {
     encode_error(payload, refusal, ack.map(|token| (&b"ack"[..], token)));

@@ -17,6 +17,9 @@ pub(crate) enum Control {
     /// PROTOCOL.md §10, only in a message that subscribes.
     Since,
     Last,
+    /// PROTOCOL.md §11; the second only in a message that subscribes.
+    Presence,
+    PresenceInfo,
 }
 
 impl Control {
@@ -32,6 +35,8 @@ impl Control {
             (5, b't') => (b"token", Self::Token),
             (5, b's') => (b"since", Self::Since),
             (4, b'l') => (b"last", Self::Last),
+            (8, b'p') => (b"presence", Self::Presence),
+            (13, b'p') => (b"presence-info", Self::PresenceInfo),
             (7, b'n') => (b"no-echo", Self::NoEcho),
             (14, b'u') => (b"upstream-reply", Self::UpstreamReply),
             _ => return None,
@@ -40,7 +45,7 @@ impl Control {
     }
 
     /// The headers that mean something only beside `subscribe`. Without it they are headers like any other.
-    pub(super) const OF_SUBSCRIBE: u16 = Self::Since.bit() | Self::Last.bit();
+    pub(super) const OF_SUBSCRIBE: u16 = Self::Since.bit() | Self::Last.bit() | Self::PresenceInfo.bit();
 
     /// The headers that may occur only once in a message.
     pub(super) const SINGLE: u16 = !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit());

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 62] = [
+const SAMPLES: [(&str, &str, &str); 63] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -24,6 +24,7 @@ const SAMPLES: [(&str, &str, &str); 62] = [
     ("receive-buffer", "1MiB", "\"1 MiB\""),
     ("history-budget", "10MiB", "10485760"),
     ("history-file", "/chat.db", "\"/chat.db\""),
+    ("presence-grace", "3s", "3"),
     ("idle-timeout", "1m 30s", "90"),
     ("ping-interval", "30", "\"30s\""),
     ("handshake-timeout", "500ms", "\"500ms\""),

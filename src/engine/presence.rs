@@ -1,0 +1,174 @@
+//! Who is present in the channels whose home is this core (PROTOCOL.md §11).
+//!
+//! A channel's room has one entry for each user and one for each connection. Each core tells the home of its connections:
+//! that one is in a room, as which user, and that it has left. Telling it again changes the entry. A user is present while
+//! one of its connections is, and for a grace period after the last has left, so that a reconnect shows nothing.
+//!
+//! The room gathers changes for its subscribers: those of a user that come and go in between cancel each other.
+
+mod room;
+
+use std::{collections::HashMap, time::Duration};
+
+use foldhash::fast::RandomState;
+use slab::Slab;
+
+use crate::engine::{slot::ConnectionKey, timers::Timers};
+
+use self::room::Room;
+pub(crate) use self::room::{Info, Snapshot};
+
+/// The most changes that subscribers are told of in a second, one message each.
+const EVENTS_PER_SECOND: u64 = 3;
+/// The memory of a room beside its entries and its name, in bytes.
+const ROOM_BYTES: usize = 320;
+
+/// A connection, on any core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Connection {
+    pub(crate) core: u32,
+    pub(crate) key: ConnectionKey,
+}
+
+/// The rooms of one core.
+pub(crate) struct Presence {
+    rooms: Slab<Room>,
+    by_name: HashMap<Box<[u8]>, u32, RandomState>,
+    /// `None` until there is a room.
+    timers: Option<Box<Timers>>,
+    bytes: usize,
+    /// Distinguishes rooms with the same number.
+    opened: u32,
+    /// In milliseconds since the core's start.
+    now: u64,
+    /// How long a user stays present after the last connection has left, in milliseconds.
+    grace: u64,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { rooms: Slab::new(), by_name: HashMap::default(), timers: None, bytes: 0, opened: 0, now: 0, grace: 0 }
+    }
+}
+
+impl Presence {
+    /// Sets the time since the core's start.
+    pub(crate) fn set_now(&mut self, now: Duration) {
+        self.now = now.as_millis() as u64;
+    }
+
+    /// Sets how long a user stays present after the last connection has left.
+    pub(crate) fn set_grace(&mut self, grace: Duration) {
+        self.grace = grace.as_millis() as u64;
+    }
+
+    /// Notes that a connection is in a room as this user, from now on: `since` in Unix seconds.
+    pub(crate) fn enter(&mut self, name: &[u8], connection: Connection, user: &str, info: Info<'_>, since: u64) {
+        let id = match self.by_name.get(name) {
+            Some(&id) => id,
+            None => self.add(name),
+        };
+        self.change(id, |room, now, grace| room.enter(connection, user, info, since, (now, grace)));
+    }
+
+    /// Notes that a connection has left a room.
+    pub(crate) fn leave(&mut self, name: &[u8], connection: Connection) {
+        if let Some(&id) = self.by_name.get(name) {
+            self.change(id, |room, now, grace| room.leave(connection, (now, grace)));
+        }
+    }
+
+    /// The number of rooms.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    fn add(&mut self, name: &[u8]) -> u32 {
+        self.opened = self.opened.wrapping_add(1);
+        let id = self.rooms.insert(Room::new(name, self.opened)) as u32;
+        self.by_name.insert(name.into(), id);
+        self.bytes += ROOM_BYTES + 2 * name.len();
+        id
+    }
+
+    /// Changes a room, and keeps its deadline and the sum of its memory right.
+    fn change(&mut self, id: u32, change: impl FnOnce(&mut Room, u64, u64)) {
+        let room = &mut self.rooms[id as usize];
+        let before = room.bytes();
+        change(room, self.now, self.grace);
+        self.bytes = self.bytes - before + room.bytes();
+        self.tidy(id);
+    }
+
+    /// Removes a room that has nobody and nothing to tell, or schedules its next deadline.
+    fn tidy(&mut self, id: u32) {
+        let room = &mut self.rooms[id as usize];
+        if room.is_empty() {
+            return self.remove(id);
+        }
+        if let Some(at) = room.schedules(EVENT_MILLIS) {
+            let (generation, now) = (room.generation, Duration::from_millis(self.now));
+            let timers = self.timers.get_or_insert_with(|| Box::new(Timers::new(now)));
+            timers.schedule(id, generation, Duration::from_millis(at));
+        }
+    }
+
+    /// Forgets the rooms of channels that new rules give none.
+    pub(crate) fn retain(&mut self, has_room: impl Fn(&[u8]) -> bool) {
+        let gone: Vec<u32> = self.by_name.iter().filter(|(name, _)| !has_room(name)).map(|(_, &id)| id).collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+    }
+
+    fn remove(&mut self, id: u32) {
+        let room = self.rooms.remove(id as usize);
+        self.by_name.remove(&room.name);
+        self.bytes -= ROOM_BYTES + 2 * room.name.len() + room.bytes();
+    }
+
+    /// The users who are in a room.
+    pub(crate) fn snapshot(&self, name: &[u8]) -> Option<Snapshot<'_>> {
+        self.by_name.get(name).map(|&id| self.rooms[id as usize].snapshot())
+    }
+
+    /// Looks at the rooms whose deadline has come. Calls `tell` for each that has changes to tell, with its name and the
+    /// body of the message; it returns whether subscribers are told of changes in this room at all.
+    pub(crate) fn expire(&mut self, now: Duration, mut tell: impl FnMut(&[u8], Option<&[u8]>) -> bool) -> bool {
+        self.set_now(now);
+        let Some(timers) = &mut self.timers else { return false };
+        let mut due = Vec::new();
+        timers.expire(now, &mut due);
+        for &(id, generation) in &due {
+            if self.rooms.get(id as usize).is_none_or(|room| room.generation != generation) {
+                continue;
+            }
+            let now = self.now;
+            self.change(id, |room, _, _| {
+                room.is_scheduled_for = None;
+                let has_events = tell(&room.name, None);
+                room.end_graces(now, has_events);
+                if room.is_event_due(now, EVENT_MILLIS) {
+                    let body = room.take_event(now);
+                    tell(&room.name, Some(&body));
+                }
+            });
+        }
+        !due.is_empty()
+    }
+
+    /// The time of the next deadline.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.timers.as_ref().and_then(|timers| timers.next())
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// The least time between two messages about a room's changes.
+const EVENT_MILLIS: u64 = 1000 / EVENTS_PER_SECOND + 1;
+
+#[cfg(test)]
+mod tests;

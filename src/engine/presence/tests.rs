@@ -1,0 +1,204 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const GRACE: Duration = Duration::from_secs(5);
+
+fn connection(number: u32) -> Connection {
+    Connection { core: number % 3, key: ConnectionKey { slot: number, generation: 7 } }
+}
+
+/// Rooms whose subscribers are told, and what they were told.
+struct Tested {
+    presence: Presence,
+    now: Duration,
+    events: Vec<(Duration, Value)>,
+}
+
+impl Tested {
+    fn new() -> Self {
+        let mut presence = Presence::default();
+        presence.set_grace(GRACE);
+        Self { presence, now: Duration::ZERO, events: Vec::new() }
+    }
+
+    fn enter(&mut self, number: u32, user: &str) {
+        self.presence.enter(b"room", connection(number), user, Info::Same, 1_800_000_000);
+    }
+
+    fn leave(&mut self, number: u32) {
+        self.presence.leave(b"room", connection(number));
+    }
+
+    fn pass(&mut self, time: Duration) {
+        for _ in 0..time.as_millis() / 32 {
+            self.now += Duration::from_millis(32);
+            let (now, events) = (self.now, &mut self.events);
+            self.presence.expire(now, |name, body| {
+                assert_eq!(name, b"room");
+                if let Some(body) = body.filter(|body| !body.is_empty()) {
+                    events.push((now, serde_json::from_slice(body).expect("JSON")));
+                }
+                true
+            });
+        }
+    }
+
+    fn list(&self) -> Value {
+        let list = self.presence.snapshot(b"room").map(|snapshot| snapshot.json(usize::MAX).0);
+        list.map_or(json!([]), |list| serde_json::from_slice(&list).expect("JSON"))
+    }
+
+    fn users(&self) -> Vec<String> {
+        names(&self.list())
+    }
+}
+
+fn names(list: &Value) -> Vec<String> {
+    list.as_array().expect("a list").iter().map(|user| user["user"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn users_come_and_go_with_their_connections_and_a_reconnect_shows_nothing() {
+    let mut tested = Tested::new();
+    tested.enter(1, "mike");
+    tested.enter(2, "mike");
+    tested.enter(3, "eve");
+    tested.pass(Duration::from_secs(1));
+    assert_eq!(
+        tested.list(),
+        json!([
+            {"user": "eve", "connections": 1, "since": 1_800_000_000_u64},
+            {"user": "mike", "connections": 2, "since": 1_800_000_000_u64},
+        ])
+    );
+    assert_eq!(tested.events.len(), 1);
+    assert_eq!(
+        (names(&tested.events[0].1["joined"]), &tested.events[0].1["left"]),
+        (vec!["mike".into(), "eve".into()], &json!([]))
+    );
+    tested.leave(1);
+    tested.leave(3);
+    tested.pass(GRACE / 2);
+    tested.enter(4, "eve");
+    tested.pass(2 * GRACE);
+    assert_eq!((tested.users(), tested.events.len()), (vec!["eve".into(), "mike".into()], 1));
+    tested.leave(2);
+    tested.leave(4);
+    tested.pass(GRACE / 2);
+    assert_eq!(tested.users().len(), 2, "within the grace they are there");
+    tested.pass(GRACE);
+    assert_eq!(tested.events.len(), 2);
+    assert_eq!(tested.events[1].1, json!({"joined": [], "left": [{"user": "mike"}, {"user": "eve"}]}));
+    assert_eq!((tested.presence.len(), tested.presence.bytes()), (0, 0));
+}
+
+#[test]
+fn a_connection_that_becomes_another_user_changes_its_entry_and_information_is_shown() {
+    let mut tested = Tested::new();
+    tested.enter(1, "anonymous");
+    tested.presence.enter(b"room", connection(1), "mike", Info::Json("{\"name\":\"M\"}"), 5);
+    tested.presence.enter(b"room", connection(1), "mike", Info::Same, 9);
+    tested.pass(2 * GRACE);
+    assert_eq!(tested.list(), json!([{"user": "mike", "connections": 1, "since": 5, "info": {"name": "M"}}]));
+    tested.presence.enter(b"room", connection(1), "mike", Info::Json("\"new\""), 9);
+    tested.pass(Duration::from_secs(1));
+    assert_eq!(tested.list()[0]["info"], json!("new"));
+    assert_eq!(tested.events.last().unwrap().1["joined"][0]["info"], json!("new"), "subscribers learn of it");
+}
+
+#[test]
+fn ten_thousand_who_come_within_a_second_are_told_of_in_a_few_messages() {
+    let mut tested = Tested::new();
+    for number in 0..10_000 {
+        tested.enter(number, &format!("user {number}"));
+        if number % 100 == 0 {
+            tested.pass(Duration::from_millis(32) / 3);
+            tested.now += Duration::from_millis(10);
+        }
+    }
+    tested.pass(Duration::from_secs(8));
+    assert!(tested.events.len() <= 30, "{} messages", tested.events.len());
+    let told: BTreeSet<String> = tested.events.iter().flat_map(|(_, event)| names(&event["joined"])).collect();
+    assert_eq!(told.len(), 10_000);
+    let (list, written) = tested.presence.snapshot(b"room").unwrap().json(10_000);
+    assert!(list.len() < 10_200 && written < 200, "a list is cut where it is too long");
+}
+
+#[test]
+fn nobody_is_told_of_a_room_without_events_and_its_users_go_all_the_same() {
+    let mut tested = Tested::new();
+    tested.enter(1, "mike");
+    let expire = |tested: &mut Tested, seconds| {
+        for _ in 0..seconds * 32 {
+            tested.now += Duration::from_millis(32);
+            tested.presence.expire(tested.now, |_, body| {
+                assert_eq!(body, None);
+                false
+            });
+        }
+    };
+    expire(&mut tested, 1);
+    assert_eq!(tested.users(), ["mike"]);
+    tested.leave(1);
+    expire(&mut tested, 6);
+    assert_eq!(tested.presence.len(), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Enter(u32, u8),
+    Leave(u32),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..8_u32, 0..4_u8).prop_map(|(connection, user)| Step::Enter(connection, user)),
+        3 => (0..8_u32).prop_map(Step::Leave),
+        2 => (0..8_000_u64).prop_map(Step::Pass),
+    ]
+}
+
+proptest! {
+    /// Who follows the messages knows who is there; between two messages is the least time.
+    #[test]
+    fn the_messages_tell_the_list(steps in proptest::collection::vec(step(), 1..80)) {
+        let mut tested = Tested::new();
+        let mut model: BTreeMap<u32, u8> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Enter(connection, user) => {
+                    tested.enter(connection, &format!("user {user}"));
+                    model.insert(connection, user);
+                }
+                Step::Leave(connection) => {
+                    tested.leave(connection);
+                    model.remove(&connection);
+                }
+                Step::Pass(millis) => tested.pass(Duration::from_millis(millis)),
+            }
+            let here: BTreeSet<String> = model.values().map(|user| format!("user {user}")).collect();
+            let listed: BTreeSet<String> = tested.users().into_iter().collect();
+            prop_assert!(here.is_subset(&listed), "{here:?} of {listed:?}");
+        }
+        tested.pass(GRACE + Duration::from_secs(2));
+        let here: BTreeSet<String> = model.values().map(|user| format!("user {user}")).collect();
+        prop_assert_eq!(&tested.users().into_iter().collect::<BTreeSet<_>>(), &here);
+        let mut known = BTreeSet::new();
+        for (_, event) in &tested.events {
+            names(&event["left"]).iter().for_each(|name| assert!(known.remove(name), "{name} was not known"));
+            known.extend(names(&event["joined"]));
+        }
+        prop_assert_eq!(known, here);
+        for pair in tested.events.windows(2) {
+            prop_assert!(pair[1].0 - pair[0].0 >= Duration::from_millis(333));
+        }
+        (0..8).for_each(|connection| tested.leave(connection));
+        tested.pass(GRACE + Duration::from_secs(2));
+        prop_assert_eq!((tested.presence.len(), tested.presence.bytes()), (0, 0));
+    }
+}
