@@ -6,16 +6,22 @@
 #[cfg(test)]
 mod abroad;
 #[cfg(test)]
+mod actions;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod far;
 pub(crate) mod frames;
 #[cfg(test)]
 mod guard;
+#[cfg(test)]
+mod hearing;
 pub(crate) mod node;
 mod open_verifier;
 #[cfg(test)]

@@ -10,20 +10,15 @@ use super::{
     crowd::Crowd,
     guard::Guard,
     node::Node,
-    oracle::{self, Publication},
-    talk::{ABROAD, LETTERS},
+    oracle::Publication,
 };
 use crate::{
     config::Config,
     engine::{limits::Limits, stats::Stats, subscriptions::with_fixed_hash},
 };
-use tungstenite::protocol::frame::coding::Control;
 
 /// Limits of an outbox, in bytes.
 pub(super) const OUTBOXES: [usize; 3] = [3_000, 30_000, 1 << 20];
-
-/// The most steps in which stopping nodes close all connections, of 5 ms on average.
-const CLOSES_MAX: usize = 1_000;
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +58,7 @@ pub(crate) struct World {
     pub(super) reads_whole: bool,
     pub(super) body_bytes_max: usize,
     pub(super) limits: Limits,
-    is_tight: bool,
+    pub(super) is_tight: bool,
 }
 
 impl World {
@@ -145,72 +140,6 @@ impl World {
         }
     }
 
-    /// All clients go, and nothing is left.
-    fn finish(&mut self) {
-        (0..self.clients.len()).for_each(|index| self.resume(index));
-        self.settle();
-        if self.rng.random_bool(0.3) {
-            self.stop();
-        }
-        for index in 0..self.clients.len() {
-            let end = *[End::Close, End::Finish, End::Reset].choose(&mut self.rng).expect("some");
-            self.end(index, end);
-        }
-        self.settle();
-        self.pass_time(30);
-        let ends = self.clients.iter().filter(|client| !client.is_over).map(|client| client.number);
-        assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
-        self.nodes.iter().for_each(|node| node.hub().assert_empty());
-        self.void_what_was_turned_away();
-        self.void_what_the_rules_forbid();
-        let (bridge, guard) = (self.bridge.as_ref(), self.guard.as_ref());
-        self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge, guard));
-        if let Some(bridge) = bridge {
-            bridge.far.check(&self.publications, |from, to| bridge.was_there(from, to));
-        }
-    }
-
-    /// All nodes stop right after publications, which must still reach all subscribers. The nodes close their clients'
-    /// connections one after the other; those that are left go on.
-    fn stop(&mut self) {
-        let first = self.unsettled;
-        for _ in 0..self.rng.random_range(0..6) {
-            let node = self.rng.random_range(0..self.nodes.len());
-            self.post_letter(node);
-        }
-        let served: Vec<usize> = self.clients.iter().filter(|client| client.is_alive()).map(|c| c.number).collect();
-        self.clients.iter_mut().for_each(|client| {
-            client.is_expendable = true;
-            client.is_leaving = true;
-        });
-        self.nodes.iter_mut().for_each(|node| node.is_to_stop = true);
-        for _ in 0..self.rng.random_range(0..100) {
-            self.clock += 1;
-            self.network();
-            let node = self.rng.random_range(0..self.nodes.len());
-            self.turn_if_due(node, false);
-        }
-        self.settle();
-        // What clients and the other node have sent before may have come after the first closes. Letters have not.
-        let is_letter = |publisher: usize| (LETTERS..ABROAD).contains(&publisher);
-        let uncertain = self.publications[first..].iter_mut().filter(|one| !is_letter(one.publisher));
-        uncertain.for_each(|publication| publication.is_certain = false);
-        for number in served {
-            if self.clients[number].closed == Some(Some(1001)) {
-                self.clients[number].caught_up = self.clock;
-            }
-        }
-        for _ in 0..CLOSES_MAX {
-            if self.nodes.iter().all(Node::is_draining) {
-                return;
-            }
-            (0..self.rng.random_range(0..20)).for_each(|_| self.act());
-            self.now += Duration::from_millis(self.rng.random_range(1..10));
-            self.settle();
-        }
-        panic!("a node waits for its peers for ever, or does not close its connections");
-    }
-
     fn step(&mut self) {
         self.clock += 1;
         self.now += Duration::from_micros(self.rng.random_range(0..400));
@@ -235,82 +164,8 @@ impl World {
         self.frozen.iter_mut().for_each(|steps| *steps = steps.saturating_sub(1));
     }
 
-    fn connect(&mut self) {
-        let node = self.rng.random_range(0..self.nodes.len());
-        let socket = self.nodes[node].connect();
-        let is_http = self.rng.random_bool(if self.crowd.is_limited() { 0.4 } else { 0.15 });
-        let mut client = SimulatedClient::new(self.clients.len(), node, socket, is_http);
-        client.is_expendable = self.is_tight;
-        client.is_limited = self.crowd.is_limited();
-        self.clients.push(client);
-        let index = self.clients.len() - 1;
-        self.clients[index].bearer = self.first_token(index);
-        let dawdles = !is_http && self.rng.random_bool(0.1);
-        let client = &mut self.clients[index];
-        if dawdles {
-            client.dawdle(self.rng.random_range(0..100));
-        } else if !is_http {
-            client.upgrade();
-        }
-    }
-
-    /// A client takes one step.
-    fn act(&mut self) {
-        let Some(index) = (0..self.clients.len()).collect::<Vec<_>>().choose(&mut self.rng).copied() else { return };
-        if !self.clients[index].is_alive() || self.clients[index].is_dawdling {
-            return;
-        }
-        if self.clients[index].is_http {
-            return if self.rng.random_bool(0.8) { self.post(index) } else { self.ask_health(index) };
-        }
-        match self.rng.random_range(0..100) {
-            0..70 => self.send_message(index),
-            70..76 => {
-                for _ in 0..self.rng.random_range(1..25) {
-                    self.send_message(index);
-                }
-            }
-            76..82 => self.send_unsound(index),
-            82..90 => self.clients[index].send_ping(&mut self.rng),
-            90..95 if self.clients[index].is_stalled => self.resume(index),
-            90..95 => self.stall(index),
-            95..97 => {
-                let end = *[End::Close, End::Finish, End::Reset, End::Fault].choose(&mut self.rng).expect("some");
-                self.end(index, end);
-            }
-            _ => {}
-        }
-    }
-
-    fn stall(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        client.is_stalled = true;
-        self.nodes[client.node].socket(client.socket).room = self.rng.random_range(0..3000);
-    }
-
-    fn resume(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        client.is_stalled = false;
-        self.nodes[client.node].socket(client.socket).room = usize::MAX;
-    }
-
-    fn end(&mut self, index: usize, end: End) {
-        if !self.clients[index].is_alive() {
-            return;
-        }
-        let client = &mut self.clients[index];
-        let end = if (client.is_http || client.is_dawdling) && end == End::Close { End::Finish } else { end };
-        match end {
-            End::Close => client.send_control(&mut self.rng, Control::Close, &1000u16.to_be_bytes()),
-            End::Fault => client.to_send.extend([0xf1, 0x80, 0, 0, 0, 0]), // reserved bits
-            End::Finish | End::Reset => {}
-        }
-        self.clients[index].ended = Some(end);
-        self.resume(index);
-    }
-
     /// The network moves some bytes of one client.
-    fn network(&mut self) {
+    pub(super) fn network(&mut self) {
         let Some(index) = (0..self.clients.len()).collect::<Vec<_>>().choose(&mut self.rng).copied() else { return };
         let most = *[1, 20, 3000, usize::MAX].choose(&mut self.rng).expect("some");
         self.move_bytes(index, most);
