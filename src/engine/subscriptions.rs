@@ -222,7 +222,6 @@ impl Subscriptions {
 /// Counts.
 impl Subscriptions {
     /// Whether a connection is subscribed to exactly this name. A pattern that matches it does not count.
-    #[cfg(test)]
     pub(crate) fn is_subscribed(&self, slot: Slot, name: &[u8], kind: Kind) -> bool {
         self.lookup(name, kind).is_some_and(|id| self.position(slot, id).is_some())
     }

@@ -43,7 +43,8 @@ struct CatchUp {
     key: ConnectionKey,
     name: Box<[u8]>,
     wish: Wish,
-    receipt: Option<Receipt>,
+    /// The acknowledgements that wait for its position: the client may have subscribed once more in between.
+    receipts: SmallVec<[Receipt; 1]>,
     is_lost: bool,
     state: State,
 }
@@ -132,6 +133,10 @@ impl Hub {
             self.note(receipt, Known { is_lost: wish.since != Since::None, ..Known::default() });
             return self.subscribe(slot, name, kind);
         }
+        let is_anew = wish != Wish::default();
+        if !is_anew && self.goes_on(slot, name, home, receipt) {
+            return self.subscribe(slot, name, kind);
+        }
         if self.router.subscriptions.is_pending(slot, name, kind) {
             // The client asks anew.
             self.end_catch_up(slot, name);
@@ -140,7 +145,7 @@ impl Hub {
         match home {
             Home::Here(retention) => self.subscribe_here(slot, name, retention, wish, receipt),
             // Nobody asks for the position.
-            Home::Away(_) if wish == Wish::default() && receipt.is_none() => self.subscribe(slot, name, kind),
+            Home::Away(_) if !is_anew && receipt.is_none() => self.subscribe(slot, name, kind),
             Home::Away(home) => {
                 let awaited = self.router.subscribe_pending(slot, name, kind);
                 let id = self.add_catch_up(slot, name, wish, receipt);
@@ -148,6 +153,22 @@ impl Hub {
                 awaited
             }
             Home::None => Awaited::default(),
+        }
+    }
+
+    /// Leaves a subscription as it is, if there is one, and gives its position to a receipt. A message that subscribes once
+    /// more without a wish must not let its client miss anything.
+    fn goes_on(&mut self, slot: Slot, name: &[u8], home: Home, receipt: Option<Receipt>) -> bool {
+        if let Some(id) = self.find_catch_up(slot, name) {
+            self.missed.catch_ups[id as usize].receipts.extend(receipt);
+            return true;
+        }
+        match (home, receipt) {
+            (Home::Away(home), Some(receipt)) if self.router.subscriptions.is_subscribed(slot, name, Kind::Exact) => {
+                self.ask_for_position(receipt, home, name);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -175,7 +196,8 @@ impl Hub {
 
     fn add_catch_up(&mut self, slot: Slot, name: &[u8], wish: Wish, receipt: Option<Receipt>) -> u32 {
         let key = self.sessions.key(slot);
-        let catch_up = CatchUp { key, name: name.into(), wish, receipt, is_lost: false, state: State::Ready };
+        let (receipts, state) = (receipt.into_iter().collect(), State::Ready);
+        let catch_up = CatchUp { key, name: name.into(), wish, receipts, is_lost: false, state };
         self.missed.add(catch_up)
     }
 
@@ -303,14 +325,18 @@ impl Hub {
         self.end(id, position);
     }
 
+    /// The catch-up of a subscription.
+    fn find_catch_up(&self, slot: Slot, name: &[u8]) -> Option<u32> {
+        if self.missed.catch_ups.is_empty() {
+            return None;
+        }
+        let ids = self.missed.by_slot.get(&slot)?;
+        ids.iter().copied().find(|&id| *self.missed.catch_ups[id as usize].name == *name)
+    }
+
     /// Ends the catch-up of a subscription, if there is one.
     pub(super) fn end_catch_up(&mut self, slot: Slot, name: &[u8]) {
-        if self.missed.catch_ups.is_empty() {
-            return;
-        }
-        let of_slot = self.missed.by_slot.get(&slot);
-        let found = of_slot.and_then(|ids| ids.iter().find(|id| *self.missed.catch_ups[**id as usize].name == *name));
-        if let Some(&id) = found {
+        if let Some(id) = self.find_catch_up(slot, name) {
             self.end(id, None);
         }
     }
@@ -328,6 +354,7 @@ impl Hub {
     fn end(&mut self, id: u32, position: Option<MessageId>) {
         let catch_up = self.missed.remove(id);
         self.missed.lost += u64::from(catch_up.is_lost);
-        self.note(catch_up.receipt, Known { id: position, is_lost: catch_up.is_lost, has_failed: false });
+        let known = Known { id: position, is_lost: catch_up.is_lost, has_failed: false };
+        catch_up.receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
     }
 }

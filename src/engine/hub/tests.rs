@@ -23,6 +23,7 @@ mod bridge;
 mod budget;
 mod clocks;
 mod ending;
+mod history;
 mod http;
 mod identities;
 mod linger;

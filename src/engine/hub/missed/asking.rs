@@ -9,7 +9,7 @@ use crate::{
     engine::{
         hub::Hub,
         relay::{MissedPart, Since, Wish},
-        router::Home,
+        router::{Home, Known, Receipt},
     },
     protocol::{channel::Kind, message::MessageId},
 };
@@ -24,10 +24,18 @@ const ANSWER_UNITS: u64 = 512;
 /// A question to the home of a channel.
 #[derive(Debug)]
 struct Question {
-    /// It may have ended, and another one may have its id.
-    catch_up: u32,
+    subject: Subject,
     home: u32,
     is_for_piece: bool,
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    /// This one may have ended, and another one may have its id.
+    CatchUp(u32),
+    /// The position of a subscription that is not pending.
+    Position(Receipt),
 }
 
 /// The questions of one core that are not answered.
@@ -50,13 +58,13 @@ impl Questions {
         self.last
     }
 
-    /// Ends a question. Returns its catch-up.
-    fn take(&mut self, number: u32) -> Option<u32> {
-        let Question { catch_up, home, is_for_piece } = self.open.remove(&number)?;
+    /// Ends a question.
+    fn take(&mut self, number: u32) -> Option<Subject> {
+        let Question { subject, home, is_for_piece } = self.open.remove(&number)?;
         if let Some(pieces) = self.pieces.get_mut(&home).filter(|_| is_for_piece) {
             *pieces -= 1;
         }
-        Some(catch_up)
+        Some(subject)
     }
 
     fn has_many_pieces(&self, home: u32) -> bool {
@@ -75,10 +83,19 @@ impl Hub {
 
     /// Asks the home of a channel for at most so many bytes of what a client has missed; with 0 only where that begins.
     pub(super) fn ask(&mut self, id: u32, home: u32, bytes_max: u32) {
-        let number = self.missed.questions.add(Question { catch_up: id, home, is_for_piece: bytes_max > 0 });
+        let number =
+            self.missed.questions.add(Question { subject: Subject::CatchUp(id), home, is_for_piece: bytes_max > 0 });
         let catch_up = &mut self.missed.catch_ups[id as usize];
         catch_up.state = State::Asked(number);
         self.router.relays.ask_for_missed(home, number, catch_up.wish, &catch_up.name, bytes_max);
+    }
+
+    /// Asks the home of a channel for the position of a subscription. When the answer comes, the client has been given
+    /// everything up to it.
+    pub(super) fn ask_for_position(&mut self, receipt: Receipt, home: u32, name: &[u8]) {
+        let question = Question { subject: Subject::Position(receipt), home, is_for_piece: false };
+        let number = self.missed.questions.add(question);
+        self.router.relays.ask_for_missed(home, number, Wish::default(), name, 0);
     }
 
     /// Answers a core that asks for what one of its clients has missed.
@@ -112,7 +129,13 @@ impl Hub {
 
     /// Takes a piece from the home of a channel.
     pub(in crate::engine::hub) fn take_missed(&mut self, part: MissedPart<'_>) {
-        let Some(id) = self.missed.questions.take(part.request) else { return };
+        let id = match self.missed.questions.take(part.request) {
+            Some(Subject::CatchUp(id)) => id,
+            Some(Subject::Position(receipt)) => {
+                return self.router.receipts.note(receipt, Known { id: part.last, is_lost: false, has_failed: false });
+            }
+            None => return,
+        };
         let Some(catch_up) = self.missed.catch_ups.get_mut(id as usize) else { return };
         if catch_up.state != State::Asked(part.request) {
             return; // another one has the id by now

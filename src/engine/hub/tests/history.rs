@@ -1,0 +1,134 @@
+//! Channels with a history: what clients get that subscribe in all sorts of moments.
+
+use super::*;
+use crate::{
+    config::ChannelRule,
+    engine::{
+        relay::{Since, Wish},
+        router::Home,
+    },
+};
+
+/// Two cores and the links between them. Everything has a history.
+struct Pair {
+    hubs: [Hub; 2],
+    peers: [Peers; 2],
+}
+
+fn keeping(outbox_bytes_max: usize) -> Limits {
+    let rule: ChannelRule = ">".parse().unwrap();
+    let config = Config { channels: vec![rule.history(100)], outbox_bytes_max, ..Config::default() };
+    Limits::new(&config, 1 << 30, 1)
+}
+
+/// Asks for everything that is kept.
+fn all() -> Wish {
+    Wish { since: Since::None, last: 1000 }
+}
+
+impl Pair {
+    fn new(outbox_bytes_max: usize) -> Self {
+        let hubs = [0, 1].map(|own| Hub::new(own, 2, keeping(outbox_bytes_max)));
+        Self { hubs, peers: Default::default() }
+    }
+
+    /// Some channels whose home is the first core.
+    fn names(&self, count: usize) -> Vec<String> {
+        let is_home = |name: &String| matches!(self.hubs[0].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
+        (0..).map(|number| format!("c{number}")).filter(is_home).take(count).collect()
+    }
+
+    fn open(&mut self, core: usize) -> Slot {
+        let slot = open(&mut self.hubs[core], &mut self.peers[core]);
+        self.peers[core].received[slot as usize].clear();
+        slot
+    }
+
+    fn publish(&mut self, core: usize, name: &str, body: &str) {
+        let message = format!("LHTTP/1.0 c\r\n\r\n{body}");
+        self.hubs[core].publish([name.as_bytes()].into_iter(), true, message.as_bytes(), None);
+    }
+
+    /// Subscribes a connection of the second core, and asks for an acknowledgement.
+    fn subscribe(&mut self, slot: Slot, name: &str, wish: Wish) {
+        let hub = &mut self.hubs[1];
+        let receipt = hub.begin_receipt(slot, b"told", None, 0, [name.as_bytes()].into_iter());
+        let awaited = hub.subscribe_from(slot, name.as_bytes(), Kind::Exact, wish, Some(receipt));
+        hub.carried_out(receipt, awaited);
+        hub.message_done(Some(slot));
+    }
+
+    /// Hands over what one core has for the other one.
+    fn hand_over(&mut self, from: usize) {
+        let to = 1 - from;
+        while let Some(batch) = self.hubs[from].router.relays.take(to as u32) {
+            let mut used = 0;
+            while used < batch.len() {
+                used += self.hubs[to].relayed(from as u32, &batch[used..]);
+                self.hubs[to].flush(&mut Plain, &mut self.peers[to]);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            for core in 0..2 {
+                self.hubs[core].go_on(u64::MAX >> 1);
+                self.hubs[core].flush(&mut Plain, &mut self.peers[core]);
+                self.hand_over(core);
+                self.hubs[core].invariants();
+            }
+        }
+    }
+
+    /// What a client of the second core has received: the first letter of each body, `!` for an acknowledgement.
+    fn received(&self, slot: Slot) -> String {
+        let mut bytes = &self.peers[1].received[slot as usize][..];
+        let mut found = String::new();
+        while !bytes.is_empty() {
+            let (one, rest) = bytes.split_at(crate::protocol::encoding::Encoding::Frame.unit_len(bytes));
+            let text = String::from_utf8_lossy(frame::payload(one)).into_owned();
+            found.push(if text.contains("\r\nack:") {
+                '!'
+            } else {
+                text.split("\r\n\r\n").nth(1).unwrap().chars().next().unwrap()
+            });
+            bytes = rest;
+        }
+        found
+    }
+}
+
+#[test]
+fn a_client_that_subscribes_once_more_misses_nothing() {
+    let mut pair = Pair::new(1 << 20);
+    let name = pair.names(1).remove(0);
+    let slot = pair.open(1);
+    pair.subscribe(slot, &name, Wish::default());
+    pair.settle();
+    pair.publish(0, &name, "a");
+    pair.subscribe(slot, &name, Wish::default()); // before that message comes
+    pair.publish(0, &name, "b");
+    pair.settle();
+    pair.publish(0, &name, "c");
+    pair.settle();
+    assert_eq!(pair.received(slot), "!ab!c");
+}
+
+#[test]
+fn a_client_that_subscribes_once_more_gets_the_rest_of_what_it_has_missed() {
+    let mut pair = Pair::new(1 << 20);
+    let name = pair.names(1).remove(0);
+    ["a", "b", "c"].iter().for_each(|body| pair.publish(0, &name, &body.repeat(150_000)));
+    pair.settle();
+    let slot = pair.open(1);
+    pair.peers[1].stalled.push(slot);
+    pair.subscribe(slot, &name, all());
+    pair.settle();
+    pair.subscribe(slot, &name, Wish::default());
+    pair.publish(0, &name, "d");
+    pair.peers[1].stalled.clear();
+    pair.hubs[1].router.outboxes.writable(slot);
+    pair.settle();
+    assert_eq!(pair.received(slot), "abcd!!");
+}
