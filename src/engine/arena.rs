@@ -119,13 +119,15 @@ impl Arena {
     }
 
     /// Copies one range of the turn for a single holder. `last` is the holder's newest range. It is extended if it ends
-    /// a segment that only this holder has and that has room. Otherwise the new range is returned, already held.
+    /// a segment that only this holder has, not even the history, and that has room. Otherwise the new range is returned,
+    /// already held.
     pub(crate) fn copy_out(&mut self, start: u32, end: u32, last: Option<&mut Range>) -> Option<Range> {
         let turn = std::mem::take(&mut self.turn);
         let bytes = &turn[start as usize..end as usize];
         let own = last.filter(|last| {
             let segment = &self.segments[last.segment as usize];
             Some(last.segment) != self.open
+                && segment.kept == 0
                 && segment.holds == 1
                 && segment.bytes.len() == last.end as usize
                 && segment.bytes.len() + bytes.len() <= SEGMENT_BYTES

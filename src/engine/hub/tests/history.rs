@@ -132,3 +132,26 @@ fn a_client_that_subscribes_once_more_gets_the_rest_of_what_it_has_missed() {
     pair.settle();
     assert_eq!(pair.received(slot), "abcd!!");
 }
+
+#[test]
+fn a_live_message_behind_a_piece_is_no_part_of_the_history() {
+    let rule: ChannelRule = "a".parse().unwrap();
+    let config = Config { channels: vec![rule.history(100)], ..Config::default() };
+    let mut hub = Hub::new(0, 1, Limits::new(&config, 1 << 30, 1));
+    let mut peers = Peers::default();
+    let publish = |hub: &mut Hub, name: &str, bytes: usize| {
+        let message = format!("LHTTP/1.0 c\r\n\r\n{}", "x".repeat(bytes));
+        hub.publish([name.as_bytes()].into_iter(), true, message.as_bytes(), None);
+    };
+    publish(&mut hub, "a", 1);
+    let [slow, other] = [0; 2].map(|_| open(&mut hub, &mut peers));
+    peers.stalled.push(slow);
+    hub.subscribe_from(slow, b"a", Kind::Exact, all(), None);
+    end_turn(&mut hub, &mut peers);
+    hub.subscribe(slow, b"b", Kind::Exact);
+    hub.subscribe(other, b"c", Kind::Exact);
+    publish(&mut hub, "c", 100_000); // so that the rest for the slow one is copied
+    publish(&mut hub, "b", 10_000);
+    end_turn(&mut hub, &mut peers);
+    hub.invariants();
+}
