@@ -195,6 +195,7 @@ impl Hub {
             || self.missed.has_ready()
             || self.router.has_stored_batch()
             || self.router.has_moves()
+            || self.router.receipts.has_complete()
             || self.has_unsettled_history();
         self.router.is_dirty() || has_left || self.sessions.may_resume(self.router.relays.congested())
     }

@@ -98,6 +98,7 @@ impl Hub {
             self.stats.tokens_run_out += 1;
             for (name, kind) in self.forbidden_to(slot, Asker::Anonymous) {
                 self.router.unsubscribe(slot, &name, kind, self.sessions.now());
+                self.end_catch_up(slot, &name);
             }
             self.refuse(slot, &run_out(), None);
         }

@@ -92,6 +92,7 @@ impl Hub {
         self.router.work.add(units);
         for (name, kind) in names {
             self.router.unsubscribe(slot, &name, kind, self.sessions.now());
+            self.end_catch_up(slot, &name);
             self.tell_of_end(slot, &name);
         }
     }

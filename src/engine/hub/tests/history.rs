@@ -134,6 +134,32 @@ fn a_client_that_subscribes_once_more_gets_the_rest_of_what_it_has_missed() {
 }
 
 #[test]
+fn a_subscription_that_the_server_ends_gets_nothing_more_of_what_was_missed() {
+    let mut pair = Pair::new(1 << 20);
+    let is_home = |name: &String| matches!(pair.hubs[1].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
+    let name = (0..).map(|number| format!("c{number}")).find(is_home).unwrap();
+    ["a", "b", "c"].iter().for_each(|body| pair.publish(1, &name, &body.repeat(200_000)));
+    let slot = pair.open(1);
+    pair.peers[1].stalled.push(slot);
+    pair.subscribe(slot, &name, all());
+    pair.settle();
+
+    let rule = |history| name.parse::<ChannelRule>().unwrap().history(100).subscribe(history);
+    for who in [crate::config::Who::Nobody, crate::config::Who::Anyone] {
+        let config = Config { channels: vec![rule(who)], ..Config::default() };
+        pair.hubs[1].set_limits(Limits::new(&config, 1 << 30, 1));
+        pair.settle();
+    }
+    pair.subscribe(slot, &name, all());
+    pair.peers[1].stalled.clear();
+    pair.hubs[1].router.outboxes.writable(slot);
+    pair.settle();
+    let received = pair.received(slot);
+    let again = received.rfind('a').unwrap();
+    assert_eq!(&received[again..], "abc!", "{received}");
+}
+
+#[test]
 fn a_live_message_behind_a_piece_is_no_part_of_the_history() {
     let rule: ChannelRule = "a".parse().unwrap();
     let config = Config { channels: vec![rule.history(100)], ..Config::default() };
