@@ -318,6 +318,11 @@ impl History {
         self.channels[id.0 as usize].read(after, bytes_max, out)
     }
 
+    /// The length of the first frame that [`History::read`] gives.
+    pub(crate) fn next_len(&self, id: ChannelId, after: u64) -> Option<usize> {
+        self.channels[id.0 as usize].next_len(after)
+    }
+
     /// The number of channels.
     pub(crate) fn len(&self) -> usize {
         self.channels.len()

@@ -112,6 +112,12 @@ impl Channel {
         last
     }
 
+    /// The length of the first frame after number `after`.
+    pub(super) fn next_len(&self, after: u64) -> Option<usize> {
+        let index = after.max(self.dropped()) - self.dropped();
+        self.ring.get(index as usize).map(|entry| entry.range().len())
+    }
+
     /// Whether the oldest message is too old at this time.
     pub(super) fn oldest_is_over(&self, now: u32) -> bool {
         self.ring.front().is_some_and(|entry| entry.at.saturating_add(self.retention.age) <= now)

@@ -65,13 +65,21 @@ pub(super) struct Missed {
     catch_ups: Slab<CatchUp>,
     /// Those that go on, in order. Some may have ended.
     ready: VecDeque<u32>,
-    by_slot: HashMap<Slot, SmallVec<[u32; 2]>, RandomState>,
+    by_slot: HashMap<Slot, OfSlot, RandomState>,
     questions: Questions,
     bytes: usize,
     ranges: Vec<Range>,
     /// Clients that have all of what they missed, and subscriptions for which something was not kept any more.
     pub(super) caught_up: u64,
     pub(super) lost: u64,
+}
+
+/// Those of one connection.
+#[derive(Debug, Default)]
+struct OfSlot {
+    ids: SmallVec<[u32; 2]>,
+    /// The bytes of pieces from other cores since its outbox was empty.
+    pushed: usize,
 }
 
 /// Where a catch-up begins.
@@ -101,7 +109,7 @@ impl Missed {
         self.bytes += CATCH_UP_BYTES + catch_up.name.len();
         let slot = catch_up.key.slot;
         let id = self.catch_ups.insert(catch_up) as u32;
-        self.by_slot.entry(slot).or_default().push(id);
+        self.by_slot.entry(slot).or_default().ids.push(id);
         id
     }
 
@@ -109,8 +117,8 @@ impl Missed {
         let catch_up = self.catch_ups.remove(id as usize);
         self.bytes -= CATCH_UP_BYTES + catch_up.name.len();
         if let Some(of_slot) = self.by_slot.get_mut(&catch_up.key.slot) {
-            of_slot.retain(|other| *other != id);
-            if of_slot.is_empty() {
+            of_slot.ids.retain(|other| *other != id);
+            if of_slot.ids.is_empty() {
                 self.by_slot.remove(&catch_up.key.slot);
             }
         }
@@ -253,7 +261,9 @@ impl Hub {
             return;
         }
         let Missed { catch_ups, ready, by_slot, .. } = &mut self.missed;
-        for &id in by_slot.get(&slot).into_iter().flatten() {
+        let Some(of_slot) = by_slot.get_mut(&slot) else { return };
+        of_slot.pushed = 0;
+        for &id in &of_slot.ids {
             let state = &mut catch_ups[id as usize].state;
             if *state == State::Sent {
                 *state = State::Ready;
@@ -289,15 +299,16 @@ impl Hub {
         let (slot, wish) = (catch_up.key.slot, catch_up.wish);
         let name = catch_up.name.clone();
         let Start { after, is_lost } = self.start(&name, retention, wish);
-        let bytes_max = PIECE_BYTES.min(self.limits.outbox_bytes_max / 4);
-        let free = bytes_max.saturating_sub(self.router.outboxes.backlog_cost(slot));
         let newest = self.newest(&name);
-        if free == 0 && after != newest {
+        let (queued, piece) = (self.queued(slot), PIECE_BYTES.min(self.limits.outbox_bytes_max / 4));
+        let free = piece.saturating_sub(queued);
+        let history = &self.router.history;
+        let next = history.find(&name).and_then(|channel| history.next_len(channel, after.offset));
+        if queued > 0 && next.is_some_and(|len| len > free) {
             self.missed.catch_ups[id as usize].state = State::Sent;
             return;
         }
         let mut ranges = std::mem::take(&mut self.missed.ranges);
-        let history = &self.router.history;
         let last = history.find(&name).map_or(0, |channel| history.read(channel, after.offset, free, &mut ranges));
         if !ranges.is_empty() {
             let bytes: usize = ranges.iter().map(|range| range.len()).sum();
@@ -317,6 +328,12 @@ impl Hub {
         }
     }
 
+    /// The bytes that wait for a connection's client, before a piece is added to them.
+    fn queued(&self, slot: Slot) -> usize {
+        let pushed = self.missed.by_slot.get(&slot).map_or(0, |of_slot| of_slot.pushed);
+        self.router.outboxes.backlog_cost(slot).max(pushed)
+    }
+
     /// Ends a catch-up: the subscription gets messages from now on.
     fn join(&mut self, id: u32, position: Option<MessageId>) {
         let CatchUp { key, name, .. } = &self.missed.catch_ups[id as usize];
@@ -330,8 +347,8 @@ impl Hub {
         if self.missed.catch_ups.is_empty() {
             return None;
         }
-        let ids = self.missed.by_slot.get(&slot)?;
-        ids.iter().copied().find(|&id| *self.missed.catch_ups[id as usize].name == *name)
+        let of_slot = self.missed.by_slot.get(&slot)?;
+        of_slot.ids.iter().copied().find(|&id| *self.missed.catch_ups[id as usize].name == *name)
     }
 
     /// Ends the catch-up of a subscription, if there is one.
@@ -346,7 +363,8 @@ impl Hub {
         if self.missed.catch_ups.is_empty() {
             return;
         }
-        for id in self.missed.by_slot.get(&slot).cloned().unwrap_or_default() {
+        let ids = self.missed.by_slot.get(&slot).map(|of_slot| of_slot.ids.clone());
+        for id in ids.unwrap_or_default() {
             self.end(id, None);
         }
     }

@@ -136,11 +136,18 @@ impl Hub {
             }
             None => return,
         };
-        let Some(catch_up) = self.missed.catch_ups.get_mut(id as usize) else { return };
+        let Some(catch_up) = self.missed.catch_ups.get(id as usize) else { return };
         if catch_up.state != State::Asked(part.request) {
             return; // another one has the id by now
         }
         let key = catch_up.key;
+        let queued = self.queued(key.slot);
+        let catch_up = &mut self.missed.catch_ups[id as usize];
+        if queued > 0 && !part.frames.is_empty() && queued + part.frames.len() > self.limits.outbox_bytes_max / 2 {
+            // Pieces of several channels, or live messages, have come in between. It is asked for once more.
+            catch_up.state = State::Sent;
+            return;
+        }
         catch_up.is_lost |= part.is_lost;
         if let Some(last) = part.last {
             catch_up.wish.since = Since::Message(last);
@@ -153,6 +160,7 @@ impl Hub {
         }
         if !part.frames.is_empty() {
             self.router.push(key.slot, |turn| turn.extend_from_slice(part.frames));
+            self.missed.by_slot.entry(key.slot).or_default().pushed += part.frames.len();
         }
         match (part.is_end, part.frames) {
             (true, _) => self.join(id, part.last),

@@ -134,6 +134,42 @@ fn a_client_that_subscribes_once_more_gets_the_rest_of_what_it_has_missed() {
 }
 
 #[test]
+fn pieces_of_many_channels_from_another_core_make_nobody_a_slow_consumer() {
+    let mut pair = Pair::new(2 << 20);
+    let names = pair.names(8);
+    names.iter().for_each(|name| pair.publish(0, name, &"a".repeat(900_000)));
+    pair.settle();
+    let slot = pair.open(1);
+    pair.peers[1].stalled.push(slot);
+    names.iter().for_each(|name| pair.subscribe(slot, name, all()));
+    pair.settle();
+    assert!(pair.hubs[1].sessions.is_open(slot), "it was closed as a slow consumer");
+    pair.peers[1].stalled.clear();
+    pair.hubs[1].router.outboxes.writable(slot);
+    pair.settle();
+    let received = pair.received(slot);
+    assert_eq!((received.matches('a').count(), received.matches('!').count()), (8, 8), "{received}");
+}
+
+#[test]
+fn pieces_of_this_core_leave_room_for_the_next_message() {
+    let mut pair = Pair::new(1_000_000);
+    let is_home = |name: &String| matches!(pair.hubs[1].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
+    let names: Vec<String> = (0..).map(|number| format!("c{number}")).filter(is_home).take(4).collect();
+    let bytes = [200_000, 900_000, 10_000, 900_000];
+    names.iter().zip(bytes).for_each(|(name, bytes)| pair.publish(1, name, &"a".repeat(bytes)));
+    let slot = pair.open(1);
+    pair.peers[1].stalled.push(slot);
+    names.iter().for_each(|name| pair.subscribe(slot, name, all()));
+    pair.settle(); // with the invariants
+    assert!(pair.hubs[1].sessions.is_open(slot), "it was closed as a slow consumer");
+    pair.peers[1].stalled.clear();
+    pair.hubs[1].router.outboxes.writable(slot);
+    pair.settle();
+    assert_eq!(pair.received(slot).matches('a').count(), 4);
+}
+
+#[test]
 fn a_subscription_that_the_server_ends_gets_nothing_more_of_what_was_missed() {
     let mut pair = Pair::new(1 << 20);
     let is_home = |name: &String| matches!(pair.hubs[1].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
