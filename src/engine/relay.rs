@@ -67,10 +67,10 @@ pub(crate) struct Relays {
     /// A bit for each peer that has not confirmed many bytes of publishes.
     without_credit: u64,
     own_bit: u64,
-    /// A bit for each peer core that may still publish what it was asked to before the end began.
-    catching_up: u64,
-    /// A bit for each peer core that may still publish.
-    publishing: u64,
+    /// The peer cores that may still publish what they were asked to before the end began.
+    catching_up: Unsaid,
+    /// Those that may still publish.
+    publishing: Unsaid,
     /// [`BATCH_BYTES_MAX`], but for tests.
     pub(crate) batch_bytes_max: usize,
     /// The peer that is the bridge to other nodes.
@@ -88,6 +88,43 @@ struct Bridge {
     interest: Vec<u8>,
 }
 
+/// The peers that are to say something twice. A publish to a channel with a history goes to its home and from there to the
+/// others. So the first word means that a peer hands over no more, and the second that it has heard the first word of all:
+/// as a home it has passed on what it was handed.
+#[derive(Clone, Copy, Debug)]
+struct Unsaid {
+    /// A bit for each peer that has not said the first word, and the second.
+    bits: [u64; 2],
+}
+
+impl Unsaid {
+    fn new(peers: u64) -> Self {
+        Self { bits: [peers; 2] }
+    }
+
+    fn has_said(&mut self, peer: u32) {
+        let word = usize::from(self.bits[0] & 1 << peer == 0);
+        self.bits[word] &= !(1 << peer);
+    }
+
+    /// The peer says nothing more.
+    fn has_ended(&mut self, peer: u32) {
+        self.bits.iter_mut().for_each(|bits| *bits &= !(1 << peer));
+    }
+
+    /// Whether all have said the first word, or both.
+    fn is_over(&self, word: Word) -> bool {
+        self.bits[word as usize] == 0
+    }
+}
+
+/// What a core waits for, see [`Unsaid`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    First,
+    Second,
+}
+
 impl Relays {
     /// The links of core `own` among `cores`.
     ///
@@ -103,8 +140,8 @@ impl Relays {
             congested: 0,
             without_credit: 0,
             own_bit: 1 << own,
-            catching_up: publishing,
-            publishing,
+            catching_up: Unsaid::new(publishing),
+            publishing: Unsaid::new(publishing),
             batch_bytes_max: BATCH_BYTES_MAX,
             bridge: None,
             bridge_bit: 0,
@@ -274,23 +311,24 @@ impl Relays {
         entry.answer_at = entry.given_answer_at.take();
     }
 
-    /// Announces to the other cores that this core has carried out what it was asked to before the end began.
+    /// Announces to the other cores that this core has carried out what it was asked to before the end began; again when all
+    /// of them have announced it.
     pub(crate) fn tell_caught_up(&mut self) {
         self.tell_cores(CAUGHT_UP);
     }
 
     /// Notes that a peer core has announced this.
     pub(crate) fn has_caught_up(&mut self, peer: u32) {
-        self.catching_up &= !(1 << peer);
+        self.catching_up.has_said(peer);
     }
 
     /// Whether all other cores have announced it.
-    pub(crate) fn have_all_caught_up(&self) -> bool {
-        self.catching_up == 0
+    pub(crate) fn have_all_caught_up(&self, word: Word) -> bool {
+        self.catching_up.is_over(word)
     }
 
-    /// Announces to the other cores that this core publishes nothing more. Publishers must wait until
-    /// [`Relays::let_go`].
+    /// Announces to the other cores that this core publishes nothing more; again when all of them have announced it.
+    /// Publishers must wait until [`Relays::let_go`].
     pub(crate) fn tell_stopping(&mut self) {
         self.congested |= self.own_bit;
         self.tell_cores(STOPPING);
@@ -308,13 +346,18 @@ impl Relays {
 
     /// Notes that a peer core publishes nothing any more.
     pub(crate) fn has_stopped(&mut self, peer: u32) {
-        self.publishing &= !(1 << peer);
-        self.has_caught_up(peer); // it may have ended without a word
+        self.publishing.has_said(peer);
+    }
+
+    /// Notes that a peer core has ended, perhaps without a word.
+    pub(crate) fn has_ended(&mut self, peer: u32) {
+        self.publishing.has_ended(peer);
+        self.catching_up.has_ended(peer);
     }
 
     /// Whether all other cores have stopped publishing.
-    pub(crate) fn have_all_stopped(&self) -> bool {
-        self.publishing == 0
+    pub(crate) fn have_all_stopped(&self, word: Word) -> bool {
+        self.publishing.is_over(word)
     }
 
     /// A bit for each congested link: messages that need it must wait.

@@ -106,3 +106,19 @@ fn a_bridge_that_takes_no_interest_lets_publishes_go_on() {
     assert!(relays.take(bridge).is_some() && relays.is_congested_for_interest());
     assert!(relays.take_interest().is_some() && !relays.is_congested_for_interest());
 }
+
+#[test]
+fn peers_have_caught_up_when_each_has_heard_that_of_all_and_has_said_so() {
+    let mut relays = Relays::new(0, 3);
+    relays.has_caught_up(1);
+    relays.has_caught_up(1); // before the other one has said anything
+    assert!(!relays.have_all_caught_up(Word::First));
+    relays.has_caught_up(2);
+    assert!(relays.have_all_caught_up(Word::First) && !relays.have_all_caught_up(Word::Second));
+    relays.has_stopped(1);
+    relays.has_ended(2);
+    assert!(relays.have_all_caught_up(Word::Second));
+    assert!(relays.have_all_stopped(Word::First) && !relays.have_all_stopped(Word::Second));
+    relays.has_stopped(1);
+    assert!(relays.have_all_stopped(Word::Second));
+}

@@ -33,7 +33,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     Taken::Batch(batch) => (batch, 0),
                     Taken::Nothing => break,
                     Taken::Ended => {
-                        self.hub.router.relays.has_stopped(peer);
+                        self.hub.router.relays.has_ended(peer);
                         break;
                     }
                 },

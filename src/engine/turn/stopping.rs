@@ -3,13 +3,14 @@
 //! it publishes nothing more, and takes what its peers still publish.
 //!
 //! All publishes of before the first close reach their subscribers, on the other cores too: a core closes nothing before
-//! each of its peers has carried out the letters of that time.
+//! each of its peers has carried out the letters of that time, and has passed on those to channels whose home it is.
 
 use std::time::Duration;
 
 use crate::{
     engine::{
         ending::Ending,
+        relay::Word,
         turn::{LETTERS_PER_TURN, Links, Sockets, Turn},
     },
     error::Fault,
@@ -44,16 +45,22 @@ enum Stage {
     Delay(Duration),
     /// To take this many more letters: those that were in the inbox when the delay was over.
     Letters(usize),
-    /// For its peers to have done the same: by then all of their publishes of that time have come.
+    /// For its peers to have done the same: by then all of their publishes of that time have come, or are at the home of
+    /// their channel.
     CatchUp,
+    /// For its peers to have heard that of all others: by then homes have passed on the publishes of that time.
+    Homes,
     /// To close its clients' connections.
     Closes(Closes),
     /// To answer requests of connections that it has accepted before the first close, until this time.
     Requests(Duration),
     /// To take this many more letters: those that were in the inbox then.
     LastLetters(usize),
-    /// For its peers to announce that they publish nothing any more: by then all of their publishes have come.
+    /// For its peers to announce that they publish nothing any more: by then all of their publishes have come, or are at the
+    /// home of their channel.
     Peers,
+    /// For its peers to have heard that of all others.
+    LastHomes,
     /// For its clients to close their connections.
     Drain,
 }
@@ -107,14 +114,14 @@ impl Stop {
 
     /// Whether the core must look again without being woken: a peer that has ended does not wake it.
     pub(super) fn waits_for_peers(&self) -> bool {
-        matches!(self.stage, Stage::CatchUp | Stage::Peers)
+        matches!(self.stage, Stage::CatchUp | Stage::Homes | Stage::Peers | Stage::LastHomes)
     }
 
     /// When the core must look again at the latest.
     pub(super) fn wake(&self, now: Duration) -> Duration {
         match self.stage {
             Stage::Delay(until) | Stage::Requests(until) => until,
-            Stage::Letters(_) | Stage::CatchUp => self.catch_up_end(),
+            Stage::Letters(_) | Stage::CatchUp | Stage::Homes => self.catch_up_end(),
             Stage::Closes(closes) => closes.next().max(now + CLOSE_EVERY_MIN),
             _ => self.deadline,
         }
@@ -178,7 +185,11 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 self.hub.router.relays.tell_caught_up();
                 Stage::CatchUp
             }),
-            Stage::CatchUp => (self.hub.router.relays.have_all_caught_up() || is_late).then(|| {
+            Stage::CatchUp => (self.hub.router.relays.have_all_caught_up(Word::First) || is_late).then(|| {
+                self.hub.router.relays.tell_caught_up();
+                Stage::Homes
+            }),
+            Stage::Homes => (self.hub.router.relays.have_all_caught_up(Word::Second) || is_late).then(|| {
                 let closes = Closes::new(now, stop.deadline, self.hub.sessions.count_open());
                 self.begin_closing(stop, &closes);
                 Stage::Closes(closes)
@@ -191,7 +202,11 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 self.hub.stop_publishing();
                 Stage::Peers
             }),
-            Stage::Peers => self.hub.router.relays.have_all_stopped().then_some(Stage::Drain),
+            Stage::Peers => self.hub.router.relays.have_all_stopped(Word::First).then(|| {
+                self.hub.router.relays.tell_stopping();
+                Stage::LastHomes
+            }),
+            Stage::LastHomes => self.hub.router.relays.have_all_stopped(Word::Second).then_some(Stage::Drain),
             Stage::Drain => None,
         }
     }
