@@ -63,7 +63,7 @@ pub(super) fn check(
             hub.check_acks(slot)?; // besides those of a channel with a history, no other message waits for it
         }
     }
-    if head.has(Control::Ack) && hub.has_history() {
+    if head.has(Control::Ack) && history::concerns(hub, head) {
         hub.check_receipts(slot)?;
     }
     if head.has(Control::Presence) {
@@ -172,7 +172,7 @@ pub(super) fn carry_out(
     if shows {
         hub.router.set_presence_info(presence::info(message));
     }
-    if head.has(Control::Subscribe) && hub.has_history() {
+    if head.has(Control::Subscribe) && history::concerns(hub, head) {
         awaited = history::subscribe(hub, slot, message, receipt);
     } else if head.has(Control::Subscribe) {
         for name in message.names(Control::Subscribe) {

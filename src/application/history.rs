@@ -10,7 +10,7 @@ use crate::{
     error::{Reason, Refusal},
     protocol::{
         channel,
-        message::{Control, MessageId, Parsed},
+        message::{Control, Head, MessageId, Parsed},
     },
 };
 
@@ -56,6 +56,12 @@ fn ids(since: &[u8]) -> impl Iterator<Item = &[u8]> {
     since.split(|byte| matches!(byte, b' ' | b'\t')).filter(|id| !id.is_empty())
 }
 
+/// Whether a message may concern the history of a channel. One that says `since` does, even if no channel has a history:
+/// what its client has missed is lost.
+pub(super) fn concerns(hub: &Hub, head: &Head) -> bool {
+    hub.has_history() || head.has(Control::Since)
+}
+
 /// Begins the acknowledgement of a message that may concern channels with a history.
 pub(super) fn begin_receipt(
     hub: &mut Hub,
@@ -63,7 +69,9 @@ pub(super) fn begin_receipt(
     message: Parsed<'_>,
     expires_in: Option<u64>,
 ) -> Option<Receipt> {
-    if !hub.has_history() || !message.head.has(Control::Subscribe) && !message.head.has(Control::Publish) {
+    let head = message.head;
+    let asks_only = !head.has(Control::Subscribe) && !head.has(Control::Publish);
+    if asks_only || !concerns(hub, head) {
         return None;
     }
     let token = message.value(Control::Ack)?;

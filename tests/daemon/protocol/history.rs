@@ -19,6 +19,7 @@ on_one_and_two_cores!(
     what_is_not_kept_any_more_is_lost_and_said_so,
     ids_of_other_servers_are_lost_and_a_wrong_header_is_an_error,
     a_channel_without_a_rule_is_as_before,
+    without_any_rule_what_was_missed_is_lost,
     no_echo_holds_for_numbered_messages,
     a_pattern_gets_numbered_messages_and_has_no_position,
     posts_are_numbered_too,
@@ -218,6 +219,13 @@ fn a_channel_without_a_rule_is_as_before(cores: usize) {
     client.say_acked("publish:nobody");
     let (missed, ack) = subscribe(&mut client, &["subscribe:plain", "since:x", "last:5"]);
     assert_eq!((bodies(&missed), ack.header("position"), ack.header("lost")), (vec![], None, Some("plain")));
+}
+
+fn without_any_rule_what_was_missed_is_lost(cores: usize) {
+    let daemon = Daemon::start(cores, &[]);
+    let mut client = Client::connect(daemon.port());
+    let (_, ack) = subscribe(&mut client, &["subscribe:a b", "since:- x"]);
+    assert_eq!((ack.header("position"), ack.header("lost")), (None, Some("b")));
 }
 
 fn no_echo_holds_for_numbered_messages(cores: usize) {
