@@ -1681,6 +1681,40 @@ function bounded(name, value, otherwise, max) {
   return value;
 }
 
+// Which subscriptions share a message.
+
+
+/** @typedef {import("./subscriptions.js").Subscription} Subscription */
+
+/** The most bytes of names that one message renews, well below the smallest head that a server may allow. */
+const BATCH_BYTES_MAX = 2048;
+
+/**
+ * Groups subscriptions into messages. All of a message share the command and the headers, and have at most `bytesMax`
+ * bytes of names.
+ * @param {readonly Subscription[]} subscriptions
+ * @param {number} bytesMax
+ */
+function batches(subscriptions, bytesMax) {
+  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by command and headers. */
+  const open = new Map();
+  /** @type {Subscription[][]} */
+  const all = [];
+  for (const subscription of subscriptions) {
+    const shared = JSON.stringify([subscription.command, subscription.headers]);
+    const bytes = utf8Length(subscription.name) + 1;
+    let current = open.get(shared);
+    if (!current || current.bytes + bytes > bytesMax) {
+      current = { batch: [], bytes: 0 };
+      open.set(shared, current);
+      all.push(current.batch);
+    }
+    current.batch.push(subscription);
+    current.bytes += bytes;
+  }
+  return all;
+}
+
 // Decides which subscription gets which message.
 //
 // The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
@@ -1968,9 +2002,6 @@ function within(promise, limits) {
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
 
-/** The most bytes of names that one message renews, well below the smallest head that a server may allow. */
-const BATCH_BYTES_MAX = 2048;
-
 /**
  * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
@@ -2246,32 +2277,6 @@ function notAgain({ name }, error) {
 function endedBy({ name }, error) {
   const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
   return new LhttpError(error.code, error.reason, sentence, { cause: error });
-}
-
-/**
- * Groups subscriptions into messages. All of a message share the command and the headers, and have at most `bytesMax`
- * bytes of names.
- * @param {readonly Subscription[]} subscriptions
- * @param {number} bytesMax
- */
-function batches(subscriptions, bytesMax) {
-  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by command and headers. */
-  const open = new Map();
-  /** @type {Subscription[][]} */
-  const all = [];
-  for (const subscription of subscriptions) {
-    const shared = JSON.stringify([subscription.command, subscription.headers]);
-    const bytes = utf8Length(subscription.name) + 1;
-    let current = open.get(shared);
-    if (!current || current.bytes + bytes > bytesMax) {
-      current = { batch: [], bytes: 0 };
-      open.set(shared, current);
-      all.push(current.batch);
-    }
-    current.batch.push(subscription);
-    current.bytes += bytes;
-  }
-  return all;
 }
 
 // Tokens (PROTOCOL.md §8): asking the program for one, and reading when it runs out.

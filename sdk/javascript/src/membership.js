@@ -1,18 +1,15 @@
 // Keeps the server's subscriptions equal to ours: subscribes, unsubscribes, and renews on the next connection.
 
+import { BATCH_BYTES_MAX, batches } from "./batches.js";
 import { headerPair } from "./headers.js";
 import { LhttpError } from "./error.js";
 import { closed } from "./exchange.js";
 import { DEFAULT_COMMAND } from "./message.js";
 import { Subscriptions } from "./subscriptions.js";
-import { utf8Length } from "./text.js";
 import { MESSAGE_TOO_BIG } from "./toobig.js";
 import { deferred, within } from "./waiting.js";
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
-
-/** The most bytes of names that one message renews, well below the smallest head that a server may allow. */
-const BATCH_BYTES_MAX = 2048;
 
 /**
  * @typedef {object} Line The link to the server.
@@ -289,30 +286,4 @@ function notAgain({ name }, error) {
 function endedBy({ name }, error) {
   const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
   return new LhttpError(error.code, error.reason, sentence, { cause: error });
-}
-
-/**
- * Groups subscriptions into messages. All of a message share the command and the headers, and have at most `bytesMax`
- * bytes of names.
- * @param {readonly Subscription[]} subscriptions
- * @param {number} bytesMax
- */
-function batches(subscriptions, bytesMax) {
-  /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by command and headers. */
-  const open = new Map();
-  /** @type {Subscription[][]} */
-  const all = [];
-  for (const subscription of subscriptions) {
-    const shared = JSON.stringify([subscription.command, subscription.headers]);
-    const bytes = utf8Length(subscription.name) + 1;
-    let current = open.get(shared);
-    if (!current || current.bytes + bytes > bytesMax) {
-      current = { batch: [], bytes: 0 };
-      open.set(shared, current);
-      all.push(current.batch);
-    }
-    current.batch.push(subscription);
-    current.bytes += bytes;
-  }
-  return all;
 }
