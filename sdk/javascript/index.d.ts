@@ -129,6 +129,14 @@ export interface SubscribeOptions extends OperationOptions {
   headers?: HeadersInit | null;
 }
 
+/** The ids of a published message. */
+export interface Published {
+  /** Its number in the first channel; undefined without a history there, and with `ack: false`. It is opaque. */
+  readonly id: string | undefined;
+  /** Its numbers in all channels, in the order of the call. */
+  readonly ids: readonly (string | undefined)[];
+}
+
 export interface SendOptions extends OperationOptions {
   /** Default: `chat`. */
   command?: string;
@@ -191,8 +199,8 @@ export class Client {
    */
   subscribe(name: string, handler?: (message: Message) => unknown, options?: SubscribeOptions): Promise<Room>;
 
-  /** Publishes to one channel or several. Resolves when the server has confirmed it. */
-  publish(channels: string | readonly string[], body?: Body, options?: PublishOptions): Promise<void>;
+  /** Publishes to one channel or several. Resolves when the server has confirmed it, and keeps it where it has a history. */
+  publish(channels: string | readonly string[], body?: Body, options?: PublishOptions): Promise<Published>;
 
   /**
    * Lets the server send an HTTP request, for example `POST http://host/path`, and returns the answer. With any method
@@ -222,7 +230,7 @@ export class Room {
   /** Whether the server has confirmed it on the current connection. */
   readonly isLive: boolean;
   /** Publishes to this channel. */
-  publish(body: Body, options?: PublishOptions): Promise<void>;
+  publish(body: Body, options?: PublishOptions): Promise<Published>;
   /** Ends this handler: it is not called again. */
   unsubscribe(options?: OperationOptions): Promise<void>;
   /**

@@ -1529,6 +1529,21 @@ function cameOn(message, channel) {
 }
 
 /**
+ * The numbers that the server has given to a message, in the order of `names`; undefined where there is none. The server
+ * counts each name once.
+ * @param {readonly string[]} names
+ * @param {Message | undefined} ack
+ */
+function publishedIds(names, ack) {
+  const ids = ack?.header("message-id")?.split(" ") ?? [];
+  const channels = [...new Set(names)];
+  return names.map((name) => {
+    const id = ids[channels.indexOf(name)];
+    return id === "-" ? undefined : id;
+  });
+}
+
+/**
  * The message in its wire form: a string for a text frame, bytes for a binary one.
  * @param {string} command
  * @param {readonly import("./headers.js").Header[]} headers Checked pairs.
@@ -2822,7 +2837,7 @@ class Client {
    * @param {string | readonly string[]} channels
    * @param {import("../index.d.ts").Body} [body]
    * @param {import("../index.d.ts").PublishOptions} [options]
-   * @returns {Promise<void>}
+   * @returns {Promise<import("../index.d.ts").Published>}
    */
   async publish(channels, body = "", options = {}) {
     const names = typeof channels === "string" ? [channels] : [...channels];
@@ -2832,7 +2847,9 @@ class Client {
     if (options.noEcho) headers.push(headerPair("no-echo", "true"));
     headers.push(...callersHeaders(options.headers, ["publish", "no-echo", "ack"]));
     const token = options.ack === false ? undefined : this.#token();
-    await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
+    const ack = await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
+    const ids = publishedIds(names, ack);
+    return { id: ids[0], ids };
   }
 
   /**

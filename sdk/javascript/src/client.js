@@ -6,7 +6,7 @@ import { Emitter, throwLater } from "./emitter.js";
 import { LhttpError } from "./error.js";
 import { Exchange, closed } from "./exchange.js";
 import { callersHeaders, headerPair, headerPairs } from "./headers.js";
-import { DEFAULT_COMMAND, Message, Reply, cameOn, decodeMessage, encodeMessage } from "./message.js";
+import { DEFAULT_COMMAND, Message, Reply, cameOn, decodeMessage, encodeMessage, publishedIds } from "./message.js";
 import { choice, readOptions } from "./options.js";
 import { Membership } from "./membership.js";
 import { Renewal } from "./renewal.js";
@@ -163,7 +163,7 @@ export class Client {
    * @param {string | readonly string[]} channels
    * @param {import("../index.d.ts").Body} [body]
    * @param {import("../index.d.ts").PublishOptions} [options]
-   * @returns {Promise<void>}
+   * @returns {Promise<import("../index.d.ts").Published>}
    */
   async publish(channels, body = "", options = {}) {
     const names = typeof channels === "string" ? [channels] : [...channels];
@@ -173,7 +173,9 @@ export class Client {
     if (options.noEcho) headers.push(headerPair("no-echo", "true"));
     headers.push(...callersHeaders(options.headers, ["publish", "no-echo", "ack"]));
     const token = options.ack === false ? undefined : this.#token();
-    await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
+    const ack = await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
+    const ids = publishedIds(names, ack);
+    return { id: ids[0], ids };
   }
 
   /**

@@ -96,6 +96,21 @@ export function cameOn(message, channel) {
 }
 
 /**
+ * The numbers that the server has given to a message, in the order of `names`; undefined where there is none. The server
+ * counts each name once.
+ * @param {readonly string[]} names
+ * @param {Message | undefined} ack
+ */
+export function publishedIds(names, ack) {
+  const ids = ack?.header("message-id")?.split(" ") ?? [];
+  const channels = [...new Set(names)];
+  return names.map((name) => {
+    const id = ids[channels.indexOf(name)];
+    return id === "-" ? undefined : id;
+  });
+}
+
+/**
  * The message in its wire form: a string for a text frame, bytes for a binary one.
  * @param {string} command
  * @param {readonly import("./headers.js").Header[]} headers Checked pairs.
