@@ -68,6 +68,12 @@ export interface ConnectOptions {
   token?: (request: TokenRequest) => string | undefined | null | Promise<string | undefined | null>;
   /** Whether the client reconnects. Default: true. */
   reconnect?: boolean;
+  /**
+   * Whether the client asks for the messages that it has missed when it comes back, on channels whose history the server
+   * keeps. Each comes once, in order, before new ones; where some are not kept any more, the room has a `gap` event.
+   * Patterns have no history. Default: true.
+   */
+  resume?: boolean;
   /** The n-th wait is random between 0 and `initial * 2^n`, at most `max`. Default: 500 and 30 000. */
   backoff?: { initial?: number; max?: number };
   /** How long an attempt to connect may take. Default: 10 000. */
@@ -127,6 +133,16 @@ export interface SubscribeOptions extends OperationOptions {
   command?: string;
   /** Headers of that message. The first subscription to a name decides both; later ones share them. */
   headers?: HeadersInit | null;
+  /**
+   * How many of the channel's newest messages come first, from 1 to 1 000, if the server keeps so many. The handler gets
+   * them before `subscribe` resolves. They come again after a `gap` event. Patterns have no history. Default: none.
+   */
+  last?: number;
+}
+
+/** Messages that this room has missed are not kept any more. */
+export interface Gap {
+  channel: string;
 }
 
 /** The ids of a published message. */
@@ -153,7 +169,10 @@ export interface SendOptions extends OperationOptions {
 }
 
 export interface PublishOptions extends SendOptions {
-  /** This client does not receive the message, even if it is subscribed. */
+  /**
+   * This client does not receive the message, even if it is subscribed. A handler that begins with the `last` ones gets
+   * it; so does a client that comes back, if it was lost before the message was confirmed.
+   */
   noEcho?: boolean;
   /** False: do not ask for an acknowledgement; resolve once the WebSocket has the message. Default: true. */
   ack?: boolean;
@@ -229,6 +248,11 @@ export class Room {
   readonly name: string;
   /** Whether the server has confirmed it on the current connection. */
   readonly isLive: boolean;
+  /**
+   * Calls `listener` when messages are missing: while the client was away more were published than the server keeps, or
+   * the server has forgotten them, as after a restart. What comes next is newer. Returns a function that removes it.
+   */
+  on(event: "gap", listener: (gap: Gap) => void): () => void;
   /** Publishes to this channel. */
   publish(body: Body, options?: PublishOptions): Promise<Published>;
   /** Ends this handler: it is not called again. */

@@ -19,6 +19,26 @@ class LhttpError extends Error {
   }
 }
 
+/**
+ * The error of a subscription that was live before.
+ * @param {{ name: string }} subscription
+ * @param {LhttpError} error
+ */
+function notAgain({ name }, error) {
+  const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
+ * The error of a subscription that the server has ended.
+ * @param {{ name: string }} subscription
+ * @param {LhttpError} error
+ */
+function endedBy({ name }, error) {
+  const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
 // UTF-8 for environments without TextEncoder or TextDecoder (jsdom under Jest, old React Native), with the same
 // results.
 
@@ -1618,6 +1638,7 @@ function readOptions(options = {}) {
     protocols: options.protocols,
     token: callback("token", options.token),
     reconnect: options.reconnect ?? true,
+    resume: options.resume ?? true,
     backoff: {
       initial: time("backoff.initial", backoff.initial, 500),
       max: time("backoff.max", backoff.max, 30_000),
@@ -1641,6 +1662,18 @@ function readOptions(options = {}) {
     bufferedBytesMax: amount("bufferedBytesMax", options.bufferedBytesMax, 4 * 1024 * 1024),
     random: options.random ?? Math.random,
   };
+}
+
+/** The most old messages that a subscription may begin with (PROTOCOL.md §10). */
+const LAST_MAX = 1_000;
+
+/** @param {number | undefined} value */
+function lastOption(value) {
+  if (value === undefined) return 0;
+  if (!Number.isInteger(value) || value < 1 || value > LAST_MAX) {
+    throw new TypeError(`last is a whole number from 1 to ${LAST_MAX}, not ${String(value)}`);
+  }
+  return value;
 }
 
 /**
@@ -1698,28 +1731,45 @@ function bounded(name, value, otherwise, max) {
   return value;
 }
 
-// Which subscriptions share a message.
+// Which subscriptions share a message, and what it asks for.
 
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
 
-/** The most bytes of names that one message renews, well below the smallest head that a server may allow. */
+/** The most bytes of names and ids that one message renews, well below the smallest head that a server may allow. */
 const BATCH_BYTES_MAX = 2048;
 
 /**
- * Groups subscriptions into messages. All of a message share the command and the headers, and have at most `bytesMax`
- * bytes of names.
+ * The headers for what the subscriptions of a message ask for, in the order of their names.
+ * @param {readonly import("./place.js").Wish[]} wishes All with the same `last`.
+ */
+function wishHeaders(wishes) {
+  const [{ last }] = wishes;
+  const headers = [];
+  // A server without a history never gave an id, and so gets no header.
+  if (wishes.some(({ since }) => since !== undefined)) {
+    headers.push(headerPair("since", wishes.map(({ since }) => since ?? "-").join(" ")));
+  }
+  if (last > 0) headers.push(headerPair("last", last));
+  return headers;
+}
+
+/**
+ * Groups subscriptions into messages. All of a message share the command, the headers and `last`, and have at most
+ * `bytesMax` bytes of names and ids.
  * @param {readonly Subscription[]} subscriptions
+ * @param {(subscription: Subscription) => import("./place.js").Wish} wishOf
  * @param {number} bytesMax
  */
-function batches(subscriptions, bytesMax) {
+function batches(subscriptions, wishOf, bytesMax) {
   /** @type {Map<string, { batch: Subscription[], bytes: number }>} The batch that is being filled, by command and headers. */
   const open = new Map();
   /** @type {Subscription[][]} */
   const all = [];
   for (const subscription of subscriptions) {
-    const shared = JSON.stringify([subscription.command, subscription.headers]);
-    const bytes = utf8Length(subscription.name) + 1;
+    const { since, last } = wishOf(subscription);
+    const shared = JSON.stringify([subscription.command, subscription.headers, last]);
+    const bytes = utf8Length(subscription.name) + 1 + (since === undefined ? 2 : since.length + 1);
     let current = open.get(shared);
     if (!current || current.bytes + bytes > bytesMax) {
       current = { batch: [], bytes: 0 };
@@ -1732,12 +1782,424 @@ function batches(subscriptions, bytesMax) {
   return all;
 }
 
+// Where the rooms of one channel stand in its history (PROTOCOL.md §10).
+//
+// Ids are opaque, so their order is only known from the order in which they come. On a live subscription that is the order
+// of the channel. From a message that subscribes until its acknowledgement (here: a catch-up) it is not:
+//
+// - Live messages may come first. Then the server begins anew, at `since` or with the last ones, and some come again.
+// - Copies for patterns look the same as those for the channel, and come in between.
+//
+// In both cases the last copy of a message has its right place. So a catch-up holds the messages until its acknowledgement,
+// which names the newest one and so the end of the old ones. On a new connection the messages since the newest one come in
+// order, if no pattern overlaps: these pass on as they come, but for the first ones.
+//
+// One thing cannot be known: where a gap is, if the server drops old messages while it sends them.
+
+/** The most ids of own messages without echo that are remembered: they come back only after a reconnect. */
+const OWN_MAX = 1_000;
+/**
+ * A client that comes back holds so many messages: the acknowledgement may say that there is a gap before them. Where more
+ * come there is none, because then they are the missed ones.
+ */
+const UNCERTAIN_MAX = 100;
+
+/** @typedef {import("./room.js").Room} Room */
+/** @typedef {import("./message.js").Message} Message */
+/** @typedef {{ id: string, message: Message }} Numbered */
+/** @typedef {{ since: string | undefined, last: number }} Wish What a message that subscribes asks for: `last` is 0 for none. */
+/** @typedef {{ position: string | undefined, isLost: boolean }} Answer */
+
+/** @type {Wish} */
+const NO_WISH = { since: undefined, last: 0 };
+
+/** What one message that subscribes brings of a channel. */
+class CatchUp {
+  /**
+   * @param {Wish} wish
+   * @param {boolean} isLive Whether the channel's messages come anyway.
+   */
+  constructor({ since, last }, isLive) {
+    this.since = since;
+    this.last = last;
+    this.isLive = isLive;
+    this.isHeld = last > 0 || (isLive && since !== undefined);
+    /** Whether copies for patterns may be among the messages. */
+    this.isOverlapped = false;
+    /** @type {Numbered[]} Every copy, as it came. */
+    this.held = [];
+    /** @type {Set<string>} What was passed on. */
+    this.seen = new Set();
+  }
+
+  /**
+   * Replaces one whose subscription was ended in between.
+   * @param {CatchUp} other
+   */
+  continues({ isHeld, isOverlapped, held, seen }) {
+    Object.assign(this, { isHeld: this.isHeld || isHeld, isOverlapped, held, seen });
+  }
+
+  /**
+   * The held messages in the order of the channel: those that came before the old ones, the old ones, those behind them.
+   * @param {string | undefined} position The newest of the old ones.
+   */
+  sorted(position) {
+    const order = lastCopies(this.held);
+    const end = 1 + order.findIndex(({ id }) => id === position);
+    const old = order.slice(0, end);
+    return { order, before: this.#before(position), old, behind: order.slice(end) };
+  }
+
+  /**
+   * The live messages in front of the old ones, if it can be told where these begin: the server goes back, so one of them
+   * comes a second time. Copies for patterns do so, too.
+   * @param {string | undefined} position
+   */
+  #before(position) {
+    if (this.isOverlapped || position === undefined) return [];
+    const ids = this.held.map(({ id }) => id);
+    const old = new Set();
+    let at = ids.lastIndexOf(position);
+    while (at >= 0 && !old.has(ids[at])) old.add(ids[at--]);
+    return this.held.slice(0, at + 1);
+  }
+
+  /**
+   * The messages of which patterns have a copy: all that are newer than what came before. If there was nothing, those of
+   * which two copies came, or which are not old.
+   * @param {{ order: Numbered[], behind: Numbered[] }} messages
+   * @param {string | undefined} heard
+   */
+  forPatterns({ order, behind }, heard) {
+    if (!this.isOverlapped) return [];
+    if (heard === undefined && this.last > 0) {
+      const copies = new Map();
+      for (const { id } of this.held) copies.set(id, (copies.get(id) ?? 0) + 1);
+      return order.filter((one) => copies.get(one.id) > 1 || behind.includes(one));
+    }
+    return order.slice(1 + order.findIndex(({ id }) => id === heard));
+  }
+}
+
+class Place {
+  #rooms;
+  #resumes;
+  /** @type {string | undefined} The newest message that the rooms have had, newcomers apart. */
+  #newest = undefined;
+  /** @type {string | undefined} The newest message that has come. */
+  #heard = undefined;
+  /** @type {CatchUp | undefined} */
+  #catchUp = undefined;
+  /** @type {Set<Room>} Rooms that wait for the end of a catch-up, or for one. */
+  #newcomers = new Set();
+  /**
+   * The newest message of rooms that are ahead of the others: newcomers of before.
+   * @type {Map<Room, string>}
+   */
+  #ahead = new Map();
+  /**
+   * The messages of the catch-up that has put some rooms ahead: they and patterns have had these.
+   * @type {Set<string>}
+   */
+  #passed = new Set();
+  /** Whether the others may have missed something before the messages of a newcomer. */
+  #isBehind = false;
+  /** @type {Set<string>} Messages of this client that it does not want to receive. */
+  #own = new Set();
+  /** @type {boolean | undefined} Whether the channel has a history; undefined before the first acknowledgement. */
+  hasHistory = undefined;
+
+  /**
+   * @param {ReadonlySet<Room>} rooms
+   * @param {boolean} resumes Whether missed messages are asked for.
+   */
+  constructor(rooms, resumes) {
+    this.#rooms = rooms;
+    this.#resumes = resumes;
+  }
+
+  /** Whether a message that subscribes is not answered yet. */
+  get isCatchingUp() {
+    return this.#catchUp !== undefined;
+  }
+
+  /**
+   * Whether a room waits for its first messages.
+   * @param {Room} room
+   */
+  isNewcomer(room) {
+    return this.#newcomers.has(room);
+  }
+
+  /** Whether a live subscription must be asked for again. */
+  get isIncomplete() {
+    return !this.#catchUp && (this.#isBehind || this.#lastWanted() > 0);
+  }
+
+  /**
+   * What the next message that subscribes asks for.
+   * @param {boolean} isLive
+   * @param {boolean} isOverlapped Whether there are patterns that match the channel.
+   * @returns {Wish}
+   */
+  wish(isLive, isOverlapped) {
+    const mustResume = isLive ? this.#isBehind : this.#resumes && this.#current().length > 0;
+    if (mustResume && this.#newest !== undefined) return { since: this.#newest, last: 0 };
+    // Only with a position the copies for patterns can be told from old messages: it is asked for first.
+    if (isOverlapped && this.#heard === undefined && !isLive) return { since: undefined, last: 0 };
+    return { since: undefined, last: this.#lastWanted() };
+  }
+
+  /**
+   * @param {Room} room
+   * @param {boolean} isLive
+   */
+  add(room, isLive) {
+    if (room.last > 0 || !isLive || this.#catchUp) this.#newcomers.add(room);
+  }
+
+  /**
+   * Replaces the place of a subscription of the same name that is ending. For the server the two are one.
+   * @param {Place} other
+   */
+  takeOver(other) {
+    this.hasHistory = other.hasHistory;
+    this.#heard = other.#heard;
+    this.#passed = other.#passed;
+    this.#catchUp = other.#catchUp;
+    other.#catchUp = undefined;
+  }
+
+  /**
+   * A pattern has had a message while this subscription was not live.
+   * @param {string} id
+   */
+  hear(id) {
+    if (!this.#catchUp) this.#heard = id;
+  }
+
+  /** @param {Room} room */
+  remove(room) {
+    this.#newcomers.delete(room);
+    this.#ahead.delete(room);
+  }
+
+  /**
+   * A message that subscribes is sent.
+   * @param {Wish} wish
+   * @param {boolean} isLive
+   */
+  begin(wish, isLive) {
+    const catchUp = new CatchUp(wish, isLive);
+    if (this.#catchUp) catchUp.continues(this.#catchUp);
+    this.#catchUp = catchUp;
+    this.#isBehind = false;
+    return catchUp;
+  }
+
+  /**
+   * A message of the channel has come.
+   * @param {string} id
+   * @param {Message} message
+   * @param {boolean} isOverlapped Whether it may be the copy for a pattern.
+   */
+  take(id, message, isOverlapped) {
+    const catchUp = this.#catchUp;
+    if (!catchUp) {
+      this.#newest = this.#heard = id;
+      for (const room of this.#current()) room.deliver(message);
+      return;
+    }
+    catchUp.isOverlapped ||= isOverlapped;
+    catchUp.isHeld ||= isOverlapped;
+    catchUp.held.push({ id, message });
+    const isCertain = catchUp.since === undefined || catchUp.seen.size > 0 || catchUp.held.length > UNCERTAIN_MAX;
+    if (!catchUp.isHeld && isCertain) this.#pass(catchUp);
+  }
+
+  /**
+   * Passes on what a catch-up holds.
+   * @param {CatchUp} catchUp
+   */
+  #pass(catchUp) {
+    // Where nothing old was asked for, the rooms may get messages already. From then on they have a place.
+    if (catchUp.since === undefined) {
+      for (const room of this.#newcomers) if (room.last === 0) this.#newcomers.delete(room);
+    }
+    const fresh = lastCopies(catchUp.held.splice(0)).filter(({ id }) => !catchUp.seen.has(id));
+    for (const { id } of fresh) catchUp.seen.add(id);
+    const deliveries = this.#wanted(this.#current(), fresh, false);
+    this.#newest = this.#heard = fresh[fresh.length - 1]?.id ?? this.#heard;
+    for (const { room, message } of deliveries) room.deliver(message);
+  }
+
+  /**
+   * The message that subscribes is answered.
+   * @param {CatchUp | undefined} catchUp What `begin` has returned for it.
+   * @param {Answer | undefined} answer Undefined if the server has refused it.
+   * @returns {Message[]} The messages of which patterns have a copy.
+   */
+  end(catchUp, answer) {
+    if (!catchUp || this.#catchUp !== catchUp) return [];
+    this.#catchUp = undefined;
+    const position = answer?.position;
+    const sorted = catchUp.sorted(position);
+    const { order, old, behind } = sorted;
+    const copies = catchUp.forPatterns(sorted, this.#heard);
+    const forPatterns = copies.filter(({ id }) => !this.#passed.has(id)).map(({ message }) => message);
+    this.#heard = order[order.length - 1]?.id ?? (catchUp.seen.size > 0 ? this.#heard : (position ?? this.#heard));
+    if (answer) this.hasHistory = position !== undefined;
+    const isLost = answer ? answer.isLost : catchUp.isLive && catchUp.since !== undefined;
+    const hasGap = isLost ? this.#behindGap(catchUp) : [];
+    // Copies for patterns do not move the place of a channel that is refused.
+    if (!answer && !catchUp.isLive) return forPatterns;
+    const current = this.#current();
+    const forCurrent =
+      catchUp.last > 0 && answer ? this.#next(current, sorted) : order.filter(({ id }) => !catchUp.seen.has(id));
+    const deliveries = this.#wanted(current, forCurrent, true);
+    for (const room of answer ? this.#served(catchUp) : []) {
+      const given = [...(room.last > 0 ? old.slice(-room.last) : []), ...behind];
+      this.#newcomers.delete(room);
+      if (this.#isBehind) this.#ahead.set(room, given[given.length - 1]?.id ?? position);
+      for (const { message } of given) deliveries.push({ room, message });
+    }
+    if (!this.#isBehind) this.#newest = this.#heard;
+    this.#passed = new Set(this.#isBehind ? order.map(({ id }) => id) : []);
+    if (this.hasHistory === false) this.#newest = this.#heard = undefined;
+    // Last, because a handler may subscribe.
+    for (const room of hasGap) room.gap();
+    for (const { room, message } of deliveries) room.deliver(message);
+    return forPatterns;
+  }
+
+  /** The subscription has ended. Returns the messages of which patterns have a copy. */
+  leave() {
+    return this.end(this.#catchUp, undefined);
+  }
+
+  /** The connection is gone. What was held comes again, or was not kept. */
+  disconnected() {
+    this.#catchUp = undefined;
+    this.#isBehind = false;
+    if (!this.#resumes) this.#newest = this.#heard = undefined;
+  }
+
+  /** The server does not give what was asked for. Returns the rooms that wait for it, which then go on without. */
+  giveUp() {
+    const rooms = [...this.#newcomers];
+    this.#newcomers.clear();
+    this.#isBehind = false;
+    return rooms;
+  }
+
+  /**
+   * A message of this client that the server does not send to it, except to a client that comes back.
+   * @param {string} id
+   */
+  hasPublished(id) {
+    this.#own.add(id);
+    if (this.#own.size > OWN_MAX) this.#own.delete(/** @type {string} */ (this.#own.values().next().value));
+  }
+
+  /**
+   * What comes behind the newest message of the rooms that are no newcomers. If a part of it is not there, they are behind.
+   * @param {Room[]} rooms
+   * @param {{ before: Numbered[], old: Numbered[], behind: Numbered[] }} messages
+   */
+  #next(rooms, { before, old, behind }) {
+    if (rooms.length === 0) return [];
+    const newest = before[before.length - 1]?.id ?? this.#newest;
+    // Without a place there is nothing to miss.
+    if (newest === undefined) return behind;
+    const at = old.findIndex(({ id }) => id === newest);
+    this.#newest = newest;
+    this.#isBehind = old.length > 0 && at < 0;
+    return this.#isBehind ? before : [...before, ...old.slice(at + 1), ...behind];
+  }
+
+  /**
+   * The messages for rooms that are no newcomers, without those that they have had or do not want.
+   * @param {Room[]} rooms
+   * @param {Numbered[]} messages
+   * @param {boolean} areAll Whether no others follow that a room may have had.
+   */
+  #wanted(rooms, messages, areAll) {
+    const isOwn = new Set(messages.filter(({ id }) => this.#own.delete(id)));
+    return rooms.flatMap((room) => {
+      const at = messages.findIndex(({ id }) => id === this.#ahead.get(room));
+      const isAhead = this.#ahead.has(room);
+      if (isAhead && at < 0 && !areAll) return [];
+      this.#ahead.delete(room);
+      const given = messages.slice(at + 1).filter(({ id }) => !isAhead || !this.#passed.has(id));
+      return given.filter((one) => !isOwn.has(one)).map(({ message }) => ({ room, message }));
+    });
+  }
+
+  /**
+   * The rooms that may have missed messages. Those that began with the last ones get these again, unless they have had some
+   * of them.
+   * @param {CatchUp} catchUp
+   */
+  #behindGap({ since, seen }) {
+    const rooms = this.#current();
+    const isAnew = since !== undefined && seen.size === 0;
+    for (const room of rooms) if (room.last > 0 && isAnew && !this.#ahead.has(room)) this.#newcomers.add(room);
+    return rooms;
+  }
+
+  /**
+   * The newcomers that get what they wait for from this catch-up.
+   * @param {CatchUp} catchUp
+   */
+  #served({ last }) {
+    return [...this.#newcomers].filter((room) => room.last <= last || !this.hasHistory);
+  }
+
+  #current() {
+    const rooms = [...this.#rooms];
+    return this.#newcomers.size === 0 ? rooms : rooms.filter((room) => !this.#newcomers.has(room));
+  }
+
+  #lastWanted() {
+    return [...this.#newcomers].reduce((most, { last }) => Math.max(most, last), 0);
+  }
+}
+
+/**
+ * Each message once, at the place of its last copy.
+ * @param {readonly Numbered[]} copies
+ */
+function lastCopies(copies) {
+  /** @type {Map<string, Numbered>} */
+  const order = new Map();
+  for (const copy of copies) {
+    order.delete(copy.id);
+    order.set(copy.id, copy);
+  }
+  return [...order.values()];
+}
+
+/**
+ * The number that the server has given to this copy of a message, and its channel: two lines right behind the start line.
+ * A client may write such lines into a message to a channel without a history.
+ * @param {Message} message
+ * @returns {{ id: string, channel: string } | undefined}
+ */
+function numberOf({ headers: [first, second] }) {
+  if (first?.[0] !== "message-id" || second?.[0] !== "channel") return undefined;
+  return { id: first[1], channel: second[1] };
+}
+
 // Decides which subscription gets which message.
 //
 // The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
 // that matches it. The copies bear no mark: they have the same bytes, and copies of other messages may come between
 // them. So each copy is given to one such pair, in a fixed order: the first copy to the first pair, the next to the
 // second. When all pairs have had theirs, the same bytes are a new message.
+//
+// A copy of a channel with a history is marked with the channel and a number. Old ones come again to a client that comes
+// back: place.js.
 //
 // While a subscription is starting (sent, not acknowledged) or ending, the server may or may not send a copy for it.
 // Such a pair comes last. Once the acknowledgement is there, no copy for it is expected any more, because the server
@@ -1747,6 +2209,8 @@ function batches(subscriptions, bytesMax) {
 /** Limits for messages with expected copies: their number, and their bytes or UTF-16 units. Past either, the oldest are given up. */
 const INCOMPLETE_MESSAGES_MAX = 65_536;
 const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
+/** The most channels that are known to have a history. */
+const NUMBERED_MAX = 10_000;
 
 /** Our subscription to one name, shared by all rooms of that name. */
 class Subscription {
@@ -1754,8 +2218,9 @@ class Subscription {
    * @param {string} name
    * @param {string} command The command of the message that subscribes.
    * @param {import("./headers.js").Header[]} headers Further headers of that message.
+   * @param {boolean} [resumes] Whether missed messages are asked for.
    */
-  constructor(name, command, headers) {
+  constructor(name, command, headers, resumes = true) {
     this.name = name;
     this.command = command;
     this.headers = headers;
@@ -1763,6 +2228,7 @@ class Subscription {
     this.isPattern = isPattern(name);
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
+    this.place = new Place(this.rooms, resumes);
     /**
      * The server's view of it on the current connection: unknown, because there is no connection or it was refused;
      * requested and not answered; confirmed; given up by the last room, and the end not confirmed.
@@ -1791,10 +2257,37 @@ class Subscriptions {
    */
   #incomplete = new Map();
   #incompleteSize = 0;
+  /**
+   * Channels of which a numbered copy came.
+   * @type {Set<string>}
+   */
+  #numbered = new Set();
 
   /** @param {string} name */
   find(name) {
     return this.#exact.get(name) ?? this.#patterns.get(name);
+  }
+
+  /** @param {string} channel */
+  findChannel(channel) {
+    return this.#exact.get(channel);
+  }
+
+  /**
+   * The patterns that match a channel.
+   * @param {string} channel
+   */
+  patternsFor(channel) {
+    const tokens = channel.split(".");
+    return [...this.#patterns.values()].filter((pattern) => matches(pattern.tokens, tokens));
+  }
+
+  /**
+   * Whether further copies of this message are expected.
+   * @param {string | Uint8Array} data
+   */
+  expects(data) {
+    return this.#incomplete.size > 0 && this.#incomplete.has(keyOf(data));
   }
 
   /** @returns {Subscription[]} */
@@ -1833,7 +2326,9 @@ class Subscriptions {
   disconnected() {
     this.#incomplete.clear();
     this.#incompleteSize = 0;
+    this.#numbered.clear();
     for (const subscription of this.all()) {
+      subscription.place.disconnected();
       if (subscription.status === "leaving") this.remove(subscription);
       subscription.status = "wanted";
     }
@@ -1846,6 +2341,46 @@ class Subscriptions {
    * @returns {Copy | undefined}
    */
   assign(data, channels) {
+    // The copies of channels with a history have other bytes.
+    const others = channels.filter((channel) => !this.#isNumbered(channel));
+    if (others.length < channels.length) {
+      const copy = this.#assign(data, others);
+      if (copy) return copy;
+      // The rules of the server have changed.
+      for (const channel of channels) this.#forgetHistory(channel);
+    }
+    return this.#assign(data, channels);
+  }
+
+  /**
+   * The same for a copy that the server has numbered.
+   * @param {string | Uint8Array} data
+   * @param {string} channel The channel of this copy.
+   */
+  assignNumbered(data, channel) {
+    this.#numbered.add(channel);
+    if (this.#numbered.size > NUMBERED_MAX) this.#numbered.delete(this.#numbered.values().next().value ?? "");
+    return this.#assign(data, [channel]);
+  }
+
+  /** @param {string} channel */
+  #isNumbered(channel) {
+    return this.#numbered.has(channel) || this.#exact.get(channel)?.place.hasHistory === true;
+  }
+
+  /** @param {string} channel */
+  #forgetHistory(channel) {
+    this.#numbered.delete(channel);
+    const place = this.#exact.get(channel)?.place;
+    if (place) place.hasHistory = false;
+  }
+
+  /**
+   * @param {string | Uint8Array} data
+   * @param {readonly string[]} channels
+   * @returns {Copy | undefined}
+   */
+  #assign(data, channels) {
     const isAlone = this.#incomplete.size === 0;
     const expected = isAlone ? this.#expected(channels) : undefined;
     // Usually there is only one copy, and the message need not be remembered.
@@ -1880,10 +2415,7 @@ class Subscriptions {
   *#matching(channel) {
     const exact = this.#exact.get(channel);
     if (exact) yield exact;
-    const tokens = channel.split(".");
-    for (const pattern of this.#patterns.values()) {
-      if (matches(pattern.tokens, tokens)) yield pattern;
-    }
+    yield* this.patternsFor(channel);
   }
 
   /**
@@ -2018,11 +2550,14 @@ function within(promise, limits) {
 
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
+/** @typedef {import("./message.js").Message} Message */
+/** @typedef {import("./error.js").LhttpError} LhttpError */
 
 /**
  * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
- * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<unknown>} ask
+ * @property {(command: string, headers: import("./headers.js").Header[], answered?: (ack: Message) => void) =>
+ *   Promise<unknown>} ask Calls `answered` before the next message of the server is read.
  * @property {(error: LhttpError) => void} failed
  * @property {(why: string) => void} drop
  */
@@ -2032,7 +2567,7 @@ class Membership {
   #subscriptions = new Subscriptions();
   /** Counts connections, to recognise an answer from an old one. */
   #epoch = 0;
-  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} The subscriptions that callers wait for. */
+  /** @type {Map<import("./room.js").Room, import("./waiting.js").Deferred<void>>} The rooms that callers wait for. */
   #joining = new Map();
   /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
@@ -2057,11 +2592,15 @@ class Membership {
   async join(subscription, makeRoom, limits) {
     const found = this.#subscriptions.find(subscription.name);
     if (found && found.status !== "leaving") subscription = found;
-    else this.#subscriptions.add(subscription);
+    else {
+      if (found) subscription.place.takeOver(found.place);
+      this.#subscriptions.add(subscription);
+    }
     const room = makeRoom(subscription);
     subscription.rooms.add(room);
+    if (!subscription.isPattern) subscription.place.add(room, subscription.status === "live");
     try {
-      await within(this.#joined(subscription), limits);
+      await within(this.#joined(subscription, room), limits);
     } catch (error) {
       room.unsubscribe().catch(() => {});
       throw error;
@@ -2076,9 +2615,9 @@ class Membership {
    */
   async leave(room, subscription, limits) {
     const wasIn = subscription.rooms.delete(room);
+    subscription.place.remove(room);
+    this.#joining.delete(room);
     if (!wasIn || subscription.rooms.size > 0) return;
-    // All callers that waited have left.
-    this.#joining.delete(subscription);
     this.#forbidden.delete(subscription);
     // One that the server has ended may still be live there; ending it twice does no harm.
     const isKnown = subscription.status !== "wanted" || subscription.wasLive;
@@ -2098,9 +2637,7 @@ class Membership {
   /** The connection is usable: callers that wait for a live subscription continue. */
   rejoined() {
     this.#isRejoining = false;
-    for (const subscription of [...this.#joining.keys()]) {
-      if (subscription.status === "live") this.#tell(subscription);
-    }
+    for (const subscription of this.#subscriptions.all()) this.#tell(subscription);
   }
 
   /** The token has run out: the server has ended subscriptions, perhaps all of them. */
@@ -2134,7 +2671,9 @@ class Membership {
     const isWanted = (/** @type {Subscription} */ subscription) =>
       subscription.status === "wanted" && !subscription.isTooBig && !this.#forbidden.has(subscription);
     const wanted = this.#subscriptions.all().filter(isWanted);
-    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+    await Promise.all(
+      batches(wanted, (one) => this.#wishOf(one), this.#batchBytesMax).map((batch) => this.#subscribe(batch)),
+    );
   }
 
   /** The connection is gone. */
@@ -2148,38 +2687,81 @@ class Membership {
   close() {
     this.lost();
     for (const subscription of this.#subscriptions.all()) {
-      this.#joining.get(subscription)?.reject(closed());
-      this.#joining.delete(subscription);
+      this.#reject(subscription.rooms, closed());
       for (const room of subscription.rooms) room.end();
     }
   }
 
   /**
-   * @param {string | Uint8Array} data
-   * @param {readonly string[]} channels
+   * Gives a copy of a published message to the rooms that it is for.
+   * @param {string | Uint8Array} data The message as it came.
+   * @param {Message} message
    */
-  assign(data, channels) {
-    return this.#subscriptions.assign(data, channels);
+  deliver(data, message) {
+    const number = numberOf(message);
+    const channel = number && this.#subscriptions.findChannel(number.channel);
+    // On a channel without a history it is a client that has written the number.
+    const isNumbered = number && message.channels.includes(number.channel) && channel?.place.hasHistory !== false;
+    if (isNumbered && channel?.place.isCatchingUp && !this.#subscriptions.expects(data)) {
+      const isOverlapped = this.#subscriptions.patternsFor(channel.name).some(({ status }) => status !== "wanted");
+      return channel.place.take(number.id, cameOn(message, channel.name), isOverlapped);
+    }
+    const copy = isNumbered
+      ? this.#subscriptions.assignNumbered(data, number.channel)
+      : this.#subscriptions.assign(data, message.channels);
+    if (!copy) return;
+    cameOn(message, copy.channel);
+    if (isNumbered && copy.subscription === channel) return channel.place.take(number.id, message, false);
+    if (isNumbered && channel && channel.status !== "live") channel.place.hear(number.id);
+    for (const room of [...copy.subscription.rooms]) room.deliver(message);
   }
 
   /**
-   * Resolves when the subscription is live.
+   * The server has numbered a message of ours that it does not send back.
+   * @param {readonly string[]} channels
+   * @param {readonly (string | undefined)[]} ids
+   */
+  hasPublished(channels, ids) {
+    for (const [index, id] of ids.entries()) {
+      if (id !== undefined) this.#subscriptions.findChannel(channels[index])?.place.hasPublished(id);
+    }
+  }
+
+  /**
+   * Resolves when the subscription is live, and the room has what it begins with.
    * @param {Subscription} subscription
+   * @param {import("./room.js").Room} room
    * @returns {Promise<void>}
    */
-  #joined(subscription) {
-    if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
+  #joined(subscription, room) {
+    const isLive = subscription.status === "live";
+    if (isLive && !this.#isRejoining && !subscription.place.isNewcomer(room)) return Promise.resolve();
     // A caller may retry a subscription that was too big: one attempt for each call.
     subscription.isTooBig = false;
-    let joining = this.#joining.get(subscription);
-    if (!joining) {
-      joining = deferred();
-      this.#joining.set(subscription, joining);
-      // A caller that gave up must not cause an unhandled rejection.
-      joining.promise.catch(() => {});
-    }
+    const joining = deferred();
+    this.#joining.set(room, joining);
+    // A caller that gave up must not cause an unhandled rejection.
+    joining.promise.catch(() => {});
     if (subscription.status === "wanted" && this.#line.isUp()) void this.#subscribe([subscription]);
+    else this.#complete(subscription);
     return joining.promise;
+  }
+
+  /**
+   * Asks again for a live subscription, if rooms wait for messages of before.
+   * @param {Subscription} subscription
+   */
+  #complete(subscription) {
+    if (subscription.status === "live" && subscription.place.isIncomplete) void this.#subscribe([subscription]);
+  }
+
+  /**
+   * What a subscription asks for beside its name.
+   * @param {Subscription} subscription
+   */
+  #wishOf({ isPattern, name, place, status }) {
+    if (isPattern) return NO_WISH;
+    return place.wish(status === "live", this.#subscriptions.patternsFor(name).length > 0);
   }
 
   /**
@@ -2190,12 +2772,18 @@ class Membership {
   async #subscribe(batch) {
     const epoch = this.#epoch;
     const [{ command, headers }] = batch;
-    const names = batch.map(({ name }) => name).join(" ");
-    for (const subscription of batch) subscription.status = "asked";
+    const wishes = batch.map((subscription) => this.#wishOf(subscription));
+    const catchUps = batch.map((subscription, index) => {
+      const isLive = subscription.status === "live";
+      if (!isLive) subscription.status = "asked";
+      return subscription.isPattern ? undefined : subscription.place.begin(wishes[index], isLive);
+    });
     /** @type {LhttpError | undefined} */
     let refusal;
     try {
-      await this.#line.ask(command, [headerPair("subscribe", names), ...headers]);
+      const names = headerPair("subscribe", batch.map(({ name }) => name).join(" "));
+      const all = [names, ...wishHeaders(wishes), ...headers];
+      await this.#line.ask(command, all, (ack) => this.#answered(batch, catchUps, ack));
     } catch (error) {
       refusal = /** @type {LhttpError} */ (error);
     }
@@ -2203,17 +2791,53 @@ class Membership {
       if (refusal?.reason === MESSAGE_TOO_BIG) this.#tooBig(batch, refusal);
       return;
     }
+    if (!refusal) return;
+    for (const [index, subscription] of batch.entries()) {
+      this.#giveToPatterns(subscription, subscription.place.end(catchUps[index], undefined));
+    }
     // The server refuses a message whole. One by one, the other subscriptions still succeed.
-    if (refusal && refusal.code > 0 && batch.length > 1) {
-      const asked = batch.filter(({ status }) => status === "asked");
-      await Promise.all(asked.map((subscription) => this.#subscribe([subscription])));
+    if (refusal.code > 0 && batch.length > 1) {
+      const again = batch.filter(({ status }) => status === "asked");
+      await Promise.all(again.map((subscription) => this.#subscribe([subscription])));
       return;
     }
     for (const subscription of batch) {
       // The subscription may have been given up in between; then its own answer will come.
-      if (subscription.status !== "asked") continue;
-      if (refusal) this.#refused(subscription, refusal);
-      else this.#confirmed(subscription);
+      if (subscription.status === "asked") this.#refused(subscription, refusal);
+      else if (subscription.status === "live") this.#notGiven(subscription, refusal);
+    }
+  }
+
+  /**
+   * The server has confirmed the subscriptions of a message.
+   * @param {Subscription[]} batch
+   * @param {(import("./place.js").CatchUp | undefined)[]} catchUps
+   * @param {Message} ack
+   */
+  #answered(batch, catchUps, ack) {
+    const positions = ack.header("position")?.split(" ") ?? [];
+    const lost = splitNames(ack.header("lost") ?? "");
+    for (const [index, subscription] of batch.entries()) {
+      const id = positions[index];
+      const answer = { position: id === "-" ? undefined : id, isLost: lost.includes(subscription.name) };
+      this.#giveToPatterns(subscription, subscription.place.end(catchUps[index], answer));
+      // The subscription may have been given up in between; then its own answer will come.
+      if (subscription.status === "asked") this.#confirmed(subscription);
+      this.#tell(subscription);
+      this.#complete(subscription);
+    }
+  }
+
+  /**
+   * The patterns get their copies of messages that were held because they could not be told from the channel's.
+   * @param {Subscription} subscription
+   * @param {Message[]} messages
+   */
+  #giveToPatterns({ name }, messages) {
+    for (const message of messages) {
+      for (const { rooms, status } of this.#subscriptions.patternsFor(name)) {
+        if (status !== "wanted") for (const room of [...rooms]) room.deliver(message);
+      }
     }
   }
 
@@ -2237,13 +2861,31 @@ class Membership {
     subscription.status = "live";
     subscription.wasLive = true;
     this.#subscriptions.settle(subscription);
-    if (!this.#isRejoining) this.#tell(subscription);
   }
 
-  /** @param {Subscription} subscription */
+  /**
+   * Lets the callers go on that wait for this subscription, if it is ready for them.
+   * @param {Subscription} subscription
+   */
   #tell(subscription) {
-    this.#joining.get(subscription)?.resolve();
-    this.#joining.delete(subscription);
+    if (subscription.status !== "live" || this.#isRejoining) return;
+    for (const room of subscription.rooms) {
+      if (subscription.place.isNewcomer(room)) continue;
+      this.#joining.get(room)?.resolve();
+      this.#joining.delete(room);
+    }
+  }
+
+  /**
+   * The callers that wait leave, each on its own. False if none waits.
+   * @param {Iterable<import("./room.js").Room>} rooms
+   * @param {LhttpError} error
+   */
+  #reject(rooms, error) {
+    const waiting = [...rooms].map((room) => this.#joining.get(room));
+    for (const room of rooms) this.#joining.delete(room);
+    for (const joining of waiting) joining?.reject(error);
+    return waiting.some((joining) => joining !== undefined);
   }
 
   /**
@@ -2257,17 +2899,27 @@ class Membership {
       if (subscription.wasLive) this.#line.failed(notAgain(subscription, error));
       else this.#subscriptions.remove(subscription);
     }
-    // The callers that wait leave, each on its own.
-    this.#joining.get(subscription)?.reject(error);
-    this.#joining.delete(subscription);
+    this.#reject(subscription.rooms, error);
     // Without an answer there is a connection without its subscriptions, which is of no use.
     if (error.code === 0 && subscription.wasLive) this.#line.drop("no answer to a subscription");
+  }
+
+  /**
+   * The server does not give a live subscription the messages of before.
+   * @param {Subscription} subscription
+   * @param {LhttpError} error
+   */
+  #notGiven(subscription, error) {
+    const areTold = this.#reject(subscription.place.giveUp(), error);
+    if (!areTold) this.#line.failed(error);
+    if (error.code === 0) this.#line.drop("no answer to a subscription");
   }
 
   /** @param {Subscription} subscription */
   async #unsubscribe(subscription) {
     try {
-      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]);
+      const ended = () => this.#giveToPatterns(subscription, subscription.place.leave());
+      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)], ended);
     } catch (error) {
       const { reason } = /** @type {LhttpError} */ (error);
       // The subscription has ended with the connection.
@@ -2276,24 +2928,6 @@ class Membership {
       this.#subscriptions.remove(subscription);
     }
   }
-}
-
-/**
- * @param {Subscription} subscription
- * @param {LhttpError} error
- */
-function notAgain({ name }, error) {
-  const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
-  return new LhttpError(error.code, error.reason, sentence, { cause: error });
-}
-
-/**
- * @param {Subscription} subscription
- * @param {LhttpError} error
- */
-function endedBy({ name }, error) {
-  const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
-  return new LhttpError(error.code, error.reason, sentence, { cause: error });
 }
 
 // Tokens (PROTOCOL.md §8): asking the program for one, and reading when it runs out.
@@ -2575,12 +3209,16 @@ class Renewal {
 /** The most messages that wait in a room for a loop; one more ends the loop with an error. */
 const UNREAD_MAX = 1_000;
 
+/** The events of a room. */
+const ROOM_EVENTS = ["gap"];
+
 /** The result of one call of `subscribe`: one handler's share in a subscription, or messages to iterate over. */
 class Room {
   #client;
   #subscription;
   #handler;
   #isOpen = true;
+  #emitter = new Emitter();
   /** @type {import("./message.js").Message[]} */
   #unread = [];
   /** @type {LhttpError | undefined} The error that ends the loop once all earlier messages are read. */
@@ -2592,11 +3230,14 @@ class Room {
    * @param {import("./client.js").Client} client
    * @param {import("./subscriptions.js").Subscription} subscription
    * @param {((message: import("./message.js").Message) => unknown) | undefined} handler
+   * @param {number} last How many old messages it begins with.
    */
-  constructor(client, subscription, handler) {
+  constructor(client, subscription, handler, last) {
     this.#client = client;
     this.#subscription = subscription;
     this.#handler = handler;
+    /** Not in the types: for the subscription. */
+    this.last = last;
   }
 
   /** The channel or pattern. */
@@ -2607,6 +3248,16 @@ class Room {
   /** Whether the server has confirmed the subscription on the current connection. */
   get isLive() {
     return this.#isOpen && this.#subscription.status === "live";
+  }
+
+  /**
+   * @param {"gap"} event
+   * @param {(event: any) => void} listener
+   * @returns {() => void} Removes the listener.
+   */
+  on(event, listener) {
+    if (!ROOM_EVENTS.includes(event)) throw new TypeError(`a room has no event ${JSON.stringify(event)}`);
+    return this.#emitter.on(event, listener);
   }
 
   /**
@@ -2635,6 +3286,11 @@ class Room {
   end() {
     this.#isOpen = false;
     this.#wakeUp();
+  }
+
+  /** Messages that this room should have had are not kept any more. */
+  gap() {
+    if (this.#isOpen) this.#emitter.emit("gap", { channel: this.name });
   }
 
   /** @param {import("./message.js").Message} message */
@@ -2731,7 +3387,7 @@ class Client {
     this.#exchange = new Exchange(() => this.#connection, this.#options);
     this.#membership = new Membership({
       isUp: () => this.#connection.isUp,
-      ask: (command, headers) => this.#ask(command, headers),
+      ask: (command, headers, answered) => this.#ask(command, headers, answered),
       failed: (error) => this.#failed(error),
       drop: (why) => this.#connection.drop(why),
     });
@@ -2815,14 +3471,19 @@ class Client {
     checkSubscribe(name);
     if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
     const { command = DEFAULT_COMMAND } = options;
-    const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
+    const last = lastOption(options.last);
+    const headers = callersHeaders(options.headers, ["subscribe", "since", "last", "ack"]);
     // Refuse an oversized message here, instead of on each connection.
     this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
     checkLimits(options);
     checkAborted(options);
     if (this.state === "closed") throw closed();
-    const subscription = new Subscription(name, command, headers);
-    return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
+    const subscription = new Subscription(name, command, headers, this.#options.resume);
+    return this.#membership.join(
+      subscription,
+      (joined) => new Room(this, joined, handler, joined.isPattern ? 0 : last),
+      options,
+    );
   }
 
   /**
@@ -2850,6 +3511,7 @@ class Client {
     const token = options.ack === false ? undefined : this.#token();
     const ack = await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
     const ids = publishedIds(names, ack);
+    if (options.noEcho) this.#membership.hasPublished(names, ids);
     return { id: ids[0], ids };
   }
 
@@ -2959,14 +3621,16 @@ class Client {
    * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
+   * @param {(ack: Message) => void} [answered] Called at once, before another message is read.
    * @returns {Promise<Message>}
    */
-  #ask(command, headers) {
+  #ask(command, headers, answered) {
     const token = this.#token();
     const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
     const bytes = byteLength(data);
-    return new Promise((resolve, reject) => {
+    return new Promise((settle, reject) => {
       const timeout = this.#options.ackTimeout;
+      const resolve = (/** @type {Message} */ ack) => (answered?.(ack), settle(ack));
       this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wantsReply: false, resolve, reject });
     });
   }
@@ -3004,10 +3668,8 @@ class Client {
       if (!this.#answer(message)) this.#emitter.emit("message", message);
       return;
     }
-    const copy = this.#membership.assign(data, channels);
-    const received = copy ? cameOn(message, copy.channel) : message;
-    for (const room of [...(copy?.subscription.rooms ?? [])]) room.deliver(received);
-    this.#emitter.emit("message", received);
+    this.#membership.deliver(data, message);
+    this.#emitter.emit("message", message);
   }
 
   /**

@@ -6,8 +6,8 @@ import { Emitter, throwLater } from "./emitter.js";
 import { LhttpError } from "./error.js";
 import { Exchange, closed } from "./exchange.js";
 import { callersHeaders, headerPair, headerPairs } from "./headers.js";
-import { DEFAULT_COMMAND, Message, Reply, cameOn, decodeMessage, encodeMessage, publishedIds } from "./message.js";
-import { choice, readOptions } from "./options.js";
+import { DEFAULT_COMMAND, Message, Reply, decodeMessage, encodeMessage, publishedIds } from "./message.js";
+import { choice, lastOption, readOptions } from "./options.js";
 import { Membership } from "./membership.js";
 import { Renewal } from "./renewal.js";
 import { Room } from "./room.js";
@@ -56,7 +56,7 @@ export class Client {
     this.#exchange = new Exchange(() => this.#connection, this.#options);
     this.#membership = new Membership({
       isUp: () => this.#connection.isUp,
-      ask: (command, headers) => this.#ask(command, headers),
+      ask: (command, headers, answered) => this.#ask(command, headers, answered),
       failed: (error) => this.#failed(error),
       drop: (why) => this.#connection.drop(why),
     });
@@ -140,14 +140,19 @@ export class Client {
     checkSubscribe(name);
     if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
     const { command = DEFAULT_COMMAND } = options;
-    const headers = callersHeaders(options.headers, ["subscribe", "ack"]);
+    const last = lastOption(options.last);
+    const headers = callersHeaders(options.headers, ["subscribe", "since", "last", "ack"]);
     // Refuse an oversized message here, instead of on each connection.
     this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
     checkLimits(options);
     checkAborted(options);
     if (this.state === "closed") throw closed();
-    const subscription = new Subscription(name, command, headers);
-    return this.#membership.join(subscription, (joined) => new Room(this, joined, handler), options);
+    const subscription = new Subscription(name, command, headers, this.#options.resume);
+    return this.#membership.join(
+      subscription,
+      (joined) => new Room(this, joined, handler, joined.isPattern ? 0 : last),
+      options,
+    );
   }
 
   /**
@@ -175,6 +180,7 @@ export class Client {
     const token = options.ack === false ? undefined : this.#token();
     const ack = await this.#submit(options, { headers, body, token, timeout: this.#options.ackTimeout });
     const ids = publishedIds(names, ack);
+    if (options.noEcho) this.#membership.hasPublished(names, ids);
     return { id: ids[0], ids };
   }
 
@@ -284,14 +290,16 @@ export class Client {
    * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
+   * @param {(ack: Message) => void} [answered] Called at once, before another message is read.
    * @returns {Promise<Message>}
    */
-  #ask(command, headers) {
+  #ask(command, headers, answered) {
     const token = this.#token();
     const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
     const bytes = byteLength(data);
-    return new Promise((resolve, reject) => {
+    return new Promise((settle, reject) => {
       const timeout = this.#options.ackTimeout;
+      const resolve = (/** @type {Message} */ ack) => (answered?.(ack), settle(ack));
       this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wantsReply: false, resolve, reject });
     });
   }
@@ -329,10 +337,8 @@ export class Client {
       if (!this.#answer(message)) this.#emitter.emit("message", message);
       return;
     }
-    const copy = this.#membership.assign(data, channels);
-    const received = copy ? cameOn(message, copy.channel) : message;
-    for (const room of [...(copy?.subscription.rooms ?? [])]) room.deliver(received);
-    this.#emitter.emit("message", received);
+    this.#membership.deliver(data, message);
+    this.#emitter.emit("message", message);
   }
 
   /**

@@ -14,3 +14,23 @@ export class LhttpError extends Error {
     this.reason = reason;
   }
 }
+
+/**
+ * The error of a subscription that was live before.
+ * @param {{ name: string }} subscription
+ * @param {LhttpError} error
+ */
+export function notAgain({ name }, error) {
+  const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}
+
+/**
+ * The error of a subscription that the server has ended.
+ * @param {{ name: string }} subscription
+ * @param {LhttpError} error
+ */
+export function endedBy({ name }, error) {
+  const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
+  return new LhttpError(error.code, error.reason, sentence, { cause: error });
+}

@@ -1,20 +1,25 @@
 // Keeps the server's subscriptions equal to ours: subscribes, unsubscribes, and renews on the next connection.
 
-import { BATCH_BYTES_MAX, batches } from "./batches.js";
+import { BATCH_BYTES_MAX, batches, wishHeaders } from "./batches.js";
+import { splitNames } from "./channel.js";
 import { headerPair } from "./headers.js";
-import { LhttpError } from "./error.js";
+import { endedBy, notAgain } from "./error.js";
 import { closed } from "./exchange.js";
-import { DEFAULT_COMMAND } from "./message.js";
+import { DEFAULT_COMMAND, cameOn } from "./message.js";
+import { NO_WISH, numberOf } from "./place.js";
 import { Subscriptions } from "./subscriptions.js";
 import { MESSAGE_TOO_BIG } from "./toobig.js";
 import { deferred, within } from "./waiting.js";
 
 /** @typedef {import("./subscriptions.js").Subscription} Subscription */
+/** @typedef {import("./message.js").Message} Message */
+/** @typedef {import("./error.js").LhttpError} LhttpError */
 
 /**
  * @typedef {object} Line The link to the server.
  * @property {() => boolean} isUp
- * @property {(command: string, headers: import("./headers.js").Header[]) => Promise<unknown>} ask
+ * @property {(command: string, headers: import("./headers.js").Header[], answered?: (ack: Message) => void) =>
+ *   Promise<unknown>} ask Calls `answered` before the next message of the server is read.
  * @property {(error: LhttpError) => void} failed
  * @property {(why: string) => void} drop
  */
@@ -24,7 +29,7 @@ export class Membership {
   #subscriptions = new Subscriptions();
   /** Counts connections, to recognise an answer from an old one. */
   #epoch = 0;
-  /** @type {Map<Subscription, import("./waiting.js").Deferred<void>>} The subscriptions that callers wait for. */
+  /** @type {Map<import("./room.js").Room, import("./waiting.js").Deferred<void>>} The rooms that callers wait for. */
   #joining = new Map();
   /** The most bytes of names that one message renews. Once such a message was too big, each name has its own. */
   #batchBytesMax = BATCH_BYTES_MAX;
@@ -49,11 +54,15 @@ export class Membership {
   async join(subscription, makeRoom, limits) {
     const found = this.#subscriptions.find(subscription.name);
     if (found && found.status !== "leaving") subscription = found;
-    else this.#subscriptions.add(subscription);
+    else {
+      if (found) subscription.place.takeOver(found.place);
+      this.#subscriptions.add(subscription);
+    }
     const room = makeRoom(subscription);
     subscription.rooms.add(room);
+    if (!subscription.isPattern) subscription.place.add(room, subscription.status === "live");
     try {
-      await within(this.#joined(subscription), limits);
+      await within(this.#joined(subscription, room), limits);
     } catch (error) {
       room.unsubscribe().catch(() => {});
       throw error;
@@ -68,9 +77,9 @@ export class Membership {
    */
   async leave(room, subscription, limits) {
     const wasIn = subscription.rooms.delete(room);
+    subscription.place.remove(room);
+    this.#joining.delete(room);
     if (!wasIn || subscription.rooms.size > 0) return;
-    // All callers that waited have left.
-    this.#joining.delete(subscription);
     this.#forbidden.delete(subscription);
     // One that the server has ended may still be live there; ending it twice does no harm.
     const isKnown = subscription.status !== "wanted" || subscription.wasLive;
@@ -90,9 +99,7 @@ export class Membership {
   /** The connection is usable: callers that wait for a live subscription continue. */
   rejoined() {
     this.#isRejoining = false;
-    for (const subscription of [...this.#joining.keys()]) {
-      if (subscription.status === "live") this.#tell(subscription);
-    }
+    for (const subscription of this.#subscriptions.all()) this.#tell(subscription);
   }
 
   /** The token has run out: the server has ended subscriptions, perhaps all of them. */
@@ -126,7 +133,9 @@ export class Membership {
     const isWanted = (/** @type {Subscription} */ subscription) =>
       subscription.status === "wanted" && !subscription.isTooBig && !this.#forbidden.has(subscription);
     const wanted = this.#subscriptions.all().filter(isWanted);
-    await Promise.all(batches(wanted, this.#batchBytesMax).map((batch) => this.#subscribe(batch)));
+    await Promise.all(
+      batches(wanted, (one) => this.#wishOf(one), this.#batchBytesMax).map((batch) => this.#subscribe(batch)),
+    );
   }
 
   /** The connection is gone. */
@@ -140,38 +149,81 @@ export class Membership {
   close() {
     this.lost();
     for (const subscription of this.#subscriptions.all()) {
-      this.#joining.get(subscription)?.reject(closed());
-      this.#joining.delete(subscription);
+      this.#reject(subscription.rooms, closed());
       for (const room of subscription.rooms) room.end();
     }
   }
 
   /**
-   * @param {string | Uint8Array} data
-   * @param {readonly string[]} channels
+   * Gives a copy of a published message to the rooms that it is for.
+   * @param {string | Uint8Array} data The message as it came.
+   * @param {Message} message
    */
-  assign(data, channels) {
-    return this.#subscriptions.assign(data, channels);
+  deliver(data, message) {
+    const number = numberOf(message);
+    const channel = number && this.#subscriptions.findChannel(number.channel);
+    // On a channel without a history it is a client that has written the number.
+    const isNumbered = number && message.channels.includes(number.channel) && channel?.place.hasHistory !== false;
+    if (isNumbered && channel?.place.isCatchingUp && !this.#subscriptions.expects(data)) {
+      const isOverlapped = this.#subscriptions.patternsFor(channel.name).some(({ status }) => status !== "wanted");
+      return channel.place.take(number.id, cameOn(message, channel.name), isOverlapped);
+    }
+    const copy = isNumbered
+      ? this.#subscriptions.assignNumbered(data, number.channel)
+      : this.#subscriptions.assign(data, message.channels);
+    if (!copy) return;
+    cameOn(message, copy.channel);
+    if (isNumbered && copy.subscription === channel) return channel.place.take(number.id, message, false);
+    if (isNumbered && channel && channel.status !== "live") channel.place.hear(number.id);
+    for (const room of [...copy.subscription.rooms]) room.deliver(message);
   }
 
   /**
-   * Resolves when the subscription is live.
+   * The server has numbered a message of ours that it does not send back.
+   * @param {readonly string[]} channels
+   * @param {readonly (string | undefined)[]} ids
+   */
+  hasPublished(channels, ids) {
+    for (const [index, id] of ids.entries()) {
+      if (id !== undefined) this.#subscriptions.findChannel(channels[index])?.place.hasPublished(id);
+    }
+  }
+
+  /**
+   * Resolves when the subscription is live, and the room has what it begins with.
    * @param {Subscription} subscription
+   * @param {import("./room.js").Room} room
    * @returns {Promise<void>}
    */
-  #joined(subscription) {
-    if (subscription.status === "live" && !this.#isRejoining) return Promise.resolve();
+  #joined(subscription, room) {
+    const isLive = subscription.status === "live";
+    if (isLive && !this.#isRejoining && !subscription.place.isNewcomer(room)) return Promise.resolve();
     // A caller may retry a subscription that was too big: one attempt for each call.
     subscription.isTooBig = false;
-    let joining = this.#joining.get(subscription);
-    if (!joining) {
-      joining = deferred();
-      this.#joining.set(subscription, joining);
-      // A caller that gave up must not cause an unhandled rejection.
-      joining.promise.catch(() => {});
-    }
+    const joining = deferred();
+    this.#joining.set(room, joining);
+    // A caller that gave up must not cause an unhandled rejection.
+    joining.promise.catch(() => {});
     if (subscription.status === "wanted" && this.#line.isUp()) void this.#subscribe([subscription]);
+    else this.#complete(subscription);
     return joining.promise;
+  }
+
+  /**
+   * Asks again for a live subscription, if rooms wait for messages of before.
+   * @param {Subscription} subscription
+   */
+  #complete(subscription) {
+    if (subscription.status === "live" && subscription.place.isIncomplete) void this.#subscribe([subscription]);
+  }
+
+  /**
+   * What a subscription asks for beside its name.
+   * @param {Subscription} subscription
+   */
+  #wishOf({ isPattern, name, place, status }) {
+    if (isPattern) return NO_WISH;
+    return place.wish(status === "live", this.#subscriptions.patternsFor(name).length > 0);
   }
 
   /**
@@ -182,12 +234,18 @@ export class Membership {
   async #subscribe(batch) {
     const epoch = this.#epoch;
     const [{ command, headers }] = batch;
-    const names = batch.map(({ name }) => name).join(" ");
-    for (const subscription of batch) subscription.status = "asked";
+    const wishes = batch.map((subscription) => this.#wishOf(subscription));
+    const catchUps = batch.map((subscription, index) => {
+      const isLive = subscription.status === "live";
+      if (!isLive) subscription.status = "asked";
+      return subscription.isPattern ? undefined : subscription.place.begin(wishes[index], isLive);
+    });
     /** @type {LhttpError | undefined} */
     let refusal;
     try {
-      await this.#line.ask(command, [headerPair("subscribe", names), ...headers]);
+      const names = headerPair("subscribe", batch.map(({ name }) => name).join(" "));
+      const all = [names, ...wishHeaders(wishes), ...headers];
+      await this.#line.ask(command, all, (ack) => this.#answered(batch, catchUps, ack));
     } catch (error) {
       refusal = /** @type {LhttpError} */ (error);
     }
@@ -195,17 +253,53 @@ export class Membership {
       if (refusal?.reason === MESSAGE_TOO_BIG) this.#tooBig(batch, refusal);
       return;
     }
+    if (!refusal) return;
+    for (const [index, subscription] of batch.entries()) {
+      this.#giveToPatterns(subscription, subscription.place.end(catchUps[index], undefined));
+    }
     // The server refuses a message whole. One by one, the other subscriptions still succeed.
-    if (refusal && refusal.code > 0 && batch.length > 1) {
-      const asked = batch.filter(({ status }) => status === "asked");
-      await Promise.all(asked.map((subscription) => this.#subscribe([subscription])));
+    if (refusal.code > 0 && batch.length > 1) {
+      const again = batch.filter(({ status }) => status === "asked");
+      await Promise.all(again.map((subscription) => this.#subscribe([subscription])));
       return;
     }
     for (const subscription of batch) {
       // The subscription may have been given up in between; then its own answer will come.
-      if (subscription.status !== "asked") continue;
-      if (refusal) this.#refused(subscription, refusal);
-      else this.#confirmed(subscription);
+      if (subscription.status === "asked") this.#refused(subscription, refusal);
+      else if (subscription.status === "live") this.#notGiven(subscription, refusal);
+    }
+  }
+
+  /**
+   * The server has confirmed the subscriptions of a message.
+   * @param {Subscription[]} batch
+   * @param {(import("./place.js").CatchUp | undefined)[]} catchUps
+   * @param {Message} ack
+   */
+  #answered(batch, catchUps, ack) {
+    const positions = ack.header("position")?.split(" ") ?? [];
+    const lost = splitNames(ack.header("lost") ?? "");
+    for (const [index, subscription] of batch.entries()) {
+      const id = positions[index];
+      const answer = { position: id === "-" ? undefined : id, isLost: lost.includes(subscription.name) };
+      this.#giveToPatterns(subscription, subscription.place.end(catchUps[index], answer));
+      // The subscription may have been given up in between; then its own answer will come.
+      if (subscription.status === "asked") this.#confirmed(subscription);
+      this.#tell(subscription);
+      this.#complete(subscription);
+    }
+  }
+
+  /**
+   * The patterns get their copies of messages that were held because they could not be told from the channel's.
+   * @param {Subscription} subscription
+   * @param {Message[]} messages
+   */
+  #giveToPatterns({ name }, messages) {
+    for (const message of messages) {
+      for (const { rooms, status } of this.#subscriptions.patternsFor(name)) {
+        if (status !== "wanted") for (const room of [...rooms]) room.deliver(message);
+      }
     }
   }
 
@@ -229,13 +323,31 @@ export class Membership {
     subscription.status = "live";
     subscription.wasLive = true;
     this.#subscriptions.settle(subscription);
-    if (!this.#isRejoining) this.#tell(subscription);
   }
 
-  /** @param {Subscription} subscription */
+  /**
+   * Lets the callers go on that wait for this subscription, if it is ready for them.
+   * @param {Subscription} subscription
+   */
   #tell(subscription) {
-    this.#joining.get(subscription)?.resolve();
-    this.#joining.delete(subscription);
+    if (subscription.status !== "live" || this.#isRejoining) return;
+    for (const room of subscription.rooms) {
+      if (subscription.place.isNewcomer(room)) continue;
+      this.#joining.get(room)?.resolve();
+      this.#joining.delete(room);
+    }
+  }
+
+  /**
+   * The callers that wait leave, each on its own. False if none waits.
+   * @param {Iterable<import("./room.js").Room>} rooms
+   * @param {LhttpError} error
+   */
+  #reject(rooms, error) {
+    const waiting = [...rooms].map((room) => this.#joining.get(room));
+    for (const room of rooms) this.#joining.delete(room);
+    for (const joining of waiting) joining?.reject(error);
+    return waiting.some((joining) => joining !== undefined);
   }
 
   /**
@@ -249,17 +361,27 @@ export class Membership {
       if (subscription.wasLive) this.#line.failed(notAgain(subscription, error));
       else this.#subscriptions.remove(subscription);
     }
-    // The callers that wait leave, each on its own.
-    this.#joining.get(subscription)?.reject(error);
-    this.#joining.delete(subscription);
+    this.#reject(subscription.rooms, error);
     // Without an answer there is a connection without its subscriptions, which is of no use.
     if (error.code === 0 && subscription.wasLive) this.#line.drop("no answer to a subscription");
+  }
+
+  /**
+   * The server does not give a live subscription the messages of before.
+   * @param {Subscription} subscription
+   * @param {LhttpError} error
+   */
+  #notGiven(subscription, error) {
+    const areTold = this.#reject(subscription.place.giveUp(), error);
+    if (!areTold) this.#line.failed(error);
+    if (error.code === 0) this.#line.drop("no answer to a subscription");
   }
 
   /** @param {Subscription} subscription */
   async #unsubscribe(subscription) {
     try {
-      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)]);
+      const ended = () => this.#giveToPatterns(subscription, subscription.place.leave());
+      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)], ended);
     } catch (error) {
       const { reason } = /** @type {LhttpError} */ (error);
       // The subscription has ended with the connection.
@@ -268,22 +390,4 @@ export class Membership {
       this.#subscriptions.remove(subscription);
     }
   }
-}
-
-/**
- * @param {Subscription} subscription
- * @param {LhttpError} error
- */
-function notAgain({ name }, error) {
-  const sentence = `${JSON.stringify(name)} could not be subscribed to again: ${error.message}`;
-  return new LhttpError(error.code, error.reason, sentence, { cause: error });
-}
-
-/**
- * @param {Subscription} subscription
- * @param {LhttpError} error
- */
-function endedBy({ name }, error) {
-  const sentence = `the server has ended the subscription to ${JSON.stringify(name)}: ${error.message}`;
-  return new LhttpError(error.code, error.reason, sentence, { cause: error });
 }

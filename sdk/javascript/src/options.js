@@ -15,6 +15,7 @@ export function readOptions(options = {}) {
     protocols: options.protocols,
     token: callback("token", options.token),
     reconnect: options.reconnect ?? true,
+    resume: options.resume ?? true,
     backoff: {
       initial: time("backoff.initial", backoff.initial, 500),
       max: time("backoff.max", backoff.max, 30_000),
@@ -38,6 +39,18 @@ export function readOptions(options = {}) {
     bufferedBytesMax: amount("bufferedBytesMax", options.bufferedBytesMax, 4 * 1024 * 1024),
     random: options.random ?? Math.random,
   };
+}
+
+/** The most old messages that a subscription may begin with (PROTOCOL.md §10). */
+const LAST_MAX = 1_000;
+
+/** @param {number | undefined} value */
+export function lastOption(value) {
+  if (value === undefined) return 0;
+  if (!Number.isInteger(value) || value < 1 || value > LAST_MAX) {
+    throw new TypeError(`last is a whole number from 1 to ${LAST_MAX}, not ${String(value)}`);
+  }
+  return value;
 }
 
 /**

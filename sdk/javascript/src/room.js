@@ -1,8 +1,12 @@
+import { Emitter } from "./emitter.js";
 import { LhttpError } from "./error.js";
 import { checkLimits, deferred } from "./waiting.js";
 
 /** The most messages that wait in a room for a loop; one more ends the loop with an error. */
 const UNREAD_MAX = 1_000;
+
+/** The events of a room. */
+const ROOM_EVENTS = ["gap"];
 
 /** The result of one call of `subscribe`: one handler's share in a subscription, or messages to iterate over. */
 export class Room {
@@ -10,6 +14,7 @@ export class Room {
   #subscription;
   #handler;
   #isOpen = true;
+  #emitter = new Emitter();
   /** @type {import("./message.js").Message[]} */
   #unread = [];
   /** @type {LhttpError | undefined} The error that ends the loop once all earlier messages are read. */
@@ -21,11 +26,14 @@ export class Room {
    * @param {import("./client.js").Client} client
    * @param {import("./subscriptions.js").Subscription} subscription
    * @param {((message: import("./message.js").Message) => unknown) | undefined} handler
+   * @param {number} last How many old messages it begins with.
    */
-  constructor(client, subscription, handler) {
+  constructor(client, subscription, handler, last) {
     this.#client = client;
     this.#subscription = subscription;
     this.#handler = handler;
+    /** Not in the types: for the subscription. */
+    this.last = last;
   }
 
   /** The channel or pattern. */
@@ -36,6 +44,16 @@ export class Room {
   /** Whether the server has confirmed the subscription on the current connection. */
   get isLive() {
     return this.#isOpen && this.#subscription.status === "live";
+  }
+
+  /**
+   * @param {"gap"} event
+   * @param {(event: any) => void} listener
+   * @returns {() => void} Removes the listener.
+   */
+  on(event, listener) {
+    if (!ROOM_EVENTS.includes(event)) throw new TypeError(`a room has no event ${JSON.stringify(event)}`);
+    return this.#emitter.on(event, listener);
   }
 
   /**
@@ -64,6 +82,11 @@ export class Room {
   end() {
     this.#isOpen = false;
     this.#wakeUp();
+  }
+
+  /** Messages that this room should have had are not kept any more. */
+  gap() {
+    if (this.#isOpen) this.#emitter.emit("gap", { channel: this.name });
   }
 
   /** @param {import("./message.js").Message} message */

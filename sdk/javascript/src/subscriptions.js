@@ -5,15 +5,21 @@
 // them. So each copy is given to one such pair, in a fixed order: the first copy to the first pair, the next to the
 // second. When all pairs have had theirs, the same bytes are a new message.
 //
+// A copy of a channel with a history is marked with the channel and a number. Old ones come again to a client that comes
+// back: place.js.
+//
 // While a subscription is starting (sent, not acknowledged) or ending, the server may or may not send a copy for it.
 // Such a pair comes last. Once the acknowledgement is there, no copy for it is expected any more, because the server
 // sends the acknowledgement behind the last copy in question.
 
 import { isPattern, matches } from "./channel.js";
+import { Place } from "./place.js";
 
 /** Limits for messages with expected copies: their number, and their bytes or UTF-16 units. Past either, the oldest are given up. */
 const INCOMPLETE_MESSAGES_MAX = 65_536;
 const INCOMPLETE_SIZE_MAX = 16 * 1024 * 1024;
+/** The most channels that are known to have a history. */
+const NUMBERED_MAX = 10_000;
 
 /** Our subscription to one name, shared by all rooms of that name. */
 export class Subscription {
@@ -21,8 +27,9 @@ export class Subscription {
    * @param {string} name
    * @param {string} command The command of the message that subscribes.
    * @param {import("./headers.js").Header[]} headers Further headers of that message.
+   * @param {boolean} [resumes] Whether missed messages are asked for.
    */
-  constructor(name, command, headers) {
+  constructor(name, command, headers, resumes = true) {
     this.name = name;
     this.command = command;
     this.headers = headers;
@@ -30,6 +37,7 @@ export class Subscription {
     this.isPattern = isPattern(name);
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
+    this.place = new Place(this.rooms, resumes);
     /**
      * The server's view of it on the current connection: unknown, because there is no connection or it was refused;
      * requested and not answered; confirmed; given up by the last room, and the end not confirmed.
@@ -58,10 +66,37 @@ export class Subscriptions {
    */
   #incomplete = new Map();
   #incompleteSize = 0;
+  /**
+   * Channels of which a numbered copy came.
+   * @type {Set<string>}
+   */
+  #numbered = new Set();
 
   /** @param {string} name */
   find(name) {
     return this.#exact.get(name) ?? this.#patterns.get(name);
+  }
+
+  /** @param {string} channel */
+  findChannel(channel) {
+    return this.#exact.get(channel);
+  }
+
+  /**
+   * The patterns that match a channel.
+   * @param {string} channel
+   */
+  patternsFor(channel) {
+    const tokens = channel.split(".");
+    return [...this.#patterns.values()].filter((pattern) => matches(pattern.tokens, tokens));
+  }
+
+  /**
+   * Whether further copies of this message are expected.
+   * @param {string | Uint8Array} data
+   */
+  expects(data) {
+    return this.#incomplete.size > 0 && this.#incomplete.has(keyOf(data));
   }
 
   /** @returns {Subscription[]} */
@@ -100,7 +135,9 @@ export class Subscriptions {
   disconnected() {
     this.#incomplete.clear();
     this.#incompleteSize = 0;
+    this.#numbered.clear();
     for (const subscription of this.all()) {
+      subscription.place.disconnected();
       if (subscription.status === "leaving") this.remove(subscription);
       subscription.status = "wanted";
     }
@@ -113,6 +150,46 @@ export class Subscriptions {
    * @returns {Copy | undefined}
    */
   assign(data, channels) {
+    // The copies of channels with a history have other bytes.
+    const others = channels.filter((channel) => !this.#isNumbered(channel));
+    if (others.length < channels.length) {
+      const copy = this.#assign(data, others);
+      if (copy) return copy;
+      // The rules of the server have changed.
+      for (const channel of channels) this.#forgetHistory(channel);
+    }
+    return this.#assign(data, channels);
+  }
+
+  /**
+   * The same for a copy that the server has numbered.
+   * @param {string | Uint8Array} data
+   * @param {string} channel The channel of this copy.
+   */
+  assignNumbered(data, channel) {
+    this.#numbered.add(channel);
+    if (this.#numbered.size > NUMBERED_MAX) this.#numbered.delete(this.#numbered.values().next().value ?? "");
+    return this.#assign(data, [channel]);
+  }
+
+  /** @param {string} channel */
+  #isNumbered(channel) {
+    return this.#numbered.has(channel) || this.#exact.get(channel)?.place.hasHistory === true;
+  }
+
+  /** @param {string} channel */
+  #forgetHistory(channel) {
+    this.#numbered.delete(channel);
+    const place = this.#exact.get(channel)?.place;
+    if (place) place.hasHistory = false;
+  }
+
+  /**
+   * @param {string | Uint8Array} data
+   * @param {readonly string[]} channels
+   * @returns {Copy | undefined}
+   */
+  #assign(data, channels) {
     const isAlone = this.#incomplete.size === 0;
     const expected = isAlone ? this.#expected(channels) : undefined;
     // Usually there is only one copy, and the message need not be remembered.
@@ -147,10 +224,7 @@ export class Subscriptions {
   *#matching(channel) {
     const exact = this.#exact.get(channel);
     if (exact) yield exact;
-    const tokens = channel.split(".");
-    for (const pattern of this.#patterns.values()) {
-      if (matches(pattern.tokens, tokens)) yield pattern;
-    }
+    yield* this.patternsFor(channel);
   }
 
   /**

@@ -37,6 +37,7 @@ test("each example of the README runs and prints the promised output", async (co
     'open \n400 bad-channel channel "a..b" has an empty token\nclosed \n',
     "hi\n",
     "über.bin 3\n",
+    "hi\nnot kept\n",
   ];
   const all = examples(readme, "js");
   assert.equal(all.length, expected.length);

@@ -15,8 +15,13 @@ export async function uses(): Promise<void> {
   lhttp.on("error", (error) => void (error instanceof LhttpError ? error.reason : error.message));
   const room: Room = await lhttp.subscribe("room", (message: Message) => void message.text());
   const parts = multipart([{ headers: { a: 1 }, body: new Uint8Array(1) }, { body: "x" }]);
-  const { id, ids } = await room.publish("x");
+  const chat = await lhttp.subscribe("chat", undefined, { last: 20 });
+  chat.on("gap", ({ channel }) => void channel.length);
+  // @ts-expect-error there is no such event of a room
+  chat.on("state", () => {});
+  const { id, ids } = await chat.publish("x");
   void [id?.length, ids[0]?.length];
+  connect("ws://localhost:8081", { resume: false });
   await room.publish(parts, { noEcho: true, command: "say", headers: [["a", "b"]] });
   await lhttp.publish(["a", "b"], "hi", { signal: AbortSignal.timeout(1_000), retry: true });
   const { status, ok } = await lhttp.request("GET http://host/", { timeout: 1 });
