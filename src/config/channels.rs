@@ -142,6 +142,11 @@ impl ChannelRule {
         Self { presence: Some(presence), ..self }
     }
 
+    /// True if the rule says who may subscribe or publish. One that only keeps messages changes nothing about that.
+    pub fn says_who(&self) -> bool {
+        self.subscribe.is_some() || self.publish.is_some()
+    }
+
     /// True if the rule has no meaning on a server that takes no tokens.
     fn needs_tokens(&self) -> bool {
         let names_users = |who: Option<Who>| matches!(who, Some(Who::User | Who::Token));

@@ -58,7 +58,7 @@ fn rights(config: &Config) -> String {
         (true, false) => "for clients whose token names the channels that they subscribe or publish to",
         (false, _) => "for anyone to subscribe and publish",
     };
-    let rules = match config.channels.len() {
+    let rules = match config.channels.iter().filter(|rule| rule.says_who()).count() {
         0 => String::new(),
         1 => " except where its rule says otherwise".to_owned(),
         count => format!(" except where its {count} rules say otherwise"),
@@ -82,6 +82,8 @@ fn some<T: Display>(items: &[T]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lhttp::config::{ChannelRule, Who};
+
     use super::*;
 
     fn said(options: &[(&str, &str)], places: &[&str]) -> String {
@@ -114,13 +116,14 @@ mod tests {
     fn the_sentence_says_that_there_are_rules_and_that_a_token_is_required() {
         let mut config = Config { token_key: Some("/key".into()), require_token: true, ..Config::default() };
         config.publish_key = Some("k".into());
-        config.channels = vec!["news".parse().expect("a rule")];
+        let rule = |pattern: &str| pattern.parse::<ChannelRule>().expect("a rule");
+        config.channels = vec![rule("news").publish(Who::Nobody), rule("kept").history(5)];
         assert_eq!(
             rights(&config),
             "for clients with a token, and to the channels that it names except where its rule says otherwise, \
              POST /publish with the key or a token alone"
         );
-        config.channels.push("room.*".parse().expect("a rule"));
+        config.channels.push(rule("room.*").subscribe(Who::Anyone));
         let config = Config { token_key: None, require_token: false, publish_key: None, ..config };
         assert_eq!(rights(&config), "for anyone to subscribe and publish except where its 2 rules say otherwise");
     }
