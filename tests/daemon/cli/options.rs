@@ -134,7 +134,7 @@ fn an_unusable_file_is_named_with_its_error() {
         ("[timeouts]\nidle = \"soon\"", "soon"),
         ("[limits]\nmax-message = \"1KiB\"", "max-head"),
         ("[[channel]]\nmatch = \"a..b\"", "empty token"),
-        ("[[channel]]\nmatch = \"a\"\nhistory = 1", "rule 1: history: there is no such key"),
+        ("[[channel]]\nmatch = \"a\"\nhistories = 1", "rule 1: histories: there is no such key"),
         ("[[channel]]\nmatch = \"a\"\n[[channel]]\nmatch = \"a\"", "rules 1 and 2 have the same match"),
         ("[[channel]]\nmatch = \">\"\n[[channel]]\nmatch = \"a\"", "rule 2, \"a\", is never reached"),
     ] {
