@@ -7,11 +7,16 @@ const [, host, port] = /^(.*):(\d+)$/.exec(document.querySelector("meta[name=lht
 const lhttp = connect(`ws://${host || location.hostname}:${port}/`, { offline: "fail", backoff: { max: 10_000 } });
 const joined = new Map();
 
-// A room is a channel: a subscriber gets every message from then on.
+// A room is a channel: a subscriber gets its last messages, if the server keeps them, and every message from then on.
 function join(room) {
-  const subscribing = lhttp.subscribe(room, (message) => receive(room, message));
+  let isNew = false;
+  const subscribing = lhttp.subscribe(`chat.${room}`, (message) => receive(room, message, isNew), { last: 100 });
   joined.set(room, subscribing);
-  subscribing.catch((error) => note(`You are not in this room: ${error.message}.`, [room]));
+  const ready = (subscription) => {
+    isNew = true;
+    subscription.on("gap", () => note("Some messages may be missing here: the server has not kept them.", [room]));
+  };
+  subscribing.then(ready, (error) => note(`You are not in this room: ${error.message}.`, [room]));
 }
 
 function leave(room) {
@@ -20,18 +25,19 @@ function leave(room) {
   joined.delete(room);
 }
 
-function receive(room, message) {
+function receive(room, message, isNew) {
   const person = { id: message.header("from"), name: message.header("name")?.slice(0, 24) || "Somebody" };
-  showMessage(room, person, message.header("key") ?? freshKey(), message.text());
+  const line = { key: message.header("key") ?? freshKey(), text: message.text(), time: message.header("time"), isNew };
+  showMessage(room, person, line);
 }
 
 // Shows the message at once as being sent, and its fate once the server has answered.
 async function say(room, text, key = freshKey()) {
-  const show = (...fate) => showMessage(room, me, key, text, ...fate);
+  const show = (...fate) => showMessage(room, me, { key, text }, ...fate);
   show("sending");
   try {
-    const headers = { from: me.id, name: me.name, key };
-    await lhttp.publish(room, text, { headers, noEcho: true });
+    const headers = { from: me.id, name: me.name, key, time: Date.now() };
+    await lhttp.publish(`chat.${room}`, text, { headers, noEcho: true });
     show("sent");
   } catch (error) {
     show("failed", `Not sent: ${error.message}.`, () => say(room, text, key));

@@ -2,6 +2,7 @@
 
 const LINES_MAX = 500; // of a room; past it the oldest goes
 const GROUP_LASTS = 300_000; // ms in which one person's messages share one name
+const YEAR = 31_536_000_000; // ms; a message that says that it is older is not believed
 const STATES = { connecting: "Connecting…", open: "Connected", waiting: "Not connected", closed: "Closed" };
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +10,7 @@ const rooms = new Map();
 let actions, shown, countdown, wasLost;
 
 export const freshKey = () => Math.random().toString(36).slice(2);
-export const me = { id: freshKey(), name: "" };
+export const me = { id: (sessionStorage.id ??= freshKey()), name: "" }; // a reload finds its own messages again
 
 export function start(given) {
   actions = given;
@@ -32,31 +33,34 @@ export function showState(state, retryIn) {
   const tick = () => ($("countdown").textContent = Math.max(0, Math.ceil((until - Date.now()) / 1000)));
   clearInterval(countdown);
   if (state === "waiting") countdown = setInterval(tick, 250, tick());
-  if (state === "waiting" && !wasLost) note("The connection is lost. What is said until it is back is not shown here.");
+  const isKept = document.body.dataset.history !== "none";
+  const later = isKept ? "comes afterwards, if the server still has it" : "is not shown here";
+  if (state === "waiting" && !wasLost) note(`The connection is lost. What is said until it is back ${later}.`);
   if (state === "open" && wasLost) note("Connected again.");
   wasLost = state === "waiting" || (wasLost && state !== "open");
   document.body.dataset.state = state;
   $("state").textContent = STATES[state];
 }
 
-export function showMessage(name, person, key, text, fate = "", why = "", retry = undefined) {
+export function showMessage(name, person, message, fate = "", why = "", retry = undefined) {
   const room = rooms.get(name);
   if (!room) return; // the user has left the room
   // The line exists already if the message was sent again to be sure.
-  const line = room.end.querySelector(`[data-key="${CSS.escape(key)}"]`) ?? addLine(room, person, key, text);
+  const line = room.end.querySelector(`[data-key="${CSS.escape(message.key)}"]`) ?? addLine(room, person, message);
   line.dataset.fate = fate;
   line.querySelector(".fate span").textContent = why;
   line.querySelector(".fate button").onclick = retry;
 }
 
-function addLine(room, { id, name }, key, text) {
-  const isOwn = id === me.id;
-  if (!isOwn && !isSeen(room)) showUnread(room, room.unread + 1);
-  const isHead = room.speaker !== id + name || Date.now() - room.spokenAt > GROUP_LASTS;
-  const line = make("line", { b: isOwn ? "You" : name, time: clock(), ".text": text }, name);
+function addLine(room, { id, name }, { key, text, time, isNew = true }) {
+  const [isOwn, now] = [id === me.id, Date.now()];
+  const saidAt = time > now - YEAR && time < now ? Number(time) : now; // the writer's clock may be wrong
+  if (isNew && !isOwn && !isSeen(room)) showUnread(room, room.unread + 1);
+  const isHead = room.speaker !== id + name || saidAt - room.spokenAt > GROUP_LASTS;
+  const line = make("line", { b: isOwn ? "You" : name, time: clock(saidAt), ".text": text }, name);
   line.className = `line ${isOwn ? "own" : ""} ${isHead ? "head" : ""}`;
-  put(room, line, key);
-  Object.assign(room, { speaker: id + name, spokenAt: Date.now() });
+  put(room, line, key, saidAt);
+  Object.assign(room, { speaker: id + name, spokenAt: saidAt });
   return line;
 }
 
@@ -64,8 +68,8 @@ export function note(text, names = rooms.keys()) {
   for (const name of names) if (rooms.has(name)) put(rooms.get(name), make("note", { span: text, time: clock() }));
 }
 
-function put(room, line, key = "") {
-  const day = new Date().toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
+function put(room, line, key = "", at = Date.now()) {
+  const day = new Date(at).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
   if (room.day !== day) room.end.append(make("day", { span: (room.day = day) }));
   room.end.append(line);
   room.speaker = "";
@@ -161,7 +165,7 @@ function onKey(event) {
 
 const slug = (text) => (text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []).join("-").slice(0, 30);
 const hashRoom = () => slug(new URLSearchParams(`room=${location.hash.slice(1)}`).get("room")) || names()[0];
-const clock = () => new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+const clock = (at = Date.now()) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 // A copy of a template with a person's face. Its parts are filled in as text and never as markup.
 function make(template, texts, person = "") {

@@ -40,8 +40,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", exclusive = true)]
     pub(crate) health: Option<String>,
 
-    /// Serve a chat room on this address, IP:PORT, to try the server out with a browser; port 0 takes a free one [default:
-    /// no chat room]
+    /// Serve a chat room on this address, IP:PORT, to try the server out with a browser; port 0 takes a free one; the last
+    /// 100 messages of its rooms, the channels chat.*, are kept [default: no chat room]
     #[arg(long, value_name = "ADDR")]
     pub(crate) demo: Option<SocketAddr>,
 

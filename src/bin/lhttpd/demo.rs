@@ -4,12 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lhttp::{
     Page,
-    config::{Config, Listen},
+    config::{ChannelRule, Config, Listen},
     server::Builder,
 };
 
 /// The mark in index.html for the server's address, which only the running server knows.
 const SERVER_MARK: &str = "SERVER_ADDRESS";
+/// The mark in index.html for what the server keeps, so that the page tells people the truth.
+const HISTORY_MARK: &str = "SERVER_HISTORY";
+
+/// The channels of the rooms; chat.js makes them from the names.
+const ROOMS: &str = "chat.*";
+/// The messages of each room that are kept, for [`ChannelRule::HISTORY_AGE`]. chat.js asks for as many, and index.html says so.
+const KEPT: u32 = 100;
 
 /// The files: path, content type, content.
 const FILES: [(&str, &str, &str); 5] = [
@@ -22,6 +29,31 @@ const FILES: [(&str, &str, &str); 5] = [
 
 const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 
+/// Lets the server keep the last messages of the rooms, if its configuration leaves that open: the rule comes behind all
+/// others. It cannot come behind one that matches all rooms, and the nodes of a cluster have no history.
+pub(crate) fn keep_messages(config: &mut Config) {
+    let Some(rule) = rule() else { return };
+    let mut with_rule = config.clone();
+    with_rule.channels.push(rule);
+    if with_rule.validate().is_ok() {
+        *config = with_rule;
+    }
+}
+
+/// The rule for the rooms; its pattern is always one.
+fn rule() -> Option<ChannelRule> {
+    Some(ROOMS.parse::<ChannelRule>().ok()?.history(KEPT))
+}
+
+/// What the page says about old messages: a word for its style.
+fn history(config: &Config) -> &'static str {
+    match config.channels.last() {
+        None => "none",
+        last if last == rule().as_ref() => "kept",
+        Some(_) => "ruled",
+    }
+}
+
 /// Adds the chat room to a server, on `address`.
 ///
 /// # Errors
@@ -32,9 +64,10 @@ pub(crate) fn add_to(server: Builder, config: &Config, address: SocketAddr) -> R
     }
     // The page is not https, so a browser may not know the certificate's authority.
     let is_tls: Vec<bool> = config.listen.iter().filter(|at| at.tcp().is_some()).map(Listen::is_tls).collect();
+    let history = history(config);
     let mut server = server.pages_on(address).page_with(move |listening| {
         let plain = listening.iter().zip(&is_tls).filter(|(_, is_tls)| !**is_tls).map(|(address, _)| *address);
-        index(address, &plain.collect::<Vec<_>>())
+        index(address, &plain.collect::<Vec<_>>(), history)
     });
     for (path, content_type, content) in FILES {
         server = server.page(Page::new(path, content_type, content.as_bytes()));
@@ -42,10 +75,11 @@ pub(crate) fn add_to(server: Builder, config: &Config, address: SocketAddr) -> R
     Ok(server)
 }
 
-/// The page of a demo on `address`, with the server that listens on `listening`.
-fn index(address: SocketAddr, listening: &[SocketAddr]) -> Page {
+/// The page of a demo on `address`, with the server that listens on `listening` and keeps what `history` says.
+fn index(address: SocketAddr, listening: &[SocketAddr], history: &str) -> Page {
     let (host, port) = reach(address, listening);
     let index = INDEX.replace(SERVER_MARK, &format!("{}:{port}", host.map_or_else(String::new, shown)));
+    let index = index.replace(HISTORY_MARK, history);
     // A policy cannot name an IPv6 address, nor "the page's own host", with another port.
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src ws://*:{port}; \
@@ -129,8 +163,36 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_one_place_for_the_servers_address() {
-        assert_eq!(INDEX.matches(SERVER_MARK).count(), 1);
+    fn the_page_has_one_place_for_each_mark() {
+        assert_eq!((INDEX.matches(SERVER_MARK).count(), INDEX.matches(HISTORY_MARK).count()), (1, 1));
+    }
+
+    #[test]
+    fn the_rule_for_the_rooms_comes_behind_the_operators_and_the_page_says_whether_it_counts() {
+        for (patterns, expected) in [(&[][..], "kept"), (&["a", "chat.lobby"], "kept"), (&[">"], "ruled")] {
+            let rules: Vec<ChannelRule> = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
+            let mut config = Config { channels: rules.clone(), ..Config::default() };
+            keep_messages(&mut config);
+            assert_eq!((history(&config), &config.channels[..rules.len()]), (expected, &rules[..]));
+            config.validate().unwrap();
+        }
+        assert_eq!(history(&Config::default()), "none");
+    }
+
+    #[test]
+    #[cfg(feature = "nats")]
+    fn the_nodes_of_a_cluster_keep_nothing() {
+        let mut config = Config::default();
+        config.set("nats", "nats://127.0.0.1:4222").unwrap();
+        keep_messages(&mut config);
+        assert_eq!((config.channels.len(), history(&config)), (0, "none"));
+    }
+
+    #[test]
+    fn the_page_asks_for_the_messages_of_the_rule_and_names_their_number() {
+        assert!(INDEX.contains(&format!("the last {KEPT} messages")));
+        let chat = include_str!("../../../sdk/javascript/demo/chat.js");
+        assert!(chat.contains(&format!("last: {KEPT}")) && chat.contains(&ROOMS.replace('*', "${room}")));
     }
 
     #[test]

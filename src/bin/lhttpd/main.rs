@@ -101,6 +101,9 @@ fn configure(args: Args) -> Result<Setting, String> {
     }
     args.options.lay_over(&mut config)?;
     secrets::in_named_files(&config, &mut exposed);
+    if demo.is_some() {
+        demo::keep_messages(&mut config);
+    }
     Ok(Setting { config, log, demo, exposed })
 }
 

@@ -8,13 +8,14 @@ use crate::helpers::{
     daemon::Daemon,
     http::{Http, Response, handshake, publish_request},
     let_pass,
-    message::chat,
+    message::{Message, chat},
     on_one_and_two_cores, wait_until,
 };
 
 on_one_and_two_cores!(
     the_demos_port_speaks_no_lhttp,
     the_demo_does_not_change_the_servers_own_port,
+    the_last_messages_of_the_demos_rooms_are_kept_and_no_others,
     a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients,
     a_full_server_still_serves_its_demo,
 );
@@ -109,6 +110,27 @@ fn the_demo_does_not_change_the_servers_own_port(cores: usize) {
     client.subscribe_acked("room");
     client.say(&chat(&["publish:room"], "hi"));
     client.expect_text(&chat(&["publish:room"], "hi"));
+}
+
+fn the_last_messages_of_the_demos_rooms_are_kept_and_no_others(cores: usize) {
+    let (daemon, _http) = demo(cores, &[]);
+    let plain = Daemon::start(cores, &[]);
+    for (daemon, channel, kept) in
+        [(&daemon, "chat.lobby", 100), (&daemon, "lobby", 0), (&daemon, "chat.a.b", 0), (&plain, "chat.lobby", 0)]
+    {
+        let mut client = Client::connect(daemon.port());
+        for number in 0..=100 {
+            client.say(&chat(&[&format!("publish:{channel}"), &format!("number:{number}")], ""));
+        }
+        client.say(&chat(&[&format!("subscribe:{channel}"), "last:1000", "ack:s"], ""));
+        let messages: Vec<Message> = std::iter::repeat_with(|| Message::parse(&client.recv().payload))
+            .take_while(|message| message.command != "ack")
+            .collect();
+        assert_eq!(messages.len(), kept, "{channel}");
+        if let Some(oldest) = messages.first() {
+            assert_eq!(oldest.header("number"), Some("1"));
+        }
+    }
 }
 
 fn a_crowd_on_the_demos_port_takes_nothing_from_the_servers_clients(cores: usize) {

@@ -166,7 +166,7 @@ test("a changed name applies to later messages", async (t) => {
 test("messages that a program publishes to the channel are shown", async (t) => {
   const server = await Lhttpd.start(t);
   const ada = await visit(t, server.url, "Ada");
-  assert.equal(await server.publish("LHTTP/1.0 chat\r\npublish:lobby\r\n\r\nhello from curl"), 200);
+  assert.equal(await server.publish("LHTTP/1.0 chat\r\npublish:chat.lobby\r\n\r\nhello from curl"), 200);
   const line = await ada.sees("hello from curl");
   assert.equal(await line.locator("b").textContent(), "Somebody");
 });
