@@ -58,7 +58,9 @@ mod event;
 mod inbox;
 mod open;
 mod refused;
+mod renewal;
 mod stream;
+mod subscribing;
 mod target;
 #[cfg(feature = "tls")]
 mod tls;
@@ -78,7 +80,8 @@ use self::{
     connection::{Connection, Received, Sent},
     credentials::Credentials,
     inbox::Inbox,
-    open::{Renewal, Retry},
+    open::Retry,
+    renewal::Renewal,
     target::Target,
     wait::Wait,
 };
@@ -141,35 +144,6 @@ impl Client {
             renewal: None,
             options,
         }
-    }
-
-    /// Subscribes to channels or patterns, separated by spaces, and waits until all are live. The client renews them
-    /// after each reconnect until they are unsubscribed. Names that begin with `$` or `_` are reserved for the system:
-    /// the server refuses them.
-    ///
-    /// # Errors
-    /// Every [`ClientError`]; `Lost` only from a client that does not reconnect, because others ask again. After
-    /// `TimedOut`, `InboxFull` or `Lost` the answer is not known: messages may come, but the client does not renew the
-    /// subscription. Subscribing again is harmless.
-    pub fn subscribe(&mut self, channels: &str) -> Result<(), ClientError> {
-        self.change("subscribe", channels)?;
-        self.subscriptions.extend(names(channels));
-        Ok(())
-    }
-
-    /// Ends subscriptions, and waits until the server has done so. Messages that came before can still be polled.
-    /// Without a connection it does not wait. For a name that was never subscribed it has no effect.
-    ///
-    /// # Errors
-    /// As [`Client::subscribe`]. Whatever the outcome, the client no longer renews the subscriptions, except after
-    /// `Invalid`.
-    pub fn unsubscribe(&mut self, channels: &str) -> Result<(), ClientError> {
-        check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
-        self.subscriptions.retain(|channel| !names(channels).any(|name| name == *channel));
-        if self.connection.is_none() && self.options.reconnect {
-            return Ok(());
-        }
-        self.change("unsubscribe", channels)
     }
 
     /// Publishes to channels, separated by spaces, and waits until the server has queued the message for all
@@ -282,11 +256,6 @@ impl Client {
         self.connection.is_some()
     }
 
-    /// The channels and patterns that a reconnect renews, in byte order.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &str> {
-        self.subscriptions.iter().map(String::as_str)
-    }
-
     /// Sends the queued messages and closes the connection in order, within [`Builder::timeout`]. A client that is
     /// dropped instead closes it at once.
     ///
@@ -304,12 +273,6 @@ impl Client {
             None if self.outbox.is_empty() => Ok(()),
             None => Err(ClientError::NotConnected(unsent(&self.why))),
         }
-    }
-
-    /// Changes the subscriptions at the server.
-    fn change(&mut self, header: &str, channels: &str) -> Result<(), ClientError> {
-        check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
-        self.acked(Message::new(header)?.header(header, channels)?, true)
     }
 
     /// Ends a poll because the client was woken, and clears the wake, so that the next poll does not end for it.
@@ -361,8 +324,4 @@ fn check_all(channels: &str, check: impl Fn(&[u8]) -> Result<(), Refusal>) -> Re
     // The check refuses the empty name with a sentence that says so.
     let none = channel::split(channels.as_bytes()).next().is_none().then_some(&b""[..]);
     channel::split(channels.as_bytes()).chain(none).try_for_each(check).map_err(ClientError::Invalid)
-}
-
-fn names(channels: &str) -> impl Iterator<Item = String> {
-    channels.split([' ', '\t']).filter(|name| !name.is_empty()).map(str::to_owned)
 }

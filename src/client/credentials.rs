@@ -8,7 +8,7 @@ use super::{
     builder::later,
     connection::Sent,
     event::Payload,
-    open::Renewal,
+    renewal::Renewal,
     token::{Token, TokenSource},
 };
 use crate::{error::Refusal, protocol::message::Message};

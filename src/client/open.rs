@@ -1,6 +1,6 @@
-//! Opening a connection: attempts, renewed subscriptions, and the wait for an acknowledgement.
+//! Opening a connection: attempts, and the wait for an acknowledgement.
 
-use std::{collections::HashMap, io, time::Instant};
+use std::{io, time::Instant};
 
 use super::{
     Client, ClientError, Event, State,
@@ -10,30 +10,9 @@ use super::{
     event::Payload,
     outbox_bytes,
     refused::NoConnection,
+    renewal::Renewal,
 };
 use crate::{error::Refusal, protocol::message::Message};
-
-/// The longest `subscribe` value that renews subscriptions. It keeps the message's head well below the server's limit
-/// (8 KiB by default, PROTOCOL.md §1). One channel has at most 255 bytes.
-const RENEWAL_BYTES_MAX: usize = 2048;
-
-/// The subscriptions that a new connection has asked for and the server has not answered yet.
-#[derive(Debug)]
-pub(super) struct Renewal {
-    /// The channels, by the token of the message that asked for them.
-    asked: HashMap<String, String>,
-    /// When the client gives the connection up because the renewal takes too long.
-    deadline: Instant,
-    /// The connection is new: its last answer makes it open.
-    opens: bool,
-}
-
-impl Renewal {
-    /// A renewal on a connection that is open.
-    pub(super) fn quiet(deadline: Instant) -> Self {
-        Self { asked: HashMap::new(), deadline, opens: false }
-    }
-}
 
 /// Whether it is time for the next attempt to connect.
 #[derive(Debug)]
@@ -120,7 +99,7 @@ impl Client {
                 break Received::Event;
             }
             let Some(connection) = &mut self.connection else { return Received::Ended(self.why.clone()) };
-            let renewal_deadline = self.renewal.as_ref().map(|renewal| renewal.deadline);
+            let renewal_deadline = self.renewal.as_ref().map(Renewal::deadline);
             let wake = [renewal_deadline, self.credentials.due()].into_iter().flatten().fold(deadline, Instant::min);
             match connection.receive(wake) {
                 Received::Nothing if renewal_deadline.is_some_and(|renewal| renewal <= Instant::now()) => {
@@ -158,7 +137,7 @@ impl Client {
         if awaited.is_some() && awaited == token.as_deref() {
             return Some(answer);
         }
-        let renewed = token.as_ref().and_then(|token| self.renewal.as_mut()?.asked.remove(token));
+        let renewed = token.as_ref().and_then(|token| self.renewal.as_mut()?.answered(token));
         match (renewed, answer, token) {
             (Some(channels), answer, _) => self.renewed(&channels, answer.err()),
             (None, Err(refusal), _) => self.inbox.push(Event::Refused(refusal)),
@@ -207,65 +186,10 @@ impl Client {
         if let Err(NoConnection { why, refusal }) = self.connect(deadline) {
             return self.wait_again(why, refusal);
         }
-        self.renewal = Some(Renewal { opens: true, ..Renewal::quiet(later(self.options.timeout)) });
+        self.renewal = Some(Renewal::opening(later(self.options.timeout)));
         // Both fail only if the connection is lost again; then the next attempt starts anew.
         let _ = self.renew_all(deadline).and_then(|()| self.send_outbox(Instant::now()));
         self.end_renewal();
-    }
-
-    pub(super) fn renew_all(&mut self, deadline: Instant) -> Result<(), ClientError> {
-        let mut groups = vec![String::new()];
-        for channel in &self.subscriptions {
-            match groups.last_mut() {
-                Some(group) if group.is_empty() => group.push_str(channel),
-                Some(group) if group.len() + channel.len() < RENEWAL_BYTES_MAX => {
-                    group.push(' ');
-                    group.push_str(channel);
-                }
-                _ => groups.push(channel.clone()),
-            }
-        }
-        groups.into_iter().filter(|group| !group.is_empty()).try_for_each(|group| self.renew(group, deadline))
-    }
-
-    fn renew(&mut self, channels: String, deadline: Instant) -> Result<(), ClientError> {
-        let token = self.tokens.next();
-        let message =
-            Message::new("subscribe")?.header("subscribe", channels.as_str())?.header("ack", token.as_str())?;
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        match connection.send(&Payload::from(message.encode()), deadline) {
-            Sent::Taken => {}
-            Sent::Full => return Err(self.lost("the server does not read".to_owned())),
-            Sent::Ended(why) => return Err(self.broken(why)),
-        }
-        if let Some(renewal) = &mut self.renewal {
-            renewal.asked.insert(token, channels);
-        }
-        Ok(())
-    }
-
-    /// The server has answered a group. It accepts or refuses the whole group. After a refusal the client asks for each
-    /// channel alone, and gives up the ones that the server refuses alone. A channel that was unsubscribed since then
-    /// is neither asked for nor reported as lost.
-    fn renewed(&mut self, channels: &str, refusal: Option<Refusal>) {
-        if let Some(refusal) = refusal {
-            if channels.contains(' ') {
-                let wanted: Vec<_> = channels.split(' ').filter(|&name| self.subscriptions.contains(name)).collect();
-                let now = Instant::now();
-                // Fails only if the connection is lost again.
-                let _ = wanted.into_iter().try_for_each(|channel| self.renew(channel.to_owned(), now));
-            } else if self.subscriptions.remove(channels) {
-                self.inbox.push(Event::SubscriptionLost { channel: channels.to_owned(), refusal });
-            }
-        }
-        self.end_renewal();
-    }
-
-    /// With the last answer a new connection counts as open.
-    pub(super) fn end_renewal(&mut self) {
-        if self.renewal.take_if(|renewal| renewal.asked.is_empty()).is_some_and(|renewal| renewal.opens) {
-            self.inbox.push(Event::State(State::Open));
-        }
     }
 
     /// Sends the outbox, as far as the connection takes it before the deadline.
