@@ -48,6 +48,7 @@
 //! and unsubscribing can be repeated without harm, so a client that reconnects repeats them when the connection is lost
 //! in the middle. It does not repeat a publish, which might then arrive twice.
 
+mod ack;
 mod answer;
 mod backoff;
 mod builder;
@@ -73,6 +74,13 @@ use std::{
 };
 
 pub(crate) use self::builder::{RECONNECT_DELAY_MAX, RECONNECT_DELAY_MIN};
+pub use self::{
+    ack::Ack,
+    builder::Builder,
+    error::ClientError,
+    event::{Event, Payload, State},
+    wait::Waker,
+};
 use self::{
     answer::Tokens,
     backoff::Backoff,
@@ -84,12 +92,6 @@ use self::{
     renewal::Renewal,
     target::Target,
     wait::Wait,
-};
-pub use self::{
-    builder::Builder,
-    error::ClientError,
-    event::{Event, Payload, State},
-    wait::Waker,
 };
 use crate::{
     error::{Reason, Refusal},
@@ -149,12 +151,12 @@ impl Client {
     /// Publishes to channels, separated by spaces, and waits until the server has queued the message for all
     /// subscribers. By default a server accepts 32 channels in one message, each counted once. A `publish` or `ack`
     /// header of the message is replaced. With the header `no-echo:true` this client itself does not receive the
-    /// message.
+    /// message. The answer has the message's id on each channel that has a history.
     ///
     /// # Errors
     /// Every [`ClientError`]. After `Lost`, after `TimedOut`, and after `InboxFull` in the middle of the call, it is
     /// not known whether the message was published.
-    pub fn publish(&mut self, channels: &str, message: Message) -> Result<(), ClientError> {
+    pub fn publish(&mut self, channels: &str, message: Message) -> Result<Ack, ClientError> {
         self.send_acked(addressed(channels, message)?)
     }
 
@@ -206,7 +208,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::publish`].
-    pub fn send_acked(&mut self, message: Message) -> Result<(), ClientError> {
+    pub fn send_acked(&mut self, message: Message) -> Result<Ack, ClientError> {
         self.acked(message, false)
     }
 

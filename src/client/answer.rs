@@ -1,7 +1,5 @@
 //! Tells the server's answers from other messages.
 
-use std::time::Duration;
-
 use crate::{
     client::event::{Event, Payload},
     error::Refusal,
@@ -11,8 +9,8 @@ use crate::{
 /// What a payload from the server means to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
-    /// An acknowledgement with this token; if the message gave a new JWT, how long that is valid.
-    Ack { token: String, expires_in: Option<Duration> },
+    /// An acknowledgement with this token.
+    Ack { token: String, message: Message },
     /// An error that ends a subscription.
     Ended { channel: String, refusal: Refusal },
     /// An error (PROTOCOL.md §6), with the token of the message that it is about, if that message had one.
@@ -29,7 +27,7 @@ impl From<Payload> for Incoming {
         let token = message.header_value("ack").map(str::to_owned);
         match (message.command(), token) {
             _ if message.header_value("publish").is_some() => Self::Event(Event::Message(message)),
-            ("ack", Some(token)) => Self::Ack { token, expires_in: expires_in(&message) },
+            ("ack", Some(token)) => Self::Ack { token, message },
             ("error", token) => match (refusal(&message), message.header_value("channel")) {
                 (Some(refusal), Some(channel)) if token.is_none() => {
                     Self::Ended { channel: channel.to_owned(), refusal }
@@ -46,10 +44,6 @@ impl From<Payload> for Incoming {
 fn parse(payload: &Payload) -> Option<Message> {
     let bytes = payload.as_bytes();
     if is_lhttp(bytes) { Message::parse(bytes).ok() } else { None }
-}
-
-fn expires_in(ack: &Message) -> Option<Duration> {
-    Some(Duration::from_secs(ack.header_value("expires-in")?.parse().ok()?))
 }
 
 fn refusal(error: &Message) -> Option<Refusal> {
@@ -94,9 +88,8 @@ mod tests {
 
     #[test]
     fn a_published_message_is_never_taken_for_an_answer() {
-        let ack = |expires_in| Incoming::Ack { token: "t".to_owned(), expires_in };
-        assert_eq!(incoming("LHTTP/1.0 ack\r\nack:t\r\n\r\n"), ack(None));
-        assert_eq!(incoming("LHTTP/1.0 ack\r\nexpires-in:9\r\nack:t\r\n\r\n"), ack(Some(Duration::from_secs(9))));
+        let ack = incoming("LHTTP/1.0 ack\r\nack:t\r\n\r\n");
+        assert!(matches!(&ack, Incoming::Ack { token, .. } if token == "t"), "{ack:?}");
         let refused = incoming("LHTTP/1.0 error\r\ncode:400\r\nreason:bad-channel\r\nack:t\r\n\r\nno");
         let refusal = Refusal::new(400, "bad-channel", "no");
         assert_eq!(refused, Incoming::Refused { token: Some("t".to_owned()), refusal });

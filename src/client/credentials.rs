@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Client, ClientError, Event,
+    Ack, Client, ClientError, Event,
     backoff::Backoff,
     builder::later,
     connection::Sent,
@@ -115,7 +115,7 @@ impl Client {
         let due = self.credentials.due.take();
         let answer = self.acked(message, true);
         match &answer {
-            Ok(()) => {
+            Ok(_) => {
                 self.credentials.schedule(remaining);
                 self.token_accepted();
             }
@@ -125,7 +125,7 @@ impl Client {
             }
             Err(_) => {}
         }
-        answer
+        answer.map(drop)
     }
 
     /// Asks for the next token and sends it, if that is due. True if this made an event.
@@ -171,10 +171,10 @@ impl Client {
     }
 
     /// The server has acknowledged a message. True if that was the one with a new token.
-    pub(super) fn token_acknowledged(&mut self, ack: &str, expires_in: Option<Duration>) -> bool {
-        let Some(asked) = self.credentials.asked.take_if(|asked| asked.ack == ack) else { return false };
+    pub(super) fn token_acknowledged(&mut self, token: &str, ack: &Ack) -> bool {
+        let Some(asked) = self.credentials.asked.take_if(|asked| asked.ack == token) else { return false };
         // The server's clock is the one that counts.
-        self.credentials.schedule(expires_in.or(asked.remaining));
+        self.credentials.schedule(ack.expires_in.or(asked.remaining));
         self.credentials.backoff.reset();
         self.token_accepted();
         true

@@ -3,7 +3,7 @@
 use std::{io, time::Instant};
 
 use super::{
-    Client, ClientError, Event, State,
+    Ack, Client, ClientError, Event, State,
     answer::Incoming,
     builder::later,
     connection::{Connection, Received, Sent},
@@ -44,7 +44,7 @@ impl Client {
 
     /// Sends a message with a token, and waits for the answer. With `again`, the message is sent once more if the
     /// connection is lost in between; this is for messages that do no harm twice.
-    pub(super) fn acked(&mut self, mut message: Message, again: bool) -> Result<(), ClientError> {
+    pub(super) fn acked(&mut self, mut message: Message, again: bool) -> Result<Ack, ClientError> {
         let deadline = later(self.options.timeout);
         loop {
             if self.inbox.is_full() {
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// Sends a message over the current connection, and waits for the answer.
-    fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<(), ClientError> {
+    fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<Ack, ClientError> {
         // The server carries out this message with the new token.
         self.renew_token();
         let token = self.tokens.next();
@@ -77,7 +77,7 @@ impl Client {
         }
     }
 
-    fn wait_for_answer(&mut self, token: &str, deadline: Instant) -> Result<(), ClientError> {
+    fn wait_for_answer(&mut self, token: &str, deadline: Instant) -> Result<Ack, ClientError> {
         loop {
             match self.receive(deadline) {
                 Received::Payload(payload) => match self.sort(payload, Some(token)) {
@@ -118,35 +118,34 @@ impl Client {
 
     /// Returns the answer to the awaited token. Everything else goes into the inbox, except acknowledgements that come
     /// too late for their call.
-    pub(super) fn sort(&mut self, payload: Payload, awaited: Option<&str>) -> Option<Result<(), Refusal>> {
+    pub(super) fn sort(&mut self, payload: Payload, awaited: Option<&str>) -> Option<Result<Ack, Refusal>> {
         let (token, answer) = match Incoming::from(payload) {
             Incoming::Event(event) => {
                 self.inbox.push(event);
                 return None;
             }
-            Incoming::Ack { token, expires_in } if self.token_acknowledged(&token, expires_in) => return None,
+            Incoming::Ack { token, message } if self.token_acknowledged(&token, &Ack::from(&message)) => return None,
             Incoming::Refused { token, refusal } if self.token_refused(token.as_deref(), &refusal) => return None,
             Incoming::Ended { channel, refusal } => {
                 self.subscriptions.remove(&channel);
                 self.inbox.push(Event::SubscriptionLost { channel, refusal });
                 return None;
             }
-            Incoming::Ack { token, .. } => (Some(token), Ok(())),
+            Incoming::Ack { token, message } => (Some(token), Ok(message)),
             Incoming::Refused { token, refusal } => (token, Err(refusal)),
         };
         if awaited.is_some() && awaited == token.as_deref() {
-            return Some(answer);
+            return Some(answer.map(|message| Ack::from(&message)));
         }
         let renewed = token.as_ref().and_then(|token| self.renewal.as_mut()?.answered(token));
         match (renewed, answer, token) {
             (Some(channels), answer, _) => self.renewed(&channels, answer.err()),
             (None, Err(refusal), _) => self.inbox.push(Event::Refused(refusal)),
             // The program has set this token itself and waits for the answer itself.
-            (None, Ok(()), Some(token)) if !self.tokens.is_ours(&token) => {
-                let ack = Message::new("ack").and_then(|ack| ack.header("ack", token));
-                ack.into_iter().for_each(|ack| self.inbox.push(Event::Message(ack)));
+            (None, Ok(message), Some(token)) if !self.tokens.is_ours(&token) => {
+                self.inbox.push(Event::Message(message));
             }
-            (None, Ok(()), _) => {}
+            (None, Ok(_), _) => {}
         }
         None
     }

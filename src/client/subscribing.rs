@@ -41,7 +41,7 @@ impl Client {
     /// Changes the subscriptions at the server.
     fn change(&mut self, header: &str, channels: &str) -> Result<(), ClientError> {
         check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
-        self.acked(Message::new(header)?.header(header, channels)?, true)
+        self.acked(Message::new(header)?.header(header, channels)?, true).map(drop)
     }
 }
 

@@ -78,7 +78,7 @@ unsafe extern "C" fn lhttp_client_publish(
         // SAFETY: the caller gives what lhttp.h says.
         let (channels, message) =
             unsafe { (input::text("channels", channels)?, input::message(command, headers, body, len)?) };
-        call("lhttp_client_publish", client, |client| client.publish(channels, message))
+        call("lhttp_client_publish", client, |client| client.publish(channels, message).map(drop))
     })
 }
 

@@ -32,7 +32,7 @@ mod helpers {
     mod process;
     #[cfg(feature = "nats")]
     pub(crate) mod proxy;
-    #[cfg(feature = "nats")]
+    #[allow(dead_code, reason = "tests/daemon uses the rest")]
     pub(crate) mod scratch;
     mod server;
     #[cfg(feature = "tls")]
@@ -58,6 +58,7 @@ mod helpers {
 mod client {
     mod calls;
     mod faults;
+    mod history;
     mod limits;
     #[cfg(feature = "tls")]
     mod tls;

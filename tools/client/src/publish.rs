@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Pub, client: Builder) -> Result<(), Failure> {
     };
     let mut client = client.timeout(args.timeout).connect()?;
     match body {
-        Some(body) => client.publish(&args.channel, message.body(body))?,
+        Some(body) => drop(client.publish(&args.channel, message.body(body))?),
         None => publish_lines(&mut client, &args.channel, &message)?,
     }
     // Everything was acknowledged, so the way in which the connection ends does not matter.

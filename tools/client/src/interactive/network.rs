@@ -73,7 +73,9 @@ impl<S: Screen> Network<S> {
                 self.client.unsubscribe(&rooms)?;
                 self.screen.remark(&format!("unsubscribed from {}", harmless(&rooms)))?;
             }
-            ChatCommand::Publish { room, text } => self.client.publish(&room, Message::new("chat")?.body(text))?,
+            ChatCommand::Publish { room, text } => {
+                self.client.publish(&room, Message::new("chat")?.body(text))?;
+            }
             ChatCommand::Upload { room, files } => {
                 self.client.publish(&room, upload(&files)?)?;
                 let files = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
