@@ -504,7 +504,8 @@ enum {
     LHTTP_EVENT_WAITING = 6,           /* not connected: sentence (the reason), retry_in_ms (until the next attempt);
                                           code and reason if the server refused the handshake with 401 or 403 */
     LHTTP_EVENT_CLOSED = 7,            /* not connected, without another attempt: sentence */
-    LHTTP_EVENT_TOKEN_ENDING = 8       /* the token runs out soon: call lhttp_client_set_token */
+    LHTTP_EVENT_TOKEN_ENDING = 8,      /* the token runs out soon: call lhttp_client_set_token */
+    LHTTP_EVENT_MESSAGES_LOST = 9      /* the server does not keep all messages that this client has missed: channel */
 };
 
 /* An event belongs to you until you release it, also after its client is closed. The same is true of everything that

@@ -28,9 +28,18 @@
 //! A client that connected once reconnects, with exponential back-off and full jitter, inside the calls that need the
 //! connection; after a random part of the time that a server names that restarts (PROTOCOL.md §6). An attempt may prolong [`Client::poll`] by [`connect_timeout`](Builder::connect_timeout). After the
 //! attempt the client first renews the subscriptions. [`State::Open`] is polled once the server has confirmed them;
-//! each subscription that the server refuses is an [`Event::SubscriptionLost`]. With several cores, messages may come
-//! before `Open`. Messages that were published while the client was away are missed: the server stores nothing for
-//! absent clients.
+//! each subscription that the server refuses is an [`Event::SubscriptionLost`]. Messages may come before `Open`.
+//!
+//! # What was published in between
+//!
+//! A server may keep the newest messages of a channel (PROTOCOL.md §10). On such a channel the client resumes: it knows the
+//! newest message that has come, and asks for those after it. So each message comes once and in order, over any number of
+//! connections. If the server does not keep all of them any more, [`Event::MessagesLost`] names the channel, and the client
+//! goes on with the next message. [`Builder::resume`] switches this off. A message of such a channel comes once, also if
+//! several subscriptions of the client match it.
+//!
+//! On other channels, and over patterns, the messages of this time are missed. [`Client::subscribe_from`] begins with
+//! messages of before.
 //!
 //! # Tokens
 //!
@@ -60,8 +69,10 @@ mod inbox;
 mod open;
 mod refused;
 mod renewal;
+mod start;
 mod stream;
 mod subscribing;
+mod subscriptions;
 mod target;
 #[cfg(feature = "tls")]
 mod tls;
@@ -69,7 +80,7 @@ mod token;
 mod wait;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
@@ -79,6 +90,7 @@ pub use self::{
     builder::Builder,
     error::ClientError,
     event::{Event, Payload, State},
+    start::Start,
     wait::Waker,
 };
 use self::{
@@ -90,6 +102,7 @@ use self::{
     inbox::Inbox,
     open::Retry,
     renewal::Renewal,
+    subscriptions::Subscriptions,
     target::Target,
     wait::Wait,
 };
@@ -110,8 +123,7 @@ pub struct Client {
     retry_at: Instant,
     /// Why there is no connection.
     why: String,
-    /// The subscriptions that the server has acknowledged; a reconnect renews them.
-    subscriptions: BTreeSet<String>,
+    subscriptions: Subscriptions,
     inbox: Inbox,
     /// Payloads that wait for a connection, or for room in its buffer; at most `outbox_bytes_max`.
     outbox: VecDeque<Payload>,
@@ -138,7 +150,7 @@ impl Client {
             credentials: Credentials::new(backoff()),
             retry_at: Instant::now(),
             why: String::new(),
-            subscriptions: BTreeSet::new(),
+            subscriptions: Subscriptions::default(),
             inbox: Inbox::new(options.inbox_messages_max, options.inbox_bytes_max),
             outbox: VecDeque::new(),
             outbox_bytes: 0,

@@ -27,6 +27,10 @@ const ID_BYTES_MAX: usize = 64;
 pub struct Ack {
     /// The header `message-id`.
     message_ids: Option<String>,
+    /// The header `position`.
+    positions: Option<String>,
+    /// The header `lost`.
+    lost: Option<String>,
     /// How long the new token of the message is valid.
     pub(super) expires_in: Option<Duration>,
 }
@@ -43,13 +47,28 @@ impl Ack {
     pub fn message_ids(&self) -> impl Iterator<Item = Option<&str>> {
         ids(self.message_ids.as_deref())
     }
+
+    /// The newest message of each name that was subscribed to, in their order; `None` without a history.
+    pub(super) fn positions(&self) -> impl Iterator<Item = Option<&str>> {
+        ids(self.positions.as_deref())
+    }
+
+    /// The names of which messages are lost.
+    pub(super) fn lost(&self) -> impl Iterator<Item = &str> {
+        self.lost.as_deref().unwrap_or_default().split(' ').filter(|name| !name.is_empty())
+    }
 }
 
 impl From<&Message> for Ack {
     fn from(message: &Message) -> Self {
         let value = |name| message.header_value(name).map(str::to_owned);
         let seconds = message.header_value("expires-in").and_then(|seconds| seconds.parse().ok());
-        Self { message_ids: value("message-id"), expires_in: seconds.map(Duration::from_secs) }
+        Self {
+            message_ids: value("message-id"),
+            positions: value("position"),
+            lost: value("lost"),
+            expires_in: seconds.map(Duration::from_secs),
+        }
     }
 }
 
@@ -59,7 +78,7 @@ fn ids(value: Option<&str>) -> impl Iterator<Item = Option<&str>> {
 }
 
 /// Whether the server takes this back as an id. What it is made of is the server's own business.
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     id != NO_ID
         && (1..=ID_BYTES_MAX).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -27,6 +27,7 @@ pub(super) struct ClientOptions {
     pub(super) connect_timeout: Duration,
     pub(super) timeout: Duration,
     pub(super) reconnect: bool,
+    pub(super) resume: bool,
     pub(super) reconnect_delay_min: Duration,
     pub(super) reconnect_delay_max: Duration,
     pub(super) ping_interval: Duration,
@@ -46,6 +47,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             reconnect: true,
+            resume: true,
             reconnect_delay_min: RECONNECT_DELAY_MIN,
             reconnect_delay_max: RECONNECT_DELAY_MAX,
             ping_interval: Duration::from_secs(20),
@@ -151,6 +153,14 @@ impl Builder {
     /// call fails with [`ClientError::Closed`].
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.options.reconnect = reconnect;
+        self
+    }
+
+    /// Whether a client that reconnects gets what was published in between on channels with a history (PROTOCOL.md §10);
+    /// default true. If not, these channels go on with the next message, as all others do. It costs the id of one message
+    /// for each channel, and nothing on the wire without a history.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.options.resume = resume;
         self
     }
 

@@ -30,6 +30,13 @@ pub enum Event {
         /// The server's reason.
         refusal: Refusal,
     },
+    /// Messages of a channel with a history are lost to this client: after a reconnect, or after
+    /// [`Client::subscribe_from`](super::Client::subscribe_from), the server did not keep all that the client asked for, or
+    /// did not know the id. The subscription goes on.
+    MessagesLost {
+        /// The channel.
+        channel: String,
+    },
     /// The connection changed its state.
     State(State),
 }

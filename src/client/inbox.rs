@@ -53,6 +53,7 @@ fn bytes(event: &Event) -> usize {
         | Event::TokenEnding
         | Event::TokenNotRenewed(_)
         | Event::SubscriptionLost { .. }
+        | Event::MessagesLost { .. }
         | Event::State(_) => 0,
     }
 }

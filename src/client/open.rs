@@ -11,6 +11,7 @@ use super::{
     outbox_bytes,
     refused::NoConnection,
     renewal::Renewal,
+    subscriptions::Arrival,
 };
 use crate::{error::Refusal, protocol::message::Message};
 
@@ -59,7 +60,7 @@ impl Client {
     }
 
     /// Sends a message over the current connection, and waits for the answer.
-    fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<Ack, ClientError> {
+    pub(super) fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<Ack, ClientError> {
         // The server carries out this message with the new token.
         self.renew_token();
         let token = self.tokens.next();
@@ -121,7 +122,7 @@ impl Client {
     pub(super) fn sort(&mut self, payload: Payload, awaited: Option<&str>) -> Option<Result<Ack, Refusal>> {
         let (token, answer) = match Incoming::from(payload) {
             Incoming::Event(event) => {
-                self.inbox.push(event);
+                self.take(event);
                 return None;
             }
             Incoming::Ack { token, message } if self.token_acknowledged(&token, &Ack::from(&message)) => return None,
@@ -139,7 +140,7 @@ impl Client {
         }
         let renewed = token.as_ref().and_then(|token| self.renewal.as_mut()?.answered(token));
         match (renewed, answer, token) {
-            (Some(channels), answer, _) => self.renewed(&channels, answer.err()),
+            (Some(request), answer, _) => self.renewed(request, answer.map(|message| Ack::from(&message))),
             (None, Err(refusal), _) => self.inbox.push(Event::Refused(refusal)),
             // The program has set this token itself and waits for the answer itself.
             (None, Ok(message), Some(token)) if !self.tokens.is_ours(&token) => {
@@ -150,8 +151,25 @@ impl Client {
         None
     }
 
+    /// Keeps an event to be polled, unless it is a message that has come before.
+    fn take(&mut self, event: Event) {
+        let arrival = match &event {
+            Event::Message(message) => self.subscriptions.take(message),
+            _ => Arrival::Next,
+        };
+        match arrival {
+            Arrival::Repeated if self.options.resume => return,
+            Arrival::Awaited => {
+                let deadline = later(self.options.timeout);
+                self.renewal.iter_mut().for_each(|renewal| renewal.extend(deadline));
+            }
+            Arrival::Next | Arrival::Repeated => {}
+        }
+        self.inbox.push(event);
+    }
+
     /// Makes attempts until there is a connection.
-    fn wait_for_open(&mut self, deadline: Instant) -> Result<(), ClientError> {
+    pub(super) fn wait_for_open(&mut self, deadline: Instant) -> Result<(), ClientError> {
         while self.connection.is_none() {
             // An attempt without any time would only replace the reason by "timed out".
             match self.wait_for_retry(deadline)? {

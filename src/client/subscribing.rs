@@ -1,6 +1,8 @@
 //! Subscribing and unsubscribing.
 
-use super::{Client, ClientError, check_all};
+use std::time::Instant;
+
+use super::{Ack, Client, ClientError, Event, builder::later, check_all, renewal::Renewal, start::Start};
 use crate::protocol::{channel, message::Message};
 
 impl Client {
@@ -13,9 +15,117 @@ impl Client {
     /// `TimedOut`, `InboxFull` or `Lost` the answer is not known: messages may come, but the client does not renew the
     /// subscription. Subscribing again is harmless.
     pub fn subscribe(&mut self, channels: &str) -> Result<(), ClientError> {
-        self.change("subscribe", channels)?;
-        self.subscriptions.extend(names(channels));
-        Ok(())
+        self.subscribe_from(channels, Start::default())
+    }
+
+    /// The same, and channels with a history begin with messages of before (PROTOCOL.md §10): those after an id, or the
+    /// newest ones. They come as events, oldest first, before all that is published from now on. Where `since` cannot be
+    /// served, because the server does not keep all of these messages, or does not know the id, the event
+    /// [`MessagesLost`](Event::MessagesLost) says so.
+    ///
+    /// The messages may be more than the inbox takes. Then this call returns `Ok` when the inbox is full, and the rest comes
+    /// with polls; a refusal by the server is an [`Event::SubscriptionLost`].
+    ///
+    /// If a pattern of this client matches the channel, new messages may come over the pattern before the older ones.
+    ///
+    /// ```no_run
+    /// use lhttp::client::{Client, ClientError, Start};
+    ///
+    /// # fn main() -> Result<(), ClientError> {
+    /// let mut client = Client::builder("ws://127.0.0.1:8081").connect()?;
+    /// client.subscribe_from("prices", Start::last(1))?;
+    /// // A program that has kept the id of the last message that it has dealt with:
+    /// client.subscribe_from("orders", Start::since("0c6l2v8rq1ta-42"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`]; [`ClientError::Invalid`] also for a number of ids that is not the number of names, for
+    /// what is no id, and for a `last` that is not 1 to 1000.
+    pub fn subscribe_from(&mut self, channels: &str, start: Start<'_>) -> Result<(), ClientError> {
+        check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
+        let mut names: Vec<String> = Vec::new();
+        for name in split(channels) {
+            // The server counts each name once.
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        start.check(names.len())?;
+        self.subscriptions.begin(&names, start, self.options.resume);
+        let result = self.subscribe_to(channels, &names, start);
+        match &result {
+            Ok(Some(ack)) => {
+                let lost = self.subscriptions.complete(&names, ack);
+                self.report_lost(lost);
+            }
+            Ok(None) => self.subscriptions.adopt(&names),
+            Err(_) => self.subscriptions.give_up(),
+        }
+        result.map(drop)
+    }
+
+    /// Asks until the server answers. Without an answer the inbox is full of what comes first, and the answer comes later.
+    fn subscribe_to(&mut self, channels: &str, names: &[String], start: Start<'_>) -> Result<Option<Ack>, ClientError> {
+        let deadline = later(self.options.timeout);
+        loop {
+            if self.inbox.is_full() {
+                return Err(ClientError::InboxFull);
+            }
+            self.wait_for_open(deadline)?;
+            match self.subscribe_once(channels, names, start, deadline) {
+                Err(ClientError::Lost(_)) if self.options.reconnect => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn subscribe_once(
+        &mut self,
+        channels: &str,
+        names: &[String],
+        start: Start<'_>,
+        deadline: Instant,
+    ) -> Result<Option<Ack>, ClientError> {
+        let in_flight: Vec<String> = self.subscriptions.in_flight().map(str::to_owned).collect();
+        if !in_flight.is_empty() {
+            // A renewal may be about to subscribe to the same.
+            self.wait_until_renewed(deadline)?;
+            let mut end = Message::new("unsubscribe")?.header("unsubscribe", in_flight.join(" "))?;
+            self.subscriptions.end(in_flight.iter().map(String::as_str));
+            self.ask(&mut end, deadline)?;
+        }
+        let answer = self.ask_to_subscribe(channels, names, start, deadline);
+        if answer.is_err() && !in_flight.is_empty() {
+            // What was subscribed before stays so. Fails only if the connection is lost, and then a reconnect does the same.
+            let _ = self.renew_ended(in_flight, deadline);
+        }
+        answer
+    }
+
+    fn ask_to_subscribe(
+        &mut self,
+        channels: &str,
+        names: &[String],
+        start: Start<'_>,
+        deadline: Instant,
+    ) -> Result<Option<Ack>, ClientError> {
+        let since = self.subscriptions.request(names);
+        let mut message = Message::new("subscribe")?.header("subscribe", channels)?;
+        add_since(&mut message, since.iter().map(Option::as_deref))?;
+        if let Some(last) = start.last_value() {
+            message.add_header("last", last)?;
+        }
+        match self.ask(&mut message, deadline) {
+            Err(ClientError::InboxFull) if start != Start::default() => {
+                let token = message.header_value("ack").unwrap_or_default();
+                let renewal = self.renewal.get_or_insert_with(|| Renewal::quiet(deadline));
+                renewal.subscribes(token, names.join(" "), later(self.options.timeout));
+                Ok(None)
+            }
+            answer => answer.map(Some),
+        }
     }
 
     /// Ends subscriptions, and waits until the server has done so. Messages that came before can still be polled.
@@ -26,25 +136,46 @@ impl Client {
     /// `Invalid`.
     pub fn unsubscribe(&mut self, channels: &str) -> Result<(), ClientError> {
         check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
-        self.subscriptions.retain(|channel| !names(channels).any(|name| name == *channel));
+        for name in split(channels) {
+            self.subscriptions.remove(&name);
+        }
         if self.connection.is_none() && self.options.reconnect {
             return Ok(());
         }
-        self.change("unsubscribe", channels)
+        self.acked(Message::new("unsubscribe")?.header("unsubscribe", channels)?, true).map(drop)
     }
 
     /// The channels and patterns that a reconnect renews, in byte order.
     pub fn subscriptions(&self) -> impl Iterator<Item = &str> {
-        self.subscriptions.iter().map(String::as_str)
+        self.subscriptions.names()
     }
 
-    /// Changes the subscriptions at the server.
-    fn change(&mut self, header: &str, channels: &str) -> Result<(), ClientError> {
-        check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
-        self.acked(Message::new(header)?.header(header, channels)?, true).map(drop)
+    /// The id of the newest message of a subscribed channel: that of the last message that has come, polled or not, or what
+    /// the server has said when it acknowledged the subscription. `None` for a channel without a history.
+    ///
+    /// A program that wants to go on after its own restart keeps this id once it has dealt with all events, or the header
+    /// `message-id` of the last message, and subscribes with [`Start::since`].
+    pub fn position(&self, channel: &str) -> Option<&str> {
+        self.subscriptions.newest(channel)
+    }
+
+    pub(super) fn report_lost(&mut self, channels: Vec<String>) {
+        channels.into_iter().for_each(|channel| self.inbox.push(Event::MessagesLost { channel }));
     }
 }
 
-fn names(channels: &str) -> impl Iterator<Item = String> {
+/// Adds the header `since`, if there is anything in it.
+pub(super) fn add_since<'i>(
+    message: &mut Message,
+    ids: impl Iterator<Item = Option<&'i str>> + Clone,
+) -> Result<(), ClientError> {
+    if ids.clone().any(|id| id.is_some()) {
+        let ids: Vec<_> = ids.map(|id| id.unwrap_or("-")).collect();
+        message.add_header("since", ids.join(" "))?;
+    }
+    Ok(())
+}
+
+fn split(channels: &str) -> impl Iterator<Item = String> {
     channels.split([' ', '\t']).filter(|name| !name.is_empty()).map(str::to_owned)
 }

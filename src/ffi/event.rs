@@ -30,6 +30,7 @@ const EVENT_OPEN: c_int = 5;
 const EVENT_WAITING: c_int = 6;
 const EVENT_CLOSED: c_int = 7;
 const EVENT_TOKEN_ENDING: c_int = 8;
+const EVENT_MESSAGES_LOST: c_int = 9;
 
 static EVENTS: Handles<LhttpEvent, Kept> = Handles::new(Kind::Event);
 
@@ -102,6 +103,9 @@ impl Kept {
             Event::SubscriptionLost { channel, refusal } => {
                 let channel = Some(output::text(channel));
                 Self { channel, ..Self::of_refusal(EVENT_SUBSCRIPTION_LOST, &refusal) }
+            }
+            Event::MessagesLost { channel } => {
+                Self { channel: Some(output::text(channel)), ..Self::of(EVENT_MESSAGES_LOST) }
             }
             Event::State(State::Open) => Self::of(EVENT_OPEN),
             Event::State(State::Waiting { retry_in, why, refusal }) => Self {

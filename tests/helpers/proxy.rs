@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-/// A TCP proxy to a nats-server that a test can cut and restore.
+/// A TCP proxy to a server that a test can cut and restore.
 pub(crate) struct CuttableProxy {
     port: u16,
     state: Arc<ProxyState>,
@@ -51,6 +51,11 @@ impl CuttableProxy {
         Self { port, state }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its URL for a node, if the server is nats-server.
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

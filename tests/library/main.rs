@@ -30,7 +30,7 @@ mod helpers {
     #[allow(dead_code, reason = "tests/daemon uses the rest")]
     pub(crate) mod nats;
     mod process;
-    #[cfg(feature = "nats")]
+    #[allow(dead_code, reason = "without the feature `nats` nobody asks for its URL")]
     pub(crate) mod proxy;
     #[allow(dead_code, reason = "tests/daemon uses the rest")]
     pub(crate) mod scratch;
@@ -60,6 +60,7 @@ mod client {
     mod faults;
     mod history;
     mod limits;
+    mod resuming;
     #[cfg(feature = "tls")]
     mod tls;
     mod token;
