@@ -59,6 +59,9 @@ static void print(const lhttp_event *event)
     case LHTTP_EVENT_SUBSCRIPTION_LOST:
         printf("refused: %d %s: %s\n", lhttp_event_code(event), lhttp_event_reason(event), lhttp_event_sentence(event));
         break;
+    case LHTTP_EVENT_MESSAGES_LOST:
+        printf("messages of %s are lost\n", lhttp_event_channel(event));
+        break;
     case LHTTP_EVENT_TOKEN_ENDING:
         puts("the token runs out soon"); /* call lhttp_client_set_token with another one */
         break;

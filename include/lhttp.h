@@ -408,14 +408,18 @@ typedef struct lhttp_client_config {
     uint32_t ping_interval_ms;       /* 20,000: the client pings the server after this silence; LHTTP_NEVER: never */
     uint32_t pong_timeout_ms;        /* 10,000: the client gives up the connection this long after an unanswered ping */
     const char *token;               /* a JWT: who this client is, sent as Authorization: Bearer; may be NULL */
+    size_t no_resume;                /* 1: after a reconnect, do not ask for what was published in between */
 } lhttp_client_config;
 
 /* Connects to "ws://HOST[:PORT][/PATH]" or "wss://...", and returns when the connection is open. `config` may be NULL.
  *
  * `*client` is the handle, until lhttp_client_close. From then on the client reconnects by itself, with random,
- * growing pauses, and renews its subscriptions; it misses messages that are published in between. The client has no
- * thread of its own, and does all of this inside the calls below: poll it, or the server will take it for dead (lhttpd
- * after 60 s).
+ * growing pauses, and renews its subscriptions. The client has no thread of its own, and does all of this inside the
+ * calls below: poll it, or the server will take it for dead (lhttpd after 60 s).
+ *
+ * A server may keep the newest messages of a channel (PROTOCOL.md, section 10). On such a channel the client then gets
+ * what was published in between, each message once and in order; LHTTP_EVENT_MESSAGES_LOST says that the server did not
+ * keep all of it. On other channels, and over patterns, the client misses these messages.
  *
  * Several threads may use one client, one at a time, first come, first served. A call does not wait for another
  * thread's poll: the poll makes way, and then goes on. (An attempt to connect is not cut short.) A poll waits behind
@@ -439,6 +443,22 @@ lhttp_status lhttp_client_connect(const char *url, const lhttp_client_config *co
 lhttp_status lhttp_client_subscribe(lhttp_client *client, const char *channels);
 lhttp_status lhttp_client_unsubscribe(lhttp_client *client, const char *channels);
 
+/* Subscribes, and channels with a history begin with messages of before, which come as events, oldest first:
+ *
+ *   since   the messages after the one with this id, which is the header "message-id" of an event, or comes from
+ *           lhttp_last_message_id. With several names: an id for each, in their order, separated by spaces; "-" for none.
+ *           May be NULL. If the server does not keep all messages since then, or does not know the id, the event
+ *           LHTTP_EVENT_MESSAGES_LOST says so.
+ *   last    the newest messages of each channel, so many, 1 to 1000, unless `since` could be served; 0: none of them
+ *
+ *     lhttp_client_subscribe_from(client, "prices", NULL, 1);
+ *     lhttp_client_subscribe_from(client, "orders", "0c6l2v8rq1ta-42", 0);
+ *
+ * If they are more than the inbox takes, the call returns when it is full, and the rest comes with polls.
+ *
+ * Errors as of lhttp_client_subscribe; LHTTP_ERROR_REFUSED also if `since` or `last` is not valid. */
+lhttp_status lhttp_client_subscribe_from(lhttp_client *client, const char *channels, const char *since, uint32_t last);
+
 /* Publishes one message, as lhttp_publish does, and returns when the server has queued it for all subscribers. Its
  * `publish` header stands behind `headers`, or replaces one among them. With the header {"no-echo", "true"} this
  * client itself does not receive the message.
@@ -448,6 +468,11 @@ lhttp_status lhttp_client_unsubscribe(lhttp_client *client, const char *channels
  * published. */
 lhttp_status lhttp_client_publish(lhttp_client *client, const char *channels, const char *command,
                                   const lhttp_header *headers, const void *body, size_t len);
+
+/* The id of the message of this thread's last lhttp_client_publish, if its channel has a history: the server keeps the
+ * message. With several channels: an id for each, in their order, separated by spaces; "-" for one without a history. ""
+ * if no channel has one, or the call has failed. The text stays valid until the next such call on this thread. */
+const char *lhttp_last_message_id(void);
 
 /* Sends any message without waiting: to a processor of the server, or, with a header `publish`, to publish faster.
  * Bytes that the socket does not take at once wait in the outbox, as do messages without a connection. Later calls and

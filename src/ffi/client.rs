@@ -4,7 +4,8 @@ mod config;
 mod turns;
 
 use std::{
-    ffi::{c_char, c_void},
+    cell::RefCell,
+    ffi::{CString, c_char, c_void},
     time::{Duration, Instant},
 };
 
@@ -13,14 +14,14 @@ use self::{
     turns::{Turn, Turns},
 };
 use crate::{
-    client::{Client, ClientError, Event},
+    client::{Ack, Client, ClientError, Event, Start},
     ffi::{
         callback,
         event::{self, LhttpEvent},
         handles::{Handles, Kind},
         input::{self, LhttpHeader},
-        sized,
-        status::{Failure, LhttpStatus, guard, guard_status},
+        output, sized,
+        status::{Failure, LhttpStatus, guard, guard_anywhere, guard_status},
     },
 };
 
@@ -28,6 +29,11 @@ use crate::{
 pub(super) enum LhttpClient {}
 
 static CLIENTS: Handles<LhttpClient, Turns> = Handles::new(Kind::Client);
+
+thread_local! {
+    /// The ids of the message that this thread has published last.
+    static MESSAGE_ID: RefCell<CString> = RefCell::default();
+}
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn lhttp_client_connect(
@@ -57,6 +63,28 @@ unsafe extern "C" fn lhttp_client_subscribe(client: *mut LhttpClient, channels: 
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_subscribe_from(
+    client: *mut LhttpClient,
+    channels: *const c_char,
+    since: *const c_char,
+    last: u32,
+) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        let (channels, since) = unsafe { (input::text("channels", channels)?, input::optional_text("since", since)?) };
+        // A number that is too large stays so: the client refuses it.
+        let last = u16::try_from(last).unwrap_or(u16::MAX);
+        let start = match (since, last) {
+            (None, 0) => Start::default(),
+            (None, last) => Start::last(last),
+            (Some(since), 0) => Start::since(since),
+            (Some(since), last) => Start::since(since).or_last(last),
+        };
+        call("lhttp_client_subscribe_from", client, |client| client.subscribe_from(channels, start))
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn lhttp_client_unsubscribe(client: *mut LhttpClient, channels: *const c_char) -> LhttpStatus {
     guard(|| {
         // SAFETY: the caller gives what lhttp.h says.
@@ -78,8 +106,16 @@ unsafe extern "C" fn lhttp_client_publish(
         // SAFETY: the caller gives what lhttp.h says.
         let (channels, message) =
             unsafe { (input::text("channels", channels)?, input::message(command, headers, body, len)?) };
-        call("lhttp_client_publish", client, |client| client.publish(channels, message).map(drop))
+        keep_message_id(&Ack::default());
+        call("lhttp_client_publish", client, |client| {
+            client.publish(channels, message).map(|ack| keep_message_id(&ack))
+        })
     })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_last_message_id() -> *const c_char {
+    guard_anywhere(c"".as_ptr(), || Ok(MESSAGE_ID.try_with(|id| id.borrow().as_ptr()).unwrap_or(c"".as_ptr())))
 }
 
 #[unsafe(no_mangle)]
@@ -140,6 +176,13 @@ fn call(
     let turns = CLIENTS.find(client)?;
     let mut turn = turns.for_call();
     Ok(use_it(open(&mut turn)?)?)
+}
+
+/// Keeps the ids of a published message for this thread.
+fn keep_message_id(ack: &Ack) {
+    let ids: Vec<_> = ack.message_ids().map(|id| id.unwrap_or("-")).collect();
+    // A thread that is ending cannot keep them any more.
+    let _ = MESSAGE_ID.try_with(|kept| kept.replace(output::text(ids.join(" "))));
 }
 
 /// Polls, and interrupts the poll for calls of other threads.

@@ -32,9 +32,11 @@ pub(super) struct LhttpClientConfig {
     ping_interval_ms: u32,
     pong_timeout_ms: u32,
     token: *const c_char,
+    /// As large as a pointer, so that no padding stands behind it.
+    no_resume: usize,
 }
 
-// SAFETY: sizes and pointers, then an even number of u32, and a pointer: no padding, and all of them valid as zeros.
+// SAFETY: sizes and pointers, then an even number of u32, a pointer and a size: no padding, and all valid as zeros.
 unsafe impl Versioned for LhttpClientConfig {
     const NAME: &'static str = "config";
     const SIZE_MIN: usize = offset_of!(Self, pong_timeout_ms) + size_of::<u32>();
@@ -55,6 +57,7 @@ impl LhttpClientConfig {
         if let Some(token) = token {
             builder = builder.token(token);
         }
+        builder = builder.resume(self.no_resume == 0);
         for (name, value) in headers {
             builder = builder.header(name, value);
         }

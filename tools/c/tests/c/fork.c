@@ -100,6 +100,7 @@ static void in_the_child(void) {
     FORKED(lhttp_replier_release(replier));
     FORKED(lhttp_client_connect("ws://127.0.0.1:1", NULL, &connected));
     FORKED(lhttp_client_subscribe(client, "other"));
+    FORKED(lhttp_client_subscribe_from(client, "other", NULL, 1));
     FORKED(lhttp_client_unsubscribe(client, "room"));
     FORKED(lhttp_client_publish(client, "room", "chat", NULL, "hello", 5));
     FORKED(lhttp_client_send(client, "chat", NULL, "hello", 5));
