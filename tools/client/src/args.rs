@@ -65,7 +65,9 @@ A line is \"[CHANNEL] BODY\", where control characters are escaped, so that no m
 With --json it is an object: \"channels\", \"command\", \"headers\" as [name, value] pairs, the body as \"body\" if it is \
 text, else as \"body_base64\", and \"parts\" if it is multipart.
 
-A lost connection is made again; this is said on standard error.")]
+A lost connection is made again; this is said on standard error. A server may keep the newest messages of a channel: then \
+nothing is missed in between, and standard error says if something was. Such messages have an id, the header message-id: \
+keep the last one, and come back with --since.")]
 pub(crate) struct Sub {
     /// Channels and patterns, for example 'logs.>' or '*.error'
     #[arg(value_name = "CHANNEL", required = true)]
@@ -74,6 +76,19 @@ pub(crate) struct Sub {
     /// Print one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Begin with the newest messages of each channel that the server has kept: so many, at most 1000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) last: Option<u16>,
+
+    /// Begin with the messages after the one with this id; for several channels once for each, in their order, and - for
+    /// none. With --last, that counts if the server has not kept all of them
+    #[arg(long, value_name = "ID")]
+    pub(crate) since: Vec<String>,
+
+    /// Print the id of each message before its line, or - without one; with --json it is in the headers
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) id: bool,
 
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

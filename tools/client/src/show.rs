@@ -48,6 +48,18 @@ pub(crate) fn line(message: &Message) -> String {
     line
 }
 
+/// The same with the message's id in front of it, or `-` if no server can have given it one.
+pub(crate) fn line_with_id(message: &Message) -> String {
+    let is_id = |id: &&str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let id = message.header_value("message-id").filter(is_id).unwrap_or("-");
+    format!("{id} {}", line(message))
+}
+
+/// That messages of a channel are lost.
+pub(crate) fn lost_line(channel: &str) -> String {
+    format!("messages of {} are lost: the server has not kept all of them", harmless(channel))
+}
+
 /// A payload that is not LHTTP, as one line.
 pub(crate) fn raw_line(payload: &Payload) -> String {
     format!("(raw) {}", body(payload.as_bytes()))
@@ -202,6 +214,16 @@ mod tests {
             (b"LHTTP/1.0 up\r\npublish:r\r\nmultipart:9\r\n\r\nab", "[r] ab"),
         ] {
             assert_eq!(line(&message(text)), expected);
+        }
+    }
+
+    #[test]
+    fn an_id_is_one_word() {
+        for (header, id) in
+            [("message-id:a-1\r\n", "a-1"), ("", "-"), ("message-id:a b\r\n", "-"), ("message-id:\r\n", "-")]
+        {
+            let text = format!("LHTTP/1.0 chat\r\n{header}publish:room\r\n\r\nhi");
+            assert_eq!(line_with_id(&message(text.as_bytes())), format!("{id} [room] hi"));
         }
     }
 

@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lhttp::client::{Builder, Client, Event};
+use lhttp::client::{Builder, Client, Event, Start};
 
 use crate::{
+    INBOX_MESSAGES_MAX,
     args::Sub,
     failure::{Failure, notice},
     show::{self, harmless},
@@ -19,7 +20,9 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
     let start = Instant::now();
     let mut client = client.connect()?;
-    client.subscribe(&args.channels.join(" "))?;
+    let since = args.since.join(" ");
+    let from = if args.since.is_empty() { Start::default() } else { Start::since(&since) };
+    client.subscribe_from(&args.channels.join(" "), args.last.map_or(from, |last| from.or_last(last)))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut printed = 0;
     while args.count.is_none_or(|count| printed < count) {
@@ -29,12 +32,20 @@ pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
                 None => Ok(()),
             };
         };
-        if let Some(line) = print(event, args.json, &client)? {
+        if let Some(line) = print(event, args, &client)? {
             writeln!(out, "{line}")?;
             printed += 1;
         }
     }
     out.flush()?;
+    // With --last the server says behind the messages what is lost.
+    for _ in 0..INBOX_MESSAGES_MAX {
+        match client.poll(Duration::ZERO) {
+            Ok(Some(Event::MessagesLost { channel })) => notice(&show::lost_line(&channel)),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => break,
+        }
+    }
     // The server may be gone, but the work is done.
     let _ = client.close();
     Ok(())
@@ -60,12 +71,15 @@ fn next(client: &mut Client, out: &mut impl Write, end: Option<(Instant, Duratio
 }
 
 /// The line of a message. Other events go to standard error.
-fn print(event: Event, json: bool, client: &Client) -> Result<Option<String>, Failure> {
+fn print(event: Event, args: &Sub, client: &Client) -> Result<Option<String>, Failure> {
     match event {
-        Event::Message(message) if json => return Ok(Some(show::json(&message))),
+        Event::Message(message) if args.json => return Ok(Some(show::json(&message))),
+        Event::Message(message) if args.id => return Ok(Some(show::line_with_id(&message))),
         Event::Message(message) => return Ok(Some(show::line(&message))),
-        Event::Raw(payload) if json => return Ok(Some(show::raw_json(&payload))),
+        Event::Raw(payload) if args.json => return Ok(Some(show::raw_json(&payload))),
+        Event::Raw(payload) if args.id => return Ok(Some(format!("- {}", show::raw_line(&payload)))),
         Event::Raw(payload) => return Ok(Some(show::raw_line(&payload))),
+        Event::MessagesLost { channel } => notice(&show::lost_line(&channel)),
         Event::State(state) => notice(&show::state_line(&state)),
         Event::TokenEnding => notice(show::TOKEN_ENDING),
         Event::TokenNotRenewed(refusal) => notice(&show::not_renewed_line(&refusal)),

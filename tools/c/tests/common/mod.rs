@@ -3,6 +3,7 @@
 // Each test file is its own crate and uses a part of this module.
 #![allow(dead_code, unused_imports)]
 
+mod lhttpd;
 mod process;
 #[path = "../../../../tests/helpers/websocket.rs"]
 mod websocket;
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::{process::Process, websocket::Client};
+pub(crate) use self::{lhttpd::Lhttpd, process::Process, websocket::Client};
 
 /// How long a client waits for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);

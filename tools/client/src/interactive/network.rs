@@ -124,6 +124,7 @@ impl<S: Screen> Network<S> {
                 let refusal = harmless(&refusal.to_string());
                 self.screen.remark(&format!("the server took {} no more: {refusal}", harmless(&channel)))?;
             }
+            Event::MessagesLost { channel } => self.screen.remark(&show::lost_line(&channel))?,
             Event::State(state) => self.screen.remark(&show::state_line(&state))?,
             Event::TokenEnding => self.screen.remark(show::TOKEN_ENDING)?,
             Event::TokenNotRenewed(refusal) => self.screen.remark(&show::not_renewed_line(&refusal))?,

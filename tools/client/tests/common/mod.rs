@@ -125,6 +125,11 @@ impl Running {
     /// Background jobs of a shell ignore SIGINT, and so do the processes that they start. Here the program receives it
     /// in any case.
     pub(crate) fn start(program: Command) -> Self {
+        Self::start_with(program, Stdio::null())
+    }
+
+    /// The same, with this standard error.
+    pub(crate) fn start_with(program: Command, stderr: impl Into<Stdio>) -> Self {
         let mut command = Command::new("env");
         command.arg("--default-signal=INT").arg(program.get_program()).args(program.get_args());
         for (name, value) in program.get_envs() {
@@ -133,7 +138,7 @@ impl Running {
                 None => command.env_remove(name),
             };
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the program starts");
         let out = child.stdout.take().map(BufReader::new);
         let stdin = child.stdin.take();
