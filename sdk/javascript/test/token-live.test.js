@@ -140,18 +140,10 @@ test("a token that has run out is renewed, and the room goes on", { skip, timeou
   const room = await mike.subscribe("room", got);
   const expired = await next(mike, "error", ({ code }) => code === 401);
   assert.equal(expired.reason, "token-expired");
-  const live = async () => {
-    for (;;) {
-      try {
-        return await room.publish("after");
-      } catch ({ code }) {
-        assert.equal(code, 401);
-      }
-    }
-  };
-  await live();
-  await got.until(1);
-  assert.ok(room.isLive);
+  // A publish behind the new token may still be ahead of the subscription.
+  while (got.items.length === 0 || !room.isLive) {
+    await room.publish("after").catch(({ code }) => assert.equal(code, 401));
+  }
   assert.deepEqual(asked, ["connect", "refused"]);
   assert.equal(mike.state, "open");
 });
