@@ -131,17 +131,17 @@ const stand = (time) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0
 
 test("a real stall after each publish, connect and heartbeat is no timeout", async (context) => {
   const { url } = await startLhttpd(context);
-  const limits = { connectTimeout: 200, ackTimeout: 200, heartbeat: { interval: 50, timeout: 200 } };
+  const limits = { connectTimeout: 600, ackTimeout: 600, heartbeat: { interval: 50, timeout: 600 } };
   const client = connect(url, { WebSocket, backoff: { initial: 1, max: 1 }, ...limits });
   context.after(() => client.close());
   const states = [];
   client.on("state", ({ state }) => states.push(state));
-  stand(300);
+  stand(900);
   await client.ready();
   const room = await client.subscribe("room", () => {});
   for (let count = 0; count < 4; count += 1) {
     const published = room.publish("x");
-    stand(300);
+    stand(900);
     await published;
   }
   assert.deepEqual(states, ["open"]);
