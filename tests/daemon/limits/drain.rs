@@ -67,7 +67,7 @@ fn every_client_gets_1001_and_the_daemon_exits_with_0(cores: usize) {
 fn a_daemon_without_clients_ends_at_once(cores: usize) {
     let mut daemon = Daemon::start(cores, &["--drain", "60s"]);
     daemon.terminate();
-    assert_eq!(daemon.exit_within(Duration::from_secs(3)).and_then(|status| status.code()), Some(0));
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
     assert!(TcpStream::connect(("127.0.0.1", daemon.port())).is_err(), "nobody listens any more");
 }
 
@@ -81,7 +81,7 @@ fn outboxes_are_flushed_before_the_exit(cores: usize) {
         stalled.expect_text(&backlog_message(number));
     }
     stalled.expect_closed_with(1001);
-    assert_eq!(daemon.exit_within(Duration::from_secs(5)).and_then(|status| status.code()), Some(0));
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
 }
 
 fn a_client_that_never_reads_delays_the_exit_by_drain_at_most(cores: usize) {
@@ -103,7 +103,7 @@ fn a_second_signal_ends_at_once(cores: usize) {
     let close = reading.recv();
     assert_eq!((close.opcode, close_parts(&close).0), (CLOSE, 1001), "it is draining");
     daemon.terminate();
-    assert!(daemon.exit_within(Duration::from_secs(3)).is_some(), "it waits for the stalled client");
+    assert!(daemon.exit_within(PATIENCE).is_some(), "it waits for the stalled client");
 }
 
 fn while_the_daemon_drains_health_is_503_and_no_new_client_is_admitted(cores: usize) {
@@ -126,7 +126,7 @@ fn while_the_daemon_drains_health_is_503_and_no_new_client_is_admitted(cores: us
     assert!(statuses(health, 503), "it says that all is well");
     assert!(statuses(&handshake("/", ""), 503), "it lets clients in");
     drop(stalled);
-    assert_eq!(daemon.exit_within(Duration::from_secs(5)).and_then(|status| status.code()), Some(0));
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
 }
 
 /// The status of the answer on a new connection; `None` if there is no connection, or no answer.

@@ -132,5 +132,5 @@ fn a_silent_client_of_a_full_server_gets_five_seconds(cores: usize) {
     let taken = start.elapsed();
     assert!(taken > Duration::from_secs(4) && taken < Duration::from_secs(15), "{taken:?}");
     let before = daemon.open_files();
-    assert!(wait_until(|| daemon.open_files() <= before, Duration::from_secs(1)));
+    assert!(wait_until(|| daemon.open_files() <= before, helpers::PATIENCE));
 }

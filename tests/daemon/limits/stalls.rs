@@ -152,6 +152,6 @@ fn a_core_that_stalls_alone_closes_no_client_that_answers() {
     assert_eq!(attend(&mut clients, Duration::from_secs(2)), []);
     assert!(server.stats().stalls > 0, "{}", server.stats());
     // The blocker now gets pings and does not answer them.
-    assert!(wait_until(|| server.stats().timed_out == 1, Duration::from_secs(5)), "{}", server.stats());
+    assert!(wait_until(|| server.stats().timed_out == 1, helpers::PATIENCE), "{}", server.stats());
     server.stop(Duration::ZERO);
 }

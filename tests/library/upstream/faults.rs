@@ -106,7 +106,7 @@ fn requests_of_a_connection_stay_in_order_behind_one_that_fails_or_times_out() {
         "/hangs" => Action::Hang,
         target => ok(target),
     });
-    let timeout = Duration::from_millis(500);
+    let timeout = Duration::from_millis(1500);
     let handle = server(&[backend.url("/")], |config| Config { upstream_timeout: timeout, ..config });
     let mut client = connect(&handle);
     let paths = ["/0", "/closes", "/1", "/2", "/hangs", "/3", "/closes", "/hangs", "/4"];
