@@ -8,6 +8,7 @@ mod helpers {
     #[cfg(feature = "tls")]
     pub(crate) mod certificates;
     pub(crate) mod client;
+    pub(crate) mod closed_port;
     mod cores;
     #[allow(dead_code, reason = "tests/library uses the rest")]
     pub(crate) mod daemon;

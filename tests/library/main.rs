@@ -9,6 +9,7 @@ mod helpers {
     #[cfg(feature = "token")]
     #[allow(dead_code, reason = "tests/daemon uses the rest")]
     mod client;
+    pub(crate) mod closed_port;
     mod cores;
     #[allow(dead_code, reason = "tests/daemon uses the rest")]
     pub(crate) mod daemon;

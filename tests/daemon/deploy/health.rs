@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::helpers::{
-    PATIENCE, client::Client, daemon::Daemon, message::chat, namespace::in_namespace, scratch::Scratch, wait_until,
+    PATIENCE, client::Client, closed_port::ClosedPort, daemon::Daemon, message::chat, namespace::in_namespace,
+    scratch::Scratch, wait_until,
 };
 
 /// The exit code and the stderr.
@@ -69,8 +70,8 @@ fn a_server_that_drains_is_not_healthy() {
 
 #[test]
 fn a_port_without_a_server_is_not_healthy() {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
-    assert_unhealthy(&format!("http://127.0.0.1:{port}/healthz"), "refused");
+    let port = ClosedPort::new();
+    assert_unhealthy(&format!("http://127.0.0.1:{}/healthz", port.number()), "refused");
     assert_unhealthy("http://no-such-host.invalid/healthz", "no-such-host.invalid");
 }
 

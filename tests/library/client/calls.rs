@@ -11,7 +11,7 @@ use lhttp::{
     client::{Builder, Client, ClientError, Event, Payload, State},
 };
 
-use crate::helpers::{PATIENCE, daemon::Daemon, let_pass, on_one_and_two_cores};
+use crate::helpers::{PATIENCE, closed_port::ClosedPort, daemon::Daemon, let_pass, on_one_and_two_cores};
 
 on_one_and_two_cores!(
     an_acknowledged_message_has_reached_the_subscribers,
@@ -183,8 +183,8 @@ fn payloads_that_are_not_lhttp_pass_unchanged() {
 
 #[test]
 fn a_port_without_a_server_is_reported_at_once() {
-    // The port of a listener that is gone.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let start = Instant::now();
     let error = builder(port).connect().unwrap_err();
     assert!(matches!(&error, ClientError::NotConnected(why) if why.contains("refused")), "{error:?}");
