@@ -3,7 +3,10 @@
 use std::{
     path::Path,
     process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -109,15 +112,15 @@ fn clients_go_on_after_a_restart(cores: usize) {
 }
 
 fn nothing_acknowledged_is_missing_after_a_crash_under_load(cores: usize) {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
     let keeper = Keeper::new(cores);
+    let count = Arc::new(AtomicUsize::new(0));
     let mut acknowledged: Vec<Vec<String>> = vec![Vec::new(); 3];
     for round in 0..5 {
-        let until = COUNT.load(Ordering::Relaxed) + 50 + 37 * round; // a crash at another moment in each round
+        let until = count.load(Ordering::Relaxed) + 50 + 37 * round; // a crash at another moment in each round
         let daemon = keeper.start();
         let writers: Vec<_> = (0..3)
             .map(|writer| {
-                let mut client = Client::connect(daemon.port());
+                let (mut client, count) = (Client::connect(daemon.port()), Arc::clone(&count));
                 thread::spawn(move || {
                     let mut acknowledged = Vec::new();
                     for number in 0.. {
@@ -128,13 +131,13 @@ fn nothing_acknowledged_is_missing_after_a_crash_under_load(cores: usize) {
                             break;
                         }
                         acknowledged.push(body);
-                        COUNT.fetch_add(1, Ordering::Relaxed);
+                        count.fetch_add(1, Ordering::Relaxed);
                     }
                     acknowledged
                 })
             })
             .collect();
-        assert!(wait_until(|| COUNT.load(Ordering::Relaxed) > until, PATIENCE), "nothing is acknowledged");
+        assert!(wait_until(|| count.load(Ordering::Relaxed) > until, PATIENCE), "nothing is acknowledged");
         daemon.signal("KILL");
         for (writer, bodies) in writers.into_iter().zip(&mut acknowledged) {
             bodies.extend(writer.join().expect("a writer"));
