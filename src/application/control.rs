@@ -34,6 +34,8 @@ pub(super) struct Needs {
     channels: usize,
     /// It must carry the name of its user.
     pub(super) stamp: bool,
+    /// A channel of it has a history: the client's own `message-id` and `channel` go.
+    pub(super) number: bool,
 }
 
 /// Checks everything that a message asks for, before any of it is carried out. `pending` is the demand of subscriptions that
@@ -105,7 +107,7 @@ fn check_publish(hub: &mut Hub, slot: Slot, message: Parsed<'_>, renewed: Option
             channel::check_publish(name)?;
         }
         needs.stamp |= hub.may_publish(slot, renewed, name)?;
-        hub.may_keep(name)?;
+        needs.number |= hub.may_keep(name)?;
     }
     Ok(needs)
 }

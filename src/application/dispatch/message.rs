@@ -15,7 +15,7 @@ use crate::{
     },
     error::Refusal,
     extension::{Request, publish::check_publish_size},
-    protocol::message::{Control, Head, Parsed, is_lhttp},
+    protocol::message::{Control, Head, Parsed, is_lhttp, numbered::without_own_lines},
     token::Claims,
 };
 
@@ -182,7 +182,35 @@ fn stamp(
     needs: Needs,
     renewed: Renewed<'_>,
 ) -> Result<Option<Vec<u8>>, Refusal> {
-    if needs.stamp { stamped(hub, slot, head, is_text, payload, renewed).map(Some) } else { Ok(None) }
+    if needs.number {
+        numbered(hub, slot, head, is_text, payload, needs, renewed)
+    } else if needs.stamp {
+        stamped(hub, slot, head, is_text, payload, renewed).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The same for a message of which a channel has a history: no copy of it has lines that only the server writes.
+#[inline(never)]
+fn numbered(
+    hub: &Hub,
+    slot: Slot,
+    head: &mut Head,
+    is_text: bool,
+    payload: &[u8],
+    needs: Needs,
+    renewed: Renewed<'_>,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let clean = without_own_lines(payload);
+    if let Some(clean) = &clean {
+        head.parse(clean, is_text, hub.limits.head)?;
+    }
+    if needs.stamp {
+        let payload = clean.as_deref().unwrap_or(payload);
+        return stamped(hub, slot, head, is_text, payload, renewed).map(Some);
+    }
+    Ok(clean)
 }
 
 #[inline(never)]

@@ -145,18 +145,19 @@ impl Hub {
         if !is_anew && self.goes_on(slot, name, home, receipt) {
             return self.subscribe(slot, name, kind);
         }
-        if self.router.subscriptions.is_pending(slot, name, kind) {
-            // The client asks anew.
-            self.end_catch_up(slot, name);
+        let mut receipts: SmallVec<[Receipt; 1]> = receipt.into_iter().collect();
+        if let Some(id) = self.find_catch_up(slot, name) {
+            // The client asks anew. The acknowledgement of before says the new position.
+            receipts.extend(self.missed.remove(id).receipts);
             self.router.join(slot, name, kind);
         }
         match home {
-            Home::Here(retention) => self.subscribe_here(slot, name, retention, wish, receipt),
+            Home::Here(retention) => self.subscribe_here(slot, name, retention, wish, receipts),
             // Nobody asks for the position.
-            Home::Away(_) if !is_anew && receipt.is_none() => self.subscribe(slot, name, kind),
+            Home::Away(_) if !is_anew && receipts.is_empty() => self.subscribe(slot, name, kind),
             Home::Away(home) => {
                 let awaited = self.router.subscribe_pending(slot, name, kind);
-                let id = self.add_catch_up(slot, name, wish, receipt);
+                let id = self.add_catch_up(slot, name, wish, receipts);
                 self.ask(id, home, 0); // at once, before the home gets what the same message publishes
                 awaited
             }
@@ -186,25 +187,25 @@ impl Hub {
         name: &[u8],
         retention: Retention,
         wish: Wish,
-        receipt: Option<Receipt>,
+        receipts: SmallVec<[Receipt; 1]>,
     ) -> Awaited {
         let Start { after, is_lost } = self.start(name, retention, wish);
         if after == self.newest(name) {
             self.missed.lost += u64::from(is_lost);
-            self.note(receipt, Known { id: Some(after), is_lost, has_failed: false });
+            let known = Known { id: Some(after), is_lost, has_failed: false };
+            receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
             return self.subscribe(slot, name, Kind::Exact);
         }
         let awaited = self.router.subscribe_pending(slot, name, Kind::Exact);
         // What the same message publishes comes behind that.
-        let id = self.add_catch_up(slot, name, Wish { since: Since::Message(after), ..wish }, receipt);
+        let id = self.add_catch_up(slot, name, Wish { since: Since::Message(after), ..wish }, receipts);
         self.missed.catch_ups[id as usize].is_lost = is_lost;
         self.missed.ready.push_back(id);
         awaited
     }
 
-    fn add_catch_up(&mut self, slot: Slot, name: &[u8], wish: Wish, receipt: Option<Receipt>) -> u32 {
-        let key = self.sessions.key(slot);
-        let (receipts, state) = (receipt.into_iter().collect(), State::Ready);
+    fn add_catch_up(&mut self, slot: Slot, name: &[u8], wish: Wish, receipts: SmallVec<[Receipt; 1]>) -> u32 {
+        let (key, state) = (self.sessions.key(slot), State::Ready);
         let catch_up = CatchUp { key, name: name.into(), wish, receipts, is_lost: false, state };
         self.missed.add(catch_up)
     }

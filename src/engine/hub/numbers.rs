@@ -96,16 +96,16 @@ impl Hub {
         }
     }
 
-    /// Checks that a publish to this channel can be kept, if it must be.
+    /// Whether messages of this channel are kept. Checks that they can be kept now.
     ///
     /// # Errors
     /// `history-unavailable`.
     #[inline]
-    pub(crate) fn may_keep(&self, name: &[u8]) -> Result<(), Refusal> {
-        if self.router.is_store_available() || self.router.home(name, Kind::Exact) == Home::None {
-            return Ok(());
+    pub(crate) fn may_keep(&self, name: &[u8]) -> Result<bool, Refusal> {
+        if !self.limits.rules.has_history() || self.router.home(name, Kind::Exact) == Home::None {
+            return Ok(false);
         }
-        Err(history_unavailable())
+        if self.router.is_store_available() { Ok(true) } else { Err(history_unavailable()) }
     }
 
     /// Carries out the next publish that the store has kept, or could not keep.

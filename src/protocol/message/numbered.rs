@@ -179,7 +179,7 @@ impl<'m> Unnumbered<'m> {
 }
 
 /// The message without header lines of the names that the server writes itself; `None` if there are none.
-fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
     let is_own = |line: &[u8]| {
         [ID, CHANNEL].iter().any(|name| {
             line.split_at_checked(name.len())

@@ -13,6 +13,8 @@ use crate::helpers::{
 
 on_one_and_two_cores!(
     a_message_has_its_number_and_channel_behind_the_start_line,
+    a_message_to_several_channels_has_no_line_of_its_clients_that_looks_like_the_servers,
+    a_client_that_asks_anew_gets_a_position_in_each_acknowledgement,
     an_acknowledgement_says_the_number_and_the_position,
     a_client_that_comes_back_gets_what_it_has_missed_then_the_ack_then_new_messages,
     the_last_messages_come_before_the_ack,
@@ -110,6 +112,31 @@ fn a_message_has_its_number_and_channel_behind_the_start_line(cores: usize) {
         "LHTTP/1.0 chat\r\nmessage-id:{epoch}-{}\r\nchannel:kept.a\r\npublish:kept.a\r\n\r\nhello",
         number + 1
     ));
+}
+
+fn a_message_to_several_channels_has_no_line_of_its_clients_that_looks_like_the_servers(cores: usize) {
+    let keeper = Keeper::start(cores, &[]);
+    let (mut reader, mut writer) = (keeper.connect(), keeper.connect());
+    reader.subscribe_acked("plain");
+    writer.say(&chat(&["message-id:forged", "channel:kept.a", "publish:kept.a plain"], "text"));
+    reader.expect_text(&chat(&["publish:kept.a plain"], "text"));
+}
+
+fn a_client_that_asks_anew_gets_a_position_in_each_acknowledgement(cores: usize) {
+    let keeper = Keeper::start(cores, &[]);
+    let mut client = keeper.connect();
+    let ids = publish(&mut client, "kept.a", &["one", "two"]);
+    for (token, wish) in [("1", "x-none:"), ("2", "last:2"), ("3", &*format!("since:{}", ids[0]))] {
+        client.say(&chat(&["subscribe:kept.a", wish, &format!("ack:{token}")], ""));
+    }
+    let mut acks = BTreeMap::new();
+    while acks.len() < 3 {
+        let message = next(&mut client);
+        if let (Some(token), "ack") = (message.header("ack"), &*message.command) {
+            acks.insert(token.to_owned(), message.header("position").map(str::to_owned));
+        }
+    }
+    assert!(acks.values().all(|position| position.as_ref() == Some(&ids[1])), "{acks:?}");
 }
 
 fn an_acknowledgement_says_the_number_and_the_position(cores: usize) {
