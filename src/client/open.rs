@@ -241,6 +241,7 @@ impl Client {
     pub(super) fn lost(&mut self, why: String) -> ClientError {
         if let Some(connection) = self.connection.take() {
             self.renewal = None;
+            self.subscriptions.disconnect();
             self.credentials.restart(None);
             self.backoff.ended(connection.opened(), connection.told());
             self.wait_again(why.clone(), None);

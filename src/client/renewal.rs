@@ -193,6 +193,7 @@ impl Client {
     /// The server accepts or refuses a group as a whole. After a refusal the client asks for each channel alone, and gives up
     /// those that the server refuses alone.
     fn refused(&mut self, names: &str, refusal: Refusal) {
+        self.subscriptions.refused(names.split(' '));
         if names.contains(' ') {
             let (wanted, now) = (self.wanted(names), Instant::now());
             // Fails only if the connection is lost again.

@@ -19,9 +19,9 @@ use crate::protocol::{
 struct Place {
     /// The id of the newest message that has come; `None` without a history.
     newest: Option<String>,
-    /// The server has not answered the last request for the channel.
-    is_awaited: bool,
-    /// A message has come since that request.
+    /// Requests for the channel that the server has not answered.
+    requests: u32,
+    /// A message has come since the last one.
     has_come: bool,
     /// The client has ended the subscription, to begin it again.
     is_ending: bool,
@@ -30,15 +30,16 @@ struct Place {
 impl Place {
     /// The client asks for the channel.
     fn request(&mut self) {
-        (self.is_awaited, self.has_come, self.is_ending) = (true, false, false);
+        (self.has_come, self.is_ending) = (false, false);
+        self.requests += 1;
     }
 
     /// The server has answered. With several channels in one message the answer may come behind new messages.
     fn answer(&mut self, position: Option<&str>) {
-        self.is_awaited = false;
+        self.requests = self.requests.saturating_sub(1);
         match position {
-            // The end has cut an earlier request short, so its answer says nothing.
-            _ if self.is_ending => {}
+            // A later request or the end has cut this one short, so its answer says nothing.
+            _ if self.is_ending || self.requests > 0 => {}
             Some(_) if self.has_come => {}
             position => self.newest = position.map(str::to_owned),
         }
@@ -47,7 +48,7 @@ impl Place {
     /// A message has come. False if it has come before.
     fn take(&mut self, id: &str) -> bool {
         // Without a history these headers are the publisher's own.
-        if !self.is_awaited && self.newest.is_none() {
+        if self.requests == 0 && self.newest.is_none() {
             return true;
         }
         self.has_come = true;
@@ -181,6 +182,12 @@ impl Subscriptions {
         self.asked.clear();
     }
 
+    /// The connection has ended, and nothing is answered any more.
+    pub(super) fn disconnect(&mut self) {
+        let asked = self.asked.values_mut().map(|asked| &mut asked.place);
+        self.made.values_mut().chain(asked).for_each(|place| place.requests = 0);
+    }
+
     /// The call has failed.
     pub(super) fn give_up(&mut self) {
         self.asked.clear();
@@ -207,6 +214,15 @@ impl Subscriptions {
         ack.lost().filter(|name| self.contains(name)).map(str::to_owned).collect()
     }
 
+    /// The server has refused a request for these names.
+    pub(super) fn refused<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        for name in names {
+            if let Some(place) = self.made.get_mut(name) {
+                place.requests = place.requests.saturating_sub(1);
+            }
+        }
+    }
+
     /// A message has come.
     pub(super) fn take(&mut self, message: &Message) -> Arrival {
         let Some(id) = message.header_value("message-id").filter(|id| is_id(id)) else { return Arrival::Next };
@@ -216,8 +232,8 @@ impl Subscriptions {
         if channels.peek().is_some() && !channels.any(|name| name == channel) {
             return Arrival::Next;
         }
-        let made = self.made.get_mut(channel).map(|place| (place.take(id), place.is_awaited));
-        let asked = self.asked.get_mut(channel).map(|asked| (asked.place.take(id), asked.place.is_awaited));
+        let made = self.made.get_mut(channel).map(|place| (place.take(id), place.requests > 0));
+        let asked = self.asked.get_mut(channel).map(|asked| (asked.place.take(id), asked.place.requests > 0));
         match asked.or(made) {
             Some((false, _)) => Arrival::Repeated,
             Some((true, true)) => Arrival::Awaited,

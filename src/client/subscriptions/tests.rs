@@ -56,6 +56,32 @@ fn an_answer_behind_new_messages_does_not_move_the_place_back() {
 }
 
 #[test]
+fn the_answer_to_a_request_that_was_cut_short_says_nothing() {
+    let mut subscriptions = subscribed();
+    subscriptions.renew(["room"].into_iter());
+    subscriptions.end(["room"].into_iter());
+    subscriptions.answered(["room"].into_iter(), &ack(""));
+    assert_eq!(subscriptions.newest("room"), Some("a-1"));
+    // The answer may also come behind the next request.
+    subscriptions.renew(["room"].into_iter());
+    subscriptions.end(["room"].into_iter());
+    subscriptions.renew(["room"].into_iter());
+    subscriptions.answered(["room"].into_iter(), &ack(""));
+    assert_eq!(subscriptions.newest("room"), Some("a-1"));
+    subscriptions.answered(["room"].into_iter(), &ack("position:a-5\r\n"));
+    assert_eq!(subscriptions.newest("room"), Some("a-5"));
+    // Nor does a refusal leave anything to wait for.
+    subscriptions.renew(["room"].into_iter());
+    subscriptions.refused(["room"].into_iter());
+    // On the next connection there is one answer to wait for.
+    subscriptions.renew(["room"].into_iter());
+    subscriptions.disconnect();
+    subscriptions.renew(["room"].into_iter());
+    subscriptions.answered(["room"].into_iter(), &ack("position:a-6\r\n"));
+    assert_eq!(subscriptions.newest("room"), Some("a-6"));
+}
+
+#[test]
 fn nobody_moves_the_place_in_one_channel_with_a_message_in_another() {
     let mut subscriptions = subscribed();
     for headers in [
