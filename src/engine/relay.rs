@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use crate::{config::memory, engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
-use self::history::Credit;
+use self::history::{CREDIT_BYTES, Credit};
 pub(crate) use self::history::{HistoryItem, MissedPart, Since, Store, Wish};
 use self::item::{CAUGHT_UP, INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};
 pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
@@ -73,6 +73,8 @@ pub(crate) struct Relays {
     publishing: Unsaid,
     /// [`BATCH_BYTES_MAX`], but for tests.
     pub(crate) batch_bytes_max: usize,
+    /// [`CREDIT_BYTES`], but for tests.
+    pub(crate) credit_bytes: u64,
     /// The peer that is the bridge to other nodes.
     bridge: Option<Bridge>,
     /// A bit for the bridge, if there is one: it wants every publish.
@@ -143,6 +145,7 @@ impl Relays {
             catching_up: Unsaid::new(publishing),
             publishing: Unsaid::new(publishing),
             batch_bytes_max: BATCH_BYTES_MAX,
+            credit_bytes: CREDIT_BYTES,
             bridge: None,
             bridge_bit: 0,
         }
@@ -383,7 +386,7 @@ impl Relays {
 
     /// Whether a peer still has to get a batch or an answer.
     pub(crate) fn has_batches(&self) -> bool {
-        let owes = |peer: &Peer| peer.owes_answer || !peer.batch.is_empty() || peer.credit.is_owed();
+        let owes = |peer: &Peer| peer.owes_answer || !peer.batch.is_empty() || peer.credit.is_owed(self.credit_bytes);
         self.peers.iter().flatten().any(owes)
             || self.bridge.as_ref().is_some_and(|bridge| !bridge.interest.is_empty() || !bridge.full.is_empty())
     }

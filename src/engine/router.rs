@@ -219,4 +219,10 @@ impl Router {
     pub(crate) fn set_batch_bytes_max(&mut self, bytes: usize) {
         self.relays.batch_bytes_max = bytes;
     }
+
+    /// Lowers the credit of other cores, and the size of the history's segments.
+    pub(crate) fn set_small_history(&mut self, credit_bytes: u64, segment_bytes: usize) {
+        self.relays.credit_bytes = credit_bytes;
+        self.outboxes.arena().set_history_segments(segment_bytes);
+    }
 }

@@ -11,8 +11,10 @@ use super::{Arena, Range, SEGMENT_BYTES, Segment};
 const FIRST_BYTES: usize = 4 * 1024;
 
 /// The state of these segments.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
+    /// [`SEGMENT_BYTES`], but for tests.
+    segment_bytes: usize,
     /// The segment to which the next frame is appended.
     open: Option<u32>,
     /// The memory of all segments with frames, in bytes.
@@ -21,6 +23,12 @@ pub(super) struct History {
     frames_bytes: usize,
     /// Segments that were found sparse. Some may have been freed since.
     sparse: Vec<u32>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES, open: None, bytes: 0, frames_bytes: 0, sparse: Vec::new() }
+    }
 }
 
 impl Arena {
@@ -48,15 +56,16 @@ impl Arena {
     /// The open segment, which has room for a frame of this length. A frame that is longer than a segment gets one for
     /// itself.
     fn open_for(&mut self, len: usize) -> u32 {
-        let has_room = |id: &u32| self.segments[*id as usize].bytes.len() + len <= SEGMENT_BYTES;
+        let segment_bytes = self.history.segment_bytes;
+        let has_room = |id: &u32| self.segments[*id as usize].bytes.len() + len <= segment_bytes;
         if let Some(id) = self.history.open.filter(has_room) {
             return id;
         }
         let capacity = match self.history.open.take() {
-            None => FIRST_BYTES.max(len),
+            None => FIRST_BYTES.min(segment_bytes).max(len),
             Some(full) => {
                 self.close(full);
-                SEGMENT_BYTES.max(len)
+                segment_bytes.max(len)
             }
         };
         let bytes = Vec::with_capacity(capacity);
@@ -130,6 +139,11 @@ impl Arena {
         &self.segments[id as usize].bytes[start as usize..]
     }
 
+    /// The size of a segment.
+    pub(crate) fn history_segment_bytes(&self) -> usize {
+        self.history.segment_bytes
+    }
+
     /// The memory of the history, in bytes.
     pub(crate) fn history_bytes(&self) -> usize {
         self.history.bytes
@@ -143,6 +157,11 @@ impl Arena {
 
 #[cfg(any(test, feature = "fuzz"))]
 impl Arena {
+    /// Makes segments small.
+    pub(crate) fn set_history_segments(&mut self, bytes: usize) {
+        self.history.segment_bytes = bytes;
+    }
+
     /// Checks the sums against the segments.
     ///
     /// # Panics

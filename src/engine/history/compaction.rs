@@ -5,7 +5,7 @@
 
 use super::{History, channel::Entry};
 use crate::{
-    engine::arena::{Arena, SEGMENT_BYTES},
+    engine::arena::Arena,
     protocol::{encoding::Encoding, message::numbered},
 };
 
@@ -16,7 +16,7 @@ impl History {
     /// Whether so much of the memory is unused that a segment must be compacted.
     pub(super) fn is_sparse(&self, arena: &Arena) -> bool {
         let (bytes, unused) = (arena.history_bytes(), arena.unused_history_bytes());
-        unused > bytes / 3 + 2 * SEGMENT_BYTES
+        unused > bytes / 3 + 2 * arena.history_segment_bytes()
     }
 
     /// Moves the frames of one sparse segment. Returns the cost in units of work.

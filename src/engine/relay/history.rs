@@ -19,7 +19,7 @@ const CREDIT: u8 = 6;
 
 /// The most bytes of publishes that a core has handed to one home and that the home has not confirmed. Past it publishers
 /// wait.
-const CREDIT_BYTES: u64 = 256 * 1024;
+pub(super) const CREDIT_BYTES: u64 = 256 * 1024;
 
 /// An item about a channel with a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,9 +190,9 @@ pub(super) struct Credit {
 }
 
 impl Credit {
-    /// Whether the peer must be told what was taken, because it may wait for that.
-    pub(super) fn is_owed(&self) -> bool {
-        self.taken - self.told > CREDIT_BYTES / 4
+    /// Whether the peer must be told what was taken, because it may wait for that with this credit.
+    pub(super) fn is_owed(&self, credit_bytes: u64) -> bool {
+        self.taken - self.told > credit_bytes / 4
     }
 }
 
@@ -211,7 +211,7 @@ impl Relays {
         put_long(batch, store.message);
         let bytes = batch.len() - before;
         peer.credit.handed += store.message.len() as u64;
-        if peer.credit.handed - peer.credit.confirmed > CREDIT_BYTES {
+        if peer.credit.handed - peer.credit.confirmed > self.credit_bytes {
             self.without_credit |= 1 << home;
         }
         bytes
@@ -290,7 +290,7 @@ impl Relays {
             return;
         }
         let Some(entry) = &mut self.peers[peer as usize] else { return };
-        if entry.credit.is_owed() {
+        if entry.credit.is_owed(self.credit_bytes) {
             entry.credit.told = entry.credit.taken;
             put_history(&mut entry.batch, CREDIT);
             entry.batch.extend_from_slice(&entry.credit.told.to_le_bytes());
@@ -301,7 +301,7 @@ impl Relays {
     pub(crate) fn credited(&mut self, home: u32, bytes: u64) {
         let Some(peer) = &mut self.peers[home as usize] else { return };
         peer.credit.confirmed = bytes;
-        if peer.credit.handed - bytes <= CREDIT_BYTES {
+        if peer.credit.handed - bytes <= self.credit_bytes {
             self.without_credit &= !(1 << home);
         }
     }
