@@ -22,6 +22,10 @@ pub(crate) mod frames;
 mod guard;
 #[cfg(test)]
 mod hearing;
+#[cfg(test)]
+mod keeper;
+#[cfg(test)]
+mod ledger;
 pub(crate) mod node;
 mod open_verifier;
 #[cfg(test)]
@@ -30,7 +34,11 @@ mod oracle;
 mod rest;
 #[cfg(test)]
 mod resumed;
+#[cfg(test)]
+mod resuming;
 pub(crate) mod sockets;
+#[cfg(test)]
+mod stream;
 #[cfg(test)]
 mod talk;
 #[cfg(test)]

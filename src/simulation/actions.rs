@@ -19,6 +19,7 @@ impl World {
         self.clients.push(client);
         let index = self.clients.len() - 1;
         self.clients[index].bearer = self.first_token(index);
+        self.remember(index);
         let dawdles = !is_http && self.rng.random_bool(0.1);
         let client = &mut self.clients[index];
         if dawdles {

@@ -1,6 +1,9 @@
 //! One client: its requests, the answers it received, and the checks of what it must receive.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
 
 use rand::{Rng, RngExt};
 use tungstenite::protocol::frame::coding::Control;
@@ -9,9 +12,11 @@ use super::{
     bridge::Bridge,
     frames::{self, Reader},
     guard::{Guard, Standing},
+    keeper::Keeper,
+    ledger::{Note, Wish},
     oracle::{Interval, Publication},
 };
-use crate::engine::rules::Action;
+use crate::{engine::rules::Action, protocol::message::MessageId};
 
 /// The prefix of messages that another thread of the server sends to one client.
 pub(crate) const SENT: &[u8] = b"to you alone ";
@@ -48,6 +53,10 @@ pub(crate) struct Sound {
     pub(crate) since: u64,
     pub(crate) publication: usize,
     pub(crate) questions: Vec<(Action, String)>,
+    /// What the message asks of the history: the names to which it subscribes, in order.
+    pub(crate) wishes: Vec<Wish>,
+    /// These names begin anew: what they had before is over with the acknowledgement.
+    pub(crate) replaced: Vec<usize>,
     /// The standing that the message's token asks for.
     pub(crate) standing: Option<usize>,
 }
@@ -65,9 +74,11 @@ pub(crate) struct Expected {
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'w> {
     pub(crate) clock: u64,
+    pub(crate) now: Duration,
     pub(crate) publications: &'w [Publication],
     pub(crate) bridge: Option<&'w Bridge>,
     pub(crate) guard: Option<&'w Guard>,
+    pub(crate) keeper: Option<&'w Keeper>,
 }
 
 /// A client.
@@ -131,6 +142,14 @@ pub(crate) struct SimulatedClient {
     pub(super) last: HashMap<usize, usize>,
     /// The time at which the client had received everything that was due to it.
     pub(crate) caught_up: u64,
+    /// What became of channels with a history, in order.
+    pub(crate) notes: Vec<Note>,
+    /// The newest id of each channel.
+    pub(crate) memory: BTreeMap<String, MessageId>,
+    /// How many wishes it has had.
+    pub(crate) wishes: usize,
+    /// It does not subscribe to patterns.
+    pub(crate) is_plain: bool,
     pub(super) reader: Reader,
     tokens: usize,
 }
@@ -172,6 +191,10 @@ impl SimulatedClient {
             received: HashMap::new(),
             last: HashMap::new(),
             caught_up: 0,
+            notes: Vec::new(),
+            memory: BTreeMap::new(),
+            wishes: 0,
+            is_plain: false,
             reader: Reader::default(),
             tokens: 0,
         }

@@ -6,11 +6,14 @@ use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
     client::End,
+    keeper::AGE_MAX,
     node::Node,
     oracle,
+    stream::Judge,
     talk::{ABROAD, LETTERS},
     world::World,
 };
+use crate::engine::router::Router;
 
 /// The most steps in which stopping nodes close all connections, of 5 ms on average.
 const CLOSES_MAX: usize = 1_000;
@@ -32,12 +35,34 @@ impl World {
         let ends = self.clients.iter().filter(|client| !client.is_over).map(|client| client.number);
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub().assert_empty());
+        self.forget_histories();
         self.void_what_was_turned_away();
         self.void_what_the_rules_forbid();
-        let (bridge, guard) = (self.bridge.as_ref(), self.guard.as_ref());
-        self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge, guard));
+        let (bridge, guard, keeper) = (self.bridge.as_ref(), self.guard.as_ref(), self.keeper.as_ref());
+        self.clients.iter().for_each(|client| oracle::check(client, &self.publications, bridge, guard, keeper));
+        if let Some(keeper) = &self.keeper {
+            self.clients.iter().for_each(|client| self.ledger.add_notes(&client.notes));
+            self.ledger.check(&self.publications, keeper);
+            let publications = &self.publications;
+            let mut judge = Judge { ledger: &mut self.ledger, publications, keeper };
+            self.clients.iter().for_each(|client| judge.check(client));
+        }
         if let Some(bridge) = bridge {
             bridge.far.check(&self.publications, |from, to| bridge.was_there(from, to));
+        }
+    }
+
+    /// So much time passes that nothing is kept any more.
+    fn forget_histories(&mut self) {
+        if self.keeper.is_some() {
+            self.now += Duration::from_secs(AGE_MAX + 10);
+            self.settle();
+            self.pass_time(3);
+            for node in &self.nodes {
+                let Router { history, outboxes, .. } = &node.hub().router;
+                let left = (history.len(), history.messages(), history.bytes(outboxes.arena_ref()));
+                assert_eq!(left, (0, 0, 0), "channels, messages and bytes of the history");
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
     client::{Expected, Known, SimulatedClient, Sound},
+    keeper::Keeper,
+    ledger::What,
     oracle::Interval,
     world::World,
 };
@@ -62,30 +64,13 @@ pub(crate) struct Question<'q> {
 
 impl Guard {
     /// In some worlds everyone may do everything.
-    pub(super) fn new(rng: &mut StdRng, limits: &mut Limits) -> Option<Self> {
-        if rng.random_bool(0.6) {
-            return None;
-        }
-        let mut guard = Self { versions: Vec::new() };
-        guard.change(rng, limits, 0);
-        guard.at_rest(0);
-        Some(guard)
+    pub(super) fn new(rng: &mut StdRng) -> Option<Self> {
+        rng.random_bool(0.4).then(|| Self { versions: Vec::new() })
     }
 
-    /// Makes new rules and puts them into the limits.
-    pub(super) fn change(&mut self, rng: &mut StdRng, limits: &mut Limits, clock: u64) {
-        let mut who = || *[Who::Anyone, Who::Anyone, Who::User, Who::Token, Who::Nobody].choose(rng).expect("some");
-        let both = [(); RULES.len()].map(|()| (who(), who()));
-        let count = rng.random_range(0..5);
-        let numbers: Vec<usize> = (0..RULES.len()).collect();
-        let rule = |&number: &usize| {
-            let rule: ChannelRule = RULES[number].parse().expect("it is a pattern");
-            rule.subscribe(both[number].0).publish(both[number].1)
-        };
-        let channels = numbers.sample(rng, count).map(rule).collect();
-        let config = Config { channels, token_key: Some("key".into()), ..Config::default() };
-        limits.rules = Arc::new(Rules::new(&config));
-        self.versions.push(Version { rules: Arc::clone(&limits.rules), given: clock, applied: None });
+    /// The nodes get these rules.
+    fn change(&mut self, rules: &Arc<Rules>, clock: u64) {
+        self.versions.push(Version { rules: Arc::clone(rules), given: clock, applied: None });
     }
 
     /// All nodes have applied the last rules.
@@ -118,7 +103,7 @@ impl Guard {
 }
 
 /// Those of several things, of which each replaces the one before it, that may be in effect between two times.
-fn in_effect<'a, T>(
+pub(super) fn in_effect<'a, T>(
     all: impl Iterator<Item = &'a T>,
     from: u64,
     to: u64,
@@ -158,8 +143,11 @@ impl SimulatedClient {
         assert!(!must, "client {} may do this, {:?}: {text}", self.number, sound.questions);
         self.void.push(sound.publication);
         sound.live.into_iter().for_each(|index| self.intervals[index].is_doubtful = true);
-        for index in sound.over {
+        for index in sound.over.into_iter().chain(sound.replaced) {
             self.intervals[index].goes_on();
+        }
+        for wish in &sound.wishes {
+            self.note(known, &wish.name, What::Refused(wish.number));
         }
         sound.standing.into_iter().for_each(|index| self.standings[index].is_refused = true);
     }
@@ -173,6 +161,7 @@ impl SimulatedClient {
         assert!(!must, "client {} may have {name}", self.number);
         let of_name = self.intervals.iter_mut().filter(|interval| interval.name == name);
         of_name.for_each(|interval| interval.is_doubtful = true);
+        self.note(known, name, What::Ended);
     }
 
     /// Whether the client's message may be carried out, and whether it must be, when it was sent at `from` and answered by
@@ -233,15 +222,37 @@ impl World {
             publication.is_certain &= must;
         }
     }
+}
 
-    /// All nodes get new rules, each at its own time.
-    pub(super) fn change_rules(&mut self) {
-        let Self { guard: Some(guard), rng, limits, clock, .. } = self else { return };
-        guard.change(rng, limits, *clock);
-        for node in &mut self.nodes {
-            node.post_limits(self.limits.clone(), self.crowd.connections_max);
-        }
+/// Makes new rules for all nodes, and puts them into the limits.
+pub(super) fn make_rules(
+    rng: &mut StdRng,
+    limits: &mut Limits,
+    clock: u64,
+    guard: Option<&mut Guard>,
+    keeper: Option<&mut Keeper>,
+) {
+    let rules = Arc::new(Rules::new(&config(rng, guard.is_some(), keeper.is_some())));
+    limits.rules = Arc::clone(&rules);
+    guard.into_iter().for_each(|guard| guard.change(&rules, clock));
+    keeper.into_iter().for_each(|keeper| keeper.change(&rules, clock));
+}
+
+/// Rules for some channels, in any order.
+fn config(rng: &mut StdRng, is_guarded: bool, keeps: bool) -> Config {
+    let mut who = || *[Who::Anyone, Who::Anyone, Who::User, Who::Token, Who::Nobody].choose(rng).expect("some");
+    let both = [(); RULES.len()].map(|()| (who(), who()));
+    let count = rng.random_range(0..5);
+    let numbers: Vec<usize> = (0..RULES.len()).collect();
+    let rule = |&number: &usize| {
+        let rule: ChannelRule = RULES[number].parse().expect("it is a pattern");
+        if is_guarded { rule.subscribe(both[number].0).publish(both[number].1) } else { rule }
+    };
+    let mut channels: Vec<_> = numbers.sample(rng, count).map(rule).collect();
+    if keeps {
+        Keeper::add_to(rng, &mut channels);
     }
+    Config { channels, token_key: is_guarded.then(|| "key".into()), ..Config::default() }
 }
 
 fn write(claims: &Claims) -> String {

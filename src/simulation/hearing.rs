@@ -1,5 +1,7 @@
 //! What a client is told, and the checks of what it must receive.
 
+use std::time::Duration;
+
 use rand::{Rng, RngExt};
 use tungstenite::protocol::frame::coding::Control;
 
@@ -7,6 +9,8 @@ use super::{
     bridge::Bridge,
     client::{Asked, DISMISSED, End, Known, SENT, SimulatedClient, Sound},
     frames::Incoming,
+    keeper::Keeper,
+    ledger::{Note, What},
     oracle,
 };
 
@@ -83,7 +87,10 @@ impl SimulatedClient {
             };
             match self.asked.remove(token).expect("an answer to nothing, or twice") {
                 Asked::Sound(sound) if answer("error") => return self.refused(text, sound, known),
-                Asked::Sound(Sound { live, over, since, questions, standing, .. }) => {
+                Asked::Sound(sound) => {
+                    let of_header = |name: &str| value(name).map(str::to_owned);
+                    self.told(&sound, of_header, known);
+                    let Sound { live, over, since, questions, replaced, standing, .. } = sound;
                     if let Some(guard) = known.guard {
                         let (may, _) = self.may(guard, since, known.clock, &questions);
                         assert!(may, "client {} may not do this: {questions:?}", self.number);
@@ -103,7 +110,12 @@ impl SimulatedClient {
                             interval.live_abroad_at(known.clock);
                         }
                     }
-                    over.into_iter().for_each(|index| self.intervals[index].over_at(known.clock));
+                    for index in over {
+                        self.intervals[index].over_at(known.clock);
+                        let name = self.intervals[index].name.clone();
+                        self.note(known, &name, What::Left);
+                    }
+                    replaced.into_iter().for_each(|index| self.intervals[index].over_at(known.clock));
                 }
                 Asked::Unsound => assert!(answer("error"), "an invalid message was carried out"),
             }
@@ -115,10 +127,22 @@ impl SimulatedClient {
         }
         let number = oracle::number(payload);
         let publication = &known.publications[number];
-        assert!(publication.payload == payload && publication.is_text == is_text, "publication {number} was changed");
         *self.received.entry(number).or_default() += 1;
-        let last = self.last.insert(publication.publisher, number).unwrap_or(0);
-        assert!(last <= number, "client {} got {number} of {} after {last}", self.number, publication.publisher);
+        if let Some((id, name, payload)) = self.numbered(payload) {
+            let is_same = publication.clean == payload && publication.is_text == is_text;
+            assert!(is_same, "publication {number} was changed");
+            let keeps = |keeper: &Keeper| keeper.keeps(&name, 0, known.clock).0;
+            assert!(known.keeper.is_some_and(keeps), "{name} has no history");
+            self.note(known, &name, What::Got { id, publication: number });
+            return self.remembers(&name, id);
+        }
+        assert!(publication.payload == payload && publication.is_text == is_text, "publication {number} was changed");
+        if known.keeper.is_none_or(Keeper::is_fixed) {
+            let has_number = |name: &String| known.keeper.is_some_and(|keeper| keeper.retention(name).is_some());
+            assert!(!publication.channels.iter().all(has_number), "publication {number} has come without a number");
+            let last = self.last.insert(publication.publisher, number).unwrap_or(0);
+            assert!(last <= number, "client {} got {number} of {} after {last}", self.number, publication.publisher);
+        }
     }
 
     fn closed(&mut self, code: Option<u16>, rng: &mut impl Rng) {
@@ -150,8 +174,12 @@ impl SimulatedClient {
     }
 
     /// Everything has come to rest, and nothing is on its way to this client.
-    pub(crate) fn at_rest(&mut self, clock: u64, bridge: Option<&Bridge>) {
-        for interval in &mut self.intervals {
+    pub(crate) fn at_rest(&mut self, clock: u64, now: Duration, bridge: Option<&Bridge>) {
+        let has_all = self.is_alive() && !self.is_stalled;
+        for interval in self.intervals.iter_mut().filter(|interval| has_all || !interval.is_resumed) {
+            if has_all && interval.has_just_left() {
+                self.notes.push(Note { clock, now, name: interval.name.clone(), what: What::Left });
+            }
             interval.at_rest(clock, bridge);
         }
         if self.is_alive() && !self.is_stalled {

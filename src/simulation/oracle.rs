@@ -1,9 +1,13 @@
 //! Decides what must, may and must not be delivered. It knows only what clients sent and what they were told.
 
+use std::time::Duration;
+
 use super::{
     bridge::Bridge,
     client::SimulatedClient,
     guard::{Guard, Question},
+    keeper::Keeper,
+    resuming::resumes,
     talk,
 };
 use crate::{engine::rules::Action, protocol::channel};
@@ -14,11 +18,14 @@ pub(crate) struct Publication {
     pub(crate) publisher: usize,
     pub(crate) channels: Vec<String>,
     pub(crate) payload: Vec<u8>,
+    /// The payload without the lines that the server writes itself into messages with a number.
+    pub(crate) clean: Vec<u8>,
     pub(crate) is_text: bool,
     pub(crate) no_echo: bool,
     /// The message must be refused.
     pub(crate) is_unsound: bool,
     pub(crate) sent: u64,
+    pub(crate) sent_at: Duration,
     /// When all nodes had the message, or it was lost with its publisher.
     pub(crate) settled: u64,
     /// Whether its publisher stayed until then.
@@ -40,11 +47,16 @@ pub(crate) struct Interval {
     over: Option<u64>,
     /// The rules may have refused or ended it, or refused its end.
     pub(crate) is_doubtful: bool,
+    /// It begins with what the client has missed.
+    pub(crate) is_resumed: bool,
+    /// The client has begun anew with another one.
+    is_replaced: bool,
 }
 
 impl Interval {
     pub(crate) fn new(name: String, asked: u64) -> Self {
-        Self { name, asked, live: None, live_abroad: None, left: None, over: None, is_doubtful: false }
+        let (live, live_abroad, left, over) = Default::default();
+        Self { name, asked, live, live_abroad, left, over, is_doubtful: false, is_resumed: false, is_replaced: false }
     }
 
     pub(crate) fn asked(&self) -> u64 {
@@ -63,9 +75,19 @@ impl Interval {
         self.over.get_or_insert(clock);
     }
 
+    /// The client begins anew: it may have got only a part of what it had asked for.
+    pub(crate) fn replace(&mut self, clock: u64) {
+        (self.left, self.is_replaced) = (Some(clock), true);
+    }
+
+    /// Whether the client has left it and does not know yet that it is over.
+    pub(crate) fn has_just_left(&self) -> bool {
+        self.left.is_some() && self.over.is_none() && !self.is_replaced
+    }
+
     /// The request to end it was refused.
     pub(crate) fn goes_on(&mut self) {
-        (self.left, self.over, self.is_doubtful) = (None, None, true);
+        (self.left, self.over, self.is_doubtful, self.is_replaced) = (None, None, true, false);
     }
 
     /// Nothing is on its way, so what was asked for holds.
@@ -109,7 +131,10 @@ pub(crate) fn check(
     publications: &[Publication],
     bridge: Option<&Bridge>,
     guard: Option<&Guard>,
+    keeper: Option<&Keeper>,
 ) {
+    let keeps = |name: &String| keeper.is_some_and(|keeper| keeper.keeps(name, 0, u64::MAX).0);
+    let resumes = resumes(client);
     for (number, publication) in publications.iter().enumerate() {
         let received = client.received.get(&number).copied().unwrap_or(0);
         // Whether a message to this channel may be delivered to the client, whatever its subscriptions.
@@ -117,11 +142,17 @@ pub(crate) fn check(
             let question = Question { action: Action::Subscribe, name };
             guard.is_none_or(|guard| guard.allows(&client.standings, publication.sent, publication.settled, question).0)
         };
+        let may_resume = |name: &str, at: u64| {
+            let question = Question { action: Action::Subscribe, name };
+            guard.is_none_or(|guard| guard.allows(&client.standings, at, u64::MAX, question).0)
+        };
         let channels: Vec<String> = publication.channels.iter().filter(may_get).cloned().collect();
         let must_keep = |interval: &Interval| {
             let question = Question { action: Action::Subscribe, name: &interval.name };
             let from = interval.live.unwrap_or(interval.asked);
-            !interval.is_doubtful
+            let is_sure = !interval.is_doubtful && !(interval.is_resumed && interval.left.is_some());
+            is_sure
+                && !interval.is_replaced
                 && guard.is_none_or(|guard| guard.allows(&client.standings, from, publication.settled, question).1)
         };
         let sum = |counts: &dyn Fn(&Interval) -> bool| -> usize {
@@ -132,12 +163,21 @@ pub(crate) fn check(
         let (least, most) = match (publication.is_unsound, is_own) {
             (true, _) => (0, 0),
             (_, true) if publication.no_echo => (0, 0),
-            (_, true) if guard.is_none() => (publication.own, publication.own),
+            // What another core numbers comes back later.
+            (_, true) if guard.is_none() && !publication.channels.iter().any(keeps) => {
+                (publication.own, publication.own)
+            }
             _ => (
                 sum(&|interval| interval.is_certain(publication, bridge) && must_keep(interval)),
                 sum(&|interval| interval.is_possible(publication)),
             ),
         };
+        // Whoever begins anew gets another copy, or none of what it had not read yet.
+        let asked = publication.channels.iter().filter_map(|name| Some((name, resumes.get(name.as_str())?)));
+        let again: usize = asked.map(|(name, times)| times.iter().filter(|&&at| may_resume(name, at)).count()).sum();
+        let is_anew = publication.channels.iter().any(|name| resumes.contains_key(name.as_str()));
+        let is_whole = publication.is_unsound || !is_own || !is_anew;
+        let (least, most) = (if is_whole { least } else { 0 }, if publication.is_unsound { 0 } else { most + again });
         let is_due = publication.is_certain && publication.settled <= client.caught_up;
         let least = if is_due { least } else { 0 };
         assert!(

@@ -46,9 +46,12 @@ impl World {
         if let Some(guard) = &mut self.guard {
             guard.at_rest(self.clock);
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.at_rest(self.clock);
+        }
         let bridge = self.bridge.as_ref();
         for client in &mut self.clients {
-            client.at_rest(self.clock, bridge);
+            client.at_rest(self.clock, self.now, bridge);
         }
         for publication in &mut self.publications[self.unsettled..] {
             publication.settled = self.clock;

@@ -4,15 +4,16 @@ use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
     client::{Asked, DISMISSED, Expected, SENT, Sound},
-    oracle::{Interval, Publication},
+    ledger::{Note, What},
+    oracle::Publication,
     world::{OUTBOXES, World},
 };
 use crate::engine::{inbox::Letter, rules::Action};
 
-const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
+pub(super) const CHANNELS: [&str; 6] = ["a", "b", "a.b", "a.c", "b.a.c", "c"];
 const PATTERNS: [&str; 5] = [">", "a.*", "*", "*.b", "b.>"];
 /// Each of these makes a message invalid.
-const FLAWS: [&str; 11] = [
+const FLAWS: [&str; 15] = [
     "subscribe:a..b",
     "unsubscribe:a.>.b",
     "publish:*",
@@ -22,9 +23,15 @@ const FLAWS: [&str; 11] = [
     "subscribe:a $a.>",
     "subscribe:*.*.*.*.*",
     "ack:another",
+    "since:- -",
+    "since:0123456789012345678901234567890123456789012345678901234567890123456789",
+    "last:0",
+    "last:1001\r\nsince:-",
     "no-echo:true\r\nno-echo:true",
     "publish:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33",
 ];
+/// Header lines of names that the server writes itself.
+const OWN_LINES: &str = "Message-Id:7\r\nchannel:zz\r\n";
 /// Publishers that are not clients are numbered from here, by node.
 pub(super) const LETTERS: usize = 1_000_000;
 /// Publishers on the other node are numbered from here.
@@ -34,10 +41,15 @@ impl World {
     /// A message with any of the control headers.
     pub(super) fn send_message(&mut self, index: usize) {
         let (mut head, mut live, mut over) = (String::new(), Vec::new(), Vec::new());
+        let (mut wishes, mut replaced) = (Vec::new(), Vec::new());
         if self.rng.random_bool(0.3) {
-            let names = self.names();
-            head += &format!("subscribe:{}\r\n", names.join(" "));
-            live = self.subscribe(index, names);
+            let names = self.names(index);
+            let separator = if self.rng.random_bool(0.2) { "\r\nsubscribe: " } else { " " };
+            head += &format!("subscribe:{}\r\n", names.join(separator));
+            let asked = self.wishes(index, &names);
+            head += &asked.1;
+            wishes = asked.0;
+            (live, replaced) = self.subscribe(index, &wishes);
         }
         let channels = if self.rng.random_bool(0.7) { self.channels() } else { Vec::new() };
         let mut questions: Vec<_> =
@@ -48,7 +60,7 @@ impl World {
         let open = client.intervals.iter().filter(|interval| interval.left.is_none());
         let own = open.map(|interval| interval.matches(&channels)).sum();
         if self.rng.random_bool(0.15) {
-            let names = self.names();
+            let names = self.names(index);
             head += &format!("Unsubscribe: {}\r\n", names.join("  "));
             over = self.unsubscribe(index, &names);
         }
@@ -63,7 +75,7 @@ impl World {
             head += &format!("ack:{ack}\r\n");
             let standing = token.as_ref().map(|_| self.clients[index].standings.len() - 1);
             let (since, publication) = (self.clock, self.publications.len());
-            let sound = Sound { live, over, since, publication, questions, standing };
+            let sound = Sound { live, over, since, publication, questions, wishes, replaced, standing };
             self.clients[index].asked.insert(ack, Asked::Sound(sound));
         }
         let (is_text, payload) = self.publication(index, &head, channels);
@@ -175,18 +187,25 @@ impl World {
         if self.rng.random_bool(0.1) {
             publish = publish.repeat(self.rng.random_range(2..9)); // each name counts once
         }
-        let mut payload = format!("LHTTP/1.0 m\r\n{publish}{head}\r\n{} ", self.publications.len()).into_bytes();
+        let lines = if self.rng.random_bool(0.05) { OWN_LINES } else { "" };
         let len = self.rng.random_range(0..self.body_bytes_max);
         let filler: &[u8] = if is_text { "é€".as_bytes() } else { &[0xff, 0, 0x80] };
-        payload.extend_from_slice(&filler.repeat(len / filler.len()));
+        let body = filler.repeat(len / filler.len());
+        let payload = |lines: &str| {
+            let head = format!("LHTTP/1.0 m\r\n{publish}{lines}{head}\r\n{} ", self.publications.len());
+            [head.as_bytes(), &body].concat()
+        };
+        let (payload, clean) = (payload(lines), payload(""));
         self.publications.push(Publication {
             publisher,
             channels,
             payload: payload.clone(),
+            clean,
             is_text,
             no_echo: false,
             is_unsound: false,
             sent: self.clock,
+            sent_at: self.now,
             settled: u64::MAX,
             is_certain: false,
             own: 0,
@@ -199,34 +218,25 @@ impl World {
         CHANNELS.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
     }
 
-    fn names(&mut self) -> Vec<String> {
+    fn names(&mut self, index: usize) -> Vec<String> {
         let count = self.rng.random_range(1..3);
-        let names: Vec<&str> = CHANNELS.iter().chain(&PATTERNS).copied().collect();
+        let patterns = if self.clients[index].is_plain { &[][..] } else { &PATTERNS };
+        let names: Vec<&str> = CHANNELS.iter().chain(patterns).copied().collect();
         names.sample(&mut self.rng, count).map(|name| name.to_string()).collect()
     }
 
-    fn subscribe(&mut self, index: usize, names: Vec<String>) -> Vec<usize> {
-        let clock = self.clock;
-        let intervals = &mut self.clients[index].intervals;
-        let mut found = Vec::new();
-        for name in names {
-            let open = intervals.iter().position(|interval| interval.name == name && interval.left.is_none());
-            found.push(open.unwrap_or_else(|| {
-                intervals.push(Interval::new(name, clock));
-                intervals.len() - 1
-            }));
-        }
-        found
-    }
-
     fn unsubscribe(&mut self, index: usize, names: &[String]) -> Vec<usize> {
-        let mut found = Vec::new();
+        let (mut found, mut left) = (Vec::new(), Vec::new());
         for (position, interval) in self.clients[index].intervals.iter_mut().enumerate() {
             if interval.left.is_none() && names.contains(&interval.name) {
                 interval.left = Some(self.clock);
                 found.push(position);
+                left.push(interval.name.clone());
             }
         }
+        let (clock, now) = (self.clock, self.now);
+        let left = left.into_iter().map(|name| Note { clock, now, name, what: What::Leaves });
+        self.clients[index].notes.extend(left.filter(|_| self.keeper.is_some()));
         found
     }
 }

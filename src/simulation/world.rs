@@ -8,7 +8,9 @@ use super::{
     bridge::Bridge,
     client::{End, Known, SimulatedClient},
     crowd::Crowd,
-    guard::Guard,
+    guard::{Guard, make_rules},
+    keeper::Keeper,
+    ledger::Ledger,
     node::Node,
     oracle::Publication,
 };
@@ -19,6 +21,9 @@ use crate::{
 
 /// Limits of an outbox, in bytes.
 pub(super) const OUTBOXES: [usize; 3] = [3_000, 30_000, 1 << 20];
+
+/// The most bytes of a message's head, and of a frame's.
+const HEAD_BYTES_MAX: usize = 1_000;
 
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +51,10 @@ pub(crate) struct World {
     pub(super) crowd: Crowd,
     /// The rules for channels, if there are some.
     pub(super) guard: Option<Guard>,
+    /// The rules that give channels a history, if there are some.
+    pub(super) keeper: Option<Keeper>,
+    /// The numbers of messages, as far as they were seen.
+    pub(super) ledger: Ledger,
     /// Nodes that do not get the CPU for so many steps.
     frozen: Vec<usize>,
     freeze_max: usize,
@@ -70,7 +79,17 @@ impl World {
         if is_tight {
             limits.kept_bytes_max = 6_000;
         }
-        let guard = Guard::new(&mut rng, &mut limits);
+        let (mut guard, mut keeper) = (Guard::new(&mut rng), Keeper::new(&mut rng, &mut limits));
+        if guard.is_some() || keeper.is_some() {
+            make_rules(&mut rng, &mut limits, 0, guard.as_mut(), keeper.as_mut());
+        }
+        let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
+        let body_bytes_max =
+            if buffer.len() < 5_000 { 200 } else { *[40, 300, 60_000].choose(&mut rng).expect("some") };
+        if keeper.is_some() {
+            // As the configuration wants it: each message fits into an outbox.
+            limits.outbox_bytes_max = limits.outbox_bytes_max.max(body_bytes_max + HEAD_BYTES_MAX);
+        }
         let nodes: u32 = rng.random_range(1..=4);
         let is_short = rng.random_bool(0.5);
         let writes = |own: u32| is_short.then(|| StdRng::seed_from_u64(seed + u64::from(own)));
@@ -79,16 +98,19 @@ impl World {
         if rng.random_bool(0.5) {
             nodes.iter_mut().for_each(|node| node.hub_mut().router.set_batch_bytes_max(0));
         }
+        if keeper.is_some() && rng.random_bool(0.5) {
+            let credit = *[0, 500, 20_000].choose(&mut rng).expect("some");
+            nodes.iter_mut().for_each(|node| node.hub_mut().router.set_small_history(credit, 600));
+        }
         let units = *[None, Some(300), Some(3000)].choose(&mut rng).expect("some");
         if let Some(units) = units {
             nodes.iter_mut().for_each(|node| node.set_small_turns(units));
         }
-        let bridge = rng.random_bool(0.5).then(|| Bridge::new(seed, &mut nodes));
+        // The nodes of a cluster cannot share a history.
+        let has_bridge = keeper.is_none() && rng.random_bool(0.8);
+        let bridge = has_bridge.then(|| Bridge::new(seed, &mut nodes));
         let crowd = Crowd::new(&mut rng, &mut nodes);
         let freeze_max = *[2, 100, 400].choose(&mut rng).expect("some");
-        let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
-        let body_bytes_max =
-            if buffer.len() < 5_000 { 200 } else { *[40, 300, 60_000].choose(&mut rng).expect("some") };
         Self {
             rng,
             now: Duration::ZERO,
@@ -99,6 +121,8 @@ impl World {
             bridge,
             crowd,
             guard,
+            keeper,
+            ledger: Ledger::default(),
             clients: Vec::new(),
             publications: Vec::new(),
             unsettled: 0,
@@ -121,6 +145,7 @@ impl World {
                 self.step();
             }
             self.settle();
+            self.look_at_histories();
             if self.rng.random_bool(0.3) {
                 let seconds = *[8, 25, 61, 4_000].choose(&mut self.rng).expect("some");
                 self.stand_still(seconds);
@@ -210,8 +235,10 @@ impl World {
         let known = Known {
             clock: self.clock,
             publications: &self.publications,
+            now: self.now,
             bridge: self.bridge.as_ref(),
             guard: self.guard.as_ref(),
+            keeper: self.keeper.as_ref(),
         };
         client.receive(&bytes, &mut self.rng, known);
         if is_over && socket.is_closed {
