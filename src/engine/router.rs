@@ -221,6 +221,7 @@ impl Router {
     }
 
     /// Lowers the credit of other cores, and the size of the history's segments.
+    #[cfg(test)]
     pub(crate) fn set_small_history(&mut self, credit_bytes: u64, segment_bytes: usize) {
         self.relays.credit_bytes = credit_bytes;
         self.outboxes.arena().set_history_segments(segment_bytes);

@@ -150,7 +150,8 @@ pub(crate) fn check(
         let must_keep = |interval: &Interval| {
             let question = Question { action: Action::Subscribe, name: &interval.name };
             let from = interval.live.unwrap_or(interval.asked);
-            let is_sure = !interval.is_doubtful && !(interval.is_resumed && interval.left.is_some());
+            let may_be_cut = interval.is_resumed && interval.left.is_some();
+            let is_sure = !interval.is_doubtful && !may_be_cut;
             is_sure
                 && !interval.is_replaced
                 && guard.is_none_or(|guard| guard.allows(&client.standings, from, publication.settled, question).1)

@@ -158,6 +158,7 @@ impl Arena {
 #[cfg(any(test, feature = "fuzz"))]
 impl Arena {
     /// Makes segments small.
+    #[cfg(test)]
     pub(crate) fn set_history_segments(&mut self, bytes: usize) {
         self.history.segment_bytes = bytes;
     }
