@@ -119,11 +119,12 @@ impl Router {
         }
     }
 
-    /// Gives one frame to all audiences of the resolved channel. When the turn is full, the rest is left for later.
+    /// Gives one frame to all audiences of the resolved channel. When the turn is full, the rest is left for later, unless
+    /// the channel has a history: the next message, of another publisher, would overtake the rest.
     fn deliver_to_audiences(&mut self, (start, end): (u32, u32), except: Option<ConnectionKey>) {
         let audiences = std::mem::take(&mut self.resolved.audiences);
         for (index, &audience) in audiences.iter().enumerate() {
-            if index > 0 && self.outboxes.has_long_chain() {
+            if index > 0 && self.outboxes.has_long_chain() && !self.resolved.has_history() {
                 let name = |&audience: &AudienceId| {
                     let (name, kind) = self.subscriptions.name(audience);
                     (name.into(), kind)

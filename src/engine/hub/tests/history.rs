@@ -7,6 +7,7 @@ use crate::{
         relay::{Since, Wish},
         router::Home,
     },
+    protocol::encoding::Encoding,
 };
 
 /// Two cores and the links between them. Everything has a history.
@@ -81,22 +82,23 @@ impl Pair {
         }
     }
 
-    /// What a client of the second core has received: the first letter of each body, `!` for an acknowledgement.
+    /// What a client of the second core has received, see [`bodies`].
     fn received(&self, slot: Slot) -> String {
-        let mut bytes = &self.peers[1].received[slot as usize][..];
-        let mut found = String::new();
-        while !bytes.is_empty() {
-            let (one, rest) = bytes.split_at(crate::protocol::encoding::Encoding::Frame.unit_len(bytes));
-            let text = String::from_utf8_lossy(frame::payload(one)).into_owned();
-            found.push(if text.contains("\r\nack:") {
-                '!'
-            } else {
-                text.split("\r\n\r\n").nth(1).unwrap().chars().next().unwrap()
-            });
-            bytes = rest;
-        }
-        found
+        bodies(&self.peers[1].received[slot as usize])
     }
+}
+
+/// The first letter of the body of each message, `!` for an acknowledgement.
+fn bodies(mut bytes: &[u8]) -> String {
+    let mut found = String::new();
+    while !bytes.is_empty() {
+        let (one, rest) = bytes.split_at(Encoding::Frame.unit_len(bytes));
+        let text = String::from_utf8_lossy(frame::payload(one));
+        let body = text.split_once("\r\n\r\n").and_then(|(_, body)| body.chars().next());
+        found.push(if text.contains("\r\nack:") { '!' } else { body.expect("a body") });
+        bytes = rest;
+    }
+    found
 }
 
 #[test]
@@ -216,4 +218,24 @@ fn a_live_message_behind_a_piece_is_no_part_of_the_history() {
     publish(&mut hub, "b", 10_000);
     end_turn(&mut hub, &mut peers);
     hub.invariants();
+}
+
+#[test]
+fn a_message_does_not_overtake_the_copies_of_the_one_before_it() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, keeping(1 << 20)), Peers::default());
+    hub.set_small_turns(u64::MAX, u64::MAX, 1);
+    let slot = open(&mut hub, &mut peers);
+    hub.subscribe(slot, b"a", Kind::Exact);
+    [&b">"[..], b"*"].iter().for_each(|pattern| _ = hub.subscribe(slot, pattern, Kind::Pattern));
+    peers.received[slot as usize].clear();
+    for body in ["1", "2", "3"] {
+        hub.publish([&b"a"[..]].into_iter(), true, format!("LHTTP/1.0 c\r\n\r\n{body}").as_bytes(), None);
+        hub.message_done(None);
+        hub.flush(&mut Plain, &mut peers);
+    }
+    for _ in 0..10 {
+        hub.go_on(1000);
+        hub.flush(&mut Plain, &mut peers);
+    }
+    assert_eq!(bodies(&peers.received[slot as usize]), "111222333");
 }
