@@ -34,8 +34,8 @@ pub(super) struct LastHead {
     channel: Option<u64>,
     /// The same for a channel whose history is kept in the memory of this core.
     numbered: Option<u64>,
-    /// The head without its start line and the lines that the server writes itself, for numbered messages.
-    rest: Vec<u8>,
+    /// What stands before and behind the number in the head of a numbered message.
+    parts: (Vec<u8>, Vec<u8>),
 }
 
 impl Router {

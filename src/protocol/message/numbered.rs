@@ -136,45 +136,23 @@ impl<'m> Unnumbered<'m> {
         out.extend_from_slice(self.rest);
     }
 
-    /// A message of these parts: the start line with its end, and what follows it.
-    pub(crate) fn of_parts(start_line: &'m [u8], rest: &'m [u8]) -> Self {
-        Self { start_line, rest }
-    }
-
-    /// The length of the start line.
-    pub(crate) fn start_line_len(self) -> usize {
-        self.start_line.len()
-    }
-
-    /// Appends what follows the start line.
-    pub(crate) fn write_rest(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.rest);
+    /// What stands before and behind the number of each message that begins in this way.
+    pub(crate) fn around_number(self, epoch: Epoch, channel: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let before = [self.start_line, b"message-id:", &epoch.0, b"-"].concat();
+        (before, [b"\r\nchannel:", channel, b"\r\n", self.rest].concat())
     }
 
     /// Appends the message with its number and its channel, as it is sent.
     pub(crate) fn encode(self, out: &mut Vec<u8>, is_text: bool, id: MessageId, channel: &[u8]) {
-        self.encode_before(out, is_text, id, channel, 0);
-    }
-
-    /// The same for a message whose last `more` bytes the caller appends.
-    #[inline]
-    pub(crate) fn encode_before(self, out: &mut Vec<u8>, is_text: bool, id: MessageId, channel: &[u8], more: usize) {
         let Self { start_line, rest } = self;
         let mut digits = itoa::Buffer::new();
         let offset = digits.format(id.offset).as_bytes();
-        let lines = ID.len() + EPOCH_LETTERS + offset.len() + CHANNEL.len() + channel.len() + ":-\r\n:\r\n".len();
-        let len = start_line.len() + lines + rest.len() + more;
+        let parts: [&[u8]; 9] =
+            [start_line, b"message-id:", &id.epoch.0, b"-", offset, b"\r\nchannel:", channel, b"\r\n", rest];
+        let len = parts.iter().map(|part| part.len()).sum();
         out.reserve(len + 10);
         frame::encode_header(out, frame::data(is_text), len);
-        out.extend_from_slice(start_line);
-        out.extend_from_slice(b"message-id:");
-        out.extend_from_slice(&id.epoch.0);
-        out.push(b'-');
-        out.extend_from_slice(offset);
-        out.extend_from_slice(b"\r\nchannel:");
-        out.extend_from_slice(channel);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(rest);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
     }
 }
 

@@ -31,8 +31,7 @@ impl Router {
             _ => return,
         };
         let (last, mut room) = (&mut self.last_head, Vec::new());
-        last.rest.clear();
-        Unnumbered::of(&last.bytes, &mut room).write_rest(&mut last.rest);
+        last.parts = Unnumbered::of(&last.bytes, &mut room).around_number(self.history.epoch(), &self.resolved.name);
         last.numbered = Some(number);
     }
 
@@ -79,8 +78,7 @@ impl Router {
         payload_bytes_max: usize,
         bytes: &[u8],
     ) -> Repeated {
-        let head = &self.last_head.bytes[..];
-        let start_line = &head[..Unnumbered::of_clean(head).start_line_len()];
+        let (head, (before, behind)) = (&self.last_head.bytes[..], &self.last_head.parts);
         let end_max = TURN_BYTES_MAX.min(turn.len().saturating_add(self.run_bytes_max()));
         let mut taken = Repeated::default();
         while turn.len() < end_max && !self.history.has_forgotten() {
@@ -91,11 +89,17 @@ impl Router {
                 break;
             }
             let (begin, body) = (turn.len(), &masked[head.len()..]);
-            let parts = Unnumbered::of_parts(start_line, &self.last_head.rest);
-            parts.encode_before(turn, is_text, self.history.next(channel), &self.resolved.name, body.len());
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(self.history.next(channel).offset).as_bytes();
+            let len = before.len() + digits.len() + behind.len() + body.len();
+            turn.reserve(len + 10);
+            frame::encode_header(turn, frame::data(is_text), len);
+            turn.extend_from_slice(before);
+            turn.extend_from_slice(digits);
+            turn.extend_from_slice(behind);
             let body_at = turn.len();
-            turn.resize(body_at + body.len(), 0);
-            let is_ascii = mask::unmask_into(&mut turn[body_at..], body, mask::turned_by(mask, head.len()));
+            turn.extend_from_slice(body);
+            let is_ascii = mask::unmask(&mut turn[body_at..], mask::turned_by(mask, head.len()));
             if is_text && !is_ascii && simdutf8::basic::from_utf8(&turn[body_at..]).is_err() {
                 turn.truncate(begin);
                 taken.fault = Some(Fault::NOT_UTF8);
