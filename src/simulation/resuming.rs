@@ -93,9 +93,12 @@ impl World {
                 live.push(open);
                 continue;
             }
-            if let Some(open) = open {
-                client.intervals[open].replace(clock);
-                replaced.push(open);
+            // A refusal may have left more than one.
+            for (position, interval) in client.intervals.iter_mut().enumerate() {
+                if is_anew && is_open(interval) {
+                    interval.replace(clock);
+                    replaced.push(position);
+                }
             }
             let mut interval = Interval::new(wish.name.clone(), clock);
             interval.is_resumed = is_anew;

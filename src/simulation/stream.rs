@@ -43,7 +43,9 @@ impl Judge<'_> {
             self.check_acknowledgements(client, name);
             let reaches = |other: &str| is_pattern(other) && channel::matches(other.as_bytes(), name.as_bytes());
             if client.intervals.iter().any(|interval| reaches(&interval.name)) {
-                continue; // nobody can say for which subscription a message came
+                // Nobody can say for which subscription a message came.
+                check_order(client, name);
+                continue;
             }
             let numbers = self.ledger.of(name);
             let case = Case { client, name, numbers, publications: self.publications, keeper: self.keeper };
@@ -91,6 +93,21 @@ impl Judge<'_> {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// All copies of a message come before the next message of its channel.
+fn check_order(client: &SimulatedClient, name: &str) {
+    let notes = || client.notes.iter().filter(|note| note.name == name);
+    if notes().any(is_resume) {
+        return;
+    }
+    let mut last = 0;
+    for note in notes() {
+        if let What::Got { id, .. } = note.what {
+            assert!(id.offset >= last, "client {} gets {} of {name} after {last}", client.number, id.offset);
+            last = id.offset;
         }
     }
 }
