@@ -142,7 +142,7 @@ pub(crate) struct SimulatedClient {
     pub(super) last: HashMap<usize, usize>,
     /// The time at which the client had received everything that was due to it.
     pub(crate) caught_up: u64,
-    /// What became of channels with a history, in order.
+    /// All that has happened between it and channels with a history, in order.
     pub(crate) notes: Vec<Note>,
     /// The newest id of each channel.
     pub(crate) memory: BTreeMap<String, MessageId>,

@@ -150,10 +150,10 @@ pub(crate) fn check(
         let must_keep = |interval: &Interval| {
             let question = Question { action: Action::Subscribe, name: &interval.name };
             let from = interval.live.unwrap_or(interval.asked);
-            let may_be_cut = interval.is_resumed && interval.left.is_some();
-            let is_sure = !interval.is_doubtful && !may_be_cut;
-            is_sure
-                && !interval.is_replaced
+            // A client that leaves may not have got all of what it had missed.
+            let is_part = interval.is_replaced || (interval.is_resumed && interval.left.is_some());
+            !interval.is_doubtful
+                && !is_part
                 && guard.is_none_or(|guard| guard.allows(&client.standings, from, publication.settled, question).1)
         };
         let sum = |counts: &dyn Fn(&Interval) -> bool| -> usize {
@@ -173,7 +173,7 @@ pub(crate) fn check(
                 sum(&|interval| interval.is_possible(publication)),
             ),
         };
-        // Whoever begins anew gets another copy, or none of what it had not read yet.
+        // A client that begins anew gets another copy, or none of what it had not read yet.
         let asked = publication.channels.iter().filter_map(|name| Some((name, resumes.get(name.as_str())?)));
         let again: usize = asked.map(|(name, times)| times.iter().filter(|&&at| may_resume(name, at)).count()).sum();
         let is_anew = publication.channels.iter().any(|name| resumes.contains_key(name.as_str()));

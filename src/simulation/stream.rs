@@ -197,6 +197,9 @@ impl Case<'_> {
             None => first.is_none_or(|first| !self.is_served(stretch, first)),
         };
         let since = since.filter(|_| !lost);
+        if told.is_some() && position.is_none() {
+            return; // it has no history for a while, or was left before all had come
+        }
         let (mut before, after) = place.map_or((got(&stretch.notes), Vec::new()), |place| {
             (got(&stretch.notes[..place]), got(&stretch.notes[place..]))
         });
@@ -225,9 +228,6 @@ impl Case<'_> {
                 self.has_all(stretch, last, position, "before the acknowledgement");
             }
             last = Some(last.map_or(position, |last| last.max(position)));
-        }
-        if told.is_some() && position.is_none() {
-            return; // it has no history for a while
         }
         for &number in &after {
             assert!(position.is_none_or(|position| number > position), "{}: {number} comes late", self.says(stretch));
