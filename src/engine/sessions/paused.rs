@@ -85,9 +85,11 @@ impl Sessions {
         }
         let now = self.now;
         let mut paused = std::mem::take(&mut self.paused);
-        paused.list.retain(|&(key, links)| {
-            if links & congested != 0 {
-                self.paused.links |= links;
+        paused.list.retain_mut(|(key, links)| {
+            let key = *key;
+            *links &= congested; // the others would end each sleep of the core
+            if *links != 0 {
+                self.paused.links |= *links;
                 return true;
             }
             if self.is_current(key) {

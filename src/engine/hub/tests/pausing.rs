@@ -157,3 +157,16 @@ fn a_subscription_that_the_peers_know_waits_for_no_link() {
     hub.unsubscribe(publisher, b"new", Kind::Exact);
     assert_eq!(hub.router.links_of_subscription(b"new", Kind::Exact), 0, "it lingers");
 }
+
+#[test]
+fn a_core_sleeps_when_one_of_two_congested_links_has_room_again() {
+    let (mut hub, mut peers) = (Hub::new(0, 3, limits()), Peers::default());
+    let slot = open(&mut hub, &mut peers);
+    hub.sessions.pause(slot, 0b110);
+    let mut resumed = Vec::new();
+    assert!(hub.sessions.may_resume(0b100));
+    hub.sessions.take_resumed(0b100, &mut resumed);
+    assert!(resumed.is_empty() && !hub.sessions.may_resume(0b100));
+    hub.sessions.take_resumed(0, &mut resumed);
+    assert_eq!(resumed.len(), 1);
+}
