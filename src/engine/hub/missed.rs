@@ -51,7 +51,7 @@ struct CatchUp {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It is in the list of those that go on.
+    /// It is in the list of those that go on, or of those that wait for their home.
     Ready,
     /// The client has not taken the last piece.
     Sent,

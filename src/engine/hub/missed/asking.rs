@@ -1,10 +1,10 @@
 //! Questions to the home of a channel, if that is another core, and their answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use super::{Start, State};
+use super::{Missed, Start, State};
 use crate::{
     engine::{
         hub::Hub,
@@ -44,6 +44,8 @@ pub(super) struct Questions {
     open: HashMap<u32, Question, RandomState>,
     /// How many of them are for a piece, by home.
     pieces: HashMap<u32, u32, RandomState>,
+    /// Catch-ups that go on after an answer, by home. Some may have ended.
+    waiting: HashMap<u32, Vec<u32>, RandomState>,
     /// The number of the last one.
     last: u32,
 }
@@ -58,11 +60,12 @@ impl Questions {
         self.last
     }
 
-    /// Ends a question.
-    fn take(&mut self, number: u32) -> Option<Subject> {
+    /// Ends a question. `ready` gets the catch-ups that have waited for an answer.
+    fn take(&mut self, number: u32, ready: &mut VecDeque<u32>) -> Option<Subject> {
         let Question { subject, home, is_for_piece } = self.open.remove(&number)?;
         if let Some(pieces) = self.pieces.get_mut(&home).filter(|_| is_for_piece) {
             *pieces -= 1;
+            ready.extend(self.waiting.remove(&home).unwrap_or_default());
         }
         Some(subject)
     }
@@ -76,7 +79,7 @@ impl Hub {
     /// Asks the home of a channel for the next piece, or waits for answers to others.
     pub(super) fn ask_for_piece(&mut self, id: u32, home: u32) {
         if self.missed.questions.has_many_pieces(home) {
-            return self.missed.ready.push_back(id);
+            return self.missed.questions.waiting.entry(home).or_default().push(id);
         }
         self.ask(id, home, LINK_PIECE_BYTES.min(self.limits.outbox_bytes_max / 4) as u32);
     }
@@ -129,7 +132,8 @@ impl Hub {
 
     /// Takes a piece from the home of a channel.
     pub(in crate::engine::hub) fn take_missed(&mut self, part: MissedPart<'_>) {
-        let id = match self.missed.questions.take(part.request) {
+        let Missed { questions, ready, .. } = &mut self.missed;
+        let id = match questions.take(part.request, ready) {
             Some(Subject::CatchUp(id)) => id,
             Some(Subject::Position(receipt)) => {
                 return self.router.receipts.note(receipt, Known { id: part.last, is_lost: false, has_failed: false });

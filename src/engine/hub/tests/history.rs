@@ -239,3 +239,21 @@ fn a_message_does_not_overtake_the_copies_of_the_one_before_it() {
     }
     assert_eq!(bodies(&peers.received[slot as usize]), "111222333");
 }
+
+#[test]
+fn a_core_sleeps_while_it_waits_for_the_pieces_of_another_one() {
+    let mut pair = Pair::new(1 << 20);
+    let names = pair.names(20);
+    names.iter().for_each(|name| pair.publish(0, name, "a"));
+    pair.settle();
+    let slot = pair.open(1);
+    names.iter().for_each(|name| pair.subscribe(slot, name, all()));
+    pair.hand_over(1);
+    pair.hand_over(0); // the home says where they begin, and gets no further questions
+    while pair.hubs[1].router.relays.take(0).is_some() {}
+    for _ in 0..3 {
+        pair.hubs[1].go_on(u64::MAX >> 1);
+        pair.hubs[1].flush(&mut Plain, &mut pair.peers[1]);
+    }
+    assert!(!pair.hubs[1].wants_turn());
+}
