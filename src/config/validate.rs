@@ -9,6 +9,8 @@ use crate::{error::StartError, protocol::message::is_name};
 
 /// The longest header of a frame that a server sends (RFC 6455 §5.2: 2 bytes and a 64-bit length, no mask).
 const FRAME_HEADER_BYTES_MAX: usize = 10;
+/// The most bytes of the lines that the server adds to a message with a history: up to 60 and the channel's name.
+const NUMBERED_BYTES_MAX: usize = 60 + 255;
 /// The shortest time of an option that is not in microseconds.
 const TIME_MIN: Duration = Duration::from_millis(1);
 
@@ -87,9 +89,12 @@ impl Config {
             let head = size(self.head_bytes_max);
             return Err(format!("max-head: {head} is more than a whole message may have, max-message {message}"));
         }
-        if self.outbox_bytes_max < self.message_bytes_max + FRAME_HEADER_BYTES_MAX {
+        let has_history = self.channels.iter().any(|rule| rule.history.is_some());
+        let lines = if has_history { NUMBERED_BYTES_MAX } else { 0 };
+        if self.outbox_bytes_max < self.message_bytes_max + FRAME_HEADER_BYTES_MAX + lines {
+            let lines = if has_history { ", its number and its channel" } else { "" };
             return Err(format!(
-                "outbox-max: {outbox} cannot hold one message of max-message {message} and its frame header"
+                "outbox-max: {outbox} cannot hold one message of max-message {message}{lines} and its frame header"
             ));
         }
         match self.memory_budget_bytes {

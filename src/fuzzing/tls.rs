@@ -69,7 +69,14 @@ fn read(dice: &mut Dice<'_>) {
             4 => {
                 let kind = dice.choose(&[21, 22, 20, 24, 0]);
                 let len = dice.below(8);
-                wire.extend(forger.seal(kind, dice.take(len), dice.choose(&[0, 3])));
+                let text = dice.take(len);
+                wire.extend(forger.seal(kind, text, dice.choose(&[0, 3])));
+                // The type of a record is its last byte that is not 0 (RFC 8446 §5.4).
+                if kind == 0
+                    && let [text @ .., DATA] = without_zeros(text)
+                {
+                    data.extend_from_slice(text); // if it is not refused
+                }
             }
             5 => {
                 wire.extend(forger.seal(DATA, b"x", dice.choose(&[16_000, 16_384, 17_000])));
@@ -94,6 +101,11 @@ fn read(dice: &mut Dice<'_>) {
     }
     // No byte that was changed, or was made up without the keys, may come out as plaintext.
     assert!(data.starts_with(&cut.got), "it read what was not written");
+}
+
+/// The bytes up to the last one that is not 0.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|&byte| byte != 0).map_or(0, |at| at + 1)]
 }
 
 /// How a connection stands after all input.

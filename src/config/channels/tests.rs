@@ -152,4 +152,8 @@ fn a_rule_says_how_much_is_kept() {
         let error = Config { channels: vec![rule], ..Config::default() }.validate().unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
+    let tight = Config { outbox_bytes_max: Config::default().message_bytes_max + 10, ..Config::default() };
+    assert!(tight.validate().is_ok());
+    let error = Config { channels: vec![rule("a").history(1)], ..tight }.validate().unwrap_err().to_string();
+    assert!(error.contains("its number and its channel"), "{error}");
 }
