@@ -2180,13 +2180,17 @@ function lastCopies(copies) {
 
 /**
  * The number that the server has given to this copy of a message, and its channel: two lines right behind the start line.
- * A client may write such lines into a message to a channel without a history.
+ * A client may write such lines into a message to a channel without a history; but its message says where it went.
  * @param {Message} message
  * @returns {{ id: string, channel: string } | undefined}
  */
-function numberOf({ headers: [first, second] }) {
+function numberOf({ headers }) {
+  const [first, second] = headers;
   if (first?.[0] !== "message-id" || second?.[0] !== "channel") return undefined;
-  return { id: first[1], channel: second[1] };
+  const [id, channel] = [first[1], second[1]];
+  const published = headers.filter(([name]) => name.toLowerCase() === "publish");
+  const isThere = published.some(([, names]) => names.split(/[ \t]+/).includes(channel));
+  return published.length === 0 || isThere ? { id, channel } : undefined;
 }
 
 // Decides which subscription gets which message.
