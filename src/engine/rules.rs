@@ -124,7 +124,7 @@ impl Rules {
 
     /// Who learns who is subscribed to a channel; nobody if `None`.
     pub(crate) fn presence(&self, name: &[u8]) -> Option<Presence> {
-        self.list.iter().find(|rule| rule.is_about(name, |_| true)).and_then(|rule| rule.presence)
+        self.of_channel(name)?.presence
     }
 
     /// Whether there are channels with a history.
@@ -132,9 +132,14 @@ impl Rules {
         self.has_history
     }
 
-    /// How much of a channel is kept. It is the same for every client, so `{user}` stands for any token here.
+    /// How much of a channel is kept.
     pub(crate) fn retention(&self, name: &[u8]) -> Option<Retention> {
-        self.list.iter().find(|rule| rule.is_about(name, |_| true)).and_then(|rule| rule.retention)
+        self.of_channel(name)?.retention
+    }
+
+    /// The rule for what is the same for every client of a channel: `{user}` stands for any token there.
+    fn of_channel(&self, name: &[u8]) -> Option<&Rule> {
+        self.list.iter().find(|rule| rule.is_about(name, |_| true))
     }
 
     /// Whether every client may do everything.
