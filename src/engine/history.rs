@@ -64,8 +64,8 @@ pub(crate) struct History {
     now: u32,
     /// The next channel to be compared with new rules.
     review: Option<usize>,
-    /// The names of channels that were forgotten since the last [`History::take_forgotten`].
-    forgotten: Vec<Box<[u8]>>,
+    /// The channels that were forgotten since the last [`History::take_forgotten`], with the number of their last message.
+    forgotten: Vec<(Box<[u8]>, u64)>,
     messages: usize,
     pub(crate) counts: HistoryCounts,
 }
@@ -294,20 +294,22 @@ impl History {
         while let Some(range) = channel.pop() {
             arena.drop_kept(range);
         }
-        self.floor = self.floor.max(channel.next - 1);
+        let newest = channel.next - 1;
+        self.floor = self.floor.max(newest);
         self.by_name.remove(self.by_name.hash(0, &channel.name), id);
-        self.forgotten.push(channel.name);
+        self.forgotten.push((channel.name, newest));
         if self.channels.is_empty() {
             self.channels = Slab::new();
         }
     }
 
-    /// The names of the channels that were forgotten since the last call. Their ids are not valid any more.
-    pub(crate) fn take_forgotten(&mut self) -> Vec<Box<[u8]>> {
+    /// The channels that were forgotten since the last call, with the number of their last message. Their ids are not valid
+    /// any more.
+    pub(crate) fn take_forgotten(&mut self) -> Vec<(Box<[u8]>, u64)> {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// Whether [`History::take_forgotten`] has names.
+    /// Whether [`History::take_forgotten`] has some.
     pub(crate) fn has_forgotten(&self) -> bool {
         !self.forgotten.is_empty()
     }

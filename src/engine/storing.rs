@@ -59,8 +59,8 @@ pub(crate) struct Origin {
 pub(crate) struct Batch {
     bytes: Vec<u8>,
     records: Vec<Record>,
-    /// Channels that are forgotten.
-    pub(crate) forgotten: Vec<Box<[u8]>>,
+    /// Channels that are forgotten, unless they have messages after this one by now.
+    pub(crate) forgotten: Vec<(Box<[u8]>, u64)>,
     /// New channels get no number up to this.
     pub(crate) floor: u64,
     /// The number of each record, after the batch was kept.
@@ -107,6 +107,8 @@ impl Batch {
 pub(crate) struct StoreLink {
     to: Sender<Batch>,
     back: Receiver<Batch>,
+    /// Batches that the store has not given back, or that were not taken since.
+    away: usize,
     is_available: Arc<AtomicBool>,
 }
 
@@ -120,8 +122,8 @@ pub(crate) struct StoreEnd {
 
 /// A link between a core and the store. `is_available` says for all cores whether the store keeps messages.
 pub(crate) fn link_store(wake: Arc<Wake>, is_available: Arc<AtomicBool>) -> (StoreLink, StoreEnd) {
-    let ((to, batches), (back, from)) = (bounded(BATCHES_MAX), bounded(2 * BATCHES_MAX));
-    (StoreLink { to, back: from, is_available }, StoreEnd { batches, back, wake })
+    let ((to, batches), (back, from)) = (bounded(BATCHES_MAX), bounded(BATCHES_MAX));
+    (StoreLink { to, back: from, away: 0, is_available }, StoreEnd { batches, back, wake })
 }
 
 impl StoreLink {
@@ -129,17 +131,21 @@ impl StoreLink {
     ///
     /// # Errors
     /// The batch, if the store has enough.
-    pub(crate) fn send(&self, batch: Batch) -> Result<(), Batch> {
-        match self.to.try_send(batch) {
-            Ok(()) => Ok(()),
-            // Without its thread the server is about to end.
-            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => Err(batch),
+    pub(crate) fn send(&mut self, batch: Batch) -> Result<(), Batch> {
+        if self.away == BATCHES_MAX {
+            return Err(batch);
         }
+        // Without its thread the server is about to end.
+        self.to.try_send(batch).map_err(TrySendError::into_inner)?;
+        self.away += 1;
+        Ok(())
     }
 
     /// The next batch that comes back.
-    pub(crate) fn take(&self) -> Option<Batch> {
-        self.back.try_recv().ok()
+    pub(crate) fn take(&mut self) -> Option<Batch> {
+        let batch = self.back.try_recv().ok()?;
+        self.away -= 1;
+        Some(batch)
     }
 
     /// Whether a batch has come back.
@@ -156,7 +162,7 @@ impl StoreLink {
 impl StoreEnd {
     /// Hands a batch back.
     pub(crate) fn give_back(&self, batch: Batch) {
-        // There is room: the core has sent no more than that. It may have ended.
+        // There is room for all batches that are away. The core may have ended.
         let _ = self.back.try_send(batch);
         self.wake.notify();
     }
@@ -165,4 +171,27 @@ impl StoreEnd {
 /// Whether the store keeps messages.
 pub(crate) fn is_available(flag: &AtomicBool) -> bool {
     flag.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A core that takes results more slowly than it hands over publishes must not lose any.
+    #[test]
+    fn a_core_that_takes_nothing_hands_nothing_over_and_no_batch_is_lost() {
+        let (mut link, end) = link_store(Arc::new(Wake::silent()), Arc::default());
+        let (mut sent, mut taken) = (0, 0);
+        for round in 0..100 {
+            sent += usize::from(link.send(Batch::default()).is_ok());
+            end.batches.try_iter().for_each(|batch| end.give_back(batch));
+            if round % 3 == 0 {
+                taken += usize::from(link.take().is_some());
+            }
+            assert!(sent - taken <= BATCHES_MAX);
+        }
+        taken += std::iter::from_fn(|| link.take()).count();
+        assert_eq!(sent, taken);
+        assert!(sent > 30, "it goes on");
+    }
 }

@@ -109,8 +109,12 @@ impl Database {
         self.connection.query_row("SELECT epoch, floor FROM lhttp", [], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// Calls `each` for each channel, with the number of its last message and what is kept of its end.
-    pub(super) fn channels(&self, mut each: impl FnMut(&str, u64, Vec<Restored>)) -> rusqlite::Result<()> {
+    /// Calls `each` for each channel that `is_wanted`, with the number of its last message and what is kept of its end.
+    pub(super) fn channels(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        mut each: impl FnMut(&str, u64, Vec<Restored>),
+    ) -> rusqlite::Result<()> {
         let mut channels = self.connection.prepare("SELECT id, name, newest FROM channels")?;
         let mut messages = self
             .connection
@@ -118,6 +122,9 @@ impl Database {
         let mut rows = channels.query([])?;
         while let Some(row) = rows.next()? {
             let (id, name, newest): (i64, String, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if !is_wanted(&name) {
+                continue;
+            }
             let (mut kept, mut expected) = (Vec::new(), newest);
             let mut of_channel = messages.query([id])?;
             while let Some(row) = of_channel.next()? {
@@ -219,10 +226,10 @@ pub(super) fn finish_channel(
     Ok(())
 }
 
-/// Forgets a channel.
-pub(super) fn forget(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<()> {
-    let mut find = transaction.prepare_cached("SELECT id FROM channels WHERE name = ?1")?;
-    if let Some(id) = find.query_row([name], |row| row.get::<_, i64>(0)).optional()? {
+/// Forgets a channel, unless it has messages after number `newest`.
+pub(super) fn forget(transaction: &Transaction<'_>, name: &str, newest: u64) -> rusqlite::Result<()> {
+    let mut find = transaction.prepare_cached("SELECT id FROM channels WHERE name = ?1 AND newest <= ?2")?;
+    if let Some(id) = find.query_row(params![name, newest], |row| row.get::<_, i64>(0)).optional()? {
         transaction.prepare_cached("DELETE FROM messages WHERE channel = ?1")?.execute([id])?;
         transaction.prepare_cached("DELETE FROM channels WHERE id = ?1")?.execute([id])?;
     }

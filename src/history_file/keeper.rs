@@ -114,10 +114,14 @@ impl Keeper {
         let transaction = self.database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (mut touched, mut numbers) = (HashMap::new(), Vec::new());
         for (_, batch) in batches {
-            for name in &batch.forgotten {
+            for (name, newest) in &batch.forgotten {
                 let name = String::from_utf8_lossy(name);
-                touched.remove(&*name);
-                database::forget(&transaction, &name)?;
+                // A message that was on its way when its core forgot the channel stays.
+                let has_newer = |touched: &Touched| touched.newest > *newest;
+                if !touched.get(&name).is_some_and(has_newer) {
+                    touched.remove(&name);
+                    database::forget(&transaction, &name, *newest)?;
+                }
             }
             if !batch.forgotten.is_empty() {
                 database::raise_floor(&transaction, batch.floor)?;

@@ -103,7 +103,9 @@ impl Store for Prepared {
         let epoch = epoch.parse().map_err(said)?;
         hub.continue_history(epoch, floor);
         let age = |restored: &Restored| u64::try_from((now - restored.time) / 1000).unwrap_or(0);
-        let restored = database.channels(|name, newest, messages| {
+        let homes = hub.router.homes();
+        let is_here = |name: &str| homes.is_here(name.as_bytes());
+        let restored = database.channels(is_here, |name, newest, messages| {
             let messages = messages.iter().map(|one| (age(one), one.is_text, &*one.message));
             hub.router.restore(name.as_bytes(), newest, messages);
         });

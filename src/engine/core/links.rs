@@ -87,11 +87,11 @@ impl Links for CoreLinks {
     }
 
     fn take_of_store(&mut self) -> Option<Batch> {
-        self.store.as_ref()?.take()
+        self.store.as_mut()?.take()
     }
 
     fn send_to_store(&mut self, batch: Batch) -> Result<(), Batch> {
-        match &self.store {
+        match &mut self.store {
             Some(store) => store.send(batch),
             None => Err(batch),
         }

@@ -181,7 +181,7 @@ fn old_messages_go_and_then_their_channel_but_not_one_that_is_used() {
     tested.expire(5500, |name| name == b"a");
     assert_eq!((tested.all("a"), tested.all("b")), (vec![], vec![]));
     assert_eq!((tested.history.len(), tested.history.messages()), (1, 0), "somebody is subscribed to a");
-    assert_eq!(tested.history.take_forgotten(), [Box::from(&b"b"[..])]);
+    assert_eq!(tested.history.take_forgotten(), [(Box::from(&b"b"[..]), 1)]);
     tested.expire(5500 + 3700, |_| false);
     assert_eq!((tested.history.len(), tested.arena.history_bytes()), (0, 0));
     tested.invariants();

@@ -28,7 +28,7 @@ use crate::{
 
 /// How the cores share the channels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Homes {
+pub(crate) struct Homes {
     own: u32,
     cores: u32,
     /// The same for all cores, and nobody else knows it: clients must not choose channels that all have one home.
@@ -38,6 +38,12 @@ pub(super) struct Homes {
 impl Homes {
     pub(super) fn new(own: u32, cores: u32, seed: u64) -> Self {
         Self { own, cores, seed }
+    }
+
+    /// Whether this core is the home of a channel.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(crate) fn is_here(self, name: &[u8]) -> bool {
+        self.of(name) == self.own
     }
 
     /// The home of a channel.
@@ -79,6 +85,12 @@ impl Router {
         }
     }
 
+    /// How the cores share the channels.
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    pub(crate) fn homes(&self) -> Homes {
+        self.homes
+    }
+
     /// The number of this core.
     pub(crate) fn own(&self) -> u32 {
         self.homes.own
@@ -96,16 +108,9 @@ impl Router {
 
     /// Tells the subscribers of a channel something, on all cores.
     pub(crate) fn tell(&mut self, name: &[u8], message: &[u8]) {
-        self.work.add(MESSAGE_UNITS + message.len() as u64 / 8);
+        self.work.add(MESSAGE_UNITS);
         self.resolve(name);
-        let (start, end) = self.encode(true, message);
-        let arena = self.outboxes.arena();
-        self.resolved.relay_but(arena.turn_bytes(start, end), None, &mut self.relays);
-        if self.resolved.has_subscribers() {
-            self.deliver(start, end, None, 1);
-        } else {
-            self.outboxes.turn().truncate(start as usize);
-        }
+        self.publish_unnumbered(true, message, None);
     }
 
     /// Where the messages of a name are kept. A pattern has no history.
@@ -118,9 +123,9 @@ impl Router {
 
     pub(super) fn home_of_channel(&self, name: &[u8]) -> Home {
         let Some(retention) = self.rules.retention(name) else { return Home::None };
-        match self.homes.of(name) {
-            home if home == self.homes.own => Home::Here(retention),
-            home => Home::Away(home),
+        match self.place(name) {
+            Place::Here => Home::Here(retention),
+            Place::Away(home) => Home::Away(home),
         }
     }
 
@@ -197,12 +202,7 @@ impl Router {
         resolved.relay_but(arena.turn_bytes(start, end), origin.core.zip(origin.except), &mut self.relays);
         self.history.keep(channel, arena, start, end);
         self.work.add(KEEP_UNITS + u64::from(end - start) / 8);
-        if self.resolved.has_subscribers() {
-            self.deliver(start, end, origin.except.filter(|_| origin.core.is_none()), 1);
-        } else {
-            self.outboxes.turn().truncate(start as usize);
-            self.passed_on += (end - start) as usize;
-        }
+        self.deliver_appended((start, end), origin.except.filter(|_| origin.core.is_none()));
         self.forget_channels();
         id
     }
@@ -225,7 +225,7 @@ impl Router {
     }
 
     /// The history of the resolved channel.
-    fn resolved_channel(&mut self, retention: Retention) -> ChannelId {
+    pub(super) fn resolved_channel(&mut self, retention: Retention) -> ChannelId {
         match self.resolved.channel {
             Some(channel) => channel,
             None => {
@@ -239,9 +239,9 @@ impl Router {
     /// Lets nothing refer to channels whose history is forgotten.
     pub(crate) fn forget_channels(&mut self) {
         if self.history.has_forgotten() {
-            let names = self.history.take_forgotten();
-            names.iter().for_each(|name| self.forget_resolved(name, Kind::Exact));
-            self.forget_stored(&names);
+            let channels = self.history.take_forgotten();
+            channels.iter().for_each(|(name, _)| self.forget_resolved(name, Kind::Exact));
+            self.forget_stored(channels);
         }
     }
 
@@ -255,18 +255,29 @@ impl Router {
             Home::Here(retention) => self.keep(retention, is_text, message, origin),
             // This core has other rules, for a moment after a reload.
             Home::None | Home::Away(_) => {
-                self.publish_unnumbered(core, is_text, message, origin.except);
+                self.publish_unnumbered(is_text, message, origin.except.map(|except| (core, except)));
                 self.note_stored(origin, None);
             }
         }
     }
 
-    #[inline(never)]
-    fn publish_unnumbered(&mut self, origin: u32, is_text: bool, message: &[u8], except: Option<ConnectionKey>) {
+    /// Gives a message without a number to the subscribers of the resolved channel, here and on other cores. One of those
+    /// does not give it to one of its connections.
+    fn publish_unnumbered(&mut self, is_text: bool, message: &[u8], except: Option<(u32, ConnectionKey)>) {
         let (start, end) = self.encode(is_text, message);
-        let arena = self.outboxes.arena();
-        self.resolved.relay_but(arena.turn_bytes(start, end), except.map(|except| (origin, except)), &mut self.relays);
-        self.deliver(start, end, None, 1);
+        let (resolved, arena) = (&self.resolved, self.outboxes.arena());
+        resolved.relay_but(arena.turn_bytes(start, end), except, &mut self.relays);
+        self.deliver_appended((start, end), None);
+    }
+
+    /// Gives the last frame of the turn to the subscribers of the resolved channel. The turn does not keep it for nobody.
+    fn deliver_appended(&mut self, (start, end): (u32, u32), except: Option<ConnectionKey>) {
+        if self.resolved.has_subscribers() {
+            self.deliver(start, end, except, 1);
+        } else {
+            self.outboxes.turn().truncate(start as usize);
+            self.passed_on += (end - start) as usize;
+        }
     }
 
     /// Gives a frame of the home to the subscribers of a channel, except this connection.

@@ -75,14 +75,12 @@ impl Router {
         message: Unnumbered<'_>,
         origin: Origin,
     ) {
-        let Some(storing) = &mut self.storing else { return };
-        if !storing.has_room() {
+        if !self.is_store_available() {
             return self.refuse_stored(origin);
         }
-        let after = match self.history.find(&self.resolved.name) {
-            Some(channel) => self.history.extent(channel).newest,
-            None => self.history.floor(),
-        };
+        let channel = self.resolved_channel(retention);
+        let after = self.history.extent(channel).newest;
+        let Some(storing) = &mut self.storing else { return };
         storing.open.push((&self.resolved.name, retention, after), is_text, message, origin);
         storing.bytes += cost(&self.resolved.name, message.len());
         storing.waiting += 1;
@@ -171,10 +169,10 @@ impl Router {
         self.storing.as_mut().map_or_else(Vec::new, |storing| std::mem::take(&mut storing.failed))
     }
 
-    /// Tells the store that channels are forgotten.
-    pub(super) fn forget_stored(&mut self, names: &[Box<[u8]>]) {
+    /// Tells the store that channels are forgotten, and the number of the last message of each.
+    pub(super) fn forget_stored(&mut self, channels: Vec<(Box<[u8]>, u64)>) {
         if let Some(storing) = &mut self.storing {
-            storing.open.forgotten.extend(names.iter().cloned());
+            storing.open.forgotten.extend(channels);
             storing.open.floor = self.history.floor();
         }
     }
