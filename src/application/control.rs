@@ -68,7 +68,7 @@ pub(super) fn check(
     if head.has(Control::Ack) && history::concerns(hub, head) {
         hub.check_receipts(slot)?;
     }
-    if head.has(Control::Presence) {
+    if presence::is_asked(hub, head) {
         presence::check(hub, slot, message, renewed)?;
     }
     if head.has(Control::Unsubscribe) {
@@ -200,7 +200,7 @@ pub(super) fn carry_out(
         receipt.into_iter().for_each(|receipt| hub.carried_out(receipt, awaited));
         return;
     }
-    if head.has(Control::Presence) && presence::carry_out(hub, slot, message) {
+    if presence::is_asked(hub, head) && presence::carry_out(hub, slot, message) {
         return; // the answer has the ack token
     }
     if let Some(receipt) = receipt {

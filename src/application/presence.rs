@@ -5,7 +5,7 @@ use crate::{
     error::{Reason, Refusal},
     protocol::{
         channel::{self, Kind},
-        message::{Control, Parsed},
+        message::{Control, Head, Parsed},
     },
     token::Claims,
 };
@@ -34,12 +34,22 @@ pub(super) fn info(message: Parsed<'_>) -> Option<Box<str>> {
     Some(json.into())
 }
 
+/// Whether a message asks who is in a channel. On a server without presence the header is one like any other.
+#[inline]
+pub(super) fn is_asked(hub: &Hub, head: &Head) -> bool {
+    head.has(Control::Presence) && hub.limits.rules.has_presence()
+}
+
 /// Checks a question for who is in a channel.
 ///
 /// # Errors
-/// `bad-channel`, `forbidden`, `no-presence`.
+/// `bad-channel`, `bad-header`, `forbidden`, `no-presence`.
 pub(super) fn check(hub: &mut Hub, slot: Slot, message: Parsed<'_>, renewed: Option<&Claims>) -> Result<(), Refusal> {
-    let Some(name) = message.value(Control::Presence) else { return Ok(()) };
+    let mut names = message.values(Control::Presence);
+    let Some(name) = names.next() else { return Ok(()) };
+    if names.next().is_some() {
+        return Err(Refusal::because(Reason::BadHeader, "a message has at most one presence header"));
+    }
     channel::check_client(name)?;
     channel::check_publish(name)?;
     hub.may_subscribe(slot, renewed, name, Kind::Exact)?;

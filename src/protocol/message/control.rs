@@ -47,8 +47,9 @@ impl Control {
     /// The headers that mean something only beside `subscribe`. Without it they are headers like any other.
     pub(super) const OF_SUBSCRIBE: u16 = Self::Since.bit() | Self::Last.bit() | Self::PresenceInfo.bit();
 
-    /// The headers that may occur only once in a message.
-    pub(super) const SINGLE: u16 = !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit());
+    /// The headers that may occur only once in a message. `presence` may only where somebody counts who is there.
+    pub(super) const SINGLE: u16 =
+        !(Self::Subscribe.bit() | Self::Publish.bit() | Self::Unsubscribe.bit() | Self::Presence.bit());
 
     /// The header's bit in a set of control headers.
     pub(super) const fn bit(self) -> u16 {

@@ -216,7 +216,7 @@ impl Head {
         if self.repeated & Control::SINGLE == 0 {
             return Ok(());
         }
-        let sentence = "a message has at most one ack, last, multipart, no-echo, presence, presence-info, since, token, upstream and \
+        let sentence = "a message has at most one ack, last, multipart, no-echo, presence-info, since, token, upstream and \
              upstream-reply header each";
         Err(bad_header(sentence))
     }

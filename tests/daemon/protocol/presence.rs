@@ -22,6 +22,7 @@ on_one_and_two_cores!(
     a_client_that_becomes_a_user_is_that_user_from_then_on,
     who_may_not_subscribe_may_not_ask,
     a_reload_counts_who_is_there_already,
+    without_presence_the_header_is_one_like_any_other,
     hundreds_that_come_at_once_are_told_of_in_few_messages,
 );
 
@@ -204,6 +205,8 @@ fn who_may_not_subscribe_may_not_ask(cores: usize) {
     }
     client.say(&chat(&["subscribe:asked.a", &format!("presence-info:{}", "x".repeat(257)), "ack:x"], ""));
     client.expect_error(400, "bad-header", Some("x"));
+    client.say(&chat(&["presence:asked.a", "presence:asked.b", "ack:x"], ""));
+    client.expect_error(400, "bad-header", Some("x"));
     // Without subscribe it is a header like any other.
     client.subscribe_acked("asked.a");
     let message = chat(&["publish:asked.a", &format!("presence-info:{}", "x".repeat(257))], "text");
@@ -225,9 +228,19 @@ fn a_reload_counts_who_is_there_already(cores: usize) {
     reload("[[channel]]\nmatch = \"room\"\nsubscribe = \"anyone\"\npresence = true\n", 1);
     let mut asker = rooms.connect();
     assert!(wait_until(|| names(&list(&mut asker, "room")) == ["mike"], PATIENCE));
-    reload("[[channel]]\nmatch = \"room\"\nsubscribe = \"anyone\"\n", 2);
+    let other = "[[channel]]\nmatch = \"other\"\npresence = true\n";
+    reload(&format!("[[channel]]\nmatch = \"room\"\nsubscribe = \"anyone\"\n{other}"), 2);
     asker.say(&chat(&["presence:room", "ack:x"], ""));
     asker.expect_error(404, "no-presence", Some("x"));
+}
+
+fn without_presence_the_header_is_one_like_any_other(cores: usize) {
+    let rooms = Rooms::start(cores, "[[channel]]\nmatch = \"room\"\nsubscribe = \"anyone\"\npublish = \"anyone\"\n");
+    let mut client = rooms.connect();
+    client.subscribe_acked("room");
+    let message = chat(&["publish:room", "presence:away", "presence:twice"], "text");
+    client.say(&message);
+    client.expect_text(&message);
 }
 
 fn hundreds_that_come_at_once_are_told_of_in_few_messages(cores: usize) {
