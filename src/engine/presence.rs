@@ -104,7 +104,7 @@ impl Presence {
     /// Removes a room that has nobody and nothing to tell, or schedules its next deadline.
     fn tidy(&mut self, id: u32) {
         let room = &mut self.rooms[id as usize];
-        if room.is_empty() {
+        if room.is_over(self.now, EVENT_MILLIS) {
             return self.remove(id);
         }
         if let Some(at) = room.schedules(EVENT_MILLIS) {

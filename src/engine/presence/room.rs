@@ -250,14 +250,16 @@ impl Room {
     pub(super) fn schedules(&mut self, interval: u64) -> Option<u64> {
         let event = (!self.changed.is_empty()).then(|| self.told_at.map_or(0, |at| at + interval));
         let leave = self.leaving.first().map(|(at, _)| *at);
-        let at = event.into_iter().chain(leave).min()?;
+        let end = self.told_at.filter(|_| self.users.is_empty()).map(|at| at + interval);
+        let at = event.into_iter().chain(leave).chain(end).min()?;
         let is_earlier = self.is_scheduled_for.is_none_or(|scheduled| at < scheduled);
         is_earlier.then(|| *self.is_scheduled_for.insert(at))
     }
 
-    /// Whether nobody is here, and nothing is left to tell.
-    pub(super) fn is_empty(&self) -> bool {
-        self.users.is_empty()
+    /// Whether nobody is here, and nothing is left to tell. It stays for a while after it has told something: if somebody
+    /// comes, the next message must not follow too soon.
+    pub(super) fn is_over(&self, now: u64, interval: u64) -> bool {
+        self.users.is_empty() && self.told_at.is_none_or(|at| at + interval <= now)
     }
 
     /// The memory of its entries, in bytes.

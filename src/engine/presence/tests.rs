@@ -129,6 +129,22 @@ fn ten_thousand_who_come_within_a_second_are_told_of_in_a_few_messages() {
 }
 
 #[test]
+fn a_room_that_empties_and_fills_again_tells_it_no_sooner_than_any_other() {
+    let mut tested = Tested::new();
+    tested.presence.set_grace(Duration::ZERO);
+    for number in 0..50 {
+        tested.enter(number, "mike");
+        tested.pass(Duration::from_millis(64));
+        tested.leave(number);
+        tested.pass(Duration::from_millis(64));
+    }
+    let seconds = tested.now.as_secs() as usize + 1;
+    assert!(tested.events.len() <= 3 * seconds, "{} messages in {seconds} s", tested.events.len());
+    tested.pass(Duration::from_secs(1));
+    assert_eq!((tested.presence.len(), tested.presence.bytes()), (0, 0));
+}
+
+#[test]
 fn nobody_is_told_of_a_room_without_events_and_its_users_go_all_the_same() {
     let mut tested = Tested::new();
     tested.enter(1, "mike");
