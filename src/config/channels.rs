@@ -239,13 +239,8 @@ impl Config {
         if self.history_file.is_some() && self.channels.iter().all(|rule| rule.history.is_none()) {
             return Err("history-file: no rule for channels keeps a history, such as history = 100".to_owned());
         }
-        if self.nats.is_some()
-            && let Some(index) = self.channels.iter().position(|rule| rule.history.is_some())
-        {
-            let (number, pattern) = (index + 1, self.channels[index].pattern());
-            return Err(format!(
-                "channel: rule {number}, {pattern:?}: the nodes of a cluster cannot share a history yet"
-            ));
+        if self.history_file.is_some() && self.nats.is_some() {
+            return Err("history-file: with nats the history is in JetStream, which all nodes share".to_owned());
         }
         if self.history_file.is_some() && !cfg!(feature = "sqlite") {
             return Err("history-file: this lhttpd was built without SQLite (cargo feature sqlite)".to_owned());

@@ -8,6 +8,7 @@
 //! channels that hold most lose their oldest messages first.
 
 mod channel;
+mod cluster;
 mod compaction;
 mod expiry;
 mod restoring;
@@ -25,8 +26,11 @@ use crate::{
     protocol::message::{Epoch, MessageId},
 };
 
-pub(crate) use self::retention::Retention;
 use self::{channel::Channel, expiry::START, sizes::Sizes};
+pub(crate) use self::{
+    cluster::{Load, Loaded},
+    retention::Retention,
+};
 
 /// The most messages that one call drops because of the budget. The next call goes on.
 const DROPS_PER_CALL: usize = 256;
@@ -67,6 +71,12 @@ pub(crate) struct History {
     /// The channels that were forgotten since the last [`History::take_forgotten`], with the number of their last message.
     forgotten: Vec<(Box<[u8]>, u64)>,
     messages: usize,
+    /// A cluster numbers and keeps the messages. This is a copy of the newest ones.
+    is_copy: bool,
+    /// The next channel whose copy may have missed something.
+    stale: Option<usize>,
+    /// The number of loads so far.
+    loads: u32,
     pub(crate) counts: HistoryCounts,
 }
 
@@ -96,6 +106,9 @@ impl History {
             review: None,
             forgotten: Vec::new(),
             messages: 0,
+            is_copy: false,
+            stale: None,
+            loads: 0,
             counts: HistoryCounts::default(),
         }
     }
@@ -127,7 +140,8 @@ impl History {
 
     fn add(&mut self, name: &[u8]) -> ChannelId {
         self.opened = self.opened.wrapping_add(1);
-        let channel = Channel::new(name, self.floor, self.opened);
+        let mut channel = Channel::new(name, if self.is_copy { 0 } else { self.floor }, self.opened);
+        channel.copied = self.is_copy.then(Box::default);
         self.table_bytes += channel.table_bytes();
         let id = self.channels.insert(channel) as u32;
         self.by_name.insert(self.by_name.hash(0, name), id);
@@ -147,12 +161,20 @@ impl History {
     }
 
     /// Sets the number of a channel's next message, which somebody else counts. If others are left out, what is kept of
-    /// the channel goes: numbers follow each other.
+    /// the channel goes: numbers follow each other, unless a cluster counts.
     pub(crate) fn set_next(&mut self, id: ChannelId, number: u64, arena: &mut Arena) {
-        while self.channels[id.0 as usize].next != number && !self.channels[id.0 as usize].ring.is_empty() {
+        while !self.is_copy
+            && self.channels[id.0 as usize].next != number
+            && !self.channels[id.0 as usize].ring.is_empty()
+        {
             self.shorten(id.0, arena);
         }
         self.channels[id.0 as usize].next = number;
+    }
+
+    /// The number of a channel's message before its newest ones, of which there are this many.
+    pub(crate) fn before_newest(&self, id: ChannelId, messages: usize) -> u64 {
+        self.channels[id.0 as usize].before_newest(messages)
     }
 
     /// Which of a channel's messages are kept.
@@ -161,28 +183,28 @@ impl History {
         Extent { dropped: channel.dropped(), newest: channel.next - 1 }
     }
 
-    /// Keeps a frame, which is the channel's next message and lies in the turn.
-    pub(crate) fn keep(&mut self, id: ChannelId, arena: &mut Arena, start: u32, end: u32) {
+    /// Keeps a frame, which is the channel's next message, of this age in seconds, and lies in the turn.
+    pub(crate) fn keep(&mut self, id: ChannelId, arena: &mut Arena, (start, end): (u32, u32), age: u32) {
         let range = arena.keep(start, end);
-        self.has_kept(id, arena, range);
+        self.has_kept(id, arena, range, age);
     }
 
     /// Keeps a frame, which is the channel's next message.
     #[inline]
     pub(crate) fn keep_frame(&mut self, id: ChannelId, arena: &mut Arena, frame: &[u8]) {
         let range = arena.keep_bytes(frame);
-        self.has_kept(id, arena, range);
+        self.has_kept(id, arena, range, 0);
     }
 
     #[inline]
-    fn has_kept(&mut self, id: ChannelId, arena: &mut Arena, range: Range) {
+    fn has_kept(&mut self, id: ChannelId, arena: &mut Arena, range: Range, age: u32) {
         let channel = &mut self.channels[id.0 as usize];
         let before = channel.table_bytes();
         while channel.ring.len() >= channel.retention.messages as usize {
             Self::drop_oldest(channel, arena);
             self.messages -= 1;
         }
-        channel.push(range, self.now);
+        channel.push(range, self.now.saturating_sub(age));
         channel.used_at = self.now;
         self.messages += 1;
         self.table_bytes = self.table_bytes + channel.table_bytes() - before;

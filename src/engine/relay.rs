@@ -4,6 +4,7 @@
 //! of a link arrive in order, and none is lost. So a peer's replica of our interest equals our last announcement, and
 //! the publishes of a connection reach every core in the order in which they were sent.
 
+mod cluster;
 mod history;
 mod item;
 mod presence;
@@ -12,6 +13,9 @@ use std::collections::VecDeque;
 
 use crate::{config::memory, engine::subscriptions::PEERS_MAX, protocol::channel::Kind};
 
+#[cfg_attr(not(feature = "nats"), allow(unused_imports))] // only the bridge uses it
+pub(crate) use self::cluster::put as put_cluster;
+pub(crate) use self::cluster::{ClusterItem, StreamMessage, Way};
 use self::history::{CREDIT_BYTES, Credit};
 pub(crate) use self::history::{HistoryItem, MissedPart, Since, Store, Wish};
 use self::item::{CAUGHT_UP, INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_len, put_interest, set_answered};

@@ -4,6 +4,7 @@
 //! [`crate::engine::sessions`] does.
 
 mod admission;
+mod cluster;
 mod delivery;
 mod home;
 mod linger;
@@ -32,7 +33,6 @@ use crate::{
 use self::{
     admission::InFlight,
     delivery::Run,
-    home::Homes,
     linger::Lingering,
     moves::Moves,
     recent::Recent,
@@ -41,7 +41,7 @@ use self::{
     storing::Storing,
 };
 pub(crate) use self::{
-    home::{Home, Place},
+    home::{Home, Homes, Place},
     moves::Move,
     receipts::{Known, Receipt, Receipts},
     subscribing::Awaited,

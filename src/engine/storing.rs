@@ -27,6 +27,9 @@ pub(crate) const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 const _: () = assert!(WAITING_BYTES_MAX <= memory::STORE_BYTES);
 
+/// Stands for the number of a record that the store cannot keep.
+pub(crate) const REFUSED: u64 = 0;
+
 /// A publish.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -63,7 +66,7 @@ pub(crate) struct Batch {
     pub(crate) forgotten: Vec<(Box<[u8]>, u64)>,
     /// New channels get no number up to this.
     pub(crate) floor: u64,
-    /// The number of each record, after the batch was kept.
+    /// The number of each record, or [`REFUSED`], after the batch was kept.
     pub(crate) numbers: Option<Vec<u64>>,
 }
 
@@ -103,13 +106,14 @@ impl Batch {
 }
 
 /// A core's end of the way to the store and back.
-#[derive(Debug)]
 pub(crate) struct StoreLink {
     to: Sender<Batch>,
     back: Receiver<Batch>,
     /// Batches that the store has not given back, or that were not taken since.
     away: usize,
     is_available: Arc<AtomicBool>,
+    /// Tells the store that a batch has come, if it does not wait for that.
+    tell: Option<Box<dyn Fn() + Send>>,
 }
 
 /// The store's end of the way from one core.
@@ -123,10 +127,16 @@ pub(crate) struct StoreEnd {
 /// A link between a core and the store. `is_available` says for all cores whether the store keeps messages.
 pub(crate) fn link_store(wake: Arc<Wake>, is_available: Arc<AtomicBool>) -> (StoreLink, StoreEnd) {
     let ((to, batches), (back, from)) = (bounded(BATCHES_MAX), bounded(BATCHES_MAX));
-    (StoreLink { to, back: from, away: 0, is_available }, StoreEnd { batches, back, wake })
+    (StoreLink { to, back: from, away: 0, is_available, tell: None }, StoreEnd { batches, back, wake })
 }
 
 impl StoreLink {
+    /// Calls `tell` whenever a batch is handed over.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code))]
+    pub(crate) fn telling(self, tell: impl Fn() + Send + 'static) -> Self {
+        Self { tell: Some(Box::new(tell)), ..self }
+    }
+
     /// Hands a batch over.
     ///
     /// # Errors
@@ -138,6 +148,9 @@ impl StoreLink {
         // Without its thread the server is about to end.
         self.to.try_send(batch).map_err(TrySendError::into_inner)?;
         self.away += 1;
+        if let Some(tell) = &self.tell {
+            tell();
+        }
         Ok(())
     }
 

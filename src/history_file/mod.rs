@@ -25,7 +25,7 @@ use crate::{
     config::{Config, Plan},
     engine::{
         hub::Hub,
-        storing::{StoreEnd, StoreLink, link_store},
+        storing::{StoreEnd, StoreLink, WAITING_BYTES_MAX, link_store},
         wake::Wake,
     },
     error::StartError,
@@ -112,7 +112,7 @@ impl Store for Prepared {
         restored.map_err(said)?;
         let (link, end) = link_store(wake, Arc::clone(&self.is_available));
         self.cores.push(end);
-        hub.keep_in_store(link.availability());
+        hub.keep_in_store(link.availability(), WAITING_BYTES_MAX);
         Ok(link)
     }
 }

@@ -37,6 +37,7 @@ impl Task<'_> {
             && let Some((core, batch)) = lasting.uplink.take_interest()
         {
             lasting.table.hear(core, &batch, now);
+            lasting.hear_loads(core, &batch, now);
             share = share.saturating_sub(batch.len());
         }
         let next = lasting.table.expire(now);
@@ -61,10 +62,13 @@ impl Task<'_> {
     /// Asks the server for new subscriptions, ends old ones, and has it confirm all interest so far.
     fn ask(&mut self) {
         let Some(at) = self.current_index() else { return };
+        if self.lasting.stream.is_being_asked(Instant::now()) {
+            return;
+        }
         let (lasting, commands) = (&mut *self.lasting, &mut self.connections[at].commands);
         let leaving = lasting.table.narrow_again();
         while let Some((sid, name)) = lasting.table.ask() {
-            commands.push(Command::Subscribe(sid, lasting.subject(&name)));
+            commands.push(Command::Subscribe(sid, lasting.subject(&name), lasting.stream.live_subject(&name)));
         }
         if !leaving.is_empty() {
             commands.push(Command::Ask(Asked::Dissolve(leaving)));

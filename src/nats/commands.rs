@@ -1,4 +1,4 @@
-//! The bridge's own commands on a connection, `SUB`, `UNSUB`, `PING` and `PONG`, and the questions that the server's
+//! The bridge's own commands on a connection, `SUB`, `UNSUB`, `PING`, `PONG` and what is for the stream, and the questions that the server's
 //! answers belong to.
 //!
 //! The server answers each `PING` in order. An answer proves that everything before the `PING` has reached the server: a
@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 
 use tokio::time::Instant;
+
+use super::stream_api::LIVE_SIDS;
 
 /// The most bytes of commands that are written at once.
 const WRITTEN_BYTES: usize = 64 * 1024;
@@ -17,10 +19,12 @@ const COMMANDS_MAX: usize = 4096;
 /// A command of the bridge.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// A subscription's number and subject. A `PING` of its own follows it.
-    Subscribe(u64, String),
-    /// Ends the subscription with this number.
+    /// A subscription's number and subject, and the subject of its twin, if it has one. A `PING` of its own follows them.
+    Subscribe(u64, String, Option<String>),
+    /// Ends the subscription with this number, and its twin.
     Unsubscribe(u64),
+    /// Sends a whole command.
+    Send(Vec<u8>),
     /// A `PING`.
     Ask(Asked),
     /// The answer to the server's `PING`.
@@ -58,6 +62,8 @@ pub(super) struct Commands {
     unanswered: VecDeque<Unanswered>,
     /// Since when the server owes an answer; if it owes several, when it gave the last one.
     owes_since: Option<Instant>,
+    /// Some subscriptions have a twin.
+    has_twins: bool,
 }
 
 impl Commands {
@@ -127,16 +133,29 @@ impl Commands {
             && let Some(command) = self.queue.pop_front()
         {
             match command {
-                Command::Subscribe(sid, subject) => {
+                Command::Subscribe(sid, subject, twin) => {
                     // Errors about earlier messages of the client come before the answer to this one.
                     if !follows_ping {
                         ask(out, Asked::Arrival);
                     }
                     out.extend_from_slice(format!("SUB {subject} {sid}\r\n").as_bytes());
+                    if let Some(subject) = twin {
+                        self.has_twins = true;
+                        out.extend_from_slice(format!("SUB {subject} {}\r\n", sid + LIVE_SIDS).as_bytes());
+                    }
                     ask(out, Asked::Subscription(sid));
                     follows_ping = true;
                 }
-                Command::Unsubscribe(sid) => out.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes()),
+                Command::Unsubscribe(sid) => {
+                    out.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes());
+                    if self.has_twins {
+                        out.extend_from_slice(format!("UNSUB {}\r\n", sid + LIVE_SIDS).as_bytes());
+                    }
+                }
+                Command::Send(bytes) => {
+                    out.extend_from_slice(&bytes);
+                    follows_ping = false;
+                }
                 Command::Ask(asked) => {
                     ask(out, asked);
                     follows_ping = true;
@@ -155,7 +174,7 @@ mod tests {
     fn each_answer_belongs_to_the_oldest_question_of_the_client_or_the_bridge() {
         let (mut commands, mut written) = (Commands::default(), Vec::new());
         commands.note_client_pings(1, 7);
-        commands.push(Command::Subscribe(1, "room".to_owned()));
+        commands.push(Command::Subscribe(1, "room".to_owned(), None));
         commands.push(Command::Pong);
         commands.push(Command::Pong);
         commands.push(Command::Unsubscribe(1));

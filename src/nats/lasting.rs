@@ -2,23 +2,31 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     config::Config,
     engine::{
         bridge_link::{Downlink, Uplink},
+        history::Retention,
+        hub::Hub,
+        relay::{self, ClusterItem, Item},
+        router::Homes,
         stats::{SharedStats, Stats},
+        storing::{StoreEnd, StoreLink, WAITING_BYTES_MAX, link_store},
+        wake::Wake,
     },
     error::StartError,
+    service::Store,
 };
 
 use super::{
-    access::Access, candidates::Candidates, duplicates::Duplicates, progress::Progress, publish::Publisher,
-    refusals::Refusals, table::Table, tally::Tally, to_cores::ToCores,
+    access::Access, candidates::Candidates, commands::Commands, duplicates::Duplicates, loads::Job, progress::Progress,
+    publish::Publisher, random::random, refusals::Refusals, stream::Stream, stream_api::Names, table::Table,
+    tally::Tally, to_cores::ToCores,
 };
 
 /// The largest message that clients of this node may always send each other, even if a NATS server takes less.
@@ -26,6 +34,10 @@ const PUBLISH_BYTES_MIN: usize = 1024;
 /// NATS is asked for one name per so many bytes of `memory-budget`, and for wider ones past it. A name takes 250 bytes here,
 /// and more of nats-server.
 const BUDGET_BYTES_PER_NAME: u64 = 2 * 1024;
+/// Publishes of a core that wait for the stream: `nats-buffer`, but at least and at most these bytes.
+const WAITING_BYTES_MIN: usize = 64 * 1024;
+/// The most bytes of an answer of the stream beside a message.
+const ANSWER_BYTES: usize = 16 * 1024;
 
 /// The parts of [`Lasting`], with the cores' link to the bridge.
 pub(crate) struct Prepared {
@@ -36,6 +48,12 @@ pub(crate) struct Prepared {
     /// Stands before a channel's name in a subject, with a dot at its end.
     prefix: Option<String>,
     names_max: usize,
+    /// What rules keep at most of a channel.
+    wanted: Option<Retention>,
+    waiting_bytes_max: usize,
+    /// The ends of the cores' ways to the stream, and how the cores share the channels.
+    ends: Vec<StoreEnd>,
+    homes: Option<Homes>,
 }
 
 /// The bridge's links to the rest of the server.
@@ -60,6 +78,10 @@ pub(super) struct Lasting {
     pub(super) publisher: Publisher,
     pub(super) table: Table,
     pub(super) to_cores: ToCores,
+    /// The history of channels.
+    pub(super) stream: Stream,
+    /// Subscriptions have twins, for the stream's live messages.
+    has_twins: bool,
     /// Set while one connection takes over from another.
     pub(super) duplicates: Option<Duplicates>,
     pub(super) progress: Progress,
@@ -87,14 +109,31 @@ impl Prepared {
             wake,
             prefix: config.nats_prefix.as_ref().map(|prefix| format!("{prefix}.")),
             names_max: usize::try_from(memory_budget_bytes / BUDGET_BYTES_PER_NAME).unwrap_or(usize::MAX),
+            wanted: config.channels.iter().filter_map(Retention::of).reduce(Retention::wider),
+            waiting_bytes_max: config.nats_buffer_bytes.clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX),
+            ends: Vec::new(),
+            homes: None,
         })
+    }
+}
+
+impl Store for Prepared {
+    fn attach(&mut self, hub: &mut Hub, wake: Arc<Wake>) -> Result<StoreLink, StartError> {
+        let of_core = Arc::clone(&self.wake);
+        let (link, end) = link_store(wake, Arc::new(AtomicBool::new(true)));
+        self.ends.push(end);
+        self.homes = Some(hub.router.homes());
+        hub.join_cluster(link.availability(), self.waiting_bytes_max);
+        Ok(link.telling(move || of_core.notify_one()))
     }
 }
 
 impl Lasting {
     pub(super) fn new(prepared: Prepared, ends: Ends) -> Self {
         let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
-        let Prepared { access, uplink, wake, prefix, names_max } = prepared;
+        let Prepared { access, uplink, wake, prefix, names_max, wanted, ends, homes, .. } = prepared;
+        let names = Names::new(prefix.as_deref(), random());
+        let homes = homes.unwrap_or_else(|| Homes::new(0, downlinks.len() as u32, 0));
         Self {
             candidates: Candidates::new(&access.addresses, access.is_tls),
             access,
@@ -104,6 +143,8 @@ impl Lasting {
             wake,
             table: Table::new(downlinks.len(), names_max),
             to_cores: ToCores::new(downlinks, outbox_bytes_max),
+            stream: Stream::new(names, homes, ends, wanted),
+            has_twins: wanted.is_some(),
             duplicates: None,
             progress: Progress::default(),
             refusals: Refusals::default(),
@@ -125,6 +166,33 @@ impl Lasting {
         format!("{}{name}", self.prefix.as_deref().unwrap_or_default())
     }
 
+    /// The largest payload that is read from NATS, in bytes. The stream answers in base64.
+    pub(super) fn payload_bytes_max(&self) -> usize {
+        let max = self.to_cores.payload_bytes_max();
+        if self.stream.is_wanted() { max / 3 * 4 + ANSWER_BYTES } else { max }
+    }
+
+    /// Takes in what a core wants to load.
+    pub(super) fn hear_loads(&mut self, core: u32, mut batch: &[u8], now: Instant) {
+        while let Some(item) = relay::next(&mut batch) {
+            if let Item::Cluster(ClusterItem::Load { name, retention, load }) = item
+                && let Ok(name) = std::str::from_utf8(name)
+            {
+                self.stream.want(Job::new(core as usize, name, retention, load, now));
+            }
+        }
+    }
+
+    /// Does the stream's work that is due, on the connection that subscribes, if there is one.
+    pub(super) fn act_for_stream(&mut self, commands: Option<&mut Commands>, message_bytes_max: usize, now: Instant) {
+        let Self { stream, table, to_cores, .. } = self;
+        stream.act(commands, to_cores, message_bytes_max, |name| table.is_heard(name), now);
+        if stream.is_wanted() && !std::mem::replace(&mut self.has_twins, true) {
+            self.table.connected(); // all names are asked for again, with their twins
+            self.progress.retract();
+        }
+    }
+
     /// A new client begins.
     pub(super) fn client_begins(&mut self) {
         self.progress.begin();
@@ -135,6 +203,7 @@ impl Lasting {
     pub(super) fn client_has_ended(&mut self) {
         self.table.forget_told();
         self.duplicates = None;
+        self.stream.went_away();
         self.to_cores.be_absent();
         self.to_cores.send();
         self.counts.nats_restarts += 1;
@@ -145,6 +214,7 @@ impl Lasting {
     /// Tells clients that other nodes are away.
     pub(super) fn go_offline(&mut self) {
         self.progress.go_offline();
+        self.stream.went_away();
         self.table.forget_told();
         self.to_cores.be_absent();
         self.to_cores.send();

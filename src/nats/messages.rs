@@ -12,6 +12,7 @@ use super::{
     lasting::Lasting,
     refusals::Refusal,
     server_lines::ServerLine,
+    stream_api::{INBOX_SID, LIVE_SIDS},
     task::Task,
 };
 
@@ -43,7 +44,7 @@ struct News {
 impl Task<'_> {
     /// Takes in the lines that a connection has received. Closes the connection if they are not NATS.
     pub(super) fn receive(&mut self, at: usize) {
-        let payload_bytes_max = self.lasting.to_cores.payload_bytes_max();
+        let payload_bytes_max = self.lasting.payload_bytes_max();
         let Connection { lines, commands, published_before, is_leaving, .. } = &mut self.connections[at];
         let (published_before, is_leaving) = (*published_before, *is_leaving);
         let lasting = &mut *self.lasting;
@@ -83,7 +84,16 @@ impl Task<'_> {
 impl Receiver<'_> {
     fn take(&mut self, line: ServerLine<'_>) {
         match line {
-            ServerLine::Message { sid, subject, payload } => self.message(sid, subject, payload),
+            ServerLine::Message { sid: INBOX_SID, subject, headers, payload } => {
+                let Lasting { stream, to_cores, .. } = &mut *self.lasting;
+                stream.reply(subject, (headers, payload), self.commands, to_cores, Instant::now());
+                self.news.must_ask = true; // subscriptions may have waited for it
+            }
+            ServerLine::Message { sid, subject, headers, payload } if sid >= LIVE_SIDS => {
+                let Lasting { stream, to_cores, .. } = &mut *self.lasting;
+                stream.live(subject, (headers, payload), to_cores);
+            }
+            ServerLine::Message { sid, subject, payload, .. } => self.message(sid, subject, payload),
             ServerLine::TooBig { subject } => {
                 self.lasting.to_cores.received += 1;
                 self.lasting.to_cores.too_big.add_bytes(subject);

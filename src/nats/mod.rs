@@ -24,6 +24,7 @@
 //! - `table` holds the names that the cores want, with a NATS subscription for each, or wide ones for many.
 //! - `messages` gives each message to the cores that want it. It says which name it is for, since a node that is subscribed to
 //!   `c.room` and `c.*` gets two copies, one for each.
+//! - `stream` keeps the history of channels in JetStream: `puts` brings publishes there, `loads` old messages back.
 //! - `health` tells the cores when not to wait, `moves` changes to another server before this one closes, `reconnect`
 //!   decides when the client connects again.
 //!
@@ -33,9 +34,9 @@
 //! A file uses only files to its left, and none of its own group; `tests/tidy.rs` reads this:
 //!
 //! ```text
-//! backlog, client_lines, client_room, commands, duplicates, groups, progress, random, secrets, server_lines, stop, tally ←
-//! access, candidates, refusals, table ← audience, dial, reconnect, widening ← connection, gate, publish, subscriptions,
-//! to_cores, wanted ← lasting ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
+//! backlog, client_lines, client_room, duplicates, groups, loads, progress, puts, random, secrets, server_lines, stop,
+//! stream_api, tally ← access, candidates, commands, refusals, table ← audience, dial, reconnect, widening ← connection,
+//! gate, publish, subscriptions, to_cores, wanted ← stream ← lasting, stream_replies ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
 //! ```
 
 mod access;
@@ -54,10 +55,12 @@ mod gate;
 mod groups;
 mod health;
 mod lasting;
+mod loads;
 mod messages;
 mod moves;
 mod progress;
 mod publish;
+mod puts;
 mod random;
 mod reconnect;
 mod refusals;
@@ -66,6 +69,9 @@ mod secrets;
 pub(crate) mod server_lines;
 mod service;
 mod stop;
+mod stream;
+mod stream_api;
+mod stream_replies;
 mod subscriptions;
 mod table;
 mod tally;

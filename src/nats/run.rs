@@ -73,6 +73,9 @@ pub(super) async fn run(lasting: &mut Lasting, stop: &Stop) -> Result<(), String
     loop {
         let now = Instant::now();
         let has_more = task.act(now);
+        if task.lasting.stream.is_hopeless {
+            break;
+        }
         if let Some(by) = stop.by() {
             // Nothing can be sent while NATS is away.
             let longest = if task.client_state.is_up() { STOP_TIME_MAX } else { Duration::ZERO };
@@ -128,10 +131,17 @@ impl Task<'_> {
             self.look(now);
         }
         let has_more = self.hear_at(now) <= now && self.hear(now);
+        self.act_for_stream(now);
         if self.may_publish() {
             self.lasting.publisher.load(self.client_state.taken(), now);
         }
         has_more
+    }
+
+    fn act_for_stream(&mut self, now: Instant) {
+        let (current, message_bytes_max) = (self.current_index(), self.client.max_payload());
+        let commands = current.map(|at| &mut self.connections[at].commands);
+        self.lasting.act_for_stream(commands, message_bytes_max, now);
     }
 
     /// When something is due at the latest.
@@ -139,7 +149,8 @@ impl Task<'_> {
         let retry_at = self.lasting.publisher.retry_at().filter(|_| self.may_publish());
         let duplicates_end_at = self.lasting.duplicates.as_ref().and_then(|duplicates| duplicates.ends_at);
         let close_at = self.connections.iter().filter_map(|connection| connection.close_at).min();
-        let all = [Some(self.look_at), Some(self.hear_at(now)), retry_at, duplicates_end_at, close_at];
+        let stream_at = self.lasting.stream.due_at(now);
+        let all = [Some(self.look_at), Some(self.hear_at(now)), retry_at, duplicates_end_at, close_at, stream_at];
         all.into_iter().flatten().min().unwrap_or(now)
     }
 
@@ -158,7 +169,9 @@ impl Task<'_> {
 
     /// True if the server has confirmed everything, or the time for that is over. Asks the server now and then.
     fn is_sent(&mut self, stopping: &mut Stopping, now: Instant) -> bool {
-        if now >= stopping.until || (self.lasting.uplink.is_empty() && !self.has_unconfirmed()) {
+        if now >= stopping.until
+            || (self.lasting.uplink.is_empty() && !self.has_unconfirmed() && self.lasting.stream.is_idle())
+        {
             return true;
         }
         if now >= stopping.look_at {
@@ -174,7 +187,7 @@ impl Task<'_> {
     fn finish(&mut self) {
         let taken = self.client_state.taken();
         let unsent = self.lasting.publisher.give_up_waiting() + self.lasting.publisher.unsent(taken);
-        let unconfirmed = self.lasting.progress.unconfirmed(taken);
+        let unconfirmed = self.lasting.progress.unconfirmed(taken) + self.lasting.stream.waiting() as u64;
         if unsent + unconfirmed > 0 {
             log::warn!(
                 "NATS: {unsent} messages for other nodes were not sent, {unconfirmed} more may not have arrived"

@@ -1,5 +1,5 @@
-//! Parses a NATS server's bytes as they arrive. Nothing that another client publishes is an error here: any subject is
-//! taken, headers are stripped, and a message that is too large is skipped without being kept.
+//! Parses a NATS server's bytes as they arrive. Nothing that another client publishes is an error here: any subject and any
+//! headers are taken, and a message that is too large is skipped without being kept.
 
 use memchr::{memchr, memrchr};
 
@@ -13,8 +13,8 @@ const HEADERS_BYTES_MAX: usize = 64 * 1024;
 /// One line of the server, with its payload.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ServerLine<'b> {
-    /// A message for the subscription with this number.
-    Message { sid: u64, subject: &'b [u8], payload: &'b [u8] },
+    /// A message for the subscription with this number. `headers` is what stands before the payload, or nothing.
+    Message { sid: u64, subject: &'b [u8], headers: &'b [u8], payload: &'b [u8] },
     /// A message that is too large and is skipped.
     TooBig { subject: &'b [u8] },
     /// The server's description, with the addresses of other servers, in JSON.
@@ -121,8 +121,8 @@ impl ServerLines {
             return Ok(Some(ServerLine::TooBig { subject: &self.buffer[subject] }));
         }
         self.start += whole;
-        let payload = at + body + head.headers..at + body + head.total;
-        Ok(Some(ServerLine::Message { sid: head.sid, subject: &self.buffer[subject], payload: &self.buffer[payload] }))
+        let (headers, payload) = self.buffer[at + body..at + body + head.total].split_at(head.headers);
+        Ok(Some(ServerLine::Message { sid: head.sid, subject: &self.buffer[subject], headers, payload }))
     }
 }
 
@@ -192,7 +192,8 @@ mod tests {
             rest = &rest[len..];
             while let Some(said) = lines.next(payload_bytes_max)? {
                 heard.push(match said {
-                    ServerLine::Message { sid, subject, payload } => {
+                    ServerLine::Message { sid, subject, headers, payload } => {
+                        assert!(headers.is_empty() || headers.starts_with(b"NATS/1.0\r\nk: a\rb\r\n"));
                         format!("{sid} {} {}", subject.escape_ascii(), payload.escape_ascii())
                     }
                     ServerLine::TooBig { subject } => format!("big {}", subject.escape_ascii()),

@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Plan},
     engine::bridge_link::Uplink,
     error::StartError,
-    service::{PreparedService, SecretFiles, Service, Wiring},
+    service::{PreparedService, SecretFiles, Service, Store, Wiring},
 };
 
 use super::{
@@ -33,6 +33,10 @@ impl PreparedService for Prepared {
 
     fn uplink(&self) -> Option<&Uplink> {
         Some(&self.uplink)
+    }
+
+    fn store(&mut self) -> Option<&mut dyn Store> {
+        Some(self)
     }
 
     fn start(self: Box<Self>, wiring: Wiring) -> io::Result<Box<dyn Service>> {

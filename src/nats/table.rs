@@ -170,6 +170,11 @@ impl Table {
         (self.narrow + self.groups.wides()) as u64
     }
 
+    /// Whether NATS brings the messages of this name, or is being asked to.
+    pub(super) fn is_heard(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|entry| !matches!(entry.state, State::Wanted | State::Local))
+    }
+
     /// The entry of exactly this name.
     pub(super) fn find(&self, name: &str) -> Option<&Entry> {
         self.entries.get(self.names.get(name)?)

@@ -182,6 +182,7 @@ impl<'l> Task<'l> {
         let (epoch, published_before) = (self.client_state.epoch(), self.client_state.taken_at_cut());
         self.connections.push(Connection::new(self.last_id, dialed, client, epoch, published_before));
         self.current = Some(self.last_id);
+        self.lasting.stream.connected(Instant::now());
         self.lasting.table.connected();
         self.lasting.progress.retract();
         self.hearing.has_news = true;

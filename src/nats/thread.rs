@@ -51,8 +51,14 @@ impl Bridge {
         let work = move || {
             let guard = Lost(Some(lost));
             let lasting = Box::new(Lasting::new(prepared, ends));
-            live(first, lasting, &stopped, |mut lent, stop| async move { run(&mut lent, &stop).await });
-            guard.disarm();
+            let lasting = live(first, lasting, &stopped, |mut lent, stop| async move { run(&mut lent, &stop).await });
+            if lasting.stream.is_hopeless {
+                log::error!(
+                    "nats: rules for channels keep a history, and there is no JetStream for it; the server ends"
+                );
+            } else {
+                guard.disarm();
+            }
         };
         let thread = thread::Builder::new().name("lhttp-nats".to_owned()).spawn(work)?;
         Ok(Self { stop, thread: Some(thread) })

@@ -8,7 +8,7 @@ use std::sync::{
 use crate::{
     engine::{
         bridge_link::{DOWNLINK_BYTES_MAX, Downlink},
-        relay,
+        relay::{self, ClusterItem, StreamMessage},
     },
     protocol::channel::Kind,
 };
@@ -20,6 +20,8 @@ use super::{audience::Audience, table::News, tally::Tally};
 const BATCH_BYTES: usize = 256 * 1024;
 /// The most bytes of a delivery beside its name and payload: tag, kind, two lengths and a frame header.
 const OVERHEAD_BYTES: usize = 1 + 1 + 1 + 4 + 10;
+/// The same for a message of the stream, with the two lines that it gets.
+const STREAM_OVERHEAD_BYTES: usize = 128;
 
 /// The batches for the cores.
 pub(super) struct ToCores {
@@ -86,6 +88,37 @@ impl ToCores {
     /// Messages dropped so far.
     pub(super) fn dropped(&self) -> u64 {
         self.behind.count() + self.too_big.count() + self.odd.count()
+    }
+
+    /// Whether a core is not behind.
+    pub(super) fn has_room(&self, core: usize) -> bool {
+        let core = &self.cores[core];
+        core.downlink.bytes() + core.batch.len() < DOWNLINK_BYTES_MAX / 2
+    }
+
+    /// Tells the home of a channel something about the stream.
+    pub(super) fn tell_home(&mut self, core: usize, item: &ClusterItem<'_>) {
+        relay::put_cluster(&mut self.cores[core].batch, item);
+    }
+
+    /// Delivers a message of the stream to the home of its channel. Returns false if the home is over its limit.
+    pub(super) fn deliver_to_home(&mut self, core: usize, message: StreamMessage<'_>) -> bool {
+        self.received += 1;
+        let size = message.name.len() + message.message.len() + STREAM_OVERHEAD_BYTES;
+        if size > self.frame_bytes_max.load(Ordering::Relaxed) {
+            self.too_big.add_bytes(message.name);
+            return true; // it never fits
+        }
+        let Outgoing { downlink, batch } = &mut self.cores[core];
+        if downlink.bytes() + batch.len() + size > DOWNLINK_BYTES_MAX.max(size) {
+            self.behind.add_bytes(message.name);
+            return false;
+        }
+        relay::put_cluster(batch, &ClusterItem::Message(message));
+        if batch.len() >= BATCH_BYTES {
+            downlink.send(std::mem::replace(batch, Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4)));
+        }
+        true
     }
 
     /// Delivers a message to an audience on these cores. A core that is over its limit loses it.

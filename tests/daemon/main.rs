@@ -84,6 +84,7 @@ mod limits {
 #[cfg(feature = "nats")]
 mod nats {
     mod example;
+    mod history;
     mod hostile;
     mod login;
     mod moves;

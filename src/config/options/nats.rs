@@ -11,6 +11,8 @@ macro_rules! nats_options {
         /// subscribes at NATS to one channel or pattern per 2 KiB of `memory-budget`; past that it subscribes to wider
         /// patterns, and drops the messages that have no subscriber here.
         ///
+        /// If rules for channels keep a history, the servers must have JetStream, where all nodes share it (docs/HISTORY.md).
+        ///
         /// The node connects to one of these servers, or to one that they tell it of. If none is there, the server starts
         /// and serves its own clients. `tls://`, which all URLs must have or none, makes every connection TLS. An invalid
         /// URL keeps the server from starting, as does a build without the cargo feature `nats`. Other users of the

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Retention, sizes::Place};
+use super::{Retention, cluster::Copied, sizes::Place};
 use crate::engine::arena::Range;
 
 /// The memory of a channel beside its name and its ring, in bytes: itself, its place in the index and in the timers, and
@@ -16,7 +16,8 @@ const RING_MIN: usize = 2;
 pub(super) struct Channel {
     pub(super) name: Box<[u8]>,
     pub(super) retention: Retention,
-    /// The places of its newest messages, oldest first. Their numbers follow each other, and end before `next`.
+    /// The places of its newest messages, oldest first. Their numbers follow each other, and end before `next`, unless a
+    /// cluster numbers them.
     pub(super) ring: VecDeque<Entry>,
     /// The number of the next message.
     pub(super) next: u64,
@@ -28,6 +29,8 @@ pub(super) struct Channel {
     pub(super) generation: u32,
     /// Its place among the channels of its size.
     pub(super) place: Place,
+    /// More about it if a cluster numbers its messages.
+    pub(super) copied: Option<Box<Copied>>,
 }
 
 /// A message.
@@ -58,16 +61,39 @@ impl Channel {
             used_at: 0,
             generation,
             place: Place::default(),
+            copied: None,
         }
     }
 
     /// The number of the newest message that is not kept any more.
     pub(super) fn dropped(&self) -> u64 {
-        self.next - 1 - self.ring.len() as u64
+        self.copied.as_ref().map_or_else(|| self.next - 1 - self.ring.len() as u64, |copied| copied.dropped)
     }
 
-    /// Adds the next message.
-    pub(super) fn push(&mut self, range: Range, now: u32) {
+    /// The number of the message at this place of the ring.
+    fn number(&self, index: usize) -> u64 {
+        self.copied.as_ref().map_or_else(|| self.dropped() + 1 + index as u64, |copied| copied.numbers[index])
+    }
+
+    /// The place of the first message after this number in the ring.
+    fn index_after(&self, number: u64) -> usize {
+        match &self.copied {
+            Some(copied) => copied.numbers.partition_point(|one| *one <= number),
+            None => number.saturating_sub(self.dropped()) as usize,
+        }
+    }
+
+    /// The number of the message before the newest ones, of which there are this many.
+    pub(super) fn before_newest(&self, messages: usize) -> u64 {
+        match self.ring.len().checked_sub(messages) {
+            _ if messages == 0 => self.next - 1,
+            None | Some(0) => self.dropped(),
+            Some(index) => self.number(index - 1),
+        }
+    }
+
+    /// Adds the next message, which was published at this time, in seconds of the core.
+    pub(super) fn push(&mut self, range: Range, at: u32) {
         if self.ring.len() == self.ring.capacity() {
             // Half as much again: with doubling a message might take 32 bytes here.
             let more = (self.ring.len() / 2).max(RING_MIN);
@@ -75,14 +101,20 @@ impl Channel {
                 .reserve_exact(more.min((self.retention.messages as usize).saturating_sub(self.ring.len()).max(1)));
         }
         self.bytes += range.len();
+        if let Some(copied) = &mut self.copied {
+            copied.push(self.next, self.ring.capacity());
+        }
         self.next += 1;
         let Range { segment, start, .. } = range;
-        self.ring.push_back(Entry { segment, start, len: range.len() as u32, at: now });
+        self.ring.push_back(Entry { segment, start, len: range.len() as u32, at });
     }
 
     /// Takes the oldest message.
     pub(super) fn pop(&mut self) -> Option<Range> {
         let range = self.ring.pop_front()?.range();
+        if let Some(copied) = &mut self.copied {
+            copied.pop();
+        }
         self.bytes -= range.len();
         Some(range)
     }
@@ -91,31 +123,33 @@ impl Channel {
     pub(super) fn slim(&mut self) {
         if self.ring.len() < self.ring.capacity() / 4 {
             self.ring.shrink_to(2 * self.ring.len());
+            if let Some(copied) = &mut self.copied {
+                copied.numbers.shrink_to(2 * self.ring.len());
+            }
         }
     }
 
     /// The places of the messages after number `after`, see [`super::History::read`].
     pub(super) fn read(&self, after: u64, bytes_max: usize, out: &mut Vec<Range>) -> u64 {
         let (mut last, mut bytes) = (after.max(self.dropped()), 0);
-        for entry in self.ring.iter().skip((last - self.dropped()) as usize) {
-            let range = entry.range();
+        for index in self.index_after(after)..self.ring.len() {
+            let range = self.ring[index].range();
             if bytes > 0 && bytes + range.len() > bytes_max {
-                break;
+                return last;
             }
             bytes += range.len();
-            last += 1;
+            last = self.number(index);
             match out.last_mut() {
                 Some(before) if before.segment == range.segment && before.end == range.start => before.end = range.end,
                 _ => out.push(range),
             }
         }
-        last
+        last.max(self.next - 1)
     }
 
     /// The length of the first frame after number `after`.
     pub(super) fn next_len(&self, after: u64) -> Option<usize> {
-        let index = after.max(self.dropped()) - self.dropped();
-        self.ring.get(index as usize).map(|entry| entry.range().len())
+        self.ring.get(self.index_after(after)).map(|entry| entry.range().len())
     }
 
     /// Whether the oldest message is too old at this time.
@@ -135,6 +169,7 @@ impl Channel {
 
     /// Its memory without its frames, in bytes.
     pub(super) fn table_bytes(&self) -> usize {
-        CHANNEL_BYTES + self.name.len() + self.ring.capacity() * size_of::<Entry>()
+        let copied = self.copied.as_ref().map_or(0, |copied| copied.bytes());
+        CHANNEL_BYTES + self.name.len() + self.ring.capacity() * size_of::<Entry>() + copied
     }
 }

@@ -19,4 +19,10 @@ impl Retention {
             u32::try_from(rule.history_age.unwrap_or(ChannelRule::HISTORY_AGE).as_secs()).unwrap_or(u32::MAX).max(1);
         Some(Self { messages, age })
     }
+
+    /// As much as both of them.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code))]
+    pub(crate) fn wider(self, other: Self) -> Self {
+        Self { messages: self.messages.max(other.messages), age: self.age.max(other.age) }
+    }
 }

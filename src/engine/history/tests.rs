@@ -42,7 +42,7 @@ impl Tested {
         let (start, message) = (self.arena.turn().len() as u32, format!("LHTTP/1.0 c\r\n\r\n{body}"));
         Unnumbered::of_clean(message.as_bytes()).encode(self.arena.turn_mut(), true, number, name.as_bytes());
         let end = self.arena.turn().len() as u32;
-        self.history.keep(id, &mut self.arena, start, end);
+        self.history.keep(id, &mut self.arena, (start, end), 0);
         self.arena.end_turn();
         number.offset
     }

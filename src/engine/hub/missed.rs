@@ -7,6 +7,7 @@
 //! the next message.
 
 mod asking;
+mod loading;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,7 +15,7 @@ use foldhash::fast::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use self::asking::Questions;
+use self::{asking::Questions, loading::Waiting};
 use crate::{
     engine::{
         arena::Range,
@@ -57,6 +58,8 @@ enum State {
     Sent,
     /// Its home, another core, was asked with the question of this number.
     Asked(u32),
+    /// The channel must be loaded first.
+    Loading,
 }
 
 /// The pending subscriptions of one core.
@@ -67,6 +70,7 @@ pub(super) struct Missed {
     ready: VecDeque<u32>,
     by_slot: HashMap<Slot, OfSlot, RandomState>,
     questions: Questions,
+    loading: Waiting,
     bytes: usize,
     ranges: Vec<Range>,
     /// Clients that have all of what they missed, and subscriptions for which something was not kept any more.
@@ -189,6 +193,9 @@ impl Hub {
         wish: Wish,
         receipts: SmallVec<[Receipt; 1]>,
     ) -> Awaited {
+        if self.must_load(name, retention) {
+            return self.subscribe_after_load(slot, name, wish, receipts);
+        }
         let Start { after, is_lost } = self.start(name, retention, wish);
         if after == self.newest(name) {
             self.missed.lost += u64::from(is_lost);
@@ -222,7 +229,7 @@ impl Hub {
         let channel = history.open(name, retention);
         let extent = history.extent(channel);
         let id = |offset| MessageId { epoch: history.epoch(), offset };
-        let newest_ones = extent.newest.saturating_sub(u64::from(wish.last)).max(extent.dropped);
+        let newest_ones = history.before_newest(channel, wish.last.into());
         match wish.since {
             Since::Message(since)
                 if since.epoch == history.epoch() && (extent.dropped..=extent.newest).contains(&since.offset) =>
@@ -283,6 +290,7 @@ impl Hub {
             return self.end(id, None);
         }
         match self.router.home(&catch_up.name, Kind::Exact) {
+            Home::Here(retention) if !self.router.is_whole(&catch_up.name, retention) => self.wait_for_load(id),
             Home::Here(retention) => self.send_piece(id, retention),
             Home::Away(home) => self.ask_for_piece(id, home),
             Home::None => {

@@ -121,10 +121,18 @@ impl Hub {
         self.router.history.continue_from(epoch, floor);
     }
 
-    /// Keeps the history in a store, too, from now on.
+    /// Keeps the history in a store, too, from now on, which may be behind by this many bytes.
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
-    pub(crate) fn keep_in_store(&mut self, is_available: Arc<AtomicBool>) {
-        self.router.keep_in_store(is_available);
+    pub(crate) fn keep_in_store(&mut self, is_available: Arc<AtomicBool>, bytes_max: usize) {
+        self.router.keep_in_store(is_available, bytes_max);
+    }
+
+    /// Lets a cluster's stream number and keep the messages of channels with a history. Publishes to it may wait, this many
+    /// bytes of them.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code))]
+    pub(crate) fn join_cluster(&mut self, is_available: Arc<AtomicBool>, bytes_max: usize) {
+        self.router.history.join_cluster();
+        self.router.keep_in_store(is_available, bytes_max);
     }
 
     /// Brings the history back to its budget, step by step.
@@ -135,12 +143,15 @@ impl Hub {
             let units = of_review + router.history.settle(router.outboxes.arena());
             router.work.add(units);
             router.forget_channels();
+            router.load_stale();
         }
     }
 
     /// Whether the history takes more than its budget, or much memory that it does not use, or new rules count for it.
     pub(super) fn has_unsettled_history(&self) -> bool {
-        self.router.history.is_in_review() || self.router.history.is_over(self.router.outboxes.arena_ref())
+        self.router.history.is_in_review()
+            || self.router.history.has_stale()
+            || self.router.history.is_over(self.router.outboxes.arena_ref())
     }
 
     /// Drops what is too old. Returns whether there was any.

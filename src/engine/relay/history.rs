@@ -127,7 +127,7 @@ pub(super) fn next<'b>(tag: u8, batch: &mut &'b [u8]) -> HistoryItem<'b> {
     }
 }
 
-fn take_u32(batch: &mut &[u8]) -> u32 {
+pub(super) fn take_u32(batch: &mut &[u8]) -> u32 {
     u32::from_le_bytes(*take_array(batch))
 }
 
@@ -135,7 +135,7 @@ pub(super) fn take_u64(batch: &mut &[u8]) -> u64 {
     u64::from_le_bytes(*take_array(batch))
 }
 
-fn take_flag(batch: &mut &[u8]) -> bool {
+pub(super) fn take_flag(batch: &mut &[u8]) -> bool {
     take_array::<1>(batch)[0] != 0
 }
 

@@ -1,6 +1,7 @@
 //! Writing and reading the items of a batch.
 
 use super::{
+    cluster::{self, ClusterItem},
     history::{self, HistoryItem},
     presence::{self, PresenceItem},
 };
@@ -17,9 +18,10 @@ const REFUSED: u8 = 7;
 const ACCEPTED: u8 = 8;
 const WIDE: u8 = 9;
 pub(super) const CAUGHT_UP: u8 = 10;
-/// The tags from here on are those of [`history`], and then those of [`presence`].
+/// The tags from here on are those of [`history`], then those of [`presence`], and then those of [`cluster`].
 const HISTORY: u8 = 16;
 const PRESENCE: u8 = 32;
+const CLUSTER: u8 = 48;
 
 /// One message of a core to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,8 @@ pub(crate) enum Item<'b> {
     History(HistoryItem<'b>),
     /// About who is present in a channel.
     Presence(PresenceItem<'b>),
+    /// About a channel that the nodes of a cluster share.
+    Cluster(ClusterItem<'b>),
 }
 
 /// Takes the next item off a batch.
@@ -97,6 +101,7 @@ pub(crate) enum Item<'b> {
 pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
     let tag = *batch.split_off_first()?;
     Some(match tag {
+        CLUSTER.. => Item::Cluster(cluster::next(tag - CLUSTER, batch)),
         PRESENCE.. => Item::Presence(presence::next(tag - PRESENCE, batch)),
         HISTORY.. => Item::History(history::next(tag - HISTORY, batch)),
         PUBLISH => {
@@ -241,6 +246,11 @@ pub(super) fn put_history(batch: &mut Vec<u8>, tag: u8) {
 /// Begins an item of [`presence`].
 pub(super) fn put_presence(batch: &mut Vec<u8>, tag: u8) {
     batch.push(PRESENCE + tag);
+}
+
+/// Begins an item of [`cluster`].
+pub(super) fn put_cluster(batch: &mut Vec<u8>, tag: u8) {
+    batch.push(CLUSTER + tag);
 }
 
 /// Appends bytes, for [`take_long`].

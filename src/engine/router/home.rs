@@ -36,7 +36,7 @@ pub(crate) struct Homes {
 }
 
 impl Homes {
-    pub(super) fn new(own: u32, cores: u32, seed: u64) -> Self {
+    pub(crate) fn new(own: u32, cores: u32, seed: u64) -> Self {
         Self { own, cores, seed }
     }
 
@@ -46,8 +46,13 @@ impl Homes {
         self.of(name) == self.own
     }
 
+    /// The number of this core.
+    pub(super) fn own(self) -> u32 {
+        self.own
+    }
+
     /// The home of a channel.
-    fn of(self, name: &[u8]) -> u32 {
+    pub(crate) fn of(self, name: &[u8]) -> u32 {
         if self.cores == 1 {
             return self.own;
         }
@@ -200,7 +205,7 @@ impl Router {
         let end = self.outboxes.turn_len() as u32;
         let (resolved, arena) = (&self.resolved, self.outboxes.arena());
         resolved.relay_but(arena.turn_bytes(start, end), origin.core.zip(origin.except), &mut self.relays);
-        self.history.keep(channel, arena, start, end);
+        self.history.keep(channel, arena, (start, end), 0);
         self.work.add(KEEP_UNITS + u64::from(end - start) / 8);
         self.deliver_appended((start, end), origin.except.filter(|_| origin.core.is_none()));
         self.forget_channels();
@@ -271,7 +276,7 @@ impl Router {
     }
 
     /// Gives the last frame of the turn to the subscribers of the resolved channel. The turn does not keep it for nobody.
-    fn deliver_appended(&mut self, (start, end): (u32, u32), except: Option<ConnectionKey>) {
+    pub(super) fn deliver_appended(&mut self, (start, end): (u32, u32), except: Option<ConnectionKey>) {
         if self.resolved.has_subscribers() {
             self.deliver(start, end, except, 1);
         } else {

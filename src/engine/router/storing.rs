@@ -11,7 +11,7 @@ use crate::{
             work::MESSAGE_UNITS,
         },
         slot::ConnectionKey,
-        storing::{Batch, Origin, Record, WAITING_BYTES_MAX, is_available},
+        storing::{Batch, Origin, REFUSED, Record, is_available},
     },
     protocol::message::{MessageId, Unnumbered},
 };
@@ -23,8 +23,9 @@ pub(crate) struct Storing {
     open: Batch,
     /// A batch that came back, and how many of its publishes are carried out.
     taken: Option<(Batch, usize)>,
-    /// The bytes of all publishes that wait, and their number.
+    /// The bytes of all publishes that wait, the most of them, and their number.
     bytes: usize,
+    bytes_max: usize,
     waiting: usize,
     is_available: Arc<AtomicBool>,
     /// Publishers on this core whose messages were not kept, and who did not ask for an acknowledgement.
@@ -34,12 +35,13 @@ pub(crate) struct Storing {
 }
 
 impl Router {
-    /// Keeps the history in a store, too.
-    pub(crate) fn keep_in_store(&mut self, is_available: Arc<AtomicBool>) {
+    /// Keeps the history in a store, too, which may be behind by this many bytes.
+    pub(crate) fn keep_in_store(&mut self, is_available: Arc<AtomicBool>, bytes_max: usize) {
         self.storing = Some(Box::new(Storing {
             open: Batch::default(),
             taken: None,
             bytes: 0,
+            bytes_max,
             waiting: 0,
             is_available,
             failed: Vec::new(),
@@ -121,6 +123,12 @@ impl Router {
             let (record, channel, message) = batch.get(index);
             let (origin, cost) = (record.origin, cost(channel, message.len()));
             match &batch.numbers {
+                Some(numbers) if numbers[index] == REFUSED => self.refuse_stored(origin),
+                // The stream itself brings the message.
+                Some(numbers) if self.history.is_copy() => {
+                    let id = MessageId { epoch: self.history.epoch(), offset: numbers[index] };
+                    self.note_stored(origin, Some(id));
+                }
                 Some(numbers) => {
                     self.publish_stored(channel, record.retention, record.is_text, message, (numbers[index], origin))
                 }
@@ -171,7 +179,7 @@ impl Router {
 
     /// Tells the store that channels are forgotten, and the number of the last message of each.
     pub(super) fn forget_stored(&mut self, channels: Vec<(Box<[u8]>, u64)>) {
-        if let Some(storing) = &mut self.storing {
+        if let Some(storing) = self.storing.as_mut().filter(|_| !self.history.is_copy()) {
             storing.open.forgotten.extend(channels);
             storing.open.floor = self.history.floor();
         }
@@ -193,7 +201,7 @@ impl Router {
 
 impl Storing {
     fn has_room(&self) -> bool {
-        is_available(&self.is_available) && self.bytes < WAITING_BYTES_MAX
+        is_available(&self.is_available) && self.bytes < self.bytes_max
     }
 }
 

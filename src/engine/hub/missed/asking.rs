@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use super::{Missed, Start, State};
+use super::{Missed, Start, State, loading::Question as Waiting};
 use crate::{
     engine::{
         hub::Hub,
@@ -111,6 +111,9 @@ impl Hub {
         bytes_max: u32,
     ) {
         self.router.work.add(ANSWER_UNITS);
+        if self.must_load_here(name) {
+            return self.answer_after_load(name, Waiting { peer, request, wish, bytes_max });
+        }
         let mut part =
             MissedPart { request, last: None, is_lost: wish.since != Since::None, is_end: true, frames: &[] };
         let mut frames = Vec::new();

@@ -1,0 +1,220 @@
+//! Loads: a home wants the messages of a channel that the stream has. They are asked for one by one, since each answer
+//! tells where the next question begins; several channels are loaded at the same time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use tokio::time::Instant;
+
+use crate::engine::history::{Load, Retention};
+
+/// The most channels that are loaded at the same time.
+const ACTIVE_MAX: usize = 32;
+/// A load that has waited for so long fails.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+/// After this time without an answer a question is asked again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A load of a channel.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// The home.
+    pub(super) core: usize,
+    pub(super) name: Box<str>,
+    pub(super) retention: Retention,
+    pub(super) load: Load,
+    /// The number of the first message that it has brought, how many it has brought, and where the next question begins.
+    pub(super) first: Option<u64>,
+    pub(super) count: u64,
+    pub(super) next: u64,
+    /// The last number of the stream at some time before the load.
+    pub(super) position: u64,
+    queued_at: Instant,
+}
+
+/// All loads.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    queue: VecDeque<Job>,
+    /// Those that wait for an answer, by the number of the request, with the time when it was asked.
+    active: HashMap<u64, (Job, Instant), RandomState>,
+    /// Those that have everything, and wait for the stream's state.
+    ending: Vec<Job>,
+    /// Those of `ending` that the question under way is about.
+    ending_asked: usize,
+}
+
+impl Job {
+    pub(super) fn new(core: usize, name: &str, retention: Retention, load: Load, now: Instant) -> Self {
+        let (first, count, next, position) = (None, 0, load.after + 1, 0);
+        Self { core, name: name.into(), retention, load, first, count, next, position, queued_at: now }
+    }
+
+    /// Notes a message that the home got.
+    pub(super) fn brought(&mut self, number: u64) {
+        self.first.get_or_insert(number);
+        self.count += 1;
+        self.next = number + 1;
+    }
+
+    /// The number up to which something may be missing, if the stream's first message has this number and it keeps so many
+    /// messages of a channel.
+    pub(super) fn dropped(&self, first_of_stream: u64, messages_per_channel: u64) -> u64 {
+        match self.first {
+            // The channel has as many messages as the stream keeps: there may have been more.
+            Some(first) if self.count >= messages_per_channel => first.max(first_of_stream) - 1,
+            // Messages before the stream's first one may have gone while others were loaded.
+            _ => first_of_stream - 1,
+        }
+    }
+}
+
+impl Loads {
+    /// Queues a load. An older one of this channel ends: its home does not want it any more.
+    pub(super) fn add(&mut self, job: Job) {
+        let is_old = |old: &Job| old.core == job.core && old.name == job.name;
+        self.queue.retain(|old| !is_old(old));
+        self.active.retain(|_, (old, _)| !is_old(old));
+        self.queue.push_back(job);
+    }
+
+    /// The next load whose question may be asked, if there is room for one more.
+    pub(super) fn next(&mut self, is_ready: impl Fn(&Job, Duration) -> bool, now: Instant) -> Option<Job> {
+        if self.active.len() >= ACTIVE_MAX {
+            return None;
+        }
+        let waits = |job: &Job| now.saturating_duration_since(job.queued_at);
+        let at = self.queue.iter().take(ACTIVE_MAX).position(|job| is_ready(job, waits(job)))?;
+        self.queue.remove(at)
+    }
+
+    /// Notes that a question was asked.
+    pub(super) fn asked(&mut self, request: u64, job: Job, now: Instant) {
+        self.active.insert(request, (job, now));
+    }
+
+    /// The load that an answer is for.
+    pub(super) fn answered(&mut self, request: u64) -> Option<Job> {
+        self.active.remove(&request).map(|(job, _)| job)
+    }
+
+    /// Puts a load back: it is asked for later.
+    pub(super) fn put_back(&mut self, job: Job) {
+        self.queue.push_front(job);
+    }
+
+    /// Notes a load that has everything.
+    pub(super) fn ends(&mut self, job: Job) {
+        self.ending.push(job);
+    }
+
+    /// Whether the stream's state must be asked for. The answer ends the loads that end by now.
+    pub(super) fn must_ask_state(&mut self) -> bool {
+        if self.ending_asked > 0 || self.ending.is_empty() {
+            return false;
+        }
+        self.ending_asked = self.ending.len();
+        true
+    }
+
+    /// The loads that the stream's state ends.
+    pub(super) fn take_ended(&mut self) -> Vec<Job> {
+        let asked = std::mem::take(&mut self.ending_asked);
+        self.ending.drain(..asked).collect()
+    }
+
+    /// The question about the stream's state has no answer.
+    pub(super) fn state_is_lost(&mut self) {
+        self.ending_asked = 0;
+    }
+
+    /// The connection is lost: questions are asked again.
+    pub(super) fn ask_again(&mut self) {
+        self.state_is_lost();
+        self.queue.extend(self.active.drain().map(|(_, (job, _))| job));
+    }
+
+    /// Puts loads back whose answers are missing for too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let late: Vec<u64> = self
+            .active
+            .iter()
+            .filter(|(_, (_, at))| *at + ANSWER_TIMEOUT <= now)
+            .map(|(request, _)| *request)
+            .collect();
+        for request in late {
+            let job = self.answered(request);
+            self.queue.extend(job);
+        }
+    }
+
+    /// Takes the loads that fail: those that wait for too long, or all of them.
+    pub(super) fn take_failed(&mut self, now: Instant, is_all: bool) -> Vec<Job> {
+        if is_all {
+            self.ask_again();
+            self.queue.extend(self.ending.drain(..));
+        }
+        let is_late = |job: &Job| is_all || job.queued_at + WAIT_MAX <= now;
+        let (failed, rest) = self.queue.drain(..).partition(is_late);
+        self.queue = rest;
+        failed.into()
+    }
+
+    /// Whether a load waits.
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// When to look at them again.
+    pub(super) fn expires_at(&self) -> Option<Instant> {
+        let active = self.active.values().map(|(_, at)| *at + ANSWER_TIMEOUT);
+        active.chain(self.queue.front().map(|job| job.queued_at + WAIT_MAX)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(name: &str, id: u32, now: Instant) -> Job {
+        Job::new(0, name, Retention { messages: 5, age: 60 }, Load { id, after: 0 }, now)
+    }
+
+    #[test]
+    fn what_a_load_may_lack_is_known_from_the_streams_first_message() {
+        let mut load = job("a", 1, Instant::now());
+        assert_eq!(load.dropped(8, 6), 7, "an empty channel lacks what the stream does not have");
+        load.brought(5);
+        load.brought(12);
+        assert_eq!((load.first, load.next, load.count), (Some(5), 13, 2));
+        assert_eq!(load.dropped(3, 6), 2, "everything since message 3 was there");
+        assert_eq!(load.dropped(9, 6), 8, "others may have come and gone after message 5");
+        assert_eq!(load.dropped(3, 2), 4, "the channel is full, so others may have gone");
+    }
+
+    #[test]
+    fn a_bounded_number_of_channels_is_loaded_at_a_time_and_a_new_load_replaces_the_old_one() {
+        let (mut loads, now) = (Loads::default(), Instant::now());
+        for id in 0..ACTIVE_MAX as u32 {
+            loads.add(job(&format!("c{id}"), id, now));
+        }
+        loads.add(job("c1", 99, now));
+        let mut asked = Vec::new();
+        while let Some(job) = loads.next(|job, _| &*job.name != "c0", now) {
+            asked.push(job.load.id);
+            loads.asked(u64::from(job.load.id), job, now);
+        }
+        assert_eq!((asked.len(), asked[0], asked.contains(&1)), (ACTIVE_MAX - 1, 2, false));
+        let done = loads.answered(99).expect("the new one of c1");
+        loads.ends(done);
+        assert!(loads.must_ask_state() && !loads.must_ask_state());
+        assert_eq!(loads.take_ended().len(), 1);
+        assert!(loads.take_failed(now, false).is_empty());
+        assert_eq!(loads.take_failed(now + WAIT_MAX, false).len(), 1, "c0, which was not ready");
+        loads.expire(now + ANSWER_TIMEOUT);
+        assert_eq!(loads.take_failed(now, true).len(), ACTIVE_MAX - 2);
+    }
+}

@@ -1,0 +1,236 @@
+//! The answers of the cluster's stream, and its live messages.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::{
+    engine::{
+        history::Retention,
+        log_limit::LogLimit,
+        relay::{ClusterItem, StreamMessage, Way},
+    },
+    protocol::message::is_lhttp,
+};
+
+use super::{
+    commands::Commands,
+    loads::Job,
+    stream::{Phase, Stream},
+    stream_api::{
+        Kept, LivePlace, NAME_IN_USE, NO_MESSAGE, NO_PEERS, NOT_CLUSTERED, NOT_ENABLED, NOT_ENABLED_FOR_ACCOUNT,
+        NOT_FOUND, Reply, StreamInfo, UNAVAILABLE,
+    },
+    to_cores::ToCores,
+};
+
+/// The pause before the stream is asked for again.
+const RETRY: Duration = Duration::from_millis(500);
+/// The pause before publishes are sent again that nobody has taken.
+const NOBODY_PAUSE: Duration = Duration::from_millis(250);
+/// Without JetStream for so long at the start, the server cannot do what its rules say.
+const HOPELESS_AFTER: Duration = Duration::from_secs(5);
+/// The most channels whose missing messages are remembered while a core is behind. Past it all are loaded anew.
+const MISSED_MAX: usize = 4096;
+
+impl Stream {
+    /// Takes a message of the subscription to answers.
+    pub(super) fn reply(
+        &mut self,
+        subject: &[u8],
+        (headers, payload): (&[u8], &[u8]),
+        commands: &mut Commands,
+        to_cores: &mut ToCores,
+        now: Instant,
+    ) {
+        let Some(request) = self.names.request_of(subject) else { return };
+        let reply = Reply::parse(headers, payload);
+        if request % 2 == 1 {
+            self.put_replied(request / 2, reply, now);
+        } else if matches!(self.phase, Phase::Asked { request: asked, .. } if asked == request) {
+            self.stream_replied(reply, commands, to_cores, now);
+        } else if self.state_request.is_some_and(|(asked, _)| asked == request) {
+            self.state_replied(reply, to_cores, now);
+        } else if let Some(job) = self.loads.answered(request) {
+            self.load_replied(job, reply, commands, to_cores, now);
+        }
+    }
+
+    fn put_replied(&mut self, number: u64, reply: Reply, now: Instant) {
+        match reply {
+            Reply::Value(value) if value["seq"].is_u64() => self.answered(number, value["seq"].as_u64()),
+            Reply::NoResponders | Reply::Error(UNAVAILABLE, _) => {
+                // The stream has no leader at present, or it is gone. All that is under way goes once more.
+                if self.puts_pause.is_none() {
+                    self.puts.send_again();
+                    self.puts_pause = Some(now + NOBODY_PAUSE);
+                    self.phase = Phase::Pausing { until: now };
+                }
+            }
+            Reply::Error(_, text) => self.refuse(number, &text),
+            Reply::Value(_) | Reply::Odd => {} // it is sent again
+        }
+    }
+
+    /// The answer to a question about the stream itself.
+    fn stream_replied(&mut self, reply: Reply, commands: &mut Commands, to_cores: &mut ToCores, now: Instant) {
+        let Some(wanted) = self.wanted else { return };
+        let pause = |stream: &mut Self, why: &str| {
+            stream.phase = Phase::Pausing { until: now + RETRY };
+            missing(why);
+        };
+        match reply {
+            Reply::Value(value) => match StreamInfo::parse(value) {
+                Some(info) => self.found(info, wanted, commands, to_cores, now),
+                None => pause(self, "its answer cannot be understood"),
+            },
+            Reply::Error(NOT_FOUND, _) => {
+                let config = self.names.config(wanted, self.replicas);
+                let request = self.ask(commands, "CREATE", &config);
+                self.phase = Phase::Asked { request, at: now };
+            }
+            // Another node has made it in this moment.
+            Reply::Error(NAME_IN_USE, _) => self.phase = Phase::Pausing { until: now },
+            Reply::Error(NO_PEERS | NOT_CLUSTERED, _) if self.replicas > 1 => {
+                self.replicas = 1;
+                let config = self.names.config(wanted, self.replicas);
+                let request = self.ask(commands, "CREATE", &config);
+                self.phase = Phase::Asked { request, at: now };
+            }
+            Reply::Error(NOT_ENABLED | NOT_ENABLED_FOR_ACCOUNT, text) => {
+                self.is_hopeless = !self.was_there;
+                pause(self, &text);
+            }
+            Reply::Error(_, text) => pause(self, &text),
+            Reply::NoResponders => {
+                let since = *self.missing_since.get_or_insert(now);
+                self.is_hopeless = !self.was_there && now.duration_since(since) >= HOPELESS_AFTER;
+                pause(self, "the server has no JetStream");
+            }
+            Reply::Odd => pause(self, "its answer cannot be understood"),
+        }
+    }
+
+    fn found(
+        &mut self,
+        info: StreamInfo,
+        wanted: Retention,
+        commands: &mut Commands,
+        to_cores: &mut ToCores,
+        now: Instant,
+    ) {
+        match self.names.widened(&info.config, wanted) {
+            Ok(None) => {}
+            Ok(Some(config)) => {
+                let request = self.ask(commands, "UPDATE", &config);
+                self.phase = Phase::Asked { request, at: now };
+                return;
+            }
+            Err(why) => {
+                self.is_hopeless = !self.was_there;
+                self.phase = Phase::Pausing { until: now + RETRY };
+                return missing(&why);
+            }
+        }
+        let is_new = self.info.as_ref().is_none_or(|known| known.epoch != info.epoch);
+        if is_new {
+            let (stream, copies) = (&self.names.stream, info.config["num_replicas"].as_u64().unwrap_or(1));
+            log::info!("NATS: the history of channels is in the stream {stream}, which has {copies} copies");
+        }
+        self.phase = Phase::Ready;
+        (self.was_there, self.missing_since) = (true, None);
+        let item = ClusterItem::There { epoch: info.epoch };
+        (0..self.ends.len()).for_each(|core| to_cores.tell_home(core, &item));
+        self.info = Some(info);
+    }
+
+    /// The state of the stream ends loads.
+    fn state_replied(&mut self, reply: Reply, to_cores: &mut ToCores, now: Instant) {
+        self.state_request = None;
+        let ended = self.loads.take_ended();
+        let info = if let Reply::Value(value) = reply { StreamInfo::parse(value) } else { None };
+        let known = self.info.as_ref().map(|info| info.epoch);
+        let Some(info) = info.filter(|info| Some(info.epoch) == known) else {
+            // The stream is gone, or another one.
+            self.phase = Phase::Pausing { until: now };
+            return ended.into_iter().for_each(|job| self.loads.put_back(job));
+        };
+        for job in ended {
+            let dropped = job.dropped(info.first, info.messages_per_channel);
+            let (name, load) = (job.name.as_bytes(), job.load.id);
+            to_cores.tell_home(job.core, &ClusterItem::Loaded { name, load, dropped, position: job.position });
+        }
+        self.info = Some(info);
+    }
+
+    /// A message of a channel that is loaded, or the news that there is no other.
+    fn load_replied(
+        &mut self,
+        mut job: Job,
+        reply: Reply,
+        commands: &mut Commands,
+        to_cores: &mut ToCores,
+        now: Instant,
+    ) {
+        let kept = match &reply {
+            Reply::Error(NO_MESSAGE, _) => return self.loads.ends(job),
+            Reply::Value(value) => Kept::parse(value, &self.names, SystemTime::now()),
+            _ => None,
+        };
+        let Some(kept) = kept else {
+            return self.loads.put_back(job); // its time is limited
+        };
+        if is_message(&kept.message) {
+            let message = StreamMessage {
+                name: job.name.as_bytes(),
+                number: kept.number,
+                way: Way::Loaded { load: job.load.id, age: kept.age },
+                is_text: simdutf8::basic::from_utf8(&kept.message).is_ok(),
+                except: kept.publish.and_then(|publish| self.puts.except(publish)),
+                message: &kept.message,
+            };
+            if !to_cores.deliver_to_home(job.core, message) {
+                return self.loads.put_back(job);
+            }
+        }
+        job.brought(kept.number);
+        self.ask_for_load(commands, job, now);
+    }
+
+    /// Takes a live message of the stream.
+    pub(super) fn live(&mut self, subject: &[u8], (headers, payload): (&[u8], &[u8]), to_cores: &mut ToCores) {
+        let (Some(channel), Some(place)) =
+            (self.names.channel_of_live(subject), LivePlace::parse(headers, &self.names))
+        else {
+            return;
+        };
+        if self.info.is_none() || !is_message(payload) {
+            return;
+        }
+        let core = self.homes.of(channel) as usize;
+        let message = StreamMessage {
+            name: channel,
+            number: place.number,
+            way: Way::Live { before: place.before },
+            is_text: simdutf8::basic::from_utf8(payload).is_ok(),
+            except: place.publish.and_then(|publish| self.puts.except(publish)),
+            message: payload,
+        };
+        if !to_cores.deliver_to_home(core, message) {
+            self.has_missed_more |= self.missed.len() >= MISSED_MAX;
+            if !self.has_missed_more {
+                self.missed.insert((core, channel.into()));
+            }
+        }
+    }
+}
+
+/// Whether a message can get the lines that the server writes. Other programs may publish to the stream, too.
+fn is_message(payload: &[u8]) -> bool {
+    is_lhttp(payload) && memchr::memmem::find(payload, b"\r\n").is_some()
+}
+
+fn missing(why: &str) {
+    static LIMIT: LogLimit = LogLimit::new();
+    LIMIT.say(|more| log::warn!("NATS: the history of channels needs JetStream: {why}{more}"));
+}
