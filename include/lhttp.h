@@ -78,7 +78,9 @@ enum {
     LHTTP_ERROR_INBOX_FULL = 14,    /* poll first; no event was lost */
     LHTTP_NOTHING = 15,             /* a poll without an event: no error */
 
-    LHTTP_ERROR_FORKED = 16 /* this is a forked child process: see fork, above */
+    LHTTP_ERROR_FORKED = 16, /* this is a forked child process: see fork, above */
+
+    LHTTP_ERROR_ANSWER = 17 /* of clients: the server's answer is not as the protocol says; the call has had its effect */
 };
 
 /* The general meaning of a status; the text stays valid for ever. */
@@ -459,6 +461,39 @@ lhttp_status lhttp_client_unsubscribe(lhttp_client *client, const char *channels
  * Errors as of lhttp_client_subscribe; LHTTP_ERROR_REFUSED also if `since` or `last` is not valid. */
 lhttp_status lhttp_client_subscribe_from(lhttp_client *client, const char *channels, const char *since, uint32_t last);
 
+/* The same, and others see `info` beside this client's user in channels whose rule has presence (PROTOCOL.md, section 11):
+ * a text of at most 256 bytes without control characters. A server that finds lhttp.info in the client's token shows that
+ * instead. The client shows the text again after each reconnect, until it unsubscribes. To show another text, subscribe
+ * again. NULL, and the functions above, keep the text that there is.
+ *
+ *     lhttp_client_subscribe_with_info(client, "room", "Mike, from Bern", NULL, 0);
+ *
+ * Errors as of lhttp_client_subscribe_from; LHTTP_ERROR_REFUSED also for a text that is too long or has control
+ * characters. */
+lhttp_status lhttp_client_subscribe_with_info(lhttp_client *client, const char *channels, const char *info,
+                                              const char *since, uint32_t last);
+
+/* Asks who is subscribed to a channel (PROTOCOL.md, section 11), and gives the answer: an event of the kind
+ * LHTTP_EVENT_PRESENCE, whose users lhttp_event_member_user and so on give. Release it like any event. The client itself
+ * need not be subscribed. Subscribers to patterns are not listed.
+ *
+ *     lhttp_event *list;
+ *     if (lhttp_client_presence(client, "room", &list) == LHTTP_OK) {
+ *         for (size_t i = 0; i < lhttp_event_member_count(list); i++)
+ *             printf("%s\n", lhttp_event_member_user(list, i));
+ *         lhttp_event_release(list);
+ *     }
+ *
+ * A program that shows the users all the time subscribes first, asks then, and applies each
+ * LHTTP_EVENT_PRESENCE_CHANGE to the list, in the order of the polls; those from before the answer do no harm. After each
+ * LHTTP_EVENT_OPEN it asks again: nobody tells it what has changed while there was no connection.
+ *
+ * LHTTP_ERROR_REFUSED: lhttp_last_code gives 403 if this client may not subscribe to the channel, 404 if the server does
+ * not know who is in it, 400 for a pattern and for what is no channel. LHTTP_ERROR_ANSWER if the answer is no list.
+ * Otherwise errors as of lhttp_client_subscribe. `*event` is unchanged then. After LHTTP_ERROR_TIMED_OUT the answer may
+ * still come, as an LHTTP_EVENT_MESSAGE with the command "presence". */
+lhttp_status lhttp_client_presence(lhttp_client *client, const char *channel, lhttp_event **event);
+
 /* Publishes one message, as lhttp_publish does, and returns when the server has queued it for all subscribers. Its
  * `publish` header stands behind `headers`, or replaces one among them. With the header {"no-echo", "true"} this
  * client itself does not receive the message.
@@ -530,7 +565,9 @@ enum {
                                           code and reason if the server refused the handshake with 401 or 403 */
     LHTTP_EVENT_CLOSED = 7,            /* not connected, without another attempt: sentence */
     LHTTP_EVENT_TOKEN_ENDING = 8,      /* the token runs out soon: call lhttp_client_set_token */
-    LHTTP_EVENT_MESSAGES_LOST = 9      /* the server does not keep all messages that this client has missed: channel */
+    LHTTP_EVENT_MESSAGES_LOST = 9,     /* the server does not keep all messages that this client has missed: channel */
+    LHTTP_EVENT_PRESENCE = 10,         /* the answer of lhttp_client_presence: channel, members, more */
+    LHTTP_EVENT_PRESENCE_CHANGE = 11   /* users have come to a channel or left it: channel, members, left */
 };
 
 /* An event belongs to you until you release it, also after its client is closed. The same is true of everything that
@@ -543,7 +580,8 @@ int lhttp_event_kind(const lhttp_event *event);
 const char *lhttp_event_command(const lhttp_event *event);
 
 /* The channel to which the message was published; all of them, separated by spaces, if it went to several at once.
- * NULL if the message was not published, as is a processor's answer. */
+ * NULL if the message was not published, as is a processor's answer. Of other kinds of events: the channel or pattern
+ * that the event is about. */
 const char *lhttp_event_channel(const lhttp_event *event);
 
 /* Headers, body and parts, as lhttp_context_header, lhttp_context_header_at and so on. */
@@ -567,6 +605,31 @@ const char *lhttp_event_sentence(const lhttp_event *event);
 
 /* The time of the next attempt, if a thread polls by then: in milliseconds, from when the event happened. */
 uint32_t lhttp_event_retry_in_ms(const lhttp_event *event);
+
+/* The users of an LHTTP_EVENT_PRESENCE, sorted by name; or those of an LHTTP_EVENT_PRESENCE_CHANGE who have come, or show
+ * something else than before. `index` counts from 0; behind the last these functions give NULL or 0, and lhttp_last_error
+ * says so. The texts come from the server and other clients as they are: escape them before a terminal or a page shows
+ * them.
+ *
+ *   user         the user of the token; without a token each connection is a user of its own: "~" and 12 random letters
+ *                and digits
+ *   connections  how many of this user's connections are in the channel; 0 for one whose last connection has just left
+ *   since        when the user came: seconds since 1970
+ *   info         what the user shows, as JSON: the claim lhttp.info of the token, or a text; NULL for nothing
+ *   info_text    the same without quotation marks and escapes, if it is a text; else NULL */
+size_t lhttp_event_member_count(const lhttp_event *event);
+const char *lhttp_event_member_user(const lhttp_event *event, size_t index);
+uint32_t lhttp_event_member_connections(const lhttp_event *event, size_t index);
+uint64_t lhttp_event_member_since(const lhttp_event *event, size_t index);
+const char *lhttp_event_member_info(const lhttp_event *event, size_t index);
+const char *lhttp_event_member_info_text(const lhttp_event *event, size_t index);
+
+/* How many further users there are: the server cuts a list that is too long for one message. */
+uint64_t lhttp_event_more(const lhttp_event *event);
+
+/* The users of an LHTTP_EVENT_PRESENCE_CHANGE who have left, in the same way. */
+size_t lhttp_event_left_count(const lhttp_event *event);
+const char *lhttp_event_left_user(const lhttp_event *event, size_t index);
 
 /* Frees the event. An event that is never released leaks its memory. */
 lhttp_status lhttp_event_release(lhttp_event *event);

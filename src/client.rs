@@ -41,6 +41,12 @@
 //! On other channels, and over patterns, the messages of this time are missed. [`Client::subscribe_from`] begins with
 //! messages of before.
 //!
+//! # Presence
+//!
+//! A server may know who is subscribed to a channel (PROTOCOL.md §11). [`Client::presence`] asks for the list, and
+//! [`Event::PresenceChange`] says who comes and goes. [`Client::subscribe_with_info`] says what others see of this client.
+//! Both hold for one connection: after a reconnect the client shows itself as before, and the program asks for the list again.
+//!
 //! # Tokens
 //!
 //! A server may ask who its clients are. [`Builder::token`] and [`Builder::token_source`] give the client a token, a JWT,
@@ -67,6 +73,7 @@ mod error;
 mod event;
 mod inbox;
 mod open;
+mod presence;
 mod refused;
 mod renewal;
 mod start;
@@ -90,6 +97,7 @@ pub use self::{
     builder::Builder,
     error::ClientError,
     event::{Event, Payload, State},
+    presence::{Member, Presence},
     start::Start,
     wait::Waker,
 };

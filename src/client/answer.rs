@@ -1,7 +1,10 @@
 //! Tells the server's answers from other messages.
 
 use crate::{
-    client::event::{Event, Payload},
+    client::{
+        event::{Event, Payload},
+        presence,
+    },
     error::Refusal,
     protocol::message::{Message, is_lhttp},
 };
@@ -9,8 +12,8 @@ use crate::{
 /// What a payload from the server means to a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
-    /// An acknowledgement with this token.
-    Ack { token: String, message: Message },
+    /// An acknowledgement with this token, or a list of users.
+    Answer { token: String, message: Message },
     /// An error that ends a subscription.
     Ended { channel: String, refusal: Refusal },
     /// An error (PROTOCOL.md §6), with the token of the message that it is about, if that message had one.
@@ -27,7 +30,8 @@ impl From<Payload> for Incoming {
         let token = message.header_value("ack").map(str::to_owned);
         match (message.command(), token) {
             _ if message.header_value("publish").is_some() => Self::Event(Event::Message(message)),
-            ("ack", Some(token)) => Self::Ack { token, message },
+            ("ack" | "presence", Some(token)) => Self::Answer { token, message },
+            ("presence-change", None) => Self::Event(presence::change(message)),
             ("error", token) => match (refusal(&message), message.header_value("channel")) {
                 (Some(refusal), Some(channel)) if token.is_none() => {
                     Self::Ended { channel: channel.to_owned(), refusal }
@@ -89,7 +93,11 @@ mod tests {
     #[test]
     fn a_published_message_is_never_taken_for_an_answer() {
         let ack = incoming("LHTTP/1.0 ack\r\nack:t\r\n\r\n");
-        assert!(matches!(&ack, Incoming::Ack { token, .. } if token == "t"), "{ack:?}");
+        assert!(matches!(&ack, Incoming::Answer { token, .. } if token == "t"), "{ack:?}");
+        let list = incoming("LHTTP/1.0 presence\r\nchannel:room\r\nack:t\r\n\r\n[]");
+        assert!(matches!(&list, Incoming::Answer { token, .. } if token == "t"), "{list:?}");
+        let change = "LHTTP/1.0 presence-change\r\nchannel:room\r\n\r\n{\"joined\":[],\"left\":[]}";
+        assert!(matches!(incoming(change), Incoming::Event(Event::PresenceChange { .. })));
         let refused = incoming("LHTTP/1.0 error\r\ncode:400\r\nreason:bad-channel\r\nack:t\r\n\r\nno");
         let refusal = Refusal::new(400, "bad-channel", "no");
         assert_eq!(refused, Incoming::Refused { token: Some("t".to_owned()), refusal });
@@ -100,8 +108,13 @@ mod tests {
             incoming("LHTTP/1.0 error\r\ncode:429\r\nreason:rate-limited\r\nretry-after:3\r\nack:t\r\n\r\nno");
         let refusal = Refusal::new(429, "rate-limited", "no").with_retry_after(3);
         assert_eq!(refused, Incoming::Refused { token: Some("t".to_owned()), refusal });
-        for published in ["ack\r\npublish:room\r\nack:t", "error\r\nPublish:room\r\ncode:400\r\nreason:x\r\nack:t"] {
-            let text = format!("LHTTP/1.0 {published}\r\n\r\n");
+        for published in [
+            "ack\r\npublish:room\r\nack:t",
+            "error\r\nPublish:room\r\ncode:400\r\nreason:x\r\nack:t",
+            "presence\r\npublish:room\r\nack:t\r\nchannel:room",
+            "presence-change\r\nmessage-id:a-1\r\nchannel:room\r\npublish:room",
+        ] {
+            let text = format!("LHTTP/1.0 {published}\r\n\r\n{{\"joined\":[],\"left\":[]}}");
             assert!(matches!(incoming(&text), Incoming::Event(Event::Message(_))), "{text:?}");
         }
     }

@@ -25,6 +25,9 @@ pub enum ClientError {
     /// No answer came within the timeout. It is not known whether the server carried the message out.
     #[error("no answer within the timeout")]
     TimedOut,
+    /// The server's answer is not what PROTOCOL.md says. The server has carried the message out.
+    #[error("{0}")]
+    BadAnswer(String),
     /// Too many bytes wait to be sent ([`Builder::outbox_bytes_max`](super::Builder::outbox_bytes_max)). This message
     /// was not accepted; the queued ones are kept.
     #[error("too much waits to be sent: the outbox is full")]
@@ -49,7 +52,7 @@ impl ClientError {
     }
 
     /// A fixed word for programs: the refusal's word, such as `bad-channel`, or `config`, `not-connected`, `lost`,
-    /// `timed-out`, `outbox-full`, `inbox-full`, `closed`.
+    /// `timed-out`, `bad-answer`, `outbox-full`, `inbox-full`, `closed`.
     pub fn reason(&self) -> &str {
         match self {
             Self::Refused(refusal) | Self::Invalid(refusal) => refusal.reason(),
@@ -57,6 +60,7 @@ impl ClientError {
             Self::NotConnected(_) => "not-connected",
             Self::Lost(_) => "lost",
             Self::TimedOut => "timed-out",
+            Self::BadAnswer(_) => "bad-answer",
             Self::OutboxFull => "outbox-full",
             Self::InboxFull => "inbox-full",
             Self::Closed(_) => "closed",

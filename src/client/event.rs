@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::presence::Member;
 use crate::{error::Refusal, protocol::message::Message};
 
 /// The events that [`Client::poll`](super::Client::poll) returns, in order of arrival.
@@ -36,6 +37,17 @@ pub enum Event {
     MessagesLost {
         /// The channel.
         channel: String,
+    },
+    /// Users have come to a subscribed channel or have left it, if its rule says `presence = "events"` (PROTOCOL.md §11):
+    /// at most three events a second and channel. Somebody who comes and goes in between is not mentioned. The client
+    /// itself is a user, too. [`Client::presence`](super::Client::presence) says who was there before.
+    PresenceChange {
+        /// The channel.
+        channel: String,
+        /// Who has come; and who shows something else than before.
+        joined: Vec<Member>,
+        /// The names of those who have left.
+        left: Vec<String>,
     },
     /// The connection changed its state.
     State(State),

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::event::{Event, State};
+use super::{
+    event::{Event, State},
+    presence::Member,
+};
 
 /// A bounded queue. A caller checks [`Inbox::is_full`] before it adds events, and waits or fails. An event that is
 /// added all the same is kept, so nothing is ever lost here.
@@ -44,11 +47,15 @@ impl Inbox {
     }
 }
 
-/// The approximate memory of an event: the bytes that came over the wire.
+/// The approximate memory of an event: the bytes that came over the wire, or what they have become.
 fn bytes(event: &Event) -> usize {
     match event {
         Event::Message(message) => message.encoded_len(),
         Event::Raw(payload) => payload.as_bytes().len(),
+        Event::PresenceChange { joined, left, .. } => {
+            let left = left.iter().map(|user| size_of::<String>() + user.len());
+            joined.iter().map(Member::bytes).chain(left).sum()
+        }
         Event::Refused(_)
         | Event::TokenEnding
         | Event::TokenNotRenewed(_)
@@ -83,6 +90,18 @@ mod tests {
         assert!(inbox.is_full());
         assert_eq!([inbox.pop(), inbox.pop(), inbox.pop()], [Some(raw("1234")), Some(raw("1")), Some(raw("123456"))]);
         assert_eq!((inbox.pop(), inbox.bytes), (None, 0));
+    }
+
+    #[test]
+    fn users_who_come_and_go_count_like_messages() {
+        let change = || {
+            let joined = vec![Member { user: "a".to_owned(), connections: 1, since: 2, info: Some("{}".to_owned()) }];
+            Event::PresenceChange { channel: "room".to_owned(), joined, left: vec!["bc".to_owned()] }
+        };
+        let mut inbox = Inbox::new(9, size_of::<Member>() + 3 + size_of::<String>() + 2);
+        inbox.push(change());
+        assert!(inbox.is_full());
+        assert_eq!((inbox.pop(), inbox.bytes), (Some(change()), 0));
     }
 
     #[test]

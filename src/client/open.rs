@@ -43,24 +43,51 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a message with a token, and waits for the answer. With `again`, the message is sent once more if the
-    /// connection is lost in between; this is for messages that do no harm twice.
+    /// Sends a message with a token, and waits for the answer; see [`Client::until_answered`].
     pub(super) fn acked(&mut self, mut message: Message, again: bool) -> Result<Ack, ClientError> {
+        self.until_answered(again, |client, deadline| client.ask(&mut message, deadline))
+    }
+
+    /// Asks the server once there is a connection. With `again`, it asks once more if the connection is lost in between;
+    /// this is for messages that do no harm twice.
+    pub(super) fn until_answered<T>(
+        &mut self,
+        again: bool,
+        mut ask: impl FnMut(&mut Self, Instant) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let deadline = later(self.options.timeout);
         loop {
             if self.inbox.is_full() {
                 return Err(ClientError::InboxFull);
             }
             self.wait_for_open(deadline)?;
-            match self.ask(&mut message, deadline) {
+            match ask(self, deadline) {
                 Err(ClientError::Lost(_)) if again && self.options.reconnect => {}
                 result => return result,
             }
         }
     }
 
-    /// Sends a message over the current connection, and waits for the answer.
+    /// Sends a message over the current connection, and waits for its acknowledgement.
     pub(super) fn ask(&mut self, message: &mut Message, deadline: Instant) -> Result<Ack, ClientError> {
+        let mut answer = self.ask_for_any(message, deadline)?;
+        // The program's own message asks who is in a channel, too. The list may be all of the answer (PROTOCOL.md §11).
+        let is_acked = ["subscribe", "publish"].iter().any(|name| message.header_value(name).is_some());
+        while answer.command() != "ack" {
+            self.inbox.push(Event::Message(answer));
+            if !is_acked {
+                return Ok(Ack::default());
+            }
+            if self.inbox.is_full() {
+                return Err(ClientError::InboxFull);
+            }
+            answer = self.wait_for_answer(message.header_value("ack").unwrap_or_default(), deadline)?;
+        }
+        Ok(Ack::from(&answer))
+    }
+
+    /// The same for any answer: an acknowledgement, or a list of users.
+    pub(super) fn ask_for_any(&mut self, message: &mut Message, deadline: Instant) -> Result<Message, ClientError> {
         // The server carries out this message with the new token.
         self.renew_token();
         let token = self.tokens.next();
@@ -78,7 +105,7 @@ impl Client {
         }
     }
 
-    fn wait_for_answer(&mut self, token: &str, deadline: Instant) -> Result<Ack, ClientError> {
+    fn wait_for_answer(&mut self, token: &str, deadline: Instant) -> Result<Message, ClientError> {
         loop {
             match self.receive(deadline) {
                 Received::Payload(payload) => match self.sort(payload, Some(token)) {
@@ -119,31 +146,34 @@ impl Client {
 
     /// Returns the answer to the awaited token. Everything else goes into the inbox, except acknowledgements that come
     /// too late for their call.
-    pub(super) fn sort(&mut self, payload: Payload, awaited: Option<&str>) -> Option<Result<Ack, Refusal>> {
+    pub(super) fn sort(&mut self, payload: Payload, awaited: Option<&str>) -> Option<Result<Message, Refusal>> {
         let (token, answer) = match Incoming::from(payload) {
             Incoming::Event(event) => {
                 self.take(event);
                 return None;
             }
-            Incoming::Ack { token, message } if self.token_acknowledged(&token, &Ack::from(&message)) => return None,
+            Incoming::Answer { token, message } if self.token_acknowledged(&token, &Ack::from(&message)) => {
+                return None;
+            }
             Incoming::Refused { token, refusal } if self.token_refused(token.as_deref(), &refusal) => return None,
             Incoming::Ended { channel, refusal } => {
                 self.subscriptions.remove(&channel);
                 self.inbox.push(Event::SubscriptionLost { channel, refusal });
                 return None;
             }
-            Incoming::Ack { token, message } => (Some(token), Ok(message)),
+            Incoming::Answer { token, message } => (Some(token), Ok(message)),
             Incoming::Refused { token, refusal } => (token, Err(refusal)),
         };
         if awaited.is_some() && awaited == token.as_deref() {
-            return Some(answer.map(|message| Ack::from(&message)));
+            return Some(answer);
         }
         let renewed = token.as_ref().and_then(|token| self.renewal.as_mut()?.answered(token));
         match (renewed, answer, token) {
             (Some(request), answer, _) => self.renewed(request, answer.map(|message| Ack::from(&message))),
             (None, Err(refusal), _) => self.inbox.push(Event::Refused(refusal)),
-            // The program has set this token itself and waits for the answer itself.
-            (None, Ok(message), Some(token)) if !self.tokens.is_ours(&token) => {
+            // The program has set this token itself and waits for the answer itself; or it is a list behind the
+            // acknowledgement of the same message.
+            (None, Ok(message), Some(token)) if message.command() != "ack" || !self.tokens.is_ours(&token) => {
                 self.inbox.push(Event::Message(message));
             }
             (None, Ok(_), _) => {}

@@ -126,14 +126,16 @@ impl Client {
         self.groups(names).into_iter().try_for_each(|group| self.renew(group, deadline))
     }
 
-    /// The names in groups, each of which fits into one message.
-    fn groups(&self, names: Vec<String>) -> Vec<String> {
+    /// The names in groups, each of which fits into one message. In all channels of a group the client shows the same.
+    fn groups(&self, mut names: Vec<String>) -> Vec<String> {
+        names.sort_by_key(|name| self.subscriptions.info(name));
         let mut groups: Vec<String> = Vec::new();
-        let mut room = 0_usize;
+        let (mut room, mut shown) = (0_usize, None);
         for name in names {
             let bytes = name.len() + self.since(&name).map_or(0, |id| id.len() + 1);
+            let before = std::mem::replace(&mut shown, self.subscriptions.info(&name));
             match groups.last_mut() {
-                Some(group) if bytes < room => {
+                Some(group) if bytes < room && before == shown => {
                     group.push(' ');
                     group.push_str(&name);
                     room -= bytes + 1;
@@ -155,6 +157,9 @@ impl Client {
     fn renew(&mut self, names: String, deadline: Instant) -> Result<(), ClientError> {
         let mut message = Message::new("subscribe")?.header("subscribe", names.as_str())?;
         add_since(&mut message, names.split(' ').map(|name| self.since(name)))?;
+        if let Some(info) = names.split(' ').next().and_then(|name| self.subscriptions.info(name)) {
+            message.add_header("presence-info", info)?;
+        }
         self.subscriptions.renew(names.split(' '));
         self.request(message, Request::Subscribe(names), deadline)
     }

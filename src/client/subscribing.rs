@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Ack, Client, ClientError, Event, builder::later, check_all, renewal::Renewal, start::Start};
+use super::{
+    Ack, Client, ClientError, Event, builder::later, check_all, presence::check_info, renewal::Renewal, start::Start,
+};
 use crate::protocol::{channel, message::Message};
 
 impl Client {
@@ -44,6 +46,34 @@ impl Client {
     /// As [`Client::subscribe`]; [`ClientError::Invalid`] also for a number of ids that is not the number of names, for
     /// what is no id, and for a `last` that is not 1 to 1000.
     pub fn subscribe_from(&mut self, channels: &str, start: Start<'_>) -> Result<(), ClientError> {
+        self.subscribe_showing(channels, start, None)
+    }
+
+    /// The same, and others see this text beside the client's user in those of the channels whose rule has presence (PROTOCOL.md
+    /// §11): [`Member::info_text`](super::Member::info_text) of [`Client::presence`] and
+    /// [`Event::PresenceChange`]. At most 256 bytes without control characters; a server that finds `lhttp.info` in the
+    /// client's token shows that instead. The client shows the text again after each reconnect, until it
+    /// unsubscribes. To show another text, subscribe again; [`Client::subscribe`] keeps the text. A user with
+    /// several connections shows the newest text of them.
+    ///
+    /// ```no_run
+    /// use lhttp::client::{Client, ClientError, Start};
+    ///
+    /// # fn main() -> Result<(), ClientError> {
+    /// let mut client = Client::builder("ws://127.0.0.1:8081").connect()?;
+    /// client.subscribe_with_info("room", "Mike, from Zürich", Start::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::subscribe_from`]; [`ClientError::Invalid`] also for a text that is too long or has control characters.
+    pub fn subscribe_with_info(&mut self, channels: &str, info: &str, start: Start<'_>) -> Result<(), ClientError> {
+        check_info(info)?;
+        self.subscribe_showing(channels, start, Some(info))
+    }
+
+    fn subscribe_showing(&mut self, channels: &str, start: Start<'_>, info: Option<&str>) -> Result<(), ClientError> {
         check_all(channels, |name| channel::check_subscribe(name).map(drop))?;
         let mut names: Vec<String> = Vec::new();
         for name in split(channels) {
@@ -54,6 +84,7 @@ impl Client {
         }
         start.check(names.len())?;
         self.subscriptions.begin(&names, start, self.options.resume);
+        info.into_iter().for_each(|info| self.subscriptions.show(info));
         let result = self.subscribe_to(channels, &names, start);
         match &result {
             Ok(Some(ack)) => {
@@ -68,17 +99,7 @@ impl Client {
 
     /// Asks until the server answers. Without an answer the inbox is full of what comes first, and the answer comes later.
     fn subscribe_to(&mut self, channels: &str, names: &[String], start: Start<'_>) -> Result<Option<Ack>, ClientError> {
-        let deadline = later(self.options.timeout);
-        loop {
-            if self.inbox.is_full() {
-                return Err(ClientError::InboxFull);
-            }
-            self.wait_for_open(deadline)?;
-            match self.subscribe_once(channels, names, start, deadline) {
-                Err(ClientError::Lost(_)) if self.options.reconnect => {}
-                result => return result,
-            }
-        }
+        self.until_answered(true, |client, deadline| client.subscribe_once(channels, names, start, deadline))
     }
 
     fn subscribe_once(
@@ -116,6 +137,9 @@ impl Client {
         add_since(&mut message, since.iter().map(Option::as_deref))?;
         if let Some(last) = start.last_value() {
             message.add_header("last", last)?;
+        }
+        if let Some(info) = self.subscriptions.shown() {
+            message.add_header("presence-info", info)?;
         }
         match self.ask(&mut message, deadline) {
             Err(ClientError::InboxFull) if start != Start::default() => {

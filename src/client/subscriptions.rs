@@ -1,4 +1,5 @@
-//! The subscriptions of a client, and its place in each channel with a history (PROTOCOL.md §10).
+//! The subscriptions of a client: its place in each channel with a history (PROTOCOL.md §10), and what it shows there to others
+//! (§11).
 //!
 //! The client keeps the id of the newest message of each channel. It compares ids only for equality: what they are made of
 //! is the server's own business.
@@ -25,6 +26,8 @@ struct Place {
     has_come: bool,
     /// The client has ended the subscription, to begin it again.
     is_ending: bool,
+    /// What the client shows to others in the channel.
+    info: Option<Box<str>>,
 }
 
 impl Place {
@@ -110,6 +113,11 @@ impl Subscriptions {
         self.made.get(name)?.newest.as_deref()
     }
 
+    /// What the client shows in a subscribed channel.
+    pub(super) fn info(&self, name: &str) -> Option<&str> {
+        self.made.get(name)?.info.as_deref()
+    }
+
     /// Whether a pattern matches a channel whose place the client keeps.
     pub(super) fn overlaps(&self, pattern: &str) -> bool {
         let is_pattern = channel::kind(pattern.as_bytes()) == Kind::Pattern;
@@ -122,13 +130,26 @@ impl Subscriptions {
         let mut wishes = start.ids();
         for name in names {
             let asked = Asked {
-                place: Place::default(),
+                place: Place { info: self.info(name).map(Into::into), ..Place::default() },
                 wish: wishes.next().flatten().map(str::to_owned),
                 goes_on: resumes && start == Start::default(),
                 is_mixed: self.contains(name) || self.is_matched(name),
             };
             self.asked.insert(name.clone(), asked);
         }
+    }
+
+    /// The call says what the client shows in all of its channels. Otherwise this stays as it is.
+    pub(super) fn show(&mut self, info: &str) {
+        self.asked.values_mut().for_each(|asked| asked.place.info = Some(info.into()));
+    }
+
+    /// What the call's request shows, in each of its channels. If it differs among them, the request does not say it: the
+    /// server goes on with what it knows.
+    pub(super) fn shown(&self) -> Option<&str> {
+        let mut all = self.asked.values().map(|asked| asked.place.info.as_deref());
+        let first = all.next()?;
+        first.filter(|_| all.all(|info| info == first))
     }
 
     fn is_matched(&self, name: &str) -> bool {

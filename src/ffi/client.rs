@@ -72,15 +72,44 @@ unsafe extern "C" fn lhttp_client_subscribe_from(
     guard(|| {
         // SAFETY: the caller gives what lhttp.h says.
         let (channels, since) = unsafe { (input::text("channels", channels)?, input::optional_text("since", since)?) };
-        // A number that is too large stays so: the client refuses it.
-        let last = u16::try_from(last).unwrap_or(u16::MAX);
-        let start = match (since, last) {
-            (None, 0) => Start::default(),
-            (None, last) => Start::last(last),
-            (Some(since), 0) => Start::since(since),
-            (Some(since), last) => Start::since(since).or_last(last),
+        call("lhttp_client_subscribe_from", client, |client| client.subscribe_from(channels, start(since, last)))
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_subscribe_with_info(
+    client: *mut LhttpClient,
+    channels: *const c_char,
+    info: *const c_char,
+    since: *const c_char,
+    last: u32,
+) -> LhttpStatus {
+    guard(|| {
+        // SAFETY: the caller gives what lhttp.h says.
+        let (channels, info, since) = unsafe {
+            let info = input::optional_text("info", info)?;
+            (input::text("channels", channels)?, info, input::optional_text("since", since)?)
         };
-        call("lhttp_client_subscribe_from", client, |client| client.subscribe_from(channels, start))
+        call("lhttp_client_subscribe_with_info", client, |client| match info {
+            Some(info) => client.subscribe_with_info(channels, info, start(since, last)),
+            None => client.subscribe_from(channels, start(since, last)),
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn lhttp_client_presence(
+    client: *mut LhttpClient,
+    channel: *const c_char,
+    event: *mut *mut LhttpEvent,
+) -> LhttpStatus {
+    guard(|| {
+        input::check_out("event", event)?;
+        // SAFETY: the caller gives what lhttp.h says.
+        let channel = unsafe { input::text("channel", channel) }?;
+        let presence = call("lhttp_client_presence", client, |client| client.presence(channel))?;
+        // SAFETY: the caller gives what lhttp.h says.
+        unsafe { input::put("event", event, event::add_presence(channel, presence)) }
     })
 }
 
@@ -166,12 +195,24 @@ extern "C" fn lhttp_client_close(client: *mut LhttpClient) -> LhttpStatus {
     })
 }
 
+/// Where a subscription begins: C has NULL and 0 for nothing.
+fn start(since: Option<&str>, last: u32) -> Start<'_> {
+    // A number that is too large stays so: the client refuses it.
+    let last = u16::try_from(last).unwrap_or(u16::MAX);
+    match (since, last) {
+        (None, 0) => Start::default(),
+        (None, last) => Start::last(last),
+        (Some(since), 0) => Start::since(since),
+        (Some(since), last) => Start::since(since).or_last(last),
+    }
+}
+
 /// Uses the client after all earlier calls and polls have ended.
-fn call(
+fn call<T>(
     function: &str,
     client: *mut LhttpClient,
-    use_it: impl FnOnce(&mut Client) -> Result<(), ClientError>,
-) -> Result<(), Failure> {
+    use_it: impl FnOnce(&mut Client) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
     callback::check_outside(function)?;
     let turns = CLIENTS.find(client)?;
     let mut turn = turns.for_call();

@@ -1,13 +1,16 @@
 //! Events that a client has polled, as C reads them. An event keeps everything until its release, so that C's pointers
 //! stay valid.
 
+mod members;
+
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_void},
     ptr, str,
 };
 
+use self::members::Members;
 use crate::{
-    client::{Event, Payload, State},
+    client::{Event, Payload, Presence, State},
     error::Refusal,
     ffi::{
         handles::{Handles, Kind},
@@ -31,12 +34,20 @@ const EVENT_WAITING: c_int = 6;
 const EVENT_CLOSED: c_int = 7;
 const EVENT_TOKEN_ENDING: c_int = 8;
 const EVENT_MESSAGES_LOST: c_int = 9;
+const EVENT_PRESENCE: c_int = 10;
+const EVENT_PRESENCE_CHANGE: c_int = 11;
 
 static EVENTS: Handles<LhttpEvent, Kept> = Handles::new(Kind::Event);
 
 /// Keeps an event for C.
 pub(super) fn add(event: Event) -> *mut LhttpEvent {
     EVENTS.add(Kept::new(event))
+}
+
+/// Keeps the answer to a question for who is in this channel.
+pub(super) fn add_presence(channel: &str, presence: Presence) -> *mut LhttpEvent {
+    let members = Members::list(presence.members, presence.more);
+    EVENTS.add(Kept { channel: Some(output::text(channel)), members, ..Kept::of(EVENT_PRESENCE) })
 }
 
 /// Headers in their order.
@@ -90,6 +101,7 @@ struct Kept {
     reason: Option<CString>,
     sentence: Option<CString>,
     retry_in_ms: u32,
+    members: Members,
 }
 
 impl Kept {
@@ -106,6 +118,10 @@ impl Kept {
             }
             Event::MessagesLost { channel } => {
                 Self { channel: Some(output::text(channel)), ..Self::of(EVENT_MESSAGES_LOST) }
+            }
+            Event::PresenceChange { channel, joined, left } => {
+                let members = Members::change(joined, left);
+                Self { channel: Some(output::text(channel)), members, ..Self::of(EVENT_PRESENCE_CHANGE) }
             }
             Event::State(State::Open) => Self::of(EVENT_OPEN),
             Event::State(State::Waiting { retry_in, why, refusal }) => Self {
@@ -129,6 +145,7 @@ impl Kept {
             reason: None,
             sentence: None,
             retry_in_ms: 0,
+            members: Members::default(),
         }
     }
 

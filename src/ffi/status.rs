@@ -37,6 +37,7 @@ impl LhttpStatus {
     pub(super) const ERROR_INBOX_FULL: Self = Self(14);
     pub(super) const NOTHING: Self = Self(15);
     pub(super) const ERROR_FORKED: Self = Self(16);
+    pub(super) const ERROR_ANSWER: Self = Self(17);
 
     /// The texts of `lhttp_strerror`.
     pub(super) fn meaning(self) -> &'static CStr {
@@ -58,6 +59,7 @@ impl LhttpStatus {
             Self::ERROR_INBOX_FULL => c"too much waits to be polled",
             Self::NOTHING => c"nothing has happened",
             Self::ERROR_FORKED => c"this is a forked child of a process that uses lhttp: nothing works here",
+            Self::ERROR_ANSWER => c"the server's answer is not as the protocol says",
             _ => c"an unknown status",
         }
     }
@@ -119,6 +121,7 @@ impl From<ClientError> for Failure {
             ClientError::NotConnected(_) => LhttpStatus::ERROR_NOT_CONNECTED,
             ClientError::Lost(_) => LhttpStatus::ERROR_LOST,
             ClientError::TimedOut => LhttpStatus::ERROR_TIMED_OUT,
+            ClientError::BadAnswer(_) => LhttpStatus::ERROR_ANSWER,
             ClientError::OutboxFull => LhttpStatus::ERROR_FULL,
             ClientError::InboxFull => LhttpStatus::ERROR_INBOX_FULL,
             ClientError::Closed(_) => LhttpStatus::ERROR_CLOSED,
@@ -269,6 +272,6 @@ mod tests {
             .take_while(|text| *text != LhttpStatus(-1).meaning())
             .collect();
         let distinct: std::collections::BTreeSet<_> = meanings.iter().collect();
-        assert!(meanings.len() > LhttpStatus::ERROR_FORKED.0 as usize && distinct.len() == meanings.len());
+        assert!(meanings.len() > LhttpStatus::ERROR_ANSWER.0 as usize && distinct.len() == meanings.len());
     }
 }
