@@ -61,6 +61,8 @@ mod client {
     mod faults;
     mod history;
     mod limits;
+    #[cfg(feature = "token")]
+    mod presence;
     mod resuming;
     #[cfg(feature = "tls")]
     mod tls;
