@@ -43,6 +43,7 @@ static void print(const lhttp_event *event)
 {
     size_t len;
     const char *body = lhttp_event_body(event, &len);
+    size_t i;
 
     switch (lhttp_event_kind(event)) {
     case LHTTP_EVENT_MESSAGE:
@@ -61,6 +62,12 @@ static void print(const lhttp_event *event)
         break;
     case LHTTP_EVENT_MESSAGES_LOST:
         printf("messages of %s are lost\n", lhttp_event_channel(event));
+        break;
+    case LHTTP_EVENT_PRESENCE_CHANGE:
+        for (i = 0; i < lhttp_event_member_count(event); i++)
+            printf("%s is in %s\n", lhttp_event_member_user(event, i), lhttp_event_channel(event));
+        for (i = 0; i < lhttp_event_left_count(event); i++)
+            printf("%s has left %s\n", lhttp_event_left_user(event, i), lhttp_event_channel(event));
         break;
     case LHTTP_EVENT_TOKEN_ENDING:
         puts("the token runs out soon"); /* call lhttp_client_set_token with another one */

@@ -101,6 +101,8 @@ static void in_the_child(void) {
     FORKED(lhttp_client_connect("ws://127.0.0.1:1", NULL, &connected));
     FORKED(lhttp_client_subscribe(client, "other"));
     FORKED(lhttp_client_subscribe_from(client, "other", NULL, 1));
+    FORKED(lhttp_client_subscribe_with_info(client, "other", "hello", NULL, 0));
+    FORKED(lhttp_client_presence(client, "other", &polled));
     FORKED(lhttp_client_unsubscribe(client, "room"));
     FORKED(lhttp_client_publish(client, "room", "chat", NULL, "hello", 5));
     FORKED(lhttp_client_send(client, "chat", NULL, "hello", 5));
@@ -108,6 +110,8 @@ static void in_the_child(void) {
     FORKED(lhttp_client_close(client));
     CHECK(lhttp_event_kind(event) == LHTTP_EVENT_NONE);
     CHECK(lhttp_event_command(event) == NULL && lhttp_event_body(event, &len) == NULL);
+    CHECK(lhttp_event_member_count(event) == 0 && lhttp_event_member_user(event, 0) == NULL);
+    CHECK(lhttp_event_left_count(event) == 0 && lhttp_event_left_user(event, 0) == NULL);
     FORKED(lhttp_event_release(event));
     FORKED(lhttp_log(LHTTP_LOG_OFF, NULL, NULL));
     FORKED(lhttp_config_init(&other, sizeof other));
