@@ -13,7 +13,7 @@ Exit codes:
   0    done
   1    the server refused it
   2    the command line, a command or a file is wrong
-  3    there was no connection, or it was lost before the answer
+  3    there was no connection, or it was lost before the answer, or the answer is broken
   4    timed out
   141  nobody reads the output";
 
@@ -53,6 +53,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Print the messages of channels as they come, one line each
     Sub(Sub),
+    /// Print who is subscribed to a channel
+    Presence(Presence),
     /// Publish a text, a file, or each line of standard input, and wait until the server has accepted it
     Pub(Pub),
     /// Print a token for a user, signed with a key, without asking a server
@@ -67,7 +69,11 @@ text, else as \"body_base64\", and \"parts\" if it is multipart.
 
 A lost connection is made again; this is said on standard error. A server may keep the newest messages of a channel: then \
 nothing is missed in between, and standard error says if something was. Such messages have an id, the header message-id: \
-keep the last one, and come back with --since.")]
+keep the last one, and come back with --since.
+
+With --presence, \"(joined) [CHANNEL] USER: INFO\" is a user who has come or shows another INFO, and \"(left) [CHANNEL] USER\" \
+one who has gone; with --json an object with \"channel\", \"joined\" and \"left\". A server tells this of channels whose rule has \
+presence = \"events\". What happens while there is no connection is not told: ask with lhttp presence.")]
 pub(crate) struct Sub {
     /// Channels and patterns, for example 'logs.>' or '*.error'
     #[arg(value_name = "CHANNEL", required = true)]
@@ -90,13 +96,43 @@ pub(crate) struct Sub {
     #[arg(long, conflicts_with = "json")]
     pub(crate) id: bool,
 
-    /// End after this many messages
+    /// Print who comes and goes, too
+    #[arg(long)]
+    pub(crate) presence: bool,
+
+    /// Show this text to others who ask who is in the channels, at most 256 bytes
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) info: Option<String>,
+
+    /// End after this many messages; who comes and goes does not count
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 
     /// End after this time: with 4 if --count messages have not come, otherwise with 0
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+A line for each user, sorted by name: the user of the token, or ~ and 12 letters and digits for a connection without one; its \
+connections; when it came, in UTC; and what it shows, where control characters are escaped. With --json it is one object: \
+\"channel\"; \"members\", each with \"user\", \"connections\", \"since\" in Unix seconds, and \"info\" if there is any; and \"more\", \
+how many users the server has left out of a list that is too long. Without --json standard error says that.
+
+The server must have a rule for the channel with presence = true or \"events\"; else it is refused, with 404.")]
+pub(crate) struct Presence {
+    /// The channel; not a pattern
+    #[arg(value_name = "CHANNEL")]
+    pub(crate) channel: String,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// How long to wait for the answer, in seconds or with a unit, for example 500ms
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, ClapArgs)]

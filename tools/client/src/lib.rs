@@ -6,6 +6,7 @@ mod failure;
 mod identity;
 mod input;
 mod interactive;
+mod presence;
 mod publish;
 mod show;
 mod subscribe;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
 fn run(args: &Args, client: Builder) -> Result<(), Failure> {
     match &args.command {
         Some(Command::Sub(sub)) => subscribe::run(sub, client),
+        Some(Command::Presence(presence)) => presence::run(presence, client),
         Some(Command::Pub(publish)) => publish::run(publish, client),
         Some(Command::Token(token)) => token::run(token),
         None => interactive::run(&args.url, client),

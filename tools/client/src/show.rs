@@ -117,20 +117,19 @@ pub(crate) fn json(message: &Message) -> String {
         object.insert("parts".into(), parts.iter().map(part).collect());
     }
     insert_body(&mut object, message.body_bytes());
-    harmless_json(object)
+    harmless_json(&Value::Object(object).to_string())
 }
 
 /// A payload that is not LHTTP, as one JSON object without a command.
 pub(crate) fn raw_json(payload: &Payload) -> String {
     let mut object = Map::new();
     insert_body(&mut object, payload.as_bytes());
-    harmless_json(object)
+    harmless_json(&Value::Object(object).to_string())
 }
 
-/// The object as text. All characters that [`harmless`] escapes become `\u` and four hexadecimal digits. They can occur only in strings, where
-/// the escape has the same meaning.
-fn harmless_json(object: Map<String, Value>) -> String {
-    let text = Value::Object(object).to_string();
+/// JSON in which all characters that [`harmless`] escapes are `\u` and four hexadecimal digits. In JSON without blanks they can
+/// occur only in strings, where the escape has the same meaning.
+pub(crate) fn harmless_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_harmful(c) {

@@ -11,6 +11,7 @@ use crate::{
     INBOX_MESSAGES_MAX,
     args::Sub,
     failure::{Failure, notice},
+    presence,
     show::{self, harmless},
 };
 
@@ -22,7 +23,11 @@ pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
     let mut client = client.connect()?;
     let since = args.since.join(" ");
     let from = if args.since.is_empty() { Start::default() } else { Start::since(&since) };
-    client.subscribe_from(&args.channels.join(" "), args.last.map_or(from, |last| from.or_last(last)))?;
+    let (channels, from) = (args.channels.join(" "), args.last.map_or(from, |last| from.or_last(last)));
+    match &args.info {
+        Some(info) => client.subscribe_with_info(&channels, info, from)?,
+        None => client.subscribe_from(&channels, from)?,
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let mut printed = 0;
     while args.count.is_none_or(|count| printed < count) {
@@ -32,7 +37,12 @@ pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
                 None => Ok(()),
             };
         };
-        if let Some(line) = print(event, args, &client)? {
+        if let Event::PresenceChange { channel, joined, left } = &event {
+            let form = if args.json { presence::change_json } else { presence::change_lines };
+            if args.presence {
+                out.write_all(form(channel, joined, left).as_bytes())?;
+            }
+        } else if let Some(line) = print(event, args, &client)? {
             writeln!(out, "{line}")?;
             printed += 1;
         }

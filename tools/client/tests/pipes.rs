@@ -280,7 +280,7 @@ fn the_help_and_the_readme_list_the_same_exit_codes() {
         (0, "done"),
         (1, "the server refused it"),
         (2, "the command line, a command or a file is wrong"),
-        (3, "there was no connection, or it was lost before the answer"),
+        (3, "there was no connection, or it was lost before the answer, or the answer is broken"),
         (4, "timed out"),
         (141, "nobody reads the output"),
     ] {

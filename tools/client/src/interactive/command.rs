@@ -11,6 +11,7 @@ TEXT                  publishes TEXT to the current room; //TEXT publishes /TEXT
 /sub ROOM…            subscribes to rooms or patterns such as logs.>; the last
                       room that is no pattern becomes the current one
 /unsub [ROOM…]        ends subscriptions; without ROOM that of the current room
+/who [ROOM]           shows who is in ROOM, or in the current room
 /pub ROOM TEXT        publishes TEXT to ROOM
 /upload FILE…         publishes files to the current room: one multipart message
                       with a part for each
@@ -28,6 +29,7 @@ TEXT                  publishes TEXT to the current room; //TEXT publishes /TEXT
 pub(super) enum ChatCommand {
     Subscribe(String),
     Unsubscribe(String),
+    Who(String),
     Publish { room: String, text: String },
     Upload { room: String, files: Vec<PathBuf> },
     Upstream(String),
@@ -74,6 +76,8 @@ impl LineReader {
             "help" => return Ok(ParsedLine::Help),
             "quit" => return Ok(ParsedLine::Quit),
             "sub" => self.subscribe(rest)?,
+            "who" if rest.is_empty() => ChatCommand::Who(self.current()?),
+            "who" => ChatCommand::Who(rest.to_owned()),
             "unsub" => self.unsubscribe(rest)?,
             "pub" => match rest.split_once([' ', '\t']) {
                 Some((room, text)) => {
@@ -141,6 +145,8 @@ mod tests {
         assert_eq!(subscribed, ParsedLine::Command(ChatCommand::Subscribe("a  b logs.>".to_owned())));
         assert_eq!(reader.read(" hello "), publish("b", " hello "));
         assert_eq!(reader.read("//etc"), publish("b", "/etc"));
+        assert_eq!(reader.read("/who"), Ok(ParsedLine::Command(ChatCommand::Who("b".to_owned()))));
+        assert_eq!(reader.read("/who a "), Ok(ParsedLine::Command(ChatCommand::Who("a".to_owned()))));
         assert_eq!(reader.read("/sub *"), Ok(ParsedLine::Command(ChatCommand::Subscribe("*".to_owned()))));
         assert_eq!(reader.read("/pub c  x y "), publish("c", "x y"));
         assert_eq!(reader.room(), Some("b"));
@@ -151,9 +157,19 @@ mod tests {
     #[test]
     fn errors_are_reported() {
         let mut reader = LineReader::default();
-        for line in
-            ["/sub", "/pub", "/pub a", "/upload", "/upload a", "/upstream GET", "/raw \\q", "/wait x", "/x", "/"]
-        {
+        for line in [
+            "/sub",
+            "/who",
+            "/pub",
+            "/pub a",
+            "/upload",
+            "/upload a",
+            "/upstream GET",
+            "/raw \\q",
+            "/wait x",
+            "/x",
+            "/",
+        ] {
             assert!(reader.read(line).is_err(), "{line}");
         }
         assert_eq!([reader.read(""), reader.read("  ")], [Ok(ParsedLine::Nothing), Ok(ParsedLine::Nothing)]);
@@ -174,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_command() {
-        for word in ["/sub", "/unsub", "/pub", "/upload", "/upstream", "/raw", "/wait", "/help", "/quit"] {
+        for word in ["/sub", "/unsub", "/who", "/pub", "/upload", "/upstream", "/raw", "/wait", "/help", "/quit"] {
             assert!(HELP.lines().any(|line| line.starts_with(&format!("{word} "))), "{word}");
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     INBOX_MESSAGES_MAX,
     failure::Failure,
     input::read_file,
+    presence::{change_lines, more_line, table},
     show::{self, harmless},
 };
 
@@ -73,6 +74,13 @@ impl<S: Screen> Network<S> {
                 self.client.unsubscribe(&rooms)?;
                 self.screen.remark(&format!("unsubscribed from {}", harmless(&rooms)))?;
             }
+            ChatCommand::Who(room) => {
+                let presence = self.client.presence(&room)?;
+                table(&presence.members).lines().try_for_each(|line| self.screen.message(line))?;
+                if presence.more > 0 {
+                    self.screen.remark(&more_line(presence.more))?;
+                }
+            }
             ChatCommand::Publish { room, text } => {
                 self.client.publish(&room, Message::new("chat")?.body(text))?;
             }
@@ -123,6 +131,11 @@ impl<S: Screen> Network<S> {
             Event::SubscriptionLost { channel, refusal } => {
                 let refusal = harmless(&refusal.to_string());
                 self.screen.remark(&format!("the server took {} no more: {refusal}", harmless(&channel)))?;
+            }
+            Event::PresenceChange { channel, joined, left } => {
+                for line in change_lines(&channel, &joined, &left).lines() {
+                    self.screen.message(line)?;
+                }
             }
             Event::MessagesLost { channel } => self.screen.remark(&show::lost_line(&channel))?,
             Event::State(state) => self.screen.remark(&show::state_line(&state))?,
