@@ -225,6 +225,8 @@ impl Client {
     }
 
     /// Sends a message and waits until all its effects hold. Sets its `ack` header, which replaces an earlier one.
+    /// If the message asks for a list of users with the header `presence`, the list is polled as an [`Event::Message`];
+    /// [`Client::presence`] returns one.
     ///
     /// # Errors
     /// As [`Client::publish`].
