@@ -13,10 +13,10 @@ use crate::engine::history::{Load, Retention};
 
 /// The most channels that are loaded at the same time.
 const ACTIVE_MAX: usize = 32;
-/// A load that has waited for so long fails.
-const WAIT_MAX: Duration = Duration::from_secs(3);
+/// A load that has taken so long fails. The servers of NATS need some seconds to choose another leader for the stream.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 /// After this time without an answer a question is asked again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A load of a channel.
 #[derive(Clone, Debug)]
@@ -32,6 +32,7 @@ pub(super) struct Job {
     pub(super) next: u64,
     /// The last number of the stream at some time before the load.
     pub(super) position: u64,
+    /// When it was queued, or has brought something.
     queued_at: Instant,
 }
 
@@ -54,7 +55,8 @@ impl Job {
     }
 
     /// Notes a message that the home got.
-    pub(super) fn brought(&mut self, number: u64) {
+    pub(super) fn brought(&mut self, number: u64, now: Instant) {
+        self.queued_at = now;
         self.first.get_or_insert(number);
         self.count += 1;
         self.next = number + 1;
@@ -151,14 +153,9 @@ impl Loads {
         }
     }
 
-    /// Takes the loads that fail: those that wait for too long, or all of them.
-    pub(super) fn take_failed(&mut self, now: Instant, is_all: bool) -> Vec<Job> {
-        if is_all {
-            self.ask_again();
-            self.queue.extend(self.ending.drain(..));
-        }
-        let is_late = |job: &Job| is_all || job.queued_at + WAIT_MAX <= now;
-        let (failed, rest) = self.queue.drain(..).partition(is_late);
+    /// Takes the loads that have taken too long.
+    pub(super) fn take_failed(&mut self, now: Instant) -> Vec<Job> {
+        let (failed, rest) = self.queue.drain(..).partition(|job| job.queued_at + WAIT_MAX <= now);
         self.queue = rest;
         failed.into()
     }
@@ -187,8 +184,8 @@ mod tests {
     fn what_a_load_may_lack_is_known_from_the_streams_first_message() {
         let mut load = job("a", 1, Instant::now());
         assert_eq!(load.dropped(8, 6), 7, "an empty channel lacks what the stream does not have");
-        load.brought(5);
-        load.brought(12);
+        load.brought(5, Instant::now());
+        load.brought(12, Instant::now());
         assert_eq!((load.first, load.next, load.count), (Some(5), 13, 2));
         assert_eq!(load.dropped(3, 6), 2, "everything since message 3 was there");
         assert_eq!(load.dropped(9, 6), 8, "others may have come and gone after message 5");
@@ -212,9 +209,9 @@ mod tests {
         loads.ends(done);
         assert!(loads.must_ask_state() && !loads.must_ask_state());
         assert_eq!(loads.take_ended().len(), 1);
-        assert!(loads.take_failed(now, false).is_empty());
-        assert_eq!(loads.take_failed(now + WAIT_MAX, false).len(), 1, "c0, which was not ready");
+        assert!(loads.take_failed(now).is_empty());
+        assert_eq!(loads.take_failed(now + WAIT_MAX).len(), 1, "c0, which was not ready");
         loads.expire(now + ANSWER_TIMEOUT);
-        assert_eq!(loads.take_failed(now, true).len(), ACTIVE_MAX - 2);
+        assert_eq!(loads.take_failed(now + WAIT_MAX).len(), ACTIVE_MAX - 2, "those without an answer");
     }
 }

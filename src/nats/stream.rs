@@ -36,10 +36,8 @@ const INTEREST_WAIT: Duration = Duration::from_millis(200);
 /// The stream, as this node knows it.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    /// There is no connection. `true` if there never was one.
-    Away {
-        is_first: bool,
-    },
+    /// There is no connection.
+    Away,
     /// It was asked for with this request.
     Asked {
         request: u64,
@@ -90,7 +88,7 @@ impl Stream {
             ends,
             wanted,
             info: None,
-            phase: Phase::Away { is_first: true },
+            phase: Phase::Away,
             has_inbox: false,
             replicas: REPLICAS,
             last_request: 0,
@@ -144,9 +142,7 @@ impl Stream {
 
     /// NATS is away, or the client has ended.
     pub(super) fn went_away(&mut self) {
-        if !matches!(self.phase, Phase::Away { .. }) {
-            self.phase = Phase::Away { is_first: false };
-        }
+        self.phase = Phase::Away;
         self.loads.ask_again();
     }
 
@@ -295,8 +291,7 @@ impl Stream {
     }
 
     fn fail_loads(&mut self, to_cores: &mut ToCores, now: Instant) {
-        let is_away = matches!(self.phase, Phase::Away { is_first: false });
-        for job in self.loads.take_failed(now, is_away) {
+        for job in self.loads.take_failed(now) {
             to_cores.tell_home(job.core, &ClusterItem::Failed { name: job.name.as_bytes(), load: job.load.id });
         }
     }

@@ -193,7 +193,7 @@ impl Stream {
                 return self.loads.put_back(job);
             }
         }
-        job.brought(kept.number);
+        job.brought(kept.number, now);
         self.ask_for_load(commands, job, now);
     }
 

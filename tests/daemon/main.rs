@@ -83,6 +83,7 @@ mod limits {
 
 #[cfg(feature = "nats")]
 mod nats {
+    mod crashes;
     mod example;
     mod history;
     mod hostile;
