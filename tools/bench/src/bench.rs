@@ -169,6 +169,15 @@ impl Bench {
         Ok(Target::new("nginx", Dialect::Lhttp, server))
     }
 
+    /// Starts nginx with Nchan, which keeps the newest `messages` of each channel.
+    pub(crate) fn start_nchan(&self, messages: usize, tls: bool) -> Result<Target, Failure> {
+        if tls {
+            return Err(Failure::Usage("Nchan is measured without TLS".into()));
+        }
+        let server = Server::start_nchan(&self.programs, messages, self.server_cpu)?;
+        Ok(Target::new("Nchan", Dialect::Nchan, server))
+    }
+
     /// The longest poll when there is nothing else to do.
     pub(crate) fn patience(&self) -> Option<Duration> {
         self.wait.patience()
@@ -241,6 +250,25 @@ impl Target {
             }
             last = now;
         }
+    }
+
+    /// Lets the most resident memory count from now on, and returns how much is resident now.
+    pub(crate) fn restart_rss_peak(&self) -> Option<u64> {
+        self.pids
+            .iter()
+            .map(|pid| procfs::restart_rss_peak(*pid))
+            .sum::<Option<u64>>()
+            .filter(|_| !self.pids.is_empty())
+    }
+
+    /// The most that was resident since then, of each process at its own time.
+    pub(crate) fn rss_peak_bytes(&self) -> Option<u64> {
+        self.pids.iter().map(|pid| procfs::rss_peak_bytes(*pid)).sum::<Option<u64>>().filter(|_| !self.pids.is_empty())
+    }
+
+    /// Bytes that the server has written to disks so far, if its process is known.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        self.pids.iter().map(|pid| procfs::disk_bytes(*pid)).sum::<Option<u64>>().filter(|_| !self.pids.is_empty())
     }
 
     /// The server's resident memory now, if its process is known.

@@ -42,7 +42,12 @@ pub(crate) struct Connection {
     pub(crate) wire: Wire,
     pub(crate) phase: Phase,
     pub(crate) counter: Counter,
-    pub(crate) subscribes: bool,
+    /// The server's answer to the subscription.
+    pub(crate) answer: Vec<u8>,
+    /// The messages that it gets count as deliveries.
+    pub(crate) counts: bool,
+    /// It is usable before the server answers the subscription, since older messages come first.
+    resumes: bool,
     /// It has been usable.
     pub(crate) was_ready: bool,
     /// The generator does not read from it (a stalled reader).
@@ -96,8 +101,10 @@ impl Connection {
         Ok(Self {
             wire: Wire::new(TcpStream::from_std(socket.into()), entry.tls),
             phase: Phase::Opening,
-            counter: dialect.counter(&role.channel, body_bytes),
-            subscribes: role.subscribes,
+            counter: dialect.counter(role, body_bytes),
+            answer: Vec::new(),
+            counts: role.subscribes || role.confirms || role.only.is_some(),
+            resumes: role.resumes.is_some(),
             was_ready: false,
             paused: false,
             writable: false,
@@ -145,17 +152,19 @@ impl Connection {
             let Progress::Done(taken) = self.dialect.opened(&self.received)? else { return Ok(0) };
             self.received.drain(..taken);
             self.unsent = std::mem::take(&mut self.joining);
-            if self.unsent.is_empty() {
+            if self.unsent.is_empty() || self.resumes {
                 self.ready()?;
             } else {
                 self.phase = Phase::Joining;
+            }
+            if !self.unsent.is_empty() {
                 self.writable = true;
                 self.flush().map_err(|error| error.to_string())?;
             }
         }
         if self.phase == Phase::Joining {
             let Progress::Done(taken) = self.dialect.joined(&self.received)? else { return Ok(0) };
-            self.received.drain(..taken);
+            self.answer = self.received.drain(..taken).collect();
             self.ready()?;
         }
         let rest = std::mem::take(&mut self.received);
@@ -169,7 +178,7 @@ impl Connection {
     }
 
     fn count(&mut self, bytes: &[u8], on_stamp: Option<&mut dyn FnMut(u64)>) -> Result<u64, String> {
-        if !self.subscribes {
+        if !self.counts {
             let room = WORDS_BYTES_MAX.saturating_sub(self.words.len());
             self.words.extend_from_slice(&bytes[..room.min(bytes.len())]);
         }
@@ -189,6 +198,6 @@ impl Connection {
                 _ => {}
             }
         }
-        Ok(if self.subscribes { self.counter.messages - before } else { 0 })
+        Ok(if self.counts { self.counter.messages - before } else { 0 })
     }
 }

@@ -48,13 +48,24 @@ impl Wait {
     }
 }
 
+/// How many messages of [`Load::publish_within`] may be in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Window {
+    /// As many as the sockets take.
+    Unlimited,
+    /// So many of all flows together. Each message must cause one delivery.
+    All(u64),
+    /// So many of each flow. Each message must cause one delivery to the flow's own connection, as confirmed ones do.
+    Each(u64),
+}
+
 /// All connections to one server.
 #[derive(Debug)]
 pub(crate) struct Load {
     pub(crate) connections: Vec<Connection>,
     /// Deliveries to all subscribers so far.
     pub(crate) deliveries: u64,
-    /// Subscribers whose connections the server has ended.
+    /// Connections of subscribers, and of others whose messages count, that the server has ended.
     pub(crate) lost: usize,
     /// Connections that have become usable so far.
     pub(crate) opened: usize,
@@ -142,21 +153,28 @@ impl Load {
     /// # Errors
     /// Fewer or more deliveries than expected (also late surplus of an earlier publish), and any other failure.
     pub(crate) fn publish(&mut self, flows: &[Flow], expected: u64) -> Result<Duration, Failure> {
-        self.publish_within(flows, expected, u64::MAX)
+        self.publish_within(flows, expected, Window::Unlimited)
     }
 
-    /// The same with at most `window` messages in flight, for servers that drop messages when they have too many. Each
-    /// message must cause one delivery, and a flow's block must be smaller than the window.
+    /// The same with a limit to the messages in flight, for servers that drop or refuse messages when they have too many.
+    /// A flow's block must be smaller than the window.
     ///
     /// # Errors
     /// As for [`publish`](Self::publish).
-    pub(crate) fn publish_within(&mut self, flows: &[Flow], expected: u64, window: u64) -> Result<Duration, Failure> {
+    pub(crate) fn publish_within(
+        &mut self,
+        flows: &[Flow],
+        expected: u64,
+        window: Window,
+    ) -> Result<Duration, Failure> {
         let (before, lost) = (self.deliveries, self.lost);
         self.turn(Some(Duration::ZERO), None)?;
         if self.deliveries != before {
             return Err(Failure::Surplus { arrived: self.deliveries, expected: before });
         }
         let mut written = vec![0; flows.len()];
+        let answered = |load: &Self, flow: &Flow| load.connections[flow.connection].counter.messages;
+        let answers_before: Vec<u64> = flows.iter().map(|flow| answered(self, flow)).collect();
         let mut unfinished = flows.len();
         let mut frames = 0;
         let mut progress = (Instant::now(), before);
@@ -165,12 +183,19 @@ impl Load {
             let mut blocked = true;
             if unfinished > 0 {
                 unfinished = 0;
-                for (flow, written) in flows.iter().zip(&mut written) {
+                for ((flow, written), answers_before) in flows.iter().zip(&mut written).zip(&answers_before) {
                     let total = flow.frames * flow.frame_bytes;
                     if *written < total {
-                        if frames + (flow.block.len() / flow.frame_bytes) as u64
-                            <= window.saturating_add(self.deliveries - before)
-                        {
+                        let block = (flow.block.len() / flow.frame_bytes) as u64;
+                        let has_room = match window {
+                            Window::Unlimited => true,
+                            Window::All(window) => frames + block <= window + (self.deliveries - before),
+                            Window::Each(window) => {
+                                let own = written.div_ceil(flow.frame_bytes) as u64;
+                                own + block <= window + (answered(self, flow) - answers_before)
+                            }
+                        };
+                        if has_room {
                             let had = *written;
                             blocked &= !self.push(flow, written)?;
                             frames += (*written / flow.frame_bytes - had / flow.frame_bytes) as u64;
@@ -327,7 +352,7 @@ impl Load {
             }
         }
         let (is_closed, is_ready) = (connection.phase == Phase::Closed, connection.phase == Phase::Ready);
-        self.lost += usize::from(was_ready && is_closed && connection.subscribes);
+        self.lost += usize::from(was_ready && is_closed && connection.counts);
         self.opened += usize::from(!was_ready && is_ready);
         if !was_ready && is_closed {
             fault.get_or_insert("it closed a connection that was opening".into());

@@ -64,6 +64,24 @@ pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
         .or_else(|| kilobytes(&format!("/proc/{pid}/status"), "VmRSS:"))
 }
 
+/// Lets the most resident memory of a process count from now on, and returns how much is resident now.
+pub(crate) fn restart_rss_peak(pid: u32) -> Option<u64> {
+    // proc_pid_clear_refs(5): 5 resets VmHWM.
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").ok()?;
+    rss_peak_bytes(pid)
+}
+
+/// The most memory that was resident since then.
+pub(crate) fn rss_peak_bytes(pid: u32) -> Option<u64> {
+    kilobytes(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
+/// Bytes that a process has written to disks so far, whole pages.
+pub(crate) fn disk_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.trim().parse().ok()
+}
+
 /// The kernel memory of all TCP sockets of this machine, which is not charged to any process.
 pub(crate) fn tcp_memory_bytes() -> Option<u64> {
     const PAGE_BYTES: u64 = 4096;

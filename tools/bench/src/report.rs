@@ -143,7 +143,7 @@ pub(crate) fn show(name: &str, value: f64) -> String {
     let has = |unit: &str| name.ends_with(unit);
     if has("_per_s") {
         scaled(&[(1e6, " M/s"), (1e3, " k/s")], " /s")
-    } else if has("_bytes") || has("bytes_per_connection") {
+    } else if has("_bytes") || has("bytes_per_connection") || has("bytes_per_member") {
         scaled(&[(1024.0 * 1024.0, " MiB")], " B")
     } else if has("_ms") {
         digits(value) + " ms"
@@ -151,6 +151,8 @@ pub(crate) fn show(name: &str, value: f64) -> String {
         digits(value) + " µs"
     } else if has("_ns") || has("_ns_per_delivery") || has("_ns_per_request") || has("_ns_per_publish") {
         digits(value) + " ns"
+    } else if has("_ratio") {
+        format!("{value:.2}×")
     } else {
         format!("{value:.0}")
     }

@@ -20,6 +20,8 @@ use crate::{affinity, dialect::Dialect, failure::Failure, tls::Certificate};
 mod commands;
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many messages of a channel Nchan keeps where a mode does not say so: its own default.
+const NCHAN_KEEPS: usize = 10;
 
 /// The paths of the servers' programs, and the arguments for lhttpd.
 #[derive(Args, Clone, Debug, Default)]
@@ -37,9 +39,12 @@ pub(crate) struct Programs {
     /// Bun [default: $LHTTP_BENCH_BUN, from $PATH, or tools/bench/node_modules (`npm install` in tools/bench)]
     #[arg(long, value_name = "PATH")]
     pub(crate) bun: Option<PathBuf>,
-    /// nginx, which `compare` uses for `post`, and with --tls in front of lhttpd [default: like nats-server]
+    /// nginx, which `compare` uses for `post`, for Nchan, and with --tls in front of lhttpd [default: like nats-server]
     #[arg(long, value_name = "PATH")]
     pub(crate) nginx: Option<PathBuf>,
+    /// nginx's module Nchan [default: from nginx's usual directories of modules]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) nchan: Option<PathBuf>,
 }
 
 /// A running server. Dropping it kills the server, and then removes its files.
@@ -66,7 +71,10 @@ impl Server {
             let certificate = if tls { Some(Certificate::make(files)?) } else { None };
             match dialect {
                 Dialect::Lhttp => programs.lhttpd_command(address, arguments, certificate.as_ref()),
-                Dialect::Nats => programs.nats_command(address, files, certificate.as_ref()),
+                Dialect::Nats => programs.nats_command(address, files, certificate.as_ref(), false),
+                Dialect::JetStream => programs.nats_command(address, files, certificate.as_ref(), true),
+                Dialect::Nchan if tls => Err(Failure::Usage("Nchan is measured without TLS".into())),
+                Dialect::Nchan => programs.nchan_command(address, files, NCHAN_KEEPS),
                 Dialect::Bun => programs.bun_command(address, files, certificate.as_ref()),
                 Dialect::Floor if tls => Err(Failure::Usage("floor relays bytes and cannot speak TLS".into())),
                 Dialect::Floor => commands::floor(address, cpu),
@@ -77,6 +85,28 @@ impl Server {
     /// Starts nginx with one worker that answers every request with an empty 200.
     pub(crate) fn start_nginx(programs: &Programs, cpu: usize) -> Result<Self, Failure> {
         Self::prepare("nginx", cpu, |address, files| programs.nginx_command(address, files))
+    }
+
+    /// Starts nginx with Nchan, which keeps the newest `messages` of each channel.
+    pub(crate) fn start_nchan(programs: &Programs, messages: usize, cpu: usize) -> Result<Self, Failure> {
+        Self::prepare("nginx with Nchan", cpu, |address, files| programs.nchan_command(address, files, messages))
+    }
+
+    /// Starts lhttpd on an address that is free, for example that of one that was killed.
+    pub(crate) fn start_lhttpd_at(
+        address: SocketAddr,
+        programs: &Programs,
+        arguments: &[&str],
+        cpu: usize,
+    ) -> Result<Self, Failure> {
+        let command = programs.lhttpd_command(address, arguments, None);
+        Self::spawn("lhttpd", command, address, Scratch::make()?, cpu)
+    }
+
+    /// Ends the process at once, as `kill -9` does.
+    pub(crate) fn kill(&mut self) -> Result<(), Failure> {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        killed.map(|_| ()).map_err(Failure::io("cannot kill the server"))
     }
 
     /// Starts nginx with one worker that speaks TLS to clients, and passes them on to the WebSocket server at

@@ -19,7 +19,7 @@ use crate::{
     dialect::{Dialect, Role},
     failure::Failure,
     floor,
-    load::{Flow, Load, Wait},
+    load::{Flow, Load, Wait, Window},
     opening::Rush,
 };
 
@@ -127,7 +127,7 @@ fn no_more_messages_than_the_window_are_in_flight() {
     load.connections[0].paused = true;
     let flows = [flow(Dialect::Floor, "one", 1, 2000, 64)];
     let (window, before) = (100, load.bytes_written);
-    let stuck = load.publish_within(&flows, 2000, window);
+    let stuck = load.publish_within(&flows, 2000, Window::All(window));
     assert!(matches!(stuck, Err(Failure::Missing { arrived: 0, expected: 2000, .. })), "{stuck:?}");
     assert_eq!(load.bytes_written - before, window * flows[0].frame_bytes as u64);
     load.connections[0].paused = false;
@@ -136,7 +136,7 @@ fn no_more_messages_than_the_window_are_in_flight() {
         load.turn(Some(PATIENCE), None).expect("the relay goes on");
     }
     load.silence = PATIENCE;
-    load.publish_within(&flows, 2000, window).expect("deliveries make room for the next");
+    load.publish_within(&flows, 2000, Window::All(window)).expect("deliveries make room for the next");
     assert_eq!(load.deliveries, window + 2000);
 }
 

@@ -1,6 +1,7 @@
 //! Counts deliveries inside the receive buffer: it copies nothing and allocates nothing per message.
 
 use super::{
+    check::Check,
     nats::Operations,
     websocket::{self, Piece, Walker},
 };
@@ -21,6 +22,8 @@ pub(crate) struct Counter {
     walker: Walker,
     control: Vec<u8>,
     stamp: StampReader,
+    /// What each message must say; without it, messages are only counted.
+    check: Option<Box<Check>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,18 @@ impl Counter {
             walker: Walker::default(),
             control: Vec::new(),
             stamp: StampReader { at: stamp_at, position: 0, value: 0 },
+            check: None,
         }
+    }
+
+    /// Checks each message, too. The stream must have frames.
+    pub(crate) fn checked(self, check: Check) -> Self {
+        Self { check: Some(Box::new(check)), ..self }
+    }
+
+    /// The number that is due next, where messages are numbered.
+    pub(crate) fn next_number(&self) -> Option<u64> {
+        self.check.as_ref().and_then(|check| check.next_number())
     }
 
     /// Counts the messages in `bytes`. With `on_stamp` it also reads each message's time stamp and passes it on, which
@@ -77,7 +91,11 @@ impl Counter {
         }
         let mut input = bytes;
         loop {
-            if on_stamp.is_none() && matches!(self.kind, Kind::Frames) && self.walker.is_between_frames() {
+            if on_stamp.is_none()
+                && self.check.is_none()
+                && matches!(self.kind, Kind::Frames)
+                && self.walker.is_between_frames()
+            {
                 self.messages += skip_short_frames(&mut input);
             }
             let Some(piece) = self.walker.next(&mut input)? else { return Ok(()) };
@@ -87,16 +105,24 @@ impl Counter {
             }
             match &mut self.kind {
                 Kind::Nats(operations) => {
-                    self.messages += operations.feed(piece.bytes, &mut self.stamp, &mut on_stamp)?;
+                    let check = self.check.as_deref_mut();
+                    self.messages += operations.feed(piece.bytes, &mut self.stamp, &mut on_stamp, check)?;
                 }
                 _ => {
+                    let ends = piece.ends && piece.fin;
                     if let Some(on_stamp) = &mut on_stamp {
                         if piece.starts {
                             self.stamp.start();
                         }
                         self.stamp.feed(piece.bytes, *on_stamp);
                     }
-                    self.messages += u64::from(piece.ends && piece.fin);
+                    self.messages += match &mut self.check {
+                        None => u64::from(ends),
+                        Some(check) => {
+                            let starts = piece.starts && piece.opcode != websocket::CONTINUATION;
+                            u64::from(check.feed(piece.bytes, starts, ends)?)
+                        }
+                    };
                 }
             }
         }

@@ -1,17 +1,19 @@
 //! The dialect of each server: how to open a connection, subscribe and publish, and how to count deliveries.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub(crate) mod check;
 pub(crate) mod counter;
-mod nats;
+pub(crate) mod nats;
 #[cfg(test)]
 mod tests;
 pub(crate) mod websocket;
 
 use self::{
+    check::Check,
     counter::{Counter, STAMP_BYTES},
     websocket::MaskedFrame,
 };
@@ -24,6 +26,11 @@ pub(crate) enum Dialect {
     Lhttp,
     /// nats-server's WebSocket listener: the NATS protocol in frames, each PUB in its own frame.
     Nats,
+    /// The same server with JetStream, which keeps the messages of `kept.*`.
+    #[value(name = "jetstream")]
+    JetStream,
+    /// nginx with the module Nchan, over WebSocket. It keeps the messages of every channel.
+    Nchan,
     /// Bun's built-in WebSocket publish (uWebSockets), with a 20-line script.
     Bun,
     /// This tool's own relay of raw bytes: the cost of the kernel alone.
@@ -36,22 +43,67 @@ pub(crate) struct Role {
     pub(crate) channel: String,
     pub(crate) subscribes: bool,
     pub(crate) publishes: bool,
+    /// The server answers each of its publishes, and the answers count as deliveries do.
+    pub(crate) confirms: bool,
+    /// The bodies that it receives are numbered, from this number on.
+    pub(crate) numbered_from: Option<u64>,
+    /// Only the messages that begin with these bytes count.
+    pub(crate) only: Option<&'static [u8]>,
+    /// It gets first what was published while it was away. Then it is usable before it is subscribed.
+    pub(crate) resumes: Option<Resume>,
+}
+
+/// Where a client that comes back goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Resume {
+    /// lhttpd: the id of the last message before; JetStream: the number of the first one after it. Nchan gives all that
+    /// it keeps.
+    pub(crate) since: Arc<str>,
+    /// The client's number.
+    pub(crate) client: usize,
 }
 
 impl Role {
     /// Receives the messages of `channel`.
     pub(crate) fn subscriber(channel: &str) -> Self {
-        Self { channel: channel.into(), subscribes: true, publishes: false }
+        Self { subscribes: true, ..Self::new(channel) }
     }
 
     /// Publishes to `channel`.
     pub(crate) fn publisher(channel: &str) -> Self {
-        Self { channel: channel.into(), subscribes: false, publishes: true }
+        Self { publishes: true, ..Self::new(channel) }
     }
 
     /// Publishes to `channel` and receives its messages.
     pub(crate) fn both(channel: &str) -> Self {
-        Self { channel: channel.into(), subscribes: true, publishes: true }
+        Self { subscribes: true, publishes: true, ..Self::new(channel) }
+    }
+
+    /// Publishes to `channel`, and counts the server's answers.
+    pub(crate) fn confirmed(channel: &str) -> Self {
+        Self { confirms: true, ..Self::publisher(channel) }
+    }
+
+    /// Receives the numbered messages of `channel`, `first` and those behind it, and nothing else.
+    pub(crate) fn numbered(channel: &str, first: u64) -> Self {
+        Self { numbered_from: Some(first), ..Self::subscriber(channel) }
+    }
+
+    /// Only connects. What it is told later about the members of channels counts.
+    pub(crate) fn told() -> Self {
+        Self { only: Some(b"LHTTP/1.0 presence-change\r\n"), ..Self::new("") }
+    }
+
+    fn new(channel: &str) -> Self {
+        Self {
+            channel: channel.into(),
+            subscribes: false,
+            publishes: false,
+            confirms: false,
+            numbered_from: None,
+            only: None,
+            resumes: None,
+        }
     }
 }
 
@@ -90,6 +142,8 @@ impl Dialect {
         match self {
             Self::Lhttp => "lhttpd",
             Self::Nats => "nats-server",
+            Self::JetStream => "JetStream",
+            Self::Nchan => "Nchan",
             Self::Bun => "Bun",
             Self::Floor => "floor",
         }
@@ -105,6 +159,15 @@ impl Dialect {
                     _ => 'P',
                 };
                 format!("{letter} {}\n", role.channel).into_bytes()
+            }
+            Self::Nchan => {
+                let what = match (role.subscribes, role.publishes, &role.resumes) {
+                    (true, true, _) => "both",
+                    (true, false, None) => "subscribe",
+                    (true, false, Some(_)) => "resume",
+                    _ => "publish",
+                };
+                websocket::upgrade(host, &format!("/{what}/{}", role.channel), headers)
             }
             _ => websocket::upgrade(host, "/", headers),
         }
@@ -124,8 +187,11 @@ impl Dialect {
     /// The bytes to send after the opening; empty if there are none.
     pub(crate) fn joining(self, role: &Role) -> Vec<u8> {
         let text = match self {
-            Self::Nats => return nats::joining(role),
-            Self::Lhttp if role.subscribes => format!("LHTTP/1.0 chat\r\nsubscribe:{}\r\nack:1\r\n\r\n", role.channel),
+            Self::Nats | Self::JetStream => return nats::joining(role),
+            Self::Lhttp if role.subscribes => {
+                let since = role.resumes.as_ref().map_or(String::new(), |place| format!("since:{}\r\n", place.since));
+                format!("LHTTP/1.0 chat\r\nsubscribe:{}\r\n{since}ack:1\r\n\r\n", role.channel)
+            }
             Self::Bun if role.subscribes => format!("S{}\n", role.channel),
             _ => return Vec::new(),
         };
@@ -137,10 +203,10 @@ impl Dialect {
     /// A sentence with the server's refusal.
     pub(crate) fn joined(self, received: &[u8]) -> Result<Progress, String> {
         let wanted: &[u8] = match self {
-            Self::Nats => return nats::joined(received),
+            Self::Nats | Self::JetStream => return nats::joined(received),
             Self::Lhttp => b"LHTTP/1.0 ack\r\n",
             Self::Bun => b"A",
-            Self::Floor => return Ok(Progress::Done(0)),
+            Self::Floor | Self::Nchan => return Ok(Progress::Done(0)),
         };
         let (mut walker, mut input) = (websocket::Walker::default(), received);
         let mut payload = Vec::new();
@@ -162,10 +228,24 @@ impl Dialect {
 
     /// The bytes that publish `body` to `channel`, in one frame.
     pub(crate) fn publish(self, channel: &str, body: &[u8], mask: [u8; 4]) -> Publish {
+        self.publish_with(channel, body, mask, false)
+    }
+
+    /// The same, and the server answers where it can; Nchan always does.
+    pub(crate) fn publish_confirmed(self, channel: &str, body: &[u8], mask: [u8; 4]) -> Publish {
+        self.publish_with(channel, body, mask, true)
+    }
+
+    fn publish_with(self, channel: &str, body: &[u8], mask: [u8; 4], confirmed: bool) -> Publish {
         let (frame, body_in_payload) = match self {
-            Self::Nats => nats::publish(channel, body, mask),
-            Self::Lhttp | Self::Bun => {
+            Self::Nats => nats::publish(channel, body, mask, false),
+            Self::JetStream => nats::publish(channel, body, mask, confirmed),
+            Self::Lhttp | Self::Bun | Self::Nchan => {
                 let mut payload = self.payload_head(channel);
+                if confirmed && self == Self::Lhttp {
+                    payload.truncate(payload.len() - 2);
+                    payload.extend_from_slice(b"ack:1\r\n\r\n");
+                }
                 let body_at = payload.len();
                 payload.extend_from_slice(body);
                 (websocket::masked(websocket::TEXT, &payload, mask), body_at)
@@ -184,12 +264,26 @@ impl Dialect {
         Publish { bytes, payload_at, body_at: payload_at + body_in_payload, mask }
     }
 
-    /// Counts a subscriber's deliveries from `channel`, each with a body of `body_bytes`.
-    pub(crate) fn counter(self, channel: &str, body_bytes: usize) -> Counter {
+    /// Counts the deliveries to a connection, or the answers to its publishes; each delivery has a body of `body_bytes`.
+    pub(crate) fn counter(self, role: &Role, body_bytes: usize) -> Counter {
+        let counter = self.plain_counter(&role.channel, body_bytes);
+        if let Some(start) = role.only {
+            return counter.checked(Check::only(start));
+        }
+        match (role.numbered_from, self) {
+            (Some(first), _) => counter.checked(Check::numbers(first, self == Self::Lhttp, body_bytes)),
+            (None, Self::Lhttp) if role.confirms => counter.checked(Check::answers(b"LHTTP/1.0 ack\r\n")),
+            (None, Self::JetStream) if role.confirms => counter.checked(Check::answers(b"{\"stream\":")),
+            (None, Self::Nchan) if role.confirms => counter.checked(Check::answers(b"queued messages:")),
+            _ => counter,
+        }
+    }
+
+    fn plain_counter(self, channel: &str, body_bytes: usize) -> Counter {
         let head_bytes = self.payload_head(channel).len();
         match self {
-            Self::Lhttp | Self::Bun => Counter::frames(head_bytes),
-            Self::Nats => Counter::nats(),
+            Self::Lhttp | Self::Bun | Self::Nchan => Counter::frames(head_bytes),
+            Self::Nats | Self::JetStream => Counter::nats(),
             Self::Floor => {
                 let publish = self.publish(channel, &vec![b'x'; body_bytes], [0; 4]);
                 Counter::raw(publish.bytes.len(), publish.body_at)
@@ -202,7 +296,7 @@ impl Dialect {
         match self {
             Self::Lhttp => format!("LHTTP/1.0 chat\r\npublish:{channel}\r\n\r\n").into_bytes(),
             Self::Bun => format!("P{channel}\n").into_bytes(),
-            Self::Nats | Self::Floor => Vec::new(),
+            Self::Nats | Self::JetStream | Self::Nchan | Self::Floor => Vec::new(),
         }
     }
 }

@@ -76,9 +76,9 @@ proptest! {
         let bytes = delivered(dialect, &stamps, body_bytes, packed);
         let pings = if matches!(dialect, Dialect::Lhttp | Dialect::Bun) { stamps.len().div_ceil(3) } else { 0 };
         let pong_bytes = pings * (6 + b"are you there".len());
-        let counted = count(dialect.counter("room", body_bytes), &bytes, &cuts, true);
+        let counted = count(dialect.counter(&Role::subscriber("room"), body_bytes), &bytes, &cuts, true);
         prop_assert_eq!(&counted, &(stamps.len() as u64, stamps.clone(), None, pong_bytes));
-        let unstamped = count(dialect.counter("room", body_bytes), &bytes, &cuts, false);
+        let unstamped = count(dialect.counter(&Role::subscriber("room"), body_bytes), &bytes, &cuts, false);
         prop_assert_eq!(unstamped, (stamps.len() as u64, Vec::new(), None, pong_bytes));
     }
 
@@ -98,7 +98,7 @@ fn every_single_cut_of_a_short_stream_counts_the_same() {
     for dialect in [Dialect::Lhttp, Dialect::Nats, Dialect::Bun, Dialect::Floor] {
         let bytes = delivered(dialect, &[1, 2, 3, 4], 16, 50);
         for cut in 0..=bytes.len() {
-            let (messages, stamps, ..) = count(dialect.counter("room", 16), &bytes, &[cut], true);
+            let (messages, stamps, ..) = count(dialect.counter(&Role::subscriber("room"), 16), &bytes, &[cut], true);
             assert_eq!((messages, stamps), (4, vec![1, 2, 3, 4]), "{dialect} cut at {cut}");
         }
     }

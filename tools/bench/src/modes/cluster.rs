@@ -16,7 +16,7 @@ use crate::{
     bench::{Bench, Target},
     dialect::{Dialect, Role},
     failure::Failure,
-    load::{Flow, Load, Wait},
+    load::{Flow, Load, Wait, Window},
     procfs::Usage,
     report::{Outcome, median, quantile},
 };
@@ -114,13 +114,13 @@ fn throughput(bench: &Bench, args: ClusterArgs, outcome: &mut Outcome) -> Result
     let flows: Vec<Flow> = (0..args.publishers).map(flow).collect();
     let messages = (share * args.publishers) as u64;
     for _ in 0..(args.rounds / 5).max(1) {
-        load.publish_within(&flows, messages, args.window)?;
+        load.publish_within(&flows, messages, Window::All(args.window))?;
     }
     let before = cluster.usage();
     let mut rates = Vec::new();
     for round in 1..=args.rounds {
         bench.progress.show(&format!("cluster: round {round} of {}", args.rounds));
-        rates.push(messages as f64 / load.publish_within(&flows, messages, args.window)?.as_secs_f64());
+        rates.push(messages as f64 / load.publish_within(&flows, messages, Window::All(args.window))?.as_secs_f64());
     }
     let after = cluster.usage();
     outcome.set("publishes_per_s", median(&rates));

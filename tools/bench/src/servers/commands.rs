@@ -63,6 +63,7 @@ impl Programs {
         address: SocketAddr,
         files: &Path,
         certificate: Option<&Certificate>,
+        jetstream: bool,
     ) -> Result<Command, Failure> {
         let program = self.nats_program()?;
         let (plain, host, port) = (free_address()?.port(), address.ip(), address.port());
@@ -71,8 +72,13 @@ impl Programs {
             let (certificate, key) = (files.certificate.display(), files.key.display());
             format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\" }}")
         });
+        let keeps = if jetstream {
+            format!("jetstream {{ store_dir: \"{}\", max_mem: 4GB, max_file: 4GB }}\n", files.join("kept").display())
+        } else {
+            String::new()
+        };
         let text = format!(
-            "host: {host}\nport: {plain}\nping_interval: \"1h\"\n\
+            "host: {host}\nport: {plain}\nping_interval: \"1h\"\n{keeps}\
              websocket {{\n  host: {host}\n  port: {port}\n  {tls}\n}}\n"
         );
         fs::write(&path, text).map_err(Failure::io("cannot write nats-server's configuration"))?;
@@ -110,7 +116,29 @@ impl Programs {
 
     pub(super) fn nginx_command(&self, address: SocketAddr, files: &Path) -> Result<Command, Failure> {
         let server = format!("server {{ listen {address}; location / {{ return 200 \"\"; }} }}");
-        self.nginx_with(&server, files)
+        self.nginx_with("", &server, files)
+    }
+
+    /// nginx with Nchan and its defaults, except that it keeps as many messages as wanted, for an hour, and that it has the
+    /// memory for them. Clients come over WebSocket, without Nchan's own subprotocol: so it sends the bare messages, its
+    /// shortest form.
+    pub(super) fn nchan_command(&self, address: SocketAddr, files: &Path, messages: usize) -> Result<Command, Failure> {
+        let module = nchan_module(self.nchan.as_ref())?;
+        let location = |name: &str, first: &str, role: &str| {
+            format!(
+                "location ~ ^/{name}/(.+)$ {{\n      {role} websocket;\n      nchan_channel_id $1;\n      \
+                 nchan_message_buffer_length {messages};\n      nchan_message_timeout 1h;\n      \
+                 nchan_subscriber_first_message {first};\n    }}\n    "
+            )
+        };
+        let server = format!(
+            "nchan_shared_memory_size 1g;\n  server {{\n    listen {address} backlog=4096;\n    {}{}{}{}\n  }}",
+            location("publish", "newest", "nchan_publisher"),
+            location("subscribe", "newest", "nchan_subscriber"),
+            location("resume", "oldest", "nchan_subscriber"),
+            location("both", "newest", "nchan_pubsub"),
+        );
+        self.nginx_with(&format!("load_module {};\n", module.display()), &server, files)
     }
 
     /// nginx for TLS in front of a WebSocket server, with its defaults for everything that is not needed for that.
@@ -130,17 +158,17 @@ impl Programs {
              proxy_set_header Connection upgrade;\n      proxy_read_timeout 1d;\n      proxy_send_timeout 1d;\n    \
              }}\n  }}"
         );
-        self.nginx_with(&server, files)
+        self.nginx_with("", &server, files)
     }
 
-    fn nginx_with(&self, server: &str, files: &Path) -> Result<Command, Failure> {
+    fn nginx_with(&self, modules: &str, server: &str, files: &Path) -> Result<Command, Failure> {
         let program = find("nginx", self.nginx.as_ref(), "nginx", "install it, or give --nginx PATH")?;
         let path = files.join("nginx.conf");
         let directory = files.display();
         // Without a master there is only one process, so its CPU time is everything. A connection that is passed on
         // takes two of the worker's.
         let text = format!(
-            "daemon off;\nmaster_process off;\nworker_processes 1;\npid {directory}/pid;\n\
+            "{modules}daemon off;\nmaster_process off;\nworker_processes 1;\npid {directory}/pid;\n\
              error_log stderr;\nevents {{ worker_connections 20000; }}\nhttp {{\n  access_log off;\n  \
              keepalive_requests 1000000000;\n  client_body_temp_path {directory};\n  proxy_temp_path {directory};\n  \
              fastcgi_temp_path {directory};\n  uwsgi_temp_path {directory};\n  scgi_temp_path {directory};\n  \
@@ -159,6 +187,19 @@ pub(super) fn floor(address: SocketAddr, cpu: usize) -> Result<Command, Failure>
     let mut command = Command::new(program);
     command.args(["floor", "--listen", &address.to_string(), "--cpu", &cpu.to_string()]);
     Ok(command)
+}
+
+/// Nchan's module for nginx: the given file, or the one in the usual places.
+fn nchan_module(given: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    const HINT: &str = "install it (Debian: libnginx-mod-nchan), or give --nchan PATH";
+    if let Some(given) = given {
+        return existing("Nchan", given.clone(), HINT);
+    }
+    let places =
+        ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules", "/etc/nginx/modules"];
+    let files = places.iter().map(|place| Path::new(place).join("ngx_nchan_module.so"));
+    let found = files.into_iter().find(|path| path.is_file());
+    found.ok_or_else(|| Failure::NotInstalled(format!("Nchan is not installed: {HINT}")))
 }
 
 /// The given program, or the one with this name in the usual places.
