@@ -10,6 +10,7 @@ mod failure;
 mod floor;
 mod http_load;
 mod jwt;
+mod kept;
 mod load;
 mod modes;
 mod opening;
@@ -39,11 +40,15 @@ use crate::{
         cluster::{self, ClusterArgs},
         comeback::{self, ComebackArgs},
         compare::{self, CompareArgs},
+        crash::{self, CrashArgs},
+        history::{self, HistoryArgs},
         hold::{self, HoldArgs},
         hostile::{self, HostileArgs},
         idle::{self, IdleArgs},
         post::{self, PostArgs},
+        presence::{self, PresenceArgs},
         rate::{self, RateArgs},
+        resume::{self, ResumeArgs},
         rtt::{self, RttArgs},
         slow::{self, SlowArgs},
         stalls::{self, StallsArgs},
@@ -109,6 +114,37 @@ enum Mode {
     /// All clients come back at once while a chat goes on: the server's CPU time, and the chat's latency; with TLS, once
     /// with whole handshakes and once with tickets
     Comeback(Single<ComebackArgs>),
+    /// All clients come back at once, and each gets the messages that it has missed, beside the same messages live: the
+    /// server's CPU time and memory, and the latency of another channel
+    Resume {
+        #[command(flatten)]
+        work: ResumeArgs,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// What a publish costs more if its message is kept, in memory; with --history-file also how many publishes a second are
+    /// on the disk, beside the disk's own limits
+    History {
+        #[command(flatten)]
+        work: HistoryArgs,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Many members join a channel at once: the messages that each gets about it, the list, and the memory of a member
+    Presence {
+        #[command(flatten)]
+        work: PresenceArgs,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Kill lhttpd under load, again and again, with the history in a file: acknowledged messages that are lost, and messages
+    /// that come twice to a client of the JavaScript SDK
+    Crash {
+        #[command(flatten)]
+        work: CrashArgs,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Connections that another program opens and closes: `open`, `close` and `status` on stdin, each answered in JSON
     Hold {
         #[command(flatten)]
@@ -155,7 +191,8 @@ enum Mode {
         #[command(flatten)]
         common: Common,
     },
-    /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table; with --tls all of them with TLS,
+    /// lhttpd, nats-server, Bun and floor with the same works in turn, in one table; lhttpd, JetStream and Nchan with those for
+    /// messages that are kept; with --tls all of them with TLS,
     /// nginx in front of lhttpd, and lhttpd without TLS
     Compare {
         #[command(flatten)]
@@ -212,6 +249,10 @@ fn run(cli: Cli, interrupted: Arc<AtomicBool>) -> Result<(), Failure> {
             hold::run(&bench, &bench.target(&target)?, work)
         }
         Mode::Tokens { work, common } => common.run(interrupted, |bench| tokens::run(bench, work)),
+        Mode::Resume { work, common } => common.run(interrupted, |bench| resume::run(bench, &work)),
+        Mode::History { work, common } => common.run(interrupted, |bench| history::run(bench, &work)),
+        Mode::Presence { work, common } => common.run(interrupted, |bench| presence::run(bench, work)),
+        Mode::Crash { work, common } => common.run(interrupted, |bench| crash::run(bench, &work)),
         Mode::Cluster { work, common } => common.run(interrupted, |bench| cluster::run(bench, work)),
         Mode::Hostile { work, common } => common.run(interrupted, |bench| hostile::run(bench, &work)),
         Mode::Stalls { work, common } => common.run(interrupted, |bench| stalls::run(bench, work)),

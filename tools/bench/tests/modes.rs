@@ -176,6 +176,126 @@ fn tokens_and_rules_are_measured_beside_none() {
     }
 }
 
+/// Clients that come back, few and fast.
+const FEW_RESUME: [&str; 11] =
+    ["resume", "--clients", "60", "--per-channel", "25", "--missed", "30", "--subs", "2", "--secs", "0.2"];
+
+/// Runs `resume`, and checks that every client got everything.
+fn resumes(more: &[&str]) {
+    let resume = report(&[&FEW_RESUME[..], more].concat());
+    let figure = |name: &str| resume["figures"][name].as_f64().unwrap_or_else(|| panic!("{name} of {resume:#}"));
+    assert_eq!(figure("whole_clients"), 60.0, "{resume:#}");
+    let positive =
+        ["live_deliveries_per_s", "resumes_per_s", "live_cpu_ms", "resume_cpu_ms", "rss_peak_bytes", "p99_ratio"];
+    assert!(positive.iter().all(|name| figure(name) > 0.0), "{resume:#}");
+    assert!(figure("cpu_to_live_ratio") >= figure("cpu_with_connects_ratio"), "{resume:#}");
+}
+
+#[test]
+fn clients_that_resume_get_everything_that_they_have_missed() {
+    resumes(&[]);
+    if lhttpd_has(" --tls-cert") {
+        resumes(&["--tls"]);
+    }
+    let folder = tempfile("resume");
+    if lhttpd_has(" --history-file") {
+        let file = folder.join("history.db");
+        resumes(&["--history-file", file.to_str().expect("UTF-8")]);
+        // The file of before is no fresh start.
+        let again = bench(&[&FEW_RESUME[..], &["--history-file", file.to_str().expect("UTF-8")]].concat());
+        assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("is there already"));
+    }
+    fs::remove_dir_all(folder).expect("it is there");
+}
+
+/// A new folder.
+fn tempfile(name: &str) -> PathBuf {
+    let folder = env::temp_dir().join(format!("lhttp-bench-test-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// True if this server can be run; prints a line if not.
+fn has_server(name: &str) -> bool {
+    let burst = bench(&["burst", "-n", "10", "--rounds", "1", "--server", name]);
+    let found = !String::from_utf8_lossy(&burst.stderr).contains("not installed");
+    if !found {
+        eprintln!("SKIPPED: there is no {name}");
+    }
+    found
+}
+
+#[test]
+fn other_servers_that_keep_messages_are_measured_beside_lhttpd() {
+    for server in ["jetstream", "nchan"].into_iter().filter(|server| has_server(server)) {
+        resumes(&["--server", server]);
+        measures(&["burst", "-n", "2000", "--rounds", "2", "--server", server], &["median_ms"]);
+    }
+    let refused = bench(&["resume", "--server", "floor"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("keeps no messages"));
+}
+
+#[test]
+fn what_a_history_costs_is_measured_beside_none_and_on_the_disk() {
+    let small = ["history", "-n", "2000", "--rounds", "2"];
+    measures(&small, &["to_one_plain_ns", "to_one_kept_ns", "to_nobody_kept_ns", "acknowledged_kept_ns"]);
+    if lhttpd_has(" --history-file") {
+        let folder = tempfile("history");
+        let file = folder.join("history.db");
+        let on_disk = ["--durable", "2000", "--durable-rounds", "1", "--history-file", file.to_str().expect("UTF-8")];
+        let figures = ["durable_publishes_per_s", "durable_ns_per_publish", "disk_syncs_per_s", "disk_mb_per_second"];
+        measures(&[&small[..], &on_disk].concat(), &figures);
+        fs::remove_dir_all(folder).expect("it is there");
+    }
+}
+
+#[test]
+fn members_that_join_at_once_are_counted() {
+    let presence = report(&["presence", "-n", "60", "--secs", "0.1"]);
+    let figure = |name: &str| presence["figures"][name].as_f64().unwrap_or_else(|| panic!("{name} of {presence:#}"));
+    assert_eq!((figure("listed"), figure("events_listed"), figure("listed_more")), (60.0, 60.0, 0.0), "{presence:#}");
+    assert!(figure("events_most") >= 1.0 && figure("events") >= 60.0, "{presence:#}");
+    assert!(figure("listed_after_ms") >= 2000.0, "{presence:#}");
+}
+
+/// True if Node can run the SDK; prints a line if not.
+fn has_node_for_the_sdk() -> bool {
+    let script = "new WebSocket('ws://127.0.0.1:1/').onerror = () => {}";
+    let output = Command::new("node").args(["--experimental-websocket", "-e", script]).output();
+    let found = output.is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("SKIPPED: there is no Node that has a WebSocket");
+    }
+    found
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_lhttpd_is_killed_under_load() {
+    if !lhttpd_has(" --history-file") {
+        return;
+    }
+    let listens = has_node_for_the_sdk();
+    for cores in [None, Some(on_all_cpus())] {
+        let more = if listens { "--sdk=sdk/javascript/dist/lhttp.mjs" } else { "--without-sdk" };
+        let mut command = command(&["crash", "--rounds", "5", more, "--json"]);
+        command.args(cores);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the repository");
+        let output = command.current_dir(root).output().expect("lhttp-bench runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        let crash: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let figure = |name: &str| crash["figures"][name].as_f64();
+        assert!(figure("acknowledged").is_some_and(|acknowledged| acknowledged >= 5.0), "{crash:#}");
+        assert_eq!(
+            (figure("crashes"), figure("acknowledged_lost"), figure("repeated")),
+            (Some(5.0), Some(0.0), Some(0.0))
+        );
+        let none = listens.then_some(0.0);
+        let at_sdk = ["sdk_acknowledged_lost", "sdk_repeated", "sdk_gaps"].map(figure);
+        assert_eq!(at_sdk, [none; 3], "{crash:#}");
+    }
+}
+
 #[test]
 fn memory_is_measured_again_after_use_and_a_stall() {
     memory_after_use(&[]);
@@ -246,13 +366,17 @@ fn two_nodes_are_measured_with_a_nats_server_between_them() {
     assert!(throughput["figures"]["p99_us"].is_null(), "{throughput:#}");
 }
 
-#[test]
-fn a_daemon_of_several_cores_has_a_cpu_for_each() {
+/// The argument for an lhttpd with a core on each CPU.
+fn on_all_cpus() -> String {
     let status = fs::read_to_string("/proc/self/status").expect("Linux says which CPUs there are");
     let cpus =
         status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("it is a line of it").trim();
-    let argument = format!("--lhttpd-arg=--cpu-list={cpus}");
-    measures(&["fanout", "--subs", "20", "-n", "200", "--rounds", "2", &argument], &["median_ms"]);
+    format!("--lhttpd-arg=--cpu-list={cpus}")
+}
+
+#[test]
+fn a_daemon_of_several_cores_has_a_cpu_for_each() {
+    measures(&["fanout", "--subs", "20", "-n", "200", "--rounds", "2", &on_all_cpus()], &["median_ms"]);
 }
 
 #[test]

@@ -220,10 +220,46 @@ pub(super) fn flow(
     messages: usize,
     block_bytes_max: usize,
 ) -> Flow {
-    let body: Vec<u8> = (0..body_bytes).map(|index| b'a' + (index % 26) as u8).collect();
-    let frame_bytes = dialect.publish(channel, &body, [0; 4]).bytes.len();
-    let in_block = (block_bytes_max / frame_bytes).clamp(1, messages.max(1));
+    let body = body(body_bytes);
+    made(messages, connection, (block_bytes_max, usize::MAX), |mask| dialect.publish(channel, &body, mask).bytes)
+}
+
+/// The same, and each is confirmed; a block has at most `block_max` messages.
+pub(super) fn confirmed_flow(
+    dialect: Dialect,
+    channel: &str,
+    connection: usize,
+    body_bytes: usize,
+    messages: usize,
+    block_max: usize,
+) -> Flow {
+    let body = body(body_bytes);
+    made(messages, connection, (BLOCK_BYTES_MAX, block_max), |mask| {
+        dialect.publish_confirmed(channel, &body, mask).bytes
+    })
+}
+
+/// The publishes of a connection to a channel of lhttpd, of which only the last one is confirmed: one block.
+pub(super) fn flow_with_one_answer(channel: &str, connection: usize, body_bytes: usize, messages: usize) -> Flow {
+    let plain = flow(Dialect::Lhttp, channel, connection, body_bytes, messages, usize::MAX);
+    let last = confirmed_flow(Dialect::Lhttp, channel, connection, body_bytes, 1, 1);
+    let block = [&plain.block[..plain.block.len() - plain.frame_bytes], &last.block[..]].concat();
+    Flow { connection, frame_bytes: block.len(), block: block.into(), frames: 1, one_each: false }
+}
+
+fn body(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|index| b'a' + (index % 26) as u8).collect()
+}
+
+fn made(
+    messages: usize,
+    connection: usize,
+    (block_bytes_max, block_max): (usize, usize),
+    frame: impl Fn([u8; 4]) -> Vec<u8>,
+) -> Flow {
+    let frame_bytes = frame([0; 4]).len();
+    let in_block = (block_bytes_max / frame_bytes).min(block_max).clamp(1, messages.max(1));
     let masks = (1_u32..).map(|number| number.wrapping_mul(0x9e37_79b9).to_ne_bytes());
-    let block: Vec<u8> = masks.take(in_block).flat_map(|mask| dialect.publish(channel, &body, mask).bytes).collect();
+    let block: Vec<u8> = masks.take(in_block).flat_map(frame).collect();
     Flow { connection, block: block.into(), frame_bytes, frames: messages, one_each: false }
 }

@@ -1,18 +1,24 @@
 //! The modes, one file each.
 
+use std::path::Path;
+
 use hdrhistogram::Histogram;
 
-use crate::{procfs::Usage, report::Outcome};
+use crate::{failure::Failure, procfs::Usage, report::Outcome};
 
 pub(crate) mod broadcast;
 pub(crate) mod cluster;
 pub(crate) mod comeback;
 pub(crate) mod compare;
+pub(crate) mod crash;
+pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod post;
+pub(crate) mod presence;
 pub(crate) mod rate;
+pub(crate) mod resume;
 pub(crate) mod rtt;
 pub(crate) mod slow;
 pub(crate) mod stalls;
@@ -35,6 +41,14 @@ fn set_usage(outcome: &mut Outcome, figure: &'static str, before: Option<Usage>,
     outcome.set(figure, cpu_ns / unit_ns / count as f64);
     outcome.set("server_delayed_percent", 100.0 * delayed_ns / (cpu_ns + delayed_ns).max(1.0));
     outcome.set("rss_bytes", after.rss_bytes as f64);
+}
+
+/// Checks that a file of a server's own is not there yet.
+fn new_file(path: Option<&Path>) -> Result<(), Failure> {
+    match path {
+        Some(path) if path.exists() => Err(Failure::Usage(format!("{} is there already", path.display()))),
+        _ => Ok(()),
+    }
 }
 
 /// Parses an argument that must be at least 1.
