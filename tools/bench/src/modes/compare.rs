@@ -19,7 +19,7 @@ pub(crate) struct CompareArgs {
     /// How often each server does each work, each time newly started
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = super::at_least_one)]
     pub(crate) rounds: usize,
-    /// Only these works: burst, fanout, rooms, rate, rtt, idle, post; with --tls: burst, fanout, rooms, rate, idle, slow,
+    /// Only these works: burst, fanout, rooms, rate, rtt, idle, post, history; with --tls: burst, fanout, rooms, rate, idle, slow,
     /// comeback
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) only: Vec<String>,

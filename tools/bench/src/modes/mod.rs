@@ -10,6 +10,7 @@ pub(crate) mod broadcast;
 pub(crate) mod cluster;
 pub(crate) mod comeback;
 pub(crate) mod compare;
+mod confirmed;
 pub(crate) mod crash;
 pub(crate) mod history;
 pub(crate) mod hold;

@@ -21,6 +21,7 @@ use crate::{
     report::Outcome,
 };
 
+mod kept;
 mod with_tls;
 
 /// The server of a column.
@@ -31,6 +32,11 @@ pub(crate) enum Contender {
     Lhttp,
     /// nats-server with its WebSocket listener
     Nats,
+    /// nats-server with JetStream, which keeps messages; for history only
+    #[value(name = "jetstream")]
+    JetStream,
+    /// nginx with Nchan, which keeps messages; for history only
+    Nchan,
     /// Bun's WebSocket publish
     Bun,
     /// The relay of raw bytes
@@ -45,14 +51,25 @@ pub(crate) enum Contender {
 
 impl Contender {
     /// All, in the order of the columns.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Lhttp, Self::Nats, Self::Bun, Self::Floor, Self::Nginx, Self::Front, Self::Plain];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Lhttp,
+        Self::Nats,
+        Self::JetStream,
+        Self::Nchan,
+        Self::Bun,
+        Self::Floor,
+        Self::Nginx,
+        Self::Front,
+        Self::Plain,
+    ];
 
     /// Starts the server: with TLS if `tls`, unless it is the one without.
     fn start(self, bench: &Bench, lhttpd_arguments: &[&str], tls: bool) -> Result<Target, Failure> {
         let dialect = match self {
             Self::Lhttp => Dialect::Lhttp,
             Self::Nats => Dialect::Nats,
+            Self::JetStream => Dialect::JetStream,
+            Self::Nchan => Dialect::Nchan,
             Self::Bun => Dialect::Bun,
             Self::Floor => Dialect::Floor,
             Self::Nginx => return bench.start_nginx(),
@@ -68,6 +85,8 @@ impl fmt::Display for Contender {
         formatter.pad(match self {
             Self::Lhttp => "lhttpd",
             Self::Nats => "nats-server",
+            Self::JetStream => "JetStream",
+            Self::Nchan => "Nchan",
             Self::Bun => "Bun",
             Self::Floor => "floor",
             Self::Nginx => "nginx",
@@ -138,6 +157,7 @@ pub(crate) fn all(quick: bool, tls: bool) -> Vec<Work> {
     works.extend(latencies(share));
     works.extend(connections(share));
     works.extend(posts(share));
+    works.extend(kept::all(share));
     works
 }
 
