@@ -30,9 +30,10 @@ const FILES: [(&str, &str, &str); 5] = [
 const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 
 /// Lets the server keep the last messages of the rooms, if its configuration leaves that open: the rule comes behind all
-/// others. It cannot come behind one that matches all rooms, and the nodes of a cluster have no history.
+/// others. It cannot come behind one that matches all rooms. The nodes of a cluster keep nothing without a rule of their own:
+/// their servers of NATS may not have JetStream.
 pub(crate) fn keep_messages(config: &mut Config) {
-    let Some(rule) = rule() else { return };
+    let Some(rule) = rule().filter(|_| config.nats.is_none()) else { return };
     let mut with_rule = config.clone();
     with_rule.channels.push(rule);
     if with_rule.validate().is_ok() {

@@ -120,7 +120,7 @@ impl<'m> Unnumbered<'m> {
 
     /// Splits a message that has no such lines.
     pub(crate) fn of_clean(message: &'m [u8]) -> Self {
-        let end = memchr::memmem::find(message, b"\r\n").map_or(message.len(), |end| end + 2);
+        let end = line_end(message).map_or(message.len(), |end| end + 2);
         let (start_line, rest) = message.split_at(end);
         Self { start_line, rest }
     }
@@ -166,7 +166,7 @@ pub(crate) fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
     };
     let mut kept: Option<Vec<u8>> = None;
     let mut at = 0;
-    while let Some(len) = memchr::memmem::find(&message[at..], b"\r\n") {
+    while let Some(len) = line_end(&message[at..]) {
         let line = &message[at..at + len + 2];
         if len == 0 {
             break;
@@ -183,14 +183,18 @@ pub(crate) fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
     Some(kept)
 }
 
+/// Where the first line ends that has an end. A line is short: to prepare a search for its two bytes would cost more.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| at.checked_sub(1).filter(|before| bytes[*before] == b'\r'))
+}
+
 /// The id and the channel of a numbered message that this module has encoded.
 pub(crate) fn of_frame(frame: &[u8]) -> Option<(MessageId, &[u8])> {
     let message = frame::payload(frame);
-    let mut lines = memchr::memmem::find_iter(message, b"\r\n");
-    let start_line = lines.next()?;
-    let (first, second) = (lines.next()?, lines.next()?);
-    let id = message[start_line + 2..first].strip_prefix(b"message-id:")?;
-    let channel = message[first + 2..second].strip_prefix(b"channel:")?;
+    let rest = &message[line_end(message)? + 2..];
+    let (id, rest) = rest.split_at(line_end(rest)?);
+    let id = id.strip_prefix(b"message-id:")?;
+    let channel = rest[2..2 + line_end(&rest[2..])?].strip_prefix(b"channel:")?;
     Some((MessageId::parse(id)?, channel))
 }
 
