@@ -138,6 +138,39 @@ export interface SubscribeOptions extends OperationOptions {
    * them before `subscribe` resolves. They come again after a `gap` event. Patterns have no history. Default: none.
    */
   last?: number;
+  /**
+   * What others see beside your user in the list of who is there, at most 256 bytes of UTF-8 without control characters,
+   * unless your token has its own. The client sends it on each connection. All rooms of a name share it: a later one
+   * replaces it, and so does `room.setInfo`. Default: nothing.
+   */
+  info?: string;
+}
+
+/** A user who is in a channel. */
+export interface PresentUser {
+  /** The user of the token; without a token `~` and 12 letters and digits, another one for each connection. */
+  readonly user: string;
+  /** How many connections of the user were there when the server told of the user. */
+  readonly connections: number;
+  /** Since when, in seconds since 1970. */
+  readonly since: number;
+  /** What the user shows: the `info` of the token (any JSON), or else the text of the option `info`. */
+  readonly info?: any;
+}
+
+/** Who is in a channel. */
+export interface Present {
+  /** Sorted by `user`. */
+  readonly users: PresentUser[];
+  /** How many others there are, because the server does not send longer lists; usually 0. */
+  readonly more: number;
+}
+
+export interface PresenceOptions extends OperationOptions {
+  /** Overrides the client's setting. */
+  offline?: Offline;
+  /** Whether it is asked again if the connection is lost before the answer. Default: false, as for a message. */
+  retry?: boolean;
 }
 
 /** Messages that this room has missed are not kept any more. */
@@ -227,6 +260,12 @@ export class Client {
    */
   request(upstream: string, options?: RequestOptions): Promise<Reply>;
 
+  /**
+   * Asks who is in a channel, without being in it. Rejects with 404 `no-presence` if the server does not count that, with
+   * 403 `forbidden` if you may not subscribe to the channel, and with 400 `bad-channel` for a pattern.
+   */
+  presence(channel: string, options?: PresenceOptions): Promise<Present>;
+
   /** Sends a message without waiting for an answer. Throws if it can be neither sent nor queued. */
   send(command: string, headers?: HeadersInit | null, body?: Body): void;
 
@@ -253,6 +292,25 @@ export class Room {
    * the server has forgotten them, as after a restart. What comes next is newer. Returns a function that removes it.
    */
   on(event: "gap", listener: (gap: Gap) => void): () => void;
+  /**
+   * Calls `listener` with who is in the channel: soon after it is added, after each change, and after a reconnect. The
+   * server tells changes if the channel's rule says `presence = "events"`. Patterns have no presence: 400 `bad-channel`.
+   */
+  on(event: "presence", listener: (present: Present) => void): () => void;
+  /**
+   * Calls `listener` with each user who comes from then on, also while the client was away, but not with those who were
+   * there before. Where the list leaves users out (`more`), one of them may come as `join`, and none after a reconnect.
+   */
+  on(event: "join", listener: (user: PresentUser) => void): () => void;
+  /** The same for each user who goes, with what was known of the user. */
+  on(event: "leave", listener: (user: Pick<PresentUser, "user"> & Partial<PresentUser>) => void): () => void;
+  /** Asks who is in this channel. */
+  presence(options?: PresenceOptions): Promise<Present>;
+  /**
+   * Changes what others see beside your user: the option `info`. Resolves when the server has it, or when the connection
+   * is lost: the client sends it again on the next one.
+   */
+  setInfo(info: string, options?: OperationOptions): Promise<void>;
   /** Publishes to this channel. */
   publish(body: Body, options?: PublishOptions): Promise<Published>;
   /** Ends this handler: it is not called again. */

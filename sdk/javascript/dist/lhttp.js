@@ -30,6 +30,16 @@ function notAgain({ name }, error) {
 }
 
 /**
+ * The error of a subscription whose listeners are not told who is there.
+ * @param {{ name: string }} subscription
+ * @param {any} error
+ */
+function notPresent({ name }, error) {
+  const sentence = `it is not known who is in ${JSON.stringify(name)}: ${error.message}`;
+  return new LhttpError(error.code ?? 400, error.reason ?? "bad-body", sentence, { cause: error });
+}
+
+/**
  * The error of a subscription that the server has ended.
  * @param {{ name: string }} subscription
  * @param {LhttpError} error
@@ -982,13 +992,18 @@ function overLimit(loss, unanswered, unheardBytes) {
 const DRAIN_INTERVAL = 50;
 
 /**
+ * @typedef {"ack" | "reply" | "list"} Wanted The acknowledgement, the reply of an upstream, or the list of who is in a
+ * channel.
+ */
+
+/**
  * @typedef {object} Operation A message to be sent.
  * @property {string | Uint8Array} data The whole message. Once sent, it is kept only if it may be sent again.
  * @property {number} bytes Its length.
  * @property {string | undefined} token The `ack` token. An operation without one is done once it is sent.
  * @property {number} timeout How long the answer may take, in milliseconds from sending.
  * @property {boolean} retry Whether it is sent again if the connection is lost before the answer.
- * @property {boolean} wantsReply Whether the acknowledgement alone is not the answer.
+ * @property {Wanted} wants The answer that it waits for.
  * @property {(answer: any) => void} resolve
  * @property {(error: unknown) => void} reject
  * @property {number} [sends] How often it was sent.
@@ -1105,19 +1120,37 @@ class Exchange {
   /**
    * The server answers an operation. False if no operation with this token waits for such an answer.
    * @param {string | undefined} token
-   * @param {{ ack?: import("./message.js").Message, reply?: import("./message.js").Message, error?: LhttpError }} answer
+   * @param {Wanted} kind
+   * @param {import("./message.js").Message} answer
    */
-  answered(token, { ack, reply, error }) {
+  answered(token, kind, answer) {
+    const wants = token === undefined ? undefined : this.#unacked.get(token)?.wants;
+    // The acknowledgement of a request says only that the request is in progress.
+    if (wants === "reply" && kind === "ack") return true;
+    if (kind !== "ack" && wants !== kind) return false;
+    return this.#settle(token, (operation) => operation.resolve(answer));
+  }
+
+  /**
+   * The server refuses an operation. False if there is none with this token.
+   * @param {string | undefined} token
+   * @param {LhttpError} error
+   */
+  refused(token, error) {
+    return this.#settle(token, (operation) => operation.reject(error));
+  }
+
+  /**
+   * @param {string | undefined} token
+   * @param {(operation: Operation) => void} settle
+   */
+  #settle(token, settle) {
     const operation = token === undefined ? undefined : this.#unacked.get(token);
     if (token === undefined || !operation) return false;
-    // The acknowledgement of a request says only that the request is in progress.
-    if (operation.wantsReply && !reply && !error) return true;
-    if (reply && !operation.wantsReply) return false;
     this.#take(token);
     // The server has read everything that was sent before.
     if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
-    if (error) operation.reject(error);
-    else operation.resolve(reply ?? ack);
+    settle(operation);
     this.flush();
     return true;
   }
@@ -1755,8 +1788,8 @@ function wishHeaders(wishes) {
 }
 
 /**
- * Groups subscriptions into messages. All of a message share the command, the headers and `last`, and have at most
- * `bytesMax` bytes of names and ids.
+ * Groups subscriptions into messages. All of a message share the command, the headers, `last` and what others see beside
+ * the user, and have at most `bytesMax` bytes of names and ids.
  * @param {readonly Subscription[]} subscriptions
  * @param {(subscription: Subscription) => import("./place.js").Wish} wishOf
  * @param {number} bytesMax
@@ -1768,7 +1801,7 @@ function batches(subscriptions, wishOf, bytesMax) {
   const all = [];
   for (const subscription of subscriptions) {
     const { since, last } = wishOf(subscription);
-    const shared = JSON.stringify([subscription.command, subscription.headers, last]);
+    const shared = JSON.stringify([subscription.command, subscription.headers, last, subscription.info]);
     const bytes = utf8Length(subscription.name) + 1 + (since === undefined ? 2 : since.length + 1);
     let current = open.get(shared);
     if (!current || current.bytes + bytes > bytesMax) {
@@ -2195,6 +2228,307 @@ function numberOf({ headers }) {
   return published.length === 0 || isThere ? { id, channel } : undefined;
 }
 
+// Who is in a channel (PROTOCOL.md §11): asks for the lists that rosters need.
+
+
+/** The command of a message that asks. A processor of this command would receive it. */
+const PRESENCE_COMMAND = "lhttp-presence";
+/** The commands of the server's messages: an answer, and a change. */
+const PRESENCE_ANSWER = "presence";
+const PRESENCE_CHANGE = "presence-change";
+
+/** The longest information about a user, in bytes of UTF-8. */
+const INFO_BYTES_MAX = 256;
+/** So many lists are asked for at once: a client that comes back may listen in many channels. */
+const ASKED_MAX = 16;
+/** Codes of errors that may be over soon: too many messages, a server that is busy, no answer in time. */
+const PASSING = [429, 503, 0];
+
+/** @typedef {import("./subscriptions.js").Subscription} Subscription */
+
+/**
+ * @typedef {object} Line The link to the server.
+ * @property {() => boolean} isOpen
+ * @property {(name: string, answered: (answer: import("./message.js").Message) => void) => Promise<unknown>} ask Calls
+ * `answered` before the next message of the server is read.
+ * @property {(error: LhttpError) => void} failed
+ */
+
+/** Keeps the rosters current in which rooms have listeners. */
+class Watch {
+  #line;
+  #backoff;
+  /** Counts connections, to recognise an answer from an old one. */
+  #epoch = 0;
+  /** @type {Set<Subscription>} Those whose lists are asked for as soon as others have come. */
+  #waiting = new Set();
+  #asked = 0;
+  /** @type {Set<Subscription>} Those whose lists are asked for again after a while. */
+  #failed = new Set();
+  #stopTimer = () => {};
+
+  /**
+   * @param {import("./options.js").Options} options
+   * @param {Line} line
+   */
+  constructor(options, line) {
+    this.#line = line;
+    this.#backoff = new Backoff({ ...options.backoff, random: options.random });
+  }
+
+  /**
+   * Asks for the list of a channel, if that is needed: a room has a new listener, or the server has confirmed the
+   * subscription.
+   * @param {Subscription} subscription
+   */
+  refresh(subscription) {
+    const { roster } = subscription;
+    if (!isNeeded(subscription) || roster.isAsked || this.#failed.has(subscription)) return;
+    roster.isAsked = true;
+    this.#waiting.add(subscription);
+    this.#askNext();
+  }
+
+  /**
+   * The server says who has come and gone.
+   * @param {Subscription} subscription
+   * @param {import("./message.js").Message} message
+   */
+  changed(subscription, message) {
+    const { roster } = subscription;
+    if (!roster.isWatched) return roster.forget();
+    if (!roster.isCurrent) return this.refresh(subscription);
+    try {
+      roster.change(message);
+    } catch (error) {
+      this.#line.failed(notPresent(subscription, error));
+    }
+  }
+
+  /** The connection is gone. */
+  lost() {
+    this.#epoch += 1;
+    this.#waiting.clear();
+    this.#failed.clear();
+    this.#asked = 0;
+    this.#stopTimer();
+    this.#backoff.reset();
+  }
+
+  #askNext() {
+    if (!this.#line.isOpen()) return;
+    for (const subscription of this.#waiting) {
+      if (this.#asked >= ASKED_MAX) return;
+      this.#waiting.delete(subscription);
+      if (isNeeded(subscription)) void this.#ask(subscription);
+      else subscription.roster.isAsked = false;
+    }
+  }
+
+  /** @param {Subscription} subscription */
+  async #ask(subscription) {
+    const { name, roster } = subscription;
+    const epoch = this.#epoch;
+    this.#asked += 1;
+    /** @type {unknown} */
+    let failure;
+    try {
+      await this.#line.ask(name, (answer) => roster.setList(readList(answer)));
+    } catch (error) {
+      failure = error;
+    }
+    if (epoch !== this.#epoch) return;
+    this.#asked -= 1;
+    if (failure) this.#notTold(subscription, failure);
+    else this.#backoff.reset();
+    this.#askNext();
+  }
+
+  /**
+   * @param {Subscription} subscription
+   * @param {unknown} failure
+   */
+  #notTold(subscription, failure) {
+    const error = notPresent(subscription, failure);
+    subscription.roster.isAsked = false;
+    // The subscription has ended in between.
+    if (subscription.status !== "live") return;
+    this.#line.failed(error);
+    if (!PASSING.includes(error.code)) return;
+    if (this.#failed.size === 0) this.#retry(this.#backoff.next(true));
+    this.#failed.add(subscription);
+  }
+
+  /** @param {number} wait */
+  #retry(wait) {
+    const timer = setTimeout(() => {
+      const failed = [...this.#failed];
+      this.#failed.clear();
+      for (const subscription of failed) this.refresh(subscription);
+    }, wait);
+    this.#stopTimer = () => clearTimeout(timer);
+  }
+}
+
+/** @param {Subscription} subscription */
+function isNeeded({ roster, status }) {
+  return status === "live" && !roster.isCurrent && roster.isWatched;
+}
+
+/**
+ * The list in the answer to a message that asks for it.
+ * @param {import("./message.js").Message} answer
+ * @returns {import("../index.d.ts").Present}
+ */
+function readList(answer) {
+  // A server that knows of nobody in any channel has taken the header for one of the caller's.
+  if (answer.command !== PRESENCE_ANSWER) {
+    throw new LhttpError(404, "no-presence", "nobody counts who is in this channel");
+  }
+  return { users: answer.json(), more: Number(answer.header("more") ?? 0) };
+}
+
+/**
+ * The header for what a client shows beside its user.
+ * @param {string} info
+ */
+function infoHeader(info) {
+  if (typeof info !== "string") throw new TypeError(`info is a string, not ${String(info)}`);
+  if (utf8Length(info) > INFO_BYTES_MAX) {
+    throw new LhttpError(400, "bad-header", `presence-info has more than ${INFO_BYTES_MAX} bytes`);
+  }
+  return headerPair("presence-info", info);
+}
+
+// The users of one channel, as far as somebody listens for them (PROTOCOL.md §11).
+//
+// The server sends a list when it is asked, and changes. Both come in the order in which they hold, so a change leads on
+// from the list before it. Without a list, and after a time in which changes may have been missed, changes say nothing:
+// they are dropped until the next list has come. Its difference from the last one is then told as changes are.
+
+/** The most users that are known of a channel; the others are only counted. */
+const USERS_MAX = 10_000;
+
+/** @typedef {import("../index.d.ts").PresentUser} PresentUser */
+
+/**
+ * @param {PresentUser} one
+ * @param {PresentUser} other
+ */
+const byName = ({ user: one }, { user: other }) => (one < other ? -1 : 1);
+
+class Roster {
+  #rooms;
+  /** @type {Map<string, PresentUser> | undefined} By name; undefined before the first list. */
+  #users = undefined;
+  /** How many further users there are. */
+  #more = 0;
+  /** The last change as it came: one comes once for each subscription that matches, patterns included. */
+  #lastChange = "";
+  /** Whether the next change leads on from what is known. */
+  isCurrent = false;
+  /** Whether a list is asked for. */
+  isAsked = false;
+
+  /** @param {ReadonlySet<import("./room.js").Room>} rooms */
+  constructor(rooms) {
+    this.#rooms = rooms;
+  }
+
+  /** Whether any room has a listener. */
+  get isWatched() {
+    return [...this.#rooms].some((room) => room.isWatching);
+  }
+
+  /** Changes may have been missed. */
+  outdated() {
+    this.isCurrent = this.isAsked = false;
+  }
+
+  /** Nobody listens any more. */
+  forget() {
+    this.outdated();
+    this.#users = undefined;
+    this.#lastChange = "";
+  }
+
+  /** The users who are known to be there, sorted, and the number of the others. */
+  present() {
+    const users = [...(this.#users?.values() ?? [])].sort(byName);
+    return { users, more: this.#more };
+  }
+
+  /** @param {import("../index.d.ts").Present} list */
+  setList({ users, more }) {
+    const before = this.#users;
+    // Of lists that leave users out the difference is not known.
+    const areWhole = this.#more === 0 && more === 0;
+    const kept = users.slice(0, USERS_MAX);
+    const now = new Map(kept.map((one) => [one.user, one]));
+    this.#users = now;
+    this.#more = more + users.length - kept.length;
+    this.#lastChange = "";
+    this.isCurrent = true;
+    this.isAsked = false;
+    if (!before || !areWhole) return this.#tell([], []);
+    const gone = [...before.values()].filter(({ user }) => !now.has(user));
+    const came = kept.filter(({ user }) => !before.has(user));
+    this.#tell(gone, came);
+  }
+
+  /** @param {import("./message.js").Message} message */
+  change(message) {
+    const text = message.text();
+    if (text === this.#lastChange) return;
+    this.#lastChange = text;
+    /** @type {{ joined: PresentUser[], left: PresentUser[] }} */
+    const { joined, left } = JSON.parse(text);
+    const gone = left.flatMap((one) => this.#remove(one) ?? []);
+    const put = joined.filter((one) => !this.#isKnown(one)).map((one) => ({ one, isNew: this.#put(one) }));
+    const came = put.filter(({ isNew }) => isNew).map(({ one }) => one);
+    if (gone.length > 0 || put.length > 0) this.#tell(gone, came);
+  }
+
+  /**
+   * What was known of a user who has left; undefined if the user was not there.
+   * @param {PresentUser} one
+   */
+  #remove(one) {
+    const known = this.#users?.get(one.user);
+    if (known) this.#users?.delete(one.user);
+    else if (this.#more > 0) this.#more -= 1;
+    else return undefined;
+    return known ?? one;
+  }
+
+  /**
+   * Whether this says nothing new.
+   * @param {PresentUser} one
+   */
+  #isKnown(one) {
+    return JSON.stringify(this.#users?.get(one.user)) === JSON.stringify(one);
+  }
+
+  /**
+   * Whether the user is new.
+   * @param {PresentUser} one
+   */
+  #put(one) {
+    const [isNew, users] = [!this.#users?.has(one.user), this.#users?.size ?? 0];
+    if (isNew && users >= USERS_MAX) this.#more += 1;
+    else this.#users?.set(one.user, one);
+    return isNew;
+  }
+
+  /**
+   * @param {PresentUser[]} left
+   * @param {PresentUser[]} joined
+   */
+  #tell(left, joined) {
+    for (const room of [...this.#rooms]) room.tellPresence(this, left, joined);
+  }
+}
+
 // Decides which subscription gets which message.
 //
 // The server sends one copy of a message for each pair of a channel that it was published to and a subscription of ours
@@ -2223,8 +2557,9 @@ class Subscription {
    * @param {string} command The command of the message that subscribes.
    * @param {import("./headers.js").Header[]} headers Further headers of that message.
    * @param {boolean} [resumes] Whether missed messages are asked for.
+   * @param {string} [info] What others see beside the user.
    */
-  constructor(name, command, headers, resumes = true) {
+  constructor(name, command, headers, resumes = true, info = undefined) {
     this.name = name;
     this.command = command;
     this.headers = headers;
@@ -2233,6 +2568,8 @@ class Subscription {
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
     this.place = new Place(this.rooms, resumes);
+    this.roster = new Roster(this.rooms);
+    this.info = info;
     /**
      * The server's view of it on the current connection: unknown, because there is no connection or it was refused;
      * requested and not answered; confirmed; given up by the last room, and the end not confirmed.
@@ -2564,6 +2901,7 @@ function within(promise, limits) {
  *   Promise<unknown>} ask Calls `answered` before the next message of the server is read.
  * @property {(error: LhttpError) => void} failed
  * @property {(why: string) => void} drop
+ * @property {(subscription: Subscription) => void} confirmed A subscription is live, perhaps again.
  */
 
 class Membership {
@@ -2594,9 +2932,12 @@ class Membership {
    * @param {import("../index.d.ts").OperationOptions} limits
    */
   async join(subscription, makeRoom, limits) {
+    const { info } = subscription;
     const found = this.#subscriptions.find(subscription.name);
-    if (found && found.status !== "leaving") subscription = found;
-    else {
+    if (found && found.status !== "leaving") {
+      subscription = found;
+      if (found.status === "wanted") found.info = info ?? found.info;
+    } else {
       if (found) subscription.place.takeOver(found.place);
       this.#subscriptions.add(subscription);
     }
@@ -2604,7 +2945,9 @@ class Membership {
     subscription.rooms.add(room);
     if (!subscription.isPattern) subscription.place.add(room, subscription.status === "live");
     try {
-      await within(this.#joined(subscription, room), limits);
+      const joined = this.#joined(subscription, room);
+      const isShown = info === undefined || info === subscription.info;
+      await within(isShown ? joined : joined.then(() => this.show(subscription, info, {})), limits);
     } catch (error) {
       room.unsubscribe().catch(() => {});
       throw error;
@@ -2628,6 +2971,26 @@ class Membership {
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
     subscription.status = "leaving";
     await within(this.#unsubscribe(subscription), limits);
+  }
+
+  /**
+   * Changes what others see beside the user. Resolves when the server knows, or when the connection is lost: it is told
+   * with each message that subscribes.
+   * @param {Subscription} subscription
+   * @param {string} info
+   * @param {import("../index.d.ts").OperationOptions} limits
+   */
+  async show(subscription, info, limits) {
+    const { name, command, headers, status } = subscription;
+    subscription.info = info;
+    if ((status !== "live" && status !== "asked") || !this.#line.isUp()) return;
+    const asking = this.#line.ask(command, [headerPair("subscribe", name), infoHeader(info), ...headers]);
+    await within(asking.catch(unlessLost), limits);
+  }
+
+  /** @param {string} channel */
+  findChannel(channel) {
+    return this.#subscriptions.findChannel(channel);
   }
 
   /** Renews all subscriptions on a new connection. False if that connection was lost before the end. */
@@ -2775,7 +3138,7 @@ class Membership {
    */
   async #subscribe(batch) {
     const epoch = this.#epoch;
-    const [{ command, headers }] = batch;
+    const [{ command, headers, info }] = batch;
     const wishes = batch.map((subscription) => this.#wishOf(subscription));
     const catchUps = batch.map((subscription, index) => {
       const isLive = subscription.status === "live";
@@ -2786,7 +3149,8 @@ class Membership {
     let refusal;
     try {
       const names = headerPair("subscribe", batch.map(({ name }) => name).join(" "));
-      const all = [names, ...wishHeaders(wishes), ...headers];
+      const shown = info === undefined ? [] : [infoHeader(info)];
+      const all = [names, ...wishHeaders(wishes), ...shown, ...headers];
       await this.#line.ask(command, all, (ack) => this.#answered(batch, catchUps, ack));
     } catch (error) {
       refusal = /** @type {LhttpError} */ (error);
@@ -2864,6 +3228,7 @@ class Membership {
   #confirmed(subscription) {
     subscription.status = "live";
     subscription.wasLive = true;
+    subscription.roster.outdated();
     this.#subscriptions.settle(subscription);
   }
 
@@ -2878,6 +3243,7 @@ class Membership {
       this.#joining.get(room)?.resolve();
       this.#joining.delete(room);
     }
+    this.#line.confirmed(subscription);
   }
 
   /**
@@ -2923,15 +3289,21 @@ class Membership {
   async #unsubscribe(subscription) {
     try {
       const ended = () => this.#giveToPatterns(subscription, subscription.place.leave());
-      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)], ended);
-    } catch (error) {
-      const { reason } = /** @type {LhttpError} */ (error);
-      // The subscription has ended with the connection.
-      if (reason !== "connection-lost" && reason !== "closed") throw error;
+      const asking = this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)], ended);
+      // With the connection the subscription has ended, too.
+      await asking.catch(unlessLost);
     } finally {
       this.#subscriptions.remove(subscription);
     }
   }
+}
+
+/**
+ * Throws an error again, unless it is the end of the connection.
+ * @param {LhttpError} error
+ */
+function unlessLost(error) {
+  if (error.reason !== "connection-lost" && error.reason !== "closed") throw error;
 }
 
 // Tokens (PROTOCOL.md §8): asking the program for one, and reading when it runs out.
@@ -3213,8 +3585,10 @@ class Renewal {
 /** The most messages that wait in a room for a loop; one more ends the loop with an error. */
 const UNREAD_MAX = 1_000;
 
+/** The events of a room about who is there. */
+const PRESENCE_EVENTS = ["presence", "join", "leave"];
 /** The events of a room. */
-const ROOM_EVENTS = ["gap"];
+const ROOM_EVENTS = ["gap", ...PRESENCE_EVENTS];
 
 /** The result of one call of `subscribe`: one handler's share in a subscription, or messages to iterate over. */
 class Room {
@@ -3255,13 +3629,44 @@ class Room {
   }
 
   /**
-   * @param {"gap"} event
+   * @param {"gap" | "presence" | "join" | "leave"} event
    * @param {(event: any) => void} listener
    * @returns {() => void} Removes the listener.
    */
   on(event, listener) {
     if (!ROOM_EVENTS.includes(event)) throw new TypeError(`a room has no event ${JSON.stringify(event)}`);
-    return this.#emitter.on(event, listener);
+    const isAboutPresence = PRESENCE_EVENTS.includes(event);
+    // Patterns have none.
+    if (isAboutPresence) checkPublish(this.name);
+    const off = this.#emitter.on(event, listener);
+    if (isAboutPresence) this.#client.watch(this.#subscription);
+    // Another room of this channel may have had the list already.
+    if (event === "presence") void Promise.resolve().then(() => this.#tellLate());
+    return off;
+  }
+
+  /** Whether somebody listens for who is there. */
+  get isWatching() {
+    return this.#isOpen && PRESENCE_EVENTS.some((event) => this.#emitter.has(event));
+  }
+
+  /**
+   * Who is in this channel.
+   * @param {import("../index.d.ts").PresenceOptions} [options]
+   */
+  presence(options) {
+    return this.#client.presence(this.name, options);
+  }
+
+  /**
+   * Changes what others see beside the user.
+   * @param {string} info
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async setInfo(info, options = {}) {
+    if (!this.#isOpen) throw new LhttpError(0, "closed", `the room of "${this.name}" has ended`);
+    return this.#client.show(this.#subscription, info, options);
   }
 
   /**
@@ -3295,6 +3700,25 @@ class Room {
   /** Messages that this room should have had are not kept any more. */
   gap() {
     if (this.#isOpen) this.#emitter.emit("gap", { channel: this.name });
+  }
+
+  /**
+   * Somebody has come or gone, or is shown otherwise.
+   * @param {import("./roster.js").Roster} roster
+   * @param {readonly import("../index.d.ts").PresentUser[]} left
+   * @param {readonly import("../index.d.ts").PresentUser[]} joined
+   */
+  tellPresence(roster, left, joined) {
+    /** @type {(event: string, value: any) => void} */
+    const emit = (event, value) => this.#isOpen && this.#emitter.emit(event, value);
+    for (const user of left) emit("leave", user);
+    for (const user of joined) emit("join", user);
+    if (this.#emitter.has("presence")) emit("presence", roster.present());
+  }
+
+  #tellLate() {
+    const { roster } = this.#subscription;
+    if (roster.isCurrent) this.tellPresence(roster, [], []);
   }
 
   /** @param {import("./message.js").Message} message */
@@ -3376,6 +3800,7 @@ class Client {
   #exchange;
   #membership;
   #renewal;
+  #watch;
   #emitter = new Emitter();
   #tokens = 0;
   /** The largest message, in bytes: from the options, or from the server's close for a larger one. */
@@ -3394,6 +3819,12 @@ class Client {
       ask: (command, headers, answered) => this.#ask(command, headers, answered),
       failed: (error) => this.#failed(error),
       drop: (why) => this.#connection.drop(why),
+      confirmed: (subscription) => this.#watch.refresh(subscription),
+    });
+    this.#watch = new Watch(this.#options, {
+      isOpen: () => this.state === "open" && this.#connection.isUp,
+      ask: (name, answered) => this.#ask(PRESENCE_COMMAND, [headerPair("presence", name)], answered, "list"),
+      failed: (error) => this.#failed(error),
     });
     const access = new Access(url, this.#options);
     this.#renewal = new Renewal(access, this.#options, {
@@ -3476,18 +3907,57 @@ class Client {
     if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
     const { command = DEFAULT_COMMAND } = options;
     const last = lastOption(options.last);
-    const headers = callersHeaders(options.headers, ["subscribe", "since", "last", "ack"]);
+    const { info } = options;
+    const shown = info === undefined ? [] : [infoHeader(info)];
+    const headers = callersHeaders(options.headers, ["subscribe", "since", "last", "presence-info", "ack"]);
     // Refuse an oversized message here, instead of on each connection.
-    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
+    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...shown, ...headers]));
     checkLimits(options);
     checkAborted(options);
     if (this.state === "closed") throw closed();
-    const subscription = new Subscription(name, command, headers, this.#options.resume);
+    const subscription = new Subscription(name, command, headers, this.#options.resume, info);
     return this.#membership.join(
       subscription,
       (joined) => new Room(this, joined, handler, joined.isPattern ? 0 : last),
       options,
     );
+  }
+
+  /**
+   * @param {string} channel
+   * @param {import("../index.d.ts").PresenceOptions} [options]
+   * @returns {Promise<import("../index.d.ts").Present>}
+   */
+  async presence(channel, options = {}) {
+    checkPublish(channel);
+    const headers = [headerPair("presence", channel)];
+    const { signal, timeout, offline, retry } = options;
+    const given = { signal, timeout, offline, retry, command: PRESENCE_COMMAND };
+    const token = this.#token();
+    return readList(
+      await this.#submit(given, { headers, body: "", token, timeout: this.#options.ackTimeout, wants: "list" }),
+    );
+  }
+
+  /**
+   * A room has a new listener for who is there.
+   * @param {import("./subscriptions.js").Subscription} subscription
+   */
+  watch(subscription) {
+    this.#watch.refresh(subscription);
+  }
+
+  /**
+   * @param {import("./subscriptions.js").Subscription} subscription
+   * @param {string} info
+   * @param {import("../index.d.ts").OperationOptions} options
+   */
+  async show(subscription, info, options) {
+    const { name, command, headers } = subscription;
+    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), infoHeader(info), ...headers]));
+    checkLimits(options);
+    checkAborted(options);
+    return this.#membership.show(subscription, info, options);
   }
 
   /**
@@ -3533,7 +4003,7 @@ class Client {
     const { body = "" } = options;
     const timeout = this.#options.requestTimeout;
     const token = this.#token();
-    return new Reply(await this.#submit(options, { headers, body, token, timeout, wantsReply: true }));
+    return new Reply(await this.#submit(options, { headers, body, token, timeout, wants: "reply" }));
   }
 
   /**
@@ -3547,7 +4017,7 @@ class Client {
     // The message may be lost with the connection, and the caller did not ask to be told.
     const unheard = () => {};
     this.#exchange.submit(
-      { data, bytes, token: undefined, timeout: 0, retry: false, wantsReply: false, resolve: unheard, reject: unheard },
+      { data, bytes, token: undefined, timeout: 0, retry: false, wants: "ack", resolve: unheard, reject: unheard },
       this.#options.offline,
     );
   }
@@ -3568,6 +4038,7 @@ class Client {
     if (this.state === "closed") return;
     this.#connection.close();
     this.#renewal.lost();
+    this.#watch.lost();
     this.#exchange.close();
     this.#membership.close();
   }
@@ -3584,10 +4055,10 @@ class Client {
   /**
    * @param {import("../index.d.ts").SendOptions} options
    * @param {{ headers: import("./headers.js").Header[], body: import("../index.d.ts").Body, token: string | undefined,
-   *   timeout: number, wantsReply?: boolean }} what
+   *   timeout: number, wants?: import("./exchange.js").Wanted }} what
    * @returns {Promise<any>}
    */
-  #submit(options, { headers, body, token, timeout, wantsReply = false }) {
+  #submit(options, { headers, body, token, timeout, wants = "ack" }) {
     const { command = DEFAULT_COMMAND, retry = false } = options;
     checkLimits(options);
     checkAborted(options);
@@ -3605,7 +4076,7 @@ class Client {
         token,
         timeout,
         retry,
-        wantsReply,
+        wants,
         resolve: (answer) => (stop(), resolve(answer)),
         reject: (error) => (stop(), reject(error)),
       };
@@ -3625,17 +4096,25 @@ class Client {
    * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
-   * @param {(ack: Message) => void} [answered] Called at once, before another message is read.
+   * @param {(answer: Message) => void} [answered] Called at once, before another message is read.
+   * @param {import("./exchange.js").Wanted} [wants]
    * @returns {Promise<Message>}
    */
-  #ask(command, headers, answered) {
+  #ask(command, headers, answered, wants = "ack") {
     const token = this.#token();
     const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
     const bytes = byteLength(data);
     return new Promise((settle, reject) => {
       const timeout = this.#options.ackTimeout;
-      const resolve = (/** @type {Message} */ ack) => (answered?.(ack), settle(ack));
-      this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wantsReply: false, resolve, reject });
+      const resolve = (/** @type {Message} */ answer) => {
+        try {
+          answered?.(answer);
+        } catch (error) {
+          return reject(error);
+        }
+        settle(answer);
+      };
+      this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wants, resolve, reject });
     });
   }
 
@@ -3656,6 +4135,7 @@ class Client {
   #lost(error, loss) {
     this.#membership.lost();
     this.#renewal.lost();
+    this.#watch.lost();
     this.#bytesMax = Math.min(this.#bytesMax, toldLimit(loss) ?? Infinity);
     this.#exchange.lost(error, loss);
     this.#exchange.refuse(this.#bytesMax);
@@ -3685,13 +4165,28 @@ class Client {
     if (message.command === "error") {
       const code = Number(message.header("code"));
       const error = new LhttpError(code, message.header("reason") ?? "", message.text());
-      if (!this.#exchange.answered(token, { error })) this.#unexpected(error, message.header("channel"));
+      if (!this.#exchange.refused(token, error)) this.#unexpected(error, message.header("channel"));
       if (code === 401) this.#renewal.unauthorized();
       return true;
     }
-    if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, { reply: message });
+    if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, "reply", message);
+    if (message.command === PRESENCE_ANSWER) return this.#exchange.answered(token, "list", message);
+    if (message.command === PRESENCE_CHANGE) return this.#present(message);
     if (message.command !== "ack") return false;
-    this.#exchange.answered(token, { ack: message });
+    this.#exchange.answered(token, "ack", message);
+    return true;
+  }
+
+  /**
+   * Processes what the server says of who has come to a channel and gone. False if it names no channel, because then
+   * another has sent it.
+   * @param {Message} message
+   */
+  #present(message) {
+    const channel = message.header("channel");
+    if (channel === undefined) return false;
+    const subscription = this.#membership.findChannel(channel);
+    if (subscription) this.#watch.changed(subscription, message);
     return true;
   }
 

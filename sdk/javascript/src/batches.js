@@ -24,8 +24,8 @@ export function wishHeaders(wishes) {
 }
 
 /**
- * Groups subscriptions into messages. All of a message share the command, the headers and `last`, and have at most
- * `bytesMax` bytes of names and ids.
+ * Groups subscriptions into messages. All of a message share the command, the headers, `last` and what others see beside
+ * the user, and have at most `bytesMax` bytes of names and ids.
  * @param {readonly Subscription[]} subscriptions
  * @param {(subscription: Subscription) => import("./place.js").Wish} wishOf
  * @param {number} bytesMax
@@ -37,7 +37,7 @@ export function batches(subscriptions, wishOf, bytesMax) {
   const all = [];
   for (const subscription of subscriptions) {
     const { since, last } = wishOf(subscription);
-    const shared = JSON.stringify([subscription.command, subscription.headers, last]);
+    const shared = JSON.stringify([subscription.command, subscription.headers, last, subscription.info]);
     const bytes = utf8Length(subscription.name) + 1 + (since === undefined ? 2 : since.length + 1);
     let current = open.get(shared);
     if (!current || current.bytes + bytes > bytesMax) {

@@ -9,6 +9,7 @@ import { callersHeaders, headerPair, headerPairs } from "./headers.js";
 import { DEFAULT_COMMAND, Message, Reply, decodeMessage, encodeMessage, publishedIds } from "./message.js";
 import { choice, lastOption, readOptions } from "./options.js";
 import { Membership } from "./membership.js";
+import { PRESENCE_ANSWER, PRESENCE_CHANGE, PRESENCE_COMMAND, Watch, infoHeader, readList } from "./presence.js";
 import { Renewal } from "./renewal.js";
 import { Room } from "./room.js";
 import { Subscription } from "./subscriptions.js";
@@ -41,6 +42,7 @@ export class Client {
   #exchange;
   #membership;
   #renewal;
+  #watch;
   #emitter = new Emitter();
   #tokens = 0;
   /** The largest message, in bytes: from the options, or from the server's close for a larger one. */
@@ -59,6 +61,12 @@ export class Client {
       ask: (command, headers, answered) => this.#ask(command, headers, answered),
       failed: (error) => this.#failed(error),
       drop: (why) => this.#connection.drop(why),
+      confirmed: (subscription) => this.#watch.refresh(subscription),
+    });
+    this.#watch = new Watch(this.#options, {
+      isOpen: () => this.state === "open" && this.#connection.isUp,
+      ask: (name, answered) => this.#ask(PRESENCE_COMMAND, [headerPair("presence", name)], answered, "list"),
+      failed: (error) => this.#failed(error),
     });
     const access = new Access(url, this.#options);
     this.#renewal = new Renewal(access, this.#options, {
@@ -141,18 +149,57 @@ export class Client {
     if (handler !== undefined && typeof handler !== "function") throw new TypeError("a handler is a function");
     const { command = DEFAULT_COMMAND } = options;
     const last = lastOption(options.last);
-    const headers = callersHeaders(options.headers, ["subscribe", "since", "last", "ack"]);
+    const { info } = options;
+    const shown = info === undefined ? [] : [infoHeader(info)];
+    const headers = callersHeaders(options.headers, ["subscribe", "since", "last", "presence-info", "ack"]);
     // Refuse an oversized message here, instead of on each connection.
-    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...headers]));
+    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), ...shown, ...headers]));
     checkLimits(options);
     checkAborted(options);
     if (this.state === "closed") throw closed();
-    const subscription = new Subscription(name, command, headers, this.#options.resume);
+    const subscription = new Subscription(name, command, headers, this.#options.resume, info);
     return this.#membership.join(
       subscription,
       (joined) => new Room(this, joined, handler, joined.isPattern ? 0 : last),
       options,
     );
+  }
+
+  /**
+   * @param {string} channel
+   * @param {import("../index.d.ts").PresenceOptions} [options]
+   * @returns {Promise<import("../index.d.ts").Present>}
+   */
+  async presence(channel, options = {}) {
+    checkPublish(channel);
+    const headers = [headerPair("presence", channel)];
+    const { signal, timeout, offline, retry } = options;
+    const given = { signal, timeout, offline, retry, command: PRESENCE_COMMAND };
+    const token = this.#token();
+    return readList(
+      await this.#submit(given, { headers, body: "", token, timeout: this.#options.ackTimeout, wants: "list" }),
+    );
+  }
+
+  /**
+   * A room has a new listener for who is there.
+   * @param {import("./subscriptions.js").Subscription} subscription
+   */
+  watch(subscription) {
+    this.#watch.refresh(subscription);
+  }
+
+  /**
+   * @param {import("./subscriptions.js").Subscription} subscription
+   * @param {string} info
+   * @param {import("../index.d.ts").OperationOptions} options
+   */
+  async show(subscription, info, options) {
+    const { name, command, headers } = subscription;
+    this.#checkSize(encodeMessage(command, [headerPair("subscribe", name), infoHeader(info), ...headers]));
+    checkLimits(options);
+    checkAborted(options);
+    return this.#membership.show(subscription, info, options);
   }
 
   /**
@@ -198,7 +245,7 @@ export class Client {
     const { body = "" } = options;
     const timeout = this.#options.requestTimeout;
     const token = this.#token();
-    return new Reply(await this.#submit(options, { headers, body, token, timeout, wantsReply: true }));
+    return new Reply(await this.#submit(options, { headers, body, token, timeout, wants: "reply" }));
   }
 
   /**
@@ -212,7 +259,7 @@ export class Client {
     // The message may be lost with the connection, and the caller did not ask to be told.
     const unheard = () => {};
     this.#exchange.submit(
-      { data, bytes, token: undefined, timeout: 0, retry: false, wantsReply: false, resolve: unheard, reject: unheard },
+      { data, bytes, token: undefined, timeout: 0, retry: false, wants: "ack", resolve: unheard, reject: unheard },
       this.#options.offline,
     );
   }
@@ -233,6 +280,7 @@ export class Client {
     if (this.state === "closed") return;
     this.#connection.close();
     this.#renewal.lost();
+    this.#watch.lost();
     this.#exchange.close();
     this.#membership.close();
   }
@@ -249,10 +297,10 @@ export class Client {
   /**
    * @param {import("../index.d.ts").SendOptions} options
    * @param {{ headers: import("./headers.js").Header[], body: import("../index.d.ts").Body, token: string | undefined,
-   *   timeout: number, wantsReply?: boolean }} what
+   *   timeout: number, wants?: import("./exchange.js").Wanted }} what
    * @returns {Promise<any>}
    */
-  #submit(options, { headers, body, token, timeout, wantsReply = false }) {
+  #submit(options, { headers, body, token, timeout, wants = "ack" }) {
     const { command = DEFAULT_COMMAND, retry = false } = options;
     checkLimits(options);
     checkAborted(options);
@@ -270,7 +318,7 @@ export class Client {
         token,
         timeout,
         retry,
-        wantsReply,
+        wants,
         resolve: (answer) => (stop(), resolve(answer)),
         reject: (error) => (stop(), reject(error)),
       };
@@ -290,17 +338,25 @@ export class Client {
    * Sends at once, before all queued messages, and resolves on the acknowledgement.
    * @param {string} command
    * @param {import("./headers.js").Header[]} headers
-   * @param {(ack: Message) => void} [answered] Called at once, before another message is read.
+   * @param {(answer: Message) => void} [answered] Called at once, before another message is read.
+   * @param {import("./exchange.js").Wanted} [wants]
    * @returns {Promise<Message>}
    */
-  #ask(command, headers, answered) {
+  #ask(command, headers, answered, wants = "ack") {
     const token = this.#token();
     const data = encodeMessage(command, [headerPair("ack", token), ...headers]);
     const bytes = byteLength(data);
     return new Promise((settle, reject) => {
       const timeout = this.#options.ackTimeout;
-      const resolve = (/** @type {Message} */ ack) => (answered?.(ack), settle(ack));
-      this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wantsReply: false, resolve, reject });
+      const resolve = (/** @type {Message} */ answer) => {
+        try {
+          answered?.(answer);
+        } catch (error) {
+          return reject(error);
+        }
+        settle(answer);
+      };
+      this.#exchange.sendNow({ data, bytes, token, timeout, retry: false, wants, resolve, reject });
     });
   }
 
@@ -321,6 +377,7 @@ export class Client {
   #lost(error, loss) {
     this.#membership.lost();
     this.#renewal.lost();
+    this.#watch.lost();
     this.#bytesMax = Math.min(this.#bytesMax, toldLimit(loss) ?? Infinity);
     this.#exchange.lost(error, loss);
     this.#exchange.refuse(this.#bytesMax);
@@ -350,13 +407,28 @@ export class Client {
     if (message.command === "error") {
       const code = Number(message.header("code"));
       const error = new LhttpError(code, message.header("reason") ?? "", message.text());
-      if (!this.#exchange.answered(token, { error })) this.#unexpected(error, message.header("channel"));
+      if (!this.#exchange.refused(token, error)) this.#unexpected(error, message.header("channel"));
       if (code === 401) this.#renewal.unauthorized();
       return true;
     }
-    if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, { reply: message });
+    if (message.header("upstream-status") !== undefined) return this.#exchange.answered(token, "reply", message);
+    if (message.command === PRESENCE_ANSWER) return this.#exchange.answered(token, "list", message);
+    if (message.command === PRESENCE_CHANGE) return this.#present(message);
     if (message.command !== "ack") return false;
-    this.#exchange.answered(token, { ack: message });
+    this.#exchange.answered(token, "ack", message);
+    return true;
+  }
+
+  /**
+   * Processes what the server says of who has come to a channel and gone. False if it names no channel, because then
+   * another has sent it.
+   * @param {Message} message
+   */
+  #present(message) {
+    const channel = message.header("channel");
+    if (channel === undefined) return false;
+    const subscription = this.#membership.findChannel(channel);
+    if (subscription) this.#watch.changed(subscription, message);
     return true;
   }
 

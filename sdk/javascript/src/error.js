@@ -26,6 +26,16 @@ export function notAgain({ name }, error) {
 }
 
 /**
+ * The error of a subscription whose listeners are not told who is there.
+ * @param {{ name: string }} subscription
+ * @param {any} error
+ */
+export function notPresent({ name }, error) {
+  const sentence = `it is not known who is in ${JSON.stringify(name)}: ${error.message}`;
+  return new LhttpError(error.code ?? 400, error.reason ?? "bad-body", sentence, { cause: error });
+}
+
+/**
  * The error of a subscription that the server has ended.
  * @param {{ name: string }} subscription
  * @param {LhttpError} error

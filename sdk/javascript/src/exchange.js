@@ -8,13 +8,18 @@ import { overLimit, tooBig } from "./toobig.js";
 const DRAIN_INTERVAL = 50;
 
 /**
+ * @typedef {"ack" | "reply" | "list"} Wanted The acknowledgement, the reply of an upstream, or the list of who is in a
+ * channel.
+ */
+
+/**
  * @typedef {object} Operation A message to be sent.
  * @property {string | Uint8Array} data The whole message. Once sent, it is kept only if it may be sent again.
  * @property {number} bytes Its length.
  * @property {string | undefined} token The `ack` token. An operation without one is done once it is sent.
  * @property {number} timeout How long the answer may take, in milliseconds from sending.
  * @property {boolean} retry Whether it is sent again if the connection is lost before the answer.
- * @property {boolean} wantsReply Whether the acknowledgement alone is not the answer.
+ * @property {Wanted} wants The answer that it waits for.
  * @property {(answer: any) => void} resolve
  * @property {(error: unknown) => void} reject
  * @property {number} [sends] How often it was sent.
@@ -131,19 +136,37 @@ export class Exchange {
   /**
    * The server answers an operation. False if no operation with this token waits for such an answer.
    * @param {string | undefined} token
-   * @param {{ ack?: import("./message.js").Message, reply?: import("./message.js").Message, error?: LhttpError }} answer
+   * @param {Wanted} kind
+   * @param {import("./message.js").Message} answer
    */
-  answered(token, { ack, reply, error }) {
+  answered(token, kind, answer) {
+    const wants = token === undefined ? undefined : this.#unacked.get(token)?.wants;
+    // The acknowledgement of a request says only that the request is in progress.
+    if (wants === "reply" && kind === "ack") return true;
+    if (kind !== "ack" && wants !== kind) return false;
+    return this.#settle(token, (operation) => operation.resolve(answer));
+  }
+
+  /**
+   * The server refuses an operation. False if there is none with this token.
+   * @param {string | undefined} token
+   * @param {LhttpError} error
+   */
+  refused(token, error) {
+    return this.#settle(token, (operation) => operation.reject(error));
+  }
+
+  /**
+   * @param {string | undefined} token
+   * @param {(operation: Operation) => void} settle
+   */
+  #settle(token, settle) {
     const operation = token === undefined ? undefined : this.#unacked.get(token);
     if (token === undefined || !operation) return false;
-    // The acknowledgement of a request says only that the request is in progress.
-    if (operation.wantsReply && !reply && !error) return true;
-    if (reply && !operation.wantsReply) return false;
     this.#take(token);
     // The server has read everything that was sent before.
     if (this.#unheard.order < (operation.order ?? 0)) this.#unheard = { bytes: 0, order: 0 };
-    if (error) operation.reject(error);
-    else operation.resolve(reply ?? ack);
+    settle(operation);
     this.flush();
     return true;
   }

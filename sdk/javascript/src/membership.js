@@ -7,6 +7,7 @@ import { endedBy, notAgain } from "./error.js";
 import { closed } from "./exchange.js";
 import { DEFAULT_COMMAND, cameOn } from "./message.js";
 import { NO_WISH, numberOf } from "./place.js";
+import { infoHeader } from "./presence.js";
 import { Subscriptions } from "./subscriptions.js";
 import { MESSAGE_TOO_BIG } from "./toobig.js";
 import { deferred, within } from "./waiting.js";
@@ -22,6 +23,7 @@ import { deferred, within } from "./waiting.js";
  *   Promise<unknown>} ask Calls `answered` before the next message of the server is read.
  * @property {(error: LhttpError) => void} failed
  * @property {(why: string) => void} drop
+ * @property {(subscription: Subscription) => void} confirmed A subscription is live, perhaps again.
  */
 
 export class Membership {
@@ -52,9 +54,12 @@ export class Membership {
    * @param {import("../index.d.ts").OperationOptions} limits
    */
   async join(subscription, makeRoom, limits) {
+    const { info } = subscription;
     const found = this.#subscriptions.find(subscription.name);
-    if (found && found.status !== "leaving") subscription = found;
-    else {
+    if (found && found.status !== "leaving") {
+      subscription = found;
+      if (found.status === "wanted") found.info = info ?? found.info;
+    } else {
       if (found) subscription.place.takeOver(found.place);
       this.#subscriptions.add(subscription);
     }
@@ -62,7 +67,9 @@ export class Membership {
     subscription.rooms.add(room);
     if (!subscription.isPattern) subscription.place.add(room, subscription.status === "live");
     try {
-      await within(this.#joined(subscription, room), limits);
+      const joined = this.#joined(subscription, room);
+      const isShown = info === undefined || info === subscription.info;
+      await within(isShown ? joined : joined.then(() => this.show(subscription, info, {})), limits);
     } catch (error) {
       room.unsubscribe().catch(() => {});
       throw error;
@@ -86,6 +93,26 @@ export class Membership {
     if (!isKnown || !this.#line.isUp()) return this.#subscriptions.remove(subscription);
     subscription.status = "leaving";
     await within(this.#unsubscribe(subscription), limits);
+  }
+
+  /**
+   * Changes what others see beside the user. Resolves when the server knows, or when the connection is lost: it is told
+   * with each message that subscribes.
+   * @param {Subscription} subscription
+   * @param {string} info
+   * @param {import("../index.d.ts").OperationOptions} limits
+   */
+  async show(subscription, info, limits) {
+    const { name, command, headers, status } = subscription;
+    subscription.info = info;
+    if ((status !== "live" && status !== "asked") || !this.#line.isUp()) return;
+    const asking = this.#line.ask(command, [headerPair("subscribe", name), infoHeader(info), ...headers]);
+    await within(asking.catch(unlessLost), limits);
+  }
+
+  /** @param {string} channel */
+  findChannel(channel) {
+    return this.#subscriptions.findChannel(channel);
   }
 
   /** Renews all subscriptions on a new connection. False if that connection was lost before the end. */
@@ -233,7 +260,7 @@ export class Membership {
    */
   async #subscribe(batch) {
     const epoch = this.#epoch;
-    const [{ command, headers }] = batch;
+    const [{ command, headers, info }] = batch;
     const wishes = batch.map((subscription) => this.#wishOf(subscription));
     const catchUps = batch.map((subscription, index) => {
       const isLive = subscription.status === "live";
@@ -244,7 +271,8 @@ export class Membership {
     let refusal;
     try {
       const names = headerPair("subscribe", batch.map(({ name }) => name).join(" "));
-      const all = [names, ...wishHeaders(wishes), ...headers];
+      const shown = info === undefined ? [] : [infoHeader(info)];
+      const all = [names, ...wishHeaders(wishes), ...shown, ...headers];
       await this.#line.ask(command, all, (ack) => this.#answered(batch, catchUps, ack));
     } catch (error) {
       refusal = /** @type {LhttpError} */ (error);
@@ -322,6 +350,7 @@ export class Membership {
   #confirmed(subscription) {
     subscription.status = "live";
     subscription.wasLive = true;
+    subscription.roster.outdated();
     this.#subscriptions.settle(subscription);
   }
 
@@ -336,6 +365,7 @@ export class Membership {
       this.#joining.get(room)?.resolve();
       this.#joining.delete(room);
     }
+    this.#line.confirmed(subscription);
   }
 
   /**
@@ -381,13 +411,19 @@ export class Membership {
   async #unsubscribe(subscription) {
     try {
       const ended = () => this.#giveToPatterns(subscription, subscription.place.leave());
-      await this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)], ended);
-    } catch (error) {
-      const { reason } = /** @type {LhttpError} */ (error);
-      // The subscription has ended with the connection.
-      if (reason !== "connection-lost" && reason !== "closed") throw error;
+      const asking = this.#line.ask(DEFAULT_COMMAND, [headerPair("unsubscribe", subscription.name)], ended);
+      // With the connection the subscription has ended, too.
+      await asking.catch(unlessLost);
     } finally {
       this.#subscriptions.remove(subscription);
     }
   }
+}
+
+/**
+ * Throws an error again, unless it is the end of the connection.
+ * @param {LhttpError} error
+ */
+function unlessLost(error) {
+  if (error.reason !== "connection-lost" && error.reason !== "closed") throw error;
 }

@@ -1,3 +1,4 @@
+import { checkPublish } from "./channel.js";
 import { Emitter } from "./emitter.js";
 import { LhttpError } from "./error.js";
 import { checkLimits, deferred } from "./waiting.js";
@@ -5,8 +6,10 @@ import { checkLimits, deferred } from "./waiting.js";
 /** The most messages that wait in a room for a loop; one more ends the loop with an error. */
 const UNREAD_MAX = 1_000;
 
+/** The events of a room about who is there. */
+const PRESENCE_EVENTS = ["presence", "join", "leave"];
 /** The events of a room. */
-const ROOM_EVENTS = ["gap"];
+const ROOM_EVENTS = ["gap", ...PRESENCE_EVENTS];
 
 /** The result of one call of `subscribe`: one handler's share in a subscription, or messages to iterate over. */
 export class Room {
@@ -47,13 +50,44 @@ export class Room {
   }
 
   /**
-   * @param {"gap"} event
+   * @param {"gap" | "presence" | "join" | "leave"} event
    * @param {(event: any) => void} listener
    * @returns {() => void} Removes the listener.
    */
   on(event, listener) {
     if (!ROOM_EVENTS.includes(event)) throw new TypeError(`a room has no event ${JSON.stringify(event)}`);
-    return this.#emitter.on(event, listener);
+    const isAboutPresence = PRESENCE_EVENTS.includes(event);
+    // Patterns have none.
+    if (isAboutPresence) checkPublish(this.name);
+    const off = this.#emitter.on(event, listener);
+    if (isAboutPresence) this.#client.watch(this.#subscription);
+    // Another room of this channel may have had the list already.
+    if (event === "presence") void Promise.resolve().then(() => this.#tellLate());
+    return off;
+  }
+
+  /** Whether somebody listens for who is there. */
+  get isWatching() {
+    return this.#isOpen && PRESENCE_EVENTS.some((event) => this.#emitter.has(event));
+  }
+
+  /**
+   * Who is in this channel.
+   * @param {import("../index.d.ts").PresenceOptions} [options]
+   */
+  presence(options) {
+    return this.#client.presence(this.name, options);
+  }
+
+  /**
+   * Changes what others see beside the user.
+   * @param {string} info
+   * @param {import("../index.d.ts").OperationOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async setInfo(info, options = {}) {
+    if (!this.#isOpen) throw new LhttpError(0, "closed", `the room of "${this.name}" has ended`);
+    return this.#client.show(this.#subscription, info, options);
   }
 
   /**
@@ -87,6 +121,25 @@ export class Room {
   /** Messages that this room should have had are not kept any more. */
   gap() {
     if (this.#isOpen) this.#emitter.emit("gap", { channel: this.name });
+  }
+
+  /**
+   * Somebody has come or gone, or is shown otherwise.
+   * @param {import("./roster.js").Roster} roster
+   * @param {readonly import("../index.d.ts").PresentUser[]} left
+   * @param {readonly import("../index.d.ts").PresentUser[]} joined
+   */
+  tellPresence(roster, left, joined) {
+    /** @type {(event: string, value: any) => void} */
+    const emit = (event, value) => this.#isOpen && this.#emitter.emit(event, value);
+    for (const user of left) emit("leave", user);
+    for (const user of joined) emit("join", user);
+    if (this.#emitter.has("presence")) emit("presence", roster.present());
+  }
+
+  #tellLate() {
+    const { roster } = this.#subscription;
+    if (roster.isCurrent) this.tellPresence(roster, [], []);
   }
 
   /** @param {import("./message.js").Message} message */

@@ -14,6 +14,7 @@
 
 import { isPattern, matches } from "./channel.js";
 import { Place } from "./place.js";
+import { Roster } from "./roster.js";
 
 /** Limits for messages with expected copies: their number, and their bytes or UTF-16 units. Past either, the oldest are given up. */
 const INCOMPLETE_MESSAGES_MAX = 65_536;
@@ -28,8 +29,9 @@ export class Subscription {
    * @param {string} command The command of the message that subscribes.
    * @param {import("./headers.js").Header[]} headers Further headers of that message.
    * @param {boolean} [resumes] Whether missed messages are asked for.
+   * @param {string} [info] What others see beside the user.
    */
-  constructor(name, command, headers, resumes = true) {
+  constructor(name, command, headers, resumes = true, info = undefined) {
     this.name = name;
     this.command = command;
     this.headers = headers;
@@ -38,6 +40,8 @@ export class Subscription {
     /** @type {Set<import("./room.js").Room>} */
     this.rooms = new Set();
     this.place = new Place(this.rooms, resumes);
+    this.roster = new Roster(this.rooms);
+    this.info = info;
     /**
      * The server's view of it on the current connection: unknown, because there is no connection or it was refused;
      * requested and not answered; confirmed; given up by the last room, and the end not confirmed.

@@ -1,8 +1,10 @@
 // Each example of the README, run as a separate program against a real lhttpd.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { createContext, runInContext } from "node:vm";
 
@@ -29,7 +31,11 @@ const examples = (text, language) =>
   [...text.matchAll(new RegExp("^```" + language + "\\n([\\s\\S]*?)^```$", "gm"))].map(([, code]) => code);
 
 test("each example of the README runs and prints the promised output", async (context) => {
-  const { port } = await startLhttpd(context);
+  const folder = mkdtempSync(join(tmpdir(), "lhttp-readme-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const rules = join(folder, "lhttpd.toml");
+  writeFileSync(rules, '[[channel]]\nmatch = "lobby"\npresence = "events"\n');
+  const { port } = await startLhttpd(context, { args: ["--config", rules] });
   const tokenPort = await startTokenServer(context);
   const expected = [
     "mike: hi\n",
@@ -38,6 +44,7 @@ test("each example of the README runs and prints the promised output", async (co
     "hi\n",
     "über.bin 3\n",
     "hi\nnot kept\n",
+    "Ada 0\n",
   ];
   const all = examples(readme, "js");
   assert.equal(all.length, expected.length);

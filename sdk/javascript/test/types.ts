@@ -17,6 +17,15 @@ export async function uses(): Promise<void> {
   const parts = multipart([{ headers: { a: 1 }, body: new Uint8Array(1) }, { body: "x" }]);
   const chat = await lhttp.subscribe("chat", undefined, { last: 20 });
   chat.on("gap", ({ channel }) => void channel.length);
+  const shown = await lhttp.subscribe("who", undefined, { info: "Ada" });
+  shown.on("presence", ({ users, more }) => void [users[0]?.since.toFixed(), more.toFixed()]);
+  shown.on("join", ({ user, connections, info }) => void [user.length, connections.toFixed(), info?.name]);
+  shown.on("leave", ({ user, since }) => void [user.length, since?.toFixed()]);
+  const { users, more } = await shown.presence({ timeout: 1_000, retry: true });
+  void [(await lhttp.presence("other", { offline: "fail" })).users.length === users.length + more];
+  await shown.setInfo("Grace", { timeout: 1_000 });
+  // @ts-expect-error information is a text
+  await shown.setInfo({ name: "Grace" });
   // @ts-expect-error there is no such event of a room
   chat.on("state", () => {});
   const { id, ids } = await chat.publish("x");
