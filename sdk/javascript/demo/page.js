@@ -5,7 +5,7 @@ const GROUP_LASTS = 300_000; // ms in which one person's messages share one name
 const YEAR = 31_536_000_000; // ms; a message that says that it is older is not believed
 const STATES = { connecting: "Connecting…", open: "Connected", waiting: "Not connected", closed: "Closed" };
 
-const $ = (id) => document.getElementById(id);
+export const $ = (id) => document.getElementById(id);
 const rooms = new Map();
 let actions, shown, countdown, wasLost;
 
@@ -19,6 +19,7 @@ export function start(given) {
   $("leave").onclick = leave;
   $("rename").onclick = askName;
   $("help").onclick = () => $("keys").showModal();
+  $("message").oninput = () => actions.people.write(shown.name, $("message").value);
   $("naming").onclose = () => setName($("name").value);
   addEventListener("submit", onSubmit);
   addEventListener("keydown", onKey);
@@ -87,6 +88,7 @@ function enter(name) {
   $("title").textContent = name;
   $("message").placeholder = `Message ${name}`;
   localStorage.rooms = names().join(" ");
+  actions.people.show(name);
   shown.link.scrollIntoView({ block: "nearest" });
   markRead();
 }
@@ -135,6 +137,7 @@ function askName() {
 function setName(text) {
   me.name = text.replace(/\p{Cc}/gu, "").trim() || me.name || "Somebody";
   localStorage.name = sessionStorage.name = me.name;
+  actions.rename();
   $("rename").replaceChildren(make("you", { b: me.name }, me.name));
   if (!shown) for (const name of (localStorage.rooms || "lobby").split(" ")) add(name);
   enter(hashRoom());
@@ -168,7 +171,7 @@ const hashRoom = () => slug(new URLSearchParams(`room=${location.hash.slice(1)}`
 const clock = (at = Date.now()) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 // A copy of a template with a person's face. Its parts are filled in as text and never as markup.
-function make(template, texts, person = "") {
+export function make(template, texts, person = "") {
   const node = $(template).content.firstElementChild.cloneNode(true);
   for (const [part, text] of Object.entries(texts)) node.querySelector(part).textContent = text;
   const initials = person.match(/(?<![\p{L}\p{N}])[\p{L}\p{N}]/gu) ?? ["?"];

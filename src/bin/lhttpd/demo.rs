@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lhttp::{
     Page,
-    config::{ChannelRule, Config, Listen},
+    config::{ChannelRule, Config, Listen, Presence},
     server::Builder,
 };
 
@@ -19,19 +19,20 @@ const ROOMS: &str = "chat.*";
 const KEPT: u32 = 100;
 
 /// The files: path, content type, content.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("/style.css", "text/css; charset=utf-8", include_str!("../../../sdk/javascript/demo/style.css")),
     ("/chat.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/chat.js")),
     ("/page.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/page.js")),
+    ("/people.js", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/demo/people.js")),
     ("/icon.svg", "image/svg+xml; charset=utf-8", include_str!("../../../sdk/javascript/demo/icon.svg")),
     ("/lhttp.mjs", "text/javascript; charset=utf-8", include_str!("../../../sdk/javascript/dist/lhttp.mjs")),
 ];
 
 const INDEX: &str = include_str!("../../../sdk/javascript/demo/index.html");
 
-/// Lets the server keep the last messages of the rooms, if its configuration leaves that open: the rule comes behind all
-/// others. It cannot come behind one that matches all rooms. The nodes of a cluster keep nothing without a rule of their own:
-/// their servers of NATS may not have JetStream.
+/// Lets the server keep the last messages of the rooms and tell who is there, if its configuration leaves that open: the
+/// rule comes behind all others. It cannot come behind one that matches all rooms. The nodes of a cluster keep nothing without
+/// a rule of their own: their servers of NATS may not have JetStream.
 pub(crate) fn keep_messages(config: &mut Config) {
     let Some(rule) = rule().filter(|_| config.nats.is_none()) else { return };
     let mut with_rule = config.clone();
@@ -43,10 +44,10 @@ pub(crate) fn keep_messages(config: &mut Config) {
 
 /// The rule for the rooms; its pattern is always one.
 fn rule() -> Option<ChannelRule> {
-    Some(ROOMS.parse::<ChannelRule>().ok()?.history(KEPT))
+    Some(ROOMS.parse::<ChannelRule>().ok()?.history(KEPT).presence(Presence::Events))
 }
 
-/// What the page says about old messages: a word for its style.
+/// What the page says about old messages, and about who is there: a word for its style.
 fn history(config: &Config) -> &'static str {
     match config.channels.last() {
         None => "none",
@@ -197,8 +198,16 @@ mod tests {
     }
 
     #[test]
+    fn the_rule_does_not_keep_who_is_writing() {
+        let people = include_str!("../../../sdk/javascript/demo/people.js");
+        let channels: Vec<&str> = people.split('`').filter(|text| text.ends_with(".${room}")).collect();
+        assert_eq!(channels, ["typing.${room}"; 2], "and {ROOMS} does not match it");
+    }
+
+    #[test]
     fn what_the_page_loads_is_served() {
-        for part in INDEX.split(['"']).filter(|part| part.starts_with("./")) {
+        let scripts = FILES.iter().filter(|(path, ..)| path.ends_with(".js")).map(|(.., text)| *text);
+        for part in scripts.chain([INDEX]).flat_map(|text| text.split(['"'])).filter(|part| part.starts_with("./")) {
             assert!(FILES.iter().any(|(path, ..)| *path == &part[1..]), "{part} is not served");
         }
         let address = "127.0.0.1:0".parse().unwrap();

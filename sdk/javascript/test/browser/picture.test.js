@@ -18,7 +18,7 @@ test("the README's picture shows a conversation", async (t) => {
   const grace = await visit(t, `${url}#harbour`, "Grace Hopper");
   const ada = await visit(t, `${url}#harbour`, "Ada Lovelace", {
     colorScheme: "light",
-    viewport: { width: 1040, height: 760 },
+    viewport: { width: 1040, height: 840 },
   });
   const say = async (person, text) => {
     await person.say(text);
@@ -36,6 +36,9 @@ test("the README's picture shows a conversation", async (t) => {
   for (const person of [ada, grace]) await person.page.getByRole("link", { name: "harbour" }).click();
   await say(grace, "So does everybody here, I think.");
   await ada.page.fill("#message", "Shall we");
+  await ada.page.locator("#here li", { hasText: "Linus" }).waitFor();
+  await linus.page.locator("#message").pressSequentially("I");
+  await ada.page.getByText("Linus is writing…").waitFor();
 
   const picture = await ada.page.screenshot({ animations: "disabled", caret: "hide" });
   assert.ok(picture.length < BYTES_MAX, `${picture.length} bytes`);
