@@ -203,7 +203,6 @@ impl Lasting {
     pub(super) fn client_has_ended(&mut self) {
         self.table.forget_told();
         self.duplicates = None;
-        self.stream.went_away();
         self.to_cores.be_absent();
         self.to_cores.send();
         self.counts.nats_restarts += 1;
@@ -214,7 +213,6 @@ impl Lasting {
     /// Tells clients that other nodes are away.
     pub(super) fn go_offline(&mut self) {
         self.progress.go_offline();
-        self.stream.went_away();
         self.table.forget_told();
         self.to_cores.be_absent();
         self.to_cores.send();

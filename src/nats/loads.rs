@@ -13,8 +13,9 @@ use crate::engine::history::{Load, Retention};
 
 /// The most channels that are loaded at the same time.
 const ACTIVE_MAX: usize = 32;
-/// A load that has taken so long fails. The servers of NATS need some seconds to choose another leader for the stream.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+/// A load that gets nothing for so long fails. The servers of NATS need up to some ten seconds to choose another leader for
+/// the stream.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 /// After this time without an answer a question is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 

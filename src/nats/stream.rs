@@ -36,7 +36,7 @@ const INTEREST_WAIT: Duration = Duration::from_millis(200);
 /// The stream, as this node knows it.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    /// There is no connection.
+    /// There was no connection yet.
     Away,
     /// It was asked for with this request.
     Asked {
@@ -138,12 +138,6 @@ impl Stream {
         self.loads.ask_again();
         self.state_request = None;
         self.phase = Phase::Pausing { until: now };
-    }
-
-    /// NATS is away, or the client has ended.
-    pub(super) fn went_away(&mut self) {
-        self.phase = Phase::Away;
-        self.loads.ask_again();
     }
 
     /// Takes in what a core wants to load.
@@ -292,6 +286,8 @@ impl Stream {
 
     fn fail_loads(&mut self, to_cores: &mut ToCores, now: Instant) {
         for job in self.loads.take_failed(now) {
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::warn!("NATS: JetStream does not give the history of {}{more}", job.name));
             to_cores.tell_home(job.core, &ClusterItem::Failed { name: job.name.as_bytes(), load: job.load.id });
         }
     }

@@ -85,7 +85,7 @@ fn message_of(body: &str) -> Message {
 }
 
 fn connect(port: u16) -> Client {
-    let builder = Client::builder(format!("ws://127.0.0.1:{port}")).timeout(Duration::from_secs(20));
+    let builder = Client::builder(format!("ws://127.0.0.1:{port}")).timeout(PATIENCE);
     builder.reconnect_delay(Duration::from_millis(20), Duration::from_millis(200)).connect().expect("a node")
 }
 
@@ -121,7 +121,9 @@ fn reader(port: u16) -> JoinHandle<Vec<String>> {
             match client.poll(PATIENCE).expect("the client goes on") {
                 Some(Event::Message(message)) if message.body_bytes() == b"last" => return seen,
                 Some(Event::Message(message)) => seen.push(String::from_utf8_lossy(message.body_bytes()).into_owned()),
-                Some(Event::MessagesLost { channel }) => panic!("messages of {channel} are lost"),
+                Some(Event::MessagesLost { channel }) => {
+                    panic!("messages of {channel} are lost at {port}, after {:?}", client.position(&channel))
+                }
                 Some(_) => {}
                 None => panic!("nothing comes"),
             }
@@ -151,6 +153,7 @@ fn nothing_acknowledged_is_missing_when_servers_and_nodes_crash() {
     };
     let mut rng = seeded_rng();
     for crash in 0..crashes {
+        println!("crash {crash}");
         acknowledges_more(rng.random_range(50..300));
         let victim = rng.random_range(0..SERVERS);
         if crash % 2 == 0 {
