@@ -10,7 +10,9 @@
 // which names the newest one and so the end of the old ones. On a new connection the messages since the newest one come in
 // order, if no pattern overlaps: these pass on as they come, but for the first ones.
 //
-// One thing cannot be known: where a gap is, if the server drops old messages while it sends them.
+// One thing cannot be known: where a gap is, if the server drops old messages while it sends them. On a live subscription, or
+// among copies for patterns, not even the old ones can then be told from the others: those before the newest one are not given
+// to rooms of the channel, which hear of a gap anyway.
 
 /** The most ids of own messages without echo that are remembered: they come back only after a reconnect. */
 const OWN_MAX = 1_000;
@@ -58,38 +60,57 @@ export class CatchUp {
 
   /**
    * The held messages in the order of the channel: those that came before the old ones, the old ones, those behind them.
-   * @param {string | undefined} position The newest of the old ones.
+   * @param {Answer | undefined} answer It names the newest of the old ones.
    */
-  sorted(position) {
-    const order = lastCopies(this.held);
+  sorted(answer) {
+    const position = answer?.position;
+    const held = answer?.isLost ? this.#heldBehindGap(position) : this.held;
+    const order = lastCopies(held);
     const end = 1 + order.findIndex(({ id }) => id === position);
     const old = order.slice(0, end);
-    return { order, before: this.#before(position), old, behind: order.slice(end) };
+    return { order, before: this.#before(held, position), old, behind: order.slice(end) };
+  }
+
+  /**
+   * The messages that can be put in order although the server has lost some: it may have begun anew behind live messages, or
+   * among copies for patterns, and nothing shows where.
+   * @param {string | undefined} position
+   */
+  #heldBehindGap(position) {
+    const newest = this.held.map(({ id }) => id).lastIndexOf(/** @type {string} */ (position));
+    // Without anything old the newest message is the last one that was live before, or nothing but newer ones has come.
+    const hasNothingOld = this.isLive ? this.last === 0 && newest === this.held.length - 1 : newest < 0;
+    if (this.isOverlapped ? newest < 0 : !this.isLive || hasNothingOld) return this.held;
+    return newest < 0 ? [] : this.held.slice(newest);
   }
 
   /**
    * The live messages in front of the old ones, if it can be told where these begin: the server goes back, so one of them
    * comes a second time. Copies for patterns do so, too.
+   * @param {Numbered[]} held
    * @param {string | undefined} position
    */
-  #before(position) {
+  #before(held, position) {
     if (this.isOverlapped || position === undefined) return [];
-    const ids = this.held.map(({ id }) => id);
+    const ids = held.map(({ id }) => id);
     const old = new Set();
     let at = ids.lastIndexOf(position);
     while (at >= 0 && !old.has(ids[at])) old.add(ids[at--]);
-    return this.held.slice(0, at + 1);
+    return held.slice(0, at + 1);
   }
 
   /**
-   * The messages of which patterns have a copy: all that are newer than what came before. If there was nothing, those of
-   * which two copies came, or which are not old.
+   * The messages of which patterns have a copy: all that are newer than what came before. If there was nothing, or the last
+   * ones come behind a gap, those of which two copies came, or which are not old.
+   * @param {Answer | undefined} answer
    * @param {{ order: Numbered[], behind: Numbered[] }} messages
    * @param {string | undefined} heard
    */
-  forPatterns({ order, behind }, heard) {
+  forPatterns(answer, { order, behind }, heard) {
     if (!this.isOverlapped) return [];
-    if (heard === undefined && this.last > 0) {
+    // Behind a gap the first copy is in its right place: that of the pattern comes when the message is published.
+    if (answer?.isLost) order = lastCopies([...this.held].reverse()).reverse();
+    if ((heard === undefined || answer?.isLost) && this.last > 0) {
       const copies = new Map();
       for (const { id } of this.held) copies.set(id, (copies.get(id) ?? 0) + 1);
       return order.filter((one) => copies.get(one.id) > 1 || behind.includes(one));
@@ -260,9 +281,9 @@ export class Place {
     if (!catchUp || this.#catchUp !== catchUp) return [];
     this.#catchUp = undefined;
     const position = answer?.position;
-    const sorted = catchUp.sorted(position);
+    const sorted = catchUp.sorted(answer);
     const { order, old, behind } = sorted;
-    const copies = catchUp.forPatterns(sorted, this.#heard);
+    const copies = catchUp.forPatterns(answer, sorted, this.#heard);
     const forPatterns = copies.filter(({ id }) => !this.#passed.has(id)).map(({ message }) => message);
     this.#heard = order[order.length - 1]?.id ?? (catchUp.seen.size > 0 ? this.#heard : (position ?? this.#heard));
     if (answer) this.hasHistory = position !== undefined;
@@ -357,8 +378,9 @@ export class Place {
    * of them.
    * @param {CatchUp} catchUp
    */
-  #behindGap({ since, seen }) {
-    const rooms = this.#current();
+  #behindGap({ since, last, seen }) {
+    // Those that begin with the last ones once more are in use, and may have a listener.
+    const rooms = last > 0 ? [...this.#rooms] : this.#current();
     const isAnew = since !== undefined && seen.size === 0;
     for (const room of rooms) if (room.last > 0 && isAnew && !this.#ahead.has(room)) this.#newcomers.add(room);
     return rooms;
