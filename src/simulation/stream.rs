@@ -84,7 +84,7 @@ impl Judge<'_> {
                         ends && (from..=note.clock).contains(&other.clock) && !is_asks(other, *number)
                     });
                     let (may, must) = self.keeper.keeps(name, from, note.clock);
-                    let is_right = if position.is_some() { may } else { !must || is_cut };
+                    let is_right = if position.is_some() { may } else { !must };
                     assert!(is_right, "client {}: {name} has {position:?}, {may} {must}", client.number);
                     let must_be_lost = wish.since == Since::Unknown || (wish.since != Since::None && !may);
                     assert!(*is_lost || is_cut || !must_be_lost, "client {}: {name} is not lost", client.number);
@@ -198,7 +198,12 @@ impl Case<'_> {
         };
         let since = since.filter(|_| !lost);
         if told.is_some() && position.is_none() {
-            return; // it has no history for a while, or was left before all had come
+            return; // it has no history for a while
+        }
+        let is_over = |note: &&Note| matches!(note.what, What::Leaves | What::Ended);
+        let was_left = place.is_some_and(|place| stretch.notes[..place].iter().any(is_over));
+        if was_left && !stretch.is_clean {
+            return; // the position may say how far the client had come, and more may have come before
         }
         let (mut before, after) = place.map_or((got(&stretch.notes), Vec::new()), |place| {
             (got(&stretch.notes[..place]), got(&stretch.notes[place..]))
@@ -223,7 +228,9 @@ impl Case<'_> {
             last = Some(self.follow(stretch, last, number, lost));
         }
         if let (Some((_, note)), Some(position)) = (told, position) {
-            self.check_position(stretch, note, &before, position);
+            if !was_left {
+                self.check_position(stretch, note, &before, position);
+            }
             if let Some(last) = last.filter(|_| !lost) {
                 self.has_all(stretch, last, position, "before the acknowledgement");
             }
@@ -305,6 +312,12 @@ impl Case<'_> {
         let before = self.numbers.all.iter().filter(|(_, (_, seen))| *seen < asked.clock).map(|(&number, _)| number);
         let newest = before.max().unwrap_or(0);
         assert!(position >= newest, "{}: the position is {position}, not {newest}", self.says(stretch));
+        if stretch.is_clean && wish.since == Since::None {
+            let old = got.iter().filter(|&&number| number <= newest).count();
+            assert!(old as u64 <= wish.last, "{}: {old} old messages come", self.says(stretch));
+            let is_lost = matches!(told.what, What::Told { is_lost: true, .. });
+            assert!(!is_lost || !got.is_empty(), "{}: nothing is lost", self.says(stretch));
+        }
         let retentions = self.keeper.retentions(self.name, asked.clock, told.clock);
         let [Some(retention)] = retentions[..] else { return };
         if !self.keeper.is_steady() {

@@ -44,8 +44,12 @@ struct CatchUp {
     key: ConnectionKey,
     name: Box<[u8]>,
     wish: Wish,
+    /// The last message that the client has, or does not want. `None` until the home has said where it begins.
+    position: Option<MessageId>,
     /// The acknowledgements that wait for its position: the client may have subscribed once more in between.
     receipts: SmallVec<[Receipt; 1]>,
+    /// The client says what it has, or has got something. If messages are dropped then, it misses them.
+    may_lose: bool,
     is_lost: bool,
     state: State,
 }
@@ -86,6 +90,15 @@ struct OfSlot {
     pushed: usize,
 }
 
+impl CatchUp {
+    /// The next piece begins behind this message. Some may have been dropped before it.
+    fn goes_on_behind(&mut self, position: MessageId, are_dropped: bool) {
+        self.is_lost |= are_dropped && self.may_lose;
+        self.position = Some(position);
+        self.wish.since = Since::Message(position);
+    }
+}
+
 /// Where a catch-up begins.
 struct Start {
     /// The last message that the client has, or does not want.
@@ -97,6 +110,11 @@ impl Missed {
     /// Their memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_any(&self) -> bool {
+        !self.catch_ups.is_empty()
     }
 
     /// Whether some can go on in the next turn.
@@ -205,15 +223,16 @@ impl Hub {
         }
         let awaited = self.router.subscribe_pending(slot, name, Kind::Exact);
         // What the same message publishes comes behind that.
-        let id = self.add_catch_up(slot, name, Wish { since: Since::Message(after), ..wish }, receipts);
-        self.missed.catch_ups[id as usize].is_lost = is_lost;
+        let id = self.add_catch_up(slot, name, wish, receipts);
+        self.missed.catch_ups[id as usize].goes_on_behind(after, is_lost);
         self.missed.ready.push_back(id);
         awaited
     }
 
     fn add_catch_up(&mut self, slot: Slot, name: &[u8], wish: Wish, receipts: SmallVec<[Receipt; 1]>) -> u32 {
         let (key, state) = (self.sessions.key(slot), State::Ready);
-        let catch_up = CatchUp { key, name: name.into(), wish, receipts, is_lost: false, state };
+        let (name, may_lose) = (name.into(), wish.since != Since::None);
+        let catch_up = CatchUp { key, name, wish, position: None, receipts, may_lose, is_lost: false, state };
         self.missed.add(catch_up)
     }
 
@@ -265,9 +284,6 @@ impl Hub {
 
     /// Goes on with those of a connection that has taken all of its bytes.
     pub(super) fn has_taken_piece(&mut self, slot: Slot) {
-        if self.missed.catch_ups.is_empty() {
-            return;
-        }
         let Missed { catch_ups, ready, by_slot, .. } = &mut self.missed;
         let Some(of_slot) = by_slot.get_mut(&slot) else { return };
         of_slot.pushed = 0;
@@ -287,7 +303,7 @@ impl Hub {
         if !self.sessions.is_current(catch_up.key)
             || !self.router.subscriptions.is_pending(slot, &catch_up.name, Kind::Exact)
         {
-            return self.end(id, None);
+            return self.end(id);
         }
         match self.router.home(&catch_up.name, Kind::Exact) {
             Home::Here(retention) if !self.router.is_whole(&catch_up.name, retention) => self.wait_for_load(id),
@@ -296,8 +312,9 @@ impl Hub {
             Home::None => {
                 // New rules: the channel has no history any more.
                 let catch_up = &mut self.missed.catch_ups[id as usize];
-                catch_up.is_lost |= catch_up.wish.since != Since::None;
-                self.join(id, None);
+                catch_up.is_lost |= catch_up.may_lose;
+                catch_up.position = None;
+                self.join(id);
             }
         }
     }
@@ -328,12 +345,12 @@ impl Hub {
         }
         self.missed.ranges = ranges;
         let catch_up = &mut self.missed.catch_ups[id as usize];
-        catch_up.is_lost |= is_lost;
         let last = MessageId { epoch: newest.epoch, offset: last };
-        catch_up.wish = Wish { since: Since::Message(last), ..wish };
+        catch_up.goes_on_behind(last, is_lost);
+        catch_up.may_lose |= last != after;
         catch_up.state = State::Sent;
         if last == newest {
-            self.join(id, Some(last));
+            self.join(id);
         }
     }
 
@@ -344,44 +361,49 @@ impl Hub {
     }
 
     /// Ends a catch-up: the subscription gets messages from now on.
-    fn join(&mut self, id: u32, position: Option<MessageId>) {
+    fn join(&mut self, id: u32) {
         let CatchUp { key, name, .. } = &self.missed.catch_ups[id as usize];
         self.router.join(key.slot, name, Kind::Exact);
         self.missed.caught_up += 1;
-        self.end(id, position);
+        self.end(id);
     }
 
     /// The catch-up of a subscription.
     fn find_catch_up(&self, slot: Slot, name: &[u8]) -> Option<u32> {
-        if self.missed.catch_ups.is_empty() {
+        if !self.missed.has_any() {
             return None;
         }
         let of_slot = self.missed.by_slot.get(&slot)?;
         of_slot.ids.iter().copied().find(|&id| *self.missed.catch_ups[id as usize].name == *name)
     }
 
-    /// Ends the catch-up of a subscription, if there is one.
+    /// Ends the catch-up of a subscription that has ended, if there is one. Its acknowledgement says how far the client has
+    /// come, and is sent before that of the message which has ended the subscription, unless the home must say it.
     pub(super) fn end_catch_up(&mut self, slot: Slot, name: &[u8]) {
-        if let Some(id) = self.find_catch_up(slot, name) {
-            self.end(id, None);
+        let Some(id) = self.find_catch_up(slot, name) else { return };
+        let CatchUp { state, position, receipts, .. } = &mut self.missed.catch_ups[id as usize];
+        if let (State::Asked(number), None) = (*state, position) {
+            self.missed.questions.is_for_position(number, std::mem::take(receipts));
+        }
+        self.end(id);
+        if !self.router.unfinished.is_cut() {
+            self.send_receipts();
         }
     }
 
     /// Ends those of a connection that closes.
     pub(super) fn end_catch_ups(&mut self, slot: Slot) {
-        if self.missed.catch_ups.is_empty() {
+        if !self.missed.has_any() {
             return;
         }
         let ids = self.missed.by_slot.get(&slot).map(|of_slot| of_slot.ids.clone());
-        for id in ids.unwrap_or_default() {
-            self.end(id, None);
-        }
+        ids.unwrap_or_default().into_iter().for_each(|id| self.end(id));
     }
 
-    fn end(&mut self, id: u32, position: Option<MessageId>) {
+    fn end(&mut self, id: u32) {
         let catch_up = self.missed.remove(id);
         self.missed.lost += u64::from(catch_up.is_lost);
-        let known = Known { id: position, is_lost: catch_up.is_lost, has_failed: false };
+        let known = Known { id: catch_up.position, is_lost: catch_up.is_lost, has_failed: false };
         catch_up.receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
     }
 }

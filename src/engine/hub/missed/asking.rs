@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::{Missed, Start, State, loading::Question as Waiting};
 use crate::{
@@ -30,12 +31,12 @@ struct Question {
 }
 
 /// What an answer is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Subject {
     /// This one may have ended, and another one may have its id.
     CatchUp(u32),
-    /// The position of a subscription that is not pending.
-    Position(Receipt),
+    /// The position of a subscription that is not pending, or has ended.
+    Position(SmallVec<[Receipt; 1]>),
 }
 
 /// The questions of one core that are not answered.
@@ -70,6 +71,13 @@ impl Questions {
         Some(subject)
     }
 
+    /// The catch-up of a question that is only where it begins has ended. These acknowledgements wait for the answer.
+    pub(super) fn is_for_position(&mut self, number: u32, receipts: SmallVec<[Receipt; 1]>) {
+        if let Some(question) = self.open.get_mut(&number) {
+            question.subject = Subject::Position(receipts);
+        }
+    }
+
     fn has_many_pieces(&self, home: u32) -> bool {
         self.pieces.get(&home).is_some_and(|&pieces| pieces >= PIECES_MAX)
     }
@@ -96,7 +104,8 @@ impl Hub {
     /// Asks the home of a channel for the position of a subscription. When the answer comes, the client has been given
     /// everything up to it.
     pub(super) fn ask_for_position(&mut self, receipt: Receipt, home: u32, name: &[u8]) {
-        let question = Question { subject: Subject::Position(receipt), home, is_for_piece: false };
+        let subject = Subject::Position(SmallVec::from_elem(receipt, 1));
+        let question = Question { subject, home, is_for_piece: false };
         let number = self.missed.questions.add(question);
         self.router.relays.ask_for_missed(home, number, Wish::default(), name, 0);
     }
@@ -138,8 +147,9 @@ impl Hub {
         let Missed { questions, ready, .. } = &mut self.missed;
         let id = match questions.take(part.request, ready) {
             Some(Subject::CatchUp(id)) => id,
-            Some(Subject::Position(receipt)) => {
-                return self.router.receipts.note(receipt, Known { id: part.last, is_lost: false, has_failed: false });
+            Some(Subject::Position(receipts)) => {
+                let known = Known { id: part.last, is_lost: part.is_lost, has_failed: false };
+                return receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
             }
             None => return,
         };
@@ -155,22 +165,23 @@ impl Hub {
             catch_up.state = State::Sent;
             return;
         }
-        catch_up.is_lost |= part.is_lost;
-        if let Some(last) = part.last {
-            catch_up.wish.since = Since::Message(last);
+        match part.last {
+            Some(last) => catch_up.goes_on_behind(last, part.is_lost),
+            None => (catch_up.position, catch_up.is_lost) = (None, catch_up.is_lost || catch_up.may_lose),
         }
+        catch_up.may_lose |= !part.frames.is_empty();
         catch_up.state = if part.frames.is_empty() { State::Ready } else { State::Sent };
         if !self.sessions.is_current(key)
             || !self.router.subscriptions.is_pending(key.slot, &self.missed.catch_ups[id as usize].name, Kind::Exact)
         {
-            return self.end(id, None);
+            return self.end(id);
         }
         if !part.frames.is_empty() {
             self.router.push(key.slot, |turn| turn.extend_from_slice(part.frames));
             self.missed.by_slot.entry(key.slot).or_default().pushed += part.frames.len();
         }
         match (part.is_end, part.frames) {
-            (true, _) => self.join(id, part.last),
+            (true, _) => self.join(id),
             (false, []) => self.missed.ready.push_back(id),
             (false, _) => {}
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::State;
+use super::{Start, State};
 use crate::{
     engine::{
         history::Retention,
@@ -31,6 +31,8 @@ struct List {
     questions: Vec<Question>,
     /// Acknowledgements of clients that are subscribed already.
     receipts: Vec<Receipt>,
+    /// Those of clients that have left before, and what these had asked for.
+    of_leavers: Vec<(Wish, SmallVec<[Receipt; 1]>)>,
 }
 
 /// A question of another core.
@@ -95,6 +97,11 @@ impl Hub {
         self.missed.loading.of(name).receipts.extend(receipts);
     }
 
+    /// Lets acknowledgements wait that say where a client has begun that has left.
+    pub(super) fn note_begin_after_load(&mut self, name: &[u8], wish: Wish, receipts: SmallVec<[Receipt; 1]>) {
+        self.missed.loading.of(name).of_leavers.push((wish, receipts));
+    }
+
     /// Takes an item of the bridge about a channel that the nodes of a cluster share.
     pub(in crate::engine::hub) fn relayed_cluster(&mut self, item: ClusterItem<'_>) {
         match item {
@@ -133,6 +140,15 @@ impl Hub {
         for Question { peer, request, wish, bytes_max } in list.questions {
             self.answer_missed(peer, request, wish, name, bytes_max);
         }
+        let home = self.router.home(name, Kind::Exact);
+        for (wish, receipts) in list.of_leavers {
+            let mut known = Known { is_lost: wish.since != Since::None, ..Known::default() };
+            if let Home::Here(retention) = home {
+                let Start { after, is_lost } = self.start(name, retention, wish);
+                (known.id, known.is_lost) = (Some(after), is_lost);
+            }
+            receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
+        }
         let newest = Some(self.newest(name));
         for receipt in list.receipts {
             self.router.receipts.note(receipt, Known { id: newest, ..Known::default() });
@@ -145,13 +161,18 @@ impl Hub {
         for id in list.catch_ups {
             if self.waits_for_load(id, name) {
                 let catch_up = &mut self.missed.catch_ups[id as usize];
-                catch_up.is_lost |= catch_up.wish.since != Since::None;
-                self.join(id, None);
+                catch_up.is_lost |= catch_up.may_lose;
+                catch_up.position = None;
+                self.join(id);
             }
         }
         for Question { peer, request, wish, .. } in list.questions {
             let is_lost = wish.since != Since::None;
             self.router.answer_missed(peer, MissedPart { request, last: None, is_lost, is_end: true, frames: &[] });
+        }
+        for (wish, receipts) in list.of_leavers {
+            let known = Known { is_lost: wish.since != Since::None, ..Known::default() };
+            receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
         }
         list.receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, Known::default()));
     }

@@ -7,7 +7,7 @@ use crate::{
         relay::{Since, Wish},
         router::Home,
     },
-    protocol::encoding::Encoding,
+    protocol::{encoding::Encoding, message::MessageId},
 };
 
 /// Two cores and the links between them. Everything has a history.
@@ -16,9 +16,9 @@ struct Pair {
     peers: [Peers; 2],
 }
 
-fn keeping(outbox_bytes_max: usize) -> Limits {
+fn keeping(outbox_bytes_max: usize, messages: u32) -> Limits {
     let rule: ChannelRule = ">".parse().unwrap();
-    let config = Config { channels: vec![rule.history(100)], outbox_bytes_max, ..Config::default() };
+    let config = Config { channels: vec![rule.history(messages)], outbox_bytes_max, ..Config::default() };
     Limits::new(&config, 1 << 30, 1)
 }
 
@@ -29,7 +29,11 @@ fn all() -> Wish {
 
 impl Pair {
     fn new(outbox_bytes_max: usize) -> Self {
-        let hubs = [0, 1].map(|own| Hub::new(own, 2, keeping(outbox_bytes_max)));
+        Self::keeping(outbox_bytes_max, 100)
+    }
+
+    fn keeping(outbox_bytes_max: usize, messages: u32) -> Self {
+        let hubs = [0, 1].map(|own| Hub::new(own, 2, keeping(outbox_bytes_max, messages)));
         Self { hubs, peers: Default::default() }
     }
 
@@ -101,6 +105,21 @@ fn bodies(mut bytes: &[u8]) -> String {
     found
 }
 
+/// The `position` of each acknowledgement, and its `lost`.
+fn positions(mut bytes: &[u8]) -> Vec<(String, bool)> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let (one, rest) = bytes.split_at(Encoding::Frame.unit_len(bytes));
+        let text = String::from_utf8_lossy(frame::payload(one));
+        if text.contains("\r\nack:") {
+            let position = text.split_once("\r\nposition:").and_then(|(_, rest)| rest.split_once("\r\n"));
+            found.push((position.map_or(String::new(), |(id, _)| id.to_owned()), text.contains("\r\nlost:")));
+        }
+        bytes = rest;
+    }
+    found
+}
+
 #[test]
 fn a_client_that_subscribes_once_more_misses_nothing() {
     let mut pair = Pair::new(1 << 20);
@@ -133,6 +152,85 @@ fn a_client_that_subscribes_once_more_gets_the_rest_of_what_it_has_missed() {
     pair.hubs[1].router.outboxes.writable(slot);
     pair.settle();
     assert_eq!(pair.received(slot), "abcd!!");
+}
+
+/// Channels of this core and of the other one; a client that leaves before the home has answered, and one in the middle.
+#[test]
+fn a_client_that_leaves_while_it_catches_up_is_told_how_far_it_has_come() {
+    for (home, is_early) in [(0, true), (0, false), (1, false)] {
+        let mut pair = Pair::new(1 << 20);
+        let is_there = |name: &String| matches!(pair.hubs[home].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
+        let name = (0..).map(|number| format!("c{number}")).find(is_there).unwrap();
+        ["a", "b", "c"].iter().for_each(|body| pair.publish(home, &name, &body.repeat(200_000)));
+        pair.settle();
+        let slot = pair.open(1);
+        pair.peers[1].stalled.push(slot);
+        pair.subscribe(slot, &name, all());
+        if !is_early {
+            pair.settle();
+        }
+        let hub = &mut pair.hubs[1];
+        hub.unsubscribe(slot, name.as_bytes(), Kind::Exact);
+        hub.acknowledge(slot, b"left", Awaited::default());
+        hub.message_done(Some(slot));
+        pair.publish(home, &name, "d");
+        pair.peers[1].stalled.clear();
+        pair.hubs[1].router.outboxes.writable(slot);
+        pair.settle();
+        // The home must be asked before anybody knows where an early leaver stands.
+        assert_eq!(pair.received(slot), if is_early { "!!" } else { "a!!" }, "home {home}");
+        let told = positions(&pair.peers[1].received[slot as usize]);
+        let (position, is_lost) = &told[usize::from(is_early)];
+        assert!(!is_lost && told[usize::from(!is_early)].0.is_empty(), "{told:?}");
+        let position = MessageId::parse(position.as_bytes()).expect("a position");
+        pair.peers[1].received[slot as usize].clear();
+        pair.subscribe(slot, &name, Wish { since: Since::Message(position), last: 0 });
+        pair.settle();
+        assert_eq!(pair.received(slot), if is_early { "abcd!" } else { "bcd!" }, "home {home}");
+    }
+}
+
+/// What a client gets that asks for the last `last` messages while others publish, and whether some are lost.
+fn last_while_others_publish(history: u32, last: u16, home: usize) -> (String, bool) {
+    let mut pair = Pair::keeping(1 << 20, history);
+    let is_there = |name: &String| matches!(pair.hubs[home].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
+    let name = (0..).map(|number| format!("c{number}")).find(is_there).unwrap();
+    ["a", "b", "c"].iter().for_each(|body| pair.publish(home, &name, &body.repeat(200_000)));
+    pair.settle();
+    let slot = pair.open(1);
+    pair.peers[1].stalled.push(slot);
+    pair.subscribe(slot, &name, Wish { since: Since::None, last });
+    if home == 0 {
+        pair.hand_over(1);
+    }
+    pair.publish(home, &name, "d");
+    pair.settle();
+    pair.publish(home, &name, "e");
+    pair.peers[1].stalled.clear();
+    pair.hubs[1].router.outboxes.writable(slot);
+    pair.settle();
+    pair.publish(home, &name, "f");
+    pair.settle();
+    let bytes = &pair.peers[1].received[slot as usize];
+    let got = bodies(bytes);
+    assert!(got.find('!') >= Some(usize::from(last)), "the acknowledgement comes before the last ones: {got}");
+    (got.replace('!', ""), positions(bytes)[0].1)
+}
+
+#[test]
+fn the_last_messages_are_those_at_the_subscription_and_all_newer_ones_follow() {
+    for home in [0, 1] {
+        assert_eq!(last_while_others_publish(100, 2, home), ("bcdef".to_owned(), false), "home {home}");
+        assert_eq!(last_while_others_publish(100, 1, home), ("cdef".to_owned(), false), "home {home}");
+    }
+}
+
+#[test]
+fn a_client_that_has_got_none_of_the_last_messages_yet_begins_with_newer_ones() {
+    for home in [0, 1] {
+        assert_eq!(last_while_others_publish(1, 1, home), ("def".to_owned(), false), "home {home}");
+        assert_eq!(last_while_others_publish(2, 2, home), ("cdef".to_owned(), false), "home {home}");
+    }
 }
 
 #[test]
@@ -222,7 +320,7 @@ fn a_live_message_behind_a_piece_is_no_part_of_the_history() {
 
 #[test]
 fn a_message_does_not_overtake_the_copies_of_the_one_before_it() {
-    let (mut hub, mut peers) = (Hub::new(0, 1, keeping(1 << 20)), Peers::default());
+    let (mut hub, mut peers) = (Hub::new(0, 1, keeping(1 << 20, 100)), Peers::default());
     hub.set_small_turns(u64::MAX, u64::MAX, 1);
     let slot = open(&mut hub, &mut peers);
     hub.subscribe(slot, b"a", Kind::Exact);
