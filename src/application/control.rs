@@ -5,7 +5,12 @@ use crate::{
         history, presence,
         upstream::{self, Upstream},
     },
-    engine::{hub::Hub, router::Awaited, slot::Slot, subscriptions::Demand},
+    engine::{
+        hub::Hub,
+        router::{Awaited, Receipt},
+        slot::Slot,
+        subscriptions::Demand,
+    },
     error::{Reason, Refusal},
     extension::publish::{check_publish_size, too_many_channels},
     protocol::{
@@ -57,6 +62,9 @@ pub(super) fn check(
     }
     head.check_repeated()?;
     let needs = check_publish(hub, slot, message, renewed)?;
+    if head.only_publishes() {
+        return Ok(needs);
+    }
     if head.has(Control::Subscribe) {
         check_subscribe(hub, slot, message, pending, renewed)?;
         history::check(message)?;
@@ -97,6 +105,8 @@ fn check_publish(hub: &mut Hub, slot: Slot, message: Parsed<'_>, renewed: Option
     }
     check_publish_size(message.payload.len(), hub.limits.publish_bytes())?;
     let channels_max = hub.limits.publish_channels_max;
+    // The rules say which channels have a history. Nearly all messages go on in the same way with or without.
+    let asks_if_kept = hub.has_history() && (!hub.router.is_store_available() || message.has_own_lines());
     for name in message.names(Control::Publish) {
         if needs.channels == channels_max {
             return Err(too_many_channels(channels_max));
@@ -107,7 +117,9 @@ fn check_publish(hub: &mut Hub, slot: Slot, message: Parsed<'_>, renewed: Option
             channel::check_publish(name)?;
         }
         needs.stamp |= hub.may_publish(slot, renewed, name)?;
-        needs.number |= hub.may_keep(name)?;
+        if asks_if_kept {
+            needs.number |= hub.may_keep(name)?;
+        }
     }
     Ok(needs)
 }
@@ -169,24 +181,14 @@ pub(super) fn carry_out(
     if !head.has_controls() {
         return;
     }
-    let (mut awaited, receipt) = (Awaited::default(), history::begin_receipt(hub, slot, message, expires_in));
-    let shows = head.has(Control::PresenceInfo);
-    if shows {
-        hub.router.set_presence_info(presence::info(message));
-    }
-    if head.has(Control::Subscribe) && history::concerns(hub, head) {
-        awaited = history::subscribe(hub, slot, message, receipt);
-    } else if head.has(Control::Subscribe) {
-        for name in message.names(Control::Subscribe) {
-            awaited = awaited.and(hub.subscribe(slot, name, channel::kind(name)));
-        }
-    }
-    if shows {
-        hub.router.set_presence_info(None);
-    }
+    let receipt = if head.has(Control::Ack) { history::begin_receipt(hub, slot, message, expires_in) } else { None };
+    let awaited = if head.has(Control::Subscribe) { subscribe(hub, slot, message, receipt) } else { Awaited::default() };
     if head.has(Control::Publish) {
-        let asked = (is_no_echo(head, payload), receipt);
+        let asked = (is_no_echo(head, payload), receipt.filter(|_| hub.has_history()));
         hub.publish_of(slot, message.names(Control::Publish), is_text, payload, asked);
+        if head.only_publishes() {
+            return;
+        }
     }
     if head.has(Control::Unsubscribe) {
         // Only the system ends subscriptions to its channels.
@@ -215,6 +217,24 @@ pub(super) fn carry_out(
             }
         }
     }
+}
+
+/// Subscribes to the names of a checked message.
+fn subscribe(hub: &mut Hub, slot: Slot, message: Parsed<'_>, receipt: Option<Receipt>) -> Awaited {
+    let shows = message.head.has(Control::PresenceInfo);
+    if shows {
+        hub.router.set_presence_info(presence::info(message));
+    }
+    let awaited = if history::concerns(hub, message.head) {
+        history::subscribe(hub, slot, message, receipt)
+    } else {
+        let names = message.names(Control::Subscribe);
+        names.fold(Awaited::default(), |awaited, name| awaited.and(hub.subscribe(slot, name, channel::kind(name))))
+    };
+    if shows {
+        hub.router.set_presence_info(None);
+    }
+    awaited
 }
 
 /// Further messages with the head of one that did nothing but publish do the same: the hub carries them out by itself.

@@ -75,8 +75,12 @@ pub(super) fn begin_receipt(
         return None;
     }
     let token = message.value(Control::Ack)?;
-    let published = message.names(Control::Publish).count();
-    Some(hub.begin_receipt(slot, token, expires_in, published, message.names(Control::Subscribe)))
+    Some(hub.begin_receipt(slot, token, expires_in, published(hub, message), message.names(Control::Subscribe)))
+}
+
+/// The number of channels that the acknowledgement of a message says something of.
+fn published(hub: &Hub, message: Parsed<'_>) -> usize {
+    if hub.has_history() { message.names(Control::Publish).count() } else { 0 }
 }
 
 /// Subscribes to the names of a checked message.
@@ -85,7 +89,7 @@ pub(super) fn subscribe(hub: &mut Hub, slot: Slot, message: Parsed<'_>, receipt:
     let mut awaited = Awaited::default();
     let last = last(message).unwrap_or_default();
     let mut since = message.value(Control::Since).map(ids);
-    let mut receipt = receipt.map(|receipt| receipt.skip(message.names(Control::Publish).count()));
+    let mut receipt = receipt.map(|receipt| receipt.skip(published(hub, message)));
     for name in message.names(Control::Subscribe) {
         let since = match since.as_mut().and_then(Iterator::next) {
             None | Some(NO_POSITION) => Since::None,

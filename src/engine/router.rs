@@ -70,8 +70,9 @@ pub(crate) struct Router {
     /// Who is in the channels whose home is this core.
     pub(crate) presence: Presence,
     moves: Moves,
-    /// They say which channels have a history.
+    /// They say which channels have a history; none has one unless `keeps_some`.
     rules: Arc<Rules>,
+    keeps_some: bool,
     homes: Homes,
     storing: Option<Box<Storing>>,
     in_flight: InFlight,
@@ -101,6 +102,7 @@ impl Router {
             receipts: Receipts::default(),
             presence: Presence::default(),
             moves: Moves::default(),
+            keeps_some: rules.has_history(),
             rules,
             homes: Homes::new(own, cores, seed),
             storing: None,
@@ -185,7 +187,7 @@ impl Router {
 
     /// Takes new rules: other channels may have a history.
     pub(crate) fn set_rules(&mut self, rules: &Arc<Rules>) {
-        self.rules = Arc::clone(rules);
+        (self.rules, self.keeps_some) = (Arc::clone(rules), rules.has_history());
         self.forget_all_resolved();
     }
 

@@ -12,9 +12,11 @@ impl Hub {
         for slot in flushed.broken.drain(..) {
             self.lost(app, slot);
         }
+        if self.missed.has_any() {
+            flushed.emptied.iter().for_each(|&slot| self.has_taken_piece(slot));
+        }
         for slot in flushed.emptied.drain(..) {
             self.sessions.has_sent_all(slot);
-            self.has_taken_piece(slot);
         }
         for slot in flushed.backlogged.drain(..) {
             self.sessions.keeps(slot);

@@ -100,9 +100,8 @@ impl Hub {
     ///
     /// # Errors
     /// `history-unavailable`.
-    #[inline]
     pub(crate) fn may_keep(&self, name: &[u8]) -> Result<bool, Refusal> {
-        if !self.limits.rules.has_history() || self.router.home(name, Kind::Exact) == Home::None {
+        if self.router.home(name, Kind::Exact) == Home::None {
             return Ok(false);
         }
         if self.router.is_store_available() { Ok(true) } else { Err(history_unavailable()) }

@@ -24,7 +24,8 @@ impl Hub {
         self.router.publish(names, is_text, payload, except, OwnPublish::default());
     }
 
-    /// The same for a client's message. `receipt` is for the number of the first channel's message.
+    /// The same for a client's message. `receipt` is for the number of the first channel's message, if some channels have a
+    /// history.
     pub(crate) fn publish_of<'n>(
         &mut self,
         slot: Slot,

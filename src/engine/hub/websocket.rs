@@ -193,6 +193,9 @@ impl Hub {
     /// The same for a connection without rates.
     #[inline]
     pub(super) fn take_run(&mut self, slot: Slot, bytes: &[u8]) -> Result<usize, Fault> {
+        if !self.router.expects_repeated() {
+            return Ok(0);
+        }
         let (key, grant) = (self.sessions.key(slot), self.sessions[slot].grant());
         let payload_bytes_max = self.limits.message_bytes_max.min(self.limits.publish_bytes());
         let taken = self.router.take_repeated(key, grant, payload_bytes_max, bytes);

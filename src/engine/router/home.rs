@@ -121,7 +121,7 @@ impl Router {
     /// Where the messages of a name are kept. A pattern has no history.
     pub(crate) fn home(&self, name: &[u8], kind: Kind) -> Home {
         match kind {
-            Kind::Exact if self.rules.has_history() => self.home_of_channel(name),
+            Kind::Exact if self.keeps_some => self.home_of_channel(name),
             _ => Home::None,
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     engine::{
         relay,
         router::{
-            Known, Receipt, Router,
+            Known, Router,
             unfinished::{OwnPublish, Step},
             work::MESSAGE_UNITS,
         },
@@ -21,6 +21,36 @@ impl Router {
     /// [`crate::engine::router::Unfinished`]. `own` has the receipt of the first channel, if the numbers of the messages are
     /// asked for.
     pub(crate) fn publish<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n [u8]>,
+        is_text: bool,
+        payload: &[u8],
+        except: Option<ConnectionKey>,
+        own: OwnPublish,
+    ) {
+        if self.keeps_some {
+            self.publish_keeping(names, is_text, payload, except, own);
+        } else {
+            self.publish_to::<false>(names, is_text, payload, except, own);
+        }
+    }
+
+    /// The same where channels may have a history. One check for a whole message, so that it costs nothing where none has one.
+    #[inline(never)]
+    fn publish_keeping<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n [u8]>,
+        is_text: bool,
+        payload: &[u8],
+        except: Option<ConnectionKey>,
+        own: OwnPublish,
+    ) {
+        self.publish_to::<true>(names, is_text, payload, except, own);
+    }
+
+    /// `KEEPS` says whether channels may have a history.
+    #[inline]
+    fn publish_to<'n, const KEEPS: bool>(
         &mut self,
         mut names: impl Iterator<Item = &'n [u8]>,
         is_text: bool,
@@ -38,16 +68,13 @@ impl Router {
         for name in names.by_ref() {
             self.published += 1;
             self.resolve(name);
-            let receipt = own.take_receipt();
-            if self.resolved.has_history() {
-                self.publish_numbered(is_text, payload, (own.publisher, except), receipt);
+            if KEEPS && self.publish_kept(is_text, payload, except, &mut own) {
                 if self.has_done_piece(begun) {
                     is_whole = false;
                     break;
                 }
                 continue;
             }
-            self.note_unnumbered(receipt);
             if !self.resolved.reaches_anyone() {
                 continue;
             }
@@ -75,11 +102,24 @@ impl Router {
         }
     }
 
-    /// Notes that a channel has no numbers.
-    fn note_unnumbered(&mut self, receipt: Option<Receipt>) {
+    /// Publishes a message of this core to the resolved channel if that has a history. Otherwise notes that the message has
+    /// no number there.
+    fn publish_kept(
+        &mut self,
+        is_text: bool,
+        message: &[u8],
+        except: Option<ConnectionKey>,
+        own: &mut OwnPublish,
+    ) -> bool {
+        let receipt = own.take_receipt();
+        if self.resolved.has_history() {
+            self.publish_numbered(is_text, message, (own.publisher, except), receipt);
+            return true;
+        }
         if let Some(receipt) = receipt {
             self.receipts.note(receipt, Known::default());
         }
+        false
     }
 
     /// Appends a message to the turn, and returns its range.
@@ -172,16 +212,12 @@ impl Router {
             let peers = if own.is_some() { self.resolved.peers } else { 0 };
             if let Some(own) = &mut own {
                 self.published += 1;
-                let receipt = own.take_receipt();
-                if self.resolved.has_history() {
-                    let (is_text, message) = (frame::is_text(frame), frame::payload(frame));
-                    self.publish_numbered(is_text, message, (own.publisher, except), receipt);
+                if self.publish_kept(frame::is_text(frame), frame::payload(frame), except, own) {
                     if self.has_done_piece(begun) {
                         break;
                     }
                     continue;
                 }
-                self.note_unnumbered(receipt);
             }
             if !self.resolved.has_subscribers() && peers == 0 {
                 continue; // the last subscriber may have left while a relayed frame was in flight

@@ -61,7 +61,7 @@ impl Recent {
 
     /// Forgets all channels.
     pub(super) fn forget_all(&mut self) {
-        self.valid = 0;
+        *self = Self::new();
     }
 
     #[cfg(any(test, feature = "fuzz"))]

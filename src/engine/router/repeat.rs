@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{
     engine::{
-        router::{OwnPublish, Router, TURN_BYTES_MAX, work::MESSAGE_UNITS},
+        router::{OwnPublish, Router, TURN_BYTES_MAX, resolve::What, work::MESSAGE_UNITS},
         session::Grant,
         slot::ConnectionKey,
     },
@@ -29,13 +29,21 @@ pub(super) struct LastHead {
     /// Where the head names its channels.
     names: Vec<Span>,
     no_echo: bool,
-    /// The number of its only channel in [`super::resolve::What`], if all of the channel's subscribers are one
-    /// audience. While this is the last resolution, further messages are one range of the turn.
-    channel: Option<u64>,
-    /// The same for a channel whose history is kept in the memory of this core.
-    numbered: Option<u64>,
+    further: Further,
     /// What stands before and behind the number in the head of a numbered message.
     parts: (Vec<u8>, Vec<u8>),
+}
+
+/// How messages that repeat the last head are published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Further {
+    #[default]
+    OneByOne,
+    /// As one range of the turn, while the last resolution in [`super::resolve::What`] has this number: the head has one
+    /// channel, whose subscribers are one audience.
+    Together { number: u64 },
+    /// The same for a channel whose history is kept in the memory of this core.
+    Numbered { number: u64 },
 }
 
 impl Router {
@@ -50,14 +58,14 @@ impl Router {
         last.bytes.extend_from_slice(head);
         last.names.clear();
         last.names.extend(names);
-        // The channel is set only by a second message: it shows that more may come.
-        (last.grant, last.no_echo, last.channel, last.numbered) = (grant, no_echo, None, None);
+        // Only a second message shows that more may come.
+        (last.grant, last.no_echo, last.further) = (grant, no_echo, Further::OneByOne);
     }
 
     /// Forgets the last head, because the limits or rules that it was checked against have changed.
     pub(crate) fn forget_head(&mut self) {
         self.last_head.bytes.clear();
-        (self.last_head.channel, self.last_head.numbered) = (None, None);
+        self.last_head.further = Further::OneByOne;
     }
 
     /// Forgets the last head if it was checked for this grant, whose permissions have changed.
@@ -108,11 +116,22 @@ impl Router {
         self.publish(names.iter().map(|name| name.of(payload)), is_text, payload, except, own);
         // With several audiences, a message goes to all of them before the next one. So there can be no run of
         // messages.
-        self.last_head.channel = if names.len() == 1 { self.single_audience() } else { None };
-        if names.len() == 1 && self.resolved.has_history() {
-            self.expect_numbered();
-        }
+        self.last_head.further = if names.len() == 1 { self.further() } else { Further::OneByOne };
         self.last_head.names = names;
+    }
+
+    /// How further messages to the resolved channel alone are published.
+    fn further(&mut self) -> Further {
+        match self.single_audience() {
+            Some(number) if self.resolved.has_history() => self.expect_numbered(number),
+            Some(number) => Further::Together { number },
+            None => Further::OneByOne,
+        }
+    }
+
+    /// Whether [`Router::take_repeated`] may take messages.
+    pub(crate) fn expects_repeated(&self) -> bool {
+        self.last_head.further != Further::OneByOne
     }
 
     /// Takes messages of one frame each while they repeat the last head and are no larger than `payload_bytes_max`.
@@ -127,13 +146,17 @@ impl Router {
         payload_bytes_max: usize,
         bytes: &[u8],
     ) -> Repeated {
-        if self.last_head.numbered.is_some() {
-            return self.take_numbered(key, grant, payload_bytes_max, bytes);
-        }
-        let channel = self.last_head.channel.filter(|_| self.last_head.grant == grant);
+        let number = match self.last_head.further {
+            Further::OneByOne => return Repeated::default(),
+            Further::Together { number } | Further::Numbered { number } => number,
+        };
         // One check for the whole run: with a congested link, messages take the general way one by one.
-        if channel.is_none() || self.single_audience() != channel || self.is_congested() {
+        let is_current = self.resolved.what == What::Channel { number } && self.last_head.grant == grant;
+        if !is_current || self.is_congested() {
             return Repeated::default();
+        }
+        if let Further::Numbered { .. } = self.last_head.further {
+            return self.take_numbered(key, payload_bytes_max, bytes);
         }
         let mut turn = std::mem::take(self.outboxes.turn());
         let start = turn.len();

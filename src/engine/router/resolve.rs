@@ -29,7 +29,7 @@ pub(super) struct Resolved {
     pub(super) peers: u64,
     /// Subscribers of all audiences.
     pub(super) subscribers: usize,
-    /// Where its messages are kept, and their history after the first publish.
+    /// Where its messages are kept, and their history after the first publish. Nowhere as long as no channel has a history.
     pub(super) home: Home,
     pub(super) channel: Option<ChannelId>,
 }
@@ -108,9 +108,7 @@ impl Router {
     /// interested peers have changed since.
     pub(super) fn single_audience(&self) -> Option<u64> {
         match self.resolved.what {
-            What::Channel { number } if self.resolved.audiences.len() <= 1 && !self.resolved.has_history() => {
-                Some(number)
-            }
+            What::Channel { number } if self.resolved.audiences.len() <= 1 => Some(number),
             _ => None,
         }
     }
@@ -155,6 +153,7 @@ impl Router {
     }
 
     /// Completes the resolution of a channel after its audiences, subscribers and peers were found.
+    #[inline]
     fn has_resolved(&mut self, hash: u32, name: &[u8]) {
         self.resolutions += 1;
         let resolved = &mut self.resolved;
@@ -162,17 +161,21 @@ impl Router {
         resolved.name.extend_from_slice(name);
         resolved.hash = hash;
         resolved.what = What::Channel { number: self.resolutions };
-        (resolved.home, resolved.channel) = (Home::None, None);
-        if self.rules.has_history() {
-            self.resolved.home = self.home_of_channel(name);
-            self.work.add(RULE_UNITS);
+        if self.keeps_some {
+            self.resolve_home();
         }
+    }
+
+    #[inline(never)]
+    fn resolve_home(&mut self) {
+        (self.resolved.home, self.resolved.channel) = (self.home_of_channel(&self.resolved.name), None);
+        self.work.add(RULE_UNITS);
     }
 
     /// Forgets all resolutions, because the rules have changed.
     pub(super) fn forget_all_resolved(&mut self) {
         self.apply_run();
-        self.resolved.what = What::Nothing;
+        self.resolved = Resolved::default();
         self.recent.forget_all();
     }
 

@@ -82,7 +82,7 @@ impl Subscriptions {
     /// If the audience is gone; so do the others that take an [`AudienceId`].
     pub(crate) fn subscribers(&self, id: AudienceId) -> &[Subscriber] {
         let audience = &self.audiences[id.0 as usize];
-        if audience.has_pending { &audience.subscribers[..self.joined(id.0)] } else { &audience.subscribers }
+        if audience.has_pending { self.joined_subscribers(id.0) } else { &audience.subscribers }
     }
 
     /// The interested peers of an audience: bit n is peer n.

@@ -1,7 +1,7 @@
 //! Pending subscribers: they hold a subscription, but get what was published before it first, so new messages do not go to
 //! them yet. They stand behind the others in their audience, so that a delivery does not look at them.
 
-use super::{Held, Subscribed, Subscriptions};
+use super::{Held, Subscribed, Subscriber, Subscriptions};
 use crate::{engine::slot::Slot, protocol::channel::Kind};
 
 impl Subscriptions {
@@ -44,6 +44,12 @@ impl Subscriptions {
         let position = self.position(slot, id)?;
         let index = self.held[slot as usize][position].index();
         (index >= self.joined(id)).then_some((id, index))
+    }
+
+    /// The subscribers of an audience without the pending ones.
+    #[inline(never)]
+    pub(super) fn joined_subscribers(&self, id: u32) -> &[Subscriber] {
+        &self.audiences[id as usize].subscribers[..self.joined(id)]
     }
 
     /// The number of subscribers of an audience that get messages.

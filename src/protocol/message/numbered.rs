@@ -13,8 +13,8 @@ use crate::protocol::frame;
 /// Letters of an epoch.
 const EPOCH_LETTERS: usize = 12;
 const LETTERS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-const ID: &[u8] = b"message-id";
-const CHANNEL: &[u8] = b"channel";
+/// The names of the lines that the server writes itself.
+const OWN: [&[u8]; 2] = [b"message-id", b"channel"];
 
 /// The life of a history. Numbers of different epochs have nothing to do with each other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,13 +156,15 @@ impl<'m> Unnumbered<'m> {
     }
 }
 
+/// Whether the server writes header lines of this name itself.
+pub(crate) fn is_own_name(name: &[u8]) -> bool {
+    OWN.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
 /// The message without header lines of the names that the server writes itself; `None` if there are none.
 pub(crate) fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
     let is_own = |line: &[u8]| {
-        [ID, CHANNEL].iter().any(|name| {
-            line.split_at_checked(name.len())
-                .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(name) && rest.first() == Some(&b':'))
-        })
+        OWN.iter().any(|name| line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name))
     };
     let mut kept: Option<Vec<u8>> = None;
     let mut at = 0;

@@ -1,6 +1,6 @@
 //! A message as it came, with its head parsed in place.
 
-use super::{Control, Head};
+use super::{Control, Head, numbered};
 
 /// A message and the head that was parsed from it.
 #[derive(Clone, Copy)]
@@ -19,6 +19,11 @@ impl<'m> Parsed<'m> {
     /// All headers in order, as name and value.
     pub(crate) fn headers(self) -> impl Iterator<Item = (&'m [u8], &'m [u8])> {
         self.head.headers(self.payload)
+    }
+
+    /// Whether it has header lines of names that the server writes itself.
+    pub(crate) fn has_own_lines(self) -> bool {
+        self.headers().any(|(name, _)| numbered::is_own_name(name))
     }
 
     pub(crate) fn body(self) -> &'m [u8] {

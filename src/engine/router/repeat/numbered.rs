@@ -5,10 +5,9 @@ use crate::{
         history::ChannelId,
         router::{
             Home, Repeated, Router, TURN_BYTES_MAX,
-            resolve::What,
+            repeat::Further,
             work::{KEEP_UNITS, MESSAGE_UNITS},
         },
-        session::Grant,
         slot::ConnectionKey,
     },
     error::Fault,
@@ -20,36 +19,21 @@ use crate::{
 };
 
 impl Router {
-    /// Prepares [`Router::take_numbered`] for the messages after the last one, which was published to the resolved channel.
-    pub(super) fn expect_numbered(&mut self) {
-        let number = match (self.resolved.what, self.resolved.home) {
-            (What::Channel { number }, Home::Here(_))
-                if self.storing.is_none() && self.resolved.audiences.len() <= 1 =>
-            {
-                number
-            }
-            _ => return,
-        };
+    /// Prepares [`Router::take_numbered`] for the messages after the last one, which was published to the resolved channel,
+    /// if this core keeps that.
+    pub(super) fn expect_numbered(&mut self, number: u64) -> Further {
+        if !matches!(self.resolved.home, Home::Here(_)) || self.storing.is_some() {
+            return Further::OneByOne;
+        }
         let (last, mut room) = (&mut self.last_head, Vec::new());
         last.parts = Unnumbered::of(&last.bytes, &mut room).around_number(self.history.epoch(), &self.resolved.name);
-        last.numbered = Some(number);
+        Further::Numbered { number }
     }
 
-    /// The same as [`Router::take_repeated`].
+    /// The rest of [`Router::take_repeated`].
     #[inline(never)]
-    pub(super) fn take_numbered(
-        &mut self,
-        key: ConnectionKey,
-        grant: Grant,
-        payload_bytes_max: usize,
-        bytes: &[u8],
-    ) -> Repeated {
-        let (What::Channel { number }, Some(channel)) = (self.resolved.what, self.resolved.channel) else {
-            return Repeated::default();
-        };
-        if self.last_head.numbered != Some(number) || self.last_head.grant != grant || self.is_congested() {
-            return Repeated::default();
-        }
+    pub(super) fn take_numbered(&mut self, key: ConnectionKey, payload_bytes_max: usize, bytes: &[u8]) -> Repeated {
+        let Some(channel) = self.resolved.channel else { return Repeated::default() };
         let mut turn = std::mem::take(self.outboxes.turn());
         let start = turn.len();
         let taken = self.append_numbered(channel, &mut turn, payload_bytes_max, bytes);
