@@ -202,10 +202,11 @@ impl Hub {
 
     /// The latest time for the next turn: for the deadlines, and so that the core notices when it stood still.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let timers = self.sessions.next_timer().into_iter();
-        let ran = timers.chain(self.router.next_withdrawal()).chain(self.router.history.next_deadline());
-        let ran = ran.chain(self.router.presence.next_deadline()).min();
-        ran.map(|ran| self.sessions.wake_at(ran))
+        let ran = self.sessions.next_timer().into_iter().chain(self.router.next_withdrawal()).min();
+        let wake = ran.map(|ran| self.sessions.wake_at(ran));
+        // The age of messages, and the time of grace, go on while the core stands still.
+        let others = [self.router.history.next_deadline(), self.router.presence.next_deadline()];
+        others.into_iter().flatten().chain(wake).min()
     }
 
     /// Changes the limits. A connection that is over a new limit is refused at its next action. The deadlines of all

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    config::{ChannelRule, Presence},
     engine::relay::{BATCH_BYTES_MAX, Relays},
     error::Fault,
 };
@@ -307,4 +308,18 @@ fn thousands_whose_deadlines_come_together_are_checked_in_several_turns() {
 #[test]
 fn an_idle_session_is_32_bytes() {
     assert_eq!(size_of::<Session>(), 32);
+}
+
+#[test]
+fn a_core_that_has_stood_still_wakes_in_time_for_what_counts_real_time() {
+    let rules = ["a".parse::<ChannelRule>().unwrap().presence(Presence::Events)];
+    let config = Config { channels: rules.into(), ..Config::default() };
+    let (mut hub, mut peers) = (Hub::new(0, 1, Limits::new(&config, 1 << 30, 1)), Peers::default());
+    let slot = open(&mut hub, &mut peers);
+    let now = Duration::from_secs(4_000);
+    hub.begin_turn(now, Duration::from_secs(1));
+    hub.subscribe(slot, b"a", Kind::Exact);
+    hub.flush(&mut Plain, &mut peers);
+    let next = hub.next_deadline().expect("somebody has come");
+    assert!(next <= now + Duration::from_millis(100), "the subscribers are told at {next:?}");
 }
