@@ -73,7 +73,7 @@ impl Hub {
     }
 
     /// The name of a connection's user. Without a token it is a name that nobody else has on this server.
-    fn user_of(&self, slot: Slot) -> Cow<'_, str> {
+    pub(crate) fn user_of(&self, slot: Slot) -> Cow<'_, str> {
         if let Some(claims) = self.claims(slot) {
             return Cow::Borrowed(&claims.user);
         }
@@ -129,6 +129,7 @@ impl Hub {
                 let message = self.list(name, token, bytes_max as usize);
                 self.router.put_presence(peer, &PresenceItem::List { key, message: &message });
             }
+            PresenceItem::Recount => self.tell_who_is_present_again(),
             PresenceItem::List { key, message } => {
                 if self.sessions.is_current(key) {
                     self.send(key.slot, true, message);
@@ -160,6 +161,9 @@ impl Hub {
         if has_new_rules {
             let rules = &self.limits.rules;
             self.router.presence.retain(|name| rules.presence(name).is_some());
+            if rules.has_presence() {
+                self.router.ask_who_is_present();
+            }
         }
     }
 }

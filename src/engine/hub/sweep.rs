@@ -17,19 +17,31 @@ pub(super) struct Sweep {
     next: Slot,
     /// The subscriptions are checked against the rules.
     has_new_rules: bool,
+    /// Homes of channels are told who is in them.
+    tells_presence: bool,
+    /// They are told once more afterwards: another core has asked meanwhile.
+    tells_again: bool,
 }
 
 impl Hub {
     /// Begins to check all subscriptions against the rules.
     pub(super) fn check_all_again(&mut self) {
-        self.sweep = Some(Sweep { next: 0, has_new_rules: true });
+        let sweep = Sweep { has_new_rules: true, tells_presence: true, ..Sweep::default() };
+        self.sweep = Some(sweep);
     }
 
     /// Begins to check all tokens, because the core stood still: the timers count only the time for which it has run.
     pub(super) fn look_at_tokens(&mut self) {
         if self.grants.len() > 0 {
-            let has_new_rules = self.sweep.is_some_and(|sweep| sweep.has_new_rules);
-            self.sweep = Some(Sweep { next: 0, has_new_rules });
+            self.sweep = Some(Sweep { next: 0, ..self.sweep.unwrap_or_default() });
+        }
+    }
+
+    /// Begins to tell the homes of channels who is in them.
+    pub(super) fn tell_who_is_present_again(&mut self) {
+        match &mut self.sweep {
+            Some(sweep) => sweep.tells_again |= sweep.next > 0 || !sweep.tells_presence,
+            None => self.sweep = Some(Sweep { tells_presence: true, ..Sweep::default() }),
         }
     }
 
@@ -44,19 +56,22 @@ impl Hub {
         let until = self.router.work.done() + units;
         let end = self.sessions.slots_end();
         while sweep.next < end && self.router.work.done() < until && !self.router.is_full() {
-            self.visit(sweep.next, sweep.has_new_rules);
+            self.visit(sweep.next, sweep);
             sweep.next += 1;
         }
-        self.sweep = (sweep.next < end).then_some(sweep);
+        let again = Sweep { tells_presence: true, ..Sweep::default() };
+        self.sweep = if sweep.next < end { Some(sweep) } else { sweep.tells_again.then_some(again) };
     }
 
-    fn visit(&mut self, slot: Slot, has_new_rules: bool) {
+    fn visit(&mut self, slot: Slot, sweep: Sweep) {
         self.router.work.add(VISIT_UNITS);
         if self.sessions.get(slot).is_none_or(|session| !session.is_open()) {
             return;
         }
-        if has_new_rules {
+        if sweep.has_new_rules {
             self.end_forbidden(slot);
+        }
+        if sweep.tells_presence {
             self.router.note_all_entered(slot);
         }
         if self.sessions[slot].grant().number().is_some() {

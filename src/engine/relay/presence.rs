@@ -11,6 +11,7 @@ const ENTERED: u8 = 0;
 const LEFT: u8 = 1;
 const ASK: u8 = 2;
 const LIST: u8 = 3;
+const RECOUNT: u8 = 4;
 
 /// An item about who is present.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +24,15 @@ pub(crate) enum PresenceItem<'b> {
     Ask { key: ConnectionKey, name: &'b [u8], token: &'b [u8], bytes_max: u64 },
     /// From the home: the whole answer for a connection.
     List { key: ConnectionKey, message: &'b [u8] },
+    /// The sending core has new rules, and does not know who is in the channels that these count. It has ignored what it was
+    /// told before.
+    Recount,
 }
 
 pub(super) fn next<'b>(tag: u8, batch: &mut &'b [u8]) -> PresenceItem<'b> {
+    if tag == RECOUNT {
+        return PresenceItem::Recount;
+    }
     let key = take_key(batch);
     match tag {
         ENTERED => {
@@ -70,6 +77,7 @@ impl Relays {
                 put_key(batch, key);
                 put_long(batch, message);
             }
+            PresenceItem::Recount => put_presence(batch, RECOUNT),
         })
     }
 }

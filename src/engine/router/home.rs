@@ -106,6 +106,15 @@ impl Router {
         self.homes.seed
     }
 
+    /// Asks all other cores which of their connections are in the channels whose home is this one. They may have got new rules
+    /// earlier, and have told then.
+    pub(crate) fn ask_who_is_present(&mut self) {
+        let Homes { own, cores, .. } = self.homes;
+        for core in (0..cores).filter(|&core| core != own) {
+            self.put_presence(core, &PresenceItem::Recount);
+        }
+    }
+
     /// Hands an item about who is present to a core.
     pub(crate) fn put_presence(&mut self, core: u32, item: &PresenceItem<'_>) {
         self.passed_on += self.relays.put_presence(core, item);
