@@ -8,6 +8,8 @@ mod abroad;
 #[cfg(test)]
 mod actions;
 #[cfg(test)]
+mod attendance;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod client;
@@ -36,6 +38,8 @@ mod rest;
 mod resumed;
 #[cfg(test)]
 mod resuming;
+#[cfg(test)]
+mod roster;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod stream;
@@ -43,5 +47,7 @@ mod stream;
 mod talk;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod versions;
 #[cfg(test)]
 mod world;

@@ -39,6 +39,7 @@ impl World {
             return if self.rng.random_bool(0.8) { self.post(index) } else { self.ask_health(index) };
         }
         match self.rng.random_range(0..100) {
+            0..6 if self.attendance.is_some() => self.ask_who_is_somewhere(index),
             0..70 => self.send_message(index),
             70..76 => {
                 for _ in 0..self.rng.random_range(1..25) {

@@ -9,12 +9,14 @@ use rand::{Rng, RngExt};
 use tungstenite::protocol::frame::coding::Control;
 
 use super::{
+    attendance::Attendance,
     bridge::Bridge,
     frames::{self, Reader},
     guard::{Guard, Standing},
     keeper::Keeper,
     ledger::{Note, Wish},
     oracle::{Interval, Publication},
+    roster::{RollCall, Rosters},
 };
 use crate::{engine::rules::Action, protocol::message::MessageId};
 
@@ -43,6 +45,8 @@ pub(crate) enum Asked {
     Sound(Sound),
     /// One that must be refused.
     Unsound,
+    /// A question for who is in a channel.
+    Presence(RollCall),
 }
 
 /// What follows from a sound message, and what it needs.
@@ -79,6 +83,7 @@ pub(crate) struct Known<'w> {
     pub(crate) bridge: Option<&'w Bridge>,
     pub(crate) guard: Option<&'w Guard>,
     pub(crate) keeper: Option<&'w Keeper>,
+    pub(crate) attendance: Option<&'w Attendance>,
 }
 
 /// A client.
@@ -150,6 +155,7 @@ pub(crate) struct SimulatedClient {
     pub(crate) wishes: usize,
     /// It does not subscribe to patterns.
     pub(crate) is_plain: bool,
+    pub(crate) rosters: Rosters,
     pub(super) reader: Reader,
     tokens: usize,
 }
@@ -195,6 +201,7 @@ impl SimulatedClient {
             memory: BTreeMap::new(),
             wishes: 0,
             is_plain: false,
+            rosters: Rosters::default(),
             reader: Reader::default(),
             tokens: 0,
         }

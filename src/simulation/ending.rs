@@ -35,6 +35,7 @@ impl World {
         let ends = self.clients.iter().filter(|client| !client.is_over).map(|client| client.number);
         assert_eq!(ends.collect::<Vec<_>>(), [0; 0], "connections that the server has not closed");
         self.nodes.iter().for_each(|node| node.hub().assert_empty());
+        self.check_that_nobody_is_present();
         self.forget_histories();
         self.void_what_was_turned_away();
         self.void_what_the_rules_forbid();

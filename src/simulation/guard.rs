@@ -1,17 +1,16 @@
 //! Rules that change, and clients with tokens: what a client may do at a time, as far as an observer can know.
-//!
-//! Rules change on each node at another moment. So during a while several versions may be in effect: those that were given
-//! to the nodes by its end, and were not replaced on all nodes before it began.
 
 use std::sync::Arc;
 
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
+    attendance::Attendance,
     client::{Expected, Known, SimulatedClient, Sound},
     keeper::Keeper,
     ledger::What,
     oracle::Interval,
+    versions::{Versions, in_effect},
     world::World,
 };
 use crate::{
@@ -29,17 +28,9 @@ const LISTED: [&str; 7] = ["a", "a.*", "b.>", "c", "*", "*.>", ">"];
 /// The last of these is no token of a channel.
 const USERS: [&str; 4] = ["a", "b", "c", "a.b"];
 
-/// The rules of all nodes, version by version.
+/// The rules of all nodes.
 pub(crate) struct Guard {
-    versions: Vec<Version>,
-}
-
-struct Version {
-    rules: Arc<Rules>,
-    /// When it was given to the nodes.
-    given: u64,
-    /// When all nodes had applied it.
-    applied: Option<u64>,
+    versions: Versions,
 }
 
 /// Who a client is from some time on.
@@ -65,34 +56,31 @@ pub(crate) struct Question<'q> {
 impl Guard {
     /// In some worlds everyone may do everything.
     pub(super) fn new(rng: &mut StdRng) -> Option<Self> {
-        rng.random_bool(0.4).then(|| Self { versions: Vec::new() })
+        rng.random_bool(0.4).then(|| Self { versions: Versions::default() })
     }
 
     /// The nodes get these rules.
     fn change(&mut self, rules: &Arc<Rules>, clock: u64) {
-        self.versions.push(Version { rules: Arc::clone(rules), given: clock, applied: None });
+        self.versions.change(rules, clock);
     }
 
     /// All nodes have applied the last rules.
     pub(super) fn at_rest(&mut self, clock: u64) {
-        if let Some(version) = self.versions.last_mut() {
-            version.applied.get_or_insert(clock);
-        }
+        self.versions.at_rest(clock);
     }
 
     /// Whether a client may do this under some rules that may be in effect between two times, and whether it may under all.
     pub(crate) fn allows(&self, standings: &[Standing], from: u64, to: u64, question: Question<'_>) -> (bool, bool) {
-        let versions = in_effect(self.versions.iter(), from, to, |version| (version.given, version.applied));
         let accepted = standings.iter().filter(|standing| !standing.is_refused);
         let standings = in_effect(accepted, from, to, |standing| (standing.asked, standing.answered));
         let (mut may, mut must) = (false, true);
-        for version in versions {
+        for rules in self.versions.in_effect(from, to) {
             for standing in &standings {
                 let asker = standing.claims.as_ref().map_or(Asker::Anonymous, |claims| Asker::User(claims));
                 let name = question.name.as_bytes();
                 let verdict = match question.action {
-                    Action::Subscribe => version.rules.subscribe(asker, name, channel::kind(name)),
-                    Action::Publish => version.rules.publish(asker, name),
+                    Action::Subscribe => rules.subscribe(asker, name, channel::kind(name)),
+                    Action::Publish => rules.publish(asker, name),
                 };
                 may |= verdict.is_allowed;
                 must &= verdict.is_allowed;
@@ -100,23 +88,6 @@ impl Guard {
         }
         (may, must)
     }
-}
-
-/// Those of several things, of which each replaces the one before it, that may be in effect between two times.
-pub(super) fn in_effect<'a, T>(
-    all: impl Iterator<Item = &'a T>,
-    from: u64,
-    to: u64,
-    times: impl Fn(&T) -> (u64, Option<u64>),
-) -> Vec<&'a T> {
-    let mut found = Vec::new();
-    for one in all.take_while(|one| times(one).0 <= to) {
-        if times(one).1.is_some_and(|done| done < from) {
-            found.clear(); // it had replaced all before it when the time began
-        }
-        found.push(one);
-    }
-    found
 }
 
 impl SimulatedClient {
@@ -152,8 +123,15 @@ impl SimulatedClient {
         sound.standing.into_iter().for_each(|index| self.standings[index].is_refused = true);
     }
 
+    /// The user that the client has asked to be last; `None` for an anonymous one.
+    pub(super) fn last_user(&self) -> Option<&str> {
+        let standing = self.standings.iter().rev().find(|standing| !standing.is_refused);
+        standing.and_then(|standing| standing.claims.as_ref()).map(|claims| &*claims.user)
+    }
+
     /// A subscription has ended because the rules do not allow it any more.
     pub(super) fn subscription_ended(&mut self, name: &str, known: Known<'_>) {
+        self.unfollow(name);
         let guard = known.guard.expect("there are rules");
         let of_name = self.intervals.iter().filter(|interval| interval.name == name);
         let from = of_name.map(Interval::asked).min().expect("it has asked for it");
@@ -231,11 +209,17 @@ pub(super) fn make_rules(
     clock: u64,
     guard: Option<&mut Guard>,
     keeper: Option<&mut Keeper>,
+    attendance: Option<&mut Attendance>,
 ) {
-    let rules = Arc::new(Rules::new(&config(rng, guard.is_some(), keeper.is_some())));
+    let mut config = config(rng, guard.is_some(), keeper.is_some());
+    if attendance.is_some() {
+        Attendance::add_to(rng, &mut config.channels);
+    }
+    let rules = Arc::new(Rules::new(&config));
     limits.rules = Arc::clone(&rules);
     guard.into_iter().for_each(|guard| guard.change(&rules, clock));
     keeper.into_iter().for_each(|keeper| keeper.change(&rules, clock));
+    attendance.into_iter().for_each(|attendance| attendance.change(&rules, clock));
 }
 
 /// Rules for some channels, in any order.

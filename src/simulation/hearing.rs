@@ -74,6 +74,12 @@ impl SimulatedClient {
 
     fn message(&mut self, is_text: bool, payload: &[u8], known: Known<'_>) {
         let answer = |word: &str| payload.starts_with(format!("LHTTP/1.0 {word}\r\n").as_bytes());
+        if answer("presence") {
+            return self.roll(std::str::from_utf8(payload).expect("our own words"), known);
+        }
+        if answer("presence-change") {
+            return self.roll_changed(std::str::from_utf8(payload).expect("our own words"), known);
+        }
         if answer("ack") || answer("error") {
             let text = std::str::from_utf8(payload).expect("our own words");
             let value = |name: &str| Some(text.split_once(&format!("\r\n{name}:"))?.1.split_once("\r\n")?.0);
@@ -117,6 +123,7 @@ impl SimulatedClient {
                     }
                     replaced.into_iter().for_each(|index| self.intervals[index].over_at(known.clock));
                 }
+                Asked::Presence(roll_call) => self.roll_refused(text, roll_call, known),
                 Asked::Unsound => assert!(answer("error"), "an invalid message was carried out"),
             }
             return;

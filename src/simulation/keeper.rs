@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
-use super::{
-    guard::{in_effect, make_rules},
-    world::World,
-};
+use super::{client::SimulatedClient, guard::make_rules, versions::Versions, world::World};
 use crate::{
     config::ChannelRule,
     engine::{history::Retention, limits::Limits, rules::Rules},
@@ -21,17 +18,11 @@ const BUDGETS: [usize; 4] = [300, 2_000, 10_000, 100_000];
 
 /// What the rules say of the history, version by version.
 pub(crate) struct Keeper {
-    versions: Vec<Version>,
+    versions: Versions,
     /// The rules do not change.
     is_fixed: bool,
     /// Messages may be dropped, and channels forgotten, because of the budget.
     is_tight: bool,
-}
-
-struct Version {
-    rules: Arc<Rules>,
-    given: u64,
-    applied: Option<u64>,
 }
 
 impl Keeper {
@@ -44,7 +35,7 @@ impl Keeper {
         if is_tight {
             limits.history_bytes_max = *BUDGETS.choose(rng).expect("some");
         }
-        Some(Self { versions: Vec::new(), is_fixed: rng.random_bool(0.6), is_tight })
+        Some(Self { versions: Versions::default(), is_fixed: rng.random_bool(0.6), is_tight })
     }
 
     /// Gives some of these rules a history.
@@ -59,14 +50,12 @@ impl Keeper {
 
     /// The nodes get these rules.
     pub(super) fn change(&mut self, rules: &Arc<Rules>, clock: u64) {
-        self.versions.push(Version { rules: Arc::clone(rules), given: clock, applied: None });
+        self.versions.change(rules, clock);
     }
 
     /// All nodes have applied the last rules.
     pub(super) fn at_rest(&mut self, clock: u64) {
-        if let Some(version) = self.versions.last_mut() {
-            version.applied.get_or_insert(clock);
-        }
+        self.versions.at_rest(clock);
     }
 
     /// Whether each message is kept for as long as the first rules say.
@@ -80,14 +69,13 @@ impl Keeper {
 
     /// What may be kept of a name between two times; `None` stands for no history.
     pub(super) fn retentions(&self, name: &str, from: u64, to: u64) -> Vec<Option<Retention>> {
-        let versions = in_effect(self.versions.iter(), from, to, |version| (version.given, version.applied));
-        let of = |version: &&Version| if is_pattern(name) { None } else { version.rules.retention(name.as_bytes()) };
-        versions.iter().map(of).collect()
+        let of = |rules: &Rules| if is_pattern(name) { None } else { rules.retention(name.as_bytes()) };
+        self.versions.in_effect(from, to).map(of).collect()
     }
 
     /// What is kept of a channel now that all nodes have applied the last rules.
     pub(super) fn retention(&self, name: &str) -> Option<Retention> {
-        self.versions.last().and_then(|version| version.rules.retention(name.as_bytes()))
+        self.versions.last().and_then(|rules| rules.retention(name.as_bytes()))
     }
 
     /// Whether a name may have a history between two times, and whether it must.
@@ -105,11 +93,13 @@ pub(super) fn is_pattern(name: &str) -> bool {
 impl World {
     /// All nodes get new rules, each at its own time.
     pub(super) fn change_rules(&mut self) {
-        if self.keeper.as_ref().is_some_and(Keeper::is_fixed) || (self.guard.is_none() && self.keeper.is_none()) {
+        let has_rules = self.guard.is_some() || self.keeper.is_some() || self.attendance.is_some();
+        if self.keeper.as_ref().is_some_and(Keeper::is_fixed) || !has_rules {
             return;
         }
-        let Self { rng, limits, clock, guard, keeper, .. } = self;
-        make_rules(rng, limits, *clock, guard.as_mut(), keeper.as_mut());
+        let Self { rng, limits, clock, guard, keeper, attendance, .. } = self;
+        make_rules(rng, limits, *clock, guard.as_mut(), keeper.as_mut(), attendance.as_mut());
+        self.clients.iter_mut().for_each(SimulatedClient::follow_nobody);
         for node in &mut self.nodes {
             node.post_limits(self.limits.clone(), self.crowd.connections_max);
         }

@@ -85,6 +85,11 @@ impl Interval {
         self.left.is_some() && self.over.is_none() && !self.is_replaced
     }
 
+    /// Whether the client knows that it is live, and nobody has ended it.
+    pub(crate) fn is_certainly_live(&self) -> bool {
+        self.live.is_some() && self.left.is_none() && !self.is_doubtful
+    }
+
     /// The request to end it was refused.
     pub(crate) fn goes_on(&mut self) {
         (self.left, self.over, self.is_doubtful, self.is_replaced) = (None, None, true, false);

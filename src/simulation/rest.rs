@@ -49,6 +49,9 @@ impl World {
         if let Some(keeper) = &mut self.keeper {
             keeper.at_rest(self.clock);
         }
+        if let Some(attendance) = &mut self.attendance {
+            attendance.at_rest(self.clock);
+        }
         let bridge = self.bridge.as_ref();
         for client in &mut self.clients {
             client.at_rest(self.clock, self.now, bridge);

@@ -89,6 +89,9 @@ impl World {
             let is_open = |interval: &Interval| interval.name == wish.name && interval.left.is_none();
             let open = client.intervals.iter().position(is_open);
             let is_anew = wish.is_resume() && !is_pattern(&wish.name);
+            if is_anew {
+                client.unfollow(&wish.name);
+            }
             if let Some(open) = open.filter(|_| !is_anew) {
                 live.push(open);
                 continue;

@@ -201,7 +201,8 @@ impl Case<'_> {
             return; // it has no history for a while
         }
         let is_over = |note: &&Note| matches!(note.what, What::Leaves | What::Ended);
-        let was_left = place.is_some_and(|place| stretch.notes[..place].iter().any(is_over));
+        // What the server ends, it acknowledges first.
+        let was_left = stretch.is_ended || place.is_some_and(|place| stretch.notes[..place].iter().any(is_over));
         if was_left && !stretch.is_clean {
             return; // the position may say how far the client had come, and more may have come before
         }
@@ -246,7 +247,10 @@ impl Case<'_> {
             let best = self::best(&got, last.and(position.or(since)));
             best.into_iter().for_each(|best| self.has_all(stretch, best, number, "before a later acknowledgement"));
         }
+        // Nobody has told a slow client whether messages were dropped before it had read that far.
+        let may_have_lost = told.is_none() && stretch.wish.is_resume() && self.client.was_slow;
         let is_due = stretch.is_last && !stretch.is_doubtful && stretch.asked.clock < self.client.caught_up;
+        let is_due = is_due && !may_have_lost;
         if let Some(last) = last.filter(|_| is_due) {
             self.has_all_that_was_due(stretch, last);
         }

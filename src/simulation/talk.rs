@@ -48,6 +48,7 @@ impl World {
             head += &format!("subscribe:{}\r\n", names.join(separator));
             let asked = self.wishes(index, &names);
             head += &asked.1;
+            head += &self.presence_info();
             wishes = asked.0;
             (live, replaced) = self.subscribe(index, &wishes);
         }
@@ -227,6 +228,7 @@ impl World {
 
     fn unsubscribe(&mut self, index: usize, names: &[String]) -> Vec<usize> {
         let (mut found, mut left) = (Vec::new(), Vec::new());
+        names.iter().for_each(|name| self.clients[index].unfollow(name));
         for (position, interval) in self.clients[index].intervals.iter_mut().enumerate() {
             if interval.left.is_none() && names.contains(&interval.name) {
                 interval.left = Some(self.clock);

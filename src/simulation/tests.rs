@@ -32,6 +32,9 @@ fn nothing_is_lost_or_doubled_or_out_of_order_and_nothing_is_left() {
         assert!(sum(|s| s.forbidden) > 0 && sum(|s| s.subscriptions_ended) > 0);
         let of_history = [sum(|s| s.caught_up), sum(|s| s.catch_ups_lost), sum(|s| s.history_over_budget)];
         assert!(of_history.iter().all(|&count| count > 0), "the dice never came to this: {of_history:?}");
+        let all = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
+        let of_presence = [all(|outcome| outcome.followed), all(|outcome| outcome.changes)];
+        assert!(of_presence.iter().all(|&count| count > 0), "the dice never came to this: {of_presence:?}");
         assert!(outcomes.iter().any(|outcome| outcome.from_abroad > 0));
         assert!(outcomes.iter().any(|outcome| outcome.abroad > 0));
         assert!(outcomes.iter().any(|outcome| outcome.offline > 0));

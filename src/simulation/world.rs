@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
+    attendance::Attendance,
     bridge::Bridge,
     client::{End, Known, SimulatedClient},
     crowd::Crowd,
@@ -37,6 +38,9 @@ pub(crate) struct Outcome {
     pub(crate) gave_way: usize,
     /// Clients that were told that other nodes are away.
     pub(crate) offline: usize,
+    /// Followed channels that were held against what is true, and changes that clients were told of.
+    pub(crate) followed: usize,
+    pub(crate) changes: usize,
 }
 
 /// All of it.
@@ -53,6 +57,8 @@ pub(crate) struct World {
     pub(super) guard: Option<Guard>,
     /// The rules that give channels a history, if there are some.
     pub(super) keeper: Option<Keeper>,
+    /// The rules that say who is present, if there are some.
+    pub(super) attendance: Option<Attendance>,
     /// The numbers of messages, as far as they were seen.
     pub(super) ledger: Ledger,
     /// Nodes that do not get the CPU for so many steps.
@@ -80,8 +86,9 @@ impl World {
             limits.kept_bytes_max = 6_000;
         }
         let (mut guard, mut keeper) = (Guard::new(&mut rng), Keeper::new(&mut rng, &mut limits));
-        if guard.is_some() || keeper.is_some() {
-            make_rules(&mut rng, &mut limits, 0, guard.as_mut(), keeper.as_mut());
+        let mut attendance = Attendance::new(seed, &mut limits);
+        if guard.is_some() || keeper.is_some() || attendance.is_some() {
+            make_rules(&mut rng, &mut limits, 0, guard.as_mut(), keeper.as_mut(), attendance.as_mut());
         }
         let buffer = vec![0; *[7, 100, 5_000, 128 * 1024].choose(&mut rng).expect("some")];
         let body_bytes_max =
@@ -122,6 +129,7 @@ impl World {
             crowd,
             guard,
             keeper,
+            attendance,
             ledger: Ledger::default(),
             clients: Vec::new(),
             publications: Vec::new(),
@@ -146,6 +154,9 @@ impl World {
             }
             self.settle();
             self.look_at_histories();
+            if self.attendance.is_some() && self.rng.random_bool(0.5) {
+                self.call_the_roll();
+            }
             if self.rng.random_bool(0.3) {
                 let seconds = *[8, 25, 61, 4_000].choose(&mut self.rng).expect("some");
                 self.stand_still(seconds);
@@ -162,6 +173,8 @@ impl World {
             abroad: self.bridge.as_ref().map_or(0, |bridge| bridge.far.received()),
             gave_way: self.clients.iter().filter(|client| client.gave_way).count(),
             offline: self.clients.iter().filter(|client| client.was_offline).count(),
+            followed: self.attendance.as_ref().map_or(0, |attendance| attendance.followed),
+            changes: self.clients.iter().map(|client| client.rosters.changes).sum(),
         }
     }
 
@@ -239,6 +252,7 @@ impl World {
             bridge: self.bridge.as_ref(),
             guard: self.guard.as_ref(),
             keeper: self.keeper.as_ref(),
+            attendance: self.attendance.as_ref(),
         };
         client.receive(&bytes, &mut self.rng, known);
         if is_over && socket.is_closed {

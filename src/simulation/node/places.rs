@@ -3,7 +3,10 @@
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use super::Node;
-use crate::{engine::turn::Places, simulation::sockets::Socket};
+use crate::{
+    engine::{slot::Slot, turn::Places},
+    simulation::sockets::Socket,
+};
 
 impl Node {
     /// Limits the connections of all nodes that count in `open`, and reserves places for those over the limit.
@@ -20,6 +23,12 @@ impl Node {
     /// Whether a socket was accepted.
     pub(crate) fn is_accepted(&self, socket: usize) -> bool {
         self.turn.sockets.is_accepted(socket)
+    }
+
+    /// The slot of a socket's connection, if it was accepted and is not closed.
+    pub(crate) fn slot_of(&self, socket: usize) -> Option<Slot> {
+        let key = self.turn.sockets.is_accepted(socket).then(|| self.turn.sockets.key(socket))?;
+        self.turn.hub.sessions.is_current(key).then_some(key.slot)
     }
 
     /// Whether an open socket's connection is over the limit.
