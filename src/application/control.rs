@@ -182,7 +182,8 @@ pub(super) fn carry_out(
         return;
     }
     let receipt = if head.has(Control::Ack) { history::begin_receipt(hub, slot, message, expires_in) } else { None };
-    let awaited = if head.has(Control::Subscribe) { subscribe(hub, slot, message, receipt) } else { Awaited::default() };
+    let awaited =
+        if head.has(Control::Subscribe) { subscribe(hub, slot, message, receipt) } else { Awaited::default() };
     if head.has(Control::Publish) {
         let asked = (is_no_echo(head, payload), receipt.filter(|_| hub.has_history()));
         hub.publish_of(slot, message.names(Control::Publish), is_text, payload, asked);

@@ -159,7 +159,8 @@ fn a_client_that_subscribes_once_more_gets_the_rest_of_what_it_has_missed() {
 fn a_client_that_leaves_while_it_catches_up_is_told_how_far_it_has_come() {
     for (home, is_early) in [(0, true), (0, false), (1, false)] {
         let mut pair = Pair::new(1 << 20);
-        let is_there = |name: &String| matches!(pair.hubs[home].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
+        let is_there =
+            |name: &String| matches!(pair.hubs[home].router.home(name.as_bytes(), Kind::Exact), Home::Here(_));
         let name = (0..).map(|number| format!("c{number}")).find(is_there).unwrap();
         ["a", "b", "c"].iter().for_each(|body| pair.publish(home, &name, &body.repeat(200_000)));
         pair.settle();
