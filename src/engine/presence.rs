@@ -131,6 +131,13 @@ impl Presence {
         self.by_name.get(name).map(|&id| self.rooms[id as usize].snapshot())
     }
 
+    /// Notes that somebody was told who is in a room, and must hear when one of these leaves.
+    pub(crate) fn has_shown(&mut self, name: &[u8]) {
+        if let Some(&id) = self.by_name.get(name) {
+            self.rooms[id as usize].has_shown();
+        }
+    }
+
     /// Looks at the rooms whose deadline has come. Calls `tell` for each that has changes to tell, with its name and the
     /// body of the message; it returns whether subscribers are told of changes in this room at all.
     pub(crate) fn expire(&mut self, now: Duration, mut tell: impl FnMut(&[u8], Option<&[u8]>) -> bool) -> bool {

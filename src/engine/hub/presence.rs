@@ -106,6 +106,7 @@ impl Hub {
             }
             None => (b"[]".to_vec(), 0, 0),
         };
+        self.router.presence.has_shown(name);
         self.router.work.add(LISTED_UNITS * all as u64 + list.len() as u64 / 4);
         presence_list(name, token, all - written, &list)
     }

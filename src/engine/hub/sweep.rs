@@ -19,7 +19,7 @@ pub(super) struct Sweep {
     has_new_rules: bool,
     /// Homes of channels are told who is in them.
     tells_presence: bool,
-    /// They are told once more afterwards: another core has asked meanwhile.
+    /// They are told once more afterwards: another core has asked since.
     tells_again: bool,
 }
 

@@ -53,7 +53,7 @@ struct User {
     since: u64,
     /// The end of its grace, if its last connection has left.
     leaves_at: Option<u64>,
-    /// Subscribers know of it.
+    /// Subscribers may know of it: from a message about changes, or from a list.
     is_told: bool,
     is_changed: bool,
 }
@@ -209,6 +209,14 @@ impl Room {
             let user = self.users.remove(id as usize);
             self.by_name.remove(&user.name);
             self.bytes -= user.bytes();
+        }
+    }
+
+    /// Notes that all who are here were shown to somebody.
+    pub(super) fn has_shown(&mut self) {
+        for &id in &self.changed {
+            let user = &mut self.users[id as usize];
+            user.is_told |= user.is_present();
         }
     }
 

@@ -62,6 +62,28 @@ fn names(list: &Value) -> Vec<String> {
 }
 
 #[test]
+fn who_was_in_a_list_is_mentioned_when_it_leaves_before_the_next_message() {
+    let mut tested = Tested::new();
+    tested.presence.set_grace(Duration::ZERO);
+    tested.enter(1, "mike");
+    tested.pass(Duration::from_secs(1));
+    tested.events.clear();
+    // The next message about changes must wait a little.
+    tested.enter(2, "ann");
+    tested.pass(Duration::from_millis(64));
+    tested.events.clear();
+    tested.enter(3, "eve");
+    assert_eq!(tested.users(), ["ann", "eve", "mike"]);
+    tested.presence.has_shown(b"room");
+    tested.leave(3);
+    tested.enter(4, "bob");
+    tested.leave(4);
+    tested.pass(Duration::from_secs(1));
+    let [(_, event)] = &tested.events[..] else { panic!("one message: {:?}", tested.events) };
+    assert_eq!(*event, json!({"joined": [], "left": [{"user": "eve"}]}));
+}
+
+#[test]
 fn users_come_and_go_with_their_connections_and_a_reconnect_shows_nothing() {
     let mut tested = Tested::new();
     tested.enter(1, "mike");
