@@ -5,7 +5,7 @@ use std::time::Duration;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::{
-    conversation::limits,
+    conversation::{Ruled, limits},
     dice::{Dice, pieces},
     hostile,
 };
@@ -123,7 +123,7 @@ pub fn cuts(bytes: &[u8]) {
 
 /// The bytes that a connection was sent, whether it is closed, and its counters.
 fn answered<'b>(pieces: impl Iterator<Item = &'b [u8]>) -> (Vec<u8>, bool, [u64; 5]) {
-    let mut node = Node::new(0, 1, limits(), None);
+    let mut node = Node::new(0, 1, limits(Ruled::Plain), None);
     let id = node.connect();
     let mut buffer = vec![0; 1 << 20];
     for piece in std::iter::once(HANDSHAKE.as_bytes()).chain(pieces) {

@@ -34,13 +34,19 @@ const NAMES: [&str; 24] = [
     "*.*.*.*.*",
 ];
 /// Header lines that name channels, and others.
-const LINES: [&str; 12] = [
+const LINES: [&str; 18] = [
     "publish:",
     "publish:",
     "subscribe:",
     "subscribe:",
     "unsubscribe:",
     "ack:",
+    "last:2\r\nx:",
+    "since:000000000000-1\r\nx:",
+    "presence-info:",
+    "presence:a\r\nx:",
+    "presence:",
+    "since:",
     "x:",
     "no-echo:true ",
     "multipart:0 ",
@@ -48,6 +54,9 @@ const LINES: [&str; 12] = [
     "Publish: ",
     "bad",
 ];
+
+/// The first lines are sound with names that may be published to.
+const SOUND_LINES: usize = 10;
 
 /// Appends one item.
 pub(super) fn push(dice: &mut Dice<'_>, out: &mut Vec<u8>) {
@@ -107,7 +116,7 @@ fn message(dice: &mut Dice<'_>) -> Vec<u8> {
         dice.choose(&["LHTTP/1.0 c\r\n", "LHTTP/1.0 c\r\n", "LHTTP/1.0 other\r\n", "LHTTP/2.0\r\n", ""]).to_owned();
     // One invalid line or name refuses the whole message, so most messages have none.
     let is_sound = !dice.is_one_in(4);
-    let (lines, names) = if is_sound { (&LINES[..6], &NAMES[..12]) } else { (&LINES[..], &NAMES[..]) };
+    let (lines, names) = if is_sound { (&LINES[..SOUND_LINES], &NAMES[..12]) } else { (&LINES[..], &NAMES[..]) };
     if is_sound {
         message = "LHTTP/1.0 c\r\n".to_owned();
     }

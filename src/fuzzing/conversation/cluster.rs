@@ -6,6 +6,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::{
     super::{dice::Dice, hostile, http},
+    Ruled,
     bounds::{self, Flow, Spent},
     limits,
 };
@@ -55,7 +56,8 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(dice: &mut Dice<'_>) -> Self {
-        let mut limits = limits();
+        let ruled = dice.choose(&Ruled::ALL);
+        let mut limits = limits(ruled);
         let count = 1 + dice.below(3) as u32;
         limits.outbox_bytes_max = dice.choose(&[1 << 20, 30_000, 5_000]);
         let is_tight = dice.is_one_in(4);
@@ -63,6 +65,7 @@ impl Cluster {
             limits.kept_bytes_max = dice.choose(&[40_000, 10_000]);
             limits.table_bytes_max = limits.kept_bytes_max / 2;
         }
+        limits.history_bytes_max = dice.choose(&[100_000, 1_000]);
         limits.subscriptions_max = dice.choose(&[1000, 8]);
         limits.publish_channels_max = dice.choose(&[32, 3]);
         limits.http_head_bytes_max = dice.choose(&[8192, 512]);
@@ -156,12 +159,12 @@ impl Cluster {
             self.clients[client].is_finished = true;
         }
         self.settle();
-        // Connections that were not read yet may take their time. Names that linger take less than a second.
+        // Connections that were not read yet may take their time. Names that linger take less than a second, and rooms two.
         let mut left = 240;
         while left > 0 {
             self.pass(250);
             let are_gone = (0..self.clients.len()).all(|client| self.socket(client).is_closed);
-            left = if are_gone { left.min(4) - 1 } else { left - 1 };
+            left = if are_gone { left.min(8) - 1 } else { left - 1 };
         }
         for client in 0..self.clients.len() {
             assert!(self.socket(client).is_closed, "client {client} is still connected");
