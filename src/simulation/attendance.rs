@@ -122,7 +122,8 @@ impl World {
     /// The users of each channel, as the connections and their subscriptions have it.
     fn present(&self) -> Present {
         let mut present = Present::new();
-        let rules = self.attendance.as_ref().and_then(|attendance| attendance.versions.last()).expect("there are rules");
+        let rules =
+            self.attendance.as_ref().and_then(|attendance| attendance.versions.last()).expect("there are rules");
         let mut nobody = BTreeSet::new();
         for client in &self.clients {
             let node = &self.nodes[client.node];
@@ -152,8 +153,10 @@ impl World {
             }
         }
         let all = present.get(name).cloned().unwrap_or_default();
-        let found: Vec<BTreeMap<String, u64>> =
-            found.into_iter().map(|users| users.into_iter().map(|(user, seen)| (user, seen.connections)).collect()).collect();
+        let found: Vec<BTreeMap<String, u64>> = found
+            .into_iter()
+            .map(|users| users.into_iter().map(|(user, seen)| (user, seen.connections)).collect())
+            .collect();
         assert_eq!(found, if all.is_empty() { vec![] } else { vec![all] }, "the rooms of {name}");
     }
 
@@ -203,7 +206,7 @@ fn check_list(present: &Present, name: &str, users: &Users, more: usize) {
 fn user(client: &SimulatedClient, hub: &Hub, slot: Slot) -> String {
     let user = hub.user_of(slot).into_owned();
     match client.last_user() {
-        // It does not know yet what has become of its last token.
+        // It does not know yet whether its last token was refused.
         _ if client.is_stalled => {}
         Some(asked) => assert_eq!(user, asked, "client {}", client.number),
         None => assert!(user.starts_with('~') && user.len() == 13, "client {} is {user}", client.number),

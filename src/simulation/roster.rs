@@ -170,7 +170,12 @@ impl SimulatedClient {
         let shown = known.attendance.expect("somebody counts").shown(&channel, 0, known.clock);
         assert!(shown.contains(&Some(Some(Presence::Events))), "nobody is told who comes to {channel}");
         let names = [channel];
-        assert!(self.intervals.iter().any(|one| one.matches(&names) > 0), "{} is not for client {}", names[0], self.number);
+        assert!(
+            self.intervals.iter().any(|one| one.matches(&names) > 0),
+            "{} is not for client {}",
+            names[0],
+            self.number
+        );
         let changes: Value = serde_json::from_str(body).expect("JSON");
         let list = |of: &str| changes[of].as_array().expect("a list");
         let joined: Vec<(String, Seen)> = list("joined").iter().map(user).collect();
