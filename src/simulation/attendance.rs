@@ -16,7 +16,7 @@ use super::{
     world::World,
 };
 use crate::{
-    config::{ChannelRule, Presence},
+    config::{ChannelRule, Presence, Who},
     engine::{hub::Hub, limits::Limits, rules::Rules, slot::Slot},
     protocol::channel::Kind,
 };
@@ -54,7 +54,9 @@ impl Attendance {
     /// Lets some of these rules say who is present.
     pub(super) fn add_to(rng: &mut StdRng, rules: &mut Vec<ChannelRule>) {
         if rng.random_bool(0.5) {
-            rules.push(">".parse().expect("it is a pattern"));
+            // Also for clients without a token, which may get one later.
+            let rest: ChannelRule = ">".parse().expect("it is a pattern");
+            rules.push(rest.subscribe(Who::Anyone).publish(Who::Anyone));
         }
         for rule in rules {
             if rng.random_bool(0.8) {
