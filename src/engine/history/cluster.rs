@@ -27,6 +27,8 @@ pub(super) struct Copied {
     delivered: u64,
     /// The highest number of a live message.
     seen: u64,
+    /// The same when the load under way began.
+    seen_before_load: u64,
     state: State,
     /// The load under way.
     loading: Option<Load>,
@@ -108,9 +110,11 @@ impl Copied {
             return Use { has_gap: self.loading.is_none(), ..Use::default() };
         }
         self.delivered = number;
+        // One that follows the ring is kept, also during a load: otherwise the load of a busy channel would never end.
+        let is_kept = is_whole || (self.loading.is_some() && before == newest);
         // What the ring lacks since a load has failed is still to be loaded.
         let has_gap = !is_whole && self.state == State::Whole && self.loading.is_none();
-        Use { is_delivered: true, is_kept: is_whole, has_gap }
+        Use { is_delivered: true, is_kept, has_gap }
     }
 
     /// What to do with a message that a load brings, if `newest` is the last one in the ring.
@@ -175,6 +179,7 @@ impl History {
         let after = if copied.state == State::Whole { channel.next - 1 } else { 0 };
         self.loads = self.loads.wrapping_add(1);
         copied.loading = Some(Load { id: self.loads, after });
+        copied.seen_before_load = copied.seen;
         copied.loading
     }
 
@@ -217,7 +222,8 @@ impl History {
         let behind = is_behind.then_some(copied.delivered);
         copied.state = State::Whole;
         copied.delivered = copied.delivered.max(newest);
-        if copied.seen > newest && newest > began {
+        let has_news = newest > began || copied.seen > copied.seen_before_load;
+        if copied.seen > newest && has_news {
             return Loaded { next: self.begin_load(ChannelId(id)), behind };
         }
         // What was seen and was not loaded is not kept any more.

@@ -39,6 +39,8 @@ struct Loading {
     load: Load,
     next: u64,
     position: u64,
+    /// It has brought all, and waits for the stream's state.
+    is_ending: bool,
 }
 
 impl World {
@@ -101,7 +103,7 @@ impl World {
     }
 
     fn ask(&mut self, load: Load) {
-        self.load = Some(Loading { load, next: load.after + 1, position: self.last });
+        self.load = Some(Loading { load, next: load.after + 1, position: self.last, is_ending: false });
     }
 
     fn first_of_stream(&self) -> u64 {
@@ -110,12 +112,17 @@ impl World {
 
     /// Brings the next message of a load, or its end.
     fn go_on_loading(&mut self) {
-        let Some(Loading { load, next, position }) = self.load.take() else { return };
+        let Some(Loading { load, next, position, is_ending }) = self.load.take() else { return };
         let channel = self.channel();
-        if let Some(number) = self.published[self.gone..].iter().copied().find(|number| *number >= next) {
+        let number = self.published[self.gone..].iter().copied().find(|number| *number >= next);
+        if let Some(number) = number.filter(|_| !is_ending) {
             let usage = self.history.take_loaded(channel, number, load.id);
             self.take(number, usage);
-            self.load = Some(Loading { load, next: number + 1, position });
+            self.load = Some(Loading { load, next: number + 1, position, is_ending });
+            return;
+        }
+        if !is_ending {
+            self.load = Some(Loading { load, next, position, is_ending: true });
             return;
         }
         let dropped = self.first_of_stream() - 1;
@@ -223,4 +230,23 @@ fn subscribers_get_each_message_once_in_order_and_the_copy_has_no_gap() {
             }
         }
     }
+}
+
+#[test]
+fn the_load_of_a_busy_channel_ends() {
+    let mut world = World::new(1);
+    world.retention.messages = 100;
+    world.begin_load();
+    for _ in 0..20 {
+        // A load takes longer from its last message to its end than the channel from one message to the next.
+        world.last += 1;
+        world.live.push_back((world.last, world.published.last().copied().unwrap_or(0)));
+        world.published.push(world.last);
+        world.take_live();
+        (0..2).for_each(|_| world.go_on_loading());
+        world.check_copy();
+    }
+    let channel = world.channel();
+    assert!(world.history.is_whole(channel));
+    assert_eq!(world.delivered, world.published);
 }
