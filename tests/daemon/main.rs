@@ -85,6 +85,7 @@ mod limits {
 mod nats {
     mod crashes;
     mod example;
+    mod gaps;
     mod history;
     mod hostile;
     mod login;

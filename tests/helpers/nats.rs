@@ -209,6 +209,14 @@ impl RawNats {
         self.write(b"\r\n");
     }
 
+    /// Whether anybody is subscribed to a subject, who gets an empty message then.
+    pub(crate) fn has_subscriber(server: &NatsServer, subject: &str) -> bool {
+        let mut client = Self::log_in(server.address(), ",\"headers\":true,\"no_responders\":true");
+        client.write(format!("SUB _INBOX.probe 1\r\nPUB {subject} _INBOX.probe 0\r\n\r\nPING\r\n").as_bytes());
+        let lines: Vec<String> = std::iter::from_fn(|| Some(client.line()).filter(|line| line != "PONG")).collect();
+        !lines.iter().any(|line| line.starts_with("NATS/1.0 503"))
+    }
+
     /// Waits until the server has read everything that was sent.
     pub(crate) fn flush(&mut self) {
         self.write(b"PING\r\n");

@@ -32,6 +32,8 @@ pub(super) struct Copied {
     state: State,
     /// The load under way.
     loading: Option<Load>,
+    /// The load under way may have ended too early for the first subscriber, so another one follows.
+    must_load_again: bool,
 }
 
 /// A load of a channel.
@@ -50,6 +52,8 @@ enum State {
     Absent,
     /// The ring has everything after `dropped`, up to the channel's last number.
     Whole,
+    /// The same up to the last number in the ring. Later messages may be missing: nobody was subscribed for a while.
+    Left,
 }
 
 /// The end of a load.
@@ -103,7 +107,7 @@ impl Copied {
         // The first one has nothing before it that a subscriber could miss. A later one without one before it may: others
         // have come and gone.
         let follows = match self.state {
-            State::Absent if self.delivered == 0 => true,
+            State::Absent | State::Left if self.delivered == 0 => true,
             _ => before <= self.delivered && before != 0,
         };
         if !follows {
@@ -132,6 +136,18 @@ impl Copied {
 
     fn loads(&self, load: u32) -> bool {
         self.loading.is_some_and(|loading| loading.id == load)
+    }
+
+    /// Notes that a channel has its first subscriber. NATS may have brought nothing of it before. `has_others` tells of
+    /// subscribers to patterns, who have gone on getting messages.
+    fn has_first_subscriber(&mut self, has_others: bool) {
+        if !has_others {
+            (self.delivered, self.seen) = (0, 0);
+        }
+        if self.state == State::Whole {
+            self.state = State::Left;
+        }
+        self.must_load_again = self.loading.is_some();
     }
 
     /// Whether a subscriber would miss what comes after `delivered`.
@@ -172,11 +188,20 @@ impl History {
         channel.copied.as_ref().is_none_or(|copied| copied.is_whole(channel.next - 1))
     }
 
+    /// Notes that a channel has its first subscriber on this node, apart from those to patterns.
+    pub(crate) fn has_first_subscriber(&mut self, name: &[u8], has_others: bool) {
+        if let Some(ChannelId(id)) = self.find(name)
+            && let Some(copied) = &mut self.channels[id as usize].copied
+        {
+            copied.has_first_subscriber(has_others);
+        }
+    }
+
     /// Begins to load a channel, unless that is under way.
     pub(crate) fn begin_load(&mut self, ChannelId(id): ChannelId) -> Option<Load> {
         let channel = &mut self.channels[id as usize];
         let copied = channel.copied.as_mut().filter(|copied| copied.loading.is_none())?;
-        let after = if copied.state == State::Whole { channel.next - 1 } else { 0 };
+        let after = if copied.state == State::Absent { 0 } else { channel.next - 1 };
         self.loads = self.loads.wrapping_add(1);
         copied.loading = Some(Load { id: self.loads, after });
         copied.seen_before_load = copied.seen;
@@ -222,8 +247,9 @@ impl History {
         let behind = is_behind.then_some(copied.delivered);
         copied.state = State::Whole;
         copied.delivered = copied.delivered.max(newest);
+        let must_load_again = std::mem::take(&mut copied.must_load_again);
         let has_news = newest > began || copied.seen > copied.seen_before_load;
-        if copied.seen > newest && has_news {
+        if must_load_again || (copied.seen > newest && has_news) {
             return Loaded { next: self.begin_load(ChannelId(id)), behind };
         }
         // What was seen and was not loaded is not kept any more.
@@ -242,7 +268,7 @@ impl History {
         if let Some(copied) = &mut self.channels[id as usize].copied
             && copied.loads(load)
         {
-            copied.loading = None;
+            (copied.loading, copied.must_load_again) = (None, false);
         }
     }
 

@@ -212,6 +212,7 @@ impl Hub {
         wish: Wish,
         receipts: SmallVec<[Receipt; 1]>,
     ) -> Awaited {
+        self.router.note_first_subscriber(name);
         if self.must_load(name, retention) {
             return self.subscribe_after_load(slot, name, wish, receipts);
         }

@@ -1,5 +1,7 @@
 //! Channels that the nodes of a cluster share: the bridge brings the messages of the cluster's stream to their homes.
 
+use smallvec::SmallVec;
+
 use crate::{
     engine::{
         history::{ChannelId, Loaded, Retention},
@@ -59,6 +61,16 @@ impl Router {
             self.outboxes.turn().truncate(start as usize);
         }
         self.forget_channels();
+    }
+
+    /// Call it before a channel gets a subscriber, here or on another core. If that is the first one, NATS may have brought
+    /// nothing of the channel since the last one has left.
+    pub(crate) fn note_first_subscriber(&mut self, name: &[u8]) {
+        if self.history.is_copy() && self.subscriptions.find(name).is_none() && self.history.find(name).is_some() {
+            let mut audiences = SmallVec::new();
+            self.subscriptions.find_all(self.subscriptions.hash(name), name, &mut audiences);
+            self.history.has_first_subscriber(name, !audiences.is_empty());
+        }
     }
 
     /// Whether everything is here that is kept of a channel whose home is here. If not, it is loaded from now on.

@@ -128,6 +128,9 @@ impl Router {
         self.work.add(subscription_units(name));
         self.apply_run();
         self.forget_resolved(name, kind);
+        if is_interested && kind == Kind::Exact {
+            self.note_first_subscriber(name);
+        }
         self.subscriptions.set_interest(peer, name, kind, is_interested);
         if is_interested {
             self.relays.heard_interest(peer);

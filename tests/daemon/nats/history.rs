@@ -29,14 +29,14 @@ const RULES: &str = "
 ";
 
 /// A nats-server with JetStream, and the rules of its nodes.
-struct Cluster {
-    nats: NatsServer,
+pub(super) struct Cluster {
+    pub(super) nats: NatsServer,
     scratch: Scratch,
     cores: usize,
 }
 
 impl Cluster {
-    fn new(cores: usize) -> Option<Self> {
+    pub(super) fn new(cores: usize) -> Option<Self> {
         if !has_nats_server() {
             return None;
         }
@@ -47,7 +47,7 @@ impl Cluster {
         Some(Self { nats, scratch, cores })
     }
 
-    fn node(&self) -> Daemon {
+    pub(super) fn node(&self) -> Daemon {
         let config = self.scratch.path().join("lhttpd.toml");
         let args = ["--config", config.to_str().expect("UTF-8"), "--nats", &self.nats.url()];
         let daemon = Daemon::start(self.cores, &args);
@@ -56,13 +56,13 @@ impl Cluster {
     }
 }
 
-fn next(client: &mut Client) -> Message {
+pub(super) fn next(client: &mut Client) -> Message {
     Message::parse(&client.recv().payload)
 }
 
 /// Publishes to a channel, and returns the id.
 #[track_caller]
-fn publish(client: &mut Client, channel: &str, body: &str) -> String {
+pub(super) fn publish(client: &mut Client, channel: &str, body: &str) -> String {
     client.say(&chat(&[&format!("publish:{channel}"), "ack:p"], body));
     let ack = next(client);
     ack.header("message-id").unwrap_or_else(|| panic!("no id in {ack:?}")).to_owned()
@@ -70,7 +70,7 @@ fn publish(client: &mut Client, channel: &str, body: &str) -> String {
 
 /// Subscribes with these header lines, and returns the ids and bodies of the messages before the acknowledgement, and that.
 #[track_caller]
-fn subscribe(client: &mut Client, headers: &[&str]) -> (Vec<(String, String)>, Message) {
+pub(super) fn subscribe(client: &mut Client, headers: &[&str]) -> (Vec<(String, String)>, Message) {
     client.say(&chat(&[headers, &["ack:s"]].concat(), ""));
     let mut messages = Vec::new();
     loop {
@@ -82,7 +82,7 @@ fn subscribe(client: &mut Client, headers: &[&str]) -> (Vec<(String, String)>, M
     }
 }
 
-fn pairs(ids: &[String], bodies: &[&str]) -> Vec<(String, String)> {
+pub(super) fn pairs(ids: &[String], bodies: &[&str]) -> Vec<(String, String)> {
     ids.iter().cloned().zip(bodies.iter().map(|&body| body.to_owned())).collect()
 }
 

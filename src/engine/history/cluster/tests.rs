@@ -32,6 +32,8 @@ struct World {
     live: VecDeque<(u64, u64)>,
     load: Option<Loading>,
     delivered: Vec<u64>,
+    /// The last number when the first subscriber came. What is whole has it.
+    known: u64,
 }
 
 /// A load under way.
@@ -51,7 +53,7 @@ impl World {
         let retention = Retention { messages: random.random_range(1..9), age: 1000 };
         let (arena, published, live, delivered) = (Arena::default(), Vec::new(), VecDeque::new(), Vec::new());
         let last = random.random_range(0..3);
-        Self { random, history, arena, retention, published, gone: 0, last, live, load: None, delivered }
+        Self { random, history, arena, retention, published, gone: 0, last, live, load: None, delivered, known: 0 }
     }
 
     fn channel(&mut self) -> ChannelId {
@@ -152,6 +154,23 @@ impl World {
         }
     }
 
+    /// The last subscriber leaves, others publish meanwhile, and another subscriber comes.
+    fn leave(&mut self) {
+        for _ in 0..self.random.random_range(0..4) {
+            self.publish();
+            self.live.pop_back();
+        }
+        if self.random.random_range(0..2) == 0 {
+            self.live.clear();
+        }
+        self.history.has_first_subscriber(NAME, false);
+        self.delivered.clear();
+        self.known = self.published.last().copied().unwrap_or(0);
+        let channel = self.channel();
+        assert!(!self.history.is_whole(channel), "it must be loaded");
+        self.begin_load();
+    }
+
     /// The numbers that a client gets that has this one.
     fn kept(&mut self, after: u64) -> Vec<u64> {
         let channel = self.channel();
@@ -176,6 +195,7 @@ impl World {
             return;
         }
         let Extent { dropped, newest } = self.history.extent(channel);
+        assert!(self.known <= newest, "it ends at {newest} and lacks {}", self.known);
         let kept = self.kept(dropped);
         let of_copy = |number: &&u64| (dropped + 1..=newest).contains(*number);
         let expected: Vec<u64> = self.published.iter().filter(of_copy).copied().collect();
@@ -211,6 +231,7 @@ fn subscribers_get_each_message_once_in_order_and_the_copy_has_no_gap() {
                 60..90 => world.go_on_loading(),
                 90..96 => world.begin_load(),
                 96..98 => world.reconnect(),
+                98 => world.leave(),
                 _ => world.settle(),
             }
             world.check_copy();

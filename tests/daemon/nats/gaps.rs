@@ -1,0 +1,31 @@
+//! Channels whose history the nodes of a cluster share: what a node could miss because NATS does not bring it for a while.
+
+use super::history::{Cluster, next, pairs, publish, subscribe};
+use crate::helpers::{PATIENCE, client::Client, message::chat, nats::RawNats, on_one_and_two_cores, wait_until};
+
+on_one_and_two_cores!(a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all,);
+
+fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let (here, there) = (cluster.node(), cluster.node());
+    let mut writer = Client::connect(there.port());
+    let mut ids = vec![publish(&mut writer, "kept.a", "0")];
+    for round in 1..=3 {
+        let mut reader = Client::connect(here.port());
+        let (missed, ack) = subscribe(&mut reader, &["subscribe:kept.a", &format!("since:{}", ids[0])]);
+        let bodies = ["1", "2"];
+        assert_eq!(missed, pairs(&ids[1..], &bodies[..round - 1]), "in round {round}");
+        assert_eq!((ack.header("lost"), ack.header("position")), (None, ids.last().map(String::as_str)));
+        drop(reader);
+        let has_left = || !RawNats::has_subscriber(&cluster.nats, "_LHTTP.live.kept.a");
+        assert!(wait_until(has_left, PATIENCE), "the node stays subscribed");
+        ids.push(publish(&mut writer, "kept.a", &round.to_string()));
+    }
+    // Who has not asked for them does not get messages of before.
+    let mut late = Client::connect(here.port());
+    late.say(&chat(&["subscribe:kept.a"], ""));
+    late.expect_nothing_before_ack();
+    let id = publish(&mut writer, "kept.a", "4");
+    let message = next(&mut late);
+    assert_eq!((message.header("message-id"), &*message.body), (Some(&*id), "4"));
+}
