@@ -1,9 +1,19 @@
 //! Channels whose history the nodes of a cluster share: what a node could miss because NATS does not bring it for a while.
 
 use super::history::{Cluster, next, pairs, publish, subscribe};
-use crate::helpers::{PATIENCE, client::Client, message::chat, nats::RawNats, on_one_and_two_cores, wait_until};
+use crate::helpers::{
+    PATIENCE,
+    client::Client,
+    message::chat,
+    nats::RawNats,
+    on_one_and_two_cores,
+    wait_until,
+};
 
-on_one_and_two_cores!(a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all,);
+on_one_and_two_cores!(
+    a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all,
+    a_server_that_was_silent_for_a_while_goes_on_keeping_messages,
+);
 
 fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(cores: usize) {
     let Some(cluster) = Cluster::new(cores) else { return };
@@ -25,7 +35,24 @@ fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(core
     let mut late = Client::connect(here.port());
     late.say(&chat(&["subscribe:kept.a"], ""));
     late.expect_nothing_before_ack();
+    let is_heard = || RawNats::has_subscriber(&cluster.nats, "_LHTTP.live.kept.a");
+    assert!(wait_until(is_heard, PATIENCE), "the node does not subscribe");
     let id = publish(&mut writer, "kept.a", "4");
     let message = next(&mut late);
     assert_eq!((message.header("message-id"), &*message.body), (Some(&*id), "4"));
+}
+
+fn a_server_that_was_silent_for_a_while_goes_on_keeping_messages(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let node = cluster.node();
+    let mut client = Client::connect(node.port());
+    subscribe(&mut client, &["subscribe:kept.a"]);
+    cluster.nats.pause();
+    node.wait_for("the server does not answer");
+    let mut writer = Client::connect(node.port());
+    writer.say(&chat(&["publish:kept.a", "ack:p"], "silent"));
+    cluster.nats.go_on();
+    assert!(next(&mut writer).header("message-id").is_some());
+    assert_eq!(next(&mut client).body, "silent");
+    assert!(!node.stderr().contains("is lost"), "the connection is still the first one: {}", node.stderr());
 }
