@@ -189,6 +189,11 @@ impl Router {
     pub(crate) fn set_rules(&mut self, rules: &Arc<Rules>) {
         (self.rules, self.keeps_some) = (Arc::clone(rules), rules.has_history());
         self.forget_all_resolved();
+        if self.history.is_copy()
+            && let Some(retention) = rules.widest_retention()
+        {
+            self.relays.keep(retention);
+        }
     }
 
     /// Units of work so far, including the writes. The writes of the next flush count, too, if they are for many

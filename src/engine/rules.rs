@@ -132,6 +132,11 @@ impl Rules {
         self.has_history
     }
 
+    /// As much as each rule keeps of a channel; `None` if none keeps anything.
+    pub(crate) fn widest_retention(&self) -> Option<Retention> {
+        self.list.iter().filter_map(|rule| rule.retention).reduce(Retention::wider)
+    }
+
     /// How much of a channel is kept.
     pub(crate) fn retention(&self, name: &[u8]) -> Option<Retention> {
         self.of_channel(name)?.retention

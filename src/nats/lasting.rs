@@ -172,13 +172,17 @@ impl Lasting {
         if self.stream.is_wanted() { max / 3 * 4 + ANSWER_BYTES } else { max }
     }
 
-    /// Takes in what a core wants to load.
+    /// Takes in what a core wants to load, and what its new rules keep.
     pub(super) fn hear_loads(&mut self, core: u32, mut batch: &[u8], now: Instant) {
         while let Some(item) = relay::next(&mut batch) {
-            if let Item::Cluster(ClusterItem::Load { name, retention, load }) = item
-                && let Ok(name) = std::str::from_utf8(name)
-            {
-                self.stream.want(Job::new(core as usize, name, retention, load, now));
+            match item {
+                Item::Cluster(ClusterItem::Load { name, retention, load }) => {
+                    if let Ok(name) = std::str::from_utf8(name) {
+                        self.stream.want(Job::new(core as usize, name, retention, load, now));
+                    }
+                }
+                Item::Cluster(ClusterItem::Keep { retention }) => self.stream.widen(retention),
+                _ => {}
             }
         }
     }

@@ -147,7 +147,7 @@ impl Stream {
     }
 
     /// Notes what a rule keeps. The stream must keep as much.
-    fn widen(&mut self, retention: Retention) {
+    pub(super) fn widen(&mut self, retention: Retention) {
         let wider = self.wanted.map_or(retention, |wanted| wanted.wider(retention));
         if self.wanted != Some(wider) {
             self.wanted = Some(wider);

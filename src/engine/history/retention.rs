@@ -21,7 +21,6 @@ impl Retention {
     }
 
     /// As much as both of them.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code))]
     pub(crate) fn wider(self, other: Self) -> Self {
         Self { messages: self.messages.max(other.messages), age: self.age.max(other.age) }
     }

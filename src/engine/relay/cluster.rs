@@ -19,6 +19,7 @@ const FAILED: u8 = 2;
 const THERE: u8 = 3;
 const MISSED: u8 = 4;
 const LOAD: u8 = 5;
+const KEEP: u8 = 6;
 
 /// An item about a channel that the nodes of a cluster share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(crate) enum ClusterItem<'b> {
     Missed { name: &'b [u8] },
     /// To the bridge: messages of a channel are wanted.
     Load { name: &'b [u8], retention: Retention, load: Load },
+    /// To the bridge: new rules keep at most so much of a channel.
+    Keep { retention: Retention },
 }
 
 /// A message of the stream.
@@ -81,11 +84,12 @@ pub(super) fn next<'b>(tag: u8, batch: &mut &'b [u8]) -> ClusterItem<'b> {
         }
         THERE => ClusterItem::There { epoch: Epoch::of_bytes(*take_array(batch)) },
         MISSED => ClusterItem::Missed { name: take_short(batch) },
-        _ => {
+        LOAD => {
             let load = Load { id: take_u32(batch), after: take_u64(batch) };
-            let retention = Retention { messages: take_u32(batch), age: take_u32(batch) };
+            let retention = take_retention(batch);
             ClusterItem::Load { name: take_short(batch), retention, load }
         }
+        _ => ClusterItem::Keep { retention: take_retention(batch) },
     }
 }
 
@@ -141,7 +145,15 @@ pub(crate) fn put(batch: &mut Vec<u8>, item: &ClusterItem<'_>) {
             put_u32s(batch, &[retention.messages, retention.age]);
             put_short(batch, name);
         }
+        ClusterItem::Keep { retention } => {
+            put_cluster(batch, KEEP);
+            put_u32s(batch, &[retention.messages, retention.age]);
+        }
     }
+}
+
+fn take_retention(batch: &mut &[u8]) -> Retention {
+    Retention { messages: take_u32(batch), age: take_u32(batch) }
 }
 
 fn put_u32s(batch: &mut Vec<u8>, numbers: &[u32]) {
@@ -153,6 +165,13 @@ impl Relays {
     pub(crate) fn load(&mut self, name: &[u8], retention: Retention, load: Load) {
         if let Some(bridge) = &mut self.bridge {
             put(&mut bridge.interest, &ClusterItem::Load { name, retention, load });
+        }
+    }
+
+    /// Tells the bridge how much new rules keep of a channel.
+    pub(crate) fn keep(&mut self, retention: Retention) {
+        if let Some(bridge) = &mut self.bridge {
+            put(&mut bridge.interest, &ClusterItem::Keep { retention });
         }
     }
 }
@@ -182,6 +201,7 @@ mod tests {
             ClusterItem::There { epoch },
             ClusterItem::Missed { name },
             ClusterItem::Load { name, retention: Retention { messages: 100, age: 60 }, load: Load { id: 7, after: 8 } },
+            ClusterItem::Keep { retention: Retention { messages: 100, age: 60 } },
         ];
         let mut batch = Vec::new();
         items.iter().for_each(|item| put(&mut batch, item));

@@ -4,15 +4,18 @@ use super::history::{Cluster, next, pairs, publish, subscribe};
 use crate::helpers::{
     PATIENCE,
     client::Client,
+    daemon::Daemon,
     message::chat,
-    nats::RawNats,
+    nats::{NatsServer, RawNats, has_nats_server},
     on_one_and_two_cores,
+    scratch::Scratch,
     wait_until,
 };
 
 on_one_and_two_cores!(
     a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all,
     a_server_that_was_silent_for_a_while_goes_on_keeping_messages,
+    subscribers_get_what_other_nodes_publish_after_a_reload_with_the_first_history,
 );
 
 fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(cores: usize) {
@@ -55,4 +58,29 @@ fn a_server_that_was_silent_for_a_while_goes_on_keeping_messages(cores: usize) {
     assert!(next(&mut writer).header("message-id").is_some());
     assert_eq!(next(&mut client).body, "silent");
     assert!(!node.stderr().contains("is lost"), "the connection is still the first one: {}", node.stderr());
+}
+
+fn subscribers_get_what_other_nodes_publish_after_a_reload_with_the_first_history(cores: usize) {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let config = scratch.write("lhttpd.toml", "");
+    let store = scratch.path().join("jetstream");
+    let nats = NatsServer::start(&["-js", "-sd", store.to_str().expect("UTF-8")]);
+    let node = || {
+        let daemon = Daemon::start(cores, &["--config", &config, "--nats", &nats.url()]);
+        daemon.wait_for("NATS: connected");
+        daemon
+    };
+    let (here, there) = (node(), node());
+    let mut reader = Client::connect(here.port());
+    reader.subscribe_acked("kept.a");
+    scratch.write("lhttpd.toml", "[[channel]]\nmatch = \"kept.*\"\nhistory = 10\n");
+    for node in [&here, &there] {
+        node.signal("HUP");
+        node.wait_for("is in the stream LHTTP");
+    }
+    let id = publish(&mut Client::connect(there.port()), "kept.a", "first");
+    assert_eq!(next(&mut reader).header("message-id"), Some(&*id));
 }

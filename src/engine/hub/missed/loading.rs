@@ -124,7 +124,7 @@ impl Hub {
                 self.router.history.begin_catching_up();
             }
             ClusterItem::Missed { name } => self.router.load_missed(name),
-            ClusterItem::Load { .. } => {} // only for the bridge
+            ClusterItem::Load { .. } | ClusterItem::Keep { .. } => {} // only for the bridge
         }
     }
 
