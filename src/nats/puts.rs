@@ -20,7 +20,7 @@ use crate::engine::{
 const MESSAGES_MAX: usize = 1024;
 const BYTES_MAX: usize = 1024 * 1024;
 /// After this time without an answer a publish is sent again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most connections that are remembered because they do not get their own messages.
 const EXCEPTS_MAX: usize = 8192;
 

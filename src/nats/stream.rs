@@ -27,7 +27,7 @@ use super::{
 };
 
 /// How long JetStream may take to answer a question about the stream.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long subscriptions wait for its first answer.
 const FIRST_ANSWER_WAIT: Duration = Duration::from_millis(500);
 /// How long a load waits until NATS brings the live messages of its channel.
