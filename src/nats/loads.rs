@@ -2,7 +2,7 @@
 //! tells where the next question begins; several channels are loaded at the same time.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -47,6 +47,10 @@ pub(super) struct Loads {
     ending: Vec<Job>,
     /// Those of `ending` that the question under way is about.
     ending_asked: usize,
+    /// The channels of all of them. A channel has one home.
+    names: HashSet<Box<str>, RandomState>,
+    /// None of `queue` and `ending` fails before this time.
+    fails_at: Option<Instant>,
 }
 
 impl Job {
@@ -78,10 +82,20 @@ impl Job {
 impl Loads {
     /// Queues a load. An older one of this channel ends: its home does not want it any more.
     pub(super) fn add(&mut self, job: Job) {
-        let is_old = |old: &Job| old.core == job.core && old.name == job.name;
-        self.queue.retain(|old| !is_old(old));
-        self.active.retain(|_, (old, _)| !is_old(old));
+        if !self.names.insert(job.name.clone()) {
+            self.queue.retain(|old| old.name != job.name);
+            self.active.retain(|_, (old, _)| old.name != job.name);
+            self.ending.retain(|old| old.name != job.name);
+            self.ending_asked = 0; // it is asked again
+        }
+        self.may_fail(&job);
         self.queue.push_back(job);
+    }
+
+    /// Notes that a load may fail from now on.
+    fn may_fail(&mut self, job: &Job) {
+        let at = job.queued_at + WAIT_MAX;
+        self.fails_at = Some(self.fails_at.map_or(at, |earliest| earliest.min(at)));
     }
 
     /// The next load whose question may be asked, if there is room for one more.
@@ -106,11 +120,13 @@ impl Loads {
 
     /// Puts a load back: it is asked for later.
     pub(super) fn put_back(&mut self, job: Job) {
+        self.may_fail(&job);
         self.queue.push_front(job);
     }
 
     /// Notes a load that has everything.
     pub(super) fn ends(&mut self, job: Job) {
+        self.may_fail(&job);
         self.ending.push(job);
     }
 
@@ -126,7 +142,9 @@ impl Loads {
     /// The loads that the stream's state ends.
     pub(super) fn take_ended(&mut self) -> Vec<Job> {
         let asked = std::mem::take(&mut self.ending_asked);
-        self.ending.drain(..asked).collect()
+        let ended: Vec<Job> = self.ending.drain(..asked).collect();
+        ended.iter().for_each(|job| _ = self.names.remove(&job.name));
+        ended
     }
 
     /// The question about the stream's state has no answer.
@@ -137,7 +155,10 @@ impl Loads {
     /// The connection is lost: questions are asked again.
     pub(super) fn ask_again(&mut self) {
         self.state_is_lost();
-        self.queue.extend(self.active.drain().map(|(_, (job, _))| job));
+        for (job, _) in std::mem::take(&mut self.active).into_values() {
+            self.may_fail(&job);
+            self.queue.push_back(job);
+        }
     }
 
     /// Puts loads back whose answers are missing for too long.
@@ -149,16 +170,30 @@ impl Loads {
             .map(|(request, _)| *request)
             .collect();
         for request in late {
-            let job = self.answered(request);
-            self.queue.extend(job);
+            if let Some(job) = self.answered(request) {
+                self.may_fail(&job);
+                self.queue.push_back(job);
+            }
         }
     }
 
     /// Takes the loads that have taken too long.
     pub(super) fn take_failed(&mut self, now: Instant) -> Vec<Job> {
-        let (failed, rest) = self.queue.drain(..).partition(|job| job.queued_at + WAIT_MAX <= now);
-        self.queue = rest;
-        failed.into()
+        if self.fails_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let mut failed = Vec::new();
+        let is_late = |job: &Job| job.queued_at + WAIT_MAX <= now;
+        for job in std::mem::take(&mut self.queue) {
+            if is_late(&job) { failed.push(job) } else { self.queue.push_back(job) }
+        }
+        if self.ending.iter().any(is_late) {
+            failed.extend(self.ending.extract_if(.., |job| is_late(job)));
+            self.state_is_lost();
+        }
+        failed.iter().for_each(|job| _ = self.names.remove(&job.name));
+        self.fails_at = self.queue.iter().chain(&self.ending).map(|job| job.queued_at + WAIT_MAX).min();
+        failed
     }
 
     /// Whether a load waits.
@@ -168,8 +203,7 @@ impl Loads {
 
     /// When to look at them again.
     pub(super) fn expires_at(&self) -> Option<Instant> {
-        let active = self.active.values().map(|(_, at)| *at + ANSWER_TIMEOUT);
-        active.chain(self.queue.front().map(|job| job.queued_at + WAIT_MAX)).min()
+        self.active.values().map(|(_, at)| *at + ANSWER_TIMEOUT).chain(self.fails_at).min()
     }
 }
 
@@ -214,5 +248,32 @@ mod tests {
         assert_eq!(loads.take_failed(now + WAIT_MAX).len(), 1, "c0, which was not ready");
         loads.expire(now + ANSWER_TIMEOUT);
         assert_eq!(loads.take_failed(now + WAIT_MAX).len(), ACTIVE_MAX - 2, "those without an answer");
+        assert!(loads.names.is_empty() && loads.expires_at().is_none());
+    }
+
+    #[test]
+    fn a_load_that_has_everything_fails_in_time_if_the_streams_state_does_not_come() {
+        let (mut loads, now) = (Loads::default(), Instant::now());
+        loads.add(job("a", 1, now));
+        let first = loads.next(|_, _| true, now).expect("a load");
+        loads.ends(first);
+        assert!(loads.must_ask_state());
+        loads.ask_again(); // the connection is lost
+        assert!(loads.take_failed(now + WAIT_MAX / 2).is_empty());
+        assert_eq!(loads.expires_at(), Some(now + WAIT_MAX));
+        assert_eq!(loads.take_failed(now + WAIT_MAX).len(), 1);
+        assert!(loads.take_ended().is_empty() && loads.names.is_empty());
+    }
+
+    #[test]
+    fn a_new_load_also_replaces_one_that_has_everything() {
+        let (mut loads, now) = (Loads::default(), Instant::now());
+        loads.add(job("a", 1, now));
+        let first = loads.next(|_, _| true, now).expect("a load");
+        loads.ends(first);
+        assert!(loads.must_ask_state());
+        loads.add(job("a", 2, now));
+        assert!(loads.take_ended().is_empty() && !loads.must_ask_state());
+        assert_eq!(loads.next(|_, _| true, now).map(|job| job.load.id), Some(2));
     }
 }
