@@ -168,9 +168,13 @@ impl Stream {
         now: Instant,
     ) {
         self.take_batches();
+        self.loads.expire(now);
         self.fail_loads(to_cores, now);
         self.tell_missed(to_cores);
-        let Some(commands) = &mut commands else { return to_cores.send() };
+        let Some(commands) = &mut commands else {
+            self.went_away();
+            return to_cores.send();
+        };
         match self.phase {
             Phase::Asked { at, .. } if at + ANSWER_TIMEOUT <= now => self.phase = Phase::Pausing { until: now },
             Phase::Pausing { until } if until <= now && self.wanted.is_some() => {
@@ -184,9 +188,8 @@ impl Stream {
         }
         if matches!(self.phase, Phase::Ready) {
             self.puts.expire(now);
-            self.loads.expire(now);
             self.send_puts(commands, message_bytes_max, now);
-            self.ask_for_loads(commands, is_heard, now);
+            self.ask_for_loads(commands, to_cores, is_heard, now);
             if self.state_request.is_some_and(|(_, at)| at + ANSWER_TIMEOUT <= now) {
                 self.state_request = None;
                 self.loads.state_is_lost();
@@ -208,9 +211,9 @@ impl Stream {
         let is_ready = matches!(self.phase, Phase::Ready);
         let soon = (self.loads.has_queued() || !self.missed.is_empty()).then(|| now + Duration::from_millis(5));
         let soon = soon.filter(|_| is_ready);
-        let of_puts = self.puts.expires_at().filter(|_| is_ready);
+        let of_puts = self.puts.expires_at().into_iter().chain(self.puts_pause).min().filter(|_| is_ready);
         let of_state = self.state_request.map(|(_, at)| at + ANSWER_TIMEOUT).filter(|_| is_ready);
-        [of_phase, soon, self.puts_pause, of_puts, of_state, self.loads.expires_at()].into_iter().flatten().min()
+        [of_phase, soon, of_puts, of_state, self.loads.expires_at()].into_iter().flatten().min()
     }
 
     /// A request whose answer is not about a publish.
@@ -264,8 +267,15 @@ impl Stream {
         }
     }
 
-    fn ask_for_loads(&mut self, commands: &mut Commands, is_heard: impl Fn(&str) -> bool, now: Instant) {
-        let is_ready = |job: &Job, waits: Duration| waits >= INTEREST_WAIT || is_heard(&job.name);
+    fn ask_for_loads(
+        &mut self,
+        commands: &mut Commands,
+        to_cores: &ToCores,
+        is_heard: impl Fn(&str) -> bool,
+        now: Instant,
+    ) {
+        let is_ready =
+            |job: &Job, waits: Duration| to_cores.has_room(job.core) && (waits >= INTEREST_WAIT || is_heard(&job.name));
         while !commands.is_behind()
             && let Some(job) = self.loads.next(is_ready, now)
         {
@@ -310,3 +320,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,12 @@ impl Stream {
             _ => None,
         };
         let Some(kept) = kept else {
-            return self.loads.put_back(job); // its time is limited
+            // The stream is gone, or has no leader. The load's time is limited.
+            self.loads.put_back(job);
+            if matches!(self.phase, Phase::Ready) {
+                self.phase = Phase::Pausing { until: now + RETRY };
+            }
+            return;
         };
         if is_message(&kept.message) {
             let message = StreamMessage {
