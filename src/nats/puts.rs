@@ -68,18 +68,6 @@ impl Puts {
         if left == 0 {
             return Some((core, done(batch, Vec::new())));
         }
-        for index in 0..left {
-            let origin = batch.get(index).0.origin;
-            if let Some(except) = origin.except {
-                let number = first + index as u64;
-                self.excepts.insert(number, (origin.core.unwrap_or(core as u32), except));
-                self.excepts_order.push_back(number);
-            }
-        }
-        while self.excepts_order.len() > EXCEPTS_MAX {
-            let oldest = self.excepts_order.pop_front();
-            oldest.map(|oldest| self.excepts.remove(&oldest));
-        }
         self.next += left as u64;
         self.open.push_back(Open { core, first, batch, numbers: vec![REFUSED; left], left });
         None
@@ -110,11 +98,19 @@ impl Puts {
             }
         };
         let at = self.find(number)?;
-        let Open { first, batch, .. } = &self.open[at];
+        let Open { core, first, batch, .. } = &self.open[at];
         let (record, channel, message) = batch.get((number - first) as usize);
         let bytes = channel.len() + message.len();
         if self.under_way.insert(number, Sent { at: now, bytes }).is_none() {
             self.bytes += bytes;
+            // Not before: while NATS is away more messages wait than are remembered.
+            if let Some(except) = record.origin.except {
+                self.excepts.insert(number, (record.origin.core.unwrap_or(*core as u32), except));
+                self.excepts_order.push_back(number);
+                let is_over = self.excepts_order.len() > EXCEPTS_MAX;
+                let oldest = is_over.then(|| self.excepts_order.pop_front()).flatten();
+                oldest.map(|oldest| self.excepts.remove(&oldest));
+            }
         }
         Some((number, record, channel, message))
     }
@@ -226,9 +222,16 @@ mod tests {
     fn publishers_without_an_echo_are_remembered_for_a_while() {
         let (mut puts, key) = (Puts::default(), ConnectionKey { slot: 4, generation: 2 });
         puts.add(1, batch(1, 1, Some(key)));
-        assert_eq!(puts.except(0), Some((1, key)));
-        puts.add(0, batch(EXCEPTS_MAX, 1, Some(key)));
-        assert_eq!((puts.except(0), puts.except(1)), (None, Some((0, key))));
+        puts.add(0, batch(2 * EXCEPTS_MAX, 1, Some(key)));
+        let now = Instant::now();
+        assert_eq!(send_all(&mut puts, now), (0..MESSAGES_MAX as u64).collect::<Vec<_>>());
+        assert_eq!((puts.except(0), puts.except(1)), (Some((1, key)), Some((0, key))), "however many wait");
+        for number in 0..EXCEPTS_MAX as u64 {
+            puts.answered(number, Some(1));
+            send_all(&mut puts, now);
+        }
+        let newest = (EXCEPTS_MAX + MESSAGES_MAX) as u64 - 1;
+        assert_eq!((puts.except(0), puts.except(newest)), (None, Some((0, key))));
         assert_eq!(puts.excepts.len(), EXCEPTS_MAX);
     }
 }
