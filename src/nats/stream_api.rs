@@ -26,6 +26,9 @@ pub(super) const REPLICAS: u32 = 3;
 /// Within this time JetStream knows a publish that was sent twice.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
+/// No stream has so many messages: cores can count on from a message's number.
+const NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// The codes of JetStream's errors that matter here.
 pub(super) const NOT_FOUND: u64 = 10_059;
 pub(super) const NO_MESSAGE: u64 = 10_037;
@@ -201,13 +204,18 @@ impl StreamInfo {
     /// The answer to `INFO`, `CREATE` or `UPDATE`.
     pub(super) fn parse(value: Value) -> Option<Self> {
         let (created, state) = (value["created"].as_str()?, &value["state"]);
-        let (first, last) = (state["first_seq"].as_u64()?, state["last_seq"].as_u64()?);
+        let (first, last) = (number(&state["first_seq"])?, number(&state["last_seq"])?);
         let limit = value["config"]["max_msgs_per_subject"].as_i64().filter(|limit| *limit > 0);
         let messages_per_channel = limit.map_or(u64::MAX, |limit| limit as u64);
         let epoch = epoch(created);
         let mut value = value;
         Some(Self { config: value["config"].take(), epoch, first: first.max(1), last, messages_per_channel })
     }
+}
+
+/// A message's number. Others are not JetStream's.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    value.as_u64().filter(|number| *number <= NUMBER_MAX)
 }
 
 /// The epoch of a stream that was created at this time (FNV-1a): all nodes know the same one.
@@ -234,7 +242,7 @@ impl Kept {
         let time = humantime::parse_rfc3339(message["time"].as_str()?).ok()?;
         let age = now.duration_since(time).unwrap_or_default().as_secs();
         Some(Self {
-            number: message["seq"].as_u64()?,
+            number: number(&message["seq"]).filter(|number| *number > 0)?,
             age: u32::try_from(age).unwrap_or(u32::MAX),
             publish: header(&headers, b"Nats-Msg-Id").and_then(|id| names.publish_of(id)),
             message: decode("data")?,
@@ -253,13 +261,17 @@ pub(super) struct LivePlace {
 
 impl LivePlace {
     pub(super) fn parse(headers: &[u8], names: &Names) -> Option<Self> {
-        let number = |name: &[u8]| std::str::from_utf8(header(headers, name)?).ok()?.parse().ok();
+        let number = |name: &[u8]| {
+            let number = std::str::from_utf8(header(headers, name)?).ok()?.parse().ok()?;
+            (number <= NUMBER_MAX).then_some(number)
+        };
         if header(headers, b"Nats-Stream")? != names.stream.as_bytes() {
             return None;
         }
-        Some(Self {
-            number: number(b"Nats-Sequence")?,
-            before: number(b"Nats-Last-Sequence")?,
+        let (number, before) = (number(b"Nats-Sequence")?, number(b"Nats-Last-Sequence")?);
+        (before < number).then_some(Self {
+            number,
+            before,
             publish: header(headers, b"Nats-Msg-Id").and_then(|id| names.publish_of(id)),
         })
     }
@@ -307,6 +319,11 @@ mod tests {
         assert_eq!(LivePlace::parse(headers, &names), Some(place));
         assert_eq!(LivePlace::parse(headers, &Names::new(Some("other."), 1)), None);
         assert_eq!(LivePlace::parse(b"NATS/1.0\r\nNats-Stream: LHTTP\r\n\r\n", &names), None);
+        for (number, before) in [(u64::MAX, 4), (u64::MAX, u64::MAX), (12, u64::MAX), (12, 12), (0, 0)] {
+            let numbers = format!("Nats-Sequence: {number}\r\nNats-Last-Sequence: {before}\r\n\r\n");
+            let forged = format!("NATS/1.0\r\nNats-Stream: LHTTP\r\n{numbers}");
+            assert_eq!(LivePlace::parse(forged.as_bytes(), &names), None, "{number} after {before}");
+        }
     }
 
     #[test]
@@ -340,6 +357,11 @@ mod tests {
             "data":"aGk=","time":"2026-11-30T10:00:00Z"}}"#;
         let value: Value = serde_json::from_slice(kept).expect("JSON");
         let now = humantime::parse_rfc3339("2026-11-30T10:01:00Z").expect("a time");
+        for number in [json!(0), json!(u64::MAX), json!(-1), json!("3")] {
+            let mut forged = value.clone();
+            forged["message"]["seq"] = number;
+            assert_eq!(Kept::parse(&forged, &Names::new(None, 1), now), None);
+        }
         let expected = Kept { number: 3, age: 60, publish: Some(9), message: b"hi".to_vec() };
         assert_eq!(Kept::parse(&value, &Names::new(None, 1), now), Some(expected));
     }

@@ -19,7 +19,7 @@ use super::{
     stream::{Phase, Stream},
     stream_api::{
         Kept, LivePlace, NAME_IN_USE, NO_MESSAGE, NO_PEERS, NOT_CLUSTERED, NOT_ENABLED, NOT_ENABLED_FOR_ACCOUNT,
-        NOT_FOUND, Reply, StreamInfo, UNAVAILABLE,
+        NOT_FOUND, Reply, StreamInfo, UNAVAILABLE, number as stored,
     },
     to_cores::ToCores,
 };
@@ -58,7 +58,7 @@ impl Stream {
 
     fn put_replied(&mut self, number: u64, reply: Reply, now: Instant) {
         match reply {
-            Reply::Value(value) if value["seq"].is_u64() => self.answered(number, value["seq"].as_u64()),
+            Reply::Value(value) if stored(&value["seq"]).is_some() => self.answered(number, stored(&value["seq"])),
             Reply::NoResponders | Reply::Error(UNAVAILABLE, _) => {
                 // The stream has no leader at present, or it is gone. All that is under way goes once more.
                 if self.puts_pause.is_none() {
