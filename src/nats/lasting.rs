@@ -166,10 +166,14 @@ impl Lasting {
         format!("{}{name}", self.prefix.as_deref().unwrap_or_default())
     }
 
-    /// The largest payload that is read from NATS, in bytes. The stream answers in base64.
+    /// The largest payload that is read from NATS, in bytes. The stream answers in base64, also with messages that are too
+    /// large for this node: only the answer tells which ones follow.
     pub(super) fn payload_bytes_max(&self) -> usize {
         let max = self.to_cores.payload_bytes_max();
-        if self.stream.is_wanted() { max / 3 * 4 + ANSWER_BYTES } else { max }
+        if !self.stream.is_wanted() {
+            return max;
+        }
+        max.max(self.publish_bytes_max.load(Ordering::Relaxed)) / 3 * 4 + ANSWER_BYTES
     }
 
     /// Takes in what a core wants to load, and what its new rules keep.

@@ -16,6 +16,7 @@ on_one_and_two_cores!(
     a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all,
     a_server_that_was_silent_for_a_while_goes_on_keeping_messages,
     subscribers_get_what_other_nodes_publish_after_a_reload_with_the_first_history,
+    a_message_that_is_too_large_for_a_node_does_not_hide_the_others,
 );
 
 fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(cores: usize) {
@@ -83,4 +84,25 @@ fn subscribers_get_what_other_nodes_publish_after_a_reload_with_the_first_histor
     }
     let id = publish(&mut Client::connect(there.port()), "kept.a", "first");
     assert_eq!(next(&mut reader).header("message-id"), Some(&*id));
+}
+
+fn a_message_that_is_too_large_for_a_node_does_not_hide_the_others(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let node = cluster.node_with(&["--outbox-max", "256KiB"]);
+    let mut reader = Client::connect(node.port());
+    subscribe(&mut reader, &["subscribe:kept.a"]);
+    let mut writer = Client::connect(node.port());
+    let mut ids = vec![publish(&mut writer, "kept.a", "before")];
+    let mut raw = RawNats::connect(&cluster.nats);
+    let large = [&b"LHTTP/1.0 chat\r\n\r\n"[..], &[b'x'; 900_000]].concat();
+    raw.publish("_LHTTP.history.kept.a", &large);
+    raw.flush();
+    ids.push(publish(&mut writer, "kept.a", "behind it"));
+    for body in ["before", "behind it"] {
+        assert_eq!(next(&mut reader).body, body);
+    }
+    for node in [&node, &cluster.node_with(&["--outbox-max", "256KiB"])] {
+        let (missed, _) = subscribe(&mut Client::connect(node.port()), &["subscribe:kept.a", "last:5"]);
+        assert_eq!(missed, pairs(&ids, &["before", "behind it"]));
+    }
 }

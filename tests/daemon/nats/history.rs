@@ -48,9 +48,13 @@ impl Cluster {
     }
 
     pub(super) fn node(&self) -> Daemon {
+        self.node_with(&[])
+    }
+
+    pub(super) fn node_with(&self, args: &[&str]) -> Daemon {
         let config = self.scratch.path().join("lhttpd.toml");
-        let args = ["--config", config.to_str().expect("UTF-8"), "--nats", &self.nats.url()];
-        let daemon = Daemon::start(self.cores, &args);
+        let own = ["--config", config.to_str().expect("UTF-8"), "--nats", &self.nats.url()];
+        let daemon = Daemon::start(self.cores, &[&own, args].concat());
         daemon.wait_for("is in the stream LHTTP");
         daemon
     }
