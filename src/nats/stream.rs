@@ -36,7 +36,7 @@ const INTEREST_WAIT: Duration = Duration::from_millis(200);
 /// The stream, as this node knows it.
 #[derive(Debug, Clone)]
 pub(super) enum Phase {
-    /// There was no connection yet.
+    /// There is no connection.
     Away,
     /// It was asked for with this request.
     Asked {
@@ -172,7 +172,8 @@ impl Stream {
         self.fail_loads(to_cores, now);
         self.tell_missed(to_cores);
         let Some(commands) = &mut commands else {
-            self.went_away();
+            self.phase = Phase::Away;
+            self.loads.ask_again();
             return to_cores.send();
         };
         match self.phase {
