@@ -104,8 +104,8 @@ fn writer(port: u16, number: usize, stop: &Arc<AtomicBool>, count: &Arc<AtomicUs
                     acknowledged.push(body);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
-                // Nobody knows whether it is stored. It is not sent again.
-                Err(_) => thread::sleep(Duration::from_millis(20)),
+                // Nobody knows whether it is stored. It is not sent again. The client connects once more.
+                Err(_) => _ = client.poll(Duration::from_millis(20)),
             }
         }
         acknowledged

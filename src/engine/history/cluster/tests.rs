@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// The last subscriber leaves, others publish meanwhile, and another subscriber comes.
+    /// The last subscriber leaves, others publish after that, and another subscriber comes.
     fn leave(&mut self) {
         for _ in 0..self.random.random_range(0..4) {
             self.publish();
