@@ -24,6 +24,7 @@ mod flush;
 mod forwarded;
 mod http;
 mod identities;
+mod members;
 mod missed;
 mod numbers;
 mod pausing;
@@ -177,6 +178,7 @@ impl Hub {
         self.finish_messages(units);
         self.go_on_sweeping(units);
         self.settle_history();
+        self.sweep_members();
     }
 
     /// The number of messages and requests since the last call.
@@ -195,6 +197,7 @@ impl Hub {
             || self.missed.has_ready()
             || self.router.has_stored_batch()
             || self.router.has_moves()
+            || self.router.presence.is_sweeping()
             || self.router.receipts.has_complete()
             || self.has_unsettled_history();
         self.router.is_dirty() || has_left || self.sessions.may_resume(self.router.relays.congested())

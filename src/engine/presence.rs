@@ -5,8 +5,14 @@
 //! one of its connections is, and for a grace period after the last has left, so that a reconnect shows nothing.
 //!
 //! The room gathers changes for its subscribers: those of a user that come and go in between cancel each other.
+//!
+//! In a cluster each node knows the members of the others, too: one entry for each user and core of another node. A user is
+//! present while it has connections on any node.
 
+mod cluster;
 mod room;
+mod shared;
+mod user;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,8 +21,9 @@ use slab::Slab;
 
 use crate::engine::{slot::ConnectionKey, timers::Timers};
 
-use self::room::Room;
+pub(crate) use self::cluster::Allowance;
 pub(crate) use self::room::{Info, Snapshot};
+use self::{cluster::Cluster, room::Room, shared::SHARED_BYTES};
 
 /// The most changes that subscribers are told of in a second, one message each.
 const EVENTS_PER_SECOND: u64 = 3;
@@ -43,11 +50,22 @@ pub(crate) struct Presence {
     now: u64,
     /// How long a user stays present after the last connection has left, in milliseconds.
     grace: u64,
+    /// The other nodes; `None` without a cluster.
+    cluster: Option<Box<Cluster>>,
 }
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { rooms: Slab::new(), by_name: HashMap::default(), timers: None, bytes: 0, opened: 0, now: 0, grace: 0 }
+        Self {
+            rooms: Slab::new(),
+            by_name: HashMap::default(),
+            timers: None,
+            bytes: 0,
+            opened: 0,
+            now: 0,
+            grace: 0,
+            cluster: None,
+        }
     }
 }
 
@@ -86,10 +104,14 @@ impl Presence {
 
     fn add(&mut self, name: &[u8]) -> u32 {
         self.opened = self.opened.wrapping_add(1);
-        let id = self.rooms.insert(Room::new(name, self.opened)) as u32;
+        let id = self.rooms.insert(Room::new(name, self.opened, self.cluster.is_some())) as u32;
         self.by_name.insert(name.into(), id);
-        self.bytes += ROOM_BYTES + 2 * name.len();
+        self.bytes += self.room_bytes() + 2 * name.len();
         id
+    }
+
+    fn room_bytes(&self) -> usize {
+        ROOM_BYTES + self.cluster.as_ref().map_or(0, |_| SHARED_BYTES)
     }
 
     /// Changes a room, and keeps its deadline and the sum of its memory right.
@@ -98,6 +120,7 @@ impl Presence {
         let before = room.bytes();
         change(room, self.now, self.grace);
         self.bytes = self.bytes - before + room.bytes();
+        self.note_shared(id);
         self.tidy(id);
     }
 
@@ -118,12 +141,14 @@ impl Presence {
     pub(crate) fn retain(&mut self, has_room: impl Fn(&[u8]) -> bool) {
         let gone: Vec<u32> = self.by_name.iter().filter(|(name, _)| !has_room(name)).map(|(_, &id)| id).collect();
         gone.into_iter().for_each(|id| self.remove(id));
+        self.share_anew();
     }
 
     fn remove(&mut self, id: u32) {
         let room = self.rooms.remove(id as usize);
         self.by_name.remove(&room.name);
-        self.bytes -= ROOM_BYTES + 2 * room.name.len() + room.bytes();
+        self.bytes -= self.room_bytes() + 2 * room.name.len() + room.bytes();
+        self.unshare(&room);
     }
 
     /// The users who are in a room.
@@ -165,7 +190,8 @@ impl Presence {
 
     /// The time of the next deadline.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.timers.as_ref().and_then(|timers| timers.next())
+        let timer = self.timers.as_ref().and_then(|timers| timers.next());
+        timer.into_iter().chain(self.shares_at().map(Duration::from_millis)).min()
     }
 
     /// Its memory, in bytes.

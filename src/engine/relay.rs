@@ -7,6 +7,7 @@
 mod cluster;
 mod history;
 mod item;
+mod members;
 mod presence;
 
 use std::collections::VecDeque;
@@ -22,6 +23,9 @@ use self::item::{CAUGHT_UP, INTEREST, NO_INTEREST, PUBLISH, STOPPING, interest_l
 pub(crate) use self::item::{Item, messages, names, next, put_answered, put_short, take_name};
 #[cfg_attr(not(feature = "nats"), allow(unused_imports))] // only the bridge uses these
 pub(crate) use self::item::{put_absent, put_accepted, put_delivery, put_refused, put_wide};
+#[cfg_attr(not(feature = "nats"), allow(unused_imports))] // only the bridge uses it
+pub(crate) use self::members::put as put_member;
+pub(crate) use self::members::{Member, MemberItem, OWN};
 pub(crate) use self::presence::PresenceItem;
 
 /// A batch that the link has not taken grows up to this size, in bytes, and by the rest of a full turn. Then the link

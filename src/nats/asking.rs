@@ -4,6 +4,7 @@ use tokio::time::{Duration, Instant};
 
 use super::{
     commands::{Asked, Command},
+    members::Out,
     task::Task,
 };
 
@@ -31,13 +32,15 @@ impl Task<'_> {
         }
         let is_silent = self.lasting.progress.is_silent;
         let is_behind = !is_silent && self.current().is_some_and(|connection| connection.commands.is_behind());
+        let (current, message_bytes_max) = (self.current_index(), self.client.max_payload());
         let lasting = &mut *self.lasting;
         let mut share = if is_behind { 0 } else { SHARE_BYTES };
         while share > 0
             && let Some((core, batch)) = lasting.uplink.take_interest()
         {
             lasting.table.hear(core, &batch, now);
-            lasting.hear_loads(core, &batch, now);
+            let commands = current.map(|at| &mut self.connections[at].commands);
+            lasting.hear_items(core, &batch, Out { commands, message_bytes_max }, now);
             share = share.saturating_sub(batch.len());
         }
         let next = lasting.table.expire(now);

@@ -64,6 +64,8 @@ pub(super) struct Commands {
     owes_since: Option<Instant>,
     /// Some subscriptions have a twin.
     has_twins: bool,
+    /// Bytes of the whole commands in `queue`.
+    waiting_bytes: usize,
 }
 
 impl Commands {
@@ -75,7 +77,15 @@ impl Commands {
         if command == Command::Pong && self.queue.back() == Some(&command) {
             return; // a server that reads nothing needs only one answer
         }
+        if let Command::Send(bytes) = &command {
+            self.waiting_bytes += bytes.len();
+        }
         self.queue.push_back(command);
+    }
+
+    /// Bytes of whole commands that are not written.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// Asks whether everything has arrived, unless the server owes an answer: then the next question covers it.
@@ -153,6 +163,7 @@ impl Commands {
                     }
                 }
                 Command::Send(bytes) => {
+                    self.waiting_bytes -= bytes.len();
                     out.extend_from_slice(&bytes);
                     follows_ping = false;
                 }

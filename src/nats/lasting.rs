@@ -24,9 +24,22 @@ use crate::{
 };
 
 use super::{
-    access::Access, candidates::Candidates, commands::Commands, duplicates::Duplicates, loads::Job, progress::Progress,
-    publish::Publisher, random::random, refusals::Refusals, stream::Stream, stream_api::Names, table::Table,
-    tally::Tally, to_cores::ToCores,
+    access::Access,
+    candidates::Candidates,
+    commands::Commands,
+    duplicates::Duplicates,
+    loads::Job,
+    member_lines::{MESSAGE_BYTES_MAX, Subjects},
+    members::{Members, Out},
+    progress::Progress,
+    publish::Publisher,
+    random::random,
+    refusals::Refusals,
+    stream::Stream,
+    stream_api::Names,
+    table::Table,
+    tally::Tally,
+    to_cores::ToCores,
 };
 
 /// The largest message that clients of this node may always send each other, even if a NATS server takes less.
@@ -80,6 +93,8 @@ pub(super) struct Lasting {
     pub(super) to_cores: ToCores,
     /// The history of channels.
     pub(super) stream: Stream,
+    /// Who is present on other nodes.
+    pub(super) members: Members,
     /// Subscriptions have twins, for the stream's live messages.
     has_twins: bool,
     /// Set while one connection takes over from another.
@@ -133,6 +148,7 @@ impl Lasting {
         let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
         let Prepared { access, uplink, wake, prefix, names_max, wanted, ends, homes, .. } = prepared;
         let names = Names::new(prefix.as_deref(), random());
+        let members = Members::new(Subjects::new(prefix.as_deref(), random()), downlinks.len(), Instant::now());
         let homes = homes.unwrap_or_else(|| Homes::new(0, downlinks.len() as u32, 0));
         Self {
             candidates: Candidates::new(&access.addresses, access.is_tls),
@@ -144,6 +160,7 @@ impl Lasting {
             table: Table::new(downlinks.len(), names_max),
             to_cores: ToCores::new(downlinks, outbox_bytes_max),
             stream: Stream::new(names, homes, ends, wanted),
+            members,
             has_twins: wanted.is_some(),
             duplicates: None,
             progress: Progress::default(),
@@ -169,15 +186,16 @@ impl Lasting {
     /// The largest payload that is read from NATS, in bytes. The stream answers in base64, also with messages that are too
     /// large for this node: only the answer tells which ones follow.
     pub(super) fn payload_bytes_max(&self) -> usize {
-        let max = self.to_cores.payload_bytes_max();
+        let of_members = if self.members.is_wanted() { MESSAGE_BYTES_MAX } else { 0 };
+        let max = self.to_cores.payload_bytes_max().max(of_members);
         if !self.stream.is_wanted() {
             return max;
         }
         max.max(self.publish_bytes_max.load(Ordering::Relaxed)) / 3 * 4 + ANSWER_BYTES
     }
 
-    /// Takes in what a core wants to load, and what its new rules keep.
-    pub(super) fn hear_loads(&mut self, core: u32, mut batch: &[u8], now: Instant) {
+    /// Takes in what a core wants to load, what its new rules keep, and the members that it tells of.
+    pub(super) fn hear_items(&mut self, core: u32, mut batch: &[u8], mut out: Out<'_>, now: Instant) {
         while let Some(item) = relay::next(&mut batch) {
             match item {
                 Item::Cluster(ClusterItem::Load { name, retention, load }) => {
@@ -186,9 +204,11 @@ impl Lasting {
                     }
                 }
                 Item::Cluster(ClusterItem::Keep { retention }) => self.stream.widen(retention),
+                Item::Members(item) => self.members.hear(core, &item, &mut out, now),
                 _ => {}
             }
         }
+        self.members.heard(core, &mut out);
     }
 
     /// Does the stream's work that is due, on the connection that subscribes, if there is one.

@@ -10,6 +10,7 @@ use super::{
     commands::{Asked, Command, Commands, Unanswered},
     connection::Connection,
     lasting::Lasting,
+    member_lines::{ASKED_SID, MEMBERS_SID},
     refusals::Refusal,
     server_lines::ServerLine,
     stream_api::{INBOX_SID, LIVE_SIDS},
@@ -89,6 +90,11 @@ impl Receiver<'_> {
                 stream.reply(subject, (headers, payload), self.commands, to_cores, Instant::now());
                 self.news.must_ask = true; // subscriptions may have waited for it
             }
+            ServerLine::Message { sid: MEMBERS_SID, subject, payload, .. } => {
+                let Lasting { members, to_cores, stream, .. } = &mut *self.lasting;
+                members.message(subject, payload, to_cores, stream.homes, Instant::now());
+            }
+            ServerLine::Message { sid: ASKED_SID, payload, .. } => self.lasting.members.asked(payload, Instant::now()),
             ServerLine::Message { sid, subject, headers, payload } if sid >= LIVE_SIDS => {
                 let Lasting { stream, to_cores, .. } = &mut *self.lasting;
                 stream.live(subject, (headers, payload), to_cores);
@@ -173,6 +179,7 @@ impl Receiver<'_> {
                 let prefix = prefix.as_deref().unwrap_or_default();
                 refusals.publishes.add(subject.strip_prefix(prefix).unwrap_or(&subject));
             }
+            (Some(_), Some(MEMBERS_SID | ASKED_SID)) => self.lasting.refusals.subscriptions.add("_LHTTP.presence.*"),
             (refusal, Some(sid)) => {
                 let Lasting { table, refusals, .. } = &mut *self.lasting;
                 if let Some(name) = table.refuse_asked(sid) {

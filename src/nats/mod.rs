@@ -25,6 +25,7 @@
 //! - `messages` gives each message to the cores that want it. It says which name it is for, since a node that is subscribed to
 //!   `c.room` and `c.*` gets two copies, one for each.
 //! - `stream` keeps the history of channels in JetStream: `puts` brings publishes there, `loads` old messages back.
+//! - `members` tells other nodes who is present here, and `nodes` the cores who is there.
 //! - `health` tells the cores when not to wait, `moves` changes to another server before this one closes, `reconnect`
 //!   decides when the client connects again.
 //!
@@ -34,9 +35,9 @@
 //! A file uses only files to its left, and none of its own group; `tests/tidy.rs` reads this:
 //!
 //! ```text
-//! backlog, client_lines, client_room, duplicates, groups, loads, progress, puts, random, secrets, server_lines, stop,
+//! backlog, client_lines, client_room, duplicates, groups, loads, member_lines, progress, puts, random, secrets, server_lines, stop,
 //! stream_api, tally ← access, candidates, commands, refusals, table ← audience, dial, reconnect, widening ← connection,
-//! gate, publish, subscriptions, to_cores, wanted ← stream ← lasting, stream_replies ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
+//! gate, publish, subscriptions, to_cores, wanted ← nodes, stream ← members ← lasting, stream_replies ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
 //! ```
 
 mod access;
@@ -56,8 +57,11 @@ mod groups;
 mod health;
 mod lasting;
 mod loads;
+mod member_lines;
+mod members;
 mod messages;
 mod moves;
+mod nodes;
 mod progress;
 mod publish;
 mod puts;

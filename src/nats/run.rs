@@ -132,6 +132,7 @@ impl Task<'_> {
         }
         let has_more = self.hear_at(now) <= now && self.hear(now);
         self.act_for_stream(now);
+        self.act_for_members(now);
         if self.may_publish() {
             self.lasting.publisher.load(self.client_state.taken(), now);
         }
@@ -144,14 +145,22 @@ impl Task<'_> {
         self.lasting.act_for_stream(commands, message_bytes_max, now);
     }
 
+    fn act_for_members(&mut self, now: Instant) {
+        let commands = self.current_index().map(|at| &mut self.connections[at].commands);
+        let Lasting { members, to_cores, .. } = &mut *self.lasting;
+        members.act(commands, to_cores, now);
+    }
+
     /// When something is due at the latest.
     fn due_at(&self, now: Instant) -> Instant {
         let retry_at = self.lasting.publisher.retry_at().filter(|_| self.may_publish());
         let duplicates_end_at = self.lasting.duplicates.as_ref().and_then(|duplicates| duplicates.ends_at);
         let close_at = self.connections.iter().filter_map(|connection| connection.close_at).min();
         let stream_at = self.lasting.stream.due_at(now);
-        let all = [Some(self.look_at), Some(self.hear_at(now)), retry_at, duplicates_end_at, close_at, stream_at];
-        all.into_iter().flatten().min().unwrap_or(now)
+        let members_at = self.lasting.members.due_at();
+        let own = [Some(self.look_at), Some(self.hear_at(now)), retry_at, duplicates_end_at, close_at];
+        let all = own.into_iter().chain([stream_at, members_at]);
+        all.flatten().min().unwrap_or(now)
     }
 
     /// A connection has sent or received something, or has ended.
@@ -169,9 +178,9 @@ impl Task<'_> {
 
     /// True if the server has confirmed everything, or the time for that is over. Asks the server now and then.
     fn is_sent(&mut self, stopping: &mut Stopping, now: Instant) -> bool {
-        if now >= stopping.until
-            || (self.lasting.uplink.is_empty() && !self.has_unconfirmed() && self.lasting.stream.is_idle())
-        {
+        let has_said_goodbye = self.has_said_goodbye();
+        let is_idle = self.lasting.uplink.is_empty() && self.lasting.stream.is_idle() && has_said_goodbye;
+        if now >= stopping.until || (is_idle && !self.has_unconfirmed()) {
             return true;
         }
         if now >= stopping.look_at {
@@ -180,6 +189,17 @@ impl Task<'_> {
                 connection.commands.ask_for_arrival();
             }
         }
+        false
+    }
+
+    /// Tells other nodes that this one ends, and its users with it. True if they know, or cannot be told.
+    fn has_said_goodbye(&mut self) -> bool {
+        let Some(at) = self.current_index() else { return true };
+        let (members, commands) = (&mut self.lasting.members, &mut self.connections[at].commands);
+        if !members.is_wanted() || members.has_ended && commands.is_empty() && commands.owes_since().is_none() {
+            return true;
+        }
+        members.say_goodbye(commands);
         false
     }
 

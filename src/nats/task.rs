@@ -183,6 +183,7 @@ impl<'l> Task<'l> {
         self.connections.push(Connection::new(self.last_id, dialed, client, epoch, published_before));
         self.current = Some(self.last_id);
         self.lasting.stream.connected(Instant::now());
+        self.lasting.members.connected(Instant::now());
         self.lasting.table.connected();
         self.lasting.progress.retract();
         self.hearing.has_news = true;

@@ -8,7 +8,7 @@ use std::sync::{
 use crate::{
     engine::{
         bridge_link::{DOWNLINK_BYTES_MAX, Downlink},
-        relay::{self, ClusterItem, StreamMessage},
+        relay::{self, ClusterItem, MemberItem, StreamMessage},
     },
     protocol::channel::Kind,
 };
@@ -99,6 +99,25 @@ impl ToCores {
     /// Tells the home of a channel something about the stream.
     pub(super) fn tell_home(&mut self, core: usize, item: &ClusterItem<'_>) {
         relay::put_cluster(&mut self.cores[core].batch, item);
+    }
+
+    /// Tells a home something about members of other nodes, or asks it for its own.
+    pub(super) fn tell_member(&mut self, core: usize, item: &MemberItem<'_>) {
+        let Outgoing { downlink, batch } = &mut self.cores[core];
+        relay::put_member(batch, item);
+        if batch.len() >= BATCH_BYTES {
+            downlink.send(std::mem::take(batch));
+        }
+    }
+
+    /// Tells all homes.
+    pub(super) fn tell_members(&mut self, item: &MemberItem<'_>) {
+        (0..self.cores.len()).for_each(|core| self.tell_member(core, item));
+    }
+
+    /// The number of cores.
+    pub(super) fn len(&self) -> usize {
+        self.cores.len()
     }
 
     /// Delivers a message of the stream to the home of its channel. Returns false if the home is over its limit.

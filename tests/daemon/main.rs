@@ -91,6 +91,8 @@ mod nats {
     mod login;
     mod moves;
     mod nodes;
+    #[cfg(feature = "token")]
+    mod presence;
     #[cfg(feature = "tls")]
     mod tls;
 }

@@ -126,11 +126,12 @@ impl Hub {
         self.router.keep_in_store(is_available, bytes_max);
     }
 
-    /// Lets a cluster's stream number and keep the messages of channels with a history. Publishes to it may wait, this many
-    /// bytes of them.
+    /// Lets a cluster's stream number and keep the messages of channels with a history, and shares who is present. Publishes
+    /// to the stream may wait, this many bytes of them.
     #[cfg_attr(not(feature = "nats"), allow(dead_code))]
     pub(crate) fn join_cluster(&mut self, is_available: Arc<AtomicBool>, bytes_max: usize) {
         self.router.history.join_cluster();
+        self.router.presence.join_cluster(self.limits.rules.has_presence());
         self.router.keep_in_store(is_available, bytes_max);
     }
 

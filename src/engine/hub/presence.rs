@@ -64,7 +64,7 @@ impl Hub {
     }
 
     /// Whether the memory for presence allows more than names.
-    fn has_room_for_info(&self) -> bool {
+    pub(super) fn has_room_for_info(&self) -> bool {
         self.router.presence.bytes() < self.limits.kept_bytes_max / 4
     }
 
@@ -153,7 +153,7 @@ impl Hub {
             self.router.tell(&name, &message);
             self.message_done(None);
         }
-        had_any
+        had_any | self.share_members()
     }
 
     /// Takes new rules, and the time of grace.

@@ -47,6 +47,7 @@ impl Hub {
                 Item::Presence(item) => self.relayed_presence(peer, item),
                 Item::History(item) => self.relayed_history(peer, item),
                 Item::Cluster(item) => self.relayed_cluster(item),
+                Item::Members(item) => self.relayed_members(&item),
                 Item::CaughtUp => self.router.relays.has_caught_up(peer),
                 Item::Stopping => self.router.relays.has_stopped(peer),
             }

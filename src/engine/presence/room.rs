@@ -5,13 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use foldhash::fast::RandomState;
 use slab::Slab;
 
-use super::Connection;
+use super::{
+    Connection,
+    shared::Shared,
+    user::{NEVER, User, write_text},
+};
 
 /// The most bytes of one message about changes; the next message has the others.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
-/// The memory of a user beside its name and its information: itself, its places in the tables, and the allocator's
-/// overhead; and that of a connection. In bytes.
-const USER_BYTES: usize = 64;
+/// The memory of a connection, in bytes.
 const CONNECTION_BYTES: usize = 48;
 
 /// What is shown of a user beside its name.
@@ -31,8 +33,8 @@ pub(super) struct Room {
     pub(super) generation: u32,
     /// The time of its entry in the timers.
     pub(super) is_scheduled_for: Option<u64>,
-    users: Slab<User>,
-    by_name: HashMap<Box<str>, u32, RandomState>,
+    pub(super) users: Slab<User>,
+    pub(super) by_name: HashMap<Box<str>, u32, RandomState>,
     connections: HashMap<Connection, u32, RandomState>,
     /// Users whose last connection has left, by the end of their grace.
     leaving: BTreeSet<(u64, u32)>,
@@ -40,56 +42,13 @@ pub(super) struct Room {
     changed: Vec<u32>,
     /// When subscribers were told of changes last.
     told_at: Option<u64>,
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct User {
-    name: Box<str>,
-    /// JSON.
-    info: Option<Box<str>>,
-    connections: u32,
-    /// When it came, in Unix seconds.
-    since: u64,
-    /// The end of its grace, if its last connection has left.
-    leaves_at: Option<u64>,
-    /// Subscribers may know of it: from a message about changes, or from a list.
-    is_told: bool,
-    is_changed: bool,
-}
-
-impl User {
-    fn is_present(&self) -> bool {
-        self.connections > 0 || self.leaves_at.is_some()
-    }
-
-    fn bytes(&self) -> usize {
-        USER_BYTES + 2 * self.name.len() + self.info.as_ref().map_or(0, |info| info.len())
-    }
-
-    /// Appends the user as JSON.
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"user\":");
-        write_text(out, &self.name);
-        out.extend_from_slice(b",\"connections\":");
-        out.extend_from_slice(itoa::Buffer::new().format(self.connections).as_bytes());
-        out.extend_from_slice(b",\"since\":");
-        out.extend_from_slice(itoa::Buffer::new().format(self.since).as_bytes());
-        if let Some(info) = &self.info {
-            out.extend_from_slice(b",\"info\":");
-            out.extend_from_slice(info.as_bytes());
-        }
-        out.push(b'}');
-    }
-}
-
-/// Appends a text as JSON.
-pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a text is JSON, and a buffer takes it");
+    pub(super) bytes: usize,
+    /// What other nodes of a cluster tell of it, and are told; `None` without a cluster.
+    pub(super) shared: Option<Box<Shared>>,
 }
 
 impl Room {
-    pub(super) fn new(name: &[u8], generation: u32) -> Self {
+    pub(super) fn new(name: &[u8], generation: u32, is_shared: bool) -> Self {
         Self {
             name: name.into(),
             generation,
@@ -101,6 +60,7 @@ impl Room {
             changed: Vec::new(),
             told_at: None,
             bytes: 0,
+            shared: is_shared.then(Box::default),
         }
     }
 
@@ -119,23 +79,38 @@ impl Room {
         }
         let is_new = !self.connections.contains_key(&connection);
         let id = self.user(user, since);
-        let User { leaves_at, connections, .. } = &mut self.users[id as usize];
         if is_new {
-            *connections += 1;
-            if let Some(at) = leaves_at.take() {
-                self.leaving.remove(&(at, id));
-            }
             self.connections.insert(connection, id);
             self.bytes += CONNECTION_BYTES;
+            self.set_connections(id, self.users[id as usize].connections + 1);
+            self.stays(id);
         }
-        self.set_info(id, info);
+        self.set_info(id, info, since);
         if !self.users[id as usize].is_told {
             self.note_change(id);
         }
     }
 
+    /// Ends the grace of a user.
+    pub(super) fn stays(&mut self, id: u32) {
+        let at = std::mem::replace(&mut self.users[id as usize].leaves_at, NEVER);
+        if at != NEVER {
+            self.leaving.remove(&(at, id));
+        }
+    }
+
+    /// Begins the grace of a user if none of its connections is left.
+    pub(super) fn leaves(&mut self, id: u32, at: u64) {
+        let user = &mut self.users[id as usize];
+        if user.all_connections() == 0 {
+            user.leaves_at = at;
+            self.leaving.insert((at, id));
+        }
+    }
+
     /// The number of a user, who may be new.
-    fn user(&mut self, name: &str, since: u64) -> u32 {
+    pub(super) fn user(&mut self, name: &str, since: u64) -> u32 {
+        let since = u32::try_from(since).unwrap_or(u32::MAX);
         if let Some(&id) = self.by_name.get(name) {
             let user = &mut self.users[id as usize];
             if !user.is_present() {
@@ -143,33 +118,33 @@ impl Room {
             }
             return id;
         }
-        let user = User {
-            name: name.into(),
-            info: None,
-            connections: 0,
-            since,
-            leaves_at: None,
-            is_told: false,
-            is_changed: false,
-        };
+        let user = User::new(name, since);
         self.bytes += user.bytes();
         let id = self.users.insert(user) as u32;
         self.by_name.insert(name.into(), id);
         id
     }
 
-    fn set_info(&mut self, id: u32, info: Info<'_>) {
+    fn set_info(&mut self, id: u32, info: Info<'_>, now: u64) {
         let Info::Json(info) = info else { return };
-        let user = &mut self.users[id as usize];
+        let user = &self.users[id as usize];
         if user.info.as_deref() != Some(info) {
-            self.bytes -= user.bytes();
-            user.info = Some(info.into());
-            self.bytes += user.bytes();
-            self.note_change(id);
+            self.show(id, info, (now * 1000).max(user.info_at + 1));
+            self.note_unsent(id);
         }
     }
 
-    fn note_change(&mut self, id: u32) {
+    /// Shows this of a user from now on.
+    pub(super) fn show(&mut self, id: u32, info: &str, at: u64) {
+        let user = &mut self.users[id as usize];
+        self.bytes -= user.bytes();
+        user.info = Some(info.into());
+        user.info_at = at;
+        self.bytes += user.bytes();
+        self.note_change(id);
+    }
+
+    pub(super) fn note_change(&mut self, id: u32) {
         if !std::mem::replace(&mut self.users[id as usize].is_changed, true) {
             self.changed.push(id);
         }
@@ -179,19 +154,15 @@ impl Room {
     pub(super) fn leave(&mut self, connection: Connection, (now, grace): (u64, u64)) {
         let Some(id) = self.connections.remove(&connection) else { return };
         self.bytes -= CONNECTION_BYTES;
-        let user = &mut self.users[id as usize];
-        user.connections -= 1;
-        if user.connections == 0 {
-            user.leaves_at = Some(now + grace);
-            self.leaving.insert((now + grace, id));
-        }
+        self.set_connections(id, self.users[id as usize].connections - 1);
+        self.leaves(id, now + grace);
     }
 
     /// Ends the presence of users whose grace is over. If nobody is told of changes, they are settled.
     pub(super) fn end_graces(&mut self, now: u64, has_events: bool) {
         while let Some(&(at, id)) = self.leaving.first().filter(|(at, _)| *at <= now) {
             self.leaving.remove(&(at, id));
-            self.users[id as usize].leaves_at = None;
+            self.users[id as usize].leaves_at = NEVER;
             self.note_change(id);
         }
         if !has_events {
@@ -204,8 +175,14 @@ impl Room {
     /// Ends a change: the user is known, or forgotten.
     fn settle(&mut self, id: u32) {
         let user = &mut self.users[id as usize];
-        (user.is_changed, user.is_told) = (false, true);
-        if !user.is_present() {
+        (user.is_changed, user.is_told) = (false, user.is_present());
+        self.forget_gone(id);
+    }
+
+    /// Forgets a user who is gone, once all know it.
+    pub(super) fn forget_gone(&mut self, id: u32) {
+        let user = &self.users[id as usize];
+        if !user.is_present() && !user.is_changed && !user.is_unsent {
             let user = self.users.remove(id as usize);
             self.by_name.remove(&user.name);
             self.bytes -= user.bytes();

@@ -3,6 +3,7 @@
 use super::{
     cluster::{self, ClusterItem},
     history::{self, HistoryItem},
+    members::{self, MemberItem},
     presence::{self, PresenceItem},
 };
 use crate::protocol::{channel::Kind, frame};
@@ -18,10 +19,11 @@ const REFUSED: u8 = 7;
 const ACCEPTED: u8 = 8;
 const WIDE: u8 = 9;
 pub(super) const CAUGHT_UP: u8 = 10;
-/// The tags from here on are those of [`history`], then those of [`presence`], and then those of [`cluster`].
+/// The tags from here on are those of [`history`], then those of [`presence`], of [`cluster`], and of [`members`].
 const HISTORY: u8 = 16;
 const PRESENCE: u8 = 32;
 const CLUSTER: u8 = 48;
+const MEMBERS: u8 = 64;
 
 /// One message of a core to a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub(crate) enum Item<'b> {
     Presence(PresenceItem<'b>),
     /// About a channel that the nodes of a cluster share.
     Cluster(ClusterItem<'b>),
+    /// About who is present on the nodes of a cluster.
+    Members(MemberItem<'b>),
 }
 
 /// Takes the next item off a batch.
@@ -101,6 +105,7 @@ pub(crate) enum Item<'b> {
 pub(crate) fn next<'b>(batch: &mut &'b [u8]) -> Option<Item<'b>> {
     let tag = *batch.split_off_first()?;
     Some(match tag {
+        MEMBERS.. => Item::Members(members::next(tag - MEMBERS, batch)),
         CLUSTER.. => Item::Cluster(cluster::next(tag - CLUSTER, batch)),
         PRESENCE.. => Item::Presence(presence::next(tag - PRESENCE, batch)),
         HISTORY.. => Item::History(history::next(tag - HISTORY, batch)),
@@ -251,6 +256,11 @@ pub(super) fn put_presence(batch: &mut Vec<u8>, tag: u8) {
 /// Begins an item of [`cluster`].
 pub(super) fn put_cluster(batch: &mut Vec<u8>, tag: u8) {
     batch.push(CLUSTER + tag);
+}
+
+/// Begins an item of [`members`].
+pub(super) fn put_members(batch: &mut Vec<u8>, tag: u8) {
+    batch.push(MEMBERS + tag);
 }
 
 /// Appends bytes, for [`take_long`].

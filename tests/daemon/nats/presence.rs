@@ -1,0 +1,345 @@
+//! Who is present in a channel, on several nodes with a real nats-server between them (PROTOCOL.md §11).
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::helpers::{
+    self, PATIENCE,
+    client::Client,
+    daemon::Daemon,
+    http::{Http, handshake},
+    message::{Message, chat},
+    nats::{NatsServer, RawNats, has_nats_server},
+    on_one_and_two_cores,
+    scratch::Scratch,
+    token::{KeyFile, token},
+};
+
+on_one_and_two_cores!(
+    all_nodes_show_the_same_users,
+    a_reconnect_to_another_node_shows_nothing,
+    a_node_that_stops_takes_its_users_with_it_at_once,
+    users_are_right_again_after_nats_was_away,
+    a_reload_brings_users_of_other_nodes,
+    strangers_cannot_harm_presence,
+    a_thousand_that_come_at_once_are_told_of_in_few_messages,
+);
+
+const RULES: &str = "
+    [[channel]]
+    match = \"room.*\"
+    subscribe = \"anyone\"
+    publish = \"anyone\"
+    presence = \"events\"
+";
+/// Long enough that a slow machine is in time, and short enough for a test.
+const GRACE: &str = "2s";
+
+struct Cluster {
+    nats: NatsServer,
+    scratch: Scratch,
+    key: KeyFile,
+    cores: usize,
+}
+
+impl Cluster {
+    fn new(cores: usize) -> Option<Self> {
+        Self::with_rules(cores, RULES)
+    }
+
+    fn with_rules(cores: usize, rules: &str) -> Option<Self> {
+        if !has_nats_server() {
+            return None;
+        }
+        let scratch = Scratch::new();
+        scratch.write("lhttpd.toml", rules);
+        Some(Self { nats: NatsServer::start(&[]), scratch, key: KeyFile::new(), cores })
+    }
+
+    fn node(&self) -> Daemon {
+        let config = self.scratch.path().join("lhttpd.toml");
+        let config = config.to_str().expect("UTF-8");
+        let url = self.nats.url();
+        let args = ["--config", config, "--nats", &url, "--token-key", self.key.text(), "--presence-grace", GRACE];
+        let daemon = Daemon::start(self.cores, &args);
+        daemon.wait_for("NATS: connected");
+        daemon
+    }
+}
+
+fn connect_as(node: &Daemon, user: &str) -> Client {
+    let mut http = Http::connect(node.port());
+    let response = http.ask(handshake("/", &format!("Authorization: Bearer {}\r\n", token(user, &[], &[]))));
+    assert_eq!(response.status, 101, "{response:?}");
+    http.into_client()
+}
+
+/// A client that has subscribed to a channel, as a user.
+fn member(node: &Daemon, user: &str, channel: &str) -> Client {
+    let mut client = connect_as(node, user);
+    subscribe(&mut client, &[&format!("subscribe:{channel}")]);
+    client
+}
+
+/// Subscribes, and passes over what it is told before the acknowledgement.
+#[track_caller]
+fn subscribe(client: &mut Client, headers: &[&str]) {
+    client.say(&chat(&[headers, &["ack:s"]].concat(), ""));
+    while next(client).command != "ack" {}
+}
+
+fn next(client: &mut Client) -> Message {
+    Message::parse(&client.recv().payload)
+}
+
+/// Who is in a channel, as a node tells a client that is not subscribed.
+fn list(node: &Daemon, channel: &str) -> Vec<Value> {
+    let mut client = Client::connect(node.port());
+    client.say(&chat(&[&format!("presence:{channel}")], ""));
+    let answer = next(&mut client);
+    assert_eq!((&*answer.command, answer.header("more")), ("presence", None));
+    serde_json::from_str(&answer.body).expect("a JSON array")
+}
+
+/// Waits until a node shows these users with so many connections each.
+#[track_caller]
+fn wait_for_users(node: &Daemon, channel: &str, users: &[(&str, u64)]) -> Vec<Value> {
+    wait_for_users_for(node, channel, users, PATIENCE)
+}
+
+#[track_caller]
+fn wait_for_users_for(node: &Daemon, channel: &str, users: &[(&str, u64)], patience: Duration) -> Vec<Value> {
+    let expected: Vec<Value> = users.iter().map(|(user, count)| json!([user, count])).collect();
+    let mut found = Vec::new();
+    let are_there = || {
+        found = list(node, channel);
+        found.iter().map(|user| json!([user["user"], user["connections"]])).collect::<Vec<_>>() == expected
+    };
+    assert!(helpers::wait_until(are_there, patience), "{found:?}, not {expected:?}");
+    found
+}
+
+/// The next change that a subscriber is told of: who came, and who left.
+#[track_caller]
+fn next_change(client: &mut Client) -> (Vec<String>, Vec<String>) {
+    let message = next(client);
+    assert_eq!(message.command, "presence-change", "{message:?}");
+    let body: Value = serde_json::from_str(&message.body).expect("JSON");
+    let names = |list: &Value| {
+        list.as_array().expect("a list").iter().map(|user| user["user"].as_str().expect("a name").to_owned()).collect()
+    };
+    (names(&body["joined"]), names(&body["left"]))
+}
+
+fn all_nodes_show_the_same_users(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let nodes = [cluster.node(), cluster.node(), cluster.node()];
+    let channels = ["room.a", "room.b", "room.c"];
+    let mut watchers: Vec<Client> = nodes.iter().map(|node| member(node, "watcher", "room.a")).collect();
+    for node in &nodes {
+        wait_for_users(node, "room.a", &[("watcher", 3)]);
+    }
+    for watcher in &mut watchers {
+        // The first message may have been told before the acknowledgement; after this one all are up to date.
+        watcher.say(&chat(&["presence:room.a"], ""));
+        while next(watcher).command != "presence" {}
+    }
+    let mut members = Vec::new();
+    for channel in channels {
+        members.push(member(&nodes[0], "eve", channel));
+        members.push(member(&nodes[1], "mike", channel));
+        subscribe(members.last_mut().expect("one"), &[&format!("subscribe:{channel}"), "presence-info:hello"]);
+        members.push(member(&nodes[2], "mike", channel));
+    }
+    for channel in channels {
+        let users = [("eve", 1), ("mike", 2), ("watcher", 3)];
+        let users = if channel == "room.a" { &users[..] } else { &users[..2] };
+        let lists: Vec<_> = nodes.iter().map(|node| wait_for_users(node, channel, users)).collect();
+        assert!(lists.iter().all(|list| *list == lists[0]), "{lists:?}");
+        assert_eq!(lists[0][1]["info"], json!("hello"));
+        let late = wait_for_users(&cluster.node(), channel, users);
+        assert_eq!(late, lists[0], "a new node learns the same");
+    }
+    for watcher in &mut watchers {
+        let mut joined = BTreeSet::new();
+        while joined.len() < 2 {
+            let (came, left) = next_change(watcher);
+            assert!(left.is_empty(), "{left:?}");
+            joined.extend(came.into_iter().filter(|user| user != "watcher"));
+        }
+        assert_eq!(joined, BTreeSet::from(["eve".to_owned(), "mike".to_owned()]));
+    }
+    // One of Mike's two connections is left everywhere; Eve is gone.
+    members.remove(1);
+    members.remove(0);
+    for node in &nodes {
+        wait_for_users(node, "room.a", &[("mike", 1), ("watcher", 3)]);
+    }
+    for watcher in &mut watchers {
+        let is_last = |(_, left): &(Vec<String>, Vec<String>)| !left.is_empty();
+        let change = std::iter::from_fn(|| Some(next_change(watcher))).find(is_last);
+        assert_eq!(change, Some((vec![], vec!["eve".to_owned()])));
+    }
+}
+
+fn a_reconnect_to_another_node_shows_nothing(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let nodes = [cluster.node(), cluster.node()];
+    let mike = member(&nodes[0], "mike", "room.a");
+    let mut watchers: Vec<Client> = nodes.iter().map(|node| member(node, "watcher", "room.a")).collect();
+    let before: Vec<_> =
+        nodes.iter().map(|node| wait_for_users(node, "room.a", &[("mike", 1), ("watcher", 2)])).collect();
+    for watcher in &mut watchers {
+        watcher.say(&chat(&["presence:room.a"], ""));
+        while next(watcher).command != "presence" {}
+    }
+    drop(mike);
+    for node in &nodes {
+        wait_for_users(node, "room.a", &[("mike", 0), ("watcher", 2)]);
+    }
+    let mike = member(&nodes[1], "mike", "room.a");
+    for (node, before) in nodes.iter().zip(&before) {
+        assert_eq!(
+            &wait_for_users(node, "room.a", &[("mike", 1), ("watcher", 2)]),
+            before,
+            "not even the time differs"
+        );
+    }
+    let eve = member(&nodes[0], "eve", "room.a");
+    for watcher in &mut watchers {
+        assert_eq!(next_change(watcher), (vec!["eve".to_owned()], vec![]), "nothing came before");
+    }
+    drop((mike, eve));
+    for watcher in &mut watchers {
+        let mut left = BTreeSet::new();
+        while left.len() < 2 {
+            left.extend(next_change(watcher).1);
+        }
+    }
+}
+
+fn a_node_that_stops_takes_its_users_with_it_at_once(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let (here, there) = (cluster.node(), cluster.node());
+    let _eve = member(&here, "eve", "room.a");
+    let _mike = member(&there, "mike", "room.a");
+    wait_for_users(&here, "room.a", &[("eve", 1), ("mike", 1)]);
+    let begun = Instant::now();
+    there.terminate();
+    wait_for_users(&here, "room.a", &[("eve", 1)]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "nobody has waited until the node was silent for too long");
+}
+
+#[test]
+fn a_node_that_dies_takes_its_users_with_it_within_30_seconds() {
+    let Some(cluster) = Cluster::new(1) else { return };
+    let (here, there) = (cluster.node(), cluster.node());
+    let _eve = member(&here, "eve", "room.a");
+    let _mike = member(&there, "mike", "room.a");
+    wait_for_users(&here, "room.a", &[("eve", 1), ("mike", 1)]);
+    there.signal("KILL");
+    wait_for_users_for(&here, "room.a", &[("eve", 1)], Duration::from_secs(30));
+}
+
+fn users_are_right_again_after_nats_was_away(cores: usize) {
+    let Some(mut cluster) = Cluster::new(cores) else { return };
+    let (here, there) = (cluster.node(), cluster.node());
+    let eve = member(&here, "eve", "room.a");
+    let _mike = member(&there, "mike", "room.a");
+    for node in [&here, &there] {
+        wait_for_users(node, "room.a", &[("eve", 1), ("mike", 1)]);
+    }
+    cluster.nats.kill();
+    for node in [&here, &there] {
+        node.wait_for("the connection to");
+    }
+    drop(eve);
+    let _bob = member(&here, "bob", "room.a");
+    // Here it is as it is; there nobody knows.
+    wait_for_users(&here, "room.a", &[("bob", 1), ("mike", 1)]);
+    wait_for_users(&there, "room.a", &[("eve", 1), ("mike", 1)]);
+    cluster.nats.restart();
+    for node in [&here, &there] {
+        wait_for_users(node, "room.a", &[("bob", 1), ("mike", 1)]);
+    }
+}
+
+fn a_reload_brings_users_of_other_nodes(cores: usize) {
+    let Some(cluster) = Cluster::with_rules(cores, "") else { return };
+    let here = cluster.node();
+    cluster.scratch.write("lhttpd.toml", RULES);
+    let there = cluster.node();
+    let mut eve = member(&here, "eve", "room.a");
+    let _mike = member(&there, "mike", "room.a");
+    wait_for_users(&there, "room.a", &[("mike", 1)]);
+    here.signal("HUP");
+    for node in [&here, &there] {
+        wait_for_users(node, "room.a", &[("eve", 1), ("mike", 1)]);
+    }
+    cluster.scratch.write("lhttpd.toml", "");
+    here.signal("HUP");
+    wait_for_users(&there, "room.a", &[("mike", 1)]);
+    eve.expect_nothing_before_ack();
+}
+
+fn strangers_cannot_harm_presence(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let (here, there) = (cluster.node(), cluster.node());
+    let _eve = member(&here, "eve", "room.a");
+    let _mike = member(&there, "mike", "room.a");
+    let users = [("eve", 1), ("mike", 1)];
+    wait_for_users(&here, "room.a", &users);
+    let mut raw = RawNats::connect(&cluster.nats);
+    raw.subscribe("_LHTTP.presence.*");
+    raw.flush();
+    let _bob = member(&there, "bob", "room.a");
+    let (subject, _) = raw.recv();
+    let mut raw = RawNats::connect(&cluster.nats);
+    let mut random = 7_u64;
+    for round in 0..3000_u64 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let len = (random >> 40) % 80;
+        let mut payload: Vec<u8> = (0..len).map(|at| (random >> (at % 57)) as u8).collect();
+        payload.splice(0..payload.len().min(3), [1, (round % 3) as u8, (round % 6) as u8]);
+        // Some of it comes as if from a node that is there, and some from thousands of others.
+        let subject = if round % 7 == 0 { subject.clone() } else { format!("_LHTTP.presence.{random:016x}") };
+        raw.publish(&subject, &payload);
+        raw.publish(&subject.replace("presence.", "presence-ask."), &[1, (round % 300) as u8]);
+    }
+    raw.publish("_LHTTP.presence.x", b"\x01\x00\x00");
+    raw.flush();
+    for node in [&here, &there] {
+        wait_for_users(node, "room.a", &[("bob", 1), ("eve", 1), ("mike", 1)]);
+    }
+    here.wait_for("presence knows 64 other nodes");
+}
+
+fn a_thousand_that_come_at_once_are_told_of_in_few_messages(cores: usize) {
+    const USERS: usize = 1000;
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let (here, there) = (cluster.node(), cluster.node());
+    let mut watcher = member(&here, "watcher", "room.a");
+    wait_for_users(&there, "room.a", &[("watcher", 1)]);
+    watcher.say(&chat(&["presence:room.a"], ""));
+    while next(&mut watcher).command != "presence" {}
+    let mut clients: Vec<Client> = (0..USERS).map(|_| Client::connect(there.port())).collect();
+    let begun = Instant::now();
+    for client in &mut clients {
+        client.say(&chat(&["subscribe:room.a"], ""));
+    }
+    let (mut joined, mut messages) = (BTreeSet::new(), 0);
+    while joined.len() < USERS {
+        let (came, left) = next_change(&mut watcher);
+        assert!(left.is_empty(), "{left:?}");
+        joined.extend(came);
+        messages += 1;
+    }
+    let seconds = begun.elapsed().as_secs() + 1;
+    assert!(messages <= 4 * seconds, "{messages} messages in {seconds} s");
+    assert_eq!(list(&here, "room.a").len(), USERS + 1);
+    assert_eq!(list(&there, "room.a").len(), USERS + 1);
+}
