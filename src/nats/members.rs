@@ -285,3 +285,6 @@ impl OwnCore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

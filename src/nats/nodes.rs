@@ -135,12 +135,13 @@ impl Nodes {
                 }
             }
             MemberLine::Digest { number, sum, is_hello } => {
-                if source.last.is_none_or(|last| number > last) {
+                if source.last != Some(number) {
+                    // It has sent more, or somebody else has sent something in its name.
                     source.miss();
                     source.last = Some(number);
                 } else if source.skipped > 0 {
                     source.skipped -= 1;
-                } else if source.last == Some(number) && !source.is_stale && source.loading.is_none() {
+                } else if !source.is_stale && source.loading.is_none() {
                     let missing = u64::MAX >> (64 - to_cores.len());
                     source.check = Some(Check { id: check, expected: sum, sum: 0, missing });
                     to_cores.tell_members(&MemberItem::Ask { source: source.number, id: check });
@@ -251,3 +252,6 @@ impl Nodes {
         silent_at.chain(stale.map(|source| source.asked_at.map_or(now, |at| at + ASK_PAUSE))).min()
     }
 }
+
+#[cfg(test)]
+mod tests;

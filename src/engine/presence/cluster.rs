@@ -304,3 +304,6 @@ impl Cluster {
         self.due_at = Some(self.due_at.map_or(now, |at| at.min(now)));
     }
 }
+
+#[cfg(test)]
+mod tests;
