@@ -9,6 +9,7 @@ mod history;
 mod item;
 mod members;
 mod presence;
+mod unsaid;
 
 use std::collections::VecDeque;
 
@@ -27,6 +28,8 @@ pub(crate) use self::item::{put_absent, put_accepted, put_delivery, put_refused,
 pub(crate) use self::members::put as put_member;
 pub(crate) use self::members::{Member, MemberItem, OWN};
 pub(crate) use self::presence::PresenceItem;
+use self::unsaid::Unsaid;
+pub(crate) use self::unsaid::Word;
 
 /// A batch that the link has not taken grows up to this size, in bytes, and by the rest of a full turn. Then the link
 /// is congested, and messages that need it wait.
@@ -96,43 +99,6 @@ struct Bridge {
     /// Batches of this turn that have reached [`BRIDGE_BATCH_BYTES`], oldest first. [`Peer::batch`] comes after them.
     full: VecDeque<Vec<u8>>,
     interest: Vec<u8>,
-}
-
-/// The peers that are to say something twice. A publish to a channel with a history goes to its home and from there to the
-/// others. So the first word means that a peer hands over no more, and the second that it has heard the first word of all:
-/// as a home it has passed on what it was handed.
-#[derive(Clone, Copy, Debug)]
-struct Unsaid {
-    /// A bit for each peer that has not said the first word, and the second.
-    bits: [u64; 2],
-}
-
-impl Unsaid {
-    fn new(peers: u64) -> Self {
-        Self { bits: [peers; 2] }
-    }
-
-    fn has_said(&mut self, peer: u32) {
-        let word = usize::from(self.bits[0] & 1 << peer == 0);
-        self.bits[word] &= !(1 << peer);
-    }
-
-    /// The peer says nothing more.
-    fn has_ended(&mut self, peer: u32) {
-        self.bits.iter_mut().for_each(|bits| *bits &= !(1 << peer));
-    }
-
-    /// Whether all have said the first word, or both.
-    fn is_over(&self, word: Word) -> bool {
-        self.bits[word as usize] == 0
-    }
-}
-
-/// What a core waits for, see [`Unsaid`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    First,
-    Second,
 }
 
 impl Relays {
