@@ -137,7 +137,8 @@ impl ChannelRule {
 
     /// The same rule; the server knows who is subscribed to each of its channels (PROTOCOL.md §11), and tells those who ask
     /// or, with [`Presence::Events`], all subscribers. A user costs about 64 bytes and its name and information, and so does
-    /// each of its connections. Default: nobody knows.
+    /// each of its connections; in a cluster also each core of another node that has connections of the user. Default:
+    /// nobody knows.
     pub fn presence(self, presence: Presence) -> Self {
         Self { presence: Some(presence), ..self }
     }

@@ -4,8 +4,8 @@
 //! _LHTTP.presence.<node>       from a node to all: a message of one of its cores
 //! _LHTTP.presence-ask.<node>   to a node: the whole state of one of its cores is wanted
 //! ```
-//! With `nats-prefix` the subjects begin with it. No client of lhttp can name them as channels. Whoever may publish at them
-//! can write what they want: nothing in a message is taken for granted.
+//! With `nats-prefix` the subjects begin with it. No client of lhttp can name them as channels. A stranger that may publish there
+//! can send any bytes: nothing in a message is taken for granted.
 
 use serde::de::IgnoredAny;
 

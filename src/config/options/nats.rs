@@ -12,6 +12,7 @@ macro_rules! nats_options {
         /// patterns, and drops the messages that have no subscriber here.
         ///
         /// If rules for channels keep a history, the servers must have JetStream, where all nodes share it (docs/HISTORY.md).
+        /// Channels with presence show the users of all nodes (PROTOCOL.md §11).
         ///
         /// The node connects to one of these servers, or to one that they tell it of. If none is there, the server starts
         /// and serves its own clients. `tls://`, which all URLs must have or none, makes every connection TLS. An invalid
