@@ -241,7 +241,9 @@ fn a_node_that_stops_takes_its_users_with_it_at_once(cores: usize) {
     raw.subscribe("_LHTTP.presence.*");
     let begun = Instant::now();
     there.terminate();
-    while raw.recv().1[2] != GOODBYE {}
+    while raw.recv().1[2] != GOODBYE {
+        assert!(begun.elapsed() < PATIENCE, "it says nothing");
+    }
     wait_for_users(&here, "room.a", &[("eve", 1)]);
     assert!(begun.elapsed() < Duration::from_secs(20), "nobody has waited until the node was silent for too long");
 }
