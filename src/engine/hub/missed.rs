@@ -213,7 +213,7 @@ impl Hub {
         receipts: SmallVec<[Receipt; 1]>,
     ) -> Awaited {
         self.router.note_first_subscriber(name);
-        if self.must_load(name, retention) {
+        if self.must_load(name, retention) || self.must_load_for(name, retention, wish) {
             return self.subscribe_after_load(slot, name, wish, receipts);
         }
         let Start { after, is_lost } = self.start(name, retention, wish);

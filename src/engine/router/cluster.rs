@@ -87,7 +87,7 @@ impl Router {
     }
 
     /// Loads what is missing of a channel whose home is here.
-    fn load(&mut self, name: &[u8], retention: Retention) {
+    pub(crate) fn load(&mut self, name: &[u8], retention: Retention) {
         let channel = self.history.open(name, retention);
         if let Some(load) = self.history.begin_load(channel) {
             self.relays.load(name, retention, load);

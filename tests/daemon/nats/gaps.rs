@@ -17,6 +17,7 @@ on_one_and_two_cores!(
     a_server_that_was_silent_for_a_while_goes_on_keeping_messages,
     subscribers_get_what_other_nodes_publish_after_a_reload_with_the_first_history,
     a_message_that_is_too_large_for_a_node_does_not_hide_the_others,
+    a_client_that_knows_more_than_its_node_has_lost_nothing,
 );
 
 fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(cores: usize) {
@@ -104,5 +105,35 @@ fn a_message_that_is_too_large_for_a_node_does_not_hide_the_others(cores: usize)
     for node in [&node, &cluster.node_with(&["--outbox-max", "256KiB"])] {
         let (missed, _) = subscribe(&mut Client::connect(node.port()), &["subscribe:kept.a", "last:5"]);
         assert_eq!(missed, pairs(&ids, &["before", "behind it"]));
+    }
+}
+
+fn a_client_that_knows_more_than_its_node_has_lost_nothing(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let (slow, fast) = (cluster.node(), cluster.node());
+    subscribe(&mut Client::connect(slow.port()), &["subscribe:kept.a"]);
+    let mut reader = Client::connect(slow.port());
+    subscribe(&mut reader, &["subscribe:kept.a"]);
+    let mut writer = Client::connect(fast.port());
+    let mut id = String::new();
+    for round in 0..8 {
+        let mut client = Client::connect(slow.port());
+        client.expect_nothing_before_ack();
+        slow.signal("STOP");
+        id = publish(&mut writer, "kept.a", &round.to_string());
+        client.say(&chat(&["subscribe:kept.a", &format!("since:{id}"), "ack:s"], ""));
+        slow.signal("CONT");
+        let ack = next(&mut client);
+        assert_eq!((ack.header("lost"), ack.header("position")), (None, Some(&*id)), "in round {round}: {ack:?}");
+        client.expect_nothing_before_ack();
+        assert_eq!(next(&mut reader).header("message-id"), Some(&*id));
+    }
+    // An id that nobody has given out.
+    let (epoch, number) = id.rsplit_once('-').expect("an epoch and a number");
+    let number: u64 = number.parse().expect("a number");
+    for number in [number + 1000, u64::MAX - 1, u64::MAX] {
+        let since = format!("since:{epoch}-{number}");
+        let (missed, ack) = subscribe(&mut Client::connect(slow.port()), &["subscribe:kept.a", &since]);
+        assert_eq!((missed.len(), ack.header("lost"), ack.header("position")), (0, Some("kept.a"), Some(&*id)));
     }
 }

@@ -119,6 +119,16 @@ impl Hub {
         name: &[u8],
         bytes_max: u32,
     ) {
+        if let Home::Here(retention) = self.router.home(name, Kind::Exact)
+            && self.must_load_for(name, retention, wish)
+        {
+            return self.answer_after_load(name, Waiting { peer, request, wish, bytes_max });
+        }
+        self.answer_if_whole(peer, request, wish, name, bytes_max);
+    }
+
+    /// The same, unless the channel must be loaded first.
+    pub(super) fn answer_if_whole(&mut self, peer: u32, request: u32, wish: Wish, name: &[u8], bytes_max: u32) {
         self.router.work.add(ANSWER_UNITS);
         if self.must_load_here(name) {
             return self.answer_after_load(name, Waiting { peer, request, wish, bytes_max });

@@ -59,6 +59,17 @@ impl Hub {
         !self.router.is_whole(name, retention)
     }
 
+    /// Whether a client has a later message of a channel than its copy here: another node was faster. It is loaded then.
+    pub(super) fn must_load_for(&mut self, name: &[u8], retention: Retention, wish: Wish) -> bool {
+        let Since::Message(since) = wish.since else { return false };
+        let newest = self.newest(name);
+        let is_later = since.epoch == newest.epoch && since.offset > newest.offset && self.router.history.is_copy();
+        if is_later {
+            self.router.load(name, retention);
+        }
+        is_later
+    }
+
     /// Subscribes a connection to a channel that must be loaded first.
     pub(super) fn subscribe_after_load(
         &mut self,
@@ -138,7 +149,7 @@ impl Hub {
             }
         }
         for Question { peer, request, wish, bytes_max } in list.questions {
-            self.answer_missed(peer, request, wish, name, bytes_max);
+            self.answer_if_whole(peer, request, wish, name, bytes_max);
         }
         let home = self.router.home(name, Kind::Exact);
         for (wish, receipts) in list.of_leavers {
