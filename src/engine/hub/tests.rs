@@ -22,6 +22,7 @@ mod bounds;
 mod bridge;
 mod budget;
 mod clocks;
+mod cluster;
 mod ending;
 mod history;
 mod http;

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// The most bytes of a copy that subscribers get at once.
+/// The most bytes of a copy that are taken out at once for its subscribers.
 const DELIVERED_BYTES_MAX: usize = 64 * 1024;
 
 impl Router {
@@ -129,18 +129,23 @@ impl Router {
     }
 
     /// Gives subscribers what the copy of a channel has after this number. It is little: what has come in the moment of the
-    /// channel's first load. Of more only the oldest messages are given.
-    fn deliver_copy(&mut self, name: &[u8], channel: ChannelId, after: u64) {
-        let mut ranges = Vec::new();
-        self.history.read(channel, after, DELIVERED_BYTES_MAX, &mut ranges);
-        let arena = self.outboxes.arena_ref();
-        let bytes: Vec<u8> = ranges.into_iter().flat_map(|range| arena.bytes(range)).copied().collect();
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (frame, others) = rest.split_at(frame::server_frame_len(rest));
-            self.deliver_numbered(name, frame, None);
-            self.resolved.relay_but(frame, None, &mut self.relays);
-            rest = others;
+    /// channel's first load. All of it is given: the live messages do not count any more.
+    fn deliver_copy(&mut self, name: &[u8], channel: ChannelId, mut after: u64) {
+        loop {
+            let mut ranges = Vec::new();
+            after = self.history.read(channel, after, DELIVERED_BYTES_MAX, &mut ranges);
+            if ranges.is_empty() {
+                return;
+            }
+            let arena = self.outboxes.arena_ref();
+            let bytes: Vec<u8> = ranges.into_iter().flat_map(|range| arena.bytes(range)).copied().collect();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (frame, others) = rest.split_at(frame::server_frame_len(rest));
+                self.deliver_numbered(name, frame, None);
+                self.resolved.relay_but(frame, None, &mut self.relays);
+                rest = others;
+            }
         }
     }
 

@@ -16,7 +16,7 @@ struct Pair {
     peers: [Peers; 2],
 }
 
-fn keeping(outbox_bytes_max: usize, messages: u32) -> Limits {
+pub(super) fn keeping(outbox_bytes_max: usize, messages: u32) -> Limits {
     let rule: ChannelRule = ">".parse().unwrap();
     let config = Config { channels: vec![rule.history(messages)], outbox_bytes_max, ..Config::default() };
     Limits::new(&config, 1 << 30, 1)
@@ -93,7 +93,7 @@ impl Pair {
 }
 
 /// The first letter of the body of each message, `!` for an acknowledgement.
-fn bodies(mut bytes: &[u8]) -> String {
+pub(super) fn bodies(mut bytes: &[u8]) -> String {
     let mut found = String::new();
     while !bytes.is_empty() {
         let (one, rest) = bytes.split_at(Encoding::Frame.unit_len(bytes));
