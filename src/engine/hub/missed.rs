@@ -36,6 +36,8 @@ const PIECE_UNITS: u64 = 512;
 const RANGE_UNITS: u64 = 32;
 /// The most work of one turn, except for the piece that reaches it.
 const TURN_UNITS: u64 = 512 * 1024;
+/// The most loads of a channel that one client waits for in a row. The budget may have no room for what they bring.
+const LOADS_MAX: u8 = 8;
 /// The approximate memory of a catch-up beside its name, in bytes.
 const CATCH_UP_BYTES: usize = 160;
 
@@ -53,6 +55,8 @@ struct CatchUp {
     may_lose: bool,
     is_lost: bool,
     state: State,
+    /// How often it has waited for a load since its last piece.
+    loads: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +238,7 @@ impl Hub {
     fn add_catch_up(&mut self, slot: Slot, name: &[u8], wish: Wish, receipts: SmallVec<[Receipt; 1]>) -> u32 {
         let (key, state) = (self.sessions.key(slot), State::Ready);
         let (name, may_lose) = (name.into(), wish.since != Since::None);
-        let catch_up = CatchUp { key, name, wish, position: None, receipts, may_lose, is_lost: false, state };
+        let catch_up = CatchUp { key, name, wish, position: None, receipts, may_lose, is_lost: false, state, loads: 0 };
         self.missed.add(catch_up)
     }
 
@@ -308,17 +312,28 @@ impl Hub {
             return self.end(id);
         }
         match self.router.home(&catch_up.name, Kind::Exact) {
-            Home::Here(retention) if !self.router.is_whole(&catch_up.name, retention) => self.wait_for_load(id),
+            Home::Here(retention) if !self.router.is_whole(&catch_up.name, retention) => {
+                if catch_up.loads < LOADS_MAX {
+                    self.wait_for_load(id)
+                } else {
+                    self.give_up(id)
+                }
+            }
             Home::Here(retention) => self.send_piece(id, retention),
             Home::Away(home) => self.ask_for_piece(id, home),
             Home::None => {
                 // New rules: the channel has no history any more.
-                let catch_up = &mut self.missed.catch_ups[id as usize];
-                catch_up.is_lost |= catch_up.may_lose;
-                catch_up.position = None;
-                self.join(id);
+                self.give_up(id);
             }
         }
+    }
+
+    /// Ends a catch-up whose client gets nothing of what it has missed.
+    fn give_up(&mut self, id: u32) {
+        let catch_up = &mut self.missed.catch_ups[id as usize];
+        catch_up.is_lost |= catch_up.may_lose;
+        catch_up.position = None;
+        self.join(id);
     }
 
     /// Sends the next piece of the history of this core.
@@ -347,6 +362,7 @@ impl Hub {
         }
         self.missed.ranges = ranges;
         let catch_up = &mut self.missed.catch_ups[id as usize];
+        catch_up.loads = 0;
         let last = MessageId { epoch: newest.epoch, offset: last };
         catch_up.goes_on_behind(last, is_lost);
         catch_up.may_lose |= last != after;

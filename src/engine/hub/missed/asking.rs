@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::{Missed, Start, State, loading::Question as Waiting};
+use super::{LOADS_MAX, Missed, Start, State, loading::Question as Waiting};
 use crate::{
     engine::{
         hub::Hub,
@@ -119,19 +119,22 @@ impl Hub {
         name: &[u8],
         bytes_max: u32,
     ) {
+        let question = Waiting { peer, request, wish, bytes_max, loads: 0 };
         if let Home::Here(retention) = self.router.home(name, Kind::Exact)
             && self.must_load_for(name, retention, wish)
         {
-            return self.answer_after_load(name, Waiting { peer, request, wish, bytes_max });
+            return self.answer_after_load(name, question);
         }
-        self.answer_if_whole(peer, request, wish, name, bytes_max);
+        self.answer_if_whole(name, question);
     }
 
     /// The same, unless the channel must be loaded first.
-    pub(super) fn answer_if_whole(&mut self, peer: u32, request: u32, wish: Wish, name: &[u8], bytes_max: u32) {
+    pub(super) fn answer_if_whole(&mut self, name: &[u8], question: Waiting) {
+        let Waiting { peer, request, wish, bytes_max, .. } = question;
         self.router.work.add(ANSWER_UNITS);
         if self.must_load_here(name) {
-            return self.answer_after_load(name, Waiting { peer, request, wish, bytes_max });
+            let may_wait = question.loads < LOADS_MAX;
+            return if may_wait { self.answer_after_load(name, question) } else { self.answer_lost(&question) };
         }
         let mut part =
             MissedPart { request, last: None, is_lost: wish.since != Since::None, is_end: true, frames: &[] };

@@ -42,6 +42,8 @@ pub(super) struct Question {
     pub(super) request: u32,
     pub(super) wish: Wish,
     pub(super) bytes_max: u32,
+    /// How often it has waited for a load.
+    pub(super) loads: u8,
 }
 
 impl Waiting {
@@ -94,12 +96,13 @@ impl Hub {
     /// Lets a catch-up wait.
     pub(super) fn wait_for_load(&mut self, id: u32) {
         let catch_up = &mut self.missed.catch_ups[id as usize];
-        catch_up.state = State::Loading;
+        (catch_up.state, catch_up.loads) = (State::Loading, catch_up.loads + 1);
         self.missed.loading.of(&catch_up.name).catch_ups.push(id);
     }
 
     /// Lets a question of another core wait.
-    pub(super) fn answer_after_load(&mut self, name: &[u8], question: Question) {
+    pub(super) fn answer_after_load(&mut self, name: &[u8], mut question: Question) {
+        question.loads += 1;
         self.missed.loading.of(name).questions.push(question);
     }
 
@@ -148,8 +151,8 @@ impl Hub {
                 self.missed.ready.push_back(id);
             }
         }
-        for Question { peer, request, wish, bytes_max } in list.questions {
-            self.answer_if_whole(peer, request, wish, name, bytes_max);
+        for question in list.questions {
+            self.answer_if_whole(name, question);
         }
         let home = self.router.home(name, Kind::Exact);
         for (wish, receipts) in list.of_leavers {
@@ -171,21 +174,21 @@ impl Hub {
         let Some(list) = self.missed.loading.by_name.remove(name) else { return };
         for id in list.catch_ups {
             if self.waits_for_load(id, name) {
-                let catch_up = &mut self.missed.catch_ups[id as usize];
-                catch_up.is_lost |= catch_up.may_lose;
-                catch_up.position = None;
-                self.join(id);
+                self.give_up(id);
             }
         }
-        for Question { peer, request, wish, .. } in list.questions {
-            let is_lost = wish.since != Since::None;
-            self.router.answer_missed(peer, MissedPart { request, last: None, is_lost, is_end: true, frames: &[] });
-        }
+        list.questions.iter().for_each(|question| self.answer_lost(question));
         for (wish, receipts) in list.of_leavers {
             let known = Known { is_lost: wish.since != Since::None, ..Known::default() };
             receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
         }
         list.receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, Known::default()));
+    }
+
+    /// Answers a core whose client gets nothing of what it has missed.
+    pub(super) fn answer_lost(&mut self, &Question { peer, request, wish, .. }: &Question) {
+        let is_lost = wish.since != Since::None;
+        self.router.answer_missed(peer, MissedPart { request, last: None, is_lost, is_end: true, frames: &[] });
     }
 
     fn waits_for_load(&self, id: u32, name: &[u8]) -> bool {

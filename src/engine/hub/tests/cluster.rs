@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    history::{bodies, keeping},
+    history::{all, bodies, keeping},
     *,
 };
 use crate::{
@@ -53,6 +53,14 @@ impl Node {
         slot
     }
 
+    fn subscribe(&mut self, slot: Slot, wish: Wish) {
+        let hub = &mut self.hub;
+        let receipt = hub.begin_receipt(slot, b"told", None, 0, [NAME].into_iter());
+        let awaited = hub.subscribe_from(slot, NAME, Kind::Exact, wish, Some(receipt));
+        hub.carried_out(receipt, awaited);
+        hub.message_done(Some(slot));
+    }
+
     /// The load that the bridge was asked for since the last call.
     fn load(&mut self) -> Option<Load> {
         let interest = self.hub.router.relays.take_interest()?;
@@ -89,4 +97,22 @@ fn subscribers_get_all_that_a_load_has_brought_before_their_live_messages() {
         node.bring(number, Way::Live { before: number - 1 }, body);
     }
     assert_eq!(node.received(slot), "abcde");
+}
+
+#[test]
+fn a_client_gets_its_acknowledgement_although_the_budget_has_no_room_for_its_channel() {
+    let mut node = Node::new();
+    node.hub.router.history.set_budget(1);
+    let slot = node.open();
+    node.subscribe(slot, all());
+    for _ in 0..50 {
+        node.hub.settle_history();
+        let Some(load) = node.load() else { break };
+        node.bring(1, Way::Loaded { load: load.id, age: 0 }, "a");
+        node.loaded(load, 0);
+    }
+    node.hub.router.relays.answered(BRIDGE, 1);
+    node.hub.message_done(None);
+    node.hub.flush(&mut Plain, &mut node.peers);
+    assert!(node.received(slot).ends_with('!'), "{:?}", node.received(slot));
 }

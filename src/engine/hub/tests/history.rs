@@ -23,7 +23,7 @@ pub(super) fn keeping(outbox_bytes_max: usize, messages: u32) -> Limits {
 }
 
 /// Asks for everything that is kept.
-fn all() -> Wish {
+pub(super) fn all() -> Wish {
     Wish { since: Since::None, last: 1000 }
 }
 
