@@ -69,6 +69,9 @@ pub(super) struct Stream {
     pub(super) loads: Loads,
     /// The question about the stream's state that ends loads.
     pub(super) state_request: Option<(u64, Instant)>,
+    /// The highest number of a live message. A lower one behind it may be of another stream: its state is asked for then.
+    pub(super) highest: u64,
+    pub(super) is_suspicious: bool,
     /// Channels of which messages did not fit into the path to their core.
     pub(super) missed: HashSet<(usize, Box<[u8]>)>,
     pub(super) has_missed_more: bool,
@@ -96,6 +99,8 @@ impl Stream {
             puts_pause: None,
             loads: Loads::default(),
             state_request: None,
+            highest: 0,
+            is_suspicious: false,
             missed: HashSet::new(),
             has_missed_more: false,
             missing_since: None,
@@ -195,7 +200,8 @@ impl Stream {
                 self.state_request = None;
                 self.loads.state_is_lost();
             }
-            if self.loads.must_ask_state() {
+            let must_check = self.state_request.is_none() && std::mem::take(&mut self.is_suspicious);
+            if self.loads.must_ask_state() || must_check {
                 self.state_request = Some((self.ask(commands, "INFO", &Value::Null), now));
             }
         }

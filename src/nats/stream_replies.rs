@@ -136,6 +136,7 @@ impl Stream {
         if is_new {
             let (stream, copies) = (&self.names.stream, info.config["num_replicas"].as_u64().unwrap_or(1));
             log::info!("NATS: the history of channels is in the stream {stream}, which has {copies} copies");
+            self.highest = 0;
         }
         self.phase = Phase::Ready;
         (self.was_there, self.missing_since) = (true, None);
@@ -212,6 +213,8 @@ impl Stream {
         if self.info.is_none() || !is_message(payload) {
             return;
         }
+        self.is_suspicious |= place.number < self.highest;
+        self.highest = self.highest.max(place.number);
         let core = self.homes.of(channel) as usize;
         let message = StreamMessage {
             name: channel,

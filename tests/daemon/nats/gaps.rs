@@ -18,6 +18,7 @@ on_one_and_two_cores!(
     subscribers_get_what_other_nodes_publish_after_a_reload_with_the_first_history,
     a_message_that_is_too_large_for_a_node_does_not_hide_the_others,
     a_client_that_knows_more_than_its_node_has_lost_nothing,
+    a_node_notices_that_another_one_has_made_the_stream_anew,
 );
 
 fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(cores: usize) {
@@ -136,4 +137,32 @@ fn a_client_that_knows_more_than_its_node_has_lost_nothing(cores: usize) {
         let (missed, ack) = subscribe(&mut Client::connect(slow.port()), &["subscribe:kept.a", &since]);
         assert_eq!((missed.len(), ack.header("lost"), ack.header("position")), (0, Some("kept.a"), Some(&*id)));
     }
+}
+
+fn a_node_notices_that_another_one_has_made_the_stream_anew(cores: usize) {
+    let Some(cluster) = Cluster::new(cores) else { return };
+    let (here, there) = (cluster.node(), cluster.node());
+    let mut reader = Client::connect(here.port());
+    subscribe(&mut reader, &["subscribe:kept.a"]);
+    let mut writer = Client::connect(there.port());
+    let old: Vec<String> = (0..50).map(|number| publish(&mut writer, "kept.a", &number.to_string())).collect();
+    for id in &old {
+        assert_eq!(next(&mut reader).header("message-id"), Some(&**id));
+    }
+    let mut raw = RawNats::connect(&cluster.nats);
+    raw.publish("$JS.API.STREAM.DELETE.LHTTP", b"");
+    raw.flush();
+    let is_noticed = || {
+        publish(&mut writer, "kept.a", "which shows it, unless the stream is still the old one");
+        here.stderr().matches("is in the stream LHTTP").count() == 2
+    };
+    assert!(wait_until(is_noticed, PATIENCE), "{}", here.stderr());
+    // Its cores know it by the time that a client is subscribed.
+    subscribe(&mut Client::connect(here.port()), &["subscribe:kept.a", "last:1"]);
+    let new = publish(&mut writer, "kept.a", "new");
+    let message = std::iter::repeat_with(|| next(&mut reader)).find(|message| message.body == "new").expect("it comes");
+    assert_eq!(message.header("message-id"), Some(&*new));
+    let (missed, ack) =
+        subscribe(&mut Client::connect(here.port()), &["subscribe:kept.a", &format!("since:{}", old[9])]);
+    assert_eq!((missed.len(), ack.header("lost"), ack.header("position")), (0, Some("kept.a"), Some(&*new)));
 }
