@@ -175,7 +175,8 @@ impl Receiver<'_> {
         let refused = self.commands.subscription_asked_for().filter(|_| !self.is_leaving);
         match (Refusal::parse(text), refused) {
             (Some(Refusal::Publish(subject)), _) => {
-                let Lasting { refusals, prefix, .. } = &mut *self.lasting;
+                let Lasting { refusals, prefix, stream, .. } = &mut *self.lasting;
+                stream.is_forbidden(&subject);
                 let prefix = prefix.as_deref().unwrap_or_default();
                 refusals.publishes.add(subject.strip_prefix(prefix).unwrap_or(&subject));
             }

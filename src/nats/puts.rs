@@ -130,6 +130,17 @@ impl Puts {
         Some((open.core, done(open.batch, open.numbers)))
     }
 
+    /// The publishes to a channel that are under way.
+    pub(super) fn under_way_to(&self, channel: &[u8]) -> Vec<u64> {
+        let is_to_channel = |number: &u64| {
+            self.find(*number).map(|at| &self.open[at]).is_some_and(|open| {
+                let (_, name, _) = open.batch.get((number - open.first) as usize);
+                name == channel
+            })
+        };
+        self.under_way.keys().copied().filter(is_to_channel).collect()
+    }
+
     /// Sends everything that is under way again: the connection was lost, or the stream was not there.
     pub(super) fn send_again(&mut self) {
         self.again = self.under_way.keys().copied().collect();

@@ -268,6 +268,14 @@ impl Stream {
         self.answered(number, None);
     }
 
+    /// The server does not let this node publish at a subject. If it is a channel's, the publishes under way there fail.
+    pub(super) fn is_forbidden(&mut self, subject: &str) {
+        let Some(channel) = self.names.channel_of_history(subject) else { return };
+        for number in self.puts.under_way_to(channel.as_bytes()) {
+            self.refuse(number, "NATS does not let this node publish it");
+        }
+    }
+
     pub(super) fn answered(&mut self, number: u64, stored: Option<u64>) {
         if let Some((core, batch)) = self.puts.answered(number, stored) {
             self.ends[core].give_back(batch);

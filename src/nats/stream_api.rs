@@ -61,6 +61,11 @@ impl Names {
         format!("{}{HISTORY}{channel}", self.prefix)
     }
 
+    /// The channel of such a subject.
+    pub(super) fn channel_of_history<'s>(&self, subject: &'s str) -> Option<&'s str> {
+        subject.strip_prefix(&*self.prefix)?.strip_prefix(HISTORY)
+    }
+
     /// The subject at which the stream publishes them again.
     pub(super) fn live(&self, name: &str) -> String {
         format!("{}{LIVE}{name}", self.prefix)
@@ -308,6 +313,8 @@ mod tests {
         assert_eq!(names.request_of(b"_INBOX.0000000000000abd.7"), None);
         assert_eq!(names.channel_of_live(b"app.one._LHTTP.live.room.a"), Some(&b"room.a"[..]));
         assert_eq!(names.channel_of_live(b"app.one.room.a"), None);
+        assert_eq!(names.channel_of_history("app.one._LHTTP.history.room.a"), Some("room.a"));
+        assert_eq!(names.channel_of_history("app.one.room.a"), None);
     }
 
     #[test]

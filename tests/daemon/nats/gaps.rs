@@ -19,6 +19,7 @@ on_one_and_two_cores!(
     a_message_that_is_too_large_for_a_node_does_not_hide_the_others,
     a_client_that_knows_more_than_its_node_has_lost_nothing,
     a_node_notices_that_another_one_has_made_the_stream_anew,
+    a_publish_that_the_permissions_of_nats_forbid_is_refused,
 );
 
 fn a_node_whose_last_subscriber_has_left_does_not_take_its_old_copy_for_all(cores: usize) {
@@ -165,4 +166,24 @@ fn a_node_notices_that_another_one_has_made_the_stream_anew(cores: usize) {
     let (missed, ack) =
         subscribe(&mut Client::connect(here.port()), &["subscribe:kept.a", &format!("since:{}", old[9])]);
     assert_eq!((missed.len(), ack.header("lost"), ack.header("position")), (0, Some("kept.a"), Some(&*new)));
+}
+
+fn a_publish_that_the_permissions_of_nats_forbid_is_refused(cores: usize) {
+    if !has_nats_server() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let config = scratch.write("lhttpd.toml", "[[channel]]\nmatch = \"kept.*\"\nhistory = 10\n");
+    let permissions = "{ publish: { deny: [\"_LHTTP.history.kept.b\"] } }";
+    let users = format!("authorization {{ users: [{{ user: node, password: p, permissions: {permissions} }}] }}\n");
+    let of_nats = scratch.write("nats.conf", &users);
+    let store = scratch.path().join("jetstream");
+    let nats = NatsServer::start(&["-c", &of_nats, "-js", "-sd", store.to_str().expect("UTF-8")]);
+    let url = format!("nats://node:p@{}", nats.address());
+    let node = Daemon::start(cores, &["--config", &config, "--nats", &url]);
+    node.wait_for("is in the stream LHTTP");
+    let mut client = Client::connect(node.port());
+    client.say(&chat(&["publish:kept.b", "ack:p"], "forbidden"));
+    client.expect_error(503, "history-unavailable", Some("p"));
+    publish(&mut client, "kept.a", "allowed");
 }
