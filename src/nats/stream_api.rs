@@ -138,6 +138,9 @@ impl Names {
         if ["subjects", "republish", "retention", "discard"].iter().any(|key| !contains(&config[key], &own[key])) {
             return Err(format!("the stream {} is not one of lhttp's with this nats-prefix", self.stream));
         }
+        if config["no_ack"] == true {
+            return Err(format!("the stream {} acknowledges nothing (no_ack)", self.stream));
+        }
         let mut next = config.clone();
         for key in ["max_msgs_per_subject", "max_age"] {
             let (has, wants) = (config[key].as_i64().unwrap_or(0), own[key].as_i64().unwrap_or(0));
@@ -345,6 +348,9 @@ mod tests {
         assert_eq!(widened["more"], json!(true));
         config["max_age"] = json!(0); // without a limit
         assert_eq!(names.widened(&config, of(50, 90)), Ok(None));
+        config["no_ack"] = json!(true);
+        assert!(names.widened(&config, of(50, 30)).is_err(), "nobody would know what is kept");
+        config["no_ack"] = json!(false);
         config["subjects"] = json!(["orders.>"]);
         assert!(names.widened(&config, of(50, 30)).is_err());
     }
