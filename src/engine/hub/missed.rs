@@ -31,11 +31,11 @@ use crate::{
 
 /// The most bytes of a piece; at least one message.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Work for a piece, and for each of its ranges.
-const PIECE_UNITS: u64 = 512;
+/// Work for a piece, which is a write of its own, and for each of its ranges.
+const PIECE_UNITS: u64 = 8 * 1024;
 const RANGE_UNITS: u64 = 32;
 /// The most work of one turn, except for the piece that reaches it.
-const TURN_UNITS: u64 = 512 * 1024;
+const TURN_UNITS: u64 = 128 * 1024;
 /// The most loads of a channel that one client waits for in a row. The budget may have no room for what they bring.
 const LOADS_MAX: u8 = 8;
 /// The approximate memory of a catch-up beside its name, in bytes.
