@@ -131,8 +131,9 @@ fn servers_are_measured_over_tls() {
         let measures_tls = |mode: &[&str], figures: &[&str]| measures(&[mode, &over_tls].concat(), figures);
         measures_tls(&["burst", "-n", "2000", "--rounds", "2"], &["median_ms"]);
         measures_tls(&["burst", "-n", "200", "--rounds", "2", "--write", "one"], &["median_ms"]);
+        // No more than an outbox holds: the tool may be slow here.
         measures_tls(
-            &["fanout", "--subs", "20", "-n", "100", "--rounds", "2", "--body", "30000"],
+            &["fanout", "--subs", "20", "-n", "30", "--rounds", "2", "--body", "30000"],
             &["deliveries_per_s"],
         );
         measures_tls(&["rate", "--subs", "5", "--rate", "500", "--secs", "0.2"], &["p99_us"]);
