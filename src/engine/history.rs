@@ -28,7 +28,7 @@ use crate::{
 
 use self::{channel::Channel, expiry::START, sizes::Sizes};
 pub(crate) use self::{
-    cluster::{Load, Loaded},
+    cluster::{Load, Loaded, Use},
     retention::Retention,
 };
 

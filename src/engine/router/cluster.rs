@@ -6,10 +6,7 @@ use crate::{
     engine::{
         history::{ChannelId, Loaded, Retention},
         relay::{StreamMessage, Way},
-        router::{
-            Home, Router,
-            work::{KEEP_UNITS, MESSAGE_UNITS},
-        },
+        router::{Home, Router, work::MESSAGE_UNITS},
     },
     protocol::{
         channel::Kind,
@@ -40,27 +37,12 @@ impl Router {
         if !usage.is_delivered && !usage.is_kept {
             return;
         }
-        let id = MessageId { epoch: self.history.epoch(), offset: number };
-        let start = self.outboxes.turn_len() as u32;
-        Unnumbered::of(message, &mut Vec::new()).encode(self.outboxes.turn(), is_text, id, name);
-        let end = self.outboxes.turn_len() as u32;
-        self.work.add(KEEP_UNITS + u64::from(end - start) / 8);
-        let arena = self.outboxes.arena();
-        if usage.is_delivered {
-            let of_other = except.filter(|(core, _)| *core != self.homes.own());
-            self.resolved.relay_but(arena.turn_bytes(start, end), of_other, &mut self.relays);
-        }
         if usage.is_kept {
-            self.history.set_next(channel, number, arena);
-            self.history.keep(channel, arena, (start, end), age);
+            self.history.set_next(channel, number, self.outboxes.arena());
         }
-        if usage.is_delivered {
-            let of_own = except.filter(|(core, _)| *core == self.homes.own());
-            self.deliver_appended((start, end), of_own.map(|(_, key)| key));
-        } else {
-            self.outboxes.turn().truncate(start as usize);
-        }
-        self.forget_channels();
+        let id = MessageId { epoch: self.history.epoch(), offset: number };
+        let mut room = Vec::new();
+        self.put_numbered(channel, (id, age), usage, is_text, Unnumbered::of(message, &mut room), except);
     }
 
     /// Call it before a channel gets a subscriber, here or on another core. If that is the first one, NATS may have brought
@@ -121,11 +103,12 @@ impl Router {
             self.deliver_copy(name, channel, after);
         }
         let Some(load) = next else { return true };
-        match self.home(name, Kind::Exact) {
-            Home::Here(retention) => self.relays.load(name, retention, load),
-            Home::None | Home::Away(_) => self.history.load_failed(channel, load.id),
-        }
-        !matches!(self.home(name, Kind::Exact), Home::Here(_))
+        let Home::Here(retention) = self.home(name, Kind::Exact) else {
+            self.history.load_failed(channel, load.id);
+            return true;
+        };
+        self.relays.load(name, retention, load);
+        false
     }
 
     /// Gives subscribers what the copy of a channel has after this number. It is little: what has come in the moment of the

@@ -10,7 +10,7 @@ use foldhash::quality::FixedState;
 
 use crate::{
     engine::{
-        history::{ChannelId, Retention},
+        history::{ChannelId, Retention, Use},
         relay::{MissedPart, PresenceItem, Store},
         router::{
             Router,
@@ -44,11 +44,6 @@ impl Homes {
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     pub(crate) fn is_here(self, name: &[u8]) -> bool {
         self.of(name) == self.own
-    }
-
-    /// The number of this core.
-    pub(super) fn own(self) -> u32 {
-        self.own
     }
 
     /// The home of a channel.
@@ -209,16 +204,45 @@ impl Router {
     ) -> MessageId {
         let channel = self.resolved_channel(retention);
         let id = self.history.next(channel);
+        let usage = Use { is_delivered: true, is_kept: true, has_gap: false };
+        let except = origin.except.map(|except| (origin.core.unwrap_or(self.homes.own), except));
+        self.put_numbered(channel, (id, 0), usage, is_text, message, except);
+        id
+    }
+
+    /// Keeps a message of the resolved channel, of this age in seconds, and gives it to all who are subscribed, as far as
+    /// `usage` says so. `except` is a connection that does not get it, and its core.
+    #[inline]
+    pub(super) fn put_numbered(
+        &mut self,
+        channel: ChannelId,
+        (id, age): (MessageId, u32),
+        usage: Use,
+        is_text: bool,
+        message: Unnumbered<'_>,
+        except: Option<(u32, ConnectionKey)>,
+    ) {
         let start = self.outboxes.turn_len() as u32;
         message.encode(self.outboxes.turn(), is_text, id, &self.resolved.name);
         let end = self.outboxes.turn_len() as u32;
+        let (of_own, of_other) = match except {
+            Some((core, key)) if core == self.homes.own => (Some(key), None),
+            other => (None, other),
+        };
         let (resolved, arena) = (&self.resolved, self.outboxes.arena());
-        resolved.relay_but(arena.turn_bytes(start, end), origin.core.zip(origin.except), &mut self.relays);
-        self.history.keep(channel, arena, (start, end), 0);
+        if usage.is_delivered {
+            resolved.relay_but(arena.turn_bytes(start, end), of_other, &mut self.relays);
+        }
+        if usage.is_kept {
+            self.history.keep(channel, arena, (start, end), age);
+        }
         self.work.add(KEEP_UNITS + u64::from(end - start) / 8);
-        self.deliver_appended((start, end), origin.except.filter(|_| origin.core.is_none()));
+        if usage.is_delivered {
+            self.deliver_appended((start, end), of_own);
+        } else {
+            self.outboxes.turn().truncate(start as usize);
+        }
         self.forget_channels();
-        id
     }
 
     /// Publishes a message that the store has kept under this number.
@@ -285,7 +309,7 @@ impl Router {
     }
 
     /// Gives the last frame of the turn to the subscribers of the resolved channel. The turn does not keep it for nobody.
-    pub(super) fn deliver_appended(&mut self, (start, end): (u32, u32), except: Option<ConnectionKey>) {
+    fn deliver_appended(&mut self, (start, end): (u32, u32), except: Option<ConnectionKey>) {
         if self.resolved.has_subscribers() {
             self.deliver(start, end, except, 1);
         } else {
