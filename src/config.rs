@@ -40,7 +40,9 @@ pub(crate) use self::channels::RULE_USER;
 pub(crate) use self::files::read_file;
 #[cfg(feature = "nats")]
 pub(crate) use self::nats::Login;
-pub(crate) use self::plan::{GREETINGS_MAX, PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE};
+pub(crate) use self::plan::{
+    ADMIN_CONNECTIONS_MAX, ADMIN_RESERVED, GREETINGS_MAX, PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE,
+};
 pub(crate) use self::upstream::is_method;
 #[cfg(feature = "upstream")]
 pub(crate) use self::upstream::{Allow, Denied, parse_url};

@@ -49,6 +49,11 @@ impl Listen {
         matches!(self, Self::Tls(_))
     }
 
+    /// Whether other machines cannot reach it.
+    pub(crate) fn is_of_this_machine(&self) -> bool {
+        self.tcp().is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
+
     /// Whether it may be given twice: each port 0 is another port.
     pub(crate) fn is_any_port(&self) -> bool {
         self.tcp().is_some_and(|address| address.port() == 0)

@@ -16,6 +16,8 @@ use std::{
 
 use crossbeam_channel::bounded;
 
+#[cfg(feature = "admin")]
+use crate::application::Admin;
 use crate::{
     application::{Dispatch, Doorkeeper, Verify},
     config::{Config, Listen, Plan},
@@ -251,6 +253,7 @@ impl Builder {
             publish_bytes_max: Arc::clone(&limits.publish_bytes_max),
             addresses,
             pages: listening.pages,
+            admin: listening.admin,
             places: listening.places,
             _socket_files: listening.socket_files,
             message_bytes_max: self.config.message_bytes_max,
@@ -297,6 +300,8 @@ impl Builder {
     ) -> Result<Vec<Core>, StartError> {
         let extensions = Arc::new(self.extensions);
         let open = Arc::new(AtomicUsize::new(0));
+        #[cfg(feature = "admin")]
+        let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
         let wakes: Vec<_> = ends.iter().map(|end| Arc::clone(&end.wake)).collect();
         let mut cores = Vec::with_capacity(ends.len());
         let (links, seed) = (link(&wakes), rand::random());
@@ -308,6 +313,8 @@ impl Builder {
             let verifier = doors.keys.map(|keys| Box::new(keys.verifier()) as Box<dyn Verify>);
             let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
                 .with_doorkeeper(Doorkeeper::new(verifier));
+            #[cfg(feature = "admin")]
+            let app = app.with_admin((number == 0 && limits.has_admin).then(|| Admin::new(0, mailboxes.clone())));
             let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(doors.acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None, store };

@@ -9,10 +9,18 @@ use std::{
     sync::Arc,
 };
 
+#[cfg(feature = "admin")]
+use std::time::Duration;
+
+#[cfg(feature = "admin")]
+use crate::{
+    application::admin::{Admin, Gathered},
+    engine::{arrival::Role, survey::Answered},
+};
 use crate::{
     application::{Doorkeeper, links, origin, routes, upstream::Upstream},
     engine::{
-        application::{Answer, Application, Route},
+        application::{Application, Reply, Route},
         arrival::Arrival,
         hub::Hub,
         inbox::Mailbox,
@@ -53,6 +61,8 @@ pub(crate) struct Dispatch {
     /// The way to upstream servers, if a prefix is allowed.
     upstream: Option<Box<dyn Upstream>>,
     doorkeeper: Doorkeeper,
+    #[cfg(feature = "admin")]
+    admin: Option<Box<Admin>>,
     /// By slot; empty if the server has no extensions.
     profiles: Vec<Option<Box<Profile>>>,
     head: Head,
@@ -75,6 +85,8 @@ impl Dispatch {
             mailbox,
             upstream,
             doorkeeper: Doorkeeper::default(),
+            #[cfg(feature = "admin")]
+            admin: None,
             profiles: Vec::new(),
             head: Head::default(),
             effects: Effects::default(),
@@ -85,6 +97,12 @@ impl Dispatch {
     /// The same with a doorkeeper who checks tokens.
     pub(crate) fn with_doorkeeper(self, doorkeeper: Doorkeeper) -> Self {
         Self { doorkeeper, ..self }
+    }
+
+    /// The same with what listeners of `admin` serve.
+    #[cfg(feature = "admin")]
+    pub(crate) fn with_admin(self, admin: Option<Admin>) -> Self {
+        Self { admin: admin.map(Box::new), ..self }
     }
 
     /// Ends a message that is not carried out: its sender gets the error, or is closed.
@@ -107,6 +125,14 @@ impl Dispatch {
         }
     }
 
+    /// Answers a request whose question every core has answered, or is too late for.
+    #[cfg(feature = "admin")]
+    fn answer_admin(&mut self, hub: &mut Hub, done: Option<Gathered>) {
+        if let Some(Gathered { key, said }) = done {
+            hub.answer(self, key, said.answer());
+        }
+    }
+
     fn id(&self, hub: &Hub, slot: Slot) -> ConnectionId {
         ConnectionId::new(self.core, hub.sessions.key(slot))
     }
@@ -114,6 +140,12 @@ impl Dispatch {
 
 impl Application for Dispatch {
     fn on_request(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, arrival: &Arrival) -> Route<'_> {
+        #[cfg(feature = "admin")]
+        if arrival.role == Role::Admin
+            && let Some(admin) = &mut self.admin
+        {
+            return admin.on_request(hub, slot, head, arrival);
+        }
         routes::on_request(&self.extensions, &mut self.doorkeeper, hub, slot, head, arrival)
     }
 
@@ -125,12 +157,14 @@ impl Application for Dispatch {
         routes::is_served_when_full(head)
     }
 
-    fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Reply<'_> {
         match endpoint {
             routes::PUBLISH => {
                 let result = self.publish(hub, slot, body);
-                routes::published(hub, result, &mut self.said)
+                Reply::Now(routes::published(hub, result, &mut self.said))
             }
+            #[cfg(feature = "admin")]
+            endpoint if let Some(admin) = &mut self.admin => admin.on_body(hub, slot, endpoint, body),
             Endpoint(other) => unreachable!("no route asks for a body of endpoint {other}"),
         }
     }
@@ -205,6 +239,24 @@ impl Application for Dispatch {
 
     fn links_needed(&mut self, hub: &mut Hub, payload: &[u8]) -> u64 {
         links::needed(&self.extensions, &mut self.head, hub, payload)
+    }
+
+    #[cfg(feature = "admin")]
+    fn on_told(&mut self, hub: &mut Hub, id: u32, core: u32, answer: Answered) {
+        let done = self.admin.as_mut().and_then(|admin| admin.on_told(id, core, answer));
+        self.answer_admin(hub, done);
+    }
+
+    #[cfg(feature = "admin")]
+    fn next_deadline(&self) -> Option<Duration> {
+        self.admin.as_ref()?.next_deadline()
+    }
+
+    #[cfg(feature = "admin")]
+    fn expire(&mut self, hub: &mut Hub, now: Duration) {
+        while let Some(done) = self.admin.as_mut().and_then(|admin| admin.take_late(now)) {
+            self.answer_admin(hub, Some(done));
+        }
     }
 
     fn kept_bytes(&self, slot: Slot) -> usize {

@@ -52,6 +52,7 @@ pub(crate) fn on_request<'a>(
             None => public(extensions, doorkeeper, hub, slot, (head, arrival)),
         },
         Role::Pages => Route::Answer(pages::answer(&extensions.pages, head)),
+        Role::Admin => Route::Answer(Answer::text(404, "this build has no windows for operators\n").close()),
     }
 }
 

@@ -35,6 +35,8 @@ mod token;
 #[macro_use]
 mod access;
 #[macro_use]
+mod admin;
+#[macro_use]
 mod rates;
 #[macro_use]
 mod nats;
@@ -131,8 +133,8 @@ macro_rules! said {
 }
 
 server_options! {
-    [limits_options history_options timeouts_options http_options tls_options token_options access_options rates_options nats_options
-        upstream_options declare]
+    [limits_options history_options timeouts_options http_options tls_options token_options access_options rates_options
+        admin_options nats_options upstream_options declare]
 }
 
 impl Default for Config {

@@ -4,8 +4,8 @@ use super::{CORES_MAX, Config, ProxyHeader, WorstCase, machine};
 use crate::error::StartError;
 
 /// File descriptors that are never a client's: the standard streams, the log, a bridge's sockets, the connections and
-/// listeners of pages, and the open files of a library's host.
-const FDS_RESERVED: u64 = 64;
+/// listeners of pages and of `admin`, and the open files of a library's host.
+const FDS_RESERVED: u64 = 96;
 
 /// Connections open at once on all listeners of pages.
 pub(crate) const PAGES_CONNECTIONS_MAX: usize = 32;
@@ -13,7 +13,15 @@ pub(crate) const PAGES_CONNECTIONS_MAX: usize = 32;
 /// Places for connections over that limit: each gets 503.
 pub(crate) const PAGES_RESERVED: usize = 8;
 
-const _: () = assert!(PAGES_CONNECTIONS_MAX + PAGES_RESERVED <= FDS_RESERVED as usize * 2 / 3);
+/// Connections open at once on all listeners of `admin`.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 16;
+
+/// Places for connections over that limit: each gets 503.
+pub(crate) const ADMIN_RESERVED: usize = 4;
+
+const _: () = assert!(
+    PAGES_CONNECTIONS_MAX + PAGES_RESERVED + ADMIN_CONNECTIONS_MAX + ADMIN_RESERVED <= FDS_RESERVED as usize * 2 / 3
+);
 
 /// File descriptors of one upstream worker: the connection that it works on, and an idle one.
 const FDS_PER_WORKER: u64 = 2;
@@ -46,7 +54,7 @@ pub struct Plan {
     /// [`CORES_MAX`].
     pub cpus: Vec<Option<usize>>,
     /// Connections open at once, over all cores. Unless `max-connections` sets it, the smaller of what the soft limit of
-    /// open files leaves after a reserve of 64, 48 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
+    /// open files leaves after a reserve of 96, 48 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
     pub connections_max: usize,
     /// Bytes of backlog in the whole process: `memory-budget`, or a quarter of the memory allowed.
     pub memory_budget_bytes: u64,
@@ -175,23 +183,23 @@ mod tests {
     #[test]
     fn connections_are_bounded_by_open_files_and_by_memory() {
         let config = Config::default();
-        assert_eq!(config.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96));
+        assert_eq!(config.connections(1024, 2, 1 << 40), Ok(1024 - 96 - 96));
         let upstream =
             Config { upstream_allow: vec!["http://h/".to_owned()], upstream_workers: 100, ..Config::default() };
-        assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96 - 200));
+        assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 96 - 96 - 200));
         let proxied = Config { proxy_header: ProxyHeader::ProxyProtocol, ..Config::default() };
-        assert_eq!(proxied.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96 - 128));
+        assert_eq!(proxied.connections(1024, 2, 1 << 40), Ok(1024 - 96 - 96 - 128));
         assert_eq!(config.connections(u64::MAX, 1, 1 << 30), Ok(131_072));
-        let error = config.connections(80, 1, 1 << 30).unwrap_err();
-        assert!(error.contains("80"), "{error}");
+        let error = config.connections(112, 1, 1 << 30).unwrap_err();
+        assert!(error.contains("112"), "{error}");
     }
 
     #[test]
     fn a_set_number_of_connections_must_fit_the_open_files() {
-        let config = Config { connections_max: Some(912), ..Config::default() };
-        assert_eq!(config.connections(1024, 1, 0), Ok(912));
+        let config = Config { connections_max: Some(880), ..Config::default() };
+        assert_eq!(config.connections(1024, 1, 0), Ok(880));
         let error = config.connections(1023, 1, 0).unwrap_err();
-        assert!(error.contains("max-connections: 912") && error.contains("911"), "{error}");
+        assert!(error.contains("max-connections: 880") && error.contains("879"), "{error}");
     }
 
     #[test]

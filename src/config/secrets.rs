@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Config, Declaration, Unit};
 
 impl Config {
-    /// The options of this configuration whose value is a secret: `publish-key`, and `nats` if a URL has a password or a
+    /// The options of this configuration whose value is a secret: `publish-key`, `admin-key`, and `nats` if a URL has a password or a
     /// token. A file that sets them must not be readable by others.
     pub fn secrets(&self) -> Vec<&'static str> {
         let holds = |option: &&Declaration| {

@@ -66,6 +66,8 @@ const EVERY_OPTION: &str = r#"
         subscribe-rate = 10
         connect-rate = 5
         address-connections = 50
+        admin = ["127.0.0.1:9091", "unix:/run/admin"]
+        admin-key = "hunter3"
         nats = "nats://a, tls://u:p@b:4223"
         nats-creds = "/creds"
         nats-nkey = "/nkey"
@@ -134,6 +136,8 @@ fn every_option_can_be_set_in_toml() {
         subscribe_rate: 10,
         connect_rate: 5,
         address_connections: 50,
+        admin: ["127.0.0.1:9091", "unix:/run/admin"].map(|listen| listen.parse().unwrap()).into(),
+        admin_key: Some(Secret::from("hunter3")),
         nats: Some(Secret::from("nats://a, tls://u:p@b:4223")),
         nats_creds: Some("/creds".into()),
         nats_nkey: Some("/nkey".into()),

@@ -4,7 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::{CORES_MAX, Config};
+use super::{CORES_MAX, Config, Listen, Secret};
 use crate::{error::StartError, protocol::message::is_name};
 
 /// The longest header of a frame that a server sends (RFC 6455 §5.2: 2 bytes and a 64-bit length, no mask).
@@ -26,7 +26,8 @@ impl Config {
             .and_then(|()| self.check_sizes())
             .and_then(|()| self.check_counts())
             .and_then(|()| self.check_times())
-            .and_then(|()| self.check_key())
+            .and_then(|()| self.check_keys())
+            .and_then(|()| self.check_admin())
             .and_then(|()| self.check_tls())
             .and_then(|()| self.check_token())
             .and_then(|()| self.check_access())
@@ -42,16 +43,28 @@ impl Config {
         if self.listen.is_empty() {
             return Err("listen: no address is given".to_owned());
         }
-        // Port 0 twice is two free ports. Any other address twice would be bound twice without an error, because the
-        // cores share a port anyway.
-        let fixed: Vec<_> = self.listen.iter().filter(|listen| !listen.is_any_port()).collect();
-        if let Some(address) = first_repeated(&fixed) {
-            return Err(format!("listen: {address} is given twice"));
+        check_places("listen", &self.listen)
+    }
+
+    fn check_admin(&self) -> Result<(), String> {
+        #[cfg(not(feature = "admin"))]
+        if !self.admin.is_empty() {
+            return Err("admin: this build lacks the cargo feature `admin`".to_owned());
         }
-        let addresses: Vec<_> = fixed.iter().filter_map(|listen| listen.tcp()).collect();
-        match first_repeated(&addresses) {
-            Some(address) => Err(format!("listen: {address} is given with tls:// and without")),
-            None => Ok(()),
+        check_places("admin", &self.admin)?;
+        let is_for_clients = |place: &&Listen| {
+            let address = place.tcp().filter(|address| address.port() != 0);
+            self.listen.contains(place)
+                || address.is_some_and(|address| self.listen.iter().any(|listen| listen.tcp() == Some(address)))
+        };
+        if let Some(place) = self.admin.iter().filter(|place| !place.is_any_port()).find(is_for_clients) {
+            return Err(format!("admin: {place} is in listen, too: give it an address of its own"));
+        }
+        match self.admin.iter().find(|place| !place.is_of_this_machine()) {
+            Some(place) if self.admin_key.is_none() => {
+                Err(format!("admin: {place} can be reached from other machines: set admin-key"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -193,13 +206,27 @@ impl Config {
         }
     }
 
-    fn check_key(&self) -> Result<(), String> {
-        match &self.publish_key {
-            Some(key) if !key.is_header_safe() => {
-                Err("publish-key: it must be visible ASCII without spaces, at least one character".to_owned())
-            }
-            _ => Ok(()),
+    fn check_keys(&self) -> Result<(), String> {
+        let keys = [("publish-key", &self.publish_key), ("admin-key", &self.admin_key)];
+        let is_wrong = |(_, key): &(_, &Option<Secret>)| key.as_ref().is_some_and(|key| !key.is_header_safe());
+        match keys.into_iter().find(is_wrong) {
+            Some((name, _)) => Err(format!("{name}: it must be visible ASCII without spaces, at least one character")),
+            None => Ok(()),
         }
+    }
+}
+
+/// Checks that no place is given twice. Port 0 twice is two free ports. Any other address twice would be bound twice without
+/// an error, because the cores share a port anyway.
+fn check_places(name: &str, places: &[Listen]) -> Result<(), String> {
+    let fixed: Vec<_> = places.iter().filter(|place| !place.is_any_port()).collect();
+    if let Some(place) = first_repeated(&fixed) {
+        return Err(format!("{name}: {place} is given twice"));
+    }
+    let addresses: Vec<_> = fixed.iter().filter_map(|place| place.tcp()).collect();
+    match first_repeated(&addresses) {
+        Some(address) => Err(format!("{name}: {address} is given with tls:// and without")),
+        None => Ok(()),
     }
 }
 

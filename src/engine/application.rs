@@ -1,10 +1,10 @@
 //! The interface to the application, which gives requests, connections and messages their meaning. The application is
 //! above the engine, which knows only the trait [`Application`].
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    engine::{arrival::Arrival, hub::Hub, session::Endpoint, slot::Slot},
+    engine::{arrival::Arrival, hub::Hub, session::Endpoint, slot::Slot, survey::Answered},
     protocol::http::{RequestHead, TEXT},
 };
 
@@ -30,8 +30,8 @@ pub(crate) trait Application: Send {
     /// [`Application::on_request`] is not called.
     fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool;
 
-    /// Handles the complete body of a request, for the endpoint of its [`Route::Body`]. Returns the answer.
-    fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Answer<'_>;
+    /// Handles the complete body of a request, for the endpoint of its [`Route::Body`].
+    fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Reply<'_>;
 
     /// Called when a handshake was accepted and its answer is queued.
     fn on_open(&mut self, hub: &mut Hub, slot: Slot, head: &RequestHead<'_, '_>, peer: Option<SocketAddr>);
@@ -41,6 +41,21 @@ pub(crate) trait Application: Send {
 
     /// Called once when an open connection ends, for any reason.
     fn on_close(&mut self, hub: &mut Hub, slot: Slot);
+
+    /// Takes a core's answer to the question with this id, see [`crate::engine::survey`].
+    fn on_told(&mut self, hub: &mut Hub, id: u32, core: u32, answer: Answered) {
+        let (_, _, _, _) = (hub, id, core, answer);
+    }
+
+    /// When [`Application::expire`] has something to do, since the core's start.
+    fn next_deadline(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Looks at what is late at this time since the core's start.
+    fn expire(&mut self, hub: &mut Hub, now: Duration) {
+        let (_, _) = (hub, now);
+    }
 
     /// The links that a message or a complete body needs, a bit for each, as
     /// [`links_of_channel`](crate::engine::router::Router::links_of_channel) and
@@ -62,10 +77,20 @@ pub(crate) trait Application: Send {
 pub(crate) enum Route<'a> {
     /// It is answered at once. The engine does not read an unexpected body: it closes the connection after the answer.
     Answer(Answer<'a>),
+    /// The application answers it later, with [`Hub::answer`]. An unexpected body is not read.
+    Later,
     /// Its body is received, and then given to [`Application::on_body`].
     Body(BodyRoute),
     /// The connection becomes a WebSocket if the handshake is valid and the server is not stopping.
     Upgrade,
+}
+
+/// The result of a complete body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reply<'a> {
+    Now(Answer<'a>),
+    /// The application answers it later, with [`Hub::answer`].
+    Later,
 }
 
 /// An expected body. A request without one counts as a request with an empty body.

@@ -6,8 +6,6 @@ use std::{
 };
 
 /// The purpose of a listener and of all connections that it accepts.
-///
-/// A role for administrators can be added with the first service for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
     /// For the server's clients.
@@ -15,6 +13,8 @@ pub(crate) enum Role {
     Public,
     /// Only for browsers that load the server's pages.
     Pages,
+    /// For operators and backends.
+    Admin,
 }
 
 /// Where a connection comes from, and which kind of place it has.
@@ -24,6 +24,8 @@ pub(crate) struct Arrival {
     pub(crate) peer: Option<SocketAddr>,
     /// The client of the current request, if the peer is a trusted proxy that names one in a header.
     pub(crate) forwarded: Option<SocketAddr>,
+    /// The peer was told by a trusted proxy, so it is not the peer of the socket.
+    pub(crate) is_told: bool,
     /// The peer is a trusted proxy, whose headers name the client.
     pub(crate) is_proxy: bool,
     /// The listener's address is this machine's alone.
@@ -42,7 +44,12 @@ impl Arrival {
         self.forwarded.or(self.peer)
     }
 
-    /// The same for a log.
+    /// The client, if a trusted proxy has told it.
+    pub(crate) fn told(&self) -> Option<SocketAddr> {
+        self.forwarded.or(self.peer.filter(|_| self.is_told))
+    }
+
+    /// [`Arrival::client`] for a log.
     pub(crate) fn shown(&self) -> impl Display {
         Shown(self.client())
     }

@@ -8,7 +8,7 @@ mod tls;
 
 use std::{
     io::{self, IoSlice, Read, Write},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     time::Duration,
 };
 
@@ -48,6 +48,11 @@ impl Connections {
             self.streams.resize_with(slot + 1, || None);
         }
         self.streams[slot] = Some(stream);
+    }
+
+    /// The other end of a connection, if it has an address.
+    pub(crate) fn peer(&self, slot: Slot) -> Option<SocketAddr> {
+        self.streams.get(slot as usize)?.as_ref()?.peer_addr().ok()
     }
 
     /// The local port of a connection.

@@ -79,7 +79,8 @@ impl Core {
         if self.turn.has_left(stop.is_some()) {
             return Ok(Some(now));
         }
-        if let Some(deadline) = self.turn.hub.next_deadline() {
+        let deadlines = [self.turn.hub.next_deadline(), self.turn.app.next_deadline()];
+        if let Some(deadline) = deadlines.into_iter().flatten().min() {
             self.turn.sockets.wake_at(now, deadline)?;
         }
         Ok(self.turn.retry(now, stop))

@@ -24,6 +24,7 @@ mod flush;
 mod forwarded;
 mod http;
 mod identities;
+mod later;
 mod members;
 mod missed;
 mod numbers;
@@ -36,11 +37,14 @@ mod reserve;
 mod sending;
 mod slow_consumers;
 mod subscribing;
+mod surveys;
 mod sweep;
 mod unfinished;
 mod websocket;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use foldhash::fast::RandomState;
 
 use crate::engine::{
     application::Application,
@@ -77,6 +81,8 @@ pub(crate) struct Hub {
     kept: Kept,
     meter: Meter,
     leaving: Leaving,
+    /// The clients that trusted proxies have told, for operators; empty without `admin`.
+    told_clients: HashMap<Slot, SocketAddr, RandomState>,
     /// The reason that clients get when the core closes their connections.
     farewell: Box<str>,
     /// The messages and requests that [`Hub::take_messages`] has reported already.
@@ -113,6 +119,7 @@ impl Hub {
             ran: Duration::ZERO,
             kept: Kept::default(),
             leaving: Leaving::No,
+            told_clients: HashMap::default(),
             farewell: Box::default(),
             messages_seen: 0,
             flushed: Flushed::default(),
@@ -179,6 +186,12 @@ impl Hub {
         self.go_on_sweeping(units);
         self.settle_history();
         self.sweep_members();
+    }
+
+    /// The time since the core's start, at the turn's begin.
+    #[cfg_attr(not(feature = "admin"), allow(dead_code))]
+    pub(crate) fn ran(&self) -> Duration {
+        self.ran
     }
 
     /// The number of messages and requests since the last call.
@@ -263,7 +276,7 @@ impl Hub {
             let backlog = self.router.outboxes.backlog_cost(slot);
             assert!(!session.is_open() || backlog <= self.limits.outbox_bytes_max, "an outbox over its limit");
             let key = self.sessions.key(slot);
-            let waits = self.sessions.waits(key) || self.router.unfinished.is_sender(key);
+            let waits = self.sessions.waits(key) || self.router.unfinished.is_sender(key) || session.is_unanswered();
             assert!(!session.is_paused() || waits, "no event resumes slot {slot}");
             let held = self.router.subscriptions.count(slot);
             assert!(session.is_open() || held == 0, "slot {slot} has ended with {held} subscriptions");

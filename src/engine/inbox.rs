@@ -15,7 +15,13 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounde
 
 use crate::{
     config::memory,
-    engine::{ending::Ending, limits::Limits, slot::ConnectionKey, wake::Wake},
+    engine::{
+        ending::Ending,
+        limits::Limits,
+        slot::ConnectionKey,
+        survey::{Answered, Question},
+        wake::Wake,
+    },
     error::PublishError,
 };
 
@@ -55,6 +61,24 @@ pub(crate) enum Letter {
         /// The close reason.
         reason: Box<str>,
     },
+    /// Answer this question, with [`Letter::Told`] to the asker.
+    Ask {
+        /// The asker's number of the question.
+        id: u32,
+        /// What.
+        question: Arc<Question>,
+        /// Who.
+        asker: Mailbox,
+    },
+    /// A core's answer to a question of this core.
+    Told {
+        /// The number of the question.
+        id: u32,
+        /// The core.
+        core: u32,
+        /// Its answer.
+        answer: Box<Answered>,
+    },
     /// Use these options from now on, and confirm that.
     Options(Box<CoreOptions>, Sender<()>),
 }
@@ -75,7 +99,7 @@ impl Letter {
             Self::Publish { channels, payload } => channels.len() + payload.len(),
             Self::Send { payload, .. } => payload.len(),
             Self::Close { reason, .. } => reason.len(),
-            Self::Options(..) => 0, // not a payload, and rare
+            Self::Ask { .. } | Self::Told { .. } | Self::Options(..) => 0, // not a payload, and rare
         }
     }
 }

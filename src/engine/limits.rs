@@ -45,6 +45,10 @@ pub(crate) struct Limits {
     pub(crate) message_timeout: u64,
     pub(crate) http_keep_alive: u64,
     pub(crate) publish_key: Option<Secret>,
+    /// There are listeners of `admin`.
+    pub(crate) has_admin: bool,
+    /// The key of `admin`.
+    pub(crate) admin_key: Option<Secret>,
     /// The pages, hosts and proxies that requests may come from.
     pub(crate) access: Arc<Access>,
     /// How often a connection may do what.
@@ -86,6 +90,8 @@ impl Limits {
             message_timeout: millis(config.message_timeout),
             http_keep_alive: millis(config.http_keep_alive),
             publish_key: config.publish_key.clone(),
+            has_admin: !config.admin.is_empty(),
+            admin_key: config.admin_key.clone(),
             access: Arc::new(Access::new(config)),
             rates: Rates::new(config),
             of_address: AddressLimits::new(config),

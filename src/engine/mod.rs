@@ -35,6 +35,7 @@ pub(crate) mod slot;
 pub(crate) mod stats;
 pub(crate) mod storing;
 pub(crate) mod subscriptions;
+pub(crate) mod survey;
 pub(crate) mod timers;
 pub(crate) mod turn;
 pub(crate) mod wake;

@@ -270,6 +270,10 @@ impl Sockets for Reactor {
         self.connections.shake(slot, buffer)
     }
 
+    fn peer(&self, slot: Slot) -> Option<SocketAddr> {
+        self.connections.peer(slot)
+    }
+
     fn shut(&mut self, slot: Slot) {
         self.connections.shut(slot);
     }

@@ -92,8 +92,19 @@ pub(crate) struct Request {
     pub(crate) progress: HeadProgress,
     /// The body that is being received.
     pub(crate) body: Option<Body>,
+    /// The request is complete, and its answer comes later.
+    pub(crate) unanswered: Option<Box<Unanswered>>,
     /// Whether an earlier request was answered: then the connection may be idle, and its handshake is not late.
     pub(crate) is_reused: bool,
+}
+
+/// A complete request whose answer comes later.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) persistence: Persistence,
+    pub(crate) is_head: bool,
+    /// The page of another origin that may read the answer.
+    pub(crate) reader: Option<Arc<str>>,
 }
 
 /// A body that is being received.
@@ -149,7 +160,7 @@ impl Session {
     /// The session of a newly accepted connection.
     pub(crate) fn new(generation: u32, arrival: Arrival, now: u64) -> Self {
         let (partial, progress) = (Vec::new(), HeadProgress::default());
-        let request = Request { arrival, partial, progress, body: None, is_reused: false };
+        let request = Request { arrival, partial, progress, body: None, unanswered: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
         Self {
             generation,
@@ -168,6 +179,12 @@ impl Session {
         let Some(Incoming::Http(request)) = self.incoming.as_deref() else { return false };
         let has_begun = !request.is_reused || !request.partial.is_empty() || request.body.is_some();
         self.phase() == Phase::Http && has_begun && !request.arrival.is_late
+    }
+
+    /// Whether its request waits for the application's answer.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn is_unanswered(&self) -> bool {
+        matches!(self.incoming.as_deref(), Some(Incoming::Http(request)) if request.unanswered.is_some())
     }
 
     /// The phase of its life.

@@ -14,6 +14,7 @@ mod ready;
 mod relaying;
 mod sockets;
 mod stopping;
+mod surveys;
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::engine::{
 
 #[cfg(test)]
 pub(crate) use self::accepting::ACCEPTS_PER_TURN;
-use self::{handshakes::Handshakes, letters::Held, ready::Ready, relaying::Rest};
+use self::{handshakes::Handshakes, letters::Held, ready::Ready, relaying::Rest, surveys::Surveys};
 pub(crate) use self::{
     places::Places,
     sockets::{Accepted, Event, Got, Shaken, Sockets},
@@ -136,6 +137,8 @@ pub(crate) struct Turn<S, L> {
     handshakes: Handshakes,
     /// Letters that wait for a congested link.
     held: Held,
+    /// Questions of operators that this core is answering.
+    surveys: Surveys,
     /// Options that letters have brought for the core itself, each with the sender for the confirmation.
     options: Vec<(CoreOptions, Sender<()>)>,
     /// The unused rest of the last batch of each link, and of the bridge's.
@@ -174,6 +177,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             lanes: Lanes::default(),
             handshakes: Handshakes::default(),
             held: Held::default(),
+            surveys: Surveys::default(),
             options: Vec::new(),
             rests: Vec::new(),
             bridge_rest: None,
@@ -193,9 +197,13 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         self.hear_events();
         let had_batches = self.take_batches();
         let had_letters = self.take_letters(LETTERS_PER_TURN) > 0;
+        self.go_on_surveying();
         self.accept_connections();
         self.read_connections(buffer);
         self.shake_hands(buffer);
+        if self.app.next_deadline().is_some_and(|at| at <= now) {
+            self.app.expire(&mut self.hub, now);
+        }
         // A connection that waits for its handshake has no input that could excuse it.
         let (ready, sockets) = (&self.ready, &self.sockets);
         let has_unread = |slot| ready.has(slot) && !sockets.is_shaking(slot);
@@ -246,7 +254,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Whether earlier turns have left work that can go on at once.
     pub(crate) fn is_busy(&self) -> bool {
-        self.hub.wants_turn() || self.has_waiting() || !self.ready.is_empty()
+        self.hub.wants_turn() || self.has_waiting() || !self.ready.is_empty() || !self.surveys.is_empty()
     }
 
     /// The latest time for the next turn, because links were full, because handshakes are held, or

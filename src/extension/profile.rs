@@ -1,6 +1,6 @@
 //! The server's record of a connection, for processors and filters. A server without any of them keeps no records.
 
-use std::{any::Any, fmt, net::SocketAddr, sync::Arc};
+use std::{any::Any, fmt, net::SocketAddr, str::FromStr, sync::Arc};
 
 use crate::{
     engine::slot::{ConnectionKey, Slot},
@@ -22,7 +22,12 @@ impl ConnectionId {
         Self { core, generation: key.generation, slot: key.slot }
     }
 
-    pub(super) fn key(self) -> ConnectionKey {
+    /// The number of its core.
+    pub(crate) fn core(self) -> u32 {
+        self.core
+    }
+
+    pub(crate) fn key(self) -> ConnectionKey {
         ConnectionKey { slot: self.slot, generation: self.generation }
     }
 }
@@ -30,6 +35,20 @@ impl ConnectionId {
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.core, self.slot, self.generation)
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = ();
+
+    /// # Errors
+    /// It is no id as [`ConnectionId`] shows itself.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('-').map(|part| part.parse().ok());
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Some(core)), Some(Some(slot)), Some(Some(generation)), None) => Ok(Self { core, generation, slot }),
+            _ => Err(()),
+        }
     }
 }
 

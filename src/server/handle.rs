@@ -40,6 +40,7 @@ pub struct Handle {
     pub(super) places: Vec<Listen>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) pages: Vec<SocketAddr>,
+    pub(super) admin: Vec<Listen>,
     /// Removed when the cores have ended.
     pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
@@ -69,6 +70,11 @@ impl Handle {
     /// for 0.
     pub fn pages_addrs(&self) -> &[SocketAddr] {
         &self.pages
+    }
+
+    /// The places of [`Config::admin`](crate::Config::admin), in the order given, with the ports that were taken for 0.
+    pub fn admin(&self) -> &[Listen] {
+        &self.admin
     }
 
     /// All addresses and unix sockets that the server listens on for clients, in the order given.

@@ -19,6 +19,8 @@ pub(super) struct Listening {
     pub(super) places: Vec<Listen>,
     /// The addresses of pages, likewise.
     pub(super) pages: Vec<SocketAddr>,
+    /// The places of `admin`, likewise.
+    pub(super) admin: Vec<Listen>,
     /// Removed at the end.
     pub(super) socket_files: Vec<SocketFile>,
 }
@@ -37,13 +39,15 @@ impl Listening {
     ) -> Result<Self, StartError> {
         let buffers = Buffers::from(config);
         let pages_on: Vec<Listen> = pages_on.iter().copied().map(Listen::Tcp).collect();
-        let places = places(config, &pages_on, &handed);
-        let is_nowhere = |inherited: &&Inherited| !places.iter().chain(&pages_on).any(|place| inherited.is_at(place));
+        let others: Vec<Listen> = pages_on.iter().chain(&config.admin).cloned().collect();
+        let places = places(config, &others, &handed);
+        let is_nowhere = |inherited: &&Inherited| !places.iter().chain(&others).any(|place| inherited.is_at(place));
         if let Some(Inherited { at, .. }) = handed.iter().find(is_nowhere) {
             return Err(refused(at, "a socket was handed over, but this server does not listen there"));
         }
         let listeners = (0..cores).map(|_| Vec::new()).collect();
-        let mut all = Self { listeners, places: Vec::new(), pages: Vec::new(), socket_files: Vec::new() };
+        let mut all =
+            Self { listeners, places: Vec::new(), pages: Vec::new(), admin: Vec::new(), socket_files: Vec::new() };
         let mut start = |places: &[Listen], index: usize, role, cores| match take(&mut handed, &places[index]) {
             Some(inherited) => {
                 log::debug!("accepts from the socket for {} that was handed over", inherited.at);
@@ -65,6 +69,12 @@ impl Listening {
             all.pages.extend(listening.at.tcp());
             all.listeners[0].extend(listening.listeners);
         }
+        for index in 0..config.admin.len() {
+            let listening = start(&config.admin, index, Role::Admin, 1)?;
+            all.admin.push(listening.at);
+            all.socket_files.extend(listening.file);
+            all.listeners[0].extend(listening.listeners);
+        }
         match handed.first() {
             Some(Inherited { at, .. }) => Err(refused(at, "more than one socket was handed over")),
             None => Ok(all),
@@ -73,9 +83,9 @@ impl Listening {
 }
 
 /// Where the server listens for clients.
-fn places(config: &Config, pages_on: &[Listen], handed: &[Inherited]) -> Vec<Listen> {
+fn places(config: &Config, others: &[Listen], handed: &[Inherited]) -> Vec<Listen> {
     let is_default = config.listen == Config::default().listen;
-    let is_for_clients = |inherited: &&Inherited| !pages_on.iter().any(|place| inherited.is_at(place));
+    let is_for_clients = |inherited: &&Inherited| !others.iter().any(|place| inherited.is_at(place));
     let of_clients: Vec<Listen> = handed.iter().filter(is_for_clients).map(|inherited| inherited.at.clone()).collect();
     if is_default && !of_clients.is_empty() { of_clients } else { config.listen.clone() }
 }

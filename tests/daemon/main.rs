@@ -2,6 +2,8 @@
 
 #[path = "../helpers"]
 mod helpers {
+    #[cfg(feature = "admin")]
+    pub(crate) mod admin;
     #[cfg(feature = "upstream")]
     #[allow(dead_code, reason = "tests/library uses the rest")]
     pub(crate) mod backend;
@@ -40,6 +42,12 @@ mod helpers {
         random::seeded_rng,
         wait::{PATIENCE, let_pass, wait_for, wait_until},
     };
+}
+
+#[cfg(feature = "admin")]
+mod admin {
+    mod access;
+    mod connections;
 }
 
 mod cli {

@@ -44,6 +44,7 @@ const ENGINE: [&[&str]; 6] = [
         "stats",
         "storing",
         "subscriptions",
+        "survey",
         "timers",
         "wake",
         "wall_clock",

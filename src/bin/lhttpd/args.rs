@@ -21,8 +21,8 @@ use log::LevelFilter;
     after_help = "Each flag except those of one run (--config, --check, --health) is also a key of the TOML file,\n\
         without the dashes in front (listen = \"127.0.0.1:8081\"), or a shorter one in the section that its\n\
         heading names ([timeouts] idle = \"2m\"): docs/OPTIONS.md lists them all.\n\
-        A flag overrides LHTTP_PUBLISH_KEY, the variable overrides the file, and the file overrides the\n\
-        default.\n\
+        A flag overrides LHTTP_PUBLISH_KEY and LHTTP_ADMIN_KEY, a variable overrides the file, and the file\n\
+        overrides the default.\n\
         SIGTERM and SIGINT stop the server gracefully; a second one ends it at once. SIGHUP reads the file\n\
         again, and applies changed options; the log names those that need a restart."
 )]

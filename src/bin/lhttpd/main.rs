@@ -37,8 +37,9 @@ use log::{LevelFilter, info, warn};
 
 use self::{args::Args, logger::say, summary::Summary};
 
-/// The environment variable that sets `publish-key` without showing it in the list of processes.
-const KEY_VARIABLE: &str = "LHTTP_PUBLISH_KEY";
+/// The environment variables that set `publish-key` and `admin-key` without showing them in the list of processes.
+const PUBLISH_KEY: &str = "LHTTP_PUBLISH_KEY";
+const ADMIN_KEY: &str = "LHTTP_ADMIN_KEY";
 
 fn main() -> ExitCode {
     let code = match run(Args::parse()) {
@@ -94,17 +95,23 @@ fn configure(args: Args) -> Result<Setting, String> {
     let mut exposed =
         args.config.as_deref().and_then(|path| secrets::in_file(path, &file.config)).into_iter().collect();
     let mut config = file.config;
-    match env::var(KEY_VARIABLE) {
-        Ok(key) => config.publish_key = Some(Secret::from(key)),
-        Err(env::VarError::NotPresent) => {}
-        Err(env::VarError::NotUnicode(_)) => return Err(format!("{KEY_VARIABLE} is not UTF-8")),
-    }
+    config.publish_key = key_of(PUBLISH_KEY)?.or(config.publish_key);
+    config.admin_key = key_of(ADMIN_KEY)?.or(config.admin_key);
     args.options.lay_over(&mut config)?;
     secrets::in_named_files(&config, &mut exposed);
     if demo.is_some() {
         demo::keep_messages(&mut config);
     }
     Ok(Setting { config, log, demo, exposed })
+}
+
+/// The key in an environment variable, if it is set.
+fn key_of(variable: &str) -> Result<Option<Secret>, String> {
+    match env::var(variable) {
+        Ok(key) => Ok(Some(Secret::from(key))),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{variable} is not UTF-8")),
+    }
 }
 
 /// Starts the server, says where it listens, and waits for its end.
@@ -121,6 +128,10 @@ fn serve(setting: Setting, plan: &Plan, args: Args, handed: Vec<OwnedFd>) -> Res
     let (places, access) = (listed(handle.listening()), access::sentence(&config, handle.listening()));
     say(&format!("listening on {places}: {access}; {}", limits(&config, plan)));
     exposed.iter().for_each(|sentence| warn!("{sentence}"));
+    if !handle.admin().is_empty() {
+        let key = if config.admin_key.is_some() { "with the admin key" } else { "without a key" };
+        say(&format!("admin: {}, {key}", listed(handle.admin())));
+    }
     if let Some(&page) = handle.pages_addrs().first() {
         say(&format!("demo: open {}", demo::url(page)));
     }

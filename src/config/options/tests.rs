@@ -21,7 +21,7 @@ fn no_two_options_have_the_same_name() {
 
 #[test]
 fn the_key_of_an_option_is_its_name_without_the_sections_name() {
-    for option in Config::OPTIONS.iter().filter(|option| option.name != "nats") {
+    for option in Config::OPTIONS.iter().filter(|option| option.name != option.section) {
         let word =
             option.section.strip_suffix('s').filter(|word| !["nat", "tl"].contains(word)).unwrap_or(option.section);
         let shorter = option.name.replace(&format!("{word}-"), "").replace(&format!("-{word}"), "");
@@ -36,8 +36,8 @@ fn each_option_is_described_and_those_of_a_section_stand_together() {
     assert_eq!(
         sections,
         [
-            "server", "limits", "history", "presence", "timeouts", "http", "tls", "token", "access", "rates", "nats",
-            "upstream"
+            "server", "limits", "history", "presence", "timeouts", "http", "tls", "token", "access", "rates", "admin",
+            "nats", "upstream"
         ]
     );
     for option in Config::OPTIONS {
@@ -89,7 +89,7 @@ fn sections_and_the_flat_spelling_go_together() {
 
 #[test]
 fn one_option_in_both_spellings_is_an_error_that_names_both() {
-    for option in Config::OPTIONS.iter().filter(|option| option.name != "nats") {
+    for option in Config::OPTIONS.iter().filter(|option| option.name != option.section) {
         let (section, key) = (option.section, option.key);
         let value = match option.unit {
             Unit::Switch => "true",
@@ -107,8 +107,9 @@ fn one_option_in_both_spellings_is_an_error_that_names_both() {
         let both = [option.name.to_owned(), format!("{section}.{key}")];
         assert!(both.iter().all(|name| said.contains(name)) && said.contains("are the same option"), "{said}");
     }
-    // TOML itself cannot take `nats` twice, because a key is a text or a table. This is true of no other option.
+    // TOML itself cannot take these twice, because a key is a text or a table.
     assert!(toml::from_str::<Config>("nats = \"h\"\n[nats]\nurl = \"h\"\n").is_err());
+    assert!(toml::from_str::<Config>("admin = \"unix:/a\"\n[admin]\nlisten = \"unix:/a\"\n").is_err());
 }
 
 #[test]
@@ -155,7 +156,7 @@ fn the_error_for_a_value_of_the_wrong_type_names_the_right_type() {
 
 #[test]
 fn a_secret_of_the_wrong_type_is_never_shown() {
-    for key in ["publish-key", "http.publish-key", "nats", "nats.url"] {
+    for key in ["publish-key", "http.publish-key", "admin-key", "admin.key", "nats", "nats.url"] {
         for value in ["4711", "4711.5", "[\"4711\"]", "true"] {
             let error = refusal(&format!("{key} = {value}"));
             assert!(error.contains("a key is a text in quotes") && !error.contains("4711"), "{key}: {error}");

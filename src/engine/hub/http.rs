@@ -6,10 +6,10 @@ use smallvec::SmallVec;
 
 use crate::{
     engine::{
-        application::{Answer, Application, BodyRoute, Route},
+        application::{Answer, Application, BodyRoute, Reply, Route},
         hub::Hub,
         router::work::REQUEST_UNITS,
-        session::{self, Expected, Framing, Incoming, Phase, Request},
+        session::{self, Expected, Framing, Incoming, Phase, Request, Unanswered},
         slot::Slot,
     },
     error::HttpFault,
@@ -139,6 +139,13 @@ impl Hub {
                 }
                 Ok(Handled::Answered(0))
             }
+            Route::Later => {
+                self.stats.requests += 1;
+                // An unexpected body is not read, as above.
+                let persistence = if head.has_body() { Persistence::Close } else { head.persistence };
+                self.await_answer(slot, Unanswered { persistence, is_head: head.method == "HEAD", reader });
+                Ok(Handled::Answered(0))
+            }
             Route::Body(route) => self.begin_body(app, slot, head, rest, (route, reader)),
             Route::Upgrade => {
                 self.stats.requests += 1;
@@ -226,14 +233,22 @@ impl Hub {
     fn take_body(&mut self, app: &mut dyn Application, slot: Slot, expected: &Expected, body: &[u8]) {
         let arrival = self.request(slot).arrival;
         let seconds = self.refuse_post(slot, &arrival, expected, body.len()).map(|seconds| seconds.to_string());
-        let answer = match &seconds {
-            Some(seconds) => Answer { last_header: Some(("Retry-After", seconds)), ..Answer::text(429, TOO_OFTEN) },
+        let reply = match &seconds {
+            Some(seconds) => {
+                let headers = Some(("Retry-After", &**seconds));
+                Reply::Now(Answer { last_header: headers, ..Answer::text(429, TOO_OFTEN) })
+            }
             None => app.on_body(self, slot, expected.endpoint, body),
         };
         let is_flood = seconds.is_some() && self.is_flood(slot);
         self.stats.floods += u64::from(is_flood);
-        let persistence = if answer.closes || is_flood { Persistence::Close } else { expected.persistence };
-        self.push_answer(slot, answer, expected.reader.as_deref(), persistence, false);
+        let Expected { persistence, reader, .. } = expected;
+        let Reply::Now(answer) = reply else {
+            let (persistence, reader) = (*persistence, reader.clone());
+            return self.await_answer(slot, Unanswered { persistence, is_head: false, reader });
+        };
+        let persistence = if answer.closes || is_flood { Persistence::Close } else { *persistence };
+        self.push_answer(slot, answer, reader.as_deref(), persistence, false);
         self.message_done(Some(slot));
         self.answered(app, slot, persistence);
     }
@@ -260,6 +275,7 @@ impl Hub {
         let session = &mut self.sessions[slot];
         session.incoming = None;
         self.schedule_token(slot);
+        self.remember_client(slot, arrival.told());
         app.on_open(self, slot, head, arrival.client());
         if self.is_silent() {
             self.send_away(app, slot);
@@ -268,7 +284,7 @@ impl Hub {
     }
 
     /// Answers a request. `reader` is the page of another origin that may read the answer.
-    fn push_answer(
+    pub(super) fn push_answer(
         &mut self,
         slot: Slot,
         answer: Answer<'_>,
@@ -302,7 +318,7 @@ impl Hub {
         self.leave(app, slot, Phase::Lingering);
     }
 
-    fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
+    pub(super) fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
         self.stats.served_when_full += u64::from(self.sessions[slot].is_reserved());
         if persistence == Persistence::Close {
             self.leave(app, slot, Phase::Lingering);
@@ -318,7 +334,7 @@ impl Hub {
     }
 
     /// The request of a connection in [`Phase::Http`].
-    fn request(&mut self, slot: Slot) -> &mut Request {
+    pub(super) fn request(&mut self, slot: Slot) -> &mut Request {
         match self.sessions[slot].incoming.as_deref_mut() {
             Some(Incoming::Http(request)) => request,
             _ => unreachable!("a connection keeps its request until it upgrades"),

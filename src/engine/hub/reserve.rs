@@ -22,12 +22,12 @@ const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connect
 const RETRY: Extra = &[("Retry-After", "5")];
 
 impl Hub {
-    /// Opens a connection over the limit of its role: one request of it is read. A listener of pages would serve no
-    /// request, so its connection gets 503 at once.
+    /// Opens a connection over the limit of its role: one request of it is read. Only clients have
+    /// requests that are served then, so a connection of another role gets 503 at once.
     pub(crate) fn open_reserved(&mut self, arrival: impl Into<Arrival>) -> ConnectionKey {
         let arrival = Arrival { is_reserved: true, ..arrival.into() };
         let key = self.open(arrival);
-        if arrival.role == Role::Pages {
+        if arrival.role != Role::Public {
             self.turn_away(key.slot);
         }
         key

@@ -11,7 +11,7 @@ macro_rules! only_websockets {
             false
         }
 
-        fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Answer<'_> {
+        fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Reply<'_> {
             unreachable!("no route expects a body")
         }
     };
@@ -49,7 +49,7 @@ use super::*;
 use crate::{
     config::Config,
     engine::{
-        application::{Answer, BodyRoute, Route},
+        application::{Answer, BodyRoute, Reply, Route},
         arrival::{Arrival, Role},
         outbox::{Sink, Written},
         router::{Awaited, TURN_BYTES_MAX},
@@ -86,10 +86,10 @@ impl Application for Plain {
         !head.names_websocket && (head.path == "/healthz" || head.method == "POST")
     }
 
-    fn on_body(&mut self, hub: &mut Hub, _: Slot, endpoint: Endpoint, body: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, hub: &mut Hub, _: Slot, endpoint: Endpoint, body: &[u8]) -> Reply<'_> {
         assert_eq!(endpoint, BODY, "the application gets the body's endpoint");
         hub.publish([&b"echo"[..]].into_iter(), true, body, None);
-        Answer::text(200, "published")
+        Reply::Now(Answer::text(200, "published"))
     }
 
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     config::{Config, Listen},
     engine::{
-        application::{Answer, Application, Route},
+        application::{Answer, Application, Reply, Route},
         arrival::Arrival,
         core::CoreLinks,
         hub::Hub,
@@ -48,8 +48,8 @@ impl Application for Mute {
 
     fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
 
-    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Answer<'_> {
-        Answer::text(200, "")
+    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Reply<'_> {
+        Reply::Now(Answer::text(200, ""))
     }
 
     fn on_request(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {

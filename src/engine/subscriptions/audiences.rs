@@ -85,6 +85,15 @@ impl Subscriptions {
         if audience.has_pending { self.joined_subscribers(id.0) } else { &audience.subscribers }
     }
 
+    /// What is at this place of the table: nothing, or a channel or pattern with the number of its subscribers on this core.
+    /// [`None`] behind the last place.
+    pub(crate) fn place(&self, index: usize) -> Option<Option<(&[u8], Kind, usize)>> {
+        (index < self.audiences.capacity()).then(|| {
+            let audience = self.audiences.get(index)?;
+            Some((&*audience.name, audience.kind, audience.subscribers.len()))
+        })
+    }
+
     /// The interested peers of an audience: bit n is peer n.
     pub(crate) fn peers(&self, id: AudienceId) -> u64 {
         self.audiences[id.0 as usize].peers

@@ -50,7 +50,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     /// no place.
     fn admit(&mut self, Accepted { stream, peer, role, is_tls, is_loopback, is_told }: Accepted<S::Stream>) {
         let is_proxy = !is_told && role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
-        let arrival = Arrival { peer, role, is_loopback, is_proxy, ..Arrival::default() };
+        let arrival = Arrival { peer, is_told, is_proxy, is_loopback, role, ..Arrival::default() };
         let Ok(ticket) = self.hub.admit_address(&arrival) else {
             // A client that waits for a handshake cannot read the answer.
             return self.sockets.turn_away(stream, if is_tls { b"" } else { TOO_MANY });

@@ -66,6 +66,10 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     self.hub.close(&mut *self.app, key.slot, code, &reason);
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
+                Letter::Ask { id, question, asker } => {
+                    self.surveys.ask(self.hub.router.own(), id, question, asker);
+                }
+                Letter::Told { id, core, answer } => self.app.on_told(&mut self.hub, id, core, *answer),
                 Letter::Options(options, taken) => {
                     self.hub.set_limits(options.limits.clone());
                     self.sockets.set_limits(&self.hub.limits);

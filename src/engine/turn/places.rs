@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    config::{PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE},
+    config::{ADMIN_CONNECTIONS_MAX, ADMIN_RESERVED, PAGES_CONNECTIONS_MAX, PAGES_RESERVED, RESERVED_PER_CORE},
     engine::{arrival::Role, slot::Slot},
 };
 
@@ -21,10 +21,11 @@ const SHARE_PER_TURN: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Places {
     public: RolePlaces,
-    /// A single core has all listeners of pages, so only that core counts their connections.
+    /// A single core has all listeners of pages and of `admin`, so only that core counts their connections.
     pages: RolePlaces,
-    /// The connections of pages, which are few.
-    of_pages: Vec<Slot>,
+    admin: RolePlaces,
+    /// The connections of these two, which are few.
+    others: Vec<(Slot, Role)>,
 }
 
 /// The places of one role.
@@ -62,7 +63,8 @@ impl Places {
         Self {
             public: RolePlaces::new(open, connections_max, RESERVED_PER_CORE),
             pages: RolePlaces::new(Arc::default(), PAGES_CONNECTIONS_MAX, PAGES_RESERVED),
-            of_pages: Vec::new(),
+            admin: RolePlaces::new(Arc::default(), ADMIN_CONNECTIONS_MAX, ADMIN_RESERVED),
+            others: Vec::new(),
         }
     }
 
@@ -85,7 +87,7 @@ impl Places {
 
     /// Begins the accepts of a turn.
     pub(super) fn begin_turn(&mut self) {
-        for role in [&mut self.public, &mut self.pages] {
+        for role in [&mut self.public, &mut self.pages, &mut self.admin] {
             role.reserved_left = role.reserved_max / SHARE_PER_TURN;
         }
     }
@@ -110,8 +112,8 @@ impl Places {
     /// Notes the slot of a connection. If the connection is over the limit, it gets a reserved place: call
     /// [`Places::make_room`] before.
     pub(super) fn seat(&mut self, slot: Slot, role: Role, is_reserved: bool) {
-        if role == Role::Pages {
-            self.of_pages.push(slot);
+        if role != Role::Public {
+            self.others.push((slot, role));
         }
         if is_reserved {
             self.of_mut(role).reserve_for(slot);
@@ -127,19 +129,16 @@ impl Places {
 
     /// Frees the place of the closed connection in a slot.
     pub(super) fn free(&mut self, slot: Slot) {
-        match self.of_pages.iter().position(|&other| other == slot) {
-            Some(index) => {
-                self.of_pages.swap_remove(index);
-                self.pages.free(slot);
-            }
-            None => self.public.free(slot),
-        }
+        let index = self.others.iter().position(|(other, _)| *other == slot);
+        let role = index.map_or(Role::Public, |index| self.others.swap_remove(index).1);
+        self.of_mut(role).free(slot);
     }
 
     fn of(&self, role: Role) -> &RolePlaces {
         match role {
             Role::Public => &self.public,
             Role::Pages => &self.pages,
+            Role::Admin => &self.admin,
         }
     }
 
@@ -147,6 +146,7 @@ impl Places {
         match role {
             Role::Public => &mut self.public,
             Role::Pages => &mut self.pages,
+            Role::Admin => &mut self.admin,
         }
     }
 }

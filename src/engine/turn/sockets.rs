@@ -75,6 +75,11 @@ pub(crate) trait Sockets: Sink {
         Ok(Shaken::Done)
     }
 
+    /// The other end of a connection's socket, if it has an address.
+    fn peer(&self, _slot: Slot) -> Option<SocketAddr> {
+        None
+    }
+
     /// Tells the peer that nothing more will come.
     fn shut(&mut self, slot: Slot);
 

@@ -220,3 +220,17 @@ fn invalid_nats_options_are_reported_in_one_sentence_without_the_secret() {
 fn a_build_without_the_bridge_says_so() {
     assert_refused(&["--nats", "nats://127.0.0.1"], "cargo feature nats");
 }
+
+#[cfg(feature = "admin")]
+#[test]
+fn an_admin_address_for_others_needs_a_key_and_one_of_its_own() {
+    for (args, said) in [
+        (&["--admin", "0.0.0.0:0"][..], "admin: 0.0.0.0:0 can be reached from other machines: set admin-key"),
+        (&["--admin", "0.0.0.0:0", "--admin-key", "two words"], "admin-key: it must be visible ASCII"),
+        (&["--listen", "127.0.0.1:9091", "--admin", "127.0.0.1:9091"], "admin: 127.0.0.1:9091 is in listen, too"),
+        (&["--admin", "127.0.0.1:9091", "--admin", "127.0.0.1:9091"], "admin: 127.0.0.1:9091 is given twice"),
+    ] {
+        assert_refused(&[&["--check"][..], args].concat(), said);
+    }
+    succeeds(&["--check", "--admin", "0.0.0.0:0", "--admin-key", "hunter2"]);
+}

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 
 /// Each option with a value that is not its default, as in a flag and as in TOML.
-const SAMPLES: [(&str, &str, &str); 63] = [
+const SAMPLES: [(&str, &str, &str); 65] = [
     ("listen", "[::1]:9000", "[\"[::1]:9000\"]"),
     ("cores", "2", "2"),
     ("cpu-list", "0,2-3", "[0, 2, 3]"),
@@ -53,6 +53,8 @@ const SAMPLES: [(&str, &str, &str); 63] = [
     ("subscribe-rate", "10", "10"),
     ("connect-rate", "5", "5"),
     ("address-connections", "50", "50"),
+    ("admin", "127.0.0.1:9091", "\"127.0.0.1:9091\""),
+    ("admin-key", "hunter3", "\"hunter3\""),
     ("nats", "nats://a, tls://u:p@b:4223", "\"nats://a, tls://u:p@b:4223\""),
     ("nats-creds", "/creds", "\"/creds\""),
     ("nats-nkey", "/nkey", "\"/nkey\""),

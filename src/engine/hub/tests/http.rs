@@ -154,7 +154,7 @@ impl Application for Bouncer {
         false
     }
 
-    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Reply<'_> {
         unreachable!("no body is asked for")
     }
 
@@ -232,4 +232,65 @@ fn a_listener_of_pages_has_no_places_for_requests_over_its_limit() {
     end_turn(&mut hub, &mut peers);
     assert!(peers.received[slot as usize].starts_with(b"HTTP/1.1 503"), "it need not send a request for that");
     assert_eq!((hub.stats.turned_away, hub.stats.served_when_full), (1, 0));
+}
+
+/// Answers requests for `/later` when it is told to.
+struct Later;
+
+impl Application for Later {
+    fn on_request(&mut self, _: &mut Hub, _: Slot, head: &RequestHead<'_, '_>, _: &Arrival) -> Route<'_> {
+        if head.path == "/later" { Route::Later } else { route(head) }
+    }
+
+    fn is_served_when_full(&self, _: &RequestHead<'_, '_>) -> bool {
+        false
+    }
+
+    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, _: &[u8]) -> Reply<'_> {
+        Reply::Later
+    }
+
+    fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {}
+
+    fn on_message(&mut self, _: &mut Hub, _: Slot, _: bool, _: &[u8]) {}
+
+    fn on_close(&mut self, _: &mut Hub, _: Slot) {}
+}
+
+#[test]
+fn requests_behind_one_that_is_answered_later_wait_for_their_turn() {
+    let later = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
+    let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+    for (first, kept_open) in [(later, true), (post, true), (&later.replace("1.1", "1.0"), false)] {
+        let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+        let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        let mut bytes = format!("{first}GET /now HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+        assert_eq!(hub.receive(&mut Later, key.slot, &mut bytes), bytes.len());
+        end_turn(&mut hub, &mut peers);
+        hub.invariants();
+        assert!(peers.received.is_empty() && resume(&mut hub).is_empty(), "it waits");
+        hub.answer(&mut Later, key, Answer::text(200, "late"));
+        hub.answer(&mut Later, key, Answer::text(200, "twice"));
+        assert_eq!(resume(&mut hub), [key.slot]);
+        end_turn(&mut hub, &mut peers);
+        let received = String::from_utf8_lossy(&peers.received[key.slot as usize]).into_owned();
+        assert!(received.contains("late") && !received.contains("twice"), "{received}");
+        assert_eq!(received.ends_with("ok"), kept_open, "{received}");
+        hub.invariants();
+    }
+}
+
+#[test]
+fn an_answer_for_a_connection_that_is_gone_goes_to_nobody() {
+    let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
+    let key = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    hub.receive(&mut Later, key.slot, &mut b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n".to_vec());
+    hub.lost(&mut Later, key.slot);
+    hub.answer(&mut Later, key, Answer::text(200, "late"));
+    assert_eq!(end_turn(&mut hub, &mut peers), [key.slot]);
+    let next = hub.open(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    assert_eq!(next.slot, key.slot);
+    hub.answer(&mut Later, key, Answer::text(200, "late"));
+    end_turn(&mut hub, &mut peers);
+    assert!(peers.received.is_empty());
 }

@@ -37,9 +37,9 @@ impl Application for Recorder {
         false
     }
 
-    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, body: &[u8]) -> Answer<'_> {
+    fn on_body(&mut self, _: &mut Hub, _: Slot, _: Endpoint, body: &[u8]) -> Reply<'_> {
         self.published.push(body.to_vec());
-        Answer::text(200, "published")
+        Reply::Now(Answer::text(200, "published"))
     }
 
     fn on_open(&mut self, _: &mut Hub, _: Slot, _: &RequestHead<'_, '_>, _: Option<SocketAddr>) {

@@ -1,0 +1,14 @@
+//! The meaning of a request.
+
+use crate::engine::{session::Endpoint, survey::Question};
+
+use super::gathering::Kind;
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// All cores are asked.
+    Question(Question, Kind),
+    /// Its body says it.
+    Body(Endpoint),
+}

@@ -1,0 +1,167 @@
+//! The answers of the cores, put together.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    engine::{
+        slot::ConnectionKey,
+        survey::{Answered, Seen},
+    },
+    extension::ConnectionId,
+};
+
+use super::{said::Said, wanted::behind};
+
+/// The answer to a request.
+pub(crate) struct Gathered {
+    pub(crate) key: ConnectionKey,
+    pub(crate) said: Said,
+}
+
+/// What a request is answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Connections {
+        limit: usize,
+    },
+    Connection,
+    Channels {
+        limit: usize,
+    },
+    Channel,
+    /// So many connections were changed, under this word.
+    Changed(&'static str),
+}
+
+/// A question that cores are answering.
+pub(super) struct Gathering {
+    pub(super) id: u32,
+    key: ConnectionKey,
+    kind: Kind,
+    pub(super) deadline: Duration,
+    /// The cores that have not answered.
+    missing: Vec<u32>,
+    /// The cores that have no room for a question.
+    failed: Vec<u32>,
+    connections: Vec<(u32, Seen)>,
+    channels: BTreeMap<Box<[u8]>, u64>,
+    changed: u64,
+}
+
+/// A connection, as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<Box<str>>,
+    transport: &'static str,
+    subscriptions: usize,
+    backlog_bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<String>>,
+}
+
+impl Gathering {
+    pub(super) fn new(id: u32, key: ConnectionKey, kind: Kind, deadline: Duration, cores: usize) -> Self {
+        let (missing, failed) = ((0..cores as u32).collect(), Vec::new());
+        Self {
+            id,
+            key,
+            kind,
+            deadline,
+            missing,
+            failed,
+            connections: Vec::new(),
+            channels: BTreeMap::new(),
+            changed: 0,
+        }
+    }
+
+    /// A core has no room for the question.
+    pub(super) fn gives_up(&mut self, core: u32) {
+        self.missing.retain(|&missing| missing != core);
+        self.failed.push(core);
+    }
+
+    /// Takes a core's answer. Returns whether it was the last one.
+    pub(super) fn take(&mut self, core: u32, answer: Answered) -> bool {
+        self.missing.retain(|&missing| missing != core);
+        match answer {
+            Answered::Connections(seen) => self.connections.extend(seen.into_iter().map(|seen| (core, seen))),
+            Answered::Channels(names) => {
+                names.into_iter().for_each(|(name, count)| *self.channels.entry(name).or_default() += count);
+            }
+            Answered::Changed(changed) => self.changed += changed,
+        }
+        self.missing.is_empty()
+    }
+
+    /// The answer to the request.
+    pub(super) fn finish(mut self) -> Gathered {
+        let mut unanswered = std::mem::take(&mut self.missing);
+        unanswered.append(&mut self.failed);
+        unanswered.sort_unstable();
+        let said = match self.kind {
+            Kind::Connection => self.connections.pop().map(|(core, seen)| json(&shown(core, seen, true))),
+            Kind::Channel => self.channels.pop_first().map(|(name, count)| a_channel(&name, count)),
+            Kind::Connections { limit } => Some(self.all_connections(limit)),
+            Kind::Channels { limit } => Some(self.all_channels(limit)),
+            Kind::Changed(word) => Some(json!({ word: self.changed })),
+        };
+        let said = match said {
+            None if unanswered.is_empty() => Said::error(404, "not-found", "there is no such connection"),
+            None => Said::error(504, "unanswered", "a core did not answer in time"),
+            Some(mut said) => {
+                if let Some(said) = said.as_object_mut().filter(|_| !unanswered.is_empty()) {
+                    said.insert("unanswered_cores".to_owned(), json!(unanswered));
+                }
+                Said::json(&said)
+            }
+        };
+        Gathered { key: self.key, said }
+    }
+
+    fn all_connections(&mut self, limit: usize) -> Value {
+        let mut all = std::mem::take(&mut self.connections);
+        all.sort_unstable_by_key(|(core, seen)| (*core, seen.key.slot));
+        let has_more = all.len() >= limit;
+        all.truncate(limit);
+        let next = all.last().filter(|_| has_more).map(|(core, seen)| behind(*core, seen.key.slot));
+        let all: Vec<Shown> = all.into_iter().map(|(core, seen)| shown(core, seen, false)).collect();
+        json!({ "connections": all, "next": next })
+    }
+
+    fn all_channels(&mut self, limit: usize) -> Value {
+        let has_more = self.channels.len() >= limit;
+        let all: Vec<_> = std::mem::take(&mut self.channels).into_iter().take(limit).collect();
+        let next = all.last().filter(|_| has_more).map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+        let all: Vec<Value> = all.iter().map(|(name, count)| a_channel(name, *count)).collect();
+        json!({ "channels": all, "next": next })
+    }
+}
+
+fn json(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("its maps have texts as keys")
+}
+
+fn a_channel(name: &[u8], subscribers: u64) -> Value {
+    json!({ "name": String::from_utf8_lossy(name), "subscribers": subscribers })
+}
+
+fn shown(core: u32, seen: Seen, with_channels: bool) -> Shown {
+    let channels = seen.channels.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    Shown {
+        id: ConnectionId::new(core, seen.key).to_string(),
+        user: seen.user,
+        address: seen.address,
+        transport: "websocket",
+        subscriptions: seen.subscriptions,
+        backlog_bytes: seen.backlog_bytes,
+        channels: with_channels.then_some(channels),
+    }
+}

@@ -1,0 +1,45 @@
+//! Answers as texts.
+
+use serde::Serialize;
+
+use crate::engine::application::Answer;
+
+pub(super) const JSON: &str = "application/json";
+/// What a browser may do with answers: nothing but show them.
+const HEADERS: &[(&str, &str)] = &[("Cache-Control", "no-store"), ("Content-Security-Policy", "default-src 'none'")];
+
+/// An answer.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Said {
+    /// 200 with this as JSON.
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        Self::with(200, value)
+    }
+
+    /// 400: this is wrong.
+    pub(super) fn bad(message: &str) -> Self {
+        Self::error(400, "bad-request", message)
+    }
+
+    /// An error with its name and a sentence.
+    pub(super) fn error(status: u16, error: &str, message: &str) -> Self {
+        Self::with(status, &serde_json::json!({ "error": error, "message": message }))
+    }
+
+    fn with(status: u16, value: &impl Serialize) -> Self {
+        let mut body = serde_json::to_vec(value).expect("its maps have texts as keys");
+        body.push(b'\n');
+        Self { status, content_type: JSON, body }
+    }
+
+    pub(crate) fn answer(&self) -> Answer<'_> {
+        let Self { status, content_type, body } = self;
+        Answer { content_type, body, ..Answer::text(*status, "").headers(HEADERS) }
+    }
+}

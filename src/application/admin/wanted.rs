@@ -1,0 +1,179 @@
+//! From paths, queries and bodies to questions.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::{
+    engine::{
+        session::Endpoint,
+        slot::Slot,
+        survey::{Question, Wanted, Whose},
+    },
+    extension::ConnectionId,
+    protocol::{channel, http::RequestHead},
+};
+
+use super::{Asked, Kind, Query, Said, query::decoded};
+
+const DISCONNECT: Endpoint = Endpoint(1);
+const SUBSCRIBE: Endpoint = Endpoint(2);
+const UNSUBSCRIBE: Endpoint = Endpoint(3);
+
+/// The code of a connection that is closed without another one (RFC 6455 §7.4.1: it violates a policy).
+const POLICY: u16 = 1008;
+/// The longest reason of a close (RFC 6455 §5.5: 125 bytes with the code).
+const REASON_BYTES_MAX: usize = 123;
+
+/// What a request asks for.
+///
+/// # Errors
+/// The answer to one that asks for nothing that is here.
+pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
+    let parts: Vec<&str> = head.path.split('/').skip(1).collect();
+    let (allowed, parse): (_, Parse) = match parts[..] {
+        ["api", "channels"] => ("GET", |target, _| channels(target)),
+        ["api", "channels", _] => ("GET", |_, name| a_channel(name)),
+        ["api", "connections"] => ("GET", |target, _| connections(target)),
+        ["api", "connections", _] => ("GET", |_, id| a_connection(id)),
+        ["api", "disconnect"] => ("POST", |_, _| Ok(Asked::Body(DISCONNECT))),
+        ["api", "subscribe"] => ("POST", |_, _| Ok(Asked::Body(SUBSCRIBE))),
+        ["api", "unsubscribe"] => ("POST", |_, _| Ok(Asked::Body(UNSUBSCRIBE))),
+        _ => return Err(Said::error(404, "not-found", "there is nothing at this path: see docs/ADMIN.md")),
+    };
+    let method = if head.method == "HEAD" { "GET" } else { head.method };
+    if method != allowed {
+        return Err(Said::error(405, "bad-method", &format!("this path is for {allowed}")));
+    }
+    parse(head.target, parts.last().unwrap_or(&""))
+}
+
+/// Reads the question of a path from the target and the path's last part.
+type Parse = fn(&str, &str) -> Result<Asked, Said>;
+
+fn channels(target: &str) -> Result<Asked, Said> {
+    let query = Query::of(target, &["match", "limit", "after"])?;
+    let wanted = match query.get("match") {
+        None => Wanted::All,
+        Some(pattern) => match channel::check_subscribe(pattern.as_bytes()) {
+            Ok(channel::Kind::Pattern) => Wanted::Matching(pattern.as_bytes().into()),
+            Ok(channel::Kind::Exact) => Wanted::Name(pattern.as_bytes().into()),
+            Err(refusal) => return Err(Said::bad(refusal.sentence())),
+        },
+    };
+    let limit = query.limit()?;
+    let after = query.get("after").unwrap_or_default().as_bytes().into();
+    Ok(Asked::Question(Question::Channels { wanted, after, limit }, Kind::Channels { limit }))
+}
+
+fn a_channel(name: &str) -> Result<Asked, Said> {
+    let name = decoded(name)?;
+    channel::check_subscribe(name.as_bytes()).map_err(|refusal| Said::bad(refusal.sentence()))?;
+    let wanted = Wanted::Name(name.as_bytes().into());
+    Ok(Asked::Question(Question::Channels { wanted, after: Box::default(), limit: 1 }, Kind::Channel))
+}
+
+fn connections(target: &str) -> Result<Asked, Said> {
+    let query = Query::of(target, &["channel", "user", "address", "limit", "after"])?;
+    let channel = query.get("channel").map(checked).transpose()?;
+    let whose = Whose {
+        connection: None,
+        user: query.get("user").map(Box::from),
+        address: query.get("address").map(address).transpose()?,
+        channel,
+    };
+    let from = query.get("after").map_or(Ok((0, 0)), |text| {
+        let parts = text.split_once('-').and_then(|(core, slot)| Some((core.parse().ok()?, slot.parse().ok()?)));
+        parts.ok_or_else(|| Said::bad("after is the `next` of an answer"))
+    })?;
+    let limit = query.limit()?;
+    Ok(Asked::Question(Question::Connections { whose, from, limit }, Kind::Connections { limit }))
+}
+
+fn a_connection(id: &str) -> Result<Asked, Said> {
+    let whose = Whose { connection: Some(connection(id)?), ..Whose::default() };
+    Ok(Asked::Question(Question::Connections { whose, from: (0, 0), limit: 1 }, Kind::Connection))
+}
+
+fn connection(text: &str) -> Result<(u32, crate::engine::slot::ConnectionKey), Said> {
+    let id: ConnectionId = text.parse().map_err(|()| Said::bad("an id of a connection looks like 0-12-345"))?;
+    Ok((id.core(), id.key()))
+}
+
+fn address(text: &str) -> Result<IpAddr, Said> {
+    let address: Result<IpAddr, _> = text.parse();
+    address.map(|address| address.to_canonical()).map_err(|_| Said::bad("address is an IP address without a port"))
+}
+
+fn checked(name: &str) -> Result<(Box<[u8]>, channel::Kind), Said> {
+    let kind = channel::check_subscribe(name.as_bytes()).map_err(|refusal| Said::bad(refusal.sentence()))?;
+    Ok((name.as_bytes().into(), kind))
+}
+
+/// Whom a body names: exactly one of these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    connection: Option<String>,
+    user: Option<String>,
+    address: Option<String>,
+    code: Option<u16>,
+    reason: Option<String>,
+    channels: Option<Vec<String>>,
+}
+
+impl Named {
+    fn whose(&self) -> Result<Whose, Said> {
+        let whose = Whose {
+            connection: self.connection.as_deref().map(connection).transpose()?,
+            user: self.user.as_deref().map(Box::from),
+            address: self.address.as_deref().map(address).transpose()?,
+            channel: None,
+        };
+        let named = [whose.connection.is_some(), whose.user.is_some(), whose.address.is_some()];
+        match named.into_iter().filter(|is_named| *is_named).count() {
+            1 => Ok(whose),
+            _ => Err(Said::bad("name one of connection, user and address")),
+        }
+    }
+}
+
+/// The question of a body.
+///
+/// # Errors
+/// The answer to one that is not understood.
+pub(super) fn of_body(endpoint: Endpoint, body: &[u8]) -> Result<(Question, Kind), Said> {
+    let named: Named = serde_json::from_slice(body).map_err(|error| Said::bad(&format!("the body: {error}")))?;
+    let whose = named.whose()?;
+    let unknown = |name| Err(Said::bad(&format!("the body: {name} is not for this path")));
+    if endpoint == DISCONNECT {
+        if named.channels.is_some() {
+            return unknown("channels");
+        }
+        let code = named.code.unwrap_or(POLICY);
+        if !crate::protocol::frame::is_close_code(code) {
+            return Err(Said::bad("code is a close code that a server may send: 1000 to 1014, or 3000 to 4999"));
+        }
+        let reason = named.reason.unwrap_or_default();
+        if reason.len() > REASON_BYTES_MAX {
+            return Err(Said::bad("reason has at most 123 bytes"));
+        }
+        return Ok((Question::Close { whose, code, reason: reason.into() }, Kind::Changed("closed")));
+    }
+    if named.code.is_some() || named.reason.is_some() {
+        return unknown("code and reason");
+    }
+    let names: Result<Vec<_>, _> = named.channels.unwrap_or_default().iter().map(|name| checked(name)).collect();
+    let names = names?;
+    if names.is_empty() || names.len() > 100 {
+        return Err(Said::bad("channels: name 1 to 100"));
+    }
+    let is_end = endpoint == UNSUBSCRIBE;
+    let word = if is_end { "unsubscribed" } else { "subscribed" };
+    Ok((Question::Subscribe { whose, names, is_end }, Kind::Changed(word)))
+}
+
+/// The place behind a connection, for the next page.
+pub(super) fn behind(core: u32, slot: Slot) -> String {
+    format!("{core}-{}", slot + 1)
+}

@@ -1,0 +1,67 @@
+//! Questions of operators to the cores, and their answers. A core answers one in steps, a bounded number in each turn.
+
+use std::net::IpAddr;
+
+use crate::{
+    engine::slot::{ConnectionKey, Slot},
+    protocol::channel::Kind,
+};
+
+/// A question to every core.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// The connections that fit, in the order of their cores and slots, from this core and slot on.
+    Connections { whose: Whose, from: (u32, Slot), limit: usize },
+    /// Channels and patterns with subscribers on this core, in the order of their names.
+    Channels { wanted: Wanted, after: Box<[u8]>, limit: usize },
+    /// Close the connections that fit.
+    Close { whose: Whose, code: u16, reason: Box<str> },
+    /// Subscribe the connections that fit to these checked names, or end that.
+    Subscribe { whose: Whose, names: Vec<(Box<[u8]>, Kind)>, is_end: bool },
+}
+
+/// Open connections that fit. A condition that is not set is met by all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Whose {
+    /// The number of the core, and the key.
+    pub(crate) connection: Option<(u32, ConnectionKey)>,
+    pub(crate) user: Option<Box<str>>,
+    pub(crate) address: Option<IpAddr>,
+    /// They are subscribed to exactly this channel or pattern.
+    pub(crate) channel: Option<(Box<[u8]>, Kind)>,
+}
+
+/// Channels that are wanted.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    All,
+    /// The channel or pattern of this name.
+    Name(Box<[u8]>),
+    /// The channels that match this pattern.
+    Matching(Box<[u8]>),
+}
+
+/// A core's answer.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    Connections(Vec<Seen>),
+    /// Names and the numbers of their subscribers.
+    Channels(Vec<(Box<[u8]>, u64)>),
+    /// So many connections were closed, subscribed or unsubscribed.
+    Changed(u64),
+}
+
+/// An open connection as an operator sees it.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) key: ConnectionKey,
+    /// The user of its token.
+    pub(crate) user: Option<Box<str>>,
+    /// The client's address, as far as it is known.
+    pub(crate) address: Option<Box<str>>,
+    pub(crate) subscriptions: usize,
+    /// The names of some of its subscriptions, if only one connection was asked for.
+    pub(crate) channels: Vec<Box<[u8]>>,
+    /// Bytes that wait for it.
+    pub(crate) backlog_bytes: usize,
+}

@@ -1,0 +1,174 @@
+//! Questions of operators. Each turn takes one a step further.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    engine::{
+        inbox::{Letter, Mailbox},
+        slot::Slot,
+        survey::{Answered, Question, Seen, Wanted, Whose},
+        turn::{Links, Sockets, Turn},
+    },
+    protocol::channel::{self, Kind},
+};
+
+/// The most connections or channels that a turn looks at.
+const LOOKS_PER_TURN: usize = 512;
+
+/// A question that this core is answering.
+#[derive(Debug)]
+struct Survey {
+    id: u32,
+    asker: Mailbox,
+    question: Arc<Question>,
+    /// The next place to look at.
+    next: usize,
+    seen: Vec<Seen>,
+    /// The first names behind `after`.
+    names: BTreeMap<Box<[u8]>, u64>,
+    changed: u64,
+}
+
+/// Questions in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Surveys(VecDeque<Survey>);
+
+impl Surveys {
+    /// Takes a question to core number `own`.
+    pub(super) fn ask(&mut self, own: u32, id: u32, question: Arc<Question>, asker: Mailbox) {
+        let next = match &*question {
+            Question::Connections { from: (core, slot), .. } => match own.cmp(core) {
+                Ordering::Less => usize::MAX,
+                Ordering::Equal => *slot as usize,
+                Ordering::Greater => 0,
+            },
+            _ => 0,
+        };
+        let (seen, names) = (Vec::new(), BTreeMap::new());
+        self.0.push_back(Survey { id, asker, question, next, seen, names, changed: 0 });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<S: Sockets, L: Links> Turn<S, L> {
+    /// Takes the oldest question a step further.
+    #[inline]
+    pub(super) fn go_on_surveying(&mut self) {
+        if let Some(survey) = self.surveys.0.pop_front() {
+            self.survey(survey);
+        }
+    }
+
+    #[inline(never)]
+    fn survey(&mut self, mut survey: Survey) {
+        let question = Arc::clone(&survey.question);
+        let is_done = match &*question {
+            Question::Connections { whose, limit, .. } => self.see(&mut survey, whose, *limit),
+            Question::Channels { wanted, after, limit } => self.list(&mut survey, wanted, after, *limit),
+            Question::Close { whose, code, reason } => self.for_each(&mut survey, whose, |turn, slot| {
+                turn.hub.close(&mut *turn.app, slot, *code, reason);
+            }),
+            Question::Subscribe { whose, names, is_end } => self.for_each(&mut survey, whose, |turn, slot| {
+                for (name, kind) in names {
+                    turn.hub.subscribe_for_operator(slot, name, *kind, *is_end);
+                }
+            }),
+        };
+        if !is_done {
+            return self.surveys.0.push_back(survey);
+        }
+        let Survey { id, asker, seen, names, changed, .. } = survey;
+        let answer = match &*question {
+            Question::Connections { .. } => Answered::Connections(seen),
+            Question::Channels { .. } => Answered::Channels(names.into_iter().collect()),
+            Question::Close { .. } | Question::Subscribe { .. } => Answered::Changed(changed),
+        };
+        let core = self.hub.router.own();
+        // Without room for it, the asker says that this core has not answered.
+        let _ = asker.post(Letter::Told { id, core, answer: Box::new(answer) });
+    }
+
+    /// Looks at the next connections. Returns whether there are no more.
+    fn for_each(&mut self, survey: &mut Survey, whose: &Whose, act: impl Fn(&mut Self, Slot)) -> bool {
+        self.look_at(survey, whose, |turn, survey, slot| {
+            act(turn, slot);
+            survey.changed += 1;
+            true
+        })
+    }
+
+    fn see(&mut self, survey: &mut Survey, whose: &Whose, limit: usize) -> bool {
+        self.look_at(survey, whose, |turn, survey, slot| {
+            let peer = turn.sockets.peer(slot);
+            survey.seen.push(turn.hub.seen(slot, peer, whose.connection.is_some()));
+            survey.seen.len() < limit
+        })
+    }
+
+    /// Calls `found` for the connections that fit, until it returns false or the turn has looked at enough. Returns whether
+    /// the survey is done.
+    fn look_at(
+        &mut self,
+        survey: &mut Survey,
+        whose: &Whose,
+        found: impl Fn(&mut Self, &mut Survey, Slot) -> bool,
+    ) -> bool {
+        let mut end = self.hub.sessions.slots_end() as usize;
+        if let Some((core, key)) = whose.connection {
+            if core != self.hub.router.own() {
+                return true;
+            }
+            survey.next = survey.next.max(key.slot as usize);
+            end = end.min(key.slot as usize + 1);
+        }
+        let until = end.min(survey.next.saturating_add(LOOKS_PER_TURN));
+        self.hub.router.work.add(until.saturating_sub(survey.next) as u64);
+        while survey.next < until {
+            let slot = survey.next as Slot;
+            survey.next += 1;
+            let sockets = &self.sockets;
+            if self.hub.is_of(whose, slot, || sockets.peer(slot)) && !found(self, survey, slot) {
+                return true;
+            }
+        }
+        survey.next >= end
+    }
+
+    fn list(&mut self, survey: &mut Survey, wanted: &Wanted, after: &[u8], limit: usize) -> bool {
+        let subscriptions = &self.hub.router.subscriptions;
+        if let Wanted::Name(name) = wanted {
+            let kind = channel::check_subscribe(name).unwrap_or(Kind::Exact);
+            let count = subscriptions.find_name(name, kind).map_or(0, |id| subscriptions.subscribers(id).len());
+            survey.names.insert(name.clone(), count as u64);
+            return true;
+        }
+        let until = survey.next + LOOKS_PER_TURN;
+        let is_wanted = |name: &[u8], kind| match wanted {
+            Wanted::Matching(pattern) => kind == Kind::Exact && channel::matches(pattern, name),
+            _ => true,
+        };
+        while survey.next < until {
+            let Some(place) = subscriptions.place(survey.next) else { return true };
+            survey.next += 1;
+            let Some((name, kind, count)) = place else { continue };
+            let is_behind =
+                survey.names.len() >= limit && survey.names.last_key_value().is_some_and(|(last, _)| name > &**last);
+            if count == 0 || name <= after || is_behind || !is_wanted(name, kind) {
+                continue;
+            }
+            survey.names.insert(name.into(), count as u64);
+            if survey.names.len() > limit {
+                survey.names.pop_last();
+            }
+        }
+        self.hub.router.work.add(LOOKS_PER_TURN as u64);
+        false
+    }
+}
