@@ -75,7 +75,7 @@
 //!
 //! # Layers
 //!
-//! `error, https, listen ← protocol ← config ← tls, token ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
+//! `error, https, listen, one_line ← protocol ← config ← tls, token ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
 //! each uses only modules to its left. The protocol layer takes bytes and gives values. The engine's hub is a whole core
 //! without sockets or a clock, so one test can run several hubs and their links from a seed.
 
@@ -99,6 +99,7 @@ mod https;
 mod listen;
 #[cfg(feature = "nats")]
 mod nats;
+mod one_line;
 pub(crate) mod protocol;
 #[cfg(test)]
 mod seeds;
@@ -120,6 +121,7 @@ pub use self::{
     engine::stats::Stats,
     error::{PublishError, Refusal, ReloadError, StartError},
     extension::{ConnectionId, Context, Filter, Processor, Publisher, Replier},
+    one_line::OneLine,
     protocol::{http::Page, message::Message, multipart::Part},
     server::{Builder, Handle, Reloaded, Reloader, Server, Stopper},
 };

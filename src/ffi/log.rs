@@ -11,10 +11,13 @@ use std::{
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::ffi::{
-    callback::{self, User},
-    output,
-    status::{Failure, LhttpStatus, guard},
+use crate::{
+    ffi::{
+        callback::{self, User},
+        output,
+        status::{Failure, LhttpStatus, guard},
+    },
+    one_line::OneLine,
 };
 
 /// `lhttp_log_callback`.
@@ -53,7 +56,7 @@ impl Log for Logger {
         }
         let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sink) = &*sink else { return };
-        let (target, line) = (output::text(record.target()), output::text(one_line(&record.args().to_string())));
+        let (target, line) = (output::text(record.target()), output::text(OneLine(record.args()).to_string()));
         IN_LINE.set(true);
         // SAFETY: the host's function, with texts that live until it returns; lhttp.h says what it must bear.
         callback::inside(|| unsafe {
@@ -63,13 +66,6 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
-}
-
-/// Text from clients, neighbours and backends cannot begin a line or command a terminal.
-fn one_line(text: &str) -> String {
-    let escaped =
-        |char: char| if matches!(char, ' '..='~') { char.to_string() } else { char.escape_debug().to_string() };
-    text.chars().map(escaped).collect()
 }
 
 #[unsafe(no_mangle)]
@@ -91,15 +87,4 @@ extern "C" fn lhttp_log(level: c_int, callback: LhttpLogCallback, user: User) ->
         log::set_max_level(if callback.is_some() { filter } else { LevelFilter::Off });
         Ok(())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_with_any_text_is_one_line() {
-        let line = one_line("channel \"grüße\"\r\n[forged]\u{1b}[2J\u{2028}\u{202e}\\");
-        assert_eq!(line, "channel \"grüße\"\\r\\n[forged]\\u{1b}[2J\\u{2028}\\u{202e}\\");
-    }
 }

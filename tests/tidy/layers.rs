@@ -5,7 +5,7 @@ use super::{assert_none, code, rust_files};
 /// The layers, lowest first. A module uses its own layer and those below it, never one above. Only `benches/`, `fuzz/`
 /// and tests use `bench`, `fuzzing` and `simulation`; these may use all layers.
 const LAYERS: [&[&str]; 13] = [
-    &["error", "https", "listen", "seeds"],
+    &["error", "https", "listen", "one_line", "seeds"],
     &["protocol"],
     &["config"],
     &["tls", "token"],
