@@ -11,7 +11,7 @@ use std::{env, fs, path::Path, process::Command};
 const LINES_MAX: usize = 400;
 
 /// Packages that only lhttpd and lhttp-bench need. No program that embeds the library compiles them.
-const NOT_FOR_LIBRARIES: [&str; 5] = ["clap", "env_logger", "hdrhistogram", "signal-hook", "toml"];
+const NOT_FOR_LIBRARIES: [&str; 4] = ["clap", "hdrhistogram", "signal-hook", "toml"];
 
 /// The crates of `tests/` beside this one. Each is linked separately, so a test gets its own crate only if it needs its
 /// own process. Their helpers are in [`HELPERS`].
@@ -118,10 +118,7 @@ fn a_library_does_not_bring_a_daemons_dependencies() {
         assert_none(unwanted(&packages));
     }
     assert_none(unwanted(&dependencies(&["--package", "lhttp-c"])));
-    assert_eq!(
-        unwanted(&dependencies(&[&library[..], &["daemon"]].concat())),
-        ["clap", "env_logger", "signal-hook", "toml"]
-    );
+    assert_eq!(unwanted(&dependencies(&[&library[..], &["daemon"]].concat())), ["clap", "signal-hook", "toml"]);
 }
 
 /// The packages that `cargo tree` lists, sorted.

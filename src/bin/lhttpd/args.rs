@@ -8,6 +8,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Parser, error::E
 use lhttp::config::{Config, Declaration, Preset, Unit};
 use log::LevelFilter;
 
+use super::logger::Format;
+
 // clap's help text is these comments: each gives the flag's effect, its unit, and its default.
 
 /// A publish/subscribe server for LHTTP over WebSocket, with one event loop per core.
@@ -49,6 +51,11 @@ pub(crate) struct Args {
     /// are dropped and counted [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LevelFilter>,
+
+    /// Write each line of the log as text or as a JSON object, with the members time, level, target, message and, where a
+    /// line has numbers, counters [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<Format>,
 
     #[command(flatten)]
     pub(crate) options: Options,

@@ -1,15 +1,19 @@
-//! The configuration file: a [`Config`], with the daemon's own log level and demo.
+//! The configuration file: a [`Config`], with the daemon's own log and demo.
 
 use std::{fs, net::SocketAddr, path::Path};
 
+use clap::ValueEnum;
 use lhttp::config::Config;
 use log::LevelFilter;
+
+use super::logger::Format;
 
 /// The contents of a file; options that it does not set have their defaults.
 #[derive(Debug, Default)]
 pub(crate) struct File {
     pub(crate) config: Config,
     pub(crate) log: Option<LevelFilter>,
+    pub(crate) log_format: Option<Format>,
     pub(crate) demo: Option<SocketAddr>,
 }
 
@@ -31,14 +35,20 @@ fn parse(text: &str) -> Result<File, String> {
     })?;
     // Take these out first: the library must know every other key.
     let log = table.remove("log").map(|value| level(&value)).transpose()?;
+    let log_format = table.remove("log-format").map(|value| format(&value)).transpose()?;
     let demo = table.remove("demo").map(|value| address(&value)).transpose()?;
     let config = table.try_into().map_err(|error| sentence(&error))?;
-    Ok(File { config, log, demo })
+    Ok(File { config, log, log_format, demo })
 }
 
 fn level(value: &toml::Value) -> Result<LevelFilter, String> {
     let parsed = value.as_str().and_then(|word| word.parse().ok());
     parsed.ok_or_else(|| "log: this is not a level, write off, error, warn, info, debug or trace".to_owned())
+}
+
+fn format(value: &toml::Value) -> Result<Format, String> {
+    let parsed = value.as_str().and_then(|word| Format::from_str(word, false).ok());
+    parsed.ok_or_else(|| "log-format: this is not a format, write text or json".to_owned())
 }
 
 fn address(value: &toml::Value) -> Result<SocketAddr, String> {
@@ -65,11 +75,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_the_config_the_log_level_and_the_demo() {
-        let file = parse("cores = 1\nlog = \"debug\"\ndemo = \"127.0.0.1:9090\"\n").unwrap();
+    fn a_file_holds_the_config_the_log_and_the_demo() {
+        let file = parse("cores = 1\nlog = \"debug\"\nlog-format = \"json\"\ndemo = \"127.0.0.1:9090\"\n").unwrap();
         assert_eq!(file.demo, Some(SocketAddr::from(([127, 0, 0, 1], 9090))));
         assert_eq!((file.config.cores, file.log), (Some(1), Some(LevelFilter::Debug)));
-        assert_eq!(parse("").unwrap().log, None);
+        assert_eq!(file.log_format, Some(Format::Json));
+        let empty = parse("").unwrap();
+        assert_eq!((empty.log, empty.log_format), (None, None));
     }
 
     #[test]
@@ -83,6 +95,9 @@ mod tests {
             ("listen = \"unix:here\"", "listen"),
             ("log = \"loud\"", "log: "),
             ("log = 3", "log: "),
+            ("log-format = \"xml\"", "log-format: "),
+            ("log-format = \"JSON\"", "log-format: "),
+            ("log-format = true", "log-format: "),
             ("demo = \"localhost\"", "demo: "),
             ("demo = 9090", "demo: "),
             ("[tls]\nkey = 1", "tls"),

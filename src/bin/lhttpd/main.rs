@@ -33,7 +33,7 @@ use lhttp::{
     config::{ChannelRule, Config, Listen, Plan, Secret, raise_fd_limit},
     server::Builder,
 };
-use log::{LevelFilter, info, warn};
+use log::{Level, LevelFilter, info, warn};
 
 use self::{args::Args, logger::say, summary::Summary};
 
@@ -42,10 +42,12 @@ const PUBLISH_KEY: &str = "LHTTP_PUBLISH_KEY";
 const ADMIN_KEY: &str = "LHTTP_ADMIN_KEY";
 
 fn main() -> ExitCode {
-    let code = match run(Args::parse()) {
+    let args = Args::parse();
+    logger::set_format(args.log_format.unwrap_or_default());
+    let code = match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            say(&sentence);
+            say(Level::Error, &sentence);
             ExitCode::FAILURE
         }
     };
@@ -62,7 +64,8 @@ fn run(args: Args) -> Result<(), String> {
         return health::check(url);
     }
     let handed = activation::handed_over()?;
-    let Setting { config, log, demo, exposed } = configure(args.clone())?;
+    let Setting { config, log, log_format, demo, exposed } = configure(args.clone())?;
+    logger::set_format(log_format);
     logger::start(log)?;
     if let Err(error) = raise_fd_limit() {
         warn!("cannot raise the limit of open files: {error}");
@@ -75,13 +78,14 @@ fn run(args: Args) -> Result<(), String> {
         return Ok(());
     }
     let plan = config.resolve().map_err(|error| error.to_string())?;
-    serve(Setting { config, log, demo, exposed }, &plan, args, handed)
+    serve(Setting { config, log, log_format, demo, exposed }, &plan, args, handed)
 }
 
 /// The daemon's options, read and checked.
 struct Setting {
     config: Config,
     log: LevelFilter,
+    log_format: logger::Format,
     demo: Option<SocketAddr>,
     /// Warnings of secrets that others on this machine can read, a sentence each.
     exposed: Vec<String>,
@@ -91,6 +95,7 @@ struct Setting {
 fn configure(args: Args) -> Result<Setting, String> {
     let file = args.config.as_deref().map_or_else(|| Ok(file::File::default()), file::read)?;
     let log = args.log.or(file.log).unwrap_or(LevelFilter::Info);
+    let log_format = args.log_format.or(file.log_format).unwrap_or_default();
     let demo = args.demo.or(file.demo);
     let mut exposed =
         args.config.as_deref().and_then(|path| secrets::in_file(path, &file.config)).into_iter().collect();
@@ -102,7 +107,7 @@ fn configure(args: Args) -> Result<Setting, String> {
     if demo.is_some() {
         demo::keep_messages(&mut config);
     }
-    Ok(Setting { config, log, demo, exposed })
+    Ok(Setting { config, log, log_format, demo, exposed })
 }
 
 /// The key in an environment variable, if it is set.
@@ -126,14 +131,14 @@ fn serve(setting: Setting, plan: &Plan, args: Args, handed: Vec<OwnedFd>) -> Res
     }
     let handle = server.start().map_err(|error| start_error(&error, &config, demo))?;
     let (places, access) = (listed(handle.listening()), access::sentence(&config, handle.listening()));
-    say(&format!("listening on {places}: {access}; {}", limits(&config, plan)));
+    say(Level::Info, &format!("listening on {places}: {access}; {}", limits(&config, plan)));
     exposed.iter().for_each(|sentence| warn!("{sentence}"));
     if !handle.admin().is_empty() {
         let key = if config.admin_key.is_some() { "with the admin key" } else { "without a key" };
         say(&format!("admin: {}, {key}", listed(handle.admin())));
     }
     if let Some(&page) = handle.pages_addrs().first() {
-        say(&format!("demo: open {}", demo::url(page)));
+        say(Level::Info, &format!("demo: open {}", demo::url(page)));
     }
 
     let asked = Arc::new(AtomicBool::new(false));

@@ -22,14 +22,19 @@ use lhttp::{
     config::Config,
     server::{Ending, Reloaded, Reloader, Stopper},
 };
-use log::{LevelFilter, error, info, warn};
+use log::{Level, LevelFilter, error, info, warn};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
     low_level::signal_name,
 };
 
-use super::{args::Args, configure, logger::say, notify};
+use super::{
+    args::Args,
+    configure,
+    logger::{self, say},
+    notify,
+};
 
 /// Catches the signals from now on. They wait until [`Watch::start`].
 ///
@@ -101,7 +106,7 @@ impl Watch {
                 (_, false) => self.stop(signal),
                 // The exit code that a shell reports for a process that the signal killed.
                 (_, true) => {
-                    say("ended at once, unsent messages are lost");
+                    say(Level::Warn, "ended at once, unsent messages are lost");
                     process::exit(128 + signal);
                 }
             }
@@ -144,6 +149,9 @@ impl Watch {
                 self.reloader.reload(&setting.config).map_err(|error| format!("{}: {error}", path.display()))?;
             if setting.demo != self.demo {
                 reloaded.needs_restart.push("demo");
+            }
+            if setting.log_format != logger::format() {
+                reloaded.needs_restart.push("log-format");
             }
             Ok((reloaded, setting.log, setting.exposed))
         });

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lhttp::Stats;
-use log::info;
+use log::Level;
 
 use super::logger;
 
@@ -97,23 +97,39 @@ impl Summary {
     /// Logs what has happened since the last line, if anything has.
     pub(crate) fn say(&mut self, now: &Stats) {
         let log_dropped = logger::dropped();
-        if let Some(acts) = acts(&self.said, now, log_dropped - self.log_dropped) {
+        let acts = acts(&self.said, now, log_dropped - self.log_dropped);
+        if !acts.is_empty() {
             let time = Duration::from_secs(self.since.elapsed().as_secs().max(1));
-            info!("defences in the last {}: {acts}", humantime::format_duration(time));
+            let sentence = format!("defences in the last {}: {}", humantime::format_duration(time), words(&acts));
+            let counters: Vec<_> = acts.iter().map(|act| (act.name, act.count)).collect();
+            logger::log_counters(Level::Info, module_path!(), &sentence, &counters);
         }
         *self = Self { said: *now, log_dropped, since: Instant::now() };
     }
 }
 
-/// The events between the two, in words.
-fn acts(before: &Stats, now: &Stats, log_dropped: u64) -> Option<String> {
-    let counted = DEFENCES
-        .iter()
-        .map(|defence| ((defence.count)(now).saturating_sub((defence.count)(before)), defence.name, defence.words));
-    let all = counted.chain([(log_dropped, "log_dropped", "log lines dropped")]);
-    let acts: Vec<String> =
-        all.filter(|(count, ..)| *count > 0).map(|(count, name, words)| format!("{count} {words} ({name})")).collect();
-    (!acts.is_empty()).then(|| acts.join(", "))
+/// What a defence has done since the last line.
+struct Act {
+    name: &'static str,
+    count: u64,
+    words: &'static str,
+}
+
+/// The acts between the two.
+fn acts(before: &Stats, now: &Stats, log_dropped: u64) -> Vec<Act> {
+    let counted = DEFENCES.iter().map(|&Defence { name, count, words }| {
+        // A core that is behind with its numbers is no event.
+        Act { name, count: count(now).saturating_sub(count(before)), words }
+    });
+    let dropped = Act { name: "log_dropped", count: log_dropped, words: "log lines dropped" };
+    counted.chain([dropped]).filter(|act| act.count > 0).collect()
+}
+
+/// The acts in a sentence.
+fn words(acts: &[Act]) -> String {
+    let words: Vec<String> =
+        acts.iter().map(|Act { name, count, words }| format!("{count} {words} ({name})")).collect();
+    words.join(", ")
 }
 
 #[cfg(test)]
@@ -161,7 +177,10 @@ mod tests {
 
     #[test]
     fn every_counter_is_a_defences_or_is_known_not_to_be() {
-        for (name, _) in Stats::default().to_string().split(' ').filter_map(|counter| counter.split_once('=')) {
+        let counters = Stats::default().to_string();
+        let names: Vec<&str> = counters.split(' ').filter_map(|counter| Some(counter.split_once('=')?.0)).collect();
+        assert!(names.len() >= DEFENCES.len() + OTHERS.len(), "a list names something twice, or no counter: {names:?}");
+        for name in names {
             let is_defence = DEFENCES.iter().any(|defence| defence.name == name);
             assert!(is_defence != OTHERS.contains(&name), "{name}: put it into DEFENCES or into OTHERS, not into both");
         }
@@ -170,17 +189,18 @@ mod tests {
     #[test]
     fn only_events_since_the_last_line_are_logged() {
         let mut before = Stats::default();
-        assert_eq!(acts(&before, &before, 0), None);
+        let said = |before: &Stats, now: &Stats, dropped| words(&acts(before, now, dropped));
+        assert_eq!(said(&before, &before, 0), "");
         before.refused = 5;
         before.received = 100;
         let mut now = before;
         now.received = 200;
-        assert_eq!(acts(&before, &now, 0), None, "only friendly traffic");
+        assert_eq!(said(&before, &now, 0), "", "only friendly traffic");
         now.refused = 8;
         now.slow_consumers = 1;
-        let said =
+        let expected =
             "3 messages refused (refused), 1 slow readers closed (slow_consumers), 2 log lines dropped (log_dropped)";
-        assert_eq!(acts(&before, &now, 2).as_deref(), Some(said));
-        assert_eq!(acts(&now, &before, 0), None, "a core that is behind with its numbers is no event");
+        assert_eq!(said(&before, &now, 2), expected);
+        assert_eq!(said(&now, &before, 0), "", "a core that is behind with its numbers is no event");
     }
 }

@@ -8,7 +8,7 @@ use super::process::{assert_refused, run, succeeds, text};
 use crate::helpers::scratch::Scratch;
 
 /// The flags that are no options of a server.
-const OWN_FLAGS: [&str; 7] = ["config", "check", "health", "demo", "log", "help", "version"];
+const OWN_FLAGS: [&str; 8] = ["config", "check", "health", "demo", "log", "log-format", "help", "version"];
 
 fn options_page() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPTIONS.md")).unwrap()
