@@ -77,6 +77,7 @@ pub(crate) trait Application: Send {
 pub(crate) enum Route<'a> {
     /// It is answered at once. The engine does not read an unexpected body: it closes the connection after the answer.
     Answer(Answer<'a>),
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
     /// The application answers it later, with [`Hub::answer`]. An unexpected body is not read.
     Later,
     /// Its body is received, and then given to [`Application::on_body`].
@@ -89,6 +90,7 @@ pub(crate) enum Route<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply<'a> {
     Now(Answer<'a>),
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
     /// The application answers it later, with [`Hub::answer`].
     Later,
 }

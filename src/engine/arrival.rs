@@ -44,9 +44,9 @@ impl Arrival {
         self.forwarded.or(self.peer)
     }
 
-    /// The client, if a trusted proxy has told it.
-    pub(crate) fn told(&self) -> Option<SocketAddr> {
-        self.forwarded.or(self.peer.filter(|_| self.is_told))
+    /// Whether a trusted proxy has told the client.
+    pub(crate) fn is_told(&self) -> bool {
+        self.forwarded.is_some() || self.is_told
     }
 
     /// [`Arrival::client`] for a log.

@@ -20,6 +20,7 @@ mod budget;
 mod closing;
 mod deadlines;
 mod draining;
+mod ends;
 mod flush;
 mod forwarded;
 mod http;
@@ -42,9 +43,7 @@ mod sweep;
 mod unfinished;
 mod websocket;
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
-
-use foldhash::fast::RandomState;
+use std::{sync::Arc, time::Duration};
 
 use crate::engine::{
     application::Application,
@@ -60,7 +59,7 @@ use crate::engine::{
     wall_clock::WallClock,
 };
 
-use self::{acks::Acks, budget::Kept, draining::Leaving, missed::Missed, rates::Meter, sweep::Sweep};
+use self::{acks::Acks, budget::Kept, draining::Leaving, ends::Clients, missed::Missed, rates::Meter, sweep::Sweep};
 pub(crate) use self::{closing::CLOSE_TIMEOUT, identities::run_out};
 
 /// The state of one core.
@@ -80,9 +79,8 @@ pub(crate) struct Hub {
     ran: Duration,
     kept: Kept,
     meter: Meter,
+    clients: Clients,
     leaving: Leaving,
-    /// The clients that trusted proxies have told, for operators; empty without `admin`.
-    told_clients: HashMap<Slot, SocketAddr, RandomState>,
     /// The reason that clients get when the core closes their connections.
     farewell: Box<str>,
     /// The messages and requests that [`Hub::take_messages`] has reported already.
@@ -111,6 +109,7 @@ impl Hub {
             acks: Acks::default(),
             missed: Missed::default(),
             meter: Meter::new(limits.rates),
+            clients: Clients::default(),
             limits,
             stats: Stats::default(),
             grants: Grants::default(),
@@ -119,7 +118,6 @@ impl Hub {
             ran: Duration::ZERO,
             kept: Kept::default(),
             leaving: Leaving::No,
-            told_clients: HashMap::default(),
             farewell: Box::default(),
             messages_seen: 0,
             flushed: Flushed::default(),

@@ -61,6 +61,7 @@ pub(crate) enum Letter {
         /// The close reason.
         reason: Box<str>,
     },
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
     /// Answer this question, with [`Letter::Told`] to the asker.
     Ask {
         /// The asker's number of the question.

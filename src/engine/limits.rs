@@ -47,6 +47,7 @@ pub(crate) struct Limits {
     pub(crate) publish_key: Option<Secret>,
     /// There are listeners of `admin`.
     pub(crate) has_admin: bool,
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
     /// The key of `admin`.
     pub(crate) admin_key: Option<Secret>,
     /// The pages, hosts and proxies that requests may come from.

@@ -99,6 +99,7 @@ pub(crate) struct Request {
 }
 
 /// A complete request whose answer comes later.
+#[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
 #[derive(Debug)]
 pub(crate) struct Unanswered {
     pub(crate) persistence: Persistence,

@@ -1,5 +1,7 @@
 //! Questions of operators to the cores, and their answers. A core answers one in steps, a bounded number in each turn.
 
+#![cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
+
 use std::net::IpAddr;
 
 use crate::{

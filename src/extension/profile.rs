@@ -22,6 +22,7 @@ impl ConnectionId {
         Self { core, generation: key.generation, slot: key.slot }
     }
 
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
     /// The number of its core.
     pub(crate) fn core(self) -> u32 {
         self.core

@@ -62,6 +62,7 @@ mod deploy {
     mod health;
     mod listening;
     mod log;
+    mod log_lines;
     mod notify;
     #[cfg(all(feature = "tls", feature = "upstream"))]
     mod proxies;

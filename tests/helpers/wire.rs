@@ -51,6 +51,11 @@ impl Wire {
         Self { stream, buffer: Vec::new(), unread: 0..0 }
     }
 
+    /// The address of this end.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
+    }
+
     pub(crate) fn set_timeout(&self, timeout: Duration) {
         self.stream.set_read_timeout(Some(timeout)).expect("a read timeout");
         self.stream.set_write_timeout(Some(timeout)).expect("a write timeout");

@@ -1,9 +1,14 @@
 //! The end of connections: closing handshakes, faults and lost sockets (RFC 6455 §7).
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
-    engine::{application::Application, hub::Hub, session::Phase, slot::Slot},
+    engine::{
+        application::Application,
+        hub::{Hub, ends::End},
+        session::Phase,
+        slot::Slot,
+    },
     error::Fault,
     protocol::frame,
 };
@@ -23,14 +28,14 @@ impl Hub {
         } else if self.sessions.is_open(slot) {
             self.push_close(slot, Some(fault.code), fault.reason);
         }
-        self.leave(app, slot, Phase::Lingering);
+        self.leave(app, slot, Phase::Lingering, End::Closed(fault.code, fault.reason));
     }
 
     /// Closes a connection with a code and a reason, after all that is queued for it.
     pub(crate) fn close(&mut self, app: &mut dyn Application, slot: Slot, code: u16, reason: &str) {
         if self.sessions.is_open(slot) {
             self.push_close(slot, Some(code), reason);
-            self.leave(app, slot, Phase::Closing);
+            self.leave(app, slot, Phase::Closing, End::Closed(code, reason));
         }
     }
 
@@ -45,21 +50,27 @@ impl Hub {
         if self.sessions.is_open(slot) {
             self.push_close(slot, code, "");
         }
-        self.leave(app, slot, Phase::Ended);
+        let reason = payload.get(2..).and_then(|reason| std::str::from_utf8(reason).ok()).unwrap_or_default();
+        self.leave(app, slot, Phase::Ended, End::ByClient(code, reason));
         Ok(())
     }
 
     /// Handles the end of the peer's input: the connection ends when its outbox is empty.
     pub(crate) fn end_of_input(&mut self, app: &mut dyn Application, slot: Slot) {
-        self.leave(app, slot, Phase::Ended);
+        self.leave(app, slot, Phase::Ended, End::Dropped(format_args!("the client sends nothing more")));
     }
 
-    /// Ends a connection at once, because its socket is broken or its time is over.
+    /// Ends a connection at once, because its socket is broken.
     pub(crate) fn lost(&mut self, app: &mut dyn Application, slot: Slot) {
+        self.drop_for(app, slot, format_args!("the connection is broken"));
+    }
+
+    /// Ends a connection at once, for this reason.
+    pub(crate) fn drop_for(&mut self, app: &mut dyn Application, slot: Slot, why: fmt::Arguments<'_>) {
         self.router.apply_run();
         self.cut_off(slot);
         self.router.outboxes.close(slot);
-        self.leave(app, slot, Phase::Ended);
+        self.leave(app, slot, Phase::Ended, End::Dropped(why));
     }
 
     /// Notes whether a connection that ends at once loses queued bytes.
@@ -76,13 +87,13 @@ impl Hub {
 
     /// Ends a connection at once that never opened: its socket cannot be used, or another connection needs its reserved
     /// place.
-    pub(crate) fn abandon(&mut self, slot: Slot) {
+    pub(crate) fn abandon(&mut self, slot: Slot, why: fmt::Arguments<'_>) {
         self.router.outboxes.close(slot);
-        self.move_on(slot, Phase::Ended);
+        self.move_on(slot, Phase::Ended, End::Dropped(why));
     }
 
     /// Moves a connection towards its end. The first time, it loses its subscriptions, and the application is told.
-    pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase) {
+    pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase, end: End<'_>) {
         self.router.apply_run(); // earlier publishes still go to it, and they decide whether its outbox is empty
         let was_open = self.sessions.is_open(slot);
         if was_open {
@@ -91,7 +102,7 @@ impl Hub {
             self.end_catch_ups(slot);
             self.tell_moves();
         }
-        self.move_on(slot, phase);
+        self.move_on(slot, phase, end);
         if was_open {
             app.on_close(self, slot);
             self.forget_identity(slot);
@@ -100,7 +111,10 @@ impl Hub {
     }
 
     /// The part of [`Hub::leave`] that a connection needs even if it never opened.
-    pub(super) fn move_on(&mut self, slot: Slot, phase: Phase) {
+    pub(super) fn move_on(&mut self, slot: Slot, phase: Phase, end: End<'_>) {
+        if self.sessions[slot].phase() <= Phase::Open {
+            self.log_end(slot, end);
+        }
         let now = self.sessions.now();
         let session = &mut self.sessions[slot];
         let before = session.phase();

@@ -6,7 +6,7 @@
 use crate::{
     engine::{
         application::Application,
-        hub::{Hub, closing::CLOSE_MILLIS},
+        hub::{Hub, closing::CLOSE_MILLIS, ends::End},
         session::{Incoming, Phase},
         slot::Slot,
     },
@@ -73,7 +73,7 @@ impl Hub {
             Phase::Http => self.look_at_request(app, slot, silent),
             Phase::Open => self.look_at_open(app, slot, silent),
             Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_MILLIS => {
-                self.lost(app, slot);
+                self.drop_for(app, slot, format_args!("it has taken too long to close"));
                 None
             }
             Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_MILLIS - silent),
@@ -155,9 +155,10 @@ impl Hub {
         } else if has_begun {
             let fault = HttpFault::new(408, "the request took too long");
             self.push_http(slot, |turn| write_fault(turn, fault, &[]));
-            self.leave(app, slot, Phase::Lingering);
+            self.leave(app, slot, Phase::Lingering, End::Answered(fault.status));
         } else {
-            self.lost(app, slot);
+            let why = if is_idle { "idle between two requests" } else { "no request came in time" };
+            self.drop_for(app, slot, format_args!("{why}"));
         }
         None
     }

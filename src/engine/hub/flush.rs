@@ -32,10 +32,10 @@ impl Hub {
     /// Removes and returns the connections that have ended. The caller must close their sockets before the next
     /// [`Hub::open`].
     pub(crate) fn reap(&mut self, ended: &mut Vec<Ended>) {
-        let Self { sessions, router, meter, limits, told_clients, .. } = self;
+        let Self { sessions, router, meter, limits, clients, .. } = self;
         ended.extend(sessions.reap().inspect(|ended| {
             router.outboxes.close(ended.slot);
-            told_clients.remove(&ended.slot);
+            clients.forget(ended.slot);
             limits.addresses.release(meter.take_ticket(ended.slot));
         }));
     }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     engine::{
         application::{Answer, Application, BodyRoute, Reply, Route},
-        hub::Hub,
+        hub::{Hub, ends::End},
         router::work::REQUEST_UNITS,
         session::{self, Expected, Framing, Incoming, Phase, Request, Unanswered},
         slot::Slot,
@@ -128,14 +128,14 @@ impl Hub {
         match app.on_request(self, slot, head, &arrival) {
             Route::Answer(answer) => {
                 self.stats.requests += 1;
-                let reader = reader.as_deref();
+                let (reader, status) = (reader.as_deref(), answer.status);
                 // An unexpected body is not read, so the start of the next request is not known.
                 if answer.closes || head.has_body() {
                     self.push_answer(slot, answer, reader, Persistence::Close, head.method == "HEAD");
-                    self.leave(app, slot, Phase::Lingering);
+                    self.leave(app, slot, Phase::Lingering, End::Answered(status));
                 } else {
                     self.push_answer(slot, answer, reader, head.persistence, head.method == "HEAD");
-                    self.answered(app, slot, head.persistence);
+                    self.answered(app, slot, status, head.persistence);
                 }
                 Ok(Handled::Answered(0))
             }
@@ -181,7 +181,7 @@ impl Hub {
         self.stats.requests += 1;
         if !fits {
             self.push_answer(slot, Answer::text(413, too_big), reader.as_deref(), Persistence::Close, false);
-            self.leave(app, slot, Phase::Lingering);
+            self.leave(app, slot, Phase::Lingering, End::Answered(413));
             return Ok(Handled::Answered(0));
         }
         if let Some(body) = whole {
@@ -247,10 +247,11 @@ impl Hub {
             let (persistence, reader) = (*persistence, reader.clone());
             return self.await_answer(slot, Unanswered { persistence, is_head: false, reader });
         };
+        let status = answer.status;
         let persistence = if answer.closes || is_flood { Persistence::Close } else { *persistence };
         self.push_answer(slot, answer, reader.as_deref(), persistence, false);
         self.message_done(Some(slot));
-        self.answered(app, slot, persistence);
+        self.answered(app, slot, status, persistence);
     }
 
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
@@ -274,8 +275,8 @@ impl Hub {
         }
         let session = &mut self.sessions[slot];
         session.incoming = None;
+        self.clients.note(slot, &arrival, self.limits.has_admin);
         self.schedule_token(slot);
-        self.remember_client(slot, arrival.told());
         app.on_open(self, slot, head, arrival.client());
         if self.is_silent() {
             self.send_away(app, slot);
@@ -315,13 +316,13 @@ impl Hub {
     /// Answers a request that cannot be served, and ends the connection: the start of the next request is not known.
     fn answer_fault(&mut self, app: &mut dyn Application, slot: Slot, fault: HttpFault, extra: Extra) {
         self.push_http(slot, |turn| write_fault(turn, fault, extra));
-        self.leave(app, slot, Phase::Lingering);
+        self.leave(app, slot, Phase::Lingering, End::Answered(fault.status));
     }
 
-    pub(super) fn answered(&mut self, app: &mut dyn Application, slot: Slot, persistence: Persistence) {
+    pub(super) fn answered(&mut self, app: &mut dyn Application, slot: Slot, status: u16, persistence: Persistence) {
         self.stats.served_when_full += u64::from(self.sessions[slot].is_reserved());
         if persistence == Persistence::Close {
-            self.leave(app, slot, Phase::Lingering);
+            self.leave(app, slot, Phase::Lingering, End::Answered(status));
         } else {
             self.request(slot).is_reused = true;
             self.sessions[slot].heard = self.sessions.now();

@@ -1,5 +1,7 @@
 //! Requests whose answer comes later, because the application asks others first.
 
+#![cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
+
 use crate::{
     engine::{
         application::{Answer, Application},
@@ -26,8 +28,9 @@ impl Hub {
         let Some(unanswered) = request.unanswered.take() else { return };
         let Unanswered { persistence, is_head, reader } = *unanswered;
         let persistence = if answer.closes || self.is_closing() { Persistence::Close } else { persistence };
+        let status = answer.status;
         self.push_answer(key.slot, answer, reader.as_deref(), persistence, is_head);
-        self.answered(app, key.slot, persistence);
+        self.answered(app, key.slot, status, persistence);
         self.sessions.unpause(key);
     }
 }

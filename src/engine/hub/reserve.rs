@@ -5,7 +5,7 @@ use crate::{
     engine::{
         application::Application,
         arrival::{Arrival, Role},
-        hub::Hub,
+        hub::{Hub, ends::End},
         session::Phase,
         slot::{ConnectionKey, Slot},
     },
@@ -37,7 +37,7 @@ impl Hub {
     pub(super) fn turn_away(&mut self, slot: Slot) {
         self.count_turned_away();
         self.push_http(slot, |turn| write_fault(turn, TOO_MANY, RETRY));
-        self.move_on(slot, Phase::Lingering);
+        self.move_on(slot, Phase::Lingering, End::Answered(TOO_MANY.status));
     }
 
     /// The time until a connection's request must be complete, in milliseconds.
@@ -54,7 +54,7 @@ impl Hub {
     /// Ends a connection on a reserved place, at once.
     pub(crate) fn give_way(&mut self, slot: Slot) {
         self.cut_off(slot);
-        self.abandon(slot);
+        self.abandon(slot, format_args!("its reserved place is for another request"));
     }
 
     /// Notes that a connection did not get its last answer completely: it ends with a reset.

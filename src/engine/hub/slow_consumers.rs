@@ -25,7 +25,7 @@ impl Hub {
             }
             Phase::Http => {
                 self.stats.slow_consumers += 1;
-                self.lost(app, slot);
+                self.drop_for(app, slot, format_args!("{}", Fault::SLOW_CONSUMER.reason));
                 true
             }
             Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,

@@ -50,14 +50,7 @@ impl Hub {
 
     /// The client of a connection: the one that a trusted proxy has told, or the peer of its socket.
     fn shown_client(&self, slot: Slot, peer: Option<SocketAddr>) -> Option<SocketAddr> {
-        self.told_clients.get(&slot).copied().or(peer)
-    }
-
-    /// Remembers the client of a connection that a trusted proxy has told. The socket knows only the proxy.
-    pub(super) fn remember_client(&mut self, slot: Slot, client: Option<SocketAddr>) {
-        if let Some(client) = client.filter(|_| self.limits.has_admin) {
-            self.told_clients.insert(slot, client);
-        }
+        self.clients.get(slot).or(peer)
     }
 
     /// Subscribes an open connection to a checked name, or ends that, as an operator wishes: no rule binds it.

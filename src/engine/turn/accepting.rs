@@ -70,7 +70,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         if let Err(error) = self.sockets.add(key, stream, is_tls) {
             static LIMIT: LogLimit = LogLimit::new();
             LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
-            self.hub.abandon(key.slot);
+            self.hub.abandon(key.slot, format_args!("its socket cannot be polled"));
         }
     }
 

@@ -103,9 +103,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 self.ready.add(key); // its first request may have come with the end of the handshake
             }
             Err(error) => {
-                log::debug!("a TLS handshake has failed: {error}");
                 self.hub.stats.tls_failed += 1;
-                self.hub.lost(&mut *self.app, key.slot);
+                self.hub.drop_for(&mut *self.app, key.slot, format_args!("the TLS handshake has failed: {error}"));
             }
         }
     }
@@ -134,7 +133,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             if self.now.saturating_sub(since) >= GIVES_WAY_AFTER {
                 self.handshakes.begun.pop_front();
                 self.hub.stats.tls_gave_way += 1;
-                self.hub.lost(&mut *self.app, key.slot);
+                let why = format_args!("its TLS handshake was slow, and too many had begun");
+                self.hub.drop_for(&mut *self.app, key.slot, why);
             }
             return;
         }

@@ -109,8 +109,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 match self.sockets.read(slot, buffer, room.min(buffer.len())) {
                     Ok(got) => got,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                    Err(_) => {
-                        self.hub.lost(&mut *self.app, slot);
+                    Err(error) => {
+                        self.hub.drop_for(&mut *self.app, slot, format_args!("{error}"));
                         return false;
                     }
                 };

@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::helpers::{PATIENCE, client::Client, daemon::Daemon, process, scratch::Scratch, wait_until};
+use crate::helpers::{
+    PATIENCE, client::Client, daemon::Daemon, http::Http, message::chat, process, scratch::Scratch, wait_until,
+};
 
 /// A daemon whose stderr is a pipe that the test reads only when it wants to.
 struct Unread {
@@ -134,6 +136,35 @@ fn a_node_reconnects_to_nats_although_nobody_reads_its_log() {
     assert!(is_back, "the node stays cut off");
     neighbour.publish("room", b"hello");
     client.expect_text("hello");
+}
+
+#[test]
+fn messages_are_delivered_although_nobody_reads_the_log_and_far_more_is_logged_than_it_holds() {
+    // At most 1,024 lines may wait. The end of each connection is one.
+    const CONNECTIONS: usize = 1200;
+    let mut daemon = Unread::start(&["--log", "trace", "--log-format", "json"], &[]);
+    let [mut publisher, mut reader] = [daemon.port; 2].map(Client::connect);
+    reader.subscribe_acked("room");
+    daemon.fill();
+    let message = chat(&["publish:room"], "hello");
+    for number in 0..CONNECTIONS {
+        let mut http = Http::connect(daemon.port);
+        assert_eq!(http.ask("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").status, 200);
+        if number % 100 == 0 {
+            publisher.say(&message);
+            reader.expect_text(&message);
+        }
+    }
+    publisher.say(&message);
+    reader.expect_text(&message);
+    let lines = daemon.read();
+    let line = line_with(&lines, "log lines were dropped");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let dropped = line["counters"]["log_dropped"].as_u64().expect("a number");
+    assert!((1..=CONNECTIONS as u64).contains(&dropped) && line["level"] == "warn", "{line}");
+    daemon.signal("TERM");
+    line_with(&lines, "\"stopped\"");
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
 }
 
 #[test]
