@@ -135,7 +135,7 @@ fn serve(setting: Setting, plan: &Plan, args: Args, handed: Vec<OwnedFd>) -> Res
     exposed.iter().for_each(|sentence| warn!("{sentence}"));
     if !handle.admin().is_empty() {
         let key = if config.admin_key.is_some() { "with the admin key" } else { "without a key" };
-        say(log::Level::Info, &format!("admin: {}, {key}", listed(handle.admin())));
+        say(Level::Info, &format!("admin: {}, {key}", listed(handle.admin())));
     }
     if let Some(&page) = handle.pages_addrs().first() {
         say(Level::Info, &format!("demo: open {}", demo::url(page)));
