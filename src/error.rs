@@ -54,6 +54,28 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub(crate) const ALL: [Self; 18] = [
+        Self::NotLhttp,
+        Self::BadStartLine,
+        Self::BadHeader,
+        Self::BadChannel,
+        Self::BadMultipart,
+        Self::BadUpstream,
+        Self::Unauthorized,
+        Self::TokenExpired,
+        Self::Forbidden,
+        Self::MessageTooBig,
+        Self::HeadTooBig,
+        Self::TooManySubscriptions,
+        Self::TooManyChannels,
+        Self::TooManyAcks,
+        Self::RateLimited,
+        Self::UpstreamFailed,
+        Self::UpstreamBusy,
+        Self::UpstreamTimeout,
+    ];
+
     /// The error message's `code`.
     pub const fn code(self) -> u16 {
         match self {
@@ -199,6 +221,11 @@ impl Fault {
     pub const PANICKED: Self = Self { code: 1011, reason: "internal error" };
     /// 1013: the peer reads more slowly than its channels publish, and its outbox is full.
     pub const SLOW_CONSUMER: Self = Self { code: 1013, reason: "slow consumer" };
+
+    /// The code and the reason.
+    pub(crate) const fn parts(self) -> (u16, &'static str) {
+        (self.code, self.reason)
+    }
 
     /// 1002 with its reason (RFC 6455 §7.4.1).
     pub const fn protocol(reason: &'static str) -> Self {

@@ -11,7 +11,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     os::fd::OwnedFd,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, Weak, atomic::AtomicUsize},
 };
 
 use crossbeam_channel::bounded;
@@ -33,7 +33,7 @@ use crate::{
     },
     error::StartError,
     extension::{Context, Extensions, Filter, Processor},
-    service::PreparedService,
+    service::{Numbers, PreparedService},
     tls::{self, Acceptor},
     token::Keys,
 };
@@ -247,6 +247,9 @@ impl Builder {
         let mailboxes: Vec<_> = ends.iter().map(|end| end.mailbox.clone()).collect();
         let limits = Limits::new(&self.config, plan.memory_budget_bytes, cores);
         let (alive, ended) = bounded(0);
+        let numbers = ends.iter().map(|end| Arc::clone(&end.numbers)).collect();
+        let numbers = Numbers::new(numbers, acceptor.clone(), keys.as_ref().map_or_else(Weak::new, Arc::downgrade));
+        let numbers = Arc::new(numbers);
         let mut handle = Handle {
             services: Vec::with_capacity(services.len()),
             stop_by: Arc::default(),
@@ -265,10 +268,9 @@ impl Builder {
                 keys.as_ref().map(Arc::downgrade),
             ),
             _certificates: acceptor.clone().map(Watch::start).transpose()?,
-            acceptor,
-            keys: keys.clone(),
+            _keys: keys.clone(),
             mailboxes,
-            counters: ends.iter().map(|end| Arc::clone(&end.counters)).collect(),
+            numbers,
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),
             ended,
@@ -276,12 +278,14 @@ impl Builder {
         if let Some(keys) = &keys {
             keys.start()?;
         }
-        let doors = Doors { acceptor: handle.acceptor.as_ref(), keys: keys.as_deref() };
+        let doors = Doors { acceptor: acceptor.as_ref(), keys: keys.as_deref() };
         let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &mut services, doors)?;
+        let mut numbers = Vec::with_capacity(services.len());
         for service in services {
             let downlinks = service.uplink().map_or_else(Vec::new, |uplink| link_bridge(&mut assembled, uplink));
-            handle.start_service(service, downlinks)?;
+            numbers.push(handle.start_service(service, downlinks)?);
         }
+        handle.numbers.set_services(numbers);
         for (number, core) in assembled.into_iter().enumerate() {
             handle.threads.push(spawn(number, core, plan.cpus[number], handle.stopper(), alive.clone())?);
         }
@@ -320,7 +324,7 @@ impl Builder {
             let links = CoreLinks { number: number as u32, peers: links, bridge: None, store };
             cores.push(Core {
                 turn: Turn::new(hub, Box::new(app), reactor, links, end.inbox, places),
-                shared: end.counters,
+                shared: end.numbers,
                 pace: Pace::new(self.config.coalesce),
                 busy_poll: self.config.busy_poll,
             });

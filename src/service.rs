@@ -1,6 +1,8 @@
 //! Services run beside the cores on their own threads: the bridge to other nodes, and the upstream workers. The server
 //! knows them only by these traits.
 
+mod numbers;
+
 use std::{
     fmt::Debug,
     io,
@@ -14,12 +16,14 @@ use crate::{
         bridge_link::{Downlink, Uplink},
         hub::Hub,
         inbox::Mailbox,
-        stats::{SharedStats, Stats},
+        stats::SharedStats,
         storing::StoreLink,
         wake::Wake,
     },
     error::StartError,
 };
+
+pub(crate) use self::numbers::{Numbers, Report, ServiceNumbers};
 
 /// A service whose options and files were read and found sound. Dropping it has no effect.
 pub(crate) trait PreparedService {
@@ -78,8 +82,10 @@ pub(crate) struct Wiring {
 
 /// A service that runs. Dropping it stops it at once.
 pub(crate) trait Service: Debug + Send + Sync {
-    /// Adds the numbers that come from its state and not from counters.
-    fn report(&self, _stats: &mut Stats) {}
+    /// Adds the numbers that come from its state and not from counters, if there are any. The server may outlive it.
+    fn report(&self) -> Option<Report> {
+        None
+    }
 
     /// Finishes the work that the cores have left to it, until `deadline` or a little longer, and ends. The cores must
     /// have ended.

@@ -27,6 +27,7 @@ use crate::{
         log_limit::LogLimit,
         session::Endpoint,
         slot::Slot,
+        stats::Why,
     },
     error::{Fault, Refusal},
     extension::{ConnectionId, Effects, Extensions, Profile, Request},
@@ -120,7 +121,7 @@ impl Dispatch {
                 let id = self.id(hub, slot);
                 LIMIT.say(|more| log::error!("a processor or filter panicked; connection {id} is closed{more}"));
                 hub.stats.panics += 1;
-                hub.close(self, slot, Fault::PANICKED.code, Fault::PANICKED.reason);
+                hub.close(self, slot, Fault::PANICKED.parts(), Why::Panicked);
             }
         }
     }
@@ -193,7 +194,7 @@ impl Application for Dispatch {
             let reason =
                 if let Failure::Refused(refusal) = &failure { refusal.reason().to_owned() } else { String::new() };
             self.fail(hub, slot, failure, None);
-            hub.close(self, slot, POLICY, &reason);
+            hub.close(self, slot, (POLICY, &reason), Why::Unauthorized);
             return;
         }
         self.commit(hub, slot);

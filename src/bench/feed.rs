@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::engine::{
-    arrival::Role,
+    arrival::{Role, Transport},
     outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
@@ -62,7 +62,14 @@ impl Sockets for Feed {
     fn accept(&mut self, _: Duration, _: impl Fn(Role) -> bool) -> io::Result<Accepted<()>> {
         self.accepts = self.accepts.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
         let peer = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-        Ok(Accepted { stream: (), peer, role: Role::Public, is_tls: false, is_loopback: false, is_told: false })
+        Ok(Accepted {
+            stream: (),
+            peer,
+            role: Role::Public,
+            transport: Transport::Tcp,
+            is_loopback: false,
+            is_told: false,
+        })
     }
 
     fn add(&mut self, key: ConnectionKey, (): (), _: bool) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Display},
     net::SocketAddr,
+    time::Duration,
 };
 
 /// The purpose of a listener and of all connections that it accepts.
@@ -15,6 +16,18 @@ pub(crate) enum Role {
     Pages,
     /// For operators and backends.
     Admin,
+}
+
+/// What carries the bytes of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// A unix socket.
+    Unix,
 }
 
 /// Where a connection comes from, and which kind of place it has.
@@ -30,6 +43,10 @@ pub(crate) struct Arrival {
     pub(crate) is_proxy: bool,
     /// The listener's address is this machine's alone.
     pub(crate) is_loopback: bool,
+    /// What carries its bytes.
+    pub(crate) transport: Transport,
+    /// When it was accepted, by the sockets' clock.
+    pub(crate) accepted: Duration,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
     /// The connection is over the limit of its role, and has a reserved place for one request.

@@ -148,6 +148,11 @@ impl Uplink {
         self.state.bytes.load(Ordering::Relaxed) > self.state.bytes_max / 2
     }
 
+    /// The batches that were sent and not released, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.bytes.load(Ordering::Relaxed)
+    }
+
     /// The limit for the batches that were sent and not released, in bytes.
     pub(crate) fn bytes_max(&self) -> usize {
         self.state.bytes_max

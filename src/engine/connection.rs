@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use crate::engine::{
     hub::CLOSE_TIMEOUT,
-    outbox::{Sink, TlsCounts, Written},
+    outbox::{Sink, SocketCounts, Written},
     session::Ended,
     slot::Slot,
     turn::{Got, Shaken},
@@ -31,12 +31,14 @@ pub(crate) use self::tls::TlsLayers;
 pub(crate) struct Connections {
     streams: Vec<Option<TcpStream>>,
     layers: TlsLayers,
+    read_bytes: u64,
+    written_bytes: u64,
 }
 
 impl Connections {
     /// No sockets yet; those that use TLS will use it as `layers` say.
     pub(crate) fn new(layers: TlsLayers) -> Self {
-        Self { streams: Vec::new(), layers }
+        Self { layers, ..Self::default() }
     }
 
     pub(crate) fn insert(&mut self, slot: Slot, stream: TcpStream, is_tls: bool) {
@@ -80,10 +82,13 @@ impl Connections {
     /// Reads once, about `room` bytes, into `buffer`.
     pub(crate) fn read(&mut self, slot: Slot, buffer: &mut [u8], room: usize) -> io::Result<Got> {
         let stream = self.streams[slot as usize].as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        if self.layers.has(slot) {
-            return self.layers.read(slot, stream, buffer, room);
-        }
-        retry(|| stream.read(&mut buffer[..room])).map(|bytes| Got::of(bytes, room))
+        let got = if self.layers.has(slot) {
+            self.layers.read(slot, stream, buffer, room)?
+        } else {
+            Got::of(retry(|| stream.read(&mut buffer[..room]))?, room)
+        };
+        self.read_bytes += got.bytes as u64;
+        Ok(got)
     }
 
     /// Takes the handshake of a connection one step further.
@@ -127,13 +132,13 @@ impl Sink for Connections {
         let Some(stream) = &mut self.streams[slot as usize] else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        if self.layers.has(slot) {
-            return self.layers.write(slot, stream, slices);
-        }
-        match slices {
-            [one] => Written::of(retry(|| stream.write(one)), one.len()),
-            _ => Written::of(retry(|| stream.write_vectored(slices)), slices.iter().map(|slice| slice.len()).sum()),
-        }
+        let written = match slices {
+            _ if self.layers.has(slot) => self.layers.write(slot, stream, slices)?,
+            [one] => Written::of(retry(|| stream.write(one)), one.len())?,
+            _ => Written::of(retry(|| stream.write_vectored(slices)), slices.iter().map(|slice| slice.len()).sum())?,
+        };
+        self.written_bytes += written.bytes as u64;
+        Ok(written)
     }
 
     fn kept_bytes(&self) -> usize {
@@ -144,8 +149,8 @@ impl Sink for Connections {
         self.layers.kept_by(slot)
     }
 
-    fn tls_counts(&self) -> TlsCounts {
-        self.layers.counts()
+    fn counts(&self) -> SocketCounts {
+        SocketCounts { read_bytes: self.read_bytes, written_bytes: self.written_bytes, ..self.layers.counts() }
     }
 }
 

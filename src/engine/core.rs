@@ -2,12 +2,7 @@
 
 mod links;
 
-use std::{
-    io,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use crate::{
     config::memory,
@@ -15,7 +10,7 @@ use crate::{
         inbox::CoreOptions,
         pace::Pace,
         reactor::Reactor,
-        stats::SharedStats,
+        stats::SharedNumbers,
         turn::{Stop, Turn},
     },
 };
@@ -29,7 +24,7 @@ const _: () = assert!(READ_BYTES <= memory::READ_BYTES);
 /// A core, ready to run on its thread.
 pub(crate) struct Core {
     pub(crate) turn: Turn<Reactor, CoreLinks>,
-    pub(crate) shared: Arc<SharedStats>,
+    pub(crate) shared: Arc<SharedNumbers>,
     /// Decides when to delay a flush so that several messages share it.
     pub(crate) pace: Pace,
     /// How long to poll without sleeping after something happened.
@@ -42,7 +37,7 @@ impl Core {
     /// # Errors
     /// The poll failed; the core cannot go on.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        let start = Instant::now();
+        let start = self.turn.sockets.start_clock();
         let mut buffer = vec![0; READ_BYTES];
         let mut stop: Option<Stop> = None;
         let mut awake_until = Duration::ZERO;
@@ -67,7 +62,7 @@ impl Core {
                 now = start.elapsed(); // the turn may have begun before the request to stop
                 let stop = stop.get_or_insert_with(|| Stop::new(ending, now));
                 if self.turn.go_on_stopping(stop, now) {
-                    self.shared.store(self.turn.hub.refresh_stats());
+                    self.share_numbers();
                     return Ok(());
                 }
             }
@@ -87,15 +82,24 @@ impl Core {
     }
 
     fn end_turn(&mut self, had_input: bool) {
+        let waited = self.turn.hub.stats.relay_waiting_bytes > 0; // it may have ended without an event
         self.turn.send();
         for (options, taken) in self.turn.take_options() {
             self.set_options(&options);
             let _ = taken.try_send(()); // the thread that asked may have given up waiting
         }
         if had_input {
-            self.turn.hub.stats.turns += 1;
-            self.shared.store(self.turn.hub.refresh_stats());
+            self.turn.count_turn();
         }
+        if had_input || waited {
+            self.share_numbers();
+        }
+    }
+
+    /// Copies the core's numbers to a place that other threads can read.
+    fn share_numbers(&mut self) {
+        self.shared.stats.store(self.turn.hub.refresh_stats());
+        self.turn.hub.measures.share(&self.shared.measures);
     }
 
     fn set_options(&mut self, options: &CoreOptions) {

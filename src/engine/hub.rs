@@ -55,7 +55,7 @@ use crate::engine::{
     session::Phase,
     sessions::Sessions,
     slot::{ConnectionKey, Slot},
-    stats::Stats,
+    stats::{Measures, Stats},
     wall_clock::WallClock,
 };
 
@@ -72,6 +72,11 @@ pub(crate) struct Hub {
     missed: Missed,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
+    pub(crate) measures: Measures,
+    /// The deliveries whose time was measured.
+    deliveries_measured: u64,
+    /// When the connections were accepted whose handshakes were answered since the last flush.
+    handshakes: Vec<Duration>,
     grants: Grants,
     sweep: Option<Sweep>,
     pub(crate) wall_clock: WallClock,
@@ -112,6 +117,9 @@ impl Hub {
             clients: Clients::default(),
             limits,
             stats: Stats::default(),
+            measures: Measures::default(),
+            deliveries_measured: 0,
+            handshakes: Vec::new(),
             grants: Grants::default(),
             sweep: None,
             wall_clock: WallClock::default(),
@@ -147,6 +155,7 @@ impl Hub {
         self.recount(key.slot);
         self.sessions.schedule(key.slot, self.sessions.now() + self.request_timeout(arrival.is_reserved));
         self.stats.accepted += 1;
+        *self.stats.over(arrival.transport) += 1;
         key
     }
 
@@ -255,6 +264,9 @@ impl Hub {
         self.stats.subscriptions = self.router.subscriptions.len() as u64;
         self.stats.channels = self.router.subscriptions.audiences() as u64;
         self.stats.kept_bytes = self.kept_bytes() as u64;
+        self.stats.kept_bytes_max = self.limits.kept_bytes_max as u64;
+        self.stats.backlogs = self.router.outboxes.backlogs() as u64;
+        self.stats.backlog_bytes = self.router.outboxes.backlog_bytes() as u64;
         self.stats.subscription_bytes = self.router.subscriptions.bytes() as u64;
         self.stats.identities = self.grants.len() as u64;
         self.refresh_history_stats();
@@ -269,6 +281,8 @@ impl Hub {
         self.router.invariants();
         self.acks.invariants();
         self.grants.invariants(self.sessions.iter().map(|(_, session)| session.grant()));
+        let ended = self.sessions.iter().filter(|(_, session)| session.phase() > Phase::Open).count();
+        self.stats.invariants(self.sessions.len(), self.sessions.count_open(), ended);
         self.sessions.assert_kept_is_counted(|slot| self.router.outboxes.backlog_since(slot).is_some());
         for (slot, session) in self.sessions.iter() {
             let backlog = self.router.outboxes.backlog_cost(slot);

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::{
     config::{Config, Listen},
-    engine::arrival::Role,
+    engine::arrival::{Role, Transport},
     error::StartError,
 };
 
@@ -32,8 +32,8 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) role: Role,
-    /// Its connections begin with a TLS handshake.
-    pub(crate) is_tls: bool,
+    /// What carries the bytes of its connections.
+    pub(crate) transport: Transport,
     /// Its address is this machine's alone.
     pub(crate) is_loopback: bool,
     /// Another process takes the socket over when this server ends.
@@ -70,9 +70,13 @@ struct Bound {
 impl Bound {
     fn into_listening(self, role: Role, is_inherited: bool) -> Listening {
         let Self { at, sockets, file } = self;
-        let is_tls = at.is_tls();
+        let transport = match &at {
+            Listen::Tcp(_) => Transport::Tcp,
+            Listen::Tls(_) => Transport::Tls,
+            Listen::Unix(_) => Transport::Unix,
+        };
         let is_loopback = at.tcp().is_some_and(|address| address.ip().to_canonical().is_loopback());
-        let listener = |socket| Listener { role, is_tls, is_loopback, is_inherited, socket };
+        let listener = |socket| Listener { role, transport, is_loopback, is_inherited, socket };
         let listeners = sockets.into_iter().map(listener).collect();
         Listening { at, listeners, file }
     }

@@ -7,8 +7,7 @@
 mod backlog;
 mod flush;
 mod kept;
-
-use std::io::{self, IoSlice};
+mod sink;
 
 use crate::{
     config::memory,
@@ -17,6 +16,7 @@ use crate::{
 };
 
 use self::backlog::Backlog;
+pub(crate) use self::sink::{Sink, SocketCounts, Written};
 
 /// The most ranges in one write. The others take another write.
 const SLICES_MAX: usize = 64;
@@ -29,69 +29,6 @@ const PINNED_PER_BYTE: usize = 4;
 const NONE: u32 = u32::MAX;
 /// All bytes are opaque: the connection still speaks HTTP.
 const ALL: u32 = u32::MAX;
-
-/// The target of an outbox's bytes.
-pub(crate) trait Sink {
-    /// Writes some of `slices` to the connection without blocking.
-    ///
-    /// # Errors
-    /// The connection is lost.
-    fn write(&mut self, slot: Slot, slices: &[IoSlice<'_>]) -> io::Result<Written>;
-
-    /// The memory of input that the sockets keep because they cannot pass it on yet, in bytes.
-    fn kept_bytes(&self) -> usize {
-        0
-    }
-
-    /// A connection's part of it.
-    fn kept_by(&self, _slot: Slot) -> usize {
-        0
-    }
-
-    /// What the sockets count of TLS.
-    fn tls_counts(&self) -> TlsCounts {
-        TlsCounts::default()
-    }
-}
-
-/// Totals of a core's established TLS connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TlsCounts {
-    /// Connections ended by a fault.
-    pub(crate) faults: u64,
-    /// Key updates of peers.
-    pub(crate) key_updates: u64,
-}
-
-/// The result of a write. A socket that encrypts may take all bytes and still be blocked, so the fields are
-/// independent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Written {
-    /// The number of bytes that the sink has taken.
-    pub(crate) bytes: usize,
-    /// The sink takes nothing more until it says that it is writable.
-    pub(crate) is_blocked: bool,
-    /// Of the bytes after those, the sink has sent a part in encrypted form. It keeps no copy, so the next write must
-    /// begin with the same bytes.
-    pub(crate) begun: usize,
-}
-
-impl Written {
-    /// The result of a write of `len` bytes to a socket without a buffer of its own: a short write means that the
-    /// socket is full.
-    ///
-    /// # Errors
-    /// All errors except `WouldBlock`, which counts as a write of no bytes.
-    pub(crate) fn of(result: io::Result<usize>, len: usize) -> io::Result<Self> {
-        match result {
-            Ok(bytes) => Ok(Self { bytes, is_blocked: bytes < len, begun: 0 }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Ok(Self { bytes: 0, is_blocked: true, begun: 0 })
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
 
 /// One connection's outbox.
 #[derive(Debug)]
@@ -163,6 +100,8 @@ pub(crate) struct Outboxes {
     ranges: Vec<(u32, u32)>,
     /// The memory of the backlogs' own lists of ranges, in bytes.
     backlog_ranges_bytes: usize,
+    /// The outboxes with a backlog.
+    backlogs: usize,
     /// Milliseconds for which the core has run.
     now: u64,
 }
@@ -178,6 +117,7 @@ impl Default for Outboxes {
             short_writes: Vec::new(),
             ranges: Vec::new(),
             backlog_ranges_bytes: 0,
+            backlogs: 0,
             now: 0,
         }
     }
@@ -204,6 +144,7 @@ impl Outboxes {
         }
         if let Some(backlog) = outbox.backlog {
             self.backlog_ranges_bytes -= backlog.ranges_bytes();
+            self.backlogs -= 1;
             backlog.release(&mut self.arena);
         }
     }
@@ -335,6 +276,7 @@ impl Outboxes {
             self.backlog_ranges_bytes = self.backlog_ranges_bytes - before + backlog.ranges_bytes();
             if backlog.len == 0 {
                 outbox.backlog = None;
+                self.backlogs -= 1;
             }
         }
     }
@@ -342,6 +284,11 @@ impl Outboxes {
     /// The memory of all backlogs, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.arena.backlog_bytes() + self.backlog_ranges_bytes
+    }
+
+    /// The number of connections with a backlog.
+    pub(crate) fn backlogs(&self) -> usize {
+        self.backlogs
     }
 
     /// The number of connections that the next flush writes to.
@@ -379,6 +326,7 @@ impl Outboxes {
             }
         }
         assert_eq!(self.backlog_ranges_bytes, ranges_bytes, "the memory of the lists of ranges is counted wrongly");
+        assert_eq!(self.backlogs, held, "the backlogs are counted wrongly");
         assert!(held > 0 || self.arena.segments() == 0, "segments outlive their backlogs");
         self.arena.history_invariants();
     }

@@ -16,7 +16,7 @@ use crate::engine::{
     greetings::Greetings,
     limits::Limits,
     listener::Listener,
-    outbox::{Sink, TlsCounts, Written},
+    outbox::{Sink, SocketCounts, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
     turn::{Accepted, Event, Got, Shaken, Sockets},
@@ -58,7 +58,7 @@ pub(crate) struct Reactor {
     polls_left: usize,
     /// A signal interrupted the last poll, so it reported nothing.
     was_interrupted: bool,
-    /// When the reactor was created.
+    /// When its clock began.
     start: Instant,
 }
 
@@ -86,6 +86,12 @@ impl Reactor {
             was_interrupted: false,
             start: Instant::now(),
         })
+    }
+
+    /// Begins the clock of [`Sockets::clock`] anew: the core's own clock begins at the same moment.
+    pub(crate) fn start_clock(&mut self) -> Instant {
+        self.start = Instant::now();
+        self.start
     }
 
     /// Lets a later [`Reactor::poll`] return at `deadline`, or before. For a distant deadline this costs less than a
@@ -127,7 +133,7 @@ impl Reactor {
     fn accept_next(&mut self, now: Duration, takes: impl Fn(Role) -> bool) -> io::Result<Accepted<TcpStream>> {
         for _ in 0..self.waiting.len() {
             let Some(&index) = self.waiting.front() else { break };
-            let Listener { role, is_tls, is_loopback, .. } = self.listeners[index];
+            let Listener { role, transport, is_loopback, .. } = self.listeners[index];
             if !takes(role) {
                 self.waiting.rotate_left(1);
                 continue;
@@ -135,7 +141,7 @@ impl Reactor {
             match self.accept_from(index) {
                 Ok((stream, peer)) => {
                     self.waiting.rotate_left(1);
-                    return Ok(Accepted { stream, peer, role, is_tls, is_loopback, is_told: false });
+                    return Ok(Accepted { stream, peer, role, transport, is_loopback, is_told: false });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => _ = self.waiting.pop_front(),
                 Err(error) => {
@@ -177,8 +183,8 @@ impl Sink for Reactor {
         self.connections.kept_by(slot)
     }
 
-    fn tls_counts(&self) -> TlsCounts {
-        self.connections.tls_counts()
+    fn counts(&self) -> SocketCounts {
+        self.connections.counts()
     }
 }
 

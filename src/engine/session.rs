@@ -7,7 +7,11 @@ use std::sync::Arc;
 use tungstenite::protocol::frame::coding::Data;
 
 use crate::{
-    engine::{arrival::Arrival, slot::Slot, timers::Look},
+    engine::{
+        arrival::{Arrival, Transport},
+        slot::Slot,
+        timers::Look,
+    },
     protocol::{
         encoding::Encoding,
         http::{ChunkedBody, HeadProgress, Persistence},
@@ -165,7 +169,7 @@ impl Session {
         let incoming = Some(Box::new(Incoming::Http(request)));
         Self {
             generation,
-            standing: Standing::new(),
+            standing: Standing::new(arrival.transport),
             encoding: Encoding::default(),
             counted: 0,
             share: Share::default(),
@@ -209,6 +213,11 @@ impl Session {
 
     pub(crate) fn set_grant(&mut self, grant: Grant) {
         self.standing.set_grant(grant);
+    }
+
+    /// What carries its bytes.
+    pub(crate) fn transport(&self) -> Transport {
+        self.standing.transport()
     }
 
     /// Whether the client was told that its token has run out.

@@ -14,7 +14,7 @@ use std::{
 use slab::Slab;
 
 use crate::engine::{
-    arrival::Arrival,
+    arrival::{Arrival, Transport},
     clock::Clock,
     session::{Ended, Fragments, Phase, Session},
     slot::{ConnectionKey, Slot},
@@ -197,10 +197,13 @@ impl Sessions {
         shut.append(&mut self.shut);
     }
 
-    /// Removes the sessions that have ended.
-    pub(crate) fn reap(&mut self) -> impl Iterator<Item = Ended> {
+    /// Removes the sessions that have ended. Gives what carried their bytes, too.
+    pub(crate) fn reap(&mut self) -> impl Iterator<Item = (Ended, Transport)> {
         let Self { over, slab, .. } = self;
-        over.drain(..).map(|slot| Ended { slot, is_cut: slab.remove(slot as usize).is_cut() })
+        over.drain(..).map(|slot| {
+            let session = slab.remove(slot as usize);
+            (Ended { slot, is_cut: session.is_cut() }, session.transport())
+        })
     }
 }
 

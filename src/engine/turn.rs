@@ -150,6 +150,8 @@ pub(crate) struct Turn<S, L> {
     resumed: Vec<ConnectionKey>,
     /// The time of the running turn, since the core's start.
     now: Duration,
+    /// The begin of the running turn, or its last flush: what has come since then is in the next flush.
+    unflushed_since: Duration,
     /// When the core began to read the current connection, by the sockets' clock. The time of flushes is left out: a
     /// flush serves all publishers.
     began: Duration,
@@ -184,6 +186,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             first_link: 0,
             resumed: Vec::new(),
             now: Duration::ZERO,
+            unflushed_since: Duration::ZERO,
             began: Duration::ZERO,
         }
     }
@@ -192,6 +195,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     /// events. `due` is the latest time at which the poll should have returned.
     pub(crate) fn take(&mut self, now: Duration, due: Duration, buffer: &mut [u8]) -> bool {
         self.now = now;
+        self.unflushed_since = now;
         self.hub.begin_turn(now, due);
         let had_left = self.is_busy();
         self.hear_events();
@@ -276,6 +280,13 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         if self.hub.is_sweeping() { Vec::new() } else { std::mem::take(&mut self.options) }
     }
 
+    /// Counts a turn in which something happened, after its last flush.
+    pub(crate) fn count_turn(&mut self) {
+        self.hub.stats.turns += 1;
+        let took = self.unflushed_since.saturating_sub(self.now);
+        self.hub.measures.turns.add(took.as_nanos() as u64, 1);
+    }
+
     fn flush_if_full(&mut self) {
         if self.hub.router.is_full() {
             self.flush();
@@ -285,20 +296,29 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     /// Sends the collected bytes: batches first, so that peers work while this core writes. A full turn flushes before
     /// its end, so neither its batches nor its outboxes grow with the number of its publishers.
     fn flush(&mut self) {
+        self.hub.stats.relay_waiting_bytes = 0;
         for link in 0..self.links.count() {
             let peer = self.links.peer(link);
             let Some(batch) = self.hub.router.relays.take(peer) else { continue };
+            let bytes = batch.len() as u64;
             if let Err(batch) = self.links.send(link, batch) {
                 self.hub.router.relays.give_back(peer, batch);
+                self.hub.stats.relay_waiting_bytes += bytes;
+            } else {
+                self.hub.stats.relay_batches += 1;
+                self.hub.stats.relay_bytes += bytes;
             }
         }
         self.hand_to_bridge();
         self.hand_to_store();
         let began = self.sockets.clock();
         self.hub.flush(&mut *self.app, &mut self.sockets);
-        let took = self.sockets.clock().saturating_sub(began);
+        let ended = self.sockets.clock();
+        let took = ended.saturating_sub(began);
         self.began += took;
         self.lanes.has_flushed(&mut self.hub, took);
+        self.hub.has_flushed(self.unflushed_since, ended);
+        self.unflushed_since = ended;
     }
 }
 

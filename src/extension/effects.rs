@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::{
-    engine::{application::Application, hub::Hub, slot::Slot, subscriptions::Demand},
+    engine::{application::Application, hub::Hub, slot::Slot, stats::Why, subscriptions::Demand},
     protocol::{
         channel::{self, Kind},
         seen::Seen,
@@ -120,7 +120,8 @@ impl Effects {
                 }
                 Effect::Unsubscribe { name, kind } => hub.unsubscribe(slot, bytes(name), kind),
                 Effect::Close { code, reason } => {
-                    hub.close(app, slot, code, std::str::from_utf8(bytes(reason)).unwrap_or_default());
+                    let reason = std::str::from_utf8(bytes(reason)).unwrap_or_default();
+                    hub.close(app, slot, (code, reason), Why::Server);
                 }
             }
         }

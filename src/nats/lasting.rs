@@ -273,6 +273,8 @@ impl Lasting {
         counts.nats_subscriptions = self.table.subscriptions();
         counts.nats_subscriptions_refused = self.table.refused as u64;
         counts.nats_publish_dropped = self.uplink.dropped() + self.refusals.publishes.count();
+        counts.nats_connected = u64::from(self.progress.is_online);
+        counts.nats_waiting_bytes = self.uplink.bytes() as u64;
         self.stats.store(counts);
     }
 }

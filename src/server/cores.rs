@@ -18,7 +18,7 @@ use crate::{
         core::{Core, Link},
         inbox::{Inbox, Mailbox, inbox},
         reactor::WAKER,
-        stats::SharedStats,
+        stats::SharedNumbers,
         wake::{Wake, waker},
     },
 };
@@ -37,7 +37,7 @@ pub(super) struct End {
     pub(super) wake: Arc<Wake>,
     pub(super) mailbox: Mailbox,
     pub(super) inbox: Inbox,
-    pub(super) counters: Arc<SharedStats>,
+    pub(super) numbers: Arc<SharedNumbers>,
 }
 
 impl End {
@@ -45,7 +45,7 @@ impl End {
         let poll = Poll::new()?;
         let wake = waker(poll.registry(), WAKER)?;
         let (mailbox, inbox) = inbox(Arc::clone(&wake));
-        Ok(Self { poll, wake, mailbox, inbox, counters: Arc::default() })
+        Ok(Self { poll, wake, mailbox, inbox, numbers: Arc::default() })
     }
 }
 

@@ -25,8 +25,7 @@ use crate::{
     },
     extension::Publisher,
     server::Reloader,
-    service::{PreparedService, Service, Wiring},
-    tls::Acceptor,
+    service::{Numbers, PreparedService, Service, ServiceNumbers, Wiring},
     token::Keys,
 };
 
@@ -45,15 +44,13 @@ pub struct Handle {
     pub(super) _socket_files: Vec<SocketFile>,
     pub(super) message_bytes_max: usize,
     /// The keys of tokens, which are fetched as long as the server runs.
-    pub(super) keys: Option<Arc<Keys>>,
+    pub(super) _keys: Option<Arc<Keys>>,
     pub(super) reloader: Reloader,
-    /// TLS, if an address speaks it.
-    pub(super) acceptor: Option<Acceptor>,
-    /// Reads its files again.
+    /// Reads the files of TLS again.
     pub(super) _certificates: Option<Watch>,
     pub(super) mailboxes: Vec<Mailbox>,
-    /// The numbers of each core and each service.
-    pub(super) counters: Vec<Arc<SharedStats>>,
+    /// The numbers of the cores and the services.
+    pub(super) numbers: Arc<Numbers>,
     pub(super) next_publisher: AtomicUsize,
     pub(super) threads: Vec<JoinHandle<()>>,
     /// Closed when the last core has ended.
@@ -97,16 +94,7 @@ impl Handle {
 
     /// The server's numbers so far. Those of a core are as of its last turn.
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        self.counters.iter().for_each(|counters| counters.add_to(&mut stats));
-        self.services.iter().for_each(|service| service.report(&mut stats));
-        if let Some(acceptor) = &self.acceptor {
-            (stats.tls_days_left, stats.tls_reloads_failed) = (acceptor.days_left(), acceptor.reloads_failed());
-        }
-        if let Some(keys) = &self.keys {
-            stats.count_keys(keys.numbers());
-        }
-        stats
+        self.numbers.stats()
     }
 
     /// Begins to stop for good, and returns at once; see [`Handle::join`]. The server turns new clients away, `/healthz`
@@ -146,23 +134,24 @@ impl Handle {
         self.stats()
     }
 
-    /// Starts a service. The cores start after it.
+    /// Starts a service, and gives its numbers. The cores start after it.
     pub(super) fn start_service(
         &mut self,
         service: Box<dyn PreparedService>,
         downlinks: Vec<Downlink>,
-    ) -> io::Result<()> {
+    ) -> io::Result<ServiceNumbers> {
         let (stats, stopper) = (Arc::new(SharedStats::default()), self.stopper());
-        self.counters.push(Arc::clone(&stats));
-        self.services.push(service.start(Wiring {
+        let service = service.start(Wiring {
             mailboxes: self.mailboxes.clone(),
             downlinks,
-            stats,
+            stats: Arc::clone(&stats),
             publish_bytes_max: Arc::clone(&self.publish_bytes_max),
             outbox_bytes_max: self.reloader.outbox_bytes_max(),
             stop_server: Box::new(move || stopper.stop(Duration::ZERO)),
-        })?);
-        Ok(())
+        })?;
+        let report = service.report();
+        self.services.push(service);
+        Ok(ServiceNumbers { stats, report })
     }
 
     fn join_threads(&mut self) {

@@ -10,7 +10,7 @@ use std::{
 use rand::{RngExt, rngs::StdRng};
 
 use crate::engine::{
-    arrival::Role,
+    arrival::{Role, Transport},
     outbox::{Sink, Written},
     session::Ended,
     slot::{ConnectionKey, Slot},
@@ -132,7 +132,7 @@ impl Sockets for Buffers {
             stream,
             peer: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 1))),
             role: Role::Public,
-            is_tls: false,
+            transport: Transport::Tcp,
             is_loopback: false,
             is_told: false,
         })

@@ -16,6 +16,10 @@ impl Acceptor {
         match *self {}
     }
 
+    pub(crate) fn expiry(&self) -> u64 {
+        match *self {}
+    }
+
     pub(crate) fn reloads_failed(&self) -> u64 {
         match *self {}
     }

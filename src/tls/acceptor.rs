@@ -115,6 +115,11 @@ impl Acceptor {
         self.0.not_after.load(Ordering::Relaxed).saturating_sub(now()) / DAY_SECONDS
     }
 
+    /// When the first certificate expires, in Unix seconds.
+    pub(crate) fn expiry(&self) -> u64 {
+        self.0.not_after.load(Ordering::Relaxed)
+    }
+
     /// How many times new files could not be used: once for each change.
     pub(crate) fn reloads_failed(&self) -> u64 {
         self.0.reloads_failed.load(Ordering::Relaxed)

@@ -10,11 +10,8 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::{
-    engine::{
-        inbox::Mailbox,
-        stats::{SharedStats, Stats},
-    },
-    service::Service,
+    engine::{inbox::Mailbox, stats::SharedStats},
+    service::{Report, Service},
 };
 
 use super::{Prepared, workers::Workers};
@@ -61,8 +58,11 @@ impl Pool {
 
 impl Service for Pool {
     /// Adds the requests that wait or are under way. They are read here because no worker counts while all are busy.
-    fn report(&self, stats: &mut Stats) {
-        stats.upstream_waiting += self.workers.waiting() as u64;
+    fn report(&self) -> Option<Report> {
+        let workers = Arc::downgrade(&self.workers);
+        Some(Box::new(move |stats| {
+            stats.upstream_waiting += workers.upgrade().map_or(0, |workers| workers.waiting() as u64);
+        }))
     }
 
     /// Waits until all queued requests are done. At the deadline it gives up the rest.

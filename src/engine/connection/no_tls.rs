@@ -6,7 +6,7 @@ use mio::net::TcpStream;
 
 use crate::{
     engine::{
-        outbox::{TlsCounts, Written},
+        outbox::{SocketCounts, Written},
         slot::Slot,
         turn::{Got, Shaken},
     },
@@ -30,8 +30,8 @@ impl TlsLayers {
         false
     }
 
-    pub(super) fn counts(&self) -> TlsCounts {
-        TlsCounts::default()
+    pub(super) fn counts(&self) -> SocketCounts {
+        SocketCounts::default()
     }
 
     pub(super) fn is_shaking(&self, _: Slot) -> bool {

@@ -19,7 +19,7 @@ use super::retry;
 use crate::{
     config::memory::SEALED_BYTES,
     engine::{
-        outbox::{TlsCounts, Written},
+        outbox::{SocketCounts, Written},
         slot::Slot,
         turn::{Got, Shaken},
     },
@@ -44,7 +44,7 @@ pub(crate) struct TlsLayers {
     sealed: Vec<u8>,
     /// Connections in [`Layer::Handshake`].
     half_open: usize,
-    counts: TlsCounts,
+    counts: SocketCounts,
 }
 
 #[derive(Default)]
@@ -126,7 +126,7 @@ impl TlsLayers {
         self.rests_bytes
     }
 
-    pub(super) fn counts(&self) -> TlsCounts {
+    pub(super) fn counts(&self) -> SocketCounts {
         self.counts
     }
 
@@ -213,11 +213,11 @@ impl TlsLayers {
         let opened = match records.open(&mut buffer[..len]) {
             Ok(opened) => opened,
             Err(failure) => {
-                self.counts.faults += 1;
+                self.counts.tls_faults += 1;
                 return Err(tell(&failure, stream));
             }
         };
-        self.counts.key_updates += u64::from(opened.key_updates);
+        self.counts.tls_key_updates += u64::from(opened.key_updates);
         if records.has_output() {
             self.write(slot, stream, &[])?;
         }
@@ -241,7 +241,7 @@ impl TlsLayers {
         loop {
             self.sealed.clear();
             if let Err(failure) = records.seal(slices, &mut self.sealed, SEALED_BYTES) {
-                self.counts.faults += 1;
+                self.counts.tls_faults += 1;
                 return Err(tell(&failure, stream));
             }
             if self.sealed.is_empty() {

@@ -9,9 +9,10 @@ use std::collections::BinaryHeap;
 use crate::engine::{
     application::Application,
     hub::Hub,
-    outbox::{Sink, TlsCounts},
+    outbox::{Sink, SocketCounts},
     session::Phase,
     slot::Slot,
+    stats::Why,
 };
 
 /// The core closes connections until one part in this many of the share is free.
@@ -70,8 +71,9 @@ impl Hub {
     /// Closes the worst offenders if the core keeps more than its share.
     pub(super) fn enforce_budget(&mut self, app: &mut dyn Application, sockets: &impl Sink) {
         self.kept.sockets_bytes = sockets.kept_bytes();
-        let TlsCounts { faults, key_updates } = sockets.tls_counts();
-        (self.stats.tls_faults, self.stats.tls_key_updates) = (faults, key_updates);
+        let SocketCounts { tls_faults, tls_key_updates, read_bytes, written_bytes } = sockets.counts();
+        (self.stats.tls_faults, self.stats.tls_key_updates) = (tls_faults, tls_key_updates);
+        (self.stats.read_bytes, self.stats.written_bytes) = (read_bytes, written_bytes);
         let max = self.limits.kept_bytes_max;
         if self.kept_bytes() <= max {
             self.kept.retry_above = 0;
@@ -103,17 +105,13 @@ impl Hub {
                 offenders.push((self.offence(app, sockets, slot), slot)); // it may not be the worst any more
                 continue;
             }
-            let was_at_work = self.close_slow_consumer(app, slot);
-            if was_at_work {
-                self.stats.slow_consumers -= 1;
-                self.stats.over_budget += 1;
-            }
+            let was_at_work = self.close_slow_consumer(app, slot, Why::OverBudget);
             self.drop_incoming(slot);
             let of_socket = sockets.kept_by(slot);
             self.kept.sockets_bytes -= of_socket; // freed with the socket, at the end of the turn
             // The rest of a frame that is partly sent may be most of the backlog.
             if !was_at_work || of_socket > 0 || self.router.outboxes.backlog_cost(slot) > FAREWELL_BYTES_MAX {
-                self.lost(app, slot);
+                self.drop_for(app, slot, Why::OverBudget, format_args!("the core keeps too much"));
             }
         }
     }

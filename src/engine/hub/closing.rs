@@ -8,6 +8,7 @@ use crate::{
         hub::{Hub, ends::End},
         session::Phase,
         slot::Slot,
+        stats::Why,
     },
     error::Fault,
     protocol::frame,
@@ -28,14 +29,14 @@ impl Hub {
         } else if self.sessions.is_open(slot) {
             self.push_close(slot, Some(fault.code), fault.reason);
         }
-        self.leave(app, slot, Phase::Lingering, End::Closed(fault.code, fault.reason));
+        self.leave(app, slot, Phase::Lingering, (fault.into(), End::Closed(fault.code, fault.reason)));
     }
 
-    /// Closes a connection with a code and a reason, after all that is queued for it.
-    pub(crate) fn close(&mut self, app: &mut dyn Application, slot: Slot, code: u16, reason: &str) {
+    /// Closes a connection with a code and a reason, after all that is queued for it. `why` is for the statistics.
+    pub(crate) fn close(&mut self, app: &mut dyn Application, slot: Slot, (code, reason): (u16, &str), why: Why) {
         if self.sessions.is_open(slot) {
             self.push_close(slot, Some(code), reason);
-            self.leave(app, slot, Phase::Closing, End::Closed(code, reason));
+            self.leave(app, slot, Phase::Closing, (why, End::Closed(code, reason)));
         }
     }
 
@@ -51,26 +52,27 @@ impl Hub {
             self.push_close(slot, code, "");
         }
         let reason = payload.get(2..).and_then(|reason| std::str::from_utf8(reason).ok()).unwrap_or_default();
-        self.leave(app, slot, Phase::Ended, End::ByClient(code, reason));
+        self.leave(app, slot, Phase::Ended, (Why::Client, End::ByClient(code, reason)));
         Ok(())
     }
 
     /// Handles the end of the peer's input: the connection ends when its outbox is empty.
     pub(crate) fn end_of_input(&mut self, app: &mut dyn Application, slot: Slot) {
-        self.leave(app, slot, Phase::Ended, End::Dropped(format_args!("the client sends nothing more")));
+        let end = End::Dropped(format_args!("the client sends nothing more"));
+        self.leave(app, slot, Phase::Ended, (Why::Client, end));
     }
 
     /// Ends a connection at once, because its socket is broken.
     pub(crate) fn lost(&mut self, app: &mut dyn Application, slot: Slot) {
-        self.drop_for(app, slot, format_args!("the connection is broken"));
+        self.drop_for(app, slot, Why::Lost, format_args!("the connection is broken"));
     }
 
-    /// Ends a connection at once, for this reason.
-    pub(crate) fn drop_for(&mut self, app: &mut dyn Application, slot: Slot, why: fmt::Arguments<'_>) {
+    /// Ends a connection at once: `why` is for the statistics, `said` for the log.
+    pub(crate) fn drop_for(&mut self, app: &mut dyn Application, slot: Slot, why: Why, said: fmt::Arguments<'_>) {
         self.router.apply_run();
         self.cut_off(slot);
         self.router.outboxes.close(slot);
-        self.leave(app, slot, Phase::Ended, End::Dropped(why));
+        self.leave(app, slot, Phase::Ended, (why, End::Dropped(said)));
     }
 
     /// Notes whether a connection that ends at once loses queued bytes.
@@ -87,13 +89,13 @@ impl Hub {
 
     /// Ends a connection at once that never opened: its socket cannot be used, or another connection needs its reserved
     /// place.
-    pub(crate) fn abandon(&mut self, slot: Slot, why: fmt::Arguments<'_>) {
+    pub(crate) fn abandon(&mut self, slot: Slot, why: Why, said: fmt::Arguments<'_>) {
         self.router.outboxes.close(slot);
-        self.move_on(slot, Phase::Ended, End::Dropped(why));
+        self.move_on(slot, Phase::Ended, (why, End::Dropped(said)));
     }
 
     /// Moves a connection towards its end. The first time, it loses its subscriptions, and the application is told.
-    pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase, end: End<'_>) {
+    pub(super) fn leave(&mut self, app: &mut dyn Application, slot: Slot, phase: Phase, end: (Why, End<'_>)) {
         self.router.apply_run(); // earlier publishes still go to it, and they decide whether its outbox is empty
         let was_open = self.sessions.is_open(slot);
         if was_open {
@@ -110,8 +112,8 @@ impl Hub {
         }
     }
 
-    /// The part of [`Hub::leave`] that a connection needs even if it never opened.
-    pub(super) fn move_on(&mut self, slot: Slot, phase: Phase, end: End<'_>) {
+    /// The part of [`Hub::leave`] that a connection needs even if it never opened. The first time, it counts and logs why.
+    pub(super) fn move_on(&mut self, slot: Slot, phase: Phase, (why, end): (Why, End<'_>)) {
         if self.sessions[slot].phase() <= Phase::Open {
             self.log_end(slot, end);
         }
@@ -124,6 +126,8 @@ impl Hub {
         }
         if before <= Phase::Open {
             session.heard = now;
+            self.stats.count_end(why);
+            self.stats.websockets -= u64::from(before == Phase::Open);
             self.sessions.schedule(slot, now + CLOSE_MILLIS);
         }
         if before == Phase::Http {

@@ -9,6 +9,7 @@ use crate::{
         hub::{Hub, closing::CLOSE_MILLIS, ends::End},
         session::{Incoming, Phase},
         slot::Slot,
+        stats::Why,
     },
     error::{Fault, HttpFault},
     protocol::http::write_fault,
@@ -73,7 +74,7 @@ impl Hub {
             Phase::Http => self.look_at_request(app, slot, silent),
             Phase::Open => self.look_at_open(app, slot, silent),
             Phase::Closing | Phase::Lingering | Phase::Ended if silent >= CLOSE_MILLIS => {
-                self.drop_for(app, slot, format_args!("it has taken too long to close"));
+                self.drop_for(app, slot, Why::Lost, format_args!("it has taken too long to close"));
                 None
             }
             Phase::Closing | Phase::Lingering | Phase::Ended => Some(CLOSE_MILLIS - silent),
@@ -90,7 +91,6 @@ impl Hub {
         let since = self.sessions[slot].fragments().map(|fragments| fragments.since);
         let until_whole = match since {
             Some(since) if limit > 0 && now >= since + limit => {
-                self.stats.message_timeouts += 1;
                 self.fail(app, slot, Fault::MESSAGE_TIMEOUT);
                 return None;
             }
@@ -118,8 +118,7 @@ impl Hub {
         // it is closed.
         let was_asked = ping == 0 || session.is_asked();
         if silent >= idle && was_asked {
-            self.stats.timed_out += 1;
-            self.close(app, slot, Fault::IDLE.code, Fault::IDLE.reason);
+            self.close(app, slot, Fault::IDLE.parts(), Why::Idle);
             return None;
         }
         if ping == 0 {
@@ -147,18 +146,16 @@ impl Hub {
         if silent < limit {
             return Some((limit - silent).min(self.limits.handshake_timeout));
         }
-        if !is_idle {
-            self.stats.timed_out += 1; // an idle connection that ends is routine and not counted
-        }
+        let why = if is_idle { Why::Done } else { Why::Late }; // an idle connection that ends is routine
         if is_reserved {
-            self.turn_away(slot);
+            self.turn_away(slot, why);
         } else if has_begun {
             let fault = HttpFault::new(408, "the request took too long");
             self.push_http(slot, |turn| write_fault(turn, fault, &[]));
-            self.leave(app, slot, Phase::Lingering, End::Answered(fault.status));
+            self.leave(app, slot, Phase::Lingering, (why, End::Answered(fault.status)));
         } else {
-            let why = if is_idle { "idle between two requests" } else { "no request came in time" };
-            self.drop_for(app, slot, format_args!("{why}"));
+            let said = if is_idle { "idle between two requests" } else { "no request came in time" };
+            self.drop_for(app, slot, why, format_args!("{said}"));
         }
         None
     }

@@ -1,7 +1,7 @@
 //! How a core stops serving: it says so, then it closes its clients' connections, and at the end it publishes nothing more.
 
 use crate::{
-    engine::{application::Application, hub::Hub, slot::Slot},
+    engine::{application::Application, hub::Hub, slot::Slot, stats::Why},
     error::Fault,
 };
 
@@ -69,9 +69,8 @@ impl Hub {
 
     /// Tells a client that the server ends.
     pub(super) fn send_away(&mut self, app: &mut dyn Application, slot: Slot) {
-        self.stats.going_away += 1;
         let reason = std::mem::take(&mut self.farewell);
-        self.close(app, slot, Fault::GOING_AWAY.code, &reason);
+        self.close(app, slot, (Fault::GOING_AWAY.code, &reason), Why::Shutdown);
         self.farewell = reason;
     }
 

@@ -11,6 +11,7 @@ use crate::{
         router::work::REQUEST_UNITS,
         session::{self, Expected, Framing, Incoming, Phase, Request, Unanswered},
         slot::Slot,
+        stats::Why,
     },
     error::HttpFault,
     protocol::{
@@ -132,7 +133,7 @@ impl Hub {
                 // An unexpected body is not read, so the start of the next request is not known.
                 if answer.closes || head.has_body() {
                     self.push_answer(slot, answer, reader, Persistence::Close, head.method == "HEAD");
-                    self.leave(app, slot, Phase::Lingering, End::Answered(status));
+                    self.leave(app, slot, Phase::Lingering, (Why::of_status(status), End::Answered(status)));
                 } else {
                     self.push_answer(slot, answer, reader, head.persistence, head.method == "HEAD");
                     self.answered(app, slot, status, head.persistence);
@@ -181,7 +182,7 @@ impl Hub {
         self.stats.requests += 1;
         if !fits {
             self.push_answer(slot, Answer::text(413, too_big), reader.as_deref(), Persistence::Close, false);
-            self.leave(app, slot, Phase::Lingering, End::Answered(413));
+            self.leave(app, slot, Phase::Lingering, (Why::BadRequest, End::Answered(413)));
             return Ok(Handled::Answered(0));
         }
         if let Some(body) = whole {
@@ -241,7 +242,6 @@ impl Hub {
             None => app.on_body(self, slot, expected.endpoint, body),
         };
         let is_flood = seconds.is_some() && self.is_flood(slot);
-        self.stats.floods += u64::from(is_flood);
         let Expected { persistence, reader, .. } = expected;
         let Reply::Now(answer) = reply else {
             let (persistence, reader) = (*persistence, reader.clone());
@@ -251,7 +251,8 @@ impl Hub {
         let persistence = if answer.closes || is_flood { Persistence::Close } else { *persistence };
         self.push_answer(slot, answer, reader.as_deref(), persistence, false);
         self.message_done(Some(slot));
-        self.answered(app, slot, status, persistence);
+        let why = if is_flood { Why::Rate } else { Why::of_status(status) };
+        self.answered_for(app, slot, (why, status), persistence);
     }
 
     fn upgrade(&mut self, app: &mut dyn Application, slot: Slot, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
@@ -268,6 +269,8 @@ impl Hub {
         let session = &mut self.sessions[slot];
         session.set_phase(Phase::Open);
         session.heard = now;
+        self.stats.websockets += 1;
+        self.handshakes.push(arrival.accepted);
         let first =
             [self.limits.ping_interval, self.limits.idle_timeout].into_iter().filter(|&millis| millis > 0).min();
         if let Some(first) = first {
@@ -316,13 +319,25 @@ impl Hub {
     /// Answers a request that cannot be served, and ends the connection: the start of the next request is not known.
     fn answer_fault(&mut self, app: &mut dyn Application, slot: Slot, fault: HttpFault, extra: Extra) {
         self.push_http(slot, |turn| write_fault(turn, fault, extra));
-        self.leave(app, slot, Phase::Lingering, End::Answered(fault.status));
+        let why = Why::of_status(fault.status);
+        self.leave(app, slot, Phase::Lingering, (why, End::Answered(fault.status)));
     }
 
     pub(super) fn answered(&mut self, app: &mut dyn Application, slot: Slot, status: u16, persistence: Persistence) {
+        self.answered_for(app, slot, (Why::of_status(status), status), persistence);
+    }
+
+    /// Goes on after an answer with this status. `why` counts if the connection ends.
+    fn answered_for(
+        &mut self,
+        app: &mut dyn Application,
+        slot: Slot,
+        (why, status): (Why, u16),
+        persistence: Persistence,
+    ) {
         self.stats.served_when_full += u64::from(self.sessions[slot].is_reserved());
         if persistence == Persistence::Close {
-            self.leave(app, slot, Phase::Lingering, End::Answered(status));
+            self.leave(app, slot, Phase::Lingering, (why, End::Answered(status)));
         } else {
             self.request(slot).is_reused = true;
             self.sessions[slot].heard = self.sessions.now();

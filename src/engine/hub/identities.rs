@@ -10,6 +10,7 @@ use crate::{
         rules::Asker,
         session::Grant,
         slot::Slot,
+        stats::Why,
     },
     error::{Fault, Reason, Refusal},
     token::{Claims, LEEWAY_SECONDS},
@@ -105,7 +106,7 @@ impl Hub {
         if now < closes_at {
             return Some(closes_at - now);
         }
-        self.close(app, slot, Fault::TOKEN_EXPIRED.code, Fault::TOKEN_EXPIRED.reason);
+        self.close(app, slot, Fault::TOKEN_EXPIRED.parts(), Why::Unauthorized);
         None
     }
 }

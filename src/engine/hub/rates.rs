@@ -248,7 +248,6 @@ impl Hub {
         if self.is_flood(slot) && self.sessions.is_open(slot) {
             static LIMIT: LogLimit = LogLimit::new();
             log_refusal(&LIMIT, self.meter.of(slot).client, "is closed, for it sends ten times as much as it may");
-            self.stats.floods += 1;
             self.fail(app, slot, Fault::RATE_LIMITED);
         }
     }

@@ -8,6 +8,7 @@ use crate::{
         hub::{Hub, ends::End},
         session::Phase,
         slot::{ConnectionKey, Slot},
+        stats::Why,
     },
     error::HttpFault,
     protocol::http::{RequestHead, write_fault},
@@ -28,16 +29,16 @@ impl Hub {
         let arrival = Arrival { is_reserved: true, ..arrival.into() };
         let key = self.open(arrival);
         if arrival.role != Role::Public {
-            self.turn_away(key.slot);
+            self.turn_away(key.slot, Why::Full);
         }
         key
     }
 
     /// Answers a connection on a reserved place with 503. It lingers so that it can read the answer.
-    pub(super) fn turn_away(&mut self, slot: Slot) {
+    pub(super) fn turn_away(&mut self, slot: Slot, why: Why) {
         self.count_turned_away();
         self.push_http(slot, |turn| write_fault(turn, TOO_MANY, RETRY));
-        self.move_on(slot, Phase::Lingering, End::Answered(TOO_MANY.status));
+        self.move_on(slot, Phase::Lingering, (why, End::Answered(TOO_MANY.status)));
     }
 
     /// The time until a connection's request must be complete, in milliseconds.
@@ -54,7 +55,7 @@ impl Hub {
     /// Ends a connection on a reserved place, at once.
     pub(crate) fn give_way(&mut self, slot: Slot) {
         self.cut_off(slot);
-        self.abandon(slot, format_args!("its reserved place is for another request"));
+        self.abandon(slot, Why::Full, format_args!("its reserved place is for another request"));
     }
 
     /// Notes that a connection did not get its last answer completely: it ends with a reset.

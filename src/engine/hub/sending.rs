@@ -6,7 +6,7 @@ use crate::{
         router::{Awaited, Step, work::REFUSAL_UNITS},
         slot::Slot,
     },
-    error::{Reason, Refusal},
+    error::Refusal,
     protocol::message::{acknowledgement, encode_refusal},
 };
 
@@ -24,12 +24,8 @@ impl Hub {
 
     /// Counts a message that is refused.
     pub(crate) fn count_refusal(&mut self, refusal: &Refusal) {
-        self.stats.refused += 1;
-        self.stats.subscriptions_refused += u64::from(refusal.reason() == Reason::TooManySubscriptions.word());
-        self.stats.rate_limited += u64::from(refusal.reason() == Reason::RateLimited.word());
-        self.stats.too_many_channels += u64::from(refusal.reason() == Reason::TooManyChannels.word());
+        self.stats.count_refusal(refusal.reason());
         self.stats.unauthorized += u64::from(refusal.code() == 401);
-        self.stats.forbidden += u64::from(refusal.reason() == Reason::Forbidden.word());
     }
 
     /// Sends one payload to one connection, in order with its other messages. Sends nothing after the close frame.

@@ -1,7 +1,7 @@
 //! Connections that read more slowly than they are sent to: past `outbox-max` the core closes them with 1013.
 
 use crate::{
-    engine::{application::Application, hub::Hub, session::Phase, slot::Slot},
+    engine::{application::Application, hub::Hub, session::Phase, slot::Slot, stats::Why},
     error::Fault,
 };
 
@@ -9,23 +9,21 @@ impl Hub {
     /// Closes a connection whose backlog is over `outbox-max`.
     pub(super) fn close_if_slow(&mut self, app: &mut dyn Application, slot: Slot) {
         if self.router.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
-            self.close_slow_consumer(app, slot);
+            self.close_slow_consumer(app, slot, Why::SlowConsumer);
         }
     }
 
     /// Closes a slow consumer: it loses its backlog, and gets the reason when it reads again. Returns whether the
     /// connection was still in use.
-    pub(super) fn close_slow_consumer(&mut self, app: &mut dyn Application, slot: Slot) -> bool {
+    pub(super) fn close_slow_consumer(&mut self, app: &mut dyn Application, slot: Slot, why: Why) -> bool {
         match self.sessions[slot].phase() {
             Phase::Open => {
-                self.stats.slow_consumers += 1;
                 self.router.outboxes.truncate(slot);
-                self.close(app, slot, Fault::SLOW_CONSUMER.code, Fault::SLOW_CONSUMER.reason);
+                self.close(app, slot, Fault::SLOW_CONSUMER.parts(), why);
                 true
             }
             Phase::Http => {
-                self.stats.slow_consumers += 1;
-                self.drop_for(app, slot, format_args!("{}", Fault::SLOW_CONSUMER.reason));
+                self.drop_for(app, slot, why, format_args!("{}", Fault::SLOW_CONSUMER.reason));
                 true
             }
             Phase::Closing | Phase::Lingering | Phase::Ended | Phase::Over => false,

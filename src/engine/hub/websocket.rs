@@ -21,7 +21,6 @@ impl Hub {
         match self.take_frames(app, slot, bytes) {
             Ok(used) => used,
             Err(fault) => {
-                self.stats.faults += 1;
                 self.fail(app, slot, fault);
                 bytes.len()
             }

@@ -74,6 +74,7 @@ impl Outboxes {
                 return Ok(false);
             }
             self.backlog_ranges_bytes -= backlog.ranges_bytes();
+            self.backlogs -= 1;
             outbox.backlog = None;
         }
         self.write_ranges(slot, sink)
@@ -127,6 +128,7 @@ impl Outboxes {
     fn keep_rest(&mut self, slot: Slot, first: usize, written: Written) {
         let outbox = &mut self.outboxes[slot as usize];
         let now = self.now;
+        self.backlogs += usize::from(outbox.backlog.is_none());
         let mut backlog = outbox.backlog.take().unwrap_or_else(|| Box::new(Backlog::new(now)));
         backlog.is_blocked = true;
         if backlog.len == 0 {

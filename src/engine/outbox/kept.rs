@@ -25,6 +25,7 @@ impl Outboxes {
             dirty.push(slot);
         }
         let now = self.now;
+        self.backlogs += usize::from(outbox.backlog.is_none());
         let backlog = outbox.backlog.get_or_insert_with(|| Box::new(Backlog::new(now)));
         let before = backlog.ranges_bytes();
         for range in ranges {

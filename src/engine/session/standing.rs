@@ -1,4 +1,6 @@
-//! The phase, the facts and the permissions of a connection, in four bytes.
+//! The phase, the facts, the transport and the permissions of a connection, in four bytes.
+
+use crate::engine::arrival::Transport;
 
 /// The phase of a connection's life. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +48,8 @@ impl Grant {
     }
 }
 
-/// The phase, four facts and the grant of a connection in one word: the lowest three bits are the phase, and the upper 24
-/// the grant. See the methods of [`Session`](super::Session).
+/// The phase, four facts, the transport and the grant of a connection in one word: the lowest three bits are the phase, and
+/// the upper 23 the grant. See the methods of [`Session`](super::Session).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing(u32);
 
@@ -57,11 +59,20 @@ impl Standing {
     pub(super) const MORE: u32 = 1 << 4;
     pub(super) const CUT: u32 = 1 << 5;
     pub(super) const TOLD: u32 = 1 << 6;
-    const GRANT_SHIFT: u32 = 8;
+    const TRANSPORT_SHIFT: u32 = 7;
+    const GRANT_SHIFT: u32 = 9;
 
     /// The standing of a new connection.
-    pub(super) fn new() -> Self {
-        Self(Phase::Http as u32)
+    pub(super) fn new(transport: Transport) -> Self {
+        Self(Phase::Http as u32 | (transport as u32) << Self::TRANSPORT_SHIFT)
+    }
+
+    pub(super) fn transport(self) -> Transport {
+        match self.0 >> Self::TRANSPORT_SHIFT & 3 {
+            0 => Transport::Tcp,
+            1 => Transport::Tls,
+            _ => Transport::Unix,
+        }
     }
 
     pub(super) fn has(self, flag: u32) -> bool {
@@ -115,7 +126,14 @@ mod tests {
     #[test]
     fn a_session_has_32_bytes_and_its_facts_do_not_mix() {
         assert_eq!(size_of::<Session>(), 32);
-        let mut session = Session::new(7, Arrival::default(), 0);
+        for transport in [Transport::Tcp, Transport::Tls, Transport::Unix] {
+            facts_do_not_mix(Session::new(7, Arrival { transport, ..Arrival::default() }, 0), transport);
+        }
+        assert_eq!(Grant::of(5).number(), Some(5));
+        assert_eq!((Grant::ANONYMOUS.number(), Grant::KEY.number()), (None, None));
+    }
+
+    fn facts_do_not_mix(mut session: Session, transport: Transport) {
         let phases = [Phase::Http, Phase::Open, Phase::Closing, Phase::Lingering, Phase::Ended, Phase::Over];
         let grants = [Grant::ANONYMOUS, Grant::KEY, Grant::of(0), Grant::of(Grant::TABLE_MAX - 1)];
         for (phase, grant) in phases.into_iter().flat_map(|phase| grants.map(|grant| (phase, grant))) {
@@ -123,14 +141,12 @@ mod tests {
                 flag(&mut session, true);
                 session.set_phase(phase);
                 session.set_grant(grant);
-                assert_eq!((session.phase(), session.grant()), (phase, grant));
+                assert_eq!((session.phase(), session.grant(), session.transport()), (phase, grant, transport));
                 let facts = [session.is_paused(), session.has_more(), session.is_cut(), session.is_told()];
                 assert_eq!(facts.into_iter().filter(|fact| *fact).count(), 1);
                 assert_eq!(session.is_open(), phase == Phase::Open);
                 flag(&mut session, false);
             }
         }
-        assert_eq!(Grant::of(5).number(), Some(5));
-        assert_eq!((Grant::ANONYMOUS.number(), Grant::KEY.number()), (None, None));
     }
 }

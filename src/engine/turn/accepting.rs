@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::engine::{
-    arrival::{Arrival, Role},
+    arrival::{Arrival, Role, Transport},
     log_limit::LogLimit,
     outbox::Written,
+    stats::Why,
     turn::{Accepted, Links, Sockets, Turn, places::GivesWay},
 };
 
@@ -28,7 +29,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     /// Accepts new connections, within the turn's share.
     pub(super) fn accept_connections(&mut self) {
         self.places.begin_turn();
-        let mut began = None;
+        let (mut began, mut accepting_since) = (None, self.now);
         for _ in 0..ACCEPTS_PER_TURN {
             let accepted = match self.sockets.accept(self.now, |role| self.places.may_accept(role)) {
                 Ok(accepted) => accepted,
@@ -37,8 +38,9 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     break;
                 }
             };
-            self.admit(accepted);
+            self.admit(accepted, accepting_since);
             let now = self.sockets.clock();
+            accepting_since = now;
             if now.saturating_sub(*began.get_or_insert(now)) >= ACCEPT_TIME {
                 break;
             }
@@ -47,10 +49,13 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     }
 
     /// Opens an accepted connection, on a reserved place if it is over the limit. One whose address is at its limit takes
-    /// no place.
-    fn admit(&mut self, Accepted { stream, peer, role, is_tls, is_loopback, is_told }: Accepted<S::Stream>) {
+    /// no place. The accept began at `since`, by the sockets' clock.
+    fn admit(&mut self, accepted: Accepted<S::Stream>, since: Duration) {
+        let Accepted { stream, peer, role, transport, is_loopback, is_told } = accepted;
+        let is_tls = transport == Transport::Tls;
         let is_proxy = !is_told && role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
-        let arrival = Arrival { peer, is_told, is_proxy, is_loopback, role, ..Arrival::default() };
+        let arrival = Arrival { is_told, is_proxy, is_loopback, role, ..Arrival::default() };
+        let arrival = Arrival { peer, transport, accepted: since, ..arrival };
         let Ok(ticket) = self.hub.admit_address(&arrival) else {
             // A client that waits for a handshake cannot read the answer.
             return self.sockets.turn_away(stream, if is_tls { b"" } else { TOO_MANY });
@@ -70,7 +75,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         if let Err(error) = self.sockets.add(key, stream, is_tls) {
             static LIMIT: LogLimit = LogLimit::new();
             LIMIT.say(|more| log::error!("cannot poll a connection: {error}{more}"));
-            self.hub.abandon(key.slot, format_args!("its socket cannot be polled"));
+            self.hub.abandon(key.slot, Why::Lost, format_args!("its socket cannot be polled"));
         }
     }
 

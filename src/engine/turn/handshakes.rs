@@ -7,6 +7,7 @@ use crate::{
     config::memory::HALF_OPEN_MAX,
     engine::{
         slot::ConnectionKey,
+        stats::Why,
         turn::{Links, Shaken, Sockets, Turn},
     },
 };
@@ -103,8 +104,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 self.ready.add(key); // its first request may have come with the end of the handshake
             }
             Err(error) => {
-                self.hub.stats.tls_failed += 1;
-                self.hub.drop_for(&mut *self.app, key.slot, format_args!("the TLS handshake has failed: {error}"));
+                let said = format_args!("the TLS handshake has failed: {error}");
+                self.hub.drop_for(&mut *self.app, key.slot, Why::TlsFailed, said);
             }
         }
     }
@@ -132,9 +133,8 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             }
             if self.now.saturating_sub(since) >= GIVES_WAY_AFTER {
                 self.handshakes.begun.pop_front();
-                self.hub.stats.tls_gave_way += 1;
-                let why = format_args!("its TLS handshake was slow, and too many had begun");
-                self.hub.drop_for(&mut *self.app, key.slot, why);
+                let said = format_args!("its TLS handshake was slow, and too many had begun");
+                self.hub.drop_for(&mut *self.app, key.slot, Why::TlsGaveWay, said);
             }
             return;
         }

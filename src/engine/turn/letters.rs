@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     engine::{
         inbox::Letter,
+        stats::Why,
         turn::{Links, Sockets, Turn},
     },
     protocol::channel,
@@ -63,7 +64,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     self.hub.send(key.slot, is_text, &payload);
                 }
                 Letter::Close { key, code, reason } if self.hub.sessions.is_current(key) => {
-                    self.hub.close(&mut *self.app, key.slot, code, &reason);
+                    self.hub.close(&mut *self.app, key.slot, (code, &reason), Why::Server);
                 }
                 Letter::Send { .. } | Letter::Close { .. } => {} // the connection is gone
                 Letter::Ask { id, question, asker } => {

@@ -5,6 +5,7 @@ use std::io;
 use crate::engine::{
     lanes::Next,
     slot::ConnectionKey,
+    stats::Why,
     turn::{Got, Links, Sockets, Turn},
 };
 
@@ -110,7 +111,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     Ok(got) => got,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                     Err(error) => {
-                        self.hub.drop_for(&mut *self.app, slot, format_args!("{error}"));
+                        self.hub.drop_for(&mut *self.app, slot, Why::Lost, format_args!("{error}"));
                         return false;
                     }
                 };

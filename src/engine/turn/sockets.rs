@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use crate::engine::{
-    arrival::Role,
+    arrival::{Role, Transport},
     limits::Limits,
     outbox::Sink,
     session::Ended,
@@ -147,8 +147,8 @@ pub(crate) struct Accepted<T> {
     pub(crate) peer: Option<SocketAddr>,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
-    /// It begins with a TLS handshake.
-    pub(crate) is_tls: bool,
+    /// What carries its bytes. With TLS it begins with a handshake.
+    pub(crate) transport: Transport,
     /// The listener's address is this machine's alone.
     pub(crate) is_loopback: bool,
     /// A trusted proxy has told the peer's address by the PROXY protocol, so the peer is a client.

@@ -10,6 +10,7 @@ use crate::{
     engine::{
         inbox::{Letter, Mailbox},
         slot::Slot,
+        stats::Why,
         survey::{Answered, Question, Seen, Wanted, Whose},
         turn::{Links, Sockets, Turn},
     },
@@ -73,7 +74,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             Question::Connections { whose, limit, .. } => self.see(&mut survey, whose, *limit),
             Question::Channels { wanted, after, limit } => self.list(&mut survey, wanted, after, *limit),
             Question::Close { whose, code, reason } => self.for_each(&mut survey, whose, |turn, slot| {
-                turn.hub.close(&mut *turn.app, slot, *code, reason);
+                turn.hub.close(&mut *turn.app, slot, (*code, reason), Why::Server);
             }),
             Question::Subscribe { whose, names, is_end } => self.for_each(&mut survey, whose, |turn, slot| {
                 for (name, kind) in names {

@@ -92,7 +92,8 @@ fn a_panic_closes_its_connection_alone_and_nothing_of_the_message_happens() {
         assert_eq!(client.expect_close(1011), "internal error", "{hook}");
         other.expect_nothing();
         wait_for(|| server.stats().connections == 1);
-        assert_eq!((server.stats().panics, server.stats().subscriptions), (1, 1), "{hook}");
+        let stats = server.stats();
+        assert_eq!((stats.panics, stats.ended_panicked, stats.subscriptions), (1, 1, 1), "{hook}");
     }
 }
 

@@ -50,6 +50,7 @@ fn a_node_starts_without_nats_and_finds_it_later() {
         client.say(&message(number));
         client.expect(&message(number)); // local clients are served as always
     }
+    wait_for_stats(&node, |stats| stats.nats_connected == 0 && stats.nats_waiting_bytes > 0);
     let nats = NatsServer::start_at(address_of_nats);
     wait_until_online(&node);
     let mut raw = RawNats::connect(&nats);
@@ -57,6 +58,7 @@ fn a_node_starts_without_nats_and_finds_it_later() {
     client.expect("hello");
     assert_eq!(subscribe(&mut client, "room"), ONLINE);
     wait_for_stats(&node, |stats| stats.nats_published == 3 && stats.nats_received == 1);
+    wait_for_stats(&node, |stats| stats.nats_connected == 1 && stats.nats_waiting_bytes == 0);
     assert_eq!(node.stats().nats_disconnects, 0);
 }
 

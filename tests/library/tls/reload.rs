@@ -20,6 +20,7 @@ fn a_reload_takes_new_files_and_other_contents_at_once_and_all_or_nothing() {
     let server = Server::builder().config(start.clone()).start().expect("the server starts");
     let (reloader, key) = (server.reloader(), start.tls_key[0].clone());
     assert!(server.stats().tls_days_left > 365 * 100, "the certificate is for a long time");
+    assert!(server.stats().tls_expiry > server.stats().tls_days_left * 24 * 3600, "it is a time since 1970");
     assert_eq!(reloader.reload(&start).unwrap().applied, [""; 0]);
     authority.certificate_files("localhost");
     assert_eq!(reloader.reload(&start).unwrap().applied, ["tls-cert", "tls-key"], "the contents have changed");

@@ -102,6 +102,7 @@ fn clients_with_and_without_tls_share_channels_whatever_the_size_of_a_message() 
     let server = TlsServer::start("shared", Config::default());
     for version in VERSIONS {
         let (mut secure, mut plain) = (server.client(version), server.plain());
+        wait_for(|| server.handle().stats().tls_connections == 1 && server.handle().stats().tcp_connections == 1);
         secure.subscribe("room");
         plain.subscribe("room");
         for len in [0, 1, 100, 16_300, 16_384, 16_400, 60_000] {

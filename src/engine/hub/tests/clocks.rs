@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     config::{ChannelRule, Presence},
-    engine::relay::{BATCH_BYTES_MAX, Relays},
+    engine::{
+        relay::{BATCH_BYTES_MAX, Relays},
+        stats::Why,
+    },
     error::Fault,
 };
 
@@ -271,7 +274,7 @@ fn a_request_that_drips_is_as_late_as_one_that_stops() {
 fn a_closing_connection_has_its_time_while_the_core_runs_and_input_does_not_extend_it() {
     let (mut hub, mut peers) = (Hub::new(0, 1, limits()), Peers::default());
     let slot = open(&mut hub, &mut peers);
-    hub.close(&mut Plain, slot, 1000, "");
+    hub.close(&mut Plain, slot, (1000, ""), Why::Server);
     for second in 1..6 {
         run_until(&mut hub, &mut peers, second * 1_000);
         receive(&mut hub, slot, &text(b"still here"));
