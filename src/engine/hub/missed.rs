@@ -9,6 +9,7 @@
 mod asking;
 mod ending;
 mod loading;
+mod start;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,7 +17,11 @@ use foldhash::fast::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use self::{asking::Questions, loading::Waiting};
+use self::{
+    asking::Questions,
+    loading::Waiting,
+    start::{Loss, Start},
+};
 use crate::{
     engine::{
         arena::Range,
@@ -102,13 +107,6 @@ impl CatchUp {
         self.position = Some(position);
         self.wish.since = Since::Message(position);
     }
-}
-
-/// Where a catch-up begins.
-struct Start {
-    /// The last message that the client has, or does not want.
-    after: MessageId,
-    is_lost: bool,
 }
 
 impl Missed {
@@ -248,24 +246,6 @@ impl Hub {
         }
     }
 
-    /// Where a client begins that wants this of a channel whose home is here.
-    fn start(&mut self, name: &[u8], retention: Retention, wish: Wish) -> Start {
-        let history = &mut self.router.history;
-        let channel = history.open(name, retention);
-        let extent = history.extent(channel);
-        let id = |offset| MessageId { epoch: history.epoch(), offset };
-        let newest_ones = history.before_newest(channel, wish.last.into());
-        match wish.since {
-            Since::Message(since)
-                if since.epoch == history.epoch() && (extent.dropped..=extent.newest).contains(&since.offset) =>
-            {
-                Start { after: since, is_lost: false }
-            }
-            Since::None => Start { after: id(newest_ones), is_lost: false },
-            Since::Message(_) | Since::Unknown => Start { after: id(newest_ones), is_lost: true },
-        }
-    }
-
     /// The newest message of a channel that has a history here.
     fn newest(&self, name: &[u8]) -> MessageId {
         let history = &self.router.history;
@@ -316,21 +296,24 @@ impl Hub {
                 if catch_up.loads < LOADS_MAX {
                     self.wait_for_load(id)
                 } else {
-                    self.give_up(id)
+                    self.give_up(id, Loss::LoadedInVain { loads: LOADS_MAX })
                 }
             }
             Home::Here(retention) => self.send_piece(id, retention),
             Home::Away(home) => self.ask_for_piece(id, home),
             Home::None => {
                 // New rules: the channel has no history any more.
-                self.give_up(id);
+                self.give_up(id, Loss::NoHistory);
             }
         }
     }
 
     /// Ends a catch-up whose client gets nothing of what it has missed.
-    fn give_up(&mut self, id: u32) {
+    fn give_up(&mut self, id: u32, why: Loss) {
         let catch_up = &mut self.missed.catch_ups[id as usize];
+        if catch_up.may_lose {
+            why.log(&catch_up.name);
+        }
         catch_up.is_lost |= catch_up.may_lose;
         catch_up.position = None;
         self.join(id);

@@ -138,6 +138,7 @@ fn a_client_that_knows_more_than_its_node_has_lost_nothing(cores: usize) {
         let (missed, ack) = subscribe(&mut Client::connect(slow.port()), &["subscribe:kept.a", &since]);
         assert_eq!((missed.len(), ack.header("lost"), ack.header("position")), (0, Some("kept.a"), Some(&*id)));
     }
+    slow.wait_for("a client is told that messages of kept.a are lost: it has message ");
 }
 
 fn a_node_notices_that_another_one_has_made_the_stream_anew(cores: usize) {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::{LOADS_MAX, Missed, Start, State, loading::Question as Waiting};
+use super::{LOADS_MAX, Loss, Missed, Start, State, loading::Question as Waiting};
 use crate::{
     engine::{
         hub::Hub,
@@ -134,7 +134,10 @@ impl Hub {
         self.router.work.add(ANSWER_UNITS);
         if self.must_load_here(name) {
             let may_wait = question.loads < LOADS_MAX;
-            return if may_wait { self.answer_after_load(name, question) } else { self.answer_lost(&question) };
+            return match may_wait {
+                true => self.answer_after_load(name, question),
+                false => self.answer_lost(name, &question, Loss::LoadedInVain { loads: LOADS_MAX }),
+            };
         }
         let mut part =
             MissedPart { request, last: None, is_lost: wish.since != Since::None, is_end: true, frames: &[] };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
-use super::{Start, State};
+use super::{Loss, Start, State};
 use crate::{
     engine::{
         history::Retention,
@@ -174,10 +174,10 @@ impl Hub {
         let Some(list) = self.missed.loading.by_name.remove(name) else { return };
         for id in list.catch_ups {
             if self.waits_for_load(id, name) {
-                self.give_up(id);
+                self.give_up(id, Loss::NotLoaded);
             }
         }
-        list.questions.iter().for_each(|question| self.answer_lost(question));
+        list.questions.iter().for_each(|question| self.answer_lost(name, question, Loss::NotLoaded));
         for (wish, receipts) in list.of_leavers {
             let known = Known { is_lost: wish.since != Since::None, ..Known::default() };
             receipts.into_iter().for_each(|receipt| self.router.receipts.note(receipt, known));
@@ -186,8 +186,12 @@ impl Hub {
     }
 
     /// Answers a core whose client gets nothing of what it has missed.
-    pub(super) fn answer_lost(&mut self, &Question { peer, request, wish, .. }: &Question) {
+    pub(super) fn answer_lost(&mut self, name: &[u8], question: &Question, why: Loss) {
+        let &Question { peer, request, wish, .. } = question;
         let is_lost = wish.since != Since::None;
+        if is_lost {
+            why.log(name);
+        }
         self.router.answer_missed(peer, MissedPart { request, last: None, is_lost, is_end: true, frames: &[] });
     }
 
