@@ -172,14 +172,16 @@ impl History {
         &self.channels[id as usize].name
     }
 
-    /// Takes the epoch of the cluster's stream. What is kept of another one goes.
-    pub(crate) fn set_epoch(&mut self, epoch: Epoch, arena: &mut Arena) {
+    /// Takes the epoch of the cluster's stream. What is kept of another one goes, and its loads end. Returns whether it is
+    /// another one.
+    pub(crate) fn set_epoch(&mut self, epoch: Epoch, arena: &mut Arena) -> bool {
         if self.epoch == epoch {
-            return;
+            return false;
         }
         self.epoch = epoch;
         let ids: Vec<u32> = self.channels.iter().map(|(id, _)| id as u32).collect();
         ids.into_iter().for_each(|id| self.forget(id, arena));
+        true
     }
 
     /// Whether everything is here that is kept of a channel.

@@ -11,7 +11,7 @@ use crate::{
         history::Retention,
         hub::Hub,
         relay::{ClusterItem, MissedPart, Since, Wish},
-        router::{Awaited, Home, Known, Receipt},
+        router::{Awaited, Home, Known, Receipt, work::MESSAGE_UNITS},
         slot::Slot,
     },
     protocol::channel::Kind,
@@ -133,12 +133,26 @@ impl Hub {
                 self.give_up_load(name);
             }
             ClusterItem::There { epoch } => {
-                self.router.history.set_epoch(epoch, self.router.outboxes.arena());
+                let is_another = self.router.history.set_epoch(epoch, self.router.outboxes.arena());
                 self.router.forget_channels();
+                if is_another {
+                    self.load_anew();
+                }
                 self.router.history.begin_catching_up();
             }
             ClusterItem::Missed { name } => self.router.load_missed(name),
             ClusterItem::Load { .. } | ClusterItem::Keep { .. } => {} // only for the bridge
+        }
+    }
+
+    /// Loads the channels that somebody waits for: the loads of before ended with what was kept of them.
+    fn load_anew(&mut self) {
+        let names: Vec<Box<[u8]>> = self.missed.loading.by_name.keys().cloned().collect();
+        for name in names {
+            self.router.work.add(MESSAGE_UNITS);
+            if let Home::Here(retention) = self.router.home(&name, Kind::Exact) {
+                self.router.load(&name, retention);
+            }
         }
     }
 

@@ -100,6 +100,22 @@ fn subscribers_get_all_that_a_load_has_brought_before_their_live_messages() {
 }
 
 #[test]
+fn a_client_that_came_before_the_stream_was_known_waits_for_one_load() {
+    let mut node = Node::new();
+    let slot = node.open();
+    node.subscribe(slot, all());
+    let early = node.load().expect("a load");
+    node.take(&ClusterItem::There { epoch: Epoch::new(2) });
+    let load = node.load().expect("the load of before has ended");
+    node.bring(1, Way::Loaded { load: early.id, age: 0 }, "x");
+    node.bring(1, Way::Loaded { load: load.id, age: 0 }, "a");
+    node.loaded(load, 0);
+    node.hub.settle_history();
+    node.hub.flush(&mut Plain, &mut node.peers);
+    assert_eq!((node.received(slot), node.load()), ("a!".to_owned(), None));
+}
+
+#[test]
 fn a_client_gets_its_acknowledgement_although_the_budget_has_no_room_for_its_channel() {
     let mut node = Node::new();
     node.hub.router.history.set_budget(1);
