@@ -35,8 +35,8 @@
 //! A file uses only files to its left, and none of its own group; `tests/tidy.rs` reads this:
 //!
 //! ```text
-//! backlog, client_lines, client_room, duplicates, groups, loads, member_lines, progress, puts, random, secrets, server_lines, stop,
-//! stream_api, tally ← access, candidates, commands, refusals, table ← audience, dial, reconnect, widening ← connection,
+//! backlog, bursts, client_lines, client_room, duplicates, groups, member_lines, progress, puts, random, secrets, server_lines,
+//! stop, stream_api, tally ← access, candidates, commands, loads, refusals, stream_info, table ← audience, dial, reconnect, widening ← connection,
 //! gate, publish, subscriptions, to_cores, wanted ← nodes, stream ← members ← lasting, stream_replies ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
 //! ```
 
@@ -44,6 +44,7 @@ mod access;
 mod asking;
 mod audience;
 mod backlog;
+mod bursts;
 mod candidates;
 mod client_lines;
 mod client_room;
@@ -75,6 +76,7 @@ mod service;
 mod stop;
 mod stream;
 mod stream_api;
+mod stream_info;
 mod stream_replies;
 mod subscriptions;
 mod table;

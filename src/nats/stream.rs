@@ -4,7 +4,7 @@
 //!   cores ── batches ──► puts ──► _LHTTP.history.room ──► ┌───────────┐
 //!     ▲ ◄── numbers ──────────────────────────────────────│ JetStream │
 //!     │ ◄── live messages ──── _LHTTP.live.room ◄─────────│  stream   │
-//!     └── loads ─────────────► MSG.GET, one by one ◄─────►└───────────┘
+//!     └── loads ─────────────► MSG.GET, in bursts ◄──────►└───────────┘
 //! ```
 //!
 //! A publish is acknowledged when JetStream has it. Subscribers on every node, also on its own, get it only as the stream
@@ -22,7 +22,8 @@ use super::{
     commands::{Command, Commands},
     loads::{Job, Loads},
     puts::Puts,
-    stream_api::{INBOX_SID, Names, REPLICAS, StreamInfo},
+    stream_api::{INBOX_SID, Names, REPLICAS},
+    stream_info::{Known, StreamInfo},
     to_cores::ToCores,
 };
 
@@ -58,6 +59,7 @@ pub(super) struct Stream {
     /// The most that rules want to keep of a channel; `None` until a rule keeps something.
     pub(super) wanted: Option<Retention>,
     pub(super) info: Option<StreamInfo>,
+    pub(super) known: Known,
     pub(super) phase: Phase,
     /// The connection that subscribes is subscribed to answers.
     has_inbox: bool,
@@ -91,6 +93,7 @@ impl Stream {
             ends,
             wanted,
             info: None,
+            known: Known::default(),
             phase: Phase::Away,
             has_inbox: false,
             replicas: REPLICAS,
@@ -277,6 +280,7 @@ impl Stream {
     }
 
     pub(super) fn answered(&mut self, number: u64, stored: Option<u64>) {
+        stored.into_iter().for_each(|stored| self.known.saw(stored));
         if let Some((core, batch)) = self.puts.answered(number, stored) {
             self.ends[core].give_back(batch);
         }
@@ -304,9 +308,12 @@ impl Stream {
         {
             job.position = info.last;
         }
-        let body = json!({ "seq": job.next, "next_by_subj": self.names.history(&job.name) });
-        let request = self.ask(commands, "MSG.GET", &body);
-        self.loads.asked(request, job, now);
+        let (subject, questions) = (self.names.history(&job.name), self.loads.questions(&job));
+        let first_request = self.last_request + 2;
+        for from in job.next..job.next + questions {
+            self.ask(commands, "MSG.GET", &json!({ "seq": from, "next_by_subj": subject }));
+        }
+        self.loads.asked(first_request, questions, job, now);
     }
 
     fn fail_loads(&mut self, to_cores: &mut ToCores, now: Instant) {
@@ -317,12 +324,21 @@ impl Stream {
         }
     }
 
+    /// Ends a load that has brought everything.
+    pub(super) fn load_has_ended(&mut self, job: &Job, to_cores: &mut ToCores) {
+        self.loads.has_ended(job);
+        let Some(info) = &self.info else { return };
+        let dropped = job.dropped(info.first, info.messages_per_channel);
+        let (name, load) = (job.name.as_bytes(), job.load.id);
+        to_cores.tell_home(job.core, &ClusterItem::Loaded { name, load, dropped, position: job.position });
+    }
+
     /// Tells cores of messages that did not fit, once there is room.
     fn tell_missed(&mut self, to_cores: &mut ToCores) {
         if std::mem::take(&mut self.has_missed_more)
             && let Some(info) = &self.info
         {
-            let item = ClusterItem::There { epoch: info.epoch };
+            let item = ClusterItem::There { epoch: info.epoch, is_anew: false };
             (0..self.ends.len()).for_each(|core| to_cores.tell_home(core, &item));
         }
         let missed = std::mem::take(&mut self.missed);

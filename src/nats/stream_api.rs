@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::{engine::history::Retention, protocol::message::Epoch};
+use crate::engine::history::Retention;
 
 /// The number of the subscription to answers.
 pub(super) const INBOX_SID: u64 = 1 << 51;
@@ -168,18 +168,6 @@ fn contains(whole: &Value, part: &Value) -> bool {
     }
 }
 
-/// The state of the stream.
-#[derive(Clone, Debug)]
-pub(super) struct StreamInfo {
-    pub(super) config: Value,
-    pub(super) epoch: Epoch,
-    /// The number of its first message, and of the last one that it ever had.
-    pub(super) first: u64,
-    pub(super) last: u64,
-    /// The messages of a channel that it keeps.
-    pub(super) messages_per_channel: u64,
-}
-
 /// An answer of JetStream.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -208,28 +196,9 @@ impl Reply {
     }
 }
 
-impl StreamInfo {
-    /// The answer to `INFO`, `CREATE` or `UPDATE`.
-    pub(super) fn parse(value: Value) -> Option<Self> {
-        let (created, state) = (value["created"].as_str()?, &value["state"]);
-        let (first, last) = (number(&state["first_seq"])?, number(&state["last_seq"])?);
-        let limit = value["config"]["max_msgs_per_subject"].as_i64().filter(|limit| *limit > 0);
-        let messages_per_channel = limit.map_or(u64::MAX, |limit| limit as u64);
-        let epoch = epoch(created);
-        let mut value = value;
-        Some(Self { config: value["config"].take(), epoch, first: first.max(1), last, messages_per_channel })
-    }
-}
-
 /// A message's number. Others are not JetStream's.
 pub(super) fn number(value: &Value) -> Option<u64> {
     value.as_u64().filter(|number| *number <= NUMBER_MAX)
-}
-
-/// The epoch of a stream that was created at this time (FNV-1a): all nodes know the same one.
-fn epoch(created: &str) -> Epoch {
-    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    Epoch::new(created.bytes().fold(0xcbf2_9ce4_8422_2325, hash))
 }
 
 /// A message of the stream, as `MSG.GET` answers.
@@ -361,11 +330,6 @@ mod tests {
         assert!(matches!(Reply::parse(b"", b"{"), Reply::Odd));
         let error = br#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
         assert!(matches!(Reply::parse(b"", error), Reply::Error(NOT_FOUND, text) if text == "stream not found"));
-        let info = br#"{"created":"2026-11-30T10:00:00Z","config":{"max_msgs_per_subject":101},
-            "state":{"first_seq":0,"last_seq":0}}"#;
-        let Reply::Value(value) = Reply::parse(b"", info) else { panic!("a value") };
-        let info = StreamInfo::parse(value).expect("it is whole");
-        assert_eq!((info.first, info.last, info.messages_per_channel), (1, 0, 101));
         let kept = br#"{"message":{"seq":3,"hdrs":"TkFUUy8xLjANCk5hdHMtTXNnLUlkOiAwMDAwMDAwMDAwMDAwMDAxLTkNCg0K",
             "data":"aGk=","time":"2026-11-30T10:00:00Z"}}"#;
         let value: Value = serde_json::from_slice(kept).expect("JSON");

@@ -15,12 +15,13 @@ use crate::{
 
 use super::{
     commands::Commands,
-    loads::Job,
+    loads::{Active, Job},
     stream::{Phase, Stream},
     stream_api::{
         Kept, LivePlace, NAME_IN_USE, NO_MESSAGE, NO_PEERS, NOT_CLUSTERED, NOT_ENABLED, NOT_ENABLED_FOR_ACCOUNT,
-        NOT_FOUND, Reply, StreamInfo, UNAVAILABLE, number as stored,
+        NOT_FOUND, Reply, UNAVAILABLE, number as stored,
     },
+    stream_info::{StreamInfo, Truth},
     to_cores::ToCores,
 };
 
@@ -50,9 +51,9 @@ impl Stream {
         } else if matches!(self.phase, Phase::Asked { request: asked, .. } if asked == request) {
             self.stream_replied(reply, commands, to_cores, now);
         } else if self.state_request.is_some_and(|(asked, _)| asked == request) {
-            self.state_replied(reply, to_cores, now);
-        } else if let Some(job) = self.loads.answered(request) {
-            self.load_replied(job, reply, commands, to_cores, now);
+            self.state_replied(reply, now);
+        } else if let Some((active, from, is_last)) = self.loads.answered(request, now) {
+            self.load_replied(active, (from, is_last), reply, commands, to_cores, now);
         }
     }
 
@@ -119,6 +120,17 @@ impl Stream {
         to_cores: &mut ToCores,
         now: Instant,
     ) {
+        let had = self.known.last();
+        let truth = self.known.judge(&info, now);
+        match truth {
+            Truth::Current => {}
+            // It is asked for again when no other server has answered in time.
+            Truth::Leaderless => return missing("its servers choose a leader"),
+            Truth::Behind => return missing(&format!("its last message is {}, and {had} is known", info.last)),
+            Truth::Lost => {
+                log::error!("NATS: JetStream has lost messages: its last one is {}, and was {had} before", info.last);
+            }
+        }
         match self.names.widened(&info.config, wanted) {
             Ok(None) => {}
             Ok(Some(config)) => {
@@ -140,67 +152,94 @@ impl Stream {
         }
         self.phase = Phase::Ready;
         (self.was_there, self.missing_since) = (true, None);
-        let item = ClusterItem::There { epoch: info.epoch };
+        let item = ClusterItem::There { epoch: info.epoch, is_anew: truth == Truth::Lost };
         (0..self.ends.len()).for_each(|core| to_cores.tell_home(core, &item));
         self.info = Some(info);
     }
 
-    /// The state of the stream ends loads.
-    fn state_replied(&mut self, reply: Reply, to_cores: &mut ToCores, now: Instant) {
-        self.state_request = None;
-        let ended = self.loads.take_ended();
+    /// The state of the stream, for loads that have everything, as it seems.
+    fn state_replied(&mut self, reply: Reply, now: Instant) {
         let info = if let Reply::Value(value) = reply { StreamInfo::parse(value) } else { None };
-        let known = self.info.as_ref().map(|info| info.epoch);
-        let Some(info) = info.filter(|info| Some(info.epoch) == known) else {
-            // The stream is gone, or another one.
-            self.phase = Phase::Pausing { until: now };
-            return ended.into_iter().for_each(|job| self.loads.put_back(job));
-        };
-        for job in ended {
-            let dropped = job.dropped(info.first, info.messages_per_channel);
-            let (name, load) = (job.name.as_bytes(), job.load.id);
-            to_cores.tell_home(job.core, &ClusterItem::Loaded { name, load, dropped, position: job.position });
+        let epoch = self.info.as_ref().map(|info| info.epoch);
+        let info = info.filter(|info| Some(info.epoch) == epoch);
+        let truth = info.as_ref().map(|info| self.known.judge(info, now));
+        if truth == Some(Truth::Leaderless) {
+            return; // the leader may answer, too
         }
-        self.info = Some(info);
+        self.state_request = None;
+        let ending = self.loads.take_ending();
+        match (info, truth) {
+            (Some(info), Some(Truth::Current)) => {
+                ending.into_iter().for_each(|job| self.loads.checks(job, info.last));
+                self.info = Some(info);
+            }
+            // The stream is gone, or another one, or the server that has answered is behind.
+            _ => {
+                self.phase = Phase::Pausing { until: if truth.is_some() { now + RETRY } else { now } };
+                ending.into_iter().for_each(|job| self.loads.put_back(job));
+            }
+        }
     }
 
-    /// A message of a channel that is loaded, or the news that there is no other.
+    /// A message of a channel that is loaded, or the news that there is no other from a number on.
     fn load_replied(
         &mut self,
-        mut job: Job,
+        mut active: Active,
+        (from, is_last): (u64, bool),
         reply: Reply,
         commands: &mut Commands,
         to_cores: &mut ToCores,
         now: Instant,
     ) {
         let kept = match &reply {
-            Reply::Error(NO_MESSAGE, _) => return self.loads.ends(job),
+            Reply::Error(NO_MESSAGE, _) => return self.load_has_all(active.job, to_cores),
             Reply::Value(value) => Kept::parse(value, &self.names, SystemTime::now()),
             _ => None,
         };
         let Some(kept) = kept else {
             // The stream is gone, or has no leader. The load's time is limited.
-            self.loads.put_back(job);
+            self.loads.put_back(active.job);
             if matches!(self.phase, Phase::Ready) {
                 self.phase = Phase::Pausing { until: now + RETRY };
             }
             return;
         };
-        if is_message(&kept.message) {
-            let message = StreamMessage {
-                name: job.name.as_bytes(),
-                number: kept.number,
-                way: Way::Loaded { load: job.load.id, age: kept.age },
-                is_text: simdutf8::basic::from_utf8(&kept.message).is_ok(),
-                except: kept.publish.and_then(|publish| self.puts.except(publish)),
-                message: &kept.message,
-            };
-            if !to_cores.deliver_to_home(job.core, message) {
-                return self.loads.put_back(job);
+        // Answers may come in another order than their questions. One that skips numbers is asked for again.
+        let job = &mut active.job;
+        if from <= job.next && kept.number >= job.next {
+            self.known.saw(kept.number);
+            if is_message(&kept.message) {
+                let message = StreamMessage {
+                    name: job.name.as_bytes(),
+                    number: kept.number,
+                    way: Way::Loaded { load: job.load.id, age: kept.age },
+                    is_text: simdutf8::basic::from_utf8(&kept.message).is_ok(),
+                    except: kept.publish.and_then(|publish| self.puts.except(publish)),
+                    message: &kept.message,
+                };
+                if !to_cores.deliver_to_home(job.core, message) {
+                    return self.loads.put_back(active.job);
+                }
+            }
+            job.brought(kept.number, kept.message.len(), now);
+            match job.checked {
+                // It was stored in the meantime.
+                Some(last) if kept.number > last => return self.load_has_ended(&active.job, to_cores),
+                _ => job.checked = None,
             }
         }
-        job.brought(kept.number, now);
-        self.ask_for_load(commands, job, now);
+        match is_last {
+            true => self.ask_for_load(commands, active.into_job(), now),
+            false => self.loads.waits_for_more(active),
+        }
+    }
+
+    /// A channel has no more messages, as the stream says.
+    fn load_has_all(&mut self, job: Job, to_cores: &mut ToCores) {
+        match job.checked {
+            Some(_) => self.load_has_ended(&job, to_cores),
+            None => self.loads.ends(job),
+        }
     }
 
     /// Takes a live message of the stream.
@@ -213,6 +252,7 @@ impl Stream {
         if self.info.is_none() || !is_message(payload) {
             return;
         }
+        self.known.saw(place.number);
         self.is_suspicious |= place.number < self.highest;
         self.highest = self.highest.max(place.number);
         let core = self.homes.of(channel) as usize;

@@ -172,10 +172,10 @@ impl History {
         &self.channels[id as usize].name
     }
 
-    /// Takes the epoch of the cluster's stream. What is kept of another one goes, and its loads end. Returns whether it is
-    /// another one.
-    pub(crate) fn set_epoch(&mut self, epoch: Epoch, arena: &mut Arena) -> bool {
-        if self.epoch == epoch {
+    /// Takes the epoch of the cluster's stream. What is kept of another one, or before it was `is_anew`, goes, and its loads
+    /// end. Returns whether that is so.
+    pub(crate) fn set_epoch(&mut self, epoch: Epoch, is_anew: bool, arena: &mut Arena) -> bool {
+        if self.epoch == epoch && !is_anew {
             return false;
         }
         self.epoch = epoch;

@@ -30,8 +30,9 @@ pub(crate) enum ClusterItem<'b> {
     Loaded { name: &'b [u8], load: u32, dropped: u64, position: u64 },
     /// From the bridge: a load has failed.
     Failed { name: &'b [u8], load: u32 },
-    /// From the bridge: the stream is there, or there again, and its numbers are of this epoch.
-    There { epoch: Epoch },
+    /// From the bridge: the stream is there, or there again, and its numbers are of this epoch. `is_anew`: it has lost
+    /// messages, and gives their numbers to others.
+    There { epoch: Epoch, is_anew: bool },
     /// From the bridge: messages of this channel may not have come.
     Missed { name: &'b [u8] },
     /// To the bridge: messages of a channel are wanted.
@@ -82,7 +83,7 @@ pub(super) fn next<'b>(tag: u8, batch: &mut &'b [u8]) -> ClusterItem<'b> {
             let load = take_u32(batch);
             ClusterItem::Failed { name: take_short(batch), load }
         }
-        THERE => ClusterItem::There { epoch: Epoch::of_bytes(*take_array(batch)) },
+        THERE => ClusterItem::There { epoch: Epoch::of_bytes(*take_array(batch)), is_anew: take_flag(batch) },
         MISSED => ClusterItem::Missed { name: take_short(batch) },
         LOAD => {
             let load = Load { id: take_u32(batch), after: take_u64(batch) };
@@ -130,9 +131,10 @@ pub(crate) fn put(batch: &mut Vec<u8>, item: &ClusterItem<'_>) {
             put_u32s(batch, &[load]);
             put_short(batch, name);
         }
-        ClusterItem::There { epoch } => {
+        ClusterItem::There { epoch, is_anew } => {
             put_cluster(batch, THERE);
             batch.extend_from_slice(&epoch.bytes());
+            batch.push(u8::from(is_anew));
         }
         ClusterItem::Missed { name } => {
             put_cluster(batch, MISSED);
@@ -198,7 +200,7 @@ mod tests {
             ClusterItem::Message(StreamMessage { way: Way::Loaded { load: 7, age: 60 }, except: None, ..message }),
             ClusterItem::Loaded { name, load: 7, dropped: 3, position: 4 },
             ClusterItem::Failed { name, load: 7 },
-            ClusterItem::There { epoch },
+            ClusterItem::There { epoch, is_anew: true },
             ClusterItem::Missed { name },
             ClusterItem::Load { name, retention: Retention { messages: 100, age: 60 }, load: Load { id: 7, after: 8 } },
             ClusterItem::Keep { retention: Retention { messages: 100, age: 60 } },

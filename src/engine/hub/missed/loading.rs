@@ -132,8 +132,8 @@ impl Hub {
                 self.router.load_failed(name, load);
                 self.give_up_load(name);
             }
-            ClusterItem::There { epoch } => {
-                let is_another = self.router.history.set_epoch(epoch, self.router.outboxes.arena());
+            ClusterItem::There { epoch, is_anew } => {
+                let is_another = self.router.history.set_epoch(epoch, is_anew, self.router.outboxes.arena());
                 self.router.forget_channels();
                 if is_another {
                     self.load_anew();

@@ -28,7 +28,7 @@ impl Node {
         assert_eq!(hub.router.relays.add_bridge(), BRIDGE);
         hub.join_cluster(Arc::new(AtomicBool::new(true)), 1 << 20);
         let mut node = Self { hub, peers: Peers::default() };
-        node.take(&ClusterItem::There { epoch: Epoch::new(1) });
+        node.take(&ClusterItem::There { epoch: Epoch::new(1), is_anew: false });
         node
     }
 
@@ -105,7 +105,7 @@ fn a_client_that_came_before_the_stream_was_known_waits_for_one_load() {
     let slot = node.open();
     node.subscribe(slot, all());
     let early = node.load().expect("a load");
-    node.take(&ClusterItem::There { epoch: Epoch::new(2) });
+    node.take(&ClusterItem::There { epoch: Epoch::new(2), is_anew: false });
     let load = node.load().expect("the load of before has ended");
     node.bring(1, Way::Loaded { load: early.id, age: 0 }, "x");
     node.bring(1, Way::Loaded { load: load.id, age: 0 }, "a");
