@@ -64,6 +64,8 @@ pub(super) struct Stream {
     /// The connection that subscribes is subscribed to answers.
     has_inbox: bool,
     pub(super) replicas: u32,
+    /// Since when there are not enough servers for a new stream's copies.
+    pub(super) peers_missing_since: Option<Instant>,
     pub(super) last_request: u64,
     /// The request of publish number n is 2n + 1; others have even numbers.
     pub(super) puts: Puts,
@@ -97,6 +99,7 @@ impl Stream {
             phase: Phase::Away,
             has_inbox: false,
             replicas: REPLICAS,
+            peers_missing_since: None,
             last_request: 0,
             puts: Puts::default(),
             puts_pause: None,

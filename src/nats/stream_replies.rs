@@ -31,6 +31,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const NOBODY_PAUSE: Duration = Duration::from_millis(250);
 /// Without JetStream for so long at the start, the server cannot do what its rules say.
 const HOPELESS_AFTER: Duration = Duration::from_secs(5);
+/// How long a new stream waits for servers for all of its copies, before it has one.
+const PEERS_WAIT: Duration = Duration::from_secs(10);
 /// The most channels whose missing messages are remembered while a core is behind. Past it all are loaded anew.
 const MISSED_MAX: usize = 4096;
 
@@ -92,6 +94,12 @@ impl Stream {
             }
             // Another node has made it in this moment.
             Reply::Error(NAME_IN_USE, _) => self.phase = Phase::Pausing { until: now },
+            // Servers that start together find each other after a moment.
+            Reply::Error(NO_PEERS, text)
+                if self.replicas > 1 && now < *self.peers_missing_since.get_or_insert(now) + PEERS_WAIT =>
+            {
+                pause(self, &text);
+            }
             Reply::Error(NO_PEERS | NOT_CLUSTERED, _) if self.replicas > 1 => {
                 self.replicas = 1;
                 let config = self.names.config(wanted, self.replicas);
@@ -151,7 +159,7 @@ impl Stream {
             self.highest = 0;
         }
         self.phase = Phase::Ready;
-        (self.was_there, self.missing_since) = (true, None);
+        (self.was_there, self.missing_since, self.peers_missing_since) = (true, None, None);
         let item = ClusterItem::There { epoch: info.epoch, is_anew: truth == Truth::Lost };
         (0..self.ends.len()).for_each(|core| to_cores.tell_home(core, &item));
         self.info = Some(info);

@@ -186,3 +186,25 @@ fn a_load_waits_for_a_core_that_is_behind() {
     world.failed(); // it takes its batches
     assert!(world.act().contains("MSG.GET"));
 }
+
+#[test]
+fn a_new_stream_waits_for_servers_that_start_together_with_its_node() {
+    let mut world = World::new();
+    let missing = r#"{"error":{"code":404,"err_code":10059,"description":"stream not found"}}"#;
+    let few = r#"{"error":{"code":400,"err_code":10005,"description":"no suitable peers for placement"}}"#;
+    let (begun, mut copies) = (world.now, 3);
+    while copies == 3 {
+        let written = world.act() + &world.act();
+        if written.contains(".INFO.") {
+            world.answer(&written, ".INFO.", missing);
+        }
+        let written = world.act();
+        if written.contains(".CREATE.") {
+            copies = if written.contains("\"num_replicas\":3") { 3 } else { 1 };
+            world.answer(&written, ".CREATE.", few);
+        }
+        world.now += Duration::from_millis(250);
+    }
+    let seconds = (world.now - begun).as_secs();
+    assert!((10..13).contains(&seconds), "{seconds} s");
+}
