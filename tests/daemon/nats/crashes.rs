@@ -89,8 +89,11 @@ fn connect(port: u16) -> Client {
     builder.reconnect_delay(Duration::from_millis(20), Duration::from_millis(200)).connect().expect("a node")
 }
 
+/// A message's body and its id.
+type Numbered = (String, String);
+
 /// Publishes numbers until it is stopped. Returns those that were acknowledged.
-fn writer(port: u16, number: usize, stop: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> JoinHandle<Vec<String>> {
+fn writer(port: u16, number: usize, stop: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> JoinHandle<Vec<Numbered>> {
     let (stop, count) = (Arc::clone(stop), Arc::clone(count));
     thread::spawn(move || {
         let (mut client, mut acknowledged) = (connect(port), Vec::new());
@@ -100,8 +103,8 @@ fn writer(port: u16, number: usize, stop: &Arc<AtomicBool>, count: &Arc<AtomicUs
             }
             let body = format!("{number} {message}");
             match client.publish("kept", message_of(&body)) {
-                Ok(_) => {
-                    acknowledged.push(body);
+                Ok(ack) => {
+                    acknowledged.push((body, ack.message_id().expect("it is kept").to_owned()));
                     count.fetch_add(1, Ordering::Relaxed);
                 }
                 // Nobody knows whether it is stored. It is not sent again. The client connects once more.
@@ -113,16 +116,20 @@ fn writer(port: u16, number: usize, stop: &Arc<AtomicBool>, count: &Arc<AtomicUs
 }
 
 /// Subscribes, and takes messages until it has the last one of all.
-fn reader(port: u16) -> JoinHandle<Vec<String>> {
+fn reader(port: u16) -> JoinHandle<Vec<Numbered>> {
     let (mut client, mut seen) = (connect(port), Vec::new());
     client.subscribe_from("kept", Start::last(1)).expect("it subscribes");
     thread::spawn(move || {
         loop {
             match client.poll(PATIENCE).expect("the client goes on") {
                 Some(Event::Message(message)) if message.body_bytes() == b"last" => return seen,
-                Some(Event::Message(message)) => seen.push(String::from_utf8_lossy(message.body_bytes()).into_owned()),
+                Some(Event::Message(message)) => {
+                    let id = message.header_value("message-id").expect("it is numbered").to_owned();
+                    seen.push((String::from_utf8_lossy(message.body_bytes()).into_owned(), id));
+                }
                 Some(Event::MessagesLost { channel }) => {
-                    panic!("messages of {channel} are lost at {port}, after {:?}", client.position(&channel))
+                    let (before, position) = (seen.last(), client.position(&channel));
+                    panic!("messages of {channel} are lost at port {port} after {before:?}, at {position:?}")
                 }
                 Some(_) => {}
                 None => panic!("nothing comes"),
@@ -154,6 +161,7 @@ fn nothing_acknowledged_is_missing_when_servers_and_nodes_crash() {
     let mut rng = seeded_rng();
     for crash in 0..crashes {
         println!("crash {crash}");
+        assert!(!readers.iter().any(JoinHandle::is_finished), "a reader has failed");
         acknowledges_more(rng.random_range(50..300));
         let victim = rng.random_range(0..SERVERS);
         if crash % 2 == 0 {
@@ -166,13 +174,16 @@ fn nothing_acknowledged_is_missing_when_servers_and_nodes_crash() {
     }
     acknowledges_more(300);
     stop.store(true, Ordering::Relaxed);
-    let acknowledged: Vec<String> = writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect();
+    let acknowledged: Vec<Numbered> = writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect();
     connect(nodes.ports[0]).publish("kept", message_of("last")).expect("it is stored");
     for reader in readers {
         let seen = reader.join().expect("a reader");
         let mut times: HashMap<&str, usize> = HashMap::new();
-        seen.iter().for_each(|body| *times.entry(body).or_default() += 1);
-        let lost: Vec<_> = acknowledged.iter().filter(|body| !times.contains_key(body.as_str())).collect();
+        seen.iter().for_each(|(body, _)| *times.entry(body).or_default() += 1);
+        // With what the reader has got under its id: JetStream has given the number twice.
+        let instead = |id: &str| seen.iter().find(|(_, other)| *other == id);
+        let is_lost = |(body, _): &&Numbered| !times.contains_key(body.as_str());
+        let lost: Vec<_> = acknowledged.iter().filter(is_lost).map(|lost| (lost, instead(&lost.1))).collect();
         let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
         println!(
             "{crashes} crashes, {} acknowledged messages, {} received: {} lost, {} twice",
