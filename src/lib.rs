@@ -37,6 +37,7 @@
 //!
 //! All are on by default. A program that embeds the library sets `default-features = false`, and names those it wants:
 //!
+//! - `admin`: [`Metrics`], the numbers of a server as OpenMetrics text.
 //! - `daemon`: the program `lhttpd`, with its command line, log and configuration file. The library does not use it.
 //! - `nats`: nodes that share a NATS server are one system.
 //! - `tls`: addresses `tls://` of the server, `wss://` in [`client`], and `https://` for `upstream`.
@@ -75,7 +76,7 @@
 //!
 //! # Layers
 //!
-//! `error, https, listen, one_line ← protocol ← config ← tls, token ← client ← engine ← extension ← application ← service ← nats, upstream ← server ← ffi, lhttpd`:
+//! `error, https, listen, one_line ← protocol ← config ← tls, token ← client ← engine ← extension ← application ← service ← metrics, nats, upstream ← server ← ffi, lhttpd`:
 //! each uses only modules to its left. The protocol layer takes bytes and gives values. The engine's hub is a whole core
 //! without sockets or a clock, so one test can run several hubs and their links from a seed.
 
@@ -97,6 +98,8 @@ mod history_file;
 #[cfg(all(feature = "tls", any(feature = "token", feature = "upstream")))]
 mod https;
 mod listen;
+#[cfg(feature = "admin")]
+mod metrics;
 #[cfg(feature = "nats")]
 mod nats;
 mod one_line;
@@ -116,6 +119,8 @@ mod token;
 #[cfg(feature = "upstream")]
 mod upstream;
 
+#[cfg(feature = "admin")]
+pub use self::metrics::Metrics;
 pub use self::{
     config::Config,
     engine::stats::Stats,

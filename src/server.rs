@@ -17,7 +17,7 @@ use std::{
 use crossbeam_channel::bounded;
 
 #[cfg(feature = "admin")]
-use crate::application::Admin;
+use crate::{application::Admin, metrics::Metrics};
 use crate::{
     application::{Dispatch, Doorkeeper, Verify},
     config::{Config, Listen, Plan},
@@ -270,6 +270,8 @@ impl Builder {
             _certificates: acceptor.clone().map(Watch::start).transpose()?,
             _keys: keys.clone(),
             mailboxes,
+            #[cfg(feature = "admin")]
+            metrics: Metrics::new(Arc::clone(&numbers), &self.config),
             numbers,
             next_publisher: AtomicUsize::new(0),
             threads: Vec::new(),

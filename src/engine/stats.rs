@@ -171,4 +171,11 @@ mod tests {
             assert_eq!(*stats.counter(invalid), at as u64 + 1, "{}", invalid.word());
         }
     }
+
+    #[test]
+    fn the_numbers_of_the_keys_are_taken_over() {
+        let mut stats = Stats::default();
+        stats.count_keys(KeyNumbers { keys: 3, fetches: 2, failures: 1 });
+        assert_eq!((stats.token_keys, stats.token_key_fetches, stats.token_key_failures), (3, 2, 1));
+    }
 }

@@ -14,6 +14,8 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::certificates::Watch;
+#[cfg(feature = "admin")]
+use crate::metrics::Metrics;
 use crate::{
     config::Listen,
     engine::{
@@ -51,6 +53,8 @@ pub struct Handle {
     pub(super) mailboxes: Vec<Mailbox>,
     /// The numbers of the cores and the services.
     pub(super) numbers: Arc<Numbers>,
+    #[cfg(feature = "admin")]
+    pub(super) metrics: Metrics,
     pub(super) next_publisher: AtomicUsize,
     pub(super) threads: Vec<JoinHandle<()>>,
     /// Closed when the last core has ended.
@@ -95,6 +99,12 @@ impl Handle {
     /// The server's numbers so far. Those of a core are as of its last turn.
     pub fn stats(&self) -> Stats {
         self.numbers.stats()
+    }
+
+    /// The server's metrics. See docs/METRICS.md.
+    #[cfg(feature = "admin")]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
     }
 
     /// Begins to stop for good, and returns at once; see [`Handle::join`]. The server turns new clients away, `/healthz`

@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 13] = [
     &["extension"],
     &["application"],
     &["service"],
-    &["history_file", "nats", "upstream"],
+    &["history_file", "metrics", "nats", "upstream"],
     &["server"],
     &["ffi"],
     &["bench", "fuzzing", "simulation"],

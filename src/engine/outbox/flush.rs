@@ -124,7 +124,9 @@ impl Outboxes {
     }
 
     /// Notes a short write of `self.ranges` from `first` on. A backlog that is not empty keeps what it knows of an earlier
-    /// write.
+    /// write. It is a function of its own so that the common case stays short.
+    #[cold]
+    #[inline(never)]
     fn keep_rest(&mut self, slot: Slot, first: usize, written: Written) {
         let outbox = &mut self.outboxes[slot as usize];
         let now = self.now;

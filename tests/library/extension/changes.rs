@@ -119,6 +119,7 @@ fn a_change_that_makes_the_message_invalid_refuses_the_whole_message() {
         other.expect_nothing();
         client.expect_nothing();
     }
+    helpers::wait_for(|| server.stats().refused_message_too_big == 1);
     assert_eq!(server.stats().panics, 0);
 }
 

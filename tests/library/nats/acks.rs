@@ -2,7 +2,7 @@
 
 use crate::helpers::{
     Client,
-    bridge::{address, node, wait_until_online},
+    bridge::{address, node, wait_for_stats, wait_until_online},
     nats::{NatsServer, has_nats_server},
 };
 
@@ -27,6 +27,7 @@ fn a_client_that_waits_for_too_many_acknowledgements_is_refused_and_the_others_g
         greedy.expect(&format!("LHTTP/1.0 n\r\nsubscribe:new\r\npublish:new\r\nack:{number}\r\n\r\n"));
     }
     greedy.expect_error(429, "too-many-acks", Some(&WAITING_MAX.to_string()));
+    wait_for_stats(&node, |stats| stats.refused_too_many_acks == 1);
     let text = "LHTTP/1.0 n\r\npublish:own\r\n\r\nhere";
     other.say(text);
     other.expect(text);

@@ -199,6 +199,7 @@ fn a_queue_that_is_full_says_so_and_a_greedy_connection_does_not_fill_it() {
     late.say(&message);
     assert!(late.expect_error(503, "upstream-busy", Some("t")).contains("queue of upstream requests is full"));
     wait_for(|| handle.stats().upstream_busy == 1);
+    assert_eq!(handle.stats().refused_upstream_busy, 91 + 1);
 }
 
 #[test]

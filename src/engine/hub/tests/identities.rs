@@ -91,7 +91,7 @@ fn a_client_whose_token_has_run_out_is_told_and_closed_half_a_minute_later() {
     assert!(said.contains("code:401\r\nreason:token-expired\r\n\r\n"), "{said}");
     assert_eq!(said.matches("LHTTP").count(), 1, "{said}");
     assert!(hub.has_run_out(slot));
-    assert_eq!(hub.stats.tokens_run_out, 1);
+    assert_eq!((hub.stats.tokens_run_out, hub.stats.refused_token_expired), (1, 1));
     for name in ["own.a", "all.a", "own.s", "$s"] {
         publish(&mut hub, &mut peers, name);
     }

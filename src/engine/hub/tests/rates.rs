@@ -37,6 +37,20 @@ fn limited(settings: &[(&str, usize)]) -> Limits {
     Limits::new(&config, 1 << 30, 1)
 }
 
+#[test]
+fn a_connection_whose_address_has_no_place_in_the_table_is_counted() {
+    let mut hub = Hub::new(0, 1, limited(&[("address-connections", 1)]));
+    for address in 0..1 << 20 {
+        let arrival = Arrival::from(SocketAddr::from((Ipv4Addr::from_bits(address), 1)));
+        let ticket = hub.admit_address(&arrival).expect("a new address is not refused");
+        assert_eq!(hub.stats.addresses_untracked, u64::from(ticket == Ticket::NONE));
+        if ticket == Ticket::NONE {
+            return;
+        }
+    }
+    panic!("the table takes everything");
+}
+
 /// A pause in milliseconds, then messages with bodies of these sizes.
 fn burst() -> impl Strategy<Value = (u64, Vec<usize>)> {
     (0..1500_u64, proptest::collection::vec(0..80_usize, 0..120))
