@@ -2,6 +2,8 @@
 
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/numbers.rs"]
+mod numbers;
 #[path = "tidy/plain.rs"]
 mod plain;
 

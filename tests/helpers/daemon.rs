@@ -60,6 +60,13 @@ impl Daemon {
         assert!(status.expect("prlimit runs").success());
     }
 
+    /// Lets the daemon have at most so many files open. Those that it has stay open.
+    pub(crate) fn limit_open_files(&self, fds: usize) {
+        let limit = format!("--nofile={fds}:"); // the soft limit alone
+        let status = Command::new("prlimit").args(["--pid", &self.id().to_string(), &limit]).status();
+        assert!(status.expect("prlimit runs").success());
+    }
+
     /// Starts `lhttpd ARGS…` without an address, and waits until it listens.
     pub(crate) fn start_bare(args: &[&str]) -> Self {
         Self::launch(Command::new(BINARY).args(args))

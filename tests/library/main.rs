@@ -84,6 +84,19 @@ mod extension {
 
 mod ffi_header;
 
+#[cfg(feature = "admin")]
+mod metrics {
+    mod connections;
+    mod history;
+    mod monitoring;
+    mod refusals;
+    mod series;
+    mod text;
+    mod times;
+    #[cfg(feature = "token")]
+    mod tokens;
+}
+
 #[cfg(feature = "nats")]
 mod nats {
     mod acks;

@@ -1,14 +1,18 @@
 //! However a connection ends, it leaves no open file behind. The tests count the daemon's open files.
 
-use std::time::Duration;
+use std::{
+    fs::{self, DirEntry},
+    time::Duration,
+};
 
 use crate::helpers::{
+    PATIENCE,
     client::Client,
     daemon::Daemon,
     frame::{self, CLOSE, FIN, TEXT},
     http::{Http, handshake, publish_request},
     message::chat,
-    on_one_and_two_cores, wait_until,
+    on_one_and_two_cores, wait_for, wait_until,
 };
 
 on_one_and_two_cores!(
@@ -17,6 +21,32 @@ on_one_and_two_cores!(
     connections_that_break_with_a_backlog_leave_no_descriptor,
     http_connections_leave_no_descriptor,
 );
+
+#[test]
+fn an_accept_without_a_descriptor_is_counted_and_tried_again() {
+    let mut daemon = Daemon::start(1, &[]);
+    Client::connect(daemon.port()).expect_nothing_before_ack();
+    daemon.limit_open_files(3);
+    let before = sleeps(&daemon);
+    let mut waiting = Http::connect(daemon.port());
+    waiting.send(handshake("/", ""));
+    wait_for(|| sleeps(&daemon) >= before + 3); // it has tried, and tries again
+    daemon.limit_open_files(1024);
+    assert_eq!(waiting.response().status, 101, "its time has come");
+    daemon.terminate();
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
+    daemon.wait_for("(out_of_fds)");
+}
+
+/// How often the core has slept.
+fn sleeps(daemon: &Daemon) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.id())).expect("it runs");
+    let read = |task: &DirEntry, file| fs::read_to_string(task.path().join(file)).expect("it runs");
+    let core = tasks.filter_map(Result::ok).find(|task| read(task, "comm").trim() == "lhttp-core-0");
+    let status = read(&core.expect("it has a core"), "status");
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).expect("the kernel counts them")
+}
 
 /// Longer than the 10 s that a closing connection may take.
 const LONG_ENOUGH: Duration = Duration::from_secs(20);

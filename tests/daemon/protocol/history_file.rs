@@ -118,7 +118,7 @@ fn subscribers_get_a_message_after_it_is_on_the_disk(cores: usize) {
 fn while_the_disk_is_full_publishes_are_refused_and_then_it_goes_on_by_itself() {
     const FILE_BLOCKS: u32 = 512; // of 512 bytes
     let keeper = Keeper::new(1);
-    let daemon = Daemon::start_with_file_limit(
+    let mut daemon = Daemon::start_with_file_limit(
         FILE_BLOCKS,
         &["--config", &keeper.path("lhttpd.toml"), "--history-file", &keeper.path("chat.db")],
     );
@@ -151,6 +151,9 @@ fn while_the_disk_is_full_publishes_are_refused_and_then_it_goes_on_by_itself() 
     let (bodies, _) = subscribe(&mut Client::connect(daemon.port()), &["subscribe:kept.a", "last:1000"]);
     assert_eq!((bodies.len(), &*bodies[kept]), (kept + 1, "again"));
     assert!(bodies[..kept].iter().all(|one| *one == body));
+    daemon.terminate();
+    assert_eq!(daemon.exit_within(PATIENCE).and_then(|status| status.code()), Some(0));
+    daemon.wait_for("(history_refused)");
 }
 
 /// What the program `sqlite3` says, or Python's module of that name.

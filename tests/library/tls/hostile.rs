@@ -94,6 +94,23 @@ fn a_record_that_was_changed_ends_its_connection_and_no_other() {
 }
 
 #[test]
+fn the_oldest_slow_handshake_gives_way_when_very_many_have_begun() {
+    const HALF_OPEN_MAX: usize = 1024;
+    rlimit::increase_nofile_limit(4 * HALF_OPEN_MAX as u64).unwrap();
+    let options = Config { handshake_timeout: 3 * PATIENCE, ..Config::default() };
+    let server = TlsServer::start("crowd", options);
+    let begin = |_| {
+        let mut stream = server.tcp();
+        stream.write_all(&[0x16]).unwrap();
+        stream
+    };
+    let crowd: Vec<TcpStream> = (0..HALF_OPEN_MAX + 1).map(begin).collect();
+    wait_for(|| server.handle().stats().tls_gave_way == 1);
+    assert_eq!(server.handle().stats().tls_connections, HALF_OPEN_MAX as u64);
+    drop(crowd);
+}
+
+#[test]
 fn a_handshake_that_stalls_ends_after_the_handshake_timeout() {
     let options = Config { handshake_timeout: Duration::from_millis(200), ..Config::default() };
     let server = TlsServer::start("stall", options);
