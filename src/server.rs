@@ -79,6 +79,9 @@ struct Doors<'a> {
     acceptor: Option<&'a Acceptor>,
     /// The keys of tokens, if the server takes some.
     keys: Option<&'a Keys>,
+    /// What operators see.
+    #[cfg(feature = "admin")]
+    metrics: &'a Metrics,
 }
 
 /// Prepares one service; gives none if the options do not ask for it.
@@ -280,7 +283,12 @@ impl Builder {
         if let Some(keys) = &keys {
             keys.start()?;
         }
-        let doors = Doors { acceptor: acceptor.as_ref(), keys: keys.as_deref() };
+        let doors = Doors {
+            acceptor: acceptor.as_ref(),
+            keys: keys.as_deref(),
+            #[cfg(feature = "admin")]
+            metrics: &handle.metrics.clone(),
+        };
         let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &mut services, doors)?;
         let mut numbers = Vec::with_capacity(services.len());
         for service in services {
@@ -320,7 +328,10 @@ impl Builder {
             let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
                 .with_doorkeeper(Doorkeeper::new(verifier));
             #[cfg(feature = "admin")]
-            let app = app.with_admin((number == 0 && limits.has_admin).then(|| Admin::new(0, mailboxes.clone())));
+            let app = app.with_admin(
+                (number == 0 && limits.has_admin)
+                    .then(|| Admin::new(0, mailboxes.clone(), Arc::new(doors.metrics.clone()))),
+            );
             let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(doors.acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None, store };

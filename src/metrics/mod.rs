@@ -5,11 +5,13 @@
 //! | `families` | every metric: its name, type and meaning |
 //! | `source` | the values, gathered from the cores and services each time |
 //! | `process` | what the system says of the process |
+//! | `plain` | the older format |
 //! | `page` | docs/METRICS.md, generated in a test |
 
 mod families;
 #[cfg(test)]
 mod page;
+mod plain;
 mod process;
 mod source;
 
@@ -17,7 +19,7 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
-use crate::{config::Config, service::Numbers};
+use crate::{application::Figures, config::Config, service::Numbers};
 
 use self::source::Source;
 
@@ -45,6 +47,9 @@ impl Metrics {
     /// The content type of [`Metrics::text`].
     pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+    /// The content type of [`Metrics::plain_text`].
+    pub const PLAIN_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
     /// The metrics of a server with these options.
     pub(crate) fn new(numbers: Arc<Numbers>, config: &Config) -> Self {
         let mut registry = Registry::default();
@@ -61,6 +66,17 @@ impl Metrics {
         // A `String` takes everything, so there is no error.
         let _ = encode(&mut text, &self.0);
         text
+    }
+
+    /// The same in the older text format of Prometheus, version 0.0.4.
+    pub fn plain_text(&self) -> String {
+        plain::plain(&self.text())
+    }
+}
+
+impl Figures for Metrics {
+    fn metrics(&self, is_openmetrics: bool) -> (&'static str, String) {
+        if is_openmetrics { (Self::CONTENT_TYPE, self.text()) } else { (Self::PLAIN_CONTENT_TYPE, self.plain_text()) }
     }
 }
 

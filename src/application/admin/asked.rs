@@ -7,6 +7,7 @@ use super::gathering::Kind;
 /// What a request asks for.
 #[derive(Debug)]
 pub(super) enum Asked {
+    Metrics,
     /// All cores are asked.
     Question(Question, Kind),
     /// Its body says it.

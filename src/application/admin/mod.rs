@@ -1,4 +1,4 @@
-//! The windows for operators and backends: an API, on listeners of `admin` (docs/ADMIN.md).
+//! The windows for operators and backends: metrics and an API, on listeners of `admin` (docs/ADMIN.md).
 //!
 //! One core serves them. A question that concerns all cores goes to each as a letter. The request waits until all have
 //! answered, or two seconds have passed; the answer then names the cores that did not.
@@ -39,11 +39,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 const TOO_BIG: &str = "{\"error\":\"too-big\",\"message\":\"the body is over 1 MiB\"}";
 
+/// The figures of the whole server.
+pub(crate) trait Figures: Send + Sync {
+    /// The metrics as OpenMetrics or in the older format of Prometheus, behind the content type.
+    fn metrics(&self, is_openmetrics: bool) -> (&'static str, String);
+}
+
 /// What the listeners of `admin` serve.
 pub(crate) struct Admin {
     /// The ways to all cores, by number; this core's too.
     mailboxes: Vec<Mailbox>,
     own: u32,
+    figures: Arc<dyn Figures>,
     gatherings: Vec<Gathering>,
     /// The number of questions so far.
     asked: u32,
@@ -53,8 +60,8 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// For core number `own`; `mailboxes` lead to all cores.
-    pub(crate) fn new(own: u32, mailboxes: Vec<Mailbox>) -> Self {
-        Self { mailboxes, own, gatherings: Vec::new(), asked: 0, said: Said::default() }
+    pub(crate) fn new(own: u32, mailboxes: Vec<Mailbox>, figures: Arc<dyn Figures>) -> Self {
+        Self { mailboxes, own, figures, gatherings: Vec::new(), asked: 0, said: Said::default() }
     }
 
     /// Decides how a request goes on.
@@ -72,6 +79,11 @@ impl Admin {
             return Route::Answer(refused);
         }
         match wanted::of(head) {
+            Ok(Asked::Metrics) => {
+                let (content_type, text) = self.figures.metrics(wanted::takes_openmetrics(head));
+                self.said = Said::text(content_type, text);
+                Route::Answer(self.said.answer())
+            }
             Ok(Asked::Question(question, kind)) => {
                 self.ask(hub, slot, question, kind);
                 Route::Later

@@ -22,6 +22,11 @@ impl Said {
         Self::with(200, value)
     }
 
+    /// 200 with a text of this type.
+    pub(super) fn text(content_type: &'static str, text: String) -> Self {
+        Self { status: 200, content_type, body: text.into_bytes() }
+    }
+
     /// 400: this is wrong.
     pub(super) fn bad(message: &str) -> Self {
         Self::error(400, "bad-request", message)

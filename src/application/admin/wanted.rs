@@ -32,6 +32,7 @@ const REASON_BYTES_MAX: usize = 123;
 pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
     let parts: Vec<&str> = head.path.split('/').skip(1).collect();
     let (allowed, parse): (_, Parse) = match parts[..] {
+        ["metrics"] => ("GET", |_, _| Ok(Asked::Metrics)),
         ["api", "channels"] => ("GET", |target, _| channels(target)),
         ["api", "channels", _] => ("GET", |_, name| a_channel(name)),
         ["api", "connections"] => ("GET", |target, _| connections(target)),
@@ -50,6 +51,12 @@ pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
 
 /// Reads the question of a path from the target and the path's last part.
 type Parse = fn(&str, &str) -> Result<Asked, Said>;
+
+/// Whether the client asks for OpenMetrics.
+pub(super) fn takes_openmetrics(head: &RequestHead<'_, '_>) -> bool {
+    let name = b"application/openmetrics-text";
+    head.header_values("accept").any(|value| value.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name)))
+}
 
 fn channels(target: &str) -> Result<Asked, Said> {
     let query = Query::of(target, &["match", "limit", "after"])?;

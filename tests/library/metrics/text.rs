@@ -143,29 +143,9 @@ fn promtool_finds_nothing_to_blame() {
         println!("skipped: promtool is missing");
         return;
     };
-    let text = as_prometheus_text(&full_server().metrics().text());
+    let text = full_server().metrics().plain_text();
     promtool.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("promtool reads");
     let output = promtool.wait_with_output().expect("promtool ends");
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
-}
-
-/// The same in the older text format, which `promtool check metrics` reads: a counter and an info are declared with the
-/// name of their series, and there are no units.
-fn as_prometheus_text(text: &str) -> String {
-    let suffix = |name: &str| match types(text).into_iter().find(|(of, _)| *of == name) {
-        Some((_, "counter")) => "_total",
-        Some((_, "info")) => "_info",
-        _ => "",
-    };
-    let line = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
-        ["#", "UNIT" | "EOF", ..] => String::new(),
-        ["#", "TYPE", name, "info"] => format!("# TYPE {name}_info gauge\n"),
-        ["#", word, name, ..] => {
-            let rest = &line["# ".len() + word.len() + 1 + name.len()..];
-            format!("# {word} {name}{}{rest}\n", suffix(name))
-        }
-        _ => format!("{line}\n"),
-    };
-    text.lines().map(line).collect()
 }
