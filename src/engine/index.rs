@@ -68,6 +68,11 @@ impl Index {
         }
     }
 
+    /// Its memory, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.table.allocation_size()
+    }
+
     /// The capacity for ids.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {

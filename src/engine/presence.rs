@@ -12,23 +12,27 @@
 mod cluster;
 mod room;
 mod shared;
+mod tables;
+mod texts;
 mod user;
+mod users;
 
-use std::{collections::HashMap, time::Duration};
+use std::{num::TryFromIntError, time::Duration};
 
-use foldhash::fast::RandomState;
 use slab::Slab;
 
-use crate::engine::{slot::ConnectionKey, timers::Timers};
+use crate::engine::{index::Index, log_limit::LogLimit, slot::ConnectionKey, timers::Timers};
 
 pub(crate) use self::cluster::Allowance;
 pub(crate) use self::room::{Info, Snapshot};
-use self::{cluster::Cluster, room::Room, shared::SHARED_BYTES};
+use self::{cluster::Cluster, room::Room};
 
 /// The most changes that subscribers are told of in a second, one message each.
 const EVENTS_PER_SECOND: u64 = 3;
-/// The memory of a room beside its entries and its name, in bytes.
-const ROOM_BYTES: usize = 320;
+/// The memory of a room beside what it allocates, and what the allocator adds to that, in bytes.
+const ROOM_BYTES: usize = size_of::<Room>() + 64;
+/// Lists that are full grow by one part in so many: doubling would leave much unused.
+const GROWTH_DIVISOR: usize = 8;
 
 /// A connection, on any core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,12 +41,23 @@ pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
 }
 
+/// A room has no place for a further user, since the names of the others take 4 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RoomIsFull;
+
+impl From<TryFromIntError> for RoomIsFull {
+    fn from(_: TryFromIntError) -> Self {
+        Self
+    }
+}
+
 /// The rooms of one core.
 pub(crate) struct Presence {
     rooms: Slab<Room>,
-    by_name: HashMap<Box<[u8]>, u32, RandomState>,
+    by_name: Index,
     /// `None` until there is a room.
     timers: Option<Box<Timers>>,
+    /// The memory of all rooms beside themselves, in bytes.
     bytes: usize,
     /// Distinguishes rooms with the same number.
     opened: u32,
@@ -58,7 +73,7 @@ impl Default for Presence {
     fn default() -> Self {
         Self {
             rooms: Slab::new(),
-            by_name: HashMap::default(),
+            by_name: Index::new(),
             timers: None,
             bytes: 0,
             opened: 0,
@@ -82,18 +97,24 @@ impl Presence {
 
     /// Notes that a connection is in a room as this user, from now on: `since` in Unix seconds.
     pub(crate) fn enter(&mut self, name: &[u8], connection: Connection, user: &str, info: Info<'_>, since: u64) {
-        let id = match self.by_name.get(name) {
-            Some(&id) => id,
-            None => self.add(name),
-        };
-        self.change(id, |room, now, grace| room.enter(connection, user, info, since, (now, grace)));
+        let id = self.find(name).unwrap_or_else(|| self.add(name));
+        let mut entered = Ok(());
+        self.change(id, |room, now, grace| entered = room.enter(connection, user, info, since, (now, grace)));
+        if entered == Err(RoomIsFull) {
+            static LIMIT: LogLimit = LogLimit::new();
+            LIMIT.say(|more| log::warn!("presence: a user is not counted, since the channel has too many{more}"));
+        }
     }
 
     /// Notes that a connection has left a room.
     pub(crate) fn leave(&mut self, name: &[u8], connection: Connection) {
-        if let Some(&id) = self.by_name.get(name) {
+        if let Some(id) = self.find(name) {
             self.change(id, |room, now, grace| room.leave(connection, (now, grace)));
         }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<u32> {
+        self.by_name.find(self.by_name.hash(0, name), |id| *self.rooms[id as usize].name == *name)
     }
 
     /// The number of rooms.
@@ -104,22 +125,25 @@ impl Presence {
 
     fn add(&mut self, name: &[u8]) -> u32 {
         self.opened = self.opened.wrapping_add(1);
-        let id = self.rooms.insert(Room::new(name, self.opened, self.cluster.is_some())) as u32;
-        self.by_name.insert(name.into(), id);
-        self.bytes += self.room_bytes() + 2 * name.len();
+        grow(&mut self.rooms);
+        let room = Room::new(name, self.opened, self.cluster.is_some());
+        self.bytes += room.memory();
+        let id = self.rooms.insert(room) as u32;
+        self.by_name.insert(self.by_name.hash(0, name), id);
         id
-    }
-
-    fn room_bytes(&self) -> usize {
-        ROOM_BYTES + self.cluster.as_ref().map_or(0, |_| SHARED_BYTES)
     }
 
     /// Changes a room, and keeps its deadline and the sum of its memory right.
     fn change(&mut self, id: u32, change: impl FnOnce(&mut Room, u64, u64)) {
+        let may_compact = !self.is_telling_state();
         let room = &mut self.rooms[id as usize];
-        let before = room.bytes();
+        let before = room.memory();
         change(room, self.now, self.grace);
-        self.bytes = self.bytes - before + room.bytes();
+        if room.users.is_sparse() && may_compact {
+            self.opened = self.opened.wrapping_add(1);
+            room.compact(self.opened);
+        }
+        self.bytes = self.bytes - before + room.memory();
         self.note_shared(id);
         self.tidy(id);
     }
@@ -139,26 +163,29 @@ impl Presence {
 
     /// Forgets the rooms of channels that new rules give none.
     pub(crate) fn retain(&mut self, has_room: impl Fn(&[u8]) -> bool) {
-        let gone: Vec<u32> = self.by_name.iter().filter(|(name, _)| !has_room(name)).map(|(_, &id)| id).collect();
-        gone.into_iter().for_each(|id| self.remove(id));
+        let gone: Vec<usize> = self.rooms.iter().filter(|(_, room)| !has_room(&room.name)).map(|(id, _)| id).collect();
+        gone.into_iter().for_each(|id| self.remove(id as u32));
         self.share_anew();
     }
 
     fn remove(&mut self, id: u32) {
         let room = self.rooms.remove(id as usize);
-        self.by_name.remove(&room.name);
-        self.bytes -= self.room_bytes() + 2 * room.name.len() + room.bytes();
+        self.by_name.remove(self.by_name.hash(0, &room.name), id);
+        self.bytes -= room.memory();
         self.unshare(&room);
+        if self.rooms.is_empty() {
+            (self.rooms, self.by_name) = (Slab::new(), Index::new());
+        }
     }
 
     /// The users who are in a room.
     pub(crate) fn snapshot(&self, name: &[u8]) -> Option<Snapshot<'_>> {
-        self.by_name.get(name).map(|&id| self.rooms[id as usize].snapshot())
+        self.find(name).map(|id| self.rooms[id as usize].snapshot())
     }
 
     /// Notes that somebody was told who is in a room, and must hear when one of these leaves.
     pub(crate) fn has_shown(&mut self, name: &[u8]) {
-        if let Some(&id) = self.by_name.get(name) {
+        if let Some(id) = self.find(name) {
             self.rooms[id as usize].has_shown();
         }
     }
@@ -196,7 +223,15 @@ impl Presence {
 
     /// Its memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        let of_rooms = self.rooms.capacity() * ROOM_BYTES + self.by_name.memory() + self.bytes;
+        of_rooms + self.cluster.as_ref().map_or(0, |cluster| cluster.memory())
+    }
+}
+
+/// Makes room in a list for one more, and for a few at once.
+fn grow<T>(list: &mut Slab<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(1 + list.len() / GROWTH_DIVISOR);
     }
 }
 

@@ -3,7 +3,10 @@
 //! Changes are gathered, and go to the bridge in pieces, as does the whole state that another node asks for. In both, a
 //! member is told as it is at that time. So it does no harm that changes are told in the middle of a state.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+};
 
 use foldhash::fast::RandomState;
 
@@ -96,9 +99,10 @@ impl Presence {
         let Some(cluster) = &mut self.cluster else { return };
         let room = &mut self.rooms[id as usize];
         let Some(shared) = &mut room.shared else { return };
-        cluster.own_sum = cluster.own_sum.wrapping_add(std::mem::take(&mut shared.own_sum));
+        cluster.own_sum = cluster.own_sum.wrapping_add(mem::take(&mut shared.own_sum));
         if !shared.unsent.is_empty() {
-            cluster.unsent.extend(shared.unsent.drain(..).map(|user| (id, room.generation, user)));
+            let unsent = mem::take(&mut shared.unsent).into_iter();
+            cluster.unsent.extend(unsent.map(|user| (id, room.generation, user)));
             cluster.due_at.get_or_insert(self.now + GATHER_MILLIS);
         }
     }
@@ -128,7 +132,7 @@ impl Presence {
         if !is_bridge_near {
             return true;
         }
-        if std::mem::take(&mut cluster.must_tell_rules) {
+        if mem::take(&mut cluster.must_tell_rules) {
             put(&MemberItem::Rules);
         }
         self.share_changes(&mut put);
@@ -158,11 +162,14 @@ impl Presence {
             put(&MemberItem::Member(OWN, member));
             self.change(id, |room, _, _| room.sent(user));
         }
+        if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.unsent.is_empty()) {
+            cluster.unsent = VecDeque::new(); // a rush leaves no memory behind
+        }
     }
 
     fn share_state(&mut self, put: &mut impl FnMut(&MemberItem<'_>)) {
         let Some(cluster) = &mut self.cluster else { return };
-        if cluster.state.is_none() && std::mem::take(&mut cluster.wants_state) {
+        if cluster.state.is_none() && mem::take(&mut cluster.wants_state) {
             cluster.state = Some(Cursor::default());
             put(&MemberItem::Begin(OWN));
         }
@@ -177,7 +184,7 @@ impl Presence {
                 }
                 return;
             }
-            match self.rooms.get(cursor.room).filter(|room| cursor.user < room.users.capacity()) {
+            match self.rooms.get(cursor.room).filter(|room| cursor.user < room.users.numbers()) {
                 Some(room) => {
                     if let Some(member) = room.member(cursor.user as u32).filter(|member| member.connections > 0) {
                         rest = rest.saturating_sub(member.len());
@@ -219,7 +226,7 @@ impl Presence {
     pub(crate) fn take_member(&mut self, source: u32, member: &Member<'_>, left: Allowance) -> bool {
         let Some(cluster) = &mut self.cluster else { return true };
         let generation = cluster.sources.entry(source).or_default().generation;
-        let found = self.by_name.get(member.name).copied();
+        let found = self.find(member.name);
         if member.connections > 0 && left == Allowance::Nothing {
             let is_here = found.is_some_and(|id| self.rooms[id as usize].has_entry(source, member.user));
             if !is_here {
@@ -232,10 +239,10 @@ impl Presence {
             None => self.add(member.name),
         };
         let member = Member { info: member.info.filter(|_| left == Allowance::All), ..*member };
-        let mut sum = 0;
+        let mut sum = Ok(0);
         self.change(id, |room, now, grace| sum = room.take_member((source, generation), &member, (now, grace)));
-        self.add_to_sum(source, sum);
-        true
+        self.add_to_sum(source, sum.unwrap_or(0));
+        sum.is_ok()
     }
 
     fn add_to_sum(&mut self, source: u32, sum: u64) {
@@ -269,6 +276,11 @@ impl Presence {
         }
     }
 
+    /// Whether other nodes are being told the whole state: the numbers of users must stay as they are.
+    pub(super) fn is_telling_state(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.state.is_some())
+    }
+
     /// Whether [`Presence::sweep`] has something to do.
     pub(crate) fn is_sweeping(&self) -> bool {
         self.cluster.as_ref().is_some_and(|cluster| !cluster.sweeps.is_empty())
@@ -299,6 +311,11 @@ impl Presence {
 }
 
 impl Cluster {
+    /// The memory of what must be told, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.unsent.capacity() * size_of::<(u32, u32, u32)>()
+    }
+
     /// Lets the next piece come soon.
     fn wake(&mut self, now: u64) {
         self.due_at = Some(self.due_at.map_or(now, |at| at.min(now)));

@@ -1,20 +1,13 @@
-//! The users of one channel.
+//! The users of one channel, and what must be told of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use foldhash::fast::RandomState;
-use slab::Slab;
-
-use super::{
-    Connection,
-    shared::Shared,
-    user::{NEVER, User, write_text},
-};
+use super::{Connection, RoomIsFull, shared::Shared, user::User, users::Users};
 
 /// The most bytes of one message about changes; the next message has the others.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
-/// The memory of a connection, in bytes.
-const CONNECTION_BYTES: usize = 48;
+/// The memory of a user in [`Room::leaving`], in bytes: nodes of the tree are half empty at most.
+const LEAVING_BYTES: usize = 40;
 
 /// What is shown of a user beside its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +22,19 @@ pub(crate) enum Info<'a> {
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) name: Box<[u8]>,
-    /// Distinguishes it from earlier rooms with its number.
+    /// Distinguishes it from earlier rooms with its number, and from itself before its users got other numbers.
     pub(super) generation: u32,
+    /// The number of users who are present.
+    present: u32,
     /// The time of its entry in the timers.
     pub(super) is_scheduled_for: Option<u64>,
-    pub(super) users: Slab<User>,
-    pub(super) by_name: HashMap<Box<str>, u32, RandomState>,
-    connections: HashMap<Connection, u32, RandomState>,
+    pub(super) users: Users,
     /// Users whose last connection has left, by the end of their grace.
     leaving: BTreeSet<(u64, u32)>,
     /// Users with a change that subscribers were not told of, in the order of the changes.
     changed: Vec<u32>,
     /// When subscribers were told of changes last.
     told_at: Option<u64>,
-    pub(super) bytes: usize,
     /// What other nodes of a cluster tell of it, and are told; `None` without a cluster.
     pub(super) shared: Option<Box<Shared>>,
 }
@@ -52,19 +44,20 @@ impl Room {
         Self {
             name: name.into(),
             generation,
+            present: 0,
             is_scheduled_for: None,
-            users: Slab::new(),
-            by_name: HashMap::default(),
-            connections: HashMap::default(),
+            users: Users::default(),
             leaving: BTreeSet::new(),
             changed: Vec::new(),
             told_at: None,
-            bytes: 0,
             shared: is_shared.then(Box::default),
         }
     }
 
     /// Notes that a connection is here as this user.
+    ///
+    /// # Errors
+    /// The room is full. The connection is not here then.
     pub(super) fn enter(
         &mut self,
         connection: Connection,
@@ -72,89 +65,84 @@ impl Room {
         info: Info<'_>,
         since: u64,
         (now, grace): (u64, u64),
-    ) {
-        let before = self.connections.get(&connection).copied();
-        if before.is_some_and(|id| *self.users[id as usize].name != *user) {
+    ) -> Result<(), RoomIsFull> {
+        let before = self.users.find_connection(connection);
+        let is_same = before.is_some_and(|id| self.users.name(&self.users[id]) == user);
+        if before.is_some() && !is_same {
             self.leave(connection, (now, grace));
         }
-        let is_new = !self.connections.contains_key(&connection);
-        let id = self.user(user, since);
-        if is_new {
-            self.connections.insert(connection, id);
-            self.bytes += CONNECTION_BYTES;
-            self.set_connections(id, self.users[id as usize].connections + 1);
+        let id = self.user(user, since)?;
+        if !is_same {
             self.stays(id);
+            self.users.connect(connection, id);
+            self.set_connections(id, self.users[id].connections + 1);
         }
         self.set_info(id, info, since);
-        if !self.users[id as usize].is_told {
+        if !self.users[id].is_told {
             self.note_change(id);
         }
+        Ok(())
+    }
+
+    /// The number of a user, who may be new, and is here from now on: the caller gives it a connection.
+    ///
+    /// # Errors
+    /// The room is full.
+    pub(super) fn user(&mut self, name: &str, since: u64) -> Result<u32, RoomIsFull> {
+        let since = u32::try_from(since).unwrap_or(u32::MAX);
+        let id = match self.users.find(name) {
+            Some(id) => id,
+            None => self.users.add(name, since)?,
+        };
+        if !self.users[id].is_present() {
+            self.users[id].since = since;
+            self.present += 1;
+        }
+        Ok(id)
     }
 
     /// Ends the grace of a user.
     pub(super) fn stays(&mut self, id: u32) {
-        let at = std::mem::replace(&mut self.users[id as usize].leaves_at, NEVER);
-        if at != NEVER {
+        if let Some(at) = self.users[id].take_leaves_at() {
             self.leaving.remove(&(at, id));
         }
     }
 
     /// Begins the grace of a user if none of its connections is left.
     pub(super) fn leaves(&mut self, id: u32, at: u64) {
-        let user = &mut self.users[id as usize];
+        let user = &mut self.users[id];
         if user.all_connections() == 0 {
-            user.leaves_at = at;
+            user.set_leaves_at(at);
             self.leaving.insert((at, id));
         }
     }
 
-    /// The number of a user, who may be new.
-    pub(super) fn user(&mut self, name: &str, since: u64) -> u32 {
-        let since = u32::try_from(since).unwrap_or(u32::MAX);
-        if let Some(&id) = self.by_name.get(name) {
-            let user = &mut self.users[id as usize];
-            if !user.is_present() {
-                user.since = since;
-            }
-            return id;
-        }
-        let user = User::new(name, since);
-        self.bytes += user.bytes();
-        let id = self.users.insert(user) as u32;
-        self.by_name.insert(name.into(), id);
-        id
-    }
-
     fn set_info(&mut self, id: u32, info: Info<'_>, now: u64) {
         let Info::Json(info) = info else { return };
-        let user = &self.users[id as usize];
-        if user.info.as_deref() != Some(info) {
-            self.show(id, info, (now * 1000).max(user.info_at + 1));
+        let (shown, at) = self.users.info(&self.users[id]).unzip();
+        if shown != Some(info) {
+            self.show(id, info, (now * 1000).max(at.map_or(0, |at| at + 1)));
             self.note_unsent(id);
         }
     }
 
-    /// Shows this of a user from now on.
+    /// Shows this of a user from now on, unless the room is full.
     pub(super) fn show(&mut self, id: u32, info: &str, at: u64) {
-        let user = &mut self.users[id as usize];
-        self.bytes -= user.bytes();
-        user.info = Some(info.into());
-        user.info_at = at;
-        self.bytes += user.bytes();
-        self.note_change(id);
+        if self.users.show(id, info, at).is_ok() {
+            self.note_change(id);
+        }
     }
 
     pub(super) fn note_change(&mut self, id: u32) {
-        if !std::mem::replace(&mut self.users[id as usize].is_changed, true) {
+        if !std::mem::replace(&mut self.users[id].is_changed, true) {
             self.changed.push(id);
         }
     }
 
     /// Notes that a connection has left.
     pub(super) fn leave(&mut self, connection: Connection, (now, grace): (u64, u64)) {
-        let Some(id) = self.connections.remove(&connection) else { return };
-        self.bytes -= CONNECTION_BYTES;
-        self.set_connections(id, self.users[id as usize].connections - 1);
+        let Some(id) = self.users.disconnect(connection) else { return };
+        self.set_connections(id, self.users[id].connections - 1);
         self.leaves(id, now + grace);
     }
 
@@ -162,7 +150,8 @@ impl Room {
     pub(super) fn end_graces(&mut self, now: u64, has_events: bool) {
         while let Some(&(at, id)) = self.leaving.first().filter(|(at, _)| *at <= now) {
             self.leaving.remove(&(at, id));
-            self.users[id as usize].leaves_at = NEVER;
+            self.users[id].take_leaves_at();
+            self.present -= 1;
             self.note_change(id);
         }
         if !has_events {
@@ -174,25 +163,23 @@ impl Room {
 
     /// Ends a change: the user is known, or forgotten.
     fn settle(&mut self, id: u32) {
-        let user = &mut self.users[id as usize];
+        let user = &mut self.users[id];
         (user.is_changed, user.is_told) = (false, user.is_present());
         self.forget_gone(id);
     }
 
     /// Forgets a user who is gone, once all know it.
     pub(super) fn forget_gone(&mut self, id: u32) {
-        let user = &self.users[id as usize];
+        let user = &self.users[id];
         if !user.is_present() && !user.is_changed && !user.is_unsent {
-            let user = self.users.remove(id as usize);
-            self.by_name.remove(&user.name);
-            self.bytes -= user.bytes();
+            self.users.remove(id);
         }
     }
 
     /// Notes that all who are here were shown to somebody.
     pub(super) fn has_shown(&mut self) {
         for &id in &self.changed {
-            let user = &mut self.users[id as usize];
+            let user = &mut self.users[id];
             user.is_told |= user.is_present();
         }
     }
@@ -211,13 +198,13 @@ impl Room {
                 break;
             }
             told += 1;
-            let user = &self.users[id as usize];
+            let user = &self.users[id];
             if user.is_present() {
                 joined.push(b',');
-                user.write(&mut joined);
+                self.write(user, &mut joined);
             } else if user.is_told {
                 left.extend_from_slice(b",{\"user\":");
-                write_text(&mut left, &user.name);
+                write_text(&mut left, self.users.name(user));
                 left.push(b'}');
             }
             self.settle(id);
@@ -231,11 +218,26 @@ impl Room {
         [&b"{\"joined\":["[..], &list(&joined), b"],\"left\":[", &list(&left), b"]}"].concat()
     }
 
+    /// Appends a user as JSON.
+    pub(super) fn write(&self, user: &User, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"user\":");
+        write_text(out, self.users.name(user));
+        out.extend_from_slice(b",\"connections\":");
+        out.extend_from_slice(itoa::Buffer::new().format(user.all_connections()).as_bytes());
+        out.extend_from_slice(b",\"since\":");
+        out.extend_from_slice(itoa::Buffer::new().format(user.since).as_bytes());
+        if let Some((info, _)) = self.users.info(user) {
+            out.extend_from_slice(b",\"info\":");
+            out.extend_from_slice(info.as_bytes());
+        }
+        out.push(b'}');
+    }
+
     /// The time at which the room must be looked at, if the timers do not have it yet.
     pub(super) fn schedules(&mut self, interval: u64) -> Option<u64> {
         let event = (!self.changed.is_empty()).then(|| self.told_at.map_or(0, |at| at + interval));
         let leave = self.leaving.first().map(|(at, _)| *at);
-        let end = self.told_at.filter(|_| self.users.is_empty()).map(|at| at + interval);
+        let end = self.told_at.filter(|_| self.users.len() == 0).map(|at| at + interval);
         let at = event.into_iter().chain(leave).chain(end).min()?;
         let is_earlier = self.is_scheduled_for.is_none_or(|scheduled| at < scheduled);
         is_earlier.then(|| *self.is_scheduled_for.insert(at))
@@ -244,25 +246,53 @@ impl Room {
     /// Whether nobody is here, and nothing is left to tell. It stays for a while after it has told something: if somebody
     /// comes, the next message must not follow too soon.
     pub(super) fn is_over(&self, now: u64, interval: u64) -> bool {
-        self.users.is_empty() && self.told_at.is_none_or(|at| at + interval <= now)
+        self.users.len() == 0 && self.told_at.is_none_or(|at| at + interval <= now)
     }
 
-    /// The memory of its entries, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Frees memory after most users have left. Users have other numbers then, and the room is one of this generation.
+    pub(super) fn compact(&mut self, generation: u32) {
+        let moved = self.users.compact();
+        let now = |id: u32| moved.get(&id).copied().unwrap_or(id);
+        self.changed = self.changed.iter().map(|&id| now(id)).collect();
+        self.leaving = self.leaving.iter().map(|&(at, id)| (at, now(id))).collect();
+        (self.generation, self.is_scheduled_for) = (generation, None);
+        self.renumber(now);
+    }
+
+    /// Its memory beside itself, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let lists = self.leaving.len() * LEAVING_BYTES + self.changed.capacity() * size_of::<u32>();
+        let shared = self.shared.as_ref().map_or(0, |shared| shared.memory());
+        self.name.len() + self.users.memory() + lists + shared
     }
 
     /// The users who are here.
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
-        let mut users: Vec<&User> = self.users.iter().map(|(_, user)| user).filter(|user| user.is_present()).collect();
-        users.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Snapshot { users }
+        let present = self.users.iter().map(|(_, user)| user).filter(|user| user.is_present());
+        let mut users: Vec<_> = present.map(|user| (prefix(self.users.name(user)), user)).collect();
+        let name = |user| self.users.name(user);
+        users.sort_unstable_by(|(one, a), (other, b)| one.cmp(other).then_with(|| name(a).cmp(name(b))));
+        Snapshot { room: self, users }
     }
+}
+
+/// The first bytes of a name, as a number that sorts as they do.
+fn prefix(name: &str) -> u64 {
+    let (mut first, len) = ([0; 8], name.len().min(8));
+    first[..len].copy_from_slice(&name.as_bytes()[..len]);
+    u64::from_be_bytes(first)
+}
+
+/// Appends a text as JSON.
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a text is JSON, and a buffer takes it");
 }
 
 /// The users of a room, sorted by name.
 pub(crate) struct Snapshot<'a> {
-    users: Vec<&'a User>,
+    room: &'a Room,
+    /// Each behind the beginning of its name.
+    users: Vec<(u64, &'a User)>,
 }
 
 impl Snapshot<'_> {
@@ -274,14 +304,14 @@ impl Snapshot<'_> {
     /// The users as a JSON array of about this many bytes at most, and how many of them it has.
     pub(crate) fn json(&self, bytes_max: usize) -> (Vec<u8>, usize) {
         let (mut out, mut written) = (vec![b'['], 0);
-        for user in &self.users {
+        for (_, user) in &self.users {
             if out.len() > bytes_max {
                 break;
             }
             if written > 0 {
                 out.push(b',');
             }
-            user.write(&mut out);
+            self.room.write(user, &mut out);
             written += 1;
         }
         out.push(b']');

@@ -47,6 +47,14 @@ impl Tested {
         }
     }
 
+    /// Lets what is due end, in rooms whose subscribers are told nothing.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            self.now += Duration::from_millis(32);
+            self.presence.expire(self.now, |_, _| false);
+        }
+    }
+
     fn list(&self) -> Value {
         let list = self.presence.snapshot(b"room").map(|snapshot| snapshot.json(usize::MAX).0);
         list.map_or(json!([]), |list| serde_json::from_slice(&list).expect("JSON"))
@@ -184,6 +192,56 @@ fn nobody_is_told_of_a_room_without_events_and_its_users_go_all_the_same() {
     tested.leave(1);
     expire(&mut tested, 6);
     assert_eq!(tested.presence.len(), 0);
+}
+
+/// The bytes of a name in the tests of memory, and the most that a user with a connection takes beside it.
+const NAME_BYTES: usize = 13;
+const OVERHEAD_MAX: usize = 64;
+
+#[test]
+fn a_member_takes_little_memory_beside_its_name() {
+    let mut tested = Tested::new();
+    for number in 0..20_000 {
+        tested.enter(number, &format!("~{number:012}"));
+        if number % 97 == 96 {
+            let expected = (number as usize + 1) * (NAME_BYTES + OVERHEAD_MAX) + 1024;
+            tested.settle();
+            assert!(tested.presence.bytes() <= expected, "{} of {} members", tested.presence.bytes(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn a_room_of_one_takes_little_memory() {
+    let mut tested = Tested::new();
+    for number in 0..10_000 {
+        let (room, user) = (format!("room.{number:08}"), format!("~{number:012}"));
+        tested.presence.enter(room.as_bytes(), connection(number), &user, Info::Same, 7);
+    }
+    tested.settle();
+    let bytes = tested.presence.bytes() / 10_000;
+    assert!(bytes <= 2 * NAME_BYTES + 384, "{bytes} bytes a room");
+}
+
+#[test]
+fn a_rush_leaves_no_memory_behind() {
+    for users in [1, 100, 10_000] {
+        let mut tested = Tested::new();
+        tested.presence.set_grace(Duration::ZERO);
+        for number in 0..10_000 {
+            tested.enter(number, &format!("user {}", number % users));
+        }
+        tested.settle();
+        let full = tested.presence.bytes();
+        (0..9_990).for_each(|number| tested.leave(number));
+        tested.settle();
+        let expected: BTreeSet<_> = (9_990..10_000).map(|number| format!("user {}", number % users)).collect();
+        assert_eq!(tested.users().into_iter().collect::<BTreeSet<_>>(), expected);
+        assert!(tested.presence.bytes() <= 4096, "{} of {full} bytes", tested.presence.bytes());
+        (9_990..10_000).for_each(|number| tested.leave(number));
+        tested.settle();
+        assert_eq!((tested.presence.len(), tested.presence.bytes()), (0, 0));
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -272,6 +272,33 @@ fn changes_are_gathered_and_told_in_pieces() {
     assert!(tested.list(1).as_array().is_some_and(|list| list.len() == 10_000));
 }
 
+#[test]
+fn after_most_users_have_left_the_nodes_still_know_the_others() {
+    let mut tested = Tested::new(2);
+    for number in 0..2_000 {
+        tested.enter(0, number, &format!("user {number}"), Info::Same);
+        tested.enter(1, number, &format!("user {}", number + 1_000), Info::Same);
+    }
+    tested.pass(Duration::from_secs(2));
+    tested.assert_equal();
+    for number in 0..1_990 {
+        tested.leave(0, number);
+        tested.leave(1, number);
+        if number == 1_000 {
+            // What is being told of all users does not miss those who move together.
+            tested.nodes.iter_mut().for_each(Presence::want_state);
+        }
+        if number % 50 == 0 {
+            tested.pass(TICK);
+        }
+    }
+    tested.pass(2 * GRACE);
+    tested.assert_equal();
+    let listed = tested.list(0).as_array().map_or(0, Vec::len);
+    assert_eq!(listed, 20);
+    assert!(tested.nodes.iter().all(|node| node.bytes() < 8 * 1024), "{} bytes", tested.nodes[0].bytes());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Enter(usize, u32, u8),
