@@ -8,6 +8,7 @@
  *     LHTTP_TOKEN=$(cat token) ./client wss://example.com room
  */
 
+#include <inttypes.h>
 #include <lhttp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -68,6 +69,9 @@ static void print(const lhttp_event *event)
             printf("%s is in %s\n", lhttp_event_member_user(event, i), lhttp_event_channel(event));
         for (i = 0; i < lhttp_event_left_count(event); i++)
             printf("%s has left %s\n", lhttp_event_left_user(event, i), lhttp_event_channel(event));
+        if (lhttp_event_more(event) > 0)
+            printf("%" PRIu64 " more have come or gone, and %" PRIu64 " users are in %s\n", lhttp_event_more(event),
+                   lhttp_event_users(event), lhttp_event_channel(event));
         break;
     case LHTTP_EVENT_TOKEN_ENDING:
         puts("the token runs out soon"); /* call lhttp_client_set_token with another one */

@@ -566,8 +566,8 @@ enum {
     LHTTP_EVENT_CLOSED = 7,            /* not connected, without another attempt: sentence */
     LHTTP_EVENT_TOKEN_ENDING = 8,      /* the token runs out soon: call lhttp_client_set_token */
     LHTTP_EVENT_MESSAGES_LOST = 9,     /* the server does not keep all messages that this client has missed: channel */
-    LHTTP_EVENT_PRESENCE = 10,         /* the answer of lhttp_client_presence: channel, members, more */
-    LHTTP_EVENT_PRESENCE_CHANGE = 11   /* users have come to a channel or left it: channel, members, left */
+    LHTTP_EVENT_PRESENCE = 10,         /* the answer of lhttp_client_presence: channel, members, more, users */
+    LHTTP_EVENT_PRESENCE_CHANGE = 11   /* users have come to a channel or left it: channel, members, left, more, users */
 };
 
 /* An event belongs to you until you release it, also after its client is closed. The same is true of everything that
@@ -624,12 +624,19 @@ uint64_t lhttp_event_member_since(const lhttp_event *event, size_t index);
 const char *lhttp_event_member_info(const lhttp_event *event, size_t index);
 const char *lhttp_event_member_info_text(const lhttp_event *event, size_t index);
 
-/* How many further users there are: the server cuts a list that is too long for one message. */
+/* Of an LHTTP_EVENT_PRESENCE: how many further users there are, because the server cuts a list that is too long for one
+ * message. Of an LHTTP_EVENT_PRESENCE_CHANGE: how many changes the server does not name, here or later, because hundreds came
+ * or left at once. A list that a program keeps is not complete then. If the last list was whole, the program may ask again:
+ * after some seconds, and not all programs at the same time. */
 uint64_t lhttp_event_more(const lhttp_event *event);
 
 /* The users of an LHTTP_EVENT_PRESENCE_CHANGE who have left, in the same way. */
 size_t lhttp_event_left_count(const lhttp_event *event);
 const char *lhttp_event_left_user(const lhttp_event *event, size_t index);
+
+/* How many users there are, with those whom an LHTTP_EVENT_PRESENCE does not list; of an LHTTP_EVENT_PRESENCE_CHANGE, after
+ * all of its changes. This number is right also where a list of the names is not complete. */
+uint64_t lhttp_event_users(const lhttp_event *event);
 
 /* Frees the event. An event that is never released leaks its memory. */
 lhttp_status lhttp_event_release(lhttp_event *event);

@@ -96,7 +96,7 @@ mod tests {
         assert!(matches!(&ack, Incoming::Answer { token, .. } if token == "t"), "{ack:?}");
         let list = incoming("LHTTP/1.0 presence\r\nchannel:room\r\nack:t\r\n\r\n[]");
         assert!(matches!(&list, Incoming::Answer { token, .. } if token == "t"), "{list:?}");
-        let change = "LHTTP/1.0 presence-change\r\nchannel:room\r\n\r\n{\"joined\":[],\"left\":[]}";
+        let change = "LHTTP/1.0 presence-change\r\nchannel:room\r\n\r\n{\"joined\":[],\"left\":[],\"users\":0}";
         assert!(matches!(incoming(change), Incoming::Event(Event::PresenceChange { .. })));
         let refused = incoming("LHTTP/1.0 error\r\ncode:400\r\nreason:bad-channel\r\nack:t\r\n\r\nno");
         let refusal = Refusal::new(400, "bad-channel", "no");

@@ -40,7 +40,8 @@ pub enum Event {
     },
     /// Users have come to a subscribed channel or have left it, if its rule says `presence = "events"` (PROTOCOL.md §11):
     /// at most three events a second and channel. Somebody who comes and goes in between is not mentioned. The client
-    /// itself is a user, too. [`Client::presence`](super::Client::presence) says who was there before.
+    /// itself is a user, too. [`Client::presence`](super::Client::presence) says who was there before. Of hundreds who come
+    /// or go at once the server names some, and counts the others in `more`.
     PresenceChange {
         /// The channel.
         channel: String,
@@ -48,6 +49,10 @@ pub enum Event {
         joined: Vec<Member>,
         /// The names of those who have left.
         left: Vec<String>,
+        /// How many users are there after all of this.
+        users: u64,
+        /// How many changes the server does not name, here or later: a list of the users is not complete any more. Usually 0.
+        more: u64,
     },
     /// The connection changed its state.
     State(State),

@@ -96,7 +96,7 @@ mod tests {
     fn users_who_come_and_go_count_like_messages() {
         let change = || {
             let joined = vec![Member { user: "a".to_owned(), connections: 1, since: 2, info: Some("{}".to_owned()) }];
-            Event::PresenceChange { channel: "room".to_owned(), joined, left: vec!["bc".to_owned()] }
+            Event::PresenceChange { channel: "room".to_owned(), joined, left: vec!["bc".to_owned()], users: 7, more: 0 }
         };
         let mut inbox = Inbox::new(9, size_of::<Member>() + 3 + size_of::<String>() + 2);
         inbox.push(change());

@@ -22,6 +22,13 @@ pub struct Presence {
     pub more: u64,
 }
 
+impl Presence {
+    /// How many users are there, listed or not.
+    pub fn users(&self) -> u64 {
+        self.members.len() as u64 + self.more
+    }
+}
+
 /// A user who is in a channel. The texts come from the server and other clients as they are: escape them before you show
 /// them in a terminal or a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +91,9 @@ impl From<Listed> for Member {
 struct Change {
     joined: Vec<Listed>,
     left: Vec<Gone>,
+    users: u64,
+    #[serde(default)]
+    more: u64,
 }
 
 #[derive(Deserialize)]
@@ -100,6 +110,10 @@ impl Client {
     /// before the answer are polled after it, and do no harm there. After each [`State::Open`](super::State::Open) it asks
     /// again: nobody tells it what has changed while there was no connection.
     ///
+    /// In a large room the list may leave users out, and an event may leave changes out: each has a number of these, `more`.
+    /// The number of all users is right in both. After such an event a program that needs the names may ask again, if the
+    /// last list was whole; after some seconds, and not all programs at the same time.
+    ///
     /// ```no_run
     /// use std::{collections::BTreeMap, time::Duration};
     /// use lhttp::client::{Client, ClientError, Event, State};
@@ -107,23 +121,25 @@ impl Client {
     /// # fn main() -> Result<(), ClientError> {
     /// let mut client = Client::builder("ws://127.0.0.1:8081").connect()?;
     /// client.subscribe("room")?;
-    /// let mut users = BTreeMap::new();
+    /// let (mut members, mut count) = (BTreeMap::new(), 0);
     /// let mut is_known = false;
     /// loop {
     ///     if !is_known {
-    ///         let list = client.presence("room")?.members;
-    ///         users = list.into_iter().map(|member| (member.user.clone(), member)).collect();
+    ///         let list = client.presence("room")?;
+    ///         count = list.users();
+    ///         members = list.members.into_iter().map(|member| (member.user.clone(), member)).collect();
     ///         is_known = true;
     ///     }
     ///     match client.poll(Duration::MAX)? {
-    ///         Some(Event::PresenceChange { joined, left, .. }) => {
-    ///             users.extend(joined.into_iter().map(|member| (member.user.clone(), member)));
-    ///             left.iter().for_each(|user| drop(users.remove(user)));
+    ///         Some(Event::PresenceChange { joined, left, users, .. }) => {
+    ///             members.extend(joined.into_iter().map(|member| (member.user.clone(), member)));
+    ///             left.iter().for_each(|user| drop(members.remove(user)));
+    ///             count = users;
     ///         }
     ///         Some(Event::State(State::Open)) => is_known = false,
     ///         _ => {}
     ///     }
-    ///     println!("{} users", users.len());
+    ///     println!("{count} users, {} of them by name", members.len());
     /// }
     /// # }
     /// ```
@@ -164,13 +180,15 @@ fn bad_answer(flaw: &str) -> ClientError {
 /// The event of a message about changes; the message itself if it is none.
 pub(super) fn change(message: Message) -> Event {
     let Some(channel) = message.header_value("channel") else { return Event::Message(message) };
-    let Ok(Change { joined, left }) = serde_json::from_slice(message.body_bytes()) else {
+    let Ok(Change { joined, left, users, more }) = serde_json::from_slice(message.body_bytes()) else {
         return Event::Message(message);
     };
     Event::PresenceChange {
         channel: channel.to_owned(),
         joined: joined.into_iter().map(Member::from).collect(),
         left: left.into_iter().map(|gone| gone.user).collect(),
+        users,
+        more,
     }
 }
 
@@ -211,6 +229,7 @@ mod tests {
         ] {
             let body = format!("[{{\"user\":\"a\\n\",\"connections\":2,\"since\":7,\"info\":{info},\"new\":[]}}]");
             let presence = list(&answer("more:3\r\n", &body)).unwrap();
+            assert_eq!(presence.users(), 4);
             assert_eq!(presence, Presence { members: vec![member("a\n", Some(info))], more: 3 });
             assert_eq!(presence.members[0].info_text().as_deref(), text);
         }
@@ -246,12 +265,22 @@ mod tests {
             let text = format!("LHTTP/1.0 presence-change\r\n{headers}\r\n{body}");
             Message::parse(text.as_bytes()).unwrap()
         };
-        let body =
-            "{\"joined\":[{\"user\":\"a\",\"connections\":2,\"since\":7,\"info\":{}}],\"left\":[{\"user\":\"b\"}]}";
-        let (joined, left) = (vec![member("a", Some("{}"))], vec!["b".to_owned()]);
-        let expected = Event::PresenceChange { channel: "room".to_owned(), joined, left };
-        assert_eq!(change(message("channel:room\r\n", body)), expected);
-        for (headers, body) in [("", body), ("channel:room\r\n", "{}"), ("channel:room\r\n", "[]")] {
+        let lists =
+            "{\"joined\":[{\"user\":\"a\",\"connections\":2,\"since\":7,\"info\":{}}],\"left\":[{\"user\":\"b\"}]";
+        for (numbers, more) in [(",\"users\":9}", 0), (",\"users\":9,\"more\":5,\"new\":[]}", 5)] {
+            let (joined, left) = (vec![member("a", Some("{}"))], vec!["b".to_owned()]);
+            let expected = Event::PresenceChange { channel: "room".to_owned(), joined, left, users: 9, more };
+            assert_eq!(change(message("channel:room\r\n", &format!("{lists}{numbers}"))), expected);
+        }
+        let (body, none, wrong) =
+            (format!("{lists},\"users\":9}}"), format!("{lists}}}"), format!("{lists},\"users\":9,\"more\":-1}}"));
+        for (headers, body) in [
+            ("", &*body),
+            ("channel:room\r\n", "{}"),
+            ("channel:room\r\n", "[]"),
+            ("channel:room\r\n", &none),
+            ("channel:room\r\n", &wrong),
+        ] {
             let message = message(headers, body);
             assert_eq!(change(message.clone()), Event::Message(message));
         }

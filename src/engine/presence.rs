@@ -10,6 +10,7 @@
 //! present while it has connections on any node.
 
 mod cluster;
+mod lists;
 mod room;
 mod shared;
 mod tables;
@@ -24,11 +25,14 @@ use slab::Slab;
 use crate::engine::{index::Index, log_limit::LogLimit, slot::ConnectionKey, timers::Timers};
 
 pub(crate) use self::cluster::Allowance;
-pub(crate) use self::room::{Info, Snapshot};
-use self::{cluster::Cluster, room::Room};
+use self::{cluster::Cluster, lists::Lists, room::Room};
+pub(crate) use self::{lists::List, room::Info};
 
 /// The most changes that subscribers are told of in a second, one message each.
 const EVENTS_PER_SECOND: u64 = 3;
+/// The bytes of changes in one message. What has no room is counted there, and not told: in a large room each client would get
+/// more than it can use, and all of it once for each client.
+const EVENT_BYTES_MAX: usize = 32 * 1024;
 /// The memory of a room beside what it allocates, and what the allocator adds to that, in bytes.
 const ROOM_BYTES: usize = size_of::<Room>() + 64;
 /// Lists that are full grow by one part in so many: doubling would leave much unused.
@@ -57,6 +61,9 @@ pub(crate) struct Presence {
     by_name: Index,
     /// `None` until there is a room.
     timers: Option<Box<Timers>>,
+    lists: Lists,
+    /// [`EVENT_BYTES_MAX`], or less in tests.
+    event_bytes_max: usize,
     /// The memory of all rooms beside themselves, in bytes.
     bytes: usize,
     /// Distinguishes rooms with the same number.
@@ -75,6 +82,8 @@ impl Default for Presence {
             rooms: Slab::new(),
             by_name: Index::new(),
             timers: None,
+            lists: Lists::default(),
+            event_bytes_max: EVENT_BYTES_MAX,
             bytes: 0,
             opened: 0,
             now: 0,
@@ -144,6 +153,7 @@ impl Presence {
             room.compact(self.opened);
         }
         self.bytes = self.bytes - before + room.memory();
+        self.lists.forget(id);
         self.note_shared(id);
         self.tidy(id);
     }
@@ -172,28 +182,37 @@ impl Presence {
         let room = self.rooms.remove(id as usize);
         self.by_name.remove(self.by_name.hash(0, &room.name), id);
         self.bytes -= room.memory();
+        self.lists.forget(id);
         self.unshare(&room);
         if self.rooms.is_empty() {
             (self.rooms, self.by_name) = (Slab::new(), Index::new());
         }
     }
 
-    /// The users who are in a room.
-    pub(crate) fn snapshot(&self, name: &[u8]) -> Option<Snapshot<'_>> {
-        self.find(name).map(|id| self.rooms[id as usize].snapshot())
+    /// The users who are in a room, in about this many bytes at most, and whether they were looked at for this. From now on
+    /// subscribers know of them, and must hear when one of them leaves.
+    pub(crate) fn list(&mut self, name: &[u8], bytes_max: usize) -> Option<(&List, bool)> {
+        let id = self.find(name)?;
+        Some(self.lists.of((id, &mut self.rooms[id as usize]), bytes_max, self.now))
     }
 
-    /// Notes that somebody was told who is in a room, and must hear when one of these leaves.
-    pub(crate) fn has_shown(&mut self, name: &[u8]) {
-        if let Some(id) = self.find(name) {
-            self.rooms[id as usize].has_shown();
-        }
+    /// The same, and nobody is told of it.
+    #[cfg(test)]
+    pub(crate) fn peek(&self, name: &[u8]) -> Option<List> {
+        self.find(name).map(|id| List::of(&self.rooms[id as usize], usize::MAX))
+    }
+
+    /// Makes messages about changes so long at most.
+    #[cfg(test)]
+    pub(crate) fn tell_at_most(&mut self, bytes: usize) {
+        self.event_bytes_max = bytes;
     }
 
     /// Looks at the rooms whose deadline has come. Calls `tell` for each that has changes to tell, with its name and the
     /// body of the message; it returns whether subscribers are told of changes in this room at all.
     pub(crate) fn expire(&mut self, now: Duration, mut tell: impl FnMut(&[u8], Option<&[u8]>) -> bool) -> bool {
         self.set_now(now);
+        self.lists.expire(self.now);
         let Some(timers) = &mut self.timers else { return false };
         let mut due = Vec::new();
         timers.expire(now, &mut due);
@@ -201,13 +220,13 @@ impl Presence {
             if self.rooms.get(id as usize).is_none_or(|room| room.generation != generation) {
                 continue;
             }
-            let now = self.now;
+            let (now, bytes_max) = (self.now, self.event_bytes_max);
             self.change(id, |room, _, _| {
                 room.is_scheduled_for = None;
                 let has_events = tell(&room.name, None);
                 room.end_graces(now, has_events);
                 if room.is_event_due(now, EVENT_MILLIS) {
-                    let body = room.take_event(now);
+                    let body = room.take_event(now, bytes_max);
                     tell(&room.name, Some(&body));
                 }
             });
@@ -218,13 +237,14 @@ impl Presence {
     /// The time of the next deadline.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let timer = self.timers.as_ref().and_then(|timers| timers.next());
-        timer.into_iter().chain(self.shares_at().map(Duration::from_millis)).min()
+        let others = self.shares_at().into_iter().chain(self.lists.expires_at());
+        timer.into_iter().chain(others.map(Duration::from_millis)).min()
     }
 
     /// Its memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let of_rooms = self.rooms.capacity() * ROOM_BYTES + self.by_name.memory() + self.bytes;
-        of_rooms + self.cluster.as_ref().map_or(0, |cluster| cluster.memory())
+        of_rooms + self.lists.memory() + self.cluster.as_ref().map_or(0, |cluster| cluster.memory())
     }
 }
 

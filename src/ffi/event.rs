@@ -46,7 +46,7 @@ pub(super) fn add(event: Event) -> *mut LhttpEvent {
 
 /// Keeps the answer to a question for who is in this channel.
 pub(super) fn add_presence(channel: &str, presence: Presence) -> *mut LhttpEvent {
-    let members = Members::list(presence.members, presence.more);
+    let members = Members::list(presence);
     EVENTS.add(Kept { channel: Some(output::text(channel)), members, ..Kept::of(EVENT_PRESENCE) })
 }
 
@@ -119,8 +119,8 @@ impl Kept {
             Event::MessagesLost { channel } => {
                 Self { channel: Some(output::text(channel)), ..Self::of(EVENT_MESSAGES_LOST) }
             }
-            Event::PresenceChange { channel, joined, left } => {
-                let members = Members::change(joined, left);
+            Event::PresenceChange { channel, joined, left, users, more } => {
+                let members = Members::change(joined, left, users, more);
                 Self { channel: Some(output::text(channel)), members, ..Self::of(EVENT_PRESENCE_CHANGE) }
             }
             Event::State(State::Open) => Self::of(EVENT_OPEN),

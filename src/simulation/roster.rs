@@ -41,16 +41,24 @@ pub(crate) struct RollCall {
 #[derive(Debug, Default)]
 pub(crate) struct Rosters {
     known: BTreeMap<String, BTreeMap<String, Option<String>>>,
+    /// The number of users of each channel that the client follows, also where it does not know all of them.
+    counts: BTreeMap<String, usize>,
     /// The last list of each channel, and how many users it leaves out.
     pub(super) lists: BTreeMap<String, (Users, usize)>,
-    /// Changes that came.
+    /// Changes that came, and those that messages have only counted.
     pub(super) changes: usize,
+    pub(super) unnamed: u64,
 }
 
 impl Rosters {
     /// The users of a channel, if the client follows it.
     pub(super) fn known(&self, name: &str) -> Option<&BTreeMap<String, Option<String>>> {
         self.known.get(name)
+    }
+
+    /// The number of users of a channel, if the client follows it.
+    pub(super) fn count(&self, name: &str) -> Option<usize> {
+        self.counts.get(name).copied()
     }
 }
 
@@ -110,6 +118,7 @@ impl SimulatedClient {
     /// The client may miss changes in a channel from now on.
     pub(super) fn unfollow(&mut self, name: &str) {
         self.rosters.known.remove(name);
+        self.rosters.counts.remove(name);
         for asked in self.asked.values_mut() {
             if let Asked::Presence(roll_call) = asked {
                 roll_call.follows &= roll_call.name != name;
@@ -142,6 +151,9 @@ impl SimulatedClient {
             assert!(user.since <= STARTED_MAX + known.now.as_secs(), "{name}: somebody has come at {}", user.since);
         }
         self.rosters.lists.insert(name.clone(), (users.clone(), more));
+        if follows {
+            self.rosters.counts.insert(name.clone(), users.len() + more);
+        }
         if follows && more == 0 {
             let users = users.into_iter().map(|(user, seen)| (user, seen.info)).collect();
             self.rosters.known.insert(name, users);
@@ -182,10 +194,21 @@ impl SimulatedClient {
         let left: Vec<String> = list("left").iter().map(name).collect();
         assert!(!joined.is_empty() || !left.is_empty(), "nobody has come or gone");
         assert!(joined.iter().all(|(user, _)| !left.contains(user)), "somebody has come and gone: {body}");
+        let users = changes["users"].as_u64().expect("a number") as usize;
+        let more = changes.get("more").map_or(0, |more| more.as_u64().expect("a number"));
+        assert!(changes.get("more").is_none() || more > 0, "{body}");
         self.rosters.changes += 1;
+        self.rosters.unnamed += more;
+        if let Some(count) = self.rosters.counts.get_mut(&names[0]) {
+            *count = users;
+        }
+        if more > 0 {
+            self.rosters.known.remove(&names[0]);
+        }
         if let Some(roster) = self.rosters.known.get_mut(&names[0]) {
             roster.extend(joined.into_iter().map(|(user, seen)| (user, seen.info)));
             left.iter().for_each(|user| _ = roster.remove(user));
+            assert_eq!(roster.len(), users, "client {} in {}: {body}", self.number, names[0]);
         }
     }
 }

@@ -34,6 +34,7 @@ fn nothing_is_lost_or_doubled_or_out_of_order_and_nothing_is_left() {
         assert!(of_history.iter().all(|&count| count > 0), "the dice never came to this: {of_history:?}");
         let all = |of: fn(&Outcome) -> usize| outcomes.iter().map(of).sum::<usize>();
         let of_presence = [all(|outcome| outcome.followed), all(|outcome| outcome.changes)];
+        assert!(outcomes.iter().any(|outcome| outcome.unnamed > 0));
         assert!(of_presence.iter().all(|&count| count > 0), "the dice never came to this: {of_presence:?}");
         assert!(outcomes.iter().any(|outcome| outcome.from_abroad > 0));
         assert!(outcomes.iter().any(|outcome| outcome.abroad > 0));

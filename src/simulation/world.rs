@@ -38,9 +38,11 @@ pub(crate) struct Outcome {
     pub(crate) gave_way: usize,
     /// Clients that were told that other nodes are away.
     pub(crate) offline: usize,
-    /// Followed channels that were held against what is true, and changes that clients were told of.
+    /// Followed channels that were held against what is true, changes that clients were told of, and those that were only
+    /// counted.
     pub(crate) followed: usize,
     pub(crate) changes: usize,
+    pub(crate) unnamed: u64,
 }
 
 /// All of it.
@@ -102,6 +104,7 @@ impl World {
         let writes = |own: u32| is_short.then(|| StdRng::seed_from_u64(seed + u64::from(own)));
         let node = |own| Node::new(own, nodes, limits.clone(), writes(own));
         let mut nodes: Vec<Node> = with_fixed_hash(|| (0..nodes).map(node).collect());
+        nodes.iter_mut().for_each(|node| Attendance::shorten_changes(seed, node));
         if rng.random_bool(0.5) {
             nodes.iter_mut().for_each(|node| node.hub_mut().router.set_batch_bytes_max(0));
         }
@@ -175,6 +178,7 @@ impl World {
             offline: self.clients.iter().filter(|client| client.was_offline).count(),
             followed: self.attendance.as_ref().map_or(0, |attendance| attendance.followed),
             changes: self.clients.iter().map(|client| client.rosters.changes).sum(),
+            unnamed: self.clients.iter().map(|client| client.rosters.unnamed).sum(),
         }
     }
 

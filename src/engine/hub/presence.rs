@@ -17,7 +17,7 @@ use crate::{
     protocol::message::{presence_change, presence_list},
 };
 
-/// Work for a move, and for each user of a list.
+/// Work for a move, and for each user who is looked at for a list.
 const MOVE_UNITS: u64 = 256;
 const LISTED_UNITS: u64 = 64;
 /// Letters of the name of a user without a token.
@@ -99,16 +99,12 @@ impl Hub {
     }
 
     fn list(&mut self, name: &[u8], token: &[u8], bytes_max: usize) -> Vec<u8> {
-        let (list, written, all) = match self.router.presence.snapshot(name) {
-            Some(snapshot) => {
-                let (list, written) = snapshot.json(bytes_max);
-                (list, written, snapshot.len())
-            }
-            None => (b"[]".to_vec(), 0, 0),
+        let Some((list, is_new)) = self.router.presence.list(name, bytes_max) else {
+            return presence_list(name, token, 0, b"[]");
         };
-        self.router.presence.has_shown(name);
-        self.router.work.add(LISTED_UNITS * all as u64 + list.len() as u64 / 4);
-        presence_list(name, token, all - written, &list)
+        let looks = if is_new { list.listed + list.more } else { 0 };
+        self.router.work.add(LISTED_UNITS * looks as u64 + list.json.len() as u64 / 4);
+        presence_list(name, token, list.more, &list.json)
     }
 
     /// Takes an item of another core.

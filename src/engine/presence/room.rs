@@ -1,11 +1,9 @@
 //! The users of one channel, and what must be told of them.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, mem};
 
 use super::{Connection, RoomIsFull, shared::Shared, user::User, users::Users};
 
-/// The most bytes of one message about changes; the next message has the others.
-const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// The memory of a user in [`Room::leaving`], in bytes: nodes of the tree are half empty at most.
 const LEAVING_BYTES: usize = 40;
 
@@ -25,7 +23,7 @@ pub(super) struct Room {
     /// Distinguishes it from earlier rooms with its number, and from itself before its users got other numbers.
     pub(super) generation: u32,
     /// The number of users who are present.
-    present: u32,
+    pub(super) present: u32,
     /// The time of its entry in the timers.
     pub(super) is_scheduled_for: Option<u64>,
     pub(super) users: Users,
@@ -134,7 +132,7 @@ impl Room {
     }
 
     pub(super) fn note_change(&mut self, id: u32) {
-        if !std::mem::replace(&mut self.users[id].is_changed, true) {
+        if !mem::replace(&mut self.users[id].is_changed, true) {
             self.changed.push(id);
         }
     }
@@ -155,7 +153,7 @@ impl Room {
             self.note_change(id);
         }
         if !has_events {
-            for id in std::mem::take(&mut self.changed) {
+            for id in mem::take(&mut self.changed) {
                 self.settle(id);
             }
         }
@@ -189,38 +187,34 @@ impl Room {
         !self.changed.is_empty() && self.told_at.is_none_or(|at| at + interval <= now)
     }
 
-    /// The body of the message about changes. Those that it has no room for come in the next one.
-    pub(super) fn take_event(&mut self, now: u64) -> Vec<u8> {
-        let (mut joined, mut left, mut told) = (Vec::new(), Vec::new(), 0);
-        let changed = std::mem::take(&mut self.changed);
-        for &id in &changed {
-            if joined.len() + left.len() > EVENT_BYTES_MAX {
-                break;
-            }
-            told += 1;
+    /// The body of the message about changes. Those that it has no room for are only counted: nobody is told of them later.
+    /// Empty if nothing is to be told.
+    pub(super) fn take_event(&mut self, now: u64, bytes_max: usize) -> Vec<u8> {
+        let (mut joined, mut left, mut more) = (Vec::new(), Vec::new(), 0_u64);
+        for id in mem::take(&mut self.changed) {
             let user = &self.users[id];
-            if user.is_present() {
-                joined.push(b',');
-                self.write(user, &mut joined);
-            } else if user.is_told {
-                left.extend_from_slice(b",{\"user\":");
-                write_text(&mut left, self.users.name(user));
-                left.push(b'}');
+            let has_room = joined.len() + left.len() < bytes_max;
+            match (user.is_present(), user.is_told) {
+                (false, false) => {} // it has come and gone
+                (true, _) if has_room => self.write(user, &mut joined),
+                (false, true) if has_room => self.write_gone(user, &mut left),
+                _ => more += 1,
             }
             self.settle(id);
         }
-        self.changed = changed[told..].to_vec();
         self.told_at = Some(now);
         if joined.is_empty() && left.is_empty() {
-            return Vec::new(); // somebody has come and gone
+            return Vec::new();
         }
-        let list = |list: &Vec<u8>| list.get(1..).unwrap_or_default().to_vec();
-        [&b"{\"joined\":["[..], &list(&joined), b"],\"left\":[", &list(&left), b"]}"].concat()
+        let more = if more > 0 { format!(",\"more\":{more}") } else { String::new() };
+        let counts = format!("],\"users\":{}{more}}}", self.present);
+        let list = |list: &'_ [u8]| list.get(1..).unwrap_or_default().to_vec();
+        [&b"{\"joined\":["[..], &list(&joined), b"],\"left\":[", &list(&left), counts.as_bytes()].concat()
     }
 
-    /// Appends a user as JSON.
+    /// Appends a comma, and a user as JSON.
     pub(super) fn write(&self, user: &User, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"user\":");
+        out.extend_from_slice(b",{\"user\":");
         write_text(out, self.users.name(user));
         out.extend_from_slice(b",\"connections\":");
         out.extend_from_slice(itoa::Buffer::new().format(user.all_connections()).as_bytes());
@@ -230,6 +224,12 @@ impl Room {
             out.extend_from_slice(b",\"info\":");
             out.extend_from_slice(info.as_bytes());
         }
+        out.push(b'}');
+    }
+
+    fn write_gone(&self, user: &User, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",{\"user\":");
+        write_text(out, self.users.name(user));
         out.push(b'}');
     }
 
@@ -265,56 +265,9 @@ impl Room {
         let shared = self.shared.as_ref().map_or(0, |shared| shared.memory());
         self.name.len() + self.users.memory() + lists + shared
     }
-
-    /// The users who are here.
-    pub(super) fn snapshot(&self) -> Snapshot<'_> {
-        let present = self.users.iter().map(|(_, user)| user).filter(|user| user.is_present());
-        let mut users: Vec<_> = present.map(|user| (prefix(self.users.name(user)), user)).collect();
-        let name = |user| self.users.name(user);
-        users.sort_unstable_by(|(one, a), (other, b)| one.cmp(other).then_with(|| name(a).cmp(name(b))));
-        Snapshot { room: self, users }
-    }
-}
-
-/// The first bytes of a name, as a number that sorts as they do.
-fn prefix(name: &str) -> u64 {
-    let (mut first, len) = ([0; 8], name.len().min(8));
-    first[..len].copy_from_slice(&name.as_bytes()[..len]);
-    u64::from_be_bytes(first)
 }
 
 /// Appends a text as JSON.
 fn write_text(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a text is JSON, and a buffer takes it");
-}
-
-/// The users of a room, sorted by name.
-pub(crate) struct Snapshot<'a> {
-    room: &'a Room,
-    /// Each behind the beginning of its name.
-    users: Vec<(u64, &'a User)>,
-}
-
-impl Snapshot<'_> {
-    /// The number of users.
-    pub(crate) fn len(&self) -> usize {
-        self.users.len()
-    }
-
-    /// The users as a JSON array of about this many bytes at most, and how many of them it has.
-    pub(crate) fn json(&self, bytes_max: usize) -> (Vec<u8>, usize) {
-        let (mut out, mut written) = (vec![b'['], 0);
-        for (_, user) in &self.users {
-            if out.len() > bytes_max {
-                break;
-            }
-            if written > 0 {
-                out.push(b',');
-            }
-            self.room.write(user, &mut out);
-            written += 1;
-        }
-        out.push(b']');
-        (out, written)
-    }
 }

@@ -44,6 +44,9 @@ impl Tested {
                 }
                 true
             });
+            if let Some((_, event)) = self.events.last().filter(|(at, _)| *at == now) {
+                assert_eq!(event["users"], json!(self.users().len()));
+            }
         }
     }
 
@@ -56,8 +59,8 @@ impl Tested {
     }
 
     fn list(&self) -> Value {
-        let list = self.presence.snapshot(b"room").map(|snapshot| snapshot.json(usize::MAX).0);
-        list.map_or(json!([]), |list| serde_json::from_slice(&list).expect("JSON"))
+        let list = self.presence.peek(b"room");
+        list.map_or(json!([]), |list| serde_json::from_slice(&list.json).expect("JSON"))
     }
 
     fn users(&self) -> Vec<String> {
@@ -82,13 +85,13 @@ fn who_was_in_a_list_is_mentioned_when_it_leaves_before_the_next_message() {
     tested.events.clear();
     tested.enter(3, "eve");
     assert_eq!(tested.users(), ["ann", "eve", "mike"]);
-    tested.presence.has_shown(b"room");
+    tested.presence.list(b"room", usize::MAX).expect("there is a room");
     tested.leave(3);
     tested.enter(4, "bob");
     tested.leave(4);
     tested.pass(Duration::from_secs(1));
     let [(_, event)] = &tested.events[..] else { panic!("one message: {:?}", tested.events) };
-    assert_eq!(*event, json!({"joined": [], "left": [{"user": "eve"}]}));
+    assert_eq!(*event, json!({"joined": [], "left": [{"user": "eve"}], "users": 2}));
 }
 
 #[test]
@@ -122,7 +125,7 @@ fn users_come_and_go_with_their_connections_and_a_reconnect_shows_nothing() {
     assert_eq!(tested.users().len(), 2, "within the grace they are there");
     tested.pass(GRACE);
     assert_eq!(tested.events.len(), 2);
-    assert_eq!(tested.events[1].1, json!({"joined": [], "left": [{"user": "mike"}, {"user": "eve"}]}));
+    assert_eq!(tested.events[1].1, json!({"joined": [], "left": [{"user": "mike"}, {"user": "eve"}], "users": 0}));
     assert_eq!((tested.presence.len(), tested.presence.bytes()), (0, 0));
 }
 
@@ -150,12 +153,84 @@ fn ten_thousand_who_come_within_a_second_are_told_of_in_a_few_messages() {
             tested.now += Duration::from_millis(10);
         }
     }
+    let joined_at = tested.now;
     tested.pass(Duration::from_secs(8));
-    assert!(tested.events.len() <= 30, "{} messages", tested.events.len());
+    assert!(tested.events.len() <= 5, "{} messages", tested.events.len());
     let told: BTreeSet<String> = tested.events.iter().flat_map(|(_, event)| names(&event["joined"])).collect();
-    assert_eq!(told.len(), 10_000);
-    let (list, written) = tested.presence.snapshot(b"room").unwrap().json(10_000);
-    assert!(list.len() < 10_200 && written < 200, "a list is cut where it is too long");
+    let more: u64 = tested.events.iter().filter_map(|(_, event)| event["more"].as_u64()).sum();
+    assert!(more > 5_000 && told.len() as u64 + more == 10_000, "{} users and {more}", told.len());
+    let (last_at, last) = tested.events.last().expect("some");
+    assert_eq!(last["users"], json!(10_000));
+    assert!(*last_at < joined_at + Duration::from_millis(500), "{last_at:?} and {joined_at:?}");
+    let longest = tested.events.iter().map(|(_, event)| event.to_string().len()).max().expect("some");
+    assert!(longest < EVENT_BYTES_MAX + 200, "{longest} bytes");
+    let (list, _) = tested.presence.list(b"room", 10_000).expect("a list");
+    assert!(list.json.len() < 10_200 && list.listed < 200, "a list is cut where it is too long");
+    assert_eq!(list.listed + list.more, 10_000);
+    // Those who were only counted are known, all the same: their leave is told, or counted.
+    (0..10_000).for_each(|number| tested.leave(number));
+    tested.events.clear();
+    tested.pass(2 * GRACE);
+    let [(_, event)] = &tested.events[..] else { panic!("{} messages", tested.events.len()) };
+    let left = names(&event["left"]).len() as u64;
+    assert_eq!((left + event["more"].as_u64().expect("a number"), &event["users"]), (10_000, &json!(0)));
+    assert_eq!((tested.presence.len(), tested.presence.bytes()), (0, 0));
+}
+
+#[test]
+fn a_change_that_is_only_counted_is_not_told_later() {
+    let mut tested = Tested::new();
+    tested.presence.tell_at_most(1);
+    tested.enter(1, "mike");
+    tested.enter(2, "eve");
+    tested.presence.enter(b"room", connection(3), "bob", Info::Json("1"), 7);
+    tested.pass(Duration::from_secs(1));
+    tested.presence.enter(b"room", connection(3), "bob", Info::Json("2"), 7);
+    tested.leave(2);
+    tested.pass(2 * GRACE);
+    let told: Vec<_> = tested.events.iter().map(|(_, event)| event).collect();
+    let [joined, shown, left] = told[..] else { panic!("{told:?}") };
+    assert_eq!(
+        (names(&joined["joined"]), &joined["users"], &joined["more"]),
+        (vec!["mike".into()], &json!(3), &json!(2))
+    );
+    assert_eq!((&shown["joined"][0]["info"], &shown["users"], &shown["more"]), (&json!(2), &json!(3), &Value::Null));
+    assert_eq!(*left, json!({"joined": [], "left": [{"user": "eve"}], "users": 2}));
+}
+
+#[test]
+fn a_list_is_encoded_once_until_the_room_changes_or_a_second_is_over() {
+    let mut tested = Tested::new();
+    (0..100).for_each(|number| tested.enter(number, &format!("user {number}")));
+    tested.pass(Duration::from_millis(64));
+    let before = tested.presence.bytes();
+    let ask = |tested: &mut Tested, bytes_max| {
+        let (list, is_new) = tested.presence.list(b"room", bytes_max).expect("a list");
+        (list.clone(), is_new)
+    };
+    let (list, is_new) = ask(&mut tested, 1000);
+    assert!(is_new && list.more > 50 && tested.presence.bytes() > before + 1000);
+    assert_eq!(ask(&mut tested, 1000), (list, false));
+    assert!(ask(&mut tested, 2000).1, "a longer one is another one");
+    tested.leave(1);
+    assert_eq!(ask(&mut tested, 9000).0, tested.presence.peek(b"room").expect("a list"));
+    tested.enter(1, "a");
+    let (list, is_new) = ask(&mut tested, 9000);
+    assert_eq!((is_new, names(&serde_json::from_slice(&list.json).expect("JSON"))[0].clone()), (true, "a".to_owned()));
+    assert!(tested.presence.next_deadline() <= Some(tested.now + Duration::from_secs(1)));
+    tested.pass(2 * GRACE);
+    assert!(ask(&mut tested, 9000).1);
+    for number in 0..1000 {
+        let room = format!("room {number}");
+        tested.presence.enter(room.as_bytes(), connection(number), "a", Info::Same, 7);
+        assert!(tested.presence.list(room.as_bytes(), 9000).is_some_and(|(_, is_new)| is_new));
+    }
+    assert!(!ask_room(&mut tested, 999) && ask_room(&mut tested, 0), "some are kept");
+    assert_eq!(tested.presence.list(b"nobody", 9000), None);
+}
+
+fn ask_room(tested: &mut Tested, number: u32) -> bool {
+    tested.presence.list(format!("room {number}").as_bytes(), 9000).expect("a list").1
 }
 
 #[test]
@@ -262,8 +337,11 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     /// Who follows the messages knows who is there; between two messages is the least time.
     #[test]
-    fn the_messages_tell_the_list(steps in proptest::collection::vec(step(), 1..80)) {
+    fn the_messages_tell_the_list(steps in proptest::collection::vec(step(), 1..80), is_short in any::<bool>()) {
         let mut tested = Tested::new();
+        if is_short {
+            tested.presence.tell_at_most(70);
+        }
         let mut model: BTreeMap<u32, u8> = BTreeMap::new();
         for step in steps {
             match step {
@@ -284,12 +362,17 @@ proptest! {
         tested.pass(GRACE + Duration::from_secs(2));
         let here: BTreeSet<String> = model.values().map(|user| format!("user {user}")).collect();
         prop_assert_eq!(&tested.users().into_iter().collect::<BTreeSet<_>>(), &here);
-        let mut known = BTreeSet::new();
+        let (mut known, mut is_complete) = (BTreeSet::new(), true);
         for (_, event) in &tested.events {
-            names(&event["left"]).iter().for_each(|name| assert!(known.remove(name), "{name} was not known"));
+            for name in names(&event["left"]) {
+                prop_assert!(known.remove(&name) || !is_complete, "{name} was not known");
+            }
             known.extend(names(&event["joined"]));
+            is_complete &= event.get("more").is_none();
+            prop_assert!(!is_complete || event["users"] == json!(known.len()), "{event} and {known:?}");
         }
-        prop_assert_eq!(known, here);
+        prop_assert!(known == here || !is_complete);
+        prop_assert_eq!(tested.events.last().map_or(0, |(_, event)| event["users"].as_u64().expect("a number")), here.len() as u64);
         for pair in tested.events.windows(2) {
             prop_assert!(pair[1].0 - pair[0].0 >= Duration::from_millis(333));
         }

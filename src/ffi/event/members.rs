@@ -7,7 +7,7 @@ use std::{
 
 use super::{EVENTS, LhttpEvent, pointer};
 use crate::{
-    client::Member,
+    client::{Member, Presence},
     ffi::{
         output,
         status::{Failure, LhttpStatus, guard_or},
@@ -19,6 +19,7 @@ use crate::{
 pub(super) struct Members {
     listed: Vec<Listed>,
     left: Vec<CString>,
+    users: u64,
     more: u64,
 }
 
@@ -31,12 +32,14 @@ struct Listed {
 }
 
 impl Members {
-    pub(super) fn list(members: Vec<Member>, more: u64) -> Self {
-        Self { listed: members.into_iter().map(Listed::from).collect(), more, ..Self::default() }
+    pub(super) fn list(list: Presence) -> Self {
+        let (users, more) = (list.users(), list.more);
+        Self::change(list.members, Vec::new(), users, more)
     }
 
-    pub(super) fn change(joined: Vec<Member>, left: Vec<String>) -> Self {
-        Self { left: left.into_iter().map(output::text).collect(), ..Self::list(joined, 0) }
+    pub(super) fn change(joined: Vec<Member>, left: Vec<String>, users: u64, more: u64) -> Self {
+        let listed = joined.into_iter().map(Listed::from).collect();
+        Self { listed, left: left.into_iter().map(output::text).collect(), users, more }
     }
 
     fn find(&self, index: usize) -> Result<&Listed, Failure> {
@@ -93,6 +96,11 @@ extern "C" fn lhttp_event_member_info_text(event: *const LhttpEvent, index: usiz
 #[unsafe(no_mangle)]
 extern "C" fn lhttp_event_more(event: *const LhttpEvent) -> u64 {
     guard_or(0, || Ok(EVENTS.find(event)?.members.more))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn lhttp_event_users(event: *const LhttpEvent) -> u64 {
+    guard_or(0, || Ok(EVENTS.find(event)?.members.users))
 }
 
 #[unsafe(no_mangle)]

@@ -24,6 +24,7 @@ on_one_and_two_cores!(
     a_reload_counts_who_is_there_already,
     without_presence_the_header_is_one_like_any_other,
     hundreds_that_come_at_once_are_told_of_in_few_messages,
+    changes_that_have_no_room_in_a_message_are_counted,
 );
 
 const RULES: &str = "
@@ -250,11 +251,53 @@ fn hundreds_that_come_at_once_are_told_of_in_few_messages(cores: usize) {
     watcher.say(&chat(&["subscribe:told.a"], ""));
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| rooms.connect()).collect();
     clients.iter_mut().for_each(|client| client.say(&chat(&["subscribe:told.a"], "")));
-    let (mut joined, mut messages) = (BTreeSet::new(), 0);
-    while joined.len() <= CLIENTS {
+    let (mut joined, mut messages, mut users) = (BTreeSet::new(), 0, 0);
+    while users <= CLIENTS as u64 {
         let body: Value = serde_json::from_str(&next(&mut watcher).body).expect("JSON");
+        assert_eq!(body.get("more"), None, "all have room in one message");
+        users = body["users"].as_u64().expect("a number");
         joined.extend(names(body["joined"].as_array().expect("a list")).into_iter().map(str::to_owned));
         messages += 1;
     }
+    assert_eq!(joined.len(), CLIENTS + 1);
     assert!(messages <= 30, "{messages} messages for {CLIENTS} clients");
+}
+
+fn changes_that_have_no_room_in_a_message_are_counted(cores: usize) {
+    const CLIENTS: u64 = 400;
+    let rooms = Rooms::start(cores, RULES);
+    let mut watcher = rooms.connect();
+    watcher.say(&chat(&["subscribe:told.a"], ""));
+    assert_eq!(next_counts(&mut watcher), (1, 0, 1));
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| rooms.connect()).collect();
+    let mut unnamed = 0;
+    for round in 100.. {
+        // A machine that is busy may send them slowly enough for one message after the other.
+        let info = format!("presence-info:{round} {}", "x".repeat(240));
+        clients.iter_mut().for_each(|client| client.say(&chat(&["subscribe:told.a", &info], "")));
+        let (mut told, mut users) = (0, 0);
+        while told < CLIENTS {
+            let (named, more, present) = next_counts(&mut watcher);
+            (told, unnamed, users) = (told + named + more, unnamed + more, present);
+        }
+        assert_eq!((told, users), (CLIENTS, CLIENTS + 1));
+        if unnamed > 0 {
+            break;
+        }
+    }
+    // Those who were only counted are in the list, and leave like the others.
+    let mut asker = rooms.connect();
+    assert_eq!(list(&mut asker, "told.a").len() as u64, CLIENTS + 1);
+    drop(clients);
+    while next_counts(&mut watcher).2 > 1 {}
+}
+
+/// The next change: how many who come and go it names, how many it counts, and how many users there are.
+fn next_counts(client: &mut Client) -> (u64, u64, u64) {
+    let message = next(client);
+    assert!(message.command == "presence-change" && message.body.len() < 34 * 1024, "{} bytes", message.body.len());
+    let body: Value = serde_json::from_str(&message.body).expect("JSON");
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let named = ["joined", "left"].map(|list| body[list].as_array().expect("a list").len() as u64);
+    (named.iter().sum(), body.get("more").map_or(0, number), number(&body["users"]))
 }

@@ -184,10 +184,11 @@ struct Kept(BTreeMap<String, Member>);
 
 impl Kept {
     fn take(&mut self, event: Event) {
-        let Event::PresenceChange { channel, joined, left } = event else { panic!("{event:?}") };
-        assert_eq!(channel, "told.a");
+        let Event::PresenceChange { channel, joined, left, users, more } = event else { panic!("{event:?}") };
+        assert_eq!((&*channel, more), ("told.a", 0));
         self.0.extend(joined.into_iter().map(|member| (member.user.clone(), member)));
         left.iter().for_each(|user| drop(self.0.remove(user)));
+        assert_eq!(users, self.0.len() as u64);
     }
 
     /// Polls until the users show this.

@@ -72,8 +72,9 @@ nothing is missed in between, and standard error says if something was. Such mes
 keep the last one, and come back with --since.
 
 With --presence, \"(joined) [CHANNEL] USER: INFO\" is a user who has come or shows another INFO, and \"(left) [CHANNEL] USER\" \
-one who has gone; with --json an object with \"channel\", \"joined\" and \"left\". A server tells this of channels whose rule has \
-presence = \"events\". What happens while there is no connection is not told: ask with lhttp presence.")]
+one who has gone; of hundreds at once the server names some, and \"(more) [CHANNEL] N have come or gone; M are there\" counts \
+the others. With --json it is an object with \"channel\", \"joined\", \"left\", \"users\" and \"more\". A server tells this of \
+channels whose rule has presence = \"events\". What happens while there is no connection is not told: ask with lhttp presence.")]
 pub(crate) struct Sub {
     /// Channels and patterns, for example 'logs.>' or '*.error'
     #[arg(value_name = "CHANNEL", required = true)]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use lhttp::client::{Builder, Member};
+use lhttp::client::{Builder, Event, Member};
 use serde_json::json;
 
 use crate::{
@@ -86,8 +86,24 @@ fn info(member: &Member) -> Option<String> {
     member.info_text().or_else(|| member.info.as_deref().map(compact))
 }
 
+/// Who has come to a channel and who has gone, the number of users who are there, and that of changes without a name.
+pub(crate) struct Change<'e> {
+    pub(crate) channel: &'e str,
+    pub(crate) joined: &'e [Member],
+    pub(crate) left: &'e [String],
+    pub(crate) users: u64,
+    pub(crate) more: u64,
+}
+
+impl<'e> Change<'e> {
+    pub(crate) fn of(event: &'e Event) -> Option<Self> {
+        let Event::PresenceChange { channel, joined, left, users, more } = event else { return None };
+        Some(Self { channel, joined, left, users: *users, more: *more })
+    }
+}
+
 /// A line for each user who has come or gone.
-pub(crate) fn change_lines(channel: &str, joined: &[Member], left: &[String]) -> String {
+pub(crate) fn change_lines(&Change { channel, joined, left, users, more }: &Change<'_>) -> String {
     let (channel, mut lines) = (cell(channel), String::new());
     for member in joined {
         let _ = write!(lines, "(joined) [{channel}] {}", cell(&member.user));
@@ -99,14 +115,17 @@ pub(crate) fn change_lines(channel: &str, joined: &[Member], left: &[String]) ->
     for user in left {
         let _ = writeln!(lines, "(left) [{channel}] {}", cell(user));
     }
+    if more > 0 {
+        let _ = writeln!(lines, "(more) [{channel}] {more} have come or gone; {users} are there");
+    }
     lines
 }
 
 /// The same as one JSON object.
-pub(crate) fn change_json(channel: &str, joined: &[Member], left: &[String]) -> String {
+pub(crate) fn change_json(&Change { channel, joined, left, users, more }: &Change<'_>) -> String {
     let left: Vec<_> = left.iter().map(|user| json!({ "user": user })).collect();
     let (channel, joined, left) = (json!(channel), list(joined), json!(left));
-    object(&format!("{{\"channel\":{channel},\"joined\":{joined},\"left\":{left}}}"))
+    object(&format!("{{\"channel\":{channel},\"joined\":{joined},\"left\":{left},\"users\":{users},\"more\":{more}}}"))
 }
 
 /// JSON as one line.

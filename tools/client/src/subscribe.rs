@@ -11,7 +11,7 @@ use crate::{
     INBOX_MESSAGES_MAX,
     args::Sub,
     failure::{Failure, notice},
-    presence,
+    presence::{self, Change},
     show::{self, harmless},
 };
 
@@ -37,10 +37,10 @@ pub(crate) fn run(args: &Sub, client: Builder) -> Result<(), Failure> {
                 None => Ok(()),
             };
         };
-        if let Event::PresenceChange { channel, joined, left } = &event {
+        if let Some(change) = Change::of(&event) {
             let form = if args.json { presence::change_json } else { presence::change_lines };
             if args.presence {
-                out.write_all(form(channel, joined, left).as_bytes())?;
+                out.write_all(form(&change).as_bytes())?;
             }
         } else if let Some(line) = print(event, args, &client)? {
             writeln!(out, "{line}")?;

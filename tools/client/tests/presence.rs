@@ -131,6 +131,7 @@ fn sub_shows_its_text_and_prints_who_comes_and_goes() {
     assert!(come.starts_with("(joined) [told] ~") && !come.contains(": "), "{come}");
     let object: Value = serde_json::from_str(&objects.line()).unwrap();
     assert_eq!((&object["channel"], &object["left"]), (&"told".into(), &Value::Array(Vec::new())));
+    assert_eq!((&object["users"], &object["more"]), (&2.into(), &0.into()));
     assert!(object["joined"][0]["user"].as_str().is_some_and(|user| come.ends_with(user)), "{object}");
 
     client.subscribe_with_info("told", "one", Start::default()).unwrap();
@@ -240,7 +241,8 @@ fn nothing_of_a_user_reaches_a_terminal_as_a_command() {
     assert!(out.contains("\"info\":{\"a\":\"\\u001b[2J\\u009b31m") && out.contains(",\"info\":1e999}"), "{out:?}");
 
     let change = format!(
-        "LHTTP/1.0 presence-change\r\nchannel:room\u{202e}\r\n\r\n{{\"joined\":[{}],\"left\":[{{\"user\":\"{name}\"}}]}}",
+        "LHTTP/1.0 presence-change\r\nchannel:room\u{202e}\r\n\r\n{{\"joined\":[{}],\"left\":[{{\"user\":\"{name}\"}}],\
+         \"users\":9,\"more\":7}}",
         users.join(",")
     );
     let answers = ["LHTTP/1.0 ack\r\nack:TOKEN\r\n\r\n", &change, "LHTTP/1.0 chat\r\npublish:room\r\n\r\nhi"];
@@ -251,7 +253,9 @@ fn nothing_of_a_user_reaches_a_terminal_as_a_command() {
         let (out, err) = expect_code(&run(command, b""), 0);
         server.join().unwrap();
         expect_harmless(&out);
-        assert_eq!((out.lines().count(), &*err), (if form.is_empty() { 6 } else { 2 }, ""));
+        assert_eq!((out.lines().count(), &*err), (if form.is_empty() { 7 } else { 2 }, ""));
+        let more = if form.is_empty() { "] 7 have come or gone; 9 are there\n" } else { ",\"users\":9,\"more\":7}\n" };
+        assert!(out.contains(more), "{out:?}");
     }
 }
 

@@ -101,8 +101,8 @@ impl Tested {
     }
 
     fn list(&self, node: usize) -> Value {
-        let list = self.nodes[node].snapshot(b"room").map(|snapshot| snapshot.json(usize::MAX).0);
-        list.map_or(json!([]), |list| serde_json::from_slice(&list).expect("JSON"))
+        let list = self.nodes[node].peek(b"room");
+        list.map_or(json!([]), |list| serde_json::from_slice(&list.json).expect("JSON"))
     }
 
     /// Asserts that all nodes show the same, and that each knows the sums of the others.

@@ -156,8 +156,11 @@ fn join(bench: &Bench, args: PresenceArgs, rule: Rule) -> Result<Joined, Failure
     target.restart_rss_peak();
     let (start, time) = subscribe(&mut load, args)?;
     let mut last = (start.elapsed(), load.deliveries);
-    let (mut listed, mut asker) = (None, None);
+    let (mut listed, mut asker, mut resident) = (None, None, None);
     while last.0 + QUIET.max(LIST_AFTER) > start.elapsed() || (listed.is_none() && rule != Rule::None) {
+        if resident.is_none() && start.elapsed() > time + LIST_AFTER {
+            resident = Some(target.rss_bytes()); // the answer takes memory, too
+        }
         if rule != Rule::None && listed.is_none() && start.elapsed() > time + LIST_AFTER {
             asker.get_or_insert_with(|| target.client().map(|client| thread::spawn(move || ask(client))));
         }
@@ -179,7 +182,8 @@ fn join(bench: &Bench, args: PresenceArgs, rule: Rule) -> Result<Joined, Failure
     }
     let after = target.rest();
     let spent = before.zip(after);
-    let growth = spent.map(|(before, after)| after.rss_bytes.saturating_sub(before.rss_bytes) as f64 / args.n as f64);
+    let growth = before.zip(resident.unwrap_or_else(|| target.rss_bytes()));
+    let growth = growth.map(|(before, rss)| rss.saturating_sub(before.rss_bytes) as f64 / args.n as f64);
     Ok(Joined {
         time,
         bytes_per_member: growth,

@@ -112,6 +112,7 @@ static void in_the_child(void) {
     CHECK(lhttp_event_command(event) == NULL && lhttp_event_body(event, &len) == NULL);
     CHECK(lhttp_event_member_count(event) == 0 && lhttp_event_member_user(event, 0) == NULL);
     CHECK(lhttp_event_left_count(event) == 0 && lhttp_event_left_user(event, 0) == NULL);
+    CHECK(lhttp_event_users(event) == 0 && lhttp_event_more(event) == 0);
     FORKED(lhttp_event_release(event));
     FORKED(lhttp_log(LHTTP_LOG_OFF, NULL, NULL));
     FORKED(lhttp_config_init(&other, sizeof other));

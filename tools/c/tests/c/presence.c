@@ -43,6 +43,7 @@ static lhttp_event *list(lhttp_client *client, const char *channel) {
     CHECK_OK(lhttp_client_presence(client, channel, &event));
     CHECK(lhttp_event_kind(event) == LHTTP_EVENT_PRESENCE && strcmp(lhttp_event_channel(event), channel) == 0);
     CHECK(lhttp_event_left_count(event) == 0 && lhttp_event_more(event) == 0);
+    CHECK(lhttp_event_users(event) == lhttp_event_member_count(event));
     return event;
 }
 
@@ -117,8 +118,9 @@ static void asking(lhttp_client *client, const char *through_proxy) {
     CHECK(unchanged == NULL);
 }
 
-/* Polls until it is told that a user with this text has come, or, without a text, that this user has left. */
-static void until_told(lhttp_client *client, const char *text, char *user, size_t room) {
+/* Polls until it is told that a user with this text has come, or, without a text, that this user has left. Returns how many
+ * users are there then. */
+static uint64_t until_told(lhttp_client *client, const char *text, char *user, size_t room) {
     for (;;) {
         lhttp_event *event = next(client);
         int is_told = 0;
@@ -132,8 +134,10 @@ static void until_told(lhttp_client *client, const char *text, char *user, size_
         }
         for (size_t i = 0; text == NULL && i < lhttp_event_left_count(event); i++)
             is_told |= strcmp(lhttp_event_left_user(event, i), user) == 0;
+        uint64_t users = lhttp_event_users(event);
         CHECK_OK(lhttp_event_release(event));
-        if (is_told) return;
+        CHECK(lhttp_event_users(event) == 0);
+        if (is_told) return users;
     }
 }
 
@@ -142,12 +146,12 @@ static void being_told(lhttp_client *client, const char *url) {
     lhttp_client *other = connect_to(url);
     CHECK_OK(lhttp_client_subscribe(client, "told"));
     CHECK_OK(lhttp_client_subscribe_with_info(other, "told", "here", NULL, 0));
-    until_told(client, "here", user, sizeof user);
+    CHECK(until_told(client, "here", user, sizeof user) == 2);
     CHECK_OK(lhttp_client_subscribe_with_info(other, "told", "away", NULL, 0));
-    until_told(client, "away", again, sizeof again);
+    CHECK(until_told(client, "away", again, sizeof again) == 2);
     CHECK(strcmp(user, again) == 0);
     CHECK_OK(lhttp_client_close(other));
-    until_told(client, NULL, user, sizeof user);
+    CHECK(until_told(client, NULL, user, sizeof user) == 1);
 }
 
 int main(int argc, char **argv) {

@@ -20,7 +20,7 @@ use crate::{
     INBOX_MESSAGES_MAX,
     failure::Failure,
     input::read_file,
-    presence::{change_lines, more_line, table},
+    presence::{Change, change_lines, more_line, table},
     show::{self, harmless},
 };
 
@@ -124,6 +124,9 @@ impl<S: Screen> Network<S> {
 
     fn show(&mut self, event: Event) -> Result<(), Failure> {
         self.open.store(self.client.is_open(), Ordering::Relaxed);
+        if let Some(change) = Change::of(&event) {
+            change_lines(&change).lines().try_for_each(|line| self.screen.message(line))?;
+        }
         match event {
             Event::Message(message) => self.screen.message(&show::line(&message))?,
             Event::Raw(payload) => self.screen.message(&show::raw_line(&payload))?,
@@ -131,11 +134,6 @@ impl<S: Screen> Network<S> {
             Event::SubscriptionLost { channel, refusal } => {
                 let refusal = harmless(&refusal.to_string());
                 self.screen.remark(&format!("the server took {} no more: {refusal}", harmless(&channel)))?;
-            }
-            Event::PresenceChange { channel, joined, left } => {
-                for line in change_lines(&channel, &joined, &left).lines() {
-                    self.screen.message(line)?;
-                }
             }
             Event::MessagesLost { channel } => self.screen.remark(&show::lost_line(&channel))?,
             Event::State(state) => self.screen.remark(&show::state_line(&state))?,
