@@ -162,8 +162,15 @@ export interface PresentUser {
 export interface Present {
   /** Sorted by `user`. */
   readonly users: PresentUser[];
-  /** How many others there are, because the server does not send longer lists; usually 0. */
+  /** How many others there are: the server sends no longer lists, and does not name all changes of a large room. */
   readonly more: number;
+  /** How many users there are, known or not. */
+  readonly total: number;
+  /**
+   * Whether `users` are exactly those who are there. If it is false, some are missing, and after changes that were not
+   * named some may have gone. The list of a room's listeners becomes complete again after 5 to 10 s, unless the server cuts it.
+   */
+  readonly isComplete: boolean;
 }
 
 export interface PresenceOptions extends OperationOptions {
@@ -299,7 +306,8 @@ export class Room {
   on(event: "presence", listener: (present: Present) => void): () => void;
   /**
    * Calls `listener` with each user who comes from then on, also while the client was away, but not with those who were
-   * there before. Where the list leaves users out (`more`), one of them may come as `join`, and none after a reconnect.
+   * there before. Where the list leaves users out, one of them may come as `join`, and none after a reconnect. Of many who
+   * come at once the server names some: the others come as `join` later, or not at all where it cuts the list.
    */
   on(event: "join", listener: (user: PresentUser) => void): () => void;
   /** The same for each user who goes, with what was known of the user. */

@@ -2260,6 +2260,11 @@ const PRESENCE_CHANGE = "presence-change";
 
 /** The longest information about a user, in bytes of UTF-8. */
 const INFO_BYTES_MAX = 256;
+/**
+ * Where changes were not named, the list is asked for again after this time, in milliseconds, and up to as much again: all
+ * clients of a large room are told the same at once.
+ */
+const AGAIN_AFTER = 5_000;
 /** So many lists are asked for at once: a client that comes back may listen in many channels. */
 const ASKED_MAX = 16;
 /** Codes of errors that may be over soon: too many messages, a server that is busy, no answer in time. */
@@ -2287,6 +2292,9 @@ class Watch {
   /** @type {Set<Subscription>} Those whose lists are asked for again after a while. */
   #failed = new Set();
   #stopTimer = () => {};
+  /** @type {Set<Subscription>} Those whose lists may be made complete by another one, later. */
+  #incomplete = new Set();
+  #stopAgain = () => {};
 
   /**
    * @param {import("./options.js").Options} options
@@ -2324,6 +2332,7 @@ class Watch {
     } catch (error) {
       this.#line.failed(notPresent(subscription, error));
     }
+    if (roster.wouldBeComplete) this.#askAgain(subscription);
   }
 
   /** The connection is gone. */
@@ -2331,8 +2340,10 @@ class Watch {
     this.#epoch += 1;
     this.#waiting.clear();
     this.#failed.clear();
+    this.#incomplete.clear();
     this.#asked = 0;
     this.#stopTimer();
+    this.#stopAgain();
     this.#backoff.reset();
   }
 
@@ -2380,6 +2391,24 @@ class Watch {
     this.#failed.add(subscription);
   }
 
+  /** @param {Subscription} subscription */
+  #askAgain(subscription) {
+    this.#incomplete.add(subscription);
+    if (this.#incomplete.size > 1) return;
+    const timer = setTimeout(
+      () => {
+        const incomplete = [...this.#incomplete].filter(({ roster }) => roster.wouldBeComplete);
+        this.#incomplete.clear();
+        for (const subscription of incomplete) {
+          subscription.roster.isDue = true;
+          this.refresh(subscription);
+        }
+      },
+      AGAIN_AFTER * (1 + this.#backoff.share()),
+    );
+    this.#stopAgain = () => clearTimeout(timer);
+  }
+
   /** @param {number} wait */
   #retry(wait) {
     const timer = setTimeout(() => {
@@ -2393,7 +2422,7 @@ class Watch {
 
 /** @param {Subscription} subscription */
 function isNeeded({ roster, status }) {
-  return status === "live" && !roster.isCurrent && roster.isWatched;
+  return status === "live" && roster.needsList && roster.isWatched;
 }
 
 /**
@@ -2406,7 +2435,8 @@ function readList(answer) {
   if (answer.command !== PRESENCE_ANSWER) {
     throw new LhttpError(404, "no-presence", "nobody counts who is in this channel");
   }
-  return { users: answer.json(), more: Number(answer.header("more") ?? 0) };
+  const [users, more] = [answer.json(), Number(answer.header("more") ?? 0)];
+  return { users, more, total: users.length + more, isComplete: more === 0 };
 }
 
 /**
@@ -2426,6 +2456,8 @@ function infoHeader(info) {
 // The server sends a list when it is asked, and changes. Both come in the order in which they hold, so a change leads on
 // from the list before it. Without a list, and after a time in which changes may have been missed, changes say nothing:
 // they are dropped until the next list has come. Its difference from the last one is then told as changes are.
+//
+// In a large room lists leave users out, and messages leave changes out. Each says how many there are in all.
 
 /** The most users that are known of a channel; the others are only counted. */
 const USERS_MAX = 10_000;
@@ -2442,14 +2474,20 @@ class Roster {
   #rooms;
   /** @type {Map<string, PresentUser> | undefined} By name; undefined before the first list. */
   #users = undefined;
-  /** How many further users there are. */
-  #more = 0;
+  /** How many users there are, known or not. */
+  #total = 0;
+  /** Whether the last list had all users, and none were too many since. */
+  #wasWhole = false;
+  /** Whether changes came since then that were not named. */
+  #hasMissed = false;
   /** The last change as it came: one comes once for each subscription that matches, patterns included. */
   #lastChange = "";
   /** Whether the next change leads on from what is known. */
   isCurrent = false;
   /** Whether a list is asked for. */
   isAsked = false;
+  /** Whether it is time for another list, because changes were not named. */
+  isDue = false;
 
   /** @param {ReadonlySet<import("./room.js").Room>} rooms */
   constructor(rooms) {
@@ -2461,9 +2499,19 @@ class Roster {
     return [...this.#rooms].some((room) => room.isWatching);
   }
 
+  /** Whether a list is needed before changes say anything, or because some were not named. */
+  get needsList() {
+    return !this.isCurrent || this.isDue;
+  }
+
+  /** Whether another list may make it complete again: the next one of a large room is cut as the last one was. */
+  get wouldBeComplete() {
+    return this.isCurrent && !this.isDue && this.#wasWhole && this.#hasMissed;
+  }
+
   /** Changes may have been missed. */
   outdated() {
-    this.isCurrent = this.isAsked = false;
+    this.isCurrent = this.isAsked = this.isDue = false;
   }
 
   /** Nobody listens any more. */
@@ -2473,24 +2521,28 @@ class Roster {
     this.#lastChange = "";
   }
 
-  /** The users who are known to be there, sorted, and the number of the others. */
+  /** @returns {import("../index.d.ts").Present} */
   present() {
     const users = [...(this.#users?.values() ?? [])].sort(byName);
-    return { users, more: this.#more };
+    const more = Math.max(0, this.#total - users.length);
+    return { users, more, total: this.#total, isComplete: this.#wasWhole && !this.#hasMissed };
   }
 
   /** @param {import("../index.d.ts").Present} list */
-  setList({ users, more }) {
+  setList({ users, total }) {
     const before = this.#users;
-    // Of lists that leave users out the difference is not known.
-    const areWhole = this.#more === 0 && more === 0;
     const kept = users.slice(0, USERS_MAX);
+    const isWhole = kept.length === total;
+    // Of lists that leave users out the difference is not known.
+    const areWhole = this.#wasWhole && isWhole;
     const now = new Map(kept.map((one) => [one.user, one]));
     this.#users = now;
-    this.#more = more + users.length - kept.length;
+    this.#total = total;
+    this.#wasWhole = isWhole;
+    this.#hasMissed = false;
     this.#lastChange = "";
     this.isCurrent = true;
-    this.isAsked = false;
+    this.isAsked = this.isDue = false;
     if (!before || !areWhole) return this.#tell([], []);
     const gone = [...before.values()].filter(({ user }) => !now.has(user));
     const came = kept.filter(({ user }) => !before.has(user));
@@ -2502,24 +2554,27 @@ class Roster {
     const text = message.text();
     if (text === this.#lastChange) return;
     this.#lastChange = text;
-    /** @type {{ joined: PresentUser[], left: PresentUser[] }} */
-    const { joined, left } = JSON.parse(text);
+    /** @type {{ joined: PresentUser[], left: PresentUser[], users: number, more?: number }} */
+    const { joined, left, users: total, more = 0 } = JSON.parse(text);
+    const before = [this.#total, this.#hasMissed].join();
     const gone = left.flatMap((one) => this.#remove(one) ?? []);
     const put = joined.filter((one) => !this.#isKnown(one)).map((one) => ({ one, isNew: this.#put(one) }));
     const came = put.filter(({ isNew }) => isNew).map(({ one }) => one);
-    if (gone.length > 0 || put.length > 0) this.#tell(gone, came);
+    this.#total = total;
+    this.#hasMissed ||= more > 0;
+    const isNews = gone.length > 0 || put.length > 0 || before !== [this.#total, this.#hasMissed].join();
+    if (isNews) this.#tell(gone, came);
   }
 
   /**
-   * What was known of a user who has left; undefined if the user was not there.
+   * What was known of a user who has left; undefined if nobody knew that the user was there.
    * @param {PresentUser} one
    */
   #remove(one) {
     const known = this.#users?.get(one.user);
-    if (known) this.#users?.delete(one.user);
-    else if (this.#more > 0) this.#more -= 1;
-    else return undefined;
-    return known ?? one;
+    this.#users?.delete(one.user);
+    const isOneOfOthers = !this.#wasWhole || this.#hasMissed;
+    return known ?? (isOneOfOthers ? one : undefined);
   }
 
   /**
@@ -2536,7 +2591,7 @@ class Roster {
    */
   #put(one) {
     const [isNew, users] = [!this.#users?.has(one.user), this.#users?.size ?? 0];
-    if (isNew && users >= USERS_MAX) this.#more += 1;
+    if (isNew && users >= USERS_MAX) this.#wasWhole = false;
     else this.#users?.set(one.user, one);
     return isNew;
   }

@@ -13,6 +13,11 @@ export const PRESENCE_CHANGE = "presence-change";
 
 /** The longest information about a user, in bytes of UTF-8. */
 const INFO_BYTES_MAX = 256;
+/**
+ * Where changes were not named, the list is asked for again after this time, in milliseconds, and up to as much again: all
+ * clients of a large room are told the same at once.
+ */
+const AGAIN_AFTER = 5_000;
 /** So many lists are asked for at once: a client that comes back may listen in many channels. */
 const ASKED_MAX = 16;
 /** Codes of errors that may be over soon: too many messages, a server that is busy, no answer in time. */
@@ -40,6 +45,9 @@ export class Watch {
   /** @type {Set<Subscription>} Those whose lists are asked for again after a while. */
   #failed = new Set();
   #stopTimer = () => {};
+  /** @type {Set<Subscription>} Those whose lists may be made complete by another one, later. */
+  #incomplete = new Set();
+  #stopAgain = () => {};
 
   /**
    * @param {import("./options.js").Options} options
@@ -77,6 +85,7 @@ export class Watch {
     } catch (error) {
       this.#line.failed(notPresent(subscription, error));
     }
+    if (roster.wouldBeComplete) this.#askAgain(subscription);
   }
 
   /** The connection is gone. */
@@ -84,8 +93,10 @@ export class Watch {
     this.#epoch += 1;
     this.#waiting.clear();
     this.#failed.clear();
+    this.#incomplete.clear();
     this.#asked = 0;
     this.#stopTimer();
+    this.#stopAgain();
     this.#backoff.reset();
   }
 
@@ -133,6 +144,24 @@ export class Watch {
     this.#failed.add(subscription);
   }
 
+  /** @param {Subscription} subscription */
+  #askAgain(subscription) {
+    this.#incomplete.add(subscription);
+    if (this.#incomplete.size > 1) return;
+    const timer = setTimeout(
+      () => {
+        const incomplete = [...this.#incomplete].filter(({ roster }) => roster.wouldBeComplete);
+        this.#incomplete.clear();
+        for (const subscription of incomplete) {
+          subscription.roster.isDue = true;
+          this.refresh(subscription);
+        }
+      },
+      AGAIN_AFTER * (1 + this.#backoff.share()),
+    );
+    this.#stopAgain = () => clearTimeout(timer);
+  }
+
   /** @param {number} wait */
   #retry(wait) {
     const timer = setTimeout(() => {
@@ -146,7 +175,7 @@ export class Watch {
 
 /** @param {Subscription} subscription */
 function isNeeded({ roster, status }) {
-  return status === "live" && !roster.isCurrent && roster.isWatched;
+  return status === "live" && roster.needsList && roster.isWatched;
 }
 
 /**
@@ -159,7 +188,8 @@ export function readList(answer) {
   if (answer.command !== PRESENCE_ANSWER) {
     throw new LhttpError(404, "no-presence", "nobody counts who is in this channel");
   }
-  return { users: answer.json(), more: Number(answer.header("more") ?? 0) };
+  const [users, more] = [answer.json(), Number(answer.header("more") ?? 0)];
+  return { users, more, total: users.length + more, isComplete: more === 0 };
 }
 
 /**

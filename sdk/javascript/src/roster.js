@@ -3,6 +3,8 @@
 // The server sends a list when it is asked, and changes. Both come in the order in which they hold, so a change leads on
 // from the list before it. Without a list, and after a time in which changes may have been missed, changes say nothing:
 // they are dropped until the next list has come. Its difference from the last one is then told as changes are.
+//
+// In a large room lists leave users out, and messages leave changes out. Each says how many there are in all.
 
 /** The most users that are known of a channel; the others are only counted. */
 const USERS_MAX = 10_000;
@@ -19,14 +21,20 @@ export class Roster {
   #rooms;
   /** @type {Map<string, PresentUser> | undefined} By name; undefined before the first list. */
   #users = undefined;
-  /** How many further users there are. */
-  #more = 0;
+  /** How many users there are, known or not. */
+  #total = 0;
+  /** Whether the last list had all users, and none were too many since. */
+  #wasWhole = false;
+  /** Whether changes came since then that were not named. */
+  #hasMissed = false;
   /** The last change as it came: one comes once for each subscription that matches, patterns included. */
   #lastChange = "";
   /** Whether the next change leads on from what is known. */
   isCurrent = false;
   /** Whether a list is asked for. */
   isAsked = false;
+  /** Whether it is time for another list, because changes were not named. */
+  isDue = false;
 
   /** @param {ReadonlySet<import("./room.js").Room>} rooms */
   constructor(rooms) {
@@ -38,9 +46,19 @@ export class Roster {
     return [...this.#rooms].some((room) => room.isWatching);
   }
 
+  /** Whether a list is needed before changes say anything, or because some were not named. */
+  get needsList() {
+    return !this.isCurrent || this.isDue;
+  }
+
+  /** Whether another list may make it complete again: the next one of a large room is cut as the last one was. */
+  get wouldBeComplete() {
+    return this.isCurrent && !this.isDue && this.#wasWhole && this.#hasMissed;
+  }
+
   /** Changes may have been missed. */
   outdated() {
-    this.isCurrent = this.isAsked = false;
+    this.isCurrent = this.isAsked = this.isDue = false;
   }
 
   /** Nobody listens any more. */
@@ -50,24 +68,28 @@ export class Roster {
     this.#lastChange = "";
   }
 
-  /** The users who are known to be there, sorted, and the number of the others. */
+  /** @returns {import("../index.d.ts").Present} */
   present() {
     const users = [...(this.#users?.values() ?? [])].sort(byName);
-    return { users, more: this.#more };
+    const more = Math.max(0, this.#total - users.length);
+    return { users, more, total: this.#total, isComplete: this.#wasWhole && !this.#hasMissed };
   }
 
   /** @param {import("../index.d.ts").Present} list */
-  setList({ users, more }) {
+  setList({ users, total }) {
     const before = this.#users;
-    // Of lists that leave users out the difference is not known.
-    const areWhole = this.#more === 0 && more === 0;
     const kept = users.slice(0, USERS_MAX);
+    const isWhole = kept.length === total;
+    // Of lists that leave users out the difference is not known.
+    const areWhole = this.#wasWhole && isWhole;
     const now = new Map(kept.map((one) => [one.user, one]));
     this.#users = now;
-    this.#more = more + users.length - kept.length;
+    this.#total = total;
+    this.#wasWhole = isWhole;
+    this.#hasMissed = false;
     this.#lastChange = "";
     this.isCurrent = true;
-    this.isAsked = false;
+    this.isAsked = this.isDue = false;
     if (!before || !areWhole) return this.#tell([], []);
     const gone = [...before.values()].filter(({ user }) => !now.has(user));
     const came = kept.filter(({ user }) => !before.has(user));
@@ -79,24 +101,27 @@ export class Roster {
     const text = message.text();
     if (text === this.#lastChange) return;
     this.#lastChange = text;
-    /** @type {{ joined: PresentUser[], left: PresentUser[] }} */
-    const { joined, left } = JSON.parse(text);
+    /** @type {{ joined: PresentUser[], left: PresentUser[], users: number, more?: number }} */
+    const { joined, left, users: total, more = 0 } = JSON.parse(text);
+    const before = [this.#total, this.#hasMissed].join();
     const gone = left.flatMap((one) => this.#remove(one) ?? []);
     const put = joined.filter((one) => !this.#isKnown(one)).map((one) => ({ one, isNew: this.#put(one) }));
     const came = put.filter(({ isNew }) => isNew).map(({ one }) => one);
-    if (gone.length > 0 || put.length > 0) this.#tell(gone, came);
+    this.#total = total;
+    this.#hasMissed ||= more > 0;
+    const isNews = gone.length > 0 || put.length > 0 || before !== [this.#total, this.#hasMissed].join();
+    if (isNews) this.#tell(gone, came);
   }
 
   /**
-   * What was known of a user who has left; undefined if the user was not there.
+   * What was known of a user who has left; undefined if nobody knew that the user was there.
    * @param {PresentUser} one
    */
   #remove(one) {
     const known = this.#users?.get(one.user);
-    if (known) this.#users?.delete(one.user);
-    else if (this.#more > 0) this.#more -= 1;
-    else return undefined;
-    return known ?? one;
+    this.#users?.delete(one.user);
+    const isOneOfOthers = !this.#wasWhole || this.#hasMissed;
+    return known ?? (isOneOfOthers ? one : undefined);
   }
 
   /**
@@ -113,7 +138,7 @@ export class Roster {
    */
   #put(one) {
     const [isNew, users] = [!this.#users?.has(one.user), this.#users?.size ?? 0];
-    if (isNew && users >= USERS_MAX) this.#more += 1;
+    if (isNew && users >= USERS_MAX) this.#wasWhole = false;
     else this.#users?.set(one.user, one);
     return isNew;
   }

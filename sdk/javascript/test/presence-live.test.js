@@ -98,7 +98,7 @@ test("presence says who is there, and errors reach its caller", async (context) 
   await assert.rejects(stranger.presence("users"), { code: 403, reason: "forbidden" });
   await assert.rejects(stranger.presence("plain"), { code: 404, reason: "no-presence" });
   await assert.rejects(stranger.presence("a.*"), { code: 400, reason: "bad-channel" });
-  assert.deepEqual(await ada.presence("users"), { users: [], more: 0 });
+  assert.deepEqual(await ada.presence("users"), { users: [], more: 0, total: 0, isComplete: true });
 });
 
 test("a server without any presence says so", async (context) => {
@@ -130,7 +130,7 @@ test("listeners are told who comes and goes, and handlers get messages alone", a
   const ada = userOf(context, url, "ada");
   const room = await ada.subscribe("told.a", messages);
   await ada.subscribe("told.*", () => {});
-  const { joined, left, until } = watch(room);
+  const { joined, left, lists, until } = watch(room);
   await until("ada");
   const [bob, carl] = [userOf(context, url, "bob"), userOf(context, url, "carl")];
   const bobs = await bob.subscribe("told.a", () => {}, { info: "Bob" });
@@ -144,6 +144,9 @@ test("listeners are told who comes and goes, and handlers get messages alone", a
   await until("ada", "bob: Rob");
   await bobs.unsubscribe();
   await until("ada");
+  for (const { users, more, total, isComplete } of lists.items) {
+    assert.deepEqual([more, total, isComplete], [0, users.length, true]);
+  }
   assert.deepEqual(namesOf(joined), ["bob", "carl"], "and not who was there before, nor who is shown otherwise");
   assert.deepEqual(namesOf(left), ["carl", "bob"]);
   assert.deepEqual(left.items[1].info, "Rob");

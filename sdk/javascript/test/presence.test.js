@@ -11,6 +11,8 @@ mockTime();
 
 const user = (name, info) => ({ user: name, connections: 1, since: 7, ...(info === undefined ? {} : { info }) });
 
+const NOBODY = { users: [], more: 0, total: 0, isComplete: true };
+
 /** Answers a question, which must be the only message sent since the last call. */
 function answer(Socket, users, more = 0, channel = "room") {
   const asked = Socket.last.take();
@@ -21,8 +23,9 @@ function answer(Socket, users, more = 0, channel = "room") {
   return settled();
 }
 
-function change(Socket, joined, left, channel = "room") {
-  const body = { joined, left: left.map((name) => ({ user: name })) };
+/** Somebody has come or gone, so that there are so many users. `more` changes are not named. */
+function change(Socket, joined, left, users, more = undefined, channel = "room") {
+  const body = { joined, left: left.map((name) => ({ user: name })), users, more };
   Socket.last.receive(`LHTTP/1.0 presence-change\r\nchannel:${channel}\r\n\r\n${JSON.stringify(body)}`);
 }
 
@@ -62,11 +65,16 @@ test("presence resolves with the list, and says how many users it leaves out", a
   await settled();
   assert.equal(Socket.last.sent.length, 1);
   await answer(Socket, [user("~a"), user("mike", { face: ":-)" })], 3);
-  assert.deepEqual(asked.value, { users: [user("~a"), user("mike", { face: ":-)" })], more: 3 });
+  assert.deepEqual(asked.value, {
+    users: [user("~a"), user("mike", { face: ":-)" })],
+    more: 3,
+    total: 5,
+    isComplete: false,
+  });
   const whole = outcome(client.presence("room"));
   await settled();
   await answer(Socket, []);
-  assert.deepEqual(whole.value, { users: [], more: 0 });
+  assert.deepEqual(whole.value, NOBODY);
 });
 
 test("the server's errors reach the caller, and a server without presence is one of them", async () => {
@@ -119,13 +127,7 @@ test("a question waits for a connection, and with one that is lost it is rejecte
     Socket.last.receive(`LHTTP/1.0 presence\r\nchannel:x\r\nack:${message.header("ack")}\r\n\r\n[]`);
   }
   await settled();
-  assert.deepEqual(
-    [again.value, waits.value],
-    [
-      { users: [], more: 0 },
-      { users: [], more: 0 },
-    ],
-  );
+  assert.deepEqual([again.value, waits.value], [NOBODY, NOBODY]);
 });
 
 test("an answer of this kind that nobody asked for settles no other call", async () => {
@@ -153,13 +155,13 @@ test("listeners are told who is there, and then who comes, goes, and is shown ot
   const { messages, told } = await watched(all);
   await answer(Socket, [user("ada"), user("~b", "Bob")]);
   assert.deepEqual(told(), ["ada,~b Bob"], "those who were there before do not join");
-  change(Socket, [user("carl")], []);
+  change(Socket, [user("carl")], [], 3);
   assert.deepEqual(told(), ["+carl", "ada,carl,~b Bob"]);
-  change(Socket, [user("~b", "Rob")], ["ada"]);
+  change(Socket, [user("~b", "Rob")], ["ada"], 2);
   assert.deepEqual(told(), ["-ada", "carl,~b Rob"], "other information is no join");
-  change(Socket, [user("carl")], ["nobody"]);
-  change(Socket, [], []);
-  change(Socket, [user("eve")], [], "other");
+  change(Socket, [user("carl")], ["nobody"], 2);
+  change(Socket, [], [], 2);
+  change(Socket, [user("eve")], [], 1, undefined, "other");
   assert.deepEqual(told(), [], "what is known already is not told");
   assert.deepEqual([messages, seen], [[], []], "a change is no message");
   Socket.last.receive("LHTTP/1.0 presence-change\r\n\r\nof a processor");
@@ -175,7 +177,7 @@ test("changes that come before the list are in the list", async () => {
   const all = await started();
   const { Socket } = all;
   const { told } = await watched(all);
-  change(Socket, [user("ada")], []);
+  change(Socket, [user("ada")], [], 1);
   assert.deepEqual(told(), []);
   await answer(Socket, [user("ada")]);
   assert.deepEqual([told(), Socket.last.sent.length], [["ada"], 0], "one question is enough");
@@ -188,7 +190,7 @@ test("after a reconnect listeners are told what has changed in between", async (
   await answer(Socket, [user("ada"), user("bob")]);
   told();
   await reconnect(all);
-  change(Socket, [], ["ada"]);
+  change(Socket, [], ["ada"], 1);
   assert.deepEqual(told(), [], "before the list a change says nothing");
   await answer(Socket, [user("bob"), user("carl")]);
   assert.deepEqual(told(), ["-ada", "+carl", "bob,carl"]);
@@ -222,11 +224,11 @@ test("of lists that leave users out no difference is told", async () => {
   const { told } = await watched(all);
   await answer(Socket, [user("ada"), user("bob")], 2);
   assert.deepEqual(told(), ["ada,bob and 2"]);
-  change(Socket, [], ["zoe"]);
-  change(Socket, [], ["zoe"]);
+  change(Socket, [], ["zoe"], 3);
+  change(Socket, [], ["zoe"], 3);
   assert.deepEqual(told(), ["-zoe", "ada,bob and 1"], "one of the others has gone, and a second copy says it again");
-  change(Socket, [], ["ada", "yan", "xi"]);
-  assert.deepEqual(told(), ["-ada", "-yan", "bob"], "there were not so many others");
+  change(Socket, [], ["ada", "yan"], 1);
+  assert.deepEqual(told(), ["-ada", "-yan", "bob"]);
   await reconnect(all);
   await answer(Socket, [user("ada")], 1);
   assert.deepEqual(told(), ["ada and 1"]);
@@ -248,9 +250,77 @@ test("so many users that no list has are counted, and not kept", async () => {
       Socket,
       Array.from({ length: 100 }, (_, index) => user(`${hundred}.${index}`)),
       [],
+      100 * (hundred + 1),
     );
   }
-  assert.deepEqual([last.users.length, last.more, joined], [10_000, 100, 10_100]);
+  const { users, more, total, isComplete } = last;
+  assert.deepEqual([users.length, more, total, isComplete, joined], [10_000, 100, 10_100, false, 10_100]);
+});
+
+test("changes that are not named are counted, and another list makes the room complete again", async () => {
+  const all = await started();
+  const { Socket } = all;
+  const { room, told } = await watched(all);
+  const counts = [];
+  room.on("presence", ({ total, isComplete }) => counts.push(`${total}${isComplete ? "" : "?"}`));
+  await answer(Socket, [user("ada"), user("bob")]);
+  assert.equal(counts.pop(), "2");
+  [counts, told()].forEach((list) => list.splice(0));
+  change(Socket, [user("carl")], [], 5, 3);
+  assert.deepEqual(told(), ["+carl", "ada,bob,carl and 2"]);
+  change(Socket, [], ["ada", "eve"], 3);
+  assert.deepEqual(told(), ["-ada", "-eve", "bob,carl and 1"], "one that was only counted leaves");
+  change(Socket, [user("dora")], [], 3, 1);
+  assert.deepEqual(told(), ["+dora", "bob,carl,dora"], "some of these may have gone");
+  change(Socket, [user("dora")], [], 4, 1);
+  assert.deepEqual(told(), ["bob,carl,dora and 1"], "the number alone is news");
+  await pass(7_400);
+  assert.equal(Socket.last.sent.length, 0, "clients of a room do not ask all at once");
+  await pass(200);
+  await answer(Socket, [user("bob"), user("dora"), user("finn"), user("gus")]);
+  assert.deepEqual(told(), ["-carl", "+finn", "+gus", "bob,dora,finn,gus"]);
+  assert.deepEqual(counts, ["5?", "3?", "3?", "4?", "4"]);
+  change(Socket, [user("hal")], [], 6, 1);
+  told();
+  await pass(4_900);
+  assert.equal(Socket.last.sent.length, 0, "each time after a while");
+  await pass(5_100);
+  await answer(Socket, [user("bob"), user("hal")], 4);
+  assert.deepEqual(told(), ["bob,hal and 4"]);
+  change(Socket, [user("ida")], [], 8, 1);
+  await pass(20_000);
+  const questions = Socket.last.ackAll().filter((message) => message.header("presence") !== undefined);
+  assert.deepEqual(questions, [], "a list that is cut is not made complete by another one");
+});
+
+test("a room that is not complete asks no more when its listeners or its connection have gone, or when it is refused", async () => {
+  const all = await started();
+  const { client, Socket } = all;
+  const errors = [];
+  client.on("error", ({ code }) => errors.push(code));
+  const { room } = await watched(all);
+  await answer(Socket, []);
+  const questions = () => Socket.last.ackAll().filter((message) => message.header("presence") !== undefined);
+  change(Socket, [user("ada")], [], 2, 1);
+  await reconnect(all);
+  await answer(Socket, [user("ada")]);
+  await pass(20_000);
+  assert.deepEqual(questions(), [], "the new connection has had a list");
+  change(Socket, [user("bob")], [], 3, 1);
+  await pass(7_600);
+  Socket.last.refuse(Socket.last.take()[0], 403, "forbidden", "no");
+  await settled();
+  change(Socket, [user("carl")], [], 5, 1);
+  await pass(20_000);
+  assert.deepEqual([questions(), errors], [[], [403]]);
+  await reconnect(all);
+  await answer(Socket, [user("ada")]);
+  change(Socket, [user("bob")], [], 3, 1);
+  const leaving = room.unsubscribe();
+  Socket.last.ackAll();
+  await leaving;
+  await pass(20_000);
+  assert.deepEqual(questions(), []);
 });
 
 test("without a listener nobody asks, and the last one that goes ends it", async () => {
@@ -260,24 +330,24 @@ test("without a listener nobody asks, and the last one that goes ends it", async
   await settled();
   Socket.last.ackAll();
   const room = await joining;
-  change(Socket, [user("ada")], []);
+  change(Socket, [user("ada")], [], 1);
   await settled();
   assert.equal(Socket.last.sent.length, 0);
   const told = [];
   const off = room.on("join", ({ user: name }) => told.push(name));
   await answer(Socket, []);
   off();
-  change(Socket, [user("bob")], []);
+  change(Socket, [user("bob")], [], 1);
   room.on("join", ({ user: name }) => told.push(name));
   await answer(Socket, [user("bob")]);
-  change(Socket, [user("carl")], []);
+  change(Socket, [user("carl")], [], 2);
   assert.deepEqual(told, ["carl"]);
   await reconnect(all);
   await answer(Socket, [user("carl")]);
   const leaving = room.unsubscribe();
   Socket.last.ackAll();
   await leaving;
-  change(Socket, [user("dora")], []);
+  change(Socket, [user("dora")], [], 1);
   assert.deepEqual([told, Socket.last.sent.length], [["carl"], 0]);
 });
 
@@ -293,7 +363,7 @@ test("a second room of a channel gets the list that the first has had, and each 
   await settled();
   assert.deepEqual([lists, Socket.last.sent.length], [[[user("ada")]], 0]);
   second.on("leave", () => second.unsubscribe());
-  change(Socket, [user("bob")], ["ada"]);
+  change(Socket, [user("bob")], ["ada"], 1);
   assert.equal(lists.length, 1, "a room that its listener has ended is told nothing more");
 });
 

@@ -18,7 +18,9 @@ export async function uses(): Promise<void> {
   const chat = await lhttp.subscribe("chat", undefined, { last: 20 });
   chat.on("gap", ({ channel }) => void channel.length);
   const shown = await lhttp.subscribe("who", undefined, { info: "Ada" });
-  shown.on("presence", ({ users, more }) => void [users[0]?.since.toFixed(), more.toFixed()]);
+  shown.on("presence", ({ users, more, total, isComplete }) => {
+    void [users[0]?.since.toFixed(), more.toFixed(), total.toFixed(), isComplete === true];
+  });
   shown.on("join", ({ user, connections, info }) => void [user.length, connections.toFixed(), info?.name]);
   shown.on("leave", ({ user, since }) => void [user.length, since?.toFixed()]);
   const { users, more } = await shown.presence({ timeout: 1_000, retry: true });
