@@ -65,6 +65,8 @@ pub(crate) struct Presence {
     /// [`EVENT_BYTES_MAX`], or less in tests.
     event_bytes_max: usize,
     /// The memory of all rooms beside themselves, in bytes.
+    rooms_bytes: usize,
+    /// All memory, in bytes: each turn asks for it.
     bytes: usize,
     /// Distinguishes rooms with the same number.
     opened: u32,
@@ -84,6 +86,7 @@ impl Default for Presence {
             timers: None,
             lists: Lists::default(),
             event_bytes_max: EVENT_BYTES_MAX,
+            rooms_bytes: 0,
             bytes: 0,
             opened: 0,
             now: 0,
@@ -136,7 +139,7 @@ impl Presence {
         self.opened = self.opened.wrapping_add(1);
         grow(&mut self.rooms);
         let room = Room::new(name, self.opened, self.cluster.is_some());
-        self.bytes += room.memory();
+        self.rooms_bytes += room.memory();
         let id = self.rooms.insert(room) as u32;
         self.by_name.insert(self.by_name.hash(0, name), id);
         id
@@ -152,10 +155,11 @@ impl Presence {
             self.opened = self.opened.wrapping_add(1);
             room.compact(self.opened);
         }
-        self.bytes = self.bytes - before + room.memory();
+        self.rooms_bytes = self.rooms_bytes - before + room.memory();
         self.lists.forget(id);
         self.note_shared(id);
         self.tidy(id);
+        self.recount();
     }
 
     /// Removes a room that has nobody and nothing to tell, or schedules its next deadline.
@@ -181,19 +185,22 @@ impl Presence {
     fn remove(&mut self, id: u32) {
         let room = self.rooms.remove(id as usize);
         self.by_name.remove(self.by_name.hash(0, &room.name), id);
-        self.bytes -= room.memory();
+        self.rooms_bytes -= room.memory();
         self.lists.forget(id);
         self.unshare(&room);
         if self.rooms.is_empty() {
             (self.rooms, self.by_name) = (Slab::new(), Index::new());
         }
+        self.recount();
     }
 
     /// The users who are in a room, in about this many bytes at most, and whether they were looked at for this. From now on
     /// subscribers know of them, and must hear when one of them leaves.
     pub(crate) fn list(&mut self, name: &[u8], bytes_max: usize) -> Option<(&List, bool)> {
         let id = self.find(name)?;
-        Some(self.lists.of((id, &mut self.rooms[id as usize]), bytes_max, self.now))
+        let is_new = self.lists.encode((id, &mut self.rooms[id as usize]), bytes_max, self.now);
+        self.recount();
+        Some((self.lists.find(id, bytes_max)?, is_new))
     }
 
     /// The same, and nobody is told of it.
@@ -212,7 +219,10 @@ impl Presence {
     /// body of the message; it returns whether subscribers are told of changes in this room at all.
     pub(crate) fn expire(&mut self, now: Duration, mut tell: impl FnMut(&[u8], Option<&[u8]>) -> bool) -> bool {
         self.set_now(now);
-        self.lists.expire(self.now);
+        if self.lists.expires_at().is_some_and(|at| at <= self.now) {
+            self.lists.expire(self.now);
+            self.recount();
+        }
         let Some(timers) = &mut self.timers else { return false };
         let mut due = Vec::new();
         timers.expire(now, &mut due);
@@ -243,8 +253,13 @@ impl Presence {
 
     /// Its memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let of_rooms = self.rooms.capacity() * ROOM_BYTES + self.by_name.memory() + self.bytes;
-        of_rooms + self.lists.memory() + self.cluster.as_ref().map_or(0, |cluster| cluster.memory())
+        self.bytes
+    }
+
+    fn recount(&mut self) {
+        let of_rooms = self.rooms.capacity() * ROOM_BYTES + self.by_name.memory() + self.rooms_bytes;
+        let of_cluster = self.cluster.as_ref().map_or(0, |cluster| cluster.memory());
+        self.bytes = of_rooms + self.lists.memory() + of_cluster;
     }
 }
 

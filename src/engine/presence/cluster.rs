@@ -164,6 +164,7 @@ impl Presence {
         }
         if let Some(cluster) = self.cluster.as_mut().filter(|cluster| cluster.unsent.is_empty()) {
             cluster.unsent = VecDeque::new(); // a rush leaves no memory behind
+            self.recount();
         }
     }
 

@@ -71,19 +71,24 @@ struct Kept {
 }
 
 impl Lists {
-    /// The list of a room, and whether it was encoded for this.
-    pub(super) fn of(&mut self, (id, room): (u32, &mut Room), bytes_max: usize, now: u64) -> (&List, bool) {
-        let found = self.kept.iter().position(|kept| kept.room == id && kept.bytes_max == bytes_max);
-        let index = found.unwrap_or_else(|| {
-            if self.kept.len() == KEPT_MAX {
-                self.kept.remove(0);
-            }
-            let list = List::of(room, bytes_max);
-            room.has_shown();
-            self.kept.push(Kept { room: id, bytes_max, until: now + KEPT_MILLIS, list });
-            self.kept.len() - 1
-        });
-        (&self.kept[index].list, found.is_none())
+    /// Encodes the list of a room, if it is not kept. Returns whether it was not.
+    pub(super) fn encode(&mut self, (id, room): (u32, &mut Room), bytes_max: usize, now: u64) -> bool {
+        if self.find(id, bytes_max).is_some() {
+            return false;
+        }
+        if self.kept.len() == KEPT_MAX {
+            self.kept.remove(0);
+        }
+        let list = List::of(room, bytes_max);
+        room.has_shown();
+        self.kept.push(Kept { room: id, bytes_max, until: now + KEPT_MILLIS, list });
+        true
+    }
+
+    /// The list of a room, if it is kept.
+    pub(super) fn find(&self, room: u32, bytes_max: usize) -> Option<&List> {
+        let found = self.kept.iter().find(|kept| kept.room == room && kept.bytes_max == bytes_max);
+        found.map(|kept| &kept.list)
     }
 
     /// Forgets the list of a room: it has changed.

@@ -188,7 +188,7 @@ impl Room {
     }
 
     /// The body of the message about changes. Those that it has no room for are only counted: nobody is told of them later.
-    /// Empty if nothing is to be told.
+    /// Empty without changes to tell.
     pub(super) fn take_event(&mut self, now: u64, bytes_max: usize) -> Vec<u8> {
         let (mut joined, mut left, mut more) = (Vec::new(), Vec::new(), 0_u64);
         for id in mem::take(&mut self.changed) {
