@@ -33,6 +33,10 @@ const EVENTS_PER_SECOND: u64 = 3;
 /// The bytes of changes in one message. What has no room is counted there, and not told: in a large room each client would get
 /// more than it can use, and all of it once for each client.
 const EVENT_BYTES_MAX: usize = 32 * 1024;
+/// The bytes of one message to all users of a room, and the bytes that a message may have all the same. Without this, a rush
+/// of thousands costs more to tell than a machine can send in the time, and those who still come have to wait for it.
+const COPIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+const EVENT_BYTES_MIN: usize = 1024;
 /// The memory of a room beside what it allocates, and what the allocator adds to that, in bytes.
 const ROOM_BYTES: usize = size_of::<Room>() + 64;
 /// Lists that are full grow by one part in so many: doubling would leave much unused.
@@ -230,13 +234,14 @@ impl Presence {
             if self.rooms.get(id as usize).is_none_or(|room| room.generation != generation) {
                 continue;
             }
-            let (now, bytes_max) = (self.now, self.event_bytes_max);
+            let (now, event_bytes_max) = (self.now, self.event_bytes_max);
             self.change(id, |room, _, _| {
                 room.is_scheduled_for = None;
                 let has_events = tell(&room.name, None);
                 room.end_graces(now, has_events);
                 if room.is_event_due(now, EVENT_MILLIS) {
-                    let body = room.take_event(now, bytes_max);
+                    let share = (COPIES_BYTES_MAX / room.present.max(1) as usize).max(EVENT_BYTES_MIN);
+                    let body = room.take_event(now, share.min(event_bytes_max));
                     tell(&room.name, Some(&body));
                 }
             });

@@ -161,6 +161,7 @@ fn ten_thousand_who_come_within_a_second_are_told_of_in_a_few_messages() {
     assert!(more > 5_000 && told.len() as u64 + more == 10_000, "{} users and {more}", told.len());
     let (last_at, last) = tested.events.last().expect("some");
     assert_eq!(last["users"], json!(10_000));
+    assert!(last.to_string().len() < 4 * 1024, "all copies of a message have 32 MiB: {}", last.to_string().len());
     assert!(*last_at < joined_at + Duration::from_millis(500), "{last_at:?} and {joined_at:?}");
     let longest = tested.events.iter().map(|(_, event)| event.to_string().len()).max().expect("some");
     assert!(longest < EVENT_BYTES_MAX + 200, "{longest} bytes");
