@@ -3,7 +3,6 @@
 use std::{
     fmt::{self, Display},
     net::SocketAddr,
-    time::Duration,
 };
 
 /// The purpose of a listener and of all connections that it accepts.
@@ -45,8 +44,6 @@ pub(crate) struct Arrival {
     pub(crate) is_loopback: bool,
     /// What carries its bytes.
     pub(crate) transport: Transport,
-    /// When it was accepted, by the sockets' clock.
-    pub(crate) accepted: Duration,
     /// The role of the listener that accepted it.
     pub(crate) role: Role,
     /// The connection is over the limit of its role, and has a reserved place for one request.

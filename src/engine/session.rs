@@ -2,7 +2,7 @@
 
 mod standing;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tungstenite::protocol::frame::coding::Data;
 
@@ -90,6 +90,8 @@ pub(crate) enum Incoming {
 pub(crate) struct Request {
     /// The origin of the connection. It is dropped when the connection upgrades.
     pub(crate) arrival: Arrival,
+    /// When the connection was accepted, by the sockets' clock.
+    pub(crate) accepted: Duration,
     /// Bytes of a head.
     pub(crate) partial: Vec<u8>,
     /// How far `partial` was scanned.
@@ -165,7 +167,8 @@ impl Session {
     /// The session of a newly accepted connection.
     pub(crate) fn new(generation: u32, arrival: Arrival, now: u64) -> Self {
         let (partial, progress) = (Vec::new(), HeadProgress::default());
-        let request = Request { arrival, partial, progress, body: None, unanswered: None, is_reused: false };
+        let accepted = Duration::ZERO;
+        let request = Request { arrival, accepted, partial, progress, body: None, unanswered: None, is_reused: false };
         let incoming = Some(Box::new(Incoming::Http(request)));
         Self {
             generation,

@@ -24,7 +24,7 @@ use crate::{application::Figures, config::Config, service::Numbers};
 use self::source::Source;
 
 /// Room for the text, in bytes. It grows with the number of cores.
-const TEXT_BYTES: usize = 48 * 1024;
+const TEXT_BYTES: usize = 24 * 1024;
 
 /// The metrics of a server, from [`Handle::metrics`](crate::Handle::metrics). Clones are the same metrics. They work from
 /// any thread, also after the server has ended: then the numbers are its last ones.
@@ -59,8 +59,8 @@ impl Metrics {
 
     /// The metrics as of now, in the text format of OpenMetrics 1.0. A core's numbers are as of its last turn.
     ///
-    /// It reads the numbers that the cores have put down, and a few files of `/proc`: it waits for no other thread, and
-    /// takes about a tenth of a millisecond.
+    /// It reads the numbers that the cores have put down, and a few files of `/proc`: it waits for no core, and takes less
+    /// than a millisecond.
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(TEXT_BYTES);
         // A `String` takes everything, so there is no error.

@@ -1,6 +1,6 @@
 //! HTTP input: heads, bodies, answers and the WebSocket handshake (PROTOCOL.md §3). The application says what a path means.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -261,8 +261,9 @@ impl Hub {
             return Err(DRAINING);
         }
         let accepted = handshake::check(head).map_err(|refused| (refused.fault, refused.extra))?;
-        let arrival = self.request(slot).arrival;
+        let Request { arrival, accepted: since, .. } = *self.request(slot);
         self.admit_forwarded(slot, &arrival)?;
+        self.handshakes.push(since);
         self.push_http(slot, |turn| handshake::write_accepted(turn, &accepted));
         self.router.outboxes.upgrade(slot, self.sessions[slot].encoding);
         let now = self.sessions.now();
@@ -270,7 +271,6 @@ impl Hub {
         session.set_phase(Phase::Open);
         session.heard = now;
         self.stats.websockets += 1;
-        self.handshakes.push(arrival.accepted);
         let first =
             [self.limits.ping_interval, self.limits.idle_timeout].into_iter().filter(|&millis| millis > 0).min();
         if let Some(first) = first {
@@ -347,6 +347,13 @@ impl Hub {
     /// Appends bytes that are not a frame to the turn, for one connection.
     pub(super) fn push_http(&mut self, slot: Slot, write: impl FnOnce(&mut Vec<u8>)) {
         self.router.push(slot, write);
+    }
+
+    /// Notes when a new connection was accepted, by the sockets' clock.
+    pub(crate) fn was_accepted(&mut self, slot: Slot, at: Duration) {
+        if let Some(Incoming::Http(request)) = self.sessions[slot].incoming.as_deref_mut() {
+            request.accepted = at;
+        }
     }
 
     /// The request of a connection in [`Phase::Http`].

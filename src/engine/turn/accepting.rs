@@ -54,8 +54,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let Accepted { stream, peer, role, transport, is_loopback, is_told } = accepted;
         let is_tls = transport == Transport::Tls;
         let is_proxy = !is_told && role == Role::Public && self.hub.limits.access.trusts(peer.map(|peer| peer.ip()));
-        let arrival = Arrival { is_told, is_proxy, is_loopback, role, ..Arrival::default() };
-        let arrival = Arrival { peer, transport, accepted: since, ..arrival };
+        let arrival = Arrival { peer, is_told, is_proxy, is_loopback, transport, role, ..Arrival::default() };
         let Ok(ticket) = self.hub.admit_address(&arrival) else {
             // A client that waits for a handshake cannot read the answer.
             return self.sockets.turn_away(stream, if is_tls { b"" } else { TOO_MANY });
@@ -66,6 +65,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         }
         let arrival = Arrival { is_reserved, is_late: self.hub.is_closing(), ..arrival };
         let key = if is_reserved { self.hub.open_reserved(arrival) } else { self.hub.open(arrival) };
+        self.hub.was_accepted(key.slot, since);
         self.hub.hold(key.slot, ticket);
         self.ready.open(key.slot);
         self.places.seat(key.slot, role, is_reserved);
