@@ -47,6 +47,9 @@ pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
 pub(crate) const TOKEN_CACHE_BYTES: usize = 4 << 20;
 /// Publishes of one core that the history's file does not have yet.
 pub(crate) const STORE_BYTES: usize = 8 << 20;
+#[cfg_attr(not(feature = "admin"), allow(dead_code))]
+/// The idempotency keys that the core of `admin` remembers.
+pub(crate) const ADMIN_KEYS_BYTES: usize = 2 << 20;
 /// The table of addresses, which all cores share.
 pub(crate) const ADDRESSES_BYTES: usize = 2 << 20;
 /// An upstream worker's memory besides the answer that it reads.
@@ -71,7 +74,8 @@ pub struct WorstCase {
     pub connections: u64,
     /// The kernel's memory for their sockets, 4 KiB each.
     pub sockets: u64,
-    /// The cores: their buffers, inboxes, verified tokens, the links between them, and TLS handshakes in progress.
+    /// The cores: their buffers, inboxes, verified tokens, the links between them, TLS handshakes in progress, and the
+    /// idempotency keys of `admin`.
     pub cores: u64,
     /// `nats-buffer`, the NATS client, and the messages that wait for cores; 0 without `nats`.
     pub nats: u64,
@@ -116,13 +120,14 @@ impl WorstCase {
         let nats = config.nats_buffer_bytes as u64 + NATS_CLIENT_BYTES as u64 + cores * DOWNLINK_BYTES as u64;
         let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
         let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
+        let admin = if config.admin.is_empty() { 0 } else { ADMIN_KEYS_BYTES as u64 };
         let keeps = config.channels.iter().any(|rule| rule.history.is_some());
         Self {
             kept: plan.memory_budget_bytes,
             history: if keeps { history_bytes(config, plan.memory_budget_bytes) + HISTORY_TIMERS * cores } else { 0 },
             connections: connections.saturating_mul(CONNECTION_BYTES),
             sockets: connections.saturating_mul(SOCKET_BYTES),
-            cores: cores * (core as u64 + turn + links),
+            cores: cores * (core as u64 + turn + links) + admin,
             nats: if config.nats.is_some() { nats } else { 0 },
             upstream: if config.upstream_allow.is_empty() { 0 } else { upstream },
             addresses: if config.limits_addresses() { ADDRESSES_BYTES as u64 } else { 0 },
@@ -240,6 +245,13 @@ mod tests {
         let cores = |config: &Config| WorstCase::of(config, &plan(2, 1000, 1 << 30)).cores;
         let with_tokens = Config { token_key: Some("key".into()), ..Config::default() };
         assert_eq!(cores(&with_tokens), cores(&Config::default()) + (8 << 20));
+    }
+
+    #[test]
+    fn the_keys_of_admin_count_once() {
+        let cores = |config: &Config| WorstCase::of(config, &plan(2, 1000, 1 << 30)).cores;
+        let with_admin = Config { admin: vec!["127.0.0.1:9091".parse().unwrap()], ..Config::default() };
+        assert_eq!(cores(&with_admin), cores(&Config::default()) + (2 << 20));
     }
 
     #[test]

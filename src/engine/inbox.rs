@@ -43,6 +43,9 @@ pub(crate) enum Letter {
         /// The message.
         payload: Vec<u8>,
     },
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
+    /// Publish all of these, in their order: channels and message as above.
+    PublishAll(Vec<(Box<[u8]>, Vec<u8>)>),
     /// Send to one connection, if it is still there.
     Send {
         /// Which.
@@ -98,6 +101,10 @@ impl Letter {
     fn bytes(&self) -> usize {
         match self {
             Self::Publish { channels, payload } => channels.len() + payload.len(),
+            Self::PublishAll(all) => {
+                let bytes = |(channels, payload): &(Box<[u8]>, Vec<u8>)| channels.len() + payload.len();
+                all.iter().map(|one| size_of_val(one) + bytes(one)).sum()
+            }
             Self::Send { payload, .. } => payload.len(),
             Self::Close { reason, .. } => reason.len(),
             Self::Ask { .. } | Self::Told { .. } | Self::Options(..) => 0, // not a payload, and rare

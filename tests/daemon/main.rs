@@ -49,6 +49,7 @@ mod admin {
     mod access;
     mod connections;
     mod metrics;
+    mod publish;
 }
 
 mod cli {

@@ -5,8 +5,11 @@
 
 mod access;
 mod asked;
+mod few;
 mod gathering;
+mod publishing;
 mod query;
+mod remembered;
 mod said;
 mod wanted;
 
@@ -30,6 +33,7 @@ use self::{
     asked::Asked,
     gathering::{Gathering, Kind},
     query::Query,
+    remembered::Remembered,
     said::Said,
 };
 
@@ -56,12 +60,22 @@ pub(crate) struct Admin {
     asked: u32,
     /// The last answer that was not asked of other cores.
     said: Said,
+    /// The answers to publishes with an idempotency key.
+    remembered: Remembered,
 }
 
 impl Admin {
     /// For core number `own`; `mailboxes` lead to all cores.
     pub(crate) fn new(own: u32, mailboxes: Vec<Mailbox>, figures: Arc<dyn Figures>) -> Self {
-        Self { mailboxes, own, figures, gatherings: Vec::new(), asked: 0, said: Said::default() }
+        Self {
+            mailboxes,
+            own,
+            figures,
+            gatherings: Vec::new(),
+            asked: 0,
+            said: Said::default(),
+            remembered: Remembered::default(),
+        }
     }
 
     /// Decides how a request goes on.
@@ -100,6 +114,10 @@ impl Admin {
 
     /// Takes the body of a request.
     pub(super) fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Reply<'_> {
+        if matches!(endpoint, wanted::PUBLISH | wanted::BATCH) {
+            self.said = self.publish(hub, endpoint == wanted::BATCH, body);
+            return Reply::Now(self.said.answer());
+        }
         match wanted::of_body(endpoint, body) {
             Ok((question, kind)) => {
                 self.ask(hub, slot, question, kind);

@@ -8,11 +8,16 @@ pub(super) const JSON: &str = "application/json";
 /// What a browser may do with answers: nothing but show them.
 const HEADERS: &[(&str, &str)] = &[("Cache-Control", "no-store"), ("Content-Security-Policy", "default-src 'none'")];
 
+/// The most bytes of an error's sentence: a part of it may come from the request.
+const SENTENCE_BYTES_MAX: usize = 400;
+
 /// An answer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Said {
     status: u16,
     content_type: &'static str,
+    /// A header of this answer alone.
+    header: Option<(&'static str, &'static str)>,
     body: Vec<u8>,
 }
 
@@ -34,17 +39,29 @@ impl Said {
 
     /// An error with its name and a sentence.
     pub(super) fn error(status: u16, error: &str, message: &str) -> Self {
+        let end = message.floor_char_boundary(SENTENCE_BYTES_MAX);
+        let message = if end < message.len() { format!("{}…", &message[..end]) } else { message.to_owned() };
         Self::with(status, &serde_json::json!({ "error": error, "message": message }))
     }
 
     fn with(status: u16, value: &impl Serialize) -> Self {
         let mut body = serde_json::to_vec(value).expect("its maps have texts as keys");
         body.push(b'\n');
-        Self { status, content_type: JSON, body }
+        Self { status, content_type: JSON, header: None, body }
+    }
+
+    /// The same answer with one more header.
+    pub(super) fn header(self, name: &'static str, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    /// Its body, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
     }
 
     pub(crate) fn answer(&self) -> Answer<'_> {
-        let Self { status, content_type, body } = self;
-        Answer { content_type, body, ..Answer::text(*status, "").headers(HEADERS) }
+        let Self { status, content_type, header, body } = self;
+        Answer { content_type, body, last_header: *header, ..Answer::text(*status, "").headers(HEADERS) }
     }
 }

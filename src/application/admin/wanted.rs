@@ -19,6 +19,8 @@ use super::{Asked, Kind, Query, Said, query::decoded};
 const DISCONNECT: Endpoint = Endpoint(1);
 const SUBSCRIBE: Endpoint = Endpoint(2);
 const UNSUBSCRIBE: Endpoint = Endpoint(3);
+pub(super) const PUBLISH: Endpoint = Endpoint(4);
+pub(super) const BATCH: Endpoint = Endpoint(5);
 
 /// The code of a connection that is closed without another one (RFC 6455 §7.4.1: it violates a policy).
 const POLICY: u16 = 1008;
@@ -39,12 +41,14 @@ pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
         ["api", "connections", _] => ("GET", |_, id| a_connection(id)),
         ["api", "disconnect"] => ("POST", |_, _| Ok(Asked::Body(DISCONNECT))),
         ["api", "subscribe"] => ("POST", |_, _| Ok(Asked::Body(SUBSCRIBE))),
+        ["api", "publish"] => ("POST", |_, _| Ok(Asked::Body(PUBLISH))),
+        ["api", "batch"] => ("POST", |_, _| Ok(Asked::Body(BATCH))),
         ["api", "unsubscribe"] => ("POST", |_, _| Ok(Asked::Body(UNSUBSCRIBE))),
         _ => return Err(Said::error(404, "not-found", "there is nothing at this path: see docs/ADMIN.md")),
     };
     let method = if head.method == "HEAD" { "GET" } else { head.method };
     if method != allowed {
-        return Err(Said::error(405, "bad-method", &format!("this path is for {allowed}")));
+        return Err(Said::error(405, "bad-method", &format!("this path is for {allowed}")).header("Allow", allowed));
     }
     parse(head.target, parts.last().unwrap_or(&""))
 }

@@ -11,10 +11,11 @@ use crate::{
     protocol::channel,
 };
 
-/// The most bytes of payloads that wait for a congested link. At this limit the inbox waits, too.
+/// The most bytes of payloads that wait for a congested link, except for the letter that reaches it. At this limit the inbox
+/// waits, too.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
 
-/// Publishes that wait for a congested link, oldest first. Other letters go on.
+/// Publishes that wait for a congested link, or for the next turn, oldest first. Other letters go on.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     publishes: VecDeque<(Box<[u8]>, Vec<u8>)>,
@@ -58,6 +59,10 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     } else {
                         self.held.push(channels, payload);
                     }
+                }
+                Letter::PublishAll(all) => {
+                    all.into_iter().for_each(|(channels, payload)| self.held.push(channels, payload));
+                    self.publish_held();
                 }
                 Letter::Send { key, is_text, payload } if self.hub.sessions.is_current(key) => {
                     let is_text = is_text && simdutf8::basic::from_utf8(&payload).is_ok();
