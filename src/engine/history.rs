@@ -11,6 +11,7 @@ mod channel;
 mod cluster;
 mod compaction;
 mod expiry;
+mod inspecting;
 mod restoring;
 mod retention;
 mod sizes;

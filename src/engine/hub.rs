@@ -25,6 +25,7 @@ mod flush;
 mod forwarded;
 mod http;
 mod identities;
+pub(crate) mod kept;
 mod later;
 mod members;
 mod missed;

@@ -66,6 +66,8 @@ pub(crate) struct Batch {
     pub(crate) forgotten: Vec<(Box<[u8]>, u64)>,
     /// New channels get no number up to this.
     pub(crate) floor: u64,
+    /// Channels whose messages go, those of this batch too.
+    pub(crate) purged: Vec<Box<[u8]>>,
     /// The number of each record, or [`REFUSED`], after the batch was kept.
     pub(crate) numbers: Option<Vec<u64>>,
 }
@@ -93,7 +95,7 @@ impl Batch {
 
     /// Whether there is nothing to keep and nothing to forget.
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.forgotten.is_empty()
+        self.records.is_empty() && self.forgotten.is_empty() && self.purged.is_empty()
     }
 
     /// A publish with its channel and its message.

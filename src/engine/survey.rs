@@ -6,10 +6,11 @@ use std::net::IpAddr;
 
 use crate::{
     engine::slot::{ConnectionKey, Slot},
-    protocol::channel::Kind,
+    error::Refusal,
+    protocol::{channel::Kind, message::MessageId},
 };
 
-/// A question to every core.
+/// A question to every core, or to the home of a channel.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
     /// The connections that fit, in the order of their cores and slots, from this core and slot on.
@@ -20,6 +21,20 @@ pub(crate) enum Question {
     Close { whose: Whose, code: u16, reason: Box<str> },
     /// Subscribe the connections that fit to these checked names, or end that.
     Subscribe { whose: Whose, names: Vec<(Box<[u8]>, Kind)>, is_end: bool },
+    /// The newest messages that are kept of a channel, before this one, newest first.
+    Messages { name: Box<[u8]>, before: Option<MessageId>, last: usize },
+    /// Drop the messages that are kept of a channel.
+    Forget { name: Box<[u8]> },
+}
+
+impl Question {
+    /// The channel whose home answers alone.
+    pub(crate) fn of_home(&self) -> Option<&[u8]> {
+        match self {
+            Self::Messages { name, .. } | Self::Forget { name } => Some(name),
+            Self::Connections { .. } | Self::Channels { .. } | Self::Close { .. } | Self::Subscribe { .. } => None,
+        }
+    }
 }
 
 /// Open connections that fit. A condition that is not set is met by all.
@@ -51,6 +66,19 @@ pub(crate) enum Answered {
     Channels(Vec<(Box<[u8]>, u64)>),
     /// So many connections were closed, subscribed or unsubscribed.
     Changed(u64),
+    /// Messages, newest first.
+    Messages(Kept),
+    /// The question has no answer.
+    Refused(Refusal),
+}
+
+/// Some of the messages that are kept of a channel.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The messages as they are sent to clients, newest first.
+    pub(crate) frames: Vec<(MessageId, Box<[u8]>)>,
+    /// Older ones are kept, too.
+    pub(crate) has_more: bool,
 }
 
 /// An open connection as an operator sees it.

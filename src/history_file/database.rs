@@ -236,6 +236,14 @@ pub(super) fn forget(transaction: &Transaction<'_>, name: &str, newest: u64) -> 
     Ok(())
 }
 
+/// Deletes the messages of a channel. The number of its last one stays.
+pub(super) fn purge(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM messages WHERE channel = (SELECT id FROM channels WHERE name = ?1)")?
+        .execute([name])
+        .map(drop)
+}
+
 /// Raises the number above which new channels begin.
 pub(super) fn raise_floor(transaction: &Transaction<'_>, floor: u64) -> rusqlite::Result<()> {
     transaction.prepare_cached("UPDATE lhttp SET floor = max(floor, ?1)")?.execute([floor]).map(drop)

@@ -131,6 +131,9 @@ impl Keeper {
                     .map(|index| write_one(&transaction, &mut touched, batch, index, now))
                     .collect::<Result<_, _>>()?,
             );
+            for name in &batch.purged {
+                database::purge(&transaction, &String::from_utf8_lossy(name))?;
+            }
         }
         for Touched { id, newest, messages, age } in touched.into_values() {
             database::finish_channel(&transaction, (id, newest), messages, now - 1000 * i64::from(age))?;

@@ -49,6 +49,7 @@ mod admin {
     mod access;
     mod connections;
     mod metrics;
+    mod messages;
     mod publish;
 }
 
@@ -102,6 +103,8 @@ mod nats {
     mod login;
     mod moves;
     mod nodes;
+    #[cfg(feature = "admin")]
+    mod operators;
     #[cfg(feature = "token")]
     mod presence;
     #[cfg(feature = "tls")]

@@ -1,6 +1,6 @@
 //! The answers of the cores, put together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use crate::{
     engine::{
         slot::ConnectionKey,
-        survey::{Answered, Seen},
+        survey::{Answered, Kept, Seen},
     },
+    error::Refusal,
     extension::ConnectionId,
 };
 
-use super::{said::Said, wanted::behind};
+use super::{kept::Page, said::Said, wanted::behind};
 
 /// The answer to a request.
 pub(crate) struct Gathered {
@@ -34,6 +35,10 @@ pub(super) enum Kind {
     Channel,
     /// So many connections were changed, under this word.
     Changed(&'static str),
+    /// Messages that are kept.
+    Messages,
+    /// So many messages were dropped.
+    Forgotten,
 }
 
 /// A question that cores are answering.
@@ -49,6 +54,9 @@ pub(super) struct Gathering {
     connections: Vec<(u32, Seen)>,
     channels: BTreeMap<Box<[u8]>, u64>,
     changed: u64,
+    kept: Option<Kept>,
+    page_bytes_max: usize,
+    refused: Option<Refusal>,
 }
 
 /// A connection, as it is shown.
@@ -67,18 +75,27 @@ struct Shown {
 }
 
 impl Gathering {
-    pub(super) fn new(id: u32, key: ConnectionKey, kind: Kind, deadline: Duration, cores: usize) -> Self {
-        let (missing, failed) = ((0..cores as u32).collect(), Vec::new());
+    /// For the answers of these cores. A page of messages has at most so many bytes.
+    pub(super) fn new(
+        (id, key): (u32, ConnectionKey),
+        kind: Kind,
+        deadline: Duration,
+        cores: Range<u32>,
+        page_bytes_max: usize,
+    ) -> Self {
         Self {
             id,
             key,
             kind,
             deadline,
-            missing,
-            failed,
+            missing: cores.collect(),
+            failed: Vec::new(),
             connections: Vec::new(),
             channels: BTreeMap::new(),
             changed: 0,
+            kept: None,
+            page_bytes_max,
+            refused: None,
         }
     }
 
@@ -97,6 +114,8 @@ impl Gathering {
                 names.into_iter().for_each(|(name, count)| *self.channels.entry(name).or_default() += count);
             }
             Answered::Changed(changed) => self.changed += changed,
+            Answered::Messages(kept) => self.kept = Some(kept),
+            Answered::Refused(refusal) => self.refused = Some(refusal),
         }
         self.missing.is_empty()
     }
@@ -106,16 +125,26 @@ impl Gathering {
         let mut unanswered = std::mem::take(&mut self.missing);
         unanswered.append(&mut self.failed);
         unanswered.sort_unstable();
+        if let Some(refusal) = self.refused {
+            return Gathered { key: self.key, said: Said::refused("", &refusal) };
+        }
         let said = match self.kind {
             Kind::Connection => self.connections.pop().map(|(core, seen)| json(&shown(core, seen, true))),
             Kind::Channel => self.channels.pop_first().map(|(name, count)| a_channel(&name, count)),
             Kind::Connections { limit } => Some(self.all_connections(limit)),
             Kind::Channels { limit } => Some(self.all_channels(limit)),
             Kind::Changed(word) => Some(json!({ word: self.changed })),
+            Kind::Messages => {
+                let page = self.kept.map(|kept| Page::new(&kept, self.page_bytes_max));
+                let said = page.map_or_else(unanswered_said, |page| Said::json(&page));
+                return Gathered { key: self.key, said };
+            }
+            // One core alone was asked.
+            Kind::Forgotten => unanswered.is_empty().then(|| json!({ "deleted": self.changed })),
         };
         let said = match said {
             None if unanswered.is_empty() => Said::error(404, "not-found", "there is no such connection"),
-            None => Said::error(504, "unanswered", "a core did not answer in time"),
+            None => unanswered_said(),
             Some(mut said) => {
                 if let Some(said) = said.as_object_mut().filter(|_| !unanswered.is_empty()) {
                     said.insert("unanswered_cores".to_owned(), json!(unanswered));
@@ -143,6 +172,10 @@ impl Gathering {
         let all: Vec<Value> = all.iter().map(|(name, count)| a_channel(name, *count)).collect();
         json!({ "channels": all, "next": next })
     }
+}
+
+fn unanswered_said() -> Said {
+    Said::error(504, "unanswered", "a core did not answer in time")
 }
 
 fn json(value: &impl Serialize) -> Value {

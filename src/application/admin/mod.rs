@@ -7,6 +7,7 @@ mod access;
 mod asked;
 mod few;
 mod gathering;
+mod kept;
 mod publishing;
 mod query;
 mod remembered;
@@ -41,6 +42,8 @@ use self::{
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The most bytes of a page of messages, except for its first message.
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
 const TOO_BIG: &str = "{\"error\":\"too-big\",\"message\":\"the body is over 1 MiB\"}";
 
 /// The figures of the whole server.
@@ -130,17 +133,21 @@ impl Admin {
         }
     }
 
-    /// Asks all cores.
+    /// Asks all cores, or the home of the channel that the question is about.
     fn ask(&mut self, hub: &Hub, slot: Slot, question: Question, kind: Kind) {
         self.asked = self.asked.wrapping_add(1);
         let (id, key) = (self.asked, hub.sessions.key(slot));
         let question = Arc::new(question);
         let asker = &self.mailboxes[self.own as usize];
-        let mut gathering = Gathering::new(id, key, kind, hub.ran() + ANSWER_WITHIN, self.mailboxes.len());
-        for (core, mailbox) in self.mailboxes.iter().enumerate() {
+        let home = question.of_home().map(|name| hub.router.homes().of(name));
+        let cores = home.map_or(0..self.mailboxes.len() as u32, |home| home..home + 1);
+        // Past `outbox-max` the asker would be closed as a slow consumer.
+        let page_bytes_max = PAGE_BYTES_MAX.min(hub.limits.outbox_bytes_max / 2);
+        let mut gathering = Gathering::new((id, key), kind, hub.ran() + ANSWER_WITHIN, cores.clone(), page_bytes_max);
+        for core in cores {
             let letter = Letter::Ask { id, question: Arc::clone(&question), asker: asker.clone() };
-            if mailbox.post(letter).is_err() {
-                gathering.gives_up(core as u32);
+            if self.mailboxes[core as usize].post(letter).is_err() {
+                gathering.gives_up(core);
             }
         }
         self.gatherings.push(gathering);

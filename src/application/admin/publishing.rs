@@ -66,11 +66,12 @@ impl Admin {
     /// The answer if nothing is published.
     fn try_publish(&mut self, hub: &mut Hub, is_batch: bool, body: &[u8]) -> Result<Said, Said> {
         let (messages, key) = if is_batch {
-            let Batch { messages, idempotency_key } = read(body).map_err(|refusal| said("", &refusal))?;
+            let Batch { messages, idempotency_key } = read(body).map_err(|refusal| Said::refused("", &refusal))?;
             (messages.0, idempotency_key)
         } else {
-            let whole: &RawValue = read(body).map_err(|refusal| said("", &refusal))?;
-            let Written { idempotency_key, .. } = of_raw(whole).map_err(|refusal| said("the body: ", &refusal))?;
+            let whole: &RawValue = read(body).map_err(|refusal| Said::refused("", &refusal))?;
+            let Written { idempotency_key, .. } =
+                of_raw(whole).map_err(|refusal| Said::refused("the body: ", &refusal))?;
             (vec![whole], idempotency_key)
         };
         if let Some(key) = &key {
@@ -91,7 +92,7 @@ impl Admin {
             let ready = of_raw(message).and_then(|written| ready(hub, &mut head, written, is_batch));
             let Ready { channels: names, count, payload } = ready.map_err(|refusal| {
                 hub.count_refusal(&refusal);
-                said(&if is_batch { format!("messages[{index}]: ") } else { String::new() }, &refusal)
+                Said::refused(&if is_batch { format!("messages[{index}]: ") } else { String::new() }, &refusal)
             })?;
             channels += count;
             all.push((names, payload));
@@ -115,10 +116,6 @@ impl Admin {
 
 fn draining() -> Said {
     Said::error(503, "draining", "the server stops").header("Retry-After", "1")
-}
-
-fn said(place: &str, refusal: &Refusal) -> Said {
-    Said::error(refusal.code(), refusal.reason(), &format!("{place}{}", refusal.sentence()))
 }
 
 fn bad(sentence: impl Into<String>) -> Refusal {

@@ -20,7 +20,8 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decoded(&name.replace('+', " "))?, decoded(&value.replace('+', " "))?);
             if !known.contains(&&*name) {
-                return Err(Said::bad(&format!("there is no parameter {name:?} here: {}", known.join(", "))));
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(Said::bad(&format!("there is no parameter {name:?} here: {known}")));
             }
             pairs.push((name, value));
         }
@@ -37,9 +38,17 @@ impl Query {
     /// # Errors
     /// 400 for another value.
     pub(super) fn limit(&self) -> Result<usize, Said> {
-        let Some(text) = self.get("limit") else { return Ok(100) };
-        let limit = text.parse().ok().filter(|limit| (1..=1000).contains(limit));
-        limit.ok_or_else(|| Said::bad("limit is a number from 1 to 1000"))
+        self.count("limit", 100)
+    }
+
+    /// A number from 1 to 1000.
+    ///
+    /// # Errors
+    /// 400 for another value.
+    pub(super) fn count(&self, name: &str, default: usize) -> Result<usize, Said> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let count = text.parse().ok().filter(|count| (1..=1000).contains(count));
+        count.ok_or_else(|| Said::bad(&format!("{name} is a number from 1 to 1000")))
     }
 }
 

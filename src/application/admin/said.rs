@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::engine::application::Answer;
+use crate::{engine::application::Answer, error::Refusal};
 
 pub(super) const JSON: &str = "application/json";
 /// What a browser may do with answers: nothing but show them.
@@ -42,6 +42,11 @@ impl Said {
         let end = message.floor_char_boundary(SENTENCE_BYTES_MAX);
         let message = if end < message.len() { format!("{}…", &message[..end]) } else { message.to_owned() };
         Self::with(status, &serde_json::json!({ "error": error, "message": message }))
+    }
+
+    /// The error of a refusal, with the place of what it refuses.
+    pub(super) fn refused(place: &str, refusal: &Refusal) -> Self {
+        Self::error(refusal.code(), refusal.reason(), &format!("{place}{}", refusal.sentence()))
     }
 
     fn with(status: u16, value: &impl Serialize) -> Self {

@@ -11,7 +11,7 @@ use crate::{
         survey::{Question, Wanted, Whose},
     },
     extension::ConnectionId,
-    protocol::{channel, http::RequestHead},
+    protocol::{channel, http::RequestHead, message::MessageId},
 };
 
 use super::{Asked, Kind, Query, Said, query::decoded};
@@ -37,6 +37,8 @@ pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
         ["metrics"] => ("GET", |_, _| Ok(Asked::Metrics)),
         ["api", "channels"] => ("GET", |target, _| channels(target)),
         ["api", "channels", _] => ("GET", |_, name| a_channel(name)),
+        ["api", "channels", _, "messages"] if head.method == "DELETE" => ("GET, DELETE", forget),
+        ["api", "channels", _, "messages"] => ("GET, DELETE", messages),
         ["api", "connections"] => ("GET", |target, _| connections(target)),
         ["api", "connections", _] => ("GET", |_, id| a_connection(id)),
         ["api", "disconnect"] => ("POST", |_, _| Ok(Asked::Body(DISCONNECT))),
@@ -47,13 +49,13 @@ pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
         _ => return Err(Said::error(404, "not-found", "there is nothing at this path: see docs/ADMIN.md")),
     };
     let method = if head.method == "HEAD" { "GET" } else { head.method };
-    if method != allowed {
+    if !allowed.split(", ").any(|allowed| allowed == method) {
         return Err(Said::error(405, "bad-method", &format!("this path is for {allowed}")).header("Allow", allowed));
     }
-    parse(head.target, parts.last().unwrap_or(&""))
+    parse(head.target, parts.get(2).unwrap_or(&""))
 }
 
-/// Reads the question of a path from the target and the path's last part.
+/// Reads the question of a path from the target and the path's third part.
 type Parse = fn(&str, &str) -> Result<Asked, Said>;
 
 /// Whether the client asks for OpenMetrics.
@@ -82,6 +84,30 @@ fn a_channel(name: &str) -> Result<Asked, Said> {
     channel::check_subscribe(name.as_bytes()).map_err(|refusal| Said::bad(refusal.sentence()))?;
     let wanted = Wanted::Name(name.as_bytes().into());
     Ok(Asked::Question(Question::Channels { wanted, after: Box::default(), limit: 1 }, Kind::Channel))
+}
+
+/// A channel, which is no pattern.
+fn exact(name: &str) -> Result<Box<[u8]>, Said> {
+    let name = decoded(name)?;
+    channel::check_publish(name.as_bytes()).map_err(|refusal| Said::bad(refusal.sentence()))?;
+    Ok(name.as_bytes().into())
+}
+
+fn messages(target: &str, name: &str) -> Result<Asked, Said> {
+    let name = exact(name)?;
+    let query = Query::of(target, &["last", "before"])?;
+    let last = query.count("last", 50)?;
+    let before = query.get("before").map(|id| {
+        let id = MessageId::parse(id.as_bytes());
+        id.ok_or_else(|| Said::bad("before is the id of a message, or the `next` of an answer"))
+    });
+    let before = before.transpose()?;
+    Ok(Asked::Question(Question::Messages { name, before, last }, Kind::Messages))
+}
+
+fn forget(target: &str, name: &str) -> Result<Asked, Said> {
+    Query::of(target, &[])?;
+    Ok(Asked::Question(Question::Forget { name: exact(name)? }, Kind::Forgotten))
 }
 
 fn connections(target: &str) -> Result<Asked, Said> {

@@ -75,6 +75,11 @@ impl Channel {
         self.copied.as_ref().map_or_else(|| self.dropped() + 1 + index as u64, |copied| copied.numbers[index])
     }
 
+    /// The number of the oldest message that is kept.
+    pub(super) fn first(&self) -> Option<u64> {
+        (!self.ring.is_empty()).then(|| self.number(0))
+    }
+
     /// The place of the first message after this number in the ring.
     fn index_after(&self, number: u64) -> usize {
         match &self.copied {
@@ -145,6 +150,21 @@ impl Channel {
             }
         }
         last.max(self.next - 1)
+    }
+
+    /// The newest messages before number `before`, newest first, until there are this many or they have `bytes_max` bytes;
+    /// at least one, if there is one. The second result tells of older ones.
+    pub(super) fn read_back(&self, before: u64, messages: usize, bytes_max: usize) -> (Vec<(u64, Range)>, bool) {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for index in (0..self.index_after(before.saturating_sub(1)).min(self.ring.len())).rev() {
+            let range = self.ring[index].range();
+            if found.len() == messages || (bytes > 0 && bytes + range.len() > bytes_max) {
+                return (found, true);
+            }
+            bytes += range.len();
+            found.push((self.number(index), range));
+        }
+        (found, false)
     }
 
     /// The length of the first frame after number `after`.

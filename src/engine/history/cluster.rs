@@ -190,6 +190,11 @@ impl History {
         channel.copied.as_ref().is_none_or(|copied| copied.is_whole(channel.next - 1))
     }
 
+    /// Whether a load of a channel is under way.
+    pub(crate) fn is_loading(&self, ChannelId(id): ChannelId) -> bool {
+        self.channels[id as usize].copied.as_ref().is_some_and(|copied| copied.loading.is_some())
+    }
+
     /// Notes that a channel has its first subscriber on this node, apart from those to patterns.
     pub(crate) fn has_first_subscriber(&mut self, name: &[u8], has_others: bool) {
         if let Some(ChannelId(id)) = self.find(name)
@@ -234,7 +239,7 @@ impl History {
     ) -> Loaded {
         let began = self.channels[id as usize].copied.as_ref().and_then(|copied| copied.loading);
         let Some(Load { after: began, .. }) = began.filter(|began| began.id == load) else { return Loaded::default() };
-        while self.first(id).is_some_and(|first| first <= dropped) {
+        while self.channels[id as usize].first().is_some_and(|first| first <= dropped) {
             self.shorten(id, arena);
         }
         let channel = &mut self.channels[id as usize];
@@ -258,11 +263,6 @@ impl History {
         channel.next = channel.next.max(copied.seen + 1);
         copied.delivered = channel.next - 1;
         Loaded { next: None, behind }
-    }
-
-    /// The number of the oldest message in a channel's ring.
-    fn first(&self, id: u32) -> Option<u64> {
-        self.channels[id as usize].copied.as_ref()?.numbers.front().copied()
     }
 
     /// Ends a load that has failed. What the ring had before stays.

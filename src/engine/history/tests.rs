@@ -75,6 +75,25 @@ impl Tested {
         self.read(name, 0, usize::MAX)
     }
 
+    /// The messages of a channel, oldest first, by pages from the newest one on.
+    fn all_from_the_end(&self, name: &str) -> Vec<(u64, String)> {
+        let Some(id) = self.history.find(name.as_bytes()) else { return Vec::new() };
+        let (mut messages, mut before) = (Vec::new(), u64::MAX);
+        loop {
+            let (page, has_more) = self.history.read_back(id, before, 3, 5_000);
+            for (number, range) in page {
+                let text = String::from_utf8_lossy(self.arena.bytes(range));
+                let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+                messages.push((number.offset, body.expect("a body")));
+                before = number.offset;
+            }
+            if !has_more {
+                messages.reverse();
+                return messages;
+            }
+        }
+    }
+
     fn expire(&mut self, seconds: u64, is_used: impl Fn(&[u8]) -> bool) {
         self.seconds = seconds;
         self.history.expire(Duration::from_millis(seconds * 1000 + 64), &mut self.arena, is_used); // two ticks later
@@ -118,6 +137,22 @@ fn messages_that_follow_each_other_are_one_range() {
     ranges.clear();
     tested.history.read(tested.history.find(b"one").unwrap(), 0, usize::MAX, &mut ranges);
     assert_eq!(ranges.len(), 3);
+}
+
+#[test]
+fn messages_up_to_a_number_are_dropped_in_steps_and_their_numbers_are_not_given_again() {
+    let mut tested = Tested::new(usize::MAX);
+    (0..10).for_each(|_| {
+        tested.publish("room", ALWAYS, "text");
+    });
+    let id = tested.history.find(b"room").unwrap();
+    let steps = [(6, 5, 5), (6, 5, 1), (6, 5, 0), (u64::MAX, 3, 3), (u64::MAX, 3, 1)];
+    for (last, most, dropped) in steps {
+        assert_eq!(tested.history.drop_up_to(id, last, most, &mut tested.arena), dropped);
+        tested.invariants();
+    }
+    assert_eq!(tested.history.extent(id), Extent { dropped: 10, newest: 10 });
+    assert_eq!(tested.publish("room", ALWAYS, "text"), 11);
 }
 
 #[test]
@@ -289,6 +324,7 @@ proptest! {
                 pieces.extend(piece);
             }
             prop_assert_eq!(&pieces, &expected, "in pieces");
+            prop_assert_eq!(&tested.all_from_the_end(name), &expected, "in pages from the end");
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Storing {
     failed: Vec<ConnectionKey>,
     /// Publishes that were refused.
     pub(crate) refused: u64,
+    /// Channels whose messages an operator has deleted from the store, and whether it has worked.
+    purged: Vec<(Box<[u8]>, bool)>,
 }
 
 impl Router {
@@ -46,6 +48,7 @@ impl Router {
             is_available,
             failed: Vec::new(),
             refused: 0,
+            purged: Vec::new(),
         }));
     }
 
@@ -139,11 +142,30 @@ impl Router {
                 storing.waiting -= 1;
             }
         }
-        if let Some(storing) = &mut self.storing
-            && index + 1 < batch.len()
-        {
-            storing.taken = Some((batch, index + 1));
+        if let Some(storing) = &mut self.storing {
+            if index + 1 < batch.len() {
+                storing.taken = Some((batch, index + 1));
+            } else {
+                let is_done = batch.numbers.is_some();
+                storing.purged.extend(batch.purged.into_iter().map(|name| (name, is_done)));
+            }
         }
+    }
+
+    #[cfg_attr(not(feature = "admin"), allow(dead_code))]
+    /// Deletes all messages of a channel from the store, also those that it has not kept yet. [`Router::take_purged`] tells
+    /// when they are gone. Returns false if there is no store.
+    pub(crate) fn purge_store(&mut self, name: &[u8]) -> bool {
+        self.storing.as_mut().map(|storing| storing.open.purged.push(name.into())).is_some()
+    }
+
+    #[cfg_attr(not(feature = "admin"), allow(dead_code))]
+    /// Whether the store has deleted the messages of a channel; `None` as long as it has not answered. All messages from
+    /// before are in the history by then.
+    pub(crate) fn take_purged(&mut self, name: &[u8]) -> Option<bool> {
+        let purged = &mut self.storing.as_mut()?.purged;
+        let index = purged.iter().position(|(other, _)| **other == *name)?;
+        Some(purged.swap_remove(index).1)
     }
 
     /// Tells the publisher of a message that it was not kept.

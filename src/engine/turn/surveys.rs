@@ -8,17 +8,21 @@ use std::{
 
 use crate::{
     engine::{
+        hub::kept::{Progress, Stage},
         inbox::{Letter, Mailbox},
         slot::Slot,
         stats::Why,
         survey::{Answered, Question, Seen, Wanted, Whose},
         turn::{Links, Sockets, Turn},
     },
+    error::Refusal,
     protocol::channel::{self, Kind},
 };
 
 /// The most connections or channels that a turn looks at.
 const LOOKS_PER_TURN: usize = 512;
+/// The most questions that wait for the store or the bridge.
+const WAITING_MAX: usize = 64;
 
 /// A question that this core is answering.
 #[derive(Debug)]
@@ -32,11 +36,17 @@ struct Survey {
     /// The first names behind `after`.
     names: BTreeMap<Box<[u8]>, u64>,
     changed: u64,
+    /// How far a question to the home of a channel has come.
+    stage: Stage,
 }
 
 /// Questions in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Surveys(VecDeque<Survey>);
+pub(super) struct Surveys {
+    active: VecDeque<Survey>,
+    /// Those that wait for the store or the bridge, which wake the core.
+    waiting: Vec<Survey>,
+}
 
 impl Surveys {
     /// Takes a question to core number `own`.
@@ -50,19 +60,24 @@ impl Surveys {
             _ => 0,
         };
         let (seen, names) = (Vec::new(), BTreeMap::new());
-        self.0.push_back(Survey { id, asker, question, next, seen, names, changed: 0 });
+        let (changed, stage) = (0, Stage::Begun);
+        self.active.push_back(Survey { id, asker, question, next, seen, names, changed, stage });
     }
 
+    /// Whether none can go on in the next turn.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.active.is_empty()
     }
 }
 
 impl<S: Sockets, L: Links> Turn<S, L> {
-    /// Takes the oldest question a step further.
+    /// Takes the oldest question a step further, and those that wait.
     #[inline]
     pub(super) fn go_on_surveying(&mut self) {
-        if let Some(survey) = self.surveys.0.pop_front() {
+        if !self.surveys.waiting.is_empty() {
+            std::mem::take(&mut self.surveys.waiting).into_iter().for_each(|survey| self.survey(survey));
+        }
+        if let Some(survey) = self.surveys.active.pop_front() {
             self.survey(survey);
         }
     }
@@ -70,6 +85,9 @@ impl<S: Sockets, L: Links> Turn<S, L> {
     #[inline(never)]
     fn survey(&mut self, mut survey: Survey) {
         let question = Arc::clone(&survey.question);
+        if question.of_home().is_some() {
+            return self.survey_home(survey);
+        }
         let is_done = match &*question {
             Question::Connections { whose, limit, .. } => self.see(&mut survey, whose, *limit),
             Question::Channels { wanted, after, limit } => self.list(&mut survey, wanted, after, *limit),
@@ -81,19 +99,45 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     turn.hub.subscribe_for_operator(slot, name, *kind, *is_end);
                 }
             }),
+            Question::Messages { .. } | Question::Forget { .. } => true,
         };
         if !is_done {
-            return self.surveys.0.push_back(survey);
+            return self.surveys.active.push_back(survey);
         }
-        let Survey { id, asker, seen, names, changed, .. } = survey;
+        let (seen, names) = (std::mem::take(&mut survey.seen), std::mem::take(&mut survey.names));
         let answer = match &*question {
             Question::Connections { .. } => Answered::Connections(seen),
             Question::Channels { .. } => Answered::Channels(names.into_iter().collect()),
-            Question::Close { .. } | Question::Subscribe { .. } => Answered::Changed(changed),
+            _ => Answered::Changed(survey.changed),
         };
+        self.tell(&survey, answer);
+    }
+
+    fn tell(&mut self, Survey { id, asker, .. }: &Survey, answer: Answered) {
         let core = self.hub.router.own();
         // Without room for it, the asker says that this core has not answered.
-        let _ = asker.post(Letter::Told { id, core, answer: Box::new(answer) });
+        let _ = asker.post(Letter::Told { id: *id, core, answer: Box::new(answer) });
+    }
+
+    /// Takes a question to the home of a channel a step further.
+    fn survey_home(&mut self, mut survey: Survey) {
+        if survey.stage == Stage::Begun && self.surveys.waiting.len() >= WAITING_MAX {
+            let busy = Refusal::new(503, "busy", "too many questions wait for the history: ask again");
+            return self.tell(&survey, Answered::Refused(busy));
+        }
+        let question = Arc::clone(&survey.question);
+        let progress = match &*question {
+            Question::Messages { name, before, last } => {
+                self.hub.kept_messages(name, (*before, *last), &mut survey.stage)
+            }
+            Question::Forget { name } => self.hub.forget_messages(name, &mut survey.stage),
+            _ => return,
+        };
+        match progress {
+            Progress::Done(answer) => self.tell(&survey, answer),
+            Progress::GoesOn => self.surveys.active.push_back(survey),
+            Progress::Waits => self.surveys.waiting.push(survey),
+        }
     }
 
     /// Looks at the next connections. Returns whether there are no more.
