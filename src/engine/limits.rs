@@ -118,6 +118,13 @@ impl Limits {
         self.publish_bytes_max.load(Ordering::Relaxed)
     }
 
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
+    /// The most bytes of a list in an answer to an operator, except for its first entry. Past `outbox-max` an asker who reads
+    /// slowly would be closed as a slow consumer.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        (1024 * 1024).min(self.outbox_bytes_max / 2)
+    }
+
     /// Whether these limits and `other` differ in their times.
     pub(crate) fn has_other_times(&self, other: &Self) -> bool {
         let times = |limits: &Self| {

@@ -25,13 +25,15 @@ pub(crate) enum Question {
     Messages { name: Box<[u8]>, before: Option<MessageId>, last: usize },
     /// Drop the messages that are kept of a channel.
     Forget { name: Box<[u8]> },
+    /// The users who are in a channel.
+    Presence { name: Box<[u8]> },
 }
 
 impl Question {
     /// The channel whose home answers alone.
     pub(crate) fn of_home(&self) -> Option<&[u8]> {
         match self {
-            Self::Messages { name, .. } | Self::Forget { name } => Some(name),
+            Self::Messages { name, .. } | Self::Forget { name } | Self::Presence { name } => Some(name),
             Self::Connections { .. } | Self::Channels { .. } | Self::Close { .. } | Self::Subscribe { .. } => None,
         }
     }
@@ -68,6 +70,11 @@ pub(crate) enum Answered {
     Changed(u64),
     /// Messages, newest first.
     Messages(Kept),
+    /// Users as a JSON array, and how many more there are.
+    Users {
+        list: Vec<u8>,
+        more: usize,
+    },
     /// The question has no answer.
     Refused(Refusal),
 }

@@ -158,7 +158,9 @@ impl World {
     fn check_rooms(&self, name: &str, present: &Present) {
         let mut found = Vec::new();
         for node in &self.nodes {
-            if let Some(list) = node.hub().router.presence.peek(name.as_bytes()).filter(|list| list.listed > 0) {
+            if let Some(list) =
+                node.hub().router.presence.peek(name.as_bytes(), usize::MAX).filter(|list| list.listed > 0)
+            {
                 found.push(roster::users(&list.json));
             }
         }
@@ -178,7 +180,7 @@ impl World {
             return;
         }
         let all: BTreeSet<&String> = present.get(name).into_iter().flat_map(BTreeMap::keys).collect();
-        let rooms = self.nodes.iter().filter_map(|node| node.hub().router.presence.peek(name.as_bytes()));
+        let rooms = self.nodes.iter().filter_map(|node| node.hub().router.presence.peek(name.as_bytes(), usize::MAX));
         let infos: BTreeMap<String, Option<String>> =
             rooms.flat_map(|list| roster::users(&list.json)).map(|(user, seen)| (user, seen.info)).collect();
         for client in self.clients.iter().filter(|client| client.is_alive() && !client.is_stalled) {

@@ -48,8 +48,10 @@ mod helpers {
 mod admin {
     mod access;
     mod connections;
-    mod metrics;
     mod messages;
+    mod metrics;
+    #[cfg(feature = "token")]
+    mod presence;
     mod publish;
 }
 

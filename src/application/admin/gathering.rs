@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     engine::{
@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Messages,
     /// So many messages were dropped.
     Forgotten,
+    /// Who is in a channel.
+    Users,
 }
 
 /// A question that cores are answering.
@@ -56,6 +58,7 @@ pub(super) struct Gathering {
     changed: u64,
     kept: Option<Kept>,
     page_bytes_max: usize,
+    users: Option<Users>,
     refused: Option<Refusal>,
 }
 
@@ -72,6 +75,20 @@ struct Shown {
     backlog_bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
+}
+
+/// Who is in a channel, and how many more are.
+#[derive(Serialize)]
+struct Users {
+    users: Box<RawValue>,
+    more: usize,
+}
+
+impl Users {
+    fn new(list: Vec<u8>, more: usize) -> Option<Self> {
+        let users = String::from_utf8(list).ok().and_then(|list| RawValue::from_string(list).ok())?;
+        Some(Self { users, more })
+    }
 }
 
 impl Gathering {
@@ -95,6 +112,7 @@ impl Gathering {
             changed: 0,
             kept: None,
             page_bytes_max,
+            users: None,
             refused: None,
         }
     }
@@ -115,6 +133,7 @@ impl Gathering {
             }
             Answered::Changed(changed) => self.changed += changed,
             Answered::Messages(kept) => self.kept = Some(kept),
+            Answered::Users { list, more } => self.users = Users::new(list, more),
             Answered::Refused(refusal) => self.refused = Some(refusal),
         }
         self.missing.is_empty()
@@ -137,6 +156,10 @@ impl Gathering {
             Kind::Messages => {
                 let page = self.kept.map(|kept| Page::new(&kept, self.page_bytes_max));
                 let said = page.map_or_else(unanswered_said, |page| Said::json(&page));
+                return Gathered { key: self.key, said };
+            }
+            Kind::Users => {
+                let said = self.users.map_or_else(unanswered_said, |users| Said::json(&users));
                 return Gathered { key: self.key, said };
             }
             // One core alone was asked.

@@ -42,8 +42,6 @@ use self::{
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// The most bytes of a page of messages, except for its first message.
-const PAGE_BYTES_MAX: usize = 1024 * 1024;
 const TOO_BIG: &str = "{\"error\":\"too-big\",\"message\":\"the body is over 1 MiB\"}";
 
 /// The figures of the whole server.
@@ -141,8 +139,7 @@ impl Admin {
         let asker = &self.mailboxes[self.own as usize];
         let home = question.of_home().map(|name| hub.router.homes().of(name));
         let cores = home.map_or(0..self.mailboxes.len() as u32, |home| home..home + 1);
-        // Past `outbox-max` the asker would be closed as a slow consumer.
-        let page_bytes_max = PAGE_BYTES_MAX.min(hub.limits.outbox_bytes_max / 2);
+        let page_bytes_max = hub.limits.answer_bytes();
         let mut gathering = Gathering::new((id, key), kind, hub.ran() + ANSWER_WITHIN, cores.clone(), page_bytes_max);
         for core in cores {
             let letter = Letter::Ask { id, question: Arc::clone(&question), asker: asker.clone() };

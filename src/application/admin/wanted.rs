@@ -39,6 +39,7 @@ pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
         ["api", "channels", _] => ("GET", |_, name| a_channel(name)),
         ["api", "channels", _, "messages"] if head.method == "DELETE" => ("GET, DELETE", forget),
         ["api", "channels", _, "messages"] => ("GET, DELETE", messages),
+        ["api", "channels", _, "presence"] => ("GET", presence),
         ["api", "connections"] => ("GET", |target, _| connections(target)),
         ["api", "connections", _] => ("GET", |_, id| a_connection(id)),
         ["api", "disconnect"] => ("POST", |_, _| Ok(Asked::Body(DISCONNECT))),
@@ -108,6 +109,11 @@ fn messages(target: &str, name: &str) -> Result<Asked, Said> {
 fn forget(target: &str, name: &str) -> Result<Asked, Said> {
     Query::of(target, &[])?;
     Ok(Asked::Question(Question::Forget { name: exact(name)? }, Kind::Forgotten))
+}
+
+fn presence(target: &str, name: &str) -> Result<Asked, Said> {
+    Query::of(target, &[])?;
+    Ok(Asked::Question(Question::Presence { name: exact(name)? }, Kind::Users))
 }
 
 fn connections(target: &str) -> Result<Asked, Said> {

@@ -59,7 +59,7 @@ impl Tested {
     }
 
     fn list(&self) -> Value {
-        let list = self.presence.peek(b"room");
+        let list = self.presence.peek(b"room", usize::MAX);
         list.map_or(json!([]), |list| serde_json::from_slice(&list.json).expect("JSON"))
     }
 
@@ -214,7 +214,7 @@ fn a_list_is_encoded_once_until_the_room_changes_or_a_second_is_over() {
     assert_eq!(ask(&mut tested, 1000), (list, false));
     assert!(ask(&mut tested, 2000).1, "a longer one is another one");
     tested.leave(1);
-    assert_eq!(ask(&mut tested, 9000).0, tested.presence.peek(b"room").expect("a list"));
+    assert_eq!(ask(&mut tested, 9000).0, tested.presence.peek(b"room", usize::MAX).expect("a list"));
     tested.enter(1, "a");
     let (list, is_new) = ask(&mut tested, 9000);
     assert_eq!((is_new, names(&serde_json::from_slice(&list.json).expect("JSON"))[0].clone()), (true, "a".to_owned()));

@@ -99,7 +99,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     turn.hub.subscribe_for_operator(slot, name, *kind, *is_end);
                 }
             }),
-            Question::Messages { .. } | Question::Forget { .. } => true,
+            Question::Messages { .. } | Question::Forget { .. } | Question::Presence { .. } => true,
         };
         if !is_done {
             return self.surveys.active.push_back(survey);
@@ -131,6 +131,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                 self.hub.kept_messages(name, (*before, *last), &mut survey.stage)
             }
             Question::Forget { name } => self.hub.forget_messages(name, &mut survey.stage),
+            Question::Presence { name } => Progress::Done(self.hub.users_for_operator(name)),
             _ => return,
         };
         match progress {

@@ -101,7 +101,7 @@ impl Tested {
     }
 
     fn list(&self, node: usize) -> Value {
-        let list = self.nodes[node].peek(b"room");
+        let list = self.nodes[node].peek(b"room", usize::MAX);
         list.map_or(json!([]), |list| serde_json::from_slice(&list.json).expect("JSON"))
     }
 
