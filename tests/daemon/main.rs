@@ -50,6 +50,7 @@ mod admin {
     mod connections;
     mod messages;
     mod metrics;
+    mod openapi;
     #[cfg(feature = "token")]
     mod presence;
     mod publish;
