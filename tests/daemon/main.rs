@@ -115,6 +115,8 @@ mod nats {
 }
 
 mod programs {
+    #[cfg(all(feature = "admin", feature = "token"))]
+    mod backends;
     mod demo;
     mod examples;
 }
