@@ -102,6 +102,7 @@ macro_rules! declare {
                 differs: |one, other| one.$field != other.$field,
                 files: |config| config.$field.files(),
                 secret: |config| config.$field.secret(),
+                show: |config, unit| config.$field.show(unit),
             },)+)+];
 
             /// The names of all options, as flags and flat TOML spell them, in the order of the fields.

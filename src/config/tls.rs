@@ -1,6 +1,6 @@
 //! What the options of TLS mean together.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use super::{Config, Declaration};
 
@@ -13,6 +13,15 @@ pub enum TlsRecords {
     Own,
     /// The record layer of rustls, which keeps 7.5 KB, and up to 36 KB after a large message.
     Rustls,
+}
+
+impl fmt::Display for TlsRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own => "own",
+            Self::Rustls => "rustls",
+        })
+    }
 }
 
 impl FromStr for TlsRecords {

@@ -39,6 +39,7 @@ pub struct Declaration {
     pub(super) differs: fn(&Config, &Config) -> bool,
     pub(super) files: fn(&Config) -> Vec<&Path>,
     pub(super) secret: fn(&Config) -> Option<&Secret>,
+    pub(super) show: fn(&Config, Unit) -> Option<Vec<String>>,
 }
 
 /// How the value of an option is written.
@@ -134,6 +135,18 @@ impl Declaration {
     /// One sentence that shows the value, unless a secret may be in it.
     pub fn check(&self, value: &str) -> Result<(), String> {
         self.read(&mut Config::empty(), &[value])
+    }
+
+    /// Its values in `config`, each as [`Declaration::check`] takes it; `None` if it has none. Of a secret only `set`.
+    ///
+    /// ```
+    /// use lhttp::Config;
+    ///
+    /// let option = Config::OPTIONS.iter().find(|option| option.name == "max-message").unwrap();
+    /// assert_eq!(option.show(&Config::default()), Some(vec!["64KiB".to_owned()]));
+    /// ```
+    pub fn show(&self, config: &Config) -> Option<Vec<String>> {
+        (self.show)(config, self.unit)
     }
 
     /// Sets the option of `config` to these values: exactly one unless its unit is a list.
