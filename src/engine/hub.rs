@@ -109,6 +109,9 @@ impl Hub {
         let mut router = Router::new(own, cores, seed, Arc::clone(&limits.rules));
         router.history.set_budget(limits.history_bytes_max);
         router.presence.set_grace(limits.presence_grace);
+        if limits.has_admin {
+            router.watch_channels();
+        }
         Self {
             sessions: Sessions::new(limits.grace()),
             router,
@@ -143,6 +146,7 @@ impl Hub {
             self.look_at_tokens();
         }
         self.router.outboxes.set_now(self.sessions.now());
+        self.router.begin_turn(now);
         self.router.history.set_now(now);
         self.router.presence.set_now(now);
     }

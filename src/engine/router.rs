@@ -19,12 +19,12 @@ mod subscribing;
 mod unfinished;
 pub(crate) mod work;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::memory,
     engine::{
-        history::History, outbox::Outboxes, presence::Presence, relay::Relays, rules::Rules,
+        history::History, outbox::Outboxes, presence::Presence, relay::Relays, rules::Rules, stats::busiest::Busiest,
         subscriptions::Subscriptions,
     },
     protocol::{channel::Kind, message::Epoch},
@@ -81,6 +81,7 @@ pub(crate) struct Router {
     /// The number of resolutions of channels so far.
     resolutions: u64,
     run: Option<Run>,
+    busiest: Busiest,
     last_head: LastHead,
     lingering: Lingering,
     /// Bytes of frames since the last flush that only peers get. The turn's buffer does not hold them.
@@ -116,6 +117,7 @@ impl Router {
             recent: Recent::new(),
             resolutions: 0,
             run: None,
+            busiest: Busiest::default(),
             last_head: LastHead::default(),
             lingering: Lingering::default(),
             passed_on: 0,
@@ -155,6 +157,31 @@ impl Router {
     /// Messages published and delivered since the core's start.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.published, self.delivered)
+    }
+
+    /// Begins to find out which channels are the busiest.
+    pub(crate) fn watch_channels(&mut self) {
+        self.busiest = Busiest::start();
+    }
+
+    /// Begins a turn at this time since the core's start.
+    pub(crate) fn begin_turn(&mut self, now: Duration) {
+        self.sample(self.published + 1);
+        self.busiest.begin_turn(now, self.published);
+    }
+
+    /// The channels with the most publishes a second on this core, with the rates, largest first.
+    pub(crate) fn busiest(&self, now: Duration, limit: usize) -> Vec<(Box<[u8]>, f64)> {
+        self.busiest.top(now, limit)
+    }
+
+    /// Samples the resolved channel if it is due. Call this before another one is resolved: all messages before this number
+    /// since the last call were for it.
+    #[inline]
+    fn sample(&mut self, number: u64) {
+        if self.busiest.is_due(number) {
+            self.busiest.take(number, &self.resolved.name);
+        }
     }
 
     /// Whether a link to a peer is congested, or this core has announced that it publishes nothing more.

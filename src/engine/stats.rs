@@ -1,5 +1,6 @@
 //! A core's statistics: plain numbers on the message path, copied once a turn to a place that other threads can read.
 
+pub(crate) mod busiest;
 mod histogram;
 mod measures;
 mod reasons;
@@ -30,7 +31,6 @@ pub(crate) enum Kind {
 #[cfg_attr(not(feature = "admin"), allow(dead_code))] // only the metrics read it
 pub(crate) struct Declared {
     /// The field of [`Stats`].
-    #[cfg_attr(not(test), allow(dead_code))] // only tests name it
     pub(crate) field: &'static str,
     /// The metric's name, without `lhttp_` and `_total`.
     pub(crate) metric: &'static str,
