@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use lhttp::bench::FanOut;
 
 const MESSAGES: usize = 100;
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 13] = [
     "repeated-head",
     "other-head",
     "two-channels",
@@ -20,6 +20,8 @@ const SCENARIOS: [&str; 11] = [
     "post",
     "kept",
     "kept-other-head",
+    "watched",
+    "watched-other-head",
 ];
 
 fn main() -> ExitCode {
@@ -39,8 +41,8 @@ fn hub(scenario: &str) -> Option<FanOut> {
     let numbered = |count: usize| (0..count).map(|number| format!("c{number}")).collect::<Vec<_>>();
     // The number of channels, the subscribers of each channel, and the channels of each message.
     let (channels, subscribers, publish): (_, _, fn(usize) -> String) = match scenario {
-        "repeated-head" | "post" => (numbered(1), 1, |_| "c0".to_owned()),
-        "other-head" => (numbered(MESSAGES), 1, |number| format!("c{number}")),
+        "repeated-head" | "post" | "watched" => (numbered(1), 1, |_| "c0".to_owned()),
+        "other-head" | "watched-other-head" => (numbered(MESSAGES), 1, |number| format!("c{number}")),
         "kept" => (vec!["kept.c".to_owned()], 1, |_| "kept.c".to_owned()),
         "kept-other-head" => {
             let channels = (0..MESSAGES).map(|number| format!("kept.c{number}")).collect();
@@ -58,6 +60,10 @@ fn hub(scenario: &str) -> Option<FanOut> {
     let message = |number| format!("LHTTP/1.0 chat\r\npublish:{}\r\n\r\n{body}", publish(number)).into_bytes();
     let messages: Vec<_> = (0..MESSAGES).map(message).collect();
     let channels: Vec<_> = channels.iter().map(|name| (&name[..], subscribers)).collect();
-    let build = if scenario == "post" { FanOut::posted } else { FanOut::mixed };
+    let build = match scenario {
+        "post" => FanOut::posted,
+        "watched" | "watched-other-head" => FanOut::watched,
+        _ => FanOut::mixed,
+    };
     Some(build(&channels, &messages.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }

@@ -230,9 +230,21 @@ impl FanOut {
     /// # Panics
     /// If the system has no descriptor left for a poll.
     pub fn mixed(channels: &[(&str, usize)], messages: &[&[u8]]) -> Self {
+        Self::mixed_on(channels, messages, false)
+    }
+
+    /// The same on a core with `admin`, which finds out which channels are the busiest.
+    ///
+    /// # Panics
+    /// If the system has no descriptor left for a poll.
+    pub fn watched(channels: &[(&str, usize)], messages: &[&[u8]]) -> Self {
+        Self::mixed_on(channels, messages, true)
+    }
+
+    fn mixed_on(channels: &[(&str, usize)], messages: &[&[u8]], has_admin: bool) -> Self {
         let mut burst = Vec::new();
         messages.iter().for_each(|message| push_client_frame(&mut burst, MASK_NONE, message));
-        let mut fan_out = Self::subscribed(channels);
+        let mut fan_out = Self::subscribed(channels, has_admin);
         fan_out.publisher = fan_out.connect(HANDSHAKE.as_bytes());
         fan_out.begin(burst)
     }
@@ -248,13 +260,13 @@ impl FanOut {
             burst.extend_from_slice(head.as_bytes());
             burst.extend_from_slice(message);
         }
-        let mut fan_out = Self::subscribed(channels);
+        let mut fan_out = Self::subscribed(channels, false);
         fan_out.publisher = fan_out.connect(b"");
         fan_out.begin(burst)
     }
 
     /// A core with this many subscribers of each channel. Those below `kept.` have a history of 100 messages.
-    fn subscribed(channels: &[(&str, usize)]) -> Self {
+    fn subscribed(channels: &[(&str, usize)], has_admin: bool) -> Self {
         let poll = mio::Poll::new().expect("a poll");
         let wake = waker(poll.registry(), mio::Token(0)).expect("a waker");
         let (mailbox, inbox) = inbox::inbox(wake);
@@ -264,8 +276,8 @@ impl FanOut {
         let keeps = channels.iter().any(|(name, _)| name.starts_with("kept."));
         let rule = keeps.then(|| "kept.*".parse::<ChannelRule>().expect("a pattern").history(100));
         let config = Config { channels: rule.into_iter().collect(), ..Config::default() };
-        let turn =
-            Turn::new(Hub::new(0, 1, Limits::new(&config, 1 << 30, 1)), app, Feed::default(), links, inbox, places);
+        let limits = Limits { has_admin, ..Limits::new(&config, 1 << 30, 1) };
+        let turn = Turn::new(Hub::new(0, 1, limits), app, Feed::default(), links, inbox, places);
         let publisher = ConnectionKey { slot: 0, generation: 0 };
         let buffer = vec![0; 64 * 1024];
         let mut fan_out = Self { turn, publisher, now: Duration::ZERO, buffer, _poll: poll };

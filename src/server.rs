@@ -2,6 +2,8 @@
 
 mod certificates;
 mod cores;
+#[cfg(feature = "admin")]
+mod figures;
 mod handle;
 mod listening;
 mod pages;
@@ -17,7 +19,10 @@ use std::{
 use crossbeam_channel::bounded;
 
 #[cfg(feature = "admin")]
-use crate::{application::Admin, metrics::Metrics};
+use crate::{
+    application::{Admin, Figures},
+    metrics::Metrics,
+};
 use crate::{
     application::{Dispatch, Doorkeeper, Verify},
     config::{Config, Listen, Plan},
@@ -38,6 +43,8 @@ use crate::{
     token::Keys,
 };
 
+#[cfg(feature = "admin")]
+use self::figures::ServerFigures;
 use self::{
     certificates::Watch,
     cores::{End, link, link_bridge, spawn},
@@ -72,16 +79,16 @@ pub struct Builder {
     pages: PagesPlan,
 }
 
-/// What lets clients in, the same on all cores.
+/// What clients and operators meet, the same on all cores.
 #[derive(Clone, Copy)]
 struct Doors<'a> {
     /// TLS, if an address speaks it.
     acceptor: Option<&'a Acceptor>,
     /// The keys of tokens, if the server takes some.
     keys: Option<&'a Keys>,
-    /// What operators see.
+    /// What the server tells operators.
     #[cfg(feature = "admin")]
-    metrics: &'a Metrics,
+    figures: &'a Arc<dyn Figures>,
 }
 
 /// Prepares one service; gives none if the options do not ask for it.
@@ -265,7 +272,7 @@ impl Builder {
             message_bytes_max: self.config.message_bytes_max,
             reloader: Reloader::new(
                 mailboxes.clone(),
-                self.config.clone(),
+                (self.config.clone(), plan.clone()),
                 services.iter().filter_map(|service| service.secret_files()).collect(),
                 acceptor.clone(),
                 keys.as_ref().map(Arc::downgrade),
@@ -283,11 +290,13 @@ impl Builder {
         if let Some(keys) = &keys {
             keys.start()?;
         }
+        #[cfg(feature = "admin")]
+        let figures = ServerFigures::new(Arc::clone(&handle.numbers), handle.reloader(), handle.metrics.clone());
         let doors = Doors {
             acceptor: acceptor.as_ref(),
             keys: keys.as_deref(),
             #[cfg(feature = "admin")]
-            metrics: &handle.metrics.clone(),
+            figures: &(Arc::new(figures) as Arc<dyn Figures>),
         };
         let mut assembled = self.assemble(&plan, limits, ends, listening.listeners, &mut services, doors)?;
         let mut numbers = Vec::with_capacity(services.len());
@@ -328,10 +337,9 @@ impl Builder {
             let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
                 .with_doorkeeper(Doorkeeper::new(verifier));
             #[cfg(feature = "admin")]
-            let app = app.with_admin(
-                (number == 0 && limits.has_admin)
-                    .then(|| Admin::new(0, mailboxes.clone(), Arc::new(doors.metrics.clone()))),
-            );
+            let admin = || Admin::new(0, mailboxes.clone(), Arc::clone(doors.figures));
+            #[cfg(feature = "admin")]
+            let app = app.with_admin((number == 0 && limits.has_admin).then(admin));
             let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(doors.acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None, store };

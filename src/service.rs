@@ -2,6 +2,8 @@
 //! knows them only by these traits.
 
 mod numbers;
+#[cfg(feature = "admin")]
+pub(crate) mod process;
 
 use std::{
     fmt::Debug,

@@ -15,7 +15,7 @@ mod routes;
 mod upstream;
 
 #[cfg(feature = "admin")]
-pub(crate) use self::admin::{Admin, Figures};
+pub(crate) use self::admin::{Admin, Figures, Process};
 pub(crate) use self::{
     dispatch::Dispatch,
     doorkeeper::{Doorkeeper, Verify},

@@ -291,6 +291,11 @@ impl Outboxes {
         self.backlogs
     }
 
+    /// One more than the largest slot that may have a backlog.
+    pub(crate) fn slots_end(&self) -> usize {
+        if self.backlogs == 0 { 0 } else { self.outboxes.len() }
+    }
+
     /// The number of connections that the next flush writes to.
     pub(crate) fn dirty_len(&self) -> usize {
         self.dirty.len()

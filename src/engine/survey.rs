@@ -17,6 +17,8 @@ pub(crate) enum Question {
     Connections { whose: Whose, from: (u32, Slot), limit: usize },
     /// Channels and patterns with subscribers on this core, in the order of their names.
     Channels { wanted: Wanted, after: Box<[u8]>, limit: usize },
+    /// The channels with the most messages, and the connections with the largest backlogs; at most `limit` of each.
+    Top { limit: usize },
     /// Close the connections that fit.
     Close { whose: Whose, code: u16, reason: Box<str> },
     /// Subscribe the connections that fit to these checked names, or end that.
@@ -66,6 +68,11 @@ pub(crate) enum Answered {
     Connections(Vec<Seen>),
     /// Names and the numbers of their subscribers.
     Channels(Vec<(Box<[u8]>, u64)>),
+    /// Channels with their messages a second, and connections, largest first.
+    Top {
+        busiest: Vec<(Box<[u8]>, f64)>,
+        slowest: Vec<Seen>,
+    },
     /// So many connections were closed, subscribed or unsubscribed.
     Changed(u64),
     /// Messages, newest first.
@@ -101,4 +108,6 @@ pub(crate) struct Seen {
     pub(crate) channels: Vec<Box<[u8]>>,
     /// Bytes that wait for it.
     pub(crate) backlog_bytes: usize,
+    /// How long bytes have waited for it, in milliseconds; what its socket has taken makes this less.
+    pub(crate) backlog_millis: u64,
 }

@@ -19,7 +19,7 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
-use crate::{application::Figures, config::Config, service::Numbers};
+use crate::{config::Config, service::Numbers};
 
 use self::source::Source;
 
@@ -71,12 +71,6 @@ impl Metrics {
     /// The same in the older text format of Prometheus, version 0.0.4.
     pub fn plain_text(&self) -> String {
         plain::plain(&self.text())
-    }
-}
-
-impl Figures for Metrics {
-    fn metrics(&self, is_openmetrics: bool) -> (&'static str, String) {
-        if is_openmetrics { (Self::CONTENT_TYPE, self.text()) } else { (Self::PLAIN_CONTENT_TYPE, self.plain_text()) }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::{
-    config::{ChannelRule, Config, Reload},
+    config::{ChannelRule, Config, Plan, Reload},
     engine::{
         inbox::{CoreOptions, Letter, Mailbox},
         limits::Limits,
@@ -34,6 +34,8 @@ pub struct Reloader {
     mailboxes: Vec<Mailbox>,
     /// The options in use. Locked during a reload, so that two reloads do not mix.
     running: Arc<Mutex<Config>>,
+    /// The same and their plan, for readers that must not wait for the end of a reload.
+    shown: Arc<Mutex<Arc<(Config, Plan)>>>,
     /// `outbox-max`, for the bridge.
     outbox_bytes_max: Arc<AtomicUsize>,
     /// `max-publish-channels`, for publishers of other threads.
@@ -58,7 +60,7 @@ pub struct Reloaded {
 impl Reloader {
     pub(super) fn new(
         mailboxes: Vec<Mailbox>,
-        running: Config,
+        (running, plan): (Config, Plan),
         secret_files: Vec<Arc<dyn SecretFiles>>,
         acceptor: Option<Acceptor>,
         keys: Option<Weak<Keys>>,
@@ -66,8 +68,9 @@ impl Reloader {
         let shared = |limit: usize| Arc::new(AtomicUsize::new(limit));
         let (outbox_bytes_max, publish_channels_max) =
             (shared(running.outbox_bytes_max), shared(running.publish_channels_max));
+        let shown = Arc::new(Mutex::new(Arc::new((running.clone(), plan))));
         let running = Arc::new(Mutex::new(running));
-        Self { mailboxes, running, outbox_bytes_max, publish_channels_max, secret_files, acceptor, keys }
+        Self { mailboxes, running, shown, outbox_bytes_max, publish_channels_max, secret_files, acceptor, keys }
     }
 
     /// `outbox-max` as it is now.
@@ -83,6 +86,12 @@ impl Reloader {
     /// The options in use: those of the start, with all changes since.
     pub fn config(&self) -> Config {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The options in use and their plan, at once: a core that waited for a reload would wait for itself.
+    #[cfg(feature = "admin")]
+    pub(super) fn shown(&self) -> Arc<(Config, Plan)> {
+        Arc::clone(&self.shown.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Applies those of the options `wanted` that can change while the server runs. Each core takes them between two turns.
@@ -159,6 +168,7 @@ impl Reloader {
         }
         self.outbox_bytes_max.store(next.outbox_bytes_max, Ordering::Relaxed);
         self.publish_channels_max.store(next.publish_channels_max, Ordering::Relaxed);
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new((next.clone(), plan));
         *running = next;
         for option in self.acceptor.as_ref().map_or_else(Vec::new, Acceptor::take_checked) {
             if !reloaded.applied.contains(&option) {

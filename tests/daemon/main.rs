@@ -48,6 +48,7 @@ mod helpers {
 mod admin {
     mod access;
     mod connections;
+    mod figures;
     mod messages;
     mod metrics;
     mod openapi;

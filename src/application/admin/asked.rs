@@ -10,6 +10,10 @@ pub(super) enum Asked {
     Metrics,
     /// All cores are asked.
     Question(Question, Kind),
+    /// The figures of the server.
+    Status,
+    /// The options as they run.
+    Configuration,
     /// Its body says it.
     Body(Endpoint),
 }

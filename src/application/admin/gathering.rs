@@ -33,6 +33,10 @@ pub(super) enum Kind {
         limit: usize,
     },
     Channel,
+    /// The busiest channels and the slowest readers.
+    Top {
+        limit: usize,
+    },
     /// So many connections were changed, under this word.
     Changed(&'static str),
     /// Messages that are kept.
@@ -55,6 +59,8 @@ pub(super) struct Gathering {
     failed: Vec<u32>,
     connections: Vec<(u32, Seen)>,
     channels: BTreeMap<Box<[u8]>, u64>,
+    /// Messages a second by channel.
+    rates: BTreeMap<Box<[u8]>, f64>,
     changed: u64,
     kept: Option<Kept>,
     page_bytes_max: usize,
@@ -109,6 +115,7 @@ impl Gathering {
             failed: Vec::new(),
             connections: Vec::new(),
             channels: BTreeMap::new(),
+            rates: BTreeMap::new(),
             changed: 0,
             kept: None,
             page_bytes_max,
@@ -131,6 +138,10 @@ impl Gathering {
             Answered::Channels(names) => {
                 names.into_iter().for_each(|(name, count)| *self.channels.entry(name).or_default() += count);
             }
+            Answered::Top { busiest, slowest } => {
+                busiest.into_iter().for_each(|(name, rate)| *self.rates.entry(name).or_default() += rate);
+                self.connections.extend(slowest.into_iter().map(|seen| (core, seen)));
+            }
             Answered::Changed(changed) => self.changed += changed,
             Answered::Messages(kept) => self.kept = Some(kept),
             Answered::Users { list, more } => self.users = Users::new(list, more),
@@ -152,6 +163,7 @@ impl Gathering {
             Kind::Channel => self.channels.pop_first().map(|(name, count)| a_channel(&name, count)),
             Kind::Connections { limit } => Some(self.all_connections(limit)),
             Kind::Channels { limit } => Some(self.all_channels(limit)),
+            Kind::Top { limit } => Some(self.top(limit)),
             Kind::Changed(word) => Some(json!({ word: self.changed })),
             Kind::Messages => {
                 let page = self.kept.map(|kept| Page::new(&kept, self.page_bytes_max));
@@ -186,6 +198,27 @@ impl Gathering {
         let next = all.last().filter(|_| has_more).map(|(core, seen)| behind(*core, seen.key.slot));
         let all: Vec<Shown> = all.into_iter().map(|(core, seen)| shown(core, seen, false)).collect();
         json!({ "connections": all, "next": next })
+    }
+
+    fn top(&mut self, limit: usize) -> Value {
+        let mut busiest: Vec<_> = std::mem::take(&mut self.rates).into_iter().collect();
+        busiest.sort_by(|(_, rate), (_, other)| other.total_cmp(rate));
+        let busiest = busiest.iter().filter(|(_, rate)| *rate >= 0.05).take(limit).map(|(name, rate)| {
+            json!({ "name": String::from_utf8_lossy(name), "messages_per_second": (rate * 10.0).round() / 10.0 })
+        });
+        let busiest: Vec<Value> = busiest.collect();
+        self.connections.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.backlog_bytes));
+        let slowest = std::mem::take(&mut self.connections).into_iter().take(limit).map(|(core, seen)| {
+            json!({
+                "id": ConnectionId::new(core, seen.key).to_string(),
+                "user": seen.user,
+                "address": seen.address,
+                "backlog_bytes": seen.backlog_bytes,
+                "backlog_seconds": seen.backlog_millis as f64 / 1e3,
+            })
+        });
+        let slowest: Vec<Value> = slowest.collect();
+        json!({ "busiest": busiest, "slowest": slowest })
     }
 
     fn all_channels(&mut self, limit: usize) -> Value {

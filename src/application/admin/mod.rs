@@ -5,13 +5,17 @@
 
 mod access;
 mod asked;
+mod configuration;
 mod few;
+mod figures;
 mod gathering;
 mod kept;
+mod page;
 mod publishing;
 mod query;
 mod remembered;
 mod said;
+mod status;
 mod wanted;
 
 use std::{sync::Arc, time::Duration};
@@ -29,7 +33,6 @@ use crate::{
     protocol::http::RequestHead,
 };
 
-pub(crate) use self::gathering::Gathered;
 use self::{
     asked::Asked,
     gathering::{Gathering, Kind},
@@ -37,18 +40,16 @@ use self::{
     remembered::Remembered,
     said::Said,
 };
+pub(crate) use self::{
+    figures::{Figures, Process},
+    gathering::Gathered,
+};
 
 /// How long the cores may take for their answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The most bytes of a request's body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 const TOO_BIG: &str = "{\"error\":\"too-big\",\"message\":\"the body is over 1 MiB\"}";
-
-/// The figures of the whole server.
-pub(crate) trait Figures: Send + Sync {
-    /// The metrics as OpenMetrics or in the older format of Prometheus, behind the content type.
-    fn metrics(&self, is_openmetrics: bool) -> (&'static str, String);
-}
 
 /// What the listeners of `admin` serve.
 pub(crate) struct Admin {
@@ -93,10 +94,21 @@ impl Admin {
         if let Err(refused) = access::check(hub, head, arrival) {
             return Route::Answer(refused);
         }
+        if let Some(part) = page::part(head) {
+            return Route::Answer(part);
+        }
         match wanted::of(head) {
             Ok(Asked::Metrics) => {
                 let (content_type, text) = self.figures.metrics(wanted::takes_openmetrics(head));
                 self.said = Said::text(content_type, text);
+                Route::Answer(self.said.answer())
+            }
+            Ok(Asked::Status) => {
+                self.said = Said::json(&status::of(&*self.figures));
+                Route::Answer(self.said.answer())
+            }
+            Ok(Asked::Configuration) => {
+                self.said = Said::json(&configuration::of(&self.figures.running()));
                 Route::Answer(self.said.answer())
             }
             Ok(Asked::Question(question, kind)) => {

@@ -22,6 +22,10 @@ const UNSUBSCRIBE: Endpoint = Endpoint(3);
 pub(super) const PUBLISH: Endpoint = Endpoint(4);
 pub(super) const BATCH: Endpoint = Endpoint(5);
 
+/// How many channels and connections `/api/top` names, unless it is asked for another number; and the most.
+const TOP: usize = 10;
+const TOP_MAX: usize = 100;
+
 /// The code of a connection that is closed without another one (RFC 6455 §7.4.1: it violates a policy).
 const POLICY: u16 = 1008;
 /// The longest reason of a close (RFC 6455 §5.5: 125 bytes with the code).
@@ -42,6 +46,9 @@ pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
         ["api", "channels", _, "presence"] => ("GET", presence),
         ["api", "connections"] => ("GET", |target, _| connections(target)),
         ["api", "connections", _] => ("GET", |_, id| a_connection(id)),
+        ["api", "configuration"] => ("GET", |target, _| Query::of(target, &[]).map(|_| Asked::Configuration)),
+        ["api", "status"] => ("GET", |target, _| Query::of(target, &[]).map(|_| Asked::Status)),
+        ["api", "top"] => ("GET", |target, _| top(target)),
         ["api", "disconnect"] => ("POST", |_, _| Ok(Asked::Body(DISCONNECT))),
         ["api", "subscribe"] => ("POST", |_, _| Ok(Asked::Body(SUBSCRIBE))),
         ["api", "publish"] => ("POST", |_, _| Ok(Asked::Body(PUBLISH))),
@@ -136,6 +143,12 @@ fn connections(target: &str) -> Result<Asked, Said> {
 fn a_connection(id: &str) -> Result<Asked, Said> {
     let whose = Whose { connection: Some(connection(id)?), ..Whose::default() };
     Ok(Asked::Question(Question::Connections { whose, from: (0, 0), limit: 1 }, Kind::Connection))
+}
+
+fn top(target: &str) -> Result<Asked, Said> {
+    let query = Query::of(target, &["limit"])?;
+    let limit = if query.get("limit").is_some() { query.limit()? } else { TOP };
+    Ok(Asked::Question(Question::Top { limit: limit.min(TOP_MAX) }, Kind::Top { limit: limit.min(TOP_MAX) }))
 }
 
 fn connection(text: &str) -> Result<(u32, crate::engine::slot::ConnectionKey), Said> {

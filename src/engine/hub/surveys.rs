@@ -45,7 +45,13 @@ impl Hub {
             subscriptions: subscriptions.count(slot),
             channels: subscriptions.of(slot).take(names).map(|(name, _)| name.into()).collect(),
             backlog_bytes: self.router.outboxes.backlog_cost(slot),
+            backlog_millis: self.backlog_millis(slot).unwrap_or(0),
         }
+    }
+
+    /// For how long a connection has had a backlog.
+    pub(crate) fn backlog_millis(&self, slot: Slot) -> Option<u64> {
+        self.router.outboxes.backlog_since(slot).map(|since| self.sessions.now().saturating_sub(since))
     }
 
     /// The client of a connection: the one that a trusted proxy has told, or the peer of its socket.

@@ -17,6 +17,14 @@ pub(crate) struct Measures {
 }
 
 impl Measures {
+    /// Adds the times of another core.
+    #[cfg_attr(not(feature = "admin"), allow(dead_code))] // only the page asks
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.turns.merge(&other.turns);
+        self.deliveries.merge(&other.deliveries);
+        self.handshakes.merge(&other.handshakes);
+    }
+
     /// Copies what has changed to a place that other threads can read.
     pub(crate) fn share(&mut self, shared: &SharedMeasures) {
         self.turns.share(&shared.turns);

@@ -24,6 +24,9 @@ const LOOKS_PER_TURN: usize = 512;
 /// The most questions that wait for the store or the bridge.
 const WAITING_MAX: usize = 64;
 
+/// The most outboxes that a turn looks at: a look costs far less than one at a connection.
+const OUTBOXES_PER_TURN: usize = 8192;
+
 /// A question that this core is answering.
 #[derive(Debug)]
 struct Survey {
@@ -91,6 +94,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let is_done = match &*question {
             Question::Connections { whose, limit, .. } => self.see(&mut survey, whose, *limit),
             Question::Channels { wanted, after, limit } => self.list(&mut survey, wanted, after, *limit),
+            Question::Top { limit } => self.find_slowest(&mut survey, *limit),
             Question::Close { whose, code, reason } => self.for_each(&mut survey, whose, |turn, slot| {
                 turn.hub.close(&mut *turn.app, slot, (*code, reason), Why::Server);
             }),
@@ -108,6 +112,9 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         let answer = match &*question {
             Question::Connections { .. } => Answered::Connections(seen),
             Question::Channels { .. } => Answered::Channels(names.into_iter().collect()),
+            Question::Top { limit } => {
+                Answered::Top { busiest: self.hub.router.busiest(self.hub.ran(), *limit), slowest: seen }
+            }
             _ => Answered::Changed(survey.changed),
         };
         self.tell(&survey, answer);
@@ -185,6 +192,24 @@ impl<S: Sockets, L: Links> Turn<S, L> {
             }
         }
         survey.next >= end
+    }
+
+    /// Looks at the next outboxes, and keeps the connections with the largest backlogs. Returns whether there are no more.
+    fn find_slowest(&mut self, survey: &mut Survey, limit: usize) -> bool {
+        let end = self.hub.router.outboxes.slots_end();
+        let until = end.min(survey.next + OUTBOXES_PER_TURN);
+        self.hub.router.work.add((until.saturating_sub(survey.next) / 16) as u64);
+        for slot in survey.next as Slot..until as Slot {
+            let bytes = self.hub.router.outboxes.backlog_cost(slot);
+            let is_open = || self.hub.sessions.get(slot).is_some_and(|session| session.is_open());
+            let place = survey.seen.partition_point(|other| other.backlog_bytes >= bytes);
+            if bytes > 0 && place < limit && is_open() {
+                survey.seen.truncate(limit - 1);
+                survey.seen.insert(place, self.hub.seen(slot, self.sockets.peer(slot), false));
+            }
+        }
+        survey.next = until;
+        until >= end
     }
 
     fn list(&mut self, survey: &mut Survey, wanted: &Wanted, after: &[u8], limit: usize) -> bool {
