@@ -69,7 +69,7 @@ pub(crate) struct Batch {
     /// Channels whose messages go, those of this batch too.
     pub(crate) purged: Vec<Box<[u8]>>,
     /// The number of each record, or [`REFUSED`], after the batch was kept.
-    pub(crate) numbers: Option<Vec<u64>>,
+    pub(crate) numbers: Option<Box<[u64]>>,
 }
 
 impl Batch {

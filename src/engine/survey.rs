@@ -36,7 +36,11 @@ impl Question {
     pub(crate) fn of_home(&self) -> Option<&[u8]> {
         match self {
             Self::Messages { name, .. } | Self::Forget { name } | Self::Presence { name } => Some(name),
-            Self::Connections { .. } | Self::Channels { .. } | Self::Close { .. } | Self::Subscribe { .. } => None,
+            Self::Connections { .. }
+            | Self::Top { .. }
+            | Self::Channels { .. }
+            | Self::Close { .. }
+            | Self::Subscribe { .. } => None,
         }
     }
 }

@@ -88,7 +88,7 @@ impl Keeper {
             Ok(numbers) => {
                 self.set_available(true);
                 for ((_, batch), numbers) in batches.iter_mut().zip(numbers) {
-                    batch.numbers = Some(numbers);
+                    batch.numbers = Some(numbers.into());
                 }
             }
             Err(error) => {

@@ -171,7 +171,7 @@ impl Puts {
 }
 
 fn done(mut batch: Batch, numbers: Vec<u64>) -> Batch {
-    batch.numbers = Some(numbers);
+    batch.numbers = Some(numbers.into());
     batch
 }
 
@@ -201,13 +201,16 @@ mod tests {
     fn a_batch_comes_back_when_all_of_it_is_stored_or_refused() {
         let (mut puts, now) = (Puts::default(), Instant::now());
         assert!(puts.add(0, batch(2, 1, None)).is_none() && puts.add(1, batch(1, 1, None)).is_none());
-        assert_eq!(puts.add(1, batch(0, 1, None)).map(|(core, batch)| (core, batch.numbers)), Some((1, Some(vec![]))));
+        assert_eq!(
+            puts.add(1, batch(0, 1, None)).map(|(core, batch)| (core, batch.numbers)),
+            Some((1, Some([].into())))
+        );
         assert_eq!((send_all(&mut puts, now), puts.waiting()), (vec![0, 1, 2], 3));
         assert!(puts.answered(1, None).is_none());
         assert!(puts.answered(1, Some(9)).is_none(), "a second answer");
-        assert_eq!(puts.answered(2, Some(8)).map(|(core, batch)| (core, batch.numbers)), Some((1, Some(vec![8]))));
+        assert_eq!(puts.answered(2, Some(8)).map(|(core, batch)| (core, batch.numbers)), Some((1, Some([8].into()))));
         let of_first = puts.answered(0, Some(7)).map(|(core, batch)| (core, batch.numbers));
-        assert_eq!(of_first, Some((0, Some(vec![7, REFUSED]))));
+        assert_eq!(of_first, Some((0, Some([7, REFUSED].into()))));
         assert!(puts.is_empty() && puts.bytes == 0 && puts.under_way.is_empty());
     }
 

@@ -39,3 +39,36 @@ pub(crate) struct Process {
     pub(crate) open_files: Option<u64>,
     pub(crate) open_files_max: Option<u64>,
 }
+
+/// The figures of a server that does nothing.
+#[cfg(test)]
+pub(super) struct Nothing;
+
+#[cfg(test)]
+impl Figures for Nothing {
+    fn metrics(&self, _: bool) -> (&'static str, String) {
+        ("text/plain", String::new())
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    fn cores(&self) -> Vec<(Stats, Measures)> {
+        Vec::new()
+    }
+
+    fn running(&self) -> Arc<(Config, Plan)> {
+        let config = Config::default();
+        let plan = config.resolve().expect("the default options fit this machine");
+        Arc::new((config, plan))
+    }
+
+    fn process(&self) -> Process {
+        Process::default()
+    }
+
+    fn started(&self) -> (SystemTime, Duration) {
+        (SystemTime::UNIX_EPOCH, Duration::ZERO)
+    }
+}

@@ -211,6 +211,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        application::admin::figures::Nothing,
         config::Config,
         engine::{
             inbox::{Inbox, inbox_of},
@@ -222,7 +223,7 @@ mod tests {
     fn admin() -> (Admin, Hub, Inbox) {
         let (mailbox, inbox) = inbox_of(1, Arc::new(Wake::silent()));
         let hub = Hub::new(0, 1, Limits::new(&Config::default(), 1 << 30, 1));
-        (Admin::new(0, vec![mailbox]), hub, inbox)
+        (Admin::new(0, vec![mailbox], Arc::new(Nothing)), hub, inbox)
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Said {
 
     /// 200 with a text of this type.
     pub(super) fn text(content_type: &'static str, text: String) -> Self {
-        Self { status: 200, content_type, body: text.into_bytes() }
+        Self { status: 200, content_type, header: None, body: text.into_bytes() }
     }
 
     /// 400: this is wrong.
