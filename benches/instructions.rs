@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use lhttp::bench::FanOut;
 
 const MESSAGES: usize = 100;
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 17] = [
     "repeated-head",
     "other-head",
     "two-channels",
@@ -18,10 +18,14 @@ const SCENARIOS: [&str; 13] = [
     "to-1000",
     "rooms-of-20",
     "post",
+    "nobody",
+    "acknowledged",
     "kept",
     "kept-other-head",
     "watched",
     "watched-other-head",
+    "kept-nobody",
+    "kept-acknowledged",
 ];
 
 fn main() -> ExitCode {
@@ -43,7 +47,9 @@ fn hub(scenario: &str) -> Option<FanOut> {
     let (channels, subscribers, publish): (_, _, fn(usize) -> String) = match scenario {
         "repeated-head" | "post" | "watched" => (numbered(1), 1, |_| "c0".to_owned()),
         "other-head" | "watched-other-head" => (numbered(MESSAGES), 1, |number| format!("c{number}")),
+        "nobody" | "acknowledged" => (numbered(1), 0, |_| "c0".to_owned()),
         "kept" => (vec!["kept.c".to_owned()], 1, |_| "kept.c".to_owned()),
+        "kept-nobody" | "kept-acknowledged" => (vec!["kept.c".to_owned()], 0, |_| "kept.c".to_owned()),
         "kept-other-head" => {
             let channels = (0..MESSAGES).map(|number| format!("kept.c{number}")).collect();
             (channels, 1, |number| format!("kept.c{number}"))
@@ -56,8 +62,8 @@ fn hub(scenario: &str) -> Option<FanOut> {
         "rooms-of-20" => (numbered(50), 20, |number| format!("c{}", number % 50)),
         _ => return None,
     };
-    let body = "x".repeat(64);
-    let message = |number| format!("LHTTP/1.0 chat\r\npublish:{}\r\n\r\n{body}", publish(number)).into_bytes();
+    let (ack, body) = (if scenario.ends_with("acknowledged") { "ack:1\r\n" } else { "" }, "x".repeat(64));
+    let message = |number| format!("LHTTP/1.0 chat\r\npublish:{}\r\n{ack}\r\n{body}", publish(number)).into_bytes();
     let messages: Vec<_> = (0..MESSAGES).map(message).collect();
     let channels: Vec<_> = channels.iter().map(|name| (&name[..], subscribers)).collect();
     let build = match scenario {
