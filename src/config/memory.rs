@@ -56,6 +56,8 @@ pub(crate) const ADDRESSES_BYTES: usize = 2 << 20;
 const WORKER_BYTES: u64 = 128 << 10;
 /// The timers of a core's history.
 const HISTORY_TIMERS: u64 = TIMERS_BYTES as u64;
+/// The frames of a run of messages that a core is about to keep.
+pub(crate) const HISTORY_RUN_BYTES: usize = 256 << 10;
 /// A growing buffer has up to so many times the capacity that it needs.
 const GROWTH: u64 = 2;
 
@@ -121,10 +123,11 @@ impl WorstCase {
         let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
         let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
         let admin = if config.admin.is_empty() { 0 } else { ADMIN_KEYS_BYTES as u64 };
+        let history = HISTORY_TIMERS + HISTORY_RUN_BYTES as u64;
         let keeps = config.channels.iter().any(|rule| rule.history.is_some());
         Self {
             kept: plan.memory_budget_bytes,
-            history: if keeps { history_bytes(config, plan.memory_budget_bytes) + HISTORY_TIMERS * cores } else { 0 },
+            history: if keeps { history_bytes(config, plan.memory_budget_bytes) + history * cores } else { 0 },
             connections: connections.saturating_mul(CONNECTION_BYTES),
             sockets: connections.saturating_mul(SOCKET_BYTES),
             cores: cores * (core as u64 + turn + links) + admin,
@@ -236,8 +239,8 @@ mod tests {
         let rule = || "room.*".parse::<crate::config::ChannelRule>().unwrap();
         assert_eq!(of(&Config { channels: vec![rule()], ..Config::default() }), 0);
         let kept = Config { channels: vec![rule().history(5)], ..Config::default() };
-        assert_eq!(of(&kept), (128 << 20) + (128 << 10));
-        assert_eq!(of(&Config { history_budget_bytes: Some(1 << 20), ..kept }), (1 << 20) + (128 << 10));
+        assert_eq!(of(&kept), (128 << 20) + (640 << 10));
+        assert_eq!(of(&Config { history_budget_bytes: Some(1 << 20), ..kept }), (1 << 20) + (640 << 10));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod cluster;
 mod compaction;
 mod expiry;
 mod inspecting;
+mod keeping;
 mod restoring;
 mod retention;
 mod sizes;
@@ -182,43 +183,6 @@ impl History {
     pub(crate) fn extent(&self, id: ChannelId) -> Extent {
         let channel = &self.channels[id.0 as usize];
         Extent { dropped: channel.dropped(), newest: channel.next - 1 }
-    }
-
-    /// Keeps a frame, which is the channel's next message, of this age in seconds, and lies in the turn.
-    pub(crate) fn keep(&mut self, id: ChannelId, arena: &mut Arena, (start, end): (u32, u32), age: u32) {
-        let range = arena.keep(start, end);
-        self.has_kept(id, arena, range, age);
-    }
-
-    /// Keeps a frame, which is the channel's next message.
-    #[inline]
-    pub(crate) fn keep_frame(&mut self, id: ChannelId, arena: &mut Arena, frame: &[u8]) {
-        let range = arena.keep_bytes(frame);
-        self.has_kept(id, arena, range, 0);
-    }
-
-    #[inline]
-    fn has_kept(&mut self, id: ChannelId, arena: &mut Arena, range: Range, age: u32) {
-        let channel = &mut self.channels[id.0 as usize];
-        let before = channel.table_bytes();
-        while channel.ring.len() >= channel.retention.messages as usize {
-            Self::drop_oldest(channel, arena);
-            self.messages -= 1;
-        }
-        channel.push(range, self.now.saturating_sub(age));
-        channel.used_at = self.now;
-        self.messages += 1;
-        self.table_bytes = self.table_bytes + channel.table_bytes() - before;
-        self.sizes.update(&mut self.channels, id.0);
-        if self.is_over(arena) {
-            self.settle(arena);
-        }
-    }
-
-    fn drop_oldest(channel: &mut Channel, arena: &mut Arena) {
-        if let Some(range) = channel.pop() {
-            arena.drop_kept(range);
-        }
     }
 
     /// The memory that the history takes, in bytes.

@@ -13,7 +13,7 @@ pub(crate) use answers::{acknowledgement, encode_ended_subscription, encode_refu
 pub(crate) use control::Control;
 pub(crate) use head::{Head, HeadLimits, find_ack};
 pub(crate) use names::Span;
-pub(crate) use numbered::{Epoch, MessageId, Unnumbered};
+pub(crate) use numbered::{Epoch, MessageId, Series, Unnumbered};
 pub use owned::Message;
 pub(crate) use parsed::Parsed;
 

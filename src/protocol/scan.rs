@@ -26,6 +26,11 @@ pub(crate) fn word_len(bytes: &[u8]) -> usize {
     leading(bytes, |word| equal(word, b' ') | equal(word, b'\t'), |byte| byte != b' ' && byte != b'\t')
 }
 
+/// The number of leading bytes up to the first carriage return.
+pub(crate) fn before_cr(bytes: &[u8]) -> usize {
+    leading(bytes, |word| equal(word, b'\r'), |byte| byte != b'\r')
+}
+
 /// The number of leading bytes for which `good` holds. `stops` marks the high bit of each byte of a word for which
 /// `good` does not hold. Marks above the lowest one may be wrong.
 fn leading(bytes: &[u8], stops: impl Fn(u64) -> u64, good: impl Fn(u8) -> bool) -> usize {
@@ -59,12 +64,13 @@ mod tests {
     proptest! {
         #[test]
         fn words_end_where_a_loop_over_bytes_ends_them(bytes in proptest::collection::vec(prop_oneof![
-            4 => 0x20u8..0x7f, 1 => any::<u8>(), 1 => prop_oneof![Just(b'\t'), Just(b' '), Just(0x7f), Just(0x80)],
+            4 => 0x20u8..0x7f, 1 => any::<u8>(), 1 => prop_oneof![Just(b'\t'), Just(b' '), Just(0x7f), Just(0x80), Just(b'\r')],
         ], 0..40)) {
             let naive = |good: fn(u8) -> bool| bytes.iter().position(|&byte| !good(byte)).unwrap_or(bytes.len());
             prop_assert_eq!(value_len(&bytes), naive(crate::protocol::message::is_value_byte));
             prop_assert_eq!(graphic_len(&bytes), naive(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(word_len(&bytes), naive(|byte| byte != b' ' && byte != b'\t'));
+            prop_assert_eq!(before_cr(&bytes), naive(|byte| byte != b'\r'));
         }
     }
 }

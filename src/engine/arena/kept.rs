@@ -43,14 +43,31 @@ impl Arena {
     /// Keeps a frame that another core or a file has kept.
     pub(crate) fn keep_bytes(&mut self, frame: &[u8]) -> Range {
         let id = self.open_for(frame.len());
+        self.append_kept(id, frame, 1)
+    }
+
+    /// Keeps frames that follow each other in `frames`, as many of them as fit into one segment, and at least one. `ends` are
+    /// their ends. Returns the place of the frames that are kept, and their number.
+    #[inline]
+    pub(crate) fn keep_some(&mut self, frames: &[u8], start: u32, ends: &[u32]) -> (Range, usize) {
+        let id = self.open_for((ends[0] - start) as usize);
+        let room = self.history.segment_bytes.saturating_sub(self.segments[id as usize].bytes.len());
+        let fits = |end: &u32| (end - start) as usize <= room;
+        let count = if ends.last().is_some_and(fits) { ends.len() } else { ends.partition_point(fits).max(1) };
+        let range = self.append_kept(id, &frames[start as usize..ends[count - 1] as usize], count as u32);
+        (range, count)
+    }
+
+    #[inline]
+    fn append_kept(&mut self, id: u32, frames: &[u8], count: u32) -> Range {
         let segment = &mut self.segments[id as usize];
         let (start, before) = (segment.bytes.len() as u32, segment.bytes.capacity());
-        segment.bytes.extend_from_slice(frame);
-        segment.kept += 1;
-        segment.kept_bytes += frame.len() as u32;
+        segment.bytes.extend_from_slice(frames);
+        segment.kept += count;
+        segment.kept_bytes += frames.len() as u32;
         self.history.bytes += segment.bytes.capacity() - before;
-        self.history.frames_bytes += frame.len();
-        Range { segment: id, start, end: start + frame.len() as u32 }
+        self.history.frames_bytes += frames.len();
+        Range { segment: id, start, end: start + frames.len() as u32 }
     }
 
     /// The open segment, which has room for a frame of this length. A frame that is longer than a segment gets one for
@@ -88,14 +105,19 @@ impl Arena {
 
     /// Drops a frame.
     pub(crate) fn drop_kept(&mut self, range: Range) {
-        let segment = &mut self.segments[range.segment as usize];
-        segment.kept -= 1;
-        segment.kept_bytes -= range.len() as u32;
-        self.history.frames_bytes -= range.len();
+        self.drop_some(range.segment, 1, range.len());
+    }
+
+    /// Drops some frames of a segment, which have this many bytes.
+    pub(crate) fn drop_some(&mut self, id: u32, count: u32, bytes: usize) {
+        let segment = &mut self.segments[id as usize];
+        segment.kept -= count;
+        segment.kept_bytes -= bytes as u32;
+        self.history.frames_bytes -= bytes;
         if segment.kept > 0 {
-            return self.note_if_sparse(range.segment);
+            return self.note_if_sparse(id);
         }
-        if self.history.open == Some(range.segment) {
+        if self.history.open == Some(id) {
             self.history.open = None;
         }
         let capacity = segment.bytes.capacity();
@@ -103,7 +125,7 @@ impl Arena {
         if segment.holds > 0 {
             self.segment_bytes += capacity; // it is only for backlogs now
         } else {
-            self.segments.remove(range.segment as usize);
+            self.segments.remove(id as usize);
         }
     }
 

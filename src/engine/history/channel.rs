@@ -114,6 +114,51 @@ impl Channel {
         self.ring.push_back(Entry { segment, start, len: range.len() as u32, at });
     }
 
+    /// Passes over the numbers of messages that are not kept.
+    pub(super) fn skip(&mut self, messages: usize) {
+        self.next += messages as u64;
+    }
+
+    /// Adds the next messages, which lie behind each other in this range and were published at this time. `ends` are their
+    /// ends and `start` is the first one's start, both where they were copied from.
+    pub(super) fn push_some(&mut self, range: Range, (mut start, ends): (u32, &[u32]), at: u32) {
+        debug_assert!(self.copied.is_none(), "a cluster's messages come one by one");
+        let (len, after) = (self.ring.len(), self.ring.len() + ends.len());
+        if after > self.ring.capacity() {
+            // As in `push`.
+            let capacity = (len + len / 2).min(self.retention.messages as usize).max(after).max(RING_MIN);
+            self.ring.reserve_exact(capacity - len);
+        }
+        self.bytes += range.len();
+        self.next += ends.len() as u64;
+        let Range { segment, start: mut to, .. } = range;
+        self.ring.extend(ends.iter().map(|&end| {
+            let entry = Entry { segment, start: to, len: end - start, at };
+            (to, start) = (to + entry.len, end);
+            entry
+        }));
+    }
+
+    /// Takes the oldest messages, of this number. `drop` gets a segment, and the number and the bytes of frames in it.
+    pub(super) fn pop_some(&mut self, messages: usize, mut drop: impl FnMut(u32, u32, usize)) {
+        let (mut segment, mut count, mut bytes) = (0, 0, 0);
+        for entry in self.ring.range(..messages) {
+            if entry.segment != segment && count > 0 {
+                drop(segment, count, bytes);
+                self.bytes -= bytes;
+                (count, bytes) = (0, 0);
+            }
+            segment = entry.segment;
+            count += 1;
+            bytes += entry.len as usize;
+        }
+        if count > 0 {
+            drop(segment, count, bytes);
+            self.bytes -= bytes;
+        }
+        self.ring.drain(..messages);
+    }
+
     /// Takes the oldest message.
     pub(super) fn pop(&mut self) -> Option<Range> {
         let range = self.ring.pop_front()?.range();

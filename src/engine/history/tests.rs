@@ -47,6 +47,20 @@ impl Tested {
         number.offset
     }
 
+    /// Publishes messages together, and returns the number of the first.
+    fn publish_run(&mut self, name: &str, retention: Retention, bodies: &[&str]) -> u64 {
+        let id = self.history.open(name.as_bytes(), retention);
+        let first = self.history.next(id);
+        let (mut frames, mut ends) = (Vec::new(), Vec::new());
+        for (body, offset) in bodies.iter().zip(first.offset..) {
+            let (message, number) = (format!("LHTTP/1.0 c\r\n\r\n{body}"), MessageId { offset, ..first });
+            Unnumbered::of_clean(message.as_bytes()).encode(&mut frames, true, number, name.as_bytes());
+            ends.push(frames.len() as u32);
+        }
+        self.history.keep_run(id, &mut self.arena, &frames, &ends);
+        first.offset
+    }
+
     /// The messages of a channel after this number, with the extent of what is kept.
     fn read(&self, name: &str, after: u64, bytes_max: usize) -> Vec<(u64, String)> {
         let Some(id) = self.history.find(name.as_bytes()) else { return Vec::new() };
@@ -166,6 +180,17 @@ fn a_message_costs_32_bytes_at_most_beside_its_frame() {
 }
 
 #[test]
+fn messages_of_a_run_cost_no_more() {
+    let mut tested = Tested::new(usize::MAX);
+    for count in 1..=500 {
+        tested.publish_run("room", Retention { messages: 5_000, age: 1 }, &["text"; 7]);
+        let of_messages = tested.history.table_bytes - channel::CHANNEL_BYTES - "room".len();
+        assert!(of_messages <= 32 * 7 * count, "{of_messages} bytes for {count} times 7 messages");
+    }
+    tested.invariants();
+}
+
+#[test]
 fn over_the_budget_the_largest_channel_loses_its_oldest_messages() {
     let mut tested = Tested::new(400 * 1024);
     for number in 0..20 {
@@ -258,18 +283,39 @@ fn a_backlog_keeps_the_bytes_of_messages_that_are_dropped() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Publish { channel: u8, messages: u32, age: u32, len: usize },
+    Publish {
+        channel: u8,
+        messages: u32,
+        age: u32,
+        len: usize,
+    },
+    /// So many messages together.
+    Run {
+        channel: u8,
+        messages: u32,
+        age: u32,
+        len: usize,
+        count: usize,
+    },
     Wait(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![8 => 0..300usize, 2 => 1_000..9_000usize, 1 => 60_000..70_000usize];
+    let run = prop_oneof![8 => (0..300usize, 1..80usize), 2 => (1_000..9_000usize, 1..15usize), 1 => (60_000..70_000usize, 1..3usize)];
     prop_oneof![
         8 => (0..6u8, 1..8u32, 1..50u32, len).prop_map(|(channel, messages, age, len)| Step::Publish {
             channel,
             messages: messages * messages,
             age,
             len,
+        }),
+        4 => (0..6u8, 1..8u32, 1..50u32, run).prop_map(|(channel, messages, age, (len, count))| Step::Run {
+            channel,
+            messages: messages * messages,
+            age,
+            len,
+            count,
         }),
         1 => (0..60u64).prop_map(Step::Wait),
     ]
@@ -283,18 +329,21 @@ proptest! {
         let mut of_channel = BTreeMap::new();
         for step in steps {
             match step {
-                Step::Publish { channel, messages, age, len } => {
+                Step::Publish { channel, messages, age, len } | Step::Run { channel, messages, age, len, .. } => {
                     // A channel keeps its rule.
                     let retention = *of_channel.entry(channel).or_insert(Retention { messages, age });
                     let (name, body) = (format!("room.{channel}"), "x".repeat(len));
-                    let number = tested.publish(&name, retention, &body);
+                    let (number, count) = match step {
+                        Step::Run { count, .. } => (tested.publish_run(&name, retention, &vec![&body[..]; count]), count),
+                        _ => (tested.publish(&name, retention, &body), 1),
+                    };
                     let seconds = tested.seconds;
                     let model = Model { retention, last: 0, messages: BTreeMap::new() };
                     let model = tested.model.entry(name).or_insert(model);
                     prop_assert!(number > model.last);
-                    model.last = number;
-                    model.messages.insert(number, (body, seconds));
-                    if model.messages.len() > retention.messages as usize {
+                    model.last = number + count as u64 - 1;
+                    model.messages.extend((number..=model.last).map(|number| (number, (body.clone(), seconds))));
+                    while model.messages.len() > retention.messages as usize {
                         model.messages.pop_first();
                     }
                 }
@@ -334,13 +383,19 @@ proptest! {
         let mut tested = Tested::new(budget);
         let mut newest = BTreeMap::new();
         for step in steps {
-            if let Step::Publish { channel, messages, len, .. } = step {
-                let name = format!("room.{channel}");
-                let number = tested.publish(&name, Retention { messages, age: 1000 }, &"x".repeat(len));
-                newest.insert(name, number);
-                let bytes = tested.history.bytes(&tested.arena);
-                prop_assert!(bytes <= budget + 3 * SEGMENT_BYTES, "{bytes}");
-            }
+            let (channel, messages, len, count) = match step {
+                Step::Publish { channel, messages, len, .. } => (channel, messages, len, 1),
+                Step::Run { channel, messages, len, count, .. } => (channel, messages, len, count),
+                Step::Wait(_) => continue,
+            };
+            let (name, body, retention) = (format!("room.{channel}"), "x".repeat(len), Retention { messages, age: 1000 });
+            let number = match count {
+                1 => tested.publish(&name, retention, &body),
+                _ => tested.publish_run(&name, retention, &vec![&body[..]; count]) + count as u64 - 1,
+            };
+            newest.insert(name, number);
+            let bytes = tested.history.bytes(&tested.arena);
+            prop_assert!(bytes <= budget + 3 * SEGMENT_BYTES, "{bytes}");
             tested.invariants();
         }
         for (name, newest) in newest {

@@ -11,7 +11,10 @@ use crate::{
         slot::ConnectionKey,
     },
     error::Fault,
-    protocol::{frame, mask, message::Span},
+    protocol::{
+        frame, mask,
+        message::{Series, Span},
+    },
 };
 
 /// The longest head that is kept: comparing a longer one would cost as much as parsing it.
@@ -30,8 +33,11 @@ pub(super) struct LastHead {
     names: Vec<Span>,
     no_echo: bool,
     further: Further,
-    /// What stands before and behind the number in the head of a numbered message.
-    parts: (Vec<u8>, Vec<u8>),
+    /// The messages of a channel with a history that have this head.
+    series: Series,
+    /// Buffers that are reused: the frames of some of these messages, and their ends.
+    frames: Vec<u8>,
+    ends: Vec<u32>,
 }
 
 /// How messages that repeat the last head are published.

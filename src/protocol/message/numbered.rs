@@ -8,7 +8,11 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::protocol::frame;
+use crate::protocol::{frame, scan};
+
+mod series;
+
+pub(crate) use self::series::Series;
 
 /// Letters of an epoch.
 const EPOCH_LETTERS: usize = 12;
@@ -89,9 +93,12 @@ impl MessageId {
 
     /// Appends the id.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(self.offset).as_bytes();
+        out.reserve(EPOCH_LETTERS + 1 + digits.len());
         out.extend_from_slice(&self.epoch.0);
         out.push(b'-');
-        out.extend_from_slice(itoa::Buffer::new().format(self.offset).as_bytes());
+        out.extend_from_slice(digits);
     }
 }
 
@@ -99,23 +106,25 @@ impl MessageId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unnumbered<'m> {
     /// The start line with its end.
-    start_line: &'m [u8],
+    pub(super) start_line: &'m [u8],
     /// The header lines, the empty line and the body.
-    rest: &'m [u8],
+    pub(super) rest: &'m [u8],
 }
 
 impl<'m> Unnumbered<'m> {
     /// Splits a message, which begins with a valid head. If it has lines that the server writes itself, the message without
     /// them is made in `room`.
     pub(crate) fn of(message: &'m [u8], room: &'m mut Vec<u8>) -> Self {
-        let message = match without_own_lines(message) {
-            None => message,
-            Some(other) => {
-                *room = other;
-                room
+        let split = Self::of_clean(message);
+        let mut lines = split.rest;
+        while let Some(len) = line_end(lines).filter(|&len| len > 0) {
+            if is_own(&lines[..len]) {
+                *room = without_own_lines(message).unwrap_or_default();
+                return Self::of_clean(room);
             }
-        };
-        Self::of_clean(message)
+            lines = &lines[len + 2..];
+        }
+        split
     }
 
     /// Splits a message that has no such lines.
@@ -136,36 +145,39 @@ impl<'m> Unnumbered<'m> {
         out.extend_from_slice(self.rest);
     }
 
-    /// What stands before and behind the number of each message that begins in this way.
-    pub(crate) fn around_number(self, epoch: Epoch, channel: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        let before = [self.start_line, b"message-id:", &epoch.0, b"-"].concat();
-        (before, [b"\r\nchannel:", channel, b"\r\n", self.rest].concat())
-    }
-
     /// Appends the message with its number and its channel, as it is sent.
     pub(crate) fn encode(self, out: &mut Vec<u8>, is_text: bool, id: MessageId, channel: &[u8]) {
         let Self { start_line, rest } = self;
         let mut digits = itoa::Buffer::new();
         let offset = digits.format(id.offset).as_bytes();
-        let parts: [&[u8]; 9] =
-            [start_line, b"message-id:", &id.epoch.0, b"-", offset, b"\r\nchannel:", channel, b"\r\n", rest];
-        let len = parts.iter().map(|part| part.len()).sum();
+        // The parts of a known length need no call each to be copied.
+        let (name, channel_name) = (b"message-id:", b"\r\nchannel:");
+        let known = name.len() + id.epoch.0.len() + 1 + channel_name.len() + 2;
+        let len = start_line.len() + offset.len() + channel.len() + rest.len() + known;
         out.reserve(len + 10);
         frame::encode_header(out, frame::data(is_text), len);
-        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.extend_from_slice(start_line);
+        out.extend_from_slice(name);
+        out.extend_from_slice(&id.epoch.0);
+        out.push(b'-');
+        out.extend_from_slice(offset);
+        out.extend_from_slice(channel_name);
+        out.extend_from_slice(channel);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(rest);
     }
 }
 
 /// Whether the server writes header lines of this name itself.
 pub(crate) fn is_own_name(name: &[u8]) -> bool {
-    OWN.iter().any(|own| name.eq_ignore_ascii_case(own))
+    match (name.len(), name.first().map(|first| first | 0x20)) {
+        (10, Some(b'm')) | (7, Some(b'c')) => OWN.iter().any(|own| name.eq_ignore_ascii_case(own)),
+        _ => false,
+    }
 }
 
 /// The message without header lines of the names that the server writes itself; `None` if there are none.
 pub(crate) fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
-    let is_own = |line: &[u8]| {
-        OWN.iter().any(|name| line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name))
-    };
     let mut kept: Option<Vec<u8>> = None;
     let mut at = 0;
     while let Some(len) = line_end(&message[at..]) {
@@ -185,9 +197,22 @@ pub(crate) fn without_own_lines(message: &[u8]) -> Option<Vec<u8>> {
     Some(kept)
 }
 
-/// Where the first line ends that has an end. A line is short: to prepare a search for its two bytes would cost more.
+/// Whether this is a line that the server writes itself.
+fn is_own(line: &[u8]) -> bool {
+    OWN.iter().any(|name| line.get(name.len()) == Some(&b':') && is_own_name(&line[..name.len()]))
+}
+
+/// Where the first line ends that has an end.
 fn line_end(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr_iter(b'\n', bytes).find_map(|at| at.checked_sub(1).filter(|before| bytes[*before] == b'\r'))
+    let mut at = 0;
+    loop {
+        at += scan::before_cr(&bytes[at..]);
+        match bytes.get(at + 1) {
+            Some(b'\n') => return Some(at),
+            Some(_) => at += 1,
+            None => return None,
+        }
+    }
 }
 
 /// The id and the channel of a numbered message that this module has encoded.

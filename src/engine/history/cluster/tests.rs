@@ -76,10 +76,11 @@ impl World {
         let channel = self.channel();
         if usage.is_kept {
             let id = MessageId { epoch: self.history.epoch(), offset: number };
-            let mut frame = Vec::new();
-            Unnumbered::of_clean(b"LHTTP/1.0 c\r\n\r\n").encode(&mut frame, true, id, NAME);
+            Unnumbered::of_clean(b"LHTTP/1.0 c\r\n\r\n").encode(self.arena.turn_mut(), true, id, NAME);
             self.history.set_next(channel, number, &mut self.arena);
-            self.history.keep_frame(channel, &mut self.arena, &frame);
+            let end = self.arena.turn().len() as u32;
+            self.history.keep(channel, &mut self.arena, (0, end), 0);
+            self.arena.end_turn();
         }
         if usage.is_delivered {
             assert!(self.delivered.last().is_none_or(|last| *last < number), "{number} after {:?}", self.delivered);

@@ -99,8 +99,8 @@ fn client_frame(opcode: u8, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Returns the output of each connection, the bridge's batches, the statistics, and the number of messages that took
-/// the general path.
+/// Returns the output of each connection, the bridge's batches with what is kept, the statistics, and the number of messages
+/// that took the general path.
 fn run(
     steps: &[Step],
     cuts: &[usize],
@@ -161,6 +161,13 @@ fn run(
     hub.flush(&mut app, &mut peers);
     let stats = &hub.stats;
     let kept = hub.router.history.messages() as u64;
+    for name in ["a", "d.e"] {
+        let mut ranges = Vec::new();
+        let id = hub.router.history.find(name.as_bytes());
+        id.map(|id| hub.router.history.read(id, 0, usize::MAX, &mut ranges));
+        relayed.push(b'|');
+        ranges.iter().for_each(|&range| relayed.extend_from_slice(hub.router.outboxes.arena().bytes(range)));
+    }
     let counted = vec![stats.received, stats.published, stats.delivered, stats.faults, kept];
     (peers.received, relayed, counted, app.seen)
 }
@@ -184,7 +191,7 @@ proptest! {
         let channels = if has_history { &channels[..] } else { &[] };
         let (short, long) = (run(&steps, &cuts, true, channels), run(&steps, &cuts, false, channels));
         prop_assert_eq!(&short.0, &long.0, "what the connections got");
-        prop_assert_eq!(&short.1, &long.1, "what the bridge got");
+        prop_assert_eq!(&short.1, &long.1, "what the bridge got, and what is kept");
         prop_assert_eq!(&short.2, &long.2, "received, published, delivered, faults, kept");
         prop_assert!(short.3 <= long.3);
     }

@@ -46,6 +46,31 @@ fn the_lines_are_short() {
 
 proptest! {
     #[test]
+    fn the_frames_of_a_series_are_those_of_its_messages(
+        first in prop_oneof![0..120u64, 99_990..100_010u64, Just(u64::MAX - 400)],
+        bodies in prop::collection::vec((any::<bool>(), prop_oneof![4 => 0..80usize, 1 => Just(64), 1 => 60_000..66_000usize]), 1..200),
+        gaps in prop::collection::vec(0..10u64, 1..4),
+    ) {
+        let head = b"LHTTP/1.0 chat\r\nChannel:other\r\npublish:room\r\n\r\n";
+        let mut room = Vec::new();
+        let mut series = Series::new(Unnumbered::of(head, &mut room), Epoch::new(7), b"room");
+        let (mut number, mut gaps) = (first, gaps.iter().cycle());
+        for run in bodies.chunks(70) {
+            series.go_on_with(number);
+            for &(is_text, len) in run {
+                let (body, mut expected, mut room) = (vec![b'x'; len], Vec::new(), Vec::new());
+                let message = [&head[..], &body].concat();
+                Unnumbered::of(&message, &mut room).encode(&mut expected, is_text, id(7, number), b"room");
+                let frame = [series.begin(is_text, len), &body].concat();
+                prop_assert_eq!(frame, expected);
+                series.advance();
+                number += 1;
+            }
+            number += gaps.next().expect("it goes round");
+        }
+    }
+
+    #[test]
     fn a_frame_tells_its_id_and_channel(
         bits in any::<u64>(),
         offset in any::<u64>(),
