@@ -69,7 +69,9 @@ impl Hub {
                 self.refuse(waiting.key.slot, &history_unavailable(), Some(&waiting.token));
                 continue;
             }
-            let mut lines = waiting.token.to_vec();
+            let mut lines = std::mem::take(&mut self.scratch);
+            lines.clear();
+            lines.extend_from_slice(&waiting.token);
             if let Some(seconds) = waiting.expires_in {
                 lines.extend_from_slice(b"\r\nexpires-in:");
                 lines.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
@@ -88,6 +90,7 @@ impl Hub {
                 }
             }
             self.acknowledge(waiting.key.slot, &lines, waiting.awaited);
+            self.scratch = lines;
         }
         for key in self.router.take_failed() {
             if self.sessions.is_current(key) {

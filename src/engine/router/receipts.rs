@@ -2,9 +2,8 @@
 //! messages, and the positions of the subscriptions. It is sent when all of them are known: other cores, or clients that
 //! are behind, may have to answer first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use foldhash::fast::RandomState;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -13,14 +12,16 @@ use crate::{
         router::Awaited,
         slot::{ConnectionKey, Slot},
     },
-    protocol::message::MessageId,
+    protocol::message::{ACK_BYTES_MAX, MessageId},
 };
 
 /// The most acknowledgements of one connection, and of one core, that wait.
-const OF_CONNECTION_MAX: usize = 1024;
+const OF_CONNECTION_MAX: u32 = 1024;
 const WAITING_MAX: usize = 64 * 1024;
-/// The approximate memory of one beside its token and its ids, in bytes.
-const RECEIPT_BYTES: usize = 256;
+/// The approximate memory of one beside its names and more ids than [`Waiting`] has room for, in bytes.
+const RECEIPT_BYTES: usize = 320;
+
+const _: () = assert!(size_of::<Waiting>() + size_of::<u64>() <= RECEIPT_BYTES);
 
 /// A part of an acknowledgement that is not known yet: a number of the published messages, or a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ pub(crate) struct Known {
 pub(crate) struct Waiting {
     pub(crate) key: ConnectionKey,
     /// Empty if it is not to be sent.
-    pub(crate) token: Box<[u8]>,
+    pub(crate) token: SmallVec<[u8; ACK_BYTES_MAX]>,
     pub(crate) expires_in: Option<u64>,
     pub(crate) awaited: Awaited,
     /// The parts: first those of the published channels, then those of the subscribed names.
@@ -87,7 +88,8 @@ pub(crate) struct Receipts {
     waiting: Slab<Waiting>,
     /// Those of which everything is known.
     complete: VecDeque<u32>,
-    by_slot: HashMap<Slot, usize, RandomState>,
+    /// By slot, how many of `waiting` belong to its connection. The list grows to the highest slot that ever waited.
+    by_slot: Vec<u32>,
     bytes: usize,
 }
 
@@ -105,7 +107,7 @@ impl Receipts {
         let left = parts.len() + 1;
         let waiting = Waiting {
             key,
-            token: token.into(),
+            token: SmallVec::from_slice(token),
             expires_in,
             awaited: Awaited::default(),
             parts,
@@ -114,7 +116,11 @@ impl Receipts {
             left,
         };
         self.bytes += bytes(&waiting);
-        *self.by_slot.entry(key.slot).or_default() += 1;
+        let slot = key.slot as usize;
+        if self.by_slot.len() <= slot {
+            self.by_slot.resize(slot + 1, 0);
+        }
+        self.by_slot[slot] += 1;
         Receipt { acknowledgement: self.waiting.insert(waiting) as u32, part: 0 }
     }
 
@@ -136,8 +142,7 @@ impl Receipts {
     /// Lets an acknowledgement not be sent: the message was carried out in part only.
     pub(crate) fn silence(&mut self, receipt: Receipt) {
         if let Some(waiting) = self.waiting.get_mut(receipt.acknowledgement as usize) {
-            self.bytes -= waiting.token.len();
-            waiting.token = Box::default();
+            waiting.token.clear();
         }
     }
 
@@ -158,19 +163,14 @@ impl Receipts {
     pub(crate) fn take_complete(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.remove(self.complete.pop_front()? as usize);
         self.bytes -= bytes(&waiting);
-        let slot = waiting.key.slot;
-        if let Some(count) = self.by_slot.get_mut(&slot) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_slot.remove(&slot);
-            }
-        }
+        self.by_slot[waiting.key.slot as usize] -= 1;
         Some(waiting)
     }
 
     /// Whether a connection may have one more.
     pub(crate) fn has_room(&self, slot: Slot) -> bool {
-        self.waiting.len() < WAITING_MAX && self.by_slot.get(&slot).is_none_or(|&count| count < OF_CONNECTION_MAX)
+        let own = self.by_slot.get(slot as usize).copied().unwrap_or(0);
+        self.waiting.len() < WAITING_MAX && own < OF_CONNECTION_MAX
     }
 
     /// Their memory, in bytes.
@@ -180,11 +180,14 @@ impl Receipts {
 
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.complete.is_empty() && self.by_slot.is_empty() && self.bytes == 0
+        self.waiting.is_empty()
+            && self.complete.is_empty()
+            && self.by_slot.iter().all(|&own| own == 0)
+            && self.bytes == 0
     }
 }
 
 fn bytes(waiting: &Waiting) -> usize {
     let parts = if waiting.parts.spilled() { waiting.parts.capacity() * size_of::<Known>() } else { 0 };
-    RECEIPT_BYTES + waiting.token.len() + waiting.names.len() + parts
+    RECEIPT_BYTES + waiting.names.len() + parts
 }
