@@ -91,6 +91,7 @@ impl Hub {
             }
             self.acknowledge(waiting.key.slot, &lines, waiting.awaited);
             self.scratch = lines;
+            self.router.receipts.reuse(waiting);
         }
         for key in self.router.take_failed() {
             if self.sessions.is_current(key) {

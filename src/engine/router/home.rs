@@ -22,7 +22,7 @@ use crate::{
     },
     protocol::{
         channel::Kind,
-        message::{MessageId, Unnumbered},
+        message::{MessageId, Unnumbered, numbered::without_own_lines},
     },
 };
 
@@ -160,18 +160,25 @@ impl Router {
     }
 
     /// Publishes a message to the resolved channel, which has a history. `publisher` is the connection that is told if it
-    /// cannot be kept.
+    /// cannot be kept. A message that `is_clean` has no lines that only the server writes.
     pub(super) fn publish_numbered(
         &mut self,
         is_text: bool,
         message: &[u8],
         (publisher, except): (Option<ConnectionKey>, Option<ConnectionKey>),
         receipt: Option<Receipt>,
+        is_clean: bool,
     ) {
         let receipt = receipt.map_or(0, Receipt::number);
         match self.resolved.home {
             Home::Here(retention) => {
-                self.keep(retention, is_text, message, Origin { core: None, publisher, except, receipt });
+                let origin = Origin { core: None, publisher, except, receipt };
+                if is_clean {
+                    debug_assert!(without_own_lines(message).is_none(), "the application lets such lines through");
+                    self.keep_clean(retention, is_text, Unnumbered::of_clean(message), origin);
+                } else {
+                    self.keep(retention, is_text, message, origin);
+                }
             }
             Home::Away(home) => {
                 self.work.add(MESSAGE_UNITS);
@@ -183,10 +190,15 @@ impl Router {
         }
     }
 
-    /// Keeps a message of the resolved channel, in the store first if there is one.
+    /// Keeps a message of the resolved channel without the lines that only the server writes.
     fn keep(&mut self, retention: Retention, is_text: bool, message: &[u8], origin: Origin) {
         let mut room = Vec::new();
-        let message = Unnumbered::of(message, &mut room);
+        self.keep_clean(retention, is_text, Unnumbered::of(message, &mut room), origin);
+    }
+
+    /// Keeps a message of the resolved channel, in the store first if there is one.
+    #[inline]
+    fn keep_clean(&mut self, retention: Retention, is_text: bool, message: Unnumbered<'_>, origin: Origin) {
         if self.storing.is_some() {
             return self.put_into_store(retention, is_text, message, origin);
         }

@@ -68,7 +68,9 @@ impl Router {
         for name in names.by_ref() {
             self.published += 1;
             self.resolve(name);
-            if KEEPS && self.publish_kept(is_text, payload, except, &mut own) {
+            // The application has seen to a connection's message just before, with the present rules.
+            let is_clean = KEEPS && own.publisher.is_some();
+            if KEEPS && self.publish_kept(is_text, payload, except, &mut own, is_clean) {
                 if self.has_done_piece(begun) {
                     is_whole = false;
                     break;
@@ -103,17 +105,18 @@ impl Router {
     }
 
     /// Publishes a message of this core to the resolved channel if that has a history. Otherwise notes that the message has
-    /// no number there.
+    /// no number there. A message that `is_clean` has no lines that only the server writes.
     fn publish_kept(
         &mut self,
         is_text: bool,
         message: &[u8],
         except: Option<ConnectionKey>,
         own: &mut OwnPublish,
+        is_clean: bool,
     ) -> bool {
         let receipt = own.take_receipt();
         if self.resolved.has_history() {
-            self.publish_numbered(is_text, message, (own.publisher, except), receipt);
+            self.publish_numbered(is_text, message, (own.publisher, except), receipt, is_clean);
             return true;
         }
         if let Some(receipt) = receipt {
@@ -212,7 +215,9 @@ impl Router {
             let peers = if own.is_some() { self.resolved.peers } else { 0 };
             if let Some(own) = &mut own {
                 self.published += 1;
-                if self.publish_kept(frame::is_text(frame), frame::payload(frame), except, own) {
+                let (is_text, message) = (frame::is_text(frame), frame::payload(frame));
+                // There may be other rules than when the message came.
+                if self.publish_kept(is_text, message, except, own, false) {
                     if self.has_done_piece(begun) {
                         break;
                     }

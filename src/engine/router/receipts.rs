@@ -18,10 +18,12 @@ use crate::{
 /// The most acknowledgements of one connection, and of one core, that wait.
 const OF_CONNECTION_MAX: u32 = 1024;
 const WAITING_MAX: usize = 64 * 1024;
+/// The most that are kept to be used again: 20 KiB.
+const SPARE_MAX: usize = 64;
 /// The approximate memory of one beside its names and more ids than [`Waiting`] has room for, in bytes.
 const RECEIPT_BYTES: usize = 320;
 
-const _: () = assert!(size_of::<Waiting>() + size_of::<u64>() <= RECEIPT_BYTES);
+const _: () = assert!(size_of::<Waiting>() + 2 * size_of::<u64>() <= RECEIPT_BYTES);
 
 /// A part of an acknowledgement that is not known yet: a number of the published messages, or a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +84,28 @@ pub(crate) struct Waiting {
     left: usize,
 }
 
+impl Waiting {
+    fn new(key: ConnectionKey) -> Self {
+        Self {
+            key,
+            token: SmallVec::new(),
+            expires_in: None,
+            awaited: Awaited::default(),
+            parts: SmallVec::new(),
+            published: 0,
+            names: Box::default(),
+            left: 0,
+        }
+    }
+}
+
 /// The acknowledgements of one core that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
-    waiting: Slab<Waiting>,
+    waiting: Slab<Box<Waiting>>,
+    /// Memory for the next ones, [`SPARE_MAX`] at most.
+    #[expect(clippy::vec_box, reason = "a waiting one is never moved, only its pointer")]
+    spare: Vec<Box<Waiting>>,
     /// Those of which everything is known.
     complete: VecDeque<u32>,
     /// By slot, how many of `waiting` belong to its connection. The list grows to the highest slot that ever waited.
@@ -103,18 +123,17 @@ impl Receipts {
         (published, subscribed): (usize, usize),
         names: Box<[u8]>,
     ) -> Receipt {
-        let parts = SmallVec::from_elem(Known::default(), published + subscribed);
-        let left = parts.len() + 1;
-        let waiting = Waiting {
-            key,
-            token: SmallVec::from_slice(token),
-            expires_in,
-            awaited: Awaited::default(),
-            parts,
-            published,
-            names,
-            left,
-        };
+        let mut waiting = self.spare.pop().unwrap_or_else(|| Box::new(Waiting::new(key)));
+        waiting.key = key;
+        waiting.token.clear();
+        waiting.token.extend_from_slice(token);
+        waiting.expires_in = expires_in;
+        waiting.awaited = Awaited::default();
+        waiting.parts.clear();
+        waiting.parts.resize(published + subscribed, Known::default());
+        waiting.published = published;
+        waiting.names = names;
+        waiting.left = published + subscribed + 1;
         self.bytes += bytes(&waiting);
         let slot = key.slot as usize;
         if self.by_slot.len() <= slot {
@@ -159,12 +178,20 @@ impl Receipts {
         !self.complete.is_empty()
     }
 
-    /// Takes the acknowledgement that was completed first.
-    pub(crate) fn take_complete(&mut self) -> Option<Waiting> {
+    /// Takes the acknowledgement that was completed first. [`Receipts::reuse`] takes it back.
+    pub(crate) fn take_complete(&mut self) -> Option<Box<Waiting>> {
         let waiting = self.waiting.remove(self.complete.pop_front()? as usize);
         self.bytes -= bytes(&waiting);
         self.by_slot[waiting.key.slot as usize] -= 1;
         Some(waiting)
+    }
+
+    /// Keeps the memory of an acknowledgement that was sent for the next one.
+    pub(crate) fn reuse(&mut self, mut waiting: Box<Waiting>) {
+        if self.spare.len() < SPARE_MAX && !waiting.parts.spilled() {
+            waiting.names = Box::default();
+            self.spare.push(waiting);
+        }
     }
 
     /// Whether a connection may have one more.
