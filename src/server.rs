@@ -21,6 +21,7 @@ use crossbeam_channel::bounded;
 #[cfg(feature = "admin")]
 use crate::{
     application::{Admin, Figures},
+    engine::inbox::Mailbox,
     metrics::Metrics,
 };
 use crate::{
@@ -337,9 +338,7 @@ impl Builder {
             let app = Dispatch::new(number as u32, Arc::clone(&extensions), end.mailbox, upstream)
                 .with_doorkeeper(Doorkeeper::new(verifier));
             #[cfg(feature = "admin")]
-            let admin = || Admin::new(0, mailboxes.clone(), Arc::clone(doors.figures));
-            #[cfg(feature = "admin")]
-            let app = app.with_admin((number == 0 && limits.has_admin).then(admin));
+            let app = app.with_admin(admin(number, &limits, services, &mailboxes, doors.figures));
             let reactor = Reactor::new(end.poll, listeners, TlsLayers::new(doors.acceptor.cloned()))?;
             let places = Places::new(Arc::clone(&open), plan.connections_max);
             let links = CoreLinks { number: number as u32, peers: links, bridge: None, store };
@@ -352,6 +351,20 @@ impl Builder {
         }
         Ok(cores)
     }
+}
+
+/// What answers operators on this core: the first one, if this node or others of its cluster may have some.
+#[cfg(feature = "admin")]
+fn admin(
+    core: usize,
+    limits: &Limits,
+    services: &[Box<dyn PreparedService>],
+    mailboxes: &[Mailbox],
+    figures: &Arc<dyn Figures>,
+) -> Option<Admin> {
+    let nodes = services.iter().find_map(|service| service.nodes()).cloned();
+    let answers = core == 0 && (limits.has_admin || nodes.is_some());
+    answers.then(|| Admin::new(0, mailboxes.to_vec(), Arc::clone(figures)).with_nodes(nodes, limits.has_admin))
 }
 
 impl fmt::Debug for Builder {

@@ -18,6 +18,7 @@ use crate::{
         bridge_link::{Downlink, Uplink},
         hub::Hub,
         inbox::Mailbox,
+        node_link::NodeLink,
         stats::SharedStats,
         storing::StoreLink,
         wake::Wake,
@@ -41,6 +42,12 @@ pub(crate) trait PreparedService {
 
     /// The link to the service for the cores' publishes and interest, if it is a bridge to other nodes.
     fn uplink(&self) -> Option<&Uplink> {
+        None
+    }
+
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
+    /// The way of operators' questions to other nodes, if this is a bridge to them.
+    fn nodes(&self) -> Option<&NodeLink> {
         None
     }
 

@@ -129,7 +129,8 @@ impl Dispatch {
     /// Answers a request whose question every core has answered, or is too late for.
     #[cfg(feature = "admin")]
     fn answer_admin(&mut self, hub: &mut Hub, done: Option<Gathered>) {
-        if let Some(Gathered { key, said }) = done {
+        let local = done.and_then(|done| self.admin.as_ref()?.settle(done));
+        if let Some((key, said)) = local {
             hub.answer(self, key, said.answer());
         }
     }
@@ -249,6 +250,12 @@ impl Application for Dispatch {
     }
 
     #[cfg(feature = "admin")]
+    fn on_node(&mut self, hub: &mut Hub, message: &[u8]) {
+        let done = self.admin.as_mut().and_then(|admin| admin.on_node(hub, message));
+        self.answer_admin(hub, done);
+    }
+
+    #[cfg(feature = "admin")]
     fn next_deadline(&self) -> Option<Duration> {
         self.admin.as_ref()?.next_deadline()
     }
@@ -257,6 +264,9 @@ impl Application for Dispatch {
     fn expire(&mut self, hub: &mut Hub, now: Duration) {
         while let Some(done) = self.admin.as_mut().and_then(|admin| admin.take_late(now)) {
             self.answer_admin(hub, Some(done));
+        }
+        if let Some(admin) = &mut self.admin {
+            admin.say_hello(now);
         }
     }
 

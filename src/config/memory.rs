@@ -43,6 +43,8 @@ pub(crate) const LINK_BATCHES: usize = 5;
 pub(crate) const DOWNLINK_BYTES: usize = 12 << 20;
 /// The NATS client's buffers.
 pub(crate) const NATS_CLIENT_BYTES: usize = 1 << 20;
+/// Questions and answers of operators that wait for NATS.
+pub(crate) const NODES_BYTES: usize = 2 << 20;
 /// The tokens that a core has verified and keeps.
 pub(crate) const TOKEN_CACHE_BYTES: usize = 4 << 20;
 /// Publishes of one core that the history's file does not have yet.
@@ -79,7 +81,8 @@ pub struct WorstCase {
     /// The cores: their buffers, inboxes, verified tokens, the links between them, TLS handshakes in progress, and the
     /// idempotency keys of `admin`.
     pub cores: u64,
-    /// `nats-buffer`, the NATS client, and the messages that wait for cores; 0 without `nats`.
+    /// `nats-buffer`, the NATS client, what operators ask other nodes, and the messages that wait for cores; 0 without
+    /// `nats`.
     pub nats: u64,
     /// The upstream queue and its workers; 0 without `upstream-allow`.
     pub upstream: u64,
@@ -119,7 +122,8 @@ impl WorstCase {
         let tls = if speaks_tls { HALF_OPEN_MAX * HANDSHAKE_BYTES + SEALED_BYTES } else { 0 };
         let tokens = if config.has_tokens() { TOKEN_CACHE_BYTES } else { 0 };
         let core = READ_BYTES + TIMERS_BYTES + TURN_CAPACITY + RANGES_BYTES + INBOX_BYTES + tls + tokens;
-        let nats = config.nats_buffer_bytes as u64 + NATS_CLIENT_BYTES as u64 + cores * DOWNLINK_BYTES as u64;
+        let bridge = NATS_CLIENT_BYTES as u64 + NODES_BYTES as u64;
+        let nats = config.nats_buffer_bytes as u64 + bridge + cores * DOWNLINK_BYTES as u64;
         let workers = config.upstream_workers as u64 * (WORKER_BYTES + config.upstream_response_bytes_max as u64);
         let upstream = (Config::UPSTREAM_QUEUE_BYTES_MAX as u64).max(message) + workers;
         let admin = if config.admin.is_empty() { 0 } else { ADMIN_KEYS_BYTES as u64 };
@@ -214,7 +218,7 @@ mod tests {
         let small = WorstCase::of(&config, &plan(1, 1_000_000, 1 << 30));
         let said = small.to_string();
         for part in
-            ["21.0 MiB for NATS", "for upstream", "up to 4.0 MiB", "and 6.0 MiB", "1.0 GiB are allowed here: lower"]
+            ["23.0 MiB for NATS", "for upstream", "up to 4.0 MiB", "and 6.0 MiB", "1.0 GiB are allowed here: lower"]
         {
             assert!(said.contains(part), "no {part:?} in {said}");
         }

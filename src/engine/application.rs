@@ -47,6 +47,11 @@ pub(crate) trait Application: Send {
         let (_, _, _, _) = (hub, id, core, answer);
     }
 
+    /// Takes a message of another node about its operators, see [`crate::engine::node_link`].
+    fn on_node(&mut self, hub: &mut Hub, message: &[u8]) {
+        let (_, _) = (hub, message);
+    }
+
     /// When [`Application::expire`] has something to do, since the core's start.
     fn next_deadline(&self) -> Option<Duration> {
         None

@@ -83,6 +83,9 @@ pub(crate) enum Letter {
         /// Its answer.
         answer: Box<Answered>,
     },
+    #[cfg_attr(not(all(feature = "nats", feature = "admin")), allow(dead_code, reason = "nobody asks"))]
+    /// A message of another node about its operators.
+    OfNode(Box<[u8]>),
     /// Use these options from now on, and confirm that.
     Options(Box<CoreOptions>, Sender<()>),
 }
@@ -107,6 +110,7 @@ impl Letter {
             }
             Self::Send { payload, .. } => payload.len(),
             Self::Close { reason, .. } => reason.len(),
+            Self::OfNode(message) => message.len(),
             Self::Ask { .. } | Self::Told { .. } | Self::Options(..) => 0, // not a payload, and rare
         }
     }

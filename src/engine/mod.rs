@@ -20,6 +20,7 @@ pub(crate) mod lanes;
 pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod log_limit;
+pub(crate) mod node_link;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 pub(crate) mod patterns;

@@ -13,8 +13,8 @@ use crate::{
 /// A question to every core, or to the home of a channel.
 #[derive(Clone, Debug)]
 pub(crate) enum Question {
-    /// The connections that fit, in the order of their cores and slots, from this core and slot on.
-    Connections { whose: Whose, from: (u32, Slot), limit: usize },
+    /// The connections that fit, in the order of their nodes, cores and slots, from these on.
+    Connections { whose: Whose, from: (u32, Slot), from_node: Option<u64>, limit: usize },
     /// Channels and patterns with subscribers on this core, in the order of their names.
     Channels { wanted: Wanted, after: Box<[u8]>, limit: usize },
     /// The channels with the most messages, and the connections with the largest backlogs; at most `limit` of each.
@@ -32,6 +32,12 @@ pub(crate) enum Question {
 }
 
 impl Question {
+    /// Whether it is asked in all nodes of a cluster.
+    #[cfg_attr(not(feature = "admin"), allow(dead_code, reason = "nobody asks"))]
+    pub(crate) fn is_for_nodes(&self) -> bool {
+        self.of_home().is_none() && !matches!(self, Self::Top { .. })
+    }
+
     /// The channel whose home answers alone.
     pub(crate) fn of_home(&self) -> Option<&[u8]> {
         match self {
@@ -48,6 +54,8 @@ impl Question {
 /// Open connections that fit. A condition that is not set is met by all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Whose {
+    /// The node of `connection`, in a cluster.
+    pub(crate) node: Option<u64>,
     /// The number of the core, and the key.
     pub(crate) connection: Option<(u32, ConnectionKey)>,
     pub(crate) user: Option<Box<str>>,

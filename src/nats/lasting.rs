@@ -13,6 +13,8 @@ use crate::{
         bridge_link::{Downlink, Uplink},
         history::Retention,
         hub::Hub,
+        inbox::Mailbox,
+        node_link::NodeLink,
         relay::{self, ClusterItem, Item},
         router::Homes,
         stats::{SharedStats, Stats},
@@ -31,6 +33,7 @@ use super::{
     loads::Job,
     member_lines::{MESSAGE_BYTES_MAX, Subjects},
     members::{Members, Out},
+    operators::Operators,
     progress::Progress,
     publish::Publisher,
     random::random,
@@ -57,6 +60,8 @@ pub(crate) struct Prepared {
     /// For a reload, which makes the bridge read the files again.
     pub(crate) access: Arc<Access>,
     pub(crate) uplink: Uplink,
+    /// The way of operators' questions.
+    pub(super) nodes: NodeLink,
     pub(super) wake: Arc<Notify>,
     /// Stands before a channel's name in a subject, with a dot at its end.
     prefix: Option<String>,
@@ -72,6 +77,8 @@ pub(crate) struct Prepared {
 /// The bridge's links to the rest of the server.
 pub(crate) struct Ends {
     pub(crate) downlinks: Vec<Downlink>,
+    /// The core that answers operators of other nodes.
+    pub(crate) operators: Option<Mailbox>,
     pub(crate) stats: Arc<SharedStats>,
     /// The largest message that may be published; the bridge sets it.
     pub(crate) publish_bytes_max: Arc<AtomicUsize>,
@@ -95,6 +102,8 @@ pub(super) struct Lasting {
     pub(super) stream: Stream,
     /// Who is present on other nodes.
     pub(super) members: Members,
+    /// Operators and other nodes.
+    pub(super) operators: Operators,
     /// Subscriptions have twins, for the stream's live messages.
     has_twins: bool,
     /// Set while one connection takes over from another.
@@ -117,9 +126,10 @@ impl Prepared {
     pub(super) fn new(config: &Config, memory_budget_bytes: u64) -> Result<Self, StartError> {
         let access = Arc::new(Access::read(config).map_err(StartError::Config)?);
         let wake = Arc::new(Notify::new());
-        let of_cores = Arc::clone(&wake);
+        let (of_cores, of_nodes) = (Arc::clone(&wake), Arc::clone(&wake));
         Ok(Self {
             access,
+            nodes: NodeLink::new(random(), move || of_nodes.notify_one()),
             uplink: Uplink::new(config.nats_buffer_bytes, move || of_cores.notify_one()),
             wake,
             prefix: config.nats_prefix.as_ref().map(|prefix| format!("{prefix}.")),
@@ -145,12 +155,13 @@ impl Store for Prepared {
 
 impl Lasting {
     pub(super) fn new(prepared: Prepared, ends: Ends) -> Self {
-        let Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max } = ends;
-        let Prepared { access, uplink, wake, prefix, names_max, wanted, ends, homes, .. } = prepared;
+        let Ends { downlinks, operators, stats, publish_bytes_max, outbox_bytes_max } = ends;
+        let Prepared { access, uplink, nodes, wake, prefix, names_max, wanted, ends, homes, .. } = prepared;
         let names = Names::new(prefix.as_deref(), random());
-        let members = Members::new(Subjects::new(prefix.as_deref(), random()), downlinks.len(), Instant::now());
+        let members = Members::new(Subjects::new(prefix.as_deref(), nodes.node()), downlinks.len(), Instant::now());
         let homes = homes.unwrap_or_else(|| Homes::new(0, downlinks.len() as u32, 0));
         Self {
+            operators: Operators::new(prefix.as_deref(), nodes, operators),
             candidates: Candidates::new(&access.addresses, access.is_tls),
             access,
             publisher: Publisher::new(uplink.clone(), prefix.clone()),
@@ -187,7 +198,7 @@ impl Lasting {
     /// large for this node: only the answer tells which ones follow.
     pub(super) fn payload_bytes_max(&self) -> usize {
         let of_members = if self.members.is_wanted() { MESSAGE_BYTES_MAX } else { 0 };
-        let max = self.to_cores.payload_bytes_max().max(of_members);
+        let max = self.to_cores.payload_bytes_max().max(of_members).max(self.operators.payload_bytes_max());
         if !self.stream.is_wanted() {
             return max;
         }

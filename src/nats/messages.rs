@@ -11,6 +11,7 @@ use super::{
     connection::Connection,
     lasting::Lasting,
     member_lines::{ASKED_SID, MEMBERS_SID},
+    operators::{ALL_SID, OWN_SID},
     refusals::Refusal,
     server_lines::ServerLine,
     stream_api::{INBOX_SID, LIVE_SIDS},
@@ -95,6 +96,7 @@ impl Receiver<'_> {
                 members.message(subject, payload, to_cores, stream.homes, Instant::now());
             }
             ServerLine::Message { sid: ASKED_SID, payload, .. } => self.lasting.members.asked(payload, Instant::now()),
+            ServerLine::Message { sid: ALL_SID | OWN_SID, payload, .. } => self.lasting.operators.message(payload),
             ServerLine::Message { sid, subject, headers, payload } if sid >= LIVE_SIDS => {
                 let Lasting { stream, to_cores, .. } = &mut *self.lasting;
                 stream.live(subject, (headers, payload), to_cores);
@@ -174,6 +176,9 @@ impl Receiver<'_> {
         self.news.must_look = true;
         let refused = self.commands.subscription_asked_for().filter(|_| !self.is_leaving);
         match (Refusal::parse(text), refused) {
+            (Some(Refusal::Publish(subject)), _) if self.lasting.operators.has_sent(&subject) => {
+                self.lasting.operators.are_refused();
+            }
             (Some(Refusal::Publish(subject)), _) => {
                 let Lasting { refusals, prefix, stream, .. } = &mut *self.lasting;
                 stream.is_forbidden(&subject);
@@ -181,6 +186,7 @@ impl Receiver<'_> {
                 refusals.publishes.add(subject.strip_prefix(prefix).unwrap_or(&subject));
             }
             (Some(_), Some(MEMBERS_SID | ASKED_SID)) => self.lasting.refusals.subscriptions.add("_LHTTP.presence.*"),
+            (_, Some(ALL_SID | OWN_SID)) => self.lasting.operators.are_refused(),
             (refusal, Some(sid)) => {
                 let Lasting { table, refusals, .. } = &mut *self.lasting;
                 if let Some(name) = table.refuse_asked(sid) {

@@ -26,6 +26,7 @@
 //!   `c.room` and `c.*` gets two copies, one for each.
 //! - `stream` keeps the history of channels in JetStream: `puts` brings publishes there, `loads` old messages back.
 //! - `members` tells other nodes who is present here, and `nodes` the cores who is there.
+//! - `operators` carries questions of operators to other nodes, and the answers.
 //! - `health` tells the cores when not to wait, `moves` changes to another server before this one closes, `reconnect`
 //!   decides when the client connects again.
 //!
@@ -37,7 +38,7 @@
 //! ```text
 //! backlog, bursts, client_lines, client_room, duplicates, groups, member_lines, progress, puts, random, secrets, server_lines,
 //! stop, stream_api, tally ← access, candidates, commands, loads, refusals, stream_info, table ← audience, dial, reconnect, widening ← connection,
-//! gate, publish, subscriptions, to_cores, wanted ← nodes, stream ← members ← lasting, stream_replies ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
+//! gate, publish, subscriptions, to_cores, wanted ← nodes, operators, stream ← members ← lasting, stream_replies ← drop_log, task ← asking, moves ← health, messages ← run ← thread ← service
 //! ```
 
 mod access;
@@ -63,6 +64,7 @@ mod members;
 mod messages;
 mod moves;
 mod nodes;
+mod operators;
 mod progress;
 mod publish;
 mod puts;

@@ -133,6 +133,7 @@ impl Task<'_> {
         let has_more = self.hear_at(now) <= now && self.hear(now);
         self.act_for_stream(now);
         self.act_for_members(now);
+        self.act_for_operators();
         if self.may_publish() {
             self.lasting.publisher.load(self.client_state.taken(), now);
         }
@@ -143,6 +144,12 @@ impl Task<'_> {
         let (current, message_bytes_max) = (self.current_index(), self.client.max_payload());
         let commands = current.map(|at| &mut self.connections[at].commands);
         self.lasting.act_for_stream(commands, message_bytes_max, now);
+    }
+
+    fn act_for_operators(&mut self) {
+        let (current, message_bytes_max) = (self.current_index(), self.client.max_payload());
+        let commands = current.map(|at| &mut self.connections[at].commands);
+        self.lasting.operators.act(commands, message_bytes_max);
     }
 
     fn act_for_members(&mut self, now: Instant) {

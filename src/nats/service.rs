@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Instant};
 
 use crate::{
     config::{Config, Plan},
-    engine::bridge_link::Uplink,
+    engine::{bridge_link::Uplink, node_link::NodeLink},
     error::StartError,
     service::{PreparedService, SecretFiles, Service, Store, Wiring},
 };
@@ -35,13 +35,18 @@ impl PreparedService for Prepared {
         Some(&self.uplink)
     }
 
+    fn nodes(&self) -> Option<&NodeLink> {
+        Some(&self.nodes)
+    }
+
     fn store(&mut self) -> Option<&mut dyn Store> {
         Some(self)
     }
 
     fn start(self: Box<Self>, wiring: Wiring) -> io::Result<Box<dyn Service>> {
-        let Wiring { downlinks, stats, publish_bytes_max, outbox_bytes_max, stop_server, .. } = wiring;
-        let ends = Ends { downlinks, stats, publish_bytes_max, outbox_bytes_max };
+        let Wiring { mailboxes, downlinks, stats, publish_bytes_max, outbox_bytes_max, stop_server } = wiring;
+        let operators = mailboxes.into_iter().next();
+        let ends = Ends { downlinks, operators, stats, publish_bytes_max, outbox_bytes_max };
         Ok(Box::new(Bridge::start(*self, ends, stop_server)?))
     }
 }

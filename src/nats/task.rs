@@ -184,6 +184,7 @@ impl<'l> Task<'l> {
         self.current = Some(self.last_id);
         self.lasting.stream.connected(Instant::now());
         self.lasting.members.connected(Instant::now());
+        self.lasting.operators.connected();
         self.lasting.table.connected();
         self.lasting.progress.retract();
         self.hearing.has_news = true;

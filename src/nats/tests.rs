@@ -290,6 +290,7 @@ fn a_client_that_ends_or_panics_is_followed_by_another_until_the_bridge_stops() 
     let (downlink, core) = link_bridge(&prepared.uplink, 1, wake);
     let ends = Ends {
         downlinks: vec![downlink],
+        operators: None,
         stats: Arc::default(),
         publish_bytes_max: Arc::default(),
         outbox_bytes_max: Arc::default(),

@@ -53,7 +53,7 @@ const ENGINE: [&[&str]; 6] = [
     &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
-    &["alarm", "bridge_link", "connection", "core", "greetings", "listener", "pace", "reactor"],
+    &["alarm", "bridge_link", "connection", "core", "greetings", "listener", "node_link", "pace", "reactor"],
 ];
 
 /// Its `mod.rs` says the order of its files.

@@ -14,12 +14,27 @@ use crate::{
     extension::ConnectionId,
 };
 
-use super::{kept::Page, said::Said, wanted::behind};
+use super::{
+    cluster::{Cluster, Place},
+    kept::Page,
+    nodes::name,
+    said::Said,
+    wanted::behind,
+};
 
 /// The answer to a request.
 pub(crate) struct Gathered {
-    pub(crate) key: ConnectionKey,
+    pub(super) asker: Asker,
     pub(crate) said: Said,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    /// A connection of this core.
+    Connection(ConnectionKey),
+    /// Another node, with its number of the question.
+    Node(u64, u32),
 }
 
 /// What a request is answered.
@@ -50,8 +65,12 @@ pub(super) enum Kind {
 /// A question that cores are answering.
 pub(super) struct Gathering {
     pub(super) id: u32,
-    key: ConnectionKey,
+    pub(super) asker: Asker,
     kind: Kind,
+    /// This node, in a cluster.
+    own: Option<u64>,
+    /// The other nodes, if they are asked.
+    cluster: Option<Cluster>,
     pub(super) deadline: Duration,
     /// The cores that have not answered.
     missing: Vec<u32>,
@@ -100,16 +119,18 @@ impl Users {
 impl Gathering {
     /// For the answers of these cores. A page of messages has at most so many bytes.
     pub(super) fn new(
-        (id, key): (u32, ConnectionKey),
-        kind: Kind,
+        (id, asker): (u32, Asker),
+        (kind, own): (Kind, Option<u64>),
         deadline: Duration,
         cores: Range<u32>,
         page_bytes_max: usize,
     ) -> Self {
         Self {
             id,
-            key,
+            asker,
             kind,
+            own,
+            cluster: None,
             deadline,
             missing: cores.collect(),
             failed: Vec::new(),
@@ -122,6 +143,23 @@ impl Gathering {
             users: None,
             refused: None,
         }
+    }
+
+    /// These other nodes are asked, too.
+    pub(super) fn of_cluster(&mut self, cluster: Cluster) {
+        self.cluster = Some(cluster);
+    }
+
+    /// Takes a node's answer. Returns whether it was the last one.
+    pub(super) fn take_of_node(&mut self, node: u64, status: u16, body: Value) -> bool {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.take(node, (self.kind, status), body);
+        }
+        self.is_whole()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.cluster.as_ref().is_none_or(Cluster::is_whole)
     }
 
     /// A core has no room for the question.
@@ -147,7 +185,7 @@ impl Gathering {
             Answered::Users { list, more } => self.users = Users::new(list, more),
             Answered::Refused(refusal) => self.refused = Some(refusal),
         }
-        self.missing.is_empty()
+        self.is_whole()
     }
 
     /// The answer to the request.
@@ -156,23 +194,41 @@ impl Gathering {
         unanswered.append(&mut self.failed);
         unanswered.sort_unstable();
         if let Some(refusal) = self.refused {
-            return Gathered { key: self.key, said: Said::refused("", &refusal) };
+            return Gathered { asker: self.asker, said: Said::refused("", &refusal) };
+        }
+        let mut cluster = self.cluster.take();
+        if let Some(cluster) = &mut cluster {
+            for (name, count) in std::mem::take(&mut cluster.channels) {
+                let name: Box<[u8]> = name.into_bytes().into();
+                // Of one channel that was asked for, another node cannot say the name.
+                if !matches!(self.kind, Kind::Channel) || self.channels.contains_key(&name) {
+                    let sum = self.channels.entry(name).or_default();
+                    *sum = sum.saturating_add(count);
+                }
+            }
+            self.changed = self.changed.saturating_add(cluster.changed);
         }
         let said = match self.kind {
-            Kind::Connection => self.connections.pop().map(|(core, seen)| json(&shown(core, seen, true))),
+            Kind::Connection => {
+                let own = self.connections.pop().map(|(core, seen)| json(&shown((self.own, core), seen, true)));
+                own.or_else(|| Some(cluster.as_mut()?.connections.pop_first()?.1))
+            }
             Kind::Channel => self.channels.pop_first().map(|(name, count)| a_channel(&name, count)),
-            Kind::Connections { limit } => Some(self.all_connections(limit)),
+            Kind::Connections { limit } => {
+                let others = cluster.as_mut().map(|cluster| std::mem::take(&mut cluster.connections));
+                Some(self.all_connections(limit, others.unwrap_or_default()))
+            }
             Kind::Channels { limit } => Some(self.all_channels(limit)),
             Kind::Top { limit } => Some(self.top(limit)),
             Kind::Changed(word) => Some(json!({ word: self.changed })),
             Kind::Messages => {
                 let page = self.kept.map(|kept| Page::new(&kept, self.page_bytes_max));
                 let said = page.map_or_else(unanswered_said, |page| Said::json(&page));
-                return Gathered { key: self.key, said };
+                return Gathered { asker: self.asker, said };
             }
             Kind::Users => {
                 let said = self.users.map_or_else(unanswered_said, |users| Said::json(&users));
-                return Gathered { key: self.key, said };
+                return Gathered { asker: self.asker, said };
             }
             // One core alone was asked.
             Kind::Forgotten => unanswered.is_empty().then(|| json!({ "deleted": self.changed })),
@@ -184,19 +240,27 @@ impl Gathering {
                 if let Some(said) = said.as_object_mut().filter(|_| !unanswered.is_empty()) {
                     said.insert("unanswered_cores".to_owned(), json!(unanswered));
                 }
+                if let Some((said, cluster)) = said.as_object_mut().zip(cluster) {
+                    said.insert("nodes".to_owned(), cluster.nodes());
+                }
                 Said::json(&said)
             }
         };
-        Gathered { key: self.key, said }
+        Gathered { asker: self.asker, said }
     }
 
-    fn all_connections(&mut self, limit: usize) -> Value {
-        let mut all = std::mem::take(&mut self.connections);
-        all.sort_unstable_by_key(|(core, seen)| (*core, seen.key.slot));
+    fn all_connections(&mut self, limit: usize, others: BTreeMap<Place, Value>) -> Value {
+        let (own, mut all) = (self.own, Vec::from_iter(others));
+        for (core, seen) in std::mem::take(&mut self.connections) {
+            let place = (own.unwrap_or_default(), core, seen.key.slot);
+            all.push((place, json(&shown((own, core), seen, false))));
+        }
+        all.sort_unstable_by_key(|(place, _)| *place);
         let has_more = all.len() >= limit;
         all.truncate(limit);
-        let next = all.last().filter(|_| has_more).map(|(core, seen)| behind(*core, seen.key.slot));
-        let all: Vec<Shown> = all.into_iter().map(|(core, seen)| shown(core, seen, false)).collect();
+        let last = all.last().filter(|_| has_more);
+        let next = last.map(|((node, core, slot), _)| behind(own.and(Some(*node)), *core, *slot));
+        let all: Vec<Value> = all.into_iter().map(|(_, shown)| shown).collect();
         json!({ "connections": all, "next": next })
     }
 
@@ -207,10 +271,11 @@ impl Gathering {
             json!({ "name": String::from_utf8_lossy(name), "messages_per_second": (rate * 10.0).round() / 10.0 })
         });
         let busiest: Vec<Value> = busiest.collect();
+        let own = self.own;
         self.connections.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.backlog_bytes));
         let slowest = std::mem::take(&mut self.connections).into_iter().take(limit).map(|(core, seen)| {
             json!({
-                "id": ConnectionId::new(core, seen.key).to_string(),
+                "id": an_id((own, core), seen.key),
                 "user": seen.user,
                 "address": seen.address,
                 "backlog_bytes": seen.backlog_bytes,
@@ -242,10 +307,16 @@ fn a_channel(name: &[u8], subscribers: u64) -> Value {
     json!({ "name": String::from_utf8_lossy(name), "subscribers": subscribers })
 }
 
-fn shown(core: u32, seen: Seen, with_channels: bool) -> Shown {
+/// The id of a connection, which begins with its node in a cluster.
+fn an_id((node, core): (Option<u64>, u32), key: ConnectionKey) -> String {
+    let id = ConnectionId::new(core, key);
+    node.map_or_else(|| id.to_string(), |node| format!("{}.{id}", name(node)))
+}
+
+fn shown((node, core): (Option<u64>, u32), seen: Seen, with_channels: bool) -> Shown {
     let channels = seen.channels.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     Shown {
-        id: ConnectionId::new(core, seen.key).to_string(),
+        id: an_id((node, core), seen.key),
         user: seen.user,
         address: seen.address,
         transport: "websocket",

@@ -14,7 +14,7 @@ use crate::{
     protocol::{channel, http::RequestHead, message::MessageId},
 };
 
-use super::{Asked, Kind, Query, Said, query::decoded};
+use super::{Asked, Kind, Query, Said, nodes, query::decoded};
 
 const DISCONNECT: Endpoint = Endpoint(1);
 const SUBSCRIBE: Endpoint = Endpoint(2);
@@ -36,12 +36,18 @@ const REASON_BYTES_MAX: usize = 123;
 /// # Errors
 /// The answer to one that asks for nothing that is here.
 pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
-    let parts: Vec<&str> = head.path.split('/').skip(1).collect();
+    let RequestHead { method, path, target, .. } = *head;
+    of_request(method, path, target)
+}
+
+/// The same for a request that came to another node.
+pub(super) fn of_request(method: &str, path: &str, target: &str) -> Result<Asked, Said> {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
     let (allowed, parse): (_, Parse) = match parts[..] {
         ["metrics"] => ("GET", |_, _| Ok(Asked::Metrics)),
         ["api", "channels"] => ("GET", |target, _| channels(target)),
         ["api", "channels", _] => ("GET", |_, name| a_channel(name)),
-        ["api", "channels", _, "messages"] if head.method == "DELETE" => ("GET, DELETE", forget),
+        ["api", "channels", _, "messages"] if method == "DELETE" => ("GET, DELETE", forget),
         ["api", "channels", _, "messages"] => ("GET, DELETE", messages),
         ["api", "channels", _, "presence"] => ("GET", presence),
         ["api", "connections"] => ("GET", |target, _| connections(target)),
@@ -56,11 +62,11 @@ pub(super) fn of(head: &RequestHead<'_, '_>) -> Result<Asked, Said> {
         ["api", "unsubscribe"] => ("POST", |_, _| Ok(Asked::Body(UNSUBSCRIBE))),
         _ => return Err(Said::error(404, "not-found", "there is nothing at this path: see docs/ADMIN.md")),
     };
-    let method = if head.method == "HEAD" { "GET" } else { head.method };
+    let method = if method == "HEAD" { "GET" } else { method };
     if !allowed.split(", ").any(|allowed| allowed == method) {
         return Err(Said::error(405, "bad-method", &format!("this path is for {allowed}")).header("Allow", allowed));
     }
-    parse(head.target, parts.get(2).unwrap_or(&""))
+    parse(target, parts.get(2).unwrap_or(&""))
 }
 
 /// Reads the question of a path from the target and the path's third part.
@@ -127,22 +133,27 @@ fn connections(target: &str) -> Result<Asked, Said> {
     let query = Query::of(target, &["channel", "user", "address", "limit", "after"])?;
     let channel = query.get("channel").map(checked).transpose()?;
     let whose = Whose {
+        node: None,
         connection: None,
         user: query.get("user").map(Box::from),
         address: query.get("address").map(address).transpose()?,
         channel,
     };
-    let from = query.get("after").map_or(Ok((0, 0)), |text| {
-        let parts = text.split_once('-').and_then(|(core, slot)| Some((core.parse().ok()?, slot.parse().ok()?)));
-        parts.ok_or_else(|| Said::bad("after is the `next` of an answer"))
+    let (from_node, from) = query.get("after").map_or(Ok((None, (0, 0))), |text| {
+        let place = of_node(text).and_then(|(node, text)| {
+            let (core, slot) = text.split_once('-')?;
+            Some((node, (core.parse().ok()?, slot.parse().ok()?)))
+        });
+        place.ok_or_else(|| Said::bad("after is the `next` of an answer"))
     })?;
     let limit = query.limit()?;
-    Ok(Asked::Question(Question::Connections { whose, from, limit }, Kind::Connections { limit }))
+    Ok(Asked::Question(Question::Connections { whose, from, from_node, limit }, Kind::Connections { limit }))
 }
 
 fn a_connection(id: &str) -> Result<Asked, Said> {
-    let whose = Whose { connection: Some(connection(id)?), ..Whose::default() };
-    Ok(Asked::Question(Question::Connections { whose, from: (0, 0), limit: 1 }, Kind::Connection))
+    let (node, connection) = connection(id)?;
+    let whose = Whose { node, connection: Some(connection), ..Whose::default() };
+    Ok(Asked::Question(Question::Connections { whose, from: (0, 0), from_node: None, limit: 1 }, Kind::Connection))
 }
 
 fn top(target: &str) -> Result<Asked, Said> {
@@ -151,9 +162,21 @@ fn top(target: &str) -> Result<Asked, Said> {
     Ok(Asked::Question(Question::Top { limit: limit.min(TOP_MAX) }, Kind::Top { limit: limit.min(TOP_MAX) }))
 }
 
-fn connection(text: &str) -> Result<(u32, crate::engine::slot::ConnectionKey), Said> {
-    let id: ConnectionId = text.parse().map_err(|()| Said::bad("an id of a connection looks like 0-12-345"))?;
-    Ok((id.core(), id.key()))
+/// The node of an id in a cluster, and the rest of it.
+fn of_node(text: &str) -> Option<(Option<u64>, &str)> {
+    match text.split_once('.') {
+        None => Some((None, text)),
+        Some((name, rest)) => Some((Some(nodes::node(name)?), rest)),
+    }
+}
+
+type Connection = (Option<u64>, (u32, crate::engine::slot::ConnectionKey));
+
+fn connection(text: &str) -> Result<Connection, Said> {
+    let id = of_node(text).and_then(|(node, id)| Some((node, id.parse::<ConnectionId>().ok()?)));
+    let sentence = "an id of a connection looks like 0-12-345, and in a cluster like 00c0ffee00c0ffee.0-12-345";
+    let (node, id) = id.ok_or_else(|| Said::bad(sentence))?;
+    Ok((node, (id.core(), id.key())))
 }
 
 fn address(text: &str) -> Result<IpAddr, Said> {
@@ -180,8 +203,10 @@ struct Named {
 
 impl Named {
     fn whose(&self) -> Result<Whose, Said> {
+        let connection = self.connection.as_deref().map(connection).transpose()?;
         let whose = Whose {
-            connection: self.connection.as_deref().map(connection).transpose()?,
+            node: connection.and_then(|(node, _)| node),
+            connection: connection.map(|(_, connection)| connection),
             user: self.user.as_deref().map(Box::from),
             address: self.address.as_deref().map(address).transpose()?,
             channel: None,
@@ -230,6 +255,16 @@ pub(super) fn of_body(endpoint: Endpoint, body: &[u8]) -> Result<(Question, Kind
 }
 
 /// The place behind a connection, for the next page.
-pub(super) fn behind(core: u32, slot: Slot) -> String {
-    format!("{core}-{}", slot + 1)
+pub(super) fn behind(node: Option<u64>, core: u32, slot: Slot) -> String {
+    let node = node.map_or_else(String::new, |node| format!("{}.", nodes::name(node)));
+    format!("{node}{core}-{}", slot.saturating_add(1))
+}
+
+/// The path of an endpoint whose request goes to all nodes.
+pub(super) fn path_of(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        DISCONNECT => "/api/disconnect",
+        SUBSCRIBE => "/api/subscribe",
+        _ => "/api/unsubscribe",
+    }
 }

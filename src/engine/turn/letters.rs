@@ -76,6 +76,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     self.surveys.ask(self.hub.router.own(), id, question, asker);
                 }
                 Letter::Told { id, core, answer } => self.app.on_told(&mut self.hub, id, core, *answer),
+                Letter::OfNode(message) => self.app.on_node(&mut self.hub, &message),
                 Letter::Options(options, taken) => {
                     self.hub.set_limits(options.limits.clone());
                     self.sockets.set_limits(&self.hub.limits);
