@@ -166,7 +166,6 @@ impl Router {
 
     /// Begins a turn at this time since the core's start.
     pub(crate) fn begin_turn(&mut self, now: Duration) {
-        self.sample(self.published + 1);
         self.busiest.begin_turn(now, self.published);
     }
 
@@ -175,12 +174,19 @@ impl Router {
         self.busiest.top(now, limit)
     }
 
-    /// Samples the resolved channel if it is due. Call this before another one is resolved: all messages before this number
-    /// since the last call were for it.
+    /// Samples the messages that were counted last, which are for this channel, if one of them is due.
     #[inline]
-    fn sample(&mut self, number: u64) {
-        if self.busiest.is_due(number) {
-            self.busiest.take(number, &self.resolved.name);
+    fn sample(&mut self, name: &[u8]) {
+        if self.busiest.is_due(self.published) {
+            self.busiest.take(self.published, name);
+        }
+    }
+
+    /// The same for messages to the resolved channel.
+    #[inline]
+    fn sample_resolved(&mut self) {
+        if self.busiest.is_due(self.published) {
+            self.busiest.take(self.published, &self.resolved.name);
         }
     }
 

@@ -31,7 +31,6 @@ impl Router {
     /// Delivers a frame of another node to the subscribers of exactly one name.
     pub(crate) fn deliver_to(&mut self, name: &[u8], kind: Kind, frame: &[u8]) {
         if self.resolved.what != What::Name(kind) || self.resolved.name != name {
-            self.sample(self.published + 1);
             self.apply_run();
             self.put_away();
             let resolved = &mut self.resolved;
@@ -52,7 +51,6 @@ impl Router {
     /// Delivers a frame of another node that came through a wider subscription: to the channel, and to the patterns
     /// that this subscription covers.
     pub(crate) fn deliver_wide(&mut self, name: &[u8], is_all: bool, frame: &[u8]) {
-        self.sample(self.published + 1);
         self.apply_run();
         self.put_away();
         let hash = self.subscriptions.hash(name);

@@ -67,6 +67,7 @@ impl Router {
         let mut is_whole = true;
         for name in names.by_ref() {
             self.published += 1;
+            self.sample(name);
             self.resolve(name);
             // The application has seen to a connection's message just before, with the present rules.
             let is_clean = KEEPS && own.publisher.is_some();
@@ -215,9 +216,14 @@ impl Router {
             let peers = if own.is_some() { self.resolved.peers } else { 0 };
             if let Some(own) = &mut own {
                 self.published += 1;
+<<<<<<< ours
                 let (is_text, message) = (frame::is_text(frame), frame::payload(frame));
                 // There may be other rules than when the message came.
                 if self.publish_kept(is_text, message, except, own, false) {
+=======
+                self.sample(name);
+                if self.publish_kept(frame::is_text(frame), frame::payload(frame), except, own) {
+>>>>>>> theirs
                     if self.has_done_piece(begun) {
                         break;
                     }

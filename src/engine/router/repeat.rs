@@ -176,6 +176,7 @@ impl Router {
         if taken.messages > 0 {
             self.work.add(MESSAGE_UNITS * taken.messages);
             self.published += taken.messages;
+            self.sample_resolved();
             if self.resolved.has_subscribers() {
                 let except = self.last_head.no_echo.then_some(key);
                 self.deliver(start as u32, end as u32, except, taken.messages);

@@ -118,7 +118,6 @@ impl Router {
         if self.resolved.is_channel() && self.resolved.name == name {
             return;
         }
-        self.sample(self.published);
         self.apply_run();
         let hash = self.subscriptions.hash(name);
         if self.subscriptions.has_patterns() {

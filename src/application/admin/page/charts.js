@@ -4,6 +4,8 @@
 const HEIGHT = 150;
 const BOTTOM = 18;
 const TOP = 8;
+/** Room for the texts of the axis. */
+const LEFT = 52;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** The longest time shown, in seconds, and the shortest one. */
@@ -72,7 +74,7 @@ export class Chart {
     const plot = this.#plot;
     const point = ({ clientX }) => {
       const x = clientX - plot.getBoundingClientRect().left;
-      const time = this.#times.at(-1) - (1 - x / this.#width) * this.#span();
+      const time = this.#times.at(-1) - (1 - (x - LEFT) / (this.#width - LEFT)) * this.#span();
       const at = this.#times.findLastIndex((other) => other <= time + 0.5);
       this.#go(at < 0 ? this.#times.length - 1 : this.#times.length - 1 - at);
     };
@@ -156,8 +158,8 @@ export class Chart {
     const span = this.#span();
     const newest = this.#times.at(-1) ?? 0;
     const { height, lines } = this.#axis();
-    const across = (time) => width * (1 - (newest - time) / span);
-    const minutes = span > 240 ? 2 : span > 100 ? 1 : 0.5;
+    const across = (time) => width - ((newest - time) / span) * (width - LEFT);
+    const minutes = span > 360 ? 2 : span > 150 ? 1 : 0.5;
     const times = [];
     for (let ago = minutes; ago * 60 < span; ago += minutes) times.push(ago);
     const marks = [
@@ -203,11 +205,11 @@ export class Chart {
     for (const [index, { x, y, text }] of marks.entries()) {
       const [line, label] = grid.children[index].children;
       const place =
-        index < across ? { x1: 0, x2: width, y1: y, y2: y } : { x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM };
+        index < across ? { x1: LEFT, x2: width, y1: y, y2: y } : { x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM };
       for (const [name, value] of Object.entries(place)) line.setAttribute(name, value.toFixed(1));
-      label.setAttribute("x", (index < across ? 0 : x).toFixed(1));
-      label.setAttribute("y", (index < across ? Math.max(y - 3, 10) : y).toFixed(1));
-      label.setAttribute("text-anchor", index < across ? "start" : "middle");
+      label.setAttribute("x", (index < across ? LEFT - 6 : x).toFixed(1));
+      label.setAttribute("y", (index < across ? y + 4 : y).toFixed(1));
+      label.setAttribute("text-anchor", index < across ? "end" : "middle");
       set(label, text);
     }
   }

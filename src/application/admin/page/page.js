@@ -155,12 +155,13 @@ function showReasons(next) {
   fill("#reasons-table", rows, "None so far.");
 }
 
-function showHealth({ stats, nats, upstream, latency, process, memory, tls }) {
+function showHealth({ stats, uptime, nats, upstream, latency, process, memory, tls }) {
   const cards = [
     {
       title: "Server",
       state: stats.panics > 0 ? "bad" : "good",
       pairs: [
+        ["Up", long(uptime)],
         [
           "Open files",
           process.open_files === null ? "–" : `${all(process.open_files)} of ${all(process.open_files_max)}`,

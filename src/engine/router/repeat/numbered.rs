@@ -70,6 +70,7 @@ impl Router {
         if taken.messages > 0 {
             self.work.add((MESSAGE_UNITS + KEEP_UNITS) * taken.messages + len as u64 / 8);
             self.published += taken.messages;
+            self.sample_resolved();
             if self.resolved.has_subscribers() {
                 let except = self.last_head.no_echo.then_some(key);
                 self.deliver(start as u32, (start + len) as u32, except, taken.messages);
