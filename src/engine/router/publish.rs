@@ -216,14 +216,10 @@ impl Router {
             let peers = if own.is_some() { self.resolved.peers } else { 0 };
             if let Some(own) = &mut own {
                 self.published += 1;
-<<<<<<< ours
+                self.sample(name);
                 let (is_text, message) = (frame::is_text(frame), frame::payload(frame));
                 // There may be other rules than when the message came.
                 if self.publish_kept(is_text, message, except, own, false) {
-=======
-                self.sample(name);
-                if self.publish_kept(frame::is_text(frame), frame::payload(frame), except, own) {
->>>>>>> theirs
                     if self.has_done_piece(begun) {
                         break;
                     }

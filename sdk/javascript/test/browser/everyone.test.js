@@ -1,38 +1,13 @@
 // The chat room for everyone: by keyboard, by screen reader, in the dark, on a phone.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { test } from "node:test";
 
+import { assertAccessible } from "./support/accessible.js";
 import { arrive, visit } from "./support/browser.js";
 import { Lhttpd } from "./support/lhttpd.js";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PHONE = { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true };
-
-/** Fails if axe-core finds anything, best practices included. */
-async function assertAccessible(person, what) {
-  // Through the debugger, because the page's own policy allows no other script.
-  await person.page.evaluate(`if (!window.axe) { ${axe} }`);
-  // Nobody chose the colours of a transition.
-  await person.page.evaluate(() =>
-    Promise.all(
-      document
-        .getAnimations()
-        .map((one) => one.playState === "running" && one.effect.getComputedTiming().iterations === 1 && one.finished),
-    ),
-  );
-  const { violations, passes } = await person.page.evaluate(() => window.axe.run());
-  const told = violations.flatMap(({ id, nodes }) =>
-    nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
-  );
-  assert.deepEqual(told, [], what);
-  assert.ok(
-    passes.some(({ id }) => id === "color-contrast"),
-    "axe looked at colours",
-  );
-}
 
 for (const colorScheme of ["light", "dark"]) {
   for (const [kind, options] of [
@@ -43,7 +18,7 @@ for (const colorScheme of ["light", "dark"]) {
       const server = await Lhttpd.start(t);
       const newcomer = await arrive(t, server.url, { colorScheme, ...options });
       await newcomer.page.locator("#naming").waitFor();
-      await assertAccessible(newcomer, "asked for the name");
+      await assertAccessible(newcomer.page, "asked for the name");
 
       const ada = await visit(t, server.url, "Ada Lovelace", { colorScheme, ...options });
       const others = [];
@@ -55,19 +30,19 @@ for (const colorScheme of ["light", "dark"]) {
       await ada.join("engine-room");
       await others[0].say("unread");
       await ada.page.locator(".badge:visible").waitFor();
-      await assertAccessible(ada, "with an unread room");
+      await assertAccessible(ada.page, "with an unread room");
       await ada.page.getByRole("link", { name: "lobby" }).click();
       await ada.page.locator(".new:visible").waitFor();
-      await assertAccessible(ada, "in a conversation");
+      await assertAccessible(ada.page, "in a conversation");
 
       await ada.page.evaluate(() => document.querySelector("#help").onclick());
-      await assertAccessible(ada, "with the shortcuts shown");
+      await assertAccessible(ada.page, "with the shortcuts shown");
       await ada.page.keyboard.press("Escape");
       await server.kill();
       await ada.state("waiting");
       await ada.say("is it on its way?");
       await ada.page.getByText("Not sent:").waitFor();
-      await assertAccessible(ada, "without a connection");
+      await assertAccessible(ada.page, "without a connection");
     });
   }
 }

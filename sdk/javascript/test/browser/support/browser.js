@@ -61,8 +61,9 @@ export async function arrive(context, url, options = {}) {
  * @param {import("node:test").TestContext} context At its end the page must have had no error.
  * @param {string} url
  * @param {import("playwright-core").BrowserContextOptions} [options]
+ * @param {RegExp} [expected] Errors that are no fault.
  */
-export async function open(context, url, options = {}) {
+export async function open(context, url, options = {}, expected = REFUSED) {
   const own = await browser.newContext({ locale: "en-GB", viewport: { width: 1120, height: 720 }, ...options });
   own.setDefaultTimeout(PATIENCE);
   const page = await own.newPage();
@@ -70,11 +71,12 @@ export async function open(context, url, options = {}) {
   const faults = [];
   // A violation of the content security policy is an error on the console too.
   page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()) && !REFUSED.test(message.text())) faults.push(message.text());
+    if (["error", "warning"].includes(message.type()) && !expected.test(message.text())) faults.push(message.text());
   });
   page.on("pageerror", (error) => faults.push(`${error.stack}`));
   page.on("response", (response) => {
-    if (response.status() >= 400) faults.push(`${response.status()} for ${response.url()}`);
+    const fault = `${response.status()} for ${response.url()}`;
+    if (response.status() >= 400 && !expected.test(fault)) faults.push(fault);
   });
   context.after(async () => {
     await own.close();

@@ -16,6 +16,7 @@ export class Lhttpd {
   #address = "127.0.0.1:0";
   #secure;
   #demo = "127.0.0.1:0";
+  #admin;
   #options;
 
   /** @param {readonly string[]} options */
@@ -51,10 +52,28 @@ export class Lhttpd {
     return `http://${this.#demo}/`;
   }
 
+  /** Where its page for operators is, if it was told to have one. */
+  get adminUrl() {
+    return `http://${this.#admin}/`;
+  }
+
+  /** Where its clients connect, as a host and a port. */
+  get place() {
+    const [host, port] = this.#address.split(":");
+    return { host, port: Number(port) };
+  }
+
+  /** The number of its process. */
+  get pid() {
+    return this.#child.pid;
+  }
+
   /** Starts it, after the first time on the same ports. */
-  async start() {
+  async start(env = {}) {
     const args = ["--listen", this.#address, "--demo", this.#demo, "--cores", "1", ...this.#options];
-    const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"] });
+    const admin = args.indexOf("--admin") + 1;
+    if (admin && this.#admin) args[admin] = this.#admin;
+    const child = spawn(binary, args, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...env } });
     this.#child = child;
     const lines = createInterface({ input: child.stderr });
     const said = [];
@@ -65,6 +84,7 @@ export class Lhttpd {
         said.push(line);
         this.#address = /listening on (\S+?)[:,]? /.exec(line)?.[1] ?? this.#address;
         this.#secure = /tls:\/\/([\d.:]+\d)/.exec(line)?.[1] ?? this.#secure;
+        this.#admin = / admin: ([\d.:]+)/.exec(line)?.[1] ?? this.#admin;
         this.#demo = /demo: open http:\/\/(\S+)\//.exec(line)?.[1] ?? this.#demo;
         if (!line.includes("demo: open")) return;
         clearTimeout(timer);
