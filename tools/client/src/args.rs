@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Presence(Presence),
     /// Publish a text, a file, or each line of standard input, and wait until the server has accepted it
     Pub(Pub),
+    /// Show what a server does: connections, messages, latency, memory, busiest channels, slowest readers
+    Top(Top),
     /// Print a token for a user, signed with a key, without asking a server
     Token(Token),
 }
@@ -164,6 +166,27 @@ pub(crate) struct Pub {
     /// How long to wait for each acknowledgement, in seconds or with a unit, for example 500ms
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+The figures are those of the page for operators, refreshed each second: q or Ctrl-C ends it. They fit 80 columns and 24 rows. \
+Where standard output is no terminal it is --once.
+
+The server must listen for operators: lhttpd --admin 127.0.0.1:9091. If it has a key, put it in the variable LHTTP_ADMIN_KEY. \
+For https://, --ca FILE names the certificates to trust.")]
+pub(crate) struct Top {
+    /// Where the server listens for operators (its option admin), http:// or https://
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:9091")]
+    pub(crate) url: String,
+
+    /// Print the figures of one second, and end
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Print one JSON object a line, each second; with --once a single one
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]

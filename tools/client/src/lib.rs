@@ -11,6 +11,7 @@ mod publish;
 mod show;
 mod subscribe;
 mod token;
+mod top;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ fn run(args: &Args, client: Builder) -> Result<(), Failure> {
         Some(Command::Presence(presence)) => presence::run(presence, client),
         Some(Command::Pub(publish)) => publish::run(publish, client),
         Some(Command::Token(token)) => token::run(token),
+        Some(Command::Top(top)) => top::run(top, args.ca.as_deref()),
         None => interactive::run(&args.url, client),
     }
 }

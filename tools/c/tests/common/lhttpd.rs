@@ -15,7 +15,7 @@ pub(crate) struct Lhttpd {
     child: Child,
     pub(crate) address: SocketAddr,
     /// Open as long as the daemon may write to it.
-    _stderr: BufReader<ChildStderr>,
+    stderr: BufReader<ChildStderr>,
 }
 
 impl Lhttpd {
@@ -42,7 +42,19 @@ impl Lhttpd {
             let read = stderr.read_line(&mut said).expect("lhttpd says where it listens");
             assert_ne!(read, 0, "lhttpd ended: {said}");
         };
-        Self { child, address, _stderr: stderr }
+        Self { child, address, stderr }
+    }
+
+    /// The address for operators, if the configuration has one of this machine.
+    #[allow(dead_code, reason = "not each test asks it")]
+    pub(crate) fn admin(&mut self) -> String {
+        let mut line = String::new();
+        while !line.contains("admin: ") {
+            line.clear();
+            assert_ne!(self.stderr.read_line(&mut line).expect("lhttpd says it"), 0, "lhttpd ended");
+        }
+        let (_, rest) = line.split_once("admin: ").expect("it is there");
+        rest.split_once(',').expect("a comma behind the address").0.to_owned()
     }
 }
 
