@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, PORT, Preset, Secret, Unit};
+use crate::config::{Config, PORT, Preset, Secret, Unit, tests::EVERY_OPTION};
 
 /// The error for a file.
 fn refusal(text: &str) -> String {
@@ -61,6 +61,26 @@ fn a_default_is_a_value_of_its_option() {
         assert!(!option.differs(&config, &default), "{}", option.name);
     }
     assert_eq!(default.listen, [format!("127.0.0.1:{PORT}").parse().unwrap()]);
+}
+
+#[test]
+fn what_is_shown_of_an_option_is_read_as_its_value_and_a_secret_is_not_shown() {
+    let all: Config = toml::from_str(EVERY_OPTION).unwrap();
+    for config in [Config::default(), all] {
+        for option in Config::OPTIONS {
+            let Some(shown) = option.show(&config) else {
+                assert!(!option.differs(&config, &Config::default()));
+                continue;
+            };
+            if option.unit == Unit::Secret {
+                assert_eq!(shown, ["set"], "{}", option.name);
+                continue;
+            }
+            let mut read = Config::default();
+            read.set_all(option.name, &shown).unwrap();
+            assert!(!option.differs(&read, &config), "{}: {shown:?}", option.name);
+        }
+    }
 }
 
 #[test]

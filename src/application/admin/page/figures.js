@@ -7,7 +7,7 @@ const short = new Intl.NumberFormat("en", {
 });
 const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
-export const count = (value) => (value < 10 ? tenths : value < 100_000 ? whole : short).format(value);
+export const count = (value) => (value < 10 ? tenths : value <= 100_000 ? whole : short).format(value);
 
 export const all = (value) => whole.format(value);
 

@@ -88,7 +88,7 @@ fn head(figures: &Figures, place: &str) -> Vec<Line> {
     vec![
         Line::loud(format!("lhttpd {version} at {place}, up {}{nats}", long(figures.number(&["uptime"])))),
         Line::plain(format!(
-            "connections {:>10} of {:<12} memory {resident:>10}   kept {} of {}",
+            "connections {:>10} of {:<12} memory {resident:>12}   kept {} of {}",
             count(figures.number(&["stats", "connections"])),
             count(figures.number(&["connections_max"])),
             bytes(figures.number(&["memory", "kept_bytes"])),
