@@ -5,6 +5,8 @@ mod histogram;
 mod measures;
 mod reasons;
 
+use std::fmt;
+
 use crate::token::{Invalid, KeyNumbers, Tally};
 
 #[cfg_attr(not(feature = "admin"), allow(unused_imports))] // only the metrics use them
@@ -28,33 +30,49 @@ pub(crate) enum Kind {
 
 /// A declared number.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "admin"), allow(dead_code))] // only the metrics read it
+#[cfg_attr(not(feature = "admin"), allow(dead_code))] // only the metrics read all of it
 pub(crate) struct Declared {
     /// The field of [`Stats`].
     pub(crate) field: &'static str,
+    pub(crate) kind: Kind,
     /// The metric's name, without `lhttp_` and `_total`.
     pub(crate) metric: &'static str,
-    pub(crate) kind: Kind,
     /// The name and the value of the label by which it differs from other numbers with the same name.
     pub(crate) label: Option<(&'static str, &'static str)>,
-    docs: &'static str,
+    /// Its meaning, in one line.
+    pub(crate) help: &'static str,
 }
 
-#[cfg_attr(not(feature = "admin"), allow(dead_code))] // only the metrics call it
 impl Declared {
-    /// Its meaning, in one line.
-    pub(crate) fn help(&self) -> &'static str {
-        self.docs.trim_start()
+    /// Reads a line of [`DECLARED`].
+    fn read(line: &'static str) -> Self {
+        let mut parts = line.split('\t');
+        let mut next = || parts.next().unwrap_or_default();
+        let (field, kind, metric, label, docs) = (next(), next(), next(), next(), next());
+        let kind = match kind {
+            "Counter" => Kind::Counter,
+            "Gauge" => Kind::Gauge,
+            _ => Kind::Derived,
+        };
+        Self { field, kind, metric, label: label.split_once('='), help: docs.trim_start() }
     }
 }
 
-macro_rules! label {
-    () => {
-        None
-    };
-    ($label:literal $value:literal) => {
-        Some(($label, $value))
-    };
+/// All declared numbers, in the order of [`Stats::values`].
+pub(crate) fn declared() -> impl Iterator<Item = Declared> {
+    DECLARED.lines().map(Declared::read)
+}
+
+/// One line of `name=number`, for a log.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut space = "";
+        for (declared, number) in declared().zip(self.values()) {
+            write!(f, "{space}{}={number}", declared.field)?;
+            space = " ";
+        }
+        Ok(())
+    }
 }
 
 macro_rules! counters {
@@ -84,30 +102,18 @@ macro_rules! counters {
             }
         }
 
-        /// One line of `name=number`, for a log.
-        impl fmt::Display for Stats {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut space = "";
-                $(write!(f, "{space}{}={}", stringify!($name), self.$name)?; space = " ";)+
-                let _ = space;
-                Ok(())
-            }
-        }
+        /// A line for each number, see [`Declared::read`]. It is one text and not a table of texts, because each pointer to
+        /// a text takes 40 bytes of the program.
+        pub(super) const DECLARED: &str = concat!($(
+            stringify!($name), "\t", stringify!($kind), "\t", $metric, "\t", $($label, "=", $value,)? "\t", $($doc,)+ "\n",
+        )+);
 
-        /// All numbers, in the order of [`Stats::values`].
-        #[cfg_attr(not(feature = "admin"), allow(dead_code))]
-        pub(crate) const DECLARED: &[Declared] = &[$(Declared {
-            field: stringify!($name),
-            metric: $metric,
-            kind: Kind::$kind,
-            label: label!($($label $value)?),
-            docs: concat!($($doc),+),
-        },)+];
+        /// How many numbers there are.
+        pub(crate) const NUMBERS: usize = [$(stringify!($name)),+].len();
 
         impl Stats {
-            /// The numbers, in the order of [`DECLARED`].
-            #[cfg_attr(not(feature = "admin"), allow(dead_code))]
-            pub(crate) fn values(&self) -> [u64; DECLARED.len()] {
+            /// The numbers, in the order of [`declared`](super::declared).
+            pub(crate) fn values(&self) -> [u64; NUMBERS] {
                 [$(self.$name),+]
             }
         }
@@ -116,9 +122,10 @@ macro_rules! counters {
 
 mod table;
 
+use self::table::DECLARED;
 pub use self::table::Stats;
-#[cfg_attr(not(feature = "admin"), allow(unused_imports))] // only the metrics use it
-pub(crate) use self::table::{DECLARED, SharedStats};
+#[cfg_attr(not(feature = "admin"), allow(unused_imports))] // only the metrics use all of it
+pub(crate) use self::table::{NUMBERS, SharedStats};
 
 impl Stats {
     /// Takes over what the core's verifier has counted.

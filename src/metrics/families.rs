@@ -1,6 +1,6 @@
 //! Every metric: its name, type and meaning. Those of [`Stats`](crate::Stats) are declared there.
 
-use crate::engine::stats::{DECLARED, Kind};
+use crate::engine::stats::{Kind, declared};
 
 /// What kind of value a metric has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,14 @@ pub(super) struct Family {
     pub(super) values: Values,
 }
 
+/// The name and the value of a label, if there is one.
+pub(super) type Label = Option<(&'static str, &'static str)>;
+
 /// Where the values of a metric stand.
 #[derive(Clone, Debug)]
 pub(super) enum Values {
-    /// In [`Stats`](crate::Stats): the places of its series in [`DECLARED`].
-    Declared(Vec<usize>),
+    /// In [`Stats`](crate::Stats): the places of its series among the declared numbers, and their labels.
+    Declared(Vec<(usize, Label)>),
     /// In the times of all cores.
     Times(Times),
     /// In the numbers of each core: a series each.
@@ -105,18 +108,18 @@ const LABELLED: [(&str, &str); 9] = [
 /// All metrics, in the order of the text.
 pub(super) fn families() -> Vec<Family> {
     let mut families = vec![Family::new("lhttp_build", Type::Info, "The version of this server.", Values::Version)];
-    for (at, declared) in DECLARED.iter().enumerate().filter(|(_, declared)| declared.kind != Kind::Derived) {
+    for (at, declared) in declared().enumerate().filter(|(_, declared)| declared.kind != Kind::Derived) {
         let name = format!("lhttp_{}", declared.metric);
         if let Some(Family { values: Values::Declared(series), .. }) =
             families.iter_mut().find(|family| family.name == name)
         {
-            series.push(at);
+            series.push((at, declared.label));
             continue;
         }
         let kind = if declared.kind == Kind::Counter { Type::Counter } else { Type::Gauge };
         let labelled = LABELLED.iter().find(|(metric, _)| declared.label.is_some() && *metric == declared.metric);
-        let help = labelled.map_or_else(|| declared.help(), |(_, help)| help);
-        families.push(Family { name, kind, help, values: Values::Declared(vec![at]) });
+        let help = labelled.map_or_else(|| declared.help, |(_, help)| help);
+        families.push(Family { name, kind, help, values: Values::Declared(vec![(at, declared.label)]) });
     }
     families.extend(measured());
     families
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn each_metric_has_one_name_one_type_and_a_meaning_and_each_series_one_label() {
-        let all = families();
+        let (all, numbers): (_, Vec<_>) = (families(), declared().collect());
         for family in &all {
             let same = all.iter().filter(|other| other.name == family.name).count();
             assert_eq!(same, 1, "{}", family.name);
@@ -201,7 +204,7 @@ mod tests {
             // These would have to be escaped.
             assert!(family.help.ends_with('.') && !family.help.contains(['"', '\\', '\n']), "{}", family.help);
             let Values::Declared(series) = &family.values else { continue };
-            let series: Vec<_> = series.iter().map(|&at| DECLARED[at]).collect();
+            let series: Vec<_> = series.iter().map(|&(at, _)| numbers[at]).collect();
             let first = series[0];
             assert!(series.iter().all(|one| one.kind == first.kind), "{}", family.name);
             let name_of = |label: Option<(&'static str, _)>| label.map(|(name, _)| name);
@@ -211,7 +214,7 @@ mod tests {
                 assert_eq!(series.iter().filter(|other| other.label == one.label).count(), 1, "{}", one.field);
             }
         }
-        for declared in DECLARED.iter().filter(|declared| declared.kind == Kind::Derived) {
+        for declared in numbers.iter().filter(|declared| declared.kind == Kind::Derived) {
             let name = format!("lhttp_{}", declared.metric);
             assert!(all.iter().any(|family| family.name == name), "{}: there is no {name}", declared.field);
         }
@@ -219,9 +222,9 @@ mod tests {
 
     #[test]
     fn each_metric_with_a_label_has_a_meaning_of_its_own() {
-        let labelled = |metric: &str| DECLARED.iter().any(|one| one.metric == metric && one.label.is_some());
+        let labelled = |metric: &str| declared().any(|one| one.metric == metric && one.label.is_some());
         assert!(LABELLED.iter().all(|(metric, _)| labelled(metric)));
         let has_help = |metric: &str| LABELLED.iter().any(|(one, _)| *one == metric);
-        assert!(DECLARED.iter().all(|one| one.label.is_none() || has_help(one.metric)));
+        assert!(declared().all(|one| one.label.is_none() || has_help(one.metric)));
     }
 }

@@ -3,7 +3,7 @@
 use std::{env, fs, path::Path};
 
 use super::families::{Family, Type, Values, families};
-use crate::engine::stats::DECLARED;
+use crate::engine::stats::{Declared, declared};
 
 /// The text before the tables.
 const HEAD: &str = include_str!("page/head.md");
@@ -31,16 +31,16 @@ fn the_page_lists_every_metric() {
 }
 
 fn page() -> String {
-    let families = families();
+    let (families, numbers): (_, Vec<Declared>) = (families(), declared().collect());
     let mut page = format!("{HEAD}\n| name | type | unit | meaning |\n|---|---|---|---|\n");
     families.iter().for_each(|family| page.push_str(&line(family)));
     for family in &families {
         let Values::Declared(series) = &family.values else { continue };
-        let Some((label, _)) = DECLARED[series[0]].label else { continue };
+        let (_, Some((label, _))) = series[0] else { continue };
         page.push_str(&format!("\n## `{}`\n\n| `{label}` | meaning |\n|---|---|\n", family.shown()));
-        for declared in series.iter().map(|&at| &DECLARED[at]) {
-            let (_, value) = declared.label.expect("each series has the label");
-            page.push_str(&format!("| `{value}` | {} |\n", cell(declared.help())));
+        for &(at, label) in series {
+            let (_, value) = label.expect("each series has the label");
+            page.push_str(&format!("| `{value}` | {} |\n", cell(numbers[at].help)));
         }
     }
     page
@@ -54,7 +54,7 @@ fn line(family: &Family) -> String {
         Type::Info => "info",
     };
     let label = match &family.values {
-        Values::Declared(series) => DECLARED[series[0]].label.map(|(name, _)| name),
+        Values::Declared(series) => series[0].1.map(|(name, _)| name),
         Values::OfCore(_) => Some("core"),
         Values::Version => Some("version"),
         Values::Times(_) | Values::OfProcess(_) => None,

@@ -11,7 +11,7 @@ use prometheus_client::{
 
 use crate::{
     config::Config,
-    engine::stats::{DECLARED, Histogram, Measures, Stats, bounds},
+    engine::stats::{Histogram, Measures, NUMBERS, Stats, bounds},
     service::Numbers,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Source {
 
 /// The numbers of a moment.
 struct Snapshot {
-    values: [u64; DECLARED.len()],
+    values: [u64; NUMBERS],
     times: Measures,
     cores: Vec<(Stats, Measures)>,
     connections: u64,
@@ -74,9 +74,9 @@ impl Source {
         let kind = family.kind;
         match &family.values {
             Values::Declared(series) => {
-                for &at in series {
+                for &(at, label) in series {
                     let value = Value::Whole(snapshot.values[at]);
-                    match DECLARED[at].label {
+                    match label {
                         Some((name, of)) => put(&mut encoder.encode_family(&Label(name, of))?, kind, value)?,
                         None => put(&mut encoder, kind, value)?,
                     }

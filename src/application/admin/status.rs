@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::memory,
-    engine::stats::{DECLARED, Histogram, Measures, Stats, bounds},
+    engine::stats::{Histogram, Measures, Stats, bounds, declared},
 };
 
 use super::{Figures, Process};
@@ -80,7 +80,7 @@ fn a_histogram(histogram: &Histogram) -> Value {
 /// The numbers that count by reason: the name of what happened, the reason, the number.
 fn reasons(stats: &Stats) -> Map<String, Value> {
     let mut all = Map::new();
-    for (declared, number) in DECLARED.iter().zip(stats.values()) {
+    for (declared, number) in declared().zip(stats.values()) {
         if let Some(("reason", reason)) = declared.label {
             let of_metric = all.entry(declared.metric).or_insert_with(|| Value::Object(Map::new()));
             of_metric[reason] = json!(number);
@@ -90,5 +90,5 @@ fn reasons(stats: &Stats) -> Map<String, Value> {
 }
 
 fn by_name(stats: &Stats) -> Map<String, Value> {
-    DECLARED.iter().zip(stats.values()).map(|(declared, number)| (declared.field.to_owned(), json!(number))).collect()
+    declared().zip(stats.values()).map(|(declared, number)| (declared.field.to_owned(), json!(number))).collect()
 }

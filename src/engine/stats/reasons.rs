@@ -1,7 +1,7 @@
 //! Numbers by reason: why a connection ended, and why a message was refused.
 
 #[cfg(any(test, feature = "fuzz"))]
-use crate::engine::stats::DECLARED;
+use crate::engine::stats::declared;
 use crate::{
     engine::{arrival::Transport, stats::Stats},
     error::{Fault, Reason},
@@ -151,7 +151,7 @@ impl Stats {
     /// The sum of the series of a metric.
     #[cfg(any(test, feature = "fuzz"))]
     fn sum(&self, metric: &str) -> u64 {
-        let numbers = DECLARED.iter().zip(self.values());
+        let numbers = declared().zip(self.values());
         numbers.filter(|(declared, _)| declared.metric == metric && declared.label.is_some()).map(|(_, n)| n).sum()
     }
 
@@ -176,7 +176,7 @@ mod tests {
             stats.count_refusal(word);
             let is_other = at >= Reason::ALL.len() || matches!(word, "upstream-failed" | "upstream-timeout");
             let label = if is_other { "other" } else { word };
-            let shown = DECLARED.iter().zip(stats.values()).find(|(declared, number)| {
+            let shown = declared().zip(stats.values()).find(|(declared, number)| {
                 *number == 1 && declared.metric == "messages_refused" && declared.label == Some(("reason", label))
             });
             assert!(shown.is_some(), "{word}: {stats}");

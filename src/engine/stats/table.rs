@@ -5,12 +5,7 @@
 //! the series of this name. `Derived("name")` is no metric, because it follows from the series of that name: most are sums of
 //! some.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering},
-};
-
-use super::{Declared, Kind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 counters! {
     /// Connections open now.
