@@ -166,7 +166,11 @@ impl Application for Dispatch {
                 Reply::Now(routes::published(hub, result, &mut self.said))
             }
             #[cfg(feature = "admin")]
-            endpoint if let Some(admin) = &mut self.admin => admin.on_body(hub, slot, endpoint, body),
+            endpoint => match &mut self.admin {
+                Some(admin) => admin.on_body(hub, slot, endpoint, body),
+                None => unreachable!("only the routes of admin ask for a body of {endpoint:?}"),
+            },
+            #[cfg(not(feature = "admin"))]
             Endpoint(other) => unreachable!("no route asks for a body of endpoint {other}"),
         }
     }
