@@ -4,8 +4,11 @@ use super::{CORES_MAX, Config, ProxyHeader, WorstCase, machine};
 use crate::error::StartError;
 
 /// File descriptors that are never a client's: the standard streams, the log, a bridge's sockets, the connections and
-/// listeners of pages and of `admin`, and the open files of a library's host.
-const FDS_RESERVED: u64 = 96;
+/// listeners of pages, and the open files of a library's host.
+const FDS_RESERVED: u64 = 64;
+
+/// The same for the connections and listeners of `admin`.
+const FDS_ADMIN: u64 = 32;
 
 /// Connections open at once on all listeners of pages.
 pub(crate) const PAGES_CONNECTIONS_MAX: usize = 32;
@@ -19,9 +22,8 @@ pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 16;
 /// Places for connections over that limit: each gets 503.
 pub(crate) const ADMIN_RESERVED: usize = 4;
 
-const _: () = assert!(
-    PAGES_CONNECTIONS_MAX + PAGES_RESERVED + ADMIN_CONNECTIONS_MAX + ADMIN_RESERVED <= FDS_RESERVED as usize * 2 / 3
-);
+const _: () = assert!(PAGES_CONNECTIONS_MAX + PAGES_RESERVED <= FDS_RESERVED as usize * 2 / 3);
+const _: () = assert!(ADMIN_CONNECTIONS_MAX + ADMIN_RESERVED <= FDS_ADMIN as usize * 2 / 3);
 
 /// File descriptors of one upstream worker: the connection that it works on, and an idle one.
 const FDS_PER_WORKER: u64 = 2;
@@ -54,7 +56,7 @@ pub struct Plan {
     /// [`CORES_MAX`].
     pub cpus: Vec<Option<usize>>,
     /// Connections open at once, over all cores. Unless `max-connections` sets it, the smaller of what the soft limit of
-    /// open files leaves after a reserve of 96, 48 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
+    /// open files leaves after a reserve of 64, 32 more with `admin`, 48 per core and 2 per upstream worker, and one for every 8 KiB of the memory allowed.
     pub connections_max: usize,
     /// Bytes of backlog in the whole process: `memory-budget`, or a quarter of the memory allowed.
     pub memory_budget_bytes: u64,
@@ -114,7 +116,8 @@ impl Config {
         let workers = if self.upstream_allow.is_empty() { 0 } else { self.upstream_workers };
         let greetings = if self.proxy_header == ProxyHeader::ProxyProtocol { GREETINGS_MAX } else { 0 };
         let per_core = FDS_PER_CORE + greetings as u64;
-        let reserve = FDS_RESERVED + per_core * cores as u64 + FDS_PER_WORKER * workers as u64;
+        let admin = if self.admin.is_empty() { 0 } else { FDS_ADMIN };
+        let reserve = FDS_RESERVED + admin + per_core * cores as u64 + FDS_PER_WORKER * workers as u64;
         let by_fds = fds.saturating_sub(reserve);
         if by_fds == 0 {
             return Err(format!(
@@ -183,23 +186,25 @@ mod tests {
     #[test]
     fn connections_are_bounded_by_open_files_and_by_memory() {
         let config = Config::default();
-        assert_eq!(config.connections(1024, 2, 1 << 40), Ok(1024 - 96 - 96));
+        assert_eq!(config.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96));
         let upstream =
             Config { upstream_allow: vec!["http://h/".to_owned()], upstream_workers: 100, ..Config::default() };
-        assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 96 - 96 - 200));
+        assert_eq!(upstream.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96 - 200));
         let proxied = Config { proxy_header: ProxyHeader::ProxyProtocol, ..Config::default() };
-        assert_eq!(proxied.connections(1024, 2, 1 << 40), Ok(1024 - 96 - 96 - 128));
+        assert_eq!(proxied.connections(1024, 2, 1 << 40), Ok(1024 - 64 - 96 - 128));
+        let admin = Config { admin: vec!["127.0.0.1:0".parse().unwrap()], ..Config::default() };
+        assert_eq!(admin.connections(1024, 2, 1 << 40), Ok(1024 - 96 - 96));
         assert_eq!(config.connections(u64::MAX, 1, 1 << 30), Ok(131_072));
-        let error = config.connections(112, 1, 1 << 30).unwrap_err();
-        assert!(error.contains("112"), "{error}");
+        let error = config.connections(80, 1, 1 << 30).unwrap_err();
+        assert!(error.contains("80"), "{error}");
     }
 
     #[test]
     fn a_set_number_of_connections_must_fit_the_open_files() {
-        let config = Config { connections_max: Some(880), ..Config::default() };
-        assert_eq!(config.connections(1024, 1, 0), Ok(880));
+        let config = Config { connections_max: Some(912), ..Config::default() };
+        assert_eq!(config.connections(1024, 1, 0), Ok(912));
         let error = config.connections(1023, 1, 0).unwrap_err();
-        assert!(error.contains("max-connections: 880") && error.contains("879"), "{error}");
+        assert!(error.contains("max-connections: 912") && error.contains("911"), "{error}");
     }
 
     #[test]

@@ -198,7 +198,7 @@ test("everything can be reached with the keyboard, and a chart tells its points"
   const page = await open(t, server.adminUrl);
   await hasLines(page, 5);
   const stops = [];
-  for (let step = 0; step < 22; step += 1) {
+  for (let step = 0; step < 20; step += 1) {
     await page.keyboard.press("Tab");
     const [name, outline] = await page.evaluate(() => {
       const one = document.activeElement;
@@ -218,7 +218,6 @@ test("everything can be reached with the keyboard, and a chart tells its points"
     ),
     ...["Cores", "Busiest channels", "Slowest readers", "Reasons for ends and refusals"],
     ...["find", "changed", "Configuration"],
-    ...stops.slice(20),
   ]);
   const chart = page.getByRole("slider", { name: "Messages a second over time" });
   await chart.focus();
