@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `families` | every metric: its name, type and meaning |
 //! | `source` | the values, gathered from the cores and services each time |
-//! | `process` | what the system says of the process |
 //! | `plain` | the older format |
 //! | `page` | docs/METRICS.md, generated in a test |
 
@@ -12,7 +11,6 @@ mod families;
 #[cfg(test)]
 mod page;
 mod plain;
-mod process;
 mod source;
 
 use std::{fmt, sync::Arc};

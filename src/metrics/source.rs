@@ -10,22 +10,20 @@ use prometheus_client::{
 };
 
 use crate::{
+    application::Process,
     config::Config,
     engine::stats::{Histogram, Measures, NUMBERS, Stats, bounds},
-    service::Numbers,
+    service::{Numbers, process::Reader},
 };
 
-use super::{
-    families::{Family, OfCore, Times, Type, Values, families},
-    process::Process,
-};
+use super::families::{Family, OfCore, OfProcess, Times, Type, Values, families};
 
 /// The metrics of one server.
 #[derive(Debug)]
 pub(super) struct Source {
     numbers: Arc<Numbers>,
     families: Vec<Family>,
-    process: Process,
+    process: Reader,
 }
 
 /// The numbers of a moment.
@@ -33,7 +31,7 @@ struct Snapshot {
     values: [u64; NUMBERS],
     times: Measures,
     cores: Vec<(Stats, Measures)>,
-    connections: u64,
+    process: Process,
 }
 
 /// One label and its value.
@@ -56,7 +54,7 @@ impl Source {
         left_out.extend(config.upstream_allow.is_empty().then_some("lhttp_upstream_"));
         let mut families = families();
         families.retain(|family| !left_out.iter().any(|prefix| family.name.starts_with(prefix)));
-        Self { numbers, families, process: Process::new() }
+        Self { numbers, families, process: Reader::new() }
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -65,7 +63,7 @@ impl Source {
             values: stats.values(),
             times: self.numbers.measures(),
             cores: self.numbers.cores().collect(),
-            connections: stats.connections,
+            process: self.process.read(stats.connections),
         }
     }
 
@@ -93,8 +91,8 @@ impl Source {
                 }
                 Ok(())
             }
-            Values::OfProcess(of) => match self.process.number(*of, snapshot.connections) {
-                Some(value) => put(&mut encoder, kind, Value::Real(value)),
+            Values::OfProcess(of) => match of_process(*of, &snapshot.process) {
+                Some(value) => put(&mut encoder, kind, value),
                 None => Ok(()),
             },
             Values::Version => encoder.encode_info(&Label("version", env!("CARGO_PKG_VERSION"))),
@@ -128,6 +126,17 @@ fn of_core(of: OfCore, (stats, times): &(Stats, Measures)) -> Value {
         OfCore::Turns => Value::Whole(times.turns.count()),
         OfCore::BusySeconds => Value::Real(times.turns.seconds()),
         OfCore::KeptBytes => Value::Whole(stats.kept_bytes),
+    }
+}
+
+fn of_process(of: OfProcess, process: &Process) -> Option<Value> {
+    match of {
+        OfProcess::CpuSeconds => process.cpu_seconds.map(Value::Real),
+        OfProcess::ResidentBytes => process.resident_bytes.map(Value::Whole),
+        OfProcess::VirtualBytes => process.virtual_bytes.map(Value::Whole),
+        OfProcess::OpenDescriptors => process.open_files.map(Value::Whole),
+        OfProcess::DescriptorsMax => process.open_files_max.map(Value::Whole),
+        OfProcess::StartSeconds => process.start_seconds.map(Value::Real),
     }
 }
 

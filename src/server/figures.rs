@@ -11,7 +11,7 @@ use crate::{
     engine::stats::{Measures, Stats},
     metrics::Metrics,
     server::Reloader,
-    service::{Numbers, process},
+    service::{Numbers, process::Reader},
 };
 
 /// The figures of a server. It keeps no core alive.
@@ -19,13 +19,14 @@ pub(super) struct ServerFigures {
     numbers: Arc<Numbers>,
     reloader: Reloader,
     metrics: Metrics,
+    process: Reader,
     started: (SystemTime, Instant),
 }
 
 impl ServerFigures {
     /// For a server that starts now.
     pub(super) fn new(numbers: Arc<Numbers>, reloader: Reloader, metrics: Metrics) -> Self {
-        Self { numbers, reloader, metrics, started: (SystemTime::now(), Instant::now()) }
+        Self { numbers, reloader, metrics, process: Reader::new(), started: (SystemTime::now(), Instant::now()) }
     }
 }
 
@@ -51,7 +52,7 @@ impl Figures for ServerFigures {
     }
 
     fn process(&self) -> Process {
-        process::read()
+        self.process.read(self.numbers.stats().connections)
     }
 
     fn started(&self) -> (SystemTime, Duration) {

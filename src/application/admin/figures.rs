@@ -36,8 +36,11 @@ pub(crate) trait Figures: Send + Sync {
 pub(crate) struct Process {
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) resident_bytes: Option<u64>,
+    pub(crate) virtual_bytes: Option<u64>,
     pub(crate) open_files: Option<u64>,
     pub(crate) open_files_max: Option<u64>,
+    /// When it started, in seconds since 1970.
+    pub(crate) start_seconds: Option<f64>,
 }
 
 /// The figures of a server that does nothing.

@@ -20,7 +20,7 @@ pub(super) fn of(figures: &dyn Figures) -> Value {
     cores.iter().for_each(|(_, of_core)| measures.add(of_core));
     let of_core = |(number, core): (usize, &(Stats, Measures))| a_core(number, plan.cpus.get(number), core);
     let cores: Vec<Value> = cores.iter().enumerate().map(of_core).collect();
-    let Process { cpu_seconds, resident_bytes, open_files, open_files_max } = process;
+    let Process { cpu_seconds, resident_bytes, open_files, open_files_max, .. } = process;
     let has_tls = config.listen.iter().any(|listen| listen.is_tls());
     json!({
         "version": env!("CARGO_PKG_VERSION"),
