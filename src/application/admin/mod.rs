@@ -1,4 +1,4 @@
-//! The windows for operators and backends: metrics and an API, on listeners of `admin` (docs/ADMIN.md).
+//! The windows for operators and backends: metrics, a page and an API, on listeners of `admin` (docs/ADMIN.md).
 //!
 //! One core serves them. A question that concerns all cores goes to each as a letter. The request waits until all have
 //! answered, or two seconds have passed; the answer then names the cores that did not.

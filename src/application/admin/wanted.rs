@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     engine::{
         session::Endpoint,
-        slot::Slot,
+        slot::{ConnectionKey, Slot},
         survey::{Question, Wanted, Whose},
     },
     extension::ConnectionId,
@@ -170,7 +170,7 @@ fn of_node(text: &str) -> Option<(Option<u64>, &str)> {
     }
 }
 
-type Connection = (Option<u64>, (u32, crate::engine::slot::ConnectionKey));
+type Connection = (Option<u64>, (u32, ConnectionKey));
 
 fn connection(text: &str) -> Result<Connection, Said> {
     let id = of_node(text).and_then(|(node, id)| Some((node, id.parse::<ConnectionId>().ok()?)));

@@ -16,7 +16,10 @@ use std::{
 use common::{Folder, PATIENCE, Running, expect_code, program, run};
 use lhttp::{Message, client::Client};
 use lhttpd::Lhttpd;
-use rexpect::session::{PtySession, spawn_command};
+use rexpect::{
+    process::{Signal, WaitStatus},
+    session::{PtySession, spawn_command},
+};
 use serde_json::Value;
 
 const ADMIN: &str = "admin = \"127.0.0.1:0\"\n";
@@ -168,6 +171,18 @@ fn a_terminal_is_refreshed_until_q_and_gets_back_what_it_had() {
         session.flush().unwrap();
         session.exp_string("\x1b[?1049l").expect("the screen of before");
         session.exp_eof().unwrap();
+    }
+}
+
+#[test]
+fn a_signal_ends_it_and_the_terminal_gets_back_what_it_had() {
+    let server = Server::start("");
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        let mut session = watch(&server);
+        session.exp_string("connections").expect("figures");
+        session.process_mut().signal(signal).expect("it runs");
+        session.exp_string("\x1b[?1049l").expect("the screen of before");
+        assert!(matches!(session.process().wait(), Ok(WaitStatus::Signaled(_, by, _)) if by == signal), "{signal}");
     }
 }
 

@@ -77,7 +77,7 @@ fn head(figures: &Figures, place: &str) -> Vec<Line> {
     let [p50, p99, p999] = figures.latency.map(|seconds| seconds.map_or_else(|| "–".to_owned(), time));
     let resident = figures.part("memory")["resident_bytes"].as_f64().map_or_else(|| "–".to_owned(), bytes);
     let files = figures.part("process")["open_files"].as_f64().map_or_else(String::new, |files| {
-        format!("   files {} of {}", count(files), count(figures.number(&["process", "open_files_max"])))
+        format!("  files {} of {}", count(files), count(figures.number(&["process", "open_files_max"])))
     });
     let nats = match figures.part("nats")["connected"].as_bool() {
         None => "",
@@ -88,26 +88,26 @@ fn head(figures: &Figures, place: &str) -> Vec<Line> {
     vec![
         Line::loud(format!("lhttpd {version} at {place}, up {}{nats}", long(figures.number(&["uptime"])))),
         Line::plain(format!(
-            "connections {:>10} of {:<12} memory {resident:>12}   kept {} of {}",
+            "connections {:>9} of {:<9} memory {resident:>10}  kept {} of {}",
             count(figures.number(&["stats", "connections"])),
             count(figures.number(&["connections_max"])),
             bytes(figures.number(&["memory", "kept_bytes"])),
             bytes(figures.number(&["memory", "budget_bytes"])),
         )),
         Line::plain(format!(
-            "messages in {:>10} /s{:<12} processor {:>7}{files}",
+            "messages in {:>9} /s{:<10} processor {:>7}{files}",
             count(figures.received),
             "",
             figures.cpu.map_or_else(|| "–".to_owned(), percent),
         )),
         Line::plain(format!(
-            "deliveries  {:>10} /s{:<12} bytes {}/s in, {}/s out",
+            "deliveries  {:>9} /s{:<10} bytes {}/s in, {}/s out",
             count(figures.delivered),
             "",
             bytes(figures.read_bytes),
             bytes(figures.written_bytes),
         )),
-        Line::plain(format!("delivery in {p50:>10} (50 %), {p99} (99 %), {p999} (99.9 %)")),
+        Line::plain(format!("delivery in {p50:>9} (50 %), {p99} (99 %), {p999} (99.9 %)")),
     ]
 }
 
@@ -187,7 +187,8 @@ fn time(seconds: f64) -> String {
 }
 
 fn percent(part: f64) -> String {
-    format!("{:.1} %", 100.0 * part)
+    let digits = usize::from(part < 9.9995);
+    format!("{:.digits$} %", 100.0 * part)
 }
 
 /// A long time in its two largest units.
@@ -203,6 +204,8 @@ fn long(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -214,6 +217,32 @@ mod tests {
     }
 
     #[test]
+    fn the_figures_of_a_large_and_busy_server_fit_80_columns() {
+        let answer = |uptime: f64, all: f64| {
+            json!({
+                "uptime": uptime,
+                "started": 1,
+                "version": "10.20.30",
+                "connections_max": 1_048_576,
+                "memory": { "resident_bytes": 999.9 * 1024.0 * 1024.0, "kept_bytes": 1e12, "budget_bytes": 2e12 },
+                "process": { "cpu_seconds": 99.9 * uptime, "open_files": 999_999, "open_files_max": 1_048_576 },
+                "latency": { "bounds": [0.9999, null], "deliveries": { "counts": [all, all] } },
+                "cores": [{
+                    "core": 63, "busy_seconds": uptime, "connections": 9_999_999, "subscriptions": 9_999_999,
+                    "received": all, "delivered": all, "backlogs": 999_999, "kept_bytes": 1e12,
+                }],
+                "stats": {
+                    "connections": 1_048_575, "received": all, "delivered": all, "read_bytes": all, "written_bytes": all,
+                },
+            })
+        };
+        let figures = Figures::between(&answer(1e8, 0.0), &answer(1e8 + 1.0, 9_999_999.0), &json!({})).unwrap();
+        for line in lines(&figures, "[2001:db8::1234:5678]:65535", (80, 24)) {
+            assert!(line.text().chars().count() <= 80, "{}", line.text());
+        }
+    }
+
+    #[test]
     fn numbers_are_short() {
         assert_eq!(
             [0.0, 4.25, 1234.0, 9_999_999.0, 12_345_678.0].map(count),
@@ -221,6 +250,7 @@ mod tests {
         );
         assert_eq!([0.0, 999.0, 1536.0, 3.2e9].map(bytes), ["0 B", "999 B", "1.5 KiB", "3.0 GiB"]);
         assert_eq!([0.0, 61.0, 7200.0, 90_000.0].map(long), ["0 s", "1 min 1 s", "2 h 0 min", "1 d 1 h"]);
+        assert_eq!([0.5, 9.9994, 9.9996].map(percent), ["50.0 %", "999.9 %", "1000 %"]);
         assert_eq!([2e-6, 0.0015, 2.0].map(time), ["2 µs", "1.5 ms", "2.0 s"]);
     }
 }

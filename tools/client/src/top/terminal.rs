@@ -2,12 +2,20 @@
 
 use std::{
     io::{self, Read, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
+};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag, low_level,
 };
 
 use super::screen::Line;
@@ -22,12 +30,18 @@ pub(super) struct Terminal {
     before: Option<Termios>,
     /// Standard input has ended.
     is_deaf: bool,
+    /// The signal that ends this process; 0 if none has come.
+    signal: Arc<AtomicUsize>,
 }
 
 impl Terminal {
     /// # Errors
     /// The terminal cannot be written to.
     pub(super) fn open() -> io::Result<Self> {
+        let signal = Arc::new(AtomicUsize::new(0));
+        for number in [SIGHUP, SIGINT, SIGTERM] {
+            flag::register_usize(number, Arc::clone(&signal), number as usize)?;
+        }
         let stdin = io::stdin();
         let before = tcgetattr(&stdin).ok();
         if let Some(before) = &before {
@@ -36,7 +50,7 @@ impl Terminal {
             raw.make_raw();
             tcsetattr(&stdin, OptionalActions::Now, &raw)?;
         }
-        let terminal = Self { is_deaf: before.is_none(), before };
+        let terminal = Self { is_deaf: before.is_none(), before, signal };
         write!(io::stdout(), "{ENTER}")?;
         Ok(terminal)
     }
@@ -64,13 +78,13 @@ impl Terminal {
         out.flush()
     }
 
-    /// Waits this long for the key that ends it all. Returns whether it came.
+    /// Waits this long for the key or the signal that ends it all. Returns whether it came.
     ///
     /// # Errors
     /// The terminal is gone.
     pub(super) fn wait_for_end(&mut self, time: Duration) -> io::Result<bool> {
         let until = Instant::now() + time;
-        loop {
+        while self.signal.load(Ordering::Relaxed) == 0 {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             let stdin = io::stdin();
@@ -79,7 +93,7 @@ impl Terminal {
             match poll(fds, Some(&timeout)) {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue, // the window has another size
+                Err(rustix::io::Errno::INTR) => continue, // a signal, or the window has another size
                 Err(error) => return Err(error.into()),
             }
             let mut keys = [0; 64];
@@ -89,6 +103,7 @@ impl Terminal {
                 return Ok(true);
             }
         }
+        Ok(true)
     }
 }
 
@@ -97,6 +112,11 @@ impl Drop for Terminal {
         let _ = write!(io::stdout(), "{LEAVE}").and_then(|()| io::stdout().flush());
         if let Some(before) = &self.before {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+        // Who sent it sees that the process ended by it.
+        let signal = self.signal.load(Ordering::Relaxed);
+        if signal != 0 {
+            let _ = low_level::emulate_default_handler(signal as i32);
         }
     }
 }
