@@ -18,6 +18,7 @@ mod helpers {
     pub(crate) mod http;
     #[cfg(all(feature = "tls", feature = "upstream"))]
     pub(crate) mod https;
+    pub(crate) mod loopback;
     pub(crate) mod message;
     pub(crate) mod namespace;
     pub(crate) mod nats;

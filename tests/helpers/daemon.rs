@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -14,13 +15,13 @@ use super::{PATIENCE, process, wait_until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lhttpd");
 
-/// The daemon's line once it accepts connections, up to the port.
-const LISTENING: &str = "listening on 127.0.0.1:";
+/// The daemon's words once it accepts connections, before the address.
+const LISTENING: &str = "listening on ";
 
 /// A running daemon. Dropping it kills the process.
 pub(crate) struct Daemon {
     child: Child,
-    port: u16,
+    address: SocketAddr,
     stderr: Arc<Mutex<String>>,
 }
 
@@ -31,11 +32,11 @@ impl Daemon {
         Self::launch(command.args(base_args(cores)).args(args))
     }
 
-    /// The same, on a port that must be free, for example that of a killed daemon.
-    pub(crate) fn start_on(port: u16, cores: usize, args: &[&str]) -> Self {
+    /// The same, at an address of [`free_address`](super::loopback::free_address), where another one may have been.
+    pub(crate) fn start_at(address: SocketAddr, cores: usize, args: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
-        let listen = format!("127.0.0.1:{port}");
-        Self::launch(command.args(["--listen", &listen, "--cores", &cores.to_string()]).args(args))
+        let (listen, cores) = (address.to_string(), cores.to_string());
+        Self::launch(command.args(["--listen", &listen, "--cores", &cores]).args(args))
     }
 
     /// The same, with at most `fds` open files; the daemon cannot raise that limit.
@@ -91,19 +92,19 @@ impl Daemon {
         rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be read and raised");
         let mut child = command.spawn().expect("lhttpd starts");
         let stderr = collect(child.stderr.take().expect("stderr is piped"));
-        let mut daemon = Self { child, port: 0, stderr };
+        let mut daemon = Self { child, address: (Ipv4Addr::UNSPECIFIED, 0).into(), stderr };
         let mut exited = None;
         let known = wait_until(
             || {
-                daemon.port = announced_port(&daemon.stderr()).unwrap_or(0);
+                daemon.address = announced(&daemon.stderr()).unwrap_or(daemon.address);
                 exited = daemon.child.try_wait().expect("the child can be waited for");
-                daemon.port != 0 || exited.is_some()
+                daemon.port() != 0 || exited.is_some()
             },
             PATIENCE,
         );
         assert!(
-            known && daemon.port != 0,
-            "lhttpd says no `{LISTENING}PORT` (exit: {exited:?}); stderr:\n{}",
+            known && daemon.port() != 0,
+            "lhttpd says no `{LISTENING}ADDRESS` (exit: {exited:?}); stderr:\n{}",
             daemon.stderr()
         );
         daemon
@@ -111,7 +112,12 @@ impl Daemon {
 
     /// The port that the daemon listens on.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.address.port()
+    }
+
+    /// The address that the daemon listens on.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The daemon's process number.
@@ -228,8 +234,8 @@ fn collect(stderr: ChildStderr) -> Arc<Mutex<String>> {
     text
 }
 
-fn announced_port(stderr: &str) -> Option<u16> {
+fn announced(stderr: &str) -> Option<SocketAddr> {
     let (_, rest) = stderr.split_once(LISTENING)?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-    rest[..digits].parse().ok()
+    let (address, _) = rest.split_once([' ', ','])?;
+    address.trim_end_matches(':').parse().ok()
 }

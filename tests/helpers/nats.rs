@@ -3,12 +3,11 @@
 use std::{
     env, fs,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
-    process::{self, Child, Command, Stdio},
-    sync::Mutex,
+    net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    process::{Child, Command, Stdio},
 };
 
-use super::{PATIENCE, scratch::Scratch, wait_until};
+use super::{PATIENCE, loopback::own_ip, scratch::Scratch, wait_until};
 
 /// Set where nats-server is installed: then a test that cannot run it fails.
 pub(crate) const REQUIRED: &str = "LHTTP_REQUIRE_NATS_SERVER";
@@ -41,7 +40,7 @@ impl NatsServer {
         Self::launch(SocketAddr::new(own_ip().into(), 0), args.iter().map(|&arg| arg.to_owned()).collect())
     }
 
-    /// Starts a server at an address of [`free_address`].
+    /// Starts a server at an address of [`free_address`](super::loopback::free_address).
     pub(crate) fn start_at(address: SocketAddr) -> Self {
         Self::launch(address, Vec::new())
     }
@@ -142,26 +141,6 @@ fn launch(address: SocketAddr, args: &[String], folder: &Scratch) -> Child {
     command.args(["-a", &ip, "-p", &port, "--ports_file_dir"]).arg(folder.path());
     command.arg("-l").arg(folder.path().join("log")).args(args);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("nats-server starts")
-}
-
-/// A loopback address of this process alone: no other process takes a port there that was free a moment ago.
-fn own_ip() -> Ipv4Addr {
-    let [_, high, middle, low] = process::id().to_be_bytes(); // Linux numbers processes with 22 bits
-    Ipv4Addr::new(127, 128 | high, middle, low)
-}
-
-/// An address where nobody listens now, and nobody will before a test does.
-pub(crate) fn free_address() -> SocketAddr {
-    static GIVEN: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().expect("the lock is not poisoned");
-    loop {
-        let listener = TcpListener::bind((own_ip(), 0)).expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        if !given.contains(&address) {
-            given.push(address);
-            return address;
-        }
-    }
 }
 
 /// A port of 127.0.0.1 where nobody listens now.

@@ -23,6 +23,8 @@ mod helpers {
     pub(crate) mod http;
     #[cfg(feature = "nats")]
     pub(crate) mod isolated_nats;
+    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "tests of NATS use the rest"))]
+    pub(crate) mod loopback;
     #[cfg(feature = "token")]
     pub(crate) mod message;
     #[cfg(feature = "nats")]

@@ -21,7 +21,8 @@ use rand::RngExt;
 
 use crate::helpers::{
     daemon::Daemon,
-    nats::{NatsServer, free_address, has_nats_server},
+    loopback::free_address,
+    nats::{NatsServer, has_nats_server},
     scratch::Scratch,
     seeded_rng, wait_until,
 };
@@ -58,7 +59,7 @@ fn nats_cluster(scratch: &Scratch) -> Vec<NatsServer> {
 struct Nodes {
     args: Vec<String>,
     daemons: Vec<Option<Daemon>>,
-    ports: Vec<u16>,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Nodes {
@@ -68,24 +69,30 @@ impl Nodes {
         let urls = servers.iter().map(NatsServer::url).collect::<Vec<_>>().join(",");
         let args = vec!["--config".to_owned(), config, "--nats".to_owned(), urls];
         let words: Vec<&str> = args.iter().map(String::as_str).collect();
-        let daemons: Vec<_> = (1..=SERVERS).map(|cores| Some(Daemon::start(1 + cores % 2, &words))).collect();
-        let ports = daemons.iter().flatten().map(Daemon::port).collect();
-        Self { args, daemons, ports }
+        let addresses: Vec<_> = (0..SERVERS).map(|_| free_address()).collect();
+        let start = |(number, &address)| Some(Daemon::start_at(address, cores(number), &words));
+        let daemons = addresses.iter().enumerate().map(start).collect();
+        Self { args, daemons, addresses }
     }
 
     fn restart(&mut self, number: usize) {
         self.daemons[number] = None; // dropping it kills it
         let words: Vec<&str> = self.args.iter().map(String::as_str).collect();
-        self.daemons[number] = Some(Daemon::start_on(self.ports[number], 1 + (number + 1) % 2, &words));
+        self.daemons[number] = Some(Daemon::start_at(self.addresses[number], cores(number), &words));
     }
+}
+
+/// The cores of a node: one or two.
+fn cores(number: usize) -> usize {
+    1 + (number + 1) % 2
 }
 
 fn message_of(body: &str) -> Message {
     Message::new("chat").expect("a command").body(body)
 }
 
-fn connect(port: u16) -> Client {
-    let builder = Client::builder(format!("ws://127.0.0.1:{port}")).timeout(PATIENCE);
+fn connect(address: SocketAddr) -> Client {
+    let builder = Client::builder(format!("ws://{address}")).timeout(PATIENCE);
     builder.reconnect_delay(Duration::from_millis(20), Duration::from_millis(200)).connect().expect("a node")
 }
 
@@ -93,10 +100,15 @@ fn connect(port: u16) -> Client {
 type Numbered = (String, String);
 
 /// Publishes numbers until it is stopped. Returns those that were acknowledged.
-fn writer(port: u16, number: usize, stop: &Arc<AtomicBool>, count: &Arc<AtomicUsize>) -> JoinHandle<Vec<Numbered>> {
+fn writer(
+    address: SocketAddr,
+    number: usize,
+    stop: &Arc<AtomicBool>,
+    count: &Arc<AtomicUsize>,
+) -> JoinHandle<Vec<Numbered>> {
     let (stop, count) = (Arc::clone(stop), Arc::clone(count));
     thread::spawn(move || {
-        let (mut client, mut acknowledged) = (connect(port), Vec::new());
+        let (mut client, mut acknowledged) = (connect(address), Vec::new());
         for message in 0.. {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -116,8 +128,8 @@ fn writer(port: u16, number: usize, stop: &Arc<AtomicBool>, count: &Arc<AtomicUs
 }
 
 /// Subscribes, and takes messages until it has the last one of all.
-fn reader(port: u16) -> JoinHandle<Vec<Numbered>> {
-    let (mut client, mut seen) = (connect(port), Vec::new());
+fn reader(address: SocketAddr) -> JoinHandle<Vec<Numbered>> {
+    let (mut client, mut seen) = (connect(address), Vec::new());
     client.subscribe_from("kept", Start::last(1)).expect("it subscribes");
     thread::spawn(move || {
         loop {
@@ -129,7 +141,7 @@ fn reader(port: u16) -> JoinHandle<Vec<Numbered>> {
                 }
                 Some(Event::MessagesLost { channel }) => {
                     let (before, position) = (seen.last(), client.position(&channel));
-                    panic!("messages of {channel} are lost at port {port} after {before:?}, at {position:?}")
+                    panic!("messages of {channel} are lost at {address} after {before:?}, at {position:?}")
                 }
                 Some(_) => {}
                 None => panic!("nothing comes"),
@@ -150,10 +162,10 @@ fn nothing_acknowledged_is_missing_when_servers_and_nodes_crash() {
     for node in nodes.daemons.iter().flatten() {
         assert!(wait_until(|| node.stderr().contains("in the stream LHTTP, which has 3 copies"), PATIENCE));
     }
-    let readers: Vec<_> = nodes.ports.iter().map(|&port| reader(port)).collect();
+    let readers: Vec<_> = nodes.addresses.iter().map(|&address| reader(address)).collect();
     let (stop, count) = (Arc::default(), Arc::default());
     let writers: Vec<_> =
-        nodes.ports.iter().enumerate().map(|(number, &port)| writer(port, number, &stop, &count)).collect();
+        nodes.addresses.iter().enumerate().map(|(number, &address)| writer(address, number, &stop, &count)).collect();
     let acknowledges_more = |more: usize| {
         let before = count.load(Ordering::Relaxed);
         assert!(wait_until(|| count.load(Ordering::Relaxed) >= before + more, PATIENCE), "nothing is acknowledged");
@@ -175,7 +187,7 @@ fn nothing_acknowledged_is_missing_when_servers_and_nodes_crash() {
     acknowledges_more(300);
     stop.store(true, Ordering::Relaxed);
     let acknowledged: Vec<Numbered> = writers.into_iter().flat_map(|writer| writer.join().expect("a writer")).collect();
-    connect(nodes.ports[0]).publish("kept", message_of("last")).expect("it is stored");
+    connect(nodes.addresses[0]).publish("kept", message_of("last")).expect("it is stored");
     for reader in readers {
         let seen = reader.join().expect("a reader");
         let mut times: HashMap<&str, usize> = HashMap::new();

@@ -247,7 +247,7 @@ fn a_flood_in_one_channel_does_not_push_out_messages_of_others() {
     if !has_nats_server() {
         return;
     }
-    let address = helpers::nats::free_address();
+    let address = helpers::loopback::free_address();
     let daemon = Daemon::start(1, &["--nats", &address.to_string(), "--nats-buffer", "512KiB"]);
     let (mut flooder, mut other) = (Client::connect(daemon.port()), Client::connect(daemon.port()));
     let body = "x".repeat(1000);

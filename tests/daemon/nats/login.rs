@@ -10,8 +10,9 @@ use crate::helpers::{
     self,
     client::Client,
     daemon::Daemon,
+    loopback::free_address,
     message::chat,
-    nats::{NatsServer, RawNats, free_address, has_nats_server},
+    nats::{NatsServer, RawNats, has_nats_server},
     scratch::Scratch,
     wait_until,
 };

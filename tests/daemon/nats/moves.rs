@@ -12,7 +12,8 @@ use crate::helpers::{
     self,
     client::Client,
     daemon::Daemon,
-    nats::{NatsServer, RawNats, free_address, has_nats_server},
+    loopback::free_address,
+    nats::{NatsServer, RawNats, has_nats_server},
     scratch::Scratch,
 };
 

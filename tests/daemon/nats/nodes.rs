@@ -373,7 +373,7 @@ fn the_log_says_once_how_many_messages_did_not_fit_the_buffer_and_names_one_chan
     if !has_nats_server() {
         return;
     }
-    let address = helpers::nats::free_address();
+    let address = helpers::loopback::free_address();
     let node = Daemon::start(1, &["--nats", &address.to_string(), "--nats-buffer", "512KiB"]);
     let mut client = Client::connect(node.port());
     let body = "x".repeat(1000);

@@ -69,7 +69,7 @@ fn a_node_presents_its_certificate_when_asked_and_a_node_without_one_logs_the_fa
     }
     let (scratch, authority, other) = (Scratch::new(), Authority::new(), Authority::new());
     let ca = authority.file(&scratch, "ca.pem");
-    let (certificate, key) = authority.files(&scratch, &helpers::nats::free_address().ip().to_string(), "server");
+    let (certificate, key) = authority.files(&scratch, &helpers::loopback::free_address().ip().to_string(), "server");
     let config =
         format!("tls {{ cert_file: \"{certificate}\", key_file: \"{key}\", ca_file: \"{ca}\", verify: true }}\n");
     let mut nats = NatsServer::start(&["-c", &scratch.write("nats.conf", &config)]);

@@ -1,6 +1,7 @@
 //! The blocking client of the library, against a real daemon.
 
 use std::{
+    net::SocketAddr,
     sync::{Barrier, mpsc},
     thread,
     time::{Duration, Instant},
@@ -11,7 +12,9 @@ use lhttp::{
     client::{Builder, Client, ClientError, Event, Payload, State},
 };
 
-use crate::helpers::{PATIENCE, closed_port::ClosedPort, daemon::Daemon, let_pass, on_one_and_two_cores};
+use crate::helpers::{
+    PATIENCE, closed_port::ClosedPort, daemon::Daemon, let_pass, loopback::free_address, on_one_and_two_cores,
+};
 
 on_one_and_two_cores!(
     an_acknowledged_message_has_reached_the_subscribers,
@@ -20,12 +23,12 @@ on_one_and_two_cores!(
     a_restarted_server_is_found_again_and_subscriptions_are_renewed_before_anything_is_sent,
 );
 
-fn builder(port: u16) -> Builder {
-    Client::builder(format!("ws://127.0.0.1:{port}")).timeout(PATIENCE)
+fn builder(address: SocketAddr) -> Builder {
+    Client::builder(format!("ws://{address}")).timeout(PATIENCE)
 }
 
 fn connect(daemon: &Daemon) -> Client {
-    builder(daemon.port()).connect().expect("the daemon listens")
+    builder(daemon.address()).connect().expect("the daemon listens")
 }
 
 fn chat(body: &str) -> Message {
@@ -108,10 +111,10 @@ fn an_unsubscribed_channel_is_silent(cores: usize) {
 }
 
 fn a_restarted_server_is_found_again_and_subscriptions_are_renewed_before_anything_is_sent(cores: usize) {
-    let daemon = Daemon::start(cores, &[]);
-    let port = daemon.port();
+    let address = free_address();
+    let daemon = Daemon::start_at(address, cores, &[]);
     let mut client =
-        builder(port).reconnect_delay(Duration::from_millis(5), Duration::from_millis(100)).connect().unwrap();
+        builder(address).reconnect_delay(Duration::from_millis(5), Duration::from_millis(100)).connect().unwrap();
     client.subscribe("room other.*").unwrap();
     drop(daemon);
     let State::Waiting { why, .. } = state(&mut client) else { panic!("open without a server") };
@@ -119,7 +122,7 @@ fn a_restarted_server_is_found_again_and_subscriptions_are_renewed_before_anythi
     // These calls wait for the server. The client receives its own messages, so the subscription was renewed first.
     client.publish_unacked("room", chat("first")).unwrap();
     client.send(&chat("second").header("publish", "other.place").unwrap()).unwrap();
-    let _daemon = Daemon::start_on(port, cores, &[]);
+    let _daemon = Daemon::start_at(address, cores, &[]);
     client.publish("room", chat("third")).unwrap();
     let mut seen = Vec::new();
     while seen.len() < 4 {
@@ -186,7 +189,7 @@ fn a_port_without_a_server_is_reported_at_once() {
     let closed = ClosedPort::new();
     let port = closed.number();
     let start = Instant::now();
-    let error = builder(port).connect().unwrap_err();
+    let error = builder(([127, 0, 0, 1], port).into()).connect().unwrap_err();
     assert!(matches!(&error, ClientError::NotConnected(why) if why.contains("refused")), "{error:?}");
     assert!(start.elapsed() < PATIENCE);
     for url in ["", "127.0.0.1:1", "http://127.0.0.1", "ws://", "ws://a b"] {
@@ -226,7 +229,7 @@ fn wake_twice(client: &mut Client) {
 fn another_thread_ends_a_poll_with_and_without_a_connection() {
     let daemon = Daemon::start(1, &[]);
     let never = Duration::from_secs(24 * 3600);
-    let mut client = builder(daemon.port()).reconnect_delay(never, never).connect().unwrap();
+    let mut client = builder(daemon.address()).reconnect_delay(never, never).connect().unwrap();
     wake_twice(&mut client);
     client.waker().wake();
     client.publish("room", chat("a call that waits is not for that")).unwrap();
@@ -251,7 +254,7 @@ fn a_wake_ends_only_one_poll() {
 fn no_wake_is_lost_at_any_moment_between_the_pings() {
     const WAKES: u64 = 1000;
     let daemon = Daemon::start(1, &[]);
-    let mut client = builder(daemon.port()).ping_interval(Duration::from_millis(2)).connect().unwrap();
+    let mut client = builder(daemon.address()).ping_interval(Duration::from_millis(2)).connect().unwrap();
     let waker = client.waker();
     let (ended, polls) = mpsc::channel();
     // Not a scoped thread: it would never end if a wake were lost.

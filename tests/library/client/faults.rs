@@ -17,6 +17,7 @@ use crate::helpers::{
     self, PATIENCE,
     daemon::Daemon,
     faulty::{ack, against, chat, event, read, read_with, refuse, wait_for_end},
+    loopback::free_address,
     wait_until,
 };
 
@@ -77,9 +78,9 @@ fn a_publish_whose_connection_is_lost_is_not_repeated_and_a_subscribe_is() {
 
 #[test]
 fn subscriptions_that_a_restarted_server_refuses_are_reported_and_the_others_kept() {
-    let daemon = Daemon::start(1, &[]);
-    let port = daemon.port();
-    let mut client = Client::builder(format!("ws://127.0.0.1:{port}"))
+    let address = free_address();
+    let daemon = Daemon::start_at(address, 1, &[]);
+    let mut client = Client::builder(format!("ws://{address}"))
         .timeout(PATIENCE)
         .reconnect_delay(Duration::from_millis(1), Duration::from_millis(50))
         .connect()
@@ -87,7 +88,7 @@ fn subscriptions_that_a_restarted_server_refuses_are_reported_and_the_others_kep
     client.subscribe("a b c").unwrap();
     drop(daemon);
     assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
-    let _daemon = Daemon::start_on(port, 1, &["--max-subscriptions", "1"]);
+    let _daemon = Daemon::start_at(address, 1, &["--max-subscriptions", "1"]);
     let mut lost = Vec::new();
     loop {
         match event(&mut client) {
@@ -286,10 +287,10 @@ fn a_call_that_finds_no_connection_within_its_timeout_has_sent_nothing() {
 #[test]
 fn over_restarts_no_message_comes_twice_or_out_of_order() {
     const LAST: &str = "the last";
-    let mut daemon = Some(Daemon::start(1, &[]));
-    let port = daemon.as_ref().expect("it runs").port();
+    let address = free_address();
+    let mut daemon = Some(Daemon::start_at(address, 1, &[]));
     let connect = || {
-        let builder = Client::builder(format!("ws://127.0.0.1:{port}")).timeout(PATIENCE);
+        let builder = Client::builder(format!("ws://{address}")).timeout(PATIENCE);
         builder.reconnect_delay(Duration::from_millis(1), Duration::from_millis(20)).connect().expect("it listens")
     };
     let (mut reader, mut writer) = (connect(), connect());
@@ -327,7 +328,7 @@ fn over_restarts_no_message_comes_twice_or_out_of_order() {
         for round in 1..=4 {
             assert!(wait_until(|| arrived.load(Ordering::SeqCst) >= 50 * round, PATIENCE), "messages come");
             drop(daemon.take());
-            daemon = Some(Daemon::start_on(port, 1, &[]));
+            daemon = Some(Daemon::start_at(address, 1, &[]));
         }
         assert!(wait_until(|| arrived.load(Ordering::SeqCst) >= 250, PATIENCE), "messages come");
         restarted.store(true, Ordering::SeqCst);

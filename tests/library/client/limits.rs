@@ -16,6 +16,7 @@ use crate::helpers::{
     PATIENCE,
     daemon::Daemon,
     faulty::{against, chat, event, read, say, wait_for_end},
+    loopback::free_address,
     on_one_and_two_cores,
 };
 
@@ -43,9 +44,9 @@ fn a_full_inbox_fails_the_calls_that_wait_and_loses_nothing(cores: usize) {
 
 #[test]
 fn a_full_outbox_refuses_further_messages_and_sends_the_queued_ones() {
-    let daemon = Daemon::start(1, &[]);
-    let port = daemon.port();
-    let mut client = Client::builder(format!("ws://127.0.0.1:{port}"))
+    let address = free_address();
+    let daemon = Daemon::start_at(address, 1, &[]);
+    let mut client = Client::builder(format!("ws://{address}"))
         .timeout(PATIENCE)
         .outbox_bytes_max(120)
         .reconnect_delay(Duration::from_millis(1), Duration::from_millis(50))
@@ -56,7 +57,7 @@ fn a_full_outbox_refuses_further_messages_and_sends_the_queued_ones() {
     assert!(matches!(event(&mut client), Event::State(State::Waiting { .. })));
     client.publish_unacked("room", chat([b'a'; 50])).unwrap();
     assert_eq!(client.publish_unacked("room", chat([b'b'; 50])), Err(ClientError::OutboxFull));
-    let _daemon = Daemon::start_on(port, 1, &[]);
+    let _daemon = Daemon::start_at(address, 1, &[]);
     let body = loop {
         if let Event::Message(message) = event(&mut client) {
             break message.body_bytes().to_vec();

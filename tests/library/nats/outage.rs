@@ -7,7 +7,8 @@ use lhttp::Config;
 use crate::helpers::{
     Client,
     bridge::{OFFLINE, ONLINE, address, config, node, subscribe, wait_for_stats, wait_until_online},
-    nats::{NatsServer, RawNats, free_address, has_nats_server},
+    loopback::free_address,
+    nats::{NatsServer, RawNats, has_nats_server},
     proxy::CuttableProxy,
     start, wait_for,
 };

@@ -11,7 +11,7 @@ not a terminal it reads the same lines from standard input.
 
 Exit codes:
   0    done
-  1    the server refused it
+  1    the server refused it, or wants another key
   2    the command line, a command or a file is wrong
   3    there was no connection, or it was lost before the answer, or the answer is broken
   4    timed out

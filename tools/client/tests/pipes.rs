@@ -1,6 +1,8 @@
 //! `sub` and `pub` through pipes, as scripts use them.
 
 mod common;
+#[path = "../../../tests/helpers/loopback.rs"]
+mod loopback;
 #[allow(dead_code, reason = "tests/library uses the rest")]
 #[path = "../../../tests/helpers/tls.rs"]
 mod tls;
@@ -12,6 +14,7 @@ use std::{
 
 use common::{Folder, PATIENCE, Running, Server, body, expect_code, message, program, run};
 use lhttp::{Message, client::Client};
+use loopback::free_address;
 
 /// Starts `sub` on `ready` and these channels, and waits until it is subscribed, that is, until it prints a message.
 fn subscribed(server: &Server, args: &[&str]) -> (Running, Client) {
@@ -278,7 +281,7 @@ fn the_help_and_the_readme_list_the_same_exit_codes() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     for (code, words) in [
         (0, "done"),
-        (1, "the server refused it"),
+        (1, "the server refused it, or wants another key"),
         (2, "the command line, a command or a file is wrong"),
         (3, "there was no connection, or it was lost before the answer, or the answer is broken"),
         (4, "timed out"),
@@ -301,11 +304,11 @@ fn an_interrupt_ends_the_program_as_usual_and_with_complete_lines() {
 
 #[test]
 fn sub_goes_on_after_its_server_was_restarted() {
-    let server = Server::start();
-    let port = server.port();
+    let address = free_address();
+    let server = Server::start_at(address);
     let (mut running, writer) = subscribed(&server, &["room"]);
     drop((writer, server));
-    let server = Server::start_on(port);
+    let server = Server::start_at(address);
     thread::scope(|scope| {
         let heard = scope.spawn(|| while line(&mut running) != "[room] here again" {});
         let mut writer = server.subscriber("elsewhere");

@@ -1,11 +1,14 @@
 //! The chat at a terminal, through a pseudo-terminal.
 
 mod common;
+#[path = "../../../tests/helpers/loopback.rs"]
+mod loopback;
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use common::{Folder, PATIENCE, Server, body, program};
 use lhttp::Message;
+use loopback::free_address;
 use rexpect::session::{PtySession, spawn_command};
 
 fn spawn(command: Command) -> PtySession {
@@ -92,8 +95,8 @@ fn the_help_and_errors_are_shown() {
 
 #[test]
 fn the_loss_and_the_return_of_the_server_are_reported() {
-    let (server, state) = (Server::start(), Folder::new());
-    let port = server.port();
+    let address = free_address();
+    let (server, state) = (Server::start_at(address), Folder::new());
     let mut session = chat(&server, &state);
     session.send_line("/sub room").unwrap();
     session.exp_string("* subscribed to room").unwrap();
@@ -105,7 +108,7 @@ fn the_loss_and_the_return_of_the_server_are_reported() {
     session.exp_string("* not connected: ").unwrap();
     // The prompt shows the lost connection, and the typed text stays.
     session.exp_string("room! half a li").unwrap();
-    let server = Server::start_on(port);
+    let server = Server::start_at(address);
     session.exp_string("* connected again").unwrap();
     session.exp_string("room> half a li").unwrap();
     publish(&server, "still here");

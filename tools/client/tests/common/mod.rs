@@ -29,18 +29,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_on(0)
+        Self::start_at(([127, 0, 0, 1], 0).into())
     }
 
-    pub(crate) fn start_on(port: u16) -> Self {
-        let builder = lhttp::Server::builder().listen(([127, 0, 0, 1], port).into()).cores(1);
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
+        let builder = lhttp::Server::builder().listen(address.into()).cores(1);
         let handle = builder.start().expect("the server starts");
         let address = handle.local_addrs()[0];
         Self { handle: Some(handle), address }
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.address.port()
     }
 
     pub(crate) fn url(&self) -> String {
