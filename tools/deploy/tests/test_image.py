@@ -11,7 +11,7 @@ from pathlib import Path
 
 from one_gb.clients import subscription
 
-from .image import Image
+from .image import SOURCES, Image
 from .sandbox import DEPLOY, PATIENCE_S, Process, own_network, scratch, wait_until
 
 setUpModule = own_network
@@ -108,6 +108,9 @@ def name_in(labels):
 
 
 class TheImage(unittest.TestCase):
+    def test_its_program_has_at_most_8_mib(self):
+        self.assertLessEqual(SOURCES["/lhttpd"].stat().st_size, 8 << 20)
+
     def test_serves_as_its_user_from_a_root_that_holds_nothing_else(self):
         image = Image()
         self.assertNotIn(0, image.user)
