@@ -13,6 +13,9 @@ use crate::engine::{hub::Hub, router::SHARE_UNITS, slot::ConnectionKey};
 
 /// Work on connections in one turn, in units (see `router/work.rs`). Then the turn ends, so that the core polls again.
 const TURN_UNITS: u64 = 2 * 1024 * 1024;
+/// Of this, the work on connections that have had their share or are new. A message of another connection waits for it, and
+/// a crowd that comes back keeps a core in such turns.
+const BEHIND_UNITS: u64 = 32 * 1024;
 /// A flush of less work than this says little about the cost of its sockets, in units.
 const TELLING_UNITS: u64 = 64 * 1024;
 /// The bounds of the estimated duration of a unit in flushes, in sixteenths of a nanosecond. If flushes are fast, a
@@ -40,9 +43,10 @@ pub(crate) struct Lanes {
     sixteenths: u64,
     /// The work at the last flush.
     flushed: u64,
-    /// [`TURN_UNITS`] and [`SHARE_UNITS`], but for tests.
+    /// [`TURN_UNITS`], [`SHARE_UNITS`] and [`BEHIND_UNITS`], but for tests.
     turn_units: u64,
     share_units: u64,
+    behind_units: u64,
     /// No other connection waits while this one is read.
     is_alone: bool,
     /// The limit of work for the only connection of the running turn; `None` if there are several, which have a share
@@ -82,6 +86,7 @@ impl Lanes {
             flushed: 0,
             turn_units,
             share_units,
+            behind_units: turn_units / (TURN_UNITS / BEHIND_UNITS),
             is_alone: false,
             only_one: None,
             last: None,
@@ -124,6 +129,11 @@ impl Lanes {
     /// Whether the turn has done enough.
     pub(crate) fn is_over(&self, hub: &Hub) -> bool {
         !self.is_alone && hub.router.work_with_writes() >= self.turn_end
+    }
+
+    /// Begins with the connections that have had their share or are new.
+    pub(crate) fn begin_behind(&mut self, hub: &Hub) {
+        self.turn_end = self.turn_end.min(hub.router.work_with_writes() + self.behind_units);
     }
 
     /// Whether the turn has done enough for the ready connections.

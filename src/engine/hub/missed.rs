@@ -40,7 +40,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 const PIECE_UNITS: u64 = 8 * 1024;
 const RANGE_UNITS: u64 = 32;
 /// The most work of one turn, except for the piece that reaches it.
-const TURN_UNITS: u64 = 128 * 1024;
+const TURN_UNITS: u64 = 16 * 1024;
 /// The most loads of a channel that one client waits for in a row. The budget may have no room for what they bring.
 const LOADS_MAX: u8 = 8;
 /// The approximate memory of a catch-up beside its name, in bytes.

@@ -14,8 +14,8 @@ use crate::engine::{
 };
 
 /// The most connections that one turn accepts, and the most time for that. The next turn accepts the others.
-pub(crate) const ACCEPTS_PER_TURN: usize = 32;
-const ACCEPT_TIME: Duration = Duration::from_millis(1);
+pub(crate) const ACCEPTS_PER_TURN: usize = 4;
+const ACCEPT_TIME: Duration = Duration::from_micros(100);
 
 /// The answer to a connection that gives way.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 5\r\n\

@@ -43,6 +43,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
         if self.lanes.behind() > 0 {
             self.flush(); // messages of light connections do not wait for the heavy ones
         }
+        self.lanes.begin_behind(&self.hub);
         // Read at least one: otherwise many light connections could keep the heavy ones waiting for ever.
         for number in 0..self.lanes.behind() {
             if number > 0 && self.lanes.is_over(&self.hub) {

@@ -350,7 +350,7 @@ fn a_core_sleeps_while_it_waits_for_the_pieces_of_another_one() {
     pair.hand_over(1);
     pair.hand_over(0); // the home says where they begin, and gets no further questions
     while pair.hubs[1].router.relays.take(0).is_some() {}
-    for _ in 0..3 {
+    for _ in &names {
         pair.hubs[1].go_on(u64::MAX >> 1);
         pair.hubs[1].flush(&mut Plain, &mut pair.peers[1]);
     }
