@@ -33,7 +33,7 @@ impl Server {
     }
 
     pub(crate) fn start_at(address: SocketAddr) -> Self {
-        let builder = lhttp::Server::builder().listen(address.into()).cores(1);
+        let builder = lhttp::Server::builder().listen(address).cores(1);
         let handle = builder.start().expect("the server starts");
         let address = handle.local_addrs()[0];
         Self { handle: Some(handle), address }
