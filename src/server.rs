@@ -28,6 +28,7 @@ use crate::{
     application::{Dispatch, Doorkeeper, Verify},
     config::{Config, Listen, Plan},
     engine::{
+        busy_poll::BusyPoll,
         connection::TlsLayers,
         core::{Core, CoreLinks},
         hub::Hub,
@@ -346,7 +347,7 @@ impl Builder {
                 turn: Turn::new(hub, Box::new(app), reactor, links, end.inbox, places),
                 shared: end.numbers,
                 pace: Pace::new(self.config.coalesce),
-                busy_poll: self.config.busy_poll,
+                busy_poll: BusyPoll::new(self.config.busy_poll),
             });
         }
         Ok(cores)

@@ -42,7 +42,7 @@ pub(super) const EVERY_OPTION: &str = r#"
         http-keep-alive = "10s"
         drain-delay = "2s"
         drain = "0s"
-        busy-poll = 50
+        busy-poll = 60
         coalesce = "1ms"
         send-buffer = 0
         receive-buffer = "1MiB"
@@ -112,7 +112,7 @@ fn every_option_can_be_set_in_toml() {
         http_keep_alive: Duration::from_secs(10),
         drain_delay: Duration::from_secs(2),
         drain_timeout: Duration::ZERO,
-        busy_poll: Duration::from_micros(50),
+        busy_poll: Duration::from_micros(60),
         coalesce: Duration::from_millis(1),
         send_buffer_bytes: 0,
         receive_buffer_bytes: 1 << 20,

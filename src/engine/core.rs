@@ -7,6 +7,7 @@ use std::{io, sync::Arc, thread, time::Duration};
 use crate::{
     config::memory,
     engine::{
+        busy_poll::BusyPoll,
         inbox::CoreOptions,
         pace::Pace,
         reactor::Reactor,
@@ -27,8 +28,8 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<SharedNumbers>,
     /// Decides when to delay a flush so that several messages share it.
     pub(crate) pace: Pace,
-    /// How long to poll without sleeping after something happened.
-    pub(crate) busy_poll: Duration,
+    /// Decides whether to poll on instead of sleeping.
+    pub(crate) busy_poll: BusyPoll,
 }
 
 impl Core {
@@ -40,17 +41,17 @@ impl Core {
         let start = self.turn.sockets.start_clock();
         let mut buffer = vec![0; READ_BYTES];
         let mut stop: Option<Stop> = None;
-        let mut awake_until = Duration::ZERO;
         // The clock is read once a turn, after the poll: a turn is short compared to any deadline.
         let mut now = start.elapsed();
         loop {
-            let deadline = if now < awake_until { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
+            let deadline =
+                if self.busy_poll.is_open(now) { Some(now) } else { self.next_deadline(now, stop.as_ref())? };
             let had_events = self.turn.sockets.poll(now, deadline, self.turn.hub.sessions.len())?;
             now = start.elapsed();
             let due = self.turn.sockets.due();
             let had_input = self.turn.take(now, due, &mut buffer) || had_events;
             if had_input {
-                awake_until = now + self.busy_poll;
+                self.busy_poll.had_work(now);
             }
             self.end_turn(had_input);
             if let Some(until) = self.pace.rest(now, self.turn.hub.take_messages())
@@ -103,7 +104,7 @@ impl Core {
     }
 
     fn set_options(&mut self, options: &CoreOptions) {
-        self.busy_poll = options.busy_poll;
+        self.busy_poll = BusyPoll::new(options.busy_poll);
         self.pace = Pace::new(options.coalesce);
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod application;
 pub(crate) mod arena;
 pub(crate) mod arrival;
 pub(crate) mod bridge_link;
+pub(crate) mod busy_poll;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod core;

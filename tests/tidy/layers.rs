@@ -53,7 +53,18 @@ const ENGINE: [&[&str]; 6] = [
     &["application", "hub"],
     &["inbox", "lanes"],
     &["turn"],
-    &["alarm", "bridge_link", "connection", "core", "greetings", "listener", "node_link", "pace", "reactor"],
+    &[
+        "alarm",
+        "bridge_link",
+        "busy_poll",
+        "connection",
+        "core",
+        "greetings",
+        "listener",
+        "node_link",
+        "pace",
+        "reactor",
+    ],
 ];
 
 /// Its `mod.rs` says the order of its files.
