@@ -117,6 +117,15 @@ impl Connections {
         self.layers.half_open()
     }
 
+    /// Lets the socket take bytes up to the size of its send buffer. The poll tells when it takes some.
+    pub(crate) fn take_all(&mut self, slot: Slot) {
+        #[cfg(target_os = "linux")]
+        if let Some(stream) = &self.streams[slot as usize] {
+            // It fails for a unix socket, which has no such limit.
+            let _ = SockRef::from(stream).set_tcp_notsent_lowat(u32::MAX);
+        }
+    }
+
     /// Tells the peer that nothing more will come.
     pub(crate) fn shut(&mut self, slot: Slot) {
         if let Some(stream) = &mut self.streams[slot as usize] {

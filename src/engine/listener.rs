@@ -89,6 +89,27 @@ pub(crate) struct Buffers {
     pub(crate) receive_bytes: usize,
 }
 
+/// What a socket has not sent yet is at most this in bytes. The rest waits in the connection's outbox, where all share it,
+/// instead of in a copy that the kernel keeps for each.
+const UNSENT_BYTES: u32 = 64 * 1024;
+
+impl Buffers {
+    /// Sets up a listening socket: accepted ones inherit all this. By default Linux lets the send buffer grow to 4 MiB if
+    /// the peer does not read, and the receive buffer to 6 MiB or more if the peer sends more than the server reads.
+    fn set_on(self, listening: &Socket) -> io::Result<()> {
+        if self.send_bytes > 0 {
+            listening.set_send_buffer_size(self.send_bytes)?;
+        }
+        if self.receive_bytes > 0 {
+            listening.set_recv_buffer_size(self.receive_bytes)?;
+        }
+        // A system without it takes more memory for peers that do not read, and works.
+        #[cfg(target_os = "linux")]
+        let _ = listening.set_tcp_notsent_lowat(UNSENT_BYTES);
+        listening.set_tcp_nodelay(true)
+    }
+}
+
 impl From<&Config> for Buffers {
     fn from(config: &Config) -> Self {
         Self { send_bytes: config.send_buffer_bytes, receive_bytes: config.receive_buffer_bytes }
@@ -158,14 +179,7 @@ fn listen_on_address(
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
         let socket = bind(address, is_v6_only, is_shared)?;
-        // Accepted sockets inherit these sizes. By default Linux lets the send buffer grow to 4 MiB if the peer does
-        // not read, and the receive buffer to 6 MiB or more if the peer sends more than the server reads.
-        if buffers.send_bytes > 0 {
-            socket.set_send_buffer_size(buffers.send_bytes)?;
-        }
-        if buffers.receive_bytes > 0 {
-            socket.set_recv_buffer_size(buffers.receive_bytes)?;
-        }
+        buffers.set_on(&socket)?;
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         address = listener.local_addr()?; // the chosen port, if it was 0
@@ -182,7 +196,6 @@ fn bind(address: SocketAddr, is_v6_only: bool, is_shared: bool) -> io::Result<So
     if is_v6_only {
         socket.set_only_v6(true)?;
     }
-    socket.set_tcp_nodelay(true)?; // accepted sockets inherit it
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -226,5 +239,41 @@ impl Source for Listener {
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.source().deregister(registry)
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::net;
+
+    use super::*;
+
+    /// What the kernel keeps for a connection to this listener: bytes that are not sent, and all of them.
+    fn kept(listening: &Listening) -> (u32, usize) {
+        let address = listening.at.tcp().expect("TCP");
+        let _client = net::TcpStream::connect(address).expect("it listens");
+        let (accepted, _) = loop {
+            match listening.listeners[0].accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                result => break result.expect("the client has connected"),
+            }
+        };
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().expect("an option"));
+        (socket.tcp_notsent_lowat().expect("an option"), socket.send_buffer_size().expect("an option"))
+    }
+
+    #[test]
+    fn accepted_sockets_keep_little_that_is_not_sent() {
+        let buffers = Buffers { send_bytes: 128 * 1024, receive_bytes: 0 };
+        let anywhere: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let own = listen(&[Listen::Tcp(anywhere)], 0, Role::Public, 1, buffers).expect("a free port");
+        let given = net::TcpListener::bind(anywhere).expect("a free port");
+        let given = Inherited::new(given.into()).expect("it listens");
+        let given = take_over(given, Role::Public, 1, buffers).expect("it listens");
+        for listening in [own, given] {
+            assert_eq!(kept(&listening), (UNSENT_BYTES, 2 * buffers.send_bytes)); // the kernel takes twice the size
+        }
     }
 }

@@ -280,6 +280,10 @@ impl Sockets for Reactor {
         self.connections.peer(slot)
     }
 
+    fn take_all(&mut self, slot: Slot) {
+        self.connections.take_all(slot);
+    }
+
     fn shut(&mut self, slot: Slot) {
         self.connections.shut(slot);
     }

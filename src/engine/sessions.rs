@@ -49,6 +49,8 @@ pub(crate) struct Sessions {
     over: Vec<Slot>,
     /// Connections whose sending side the core must shut, for [`Sessions::take_shut`].
     shut: Vec<Slot>,
+    /// Connections that end and have a backlog, for [`Sessions::take_last`].
+    last: Vec<Slot>,
 }
 
 impl Sessions {
@@ -66,6 +68,7 @@ impl Sessions {
             heavy_units: HEAVY_UNITS,
             over: Vec::new(),
             shut: Vec::new(),
+            last: Vec::new(),
         }
     }
 
@@ -195,6 +198,16 @@ impl Sessions {
     /// Appends the connections whose sending side the core must shut now.
     pub(crate) fn take_shut(&mut self, shut: &mut Vec<Slot>) {
         shut.append(&mut self.shut);
+    }
+
+    /// Notes that the backlog of a connection is the last that it gets.
+    pub(crate) fn gives_last(&mut self, slot: Slot) {
+        self.last.push(slot);
+    }
+
+    /// The connections whose sockets take all that is left for them, from now on.
+    pub(crate) fn take_last(&mut self) -> impl Iterator<Item = Slot> {
+        self.last.drain(..)
     }
 
     /// Removes the sessions that have ended. Gives what carried their bytes, too.

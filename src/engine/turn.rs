@@ -235,6 +235,7 @@ impl<S: Sockets, L: Links> Turn<S, L> {
 
     /// Sends the results of the turn.
     pub(crate) fn send(&mut self) {
+        self.hub.sessions.take_last().for_each(|slot| self.sockets.take_all(slot));
         self.flush();
         let mut shut = Vec::new();
         self.hub.sessions.take_shut(&mut shut);

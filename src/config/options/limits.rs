@@ -163,7 +163,8 @@ macro_rules! limits_options {
 
         /// bytes that the kernel keeps for one connection whose peer does not read, in addition to its outbox. The kernel
         /// takes up to twice that for its own accounting, and no more than its `net.core.wmem_max`. Zero: the kernel
-        /// decides, and takes up to 4 MiB.
+        /// decides, and takes up to 4 MiB. Of all that at most 64 KiB are bytes that are not sent (`TCP_NOTSENT_LOWAT`):
+        /// the rest waits in the outbox, where all connections share it.
         ///
         /// It bounds the speed at which the server sends to one connection: one buffer a round trip.
         send_buffer_bytes: usize {

@@ -129,6 +129,10 @@ impl Hub {
             self.stats.count_end(why);
             self.stats.websockets -= u64::from(before == Phase::Open);
             self.sessions.schedule(slot, now + CLOSE_MILLIS);
+            let is_orderly = matches!(why, Why::Client | Why::Shutdown);
+            if is_orderly && self.router.outboxes.backlog_since(slot).is_some() {
+                self.sessions.gives_last(slot);
+            }
         }
         if before == Phase::Http {
             self.forget_identity(slot); // the application hears nothing of its end

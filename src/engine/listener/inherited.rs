@@ -49,13 +49,7 @@ impl Inherited {
         socket.set_nonblocking(true)?;
         let is_tcp = at.tcp().is_some();
         if is_tcp {
-            socket.set_tcp_nodelay(true)?; // accepted sockets inherit it, as the sizes
-            if buffers.send_bytes > 0 {
-                socket.set_send_buffer_size(buffers.send_bytes)?;
-            }
-            if buffers.receive_bytes > 0 {
-                socket.set_recv_buffer_size(buffers.receive_bytes)?;
-            }
+            buffers.set_on(&socket)?;
         }
         socket.listen(BACKLOG)?; // older systemds have a queue of 128
         let of_core = || {

@@ -80,6 +80,9 @@ pub(crate) trait Sockets: Sink {
         None
     }
 
+    /// Lets the socket take as much as it can, from now on: what it has taken is sent even if this process ends.
+    fn take_all(&mut self, _slot: Slot) {}
+
     /// Tells the peer that nothing more will come.
     fn shut(&mut self, slot: Slot);
 
