@@ -159,6 +159,11 @@ impl Application for Dispatch {
         routes::is_served_when_full(head)
     }
 
+    #[cfg(feature = "admin")]
+    fn is_operators(&self, hub: &Hub, head: &RequestHead<'_, '_>) -> bool {
+        super::admin::is_operators(hub, head)
+    }
+
     fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Reply<'_> {
         match endpoint {
             routes::PUBLISH => {

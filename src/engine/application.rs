@@ -30,6 +30,12 @@ pub(crate) trait Application: Send {
     /// [`Application::on_request`] is not called.
     fn is_served_when_full(&self, head: &RequestHead<'_, '_>) -> bool;
 
+    /// The same for a request to a listener of `admin`.
+    fn is_operators(&self, hub: &Hub, head: &RequestHead<'_, '_>) -> bool {
+        let (_, _) = (hub, head);
+        false
+    }
+
     /// Handles the complete body of a request, for the endpoint of its [`Route::Body`].
     fn on_body(&mut self, hub: &mut Hub, slot: Slot, endpoint: Endpoint, body: &[u8]) -> Reply<'_>;
 

@@ -69,6 +69,11 @@ pub(super) fn check(hub: &mut Hub, head: &RequestHead<'_, '_>, arrival: &Arrival
     Ok(())
 }
 
+/// Whether a request has the key, or needs none.
+pub(super) fn has_key(hub: &Hub, head: &RequestHead<'_, '_>) -> bool {
+    hub.limits.admin_key.as_ref().is_none_or(|key| shown(key, head).is_some())
+}
+
 /// Whether an origin is this host, with the same port: another port may be another program's.
 fn is_of(origin: &[u8], host: &[u8]) -> bool {
     let rest = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));

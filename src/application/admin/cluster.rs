@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
-use super::{gathering::Kind, nodes::name};
+use super::{
+    gathering::Kind,
+    nodes::{TOO_BIG, name},
+};
 use crate::protocol::channel::CHANNEL_BYTES_MAX;
 
 /// The most bytes of connections of other nodes that one question keeps. A list is cut to its limit, so only
@@ -48,10 +51,12 @@ impl Cluster {
     }
 
     /// Takes a node's answer.
-    pub(super) fn take(&mut self, node: u64, (kind, status): (Kind, u16), body: Value) {
+    pub(super) fn take(&mut self, node: u64, (kind, status): (Kind, u16), body: &RawValue) {
+        // Somebody may send answers that nobody waits for: those are not worth reading.
         if !self.silent.contains(&node) {
             return;
         }
+        let Ok(body) = serde_json::from_str::<Value>(body.get()) else { return };
         let count = |value: &Value| value.as_u64().unwrap_or_default();
         match kind {
             _ if status != 200 => {}
@@ -81,7 +86,7 @@ impl Cluster {
         }
         self.silent.retain(|silent| *silent != node);
         self.answered.push(node);
-        if body["unanswered_cores"].is_array() {
+        if body["unanswered_cores"].is_array() || status == TOO_BIG {
             self.incomplete.push(node);
         }
     }

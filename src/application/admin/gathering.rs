@@ -151,7 +151,7 @@ impl Gathering {
     }
 
     /// Takes a node's answer. Returns whether it was the last one.
-    pub(super) fn take_of_node(&mut self, node: u64, status: u16, body: Value) -> bool {
+    pub(super) fn take_of_node(&mut self, node: u64, status: u16, body: &RawValue) -> bool {
         if let Some(cluster) = &mut self.cluster {
             cluster.take(node, (self.kind, status), body);
         }

@@ -6,13 +6,18 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
-use crate::engine::node_link::{Frame, NodeLink};
+use crate::engine::{
+    log_limit::LogLimit,
+    node_link::{Frame, NodeLink},
+};
 
 use super::Said;
 
 const VERSION: u8 = 1;
+/// The status of an answer that is too large for a message between nodes.
+pub(super) const TOO_BIG: u16 = 413;
 /// How often a node with operators says hello.
 const HELLO_EVERY: Duration = Duration::from_secs(10);
 /// A node that has said nothing for so long is gone.
@@ -69,7 +74,7 @@ struct Answering {
 pub(super) enum Heard {
     Nothing,
     Question { node: u64, id: u32, asking: Asking },
-    Answer { node: u64, id: u32, status: u16, body: Value },
+    Answer { node: u64, id: u32, status: u16, body: Box<RawValue> },
 }
 
 impl Nodes {
@@ -108,12 +113,23 @@ impl Nodes {
         self.send(None, Line { question: Some(asking.clone()), ..self.line(id) })
     }
 
-    /// Answers a node.
+    /// Answers a node. Instead of an answer that does not fit, the node gets one that says so.
     pub(super) fn answer(&self, node: u64, id: u32, said: &Said) {
+        if self.try_answer(node, id, said) {
+            return;
+        }
+        static LIMIT: LogLimit = LogLimit::new();
+        LIMIT.say(|more| log::warn!("admin: an answer to an operator of another node is too large, or waits{more}"));
+        self.try_answer(node, id, &Said::error(TOO_BIG, "too-big", "the answer is too large: ask for less at once"));
+    }
+
+    fn try_answer(&self, node: u64, id: u32, said: &Said) -> bool {
         let answer = said.answer();
         let body = std::str::from_utf8(answer.body).ok().and_then(|body| serde_json::from_str(body).ok());
-        let Some(body) = body else { return };
-        self.send(Some(node), Line { answer: Some(Answering { status: answer.status, body }), ..self.line(id) });
+        body.is_some_and(|body| {
+            let answer = Some(Answering { status: answer.status, body });
+            self.send(Some(node), Line { answer, ..self.line(id) })
+        })
     }
 
     /// Takes a message of another node. An empty one is the bridge's, which has connected.
@@ -138,12 +154,7 @@ impl Nodes {
             return Heard::Question { node, id: line.id, asking };
         }
         let Some(Answering { status, body }) = line.answer else { return Heard::Nothing };
-        serde_json::from_str(body.get()).map_or(Heard::Nothing, |body| Heard::Answer {
-            node,
-            id: line.id,
-            status,
-            body,
-        })
+        Heard::Answer { node, id: line.id, status, body }
     }
 
     fn line(&self, id: u32) -> Line {

@@ -96,7 +96,7 @@ impl Hub {
             self.request(slot).arrival.forwarded = self.client_of(&arrival, &head);
         }
         if self.sessions[slot].is_reserved() {
-            self.check_reserved(app, &head)?;
+            self.check_reserved(app, &head, arrival.role)?;
             head.persistence = Persistence::Close;
         } else if self.is_closing() {
             head.persistence = Persistence::Close; // the next request of this client is another server's

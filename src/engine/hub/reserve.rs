@@ -2,10 +2,12 @@
 //! requests. The application decides which.
 
 use crate::{
+    config::ADMIN_CONNECTIONS_MAX,
     engine::{
         application::Application,
         arrival::{Arrival, Role},
         hub::{Hub, ends::End},
+        log_limit::LogLimit,
         session::Phase,
         slot::{ConnectionKey, Slot},
         stats::Why,
@@ -23,13 +25,21 @@ const TOO_MANY: HttpFault = HttpFault::new(503, "this server has as many connect
 const RETRY: Extra = &[("Retry-After", "5")];
 
 impl Hub {
-    /// Opens a connection over the limit of its role: one request of it is read. Only clients have
-    /// requests that are served then, so a connection of another role gets 503 at once.
+    /// Opens a connection over the limit of its role: one request of it is read. The role of pages has no
+    /// requests that are served then, so a connection of it gets 503 at once.
     pub(crate) fn open_reserved(&mut self, arrival: impl Into<Arrival>) -> ConnectionKey {
         let arrival = Arrival { is_reserved: true, ..arrival.into() };
         let key = self.open(arrival);
-        if arrival.role != Role::Public {
-            self.turn_away(key.slot, Why::Full);
+        match arrival.role {
+            Role::Public => {}
+            Role::Pages => self.turn_away(key.slot, Why::Full),
+            Role::Admin => {
+                static LIMIT: LogLimit = LogLimit::new();
+                let most = ADMIN_CONNECTIONS_MAX;
+                LIMIT.say(|more| {
+                    log::warn!("admin: all {most} connections are in use; more get one request each{more}")
+                });
+            }
         }
         key
     }
@@ -72,8 +82,14 @@ impl Hub {
     ///
     /// # Errors
     /// The 503 for all other requests.
-    pub(super) fn check_reserved(&mut self, app: &dyn Application, head: &RequestHead<'_, '_>) -> Result<(), Faulty> {
-        if app.is_served_when_full(head) {
+    pub(super) fn check_reserved(
+        &mut self,
+        app: &dyn Application,
+        head: &RequestHead<'_, '_>,
+        role: Role,
+    ) -> Result<(), Faulty> {
+        let is_served = if role == Role::Admin { app.is_operators(self, head) } else { app.is_served_when_full(head) };
+        if is_served {
             return Ok(());
         }
         self.count_turned_away();

@@ -14,6 +14,8 @@ use crate::{
 /// The most bytes of payloads that wait for a congested link, except for the letter that reaches it. At this limit the inbox
 /// waits, too.
 const HELD_BYTES_MAX: usize = 1024 * 1024;
+/// Work for a byte of another node's message, which is JSON.
+const NODE_BYTE_UNITS: u64 = 4;
 
 /// Publishes that wait for a congested link, or for the next turn, oldest first. Other letters go on.
 #[derive(Debug, Default)]
@@ -76,7 +78,10 @@ impl<S: Sockets, L: Links> Turn<S, L> {
                     self.surveys.ask(self.hub.router.own(), id, question, asker);
                 }
                 Letter::Told { id, core, answer } => self.app.on_told(&mut self.hub, id, core, *answer),
-                Letter::OfNode(message) => self.app.on_node(&mut self.hub, &message),
+                Letter::OfNode(message) => {
+                    self.hub.router.work.add(NODE_BYTE_UNITS * message.len() as u64);
+                    self.app.on_node(&mut self.hub, &message);
+                }
                 Letter::Options(options, taken) => {
                     self.hub.set_limits(options.limits.clone());
                     self.sockets.set_limits(&self.hub.limits);

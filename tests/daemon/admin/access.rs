@@ -105,16 +105,25 @@ fn clients_and_operators_are_not_served_in_each_others_place() {
 }
 
 #[test]
-fn slow_operators_take_no_place_of_clients_and_17_are_too_many() {
-    let mut daemon = Daemon::start(1, &ADMIN);
-    let port = admin_port(&daemon);
-    let half = "GET /api/channels HTTP/1.1\r\nHost: localhost\r\n";
+fn strangers_who_hold_all_places_keep_neither_clients_nor_operators_out() {
+    let (mut daemon, port) = with_key();
+    let bearer = "Authorization: Bearer hunter2\r\n";
+    let half = format!("GET /api/channels HTTP/1.1\r\nHost: localhost\r\n{bearer}");
     let mut slow: Vec<Http> = (0..16).map(|_| Http::connect(port)).collect();
-    slow.iter_mut().for_each(|http| http.send(half));
-    wait_for(|| ask_with(port, "GET", "/healthz", "", "").status == 503);
+    slow.iter_mut().for_each(|http| http.send(&half));
+    // The 17th has a place for one request, which counts if it has the key.
+    wait_for(|| ask_with(port, "GET", CHANNELS, "", "").status == 503);
+    assert!(daemon.stderr().contains("admin: all 16 connections are in use"), "{}", daemon.stderr());
+    let _idle: Vec<Http> = (0..8).map(|_| Http::connect(port)).collect();
+    for _ in 0..8 {
+        assert_eq!(ask_with(port, "GET", "/healthz", "", "").status, 200);
+        assert_eq!(ask_with(port, "GET", "/metrics", bearer, "").status, 200);
+        assert_eq!(ask_with(port, "GET", CHANNELS, bearer, "").status, 200);
+        assert_eq!(ask_with(port, "GET", CHANNELS, "Authorization: Bearer hunter3\r\n", "").status, 503);
+    }
     daemon.assert_healthy();
     for mut http in slow {
         assert_eq!(http.ask("\r\n").status, 200);
     }
-    wait_for(|| ask_with(port, "GET", "/healthz", "", "").status == 200);
+    wait_for(|| ask_with(port, "GET", CHANNELS, "", "").status == 401);
 }

@@ -18,6 +18,7 @@ on_one_and_two_cores!(
     a_backend_reaches_connections_of_every_node,
     a_node_that_does_not_answer_is_named,
     strangers_at_nats_harm_no_operator,
+    an_answer_that_is_too_large_for_a_message_makes_its_node_incomplete,
 );
 
 fn ids(page: &Value) -> Vec<String> {
@@ -201,6 +202,27 @@ fn a_node_that_does_not_answer_is_named(cores: usize) {
     cluster.nats.kill();
     let answer = get(cluster.port, "/api/channels/room");
     assert_eq!((&answer["subscribers"], &answer["nodes"]["answered"].as_array().map(Vec::len)), (&json!(0), &Some(1)));
+}
+
+fn an_answer_that_is_too_large_for_a_message_makes_its_node_incomplete(cores: usize) {
+    let Some(cluster) = Nodes::start(cores) else { return };
+    // JSON writes a quote with two bytes: a thousand of these names are longer than a message between nodes.
+    let _clients = [0, 1, 2].map(|client| {
+        let mut subscriber = Client::connect(cluster.nodes[1].port());
+        for number in 0..349 {
+            subscriber.subscribe_acked(&format!("{client}{number:03}{}", "\"".repeat(251)));
+        }
+        subscriber.subscribe_acked(&format!("last.{client}"));
+        subscriber
+    });
+    let answer = get(cluster.port, "/api/channels?limit=1000");
+    let lists = ["answered", "silent", "incomplete"].map(|name| answer["nodes"][name].as_array().map_or(0, Vec::len));
+    assert_eq!(lists, [3, 0, 1], "{}", answer["nodes"]);
+    let said = "admin: an answer to an operator of another node is too large";
+    wait_for(|| cluster.nodes[1].stderr().contains(said));
+    let fewer = get(cluster.port, "/api/channels?limit=500");
+    assert_eq!(fewer["channels"].as_array().map(Vec::len), Some(500));
+    assert!(fewer["nodes"]["incomplete"].is_null(), "{}", fewer["nodes"]);
 }
 
 fn strangers_at_nats_harm_no_operator(cores: usize) {

@@ -21,6 +21,9 @@ pub(super) struct Figures {
     pub(super) reasons: Vec<(String, String, u64, u64)>,
 }
 
+/// The most cores that are shown.
+const CORES_MAX: usize = 1024;
+
 /// What one core does.
 pub(super) struct Core {
     /// The part of the time.
@@ -49,6 +52,9 @@ impl Figures {
         if !next["stats"].is_object() || before.len() != after.len() {
             return Err("the answer is not one of lhttpd".to_owned());
         }
+        if number(next, &["uptime"]) <= 0.0 {
+            return Err("the answer is not one of lhttpd".to_owned());
+        }
         if seconds <= 0.0 || last["started"] != next["started"] {
             // The next look has something to compare with.
             return Self::between(&without_counts(next), next, top);
@@ -57,7 +63,7 @@ impl Figures {
         let bounds: Vec<Option<f64>> =
             next["latency"]["bounds"].as_array().into_iter().flatten().map(Value::as_f64).collect();
         let news: Vec<f64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
-        let cores = next["cores"].as_array().into_iter().flatten().enumerate().map(|(index, core)| {
+        let cores = next["cores"].as_array().into_iter().flatten().take(CORES_MAX).enumerate().map(|(index, core)| {
             let before = &last["cores"][index];
             let rate = |name| (number(core, &[name]) - number(before, &[name])).max(0.0) / seconds;
             let (busy, received, delivered) = (rate("busy_seconds"), rate("received"), rate("delivered"));
@@ -187,6 +193,10 @@ mod tests {
     fn an_answer_of_another_server_is_refused_and_a_new_start_is_compared_with_nothing() {
         let top = json!({ "busiest": [], "slowest": [] });
         assert!(Figures::between(&json!({}), &json!({}), &top).is_err());
+        for uptime in [json!(0), json!(-1), json!("x"), json!(null)] {
+            let strange = json!({ "uptime": uptime, "stats": {}, "cores": { "a": 1 }, "latency": [], "reasons": [1] });
+            assert!(Figures::between(&strange, &strange, &top).is_err(), "{strange}");
+        }
         let answer = |started: u64, uptime: u64, received: u64| {
             json!({
                 "started": started, "uptime": uptime, "stats": { "received": received },

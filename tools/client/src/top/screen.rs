@@ -67,7 +67,7 @@ pub(super) fn lines(figures: &Figures, place: &str, (columns, rows): (usize, usi
     }));
     lines.push(Line::loud(format!("{:<26} {:<24} {:>10} {:>12}", "ENDS AND REFUSALS", "REASON", "NOW", "SINCE START")));
     lines.extend(figures.reasons.iter().take(reasons).map(|(what, reason, news, all)| {
-        let (what, reason) = (harmless(what).replace('_', " "), harmless(reason).replace('_', " "));
+        let [what, reason] = [what, reason].map(|text| harmless(text).replace(['_', '\t'], " "));
         Line::plain(format!("{what:<26} {reason:<24} {news:>10} {all:>12}"))
     }));
     lines
