@@ -83,7 +83,7 @@ macro_rules! limits_options {
         /// `max-message` and 10 bytes.
         ///
         /// Each contiguous stretch counts 12 bytes more, and messages of other channels in between split the backlog into
-        /// more stretches. Past the limit the connection is closed with 1013. Bytes that wait in several outboxes are
+        /// more stretches. Past the limit the connection is closed with 1013; for answers over HTTP it is at least 1 MiB. Bytes that wait in several outboxes are
         /// held once, so a stalled audience of one channel costs its backlog once. A connection whose peer keeps up costs
         /// nothing.
         ///

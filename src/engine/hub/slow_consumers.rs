@@ -5,10 +5,16 @@ use crate::{
     error::Fault,
 };
 
+/// The least limit of a connection that speaks HTTP, in bytes: an answer is as large as it is, however small outboxes are.
+const HTTP_BYTES: usize = 1024 * 1024;
+
 impl Hub {
     /// Closes a connection whose backlog is over `outbox-max`.
     pub(super) fn close_if_slow(&mut self, app: &mut dyn Application, slot: Slot) {
-        if self.router.outboxes.backlog_cost(slot) > self.limits.outbox_bytes_max {
+        let outbox_bytes_max = self.limits.outbox_bytes_max;
+        let is_http = self.sessions[slot].phase() == Phase::Http;
+        let most = if is_http { outbox_bytes_max.max(HTTP_BYTES) } else { outbox_bytes_max };
+        if self.router.outboxes.backlog_cost(slot) > most {
             self.close_slow_consumer(app, slot, Why::SlowConsumer);
         }
     }
