@@ -88,9 +88,13 @@ impl Wire {
         self.unread = 0..self.unread.len();
         // An idle client among thousands must stay small, so the buffer is only as long as necessary.
         self.buffer.resize(self.unread.end + CHUNK, 0);
-        let read = match self.stream.read(&mut self.buffer[self.unread.end..]) {
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
-            other => other,
+        let read = loop {
+            match self.stream.read(&mut self.buffer[self.unread.end..]) {
+                // A read with a timeout ends so when this process was stopped and goes on, see signal(7).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break Ok(0),
+                other => break other,
+            }
         };
         self.unread.end += *read.as_ref().unwrap_or(&0);
         self.buffer.truncate(self.unread.end);
