@@ -12,9 +12,9 @@ use crate::{
 
 /// Bytes of a message's body.
 const BODY_BYTES: usize = 16 * 1024;
-/// How much is published to a stalled connection of lhttpd: more than the kernel keeps (`send-buffer`), and less than
-/// that and `outbox-max` together, so that it waits in the server and the connection stays open.
-const LHTTP_STALL_BYTES: usize = 1280 * 1024;
+/// How much is published to a stalled connection of lhttpd: more than the kernel keeps on both sides, and less than
+/// `outbox-max`, so that it waits in the server and the connection stays open.
+const LHTTP_STALL_BYTES: usize = 768 * 1024;
 /// The same for the other servers, whose buffers the kernel lets grow to 4 MiB.
 const STALL_BYTES: usize = 8 * 1024 * 1024;
 /// Nobody subscribes to it.
