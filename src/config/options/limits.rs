@@ -83,9 +83,9 @@ macro_rules! limits_options {
         /// `max-message` and 10 bytes.
         ///
         /// Each contiguous stretch counts 12 bytes more, and messages of other channels in between split the backlog into
-        /// more stretches. Past the limit the connection is closed with 1013; for answers over HTTP it is at least 1 MiB. Bytes that wait in several outboxes are
-        /// held once, so a stalled audience of one channel costs its backlog once. A connection whose peer keeps up costs
-        /// nothing.
+        /// more stretches. Past the limit the connection is closed with 1013; for answers over HTTP it is at least 1 MiB.
+        /// Bytes that wait in several outboxes are held once, so a stalled audience of one channel costs its backlog once.
+        /// A connection whose peer keeps up costs nothing.
         ///
         /// The time that bytes wait is not limited. A peer that reads nothing answers no pings, so `idle-timeout` closes
         /// its connection. A peer that does not read but goes on sending holds no more than this limit, until
